@@ -1,0 +1,34 @@
+"""One wording for "this name is not among those": a sentence with the nearest name that is."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
+    """Say in one sentence that `value` is not an option, and what would do.
+
+    Parameters
+    ----------
+    argument : str
+        The argument's name as the person wrote it, such as ``"layer"``.
+    value : object
+        What came.
+    options : iterable of str
+        What is accepted, in the order to list it.
+
+    Returns
+    -------
+    str
+        The sentence: the nearest option where one is near, else the options themselves.
+    """
+    names = list(options)
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    if near:
+        advice = f"did you mean {near[0]!r}?"
+    elif len(names) <= 12:
+        advice = f"choose one of {', '.join(map(repr, names))}."
+    else:
+        advice = f"choose one of the {len(names)} names from {names[0]!r} to {names[-1]!r}."
+    return f"{argument} {value!r} is not known: {advice}"
