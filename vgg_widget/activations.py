@@ -1,0 +1,368 @@
+"""`Activations`: what every layer computed from one image, as an immutable mapping."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.choices import unknown_choice
+from vgg_widget.files import written_whole
+from vgg_widget.images import RGB8
+from vgg_widget.layers import LayerInfo
+from vgg_widget.provenance import Provenance
+from vgg_widget.scaling import top_of
+
+Floats = npt.NDArray[np.float32]
+
+RANKINGS = ("index", "max", "mean", "std", "sparsity", "entropy")
+"""What `Activations.rank` can order channels by."""
+
+_FILE_VERSION = 1
+
+
+class LayerNameError(KeyError, ValueError):
+    """A layer name that this network does not have; the message suggests the nearest one."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which is no sentence.
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelStatistics:
+    """One number a channel, each an ndarray of float32 and shape (C,).
+
+    Parameters
+    ----------
+    min, max, mean, std : ndarray
+        Over all locations of the feature map, in activation units.
+    fraction_active : ndarray
+        Share of locations whose activation is above 0.
+    """
+
+    min: Floats
+    max: Floats
+    mean: Floats
+    std: Floats
+    fraction_active: Floats
+
+
+class Activations(Mapping[str, Floats]):
+    """The feature maps of every layer for one image.
+
+    ``activations["block3_conv1"]`` is a read-only float32 array of shape (H, W, C), after ReLU.
+    torchvision's names work too: ``activations["features.10"]`` is the same convolution before
+    its ReLU, ``activations["features.11"]`` after it. Iterating gives the names in network order.
+
+    Parameters
+    ----------
+    layers : sequence of LayerInfo
+        In network order.
+    maps : mapping of str to ndarray of float32, shape (H, W, C)
+        By layer name. Layers in `before_relu` are given before their ReLU.
+    image : ndarray of uint8, shape (H, W, 3)
+        The picture as the network saw it.
+    weights : Provenance
+        The weights that computed the maps.
+    before_relu : iterable of str
+        Layers whose stored map is before ReLU; what is after it is derived from that.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerInfo],
+        maps: Mapping[str, Floats],
+        image: RGB8,
+        weights: Provenance,
+        *,
+        before_relu: Sequence[str] = (),
+    ) -> None:
+        self._layers = tuple(layers)
+        self._infos = {info.name: info for info in self._layers}
+        self._stored = {name: _frozen(maps[name]) for name in self._infos}
+        self._image = _frozen(image)
+        self._weights = weights
+        self._before_relu = frozenset(before_relu)
+        self._aliases = self._torch_names()
+        self._recent: dict[str, Floats] = {}
+        self._tops: dict[tuple[str | None, float, bool], float] = {}
+        self._statistics: dict[str, ChannelStatistics] = {}
+
+    def _torch_names(self) -> dict[str, tuple[str, bool]]:
+        """Map torchvision's names to (Keras's name, whether before ReLU)."""
+        names: dict[str, tuple[str, bool]] = {}
+        for info in self._layers:
+            if info.torch_name is None:
+                continue
+            before = info.name in self._before_relu
+            names[info.torch_name] = (info.name, before)
+            if before:
+                module, _, index = info.torch_name.rpartition(".")
+                names[f"{module}.{int(index) + 1}"] = (info.name, False)
+        return names
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """Names and geometry, in network order."""
+        return self._layers
+
+    @property
+    def image(self) -> RGB8:
+        """The picture as the network saw it: uint8, shape (H, W, 3), read-only."""
+        return self._image
+
+    @property
+    def weights(self) -> Provenance:
+        """The weights that computed the maps."""
+        return self._weights
+
+    def _resolve(self, layer: str) -> tuple[str, bool]:
+        if layer in self._infos:
+            return layer, False
+        if layer in self._aliases:
+            return self._aliases[layer]
+        names = [*self._infos, *self._aliases]
+        raise LayerNameError(unknown_choice("layer", layer, names))
+
+    def info(self, layer: str) -> LayerInfo:
+        """Return the `LayerInfo` of a layer named in Keras's or torchvision's way.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        return self._infos[self._resolve(layer)[0]]
+
+    def __getitem__(self, layer: str) -> Floats:
+        name, before = self._resolve(layer)
+        if before or name not in self._before_relu:
+            return self._stored[name]
+        # Keeping every derived map would double the memory; a person looks at one or two at a time.
+        recent = self._recent
+        if name not in recent:
+            while len(recent) >= 2:
+                recent.pop(next(iter(recent)), None)
+            recent[name] = _frozen(np.maximum(self._stored[name], np.float32(0)))
+        return recent[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._infos)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    # Two results are the same only if they are one object: comparing 16 million numbers when a
+    # trait changes would be a surprise.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        height, width = self._image.shape[:2]
+        return f"<Activations of {len(self)} layers, image {height}×{width}, {self._weights.label}>"
+
+    def at(self, layer: str, row: int, column: int) -> Floats:
+        """Return the channel vector at a location.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+        row, column : int
+            Location in the feature map.
+
+        Returns
+        -------
+        ndarray of float32, shape (C,)
+            Read-only.
+
+        Raises
+        ------
+        IndexError
+            If the location is outside the map.
+        """
+        maps = self[layer]
+        for axis, index, count in (("row", row, maps.shape[0]), ("column", column, maps.shape[1])):
+            if not 0 <= index < count:
+                raise IndexError(
+                    f"{axis} {index} is outside layer {layer!r}, which has {count}: "
+                    f"choose 0 to {count - 1}."
+                )
+        vector: Floats = maps[row, column]
+        return vector
+
+    def statistics(self, layer: str) -> ChannelStatistics:
+        """Return min, max, mean, std and fraction active of each channel.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+
+        Returns
+        -------
+        ChannelStatistics
+            Arrays of float32, shape (C,), read-only; std is the population's (ddof 0).
+        """
+        if layer not in self._statistics:
+            maps = self[layer]
+            over = (0, 1)
+            self._statistics[layer] = ChannelStatistics(
+                min=_frozen(maps.min(over)),
+                max=_frozen(maps.max(over)),
+                mean=_frozen(maps.mean(over, dtype=np.float64).astype(np.float32)),
+                std=_frozen(maps.std(over, dtype=np.float64).astype(np.float32)),
+                fraction_active=_frozen((maps > 0).mean(over, dtype=np.float64).astype(np.float32)),
+            )
+        return self._statistics[layer]
+
+    def rank(self, layer: str, by: str = "max") -> npt.NDArray[np.intp]:
+        """Order the channels of a layer, strongest first.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+        by : str
+            ``"max"``, ``"mean"`` or ``"std"`` of the feature map; ``"sparsity"``, the share of
+            locations that are not active; ``"entropy"``, the Shannon entropy in bits of the
+            magnitude's distribution over locations (high where it is spread evenly); or
+            ``"index"``, the network's own order.
+
+        Returns
+        -------
+        ndarray of int, shape (C,)
+            Channel numbers. Equal ones stay in the network's order, and channels that are dead
+            (0 everywhere) come last, except by index.
+
+        Raises
+        ------
+        ValueError
+            If `by` is none of these.
+        """
+        if by not in RANKINGS:
+            raise ValueError(unknown_choice("by", by, RANKINGS))
+        statistics = self.statistics(layer)
+        if by == "index":
+            return np.arange(statistics.max.size)
+        score = {
+            "max": lambda: statistics.max,
+            "mean": lambda: statistics.mean,
+            "std": lambda: statistics.std,
+            "sparsity": lambda: 1 - statistics.fraction_active,
+            "entropy": lambda: _spatial_entropy(self[layer]),
+        }[by]()
+        dead = (statistics.max == 0) & (statistics.min == 0)
+        return np.argsort(np.where(dead, np.inf, -score.astype(np.float64)), kind="stable")
+
+    def top(self, layer: str | None, percentile: float, *, signed: bool = False) -> float:
+        """Return a percentile of the positive activations, remembered once computed.
+
+        Parameters
+        ----------
+        layer : str or None
+            Over one layer's channels, or over all layers where None.
+        percentile : float
+            0 < p ≤ 100.
+        signed : bool
+            Take the percentile of the magnitudes instead.
+
+        Returns
+        -------
+        float
+            In activation units; 0.0 where nothing is positive.
+        """
+        key = (layer, percentile, signed)
+        if key not in self._tops:
+            if layer is None:
+                # What lies below 0 before a ReLU is not among the positive values after it.
+                stored = (maps[maps > 0] for maps in self._stored.values())
+                positive = np.concatenate(list(stored))
+                self._tops[key] = top_of(positive, percentile) if positive.size else 0.0
+            else:
+                name, _ = self._resolve(layer)
+                maps = self._stored[name]
+                self._tops[key] = top_of(np.abs(maps) if signed else maps, percentile)
+        return self._tops[key]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a NumPy ``.npz`` file.
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced as a whole: a failed save leaves what was there.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is not ``.npz``.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        if not os.fspath(path).endswith(".npz"):
+            raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
+        header = {
+            "version": _FILE_VERSION,
+            "layers": [asdict(info) for info in self._layers],
+            "before_relu": sorted(self._before_relu),
+            "weights": self._weights.to_dict(),
+        }
+        arrays: dict[str, Any] = {f"maps/{name}": maps for name, maps in self._stored.items()}
+        with written_whole(path) as draft:
+            np.savez(draft, header=np.array(json.dumps(header)), image=self._image, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Activations:
+        """Read what `save` wrote. Nothing in the file is executed or unpickled.
+
+        Raises
+        ------
+        ValueError
+            If the file is not one of these, or is damaged.
+        FileNotFoundError
+            If there is no such file.
+        """
+        name = os.fspath(path)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                header = json.loads(str(archive["header"]))
+                layers = [LayerInfo(**fields) for fields in header["layers"]]
+                maps = {info.name: archive[f"maps/{info.name}"] for info in layers}
+                image = archive["image"]
+            return cls(
+                layers,
+                maps,
+                image,
+                Provenance.from_dict(header["weights"]),
+                before_relu=header["before_relu"],
+            )
+        except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+            raise ValueError(
+                f"path {name!r} holds no saved activations, or is damaged ({error}): pass a file "
+                "that Activations.save wrote."
+            ) from error
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a read-only view, so that what is shared by pictures cannot be changed by one."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _spatial_entropy(maps: Floats) -> npt.NDArray[np.float64]:
+    magnitude = np.abs(maps.reshape(-1, maps.shape[-1])).astype(np.float64)
+    total = magnitude.sum(axis=0)
+    share = np.divide(magnitude, total, out=np.zeros_like(magnitude), where=total > 0)
+    logarithm = np.log(share, out=np.zeros_like(share), where=share > 0)
+    entropy: npt.NDArray[np.float64] = -(share * logarithm).sum(axis=0) / math.log(2)
+    return entropy

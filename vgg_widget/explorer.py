@@ -1,0 +1,497 @@
+"""`LayerExplorer`: traits, controls and the links between them.
+
+It computes no feature map and draws nothing: it asks for renderings and hands them to the figure.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.figure import Figure
+from traitlets import Instance, Int, TraitError, TraitType, Unicode, observe, validate
+
+from vgg_widget.activations import Activations
+from vgg_widget.captions import caption, source_line
+from vgg_widget.choices import unknown_choice
+from vgg_widget.controls import Choice, Controls, parse_channels
+from vgg_widget.figure import FeatureFigure, new_figure
+from vgg_widget.files import written_whole
+from vgg_widget.images import ImageReading, read_image
+from vgg_widget.modes import Rendering, find_mode
+from vgg_widget.network import FeatureExtractor
+from vgg_widget.rendering import checked_channel, choose_channels, find_cmap, render
+from vgg_widget.scaling import as_scale
+from vgg_widget.scripts import script
+
+_STATE_VERSION = 1
+_CHOICES = ("layer", "channel", "channels", "mode", "cmap", "scale")
+
+
+class WholeNumber(Int):
+    """An int trait that also takes NumPy's integers, such as what `Activations.rank` gives."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
+
+
+class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
+    """A trait that holds a tuple of ints and takes any iterable of whole numbers."""
+
+    info_text = "channel numbers, such as (0, 5, 12)"
+    default_value = ()
+
+    def validate(self, obj: Any, value: Any) -> tuple[int, ...]:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            self.error(obj, value)
+        numbers = tuple(value)
+        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
+            self.error(obj, value)
+        return tuple(int(number) for number in numbers)
+
+
+class LayerExplorer(widgets.VBox):  # type: ignore[misc]
+    """See what every layer of a network makes of a picture.
+
+    Parameters
+    ----------
+    image : object
+        Anything that `load_image` takes.
+    extractor : FeatureExtractor, optional
+        The network to use, instead of making one from `weights` and `size`.
+    weights : str or Path
+        See `FeatureExtractor`.
+    size : int, (int, int) or None
+        See `FeatureExtractor`.
+    layer : str
+        The layer on show.
+    channel : int
+        The channel on show in the mode ``"channel"``.
+    mode : str
+        ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
+        ``"rgb"``, ``"rainbow"`` or one that `register_mode` added.
+    cmap : str
+        Any colormap that matplotlib knows.
+    scale : str
+        ``"channel"``, ``"layer"`` or ``"network"``.
+    **layout
+        Fields of `ipywidgets.Layout`, such as ``width="700px"``; or ``channels``.
+
+    Raises
+    ------
+    ImageError, WeightsError
+        If the image or the weights cannot be used.
+    TraitError
+        If a layer, mode, colormap, scale or channel does not exist.
+
+    Examples
+    --------
+    >>> explorer = LayerExplorer(sample_image(), weights="random")  # doctest: +SKIP
+    >>> explorer.layer = "block3_conv1"  # doctest: +SKIP
+    """
+
+    layer = Unicode("block1_conv1", help="Name of the layer on show; one of the network's.")
+    channel = WholeNumber(0, help="Channel on show in mode 'channel'; from 0.")
+    channels = ChannelNumbers(
+        help="Channels that the other modes show, as a tuple of ints; () is the mode's default."
+    )
+    mode = Unicode("channel", help="How channels become one picture; a registered mode's name.")
+    cmap = Unicode("viridis", help="Name of a matplotlib colormap.")
+    scale = Unicode("layer", help="What the display range is taken over: channel, layer, network.")
+    activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
+    rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
+
+    def __init__(
+        self,
+        image: object,
+        *,
+        extractor: FeatureExtractor | None = None,
+        weights: str | os.PathLike[str] = "auto",
+        size: int | tuple[int, int] | None = 224,
+        layer: str = "block1_conv1",
+        channel: int = 0,
+        mode: str = "channel",
+        cmap: str = "viridis",
+        scale: str = "layer",
+        **layout: Any,
+    ) -> None:
+        channels = layout.pop("channels", ())
+        _check_layout(layout)
+        if extractor is None:
+            extractor = FeatureExtractor(weights, size=size)
+        elif not isinstance(extractor, FeatureExtractor):
+            raise TypeError(
+                f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, for your own "
+                "model FeatureExtractor(model=...)."
+            )
+        elif weights != "auto":
+            raise ValueError(
+                f"weights {weights!r} and extractor were both given: leave weights out, since the "
+                "extractor has its own."
+            )
+        self._lock = threading.RLock()
+        self._closed = False
+        self._shown: Choice | None = None
+        self._extractor = extractor
+        self._reading = image if isinstance(image, ImageReading) else read_image(image)
+        self.set_trait("activations", extractor(self._reading))
+        names = [info.name for info in extractor.layers]
+        if layer == "block1_conv1" and layer not in names:
+            # The default is VGG19's; somebody's own model begins at its own first layer.
+            layer = names[0]
+        super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
+        with self.hold_trait_notifications():
+            self.layer = layer
+            self.channel = channel
+            self.channels = channels
+            self.mode = mode
+            self.cmap = cmap
+            self.scale = scale
+        self._rendered(self._choice())
+        self._build()
+
+    def _build(self) -> None:
+        """Make controls, figure and canvas, once what they show is known to be good."""
+        from vgg_widget.canvas import live_canvas
+
+        self._controls = Controls(self._told)
+        self._canvas = live_canvas(new_figure())
+        self._lock = self._canvas.lock
+        self._view = FeatureFigure(self._canvas.figure)
+        controls = self._controls
+        # On a page narrower than the figure, the figure scrolls and the controls stay.
+        stage = widgets.Box([self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%"))
+        self.children = (
+            controls.notice,
+            *controls.rows,
+            controls.problem,
+            stage,
+            controls.caption,
+            controls.source,
+        )
+        controls.complain("")
+        self._draw(self._choice())
+
+    @property
+    def image(self) -> Any:
+        """The picture, uint8 RGB of shape (H, W, 3), as it was before resizing.
+
+        Set it to anything that `load_image` takes to look at another one; if that cannot be used,
+        the one on show stays.
+        """
+        return self._reading.pixels
+
+    @image.setter
+    def image(self, source: object) -> None:
+        with self._lock, self._controls.busy("Computing all layers of the new picture …"):
+            self._require_open()
+            reading = read_image(source)
+            activations = self._extractor(reading)
+            rendering = self._render(self._choice(), activations)
+            self._reading = reading
+            self.set_trait("activations", activations)
+            self.set_trait("rendering", rendering)
+        with self._lock:
+            self._draw(self._choice())
+
+    @property
+    def extractor(self) -> FeatureExtractor:
+        """The network that computes the feature maps."""
+        return self._extractor
+
+    @property
+    def figure(self) -> Figure:
+        """The matplotlib figure on show."""
+        return self._view.figure
+
+    @property
+    def canvas(self) -> Any:
+        """The ipympl canvas that shows the figure."""
+        return self._canvas
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self.layer}, {self.mode}"
+        return f"<LayerExplorer: {state}>"
+
+    # --- from traits to the picture
+
+    @validate("layer")
+    def _valid_layer(self, proposal: dict[str, Any]) -> str:
+        names = [info.name for info in self.activations.layers]
+        if proposal["value"] not in names:
+            raise TraitError(unknown_choice("layer", proposal["value"], names))
+        return str(proposal["value"])
+
+    @validate("channel")
+    def _valid_channel(self, proposal: dict[str, Any]) -> int:
+        count = self.activations.info(self.layer).channels
+        return _as_trait_error(checked_channel, "channel", proposal["value"], self.layer, count)
+
+    @validate("channels")
+    def _valid_channels(self, proposal: dict[str, Any]) -> tuple[int, ...]:
+        mode = find_mode(self.mode)
+        if proposal["value"] and mode.takes != "one":
+            _as_trait_error(
+                choose_channels, self.activations, self.layer, mode, channels=proposal["value"]
+            )
+        count = self.activations.info(self.layer).channels
+        for number in proposal["value"]:
+            _as_trait_error(checked_channel, "channels", number, self.layer, count)
+        return tuple(proposal["value"])
+
+    @validate("mode", "cmap", "scale")
+    def _valid_name(self, proposal: dict[str, Any]) -> str:
+        check = {"mode": find_mode, "cmap": find_cmap, "scale": as_scale}[proposal["trait"].name]
+        _as_trait_error(check, proposal["value"])
+        return str(proposal["value"])
+
+    @observe(*_CHOICES)
+    def _changed(self, _: dict[str, Any]) -> None:
+        if self._shown is None or self._closed:
+            return
+        with self._lock:
+            fitted = self._fitted(self._choice())
+            if fitted != self._choice():
+                # Their notifications come back here, and draw.
+                with self.hold_trait_notifications():
+                    self.channel, self.channels = fitted.channel, fitted.channels
+                return
+            # Several traits changed in one go are one picture.
+            if fitted == self._shown:
+                return
+            self._rendered(fitted)
+            self._draw(fitted)
+
+    def _choice(self) -> Choice:
+        return Choice(**{name: getattr(self, name) for name in _CHOICES})
+
+    def _fitted(self, choice: Choice) -> Choice:
+        """Keep the channels where the layer and mode have them, and else the nearest thing."""
+        count = self.activations.info(choice.layer).channels
+        channels = tuple(number for number in choice.channels if number < count)
+        wanted = find_mode(choice.mode).count
+        if wanted is not None and channels and len(channels) != wanted:
+            channels = channels[:wanted] if len(channels) > wanted else ()
+        return Choice(
+            choice.layer, min(choice.channel, count - 1), channels, choice.mode, choice.cmap, choice.scale
+        )
+
+    @staticmethod
+    def _render(choice: Choice, activations: Activations) -> Rendering:
+        return render(
+            activations,
+            choice.layer,
+            choice.mode,
+            channel=choice.channel,
+            channels=choice.channels,
+            cmap=choice.cmap,
+            scale=choice.scale,
+        )
+
+    def _rendered(self, choice: Choice) -> None:
+        """Make the rendering of a choice; where that fails, take the traits back and raise."""
+        before = self._shown
+        try:
+            rendering = self._render(choice, self.activations)
+        except Exception:
+            if before is not None:
+                with self.hold_trait_notifications():
+                    for name in _CHOICES:
+                        setattr(self, name, getattr(before, name))
+                self._show_controls(before)
+            raise
+        self._shown = choice
+        self.set_trait("rendering", rendering)
+
+    def _draw(self, choice: Choice) -> None:
+        rendering = self.rendering
+        assert rendering is not None
+        activations = self.activations
+        self._controls.offer(activations)
+        self._show_controls(choice)
+        self._controls.complain("")
+        words = caption(activations, rendering)
+        if self._reading.note:
+            words += f" · {self._reading.note}"
+        source = source_line(activations, rendering)
+        self._controls.say(words, f"weights: {source}", activations.weights.message)
+        stride = activations.info(choice.layer).stride
+        self._view.show(rendering, activations.image, stride, source)
+
+    def _show_controls(self, choice: Choice) -> None:
+        count = self.activations.info(choice.layer).channels
+        self._controls.show(choice, find_mode(choice.mode), count)
+
+    # --- from controls to traits
+
+    def _told(self, name: str, value: Any) -> None:
+        """Do what a person asked with a control; an error is told under the controls."""
+        try:
+            if name == "channels":
+                value = parse_channels(value)
+            setattr(self, name, value)
+        except Exception as error:  # noqa: BLE001 - an error in a callback is lost unless it is shown
+            if self._shown is not None:
+                self._show_controls(self._shown)
+            self._controls.complain(str(error) or type(error).__name__)
+
+    # --- to take away
+
+    def state(self) -> dict[str, Any]:
+        """Return a JSON-able dict from which `from_state` makes the same explorer.
+
+        Returns
+        -------
+        dict
+            The traits, the size and the weights as a name or path; not the image.
+        """
+        weights = self.activations.weights
+        return {
+            "version": _STATE_VERSION,
+            **{name: getattr(self, name) for name in _CHOICES},
+            "channels": list(self.channels),
+            "size": self._extractor.size,
+            "weights": weights.path if weights.source == "file" else weights.source,
+        }
+
+    @classmethod
+    def from_state(cls, image: object, state: dict[str, Any], **more: Any) -> Self:
+        """Make an explorer that shows what another one showed.
+
+        Parameters
+        ----------
+        image : object
+            Anything that `load_image` takes.
+        state : dict
+            What `state` returned, also after a round trip through JSON.
+        **more
+            Arguments of the constructor that take the place of what `state` says; ``extractor``
+            is needed where the state is of a model of your own.
+
+        Raises
+        ------
+        ValueError
+            If `state` is no such dict.
+        """
+        if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
+            version = state.get("version") if isinstance(state, dict) else type(state).__name__
+            raise ValueError(
+                f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
+            )
+        fields = {name: state[name] for name in (*_CHOICES, "size", "weights") if name in state}
+        if isinstance(fields.get("size"), list):
+            fields["size"] = tuple(fields["size"])
+        if "extractor" in more:
+            fields.pop("weights", None)
+            fields.pop("size", None)
+        elif fields.get("weights") == "model":
+            raise ValueError(
+                "state is of a model of your own, which it cannot hold: pass extractor=... too."
+            )
+        return cls(image, **{**fields, **more})
+
+    def to_code(self) -> str:
+        """Return Python text that makes the same picture without a widget.
+
+        Raises
+        ------
+        ValueError
+            If the network is a model of your own, which has no text.
+        """
+        return script(self._reading, self.activations, self._extractor.to_code(), self._choice())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced as a whole.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is none of these.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix == ".npz":
+            self.activations.save(path)
+            return
+        if suffix not in (".png", ".svg", ".pdf"):
+            raise ValueError(
+                f"path {os.fspath(path)!r} ends in {suffix!r}: choose .png, .svg or .pdf for the "
+                "picture, or .npz for the activations."
+            )
+        with self._lock, written_whole(path) as draft:
+            self._require_open()
+            self._view.save(draft, suffix[1:], self._source())
+
+    def _source(self) -> str:
+        assert self.rendering is not None
+        return source_line(self.activations, self.rendering)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        # A saved notebook shows this where no kernel is: on GitHub, nbviewer and in nbconvert.
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        if not self._closed:
+            with self._lock:
+                bundle["image/png"] = base64.b64encode(self._view.png(self._source())).decode()
+        return bundle
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("explorer is closed: make a new LayerExplorer.")
+
+    def close(self) -> None:
+        """Take it off the page and give back what it holds; closing twice does no harm."""
+        if self._closed:
+            return
+        with self._lock:
+            self._closed = True
+            # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
+            for widget in _widgets_of(self):
+                if widget is not self:
+                    widget.close()
+            self._canvas.manager = None
+            self._view.figure.clear()
+            super().close()
+
+
+def _widgets_of(root: widgets.Widget) -> list[widgets.Widget]:
+    """Return a widget and all that it holds: children, layouts, styles, toolbar."""
+    found: dict[int, widgets.Widget] = {}
+    waiting: list[Any] = [root]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, widgets.Widget) and id(item) not in found:
+            found[id(item)] = item
+            waiting.extend(item.trait_values(sync=True).values())
+    return list(found.values())
+
+
+def _as_trait_error(check: Any, *arguments: Any, **keywords: Any) -> Any:
+    try:
+        return check(*arguments, **keywords)
+    except ValueError as error:
+        raise TraitError(str(error)) from error
+
+
+def _check_layout(layout: dict[str, Any]) -> None:
+    known = set(widgets.Layout.class_trait_names())
+    own = {"extractor", "weights", "size", *_CHOICES}
+    for name in layout:
+        if name not in known or name.startswith("_"):
+            options = sorted(own) + sorted(option for option in known if not option.startswith("_"))
+            raise TypeError(unknown_choice("argument", name, options))
+
+

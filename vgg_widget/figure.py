@@ -1,0 +1,299 @@
+"""The matplotlib side: an input image beside a rendering, made once and updated in place.
+
+It is handed renderings and computes none. Everything here works on any canvas, ipympl's or Agg.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import FuncNorm, Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from vgg_widget.images import RGB8
+from vgg_widget.modes import Rendering
+
+FIGURE_INCHES = (8.4, 4.2)
+DPI = 100
+
+View = tuple[tuple[float, float], tuple[float, float]]
+
+
+def color_norm(rendering: Rendering) -> Normalize:
+    """Return the matplotlib norm that a rendering's colours follow."""
+    vmin, vmax, gamma = rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma
+    if gamma == 1:
+        return Normalize(vmin, vmax)
+    if vmin >= 0:
+        return PowerNorm(gamma, vmin, vmax)
+
+    def bend(values: npt.ArrayLike) -> npt.NDArray[Any]:
+        bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** gamma
+        return bent
+
+    def unbend(values: npt.ArrayLike) -> npt.NDArray[Any]:
+        straight: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** (1 / gamma)
+        return straight
+
+    return FuncNorm((bend, unbend), vmin, vmax)
+
+
+def has_color_scale(rendering: Rendering) -> bool:
+    """Tell whether the colours stand for values over a range that is not empty."""
+    return (
+        rendering.cmap is not None
+        and rendering.vmin is not None
+        and rendering.vmax is not None
+        and rendering.vmax > rendering.vmin
+    )
+
+
+def color_extend(rendering: Rendering) -> str:
+    """Return which ends of the colorbar get an arrow, since values beyond them are shown."""
+    return {
+        (False, False): "neither",
+        (True, False): "min",
+        (False, True): "max",
+        (True, True): "both",
+    }[rendering.clipped]
+
+
+def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar:
+    """Add a colorbar in activation units; `where` is ``cax=`` or ``ax=``."""
+    mappable = ScalarMappable(color_norm(rendering), rendering.cmap)
+    return figure.colorbar(mappable, extend=color_extend(rendering), label="activation", **where)
+
+
+def map_extent(rendering: Rendering, stride: int) -> tuple[float, float, float, float]:
+    """Return (left, right, bottom, top) of a rendering in data coordinates.
+
+    A feature map lies on the input pixels that it covers, so that both pictures share one
+    coordinate system; a grid of tiles has a system of its own.
+    """
+    height, width = rendering.rgba.shape[:2]
+    step = 1 if rendering.tiles else stride
+    return -0.5, width * step - 0.5, height * step - 0.5, -0.5
+
+
+def title_of(rendering: Rendering) -> str:
+    """Return the title, with a dead or constant picture called so."""
+    return f"{rendering.title} ({rendering.note})" if rendering.note else rendering.title
+
+
+def value_at(rendering: Rendering, stride: int, x: float, y: float) -> str:
+    """Say in words what a point of the map's axes shows."""
+    step = 1 if rendering.tiles else stride
+    row, column = math.floor((y + 0.5) / step), math.floor((x + 0.5) / step)
+    height, width = rendering.rgba.shape[:2]
+    if not (0 <= row < height and 0 <= column < width):
+        return ""
+    place = f"row {row}, column {column}"
+    if rendering.tiles is not None:
+        found = rendering.tiles.locate(row, column)
+        if found is None:
+            return ""
+        place = "channel {}, row {}, column {}".format(*found)
+    if rendering.values is None:
+        return place
+    value = float(rendering.values[row, column])
+    if rendering.mode == "argmax":
+        return f"{place}: " + (f"channel {value:.0f}" if value >= 0 else "no channel is active")
+    return f"{place}: {value:.4g}"
+
+
+class FeatureFigure:
+    """The input image, the picture on show, and its colorbar, on one figure.
+
+    Parameters
+    ----------
+    figure : Figure
+        An empty figure; its canvas is drawn on at every `show`.
+    """
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+        grid = figure.add_gridspec(
+            1, 3, width_ratios=(1, 1, 0.045), left=0.012, right=0.915, top=0.92, bottom=0.07, wspace=0.05
+        )
+        self._input_axes = figure.add_subplot(grid[0])
+        self._map_axes = figure.add_subplot(grid[1])
+        self._bar_axes = figure.add_subplot(grid[2])
+        blank = np.zeros((1, 1, 4), np.uint8)
+        self._input = self._picture(self._input_axes, blank)
+        self._map = self._picture(self._map_axes, blank)
+        self._source = figure.text(0.012, 0.018, "", fontsize=7.5, color="0.35")
+        self._rendering: Rendering | None = None
+        self._image: RGB8 | None = None
+        self._stride = 1
+        self._bar_key: object = None
+        self._kept_view: View | None = None
+        self._map_axes.format_coord = self._describe_map  # type: ignore[method-assign]
+        self._input_axes.format_coord = self._describe_input  # type: ignore[method-assign]
+        for mine, other in (
+            (self._map_axes, self._input_axes),
+            (self._input_axes, self._map_axes),
+        ):
+            mine.callbacks.connect("xlim_changed", lambda axes, other=other: self._follow(axes, other))
+            mine.callbacks.connect("ylim_changed", lambda axes, other=other: self._follow(axes, other))
+
+    @staticmethod
+    def _picture(axes: Axes, blank: npt.NDArray[np.uint8]) -> AxesImage:
+        axes.set(xticks=[], yticks=[])
+        # Ours to word: matplotlib would append the colour's four numbers to the coordinates.
+        picture = axes.imshow(blank, interpolation="nearest")
+        picture.set_mouseover(False)
+        return picture
+
+    @property
+    def map_axes(self) -> Axes:
+        """The axes that hold the picture of the layer."""
+        return self._map_axes
+
+    @property
+    def input_axes(self) -> Axes:
+        """The axes that hold the input image."""
+        return self._input_axes
+
+    def show(self, rendering: Rendering, image: RGB8, stride: int, source: str) -> None:
+        """Show another rendering, and draw.
+
+        Parameters
+        ----------
+        rendering : Rendering
+            What to show.
+        image : ndarray of uint8, shape (H, W, 3)
+            The picture as the network saw it.
+        stride : int
+            Input pixels a location of the layer's map.
+        source : str
+            The line at the foot that says where the numbers come from.
+        """
+        before, same_image = self._rendering, image is self._image
+        if before is not None and same_image and before.tiles is None and rendering.tiles is not None:
+            self._kept_view = self.view
+        self._rendering, self._image, self._stride = rendering, image, stride
+        if not same_image:
+            height, width = image.shape[:2]
+            self._input.set_data(image)
+            self._input.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
+            self._input.set_interpolation("auto")
+            self._input_axes.set_title(f"input · {height} × {width}", fontsize=9.5)
+        self._map.set_data(rendering.rgba)
+        self._map.set_extent(map_extent(rendering, stride))
+        # A grid is mostly smaller on screen than in pixels, and would flicker if rows were left out.
+        self._map.set_interpolation("auto" if rendering.tiles else "nearest")
+        self._map_axes.set_title(title_of(rendering), fontsize=9.5)
+        self._source.set_text(source)
+        if not same_image or self._frame(before) != self._frame(rendering):
+            self._reset_view(self._kept_view if same_image and rendering.tiles is None else None)
+        self._update_bar(rendering)
+        self.figure.canvas.draw()
+
+    @staticmethod
+    def _frame(rendering: Rendering | None) -> object:
+        """Name the coordinate system that a rendering lives in: the image's, or its own tiles'."""
+        return None if rendering is None else rendering.tiles or "image"
+
+    @property
+    def view(self) -> View:
+        """The map's limits (x, y) on show, in data coordinates."""
+        return self._map_axes.get_xlim(), self._map_axes.get_ylim()
+
+    @view.setter
+    def view(self, limits: View) -> None:
+        self._map_axes.set(xlim=limits[0], ylim=limits[1])
+
+    def _reset_view(self, kept: View | None) -> None:
+        """Show the whole frame and make it the toolbar's home; then go back to a kept zoom."""
+        assert self._rendering is not None
+        assert self._image is not None
+        height, width = self._image.shape[:2]
+        whole: View = ((-0.5, width - 0.5), (height - 0.5, -0.5))
+        self._input_axes.set(xlim=whole[0], ylim=whole[1])
+        if self._rendering.tiles is not None:
+            left, right, bottom, top = map_extent(self._rendering, self._stride)
+            self.view = ((left, right), (bottom, top))
+        else:
+            self.view = whole
+        toolbar = getattr(self.figure.canvas, "toolbar", None)
+        if toolbar is not None:
+            toolbar.update()
+            toolbar.push_current()
+        if kept is not None and kept != self.view:
+            self.view = kept
+            if toolbar is not None:
+                toolbar.push_current()
+
+    def _follow(self, moved: Axes, other: Axes) -> None:
+        """Show the same part of the image in both axes, where they share its coordinates."""
+        if self._rendering is None or self._rendering.tiles is not None:
+            return
+        if (other.get_xlim(), other.get_ylim()) != (moved.get_xlim(), moved.get_ylim()):
+            other.set_xlim(moved.get_xlim(), emit=False)
+            other.set_ylim(moved.get_ylim(), emit=False)
+
+    def _update_bar(self, rendering: Rendering) -> None:
+        key = (rendering.vmin, rendering.vmax, rendering.cmap, rendering.gamma, rendering.clipped)
+        if key == self._bar_key:
+            return
+        self._bar_key = key
+        self._bar_axes.clear()
+        shown = has_color_scale(rendering)
+        self._bar_axes.set_visible(shown)
+        if shown:
+            bar = add_colorbar(self.figure, rendering, cax=self._bar_axes)
+            bar.ax.tick_params(labelsize=8)
+            bar.set_label("activation", fontsize=8)
+
+    def _describe_map(self, x: float, y: float) -> str:
+        return value_at(self._rendering, self._stride, x, y) if self._rendering else ""
+
+    def _describe_input(self, x: float, y: float) -> str:
+        row, column = math.floor(y + 0.5), math.floor(x + 0.5)
+        image = self._image
+        if image is None or not (0 <= row < image.shape[0] and 0 <= column < image.shape[1]):
+            return ""
+        red, green, blue = image[row, column]
+        return f"row {row}, column {column}: RGB {red}, {green}, {blue}"
+
+    def save(self, path: Any, suffix: str, source: str) -> None:
+        """Write what is on show as PNG, SVG or PDF, without touching the figure on screen.
+
+        Parameters
+        ----------
+        path : str, Path or file object
+            Where to.
+        suffix : str
+            ``"png"``, ``"svg"`` or ``"pdf"``.
+        source : str
+            The line at the foot.
+        """
+        assert self._rendering is not None
+        assert self._image is not None
+        # Saving the live figure would change its resolution under the canvas that shows it.
+        twin = FeatureFigure(new_figure())
+        twin.show(self._rendering, self._image, self._stride, source)
+        twin.view = self.view
+        dpi = DPI if suffix == "png" else "figure"
+        with matplotlib.rc_context({"svg.hashsalt": "vgg_widget"}):
+            twin.figure.savefig(path, format=suffix, dpi=dpi)
+
+    def png(self, source: str) -> bytes:
+        """Return what is on show as PNG bytes."""
+        with io.BytesIO() as buffer:
+            self.save(buffer, "png", source)
+            return buffer.getvalue()
+
+
+def new_figure() -> Figure:
+    """Return an empty figure of the explorer's size that pyplot does not know."""
+    return Figure(figsize=FIGURE_INCHES, dpi=DPI, facecolor="white")

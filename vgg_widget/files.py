@@ -1,0 +1,50 @@
+"""Writing a file so that nobody ever finds half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; it takes the name at the end.
+
+    Where the body raises, what stood at `path` before is left as it was.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to make or replace; its folder must exist.
+
+    Yields
+    ------
+    Path
+        Where to write, with the same suffix.
+
+    Raises
+    ------
+    OSError
+        If the folder is missing or not writable.
+    """
+    target = Path(path).expanduser()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"path {str(target)!r} lies in a folder that does not exist "
+            f"({target.parent.absolute()}): make the folder first."
+        )
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        # A temporary file is private; what a person saves follows their own mask.
+        mask = os.umask(0)
+        os.umask(mask)
+        draft.chmod(0o666 & ~mask)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,356 @@
+"""`FeatureExtractor`: the multi-output network; an image goes in, `Activations` come out.
+
+TensorFlow takes seconds to import, so it is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations import Activations
+from vgg_widget.images import RGB8, ImageReading, checked_size, read_image, resize
+from vgg_widget.layers import VGG19_LAYERS, LayerInfo
+from vgg_widget.provenance import Provenance
+from vgg_widget.weights import ResolvedWeights, find_imagenet, resolve
+
+Floats = npt.NDArray[np.float32]
+Preprocess = Callable[[Floats], Any]
+
+_CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
+_TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_TORCH_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+# Where the stride of somebody's own model is measured when it accepts any size.
+_PROBE_SIDE = 224
+
+
+def preprocess_caffe(images: Floats) -> Floats:
+    """RGB 0–255 → blue, green, red minus the ImageNet mean.
+
+    As ``keras.applications.imagenet_utils.preprocess_input(mode="caffe")``, but the input is left
+    as it was.
+    """
+    centred: Floats = images[..., ::-1] - _CAFFE_MEAN_BGR
+    return centred
+
+
+def preprocess_torch(images: Floats) -> Floats:
+    """RGB 0–255 → 0–1, minus the mean, over the standard deviation (torchvision's transforms)."""
+    normalised: Floats = (images / np.float32(255) - _TORCH_MEAN) / _TORCH_STD
+    return normalised
+
+
+_PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """A built network, shared by all extractors with the same weights."""
+
+    model: Any
+    forward: Callable[[Any], list[Any]] = field(repr=False)
+    layers: tuple[LayerInfo, ...]
+    before_relu: tuple[str, ...]
+    preprocess: Preprocess
+    fixed_size: tuple[int, int] | None = None
+
+
+class FeatureExtractor:
+    """A network that gives the feature maps of all its layers in one forward pass.
+
+    Parameters
+    ----------
+    weights : str or Path
+        ``"auto"``: ImageNet from Keras's cache or by download, else an offline default with a
+        message; ``"imagenet"``; ``"random"``; or the path of a weights file.
+    model : keras.Model, optional
+        Any built functional or sequential model, instead of VGG19; every layer whose output is
+        4-D (batch, height, width, channels) is shown.
+    preprocess : callable, optional
+        From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input. By default what
+        the weights need; for `model`, nothing is changed.
+    size : int, (int, int) or None
+        An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
+        None keeps the image's own size. A model of fixed input size decides for itself.
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be had.
+    ValueError
+        If `model` and `weights` are both given, the model is not built, or `size` is no size.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] = "auto",
+        *,
+        model: Any = None,
+        preprocess: Preprocess | None = None,
+        size: int | tuple[int, int] | None = 224,
+    ) -> None:
+        self._size = checked_size(size)
+        if preprocess is not None and not callable(preprocess):
+            raise ValueError(
+                f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
+                "0–255 floats to the network's input."
+            )
+        if model is None:
+            self._network, self._weights = _shared_network(weights)
+        elif weights == "auto":
+            self._network, self._weights = _own_network(model)
+        else:
+            raise ValueError(
+                f"weights {weights!r} and model were both given: leave weights out, since the "
+                "model brings its own."
+            )
+        self._preprocess = preprocess or self._network.preprocess
+        self._own_preprocess = preprocess is not None
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """Names and geometry, in network order."""
+        return self._network.layers
+
+    @property
+    def weights(self) -> Provenance:
+        """Where the weights came from, with ``.source``, ``.path``, ``.digest``, ``.message``."""
+        return self._weights
+
+    @property
+    def model(self) -> Any:
+        """The ``keras.Model`` with one output a layer (after ReLU, as Keras's layers are)."""
+        return self._network.model
+
+    @property
+    def size(self) -> int | tuple[int, int] | None:
+        """As given; the size of the model's own where that is fixed."""
+        return self._network.fixed_size or self._size
+
+    def __repr__(self) -> str:
+        return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
+
+    def __call__(self, image: object) -> Activations:
+        """Compute every layer's feature maps of an image, in one forward pass.
+
+        Parameters
+        ----------
+        image : object
+            Anything that `load_image` takes.
+
+        Returns
+        -------
+        Activations
+            float32 maps of shape (H, W, C).
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        """
+        reading = image if isinstance(image, ImageReading) else read_image(image)
+        return next(self._compute([resize(reading.pixels, self.size)]))
+
+    def stream(self, images: Iterable[object], batch_size: int = 8) -> Iterator[Activations]:
+        """Compute many images, batch by batch, holding one batch at a time.
+
+        Parameters
+        ----------
+        images : iterable
+            Anything that `load_image` takes; consumed as needed. Sizes may be mixed: a batch ends
+            where the size changes.
+        batch_size : int
+            Images in one forward pass.
+
+        Yields
+        ------
+        Activations
+            In the order of `images`; each owns its memory.
+        """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size {batch_size!r} is no number of images: give 1 or more.")
+        batch: list[RGB8] = []
+        for image in images:
+            pixels = resize(read_image(image).pixels, self.size)
+            if batch and (len(batch) == batch_size or batch[0].shape != pixels.shape):
+                yield from self._compute(batch)
+                batch = []
+            batch.append(pixels)
+        if batch:
+            yield from self._compute(batch)
+
+    def _compute(self, batch: Sequence[RGB8]) -> Iterator[Activations]:
+        # A fresh float copy: many preprocessing functions change their input in place.
+        inputs = self._preprocess(np.stack(batch).astype(np.float32))
+        outputs = [np.asarray(output) for output in self._network.forward(inputs)]
+        for index, image in enumerate(batch):
+            # A view of a batch would keep the whole batch's memory.
+            own = (output[index].copy() if len(batch) > 1 else output[0] for output in outputs)
+            maps = {info.name: maps for info, maps in zip(self.layers, own, strict=True)}
+            yield Activations(
+                self.layers,
+                maps,
+                image,
+                self._weights,
+                before_relu=self._network.before_relu,
+            )
+
+    def to_code(self) -> str:
+        """Return the Python expression that makes this extractor again.
+
+        Raises
+        ------
+        ValueError
+            If it holds a model or a function, which have no text.
+        """
+        if self._weights.source == "model" or self._own_preprocess:
+            raise ValueError(
+                "extractor holds a model or preprocess function of your own, which has no text: "
+                "write the code that makes it yourself."
+            )
+        name = self._weights.path if self._weights.source == "file" else self._weights.source
+        return f"FeatureExtractor({name!r}, size={self.size!r})"
+
+
+# Weights come in 80 MB: two networks are kept, so that going back and forth between trained and
+# untrained weights, or re-running a cell, builds nothing anew.
+_KEPT = 2
+_networks: OrderedDict[object, tuple[_Network, Provenance]] = OrderedDict()
+_networks_lock = threading.RLock()
+
+
+def _shared_network(weights: str | os.PathLike[str]) -> tuple[_Network, Provenance]:
+    with _networks_lock:
+        key = _identity(weights)
+        if key not in _networks:
+            resolved = resolve(weights)
+            # A download has changed what the name stands for.
+            key = _identity(weights)
+            same = next(
+                (
+                    network
+                    for network, known in _networks.values()
+                    if known.digest == resolved.provenance.digest
+                ),
+                None,
+            )
+            _networks[key] = (same or _vgg19(resolved), resolved.provenance)
+            while len({id(network) for network, _ in _networks.values()}) > _KEPT:
+                _networks.popitem(last=False)
+        _networks.move_to_end(key)
+        return _networks[key]
+
+
+def _identity(weights: str | os.PathLike[str]) -> object:
+    """Say what a weights argument stands for now, so that a changed file is another network."""
+    if weights in ("auto", "imagenet"):
+        found = find_imagenet()
+        return (weights, found and _stamp(found))
+    path = Path(weights).expanduser()
+    return (str(path.absolute()), _stamp(path)) if path.is_file() else weights
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+def _keras() -> tuple[Any, Any]:
+    # TensorFlow writes a page about processors and GPUs into the cell's output otherwise.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"Keras runs on {keras.backend.backend()!r} here, but vgg_widget needs TensorFlow: "
+            "set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+    return keras, tf
+
+
+def _vgg19(resolved: ResolvedWeights) -> _Network:
+    keras, tf = _keras()
+    base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    chain = [base.get_layer(info.name) for info in VGG19_LAYERS]
+    for name, (kernel, bias) in resolved.arrays.items():
+        base.get_layer(name).set_weights([kernel, bias])
+
+    # With sizes left open in the signature, a new image size does not trace the graph again.
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])  # type: ignore[untyped-decorator]
+    def forward(images: Any) -> list[Any]:
+        # Before ReLU is kept, since after ReLU follows from it and not the other way round.
+        outputs, x = [], images
+        for layer in chain:
+            if isinstance(layer, keras.layers.Conv2D):
+                outputs.append(tf.nn.bias_add(layer.convolution_op(x, layer.kernel), layer.bias))
+                x = layer.activation(outputs[-1])
+            else:
+                x = layer(x)
+                outputs.append(x)
+        return outputs
+
+    return _Network(
+        model=keras.Model(base.input, [layer.output for layer in chain], name="vgg19_layers"),
+        forward=forward,
+        layers=VGG19_LAYERS,
+        before_relu=tuple(info.name for info in VGG19_LAYERS if info.kind == "conv"),
+        preprocess=_PREPROCESSING[resolved.preprocessing],
+    )
+
+
+def _own_network(model: Any) -> tuple[_Network, Provenance]:
+    keras, tf = _keras()
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise ValueError(
+            f"model is a {type(model).__name__} that has no inputs yet: pass a functional Keras "
+            "model, or a sequential one that begins with an Input."
+        )
+    shown = [
+        layer
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.InputLayer) and len(_output_shape(layer)) == 4
+    ]
+    if not shown or len(model.inputs) != 1:
+        raise ValueError(
+            f"model {model.name!r} has {len(model.inputs)} inputs and {len(shown)} layers with "
+            "4-D outputs: pass one with a single image input and feature maps."
+        )
+    outputs = keras.Model(model.inputs, [layer.output for layer in shown], name=f"{model.name}_layers")
+    _, height, width, _ = model.inputs[0].shape
+    fixed = (height, width) if height and width else None
+    layers = tuple(_layer_info(layer, fixed, outputs, k) for k, layer in enumerate(shown))
+
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def forward(images: Any) -> list[Any]:
+        made = outputs(images, training=False)
+        return list(made) if isinstance(made, list | tuple) else [made]
+
+    network = _Network(outputs, forward, layers, (), lambda images: images, fixed)
+    return network, Provenance("model", f"model {model.name!r}")
+
+
+def _output_shape(layer: Any) -> tuple[int | None, ...]:
+    try:
+        shape = layer.output.shape
+    except AttributeError:
+        return ()
+    return tuple(shape)
+
+
+def _layer_info(layer: Any, fixed: tuple[int, int] | None, outputs: Any, index: int) -> LayerInfo:
+    height, width = fixed or (_PROBE_SIDE, _PROBE_SIDE)
+    shapes = outputs.compute_output_shape((1, height, width, outputs.inputs[0].shape[-1]))
+    shape = shapes[index] if isinstance(shapes, list) else shapes
+    stride = max(1, round(height / max(1, shape[1])))
+    kind = "conv" if "Conv" in type(layer).__name__ else type(layer).__name__.lower()
+    return LayerInfo(layer.name, None, kind, int(shape[-1]), stride)

@@ -1,0 +1,63 @@
+"""`plot`: the explorer's picture as a plain matplotlib figure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from vgg_widget.activations import Activations
+from vgg_widget.figure import add_colorbar, has_color_scale, map_extent, title_of, value_at
+from vgg_widget.rendering import render
+
+
+def plot(
+    activations: Activations,
+    layer: str,
+    mode: str = "channel",
+    *,
+    ax: Axes | None = None,
+    colorbar: bool = True,
+    **as_render: Any,
+) -> Axes:
+    """Draw one picture of a layer on matplotlib axes.
+
+    Parameters
+    ----------
+    activations : Activations
+        What `FeatureExtractor` gave for an image.
+    layer, mode : str
+        As for `render`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default the axes of a new pyplot figure.
+    colorbar : bool
+        Whether to add a colorbar in activation units, where the colours stand for values.
+    **as_render
+        ``channel``, ``channels``, ``cmap``, ``scale`` and ``order``: see `render`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        In input pixels, so that the picture lies on what the layer covers of the image; a grid is
+        in pixels of its own.
+
+    Raises
+    ------
+    ValueError
+        As `render`; nothing is drawn then.
+    """
+    rendering = render(activations, layer, mode, **as_render)
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        _, ax = plt.subplots(layout="constrained")
+    stride = activations.info(layer).stride
+    smooth = "auto" if rendering.tiles else "nearest"
+    picture = ax.imshow(rendering.rgba, extent=map_extent(rendering, stride), interpolation=smooth)
+    picture.set_mouseover(False)
+    ax.format_coord = lambda x, y: value_at(rendering, stride, x, y)  # type: ignore[method-assign]
+    ax.set(title=title_of(rendering), xticks=[], yticks=[])
+    figure = ax.get_figure(root=True)
+    if colorbar and figure is not None and has_color_scale(rendering):
+        add_colorbar(figure, rendering, ax=ax)
+    return ax

@@ -1,0 +1,222 @@
+"""`render`: one picture of a layer, as arrays; what every view shows comes from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import Colormap
+
+from vgg_widget.activations import Activations
+from vgg_widget.choices import unknown_choice
+from vgg_widget.modes import (
+    DEFAULT_SOME,
+    Floats,
+    Mode,
+    ModeRequest,
+    Picture,
+    Rendering,
+    as_rgba,
+    coloured,
+    find_mode,
+)
+from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
+
+SHORT_CMAPS = (
+    "viridis",
+    "magma",
+    "inferno",
+    "plasma",
+    "cividis",
+    "gray",
+    "coolwarm",
+    "twilight",
+)
+"""The colormaps listed first: perceptually uniform ones, grey, a diverging and a cyclic one."""
+
+
+def render(
+    activations: Activations,
+    layer: str,
+    mode: str = "channel",
+    *,
+    channel: int = 0,
+    channels: Iterable[int] | None = None,
+    cmap: str | Colormap = "viridis",
+    scale: str | Scale = "layer",
+    order: str = "index",
+) -> Rendering:
+    """Make one picture of a layer. Nothing that goes in is changed.
+
+    Parameters
+    ----------
+    activations : Activations
+        What `FeatureExtractor` gave for an image.
+    layer : str
+        Keras's name (after ReLU), or torchvision's.
+    mode : str
+        ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
+        ``"rgb"``, ``"rainbow"``, or one that `register_mode` added.
+    channel : int
+        The channel for the mode ``"channel"``.
+    channels : iterable of int, optional
+        The channels for the other modes. None or empty: all of them for ``grid``, ``max``,
+        ``mean`` and ``argmax``; for ``composite`` and ``rainbow`` the six, for ``rgb`` the three
+        with the largest maximum.
+    cmap : str or Colormap
+        A name that matplotlib knows, or a colormap.
+    scale : str or Scale
+        ``"channel"``, ``"layer"`` or ``"network"``: over what the display range is taken.
+        ``"channel"`` means the picture on show by itself; in a grid, each tile by itself.
+    order : str
+        How a grid is ordered: see `Activations.rank`.
+
+    Returns
+    -------
+    Rendering
+        Colours, values, range and title.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known (the nearest is suggested), or a channel is out of range.
+    """
+    way = find_mode(mode)
+    policy = as_scale(scale)
+    colormap = find_cmap(cmap)
+    maps = activations[layer]
+    chosen = choose_channels(activations, layer, way, channel=channel, channels=channels)
+    if way.takes == "all" and order != "index":
+        rank = {int(c): place for place, c in enumerate(activations.rank(layer, order))}
+        chosen = tuple(sorted(chosen, key=rank.__getitem__))
+    whole = chosen == tuple(range(maps.shape[-1]))
+    range_of = _range_policy(activations, layer, policy)
+    request = ModeRequest(layer, chosen, colormap, policy.scope, range_of)
+    made = way.function(maps if whole else maps[..., list(chosen)], request)
+    picture = made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
+    return _finish(picture, request, way, policy)
+
+
+def choose_channels(
+    activations: Activations,
+    layer: str,
+    mode: Mode,
+    *,
+    channel: int = 0,
+    channels: Iterable[int] | None = None,
+) -> tuple[int, ...]:
+    """Return the channels that a mode would show, checked against the layer.
+
+    Raises
+    ------
+    ValueError
+        If a channel is not one of the layer's, or their number is not what the mode needs.
+    """
+    count = activations.info(layer).channels
+    if mode.takes == "one":
+        return (checked_channel("channel", channel, layer, count),)
+    named = () if channels is None else tuple(channels)
+    if named:
+        chosen = tuple(checked_channel("channels", number, layer, count) for number in named)
+        if mode.count is not None and len(chosen) != mode.count:
+            raise ValueError(
+                f"channels has {len(chosen)} numbers, but mode {mode.name!r} takes exactly "
+                f"{mode.count}: give {mode.count}, or none for the strongest."
+            )
+        return chosen
+    if mode.takes == "all":
+        return tuple(range(count))
+    wanted = mode.count or DEFAULT_SOME
+    return tuple(int(c) for c in activations.rank(layer, "max")[:wanted])
+
+
+def checked_channel(argument: str, number: object, layer: str, count: int) -> int:
+    """Return a channel number as a plain int, or raise ValueError saying which there are."""
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if not whole or not 0 <= int(number) < count:  # type: ignore[call-overload]
+        raise ValueError(
+            f"{argument} {number!r} is not in layer {layer!r}, which has {count} channels: "
+            f"choose whole numbers from 0 to {count - 1}."
+        )
+    return int(number)  # type: ignore[call-overload, no-any-return]
+
+
+def find_cmap(cmap: str | Colormap) -> Colormap:
+    """Return a colormap by its name, or raise ValueError naming the nearest."""
+    if isinstance(cmap, Colormap):
+        return cmap
+    if not isinstance(cmap, str) or cmap not in matplotlib.colormaps:
+        raise ValueError(unknown_choice("cmap", cmap, matplotlib.colormaps))
+    return matplotlib.colormaps[cmap]
+
+
+def _range_policy(
+    activations: Activations, layer: str, policy: Scale
+) -> Callable[[Floats], DisplayRange]:
+    # A layer is of both signs as a whole, so that its channels can be compared.
+    signed = bool(activations.statistics(layer).min.min() < 0)
+
+    def range_of(values: Floats) -> DisplayRange:
+        if policy.scope == "channel":
+            top = top_of(np.abs(values) if signed else values, policy.percentile)
+        else:
+            over = layer if policy.scope == "layer" else None
+            top = activations.top(over, policy.percentile, signed=signed and over is not None)
+        return range_up_to(top, signed=signed, gamma=policy.gamma)
+
+    return range_of
+
+
+def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
+    if made.ndim == 2:
+        return Picture(values=made.astype(np.float32, copy=False))
+    if made.ndim == 3 and made.shape[-1] in (3, 4):
+        return Picture(rgba=as_rgba(made))
+    raise ValueError(
+        f"mode {mode.name!r} returned an array of shape {made.shape}: return (h, w) values, "
+        "(h, w, 3) colours, or a Picture."
+    )
+
+
+def _finish(picture: Picture, request: ModeRequest, mode: Mode, policy: Scale) -> Rendering:
+    values, rgba = picture.values, picture.rgba
+    limits: DisplayRange | None = None
+    clipped, note = (False, False), ""
+    if rgba is None:
+        if values is None:
+            raise ValueError(f"mode {mode.name!r} returned a Picture with neither values nor rgba.")
+        limits = picture.range or request.range_of(values)
+        rgba = coloured(limits.normalise(values), request.cmap)
+        if picture.blank is not None:
+            rgba[picture.blank] = 0
+        clipped = limits.clipped(values)
+        low, high = float(values.min()), float(values.max())
+        if low == high:
+            note = "dead" if high == 0 else "constant"
+    return Rendering(
+        rgba=rgba,
+        values=values,
+        vmin=limits.vmin if limits else None,
+        vmax=limits.vmax if limits else None,
+        cmap=request.cmap.name if mode.uses_cmap else None,
+        title=_title(request, mode),
+        layer=request.layer,
+        mode=mode.name,
+        scale=policy.scope,
+        channels=request.channels,
+        gamma=policy.gamma,
+        clipped=clipped,
+        note=note,
+        tiles=picture.tiles,
+    )
+
+
+def _title(request: ModeRequest, mode: Mode) -> str:
+    numbers = [str(number) for number in request.channels]
+    if len(numbers) > 8:
+        numbers = [*numbers[:7], "…"]
+    # A phrase is the mode's author's own text; a brace that is no field must not break a picture.
+    phrase = mode.phrase.replace("{channels}", ", ".join(numbers))
+    return f"{request.layer} · {phrase.replace('{count}', str(len(request.channels)))}"

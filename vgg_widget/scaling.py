@@ -1,0 +1,151 @@
+"""How activations meet colours: the display range of a feature map.
+
+A `Scale` is a policy (over what, which percentile, which gamma); a `DisplayRange` is what the
+policy gives for one picture, in activation units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.choices import unknown_choice
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Over what the display range is taken, and how far up it reaches.
+
+    Parameters
+    ----------
+    scope : str
+        ``"channel"`` (the picture on show alone), ``"layer"`` (all channels of its layer) or
+        ``"network"`` (all layers).
+    percentile : float
+        The top of the range is this percentile (0 < p ≤ 100) of the positive values, or of the
+        magnitudes where there are negative values.
+    gamma : float
+        Colours follow ``((value - vmin) / (vmax - vmin)) ** gamma``; below 1 lifts weak values.
+
+    Raises
+    ------
+    ValueError
+        If a field is outside its domain.
+    """
+
+    scope: str = "layer"
+    percentile: float = 99.9
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise ValueError(unknown_choice("scale", self.scope, SCOPES))
+        if not 0 < self.percentile <= 100:
+            raise ValueError(
+                f"percentile {self.percentile!r} is no share of the values: choose more than 0 "
+                "and at most 100."
+            )
+        if not 0 < self.gamma < np.inf:
+            raise ValueError(f"gamma {self.gamma!r} is not positive: choose 1 for none.")
+
+
+SCOPES = ("channel", "layer", "network")
+
+NAMED_SCALES: dict[str, Scale] = {
+    # A picture on its own range is the textbook one: up to its own maximum, nothing clipped.
+    "channel": Scale("channel", percentile=100.0),
+    # One hot pixel among millions must not darken all the rest.
+    "layer": Scale("layer"),
+    "network": Scale("network"),
+}
+
+
+def as_scale(scale: str | Scale) -> Scale:
+    """Return the policy of that name; a `Scale` is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If the name is not ``"channel"``, ``"layer"`` or ``"network"``.
+    """
+    if isinstance(scale, Scale):
+        return scale
+    if not isinstance(scale, str) or scale not in NAMED_SCALES:
+        raise ValueError(unknown_choice("scale", scale, NAMED_SCALES))
+    return NAMED_SCALES[scale]
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayRange:
+    """The activations that the two ends of the colormap stand for.
+
+    Parameters
+    ----------
+    vmin, vmax : float
+        In activation units. Equal where there is nothing to tell apart (a dead channel).
+    gamma : float
+        See `Scale`.
+    """
+
+    vmin: float
+    vmax: float
+    gamma: float = 1.0
+
+    def normalise(self, values: npt.NDArray[Any]) -> Floats:
+        """Map activations to 0–1, clipped; all 0 where the range is empty.
+
+        Parameters
+        ----------
+        values : ndarray of float
+            Activations, any shape.
+
+        Returns
+        -------
+        ndarray of float32, the same shape
+            A range symmetric about 0 keeps 0 at 0.5, and `gamma` bends both halves alike.
+        """
+        span = self.vmax - self.vmin
+        if not span > 0:
+            return np.zeros(values.shape, np.float32)
+        unit = (values.astype(np.float32, copy=False) - np.float32(self.vmin)) / np.float32(span)
+        np.clip(unit, 0, 1, out=unit)
+        if self.gamma == 1:
+            return unit
+        if self.vmin < 0:
+            signed = 2 * unit - 1
+            bent: Floats = (np.sign(signed) * np.abs(signed) ** np.float32(self.gamma) + 1) / 2
+            return bent
+        unit **= np.float32(self.gamma)
+        return unit
+
+    def clipped(self, values: npt.NDArray[Any]) -> tuple[bool, bool]:
+        """Tell whether any value lies below `vmin` and above `vmax`."""
+        # float32 values against a float64 end would call the end itself clipped.
+        low, high = np.float32(self.vmin), np.float32(self.vmax)
+        return bool(values.min() < low), bool(values.max() > high)
+
+
+def top_of(values: npt.NDArray[Any], percentile: float) -> float:
+    """Return the percentile of the values above 0, or 0.0 where there are none.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        Activations, any shape.
+    percentile : float
+        0 < p ≤ 100; linear interpolation, as `numpy.percentile`.
+    """
+    if percentile >= 100:
+        return max(0.0, float(values.max()))
+    positive = values[values > 0]
+    return float(np.percentile(positive, percentile)) if positive.size else 0.0
+
+
+def range_up_to(top: float, *, signed: bool, gamma: float = 1.0) -> DisplayRange:
+    """Return the range from 0 to `top`, or from ``-top`` to `top` for values of both signs."""
+    return DisplayRange(-top if signed else 0.0, top, gamma)
