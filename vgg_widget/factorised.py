@@ -1,8 +1,8 @@
 """`LearnedWeights`: convolution kernels kept as two thin factors, in memory and in one `.npz` file.
 
-A kernel of ``(3, 3, incoming, outgoing)`` numbers is ``projection @ centroids``, of rank at most
-``projection.shape[1]``: the form in which `vgg_widget.learning` finds it, and a fraction of its
-size. Reading needs numpy alone.
+A kernel of 3×3 × incoming × outgoing numbers is ``projection @ centroids``, of rank at most the
+projection's columns: the form in which `vgg_widget.learning` finds it, and a fraction of its size.
+Reading needs numpy alone.
 """
 
 from __future__ import annotations
@@ -10,20 +10,76 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = "vgg_widget/factorised/1"
-"""What the file says of itself; the number rises when an older reader could not follow."""
+from vgg_widget.files import written_whole
 
-_SIDE = 3
+FORMAT = "vgg_widget/factorised/1"
+"""What a file says of itself; the number rises when an older reader could not follow."""
+
+Storage: TypeAlias = Literal["int8", "float16"]
+
+_Floats: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rounded:
+    """A matrix in few bytes: small numbers, and a scale for each column.
+
+    Parameters
+    ----------
+    numbers : (rows, columns) array of int8 or float16
+        The matrix over its scale.
+    scale : (columns,) float32 array
+        What each column is multiplied by.
+    """
+
+    numbers: NDArray[Any]
+    scale: _Floats
+
+    def __post_init__(self) -> None:
+        if self.numbers.ndim != 2 or self.scale.shape != self.numbers.shape[1:]:
+            raise ValueError(
+                f"a scale of shape {self.scale.shape} does not fit numbers of shape "
+                f"{self.numbers.shape}: it takes one for each column."
+            )
+        if self.numbers.dtype not in (np.int8, np.float16) or self.scale.dtype != np.float32:
+            raise ValueError(
+                f"numbers of type {self.numbers.dtype} and a scale of type {self.scale.dtype} are "
+                "not read: they must be int8 or float16, and float32."
+            )
+        self.numbers.flags.writeable = self.scale.flags.writeable = False
+
+    @classmethod
+    def of(cls, matrix: _Floats, storage: Storage = "int8") -> Self:
+        """Round a matrix, column by column.
+
+        Parameters
+        ----------
+        matrix : (rows, columns) array
+            Finite numbers.
+        storage : {"int8", "float16"}
+            An int8 errs by at most 1/254 of its column's largest number, a float16 by 1/2048 of
+            itself.
+        """
+        top = np.abs(matrix).max(axis=0)
+        scale = np.where(top > 0, top, 1).astype(np.float32)
+        if storage == "float16":
+            return cls((matrix / scale).astype(np.float16), scale)
+        scale /= np.float32(127)
+        return cls(np.rint(matrix / scale).astype(np.int8), scale)
+
+    def matrix(self) -> _Floats:
+        """Return the matrix in float32, as rounded."""
+        return self.numbers.astype(np.float32) * self.scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,38 +88,55 @@ class Factors:
 
     Parameters
     ----------
-    projection : (9 * incoming, rank) float16 array
+    projection : Rounded, (9 * incoming, rank)
         The whitening: a 3×3 patch, flattened row by row with its channels last, times this.
-    centroids : (rank, outgoing) float16 array
-        The directions that k-means found, one a column, scaled so that each response has a
-        standard deviation of 1 on the patches learned from.
+    centroids : Rounded, (rank, outgoing)
+        The directions that k-means found, one a column, as long as makes the standard deviation
+        of each response 1 on the patches learned from.
     bias : (outgoing,) float32 array
         Minus the response to the mean patch, minus the threshold.
     """
 
-    projection: NDArray[np.float16]
-    centroids: NDArray[np.float16]
-    bias: NDArray[np.float32]
+    projection: Rounded
+    centroids: Rounded
+    bias: _Floats
 
     def __post_init__(self) -> None:
-        rows, rank = self.projection.shape
-        if rows % _SIDE**2 or self.centroids.shape != (rank, len(self.bias)):
+        rows, rank = self.projection.numbers.shape
+        if rows % 9 or self.centroids.numbers.shape != (rank, *self.bias.shape):
             raise ValueError(
-                f"factors of shapes {self.projection.shape}, {self.centroids.shape} and "
+                f"factors of shapes {(rows, rank)}, {self.centroids.numbers.shape} and "
                 f"{self.bias.shape} make no 3×3 kernel: they must be (9 * incoming, rank), "
                 "(rank, outgoing) and (outgoing,)."
             )
-        for array in (self.projection, self.centroids, self.bias):
-            array.flags.writeable = False
+        self.bias.flags.writeable = False
 
-    def kernel(self) -> NDArray[np.float32]:
+    def kernel(self) -> _Floats:
         """Return the kernel as Keras wants it: (3, 3, incoming, outgoing) float32."""
-        flat = self.projection.astype(np.float32) @ self.centroids.astype(np.float32)
-        return flat.reshape(_SIDE, _SIDE, -1, flat.shape[1])
+        flat: _Floats = self.projection.matrix() @ self.centroids.matrix()
+        return flat.reshape(3, 3, -1, flat.shape[1])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the three arrays by name, in the order in which they are stored."""
-        return {"projection": self.projection, "centroids": self.centroids, "bias": self.bias}
+        """Return what is stored, by name and in order."""
+        return {
+            "projection": self.projection.numbers,
+            "projection_scale": self.projection.scale,
+            "centroids": self.centroids.numbers,
+            "centroids_scale": self.centroids.scale,
+            "bias": self.bias,
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Make the object again from `arrays`' result."""
+        return cls(
+            Rounded(arrays["projection"], arrays["projection_scale"]),
+            Rounded(arrays["centroids"], arrays["centroids_scale"]),
+            arrays["bias"],
+        )
+
+
+_STORED = ("projection", "projection_scale", "centroids", "centroids_scale", "bias")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -75,7 +148,7 @@ class LearnedWeights:
     layers : mapping of str to Factors
         By Keras's name of the convolution, in network order.
     metadata : mapping
-        JSON-able: method, rank, seed, number of photographs, their sources, version.
+        JSON-able: the method and its numbers, seed, number of photographs, sources, version.
     """
 
     layers: Mapping[str, Factors]
@@ -89,7 +162,7 @@ class LearnedWeights:
         )
         return f"<LearnedWeights of {len(self.layers)} convolutions{known and ': ' + known}>"
 
-    def kernels(self) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def kernels(self) -> dict[str, tuple[_Floats, _Floats]]:
         """Return ``{name: (kernel, bias)}``, both float32, the kernel (3, 3, incoming, outgoing)."""
         return {name: (part.kernel(), part.bias.copy()) for name, part in self.layers.items()}
 
@@ -104,26 +177,28 @@ class LearnedWeights:
         return f"sha256:{total.hexdigest()}"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one ``.npz``, whole or not at all; the same numbers give the same bytes.
+        """Write one ``.npz``, whole or not at all; the same object gives the same bytes.
 
         Parameters
         ----------
-        path : str or path-like
-            Where to; the suffix must be ``.npz``, the folder must exist.
+        path : str or Path
+            Where to; it must end in ``.npz``, and its folder must exist.
 
         Returns
         -------
-        pathlib.Path
+        Path
             Where it was written.
 
         Raises
         ------
         ValueError
-            If the suffix is another.
+            If the path ends otherwise.
+        OSError
+            If the folder is missing or not writable.
         """
-        target = Path(path)
+        target = Path(path).expanduser()
         if target.suffix != ".npz":
-            raise ValueError(f"path {str(path)!r} does not end in '.npz': learned weights need it.")
+            raise ValueError(f"path {str(path)!r} does not end in .npz: give it that suffix.")
         about = {"format": FORMAT, "layers": list(self.layers), **self.metadata}
         arrays: dict[str, NDArray[Any]] = {
             f"{name}/{key}": array
@@ -131,19 +206,8 @@ class LearnedWeights:
             for key, array in part.arrays().items()
         }
         arrays["metadata"] = np.array(json.dumps(about, ensure_ascii=False))
-        # In the same folder, because a rename is atomic only within one file system.
-        handle, temporary = tempfile.mkstemp(suffix=".npz", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez_compressed(stream, allow_pickle=False, **arrays)
-            # `mkstemp` makes a file for its owner alone; this one is read by whoever may read here.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with written_whole(target) as draft:
+            np.savez_compressed(draft, allow_pickle=False, **arrays)
         return target
 
     @classmethod
@@ -152,7 +216,7 @@ class LearnedWeights:
 
         Parameters
         ----------
-        path : str or path-like
+        path : str or Path
             An ``.npz`` of learned weights.
 
         Returns
@@ -166,24 +230,27 @@ class LearnedWeights:
         ValueError
             If the file is something else, damaged, or of a later format.
         """
+        source = Path(path).expanduser()
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(source, allow_pickle=False) as stored:
                 about = json.loads(str(stored["metadata"]))
-                found = about.pop("format", None) if isinstance(about, dict) else None
-                if found != FORMAT:
-                    raise ValueError(f"its format is {found!r}")
+                if about.pop("format") != FORMAT:
+                    raise ValueError("it says that it is of another format")
                 layers = {
-                    name: Factors(
-                        *(stored[f"{name}/{key}"] for key in ("projection", "centroids", "bias"))
-                    )
+                    name: Factors.of_arrays({key: stored[f"{name}/{key}"] for key in _STORED})
                     for name in about.pop("layers")
                 }
         except FileNotFoundError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError,
-                zipfile.BadZipFile) as error:
+            raise FileNotFoundError(
+                f"path {str(path)!r} is no file: give one that LearnedWeights.save wrote."
+            ) from None
+        # What numpy, zipfile, zlib and json raise on bytes that are not theirs.
+        except (
+            OSError, ValueError, KeyError, TypeError, AttributeError, EOFError,
+            zipfile.BadZipFile, zlib.error,
+        ) as error:
             raise ValueError(
-                f"path {str(path)!r} holds no learned weights of format {FORMAT!r} ({error}): "
+                f"path {str(path)!r} holds no learned weights of format {FORMAT} ({error}): "
                 "give a file that LearnedWeights.save wrote."
             ) from error
         return cls(layers, about)

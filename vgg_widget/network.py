@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations import Activations
+from vgg_widget.backend import keras_and_tensorflow, quiet_log
 from vgg_widget.images import RGB8, ImageReading, checked_size, read_image, resize
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.provenance import Provenance
@@ -107,7 +108,8 @@ class FeatureExtractor:
         if model is None:
             self._network, self._weights = _shared_network(weights)
         elif weights == "auto":
-            self._network, self._weights = _own_network(model)
+            with quiet_log():
+                self._network, self._weights = _own_network(model)
         else:
             raise ValueError(
                 f"weights {weights!r} and model were both given: leave weights out, since the "
@@ -243,7 +245,9 @@ def _shared_network(weights: str | os.PathLike[str]) -> tuple[_Network, Provenan
                 ),
                 None,
             )
-            _networks[key] = (same or _vgg19(resolved), resolved.provenance)
+            with quiet_log():
+                network = same or _vgg19(resolved)
+            _networks[key] = (network, resolved.provenance)
             while len({id(network) for network, _ in _networks.values()}) > _KEPT:
                 _networks.popitem(last=False)
         _networks.move_to_end(key)
@@ -264,22 +268,8 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _keras() -> tuple[Any, Any]:
-    # TensorFlow writes a page about processors and GPUs into the cell's output otherwise.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
-    import tensorflow as tf
-
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            f"Keras runs on {keras.backend.backend()!r} here, but vgg_widget needs TensorFlow: "
-            "set the environment variable KERAS_BACKEND=tensorflow before Keras is imported."
-        )
-    return keras, tf
-
-
 def _vgg19(resolved: ResolvedWeights) -> _Network:
-    keras, tf = _keras()
+    keras, tf = keras_and_tensorflow()
     base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
     chain = [base.get_layer(info.name) for info in VGG19_LAYERS]
     for name, (kernel, bias) in resolved.arrays.items():
@@ -309,7 +299,7 @@ def _vgg19(resolved: ResolvedWeights) -> _Network:
 
 
 def _own_network(model: Any) -> tuple[_Network, Provenance]:
-    keras, tf = _keras()
+    keras, tf = keras_and_tensorflow()
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
             f"model is a {type(model).__name__} that has no inputs yet: pass a functional Keras "
