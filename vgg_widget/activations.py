@@ -213,15 +213,7 @@ class Activations(Mapping[str, Floats]):
             Arrays of float32, shape (C,), read-only; std is the population's (ddof 0).
         """
         if layer not in self._statistics:
-            maps = self[layer]
-            over = (0, 1)
-            self._statistics[layer] = ChannelStatistics(
-                min=_frozen(maps.min(over)),
-                max=_frozen(maps.max(over)),
-                mean=_frozen(maps.mean(over, dtype=np.float64).astype(np.float32)),
-                std=_frozen(maps.std(over, dtype=np.float64).astype(np.float32)),
-                fraction_active=_frozen((maps > 0).mean(over, dtype=np.float64).astype(np.float32)),
-            )
+            self._statistics[layer] = _statistics(self[layer])
         return self._statistics[layer]
 
     def rank(self, layer: str, by: str = "max") -> npt.NDArray[np.intp]:
@@ -253,13 +245,13 @@ class Activations(Mapping[str, Floats]):
         statistics = self.statistics(layer)
         if by == "index":
             return np.arange(statistics.max.size)
-        score = {
-            "max": lambda: statistics.max,
-            "mean": lambda: statistics.mean,
-            "std": lambda: statistics.std,
-            "sparsity": lambda: 1 - statistics.fraction_active,
-            "entropy": lambda: _spatial_entropy(self[layer]),
-        }[by]()
+        score: npt.NDArray[Any]
+        if by == "entropy":
+            score = _spatial_entropy(self[layer])
+        elif by == "sparsity":
+            score = 1 - statistics.fraction_active
+        else:
+            score = getattr(statistics, by)
         dead = (statistics.max == 0) & (statistics.min == 0)
         return np.argsort(np.where(dead, np.inf, -score.astype(np.float64)), kind="stable")
 
@@ -345,7 +337,14 @@ class Activations(Mapping[str, Floats]):
                 Provenance.from_dict(header["weights"]),
                 before_relu=header["before_relu"],
             )
-        except (KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            EOFError,
+            zipfile.BadZipFile,
+            AttributeError,
+        ) as error:
             raise ValueError(
                 f"path {name!r} holds no saved activations, or is damaged ({error}): pass a file "
                 "that Activations.save wrote."
@@ -357,6 +356,18 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _statistics(maps: Floats) -> ChannelStatistics:
+    over = (0, 1)
+    return ChannelStatistics(
+        min=_frozen(maps.min(over)),
+        max=_frozen(maps.max(over)),
+        # In float32 the sum of 50,000 values would lose digits.
+        mean=_frozen(maps.mean(over, dtype=np.float64).astype(np.float32)),
+        std=_frozen(maps.std(over, dtype=np.float64).astype(np.float32)),
+        fraction_active=_frozen((maps > 0).mean(over, dtype=np.float64).astype(np.float32)),
+    )
 
 
 def _spatial_entropy(maps: Floats) -> npt.NDArray[np.float64]:

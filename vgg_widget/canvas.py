@@ -6,7 +6,7 @@ import io
 import threading
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
@@ -18,12 +18,12 @@ def _keep_backend(*_: object, **__: object) -> None:
 
 # ipympl makes itself the backend when it is imported after matplotlib; a person's later inline
 # plots would vanish.
-_use = matplotlib.use
-matplotlib.use = _keep_backend  # type: ignore[assignment]
+_use = mpl.use
+mpl.use = _keep_backend
 try:
     from ipympl.backend_nbagg import Canvas, FigureManager
 finally:
-    matplotlib.use = _use
+    mpl.use = _use
 
 TOOLBAR_PIXELS = 44
 """What the toolbar needs beside the figure; it floats over the picture otherwise."""
@@ -37,6 +37,8 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     figure : Figure
         A matplotlib figure that pyplot does not know.
     """
+
+    _png_is_old: bool
 
     def __init__(self, figure: Figure) -> None:
         # Widget callbacks and cells run on different threads in some kernels.
@@ -67,7 +69,9 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self._png_is_old = False
         self.set_image_mode("full")
         with io.BytesIO() as png:
-            Image.fromarray(np.ascontiguousarray(pixels[..., :3])).save(png, "png", compress_level=1)
+            Image.fromarray(np.ascontiguousarray(pixels[..., :3])).save(
+                png, "png", compress_level=1
+            )
             return png.getvalue()
 
     def draw(self) -> None:

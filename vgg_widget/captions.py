@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vgg_widget.activations import Activations
-from vgg_widget.modes import Rendering
+from vgg_widget.modes import Rendering, find_mode
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:
@@ -50,8 +50,10 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
     if rendering.vmin is not None and rendering.vmax is not None:
         limits = f"{_short(rendering.vmin)} to {_short(rendering.vmax)}"
         parts.append(f"scale {rendering.scale} ({limits})")
-    else:
+    elif find_mode(rendering.mode).uses_scale:
         parts.append(f"scale {rendering.scale}")
+    elif rendering.mode == "composite":
+        parts.append("each channel over its own maximum")
     return " · ".join(parts)
 
 

@@ -1,2 +1,157 @@
-def main() -> int:
+"""The `vgg-widget` command: demo, render, weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vgg_widget.choices import unknown_choice
+from vgg_widget.demo import run_demo
+from vgg_widget.files import written_whole
+from vgg_widget.images import ImageError, load_image, sample_image
+from vgg_widget.layers import VGG19_LAYERS
+from vgg_widget.modes import MODES
+from vgg_widget.network import FeatureExtractor
+from vgg_widget.scaling import SCOPES
+from vgg_widget.weights import (
+    IMAGENET_NAME,
+    WeightsError,
+    download_imagenet,
+    find_imagenet,
+    imagenet_address,
+    imagenet_locations,
+)
+
+_PICTURES = (".png", ".svg", ".pdf")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The words after the command's name; those of this process by default.
+
+    Returns
+    -------
+    int
+        0 where all went well, 1 where something could not be done, 2 for a wrong call, 130 where
+        it was interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (ImageError, WeightsError, ValueError, OSError) as error:
+        print(f"vgg-widget: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("vgg-widget: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vgg-widget", description="See what every layer of VGG19 makes of a picture."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="open JupyterLab on a notebook with the explorer")
+    demo.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; else a sample")
+    demo.add_argument("--port", type=int, default=0, help="the server's port; else any free one")
+    demo.add_argument("--no-browser", action="store_true", help="only print the address")
+    demo.set_defaults(run=_demo)
+
+    picture = commands.add_parser("render", help="write a picture of a layer, without a notebook")
+    picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
+    picture.add_argument("--layer", default="block1_conv1", help="Keras's or torchvision's name")
+    picture.add_argument("--mode", default="channel", help=", ".join(MODES))
+    picture.add_argument("--channel", type=int, default=0, help="for mode channel")
+    picture.add_argument("--channels", type=int, nargs="+", help="for the other modes")
+    picture.add_argument("--cmap", default="viridis", help="any colormap of matplotlib")
+    picture.add_argument("--scale", default="layer", help=", ".join(SCOPES))
+    picture.add_argument("--order", default="index", help="how a grid is sorted")
+    picture.add_argument("--weights", default="auto", help="auto, imagenet, random or a file")
+    picture.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
+    target = picture.add_mutually_exclusive_group(required=True)
+    target.add_argument("-o", "--output", type=Path, help="a .png, .svg or .pdf file to write")
+    target.add_argument("--all-layers", type=Path, metavar="DIR", help="write a PNG a layer there")
+    picture.set_defaults(run=_render)
+
+    weights = commands.add_parser("weights", help="say where the ImageNet weights are")
+    weights.add_argument("--download", action="store_true", help="fetch them if they are missing")
+    weights.set_defaults(run=_weights)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    return run_demo(options.image, port=options.port, browser=not options.no_browser)
+
+
+def _render(options: argparse.Namespace) -> int:
+    if options.output is not None and options.output.suffix.lower() not in _PICTURES:
+        raise ValueError(
+            f"--output {str(options.output)!r} ends in {options.output.suffix!r}: choose one of "
+            f"{', '.join(_PICTURES)}."
+        )
+    # Before the network is built, which takes seconds.
+    names = [info.name for info in VGG19_LAYERS]
+    if options.layer not in names and not options.layer.startswith("features."):
+        raise ValueError(unknown_choice("--layer", options.layer, names))
+    image = sample_image() if options.image == "sample" else load_image(options.image)
+    activations = FeatureExtractor(options.weights, size=options.size)(image)
+    if activations.weights.message:
+        print(activations.weights.message, file=sys.stderr)
+    chosen = {
+        "mode": options.mode,
+        "channel": options.channel,
+        "channels": options.channels,
+        "cmap": options.cmap,
+        "scale": options.scale,
+        "order": options.order,
+    }
+    if options.output is not None:
+        _write_picture(activations, options.layer, options.output, chosen)
+        print(options.output)
+        return 0
+
+    from tqdm import tqdm
+
+    options.all_layers.mkdir(parents=True, exist_ok=True)
+    for layer in tqdm(names, desc="layers", unit="layer"):
+        target = options.all_layers / f"{layer}_{options.mode}.png"
+        _write_picture(activations, layer, target, chosen)
+    print(options.all_layers)
+    return 0
+
+
+def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, Any]) -> None:
+    from vgg_widget.captions import source_line
+    from vgg_widget.figure import static_figure
+    from vgg_widget.rendering import render
+
+    rendering = render(activations, layer, **chosen)
+    figure = static_figure(
+        rendering,
+        activations.image,
+        activations.info(layer).stride,
+        source_line(activations, rendering),
+    )
+    with written_whole(path) as draft:
+        figure.savefig(draft, format=path.suffix[1:].lower())
+
+
+def _weights(options: argparse.Namespace) -> int:
+    found = download_imagenet() if options.download else find_imagenet()
+    print(f"file:    {IMAGENET_NAME}")
+    print(f"address: {imagenet_address()}")
+    for folder in imagenet_locations():
+        print(f"folder:  {folder}")
+    if found is None:
+        print("status:  not here; fetch it with `vgg-widget weights --download`")
+        return 1
+    print(f"status:  here, {found}")
     return 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
-import matplotlib
+import matplotlib as mpl
 
 from vgg_widget.activations import Activations
 from vgg_widget.layers import LayerInfo
@@ -54,7 +54,7 @@ def _bracket(layers: Sequence[LayerInfo], index: int) -> str:
 
 def cmap_options() -> list[str]:
     """Return the short list, then every other name that matplotlib knows, but for jet."""
-    others = sorted(set(matplotlib.colormaps) - set(SHORT_CMAPS) - _NOT_OFFERED, key=str.lower)
+    others = sorted(set(mpl.colormaps) - set(SHORT_CMAPS) - _NOT_OFFERED, key=str.lower)
     return [*SHORT_CMAPS, *others]
 
 
@@ -218,7 +218,14 @@ class Controls:
         """Say what is going on, and take no orders meanwhile."""
         before = self.caption.value
         controls = (
-            self.layer, self.mode, self.cmap, self.scale, self.slider, self.box, self.channels, self.upload
+            self.layer,
+            self.mode,
+            self.cmap,
+            self.scale,
+            self.slider,
+            self.box,
+            self.channels,
+            self.upload,
         )
         states = [control.disabled for control in controls]
         self.caption.value = _paragraph(words, "")
@@ -258,6 +265,5 @@ _ERROR = (
 
 def _paragraph(words: str, style: str) -> str:
     # Names of files and layers are a person's own text, never markup.
-    return (
-        f'<div style="line-height: 1.45; overflow-wrap: anywhere; {style}">{html.escape(words)}</div>'
-    )
+    text = html.escape(words)
+    return f'<div style="line-height: 1.45; overflow-wrap: anywhere; {style}">{text}</div>'

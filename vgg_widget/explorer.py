@@ -34,10 +34,11 @@ _STATE_VERSION = 1
 _CHOICES = ("layer", "channel", "channels", "mode", "cmap", "scale")
 
 
-class WholeNumber(Int):
+class WholeNumber(Int[int, int]):
     """An int trait that also takes NumPy's integers, such as what `Activations.rank` gives."""
 
     def validate(self, obj: Any, value: Any) -> Any:
+        """Return a plain int."""
         return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
 
 
@@ -48,6 +49,7 @@ class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
     default_value = ()
 
     def validate(self, obj: Any, value: Any) -> tuple[int, ...]:
+        """Return a tuple of plain ints."""
         if isinstance(value, str) or not isinstance(value, Iterable):
             self.error(obj, value)
         numbers = tuple(value)
@@ -166,7 +168,9 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         self._view = FeatureFigure(self._canvas.figure)
         controls = self._controls
         # On a page narrower than the figure, the figure scrolls and the controls stay.
-        stage = widgets.Box([self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%"))
+        stage = widgets.Box(
+            [self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%")
+        )
         self.children = (
             controls.notice,
             *controls.rows,
@@ -231,7 +235,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
     @validate("channel")
     def _valid_channel(self, proposal: dict[str, Any]) -> int:
         count = self.activations.info(self.layer).channels
-        return _as_trait_error(checked_channel, "channel", proposal["value"], self.layer, count)
+        number = proposal["value"]
+        return int(_as_trait_error(checked_channel, "channel", number, self.layer, count))
 
     @validate("channels")
     def _valid_channels(self, proposal: dict[str, Any]) -> tuple[int, ...]:
@@ -279,7 +284,12 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         if wanted is not None and channels and len(channels) != wanted:
             channels = channels[:wanted] if len(channels) > wanted else ()
         return Choice(
-            choice.layer, min(choice.channel, count - 1), channels, choice.mode, choice.cmap, choice.scale
+            choice.layer,
+            min(choice.channel, count - 1),
+            channels,
+            choice.mode,
+            choice.cmap,
+            choice.scale,
         )
 
     @staticmethod
@@ -322,7 +332,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         source = source_line(activations, rendering)
         self._controls.say(words, f"weights: {source}", activations.weights.message)
         stride = activations.info(choice.layer).stride
-        self._view.show(rendering, activations.image, stride, source)
+        self._view.show(rendering, activations.image, stride)
 
     def _show_controls(self, choice: Choice) -> None:
         count = self.activations.info(choice.layer).channels
@@ -336,7 +346,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             if name == "channels":
                 value = parse_channels(value)
             setattr(self, name, value)
-        except Exception as error:  # noqa: BLE001 - an error in a callback is lost unless it is shown
+        except Exception as error:
+            # An error in a callback is lost unless it is shown on the page.
             if self._shown is not None:
                 self._show_controls(self._shown)
             self._controls.complain(str(error) or type(error).__name__)
@@ -493,5 +504,3 @@ def _check_layout(layout: dict[str, Any]) -> None:
         if name not in known or name.startswith("_"):
             options = sorted(own) + sorted(option for option in known if not option.startswith("_"))
             raise TypeError(unknown_choice("argument", name, options))
-
-

@@ -9,7 +9,6 @@ import io
 import math
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -122,7 +121,14 @@ class FeatureFigure:
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
         grid = figure.add_gridspec(
-            1, 3, width_ratios=(1, 1, 0.045), left=0.012, right=0.915, top=0.92, bottom=0.07, wspace=0.05
+            1,
+            3,
+            width_ratios=(1, 1, 0.045),
+            left=0.012,
+            right=0.915,
+            top=0.92,
+            bottom=0.07,
+            wspace=0.05,
         )
         self._input_axes = figure.add_subplot(grid[0])
         self._map_axes = figure.add_subplot(grid[1])
@@ -142,8 +148,12 @@ class FeatureFigure:
             (self._map_axes, self._input_axes),
             (self._input_axes, self._map_axes),
         ):
-            mine.callbacks.connect("xlim_changed", lambda axes, other=other: self._follow(axes, other))
-            mine.callbacks.connect("ylim_changed", lambda axes, other=other: self._follow(axes, other))
+            mine.callbacks.connect(
+                "xlim_changed", lambda axes, other=other: self._follow(axes, other)
+            )
+            mine.callbacks.connect(
+                "ylim_changed", lambda axes, other=other: self._follow(axes, other)
+            )
 
     @staticmethod
     def _picture(axes: Axes, blank: npt.NDArray[np.uint8]) -> AxesImage:
@@ -163,7 +173,7 @@ class FeatureFigure:
         """The axes that hold the input image."""
         return self._input_axes
 
-    def show(self, rendering: Rendering, image: RGB8, stride: int, source: str) -> None:
+    def show(self, rendering: Rendering, image: RGB8, stride: int, source: str = "") -> None:
         """Show another rendering, and draw.
 
         Parameters
@@ -175,10 +185,16 @@ class FeatureFigure:
         stride : int
             Input pixels a location of the layer's map.
         source : str
-            The line at the foot that says where the numbers come from.
+            A line at the foot that says where the numbers come from, for a picture that is taken
+            away; beside a live figure that is said in a widget.
         """
         before, same_image = self._rendering, image is self._image
-        if before is not None and same_image and before.tiles is None and rendering.tiles is not None:
+        if (
+            before is not None
+            and same_image
+            and before.tiles is None
+            and rendering.tiles is not None
+        ):
             self._kept_view = self.view
         self._rendering, self._image, self._stride = rendering, image, stride
         if not same_image:
@@ -189,7 +205,7 @@ class FeatureFigure:
             self._input_axes.set_title(f"input · {height} × {width}", fontsize=9.5)
         self._map.set_data(rendering.rgba)
         self._map.set_extent(map_extent(rendering, stride))
-        # A grid is mostly smaller on screen than in pixels, and would flicker if rows were left out.
+        # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
         self._map.set_interpolation("auto" if rendering.tiles else "nearest")
         self._map_axes.set_title(title_of(rendering), fontsize=9.5)
         self._source.set_text(source)
@@ -283,15 +299,20 @@ class FeatureFigure:
         twin = FeatureFigure(new_figure())
         twin.show(self._rendering, self._image, self._stride, source)
         twin.view = self.view
-        dpi = DPI if suffix == "png" else "figure"
-        with matplotlib.rc_context({"svg.hashsalt": "vgg_widget"}):
-            twin.figure.savefig(path, format=suffix, dpi=dpi)
+        twin.figure.savefig(path, format=suffix)
 
     def png(self, source: str) -> bytes:
         """Return what is on show as PNG bytes."""
         with io.BytesIO() as buffer:
             self.save(buffer, "png", source)
             return buffer.getvalue()
+
+
+def static_figure(rendering: Rendering, image: RGB8, stride: int, source: str) -> Figure:
+    """Return a figure as the explorer shows it, with the line at the foot; see `show`."""
+    figure = new_figure()
+    FeatureFigure(figure).show(rendering, image, stride, source)
+    return figure
 
 
 def new_figure() -> Figure:

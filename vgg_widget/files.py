@@ -36,7 +36,9 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"path {str(target)!r} lies in a folder that does not exist "
             f"({target.parent.absolute()}): make the folder first."
         )
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
+    )
     os.close(handle)
     draft = Path(name)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 RGB8 = npt.NDArray[np.uint8]
 
@@ -190,9 +190,7 @@ def checked_size(size: object) -> int | tuple[int, int] | None:
     return whole[0] if not isinstance(size, tuple | list) else (whole[0], whole[-1])
 
 
-def _target_size(
-    height: int, width: int, size: int | tuple[int, int] | None
-) -> tuple[int, int]:
+def _target_size(height: int, width: int, size: int | tuple[int, int] | None) -> tuple[int, int]:
     if size is None:
         return height, width
     if isinstance(size, tuple):
@@ -204,7 +202,9 @@ def _target_size(
 def _existing_file(path: str | bytes) -> str:
     name = os.fsdecode(path)
     if name.startswith(("http://", "https://", "file:")):
-        raise ImageError(f"image {name!r} is an address, not a file: download it and pass its path.")
+        raise ImageError(
+            f"image {name!r} is an address, not a file: download it and pass its path."
+        )
     if "\0" in name:
         raise ImageError(f"image path {name!r} holds a null character: pass a file's path.")
     looked_for = Path(name).expanduser().absolute()
@@ -220,7 +220,7 @@ def _existing_file(path: str | bytes) -> str:
 
 def _opened(path: str) -> io.BufferedReader:
     try:
-        return open(path, "rb")  # noqa: SIM115 - the caller's `with` closes it
+        return Path(path).open("rb")
     except OSError as error:
         reason = error.strerror or str(error)
         raise ImageError(
@@ -237,7 +237,8 @@ def _whole_stream(stream: Any) -> io.BytesIO:
         ) from error
     if not isinstance(data, bytes | bytearray | memoryview):
         raise ImageError(
-            f"image file object gave {type(data).__name__}, not bytes: open the file with mode 'rb'."
+            f"image file object gave {type(data).__name__}, not bytes: open the file with mode "
+            "'rb'."
         )
     return io.BytesIO(bytes(data))
 
@@ -251,7 +252,7 @@ def _decode(stream: io.BufferedReader | io.BytesIO, what: str) -> tuple[RGB8, st
             return _from_pillow(image, what)
     except ImageError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(
             f"{what} is in no picture format that Pillow knows: pass a PNG, JPEG, GIF, WebP, TIFF "
             "or BMP file."
@@ -269,11 +270,7 @@ def _damaged(what: str, error: BaseException) -> ImageError:
 
 def _from_pillow(image: Image.Image, what: str) -> tuple[RGB8, str]:
     try:
-        if getattr(image, "n_frames", 1) > 1:
-            image.seek(0)
         image = ImageOps.exif_transpose(image)
-        if image.width == 0 or image.height == 0:
-            raise ImageError(f"{what} has no pixels ({image.height}×{image.width}): pass another.")
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             return _from_array(_numbers(image))
         if image.has_transparency_data:
@@ -353,7 +350,9 @@ def _to_uint8(array: npt.NDArray[Any]) -> tuple[RGB8, str]:
     if array.dtype.kind not in "ui":
         return _float_to_uint8(array.astype(np.float64))
     if array.dtype.newbyteorder("=") == np.uint16:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8), "16-bit values read as 0–65535"
+        return ((array.astype(np.uint32) + 128) // 257).astype(
+            np.uint8
+        ), "16-bit values read as 0–65535"
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
         raise ImageError(
@@ -376,7 +375,10 @@ def _float_to_uint8(values: npt.NDArray[np.float64]) -> tuple[RGB8, str]:
             "with numpy.nan_to_num."
         )
     low, high = float(values.min()), float(values.max())
-    for top, note in ((1.0, "float values up to 1 read as 0–1"), (255.0, "float values read as 0–255")):
+    for top, note in (
+        (1.0, "float values up to 1 read as 0–1"),
+        (255.0, "float values read as 0–255"),
+    ):
         if -_OVERSHOOT * top <= low and high <= top * (1 + _OVERSHOOT):
             return np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8), note
     raise ImageError(

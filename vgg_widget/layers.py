@@ -97,10 +97,10 @@ class LayerInfo:
                     f"{axis} {index} is outside the {units} units of layer {self.name!r} "
                     f"on an image of {size[0]}×{size[1]} pixels: choose 0 to {units - 1}."
                 )
-        reach = (self.receptive_field - 1) / 2
+        center, reach = self.center, (self.receptive_field - 1) / 2
 
         def span(index: int, pixels: int) -> tuple[int, int]:
-            middle = self.center + index * self.stride
+            middle = center + index * self.stride
             return max(0, math.ceil(middle - reach)), min(pixels, math.floor(middle + reach) + 1)
 
         top, bottom = span(row, size[0])

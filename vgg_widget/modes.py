@@ -317,9 +317,7 @@ def _grid(maps: Floats, request: ModeRequest) -> Picture:
     if request.scope == "channel":
         # Each tile on its own range: a colour then stands for another value in each.
         limits = [request.range_of(maps[..., k]) for k in range(count)]
-        unit = np.stack(
-            [limit.normalise(maps[..., k]) for k, limit in enumerate(limits)], axis=-1
-        )
+        unit = np.stack([limit.normalise(maps[..., k]) for k, limit in enumerate(limits)], axis=-1)
         rgba = coloured(_montage(unit, tiles), request.cmap)
         rgba[_gaps(tiles)] = 0
         return Picture(values=_montage(maps, tiles), rgba=rgba, tiles=tiles)
@@ -328,9 +326,7 @@ def _grid(maps: Floats, request: ModeRequest) -> Picture:
 
 def _montage(maps: Floats, tiles: TileGrid) -> Floats:
     rows, columns, gap = tiles.rows, tiles.columns, tiles.gap
-    padded = np.zeros(
-        (rows * columns, tiles.height + gap, tiles.width + gap), dtype=np.float32
-    )
+    padded = np.zeros((rows * columns, tiles.height + gap, tiles.width + gap), dtype=np.float32)
     padded[: maps.shape[-1], : tiles.height, : tiles.width] = np.moveaxis(maps, -1, 0)
     shape = (rows, columns, tiles.height + gap, tiles.width + gap)
     whole = padded.reshape(shape).swapaxes(1, 2).reshape(rows * shape[2], columns * shape[3])
@@ -339,7 +335,8 @@ def _montage(maps: Floats, tiles: TileGrid) -> Floats:
 
 def _gaps(tiles: TileGrid) -> npt.NDArray[np.bool_]:
     ones = np.ones((tiles.height, tiles.width, len(tiles.channels)), np.float32)
-    return _montage(ones, tiles) == 0
+    gaps: npt.NDArray[np.bool_] = _montage(ones, tiles) == 0
+    return gaps
 
 
 @register_mode("max", phrase="maximum over {count} channels")
@@ -354,9 +351,7 @@ def _mean(maps: Floats, _: ModeRequest) -> npt.NDArray[Any]:
     return average
 
 
-@register_mode(
-    "argmax", phrase="strongest of {count} channels", uses_cmap=False, uses_scale=False
-)
+@register_mode("argmax", phrase="strongest of {count} channels", uses_cmap=False, uses_scale=False)
 def _argmax(maps: Floats, request: ModeRequest) -> Picture:
     winner = maps.argmax(axis=-1)
     numbers = np.asarray(request.channels)[winner].astype(np.float32)

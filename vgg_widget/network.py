@@ -315,7 +315,9 @@ def _own_network(model: Any) -> tuple[_Network, Provenance]:
             f"model {model.name!r} has {len(model.inputs)} inputs and {len(shown)} layers with "
             "4-D outputs: pass one with a single image input and feature maps."
         )
-    outputs = keras.Model(model.inputs, [layer.output for layer in shown], name=f"{model.name}_layers")
+    outputs = keras.Model(
+        model.inputs, [layer.output for layer in shown], name=f"{model.name}_layers"
+    )
     _, height, width, _ = model.inputs[0].shape
     fixed = (height, width) if height and width else None
     layers = tuple(_layer_info(layer, fixed, outputs, k) for k, layer in enumerate(shown))

@@ -1,4 +1,4 @@
-"""`Provenance`: which weights a result was computed with, so that no picture is without its source."""
+"""`Provenance`: which weights a result was computed with; no picture is without its source."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Colormap
@@ -147,9 +147,9 @@ def find_cmap(cmap: str | Colormap) -> Colormap:
     """Return a colormap by its name, or raise ValueError naming the nearest."""
     if isinstance(cmap, Colormap):
         return cmap
-    if not isinstance(cmap, str) or cmap not in matplotlib.colormaps:
-        raise ValueError(unknown_choice("cmap", cmap, matplotlib.colormaps))
-    return matplotlib.colormaps[cmap]
+    if not isinstance(cmap, str) or cmap not in mpl.colormaps:
+        raise ValueError(unknown_choice("cmap", cmap, mpl.colormaps))
+    return mpl.colormaps[cmap]
 
 
 def _range_policy(

@@ -15,9 +15,7 @@ from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.modes import find_mode
 
 
-def script(
-    reading: ImageReading, activations: Activations, extractor: str, choice: Choice
-) -> str:
+def script(reading: ImageReading, activations: Activations, extractor: str, choice: Choice) -> str:
     """Write a short script that computes the same activations and makes the same picture.
 
     Parameters

@@ -1,0 +1,59 @@
+# make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
+# make test        lint, types and every test, the browser's included
+# make check       lint, types and the quick tests
+# make screenshot  the README's picture, taken in a real JupyterLab
+
+VENV ?= .venv
+PYTHON ?= python3
+IMAGE ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check lint browser screenshot clean
+.DEFAULT_GOAL := test
+
+demo: $(VENV)/.demo
+	@$(BIN)/vgg-widget demo $(if $(IMAGE),'$(IMAGE)')
+
+# Two processes for the tests that only compute; one for those that share a browser.
+test: lint browser
+	$(BIN)/pytest -n 2 -m "not browser" $(PYTEST_ARGS)
+	$(BIN)/pytest -m browser $(PYTEST_ARGS)
+
+check: lint
+	$(BIN)/pytest -n 2 -m "not browser and not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Prints the browser that the tests use, and installs one where there is none.
+browser: $(VENV)/.test
+	@$(BIN)/python tests/browser/chromium.py
+
+screenshot: browser
+	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+# Debian and Ubuntu ship Python without it.
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[demo,test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis
