@@ -92,6 +92,7 @@ class Controls:
 
     def __init__(self, tell: Callable[[str, Any], None]) -> None:
         self._tell = tell
+        self._listeners: dict[widgets.Widget, Callable[[dict[str, Any]], None]] = {}
         wide = {"description_width": "max-content"}
 
         def dropdown(description: str, options: list[Any], width: str) -> widgets.Dropdown:
@@ -143,7 +144,11 @@ class Controls:
         self.upload.observe(self._uploaded, "value")
 
     def _listen(self, control: widgets.Widget, name: str) -> None:
-        control.observe(lambda change: self._tell(name, change["new"]), "value")
+        def told(change: dict[str, Any]) -> None:
+            self._tell(name, change["new"])
+
+        self._listeners[control] = told
+        control.observe(told, "value")
 
     def _uploaded(self, change: dict[str, Any]) -> None:
         files = change["new"]
@@ -155,13 +160,21 @@ class Controls:
 
     def offer(self, activations: Activations) -> None:
         """List the layers of a new image, with their shapes; the chosen one stays."""
-        chosen = self.layer.value
-        options = layer_options(activations)
-        if options != list(self.layer.options):
-            with self.layer.hold_trait_notifications():
-                self.layer.options = options
-                if chosen is not None:
-                    self.layer.value = chosen
+        self._offer(self.layer, layer_options(activations), self.layer.value)
+
+    def _offer(self, control: widgets.Dropdown, options: list[Any], value: str | None) -> None:
+        if options == list(control.options):
+            return
+        # A dropdown with new options chooses the first of them by itself: nobody's wish.
+        told = self._listeners[control]
+        control.unobserve(told, "value")
+        try:
+            with control.hold_sync():
+                control.options = options
+                if value is not None:
+                    control.value = value
+        finally:
+            control.observe(told, "value")
 
     def show(self, choice: Choice, mode: Mode, count: int) -> None:
         """Bring every control to what the explorer shows.
@@ -180,12 +193,8 @@ class Controls:
             (self.mode, choice.mode, list(MODES)),
             (self.cmap, choice.cmap, cmap_options()),
         ):
-            options = known if value in known else [*known, value]
-            if list(control.options) != options:
-                # A mode registered since, or a colormap that was set by name.
-                with control.hold_trait_notifications():
-                    control.options = options
-                    control.value = value
+            # A mode may be registered since, and a colormap set that is not offered.
+            self._offer(control, known if value in known else [*known, value], value)
             control.value = value
         self.scale.value = choice.scale
         for number in (self.slider, self.box):

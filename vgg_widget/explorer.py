@@ -109,6 +109,10 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
     activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
     rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
 
+    # What stands until the constructor has come so far.
+    _closed = True
+    _canvas: Any = None
+
     def __init__(
         self,
         image: object,
@@ -138,7 +142,6 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
                 "extractor has its own."
             )
         self._lock = threading.RLock()
-        self._closed = False
         self._shown: Choice | None = None
         self._extractor = extractor
         self._reading = image if isinstance(image, ImageReading) else read_image(image)
@@ -148,15 +151,21 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
         super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
-        with self.hold_trait_notifications():
-            self.layer = layer
-            self.channel = channel
-            self.channels = channels
-            self.mode = mode
-            self.cmap = cmap
-            self.scale = scale
-        self._rendered(self._choice())
-        self._build()
+        self._closed = False
+        try:
+            with self.hold_trait_notifications():
+                self.layer = layer
+                self.channel = channel
+                self.channels = channels
+                self.mode = mode
+                self.cmap = cmap
+                self.scale = scale
+            self._rendered(self._choice())
+            self._build()
+        except BaseException:
+            # Half an explorer would stay in the widget registry for ever.
+            self.close()
+            raise
 
     def _build(self) -> None:
         """Make controls, figure and canvas, once what they show is known to be good."""
@@ -471,8 +480,9 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             for widget in _widgets_of(self):
                 if widget is not self:
                     widget.close()
-            self._canvas.manager = None
-            self._view.figure.clear()
+            if self._canvas is not None:
+                self._canvas.manager = None
+                self._canvas.figure.clear()
             super().close()
 
 

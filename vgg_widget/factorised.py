@@ -93,27 +93,38 @@ class Factors:
     centroids : Rounded, (rank, outgoing)
         The directions that k-means found, one a column, as long as makes the standard deviation
         of each response 1 on the patches learned from.
+    blind : (9 * incoming,) float32 array
+        A patch of which no filter sees anything, in any of its nine places (see `without`): the
+        mean patch, or zeros for none. Taken out of the projection after rounding, so that
+        rounding does not bring it back.
     bias : (outgoing,) float32 array
         Minus the response to the mean patch, minus the threshold.
     """
 
     projection: Rounded
     centroids: Rounded
+    blind: _Floats
     bias: _Floats
 
     def __post_init__(self) -> None:
         rows, rank = self.projection.numbers.shape
-        if rows % 9 or self.centroids.numbers.shape != (rank, *self.bias.shape):
+        shapes = ((rows, rank), self.centroids.numbers.shape, self.blind.shape, self.bias.shape)
+        if rows % 9 or shapes[1:] != ((rank, *self.bias.shape), (rows,), self.bias.shape[:1]):
             raise ValueError(
-                f"factors of shapes {(rows, rank)}, {self.centroids.numbers.shape} and "
-                f"{self.bias.shape} make no 3×3 kernel: they must be (9 * incoming, rank), "
-                "(rank, outgoing) and (outgoing,)."
+                f"factors of shapes {', '.join(map(str, shapes))} make no 3×3 kernel: they must be "
+                "(9 * incoming, rank), (rank, outgoing), (9 * incoming,) and (outgoing,)."
             )
-        self.bias.flags.writeable = False
+        self.blind.flags.writeable = self.bias.flags.writeable = False
+
+    def whitening(self) -> _Floats:
+        """Return the projection as it is used: (9 * incoming, rank) float32."""
+        projection = np.ascontiguousarray(self.projection.matrix().T)
+        without(projection, self.blind)
+        return projection.T
 
     def kernel(self) -> _Floats:
         """Return the kernel as Keras wants it: (3, 3, incoming, outgoing) float32."""
-        flat: _Floats = self.projection.matrix() @ self.centroids.matrix()
+        flat: _Floats = self.whitening() @ self.centroids.matrix()
         return flat.reshape(3, 3, -1, flat.shape[1])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -123,6 +134,7 @@ class Factors:
             "projection_scale": self.projection.scale,
             "centroids": self.centroids.numbers,
             "centroids_scale": self.centroids.scale,
+            "blind": self.blind,
             "bias": self.bias,
         }
 
@@ -132,11 +144,29 @@ class Factors:
         return cls(
             Rounded(arrays["projection"], arrays["projection_scale"]),
             Rounded(arrays["centroids"], arrays["centroids_scale"]),
+            arrays["blind"],
             arrays["bias"],
         )
 
 
-_STORED = ("projection", "projection_scale", "centroids", "centroids_scale", "bias")
+_STORED = ("projection", "projection_scale", "centroids", "centroids_scale", "blind", "bias")
+
+
+def without(patches: _Floats, direction: _Floats) -> None:
+    """Take a direction out of each of the nine places of flattened 3×3 patches, in place.
+
+    Parameters
+    ----------
+    patches : (n, 9 * channels) float32 array
+        Changed.
+    direction : (9 * channels,) float32 array
+        Nine directions, one a place, of any length; a place of zeros is left alone.
+    """
+    channels = len(direction) // 9
+    for start in range(0, len(direction), channels):
+        place = slice(start, start + channels)
+        unit = direction[place] / max(float(np.linalg.norm(direction[place])), 1e-12)
+        patches[:, place] -= np.outer(patches[:, place] @ unit, unit)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

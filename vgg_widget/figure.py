@@ -16,6 +16,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
 
 from vgg_widget.images import RGB8
@@ -23,6 +24,14 @@ from vgg_widget.modes import Rendering
 
 FIGURE_INCHES = (8.4, 4.2)
 DPI = 100
+
+# Which ends of a colorbar get an arrow, since values beyond them are shown.
+_EXTEND = {
+    (False, False): "neither",
+    (True, False): "min",
+    (False, True): "max",
+    (True, True): "both",
+}
 
 View = tuple[tuple[float, float], tuple[float, float]]
 
@@ -56,20 +65,10 @@ def has_color_scale(rendering: Rendering) -> bool:
     )
 
 
-def color_extend(rendering: Rendering) -> str:
-    """Return which ends of the colorbar get an arrow, since values beyond them are shown."""
-    return {
-        (False, False): "neither",
-        (True, False): "min",
-        (False, True): "max",
-        (True, True): "both",
-    }[rendering.clipped]
-
-
 def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar:
     """Add a colorbar in activation units; `where` is ``cax=`` or ``ax=``."""
     mappable = ScalarMappable(color_norm(rendering), rendering.cmap)
-    return figure.colorbar(mappable, extend=color_extend(rendering), label="activation", **where)
+    return figure.colorbar(mappable, extend=_EXTEND[rendering.clipped], label="activation", **where)
 
 
 def map_extent(rendering: Rendering, stride: int) -> tuple[float, float, float, float]:
@@ -132,7 +131,9 @@ class FeatureFigure:
         )
         self._input_axes = figure.add_subplot(grid[0])
         self._map_axes = figure.add_subplot(grid[1])
-        self._bar_axes = figure.add_subplot(grid[2])
+        # The arrows of a colorbar cannot be changed once it is made, and new axes would clear the
+        # toolbar's history: all four are there, and one is shown.
+        self._bars = {extend: self._colorbar(grid[2], extend) for extend in _EXTEND.values()}
         blank = np.zeros((1, 1, 4), np.uint8)
         self._input = self._picture(self._input_axes, blank)
         self._map = self._picture(self._map_axes, blank)
@@ -162,6 +163,13 @@ class FeatureFigure:
         picture = axes.imshow(blank, interpolation="nearest")
         picture.set_mouseover(False)
         return picture
+
+    def _colorbar(self, place: SubplotSpec, extend: str) -> Colorbar:
+        axes = self.figure.add_subplot(place, visible=False)
+        bar = self.figure.colorbar(ScalarMappable(Normalize(0, 1)), cax=axes, extend=extend)
+        bar.ax.tick_params(labelsize=8)
+        bar.set_label("activation", fontsize=8)
+        return bar
 
     @property
     def map_axes(self) -> Axes:
@@ -262,13 +270,12 @@ class FeatureFigure:
         if key == self._bar_key:
             return
         self._bar_key = key
-        self._bar_axes.clear()
-        shown = has_color_scale(rendering)
-        self._bar_axes.set_visible(shown)
-        if shown:
-            bar = add_colorbar(self.figure, rendering, cax=self._bar_axes)
-            bar.ax.tick_params(labelsize=8)
-            bar.set_label("activation", fontsize=8)
+        shown = _EXTEND[rendering.clipped] if has_color_scale(rendering) else None
+        for extend, bar in self._bars.items():
+            bar.ax.set_visible(extend == shown)
+            if extend == shown:
+                bar.mappable.set_cmap(rendering.cmap)
+                bar.mappable.set_norm(color_norm(rendering))
 
     def _describe_map(self, x: float, y: float) -> str:
         return value_at(self._rendering, self._stride, x, y) if self._rendering else ""

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_widget.choices import unknown_choice
-from vgg_widget.factorised import Factors, LearnedWeights, Rounded, Storage
+from vgg_widget.factorised import Factors, LearnedWeights, Rounded, Storage, without
 from vgg_widget.images import RGB8, ImageError, read_image, resize
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
 from vgg_widget.network import preprocess_caffe
@@ -334,9 +334,10 @@ def _learn_layer(
     """Learn one convolution's filters; changes `patches`."""
     mean: Floats = patches.mean(axis=0, dtype=np.float64).astype(np.float32)
     patches -= mean
-    # The network's input is padded with the mean colour already.
-    if info is not VGG19_LAYERS[0]:
-        _forget_mean(patches, mean)
+    # Filters blind to the mean answer to zeros as they answer to the mean, so that the padding
+    # around a map is no edge to them. The network's input has zeros for its mean already.
+    blind = np.zeros_like(mean) if info is VGG19_LAYERS[0] else mean
+    without(patches, blind)
     contrast = np.sqrt(np.einsum("ij,ij->i", patches, patches))
     clear = contrast > recipe.contrast * np.median(contrast)
     surplus = math.ceil(recipe.surplus * info.channels)
@@ -361,20 +362,9 @@ def _learn_layer(
     found /= (white @ found.T).std(axis=0)[:, None]
     centroids = Rounded.of(found.T, recipe.storage)
     response = white @ centroids.matrix()
-    to_mean = mean @ projection.matrix() @ centroids.matrix()
-    return Factors(projection, centroids, -to_mean - threshold(response))
-
-
-def _forget_mean(patches: Floats, mean: Floats) -> None:
-    """Take the mean's direction out of each of a patch's nine places, in place.
-
-    The filters learned from what is left answer to zeros as they answer to the mean, so that the
-    zero padding around a feature map does not look like an edge to them.
-    """
-    channels = len(mean) // 9
-    for place in (slice(start, start + channels) for start in range(0, len(mean), channels)):
-        direction = mean[place] / max(float(np.linalg.norm(mean[place])), 1e-12)
-        patches[:, place] -= np.outer(patches[:, place] @ direction, direction)
+    factors = Factors(projection, centroids, blind, -threshold(response))
+    to_mean = mean @ factors.kernel().reshape(mean.size, -1)
+    return replace(factors, bias=factors.bias - to_mean)
 
 
 def whitening(

@@ -41,6 +41,7 @@ FALLBACK = "random"
 failed_downloads: dict[str, str] = {}
 """Address to message of each download that failed for ``"auto"`` in this process: a classroom
 without internet waits once, not at every cell. Clear it to try again; the others always try."""
+_auto_lock = threading.Lock()
 
 _Pair: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 Arrays: TypeAlias = dict[str, _Pair]
@@ -191,7 +192,9 @@ def download_imagenet(*, progress: bool = True, known_hash: str = IMAGENET_MD5) 
     title = "VGG19 ImageNet weights"
     # Without its total from the start the notebook's bar has no width.
     bar = tqdm(desc=title, total=IMAGENET_SIZE, unit="B", unit_scale=True, disable=not progress)
-    http = pooch.HTTPDownloader(bar, 1 << 16, timeout=(CONNECT_SECONDS, READ_SECONDS))
+    opened: list[Any] = []  # pooch leaves a failed answer's connection open.
+    hooks = {"response": lambda response, **_: opened.append(response)}
+    http = pooch.HTTPDownloader(bar, 1 << 16, timeout=(CONNECT_SECONDS, READ_SECONDS), hooks=hooks)
 
     def fetch(address: str, output: str, keeper: object) -> None:
         http(address, output, keeper)
@@ -200,8 +203,7 @@ def download_imagenet(*, progress: bool = True, known_hash: str = IMAGENET_MD5) 
                 reason = "a web page came instead of the file (a network's sign-in page?)"
                 raise _not_downloaded(reason, url, folder)
 
-    logger = pooch.get_logger()
-    level = logger.level
+    logger, level = pooch.get_logger(), pooch.get_logger().level
     logger.setLevel(logging.WARNING)
     try:
         with bar:
@@ -210,13 +212,12 @@ def download_imagenet(*, progress: bool = True, known_hash: str = IMAGENET_MD5) 
         raise _not_downloaded(_why_not(error), url, folder) from error
     finally:
         logger.setLevel(level)
+        for response in opened:
+            response.close()
     with suppress(OSError):
         path.chmod(0o644)  # It was made as a private file, but a cache may be shared.
     failed_downloads.pop(url, None)
     return path
-
-
-_auto_lock = threading.Lock()
 
 
 def _auto() -> ResolvedWeights:
@@ -366,9 +367,8 @@ def _read_keras(path: Path) -> Arrays:
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)  # This follows no link out of the file.
-            layers = found or dict(
-                zip(shapes, (numbered[key] for key in sorted(numbered)), strict=False)
-            )
+            in_order = (numbered[key] for key in sorted(numbered))
+            layers = found or dict(zip(shapes, in_order, strict=False))
             return {name: _pair(asked, name, layers.get(name), shapes[name]) for name in shapes}
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         broken = "is cut short or damaged" if signature == b"\x89HDF\r\n\x1a\n" else "is not HDF5"

@@ -1,0 +1,527 @@
+"""The explorer without a page: traits, controls, links, and what can be taken away."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import io
+import json
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import numpy.typing as npt
+import pytest
+import traitlets
+from ipywidgets.widgets.widget import _instances
+from matplotlib import pyplot as plt
+from PIL import Image
+
+import vgg_widget.modes
+from vgg_widget import (
+    Activations,
+    FeatureExtractor,
+    ImageError,
+    LayerExplorer,
+    register_mode,
+    render,
+    sample_image,
+)
+
+Pixels = npt.NDArray[np.uint8]
+Make = Callable[..., LayerExplorer]
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor("random", size=64)
+
+
+@pytest.fixture
+def picture() -> Pixels:
+    rows, columns = np.mgrid[0:70, 0:90]
+    return np.stack([rows * 3, columns * 2, (rows + columns) % 256], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def make(extractor: FeatureExtractor, picture: Pixels) -> Iterator[Make]:
+    made: list[LayerExplorer] = []
+    before = set(_instances)
+
+    def build(image: object = None, **arguments: Any) -> LayerExplorer:
+        image = picture if image is None else image
+        arguments.setdefault("extractor", extractor)
+        made.append(LayerExplorer(image, **arguments))
+        return made[-1]
+
+    yield build
+    for explorer in made:
+        explorer.close()
+    assert set(_instances) == before, "widgets leaked"
+    assert plt.get_fignums() == [], "a figure leaked into pyplot"
+
+
+def control(explorer: LayerExplorer, description: str) -> Any:
+    """Find a control as a person does: by the words beside it."""
+    found = [
+        widget
+        for widget in _below(explorer)
+        if getattr(widget, "description", None) == description
+    ]
+    assert len(found) == 1, description
+    return found[0]
+
+
+def _below(widget: Any) -> Iterator[Any]:
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from _below(child)
+
+
+def words(explorer: LayerExplorer) -> str:
+    return "\n".join(w.value for w in _below(explorer) if isinstance(w, widgets.HTML))
+
+
+def drawn(explorer: LayerExplorer) -> Pixels:
+    return np.array(explorer.canvas.get_renderer().buffer_rgba())
+
+
+def count_draws(explorer: LayerExplorer) -> list[object]:
+    draws: list[object] = []
+    explorer.canvas.mpl_connect("draw_event", draws.append)
+    return draws
+
+
+def test_everything_is_there_when_the_constructor_returns(
+    make: Make, extractor: FeatureExtractor, picture: Pixels
+) -> None:
+    explorer = make()
+    expected = extractor(picture)
+    assert isinstance(explorer, widgets.VBox)
+    assert isinstance(explorer.activations, Activations)
+    assert list(explorer.activations) == [info.name for info in extractor.layers]
+    for name in ("block1_conv1", "block3_pool", "block5_conv4"):
+        assert np.array_equal(explorer.activations[name], expected[name])
+    assert explorer.extractor is extractor
+    assert np.array_equal(explorer.image, picture)
+    assert explorer.figure.canvas is explorer.canvas
+    by_hand = render(expected, "block1_conv1", "channel", channel=0)
+    assert explorer.rendering is not None
+    assert np.array_equal(explorer.rendering.rgba, by_hand.rgba)
+    assert (drawn(explorer)[..., :3] != 255).any()
+
+
+@pytest.mark.parametrize(
+    ("trait", "description", "value"),
+    [
+        ("layer", "layer", "block3_conv2"),
+        ("mode", "mode", "max"),
+        ("cmap", "colormap", "magma"),
+        ("scale", "scale", "network"),
+        ("channel", "channel", 17),
+    ],
+)
+def test_a_trait_moves_its_control_and_a_control_its_trait_and_each_redraws_once(
+    make: Make, trait: str, description: str, value: Any
+) -> None:
+    explorer = make()
+    draws = count_draws(explorer)
+    before, first = getattr(explorer, trait), drawn(explorer)
+    setattr(explorer, trait, value)
+    assert control(explorer, description).value == value
+    assert len(draws) == 1
+    assert not np.array_equal(drawn(explorer), first)
+    control(explorer, description).value = before
+    assert getattr(explorer, trait) == before
+    assert len(draws) == 2
+    assert np.array_equal(drawn(explorer), first)
+
+
+def test_the_channel_box_and_slider_are_one_choice(make: Make) -> None:
+    explorer = make()
+    box = next(w for w in _below(explorer) if isinstance(w, widgets.BoundedIntText))
+    box.value = 21
+    assert explorer.channel == control(explorer, "channel").value == 21
+
+
+def test_channels_are_typed_as_numbers_and_ranges(make: Make) -> None:
+    explorer = make(mode="composite")
+    field = control(explorer, "channels")
+    field.value = "3, 5-7 12"
+    assert explorer.channels == (3, 5, 6, 7, 12)
+    explorer.channels = [np.int64(1), 2]
+    assert field.value == "1, 2"
+    field.value = "1, x"
+    assert explorer.channels == (1, 2)
+    assert field.value == "1, 2"
+    assert "&#x27;x&#x27; is no number or range" in words(explorer)
+    field.value = ""
+    assert explorer.channels == ()
+    assert "no number or range" not in words(explorer)
+
+
+def test_a_layer_with_fewer_channels_keeps_the_channel_where_it_can(make: Make) -> None:
+    explorer = make(layer="block5_conv1", channel=40)
+    draws = count_draws(explorer)
+    explorer.layer = "block1_conv1"
+    assert explorer.channel == 40
+    explorer.layer = "block5_conv1"
+    explorer.channel = 500
+    draws.clear()
+    explorer.layer = "block2_conv1"
+    assert explorer.channel == 127
+    assert control(explorer, "channel").max == 127
+    assert len(draws) == 1
+    assert explorer.rendering is not None
+    assert explorer.rendering.channels == (127,)
+
+
+def test_several_traits_at_once_are_one_picture(make: Make) -> None:
+    explorer = make()
+    draws = count_draws(explorer)
+    with explorer.hold_trait_notifications():
+        explorer.channel = 300
+        explorer.layer = "block4_conv1"
+        explorer.cmap = "plasma"
+    assert len(draws) == 1
+    assert explorer.rendering is not None
+    assert (explorer.rendering.layer, explorer.rendering.channels) == ("block4_conv1", (300,))
+
+
+def test_traits_can_be_observed_and_linked(make: Make) -> None:
+    first, second = make(), make(layer="block2_conv1")
+    seen: list[Any] = []
+    first.observe(lambda change: seen.append(change["new"]), "layer")
+    first.observe(lambda change: seen.append(change["new"].title), "rendering")
+    link = traitlets.link((first, "layer"), (second, "layer"))
+    second.layer = "block4_pool"
+    assert first.layer == "block4_pool"
+    assert "block4_pool" in seen
+    assert "block4_pool · channel 0" in seen
+    link.unlink()
+    second.layer = "block1_conv2"
+    assert first.layer == "block4_pool"
+
+
+def test_a_zoom_stays_on_the_same_part_of_the_image(make: Make) -> None:
+    explorer = make()
+    shown, beside = explorer.figure.axes[1], explorer.figure.axes[0]
+    shown.set(xlim=(10, 40), ylim=(50, 20))
+    explorer.layer = "block4_conv1"
+    explorer.mode = "max"
+    for axes in (shown, beside):
+        assert axes.get_xlim() == (10, 40)
+        assert axes.get_ylim() == (50, 20)
+    explorer.mode = "grid"
+    assert shown.get_xlim() != (10, 40)
+    explorer.mode = "mean"
+    assert shown.get_xlim() == (10, 40)
+    explorer.canvas.toolbar.home()
+    # 70 × 90 pixels with the shorter side scaled to 64.
+    assert shown.get_xlim() == (-0.5, 81.5)
+    assert shown.get_ylim() == (63.5, -0.5)
+
+
+BAD = [
+    ("layer", "block1_conv9", "did you mean 'block1_conv"),
+    ("layer", 3, "string"),
+    ("mode", "compsite", "did you mean 'composite'"),
+    ("cmap", "virdis", "did you mean 'viridis'"),
+    ("scale", "layers", "did you mean 'layer'"),
+    ("channel", 64, "choose whole numbers from 0 to 63"),
+    ("channel", -1, "choose whole numbers from 0 to 63"),
+    ("channel", 1.5, "int"),
+    ("channels", (1, 64), "choose whole numbers from 0 to 63"),
+    ("channels", "1,2", "channel numbers"),
+    ("channels", 5, "channel numbers"),
+]
+
+
+@pytest.mark.parametrize(("trait", "value", "advice"), BAD)
+def test_a_bad_value_is_refused_and_the_picture_stays(
+    make: Make, trait: str, value: Any, advice: str
+) -> None:
+    explorer = make()
+    before, picture = getattr(explorer, trait), drawn(explorer)
+    with pytest.raises(traitlets.TraitError, match=".") as caught:
+        setattr(explorer, trait, value)
+    assert trait in str(caught.value)
+    assert advice in str(caught.value)
+    assert getattr(explorer, trait) == before
+    assert np.array_equal(drawn(explorer), picture)
+    explorer.channel = 5
+    assert not np.array_equal(drawn(explorer), picture)
+
+
+@pytest.mark.parametrize(("trait", "value", "advice"), BAD[2:8])
+def test_a_bad_argument_makes_no_explorer(
+    make: Make, extractor: FeatureExtractor, trait: str, value: Any, advice: str
+) -> None:
+    alive = set(_instances)
+    with pytest.raises(traitlets.TraitError, match=".") as caught:
+        make(**{trait: value})
+    assert advice in str(caught.value)
+    assert set(_instances) == alive
+
+
+def test_an_unknown_argument_names_the_nearest(make: Make) -> None:
+    with pytest.raises(TypeError, match=r"argument 'chanel' is not known: did you mean 'channel'"):
+        make(chanel=3)
+    assert make(width="600px").layout.width == "600px"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "no/such/picture.png",
+        b"not a picture",
+        b"",
+        np.zeros((20, 200, 3), np.uint8),
+        np.full((40, 40), np.nan),
+        None,
+    ],
+)
+def test_a_bad_picture_leaves_the_one_on_show(make: Make, bad: object) -> None:
+    explorer = make(layer="block2_conv1")
+    activations, picture, caption = explorer.activations, drawn(explorer), words(explorer)
+    with pytest.raises(ImageError):
+        explorer.image = bad
+    assert explorer.activations is activations
+    assert np.array_equal(drawn(explorer), picture)
+    assert words(explorer) == caption
+    assert not control(explorer, "layer").disabled
+    explorer.channel = 9
+    assert not np.array_equal(drawn(explorer), picture)
+
+
+def test_another_picture_is_computed_at_once(
+    make: Make, extractor: FeatureExtractor, picture: Pixels
+) -> None:
+    explorer = make(layer="block2_conv2", channel=7)
+    other = np.ascontiguousarray(picture[::-1, :80])
+    draws = count_draws(explorer)
+    explorer.image = other
+    assert np.array_equal(explorer.activations["block2_conv2"], extractor(other)["block2_conv2"])
+    assert np.array_equal(explorer.image, other)
+    assert (explorer.layer, explorer.channel) == ("block2_conv2", 7)
+    assert explorer.rendering is not None
+    assert np.array_equal(
+        explorer.rendering.rgba, render(extractor(other), "block2_conv2", channel=7).rgba
+    )
+    assert len(draws) == 1
+
+
+def test_an_uploaded_picture_is_shown_and_a_bad_one_told(make: Make, picture: Pixels) -> None:
+    explorer = make()
+    upload = next(w for w in _below(explorer) if isinstance(w, widgets.FileUpload))
+    with io.BytesIO() as png:
+        Image.fromarray(picture[:, ::-1]).save(png, "png")
+        content = png.getvalue()
+    states: list[tuple[bool, str]] = []
+    control(explorer, "layer").observe(
+        lambda change: states.append((change["new"], words(explorer))), "disabled"
+    )
+    file = {"name": "x.png", "type": "image/png", "size": 1, "last_modified": datetime.now(tz=UTC)}
+    upload.value = ({**file, "content": memoryview(content)},)
+    assert np.array_equal(explorer.image, picture[:, ::-1])
+    # Meanwhile the page said so and took no orders; now it does again.
+    assert states[0][0] is True
+    assert "Computing" in states[0][1]
+    assert states[-1][0] is False
+    assert "Computing" not in words(explorer)
+    upload.value = ({**file, "content": memoryview(b"<script>alert(1)</script>")},)
+    assert np.array_equal(explorer.image, picture[:, ::-1])
+    assert "no picture format" in words(explorer)
+    explorer.channel = 3
+    assert "no picture format" not in words(explorer)
+
+
+def test_the_words_say_what_is_shown_and_where_it_comes_from(make: Make) -> None:
+    explorer = make(layer="block3_conv1", channel=5, scale="network")
+    channel = explorer.activations["block3_conv1"][..., 5]
+    text = words(explorer)
+    for expected in (
+        "block3_conv1",
+        "16 × 20 × 256",
+        "channel 5",
+        f"mean {channel.mean():.3g}",
+        f"max {channel.max():.3g}",
+        f"{(channel > 0).mean():.0%} active",
+        "random weights",
+        "mode channel",
+        "scale network",
+    ):
+        assert expected in text
+
+
+def test_a_float_picture_says_how_it_was_read(make: Make) -> None:
+    assert "read as 0–1" in words(make(np.linspace(0, 1, 40 * 50).reshape(40, 50)))
+
+
+def test_a_mode_of_ones_own_appears_and_one_that_fails_changes_nothing(make: Make) -> None:
+    try:
+
+        @register_mode("spread over channels")
+        def spread(maps: Any, _: Any) -> Any:
+            return maps.max(axis=-1) - maps.min(axis=-1)
+
+        @register_mode("broken")
+        def broken(maps: Any, _: Any) -> Any:
+            raise ZeroDivisionError("on purpose")
+
+        explorer = make(layer="block1_conv2")
+        choice = control(explorer, "mode")
+        choice.value = "spread over channels"
+        maps = explorer.activations["block1_conv2"]
+        assert explorer.rendering is not None
+        assert explorer.rendering.values is not None
+        assert np.array_equal(explorer.rendering.values, maps.max(-1) - maps.min(-1))
+        picture = drawn(explorer)
+        with pytest.raises(ZeroDivisionError):
+            explorer.mode = "broken"
+        assert explorer.mode == choice.value == "spread over channels"
+        choice.value = "broken"
+        assert explorer.mode == choice.value == "spread over channels"
+        assert "on purpose" in words(explorer)
+        assert np.array_equal(drawn(explorer), picture)
+    finally:
+        for name in ("spread over channels", "broken"):
+            vgg_widget.modes.MODES.pop(name, None)
+
+
+def test_rgb_takes_three_channels(make: Make) -> None:
+    explorer = make(mode="composite", channels=(4, 8, 15, 16))
+    explorer.mode = "rgb"
+    assert explorer.channels == (4, 8, 15)
+    with pytest.raises(traitlets.TraitError, match="exactly 3"):
+        explorer.channels = (1, 2)
+    assert explorer.channels == (4, 8, 15)
+
+
+def test_explorers_share_one_network_and_are_independent(picture: Pixels, make: Make) -> None:
+    first = make(extractor=None, weights="random", size=64)
+    second = make(extractor=None, weights="random", size=96)
+    assert first.extractor.model is second.extractor.model
+    first.layer = "block4_conv1"
+    assert second.layer == "block1_conv1"
+    assert second.activations["block1_conv1"].shape[0] == 96
+
+
+def test_state_goes_through_json_and_makes_the_same_picture(make: Make, picture: Pixels) -> None:
+    explorer = make(layer="block2_conv2", mode="rainbow", channels=(1, 5), scale="channel")
+    state = json.loads(json.dumps(explorer.state()))
+    again = LayerExplorer.from_state(picture, state)
+    try:
+        assert again.state() == explorer.state()
+        assert np.array_equal(drawn(again), drawn(explorer))
+    finally:
+        again.close()
+    for bad in ({}, {"version": 99}, [], None):
+        with pytest.raises(ValueError, match="state"):
+            LayerExplorer.from_state(picture, bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_the_code_makes_the_same_picture_in_a_fresh_process(
+    make: Make, picture: Pixels, tmp_path: Path
+) -> None:
+    explorer = make(layer="block2_conv1", mode="composite", channels=(3, 9), cmap="magma")
+    code = tmp_path / "picture.py"
+    rgba = tmp_path / "rgba.npy"
+    code.write_text(
+        f"import matplotlib\nmatplotlib.use('agg')\n{explorer.to_code()}\n"
+        f"import numpy\nnumpy.save({str(rgba)!r}, rendering.rgba)\n",
+        encoding="utf-8",
+    )
+    subprocess.run([sys.executable, "-W", "ignore", str(code)], check=True, capture_output=True)
+    assert explorer.rendering is not None
+    assert np.array_equal(np.load(rgba), explorer.rendering.rgba)
+
+
+def test_code_names_files_and_the_sample(make: Make, picture: Pixels, tmp_path: Path) -> None:
+    path = tmp_path / "my cat's.png"
+    Image.fromarray(picture).save(path)
+    assert f"load_image({str(path)!r})" in make(path).to_code()
+    assert "image = sample_image()" in make(sample_image()).to_code()
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf", "npz"])
+def test_save_writes_what_is_on_show(make: Make, tmp_path: Path, suffix: str) -> None:
+    explorer = make(layer="block3_conv1", mode="max")
+    before = drawn(explorer)
+    path = tmp_path / f"picture.{suffix}"
+    explorer.save(path)
+    data = path.read_bytes()
+    if suffix == "npz":
+        assert np.array_equal(
+            Activations.load(path)["block3_conv1"], explorer.activations["block3_conv1"]
+        )
+    elif suffix == "png":
+        saved = np.array(Image.open(path).convert("RGB"))
+        # The same picture, but for the line at the foot that says where it comes from.
+        assert saved.shape == before.shape[:2] + (3,)
+        assert np.array_equal(saved[:380], before[:380, :, :3])
+        assert (saved[385:] != 255).any()
+    else:
+        assert data.startswith({"svg": b"<?xml", "pdf": b"%PDF"}[suffix])
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert np.array_equal(drawn(explorer), before)
+
+
+def test_save_refuses_what_it_cannot_write(make: Make, tmp_path: Path) -> None:
+    explorer = make()
+    with pytest.raises(ValueError, match=r"choose \.png, \.svg or \.pdf"):
+        explorer.save(tmp_path / "picture.jpeg")
+    with pytest.raises(FileNotFoundError, match="make the folder first"):
+        explorer.save(tmp_path / "none" / "picture.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_saved_notebook_holds_the_picture(make: Make) -> None:
+    explorer = make(layer="block2_conv1")
+    bundle = explorer._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    picture = np.array(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))))
+    assert np.array_equal(picture[:380, :, :3], drawn(explorer)[:380, :, :3])
+
+
+def test_close_gives_everything_back(extractor: FeatureExtractor, picture: Pixels) -> None:
+    before = set(_instances)
+    explorer = LayerExplorer(picture, extractor=extractor)
+    held = [weakref.ref(explorer), weakref.ref(explorer.activations), weakref.ref(explorer.figure)]
+    assert len(set(_instances) - before) > 10
+    explorer.close()
+    explorer.close()
+    assert set(_instances) == before
+    with pytest.raises(RuntimeError, match="closed"):
+        explorer.image = picture
+    del explorer
+    gc.collect()
+    assert [reference() for reference in held] == [None, None, None]
+
+
+def test_arguments_that_contradict_each_other(make: Make, extractor: FeatureExtractor) -> None:
+    with pytest.raises(ValueError, match="leave weights out"):
+        make(weights="random")
+    with pytest.raises(TypeError, match="FeatureExtractor"):
+        make(extractor="vgg19")
+
+
+def test_names_are_never_markup(make: Make, picture: Pixels, tmp_path: Path) -> None:
+    try:
+
+        @register_mode("<script>alert(1)</script>")
+        def largest(maps: Any, _: Any) -> Any:
+            return maps.max(axis=-1)
+
+        text = words(make(mode="<script>alert(1)</script>"))
+        assert "<script>" not in text
+        assert "&lt;script&gt;" in text
+    finally:
+        vgg_widget.modes.MODES.pop("<script>alert(1)</script>", None)

@@ -1,0 +1,399 @@
+"""Weights: each source gives the right numbers, and each failure a sentence and no debris."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+import pytest
+
+from tests.weights_server import BAD_FILES, KERAS_FILES, SHAPES, Mirror, by_hand
+from vgg_widget import weights
+from vgg_widget.weights import (
+    IMAGENET_NAME,
+    Arrays,
+    WeightsError,
+    download_imagenet,
+    find_imagenet,
+    imagenet_address,
+    imagenet_locations,
+    keras_folder,
+    resolve,
+)
+
+# Keras reads its own variables in a way that numpy 2 has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Empty caches of our own, and no address that leads out of this computer."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setenv(weights.ADDRESS_VARIABLE, "http://127.0.0.1:9/nobody/")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(weights, "failed_downloads", {})
+    yield tmp_path
+    shutil.rmtree(tmp_path)  # Some of these tests write 80 MB.
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    with Mirror() as server:
+        monkeypatch.setenv(weights.ADDRESS_VARIABLE, server.url)
+        yield server
+
+
+def fetch(mirror: Mirror, *, progress: bool = False) -> Path:
+    known_hash = f"sha256:{hashlib.sha256(mirror.payload).hexdigest()}"
+    return download_imagenet(progress=progress, known_hash=known_hash)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def assert_equal(given: Arrays, expected: Arrays) -> None:
+    assert list(given) == list(SHAPES)
+    for name, shape in SHAPES.items():
+        for array, wanted in zip(given[name], expected[name], strict=True):
+            assert array.dtype == np.float32
+            np.testing.assert_array_equal(array, wanted)
+        assert [array.shape for array in given[name]] == [shape, shape[-1:]]
+
+
+# Random weights
+
+
+def test_random_is_he_normal_and_always_the_same() -> None:
+    first, second = resolve("random"), resolve("random")
+    assert_equal(first.arrays, second.arrays)
+    digest = hashlib.sha256()
+    for name, (kernel, bias) in first.arrays.items():
+        spread = np.sqrt(2 / (9 * SHAPES[name][2]))
+        # Four standard errors of a standard deviation, and of a mean, from so many numbers.
+        assert abs(kernel.std() / spread - 1) < 4 / np.sqrt(2 * kernel.size)
+        assert abs(kernel.mean()) < 4 * spread / np.sqrt(kernel.size)
+        assert not bias.any()
+        digest.update(kernel.tobytes() + bias.tobytes())
+    assert first.provenance == second.provenance
+    assert first.provenance.digest == f"sha256:{digest.hexdigest()}"
+    assert (first.provenance.source, first.provenance.path) == ("random", None)
+    assert first.provenance.label == "random weights (seed 0)"
+    assert first.provenance.message == "These weights are random: the network is untrained."
+    assert first.preprocessing == "caffe"
+    assert not any(array.flags.writeable for array in first.arrays["block3_conv1"])
+    assert len(repr(first)) < 300
+    other = weights.random_arrays(seed=1)["block1_conv1"][0]
+    assert not np.array_equal(other, first.arrays["block1_conv1"][0])
+
+
+def test_importing_it_is_light() -> None:
+    slow = ("tensorflow", "keras", "h5py", "pooch", "tqdm", "requests")
+    code = f"import sys, vgg_widget.weights; print([m for m in {slow} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# Keras files
+
+
+@pytest.fixture(scope="session")
+def vgg19() -> Any:
+    import keras
+
+    model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    generator = np.random.default_rng(5)
+    for name in SHAPES:  # Biases that are all zero would compare equal in any order.
+        kernel, bias = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([kernel, generator.standard_normal(bias.shape)])
+    return model
+
+
+@pytest.fixture(scope="session")
+def expected(vgg19: Any) -> Arrays:
+    return {name: tuple(vgg19.get_layer(name).get_weights()) for name in SHAPES}
+
+
+@pytest.mark.parametrize("layout", KERAS_FILES)
+def test_keras_files_give_what_keras_holds(
+    layout: str, vgg19: Any, expected: Arrays, home: Path
+) -> None:
+    name, write = KERAS_FILES[layout]
+    path = write(home / name, vgg19)
+    resolved = resolve(path)
+    assert_equal(resolved.arrays, expected)
+    digest = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    provenance = resolved.provenance
+    assert (provenance.source, provenance.path, provenance.digest) == ("file", str(path), digest)
+    assert (provenance.label, provenance.message) == (f"weights file {name}", "")
+    assert resolved.preprocessing == "caffe"
+
+
+def test_files_of_earlier_keras_versions(
+    expected: Arrays, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand(home / "tf2_weights", expected)
+    monkeypatch.chdir(home)  # A bare name and a path from home mean the file, too.
+    assert_equal(resolve("tf2_weights").arrays, expected)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert_equal(resolve("~/tf2_weights").arrays, expected)
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files_are_named_in_one_sentence(case: str, home: Path) -> None:
+    path = home / "mine.h5"
+    make, parts = BAD_FILES[case]
+    make(path)
+    with pytest.raises(WeightsError) as caught:
+        resolve(path)
+    assert_sentence(caught.value, f"weights {str(path)!r}", *parts)
+
+
+def assert_sentence(error: WeightsError, *parts: str) -> None:
+    message = str(error)
+    assert all(part in message for part in parts), message
+    assert message.endswith((".", "?"))
+    assert "\n" not in message
+    assert ". " not in message
+
+
+@pytest.mark.parametrize(
+    ("asked", "parts"),
+    [
+        ("kmeans", ("weights 'kmeans' is not known", "'auto', 'imagenet', 'random', 'path/to")),
+        ("imagnet", ("did you mean 'imagenet'?",)),
+        ("", ("weights '' is not known",)),
+        ("vgg19.pth", ("vgg19.pth'", "only Keras .h5 files are read so far")),
+        (Path("VGG19.SafeTensors"), ("only Keras .h5 files are read so far",)),
+        (Path("random"), ("No such file",)),
+        ("~nobody-at-all/a.h5", ("No such file",)),
+        ("a\0.h5", ("cannot be read", "null")),
+        (None, ("weights None is neither a name nor a path", "'auto', 'imagenet', 'random'")),
+        (7, ("weights 7 is neither",)),
+    ],
+)
+def test_what_is_no_source_gets_advice(asked: Any, parts: tuple[str, ...]) -> None:
+    with pytest.raises(WeightsError) as caught:
+        resolve(asked)
+    assert_sentence(caught.value, *parts)
+
+
+# The ImageNet file: where it is, and where it comes from
+
+
+def test_places_and_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = home / "cache" / "vgg_widget" / IMAGENET_NAME
+    assert imagenet_locations() == (home / "keras" / "models" / IMAGENET_NAME, own)
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    assert keras_folder() == home / ".keras" / "models"
+    monkeypatch.delenv(weights.ADDRESS_VARIABLE)
+    assert imagenet_address() == (
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    )
+    for base in ("http://lab.example/vgg", "http://lab.example/vgg/"):
+        monkeypatch.setenv(weights.ADDRESS_VARIABLE, base)
+        assert imagenet_address() == f"http://lab.example/vgg/{IMAGENET_NAME}"
+    monkeypatch.setattr(weights, "IMAGENET_SIZE", 5)
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"1234")
+    assert find_imagenet() is None
+    own.write_bytes(b"12345")
+    assert find_imagenet() == own
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["file:///etc", "ftp://a/b", "lab.example/vgg", "https://", "http://[", "http://me:pw@a/"],
+)
+def test_other_addresses_are_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(weights.ADDRESS_VARIABLE, base)
+    with pytest.raises(WeightsError) as caught:
+        resolve("imagenet")
+    assert_sentence(caught.value, weights.ADDRESS_VARIABLE, "http or https", "unset it")
+    assert "pw" not in str(caught.value)
+    assert weights.ADDRESS_VARIABLE in resolve("auto").provenance.message
+
+
+def test_a_download_takes_its_name_at_the_end(mirror: Mirror, home: Path) -> None:
+    folder = keras_folder()
+    seen: list[list[str]] = []
+    mirror.midway = lambda: seen.append(names(folder))
+    path = fetch(mirror)
+    assert path == folder / IMAGENET_NAME
+    assert path.read_bytes() == mirror.payload
+    assert path.stat().st_mode & 0o044 == 0o044 or os.name == "nt"
+    assert [(len(files), IMAGENET_NAME in files) for files in seen] == [(1, False)]
+    assert names(folder) == [IMAGENET_NAME]
+    mirror.behaviour = "missing"
+    assert fetch(mirror) == path
+    assert mirror.requests == [f"/models/{IMAGENET_NAME}"]
+    assert names(home) == ["keras"]
+
+
+FAILURES = {
+    "missing": "the server answered 404",
+    "page": "a web page came instead of the file",
+    "redirect": "a web page came instead of the file",
+    "half": "the connection broke half-way",
+    "wrong": "its hash differs",
+    "silent": "did not answer in time",
+    "stall": "did not answer in time",
+    "hangup": "no connection",
+}
+
+
+@pytest.mark.parametrize("behaviour", FAILURES)
+def test_a_failed_download_leaves_nothing_behind(
+    behaviour: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "READ_SECONDS", 0.3)
+    folder = keras_folder()
+    mirror.behaviour = behaviour
+    start = time.monotonic()
+    with pytest.raises(WeightsError) as caught:
+        fetch(mirror)
+    assert time.monotonic() - start < 15
+    assert_sentence(caught.value, FAILURES[behaviour], imagenet_address(), str(folder))
+    assert caught.value.__cause__ is not None or "page" in str(caught.value)
+    assert names(folder) == []
+
+    old = folder / IMAGENET_NAME
+    old.write_bytes(b"an older file")
+    with pytest.raises(WeightsError):
+        fetch(mirror)
+    assert (names(folder), old.read_bytes()) == ([IMAGENET_NAME], b"an older file")
+
+    mirror.behaviour = "unmeasured"
+    assert fetch(mirror) == old
+    assert (names(folder), old.read_bytes()) == ([IMAGENET_NAME], mirror.payload)
+
+
+def test_without_a_server(home: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        resolve("imagenet")
+    assert_sentence(
+        caught.value, "no connection", "http://127.0.0.1:9/nobody/", str(home / "keras" / "models")
+    )
+
+
+def test_a_full_disk(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_some(_: object, __: str, output: str, ___: object) -> None:
+        Path(output).write_bytes(b"some")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", write_some)
+    with pytest.raises(WeightsError) as caught:
+        fetch(mirror)
+    assert_sentence(caught.value, "the disk is full", str(keras_folder()))
+    assert names(keras_folder()) == []
+
+
+def test_folders_that_cannot_be_written(
+    mirror: Mirror, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A folder below a file can be made by nobody, not even by root.
+    (home / "keras").touch()
+    own = fetch(mirror)
+    assert own == home / "cache" / "vgg_widget" / IMAGENET_NAME
+    (home / "keras").unlink()
+    assert fetch(mirror) == own
+    assert len(mirror.requests) == 1
+    (home / "keras").touch()
+    monkeypatch.setattr(pooch, "os_cache", lambda name: home / "keras" / name)
+    with pytest.raises(WeightsError) as caught:
+        fetch(mirror)
+    assert_sentence(caught.value, str(keras_folder()), "cannot be written", "KERAS_HOME")
+
+
+def test_the_bar_shows_and_pooch_is_quiet(
+    mirror: Mirror, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = pooch.get_logger()
+    heard: list[Any] = []
+    monkeypatch.setattr(logger, "level", 7)
+    monkeypatch.setattr(logger, "handle", heard.append)
+    fetch(mirror, progress=True)
+    assert (heard, logger.level) == ([], 7)
+    assert "VGG19 ImageNet weights: 100%" in capfd.readouterr().err
+    (keras_folder() / IMAGENET_NAME).unlink()
+    fetch(mirror)
+    assert capfd.readouterr() == ("", "")
+
+
+# What "auto" does
+
+
+def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
+    mirror.behaviour = "missing"
+    with ThreadPoolExecutor(2) as pool:
+        told = [resolved.provenance for resolved in pool.map(resolve, ["auto", "auto"])]
+    assert len(mirror.requests) == 1
+    assert told[0] == told[1]
+    assert told[0].source == weights.FALLBACK
+    for part in (
+        "These are random weights (seed 0), NOT ImageNet weights",
+        "404",
+        f"the file {IMAGENET_NAME} from {mirror.url}{IMAGENET_NAME}",
+        f"into the folder {keras_folder()}",
+        "run `vgg-widget weights --download`",
+    ):
+        assert part in told[0].message
+    with pytest.raises(WeightsError, match="404"):
+        resolve("imagenet")
+    assert len(mirror.requests) == 2
+
+
+def test_imagenet_from_the_first_request_to_a_damaged_cache(
+    mirror: Mirror, expected: Arrays, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The datasets of the real file are named like these.
+    source = by_hand(home / "real.h5", expected, "{name}_W_1:0", "{name}_b_1:0")
+    good = mirror.payload = source.read_bytes()
+    source.unlink()
+    monkeypatch.setattr(weights, "IMAGENET_SIZE", len(good))
+    digest = hashlib.md5(good, usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(weights, "IMAGENET_MD5", f"md5:{digest}")
+    mirror.behaviour = "half"
+    assert resolve("auto").provenance.source == "random"
+    mirror.behaviour = "good"
+    resolved = resolve("imagenet")
+    assert_equal(resolved.arrays, expected)
+    assert weights.failed_downloads == {}
+    path = keras_folder() / IMAGENET_NAME
+    provenance = resolved.provenance
+    assert (provenance.source, provenance.path) == ("imagenet", str(path))
+    assert (provenance.label, provenance.message) == ("ImageNet weights", "")
+    assert provenance.digest == weights.IMAGENET_MD5
+
+    mirror.behaviour = "missing"  # The file has appeared: nobody asks the server.
+    assert resolve("auto").provenance == provenance
+    assert len(mirror.requests) == 2
+
+    damaged = good[:-1] + bytes([good[-1] ^ 1])
+    path.write_bytes(damaged)
+    with pytest.raises(WeightsError) as caught:
+        resolve("imagenet")
+    assert_sentence(caught.value, f"the file {path} is damaged", "weights --download")
+    fallen = resolve("auto").provenance
+    assert (fallen.source, path.read_bytes() == damaged) == ("random", True)
+    assert f"the cached file {path} is damaged" in fallen.message
+    weights.failed_downloads.clear()
+    mirror.behaviour = "good"
+    assert resolve("auto").provenance == provenance
+    assert names(keras_folder()) == [IMAGENET_NAME]

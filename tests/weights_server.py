@@ -1,0 +1,257 @@
+"""What the tests of weights need: a loopback web server, and Keras files of every age and fault."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+
+from vgg_widget.layers import vgg19_kernel_shapes
+from vgg_widget.weights import Arrays
+
+SHAPES = vgg19_kernel_shapes()
+
+PAGE = b"<!DOCTYPE html><html><body>Please sign in to the school's network</body></html>"
+
+
+class Mirror:
+    """A server on 127.0.0.1; set `behaviour` and `payload`, and count `requests`."""
+
+    def __init__(self) -> None:
+        self.payload = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 800
+        self.behaviour = "good"
+        self.requests: list[str] = []
+        self.midway: Callable[[], None] = lambda: None
+        self.ended = threading.Event()
+        mirror = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                mirror.requests.append(self.path)
+                behaviour = "page" if self.path == "/sign-in" else mirror.behaviour
+                getattr(mirror, f"_{behaviour}")(self)
+
+            def log_message(self, *_: Any) -> None:
+                """Keep the tests' output clean."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/models/"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @staticmethod
+    def _begin(handler: BaseHTTPRequestHandler, status: int = 200, **headers: object) -> None:
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), str(value))
+        handler.end_headers()
+
+    def _good(self, handler: BaseHTTPRequestHandler) -> None:
+        self._begin(handler, Content_Length=len(self.payload))
+        half = len(self.payload) // 2
+        handler.wfile.write(self.payload[:half])
+        handler.wfile.flush()
+        self.midway()
+        handler.wfile.write(self.payload[half:])
+
+    def _unmeasured(self, handler: BaseHTTPRequestHandler) -> None:
+        self._begin(handler)
+        handler.wfile.write(self.payload)
+
+    def _missing(self, handler: BaseHTTPRequestHandler) -> None:
+        handler.send_error(404)
+
+    def _page(self, handler: BaseHTTPRequestHandler) -> None:
+        self._begin(handler, Content_Type="text/html", Content_Length=len(PAGE))
+        handler.wfile.write(PAGE)
+
+    def _redirect(self, handler: BaseHTTPRequestHandler) -> None:
+        self._begin(handler, 302, Location="/sign-in", Content_Length=0)
+
+    def _half(self, handler: BaseHTTPRequestHandler) -> None:
+        self._begin(handler, Content_Length=len(self.payload))
+        handler.wfile.write(self.payload[: len(self.payload) // 2])
+
+    def _stall(self, handler: BaseHTTPRequestHandler) -> None:
+        self._half(handler)
+        handler.wfile.flush()
+        self.ended.wait()
+
+    def _silent(self, _: BaseHTTPRequestHandler) -> None:
+        self.ended.wait()
+
+    def _hangup(self, _: BaseHTTPRequestHandler) -> None:
+        """End the connection without a word."""
+
+    def _wrong(self, handler: BaseHTTPRequestHandler) -> None:
+        self._begin(handler, Content_Length=len(self.payload))
+        handler.wfile.write(self.payload[::-1])
+
+
+def with_top(vgg19: Any) -> Any:
+    import keras
+
+    pooled = keras.layers.GlobalAveragePooling2D()(vgg19.output)
+    return keras.Model(vgg19.input, keras.layers.Dense(3, name="predictions")(pooled))
+
+
+def by_hand(path: Path, arrays: Arrays, kernel: str = "kernel:0", bias: str = "bias:0") -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in arrays]
+        for name, pair in arrays.items():
+            members = [f"{name}/{part.format(name=name)}" for part in (kernel, bias)]
+            file.create_group(name).attrs["weight_names"] = [item.encode() for item in members]
+            for member, array in zip(members, pair, strict=True):
+                file[f"{name}/{member}"] = array
+    return path
+
+
+def keras3(path: Path, model: Any) -> Path:
+    model.save_weights(path)
+    return path
+
+
+def keras3_without_names(path: Path, model: Any) -> Path:
+    with h5py.File(keras3(path, model), "r+") as file:
+        assert "name" in file["layers/conv2d_10/vars"].attrs
+        file.visititems(lambda _, item: item.attrs.pop("name", None) and None)
+    return path
+
+
+def keras3_nested(path: Path, model: Any) -> Path:
+    import keras
+
+    return keras3(path, keras.Sequential([model, keras.layers.GlobalMaxPooling2D()]))
+
+
+def legacy_group(path: Path, model: Any) -> Path:
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, model)
+    return path
+
+
+def legacy_whole_model(path: Path, model: Any) -> Path:
+    model.compile("sgd", "mse")
+    model.save(path)
+    with h5py.File(path, "r+") as file:
+        assert "model_weights" in file
+        # What an optimizer keeps of a layer, after training, bears the layer's name as well.
+        file.create_dataset("optimizer_weights/adam/block1_conv1/kernel", (3, 3, 3, 64), "f4")
+    return path
+
+
+KERAS_FILES: dict[str, tuple[str, Callable[[Path, Any], Path]]] = {
+    "keras 3": ("a.weights.h5", keras3),
+    "keras 3, before it kept names": ("a.weights.h5", keras3_without_names),
+    "keras 3 with a top": ("a.weights.h5", lambda path, model: keras3(path, with_top(model))),
+    "keras 3 inside another model": ("a.weights.h5", keras3_nested),
+    "legacy": ("a.h5", legacy_group),
+    "legacy whole model with a top": (
+        "a.h5",
+        lambda path, model: legacy_whole_model(path, with_top(model)),
+    ),
+}
+
+
+def declare(path: Path, **changes: Any) -> Path:
+    """Write a file whose datasets are declared, so that it is small, with some changed."""
+    with h5py.File(path, "w") as file:
+        for name, shape in SHAPES.items():
+            change = changes.get(name, {})
+            if change is None:
+                continue
+            file.create_dataset(
+                f"{name}/kernel", change.get("kernel", shape), change.get("dtype", "f4")
+            )
+            file.create_dataset(f"{name}/bias", change.get("bias", shape[-1:]), "f4")
+    return path
+
+
+def another_network(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        for part, value in (("0", np.zeros((3, 3, 3, 64))), ("1", np.zeros(64))):
+            file[f"layers/conv2d/vars/{part}"] = value
+        file["layers/conv2d/vars"].attrs["name"] = "conv1"
+
+
+def torn(path: Path) -> None:
+    whole = declare(path).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def not_a_number(path: Path) -> None:
+    with h5py.File(declare(path), "r+") as file:
+        file["block1_conv2/kernel"][0, 0, 0, 0] = np.nan
+
+
+def third_array(path: Path) -> None:
+    with h5py.File(declare(path), "r+") as file:
+        file["block1_conv2/more"] = [1.0]
+
+
+def kept_outside(path: Path) -> None:
+    secret = path.with_name("secret")
+    secret.write_bytes(bytes(256))
+    with h5py.File(declare(path), "r+") as file:
+        del file["block1_conv1/bias"]
+        file.create_dataset("block1_conv1/bias", (64,), "f4", external=[(str(secret), 0, 256)])
+
+
+def linked_outside(path: Path) -> None:
+    with h5py.File(declare(path), "r+") as file:
+        other = declare(path.with_name("other.h5"))
+        del file["block1_conv1"]
+        file["block1_conv1"] = h5py.ExternalLink(str(other), "block1_conv1")
+
+
+BAD_FILES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
+    "missing": (lambda _: None, ("No such file", "check the path")),
+    "folder": (Path.mkdir, ("directory", "check the path")),
+    "empty": (Path.touch, ("is empty", "choose")),
+    "text": (lambda path: path.write_text("weights" * 99), ("is not HDF5", "choose")),
+    "torn": (torn, ("cut short or damaged", "choose")),
+    "another network": (another_network, ("'block1_conv1' is missing",)),
+    "missing layer": (
+        lambda path: declare(path, block3_conv4=None),
+        ("'block3_conv4' is missing",),
+    ),
+    "two wrong kernels": (
+        lambda path: declare(
+            path, block2_conv2={"kernel": (3, 3, 64, 128)}, block1_conv2={"kernel": (3, 3, 64, 32)}
+        ),
+        ("'block1_conv2' has a kernel of shape (3, 3, 64, 32)", "VGG19 has (3, 3, 64, 64)"),
+    ),
+    "torchvision's order": (
+        lambda path: declare(path, block1_conv1={"kernel": (64, 3, 3, 3)}),
+        ("kernel of shape (64, 3, 3, 3)", "(3, 3, 3, 64)"),
+    ),
+    "wrong bias": (
+        lambda path: declare(path, block5_conv4={"bias": (511,)}),
+        ("'block5_conv4' has a bias of shape (511,)", "(512,)"),
+    ),
+    "whole numbers": (
+        lambda path: declare(path, block1_conv1={"dtype": "i4"}),
+        ("'block1_conv1'", "no array of floats"),
+    ),
+    "NaN": (not_a_number, ("'block1_conv2' has a kernel with NaN",)),
+    "third array": (third_array, ("'block1_conv2' has 3 arrays",)),
+    "numbers of another file": (
+        kept_outside,
+        ("'block1_conv1' has a bias that is no array",),
+    ),
+    "link to another file": (linked_outside, ("'block1_conv1' is missing",)),
+}
