@@ -6,6 +6,7 @@ import base64
 import gc
 import io
 import json
+import re
 import subprocess
 import sys
 import weakref
@@ -70,9 +71,7 @@ def make(extractor: FeatureExtractor, picture: Pixels) -> Iterator[Make]:
 def control(explorer: LayerExplorer, description: str) -> Any:
     """Find a control as a person does: by the words beside it."""
     found = [
-        widget
-        for widget in _below(explorer)
-        if getattr(widget, "description", None) == description
+        widget for widget in _below(explorer) if getattr(widget, "description", None) == description
     ]
     assert len(found) == 1, description
     return found[0]
@@ -155,10 +154,10 @@ def test_channels_are_typed_as_numbers_and_ranges(make: Make) -> None:
     field = control(explorer, "channels")
     field.value = "3, 5-7 12"
     assert explorer.channels == (3, 5, 6, 7, 12)
-    explorer.channels = [np.int64(1), 2]
+    explorer.channels = np.array([1, 2])
     assert field.value == "1, 2"
     field.value = "1, x"
-    assert explorer.channels == (1, 2)
+    assert list(explorer.channels) == [1, 2]
     assert field.value == "1, 2"
     assert "&#x27;x&#x27; is no number or range" in words(explorer)
     field.value = ""
@@ -249,10 +248,9 @@ def test_a_bad_value_is_refused_and_the_picture_stays(
 ) -> None:
     explorer = make()
     before, picture = getattr(explorer, trait), drawn(explorer)
-    with pytest.raises(traitlets.TraitError, match=".") as caught:
+    with pytest.raises(traitlets.TraitError, match=re.escape(advice)) as caught:
         setattr(explorer, trait, value)
     assert trait in str(caught.value)
-    assert advice in str(caught.value)
     assert getattr(explorer, trait) == before
     assert np.array_equal(drawn(explorer), picture)
     explorer.channel = 5
@@ -264,9 +262,8 @@ def test_a_bad_argument_makes_no_explorer(
     make: Make, extractor: FeatureExtractor, trait: str, value: Any, advice: str
 ) -> None:
     alive = set(_instances)
-    with pytest.raises(traitlets.TraitError, match=".") as caught:
+    with pytest.raises(traitlets.TraitError, match=re.escape(advice)):
         make(**{trait: value})
-    assert advice in str(caught.value)
     assert set(_instances) == alive
 
 
@@ -422,9 +419,10 @@ def test_state_goes_through_json_and_makes_the_same_picture(make: Make, picture:
         assert np.array_equal(drawn(again), drawn(explorer))
     finally:
         again.close()
-    for bad in ({}, {"version": 99}, [], None):
+    bads: list[Any] = [{}, {"version": 99}, [], None]
+    for bad in bads:
         with pytest.raises(ValueError, match="state"):
-            LayerExplorer.from_state(picture, bad)  # type: ignore[arg-type]
+            LayerExplorer.from_state(picture, bad)
 
 
 @pytest.mark.slow
@@ -465,7 +463,7 @@ def test_save_writes_what_is_on_show(make: Make, tmp_path: Path, suffix: str) ->
     elif suffix == "png":
         saved = np.array(Image.open(path).convert("RGB"))
         # The same picture, but for the line at the foot that says where it comes from.
-        assert saved.shape == before.shape[:2] + (3,)
+        assert saved.shape == (*before.shape[:2], 3)
         assert np.array_equal(saved[:380], before[:380, :, :3])
         assert (saved[385:] != 255).any()
     else:
@@ -494,7 +492,11 @@ def test_a_saved_notebook_holds_the_picture(make: Make) -> None:
 def test_close_gives_everything_back(extractor: FeatureExtractor, picture: Pixels) -> None:
     before = set(_instances)
     explorer = LayerExplorer(picture, extractor=extractor)
-    held = [weakref.ref(explorer), weakref.ref(explorer.activations), weakref.ref(explorer.figure)]
+    held: list[weakref.ref[Any]] = [
+        weakref.ref(explorer),
+        weakref.ref(explorer.activations),
+        weakref.ref(explorer.figure),
+    ]
     assert len(set(_instances) - before) > 10
     explorer.close()
     explorer.close()
@@ -503,7 +505,7 @@ def test_close_gives_everything_back(extractor: FeatureExtractor, picture: Pixel
         explorer.image = picture
     del explorer
     gc.collect()
-    assert [reference() for reference in held] == [None, None, None]
+    assert all(reference() is None for reference in held)
 
 
 def test_arguments_that_contradict_each_other(make: Make, extractor: FeatureExtractor) -> None:

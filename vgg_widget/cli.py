@@ -155,3 +155,7 @@ def _weights(options: argparse.Namespace) -> int:
         return 1
     print(f"status:  here, {found}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,14 +8,12 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
 import ipywidgets as widgets
-import numpy as np
 from matplotlib.figure import Figure
-from traitlets import Instance, Int, TraitError, TraitType, Unicode, observe, validate
+from traitlets import Instance, TraitError, Unicode, observe, validate
 
 from vgg_widget.activations import Activations
 from vgg_widget.captions import caption, source_line
@@ -28,34 +26,8 @@ from vgg_widget.modes import Rendering, find_mode
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.rendering import checked_channel, choose_channels, find_cmap, render
 from vgg_widget.scaling import as_scale
-from vgg_widget.scripts import script
-
-_STATE_VERSION = 1
-_CHOICES = ("layer", "channel", "channels", "mode", "cmap", "scale")
-
-
-class WholeNumber(Int[int, int]):
-    """An int trait that also takes NumPy's integers, such as what `Activations.rank` gives."""
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        """Return a plain int."""
-        return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
-
-
-class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
-    """A trait that holds a tuple of ints and takes any iterable of whole numbers."""
-
-    info_text = "channel numbers, such as (0, 5, 12)"
-    default_value = ()
-
-    def validate(self, obj: Any, value: Any) -> tuple[int, ...]:
-        """Return a tuple of plain ints."""
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            self.error(obj, value)
-        numbers = tuple(value)
-        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
-            self.error(obj, value)
-        return tuple(int(number) for number in numbers)
+from vgg_widget.state import CHOICES, read_state, script, write_state
+from vgg_widget.traits import ChannelNumbers, WholeNumber, check_layout, widgets_of
 
 
 class LayerExplorer(widgets.VBox):  # type: ignore[misc]
@@ -128,7 +100,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         **layout: Any,
     ) -> None:
         channels = layout.pop("channels", ())
-        _check_layout(layout)
+        check_layout(layout, {"extractor", "weights", "size", *CHOICES})
         if extractor is None:
             extractor = FeatureExtractor(weights, size=size)
         elif not isinstance(extractor, FeatureExtractor):
@@ -265,7 +237,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         _as_trait_error(check, proposal["value"])
         return str(proposal["value"])
 
-    @observe(*_CHOICES)
+    @observe(*CHOICES)
     def _changed(self, _: dict[str, Any]) -> None:
         if self._shown is None or self._closed:
             return
@@ -283,7 +255,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             self._draw(fitted)
 
     def _choice(self) -> Choice:
-        return Choice(**{name: getattr(self, name) for name in _CHOICES})
+        return Choice(**{name: getattr(self, name) for name in CHOICES})
 
     def _fitted(self, choice: Choice) -> Choice:
         """Keep the channels where the layer and mode have them, and else the nearest thing."""
@@ -321,7 +293,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         except Exception:
             if before is not None:
                 with self.hold_trait_notifications():
-                    for name in _CHOICES:
+                    for name in CHOICES:
                         setattr(self, name, getattr(before, name))
                 self._show_controls(before)
             raise
@@ -371,14 +343,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         dict
             The traits, the size and the weights as a name or path; not the image.
         """
-        weights = self.activations.weights
-        return {
-            "version": _STATE_VERSION,
-            **{name: getattr(self, name) for name in _CHOICES},
-            "channels": list(self.channels),
-            "size": self._extractor.size,
-            "weights": weights.path if weights.source == "file" else weights.source,
-        }
+        return write_state(self._choice(), self._extractor)
 
     @classmethod
     def from_state(cls, image: object, state: dict[str, Any], **more: Any) -> Self:
@@ -399,22 +364,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         ValueError
             If `state` is no such dict.
         """
-        if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
-            version = state.get("version") if isinstance(state, dict) else type(state).__name__
-            raise ValueError(
-                f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
-            )
-        fields = {name: state[name] for name in (*_CHOICES, "size", "weights") if name in state}
-        if isinstance(fields.get("size"), list):
-            fields["size"] = tuple(fields["size"])
-        if "extractor" in more:
-            fields.pop("weights", None)
-            fields.pop("size", None)
-        elif fields.get("weights") == "model":
-            raise ValueError(
-                "state is of a model of your own, which it cannot hold: pass extractor=... too."
-            )
-        return cls(image, **{**fields, **more})
+        return cls(image, **read_state(state, more))
 
     def to_code(self) -> str:
         """Return Python text that makes the same picture without a widget.
@@ -477,7 +427,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._closed = True
             # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
-            for widget in _widgets_of(self):
+            for widget in widgets_of(self):
                 if widget is not self:
                     widget.close()
             if self._canvas is not None:
@@ -486,31 +436,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             super().close()
 
 
-def _widgets_of(root: widgets.Widget) -> list[widgets.Widget]:
-    """Return a widget and all that it holds: children, layouts, styles, toolbar."""
-    found: dict[int, widgets.Widget] = {}
-    waiting: list[Any] = [root]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, list | tuple):
-            waiting.extend(item)
-        elif isinstance(item, widgets.Widget) and id(item) not in found:
-            found[id(item)] = item
-            waiting.extend(item.trait_values(sync=True).values())
-    return list(found.values())
-
-
 def _as_trait_error(check: Any, *arguments: Any, **keywords: Any) -> Any:
     try:
         return check(*arguments, **keywords)
     except ValueError as error:
         raise TraitError(str(error)) from error
-
-
-def _check_layout(layout: dict[str, Any]) -> None:
-    known = set(widgets.Layout.class_trait_names())
-    own = {"extractor", "weights", "size", *_CHOICES}
-    for name in layout:
-        if name not in known or name.startswith("_"):
-            options = sorted(own) + sorted(option for option in known if not option.startswith("_"))
-            raise TypeError(unknown_choice("argument", name, options))

@@ -274,7 +274,7 @@ class FeatureFigure:
         for extend, bar in self._bars.items():
             bar.ax.set_visible(extend == shown)
             if extend == shown:
-                bar.mappable.set_cmap(rendering.cmap)
+                bar.mappable.set_cmap(rendering.cmap or "viridis")
                 bar.mappable.set_norm(color_norm(rendering))
 
     def _describe_map(self, x: float, y: float) -> str:

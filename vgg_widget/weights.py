@@ -190,8 +190,10 @@ def download_imagenet(*, progress: bool = True, known_hash: str = IMAGENET_MD5) 
     url = imagenet_address()
     folder = _writable_folder(url)
     title = "VGG19 ImageNet weights"
-    # Without its total from the start the notebook's bar has no width.
-    bar = tqdm(desc=title, total=IMAGENET_SIZE, unit="B", unit_scale=True, disable=not progress)
+    # Without its total from the start the notebook's bar has no width; without the delay an empty
+    # bar would stay where nothing could be fetched.
+    look = {"total": IMAGENET_SIZE, "unit": "B", "unit_scale": True, "delay": 0.1}
+    bar = tqdm(desc=title, disable=not progress, **look)
     opened: list[Any] = []  # pooch leaves a failed answer's connection open.
     hooks = {"response": lambda response, **_: opened.append(response)}
     http = pooch.HTTPDownloader(bar, 1 << 16, timeout=(CONNECT_SECONDS, READ_SECONDS), hooks=hooks)

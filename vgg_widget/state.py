@@ -1,9 +1,10 @@
-"""Python text that makes an explorer's picture without a widget."""
+"""An explorer's picture in words: the state to make it again, and Python text without a widget."""
 
 from __future__ import annotations
 
 import base64
 import io
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,50 @@ from vgg_widget.activations import Activations
 from vgg_widget.controls import Choice
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.modes import find_mode
+from vgg_widget.network import FeatureExtractor
+
+CHOICES = tuple(field.name for field in fields(Choice))
+"""The traits that say what an explorer shows."""
+
+_STATE_VERSION = 1
+
+
+def write_state(choice: Choice, extractor: FeatureExtractor) -> dict[str, Any]:
+    """Return what an explorer shows as a JSON-able dict."""
+    weights = extractor.weights
+    return {
+        "version": _STATE_VERSION,
+        **asdict(choice),
+        "channels": list(choice.channels),
+        "size": extractor.size,
+        "weights": weights.path if weights.source == "file" else weights.source,
+    }
+
+
+def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
+    """Return the explorer's arguments that a state stands for; `more` takes precedence.
+
+    Raises
+    ------
+    ValueError
+        If it is not what `write_state` returned.
+    """
+    if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
+        version = state.get("version") if isinstance(state, dict) else type(state).__name__
+        raise ValueError(
+            f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
+        )
+    found = {name: state[name] for name in (*CHOICES, "size", "weights") if name in state}
+    if isinstance(found.get("size"), list):
+        found["size"] = tuple(found["size"])
+    if "extractor" in more:
+        found.pop("weights", None)
+        found.pop("size", None)
+    elif found.get("weights") == "model":
+        raise ValueError(
+            "state is of a model of your own, which it cannot hold: pass extractor=... too."
+        )
+    return {**found, **more}
 
 
 def script(reading: ImageReading, activations: Activations, extractor: str, choice: Choice) -> str:

@@ -1,0 +1,124 @@
+"""What a person does with ipywidgets and an ipympl canvas on a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page
+
+Point = tuple[float, float]
+
+ACTION_SECONDS = 15.0
+
+CANVAS = ".jupyter-matplotlib-canvas-div"
+TOOLBAR = ".jupyter-matplotlib-toolbar"
+
+
+class Actions:
+    """Controls by their visible or accessible label; `index` tells equal ones apart.
+
+    Parameters
+    ----------
+    page
+        The Playwright page that shows the widgets.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        page.set_default_timeout(1000 * ACTION_SECONDS)
+
+    def control(self, label: str, index: int = 0) -> Locator:
+        """Return the `index`-th control on the page with this label, description or tooltip."""
+        text = json.dumps(label)
+        marks = (
+            f":has(> .widget-label:text-is({text}))",
+            f":has(> .widget-label[title={text}])",
+            f":has(> .widget-label-basic > span:text-is({text}))",
+            f":has(> [aria-label={text}])",
+            f"[title={text}]",
+        )
+        widget = ".lm-Widget:not(.widget-box)"
+        return self.page.locator(", ".join(widget + mark for mark in marks)).nth(index)
+
+    def select(self, label: str, option: str, index: int = 0) -> None:
+        """Choose an option of a Dropdown by its text."""
+        self.control(label, index).locator("select").select_option(label=option)
+
+    def press_slider(self, label: str, keys: str | Iterable[str], index: int = 0) -> None:
+        """Focus a slider's handle and press keys, such as ``"ArrowRight"``.
+
+        For JupyterLab and Voila: Notebook 7 keeps arrow keys for itself.
+        """
+        self.control(label, index).locator(".noUi-handle").first.focus()
+        for key in [keys] if isinstance(keys, str) else keys:
+            self.page.keyboard.press(key)
+
+    def drag_slider(self, label: str, fraction: float, index: int = 0) -> None:
+        """Drag a slider's handle to a fraction of its track."""
+        control = self.control(label, index)
+        handle, track = control.locator(".noUi-handle").first, control.locator(".noUi-base")
+        handle.scroll_into_view_if_needed()
+        self._drag(self._at(handle, (0.5, 0.5)), self._at(track, (fraction, 0.5)))
+
+    def type_into(self, label: str, text: str, index: int = 0) -> None:
+        """Replace the text of a text field, or of a slider's number, and press Enter."""
+        field = self.control(label, index).locator("input, textarea, [contenteditable=true]").last
+        field.click()
+        field.press("ControlOrMeta+a")
+        self.page.keyboard.type(text)
+        self.page.keyboard.press("Enter")
+
+    def click_button(self, name: str, index: int = 0) -> None:
+        """Click a button, or one of several ToggleButtons, by its exact accessible name."""
+        self.page.get_by_role("button", name=name, exact=True).nth(index).click()
+
+    def check(self, label: str, checked: bool = True, index: int = 0) -> None:
+        """Set or clear a Checkbox."""
+        self.control(label, index).locator("input[type=checkbox]").set_checked(checked)
+
+    def upload(self, button: str, files: Path | list[Path], index: int = 0) -> None:
+        """Choose files with a FileUpload, by the beginning of its button's text."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator("button.widget-upload").filter(has_text=button).nth(index).click()
+        chooser.value.set_files(files)
+
+    def click_toolbar(self, title: str, index: int = 0) -> None:
+        """Click a button of the canvas's toolbar by the beginning of its tooltip."""
+        # The toolbar may only be there while the mouse is over the figure.
+        self.hover_canvas((0.5, 0.5), index)
+        figure = self.page.locator(".jupyter-matplotlib").nth(index)
+        figure.locator(f"{TOOLBAR} button[title^={json.dumps(title)}]").click()
+
+    def picture_canvas(self, index: int = 0) -> Locator:
+        """Return the element that holds a figure's picture; the one above it takes the mouse."""
+        return self.page.locator(CANVAS).nth(index).locator("canvas").first
+
+    def hover_canvas(self, point: Point, index: int = 0) -> None:
+        """Move the mouse to a point of the canvas, in fractions from its top left corner."""
+        self.picture_canvas(index).scroll_into_view_if_needed()
+        self.page.mouse.move(*self._at(self.picture_canvas(index), point))
+
+    def click_canvas(self, point: Point, index: int = 0) -> None:
+        """Click a point of the canvas, in fractions from its top left corner."""
+        self.hover_canvas(point, index)
+        self.page.mouse.down()
+        self.page.mouse.up()
+
+    def drag_on_canvas(self, start: Point, end: Point, index: int = 0) -> None:
+        """Drag from point to point of the canvas, in fractions from its top left corner."""
+        canvas = self.picture_canvas(index)
+        canvas.scroll_into_view_if_needed()
+        self._drag(self._at(canvas, start), self._at(canvas, end))
+
+    def _at(self, element: Locator, point: Point) -> Point:
+        box = element.bounding_box()
+        assert box is not None, "the element is not shown"
+        return box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"]
+
+    def _drag(self, start: Point, end: Point) -> None:
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        self.page.mouse.move(*end, steps=10)
+        self.page.mouse.up()

@@ -1,0 +1,119 @@
+"""Fixtures that open notebooks in JupyterLab, Jupyter Notebook and Voila.
+
+``lab``, ``notebook7`` and ``voila`` each give a test a function that opens a notebook made of
+cells and runs it; ``front_end`` gives the same function for each of the three in turn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from .chromium import ADVICE, find_chromium
+from .desk import VIEWPORT, Desk, OpenNotebook, Viewport
+from .page import SCREENSHOTS, NotebookPage
+from .server import FrontEnd
+
+FAILED = pytest.StashKey[bool]()
+Desks = Callable[[FrontEnd], Desk]
+
+
+# Not for the session: while Playwright is up, `asyncio.run` fails in every other test.
+@pytest.fixture(scope="package")
+def desks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desks]:
+    """Front ends by name, each started when first asked for."""
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.fail(ADVICE)
+    ready: dict[FrontEnd, Desk] = {}
+    with sync_playwright() as playwright:
+
+        def desk(front_end: FrontEnd) -> Desk:
+            if front_end not in ready:
+                home = tmp_path_factory.mktemp(front_end)
+                ready[front_end] = Desk(front_end, home, playwright, chromium)
+            return ready[front_end]
+
+        yield desk
+        for each in ready.values():
+            each.leave()
+
+
+def _opener(
+    front_end: FrontEnd, desks: Desks, request: pytest.FixtureRequest
+) -> Iterator[OpenNotebook]:
+    desk = desks(front_end)
+    test = re.sub(r"\W+", "-", request.node.name).strip("-")
+    opened: list[NotebookPage] = []
+
+    def open_notebook(
+        *cells: str,
+        file: Path | None = None,
+        viewport: Viewport = VIEWPORT,
+        run: bool = True,
+        allow_errors: bool = False,
+    ) -> NotebookPage:
+        page = desk.open(viewport)
+        opened.append(page)
+        page.show(f"{test}-{len(opened)}.ipynb", file or cells)
+        if run:
+            page.run_all()
+            if not allow_errors and (errors := page.errors(stderr=False)):
+                pytest.fail(f"The notebook's cells raised: {errors}")
+        return page
+
+    yield open_notebook
+    for number, page in enumerate(opened, start=1):
+        try:
+            if request.node.stash.get(FAILED, False):
+                _keep(page, f"{test}-{front_end}-{number}")
+        finally:
+            page.close()
+
+
+def _keep(page: NotebookPage, name: str) -> None:
+    """Save what helps to understand a failure: the window, the console and the server's log."""
+    log = [*page.console, "", "--- server", page.server.log_tail()]
+    SCREENSHOTS.mkdir(exist_ok=True)
+    (SCREENSHOTS / f"{name}.log").write_text("\n".join(log), encoding="utf-8")
+    page.screenshot(name)
+
+
+@pytest.fixture
+def lab(desks: Desks, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
+    """Open a notebook in JupyterLab."""
+    yield from _opener("lab", desks, request)
+
+
+@pytest.fixture
+def notebook7(desks: Desks, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
+    """Open a notebook in Jupyter Notebook."""
+    yield from _opener("notebook", desks, request)
+
+
+@pytest.fixture
+def voila(desks: Desks, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
+    """Open a notebook in Voila."""
+    yield from _opener("voila", desks, request)
+
+
+@pytest.fixture(params=["lab", "notebook7", "voila"])
+def front_end(request: pytest.FixtureRequest) -> OpenNotebook:
+    """Open a notebook in each front end in turn."""
+    opener: OpenNotebook = request.getfixturevalue(request.param)
+    return opener
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember a failure for the fixtures' teardown."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report

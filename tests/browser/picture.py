@@ -1,0 +1,52 @@
+"""A canvas's pixels in brief, so that the page's picture and the kernel's can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Runs in the kernel; `harness.js` makes the same of a canvas in the page.
+KERNEL_CODE = """
+def _picture(canvas):
+    import zlib, numpy
+    rgba = numpy.asarray(canvas.get_renderer().buffer_rgba())
+    rgb = numpy.ascontiguousarray(rgba[..., :3])
+    return dict(
+        width=rgb.shape[1],
+        height=rgb.shape[0],
+        rows=[zlib.crc32(row) for row in rgb],
+        crc=zlib.crc32(rgb),
+        blank=bool((rgb == rgb[0, 0]).all()),
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The size of a picture and the checksums of its RGB bytes."""
+
+    width: int
+    height: int
+    rows: tuple[int, ...]
+    """CRC-32 of each row, from the top."""
+    crc: int
+    """CRC-32 of the whole."""
+    blank: bool
+    """Whether every pixel has the same colour."""
+
+    @classmethod
+    def of(cls, answer: dict[str, object]) -> Picture:
+        """Make a picture of what the page or the kernel answered."""
+        return cls(**{**answer, "rows": tuple(answer["rows"])})  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"Picture({self.width}x{self.height}, crc={self.crc:08x}, blank={self.blank})"
+
+    def difference(self, truth: Picture) -> str:
+        """Return in words how this picture differs from `truth`; empty where it does not."""
+        if (self.width, self.height) != (truth.width, truth.height):
+            return f"{self.width}x{self.height} pixels instead of {truth.width}x{truth.height}"
+        rows = enumerate(zip(self.rows, truth.rows, strict=True))
+        wrong = [row for row, (mine, its) in rows if mine != its]
+        if not wrong:
+            return ""
+        return f"{len(wrong)} of {self.height} rows differ, between {wrong[0]} and {wrong[-1]}"

@@ -1,0 +1,207 @@
+"""Start and stop the notebook servers that the browser tests open."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+FrontEnd = Literal["lab", "notebook", "voila"]
+
+START_SECONDS = 90.0
+STOP_SECONDS = 10.0
+LOG_LINES = 40
+
+# Where each piece of Jupyter's state goes, so that nothing of the user's is read or written.
+FOLDERS = {
+    "JUPYTER_CONFIG_DIR": "config",
+    "JUPYTER_DATA_DIR": "data",
+    "JUPYTER_RUNTIME_DIR": "runtime",
+    "JUPYTERLAB_SETTINGS_DIR": "settings",
+    "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+    "IPYTHONDIR": "ipython",
+    "MPLCONFIGDIR": "matplotlib",
+}
+KERNEL_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+# Asks on first start whether to fetch news: a dialog over the notebook.
+NEWS = "@jupyterlab/apputils-extension:announcements"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running notebook server."""
+
+    front_end: FrontEnd
+    url: str
+    token: str
+    notebooks: Path
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def notebook_url(self, name: str) -> str:
+        """Return the address at which a browser opens the notebook `name`."""
+        place = {"lab": "lab/tree", "notebook": "notebooks", "voila": "voila/render"}
+        query = "reset&" if self.front_end == "lab" else ""
+        return f"{self.url}/{place[self.front_end]}/{name}?{query}token={self.token}"
+
+    def end_kernel(self, kernel: str) -> None:
+        """End the kernel with this id, so that a test's memory is free before the next."""
+        request = urllib.request.Request(
+            f"{self.url}/api/kernels/{kernel}",
+            method="DELETE",
+            headers={"Authorization": f"token {self.token}"},
+        )
+        urllib.request.urlopen(request, timeout=30).close()
+
+    def log_tail(self) -> str:
+        """Return the last lines of the server's log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_LINES:])
+
+    def stop(self) -> None:
+        """End the server and the kernels it started."""
+        _end(self.process)
+
+
+def start_server(
+    front_end: FrontEnd, home: Path, settings: Mapping[str, Mapping[str, object]] | None = None
+) -> Server:
+    """Start a server on 127.0.0.1 and return it when it answers.
+
+    Parameters
+    ----------
+    front_end
+        JupyterLab, Jupyter Notebook or Voila.
+    home
+        A fresh folder for the server's state, notebooks and log.
+    settings
+        JupyterLab settings by plugin, such as ``@jupyterlab/apputils-extension:kernels-settings``.
+
+    Raises
+    ------
+    RuntimeError
+        Where the server ends or does not answer in time; the message shows its log's end.
+    """
+    notebooks, log = home / "notebooks", home / "server.log"
+    notebooks.mkdir(parents=True)
+    token, port = secrets.token_hex(16), _free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _command(front_end, notebooks, port, token),
+            cwd=notebooks,
+            env=_environment(home, settings or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(front_end, f"http://127.0.0.1:{port}", token, notebooks, log, process)
+    try:
+        _wait(server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _command(front_end: FrontEnd, notebooks: Path, port: int, token: str) -> list[str]:
+    python = [sys.executable, "-m"]
+    if front_end == "voila":
+        address = [f"--token={token}", "--Voila.ip=127.0.0.1", f"--Voila.port={port}"]
+        options = ["--no-browser", "--show_tracebacks=True"]
+        return [*python, "voila", *options, *address, str(notebooks)]
+    app = "LabApp" if front_end == "lab" else "JupyterNotebookApp"
+    return [
+        *python,
+        "jupyterlab" if front_end == "lab" else "notebook",
+        "--no-browser",
+        "--allow-root",
+        f"--ServerApp.root_dir={notebooks}",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}",
+        f"--{app}.expose_app_in_browser=True",
+        # Neither looks outside this machine nor starts helpers that no test needs.
+        "--LabApp.extension_manager=readonly",
+        "--LanguageServerManager.autodetect=False",
+        "--log-level=WARN",
+    ]
+
+
+def _environment(home: Path, settings: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+    """Return the server's environment, having made the folders and files that it names."""
+    folders = {name: home / folder for name, folder in FOLDERS.items()}
+    for folder in folders.values():
+        folder.mkdir()
+    _write(
+        folders["JUPYTER_CONFIG_DIR"] / "labconfig" / "page_config.json",
+        {"disabledExtensions": {NEWS: True}},
+    )
+    for plugin, values in settings.items():
+        package, name = plugin.split(":")
+        place = folders["JUPYTERLAB_SETTINGS_DIR"] / package / f"{name}.jupyterlab-settings"
+        _write(place, values)
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("JUPYTER", "IPYTHON", "MPL"))
+    }
+    return inherited | {name: str(folder) for name, folder in folders.items()} | KERNEL_ENVIRONMENT
+
+
+def _write(path: Path, content: Mapping[str, object]) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return cast(int, probe.getsockname()[1])
+
+
+def _wait(server: Server) -> None:
+    """Return when the server answers; raise when it ends or takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(f"{server.url}/?token={server.token}", timeout=5).close()
+        except urllib.error.HTTPError:
+            return  # It answers, if only to say that there is nothing at this address.
+        except OSError:
+            pass
+        else:
+            return
+        code = server.process.poll()
+        if code is not None or time.monotonic() > deadline:
+            end = f"ended with code {code}" if code is not None else "did not answer in time"
+            raise RuntimeError(f"The {server.front_end} server {end}:\n{server.log_tail()}")
+        time.sleep(0.1)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads its own session, with the kernels it started."""
+    if sys.platform == "win32":
+        process.terminate()
+        process.wait(STOP_SECONDS)
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(STOP_SECONDS)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue

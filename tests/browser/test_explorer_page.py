@@ -1,0 +1,191 @@
+"""The explorer as a person meets it: in a real page, moved by mouse and keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from .desk import OpenNotebook
+from .page import NotebookPage
+from .picture import Picture
+
+pytestmark = pytest.mark.browser
+
+ONE_CELL = """
+from vgg_widget import LayerExplorer, sample_image
+explorer = LayerExplorer(sample_image())
+explorer
+"""
+RANDOM = """
+from vgg_widget import LayerExplorer, sample_image
+explorer = LayerExplorer(sample_image(), weights="random", size=96)
+explorer
+"""
+CANVAS = "explorer.canvas"
+
+
+def shown(page: NotebookPage, label: str) -> str:
+    """Return the text of the option that a dropdown shows."""
+    text = page.control(label).locator("select").evaluate("s => s.options[s.selectedIndex].text")
+    assert isinstance(text, str)
+    return text
+
+
+def settle(page: NotebookPage, trait: str, value: object, before: Picture) -> Picture:
+    """Wait until the trait has the value and the page shows another picture, the kernel's own."""
+    page.wait_value(f"explorer.{trait}", value)
+    return page.wait_picture_equal(CANVAS, unlike=before)
+
+
+def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) -> None:
+    page = front_end(ONE_CELL)
+    picture = page.wait_picture_equal(CANVAS)
+    assert not picture.blank
+    page.screenshot(f"{page.server.front_end}-first")
+    # Without a connection the first thing to see says so, and what to do about it.
+    notice = page.page.get_by_text("NOT ImageNet")
+    assert notice.is_visible()
+    assert "vgg-widget weights --download" in notice.inner_text()
+
+    page.drag_slider("channel", 0.5)
+    picture = page.wait_picture_equal(CANVAS, unlike=picture)
+    channel = page.ask("explorer.channel")
+    assert 25 <= channel <= 38
+    assert page.ask("explorer.rendering.channels") == [channel]
+    page.type_into("channel number", "7")
+    picture = settle(page, "channel", 7, picture)
+
+    page.select("layer", "┌ block3_conv1 · 65 × 56 × 256")
+    picture = settle(page, "layer", "block3_conv1", picture)
+    assert page.ask("explorer.channel") == 7
+    page.select("colormap", "magma")
+    picture = settle(page, "cmap", "magma", picture)
+    page.select("scale", "channel")
+    picture = settle(page, "scale", "channel", picture)
+    for mode in ("grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"):
+        page.select("mode", mode)
+        picture = settle(page, "mode", mode, picture)
+        page.screenshot(f"{page.server.front_end}-{mode}")
+    page.type_into("channels", "3, 5-6")
+    picture = settle(page, "channels", [3, 5, 6], picture)
+
+    page.ask("explorer.layer = 'block2_pool'; explorer.mode = 'channel'; explorer.channel = 100")
+    picture = settle(page, "channel", 100, picture)
+    assert shown(page, "layer") == "└ block2_pool · 65 × 56 × 128"
+    assert shown(page, "mode") == "channel"
+    number = page.control("channel number").locator("input")
+    assert number.input_value() == "100"
+    assert page.page.get_by_text("block2_pool · 65 × 56 × 128 · channel 100").is_visible()
+
+    assert page.errors() == []
+    assert page.console_errors() == []
+
+
+def test_a_bad_entry_is_told_under_the_controls(front_end: OpenNotebook) -> None:
+    page = front_end(RANDOM)
+    page.ask("explorer.mode = 'composite'")
+    picture = page.wait_picture_equal(CANVAS)
+    page.type_into("channels", "1, 999")
+    told = page.page.get_by_text("choose whole numbers from 0 to 63")
+    told.wait_for()
+    assert page.ask("explorer.channels") == []
+    assert page.wait_picture_equal(CANVAS) == picture
+    page.type_into("channels", "1, 9")
+    settle(page, "channels", [1, 9], picture)
+    told.wait_for(state="hidden")
+    assert page.console_errors() == []
+
+
+def test_a_zoom_stays_over_layers_and_home_goes_back(lab: OpenNotebook) -> None:
+    page = lab(RANDOM)
+    whole = page.wait_picture_equal(CANVAS)
+    page.click_toolbar("Zoom to rectangle")
+    page.drag_on_canvas((0.55, 0.3), (0.7, 0.6))
+    zoomed = page.wait_picture_equal(CANVAS, unlike=whole)
+    limits = page.ask("[*explorer.figure.axes[1].get_xlim(), *explorer.figure.axes[0].get_xlim()]")
+    assert limits[0] > 0
+    assert limits[:2] == limits[2:]
+    page.select("layer", "├ block3_conv2 · 28 × 24 × 256")
+    page.wait_picture_equal(CANVAS, unlike=zoomed)
+    assert page.ask("[*explorer.figure.axes[1].get_xlim()]") == limits[:2]
+    page.screenshot("lab-zoomed")
+    page.click_toolbar("Reset original view")
+    page.wait_value("[*explorer.figure.axes[1].get_xlim()]", [-0.5, 95.5])
+    page.wait_picture_equal(CANVAS)
+
+
+def test_a_dragged_slider_ends_on_its_own_picture(lab: OpenNotebook) -> None:
+    page = lab(RANDOM, "explorer.layer = 'block5_conv1'")
+    picture = page.wait_picture_equal(CANVAS)
+    for fraction in (0.9, 0.1, 0.6, 0.3, 0.95):
+        page.drag_slider("channel", fraction)
+    page.page.wait_for_function("() => true")
+    picture = page.wait_picture_equal(CANVAS, unlike=picture)
+    assert page.ask("explorer.channel") > 450
+    assert page.ask(
+        "explorer.rendering.channels == (explorer.channel,) and "
+        "(explorer.rendering.values == explorer.activations['block5_conv1'][..., explorer.channel]"
+        ").all().item()"
+    )
+
+
+def test_two_explorers_are_independent_until_linked(lab: OpenNotebook) -> None:
+    second = "other = LayerExplorer(sample_image(), weights='random', size=96)\nother"
+    page = lab(RANDOM, second)
+    first, beside = (
+        page.wait_picture_equal(CANVAS),
+        page.wait_picture_equal("other.canvas", index=1),
+    )
+    page.select("mode", "max", index=1)
+    beside = page.wait_picture_equal("other.canvas", index=1, unlike=beside)
+    assert page.wait_picture_equal(CANVAS) == first
+    page.ask("import traitlets; link = traitlets.link((explorer, 'layer'), (other, 'layer')); None")
+    page.select("layer", "┌ block2_conv1 · 56 × 48 × 128")
+    page.wait_value("other.layer", "block2_conv1")
+    page.wait_picture_equal(CANVAS, unlike=first)
+    page.wait_picture_equal("other.canvas", index=1, unlike=beside)
+    assert page.ask("explorer.extractor.model is other.extractor.model")
+
+
+def test_a_picture_is_uploaded_and_a_bad_one_refused(lab: OpenNotebook, tmp_path: Path) -> None:
+    page = lab(RANDOM)
+    first = page.wait_picture_equal(CANVAS)
+    ramp = np.repeat(np.arange(200, dtype=np.uint8)[:, np.newaxis], 120, axis=1)
+    good, bad = tmp_path / "ramp.png", tmp_path / "bad.jpg"
+    Image.fromarray(ramp).save(good)
+    bad.write_text("<script>console.error('ran')</script>", encoding="utf-8")
+    page.upload("other picture", good)
+    page.wait_value("list(explorer.image.shape)", [200, 120, 3])
+    second = page.wait_picture_equal(CANVAS, unlike=first)
+    page.upload("other picture", bad)
+    page.page.get_by_text("no picture format that Pillow knows").wait_for()
+    assert page.wait_picture_equal(CANVAS) == second
+    page.select("mode", "max")
+    page.wait_picture_equal(CANVAS, unlike=second)
+    assert page.console_errors() == []
+
+
+def test_inline_plots_stay_inline(lab: OpenNotebook) -> None:
+    page = lab(
+        "import matplotlib.pyplot as plt\n_ = plt.plot([1, 2])",
+        RANDOM,
+        "_ = plt.plot([2, 1])",
+    )
+    page.wait_picture_equal(CANVAS)
+    # Each plot is a picture in its own cell's output, and not in an ipympl canvas.
+    assert page.page.locator(".jp-OutputArea-output img").count() == 2
+    assert page.ask("plt.get_fignums()") == []
+
+
+@pytest.mark.parametrize("width", [700, 900, 1800])
+def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: int) -> None:
+    page = lab(ONE_CELL, viewport=(width, 1000))
+    page.wait_picture_equal(CANVAS)
+    page.screenshot(f"lab-{width}")
+    for label in ("layer", "mode", "colormap", "scale", "channel"):
+        box = page.control(label).bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width

@@ -1,0 +1,83 @@
+"""What several test files need: a network, a photograph, small activations, and no leaks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
+from vgg_widget.provenance import Provenance
+
+mpl.use("Agg")
+
+Floats = npt.NDArray[np.float32]
+RGB8 = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    """Fail a test that leaves a pyplot figure or a widget behind."""
+    from ipywidgets.widgets.widget import _instances as widgets
+
+    before = set(widgets)
+    yield
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    figures = list(pyplot.get_fignums()) if pyplot is not None else []
+    if pyplot is not None:
+        pyplot.close("all")
+    left = [widgets[key] for key in set(widgets) - before]
+    assert not figures, f"{len(figures)} pyplot figures were left open"
+    assert not left, f"{len(left)} widgets were left: {sorted({type(w).__name__ for w in left})}"
+
+
+@pytest.fixture(scope="session")
+def extractor() -> FeatureExtractor:
+    """VGG19 with seeded random weights, on images of any size."""
+    return FeatureExtractor("random", size=None)
+
+
+@pytest.fixture(scope="session")
+def photo() -> RGB8:
+    """A piece of a real photograph whose sides (64×75) are no square and no multiple of 32."""
+    piece = sample_image()[60:380:5, 100:475:5].copy()
+    piece.flags.writeable = False
+    assert piece.shape == (64, 75, 3)
+    return piece
+
+
+@pytest.fixture(scope="session")
+def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
+    """What the network makes of the photograph."""
+    return extractor(photo)
+
+
+def make_activations(
+    maps: Floats,
+    *,
+    before_relu: bool = False,
+    others: dict[str, Floats] | None = None,
+    stride: int = 1,
+    label: str = "made by a test",
+) -> Activations:
+    """Activations of one layer "conv" with these maps (torchvision: features.0), and of others."""
+    layers = [LayerInfo("conv", "features.0", "conv", maps.shape[-1], stride, 3, 0.0)]
+    every = {"conv": maps, **(others or {})}
+    layers += [
+        LayerInfo(name, None, "conv", other.shape[-1], stride)
+        for name, other in (others or {}).items()
+    ]
+    side = (maps.shape[0] * stride, maps.shape[1] * stride)
+    rows, columns = np.mgrid[: side[0], : side[1]]
+    image = np.stack([rows * 3 % 256, columns * 5 % 256, (rows + columns) % 256], axis=-1)
+    return Activations(
+        layers,
+        every,
+        image.astype(np.uint8),
+        Provenance("model", label),
+        before_relu=("conv",) if before_relu else (),
+    )

@@ -1,0 +1,396 @@
+"""Activations: an immutable mapping whose numbers are what they are called."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.conftest import make_activations
+from vgg_widget import Activations, LayerInfo
+from vgg_widget.provenance import Provenance
+
+Floats = npt.NDArray[np.float32]
+
+
+@pytest.fixture
+def maps() -> Floats:
+    """Six channels of 5×7: random of both signs, all positive, dead, constant, negative, one hot."""
+    values = np.random.default_rng(3).normal(size=(5, 7, 6)).astype(np.float32)
+    values[..., 1] = np.abs(values[..., 1]) + 1
+    values[..., 2] = 0
+    values[..., 3] = 2.5
+    values[..., 4] = -np.abs(values[..., 4]) - 1
+    values[..., 5] = 0
+    values[2, 3, 5] = 9
+    return values
+
+
+# The mapping -------------------------------------------------------------------------------------
+
+
+def test_it_is_a_mapping_in_network_order(activations: Activations) -> None:
+    assert isinstance(activations, Mapping)
+    names = [info.name for info in activations.layers]
+    assert len(activations) == len(names) == 21
+    assert list(activations) == list(activations.keys()) == names
+    assert names[0] == "block1_conv1"
+    assert names[-1] == "block5_pool"
+    assert "block3_conv1" in activations
+    assert "features.10" in activations
+    assert "block9_conv1" not in activations
+    assert activations.get("block9_conv1") is None
+    assert [maps.shape[-1] for maps in activations.values()] == [
+        info.channels for info in activations.layers
+    ]
+
+
+def test_every_map_is_float32_and_read_only(activations: Activations) -> None:
+    for name, maps in activations.items():
+        assert maps.dtype == np.float32, name
+        assert maps.ndim == 3
+        with pytest.raises(ValueError, match="read-only"):
+            maps[0, 0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        activations.image[0, 0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        activations["features.10"][0, 0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        activations.statistics("block1_conv1").max[0] = 1
+    with pytest.raises(TypeError):
+        activations["block1_conv1"] = np.zeros(1)  # type: ignore[index]
+
+
+def test_a_convolution_under_torchs_names(maps: Floats) -> None:
+    made = make_activations(maps, before_relu=True)
+    np.testing.assert_array_equal(made["features.0"], maps)
+    np.testing.assert_array_equal(made["features.1"], np.where(maps > 0, maps, 0))
+    np.testing.assert_array_equal(made["conv"], np.where(maps > 0, maps, 0))
+    assert (made["features.0"] < 0).any()
+
+
+def test_every_torch_name_of_vgg19(activations: Activations) -> None:
+    convolutions = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]
+    names = [name for name in activations if "conv" in name]
+    for name, index in zip(names, convolutions, strict=True):
+        before, after = activations[f"features.{index}"], activations[f"features.{index + 1}"]
+        assert (before < 0).any(), name
+        np.testing.assert_array_equal(after, np.maximum(before, 0))
+        np.testing.assert_array_equal(after, activations[name])
+        assert activations.info(f"features.{index}").name == name
+    pools = [name for name in activations if "pool" in name]
+    for name, index in zip(pools, (4, 9, 18, 27, 36), strict=True):
+        np.testing.assert_array_equal(activations[f"features.{index}"], activations[name])
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("block3_conv11", r"layer 'block3_conv11' .*did you mean 'block3_conv1'\?"),
+        ("feature.10", r"layer 'feature\.10' .*did you mean 'features\.10'\?"),
+        ("zzzz", r"layer 'zzzz' .*choose one of the \d+ names from 'block1_conv1' to"),
+    ],
+)
+def test_an_unknown_layer_is_a_key_and_value_error_with_the_nearest(
+    activations: Activations, layer: str, message: str
+) -> None:
+    asking: list[Callable[[], Any]] = [
+        lambda: activations[layer],
+        lambda: activations.info(layer),
+        lambda: activations.at(layer, 0, 0),
+        lambda: activations.rank(layer),
+        lambda: activations.statistics(layer),
+    ]
+    for ask in asking:
+        with pytest.raises(KeyError, match=message):
+            ask()
+        with pytest.raises(ValueError, match=message) as caught:
+            ask()
+        assert not str(caught.value).startswith(("'", '"'))  # a sentence, not its repr
+
+
+def test_equality_is_identity_and_repr_is_one_line(activations: Activations) -> None:
+    same = Activations(
+        activations.layers, dict(activations), activations.image, activations.weights
+    )
+    assert activations == activations  # noqa: PLR0124 - equality itself is under test
+    assert activations != same
+    assert len({activations, same}) == 2
+    assert repr(activations) == (
+        f"<Activations of 21 layers, image 64×75, {activations.weights.label}>"
+    )
+
+
+def test_at_is_the_channel_vector(activations: Activations) -> None:
+    vector = activations.at("block3_conv1", 2, 5)
+    np.testing.assert_array_equal(vector, activations["block3_conv1"][2, 5, :])
+    assert vector.shape == (256,)
+    np.testing.assert_array_equal(
+        activations.at("features.10", 2, 5), activations["features.10"][2, 5, :]
+    )
+    with pytest.raises(ValueError, match="read-only"):
+        vector[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "message"),
+    [
+        (16, 0, r"row 16 .*'block3_conv1'.* 16: choose 0 to 15"),
+        (0, 18, r"column 18 .* 18: choose 0 to 17"),
+        (-1, 0, r"row -1 "),
+    ],
+)
+def test_at_outside_the_map(
+    activations: Activations, row: int, column: int, message: str
+) -> None:
+    with pytest.raises(IndexError, match=message):
+        activations.at("block3_conv1", row, column)
+
+
+# Numbers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["block1_conv1", "block3_conv2", "block5_pool", "features.10"])
+def test_statistics_are_numpys(activations: Activations, layer: str) -> None:
+    statistics = activations.statistics(layer)
+    flat = activations[layer].astype(np.float64).reshape(-1, activations[layer].shape[-1])
+    np.testing.assert_array_equal(statistics.min, flat.min(0))
+    np.testing.assert_array_equal(statistics.max, flat.max(0))
+    np.testing.assert_allclose(statistics.mean, flat.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(statistics.std, flat.std(0), rtol=1e-6)
+    np.testing.assert_allclose(statistics.fraction_active, (flat > 0).mean(0), rtol=1e-6)
+    for name in ("min", "max", "mean", "std", "fraction_active"):
+        assert getattr(statistics, name).dtype == np.float32
+        assert getattr(statistics, name).shape == (flat.shape[1],)
+
+
+def entropy_in_bits(channel: npt.NDArray[np.float64]) -> float:
+    total = sum(abs(value) for value in channel)
+    shares = [abs(value) / total for value in channel if value != 0]
+    return float(-sum(share * np.log2(share) for share in shares))
+
+
+SCORES: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
+    "max": lambda channel: float(channel.max()),
+    "mean": lambda channel: float(channel.mean()),
+    "std": lambda channel: float(np.sqrt(((channel - channel.mean()) ** 2).mean())),
+    "sparsity": lambda channel: float((channel <= 0).sum() / channel.size),
+    "entropy": entropy_in_bits,
+}
+
+
+@pytest.mark.parametrize("by", SCORES)
+@pytest.mark.parametrize("layer", ["block2_conv1", "block4_conv1", "features.19"])
+def test_rank_puts_the_strongest_first(activations: Activations, layer: str, by: str) -> None:
+    maps = activations[layer].astype(np.float64).reshape(-1, activations[layer].shape[-1])
+    alive = [k for k in range(maps.shape[1]) if maps[:, k].any()]
+    scores = {k: SCORES[by](maps[:, k]) for k in alive}
+    order = activations.rank(layer, by).tolist()
+    assert sorted(order) == list(range(maps.shape[1]))
+    assert set(order[len(alive) :]).isdisjoint(alive)  # dead channels come last
+    along = np.array([scores[k] for k in order[: len(alive)]])
+    assert (np.diff(along) <= 1e-5 * np.abs(along[:-1]) + 1e-9).all()
+    assert order[0] in [k for k in alive if scores[k] >= max(scores.values()) * (1 - 1e-5)]
+
+
+def test_rank_of_known_channels(maps: Floats) -> None:
+    made = make_activations(maps)  # both signs: 0 random, 1 positive, 2 dead, 3 constant, 5 hot
+    for by in (*SCORES, "index"):
+        order = made.rank("conv", by).tolist()
+        assert order.index(2) == (2 if by == "index" else 5), by
+    assert made.rank("conv", "index").tolist() == [0, 1, 2, 3, 4, 5]
+    assert made.rank("conv").tolist()[0] == 5  # by max unless told otherwise
+    assert made.rank("conv", "sparsity").tolist()[:2] == [4, 5]  # never, and once, active
+    assert made.rank("conv", "entropy").tolist()[0] == 3  # spread evenly: log2(35) bits
+    assert made.rank("conv", "entropy").tolist()[4] == 5  # in one place: 0 bits
+
+
+def test_equal_channels_keep_the_networks_order() -> None:
+    same = make_activations(np.ones((4, 4, 300), np.float32))
+    for by in (*SCORES, "index"):
+        assert same.rank("conv", by).tolist() == list(range(300)), by
+
+
+def test_an_unknown_ranking_is_named_with_the_nearest(activations: Activations) -> None:
+    with pytest.raises(ValueError, match=r"by 'entropie' .*did you mean 'entropy'"):
+        activations.rank("block1_conv1", "entropie")
+
+
+def test_top_is_the_percentile_of_what_is_positive(activations: Activations) -> None:
+    layer = activations["block2_conv1"]
+    expected = np.percentile(layer[layer > 0], 99.9)
+    assert activations.top("block2_conv1", 99.9) == pytest.approx(expected, rel=1e-6)
+    before = np.abs(activations["features.5"])
+    expected = np.percentile(before[before > 0], 90)
+    assert activations.top("features.5", 90, signed=True) == pytest.approx(expected, rel=1e-6)
+    everything = np.concatenate([maps[maps > 0] for maps in activations.values()])
+    expected = np.percentile(everything, 99)
+    assert activations.top(None, 99) == pytest.approx(expected, rel=1e-6)
+
+
+# Files -------------------------------------------------------------------------------------------
+
+
+def test_saved_and_loaded_to_the_last_bit(activations: Activations, tmp_path: Path) -> None:
+    path = tmp_path / "cat.npz"
+    activations.save(path)
+    loaded = Activations.load(path)
+    assert loaded.layers == activations.layers
+    assert loaded.weights == activations.weights
+    assert loaded.image.dtype == np.uint8
+    np.testing.assert_array_equal(loaded.image, activations.image)
+    for name in [*activations, "features.0", "features.1", "features.36"]:
+        assert loaded[name].tobytes() == activations[name].tobytes(), name
+        assert loaded[name].dtype == np.float32
+        assert not loaded[name].flags.writeable
+    assert [entry.name for entry in tmp_path.iterdir()] == ["cat.npz"]
+
+
+def test_provenance_and_geometry_survive(maps: Floats, tmp_path: Path) -> None:
+    layer = LayerInfo("odd ü/name", None, "dense", 6, 7)
+    weights = Provenance("file", "a label ×", "/some/path.h5", "md5:1", "Beware.")
+    made = Activations([layer], {layer.name: maps}, np.zeros((35, 49, 3), np.uint8), weights)
+    made.save(str(tmp_path / "odd.npz"))
+    loaded = Activations.load(str(tmp_path / "odd.npz"))
+    assert loaded.layers == (layer,)
+    assert loaded.weights == weights
+    np.testing.assert_array_equal(loaded["odd ü/name"], maps)
+
+
+def test_what_is_saved_is_found_again_under_home(
+    maps: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    make_activations(maps).save("~/mine.npz")
+    assert (tmp_path / "mine.npz").is_file()
+    np.testing.assert_array_equal(Activations.load("~/mine.npz")["conv"], maps)
+
+
+def test_only_npz_is_saved(maps: Floats, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cat\.npy' does not end in \.npz"):
+        make_activations(maps).save(tmp_path / "cat.npy")
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*make the folder first"):
+        make_activations(maps).save(tmp_path / "nowhere" / "cat.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_save_keeps_the_old_file(
+    maps: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cat.npz"
+    make_activations(maps).save(path)
+
+    def fail(file: Any, **_: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="No space left"):
+        make_activations(maps * 2).save(path)
+    np.testing.assert_array_equal(Activations.load(path)["conv"], maps)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["cat.npz"]
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
+        Activations.load(tmp_path / "nowhere.npz")
+
+
+def not_loaded(path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=rf"path '{path}' holds no saved activations.*: pass a file that"
+    ):
+        Activations.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 broken", b"\x93NUMPY"])
+def test_files_that_are_no_archives(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    path.write_bytes(content)
+    not_loaded(path)
+
+
+def test_other_numpy_files(tmp_path: Path) -> None:
+    array, archive = tmp_path / "a.npy", tmp_path / "b.npz"
+    np.save(array, np.zeros(3))
+    not_loaded(array)
+    np.savez(archive, weights=np.zeros(3))
+    not_loaded(archive)
+    np.savez(archive, header=np.array("[]"), image=np.zeros(3))
+    not_loaded(archive)
+    np.savez(archive, header=np.array("no json"))
+    not_loaded(archive)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_truncated_files(maps: Floats, share: float, tmp_path: Path) -> None:
+    path = tmp_path / "cat.npz"
+    make_activations(maps).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    not_loaded(path)
+
+
+def test_a_flipped_byte_is_found(maps: Floats, tmp_path: Path) -> None:
+    path = tmp_path / "cat.npz"
+    make_activations(maps).save(path)
+    data = path.read_bytes()
+    at = data.index(maps.tobytes()[100:140])
+    path.write_bytes(data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :])
+    not_loaded(path)
+
+
+class Bomb:
+    """What its unpickling would run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (pytest.fail, ("the file was unpickled",))
+
+
+@pytest.mark.parametrize("entry", ["header", "image", "maps/conv"])
+def test_nothing_is_unpickled(maps: Floats, entry: str, tmp_path: Path) -> None:
+    path = tmp_path / "cat.npz"
+    make_activations(maps).save(path)
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    poisoned = np.empty(1, object)
+    poisoned[0] = Bomb()
+    arrays[entry] = poisoned
+    np.savez(path, **arrays)
+    with zipfile.ZipFile(path) as archive:
+        assert b"pytest" in archive.read(f"{entry}.npy")
+    assert pickle.DEFAULT_PROTOCOL >= 2  # the entry is a pickle, and would run on loading
+    not_loaded(path)
+
+
+def test_a_file_of_a_later_version_is_refused_by_its_number(maps: Floats, tmp_path: Path) -> None:
+    path = tmp_path / "cat.npz"
+    make_activations(maps).save(path)
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    header = str(arrays["header"])
+    assert '"version": 1' in header
+    arrays["header"] = np.array(header.replace('"version": 1', '"version": 99'))
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"version 99"):
+        Activations.load(path)
+
+
+def test_maps_that_do_not_fit_their_layer_are_refused(maps: Floats, tmp_path: Path) -> None:
+    path = tmp_path / "cat.npz"
+    make_activations(maps).save(path)
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    for wrong in (maps[..., :3], maps[..., 0], maps.astype(np.float64), maps.astype("U3")):
+        np.savez(path, **{**arrays, "maps/conv": wrong})
+        not_loaded(path)
+    for wrong_image in (np.zeros((5, 7), np.uint8), np.zeros((5, 7, 3), np.float32)):
+        np.savez(path, **{**arrays, "image": wrong_image})
+        not_loaded(path)

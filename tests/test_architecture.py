@@ -1,0 +1,81 @@
+"""The rules of the house that a reader relies on."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vgg_widget
+
+PACKAGE = Path(vgg_widget.__file__).parent
+
+
+def fresh(code: str) -> str:
+    """Run code in a process that has imported nothing, and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    loaded = json.loads(
+        fresh("import vgg_widget, json, sys; print(json.dumps(sorted(sys.modules)))")
+    )
+    assert "vgg_widget.explorer" in loaded
+    for heavy in ("tensorflow", "keras", "ipympl", "matplotlib.pyplot", "pooch", "h5py"):
+        assert heavy not in loaded
+
+
+def test_the_public_names_are_those_of_the_interface() -> None:
+    assert set(vgg_widget.__all__) == {
+        "Activations",
+        "FeatureExtractor",
+        "ImageError",
+        "LayerExplorer",
+        "LayerInfo",
+        "WeightsError",
+        "load_image",
+        "plot",
+        "register_mode",
+        "render",
+        "sample_image",
+    }
+    assert all(getattr(vgg_widget, name).__doc__ for name in vgg_widget.__all__)
+
+
+def test_imports_run_one_way() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
+def test_a_file_fits_one_sitting(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
+def test_nothing_is_evaluated_or_unpickled() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in {"eval", "exec", "compile", "__import__"}, path
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
+                assert not {"pickle", "marshal", "shelve", "dill"} & set(names), path
+
+
+def test_ipympl_leaves_the_persons_backend_alone() -> None:
+    code = (
+        "import matplotlib; matplotlib.use('svg'); import vgg_widget.canvas; "
+        "print(matplotlib.get_backend()); matplotlib.use('agg'); print(matplotlib.get_backend())"
+    )
+    assert fresh(code).split() == ["svg", "agg"]

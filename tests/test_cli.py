@@ -1,0 +1,162 @@
+"""The command line: what it writes, says and returns."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from vgg_widget import FeatureExtractor, render, sample_image
+from vgg_widget.cli import main
+from vgg_widget.demo import demo_notebook
+from vgg_widget.layers import VGG19_LAYERS
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "a cat.png"
+    Image.fromarray(sample_image()[:200, :150]).save(path)
+    return path
+
+
+def test_render_writes_the_picture_that_was_asked_for(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.png"
+    words = ["--layer", "block2_pool", "--mode", "max", "--cmap", "gray", "--scale", "channel"]
+    assert main(["render", str(picture), *words, "--weights", "random", "--size", "64",
+                 "-o", str(target)]) == 0  # fmt: skip
+    output = capsys.readouterr()
+    assert output.out.strip() == str(target)
+    assert "random" in output.err
+    with Image.open(target) as image:
+        drawn = np.array(image.convert("RGB"))
+    activations = FeatureExtractor("random", size=64)(picture)
+    expected = render(activations, "block2_pool", "max", cmap="gray", scale="channel")
+    # 16 × 21 locations over some 270 × 356 pixels: every grey of the map is found in the drawing.
+    greys = {tuple(colour[:3]) for colour in expected.rgba.reshape(-1, 4)}
+    assert greys <= {tuple(colour) for colour in drawn.reshape(-1, 3)}
+
+
+@pytest.mark.slow
+def test_all_layers_writes_one_picture_a_layer(picture: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "pictures"
+    words = ["--all-layers", str(folder), "--mode", "mean", "--weights", "random", "--size", "64"]
+    assert main(["render", str(picture), *words]) == 0
+    assert {path.name for path in folder.iterdir()} == {f"{i.name}_mean.png" for i in VGG19_LAYERS}
+    for path in folder.iterdir():
+        with Image.open(path) as image:
+            assert image.size == (840, 420)
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["render", "no.png", "-o", "x.png"], "was not found: looked for"),
+        (["render", "sample", "-o", "x.jpeg"], "choose one of .png, .svg, .pdf"),
+        (["render", "sample", "-o", "x.png", "--layer", "block9_conv1"], "did you mean"),
+        (["render", "sample", "-o", "x.png", "--weights", "none.h5"], "none.h5"),
+        (["render", "sample", "-o", "x.png", "--size", "8"], "at least 32"),
+        (["render", "sample", "-o", "none/x.png", "--weights", "random"], "make the folder first"),
+        (
+            ["render", "sample", "-o", "x.png", "--weights", "random", "--mode", "maxx"],
+            "did you mean 'max'",
+        ),
+        (
+            ["render", "sample", "-o", "x.png", "--weights", "random", "--channel", "64"],
+            "from 0 to 63",
+        ),
+        (["demo", "no.png"], "was not found"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    words: list[str],
+    advice: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert errors[-1].startswith("vgg-widget: ")
+    assert advice in errors[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_says_where_they_belong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert main(["weights"]) == 1
+    told = capsys.readouterr().out
+    assert str(tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5") in told
+    assert "not here" in told
+    # Nothing listens on the discard port of this machine.
+    monkeypatch.setenv("VGG_WIDGET_WEIGHTS_URL", "http://127.0.0.1:9/")
+    assert main(["weights", "--download"]) == 1
+    assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> None:
+    read: Any = nbformat.reads
+    notebook = read(json.dumps(demo_notebook(str(picture))), as_version=4)
+    nbformat.validate(notebook)
+    (cell,) = notebook.cells
+    assert cell.source.endswith(f"LayerExplorer({str(picture)!r})")
+    data = cell.outputs[0].data["image/png"]
+    shown = Image.open(io.BytesIO(base64.b64decode(data)))
+    assert shown.size == (840, 420)
+    assert len(shown.convert("RGB").getcolors(1 << 20) or []) > 100
+    assert "LayerExplorer(sample_image())" in demo_notebook(None)["cells"][0]["source"][-1]
+
+
+@pytest.mark.slow
+def test_the_demo_serves_its_notebook_and_stops_on_an_interrupt(
+    picture: Path, tmp_path: Path
+) -> None:
+    environment = {
+        **{k: v for k, v in os.environ.items() if k not in ("DISPLAY", "BROWSER")},
+        "TMPDIR": str(tmp_path),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+    }
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "vgg_widget.cli", "demo", str(picture)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert demo.stdout is not None
+    told: list[str] = []
+    try:
+        for line in demo.stdout:
+            told.append(line)
+            if "Ctrl-C" in line:
+                break
+        address = next(word for line in told for word in line.split() if word.startswith("http:"))
+        assert "press Shift+Enter" in told[-1]
+        with urllib.request.urlopen(address, timeout=30) as page:
+            assert page.status == 200
+        contents = address.replace("/lab/tree/", "/api/contents/")
+        with urllib.request.urlopen(contents, timeout=30) as answer:
+            assert b"image/png" in answer.read()
+    finally:
+        demo.send_signal(signal.SIGINT)
+        rest, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0, "".join(told) + rest
+    assert "Traceback" not in rest
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(address, timeout=5)

@@ -1,0 +1,785 @@
+"""Modes: each picture against its formula, written out here; ranges, edges, errors, registry."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from matplotlib.colors import ListedColormap
+
+from tests.conftest import make_activations
+from vgg_widget import Activations, register_mode, render
+from vgg_widget.captions import caption, source_line
+from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering, TileGrid
+from vgg_widget.scaling import DisplayRange, Scale
+
+Floats = npt.NDArray[np.float32]
+
+BUILT_IN = ["channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"]
+LAYERS = ["block1_conv2", "block3_conv1", "block5_pool", "features.10", "features.11"]
+BEFORE_RELU = "features.10"
+
+
+def colours(unit: npt.NDArray[Any], cmap: str) -> npt.NDArray[np.uint8]:
+    """What matplotlib itself draws for values from 0 to 1."""
+    rgba: npt.NDArray[np.uint8] = mpl.colormaps[cmap](unit, bytes=True)
+    return rgba
+
+
+def assert_rgb(rendering: Rendering, expected: npt.NDArray[Any], levels: float = 0.51) -> None:
+    """Compare colours with RGB in 0–1: they may differ by rounding to one of 256 levels."""
+    assert rendering.rgba.dtype == np.uint8
+    assert rendering.rgba.shape == (*expected.shape[:2], 4)
+    assert (rendering.rgba[..., 3] == 255).all()
+    difference = np.abs(rendering.rgba[..., :3] - 255 * np.clip(expected, 0, 1))
+    assert difference.max() <= levels
+
+
+def lively(activations: Activations, layer: str, count: int = 1) -> tuple[int, ...]:
+    """The channels with the most different values: a nearly dead one would prove little."""
+    maps = activations[layer]
+    different = [np.unique(maps[..., k]).size for k in range(maps.shape[-1])]
+    return tuple(sorted(range(len(different)), key=lambda k: -different[k])[:count])
+
+
+# The textbook formulas, on real activations ------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "block5_pool", "features.11"])
+@pytest.mark.parametrize("cmap", ["gray", "viridis"])
+def test_channel_is_the_channel_as_it_is(activations: Activations, layer: str, cmap: str) -> None:
+    for channel in (0, activations[layer].shape[-1] - 1, *lively(activations, layer, 3)):
+        own = activations[layer][..., channel]
+        made = render(activations, layer, "channel", channel=channel, cmap=cmap, scale="channel")
+        np.testing.assert_array_equal(made.rgba, colours(own / own.max(), cmap))
+        assert made.values is not None
+        np.testing.assert_array_equal(made.values, own)
+        assert (made.vmin, made.vmax) == (0.0, own.max())
+        assert made.channels == (channel,)
+        assert made.clipped == (False, False)
+
+
+def test_channel_in_grey_is_the_activation_in_256_shades(activations: Activations) -> None:
+    (channel,) = lively(activations, "block2_conv1")
+    own = activations["block2_conv1"][..., channel]
+    made = render(activations, "block2_conv1", channel=channel, cmap="gray", scale="channel")
+    grey = np.minimum(np.floor(own / own.max() * 256), 255)
+    assert np.unique(grey).size > 100
+    # In bytes, matplotlib's own "gray" is one level low at 24 of its 256 entries.
+    assert np.abs(made.rgba[..., :3].astype(int) - grey[..., None]).max() <= 1
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("channels", [None, (7,), (4, 0, 9)])
+def test_max_and_mean_over_channels(
+    activations: Activations, layer: str, channels: tuple[int, ...] | None
+) -> None:
+    maps = activations[layer]
+    chosen = maps if channels is None else np.stack([maps[..., k] for k in channels], axis=-1)
+    rows, columns, count = chosen.shape
+    largest, total = chosen[..., 0].copy(), np.zeros((rows, columns))
+    for k in range(count):
+        largest = np.where(chosen[..., k] > largest, chosen[..., k], largest)
+        total += chosen[..., k]
+    for mode, expected, tolerance in (("max", largest, 0), ("mean", total / count, 1e-5)):
+        made = render(activations, layer, mode, channels=channels)
+        assert made.values is not None
+        assert made.values.dtype == np.float32
+        np.testing.assert_allclose(
+            made.values, expected, rtol=tolerance, atol=tolerance * np.abs(maps).max()
+        )
+        assert made.channels == (channels or tuple(range(count)))
+        assert made.vmin is not None
+        assert made.vmax is not None
+        unit = np.clip((made.values - made.vmin) / (made.vmax - made.vmin), 0, 1)
+        # A value on the border of two entries may fall to either side.
+        off = np.abs(made.rgba.astype(int) - colours(unit, "viridis").astype(int))
+        assert off.max() <= 4
+        assert (off > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "features.11"])
+@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize("cmap", ["viridis", "gray", "twilight"])
+def test_composite_is_the_mean_of_coloured_channels(
+    activations: Activations, layer: str, count: int, cmap: str
+) -> None:
+    channels = lively(activations, layer, count)
+    paint = mpl.colormaps[cmap]
+    coloured = []
+    for k in channels:
+        channel = activations[layer][..., k]
+        coloured.append(paint(channel / channel.max())[..., :3])
+    made = render(activations, layer, "composite", channels=channels, cmap=cmap)
+    assert_rgb(made, np.mean(coloured, axis=0))
+    assert made.values is None
+    assert (made.vmin, made.vmax) == (None, None)
+
+
+def strongest(activations: Activations, layer: str, count: int) -> tuple[int, ...]:
+    peaks = activations[layer].reshape(-1, activations[layer].shape[-1]).max(axis=0)
+    return tuple(sorted(range(peaks.size), key=lambda k: -peaks[k])[:count])
+
+
+@pytest.mark.parametrize(("mode", "count"), [("composite", 6), ("rgb", 3), ("rainbow", 6)])
+@pytest.mark.parametrize("channels", [None, ()])
+def test_some_channels_are_the_strongest_unless_named(
+    activations: Activations, mode: str, count: int, channels: tuple[int, ...] | None
+) -> None:
+    made = render(activations, "block3_conv1", mode, channels=channels)
+    assert made.channels == strongest(activations, "block3_conv1", count)
+    named = render(activations, "block3_conv1", mode, channels=made.channels)
+    np.testing.assert_array_equal(made.rgba, named.rgba)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_argmax_tells_which_channel_wins(activations: Activations, layer: str) -> None:
+    maps = activations[layer]
+    made = render(activations, layer, "argmax")
+    assert made.values is not None
+    for row in range(0, maps.shape[0], 3):
+        for column in range(0, maps.shape[1], 3):
+            vector = activations.at(layer, row, column).tolist()
+            silent = not any(vector)
+            expected = -1 if silent else vector.index(max(vector))
+            assert made.values[row, column] == expected
+    # One colour for each winner, and different ones for neighbouring channel numbers.
+    winners = np.unique(made.values)
+    colour_of = {w: {tuple(c) for c in made.rgba[made.values == w]} for w in winners}
+    assert all(len(found) == 1 for found in colour_of.values())
+    assert (made.cmap, made.vmin, made.vmax) == (None, None, None)
+
+
+def test_argmax_among_chosen_channels_and_where_all_is_silent() -> None:
+    maps = np.zeros((2, 2, 5), np.float32)
+    maps[0, 0] = (9, 1, 2, 3, 0)
+    maps[0, 1] = (9, 5, 0, 0, 1)
+    maps[1, 0] = (9, 0, 0, 0, 0.5)
+    made = render(make_activations(maps), "conv", "argmax", channels=(1, 3, 4))
+    assert made.values is not None
+    assert made.values.tolist() == [[3, 1], [4, -1]]
+    assert made.rgba[1, 1].tolist() == [0, 0, 0, 255]
+    assert made.rgba[:, :, :3].reshape(4, 3)[:3].max(axis=1).min() > 80  # winners are in colour
+
+
+def test_a_channel_keeps_its_colour_whichever_others_are_chosen() -> None:
+    maps = np.zeros((3, 3, 12), np.float32)
+    maps[..., 7] = 1
+    made = make_activations(maps)
+    all_of_them = render(made, "conv", "argmax").rgba
+    few = render(made, "conv", "argmax", channels=(2, 7)).rgba
+    np.testing.assert_array_equal(all_of_them, few)
+    colour = {}
+    for k in range(12):
+        one = np.zeros((3, 3, 12), np.float32)
+        one[..., k] = 1
+        colour[k] = tuple(render(make_activations(one), "conv", "argmax").rgba[0, 0].tolist())
+    assert len(set(colour.values())) == 12
+
+
+@pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1"])
+def test_rgb_is_three_channels_as_light(activations: Activations, layer: str) -> None:
+    maps = activations[layer]
+    channels = lively(activations, layer, 3)
+    own = np.stack([maps[..., k] / maps[..., k].max() for k in channels], axis=-1)
+    assert_rgb(render(activations, layer, "rgb", channels=channels, scale="channel"), own)
+    top = np.percentile(maps[maps > 0], 99.9)
+    shared = np.stack([maps[..., k] / top for k in channels], axis=-1)
+    assert_rgb(render(activations, layer, "rgb", channels=channels, scale="layer"), shared)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_rainbow_adds_each_channels_hue_by_its_activation(
+    activations: Activations, count: int
+) -> None:
+    maps, channels = activations["block1_conv2"], lively(activations, "block1_conv2", count)
+    top = np.percentile(maps[maps > 0], 99.9)
+    for scale, tops in (
+        ("channel", [maps[..., k].max() for k in channels]),
+        ("layer", [top] * len(channels)),
+    ):
+        light = np.zeros((*maps.shape[:2], 3))
+        for place, k in enumerate(channels):
+            hue = colorsys.hsv_to_rgb(place / len(channels), 1, 1)
+            light += np.clip(maps[..., k] / tops[place], 0, 1)[..., None] * hue
+        made = render(activations, "block1_conv2", "rainbow", channels=channels, scale=scale)
+        assert_rgb(made, light)
+
+
+@pytest.mark.parametrize("mode", ["rgb", "rainbow"])
+def test_below_zero_gives_no_light(activations: Activations, mode: str) -> None:
+    maps = activations[BEFORE_RELU]
+    channels = (0, 1, 2)
+    made = render(activations, BEFORE_RELU, mode, channels=channels, scale="layer")
+    dark = (maps[..., list(channels)] <= 0).all(axis=-1)
+    assert dark.any()
+    assert (made.rgba[dark][:, :3] == 0).all()
+
+
+# The grid ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_tile_of_the_grid_is_its_channel(activations: Activations, layer: str) -> None:
+    maps = activations[layer]
+    made = render(activations, layer, "grid")
+    assert made.tiles is not None
+    assert made.values is not None
+    assert made.tiles.channels == tuple(range(maps.shape[-1]))
+    seen = np.zeros(made.rgba.shape[:2], int)
+    for position, channel in enumerate(made.tiles.channels):
+        top, left, bottom, right = made.tiles.box(position)
+        seen[top:bottom, left:right] += 1
+        np.testing.assert_array_equal(made.values[top:bottom, left:right], maps[..., channel])
+        alone = render(activations, layer, "channel", channel=channel)
+        np.testing.assert_array_equal(made.rgba[top:bottom, left:right], alone.rgba)
+    assert seen.max() == 1  # no two tiles overlap
+    assert (made.rgba[seen == 0] == 0).all()  # gaps are transparent
+    assert (made.rgba[seen == 1][:, 3] == 255).all()
+    height, width = made.rgba.shape[:2]
+    assert 0.5 <= height / width <= 2  # about as high as wide
+
+
+def test_every_pixel_of_the_grid_is_found_again(activations: Activations) -> None:
+    maps = activations["block4_pool"]
+    made = render(activations, "block4_pool", "grid", order="mean")
+    assert made.tiles is not None
+    assert made.values is not None
+    assert made.tiles.channels == tuple(activations.rank("block4_pool", "mean").tolist())
+    for row in range(-1, made.rgba.shape[0] + 1):
+        for column in range(-1, made.rgba.shape[1] + 1):
+            found = made.tiles.locate(row, column)
+            inside = 0 <= row < made.rgba.shape[0] and 0 <= column < made.rgba.shape[1]
+            opaque = inside and made.rgba[row, column, 3] == 255
+            assert (found is not None) == opaque, (row, column)
+            if found is not None:
+                channel, y, x = found
+                assert made.values[row, column] == maps[y, x, channel]
+
+
+def test_a_grid_by_channel_gives_each_tile_its_own_range(activations: Activations) -> None:
+    maps = activations["block2_conv2"]
+    made = render(activations, "block2_conv2", "grid", scale="channel", cmap="magma")
+    assert made.tiles is not None
+    assert (made.vmin, made.vmax) == (None, None)
+    for position in (0, 17, 127):
+        top, left, bottom, right = made.tiles.box(position)
+        channel = maps[..., made.tiles.channels[position]]
+        np.testing.assert_array_equal(
+            made.rgba[top:bottom, left:right], colours(channel / channel.max(), "magma")
+        )
+
+
+@pytest.mark.parametrize("order", ["max", "std", "sparsity", "entropy"])
+def test_the_grids_order_is_the_rank_of_the_chosen(activations: Activations, order: str) -> None:
+    rank = activations.rank("block2_conv1", order).tolist()
+    assert render(activations, "block2_conv1", "grid", order=order).channels == tuple(rank)
+    few = render(activations, "block2_conv1", "grid", order=order, channels=(9, 3, 77))
+    assert few.channels == tuple(sorted((9, 3, 77), key=rank.index))
+    unsorted = render(activations, "block2_conv1", "grid", channels=(9, 3, 77))
+    assert unsorted.channels == (9, 3, 77)
+
+
+@given(
+    count=st.integers(1, 40),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    gap=st.integers(0, 3),
+    columns=st.integers(1, 12),
+)
+def test_tiles_lie_side_by_side(
+    count: int, height: int, width: int, gap: int, columns: int
+) -> None:
+    tiles = TileGrid(tuple(range(100, 100 + count)), columns, height, width, gap)
+    assert tiles.rows == -(-count // columns)
+    for position in range(count):
+        top, left, bottom, right = tiles.box(position)
+        assert (bottom - top, right - left) == (height, width)
+        assert tiles.locate(top, left) == (100 + position, 0, 0)
+        assert tiles.locate(bottom - 1, right - 1) == (100 + position, height - 1, width - 1)
+        if gap:
+            assert tiles.locate(bottom, left) is None
+            assert tiles.locate(top, right) is None
+        if position % columns:
+            assert left - gap == tiles.box(position - 1)[3]
+        if position >= columns:
+            assert top - gap == tiles.box(position - columns)[2]
+    assert tiles.locate(0, -1) is None
+    assert tiles.locate(-1, 0) is None
+    assert tiles.locate(tiles.rows * (height + gap), 0) is None
+
+
+# Ranges ------------------------------------------------------------------------------------------
+
+
+def test_ranges_after_relu_start_at_0(activations: Activations) -> None:
+    maps = activations["block3_conv2"]
+    (channel,) = lively(activations, "block3_conv2")
+    tops = {
+        "channel": maps[..., channel].max(),
+        "layer": np.percentile(maps[maps > 0], 99.9),
+        "network": np.percentile(np.concatenate([m[m > 0] for m in activations.values()]), 99.9),
+    }
+    assert len({float(top) for top in tops.values()}) == 3
+    for scale, top in tops.items():
+        made = render(activations, "block3_conv2", channel=channel, scale=scale)
+        assert made.vmin == 0
+        assert made.vmax == pytest.approx(top, rel=1e-6)
+        assert made.scale == scale
+        assert made.clipped == (False, bool((maps[..., channel] > made.vmax).any()))
+
+
+def test_ranges_before_relu_are_symmetric(activations: Activations) -> None:
+    maps = activations[BEFORE_RELU]
+    everything = np.concatenate([m[m > 0] for m in activations.values()])
+    tops = {
+        "channel": np.abs(maps[..., 4]).max(),
+        "layer": np.percentile(np.abs(maps), 99.9),
+        "network": np.percentile(everything, 99.9),
+    }
+    for scale, top in tops.items():
+        made = render(activations, BEFORE_RELU, channel=4, scale=scale, cmap="coolwarm")
+        assert made.vmax == pytest.approx(top, rel=1e-6)
+        assert made.vmin == -made.vmax  # type: ignore[operator]
+        unit = np.clip((maps[..., 4] / np.float32(top) + 1) / 2, 0, 1)
+        off = np.abs(made.rgba.astype(int) - colours(unit, "coolwarm").astype(int))
+        assert off.max() <= 4
+
+
+def test_the_same_layer_has_the_same_range_whatever_the_channel(activations: Activations) -> None:
+    for layer in ("block3_conv1", BEFORE_RELU):
+        for scale in ("layer", "network"):
+            ranges = {
+                (made.vmin, made.vmax)
+                for made in (
+                    *(render(activations, layer, channel=k, scale=scale) for k in (0, 8, 99)),
+                    render(activations, layer, "max", scale=scale),
+                    render(activations, layer, "grid", scale=scale),
+                )
+            }
+            assert len(ranges) == 1
+
+
+def test_own_scales_set_percentile_and_gamma(activations: Activations) -> None:
+    (channel,) = lively(activations, "block2_conv1")
+    own = activations["block2_conv1"][..., channel]
+    halved = Scale("channel", 90, 0.5)
+    made = render(activations, "block2_conv1", channel=channel, scale=halved, cmap="gray")
+    top = np.percentile(own[own > 0], 90)
+    assert made.vmax == pytest.approx(top, rel=1e-6)
+    assert made.gamma == 0.5
+    assert made.clipped == (False, True)
+    expected = np.clip(own / top, 0, 1) ** 0.5
+    assert np.abs(made.rgba[..., 0] - 255 * expected).max() <= 2.01
+
+
+def test_a_colormap_object_is_used_as_it_is(activations: Activations) -> None:
+    two = ListedColormap(["#000000", "#ff0000"], name="two")
+    (channel,) = lively(activations, "block1_conv1")
+    made = render(activations, "block1_conv1", channel=channel, cmap=two, scale="channel")
+    own = activations["block1_conv1"][..., channel]
+    np.testing.assert_array_equal(made.rgba[..., 0] == 255, own >= own.max() / 2)
+    assert made.cmap == "two"
+
+
+@pytest.mark.parametrize("cmap", ["viridis_r", "tab10", "twilight", "gist_ncar", "Set1"])
+def test_every_name_that_matplotlib_knows(activations: Activations, cmap: str) -> None:
+    (channel,) = lively(activations, "block1_conv1")
+    own = activations["block1_conv1"][..., channel]
+    made = render(activations, "block1_conv1", channel=channel, cmap=cmap, scale="channel")
+    np.testing.assert_array_equal(made.rgba, colours(own / own.max(), cmap))
+
+
+# Dead, constant, negative ------------------------------------------------------------------------
+
+
+def special(kind: str) -> Activations:
+    """Six channels, of which the first is special; "all" makes every one so."""
+    values = np.random.default_rng(5).random((6, 7, 6)).astype(np.float32) * 4
+    level = {"dead": 0.0, "constant": 2.5, "negative": -2.5}[kind.removeprefix("all ")]
+    values[..., slice(None) if kind.startswith("all") else 0] = level
+    return make_activations(values, before_relu=kind.endswith("negative"))
+
+
+@pytest.mark.parametrize(
+    "kind", ["dead", "all dead", "constant", "all constant", "negative", "all negative"]
+)
+@pytest.mark.parametrize("scale", ["channel", "layer", "network", Scale("layer", 50, 2.0)])
+@pytest.mark.parametrize("mode", BUILT_IN)
+def test_flat_channels_give_flat_finite_pictures(
+    kind: str, scale: str | Scale, mode: str
+) -> None:
+    with np.errstate(all="raise"):
+        for layer in ("conv", "features.0"):
+            made = render(special(kind), layer, mode, scale=scale, channels=(0, 1, 2))
+            if made.values is not None:
+                assert np.isfinite(made.values).all()
+            if made.vmin is not None:
+                assert np.isfinite([made.vmin, made.vmax]).all()
+            assert made.rgba.dtype == np.uint8
+            if mode == "channel" or (kind.startswith("all") and mode != "grid"):
+                assert len(np.unique(made.rgba.reshape(-1, 4), axis=0)) == 1
+            if made.tiles is not None:
+                top, left, bottom, right = made.tiles.box(0)
+                tile = made.rgba[top:bottom, left:right].reshape(-1, 4)
+                assert len(np.unique(tile, axis=0)) == 1
+
+
+def test_a_dead_channel_has_the_colormaps_first_colour_and_is_called_dead() -> None:
+    first = colours(np.zeros(1), "viridis")[0]
+    for scale in ("channel", "layer", "network"):
+        made = render(special("dead"), "conv", channel=0, scale=scale)
+        np.testing.assert_array_equal(made.rgba, np.broadcast_to(first, (6, 7, 4)))
+        assert made.note == "dead"
+        assert render(special("dead"), "conv", channel=1, scale=scale).note == ""
+    assert "dead" in caption(special("dead"), render(special("dead"), "conv"))
+
+
+def test_a_constant_channel_is_called_constant() -> None:
+    made = render(special("constant"), "conv", channel=0)
+    assert made.note == "constant"
+    assert "constant" in caption(special("constant"), made)
+    # A channel below 0 everywhere is dead after ReLU, and not before.
+    assert render(special("negative"), "conv", channel=0).note == "dead"
+    assert render(special("negative"), "features.0", channel=0).note == "constant"
+
+
+def test_a_composite_with_a_dead_channel_takes_its_first_colour() -> None:
+    made = special("dead")
+    alive = made["conv"][..., 1]
+    paint = mpl.colormaps["viridis"]
+    expected = (paint(alive / alive.max())[..., :3] + paint(0.0)[:3]) / 2
+    assert_rgb(render(made, "conv", "composite", channels=(0, 1)), expected)
+
+
+@given(
+    maps=hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(3, 9)),
+        elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False),
+    ),
+    mode=st.sampled_from(BUILT_IN),
+    scale=st.sampled_from(["channel", "layer", "network"]),
+    layer=st.sampled_from(["conv", "features.0"]),
+)
+def test_any_activations_give_a_picture(maps: Floats, mode: str, scale: str, layer: str) -> None:
+    made = make_activations(maps, before_relu=True)
+    kept = maps.copy()
+    with np.errstate(all="raise", under="ignore"):
+        picture = render(made, layer, mode, scale=scale)
+    assert picture.rgba.dtype == np.uint8
+    assert picture.rgba.shape[2] == 4
+    if mode != "grid":
+        assert picture.rgba.shape[:2] == maps.shape[:2]
+    if picture.vmin is not None and picture.vmax is not None:
+        assert picture.vmin == (-picture.vmax if (made[layer] < 0).any() else 0)
+    np.testing.assert_array_equal(maps, kept)
+
+
+@given(
+    maps=hnp.arrays(
+        np.float32, (4, 5, 3), elements=st.floats(0, 1e6, width=32, allow_subnormal=False)
+    )
+)
+def test_a_larger_activation_is_never_darker_in_grey(maps: Floats) -> None:
+    made = make_activations(maps)
+    for scale in ("channel", "layer", "network"):
+        picture = render(made, "conv", channel=1, cmap="gray", scale=scale)
+        order = np.argsort(maps[..., 1], axis=None, kind="stable")
+        assert (np.diff(picture.rgba[..., 0].ravel()[order].astype(int)) >= 0).all()
+
+
+@pytest.mark.parametrize("mode", BUILT_IN)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_layers_of_few_channels(mode: str, channels: int) -> None:
+    maps = np.random.default_rng(1).random((5, 4, channels)).astype(np.float32)
+    made = make_activations(maps)
+    if mode == "rgb" and channels < 3:
+        with pytest.raises(ValueError, match=r"mode 'rgb'.*3"):
+            render(made, "conv", mode)
+        return
+    picture = render(made, "conv", mode)
+    assert set(picture.channels) <= set(range(channels))
+    assert picture.rgba[..., 3].max() == 255
+
+
+# Nothing changes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", BUILT_IN)
+@pytest.mark.parametrize("layer", ["conv", "features.0", "one"])
+def test_render_never_changes_its_input(mode: str, layer: str) -> None:
+    random = np.random.default_rng(2)
+    maps = random.normal(size=(5, 6, 7)).astype(np.float32)
+    three = random.random((5, 6, 3)).astype(np.float32)
+    kept = maps.copy(), three.copy()
+    made = make_activations(maps, before_relu=True, others={"one": three})
+    for scale in ("channel", "layer", Scale("network", 90, 0.5)):
+        picture = render(made, layer, mode, scale=scale)
+        # What a person does to the picture is no business of the activations either.
+        picture.rgba[:] = 7
+        if picture.values is not None and picture.values.flags.writeable:
+            picture.values[:] = 7
+    np.testing.assert_array_equal(maps, kept[0])
+    np.testing.assert_array_equal(three, kept[1])
+    again = render(make_activations(kept[0], before_relu=True, others={"one": kept[1]}), layer, mode)
+    np.testing.assert_array_equal(render(made, layer, mode).rgba, again.rgba)
+
+
+# Words -------------------------------------------------------------------------------------------
+
+
+def test_titles_say_layer_mode_and_channels(activations: Activations) -> None:
+    def title(mode: str, **options: Any) -> str:
+        return render(activations, "block3_conv1", mode, **options).title
+
+    assert title("channel", channel=17) == "block3_conv1 · channel 17"
+    assert title("grid") == "block3_conv1 · 256 channels"
+    assert title("max", channels=(1, 2)) == "block3_conv1 · maximum over 2 channels"
+    assert title("rgb", channels=(5, 2, 9)) == "block3_conv1 · red, green, blue = 5, 2, 9"
+    many = title("composite", channels=range(30))
+    assert "0, 1, 2" in many
+    assert "…" in many
+    assert len(many) < 70
+
+
+def test_caption_says_shape_channels_and_numbers(activations: Activations) -> None:
+    (channel,) = lively(activations, "block3_conv1")
+    words = caption(activations, render(activations, "block3_conv1", channel=channel))
+    own = activations["block3_conv1"][..., channel]
+    assert words == " · ".join(
+        [
+            "block3_conv1",
+            "16 × 18 × 256",
+            f"channel {channel}",
+            f"min {own.min():.3g}",
+            f"mean {own.mean():.3g}",
+            f"max {own.max():.3g}",
+            f"{(own > 0).mean():.0%} active",
+        ]
+    )
+    chosen = activations["block1_conv1"][..., [4, 2]]
+    words = caption(activations, render(activations, "block1_conv1", "max", channels=(4, 2)))
+    assert "channels 4, 2" in words
+    assert f"mean {chosen.mean():.3g}" in words
+    assert "all 64 channels" in caption(activations, render(activations, "block1_conv1", "grid"))
+
+
+def test_source_line_says_weights_layer_mode_and_scale(activations: Activations) -> None:
+    made = render(activations, "block3_conv1", "max", scale="layer")
+    words = source_line(activations, made)
+    assert words.startswith(activations.weights.label)
+    for part in ("block3_conv1", "mode max", "scale layer", f"{made.vmax:.3g}"):
+        assert part in words
+
+
+# Errors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": "block3_conv9"}, r"layer 'block3_conv9' .*did you mean 'block3_conv"),
+        ({"mode": "chanel"}, r"mode 'chanel' .*did you mean 'channel'\?"),
+        ({"mode": "xyz"}, r"mode 'xyz' .*choose one of 'channel', 'grid'"),
+        ({"mode": None}, r"mode None "),
+        ({"cmap": "virids"}, r"cmap 'virids' .*did you mean 'viridis'\?"),
+        ({"cmap": 3}, r"cmap 3 "),
+        ({"scale": "layers"}, r"scale 'layers' .*did you mean 'layer'\?"),
+        ({"channel": 64}, r"channel 64 .*'block1_conv1'.* 64 channels: .*0 to 63"),
+        ({"channel": -1}, r"channel -1 .*0 to 63"),
+        ({"channel": 1.5}, r"channel 1\.5 .*whole numbers"),
+        ({"channel": True}, r"channel True .*whole numbers"),
+        ({"channel": "3"}, r"channel '3' .*whole numbers"),
+        ({"mode": "max", "channels": (3, 64)}, r"channels 64 .*0 to 63"),
+        ({"mode": "max", "channels": (3, "4")}, r"channels '4' .*whole"),
+        ({"mode": "rgb", "channels": (3, 4)}, r"channels has 2 numbers.*'rgb' takes exactly 3"),
+        ({"mode": "rgb", "channels": (1, 2, 3, 4)}, r"channels has 4 .*exactly 3"),
+        ({"mode": "grid", "order": "maxx"}, r"by 'maxx' .*did you mean 'max'\?"),
+    ],
+)
+def test_each_bad_argument_is_named_with_what_would_do(
+    activations: Activations, options: dict[str, Any], message: str
+) -> None:
+    arguments = {"layer": "block1_conv1", **options}
+    with pytest.raises(ValueError, match=message) as caught:
+        render(activations, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_order_is_named_by_the_arguments_own_name(activations: Activations) -> None:
+    with pytest.raises(ValueError, match=r"order 'maxx' .*did you mean 'max'\?"):
+        render(activations, "block1_conv1", "grid", order="maxx")
+
+
+def test_a_bad_order_is_refused_in_every_mode(activations: Activations) -> None:
+    with pytest.raises(ValueError, match=r"'maxx' .*did you mean 'max'\?"):
+        render(activations, "block1_conv1", "channel", order="maxx")
+
+
+def test_one_number_for_channels_is_told_what_would_do(activations: Activations) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"channels 5 "):
+        render(activations, "block1_conv1", "max", channels=5)  # type: ignore[arg-type]
+
+
+def test_numpy_numbers_and_iterators_are_channels(activations: Activations) -> None:
+    made = render(activations, "block1_conv1", channel=np.int64(3))  # type: ignore[arg-type]
+    assert made.channels == (3,)
+    assert type(made.channels[0]) is int
+    made = render(activations, "block1_conv1", "max", channels=iter(np.array([3, 5])))
+    assert made.channels == (3, 5)
+
+
+# A mode of one's own -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry() -> Iterator[None]:
+    """Whatever a test registers is gone afterwards."""
+    before = dict(MODES)
+    yield
+    MODES.clear()
+    MODES.update(before)
+
+
+def test_the_built_in_modes_in_their_order() -> None:
+    assert list(MODES) == BUILT_IN
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_mode_in_three_lines(activations: Activations) -> None:
+    @register_mode("spread")
+    def spread(maps: Floats, _: ModeRequest) -> Floats:
+        return maps.max(axis=-1) - maps.min(axis=-1)  # type: ignore[no-any-return]
+
+    maps = activations["block2_conv1"]
+    made = render(activations, "block2_conv1", "spread", scale="channel", cmap="gray")
+    expected = maps.max(axis=-1) - maps.min(axis=-1)
+    np.testing.assert_array_equal(made.values, expected)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(made.rgba, colours(expected / expected.max(), "gray"))
+    assert made.title == "block2_conv1 · spread"
+    assert made.mode == "spread"
+    with pytest.raises(ValueError, match=r"mode 'spred' .*did you mean 'spread'"):
+        render(activations, "block2_conv1", "spred")
+    assert list(MODES) == [*BUILT_IN, "spread"]
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_mode_gets_the_channels_that_it_takes(activations: Activations) -> None:
+    seen: list[ModeRequest] = []
+
+    def first(maps: Floats, request: ModeRequest) -> Floats:
+        assert maps.dtype == np.float32
+        assert maps.shape[-1] == len(request.channels)
+        assert request.layer == "block2_conv1"
+        seen.append(request)
+        return maps[..., 0]
+
+    register_mode("all of them", takes="all")(first)
+    register_mode("one", takes="one")(first)
+    register_mode("some", takes="some", phrase="of {channels}: {count}")(first)
+    register_mode("two", takes="some", count=2)(first)
+    for mode in ("all of them", "one", "some", "two"):
+        render(activations, "block2_conv1", mode, channel=9)
+    best = strongest(activations, "block2_conv1", 6)
+    assert [request.channels for request in seen] == [tuple(range(128)), (9,), best, best[:2]]
+    named = render(activations, "block2_conv1", "some", channels=(4, 7))
+    assert named.title == "block2_conv1 · of 4, 7: 2"
+    with pytest.raises(ValueError, match=r"'two' takes exactly 2"):
+        render(activations, "block2_conv1", "two", channels=(1, 2, 3))
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_mode_cannot_change_the_activations(activations: Activations) -> None:
+    @register_mode("vandal")
+    def vandal(maps: Floats, _: ModeRequest) -> Floats:
+        maps[:] = 0
+        return maps[..., 0]
+
+    kept = activations["block5_pool"].copy()
+    for channels in (None, (0, 1)):
+        with pytest.raises(ValueError, match="read-only"):
+            render(activations, "block5_pool", "vandal", channels=channels)
+    np.testing.assert_array_equal(activations["block5_pool"], kept)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_mode_may_return_colours_or_say_more() -> None:
+    made = make_activations(np.random.default_rng(0).random((4, 5, 3)).astype(np.float32))
+    results: dict[str, Callable[[Floats], Any]] = {
+        "float": lambda maps: maps,
+        "bytes": lambda maps: np.rint(maps * 255).astype(np.uint8),
+        "rgba": lambda maps: np.dstack([maps, np.full(maps.shape[:2], 0.5)]),
+        "picture": lambda maps: Picture(values=maps[..., 0], range=DisplayRange(0.25, 0.5)),
+        "whole numbers": lambda maps: (maps[..., 0] * 10).astype(int),
+    }
+    for name, result in results.items():
+        register_mode(name)(lambda maps, _, result=result: result(maps))  # type: ignore[misc]
+    expected = 255 * made["conv"]
+    for name in ("float", "bytes", "rgba"):
+        rgba = render(made, "conv", name).rgba
+        assert np.abs(rgba[..., :3] - expected).max() <= 0.51
+        assert (rgba[..., 3] == (128 if name == "rgba" else 255)).all()
+    picture = render(made, "conv", "picture", cmap="gray")
+    assert (picture.vmin, picture.vmax) == (0.25, 0.5)
+    assert picture.clipped == (True, True)
+    unit = np.clip((made["conv"][..., 0] - 0.25) / 0.25, 0, 1)
+    assert np.abs(picture.rgba[..., 0] - 255 * unit).max() <= 2.01
+    numbers = render(made, "conv", "whole numbers")
+    assert numbers.values is not None
+    assert numbers.values.dtype == np.float32
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("shape", [(), (4,), (4, 5, 2), (4, 5, 5), (1, 4, 5, 3)])
+def test_a_mode_that_returns_no_picture_is_named(shape: tuple[int, ...]) -> None:
+    register_mode("broken")(lambda *_: np.zeros(shape))
+    made = make_activations(np.ones((4, 5, 3), np.float32))
+    with pytest.raises(ValueError, match=r"mode 'broken' returned .*: return \(h, w\) values"):
+        render(made, "conv", "broken")
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_empty_picture_is_named() -> None:
+    register_mode("nothing")(lambda *_: Picture())
+    made = make_activations(np.ones((4, 5, 3), np.float32))
+    with pytest.raises(ValueError, match=r"mode 'nothing' returned .*neither values nor rgba"):
+        render(made, "conv", "nothing")
+
+
+@pytest.mark.usefixtures("registry")
+def test_names_that_cannot_be_registered() -> None:
+    for name in BUILT_IN:
+        with pytest.raises(ValueError, match=rf"name '{name}' is a built-in mode"):
+            register_mode(name)
+    for name in ("", "  ", None, 3):
+        with pytest.raises(ValueError, match=r"name .* cannot name a mode"):
+            register_mode(name)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"takes 'many'.*'all', 'some'"):
+        register_mode("x", takes="many")  # type: ignore[arg-type]
+    assert list(MODES) == BUILT_IN
+
+
+@pytest.mark.usefixtures("registry")
+def test_ones_own_mode_can_be_replaced() -> None:
+    made = make_activations(np.ones((4, 5, 3), np.float32))
+    register_mode("mine")(lambda maps, _: maps[..., 0])
+    register_mode("mine")(lambda maps, _: maps[..., 0] * 2)
+    values = render(made, "conv", "mine").values
+    assert values is not None
+    assert (values == 2).all()
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_phrase_with_braces_of_its_own_breaks_nothing() -> None:
+    register_mode("set", phrase="{x} of {count} {")(lambda maps, _: maps[..., 0])
+    made = make_activations(np.ones((4, 5, 3), np.float32))
+    assert render(made, "conv", "set").title == "conv · {x} of 3 {"

@@ -1,0 +1,66 @@
+"""Trait types and checks that ipywidgets and traitlets do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from traitlets import Int, TraitType
+
+from vgg_widget.choices import unknown_choice
+
+
+class WholeNumber(Int[int, int]):
+    """An int trait that also takes NumPy's integers, such as what `Activations.rank` gives."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return a plain int."""
+        return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
+
+
+class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
+    """A trait that holds a tuple of ints and takes any iterable of whole numbers."""
+
+    info_text = "channel numbers, such as (0, 5, 12)"
+    default_value = ()
+
+    def validate(self, obj: Any, value: Any) -> tuple[int, ...]:
+        """Return a tuple of plain ints."""
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            self.error(obj, value)
+        numbers = tuple(value)
+        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
+            self.error(obj, value)
+        return tuple(int(number) for number in numbers)
+
+
+def widgets_of(root: widgets.Widget) -> list[widgets.Widget]:
+    """Return a widget and all that it holds: children, layouts, styles, toolbar."""
+    found: dict[int, widgets.Widget] = {}
+    waiting: list[Any] = [root]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, widgets.Widget) and id(item) not in found:
+            found[id(item)] = item
+            waiting.extend(item.trait_values(sync=True).values())
+    return list(found.values())
+
+
+def check_layout(layout: dict[str, Any], own: Iterable[str]) -> None:
+    """Raise TypeError, naming the nearest argument, if a keyword is no field of a Layout.
+
+    Parameters
+    ----------
+    layout : dict
+        Keyword arguments that were not taken by name.
+    own : iterable of str
+        The arguments that are taken by name, for the advice.
+    """
+    fields = [name for name in widgets.Layout.class_trait_names() if not name.startswith("_")]
+    for name in layout:
+        if name not in fields:
+            raise TypeError(unknown_choice("argument", name, [*sorted(own), *sorted(fields)]))
