@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -9,11 +10,24 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, settings
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
 from vgg_widget.provenance import Provenance
 
 mpl.use("Agg")
+
+# The same examples every time, so that a run says something about the code alone; no deadlines,
+# since a busy computer is no failure.
+settings.register_profile(
+    "house", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "wide", settings.get_profile("house"), derandomize=False, max_examples=1000
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
@@ -54,6 +68,15 @@ def photo() -> RGB8:
 def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
     """What the network makes of the photograph."""
     return extractor(photo)
+
+
+def pixels_of(figure: Figure, *, redraw: bool = True) -> RGB8:
+    """Red, green and blue of every pixel of a figure; what is on its canvas unless drawn anew."""
+    canvas = FigureCanvasAgg(figure) if redraw else figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    if redraw:
+        canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
 def make_activations(

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 @pytest.fixture
 def maps() -> Floats:
-    """Six channels of 5×7: random of both signs, all positive, dead, constant, negative, one hot."""
+    """Channels of 5×7: of both signs, positive, dead, constant, negative, active once."""
     values = np.random.default_rng(3).normal(size=(5, 7, 6)).astype(np.float32)
     values[..., 1] = np.abs(values[..., 1]) + 1
     values[..., 2] = 0
@@ -146,9 +146,7 @@ def test_at_is_the_channel_vector(activations: Activations) -> None:
         (-1, 0, r"row -1 "),
     ],
 )
-def test_at_outside_the_map(
-    activations: Activations, row: int, column: int, message: str
-) -> None:
+def test_at_outside_the_map(activations: Activations, row: int, column: int, message: str) -> None:
     with pytest.raises(IndexError, match=message):
         activations.at("block3_conv1", row, column)
 

@@ -109,4 +109,3 @@ def test_a_layer_without_a_receptive_field_says_so() -> None:
     info = LayerInfo("attention", None, "attention", 8, 4)
     with pytest.raises(ValueError, match=r"'attention' is not defined.*choose a layer"):
         info.receptive_field_box(0, 0, (64, 64))
-

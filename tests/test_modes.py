@@ -106,7 +106,7 @@ def test_max_and_mean_over_channels(
         assert (off > 0).mean() < 0.01
 
 
-@pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "features.11"])
+@pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "features.10", "features.11"])
 @pytest.mark.parametrize("count", [1, 3, 7])
 @pytest.mark.parametrize("cmap", ["viridis", "gray", "twilight"])
 def test_composite_is_the_mean_of_coloured_channels(
@@ -334,22 +334,25 @@ def test_ranges_after_relu_start_at_0(activations: Activations) -> None:
         assert made.vmin == 0
         assert made.vmax == pytest.approx(top, rel=1e-6)
         assert made.scale == scale
+        assert made.vmax is not None
         assert made.clipped == (False, bool((maps[..., channel] > made.vmax).any()))
 
 
 def test_ranges_before_relu_are_symmetric(activations: Activations) -> None:
     maps = activations[BEFORE_RELU]
+    channel = int((maps.max(axis=(0, 1)) + maps.min(axis=(0, 1))).argmin())
+    assert maps[..., channel].max() < -maps[..., channel].min()
     everything = np.concatenate([m[m > 0] for m in activations.values()])
     tops = {
-        "channel": np.abs(maps[..., 4]).max(),
+        "channel": np.abs(maps[..., channel]).max(),
         "layer": np.percentile(np.abs(maps), 99.9),
         "network": np.percentile(everything, 99.9),
     }
     for scale, top in tops.items():
-        made = render(activations, BEFORE_RELU, channel=4, scale=scale, cmap="coolwarm")
+        made = render(activations, BEFORE_RELU, channel=channel, scale=scale, cmap="coolwarm")
         assert made.vmax == pytest.approx(top, rel=1e-6)
         assert made.vmin == -made.vmax  # type: ignore[operator]
-        unit = np.clip((maps[..., 4] / np.float32(top) + 1) / 2, 0, 1)
+        unit = np.clip((maps[..., channel] / np.float32(top) + 1) / 2, 0, 1)
         off = np.abs(made.rgba.astype(int) - colours(unit, "coolwarm").astype(int))
         assert off.max() <= 4
 
@@ -414,15 +417,13 @@ def special(kind: str) -> Activations:
 )
 @pytest.mark.parametrize("scale", ["channel", "layer", "network", Scale("layer", 50, 2.0)])
 @pytest.mark.parametrize("mode", BUILT_IN)
-def test_flat_channels_give_flat_finite_pictures(
-    kind: str, scale: str | Scale, mode: str
-) -> None:
+def test_flat_channels_give_flat_finite_pictures(kind: str, scale: str | Scale, mode: str) -> None:
     with np.errstate(all="raise"):
         for layer in ("conv", "features.0"):
             made = render(special(kind), layer, mode, scale=scale, channels=(0, 1, 2))
             if made.values is not None:
                 assert np.isfinite(made.values).all()
-            if made.vmin is not None:
+            if made.vmin is not None and made.vmax is not None:
                 assert np.isfinite([made.vmin, made.vmax]).all()
             assert made.rgba.dtype == np.uint8
             if mode == "channel" or (kind.startswith("all") and mode != "grid"):
@@ -530,8 +531,9 @@ def test_render_never_changes_its_input(mode: str, layer: str) -> None:
             picture.values[:] = 7
     np.testing.assert_array_equal(maps, kept[0])
     np.testing.assert_array_equal(three, kept[1])
-    again = render(make_activations(kept[0], before_relu=True, others={"one": kept[1]}), layer, mode)
-    np.testing.assert_array_equal(render(made, layer, mode).rgba, again.rgba)
+    untouched = make_activations(kept[0], before_relu=True, others={"one": kept[1]})
+    again = render(untouched, layer, mode).rgba
+    np.testing.assert_array_equal(render(made, layer, mode).rgba, again)
 
 
 # Words -------------------------------------------------------------------------------------------
@@ -603,7 +605,6 @@ def test_source_line_says_weights_layer_mode_and_scale(activations: Activations)
         ({"mode": "max", "channels": (3, "4")}, r"channels '4' .*whole"),
         ({"mode": "rgb", "channels": (3, 4)}, r"channels has 2 numbers.*'rgb' takes exactly 3"),
         ({"mode": "rgb", "channels": (1, 2, 3, 4)}, r"channels has 4 .*exactly 3"),
-        ({"mode": "grid", "order": "maxx"}, r"by 'maxx' .*did you mean 'max'\?"),
     ],
 )
 def test_each_bad_argument_is_named_with_what_would_do(
@@ -657,13 +658,14 @@ def test_the_built_in_modes_in_their_order() -> None:
 @pytest.mark.usefixtures("registry")
 def test_a_mode_in_three_lines(activations: Activations) -> None:
     @register_mode("spread")
-    def spread(maps: Floats, _: ModeRequest) -> Floats:
-        return maps.max(axis=-1) - maps.min(axis=-1)  # type: ignore[no-any-return]
+    def over_channels(maps: Floats, _: ModeRequest) -> Floats:
+        spread: Floats = maps.max(axis=-1) - maps.min(axis=-1)
+        return spread
 
     maps = activations["block2_conv1"]
     made = render(activations, "block2_conv1", "spread", scale="channel", cmap="gray")
     expected = maps.max(axis=-1) - maps.min(axis=-1)
-    np.testing.assert_array_equal(made.values, expected)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(made.values, expected)
     np.testing.assert_array_equal(made.rgba, colours(expected / expected.max(), "gray"))
     assert made.title == "block2_conv1 · spread"
     assert made.mode == "spread"
@@ -760,9 +762,9 @@ def test_names_that_cannot_be_registered() -> None:
     for name in BUILT_IN:
         with pytest.raises(ValueError, match=rf"name '{name}' is a built-in mode"):
             register_mode(name)
-    for name in ("", "  ", None, 3):
+    for nameless in ("", "  ", None, 3):
         with pytest.raises(ValueError, match=r"name .* cannot name a mode"):
-            register_mode(name)  # type: ignore[arg-type]
+            register_mode(nameless)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"takes 'many'.*'all', 'some'"):
         register_mode("x", takes="many")  # type: ignore[arg-type]
     assert list(MODES) == BUILT_IN

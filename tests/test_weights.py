@@ -26,11 +26,12 @@ from vgg_widget.weights import (
     WeightsError,
     download_imagenet,
     find_imagenet,
+    imagenet,
     imagenet_address,
     imagenet_locations,
-    keras_folder,
     resolve,
 )
+from vgg_widget.weights.imagenet import keras_folder
 
 # Keras reads its own variables in a way that numpy 2 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -41,9 +42,9 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Empty caches of our own, and no address that leads out of this computer."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setenv(weights.ADDRESS_VARIABLE, "http://127.0.0.1:9/nobody/")
+    monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, "http://127.0.0.1:9/nobody/")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(weights, "failed_downloads", {})
+    monkeypatch.setattr(imagenet, "failed_downloads", {})
     yield tmp_path
     shutil.rmtree(tmp_path)  # Some of these tests write 80 MB.
 
@@ -51,7 +52,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     with Mirror() as server:
-        monkeypatch.setenv(weights.ADDRESS_VARIABLE, server.url)
+        monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, server.url)
         yield server
 
 
@@ -173,15 +174,18 @@ def assert_sentence(error: WeightsError, *parts: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "parts"),
     [
-        ("kmeans", ("weights 'kmeans' is not known", "'auto', 'imagenet', 'random', 'path/to")),
+        ("kmean", ("weights 'kmean' is not known", "did you mean 'kmeans'?")),
         ("imagnet", ("did you mean 'imagenet'?",)),
         ("", ("weights '' is not known",)),
-        ("vgg19.pth", ("vgg19.pth'", "only Keras .h5 files are read so far")),
-        (Path("VGG19.SafeTensors"), ("only Keras .h5 files are read so far",)),
+        ("vgg19.pth", ("vgg19.pth'", "only Keras .h5 files and learned .npz files are read")),
+        (Path("VGG19.SafeTensors"), ("only Keras .h5 files and learned .npz files are read",)),
         (Path("random"), ("No such file",)),
         ("~nobody-at-all/a.h5", ("No such file",)),
         ("a\0.h5", ("cannot be read", "null")),
-        (None, ("weights None is neither a name nor a path", "'auto', 'imagenet', 'random'")),
+        (
+            None,
+            ("weights None is neither a name nor a path", "'auto', 'imagenet', 'kmeans', 'random'"),
+        ),
         (7, ("weights 7 is neither",)),
     ],
 )
@@ -201,15 +205,15 @@ def test_places_and_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     assert keras_folder() == home / ".keras" / "models"
-    monkeypatch.delenv(weights.ADDRESS_VARIABLE)
+    monkeypatch.delenv(imagenet.ADDRESS_VARIABLE)
     assert imagenet_address() == (
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
         "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
     )
     for base in ("http://lab.example/vgg", "http://lab.example/vgg/"):
-        monkeypatch.setenv(weights.ADDRESS_VARIABLE, base)
+        monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, base)
         assert imagenet_address() == f"http://lab.example/vgg/{IMAGENET_NAME}"
-    monkeypatch.setattr(weights, "IMAGENET_SIZE", 5)
+    monkeypatch.setattr(imagenet, "IMAGENET_SIZE", 5)
     own.parent.mkdir(parents=True)
     own.write_bytes(b"1234")
     assert find_imagenet() is None
@@ -222,12 +226,12 @@ def test_places_and_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ["file:///etc", "ftp://a/b", "lab.example/vgg", "https://", "http://[", "http://me:pw@a/"],
 )
 def test_other_addresses_are_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(weights.ADDRESS_VARIABLE, base)
+    monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, base)
     with pytest.raises(WeightsError) as caught:
         resolve("imagenet")
-    assert_sentence(caught.value, weights.ADDRESS_VARIABLE, "http or https", "unset it")
+    assert_sentence(caught.value, imagenet.ADDRESS_VARIABLE, "http or https", "unset it")
     assert "pw" not in str(caught.value)
-    assert weights.ADDRESS_VARIABLE in resolve("auto").provenance.message
+    assert imagenet.ADDRESS_VARIABLE in resolve("auto").provenance.message
 
 
 def test_a_download_takes_its_name_at_the_end(mirror: Mirror, home: Path) -> None:
@@ -262,7 +266,7 @@ FAILURES = {
 def test_a_failed_download_leaves_nothing_behind(
     behaviour: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(imagenet, "READ_SECONDS", 0.3)
     folder = keras_folder()
     mirror.behaviour = behaviour
     start = time.monotonic()
@@ -328,11 +332,21 @@ def test_the_bar_shows_and_pooch_is_quiet(
     heard: list[Any] = []
     monkeypatch.setattr(logger, "level", 7)
     monkeypatch.setattr(logger, "handle", heard.append)
+    monkeypatch.setattr(imagenet, "BAR_SECONDS", 0)
     fetch(mirror, progress=True)
     assert (heard, logger.level) == ([], 7)
     assert "VGG19 ImageNet weights: 100%" in capfd.readouterr().err
     (keras_folder() / IMAGENET_NAME).unlink()
     fetch(mirror)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_empty_bar_stays_where_nothing_could_be_fetched(
+    mirror: Mirror, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mirror.behaviour = "missing"
+    with pytest.raises(WeightsError, match="404"):
+        fetch(mirror, progress=True)
     assert capfd.readouterr() == ("", "")
 
 
@@ -366,20 +380,20 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     source = by_hand(home / "real.h5", expected, "{name}_W_1:0", "{name}_b_1:0")
     good = mirror.payload = source.read_bytes()
     source.unlink()
-    monkeypatch.setattr(weights, "IMAGENET_SIZE", len(good))
+    monkeypatch.setattr(imagenet, "IMAGENET_SIZE", len(good))
     digest = hashlib.md5(good, usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(weights, "IMAGENET_MD5", f"md5:{digest}")
+    monkeypatch.setattr(imagenet, "IMAGENET_MD5", f"md5:{digest}")
     mirror.behaviour = "half"
     assert resolve("auto").provenance.source == "random"
     mirror.behaviour = "good"
     resolved = resolve("imagenet")
     assert_equal(resolved.arrays, expected)
-    assert weights.failed_downloads == {}
+    assert imagenet.failed_downloads == {}
     path = keras_folder() / IMAGENET_NAME
     provenance = resolved.provenance
     assert (provenance.source, provenance.path) == ("imagenet", str(path))
     assert (provenance.label, provenance.message) == ("ImageNet weights", "")
-    assert provenance.digest == weights.IMAGENET_MD5
+    assert provenance.digest == imagenet.IMAGENET_MD5
 
     mirror.behaviour = "missing"  # The file has appeared: nobody asks the server.
     assert resolve("auto").provenance == provenance
@@ -393,7 +407,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     fallen = resolve("auto").provenance
     assert (fallen.source, path.read_bytes() == damaged) == ("random", True)
     assert f"the cached file {path} is damaged" in fallen.message
-    weights.failed_downloads.clear()
+    imagenet.failed_downloads.clear()
     mirror.behaviour = "good"
     assert resolve("auto").provenance == provenance
     assert names(keras_folder()) == [IMAGENET_NAME]

@@ -13,6 +13,7 @@ import ipywidgets as widgets
 import matplotlib as mpl
 
 from vgg_widget.activations import Activations
+from vgg_widget.figure import DPI, FIGURE_INCHES
 from vgg_widget.layers import LayerInfo
 from vgg_widget.modes import MODES, Mode
 from vgg_widget.rendering import SHORT_CMAPS
@@ -131,7 +132,9 @@ class Controls:
         self.source = widgets.HTML(layout=widgets.Layout(margin="0"))
         self.notice = widgets.HTML(layout=widgets.Layout(margin="0"))
         self.problem = widgets.HTML(layout=widgets.Layout(margin="0"))
-        row = widgets.Layout(flex_flow="row wrap", align_items="center", width="100%")
+        row = widgets.Layout(
+            flex_flow="row wrap", align_items="center", width="100%", max_width=_WIDTH
+        )
         self.rows = (
             widgets.HBox([self.layer, self.mode, self.cmap, self.scale], layout=row),
             widgets.HBox([self.slider, self.box, self.channels, self.upload], layout=row),
@@ -253,7 +256,9 @@ class Controls:
         """Show the words under the picture, and the notice above it where there is one."""
         self.caption.value = _paragraph(caption, "")
         self.source.value = _paragraph(source, "opacity: 0.7; font-size: 85%")
-        self.notice.value = _paragraph(notice, _BANNER) if notice else ""
+        headline, colon, rest = notice.partition(": ")
+        banner = f"<b>{html.escape(headline + colon)}</b>{html.escape(rest)}"
+        self.notice.value = f'<div style="line-height: 1.45; {_BANNER}">{banner}</div>'
         self._display(self.notice, shown=bool(notice))
 
     def complain(self, sentence: str) -> None:
@@ -262,13 +267,16 @@ class Controls:
         self._display(self.problem, shown=bool(sentence))
 
 
+# As wide as the figure and its toolbar.
+_WIDTH = f"{int(FIGURE_INCHES[0] * DPI) + 44}px"
 _BANNER = (
-    "background: #fff3cd; color: #664d03; border-left: 4px solid #ffb300; padding: 4px 10px; "
-    "max-width: 860px"
+    "overflow-wrap: anywhere; background: #fff3cd; color: #664d03; "
+    "border-left: 4px solid #ffb300; padding: 4px 10px; "
+    f"box-sizing: border-box; max-width: {_WIDTH}"
 )
 _ERROR = (
     "background: #fdecea; color: #8c1d18; border-left: 4px solid #d93025; padding: 4px 10px; "
-    "max-width: 860px"
+    f"box-sizing: border-box; max-width: {_WIDTH}"
 )
 
 

@@ -193,7 +193,7 @@ class LearnedWeights:
         return f"<LearnedWeights of {len(self.layers)} convolutions{known and ': ' + known}>"
 
     def kernels(self) -> dict[str, tuple[_Floats, _Floats]]:
-        """Return ``{name: (kernel, bias)}``, both float32, the kernel (3, 3, incoming, outgoing)."""
+        """Return ``{name: (kernel, bias)}``, float32, each kernel (3, 3, incoming, outgoing)."""
         return {name: (part.kernel(), part.bias.copy()) for name, part in self.layers.items()}
 
     @property
@@ -262,13 +262,14 @@ class LearnedWeights:
         """
         source = Path(path).expanduser()
         try:
-            with np.load(source, allow_pickle=False) as stored:
+            # Opened here, since numpy leaves a damaged archive open.
+            with source.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 about = json.loads(str(stored["metadata"]))
-                if about.pop("format") != FORMAT:
-                    raise ValueError("it says that it is of another format")
+                found = about.pop("format")
+                names = about.pop("layers") if found == FORMAT else ()
                 layers = {
                     name: Factors.of_arrays({key: stored[f"{name}/{key}"] for key in _STORED})
-                    for name in about.pop("layers")
+                    for name in names
                 }
         except FileNotFoundError:
             raise FileNotFoundError(
@@ -276,11 +277,22 @@ class LearnedWeights:
             ) from None
         # What numpy, zipfile, zlib and json raise on bytes that are not theirs.
         except (
-            OSError, ValueError, KeyError, TypeError, AttributeError, EOFError,
-            zipfile.BadZipFile, zlib.error,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
         ) as error:
             raise ValueError(
                 f"path {str(path)!r} holds no learned weights of format {FORMAT} ({error}): "
                 "give a file that LearnedWeights.save wrote."
             ) from error
+        if not layers:
+            raise ValueError(
+                f"path {str(path)!r} is of format {found!r}, but this version reads {FORMAT}: "
+                "install the version that wrote it."
+            )
         return cls(layers, about)

@@ -126,7 +126,7 @@ class FeatureFigure:
             left=0.012,
             right=0.915,
             top=0.92,
-            bottom=0.07,
+            bottom=0.055,
             wspace=0.05,
         )
         self._input_axes = figure.add_subplot(grid[0])
@@ -137,7 +137,7 @@ class FeatureFigure:
         blank = np.zeros((1, 1, 4), np.uint8)
         self._input = self._picture(self._input_axes, blank)
         self._map = self._picture(self._map_axes, blank)
-        self._source = figure.text(0.012, 0.018, "", fontsize=7.5, color="0.35")
+        self._source = figure.text(0.012, 0.014, "", fontsize=7.5, color="0.35")
         self._rendering: Rendering | None = None
         self._image: RGB8 | None = None
         self._stride = 1

@@ -34,8 +34,10 @@ class Actions:
         text = json.dumps(label)
         marks = (
             f":has(> .widget-label:text-is({text}))",
-            f":has(> .widget-label[title={text}])",
             f":has(> .widget-label-basic > span:text-is({text}))",
+            # ipywidgets puts a tooltip on the label or on the field, by the kind of control.
+            f":has(> [title={text}])",
+            f":has(> .widget-label-basic > [title={text}])",
             f":has(> [aria-label={text}])",
             f"[title={text}]",
         )
@@ -43,8 +45,14 @@ class Actions:
         return self.page.locator(", ".join(widget + mark for mark in marks)).nth(index)
 
     def select(self, label: str, option: str, index: int = 0) -> None:
-        """Choose an option of a Dropdown by its text."""
-        self.control(label, index).locator("select").select_option(label=option)
+        """Choose an option of a Dropdown by its text, or by a part that no other option has."""
+        select = self.control(label, index).locator("select")
+        select.scroll_into_view_if_needed()
+        # ipywidgets makes every space in an option a non-breaking one.
+        texts = [" ".join(t.split()) for t in select.locator("option").all_text_contents()]
+        found = [text for text in texts if text == option] or [t for t in texts if option in t]
+        assert len(found) == 1, f"{len(found)} options of {label} have {option!r}: {texts}"
+        select.select_option(index=texts.index(found[0]))
 
     def press_slider(self, label: str, keys: str | Iterable[str], index: int = 0) -> None:
         """Focus a slider's handle and press keys, such as ``"ArrowRight"``.

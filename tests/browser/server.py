@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 FrontEnd = Literal["lab", "notebook", "voila"]
 
@@ -32,8 +32,14 @@ FOLDERS = {
     "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
     "IPYTHONDIR": "ipython",
     "MPLCONFIGDIR": "matplotlib",
+    "KERAS_HOME": "keras",
 }
-KERNEL_ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+# The page is that of a machine without internet, wherever the tests run: nothing listens on the
+# discard port.
+KERNEL_ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "VGG_WIDGET_WEIGHTS_URL": "http://127.0.0.1:9/vgg19",
+}
 # Asks on first start whether to fetch news: a dialog over the notebook.
 NEWS = "@jupyterlab/apputils-extension:announcements"
 
@@ -169,7 +175,8 @@ def _write(path: Path, content: Mapping[str, object]) -> None:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return cast(int, probe.getsockname()[1])
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _wait(server: Server) -> None:

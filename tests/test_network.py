@@ -1,0 +1,416 @@
+"""The network: the same numbers as plain Keras, for any size, traced once, built once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from vgg_widget import Activations, FeatureExtractor, ImageError, WeightsError, sample_image
+from vgg_widget.network import preprocess_caffe, preprocess_torch
+
+Floats = npt.NDArray[np.float32]
+RGB8 = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    import keras
+
+    return keras
+
+
+@pytest.fixture(scope="module")
+def plain(keras: Any, extractor: FeatureExtractor) -> Any:
+    """Keras's own VGG19 with one output a layer, carrying the extractor's weights."""
+    base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    base.set_weights(extractor.model.get_weights())
+    outputs = [layer.output for layer in base.layers[1:]]
+    assert len(outputs) == 21
+    return keras.Model(base.input, outputs)
+
+
+def by_plain_keras(keras: Any, plain: Any, image: RGB8) -> dict[str, Floats]:
+    batch = keras.applications.vgg19.preprocess_input(image[None].astype(np.float32))
+    made = plain(batch, training=False)
+    names = [layer.name for layer in plain.layers[1:]]
+    return {name: np.asarray(output)[0] for name, output in zip(names, made, strict=True)}
+
+
+def assert_close(got: Floats, expected: Floats) -> None:
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+# The numbers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(96, 96), (64, 75), (33, 130)])
+def test_all_outputs_equal_plain_keras(
+    keras: Any, plain: Any, extractor: FeatureExtractor, shape: tuple[int, int]
+) -> None:
+    image = sample_image()[100 : 100 + shape[0], 150 : 150 + shape[1]]
+    activations = extractor(image)
+    expected = by_plain_keras(keras, plain, image)
+    assert list(activations) == list(expected)
+    assert len(expected) == 21
+    for name, maps in expected.items():
+        assert_close(activations[name], maps)
+
+
+def test_before_relu_is_the_convolution_without_its_activation(
+    keras: Any, plain: Any, activations: Activations
+) -> None:
+    import tensorflow as tf
+
+    for name, torch_name, source in (
+        ("block1_conv2", "features.2", "block1_conv1"),
+        ("block3_conv1", "features.10", "block2_pool"),
+        ("block5_conv4", "features.34", "block5_conv3"),
+    ):
+        kernel, bias = plain.get_layer(name).get_weights()
+        expected = tf.nn.conv2d(activations[source][None], kernel, 1, "SAME")[0] + bias
+        assert_close(activations[torch_name], expected.numpy())
+        assert (activations[torch_name] < 0).any()
+
+
+def test_the_model_has_one_output_a_layer(extractor: FeatureExtractor, photo: RGB8) -> None:
+    model = extractor.model
+    assert [info.name for info in extractor.layers] == [layer.name for layer in model.layers[1:]]
+    assert len(model.outputs) == len(extractor.layers) == 21
+    assert [output.shape[-1] for output in model.outputs] == [
+        info.channels for info in extractor.layers
+    ]
+    made = model(preprocess_caffe(photo[None].astype(np.float32)))
+    activations = extractor(photo)
+    for info, output in zip(extractor.layers, made, strict=True):
+        assert_close(activations[info.name], np.asarray(output)[0])
+        rows, columns = activations[info.name].shape[:2]
+        assert (rows, columns) == (64 // info.stride, 75 // info.stride)
+
+
+def test_the_same_image_gives_the_same_bits(extractor: FeatureExtractor, photo: RGB8) -> None:
+    first, second = extractor(photo), extractor(photo)
+    for name in ("block1_conv1", "block3_conv2", "block5_pool"):
+        np.testing.assert_array_equal(first[name], second[name])
+        assert not np.shares_memory(first[name], second[name])
+
+
+def test_a_new_size_is_not_traced_again(extractor: FeatureExtractor) -> None:
+    image = sample_image()
+    for side in (32, 33, 64, 71):
+        extractor(image[:side, : side + 9])
+    list(extractor.stream([image[:40, :40]] * 3, batch_size=2))
+    assert extractor._network.forward.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
+
+
+# Preprocessing -----------------------------------------------------------------------------------
+
+
+def test_preprocessing_is_kerass(keras: Any, photo: RGB8) -> None:
+    given = np.stack([photo, photo[::-1]]).astype(np.float32)
+    kept = given.copy()
+    for ours, mode in ((preprocess_caffe, "caffe"), (preprocess_torch, "torch")):
+        expected = keras.applications.imagenet_utils.preprocess_input(given.copy(), mode=mode)
+        np.testing.assert_allclose(ours(given), expected, rtol=1e-5, atol=1e-4)
+        np.testing.assert_array_equal(given, kept)
+    pixel = preprocess_caffe(np.array([[[[10, 20, 30]]]], np.float32))
+    np.testing.assert_allclose(pixel[0, 0, 0], [30 - 103.939, 20 - 116.779, 10 - 123.68], rtol=1e-6)
+
+
+def test_the_image_is_never_changed(extractor: FeatureExtractor, keras: Any) -> None:
+    image = sample_image()[:64, :64].copy()
+    kept = image.copy()
+    in_place = FeatureExtractor(
+        "random", preprocess=keras.applications.vgg19.preprocess_input, size=None
+    )
+    for each in (extractor, in_place):
+        activations = each(image)
+        np.testing.assert_array_equal(image, kept)
+        np.testing.assert_array_equal(activations.image, kept)
+        assert not np.shares_memory(activations.image, image)
+        assert not activations.image.flags.writeable
+    for name in ("block1_conv1", "block5_pool"):
+        assert_close(in_place(image)[name], extractor(image)[name])
+
+
+def test_a_preprocess_of_ones_own(extractor: FeatureExtractor, photo: RGB8) -> None:
+    seen: list[Any] = []
+
+    def halve(batch: Floats) -> npt.NDArray[np.float64]:
+        seen.append((batch.shape, batch.dtype, batch.min(), batch.max()))
+        return batch.astype(np.float64) / 2  # float64, as numpy's own constants make it
+
+    half = FeatureExtractor("random", preprocess=halve, size=None)
+    activations = half(photo)
+    assert seen == [((1, 64, 75, 3), np.float32, photo.min(), photo.max())]
+    kernel, bias = extractor.model.get_layer("block1_conv1").get_weights()
+    patch = photo[9:12, 19:22].astype(np.float64) / 2
+    expected = np.tensordot(patch, kernel, 3) + bias  # the unit in the patch's middle
+    np.testing.assert_allclose(activations["features.0"][10, 20], expected, rtol=1e-4, atol=1e-3)
+
+
+# Sizes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(40, (40, 47)), ((50, 36), (50, 36)), (None, (64, 75))]
+)
+def test_size_says_what_the_network_sees(
+    photo: RGB8, size: int | tuple[int, int] | None, expected: tuple[int, int]
+) -> None:
+    extractor = FeatureExtractor("random", size=size)
+    assert extractor.size == size
+    activations = extractor(photo)
+    assert activations.image.shape == (*expected, 3)
+    assert activations["block1_conv1"].shape == (*expected, 64)
+    assert activations["block5_pool"].shape == (expected[0] // 32, expected[1] // 32, 512)
+
+
+def test_the_shorter_side_is_224_unless_told() -> None:
+    assert FeatureExtractor("random").size == 224
+
+
+@pytest.mark.parametrize("size", [31, 0, "224", 224.0, (224,), (64, 31), True])
+def test_sizes_that_cannot_be(size: Any) -> None:
+    with pytest.raises(ValueError, match=r"size .* cannot be used: .*shorter side"):
+        FeatureExtractor("random", size=size)
+
+
+def test_a_bad_image_is_an_image_error(extractor: FeatureExtractor) -> None:
+    for image in (np.zeros((5, 5)), np.full((40, 40), np.nan), "nowhere.png", None):
+        with pytest.raises(ImageError, match="image"):
+            extractor(image)
+
+
+# Many images -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_stream_equals_one_by_one(extractor: FeatureExtractor, batch_size: int) -> None:
+    image = sample_image()
+    images = [image[k : k + 40, k : k + 48] for k in (0, 50, 100, 150, 200)]
+    images.insert(2, image[:64, :33])  # another size in between
+    streamed = list(extractor.stream(images, batch_size=batch_size))
+    assert len(streamed) == 6
+    for one, each in zip(images, streamed, strict=True):
+        alone = extractor(one)
+        np.testing.assert_array_equal(each.image, one)
+        assert each.weights == alone.weights
+        for name in ("block1_conv1", "features.10", "block3_conv4", "block5_pool"):
+            assert_close(each[name], alone[name])
+
+
+def test_stream_holds_one_batch_at_a_time(extractor: FeatureExtractor) -> None:
+    image = sample_image()[:32, :32]
+    asked = 0
+
+    def endless() -> Iterator[RGB8]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield image
+
+    stream = extractor.stream(endless(), batch_size=3)
+    for taken in range(1, 8):
+        next(stream)
+        assert asked <= taken + 3
+
+
+def test_each_streamed_image_owns_its_memory(extractor: FeatureExtractor) -> None:
+    image = sample_image()
+    for activations in extractor.stream([image[:32, :32], image[50:82, 50:82]], batch_size=2):
+        for name in (*activations, "features.0"):
+            owner = activations[name]
+            while isinstance(owner.base, np.ndarray):
+                owner = owner.base
+            # A view of the batch would keep both images' maps alive.
+            assert owner.base is None
+            assert owner.size == activations[name].size, name
+
+
+def test_streams_edges(extractor: FeatureExtractor) -> None:
+    assert list(extractor.stream([])) == []
+    for batch_size in (0, -1, 1.5, "8"):
+        with pytest.raises(ValueError, match=r"batch_size .* no number of images: give 1"):
+            list(extractor.stream([], batch_size=batch_size))  # type: ignore[arg-type]
+
+
+def test_a_bad_batch_size_is_told_at_the_call(extractor: FeatureExtractor) -> None:
+    with pytest.raises(ValueError, match=r"batch_size 0 "):
+        extractor.stream([], batch_size=0)
+
+
+# Sharing -----------------------------------------------------------------------------------------
+
+
+def test_the_same_weights_share_one_network(extractor: FeatureExtractor) -> None:
+    other = FeatureExtractor("random", size=(64, 96), preprocess=preprocess_torch)
+    assert other.model is extractor.model
+    assert other.layers is extractor.layers
+    assert other.weights == extractor.weights
+
+
+def test_random_weights_say_so(extractor: FeatureExtractor, activations: Activations) -> None:
+    assert extractor.weights.source == "random"
+    assert "random" in extractor.weights.label
+    assert extractor.weights.path is None
+    assert activations.weights == extractor.weights
+    assert repr(extractor) == f"<FeatureExtractor of 21 layers, {extractor.weights.label}>"
+
+
+def test_to_code_makes_it_again(extractor: FeatureExtractor) -> None:
+    for size in (None, 96, (64, 80)):
+        code = FeatureExtractor("random", size=size).to_code()
+        again = eval(code, {"FeatureExtractor": FeatureExtractor})  # noqa: S307 - our own text
+        assert again.size == size
+        assert again.model is extractor.model
+    own = FeatureExtractor("random", preprocess=lambda batch: batch)
+    with pytest.raises(ValueError, match=r"preprocess function of your own, which has no text"):
+        own.to_code()
+
+
+def test_unknown_weights(extractor: FeatureExtractor) -> None:
+    with pytest.raises(WeightsError, match=r"weights 'randon' .*did you mean 'random'"):
+        FeatureExtractor("randon")
+    with pytest.raises(WeightsError, match=r"weights .*no-such-user"):
+        FeatureExtractor("~no-such-user/vgg19.weights.h5")
+
+
+@pytest.mark.parametrize("weights", [None, 3, b"random", ["random"]])
+def test_weights_that_are_no_name(weights: Any) -> None:
+    with pytest.raises(WeightsError, match=r"weights .* is neither a name nor a path: choose"):
+        FeatureExtractor(weights)
+
+
+# Receptive fields, seen in the network itself ----------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layer", "units"),
+    [
+        ("block1_conv2", [(0, 0), (30, 40), (63, 74)]),
+        ("block2_pool", [(0, 0), (7, 9), (15, 17)]),
+        ("block3_conv2", [(0, 0), (7, 9), (15, 17)]),
+    ],
+)
+def test_a_unit_changes_with_pixels_in_its_box_and_with_no_other(
+    extractor: FeatureExtractor, photo: RGB8, layer: str, units: list[tuple[int, int]]
+) -> None:
+    info = next(info for info in extractor.layers if info.name == layer)
+    # A convolution before its ReLU, so that no change is hidden by a 0.
+    name = info.torch_name if info.kind == "conv" else layer
+    assert name is not None
+    before = extractor(photo)[name]
+    for row, column in units:
+        top, left, bottom, right = info.receptive_field_box(row, column, (64, 75))
+        middle = (top + bottom) // 2, (left + right) // 2
+        inside = [(top, left), (top, right - 1), (bottom - 1, left), (bottom - 1, right - 1)]
+        outside = [
+            (top - 1, middle[1]),
+            (bottom, middle[1]),
+            (middle[0], left - 1),
+            (middle[0], right),
+        ]
+        for pixels, changes in (([*inside, middle], True), (outside, False)):
+            for y, x in pixels:
+                if not (0 <= y < 64 and 0 <= x < 75):
+                    continue
+                changed = photo.copy()
+                changed[y, x] ^= 128  # far from what it was
+                after = extractor(changed)[name]
+                differs = bool((after[row, column] != before[row, column]).any())
+                assert differs == changes, (layer, (row, column), (y, x))
+
+
+# A model of one's own ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def functional(keras: Any) -> Any:
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((None, None, 3))
+    first = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="first")(inputs)
+    norm = keras.layers.BatchNormalization(name="norm")(first)
+    drop = keras.layers.Dropout(0.5, name="drop")(norm)
+    down = keras.layers.MaxPooling2D(name="down")(drop)
+    side = keras.layers.Conv2D(4, 1, name="side")(down)
+    both = keras.layers.Add(name="both")([down, side])
+    flat = keras.layers.GlobalAveragePooling2D(name="flat")(both)
+    return keras.Model(inputs, keras.layers.Dense(2, name="class")(flat), name="own")
+
+
+@pytest.mark.slow
+def test_a_functional_model(keras: Any, functional: Any, photo: RGB8) -> None:
+    given: list[Floats] = []
+
+    def scaled(batch: Floats) -> Floats:
+        scaled_batch: Floats = batch / np.float32(255)
+        given.append(scaled_batch)
+        return scaled_batch
+
+    extractor = FeatureExtractor(model=functional, preprocess=scaled, size=None)
+    names = ["first", "norm", "drop", "down", "side", "both"]
+    assert [info.name for info in extractor.layers] == names
+    assert [info.channels for info in extractor.layers] == [4] * 6
+    assert [info.stride for info in extractor.layers] == [1, 1, 1, 2, 2, 2]
+    assert [info.torch_name for info in extractor.layers] == [None] * 6
+    assert extractor.weights.source == "model"
+    assert "own" in extractor.weights.label
+    activations = extractor(photo)
+    direct = keras.Model(functional.input, [functional.get_layer(name).output for name in names])
+    expected = direct((photo[None] / 255).astype(np.float32), training=False)
+    for name, output in zip(names, expected, strict=True):
+        assert_close(activations[name], np.asarray(output)[0])
+    with pytest.raises(ValueError, match=r"receptive field of layer 'first' is not defined"):
+        extractor.layers[0].receptive_field_box(0, 0, (64, 75))
+    with pytest.raises(ValueError, match="has no text"):
+        FeatureExtractor(model=functional).to_code()
+
+
+@pytest.mark.slow
+def test_a_sequential_model_of_fixed_size(keras: Any, photo: RGB8) -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((48, 60, 3)),
+            keras.layers.Conv2D(5, 3, strides=2, name="a"),
+            keras.layers.Activation("tanh", name="b"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ],
+        name="fixed",
+    )
+    extractor = FeatureExtractor(model=model, size=224)
+    assert extractor.size == (48, 60)  # the model's own
+    activations = extractor(photo)
+    assert activations.image.shape == (48, 60, 3)
+    assert list(activations) == ["a", "b"]
+    # Unless told otherwise the model gets RGB 0–255.
+    first = model.layers[0](activations.image[None].astype(np.float32))
+    assert_close(activations["a"], np.asarray(first)[0])
+    assert_close(activations["b"], np.tanh(np.asarray(first)[0]))
+
+
+@pytest.mark.slow
+def test_models_that_cannot_be_used(keras: Any, functional: Any) -> None:
+    unbuilt = keras.Sequential([keras.layers.Conv2D(4, 3)])
+    dense = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    left, right = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
+    two = keras.Model([left, right], keras.layers.Add()([left, right]), name="two")
+    for model, message in (
+        (unbuilt, r"model is a Sequential that has no inputs yet: pass a functional"),
+        ("vgg16", r"model is a str "),
+        (dense, r"model .* 0 layers with 4-D outputs: pass one"),
+        (two, r"model 'two' has 2 inputs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            FeatureExtractor(model=model)
+    with pytest.raises(ValueError, match=r"weights 'random' and model were both given"):
+        FeatureExtractor("random", model=functional)
+    with pytest.raises(ValueError, match=r"preprocess is a str, not a function"):
+        FeatureExtractor("random", preprocess="caffe")  # type: ignore[arg-type]

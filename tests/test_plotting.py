@@ -1,0 +1,232 @@
+"""`plot`: the picture on plain axes, as matplotlib itself would draw it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from tests.conftest import make_activations, pixels_of
+from vgg_widget import Activations, plot, render
+from vgg_widget.modes import MODES
+from vgg_widget.scaling import Scale
+
+RGB8 = npt.NDArray[np.uint8]
+
+
+def square_axes() -> Axes:
+    """Axes of exactly 160×160 pixels, 20 from the left and the bottom."""
+    figure = Figure(figsize=(2, 2), dpi=100)
+    return figure.add_axes((0.1, 0.1, 0.8, 0.8))
+
+
+def drawn(ax: Axes) -> RGB8:
+    """The pixels of the whole figure."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return pixels_of(figure)
+
+
+def inside(ax: Axes) -> RGB8:
+    """The pixels within `square_axes`."""
+    return drawn(ax)[20:180, 20:180]
+
+
+@pytest.fixture
+def made() -> Activations:
+    random = np.random.default_rng(4)
+    maps = random.normal(size=(8, 8, 12)).astype(np.float32)
+    maps[..., 3] = 0
+    return make_activations(maps, before_relu=True, stride=4)
+
+
+@pytest.mark.parametrize("mode", sorted(set(MODES) - {"grid"}))
+def test_every_location_is_a_square_of_its_colour(made: Activations, mode: str) -> None:
+    ax = square_axes()
+    assert plot(made, "conv", mode, ax=ax, colorbar=False) is ax
+    picture = render(made, "conv", mode)
+    # 160 pixels for 8 locations: 20 pixels each; the frame of the axes covers the outermost.
+    expected = picture.rgba[..., :3].repeat(20, axis=0).repeat(20, axis=1)
+    np.testing.assert_array_equal(inside(ax)[2:-2, 2:-2], expected[2:-2, 2:-2])
+
+
+@pytest.mark.parametrize("layer", ["conv", "features.0"])
+@pytest.mark.parametrize("cmap", ["viridis", "gray", "coolwarm"])
+def test_it_is_what_imshow_draws(made: Activations, layer: str, cmap: str) -> None:
+    ours, plain = square_axes(), square_axes()
+    plot(made, layer, ax=ours, channel=1, cmap=cmap, scale="channel", colorbar=False)
+    values = made[layer][..., 1]
+    top = np.abs(values).max()
+    low = -top if layer == "features.0" else 0
+    plain.imshow(values, cmap=cmap, vmin=low, vmax=top, interpolation="nearest")
+    plain.set(xticks=[], yticks=[])
+    difference = np.abs(inside(ours).astype(int) - inside(plain).astype(int))
+    # A value on the border of two of the 256 entries may fall to either.
+    assert difference.max() <= 6
+    assert (difference > 0).mean() < 0.05
+
+
+def test_a_grid_at_one_pixel_a_location_is_the_rendering() -> None:
+    maps = np.random.default_rng(0).random((15, 15, 4)).astype(np.float32)
+    made = make_activations(maps)
+    picture = render(made, "conv", "grid")
+    height, width = picture.rgba.shape[:2]
+    assert (height, width) == (31, 31)  # 2×2 tiles and one pixel between them
+    figure = Figure(figsize=(1, 1), dpi=62)
+    ax = figure.add_axes((0, 0, 1, 1))
+    plot(made, "conv", "grid", ax=ax, colorbar=False)
+    ax.set_axis_off()
+    expected = picture.rgba.repeat(2, axis=0).repeat(2, axis=1)
+    opaque = expected[..., 3] == 255
+    np.testing.assert_array_equal(drawn(ax)[opaque], expected[opaque][:, :3])
+    assert (drawn(ax)[~opaque] == 255).all()  # the gap lets the figure through
+
+
+def test_the_picture_lies_on_the_pixels_that_it_covers(made: Activations) -> None:
+    ax = square_axes()
+    ax.imshow(np.zeros((35, 34, 3)))
+    plot(made, "conv", ax=ax)
+    assert list(ax.images[-1].get_extent()) == [-0.5, 31.5, 31.5, -0.5]
+
+
+def test_title_and_pointer(made: Activations) -> None:
+    ax = plot(made, "conv", ax=square_axes(), channel=2)
+    assert ax.get_title() == "conv · channel 2"
+    value = made["conv"][3, 5, 2]
+    assert ax.format_coord(5 * 4 + 1, 3 * 4 + 2) == f"row 3, column 5: {value:.4g}"
+    assert plot(made, "conv", ax=square_axes(), channel=3).get_title().endswith("(dead)")
+    assert plot(made, "features.0", ax=square_axes()).get_title() == "features.0 · channel 0"
+
+
+# The colorbar ------------------------------------------------------------------------------------
+
+
+def bar_of(ax: Axes) -> Any:
+    (bar,) = [other for other in ax.figure.axes if hasattr(other, "_colorbar")]
+    return bar._colorbar
+
+
+@pytest.mark.parametrize(
+    ("options", "extend"),
+    [
+        ({"layer": "conv", "scale": "channel"}, "neither"),
+        ({"layer": "conv", "scale": Scale("channel", 80)}, "max"),
+        ({"layer": "features.0", "scale": Scale("channel", 60, 0.5)}, "both"),
+        ({"layer": "conv", "mode": "grid", "scale": Scale("layer", 90)}, "max"),
+    ],
+)
+def test_the_colorbar_is_in_activation_units(
+    made: Activations, options: dict[str, Any], extend: str
+) -> None:
+    ax = plot(made, ax=square_axes(), **options)
+    picture = render(made, **options)
+    bar = bar_of(ax)
+    assert bar.extend == extend
+    assert bar.ax.get_ylabel() == "activation"
+    assert bar.ax.get_ylim() == pytest.approx((picture.vmin, picture.vmax))
+    assert picture.values is not None
+    assert picture.vmin is not None
+    assert picture.vmax is not None
+    for value, color in zip(
+        picture.values.ravel(), picture.rgba.reshape(-1, 4).astype(int), strict=True
+    ):
+        if color[3] == 255 and picture.vmin <= value <= picture.vmax:
+            on_bar = bar.cmap(bar.norm(value), bytes=True)
+            assert np.abs(np.array(on_bar, dtype=int) - color).max() <= 6
+
+
+def test_no_colorbar_where_there_is_none_to_draw(made: Activations) -> None:
+    for mode in ("argmax", "composite", "rgb", "rainbow"):
+        assert plot(made, "conv", mode, ax=square_axes()).figure.axes[1:] == []
+    for options in ({"colorbar": False}, {"channel": 3, "scale": "channel"}):
+        ax = plot(made, "conv", ax=square_axes(), **options)
+        assert ax.figure.axes[1:] == []
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_a_colormap_of_ones_own_colours_picture_and_bar(made: Activations, levels: int) -> None:
+    own = ListedColormap([(k / levels, 0, 0.5) for k in range(levels)], name="one of mine")
+    coarse = mpl.colormaps["viridis"].resampled(levels)  # the name of another, but not its colours
+    for cmap in (own, coarse):
+        ax = plot(made, "conv", ax=square_axes(), cmap=cmap, scale="channel")
+        used = {tuple(color) for color in render(made, "conv", cmap=cmap).rgba.reshape(-1, 4)}
+        mappable = bar_of(ax).mappable
+        assert isinstance(mappable, ScalarMappable)
+        on_bar = mappable.get_cmap()(np.linspace(0, 1, 50), bytes=True)
+        assert used <= {tuple(color) for color in on_bar}
+
+
+# Figures and axes --------------------------------------------------------------------------------
+
+
+def test_without_axes_it_makes_a_pyplot_figure(made: Activations) -> None:
+    assert plt.get_fignums() == []
+    ax = plot(made, "conv")
+    assert plt.get_fignums() == [ax.figure.number]  # type: ignore[union-attr]
+    assert plt.gcf() is ax.figure
+    plt.close("all")
+
+
+def test_with_axes_pyplot_hears_nothing(made: Activations) -> None:
+    plot(made, "conv", ax=square_axes())
+    assert plt.get_fignums() == []
+
+
+def test_only_the_given_axes_are_drawn_on(made: Activations) -> None:
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    plot(made, "conv", ax=right, colorbar=False)
+    assert not left.images
+    assert len(right.images) == 1
+    assert len(figure.axes) == 2
+
+
+def test_axes_in_a_subfigure(made: Activations) -> None:
+    figure = Figure(layout="constrained")
+    left, right = figure.subfigures(1, 2, squeeze=False)[0]
+    ax = plot(made, "conv", ax=left.subplots())
+    assert len(left.axes) == 2
+    assert not right.axes
+    assert ax.figure is left
+
+
+def test_a_bad_argument_draws_nothing(made: Activations) -> None:
+    for options, message in (
+        ({"mode": "chanel"}, "did you mean 'channel'"),
+        ({"channel": 12}, "choose whole numbers from 0 to 11"),
+        ({"cmap": "virids"}, "did you mean 'viridis'"),
+        ({"scale": "layr"}, "did you mean 'layer'"),
+    ):
+        ax = square_axes()
+        with pytest.raises(ValueError, match=message):
+            plot(made, "conv", ax=ax, **options)
+        assert not ax.images
+        with pytest.raises(ValueError, match=message):
+            plot(made, "conv", **options)
+        assert plt.get_fignums() == []
+
+
+def test_an_unknown_argument_is_named(made: Activations) -> None:
+    with pytest.raises(TypeError, match="chanel"):
+        plot(made, "conv", ax=square_axes(), chanel=3)
+
+
+def test_every_option_of_render_is_passed_on(made: Activations) -> None:
+    options: dict[str, Any] = {
+        "channels": (5, 1, 7),
+        "cmap": "magma",
+        "scale": "network",
+        "order": "mean",
+    }
+    ax = square_axes()
+    plot(made, "conv", "grid", ax=ax, colorbar=False, **options)
+    picture = render(made, "conv", "grid", **options)
+    np.testing.assert_array_equal(ax.images[0].get_array(), picture.rgba)

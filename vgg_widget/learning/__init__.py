@@ -1,0 +1,21 @@
+"""Filters learned without labels: VGG19's kernels by k-means on patches of photographs.
+
+For each convolution in network order, on the activations of the layers already learned: draw 3×3
+patches, whiten them (truncated PCA), cluster them on the sphere, and let each centroid be a filter
+(Coates & Ng 2012, "Learning Feature Representations with K-means"). Each filter's response is then
+scaled to a standard deviation of 1 and shifted so that about a third of it survives the ReLU
+(after Krähenbühl et al. 2016, "Data-dependent Initializations of Convolutional Neural Networks",
+arXiv:1511.06856).
+
+Nothing is told what it sees, so nothing is recognised: such filters are selective and readable,
+which is all that is claimed for them.
+
+``python -m vgg_widget.learning --embedded OUT.npz`` makes the default that the package ships.
+"""
+
+from vgg_widget.factorised import LearnedWeights
+from vgg_widget.learning.clustering import spherical_kmeans, whitening
+from vgg_widget.learning.learn import learn_weights
+from vgg_widget.learning.recipe import Recipe
+
+__all__ = ["LearnedWeights", "Recipe", "learn_weights", "spherical_kmeans", "whitening"]

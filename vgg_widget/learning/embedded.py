@@ -1,0 +1,106 @@
+"""The default that the package ships: other packages' photographs, and the command."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from vgg_widget.factorised import LearnedWeights
+from vgg_widget.images import RGB8, ImageError, read_image
+from vgg_widget.learning.learn import learn_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A photograph that another package carries, and on what terms.
+
+    Parameters
+    ----------
+    package, file : str
+        Where it lies in which installed package.
+    author, licence : str
+        As the package states them.
+    stated : str
+        Where the package states them.
+    """
+
+    package: str
+    file: str
+    author: str
+    licence: str
+    stated: str
+
+    def read(self) -> RGB8:
+        """Return its pixels from the installed package; nothing is downloaded."""
+        try:
+            data = (resources.files(self.package) / self.file).read_bytes()
+        except (ModuleNotFoundError, FileNotFoundError) as error:
+            raise ImageError(
+                f"photograph {self.file} of {self.package} is not installed: run "
+                "pip install scikit-image scikit-learn."
+            ) from error
+        return read_image(data).pixels
+
+
+_SKIMAGE_SAYS = "docstring of skimage.data."
+_SKLEARN_SAYS = "sklearn/datasets/images/README.txt"
+
+EMBEDDED_PHOTOGRAPHS: tuple[Photograph, ...] = (
+    Photograph(
+        "skimage",
+        "data/astronaut.png",
+        "NASA",
+        "no known copyright restrictions, public domain",
+        f"{_SKIMAGE_SAYS}astronaut",
+    ),
+    Photograph(
+        "skimage",
+        "data/coffee.png",
+        "Rachel Michetti (courtesy of Pikolo Espresso Bar)",
+        "CC0",
+        f"{_SKIMAGE_SAYS}coffee",
+    ),
+    Photograph(
+        "skimage", "data/chelsea.png", "Stefan van der Walt", "CC0", f"{_SKIMAGE_SAYS}chelsea"
+    ),
+    Photograph("skimage", "data/rocket.jpg", "SpaceX", "public domain", f"{_SKIMAGE_SAYS}rocket"),
+    Photograph(
+        "sklearn",
+        "datasets/images/china.jpg",
+        "danielbuechele (flickr.com)",
+        "CC BY 2.0",
+        _SKLEARN_SAYS,
+    ),
+    Photograph(
+        "sklearn",
+        "datasets/images/flower.jpg",
+        "vultilion (flickr.com)",
+        "CC BY 2.0",
+        _SKLEARN_SAYS,
+    ),
+)
+"""What the embedded default is learned from; the sample image is not among them."""
+
+
+def learn_embedded(*, seed: int = 0, progress: bool = True) -> LearnedWeights:
+    """Learn the default that the package ships, from `EMBEDDED_PHOTOGRAPHS`."""
+    weights = learn_weights(
+        [photograph.read() for photograph in EMBEDDED_PHOTOGRAPHS], seed=seed, progress=progress
+    )
+    sources = [asdict(photograph) for photograph in EMBEDDED_PHOTOGRAPHS]
+    return replace(weights, metadata={**weights.metadata, "sources": sources})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the embedded default: the command behind ``make learned-weights``."""
+    parser = argparse.ArgumentParser(prog="python -m vgg_widget.learning", description=main.__doc__)
+    parser.add_argument("--embedded", metavar="OUT.npz", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args(arguments)
+    weights = learn_embedded(seed=chosen.seed)
+    target = weights.save(chosen.embedded)
+    print(f"{target}: {target.stat().st_size:,} bytes, {weights.digest}")  # noqa: T201
+    return 0
