@@ -309,7 +309,7 @@ def test_digest_is_of_the_numbers(learned: LearnedWeights) -> None:
             "patches with contrast for block1_conv1, which needs",
         ),
         (
-            {"recipe": Recipe(views=800, canvas=12), "through": "block2_conv2"},
+            {"recipe": Recipe(views=300, canvas=12), "through": "block2_conv2"},
             ValueError,
             r"recipe\.canvas 12 is too small",
         ),

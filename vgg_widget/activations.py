@@ -6,8 +6,10 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -325,11 +327,17 @@ class Activations(Mapping[str, Floats]):
         """
         name = os.fspath(path)
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            # Opened here, since NumPy leaves a damaged file open.
+            with (
+                Path(path).expanduser().open("rb") as stream,
+                np.load(stream, allow_pickle=False) as archive,
+            ):
                 header = json.loads(str(archive["header"]))
+                _check_version(header["version"])
                 layers = [LayerInfo(**fields) for fields in header["layers"]]
                 maps = {info.name: archive[f"maps/{info.name}"] for info in layers}
                 image = archive["image"]
+            _check_arrays(layers, maps, image)
             return cls(
                 layers,
                 maps,
@@ -342,13 +350,33 @@ class Activations(Mapping[str, Floats]):
             TypeError,
             ValueError,
             EOFError,
-            zipfile.BadZipFile,
             AttributeError,
+            zipfile.BadZipFile,
+            zlib.error,
         ) as error:
             raise ValueError(
                 f"path {name!r} holds no saved activations, or is damaged ({error}): pass a file "
                 "that Activations.save wrote."
             ) from error
+
+
+def _check_version(version: object) -> None:
+    if version != _FILE_VERSION:
+        raise ValueError(f"it is of version {version}")
+
+
+def _check_arrays(
+    layers: Sequence[LayerInfo], maps: Mapping[str, npt.NDArray[Any]], image: npt.NDArray[Any]
+) -> None:
+    for info in layers:
+        array = maps[info.name]
+        if array.dtype != np.float32 or array.ndim != 3 or array.shape[-1] != info.channels:
+            raise ValueError(
+                f"layer {info.name!r} is {array.dtype} of shape {array.shape}, not float32 of "
+                f"{info.channels} channels"
+            )
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(f"the image is {image.dtype} of shape {image.shape}, not uint8 RGB")
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -58,7 +58,7 @@ def color_norm(rendering: Rendering) -> Normalize:
 def has_color_scale(rendering: Rendering) -> bool:
     """Tell whether the colours stand for values over a range that is not empty."""
     return (
-        rendering.cmap is not None
+        rendering.colormap is not None
         and rendering.vmin is not None
         and rendering.vmax is not None
         and rendering.vmax > rendering.vmin
@@ -67,8 +67,12 @@ def has_color_scale(rendering: Rendering) -> bool:
 
 def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar:
     """Add a colorbar in activation units; `where` is ``cax=`` or ``ax=``."""
-    mappable = ScalarMappable(color_norm(rendering), rendering.cmap)
-    return figure.colorbar(mappable, extend=_EXTEND[rendering.clipped], label="activation", **where)
+    mappable = ScalarMappable(color_norm(rendering), rendering.colormap)
+    extend = _EXTEND[rendering.clipped]
+    bar = figure.colorbar(mappable, extend=extend, label="activation", **where)
+    # Panning a colorbar would change its limits, and not the picture's.
+    bar.ax.set_navigate(False)
+    return bar
 
 
 def map_extent(rendering: Rendering, stride: int) -> tuple[float, float, float, float]:
@@ -169,6 +173,7 @@ class FeatureFigure:
         bar = self.figure.colorbar(ScalarMappable(Normalize(0, 1)), cax=axes, extend=extend)
         bar.ax.tick_params(labelsize=8)
         bar.set_label("activation", fontsize=8)
+        bar.ax.set_navigate(False)
         return bar
 
     @property
@@ -206,6 +211,7 @@ class FeatureFigure:
             self._kept_view = self.view
         self._rendering, self._image, self._stride = rendering, image, stride
         if not same_image:
+            self._kept_view = None
             height, width = image.shape[:2]
             self._input.set_data(image)
             self._input.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
@@ -266,7 +272,13 @@ class FeatureFigure:
             other.set_ylim(moved.get_ylim(), emit=False)
 
     def _update_bar(self, rendering: Rendering) -> None:
-        key = (rendering.vmin, rendering.vmax, rendering.cmap, rendering.gamma, rendering.clipped)
+        key = (
+            rendering.vmin,
+            rendering.vmax,
+            rendering.colormap,
+            rendering.gamma,
+            rendering.clipped,
+        )
         if key == self._bar_key:
             return
         self._bar_key = key
@@ -274,7 +286,7 @@ class FeatureFigure:
         for extend, bar in self._bars.items():
             bar.ax.set_visible(extend == shown)
             if extend == shown:
-                bar.mappable.set_cmap(rendering.cmap or "viridis")
+                bar.mappable.set_cmap(rendering.colormap or "viridis")
                 bar.mappable.set_norm(color_norm(rendering))
 
     def _describe_map(self, x: float, y: float) -> str:

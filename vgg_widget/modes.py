@@ -108,6 +108,8 @@ class Rendering:
         Equal for a dead channel on its own scale.
     cmap : str or None
         The colormap's name; None where the mode has colours of its own.
+    colormap : Colormap or None
+        The colormap itself.
     title : str
         Layer, mode and channels in words.
     layer, mode, scale : str
@@ -138,6 +140,7 @@ class Rendering:
     clipped: tuple[bool, bool] = (False, False)
     note: str = ""
     tiles: TileGrid | None = None
+    colormap: Colormap | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,7 +228,7 @@ def register_mode(
     Raises
     ------
     ValueError
-        If the name is a built-in mode's, or no name at all.
+        If the name is a built-in mode's, or no name at all, or `takes` is not known.
 
     Examples
     --------
@@ -235,6 +238,8 @@ def register_mode(
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"name {name!r} cannot name a mode: give it a word.")
+    if takes not in ("all", "some", "one"):
+        raise ValueError(unknown_choice("takes", takes, ("all", "some", "one")))
     if name in MODES and MODES[name].built_in:
         raise ValueError(f"name {name!r} is a built-in mode: choose another.")
 

@@ -180,6 +180,9 @@ class FeatureExtractor:
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size {batch_size!r} is no number of images: give 1 or more.")
+        return self._stream(images, batch_size)
+
+    def _stream(self, images: Iterable[object], batch_size: int) -> Iterator[Activations]:
         batch: list[RGB8] = []
         for image in images:
             pixels = resize(read_image(image).pixels, self.size)
@@ -256,10 +259,13 @@ def _shared_network(weights: str | os.PathLike[str]) -> tuple[_Network, Provenan
 
 def _identity(weights: str | os.PathLike[str]) -> object:
     """Say what a weights argument stands for now, so that a changed file is another network."""
-    if weights in ("auto", "imagenet"):
+    if isinstance(weights, str) and weights in ("auto", "imagenet"):
         found = find_imagenet()
         return (weights, found and _stamp(found))
-    path = Path(weights).expanduser()
+    if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
+        # Not ours to judge: `resolve` says what is wrong with it.
+        return repr(weights)
+    path = Path(os.path.expanduser(weights))  # noqa: PTH111 - Path's own can raise.
     return (str(path.absolute()), _stamp(path)) if path.is_file() else weights
 
 

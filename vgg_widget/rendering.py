@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Colormap
 
-from vgg_widget.activations import Activations
+from vgg_widget.activations import RANKINGS, Activations
 from vgg_widget.choices import unknown_choice
 from vgg_widget.modes import (
     DEFAULT_SOME,
@@ -88,13 +88,18 @@ def render(
     colormap = find_cmap(cmap)
     maps = activations[layer]
     chosen = choose_channels(activations, layer, way, channel=channel, channels=channels)
+    if order not in RANKINGS:
+        raise ValueError(unknown_choice("order", order, RANKINGS))
     if way.takes == "all" and order != "index":
         rank = {int(c): place for place, c in enumerate(activations.rank(layer, order))}
         chosen = tuple(sorted(chosen, key=rank.__getitem__))
     whole = chosen == tuple(range(maps.shape[-1]))
     range_of = _range_policy(activations, layer, policy)
     request = ModeRequest(layer, chosen, colormap, policy.scope, range_of)
-    made = way.function(maps if whole else maps[..., list(chosen)], request)
+    if not whole:
+        maps = maps[..., list(chosen)]
+        maps.flags.writeable = False
+    made = way.function(maps, request)
     picture = made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
     return _finish(picture, request, way, policy)
 
@@ -117,6 +122,8 @@ def choose_channels(
     count = activations.info(layer).channels
     if mode.takes == "one":
         return (checked_channel("channel", channel, layer, count),)
+    if isinstance(channels, str) or not (channels is None or isinstance(channels, Iterable)):
+        raise ValueError(f"channels {channels!r} is no list of numbers: write for instance (0, 5).")
     named = () if channels is None else tuple(channels)
     if named:
         chosen = tuple(checked_channel("channels", number, layer, count) for number in named)
@@ -129,6 +136,11 @@ def choose_channels(
     if mode.takes == "all":
         return tuple(range(count))
     wanted = mode.count or DEFAULT_SOME
+    if mode.count is not None and count < mode.count:
+        raise ValueError(
+            f"mode {mode.name!r} takes {mode.count} channels, but layer {layer!r} has {count}: "
+            "choose another mode or layer."
+        )
     return tuple(int(c) for c in activations.rank(layer, "max")[:wanted])
 
 
@@ -201,6 +213,7 @@ def _finish(picture: Picture, request: ModeRequest, mode: Mode, policy: Scale) -
         vmin=limits.vmin if limits else None,
         vmax=limits.vmax if limits else None,
         cmap=request.cmap.name if mode.uses_cmap else None,
+        colormap=request.cmap if mode.uses_cmap else None,
         title=_title(request, mode),
         layer=request.layer,
         mode=mode.name,

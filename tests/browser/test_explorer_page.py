@@ -73,7 +73,8 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     page.type_into("channels", "3, 5-6")
     picture = settle(page, "channels", [3, 5, 6], picture)
 
-    page.ask("explorer.layer = 'block2_pool'; explorer.mode = 'channel'; explorer.channel = 100\nNone")
+    page.ask("explorer.layer, explorer.mode = 'block2_pool', 'channel'\nNone")
+    page.ask("explorer.channel = 100\nNone")
     picture = settle(page, "channel", 100, picture)
     assert shown(page, "layer") == "└ block2_pool · 65 × 56 × 128"
     assert shown(page, "mode") == "channel"

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_widget.backend import keras_and_tensorflow
 from vgg_widget.factorised import Factors
 from vgg_widget.images import RGB8, resize
 from vgg_widget.layers import LayerInfo
@@ -82,8 +83,7 @@ class Stage:
 
 
 def _convolve(maps: Floats, kernel: Floats, bias: Floats) -> Floats:
-    import tensorflow as tf
-
+    _, tf = keras_and_tensorflow()
     response = tf.nn.bias_add(tf.nn.conv2d(maps[None], kernel, 1, "SAME"), bias)
     result: Floats = tf.nn.relu(response)[0].numpy()
     return result
