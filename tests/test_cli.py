@@ -58,7 +58,7 @@ def test_all_layers_writes_one_picture_a_layer(picture: Path, tmp_path: Path) ->
     assert {path.name for path in folder.iterdir()} == {f"{i.name}_mean.png" for i in VGG19_LAYERS}
     for path in folder.iterdir():
         with Image.open(path) as image:
-            assert image.size == (840, 420)
+            assert image.size == (770, 390)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> 
     assert cell.source.endswith(f"LayerExplorer({str(picture)!r})")
     data = cell.outputs[0].data["image/png"]
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert shown.size == (840, 420)
+    assert shown.size == (770, 390)
     assert len(shown.convert("RGB").getcolors(1 << 20) or []) > 100
     assert "LayerExplorer(sample_image())" in demo_notebook(None)["cells"][0]["source"][-1]
 

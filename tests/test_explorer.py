@@ -464,8 +464,8 @@ def test_save_writes_what_is_on_show(make: Make, tmp_path: Path, suffix: str) ->
         saved = np.array(Image.open(path).convert("RGB"))
         # The same picture, but for the line at the foot that says where it comes from.
         assert saved.shape == (*before.shape[:2], 3)
-        assert np.array_equal(saved[:380], before[:380, :, :3])
-        assert (saved[385:] != 255).any()
+        assert np.array_equal(saved[:360], before[:360, :, :3])
+        assert (saved[372:] != 255).any()
     else:
         assert data.startswith({"svg": b"<?xml", "pdf": b"%PDF"}[suffix])
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -486,7 +486,7 @@ def test_a_saved_notebook_holds_the_picture(make: Make) -> None:
     bundle = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     picture = np.array(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))))
-    assert np.array_equal(picture[:380, :, :3], drawn(explorer)[:380, :, :3])
+    assert np.array_equal(picture[:360, :, :3], drawn(explorer)[:360, :, :3])
 
 
 def test_close_gives_everything_back(extractor: FeatureExtractor, picture: Pixels) -> None:

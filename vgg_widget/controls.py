@@ -104,10 +104,10 @@ class Controls:
                 style=wide,
             )
 
-        self.layer = dropdown("layer", [], "310px")
-        self.mode = dropdown("mode", list(MODES), "165px")
-        self.cmap = dropdown("colormap", cmap_options(), "190px")
-        self.scale = dropdown("scale", list(SCOPES), "145px")
+        self.layer = dropdown("layer", [], "285px")
+        self.mode = dropdown("mode", list(MODES), "150px")
+        self.cmap = dropdown("colormap", cmap_options(), "175px")
+        self.scale = dropdown("scale", list(SCOPES), "125px")
         self.slider = widgets.IntSlider(
             description="channel",
             readout=False,

@@ -22,7 +22,8 @@ from matplotlib.image import AxesImage
 from vgg_widget.images import RGB8
 from vgg_widget.modes import Rendering
 
-FIGURE_INCHES = (8.4, 4.2)
+# With its toolbar it fits beside the file browser of JupyterLab in a window of 1280 pixels.
+FIGURE_INCHES = (7.7, 3.9)
 DPI = 100
 
 # Which ends of a colorbar get an arrow, since values beyond them are shown.
@@ -128,7 +129,7 @@ class FeatureFigure:
             3,
             width_ratios=(1, 1, 0.045),
             left=0.012,
-            right=0.915,
+            right=0.905,
             top=0.92,
             bottom=0.055,
             wspace=0.05,

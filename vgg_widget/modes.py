@@ -317,7 +317,7 @@ def _channel(maps: Floats, _: ModeRequest) -> npt.NDArray[Any]:
 def _grid(maps: Floats, request: ModeRequest) -> Picture:
     height, width, count = maps.shape
     gap = 1 if min(height, width) < 64 else 2
-    columns = max(1, min(count, round(math.sqrt(count * (height + gap) / (width + gap)))))
+    columns = _columns(count, (height + gap) / (width + gap))
     tiles = TileGrid(request.channels, columns, height, width, gap)
     if request.scope == "channel":
         # Each tile on its own range: a colour then stands for another value in each.
@@ -327,6 +327,14 @@ def _grid(maps: Floats, request: ModeRequest) -> Picture:
         rgba[_gaps(tiles)] = 0
         return Picture(values=_montage(maps, tiles), rgba=rgba, tiles=tiles)
     return Picture(values=_montage(maps, tiles), tiles=tiles, blank=_gaps(tiles))
+
+
+def _columns(count: int, shape: float) -> int:
+    """Choose a number of columns that makes the grid about square and leaves few tiles empty."""
+    square = math.sqrt(count * shape)
+    near = range(max(1, math.ceil(0.87 * square)), max(1, math.floor(1.15 * square)) + 1)
+    choices = [columns for columns in near if columns <= count] or [min(count, round(square)) or 1]
+    return min(choices, key=lambda columns: (-count % columns, abs(columns - square)))
 
 
 def _montage(maps: Floats, tiles: TileGrid) -> Floats:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from vgg_widget.demo import demo_notebook
 
 from .desk import OpenNotebook
 from .page import NotebookPage
@@ -180,6 +183,22 @@ def test_inline_plots_stay_inline(lab: OpenNotebook) -> None:
     # Each plot is a picture in its own cell's output, and not in an ipympl canvas.
     assert page.page.locator(".jp-OutputArea-output img").count() == 2
     assert page.ask("plt.get_fignums()") == []
+
+
+def test_the_demo_notebook_shows_its_picture_before_it_is_run(
+    lab: OpenNotebook, tmp_path: Path
+) -> None:
+    notebook = tmp_path / "demo.ipynb"
+    notebook.write_text(json.dumps(demo_notebook(None)), encoding="utf-8")
+    page = lab(file=notebook, run=False)
+    picture = page.page.locator(".jp-OutputArea-output img")
+    assert picture.evaluate("image => [image.complete, image.naturalWidth]") == [True, 770]
+    page.screenshot("lab-demo")
+    # What the demo says to press, once the cell is clicked.
+    page.page.locator(".jp-CodeCell .cm-content").first.click()
+    page.page.keyboard.press("Shift+Enter")
+    page.page.locator(".jupyter-matplotlib-canvas-div canvas").first.wait_for()
+    assert page.errors() == []
 
 
 @pytest.mark.parametrize("width", [700, 900, 1800])

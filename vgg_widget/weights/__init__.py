@@ -43,7 +43,7 @@ __all__ = [
     "resolve",
 ]
 
-FALLBACK = "random"
+FALLBACK = "kmeans"
 """The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
 
 _auto_lock = threading.Lock()
