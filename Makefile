@@ -1,6 +1,7 @@
 # make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
 # make test        lint, types and every test, the browser's included
 # make check       lint, types and the quick tests
+# make learned-weights  learn the embedded filters anew, in some minutes
 # make screenshot  the README's picture, taken in a real JupyterLab
 
 VENV ?= .venv
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser screenshot clean
+.PHONY: demo test check lint browser screenshot learned-weights bench-learning clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -21,6 +22,7 @@ demo: $(VENV)/.demo
 # Two processes for the tests that only compute; one for those that share a browser.
 test: lint browser
 	$(BIN)/pytest -n 2 -m "not browser" $(PYTEST_ARGS)
+	$(BIN)/pytest --nbmake notebooks $(PYTEST_ARGS)
 	$(BIN)/pytest -m browser $(PYTEST_ARGS)
 
 check: lint
@@ -39,6 +41,13 @@ browser: $(VENV)/.test
 screenshot: browser
 	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png
 
+learned-weights: $(VENV)/.learn
+	$(BIN)/python -m vgg_widget.learning --embedded vgg_widget/data/vgg19_kmeans.npz
+
+# What the learned filters are and are not, over five seeds: a quarter of an hour or two.
+bench-learning: $(VENV)/.learn
+	$(BIN)/python tests/benchmarks/bench_learning.py
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -49,6 +58,10 @@ $(BIN)/python:
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.learn: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[learn]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python

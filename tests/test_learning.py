@@ -360,8 +360,6 @@ def test_files_that_cannot_be(learned: LearnedWeights, tmp_path: Path) -> None:
 
 
 def test_the_sample_image_is_not_learned_from() -> None:
-    pytest.importorskip("skimage")
-    pytest.importorskip("sklearn")
     sample = sample_image()
     for photograph in EMBEDDED_PHOTOGRAPHS:
         pixels = photograph.read()

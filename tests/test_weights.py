@@ -361,7 +361,7 @@ def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
     assert told[0] == told[1]
     assert told[0].source == weights.FALLBACK
     for part in (
-        "These are random weights (seed 0), NOT ImageNet weights",
+        "These are k-means filters (learned without labels from 6 photographs), NOT ImageNet",
         "404",
         f"the file {IMAGENET_NAME} from {mirror.url}{IMAGENET_NAME}",
         f"into the folder {keras_folder()}",
@@ -384,7 +384,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     digest = hashlib.md5(good, usedforsecurity=False).hexdigest()
     monkeypatch.setattr(imagenet, "IMAGENET_MD5", f"md5:{digest}")
     mirror.behaviour = "half"
-    assert resolve("auto").provenance.source == "random"
+    assert resolve("auto").provenance.source == "kmeans"
     mirror.behaviour = "good"
     resolved = resolve("imagenet")
     assert_equal(resolved.arrays, expected)

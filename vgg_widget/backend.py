@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
@@ -10,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 
+@functools.cache
 def keras_and_tensorflow() -> tuple[Any, Any]:
-    """Import Keras and TensorFlow.
+    """Import Keras and TensorFlow, and let TensorFlow find its devices.
 
     Returns
     -------
@@ -24,9 +26,11 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
     """
     # Read when TensorFlow is first imported; a person's own setting stands.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
-    import tensorflow as tf
+    with quiet_log():
+        import keras
+        import tensorflow as tf
 
+        tf.constant(0)
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             f"Keras runs on {keras.backend.backend()!r} here, but vgg_widget needs TensorFlow: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import threading
 from typing import Any
@@ -73,6 +74,16 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
                 png, "png", compress_level=1
             )
             return png.getvalue()
+
+    def remember(self, png: bytes) -> None:
+        """Keep a picture in the widget's state, for a page that has the state and no kernel."""
+        width, height = self.figure.get_size_inches() * self.figure.dpi
+        self.syncing_data_url = True
+        try:
+            self._size = (int(width), int(height))
+            self._data_url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        finally:
+            self.syncing_data_url = False
 
     def draw(self) -> None:
         """Draw and send at once; `draw_idle` would wait for the page to ask."""

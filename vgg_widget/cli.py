@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--cmap", default="viridis", help="any colormap of matplotlib")
     picture.add_argument("--scale", default="layer", help=", ".join(SCOPES))
     picture.add_argument("--order", default="index", help="how a grid is sorted")
-    picture.add_argument("--weights", default="auto", help="auto, imagenet, random or a file")
+    picture.add_argument(
+        "--weights", default="auto", help="auto, imagenet, kmeans, random or a file"
+    )
     picture.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
     target = picture.add_mutually_exclusive_group(required=True)
     target.add_argument("-o", "--output", type=Path, help="a .png, .svg or .pdf file to write")

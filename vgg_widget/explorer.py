@@ -413,7 +413,9 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
         if not self._closed:
             with self._lock:
-                bundle["image/png"] = base64.b64encode(self._view.png(self._source())).decode()
+                png = self._view.png(self._source())
+                self._canvas.remember(png)
+                bundle["image/png"] = base64.b64encode(png).decode()
         return bundle
 
     def _require_open(self) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations import Activations
-from vgg_widget.backend import keras_and_tensorflow, quiet_log
+from vgg_widget.backend import keras_and_tensorflow
 from vgg_widget.images import RGB8, ImageReading, checked_size, read_image, resize
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.provenance import Provenance
@@ -72,7 +72,8 @@ class FeatureExtractor:
     ----------
     weights : str or Path
         ``"auto"``: ImageNet from Keras's cache or by download, else an offline default with a
-        message; ``"imagenet"``; ``"random"``; or the path of a weights file.
+        message; ``"imagenet"``; ``"kmeans"``, filters learned without labels; ``"random"``; or the
+        path of a weights file.
     model : keras.Model, optional
         Any built functional or sequential model, instead of VGG19; every layer whose output is
         4-D (batch, height, width, channels) is shown.
@@ -108,8 +109,7 @@ class FeatureExtractor:
         if model is None:
             self._network, self._weights = _shared_network(weights)
         elif weights == "auto":
-            with quiet_log():
-                self._network, self._weights = _own_network(model)
+            self._network, self._weights = _own_network(model)
         else:
             raise ValueError(
                 f"weights {weights!r} and model were both given: leave weights out, since the "
@@ -248,9 +248,7 @@ def _shared_network(weights: str | os.PathLike[str]) -> tuple[_Network, Provenan
                 ),
                 None,
             )
-            with quiet_log():
-                network = same or _vgg19(resolved)
-            _networks[key] = (network, resolved.provenance)
+            _networks[key] = (same or _vgg19(resolved), resolved.provenance)
             while len({id(network) for network, _ in _networks.values()}) > _KEPT:
                 _networks.popitem(last=False)
         _networks.move_to_end(key)
