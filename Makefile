@@ -6,7 +6,7 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-IMAGE ?=
+export IMAGE ?=
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
-	@$(BIN)/vgg-widget demo $(if $(IMAGE),'$(IMAGE)')
+	@$(BIN)/vgg-widget demo $${IMAGE:+"$$IMAGE"}
 
 # Two processes for the tests that only compute; one for those that share a browser.
 test: lint browser

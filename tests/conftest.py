@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import matplotlib as mpl
@@ -18,6 +21,14 @@ from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
 from vgg_widget.provenance import Provenance
 
 mpl.use("Agg")
+
+# With and without internet, and whatever this person's caches hold, the tests see the same: no
+# weights, and nobody at the address. Processes that tests start see it too.
+_caches = tempfile.mkdtemp(prefix="vgg-widget-tests-")
+atexit.register(shutil.rmtree, _caches, ignore_errors=True)
+os.environ["KERAS_HOME"] = _caches
+os.environ["XDG_CACHE_HOME"] = _caches
+os.environ["VGG_WIDGET_WEIGHTS_URL"] = "http://127.0.0.1:9/nobody"
 
 # The same examples every time, so that a run says something about the code alone; no deadlines,
 # since a busy computer is no failure.

@@ -124,12 +124,14 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_demo_serves_its_notebook_and_stops_on_an_interrupt(
-    picture: Path, tmp_path: Path
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGHUP], ids=["ctrl-c", "hang-up"])
+def test_the_demo_serves_its_notebook_and_stops_when_told(
+    picture: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:
     environment = {
         **{k: v for k, v in os.environ.items() if k not in ("DISPLAY", "BROWSER")},
         "TMPDIR": str(tmp_path),
+        "http_proxy": "http://127.0.0.1:9",
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
     }
     demo = subprocess.Popen(
@@ -154,6 +156,8 @@ def test_the_demo_serves_its_notebook_and_stops_on_an_interrupt(
         with urllib.request.urlopen(contents, timeout=30) as answer:
             assert b"image/png" in answer.read()
     finally:
+        demo.send_signal(stop)
+        # An impatient second one does not leave the server behind.
         demo.send_signal(signal.SIGINT)
         rest, _ = demo.communicate(timeout=60)
     assert demo.returncode == 0, "".join(told) + rest

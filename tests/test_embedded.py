@@ -45,7 +45,7 @@ def test_the_sheet_names_every_photograph_with_its_licence_and_the_digest() -> N
     assert len(learned.metadata["sources"]) == learned.metadata["photographs"]
 
 
-def test_it_is_the_default_without_internet_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_the_default_without_internet_and_says_so() -> None:
     explorer = LayerExplorer(sample_image(), size=64)
     try:
         assert explorer.activations.weights.source == "kmeans"

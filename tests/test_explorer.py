@@ -511,6 +511,8 @@ def test_close_gives_everything_back(extractor: FeatureExtractor, picture: Pixel
 def test_arguments_that_contradict_each_other(make: Make, extractor: FeatureExtractor) -> None:
     with pytest.raises(ValueError, match="leave weights out"):
         make(weights="random")
+    with pytest.raises(ValueError, match="leave size out"):
+        make(size=128)
     with pytest.raises(TypeError, match="FeatureExtractor"):
         make(extractor="vgg19")
 
@@ -527,3 +529,50 @@ def test_names_are_never_markup(make: Make, picture: Pixels, tmp_path: Path) -> 
         assert "&lt;script&gt;" in text
     finally:
         vgg_widget.modes.MODES.pop("<script>alert(1)</script>", None)
+
+
+def test_who_observes_the_picture_may_change_a_trait(make: Make, picture: Pixels) -> None:
+    explorer = make()
+
+    def strongest(change: Any) -> None:
+        explorer.channel = change["new"].rank(explorer.layer)[0]
+
+    def fifth(change: Any) -> None:
+        explorer.channel = 5
+
+    explorer.observe(strongest, "activations")
+    explorer.image = picture[:, ::-1]
+    winner = int(explorer.activations.statistics("block1_conv1").max.argmax())
+    assert explorer.rendering is not None
+    assert explorer.channel == control(explorer, "channel").value == winner
+    assert explorer.rendering.channels == (winner,)
+    explorer.unobserve(strongest, "activations")
+    explorer.observe(fifth, "rendering")
+    explorer.layer = "block2_conv1"
+    assert (explorer.layer, explorer.channel) == ("block2_conv1", 5)
+    assert (explorer.rendering.layer, explorer.rendering.channels) == ("block2_conv1", (5,))
+    assert "block2_conv1 · channel 5" in explorer.figure.axes[1].get_title()
+
+
+def test_an_observer_that_fails_leaves_the_old_picture(make: Make, picture: Pixels) -> None:
+    explorer = make()
+    activations, before = explorer.activations, drawn(explorer)
+
+    def fail(change: Any) -> None:
+        if change["new"] is not activations:
+            raise ZeroDivisionError("on purpose")
+
+    explorer.observe(fail, "activations")
+    with pytest.raises(ZeroDivisionError):
+        explorer.image = picture[:, ::-1]
+    assert np.array_equal(explorer.image, picture)
+    assert explorer.activations is activations
+    assert np.array_equal(drawn(explorer), before)
+    assert not control(explorer, "layer").disabled
+
+
+def test_a_closed_explorer_says_so(make: Make) -> None:
+    explorer = make()
+    explorer.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        explorer.layer = "block2_conv1"

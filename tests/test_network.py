@@ -414,3 +414,15 @@ def test_models_that_cannot_be_used(keras: Any, functional: Any) -> None:
         FeatureExtractor("random", model=functional)
     with pytest.raises(ValueError, match=r"preprocess is a str, not a function"):
         FeatureExtractor("random", preprocess="caffe")  # type: ignore[arg-type]
+
+
+def test_an_image_that_would_fill_the_memory_is_refused_with_a_size_that_fits() -> None:
+    with pytest.raises(ValueError, match=r"GB of memory.*choose a size of at most \d+"):
+        FeatureExtractor("random", size=100_000)(np.zeros((40, 40, 3), np.uint8))
+
+
+def test_one_image_is_no_stream(extractor: FeatureExtractor) -> None:
+    with pytest.raises(TypeError, match="put it in a list"):
+        extractor.stream("cat.jpg")
+    with pytest.raises(ImageError, match=r"list of 2 pictures.*stream"):
+        extractor(["a.jpg", "b.jpg"])

@@ -302,7 +302,7 @@ class Activations(Mapping[str, Floats]):
         OSError
             If the folder is missing or cannot be written.
         """
-        if not os.fspath(path).endswith(".npz"):
+        if not os.fspath(path).lower().endswith(".npz"):
             raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
         header = {
             "version": _FILE_VERSION,

@@ -6,12 +6,12 @@ import functools
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
-@functools.cache
 def keras_and_tensorflow() -> tuple[Any, Any]:
     """Import Keras and TensorFlow, and let TensorFlow find its devices.
 
@@ -24,6 +24,16 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
     RuntimeError
         If Keras is set to another backend.
     """
+    # Two threads that both swap the stream would lose it.
+    with _lock:
+        return _import_once()
+
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _import_once() -> tuple[Any, Any]:
     # Read when TensorFlow is first imported; a person's own setting stands.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_log():
@@ -46,13 +56,15 @@ def quiet_log() -> Iterator[None]:
     TensorFlow reports processors and missing GPUs there before its own log level counts, and
     Jupyter would show that as errors in a student's cell.
     """
-    sys.stderr.flush()
     try:
         stream = os.dup(2)
     except OSError:
+        stream = None
+    if stream is None or sys.stderr is None:
         # Under pythonw and some services there is no such stream.
         yield
         return
+    sys.stderr.flush()
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
         try:

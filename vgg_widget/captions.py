@@ -36,7 +36,7 @@ def caption(activations: Activations, rendering: Rendering) -> str:
         f"max {_short(statistics.max[chosen].max())}",
         f"{active:.0%} active",
     ]
-    dead = int((statistics.max[chosen] == 0).sum())
+    dead = int(((statistics.max[chosen] == 0) & (statistics.min[chosen] == 0)).sum())
     if dead and len(chosen) > 1:
         parts.append(f"{dead} of them dead")
     elif rendering.note:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except (ImageError, WeightsError, ValueError, OSError) as error:
+    except (ImageError, WeightsError, ValueError, OSError, ImportError) as error:
         print(f"vgg-widget: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -78,6 +78,8 @@ def parse_channels(text: str) -> tuple[int, ...]:
                 "nothing for the default."
             )
         first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"channels {word!r} runs backwards: write {last}-{first}.")
         numbers.extend(range(first, last + 1) if last - first < 10_000 else (first, last))
     return tuple(dict.fromkeys(numbers))
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +23,8 @@ from vgg_widget.images import load_image
 
 _START_SECONDS = 120
 _STOP_SECONDS = 15
+# Each ends the server in order; a closed terminal sends SIGHUP, which Windows has not.
+_STOPS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)])]
 _NOTEBOOK = "vgg19-explorer.ipynb"
 
 
@@ -46,8 +49,10 @@ def run_demo(image: str | None = None, *, port: int = 0, browser: bool = True) -
     ------
     ImageError
         If the picture cannot be used.
+    ImportError
+        If JupyterLab is not installed.
     OSError
-        If JupyterLab is not installed or does not start.
+        If JupyterLab does not start.
     """
     if importlib.util.find_spec("jupyterlab") is None:
         raise ModuleNotFoundError(
@@ -127,6 +132,21 @@ def _has_browser() -> bool:
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
 
 
+def _own_settings(folder: Path) -> dict[str, str]:
+    """Return the environment in which JupyterLab neither reads nor changes the person's own."""
+    places = {
+        "JUPYTER_CONFIG_DIR": folder / ".jupyter",
+        "JUPYTERLAB_SETTINGS_DIR": folder / ".jupyter" / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": folder / ".jupyter" / "workspaces",
+    }
+    page = places["JUPYTER_CONFIG_DIR"] / "labconfig" / "page_config.json"
+    page.parent.mkdir(parents=True)
+    # It would ask about news, over the notebook.
+    news = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    page.write_text(json.dumps(news), encoding="utf-8")
+    return {name: str(place) for name, place in places.items()}
+
+
 def _serve(folder: Path, port: int, *, browser: bool) -> int:
     token = secrets.token_urlsafe(24)
     command = [
@@ -143,18 +163,16 @@ def _serve(folder: Path, port: int, *, browser: bool) -> int:
         "--ServerApp.log_level=ERROR",
         "--LabApp.log_level=ERROR",
         "--no-browser",
-        # Its news dialog would stand before the notebook at the first start.
-        "--LabApp.news_url=None",
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     # In the environment, so that other users do not see it in the list of processes.
-    environment = {**os.environ, "JUPYTER_TOKEN": token}
+    environment = {**os.environ, **_own_settings(folder), "JUPYTER_TOKEN": token}
     # In a session of its own: Ctrl-C reaches this process alone, which ends the server in order.
+    previous = {stop: signal.signal(stop, _interrupt) for stop in _STOPS}
     server = subprocess.Popen(  # noqa: S603 - our own words, no shell
         command, env=environment, start_new_session=True
     )
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         address = f"http://127.0.0.1:{port}"
         if not _answers(server, f"{address}/api?token={token}"):
@@ -171,23 +189,36 @@ def _serve(folder: Path, port: int, *, browser: bool) -> int:
             webbrowser.open(page)
         return server.wait()
     except KeyboardInterrupt:
-        print("\nStopping JupyterLab …", flush=True)
+        with suppress(OSError):
+            # The terminal may be gone.
+            print("\nStopping JupyterLab …", flush=True)
         return 0
     finally:
         _stop(server)
-        signal.signal(signal.SIGTERM, previous)
-        print(f"The notebook is kept in {folder}", flush=True)
+        for stop, handler in previous.items():
+            signal.signal(stop, handler)
+        with suppress(OSError):
+            print(f"The notebook is kept in {folder}", flush=True)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    # An impatient second one must not break off the ending of the server.
+    for stop in _STOPS:
+        signal.signal(stop, _already_stopping)
     raise KeyboardInterrupt
+
+
+def _already_stopping(_signal: int, _frame: FrameType | None) -> None:
+    """Do nothing more."""
 
 
 def _answers(server: subprocess.Popen[bytes], address: str) -> bool:
     limit = time.monotonic() + _START_SECONDS
+    # A proxy that the environment names knows nothing of this machine's own addresses.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while server.poll() is None and time.monotonic() < limit:
         try:
-            with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - on 127.0.0.1
+            with opener.open(address, timeout=5):
                 return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

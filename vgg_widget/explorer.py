@@ -23,11 +23,11 @@ from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageReading, read_image
 from vgg_widget.modes import Rendering, find_mode
-from vgg_widget.network import FeatureExtractor
+from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
 from vgg_widget.rendering import checked_channel, choose_channels, find_cmap, render
 from vgg_widget.scaling import as_scale
 from vgg_widget.state import CHOICES, read_state, script, write_state
-from vgg_widget.traits import ChannelNumbers, WholeNumber, check_layout, widgets_of
+from vgg_widget.traits import ChannelNumbers, WholeNumber, as_trait_error, check_layout, widgets_of
 
 
 class LayerExplorer(widgets.VBox):  # type: ignore[misc]
@@ -91,7 +91,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         *,
         extractor: FeatureExtractor | None = None,
         weights: str | os.PathLike[str] = "auto",
-        size: int | tuple[int, int] | None = 224,
+        size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str = "block1_conv1",
         channel: int = 0,
         mode: str = "channel",
@@ -101,24 +101,12 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
     ) -> None:
         channels = layout.pop("channels", ())
         check_layout(layout, {"extractor", "weights", "size", *CHOICES})
-        if extractor is None:
-            extractor = FeatureExtractor(weights, size=size)
-        elif not isinstance(extractor, FeatureExtractor):
-            raise TypeError(
-                f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, for your own "
-                "model FeatureExtractor(model=...)."
-            )
-        elif weights != "auto":
-            raise ValueError(
-                f"weights {weights!r} and extractor were both given: leave weights out, since the "
-                "extractor has its own."
-            )
         self._lock = threading.RLock()
         self._shown: Choice | None = None
-        self._extractor = extractor
-        self._reading = image if isinstance(image, ImageReading) else read_image(image)
-        self.set_trait("activations", extractor(self._reading))
-        names = [info.name for info in extractor.layers]
+        self._extractor = extractor_for(extractor, weights, size)
+        self._reading = read_image(image)
+        self.set_trait("activations", self._extractor(self._reading))
+        names = [info.name for info in self._extractor.layers]
         if layer == "block1_conv1" and layer not in names:
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
@@ -132,7 +120,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
                 self.mode = mode
                 self.cmap = cmap
                 self.scale = scale
-            self._rendered(self._choice())
+            self.set_trait("rendering", self._render(self._choice(), self.activations))
             self._build()
         except BaseException:
             # Half an explorer would stay in the widget registry for ever.
@@ -160,8 +148,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             controls.caption,
             controls.source,
         )
-        controls.complain("")
-        self._draw(self._choice())
+        self._shown = self._choice()
+        self._draw(self._shown)
 
     @property
     def image(self) -> Any:
@@ -174,15 +162,29 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
 
     @image.setter
     def image(self, source: object) -> None:
-        with self._lock, self._controls.busy("Computing all layers of the new picture …"):
+        with self._lock:
             self._require_open()
-            reading = read_image(source)
-            activations = self._extractor(reading)
-            rendering = self._render(self._choice(), activations)
-            self._reading = reading
+            with self._controls.busy("Computing all layers of the new picture …"):
+                reading = read_image(source)
+                activations = self._extractor(reading)
+                rendering = self._render(self._choice(), activations)
+            before = self._reading, self.activations, self.rendering
+            try:
+                self._publish(reading, activations, rendering)
+            except BaseException:
+                # Somebody's observer failed: what was there before is there again.
+                self._publish(*before)
+                raise
+
+    def _publish(
+        self, reading: ImageReading, activations: Activations, rendering: Rendering | None
+    ) -> None:
+        self._reading = reading
+        with self.hold_trait_notifications():
             self.set_trait("activations", activations)
             self.set_trait("rendering", rendering)
-        with self._lock:
+        # An observer may have chosen something else meanwhile, which is drawn already.
+        if self.rendering is rendering and not self._closed:
             self._draw(self._choice())
 
     @property
@@ -208,6 +210,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
 
     @validate("layer")
     def _valid_layer(self, proposal: dict[str, Any]) -> str:
+        self._require_open()
         names = [info.name for info in self.activations.layers]
         if proposal["value"] not in names:
             raise TraitError(unknown_choice("layer", proposal["value"], names))
@@ -215,44 +218,42 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
 
     @validate("channel")
     def _valid_channel(self, proposal: dict[str, Any]) -> int:
+        self._require_open()
         count = self.activations.info(self.layer).channels
         number = proposal["value"]
-        return int(_as_trait_error(checked_channel, "channel", number, self.layer, count))
+        return int(as_trait_error(checked_channel, "channel", number, self.layer, count))
 
     @validate("channels")
     def _valid_channels(self, proposal: dict[str, Any]) -> tuple[int, ...]:
+        self._require_open()
         mode = find_mode(self.mode)
         if proposal["value"] and mode.takes != "one":
-            _as_trait_error(
+            as_trait_error(
                 choose_channels, self.activations, self.layer, mode, channels=proposal["value"]
             )
         count = self.activations.info(self.layer).channels
         for number in proposal["value"]:
-            _as_trait_error(checked_channel, "channels", number, self.layer, count)
+            as_trait_error(checked_channel, "channels", number, self.layer, count)
         return tuple(proposal["value"])
 
     @validate("mode", "cmap", "scale")
     def _valid_name(self, proposal: dict[str, Any]) -> str:
+        self._require_open()
         check = {"mode": find_mode, "cmap": find_cmap, "scale": as_scale}[proposal["trait"].name]
-        _as_trait_error(check, proposal["value"])
+        as_trait_error(check, proposal["value"])
         return str(proposal["value"])
 
     @observe(*CHOICES)
     def _changed(self, _: dict[str, Any]) -> None:
-        if self._shown is None or self._closed:
-            return
         with self._lock:
-            fitted = self._fitted(self._choice())
-            if fitted != self._choice():
-                # Their notifications come back here, and draw.
+            # Several traits changed in one go are one picture; and who observes the picture may
+            # change a trait again, which comes back here.
+            while self._shown not in (None, self._choice()) and not self._closed:
+                fitted = self._fitted(self._choice())
                 with self.hold_trait_notifications():
                     self.channel, self.channels = fitted.channel, fitted.channels
-                return
-            # Several traits changed in one go are one picture.
-            if fitted == self._shown:
-                return
-            self._rendered(fitted)
-            self._draw(fitted)
+                if self._shown != fitted:
+                    self._show(fitted)
 
     def _choice(self) -> Choice:
         return Choice(**{name: getattr(self, name) for name in CHOICES})
@@ -285,20 +286,22 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             scale=choice.scale,
         )
 
-    def _rendered(self, choice: Choice) -> None:
-        """Make the rendering of a choice; where that fails, take the traits back and raise."""
+    def _show(self, choice: Choice) -> None:
+        """Render and draw a choice; where that fails, take the traits back and raise."""
         before = self._shown
         try:
             rendering = self._render(choice, self.activations)
         except Exception:
-            if before is not None:
-                with self.hold_trait_notifications():
-                    for name in CHOICES:
-                        setattr(self, name, getattr(before, name))
-                self._show_controls(before)
+            assert before is not None
+            with self.hold_trait_notifications():
+                for name in CHOICES:
+                    setattr(self, name, getattr(before, name))
+            self._show_controls(before)
             raise
         self._shown = choice
         self.set_trait("rendering", rendering)
+        if self.rendering is rendering and not self._closed:
+            self._draw(choice)
 
     def _draw(self, choice: Choice) -> None:
         rendering = self.rendering
@@ -423,7 +426,10 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             raise RuntimeError("explorer is closed: make a new LayerExplorer.")
 
     def close(self) -> None:
-        """Take it off the page and give back what it holds; closing twice does no harm."""
+        """Take it off the page and free its widgets and figure; closing twice does no harm.
+
+        Its activations are freed with the last variable that holds it or them.
+        """
         if self._closed:
             return
         with self._lock:
@@ -436,10 +442,3 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
                 self._canvas.manager = None
                 self._canvas.figure.clear()
             super().close()
-
-
-def _as_trait_error(check: Any, *arguments: Any, **keywords: Any) -> Any:
-    try:
-        return check(*arguments, **keywords)
-    except ValueError as error:
-        raise TraitError(str(error)) from error

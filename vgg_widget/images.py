@@ -37,6 +37,9 @@ _DAMAGED = (
 # A resampled image may overshoot its range by a little, which is no reason to refuse it.
 _OVERSHOOT = 0.002
 
+# What in a list makes it a list of pictures, and not a picture as a list of numbers.
+_PICTURES = (str, bytes, os.PathLike, Image.Image)
+
 
 class ImageError(ValueError):
     """What was given as an image cannot be used as one; the message says what would do."""
@@ -111,6 +114,11 @@ def read_image(source: object) -> ImageReading:
             pixels, note = _decode(stream, f"image {str(source)!r}")
     elif callable(getattr(source, "read", None)):
         pixels, note = _decode(_whole_stream(source), "image from a file object")
+    elif isinstance(source, list | tuple) and any(isinstance(item, _PICTURES) for item in source):
+        raise ImageError(
+            f"image is a list of {len(source)} pictures: pass one, or use FeatureExtractor.stream "
+            "for several."
+        )
     elif hasattr(source, "__array__") or isinstance(source, list | tuple):
         pixels, note = _from_array(_as_array(source))
     else:
@@ -167,7 +175,11 @@ def resize(image: RGB8, size: int | tuple[int, int] | None) -> RGB8:
     ValueError
         If `size` is not one of these, or is less than 32 pixels a side.
     """
-    target = _target_size(image.shape[0], image.shape[1], checked_size(size))
+    return resize_exactly(image, target_size(image, checked_size(size)))
+
+
+def resize_exactly(image: RGB8, target: tuple[int, int]) -> RGB8:
+    """Resize to (height, width) pixels, whatever they are; see `resize`."""
     if target == image.shape[:2]:
         return image.copy()
     resized = Image.fromarray(image).resize(target[::-1], Image.Resampling.BILINEAR)
@@ -193,7 +205,9 @@ def checked_size(size: object) -> int | tuple[int, int] | None:
     return whole[0] if wanted == 1 else (whole[0], whole[1])
 
 
-def _target_size(height: int, width: int, size: int | tuple[int, int] | None) -> tuple[int, int]:
+def target_size(image: RGB8, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Return the (height, width) in pixels that a checked size means for an image."""
+    height, width = image.shape[:2]
     if size is None:
         return height, width
     if isinstance(size, tuple):

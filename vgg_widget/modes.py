@@ -278,7 +278,9 @@ def coloured(unit: Floats, cmap: Colormap) -> RGBA8:
 
 
 def _entries(unit: Floats, cmap: Colormap) -> npt.NDArray[np.intp]:
-    return np.minimum((unit * np.float32(cmap.N)).astype(np.intp), cmap.N - 1)
+    # A network of somebody's own may give NaN, which is no colour: the first entry stands for it.
+    finite = np.nan_to_num(unit, copy=False) if np.isnan(unit).any() else unit
+    return np.minimum((finite * np.float32(cmap.N)).astype(np.intp), cmap.N - 1)
 
 
 def as_rgba(colours: npt.NDArray[Any]) -> RGBA8:

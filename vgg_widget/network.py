@@ -18,10 +18,18 @@ import numpy.typing as npt
 
 from vgg_widget.activations import Activations
 from vgg_widget.backend import keras_and_tensorflow
-from vgg_widget.images import RGB8, ImageReading, checked_size, read_image, resize
+from vgg_widget.images import (
+    RGB8,
+    ImageReading,
+    checked_size,
+    read_image,
+    resize_exactly,
+    target_size,
+)
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights, find_imagenet, resolve
+from vgg_widget.weights.imagenet import ADDRESS_VARIABLE, failed_downloads
 
 Floats = npt.NDArray[np.float32]
 Preprocess = Callable[[Floats], Any]
@@ -63,6 +71,7 @@ class _Network:
     before_relu: tuple[str, ...]
     preprocess: Preprocess
     fixed_size: tuple[int, int] | None = None
+    bytes_a_pixel: int = 0
 
 
 class FeatureExtractor:
@@ -160,7 +169,14 @@ class FeatureExtractor:
             If the image cannot be used.
         """
         reading = image if isinstance(image, ImageReading) else read_image(image)
-        return next(self._compute([resize(reading.pixels, self.size)]))
+        return next(self._compute([self._resized(reading)]))
+
+    def _resized(self, reading: ImageReading) -> RGB8:
+        network, pixels = self._network, reading.pixels
+        target = network.fixed_size or target_size(pixels, self._size)
+        if network.bytes_a_pixel:
+            _check_memory(*target, network.bytes_a_pixel)
+        return resize_exactly(pixels, target)
 
     def stream(self, images: Iterable[object], batch_size: int = 8) -> Iterator[Activations]:
         """Compute many images, batch by batch, holding one batch at a time.
@@ -180,12 +196,14 @@ class FeatureExtractor:
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size {batch_size!r} is no number of images: give 1 or more.")
+        if isinstance(images, str | bytes | os.PathLike):
+            raise TypeError(f"images {images!r} is one image, not several: put it in a list.")
         return self._stream(images, batch_size)
 
     def _stream(self, images: Iterable[object], batch_size: int) -> Iterator[Activations]:
         batch: list[RGB8] = []
         for image in images:
-            pixels = resize(read_image(image).pixels, self.size)
+            pixels = self._resized(read_image(image))
             if batch and (len(batch) == batch_size or batch[0].shape != pixels.shape):
                 yield from self._compute(batch)
                 batch = []
@@ -196,7 +214,7 @@ class FeatureExtractor:
     def _compute(self, batch: Sequence[RGB8]) -> Iterator[Activations]:
         # A fresh float copy: many preprocessing functions change their input in place.
         inputs = self._preprocess(np.stack(batch).astype(np.float32))
-        outputs = [np.asarray(output) for output in self._network.forward(inputs)]
+        outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
         for index, image in enumerate(batch):
             # A view of a batch would keep the whole batch's memory.
             own = (output[index].copy() if len(batch) > 1 else output[0] for output in outputs)
@@ -224,6 +242,39 @@ class FeatureExtractor:
             )
         name = self._weights.path if self._weights.source == "file" else self._weights.source
         return f"FeatureExtractor({name!r}, size={self.size!r})"
+
+
+DEFAULT_SIZE = 224
+
+
+def extractor_for(
+    extractor: FeatureExtractor | None,
+    weights: str | os.PathLike[str],
+    size: int | tuple[int, int] | None,
+) -> FeatureExtractor:
+    """Return the extractor that was given, or one made of the other two arguments.
+
+    Raises
+    ------
+    TypeError
+        If `extractor` is something else.
+    ValueError
+        If the others were given too, and would be ignored.
+    """
+    if extractor is None:
+        return FeatureExtractor(weights, size=size)
+    if not isinstance(extractor, FeatureExtractor):
+        raise TypeError(
+            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, for your own "
+            "model FeatureExtractor(model=...)."
+        )
+    if weights != "auto" or size != DEFAULT_SIZE:
+        name, given = ("weights", weights) if weights != "auto" else ("size", size)
+        raise ValueError(
+            f"{name} {given!r} and extractor were both given: leave {name} out, since the "
+            "extractor has its own."
+        )
+    return extractor
 
 
 # Weights come in 80 MB: two networks are kept, so that going back and forth between trained and
@@ -259,7 +310,9 @@ def _identity(weights: str | os.PathLike[str]) -> object:
     """Say what a weights argument stands for now, so that a changed file is another network."""
     if isinstance(weights, str) and weights in ("auto", "imagenet"):
         found = find_imagenet()
-        return (weights, found and _stamp(found))
+        # What could not be fetched is tried again elsewhere, or when the failure is forgotten.
+        source = None if found else (os.environ.get(ADDRESS_VARIABLE), bool(failed_downloads))
+        return (weights, _stamp(found) if found else source)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
         # Not ours to judge: `resolve` says what is wrong with it.
         return repr(weights)
@@ -280,7 +333,10 @@ def _vgg19(resolved: ResolvedWeights) -> _Network:
         base.get_layer(name).set_weights([kernel, bias])
 
     # With sizes left open in the signature, a new image size does not trace the graph again.
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])  # type: ignore[untyped-decorator]
+    # Autograph would rewrite the loop, which is plain Python, and leave temporary files.
+    signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+
+    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def forward(images: Any) -> list[Any]:
         # Before ReLU is kept, since after ReLU follows from it and not the other way round.
         outputs, x = [], images
@@ -299,7 +355,26 @@ def _vgg19(resolved: ResolvedWeights) -> _Network:
         layers=VGG19_LAYERS,
         before_relu=tuple(info.name for info in VGG19_LAYERS if info.kind == "conv"),
         preprocess=_PREPROCESSING[resolved.preprocessing],
+        # All maps in float32, and about as much again while they are computed.
+        bytes_a_pixel=8 * sum(info.channels // info.stride**2 or 1 for info in VGG19_LAYERS),
     )
+
+
+def _check_memory(height: int, width: int, bytes_a_pixel: int) -> None:
+    """Raise ValueError for an image whose maps would fill this machine's memory."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        # Windows does not tell; a laptop's memory is a fair guess.
+        memory = 8 << 30
+    need, have = height * width * bytes_a_pixel, 0.7 * memory
+    if need > have:
+        scale = (have / need) ** 0.5
+        raise ValueError(
+            f"size {height}×{width} pixels needs about {need / 2**30:.1f} GB of memory, of which "
+            f"this machine has {memory / 2**30:.1f}: choose a size of at most "
+            f"{int(min(height, width) * scale)} for the shorter side."
+        )
 
 
 def _own_network(model: Any) -> tuple[_Network, Provenance]:
@@ -326,7 +401,7 @@ def _own_network(model: Any) -> tuple[_Network, Provenance]:
     fixed = (height, width) if height and width else None
     layers = tuple(_layer_info(layer, fixed, outputs, k) for k, layer in enumerate(shown))
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def forward(images: Any) -> list[Any]:
         made = outputs(images, training=False)
         return list(made) if isinstance(made, list | tuple) else [made]

@@ -98,12 +98,17 @@ def script(reading: ImageReading, activations: Activations, extractor: str, choi
         f"from vgg_widget import {', '.join(names)}\n\n"
         f"{own}"
         f"image = {source}\n"
-        f"extractor = {extractor}  # {activations.weights.label}\n"
+        f"extractor = {extractor}  # {_one_line(activations.weights.label)}\n"
         f"activations = extractor(image)\n"
         f"picture = dict({picture})\n"
         f"rendering = render(activations, {choice.layer!r}, **picture)\n"
         f"axes = plot(activations, {choice.layer!r}, **picture)\n"
     )
+
+
+def _one_line(words: str) -> str:
+    # A file's name may hold a line break, which would end the comment that it stands in.
+    return "".join(letter if letter.isprintable() else " " for letter in words)
 
 
 def _image_code(reading: ImageReading) -> tuple[set[str], str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-from traitlets import Int, TraitType
+from traitlets import Int, TraitError, TraitType
 
 from vgg_widget.choices import unknown_choice
 
@@ -64,3 +64,11 @@ def check_layout(layout: dict[str, Any], own: Iterable[str]) -> None:
     for name in layout:
         if name not in fields:
             raise TypeError(unknown_choice("argument", name, [*sorted(own), *sorted(fields)]))
+
+
+def as_trait_error(check: Any, *arguments: Any, **keywords: Any) -> Any:
+    """Call a check, and raise its ValueError as the TraitError that traits are to raise."""
+    try:
+        return check(*arguments, **keywords)
+    except ValueError as error:
+        raise TraitError(str(error)) from error

@@ -171,7 +171,7 @@ def _learn_layer(
     mean: Floats = patches.mean(axis=0, dtype=np.float64).astype(np.float32)
     patches -= mean
     # Filters blind to the mean answer to zeros as they answer to the mean, so that the padding
-    # around a map is no edge to them. The network's input has zeros for its mean already.
+    # around a map is less of an edge to them. The network's input has zeros for its mean already.
     blind = np.zeros_like(mean) if info is VGG19_LAYERS[0] else mean
     without(patches, blind)
     contrast = np.sqrt(np.einsum("ij,ij->i", patches, patches))

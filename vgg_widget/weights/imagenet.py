@@ -35,7 +35,8 @@ without internet waits once, not at every cell. Clear it to try again; the other
 
 def keras_folder() -> Path:
     """Return the folder where Keras keeps downloaded models, so that each finds the other's."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
+    home = os.environ.get("KERAS_HOME") or "~/.keras"
+    return Path(os.path.expanduser(home)) / "models"  # noqa: PTH111 - Path's own can raise.
 
 
 def imagenet_locations() -> tuple[Path, ...]:
