@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import zipfile
 from pathlib import Path
@@ -56,7 +57,7 @@ def maps_of(
     weights: LearnedWeights, image: np.ndarray[Any, Any]
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Return each convolution's map after ReLU, convolved by scipy instead of TensorFlow."""
-    scipy_signal = pytest.importorskip("scipy.signal")
+    scipy_signal = importlib.import_module("scipy.signal")
     maps = image[..., ::-1].astype(np.float64) - CAFFE_MEAN
     found = {}
     block = "block1"
@@ -145,7 +146,7 @@ def test_filters_do_not_see_the_padding(learned: LearnedWeights) -> None:
 
 @pytest.mark.parametrize("size", [27, 1300])
 def test_whitening_against_scikit_learn(size: int) -> None:
-    decomposition = pytest.importorskip("sklearn.decomposition")
+    decomposition = importlib.import_module("sklearn.decomposition")
     rng = np.random.default_rng(0)
     # A spectrum that falls: where eigenvalues are equal, any rotation is as good.
     inner = min(size, 40)
@@ -171,7 +172,7 @@ def test_whitening_floor_is_a_share_of_the_largest_variance() -> None:
 
 
 def test_spherical_kmeans_against_scikit_learn() -> None:
-    cluster = pytest.importorskip("sklearn.cluster")
+    cluster = importlib.import_module("sklearn.cluster")
     rng = np.random.default_rng(2)
     hubs = rng.standard_normal((10, 8))
     points = hubs[rng.integers(10, size=3_000)] + 0.6 * rng.standard_normal((3_000, 8))

@@ -187,7 +187,7 @@ def _serve(folder: Path, port: int, *, browser: bool) -> int:
             import webbrowser
 
             webbrowser.open(page)
-        return server.wait()
+        return _wait_for(server)
     except KeyboardInterrupt:
         with suppress(OSError):
             # The terminal may be gone.
@@ -225,9 +225,23 @@ def _answers(server: subprocess.Popen[bytes], address: str) -> bool:
     return False
 
 
+def _wait_for(server: subprocess.Popen[bytes]) -> int:
+    # In steps: a signal that another thread takes would not wake an endless wait.
+    while (code := server.poll()) is None:
+        time.sleep(0.2)
+    return code
+
+
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is not None:
-        return
+    if server.poll() is None:
+        _end(server)
+    if sys.platform != "win32":
+        # What the server has started and not waited for, such as its search for npm.
+        with suppress(OSError):
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
     # The server ends its kernels on an interrupt, which Windows has not for another process.
     server.terminate() if sys.platform == "win32" else server.send_signal(signal.SIGINT)
     try:
