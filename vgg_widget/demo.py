@@ -16,7 +16,6 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from vgg_widget.images import load_image
@@ -168,14 +167,19 @@ def _serve(folder: Path, port: int, *, browser: bool) -> int:
         command.append("--allow-root")
     # In the environment, so that other users do not see it in the list of processes.
     environment = {**os.environ, **_own_settings(folder), "JUPYTER_TOKEN": token}
+    # A flag and no exception: one that is raised while Python collects garbage is lost, and with it
+    # the only wish to stop.
+    told: list[int] = []
+    previous = {stop: signal.signal(stop, lambda number, _: told.append(number)) for stop in _STOPS}
     # In a session of its own: Ctrl-C reaches this process alone, which ends the server in order.
-    previous = {stop: signal.signal(stop, _interrupt) for stop in _STOPS}
     server = subprocess.Popen(  # noqa: S603 - our own words, no shell
         command, env=environment, start_new_session=True
     )
     try:
         address = f"http://127.0.0.1:{port}"
-        if not _answers(server, f"{address}/api?token={token}"):
+        if not _answers(server, f"{address}/api?token={token}", told):
+            if told:
+                return 0
             raise OSError(f"JupyterLab did not start on port {port}: see its messages above.")
         page = f"{address}/lab/tree/{_NOTEBOOK}?token={token}"
         print(f"\n    {page}\n", flush=True)
@@ -187,13 +191,14 @@ def _serve(folder: Path, port: int, *, browser: bool) -> int:
             import webbrowser
 
             webbrowser.open(page)
-        return _wait_for(server)
-    except KeyboardInterrupt:
+        # In steps: a signal that another thread takes would not wake an endless wait.
+        while not told and server.poll() is None:
+            time.sleep(0.2)
+        return 0 if told else server.returncode
+    finally:
         with suppress(OSError):
             # The terminal may be gone.
             print("\nStopping JupyterLab …", flush=True)
-        return 0
-    finally:
         _stop(server)
         for stop, handler in previous.items():
             signal.signal(stop, handler)
@@ -201,35 +206,17 @@ def _serve(folder: Path, port: int, *, browser: bool) -> int:
             print(f"The notebook is kept in {folder}", flush=True)
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    # An impatient second one must not break off the ending of the server.
-    for stop in _STOPS:
-        signal.signal(stop, _already_stopping)
-    raise KeyboardInterrupt
-
-
-def _already_stopping(_signal: int, _frame: FrameType | None) -> None:
-    """Do nothing more."""
-
-
-def _answers(server: subprocess.Popen[bytes], address: str) -> bool:
+def _answers(server: subprocess.Popen[bytes], address: str, told: list[int]) -> bool:
     limit = time.monotonic() + _START_SECONDS
     # A proxy that the environment names knows nothing of this machine's own addresses.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while server.poll() is None and time.monotonic() < limit:
+    while not told and server.poll() is None and time.monotonic() < limit:
         try:
             with opener.open(address, timeout=5):
                 return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     return False
-
-
-def _wait_for(server: subprocess.Popen[bytes]) -> int:
-    # In steps: a signal that another thread takes would not wake an endless wait.
-    while (code := server.poll()) is None:
-        time.sleep(0.2)
-    return code
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
