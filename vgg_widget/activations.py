@@ -97,6 +97,7 @@ class Activations(Mapping[str, Floats]):
         self._recent: dict[str, Floats] = {}
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
+        self._signs: dict[str, bool] = {}
 
     def _torch_names(self) -> dict[str, tuple[str, bool]]:
         """Map torchvision's names to (Keras's name, whether before ReLU)."""
@@ -155,6 +156,32 @@ class Activations(Mapping[str, Floats]):
                 recent.pop(next(iter(recent)), None)
             recent[name] = _frozen(np.maximum(self._stored[name], np.float32(0)))
         return recent[name]
+
+    def shape(self, layer: str) -> tuple[int, int, int]:
+        """Return (height, width, channels) of a layer's map, which is not computed for that.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        height, width, channels = self._stored[self._resolve(layer)[0]].shape
+        return height, width, channels
+
+    def signed(self, layer: str) -> bool:
+        """Tell whether a layer's activations are of both signs, as before a ReLU.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        name, before = self._resolve(layer)
+        if name in self._before_relu and not before:
+            return False
+        if name not in self._signs:
+            self._signs[name] = bool(self._stored[name].min() < 0)
+        return self._signs[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._infos)

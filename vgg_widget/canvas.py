@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import threading
+import time
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
+from matplotlib.transforms import Bbox
+
+from vgg_widget.frames import part_of_frame, whole_frame
 
 
 def _keep_backend(*_: object, **__: object) -> None:
@@ -30,8 +32,21 @@ TOOLBAR_PIXELS = 44
 """What the toolbar needs beside the figure; it floats over the picture otherwise."""
 
 
+SETTLED_SECONDS = 0.3
+"""How long after it was handed a frame a page has certainly decoded and shown it."""
+
+
 class LiveCanvas(Canvas):  # type: ignore[misc]
-    """An ipympl canvas that sends whole, opaque frames, and one thing at a time.
+    """An ipympl canvas that draws at once, and sends no more than has changed.
+
+    ipympl asks the page before it draws, sends the difference to the last frame, and loses a frame
+    that the next one overtakes in the page, difference and all: stale rows stay on screen. Here
+    every frame is whole, or it holds all that can have changed since a whole one that the page is
+    known to have shown; whichever frame is lost, the last one is right.
+
+    The page is ready for a frame when it sends ``draw``, which it does once for each ``draw`` that
+    it gets. One is sent after each whole frame: its answer tells that the frame has arrived, and
+    lets the next zoom or pan draw without asking first.
 
     Parameters
     ----------
@@ -44,9 +59,17 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def __init__(self, figure: Figure) -> None:
         # Widget callbacks and cells run on different threads in some kernels.
         self.lock = threading.RLock()
+        self._handling = False
+        self._page_is_there = False
+        self._page_is_ready = False
+        self._redraw_wanted = False
+        self._left: int | None = None
+        self._arrived: float | None = None
         super().__init__(figure)
         # Otherwise a frame drawn before the page is ready leaves it blank.
         self.syncing_data_url = False
+        # The page then draws each frame over what it has: no frame is transparent where it counts.
+        self._current_image_mode = self._image_mode = "diff"
         self.header_visible = False
         self.footer_visible = True
         self.resizable = False
@@ -57,23 +80,51 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self.layout.min_height = f"{int(height)}px"
         self.layout.flex = "0 0 auto"
 
-    def get_diff_image(self) -> bytes | None:
-        """Return the frame as PNG, or None where the page has it already.
+    def draw(self) -> None:
+        """Draw everything and send it."""
+        with self.lock:
+            self._redraw_wanted = False
+            self._left = self._arrived = None
+            super().draw()
+            self.send_event("draw")
 
-        ipympl would send the difference to the last frame. When a busy page misses one, stale
-        rows stay on screen; a whole frame is always right, and at level 1 also cheaper to make.
+    def blit(self, bbox: Bbox | None = None) -> None:
+        """Send what has been painted on the canvas to the right of `bbox`'s left edge.
+
+        Parameters
+        ----------
+        bbox : Bbox, optional
+            In pixels. What was painted outside is sent with the next whole frame.
         """
-        if not self._png_is_old:
+        with self.lock:
+            settled = self._arrived is not None and (
+                time.monotonic() - self._arrived > SETTLED_SECONDS
+            )
+            self._left = int(bbox.x0) if bbox is not None and settled else None
+            super().blit(bbox)
+
+    def draw_idle(self) -> None:
+        """Draw when the page is ready for it, once for however many calls."""
+        with self.lock:
+            self._redraw_wanted = True
+            if not self._page_is_ready:
+                self.send_event("draw")
+            elif not self._handling:
+                self.draw()
+
+    def get_diff_image(self) -> bytes | None:
+        """Return the frame to send, or None where no page is there or has it already."""
+        if not (self._png_is_old and self._page_is_there):
             return None
         pixels = np.asarray(self.get_renderer().buffer_rgba())
-        self._force_full = False
-        self._png_is_old = False
-        self.set_image_mode("full")
-        with io.BytesIO() as png:
-            Image.fromarray(np.ascontiguousarray(pixels[..., :3])).save(
-                png, "png", compress_level=1
-            )
-            return png.getvalue()
+        self._force_full = self._png_is_old = self._page_is_ready = False
+        return whole_frame(pixels) if self._left is None else part_of_frame(pixels, self._left)
+
+    def handle_draw(self, _: Any) -> None:
+        """Note that the page has had the last frame, and draw if something waits for that."""
+        self._page_is_ready = True
+        if self._arrived is None:
+            self._arrived = time.monotonic()
 
     def remember(self, png: bytes) -> None:
         """Keep a picture in the widget's state, for a page that has the state and no kernel."""
@@ -85,14 +136,17 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         finally:
             self.syncing_data_url = False
 
-    def draw(self) -> None:
-        """Draw and send at once; `draw_idle` would wait for the page to ask."""
-        with self.lock:
-            super().draw()
-
     def _handle_message(self, widget: Any, content: Any, buffers: Any) -> None:
         with self.lock:
-            super()._handle_message(widget, content, buffers)
+            self._page_is_there = True
+            self._handling = True
+            try:
+                super()._handle_message(widget, content, buffers)
+            finally:
+                self._handling = False
+            # One gesture changes limits more than once.
+            if self._redraw_wanted and self._page_is_ready:
+                self.draw()
 
 
 def live_canvas(figure: Figure) -> LiveCanvas:

@@ -15,7 +15,7 @@ def caption(activations: Activations, rendering: Rendering) -> str:
         Layer, shape (height × width × channels), channels, then the smallest, mean and largest
         activation of these channels and the share of locations where they are active.
     """
-    rows, columns, count = activations[rendering.layer].shape
+    rows, columns, count = activations.shape(rendering.layer)
     chosen = list(rendering.channels)
     statistics = activations.statistics(rendering.layer)
     if len(chosen) == 1:

@@ -40,7 +40,7 @@ def layer_options(activations: Activations) -> list[tuple[str, str]]:
     options = []
     layers = activations.layers
     for index, info in enumerate(layers):
-        rows, columns, channels = activations[info.name].shape
+        rows, columns, channels = activations.shape(info.name)
         label = f"{_bracket(layers, index)} {info.name} · {rows} × {columns} × {channels}"
         options.append((label, info.name))
     return options

@@ -307,6 +307,9 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         rendering = self.rendering
         assert rendering is not None
         activations = self.activations
+        # The picture before the words: whatever is sent first is on the page first.
+        stride = activations.info(choice.layer).stride
+        self._view.show(rendering, activations.image, stride)
         self._controls.offer(activations)
         self._show_controls(choice)
         self._controls.complain("")
@@ -315,8 +318,6 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             words += f" · {self._reading.note}"
         source = source_line(activations, rendering)
         self._controls.say(words, f"weights: {source}", activations.weights.message)
-        stride = activations.info(choice.layer).stride
-        self._view.show(rendering, activations.image, stride)
 
     def _show_controls(self, choice: Choice) -> None:
         count = self.activations.info(choice.layer).channels

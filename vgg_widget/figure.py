@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from matplotlib.image import AxesImage
 
 from vgg_widget.images import RGB8
 from vgg_widget.modes import Rendering
+from vgg_widget.painting import SidePainter
 
 # With its toolbar it fits beside the file browser of JupyterLab in a window of 1280 pixels.
 FIGURE_INCHES = (7.7, 3.9)
@@ -113,6 +115,15 @@ def value_at(rendering: Rendering, stride: int, x: float, y: float) -> str:
     return f"{place}: {value:.4g}"
 
 
+def _bar_key(rendering: Rendering) -> Hashable:
+    """Name the colorbar that belongs to a rendering."""
+    if not has_color_scale(rendering) or rendering.colormap is None:
+        return None
+    # matplotlib hands out a new colormap at every look-up, and none is hashable.
+    colours = rendering.colormap(np.arange(rendering.colormap.N), bytes=True).tobytes()
+    return (rendering.vmin, rendering.vmax, rendering.gamma, rendering.clipped, colours)
+
+
 class FeatureFigure:
     """The input image, the picture on show, and its colorbar, on one figure.
 
@@ -146,8 +157,11 @@ class FeatureFigure:
         self._rendering: Rendering | None = None
         self._image: RGB8 | None = None
         self._stride = 1
-        self._bar_key: object = None
+        self._bar_key: Hashable = None
+        self._bar_keys: dict[str, Hashable] = {}
         self._kept_view: View | None = None
+        bars = [bar.ax for bar in self._bars.values()]
+        self._painter = SidePainter(figure, self._map_axes, self._map, bars)
         self._map_axes.format_coord = self._describe_map  # type: ignore[method-assign]
         self._input_axes.format_coord = self._describe_input  # type: ignore[method-assign]
         for mine, other in (
@@ -203,6 +217,7 @@ class FeatureFigure:
             away; beside a live figure that is said in a widget.
         """
         before, same_image = self._rendering, image is self._image
+        side_alone = self._painter.ready() and same_image
         if (
             before is not None
             and same_image
@@ -226,8 +241,12 @@ class FeatureFigure:
         self._source.set_text(source)
         if not same_image or self._frame(before) != self._frame(rendering):
             self._reset_view(self._kept_view if same_image and rendering.tiles is None else None)
+            side_alone = False
         self._update_bar(rendering)
-        self.figure.canvas.draw()
+        if side_alone:
+            self._painter.paint(self._bar_key)
+        else:
+            self.figure.canvas.draw()
 
     @staticmethod
     def _frame(rendering: Rendering | None) -> object:
@@ -273,21 +292,16 @@ class FeatureFigure:
             other.set_ylim(moved.get_ylim(), emit=False)
 
     def _update_bar(self, rendering: Rendering) -> None:
-        key = (
-            rendering.vmin,
-            rendering.vmax,
-            rendering.colormap,
-            rendering.gamma,
-            rendering.clipped,
-        )
-        if key == self._bar_key:
-            return
-        self._bar_key = key
-        shown = _EXTEND[rendering.clipped] if has_color_scale(rendering) else None
+        self._bar_key = _bar_key(rendering)
+        shown = _EXTEND[rendering.clipped] if self._bar_key else None
         for extend, bar in self._bars.items():
-            bar.ax.set_visible(extend == shown)
-            if extend == shown:
-                bar.mappable.set_cmap(rendering.colormap or "viridis")
+            if bar.ax.get_visible() != (extend == shown):
+                bar.ax.set_visible(extend == shown)
+            # A colorbar is made anew by any change of its mappable, which costs more than a picture.
+            if extend == shown and self._bar_keys.get(extend) != self._bar_key:
+                self._bar_keys[extend] = self._bar_key
+                with bar.mappable.callbacks.blocked():
+                    bar.mappable.set_cmap(rendering.colormap or "viridis")
                 bar.mappable.set_norm(color_norm(rendering))
 
     def _describe_map(self, x: float, y: float) -> str:

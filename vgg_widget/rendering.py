@@ -168,7 +168,7 @@ def _range_policy(
     activations: Activations, layer: str, policy: Scale
 ) -> Callable[[Floats], DisplayRange]:
     # A layer is of both signs as a whole, so that its channels can be compared.
-    signed = bool(activations.statistics(layer).min.min() < 0)
+    signed = activations.signed(layer)
 
     def range_of(values: Floats) -> DisplayRange:
         if policy.scope == "channel":

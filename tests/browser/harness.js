@@ -92,7 +92,7 @@ window.harness = (() => {
   };
 
   return {
-    idle, listen, outputs, runAll, ask, askOverComm, picture, within,
+    kernel, idle, listen, outputs, runAll, ask, askOverComm, picture, within,
     strays: () => strays,
     ran: () => !running && idle(),
     failure: () => failure,
