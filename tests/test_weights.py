@@ -101,7 +101,7 @@ def test_random_is_he_normal_and_always_the_same() -> None:
 
 
 def test_importing_it_is_light() -> None:
-    slow = ("tensorflow", "keras", "h5py", "pooch", "tqdm", "requests")
+    slow = ("tensorflow", "keras", "h5py", "pooch", "tqdm", "requests", "torch", "safetensors")
     code = f"import sys, vgg_widget.weights; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -177,8 +177,9 @@ def assert_sentence(error: WeightsError, *parts: str) -> None:
         ("kmean", ("weights 'kmean' is not known", "did you mean 'kmeans'?")),
         ("imagnet", ("did you mean 'imagenet'?",)),
         ("", ("weights '' is not known",)),
-        ("vgg19.pth", ("vgg19.pth'", "only Keras .h5 files and learned .npz files are read")),
-        (Path("VGG19.SafeTensors"), ("only Keras .h5 files and learned .npz files are read",)),
+        ("vgg19.pth", ("vgg19.pth' cannot be read (No such file", "check the path")),
+        (Path("VGG19.SafeTensors"), ("VGG19.SafeTensors' cannot be read (No such file",)),
+        ([0.5] * 99, ("weights of type list is neither",)),
         (Path("random"), ("No such file",)),
         ("~nobody-at-all/a.h5", ("No such file",)),
         ("a\0.h5", ("cannot be read", "null")),

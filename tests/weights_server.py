@@ -183,9 +183,9 @@ def declare(path: Path, **changes: Any) -> Path:
 
 def another_network(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        for part, value in (("0", np.zeros((3, 3, 3, 64))), ("1", np.zeros(64))):
+        for part, value in (("0", np.zeros((7, 7, 3, 64))), ("1", np.zeros(64))):
             file[f"layers/conv2d/vars/{part}"] = value
-        file["layers/conv2d/vars"].attrs["name"] = "conv1"
+        file["layers/conv2d/vars"].attrs["name"] = "conv1_conv"
 
 
 def torn(path: Path) -> None:
@@ -224,7 +224,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "empty": (Path.touch, ("is empty", "choose")),
     "text": (lambda path: path.write_text("weights" * 99), ("is not HDF5", "choose")),
     "torn": (torn, ("cut short or damaged", "choose")),
-    "another network": (another_network, ("'block1_conv1' is missing",)),
+    "another network": (
+        another_network,
+        ("'block1_conv1' has a kernel of shape (7, 7, 3, 64)", "VGG19 has (3, 3, 3, 64)"),
+    ),
     "missing layer": (
         lambda path: declare(path, block3_conv4=None),
         ("'block3_conv4' is missing",),
