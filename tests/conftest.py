@@ -8,6 +8,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +20,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
+from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
+from vgg_widget.weights import Arrays
 
 mpl.use("Agg")
 
@@ -79,6 +83,32 @@ def photo() -> RGB8:
 def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
     """What the network makes of the photograph."""
     return extractor(photo)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """A folder for files of 80 MB, which pytest would keep for days."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def vgg19() -> Any:
+    """Keras's own VGG19 without its top, and with biases."""
+    import keras
+
+    model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    generator = np.random.default_rng(5)
+    for name in vgg19_kernel_shapes():  # Biases that are all zero would compare equal in any order.
+        kernel, bias = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([kernel, generator.standard_normal(bias.shape)])
+    return model
+
+
+@pytest.fixture(scope="session")
+def expected(vgg19: Any) -> Arrays:
+    """What Keras holds of it."""
+    return {name: tuple(vgg19.get_layer(name).get_weights()) for name in vgg19_kernel_shapes()}
 
 
 def pixels_of(figure: Figure, *, redraw: bool = True) -> RGB8:

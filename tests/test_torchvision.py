@@ -246,9 +246,9 @@ FILES: dict[str, tuple[str, Callable[[State, Path], Any]]] = {
 
 @pytest.mark.parametrize("case", FILES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_files(case: str, dtype: torch.dtype, state: State, tmp_path: Path) -> None:
+def test_files(case: str, dtype: torch.dtype, state: State, scratch: Path) -> None:
     name, save = FILES[case]
-    path = tmp_path / name
+    path = scratch / name
     save({key: value.to(dtype) for key, value in state.items()}, path)
     resolved = resolve(path)
     assert_holds(resolved, state, lambda tensor: tensor.to(dtype))
@@ -447,10 +447,10 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_files_are_refused_and_run_nothing(case: str, tmp_path: Path) -> None:
+def test_bad_files_are_refused_and_run_nothing(case: str, scratch: Path) -> None:
     name, make, parts = BAD[case]
-    mark = tmp_path / "it ran"
-    path = tmp_path / name
+    mark = scratch / "it ran"
+    path = scratch / name
     path.write_bytes(make(mark))
     with pytest.raises(WeightsError) as caught:
         resolve(path)
@@ -463,9 +463,9 @@ def test_bad_files_are_refused_and_run_nothing(case: str, tmp_path: Path) -> Non
     [("a.pth", "torch", "torch"), ("a.safetensors", "safetensors", "safetensors")],
 )
 def test_a_missing_package_is_named(
-    name: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, package: str, extra: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / name
+    path = scratch / name
     path.write_bytes(saved({}))
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(WeightsError) as caught:
@@ -494,10 +494,10 @@ def explorers() -> Iterator[list[LayerExplorer]]:
 def test_an_explorer_of_a_file_can_be_written_down(
     state: State,
     photo: RGB8,
-    tmp_path: Path,
+    scratch: Path,
     explorers: list[LayerExplorer],
 ) -> None:
-    path = tmp_path / "mine.safetensors"
+    path = scratch / "mine.safetensors"
     safetensors.torch.save_file(state, path)
     explorer = LayerExplorer(photo, weights=path, size=None, layer="block2_pool")
     explorers.append(explorer)

@@ -110,23 +110,6 @@ def test_importing_it_is_light() -> None:
 # Keras files
 
 
-@pytest.fixture(scope="session")
-def vgg19() -> Any:
-    import keras
-
-    model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
-    generator = np.random.default_rng(5)
-    for name in SHAPES:  # Biases that are all zero would compare equal in any order.
-        kernel, bias = model.get_layer(name).get_weights()
-        model.get_layer(name).set_weights([kernel, generator.standard_normal(bias.shape)])
-    return model
-
-
-@pytest.fixture(scope="session")
-def expected(vgg19: Any) -> Arrays:
-    return {name: tuple(vgg19.get_layer(name).get_weights()) for name in SHAPES}
-
-
 @pytest.mark.parametrize("layout", KERAS_FILES)
 def test_keras_files_give_what_keras_holds(
     layout: str, vgg19: Any, expected: Arrays, home: Path

@@ -62,7 +62,7 @@ def read_keras(path: Path) -> tuple[Arrays, str]:
             said = file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe")
             return _arrays(asked, file), str(said)
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        broken = "is cut short or damaged" if start in (_HDF5, _ZIP) else "is not HDF5"
+        broken = "is cut short or damaged" if start.startswith((_HDF5, _ZIP)) else "is not HDF5"
         problem = broken if start else "is empty"
         raise WeightsError(f"{asked} {problem}: choose a whole Keras file.") from error
 
