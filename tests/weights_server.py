@@ -26,7 +26,7 @@ class Mirror:
         self.payload = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 800
         self.behaviour = "good"
         self.requests: list[str] = []
-        self.midway: Callable[[], None] = lambda: None
+        self.midway: Callable[[], object] = lambda: None
         self.ended = threading.Event()
         mirror = self
 
@@ -69,6 +69,13 @@ class Mirror:
     def _unmeasured(self, handler: BaseHTTPRequestHandler) -> None:
         self._begin(handler)
         handler.wfile.write(self.payload)
+
+    def _slow(self, handler: BaseHTTPRequestHandler) -> None:
+        self._begin(handler, Content_Length=len(self.payload))
+        step = len(self.payload) // 12 + 1
+        for start in range(0, len(self.payload), step):
+            handler.wfile.write(self.payload[start : start + step])
+            self.ended.wait(0.15)
 
     def _missing(self, handler: BaseHTTPRequestHandler) -> None:
         handler.send_error(404)

@@ -16,8 +16,11 @@ from typing import Any
 from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights.arrays import Arrays, WeightsError, arrays_digest, random_arrays
+from vgg_widget.weights.export import EXPORTED, export_weights
 from vgg_widget.weights.imagenet import (
     IMAGENET_NAME,
+    CachedFile,
+    cached_files,
     download_imagenet,
     download_once,
     file_digest,
@@ -29,15 +32,21 @@ from vgg_widget.weights.imagenet import (
     verified_imagenet,
 )
 from vgg_widget.weights.keras_file import read_keras
-from vgg_widget.weights.learned import read_embedded, read_learned
+from vgg_widget.weights.learned import embedded_path, read_embedded, read_learned
 from vgg_widget.weights.torchvision import read_safetensors, read_state_dict, read_torch
 
 __all__ = [
+    "EXPORTED",
     "IMAGENET_NAME",
+    "PREPROCESSINGS",
     "Arrays",
+    "CachedFile",
     "ResolvedWeights",
     "WeightsError",
+    "cached_files",
     "download_imagenet",
+    "embedded_path",
+    "export_weights",
     "find_imagenet",
     "imagenet_address",
     "imagenet_locations",
@@ -48,8 +57,11 @@ __all__ = [
 FALLBACK = "kmeans"
 """The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
 
-PREPROCESSINGS = ("caffe", "torch")
-"""What `ResolvedWeights.preprocessing` can be."""
+PREPROCESSINGS = {
+    "caffe": "BGR in 0–255 minus (103.939, 116.779, 123.68), as Keras's VGG19",
+    "torch": "RGB in 0–1 minus (.485, .456, .406), over (.229, .224, .225), as torchvision's",
+}
+"""What `ResolvedWeights.preprocessing` can be, and what it means in words."""
 
 _auto_lock = threading.Lock()
 

@@ -22,7 +22,9 @@ PREPROCESSING_KEY = "vgg_widget.preprocessing"
 # What training loops call the state dict that they save beside the optimizer's.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _FIRST = "features.0.weight"
-_TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
+
+TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
+"""Keras's name of each convolution to torchvision's."""
 
 
 def read_state_dict(state: Mapping[Any, Any]) -> Arrays:
@@ -171,7 +173,7 @@ def _arrays(asked: str, keys: Collection[str], stored: Callable[[str], Stored]) 
         )
     arrays: Arrays = {}
     for name, (height, width, incoming, outgoing) in vgg19_kernel_shapes().items():
-        module = _TORCH_NAMES[name]
+        module = TORCH_NAMES[name]
         layer = f"{asked}: layer {module!r} ({name})"
         parts = []
         for part, wanted in (
