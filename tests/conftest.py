@@ -7,7 +7,9 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
+from vgg_widget import Activations, FeatureExtractor, LayerInfo, network, sample_image
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import Arrays
@@ -83,6 +85,23 @@ def photo() -> RGB8:
 def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
     """What the network makes of the photograph."""
     return extractor(photo)
+
+
+@contextmanager
+def networks_apart() -> Iterator[None]:
+    """Build networks without pushing the shared one of `extractor` out of the package's cache."""
+    kept = network._networks
+    network._networks = OrderedDict()
+    try:
+        yield
+    finally:
+        network._networks = kept
+
+
+@pytest.fixture
+def own_networks() -> Iterator[None]:
+    with networks_apart():
+        yield
 
 
 @pytest.fixture

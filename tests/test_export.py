@@ -18,7 +18,10 @@ from vgg_widget import FeatureExtractor, WeightsError
 from vgg_widget.weights import Arrays, export_weights, resolve
 
 # Keras reads its own variables in a way that numpy 2 has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("own_networks"),
+]
 
 SUFFIXES = [".safetensors", ".weights.h5"]
 

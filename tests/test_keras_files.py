@@ -18,7 +18,10 @@ from vgg_widget import FeatureExtractor, WeightsError
 from vgg_widget.weights import Arrays, resolve
 
 # Keras reads its own variables in a way that numpy 2 has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("own_networks"),
+]
 
 
 def headed(base: Any) -> Any:

@@ -16,9 +16,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from tests.conftest import networks_apart
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, WeightsError, plot, render
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.weights import ResolvedWeights, resolve
+
+pytestmark = pytest.mark.usefixtures("own_networks")
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
@@ -72,7 +75,8 @@ def state(model: VGG) -> State:
 
 @pytest.fixture(scope="module")
 def from_state(state: State) -> FeatureExtractor:
-    return FeatureExtractor(state, size=None)
+    with networks_apart():
+        return FeatureExtractor(state, size=None)
 
 
 def by_pytorch(model: VGG, image: RGB8) -> list[Floats]:
@@ -476,11 +480,12 @@ def test_a_missing_package_is_named(
 # Networks, states and text -----------------------------------------------------------------------
 
 
-def test_the_same_state_dict_shares_a_network(from_state: FeatureExtractor, state: State) -> None:
+def test_the_same_state_dict_shares_a_network(state: State) -> None:
+    first = FeatureExtractor(state)
     copied = {f"module.{key}": value.clone() for key, value in state.items()}
-    assert FeatureExtractor(copied, size=64).model is from_state.model
+    assert FeatureExtractor(copied, size=64).model is first.model
     copied["module.features.34.bias"][0] += 1
-    assert FeatureExtractor(copied, size=64).model is not from_state.model
+    assert FeatureExtractor(copied, size=64).model is not first.model
 
 
 @pytest.fixture

@@ -455,6 +455,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     assert names(keras_folder()) == [IMAGENET_NAME]
 
 
+@pytest.mark.usefixtures("own_networks")
 def test_a_good_file_in_the_second_place_counts_once_it_is_there(
     home: Path, expected: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
