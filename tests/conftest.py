@@ -7,7 +7,11 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,8 +21,10 @@ from hypothesis import HealthCheck, settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
+from vgg_widget import Activations, FeatureExtractor, LayerInfo, network, sample_image
+from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
+from vgg_widget.weights import Arrays
 
 mpl.use("Agg")
 
@@ -79,6 +85,49 @@ def photo() -> RGB8:
 def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
     """What the network makes of the photograph."""
     return extractor(photo)
+
+
+@contextmanager
+def networks_apart() -> Iterator[None]:
+    """Build networks without pushing the shared one of `extractor` out of the package's cache."""
+    kept = network._networks
+    network._networks = OrderedDict()
+    try:
+        yield
+    finally:
+        network._networks = kept
+
+
+@pytest.fixture
+def own_networks() -> Iterator[None]:
+    with networks_apart():
+        yield
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """A folder for files of 80 MB, which pytest would keep for days."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def vgg19() -> Any:
+    """Keras's own VGG19 without its top, and with biases."""
+    import keras
+
+    model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    generator = np.random.default_rng(5)
+    for name in vgg19_kernel_shapes():  # Biases that are all zero would compare equal in any order.
+        kernel, bias = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([kernel, generator.standard_normal(bias.shape)])
+    return model
+
+
+@pytest.fixture(scope="session")
+def expected(vgg19: Any) -> Arrays:
+    """What Keras holds of it."""
+    return {name: tuple(vgg19.get_layer(name).get_weights()) for name in vgg19_kernel_shapes()}
 
 
 def pixels_of(figure: Figure, *, redraw: bool = True) -> RGB8:

@@ -26,7 +26,16 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         fresh("import vgg_widget, json, sys; print(json.dumps(sorted(sys.modules)))")
     )
     assert "vgg_widget.explorer" in loaded
-    for heavy in ("tensorflow", "keras", "ipympl", "matplotlib.pyplot", "pooch", "h5py"):
+    for heavy in (
+        "tensorflow",
+        "keras",
+        "ipympl",
+        "matplotlib.pyplot",
+        "pooch",
+        "h5py",
+        "torch",
+        "safetensors",
+    ):
         assert heavy not in loaded
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tomllib
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.weights_server import Mirror
 from vgg_widget import FeatureExtractor, render, sample_image
 from vgg_widget.cli import main
 from vgg_widget.demo import demo_notebook
 from vgg_widget.layers import VGG19_LAYERS
+from vgg_widget.weights import imagenet, resolve
 
 
 @pytest.fixture
@@ -79,6 +84,13 @@ def test_all_layers_writes_one_picture_a_layer(picture: Path, tmp_path: Path) ->
             "from 0 to 63",
         ),
         (["demo", "no.png"], "was not found"),
+        (["weights", "--export", "x.npz"], "does not end in .safetensors or .weights.h5"),
+        (["weights", "--weights", "none.pth"], "none.pth' cannot be read"),
+        (["weights", "--weights", "kmean"], "did you mean 'kmeans'"),
+        (
+            ["weights", "--weights", "random", "--export", "none/x.safetensors"],
+            "make the folder first",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
@@ -108,6 +120,110 @@ def test_weights_says_where_they_belong(
     monkeypatch.setenv("VGG_WIDGET_WEIGHTS_URL", "http://127.0.0.1:9/")
     assert main(["weights", "--download"]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"vgg-widget {project['version']}\n"
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
+    """A server whose payload passes for the ImageNet file, and an empty cache."""
+    with Mirror() as server:
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, server.url)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(imagenet, "IMAGENET_SIZE", len(server.payload))
+        digest = hashlib.md5(server.payload, usedforsecurity=False).hexdigest()
+        monkeypatch.setattr(imagenet, "IMAGENET_MD5", f"md5:{digest}")
+        yield server
+
+
+def test_weights_lists_checks_and_fetches(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = imagenet.imagenet_locations()
+
+    assert main(["weights"]) == 1
+    told = capsys.readouterr().out
+    for line in (
+        f"{first}: not here\n",
+        f"{second}: not here\n",
+        f"comes from {mirror.url}{imagenet.IMAGENET_NAME}\n",
+        "fetch them with `vgg-widget weights --download`\n",
+    ):
+        assert line in told
+    assert all(source in told for source in ("imagenet ", "kmeans ", "random ", "auto ", "a path "))
+
+    mirror.behaviour = "page"
+    assert main(["weights", "--download"]) == 1
+    assert "a web page came instead of the file" in capsys.readouterr().err
+    assert not first.exists()
+    mirror.behaviour = "good"
+    assert main(["weights", "--download"]) == 0
+    assert f"{first}: 0.2 MB, md5 right" in capsys.readouterr().out
+    assert first.read_bytes() == mirror.payload
+
+    first.write_bytes(mirror.payload[:-1] + b"?")
+    assert main(["weights"]) == 1
+    told = capsys.readouterr().out
+    assert f"{first}: 0.2 MB, damaged: its hash is not {imagenet.IMAGENET_MD5}\n" in told
+    first.write_bytes(mirror.payload[:-1])
+    assert main(["weights"]) == 1
+    assert f"damaged: it should have {len(mirror.payload):,} bytes" in capsys.readouterr().out
+    assert main(["weights", "--download"]) == 0
+    assert first.read_bytes() == mirror.payload
+
+    # A wrong address does not hide what is here.
+    monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, "ftp://lab.example/")
+    capsys.readouterr()
+    assert main(["weights"]) == 0
+    output = capsys.readouterr().out
+    assert "md5 right" in output
+    assert imagenet.ADDRESS_VARIABLE in output
+
+
+def test_weights_says_what_a_folder_in_the_files_place_is(
+    mirror: Mirror, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, _ = imagenet.imagenet_locations()
+    first.mkdir(parents=True)
+    assert main(["weights"]) == 1
+    assert f"{first}: cannot be read (Is a directory)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".safetensors", ".weights.h5"])
+def test_weights_exports_what_it_is_asked_for(
+    suffix: str, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = scratch / f"random{suffix}"
+    assert main(["weights", "--weights", "random", "--export", str(target)]) == 0
+    output = capsys.readouterr()
+    assert "untrained" in output.err
+    assert str(target) in output.out
+    assert main(["weights", "--weights", str(target)]) == 0
+    told = capsys.readouterr().out
+    assert f"weights file {target.name}" in told
+    assert hashlib.sha256(target.read_bytes()).hexdigest() in told
+    assert "BGR in 0–255 minus (103.939, 116.779, 123.68)" in told
+    for name, pair in resolve("random").arrays.items():
+        for array, read in zip(pair, resolve(target).arrays[name], strict=True):
+            np.testing.assert_array_equal(read, array)
+
+
+def test_weights_exports_imagenets_unless_told(
+    mirror: Mirror, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror.behaviour = "missing"
+    target = tmp_path / "imagenet.safetensors"
+    assert main(["weights", "--export", str(target)]) == 1
+    assert "the server answered 404" in capsys.readouterr().err
+    assert not target.exists()
 
 
 def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> None:

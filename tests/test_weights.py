@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ import pooch
 import pytest
 
 from tests.weights_server import BAD_FILES, KERAS_FILES, SHAPES, Mirror, by_hand
-from vgg_widget import weights
+from vgg_widget import FeatureExtractor, weights
 from vgg_widget.weights import (
     IMAGENET_NAME,
     Arrays,
@@ -101,30 +102,13 @@ def test_random_is_he_normal_and_always_the_same() -> None:
 
 
 def test_importing_it_is_light() -> None:
-    slow = ("tensorflow", "keras", "h5py", "pooch", "tqdm", "requests")
+    slow = ("tensorflow", "keras", "h5py", "pooch", "tqdm", "requests", "torch", "safetensors")
     code = f"import sys, vgg_widget.weights; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 # Keras files
-
-
-@pytest.fixture(scope="session")
-def vgg19() -> Any:
-    import keras
-
-    model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
-    generator = np.random.default_rng(5)
-    for name in SHAPES:  # Biases that are all zero would compare equal in any order.
-        kernel, bias = model.get_layer(name).get_weights()
-        model.get_layer(name).set_weights([kernel, generator.standard_normal(bias.shape)])
-    return model
-
-
-@pytest.fixture(scope="session")
-def expected(vgg19: Any) -> Arrays:
-    return {name: tuple(vgg19.get_layer(name).get_weights()) for name in SHAPES}
 
 
 @pytest.mark.parametrize("layout", KERAS_FILES)
@@ -177,8 +161,9 @@ def assert_sentence(error: WeightsError, *parts: str) -> None:
         ("kmean", ("weights 'kmean' is not known", "did you mean 'kmeans'?")),
         ("imagnet", ("did you mean 'imagenet'?",)),
         ("", ("weights '' is not known",)),
-        ("vgg19.pth", ("vgg19.pth'", "only Keras .h5 files and learned .npz files are read")),
-        (Path("VGG19.SafeTensors"), ("only Keras .h5 files and learned .npz files are read",)),
+        ("vgg19.pth", ("vgg19.pth' cannot be read (No such file", "check the path")),
+        (Path("VGG19.SafeTensors"), ("VGG19.SafeTensors' cannot be read (No such file",)),
+        ([0.5] * 99, ("weights of type list is neither",)),
         (Path("random"), ("No such file",)),
         ("~nobody-at-all/a.h5", ("No such file",)),
         ("a\0.h5", ("cannot be read", "null")),
@@ -286,6 +271,63 @@ def test_a_failed_download_leaves_nothing_behind(
     mirror.behaviour = "unmeasured"
     assert fetch(mirror) == old
     assert (names(folder), old.read_bytes()) == ([IMAGENET_NAME], mirror.payload)
+
+
+def test_a_slow_server_is_waited_for_as_long_as_it_sends(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The time-out is for each piece: all of them take longer.
+    monkeypatch.setattr(imagenet, "READ_SECONDS", 1.2)
+    mirror.behaviour = "slow"
+    start = time.monotonic()
+    assert fetch(mirror).read_bytes() == mirror.payload
+    assert time.monotonic() - start > 1.2
+
+
+def test_a_server_that_speaks_no_tls(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, mirror.url.replace("http:", "https:"))
+    with pytest.raises(WeightsError) as caught:
+        fetch(mirror)
+    assert_sentence(caught.value, "no secure connection could be made")
+    assert names(keras_folder()) == []
+
+
+FETCH = "from vgg_widget.weights import download_imagenet as fetch, WeightsError\n"
+
+
+def test_two_processes_at_once_both_get_the_whole_file(mirror: Mirror, home: Path) -> None:
+    both = threading.Barrier(2)
+    mirror.midway = lambda: both.wait(timeout=100)
+    digest = hashlib.sha256(mirror.payload).hexdigest()
+    code = f"{FETCH}print(fetch(progress=False, known_hash='sha256:{digest}'))"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(home)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, text=True)
+        for _ in range(2)
+    ]
+    told = {process.communicate(timeout=120)[0].strip() for process in processes}
+    path = keras_folder() / IMAGENET_NAME
+    assert told == {str(path)}
+    assert path.read_bytes() == mirror.payload
+    assert names(keras_folder()) == [IMAGENET_NAME]
+    assert len(mirror.requests) == 2
+
+
+def test_a_disk_that_takes_only_half(mirror: Mirror, home: Path) -> None:
+    old = keras_folder() / IMAGENET_NAME
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"an older file")
+    code = (
+        "import resource\n"
+        f"{FETCH}"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(mirror.payload) // 2},) * 2)\n"
+        "try: fetch(progress=False, known_hash='sha256:0')\n"
+        "except WeightsError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=-1, text=True, check=True)
+    assert "the file could not be written ([Errno 27] File too large)" in done.stdout
+    assert (names(old.parent), old.read_bytes()) == ([IMAGENET_NAME], b"an older file")
+    assert fetch(mirror).read_bytes() == mirror.payload
 
 
 def test_without_a_server(home: Path) -> None:
@@ -411,3 +453,23 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     mirror.behaviour = "good"
     assert resolve("auto").provenance == provenance
     assert names(keras_folder()) == [IMAGENET_NAME]
+
+
+@pytest.mark.usefixtures("own_networks")
+def test_a_good_file_in_the_second_place_counts_once_it_is_there(
+    home: Path, expected: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = by_hand(home / "real.h5", expected)
+    good = source.read_bytes()
+    monkeypatch.setattr(imagenet, "IMAGENET_SIZE", len(good))
+    digest = hashlib.md5(good, usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(imagenet, "IMAGENET_MD5", f"md5:{digest}")
+    first, second = imagenet_locations()
+    for path in (first, second):
+        path.parent.mkdir(parents=True)
+    # A shared cache that a student cannot write, with a damaged file in it.
+    first.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert FeatureExtractor("auto").weights.source == "kmeans"
+    source.rename(second)
+    extractor = FeatureExtractor("auto")
+    assert (extractor.weights.source, extractor.weights.path) == ("imagenet", str(second))

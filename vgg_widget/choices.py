@@ -32,3 +32,9 @@ def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
     else:
         advice = f"choose one of the {len(names)} names from {names[0]!r} to {names[-1]!r}."
     return f"{argument} {value!r} is not known: {advice}"
+
+
+def briefly(value: object) -> str:
+    """Return a value's repr for a sentence, or its type where that would fill the page."""
+    words = repr(value)
+    return words if len(words) <= 200 else f"of type {type(value).__name__}"

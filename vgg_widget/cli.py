@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vgg_widget import __version__
 from vgg_widget.choices import unknown_choice
 from vgg_widget.demo import run_demo
 from vgg_widget.files import written_whole
@@ -17,12 +18,16 @@ from vgg_widget.modes import MODES
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.scaling import SCOPES
 from vgg_widget.weights import (
-    IMAGENET_NAME,
+    EXPORTED,
+    PREPROCESSINGS,
+    CachedFile,
     WeightsError,
+    cached_files,
     download_imagenet,
-    find_imagenet,
+    embedded_path,
+    export_weights,
     imagenet_address,
-    imagenet_locations,
+    resolve,
 )
 
 _PICTURES = (".png", ".svg", ".pdf")
@@ -57,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vgg-widget", description="See what every layer of VGG19 makes of a picture."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="open JupyterLab on a notebook with the explorer")
@@ -75,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--scale", default="layer", help=", ".join(SCOPES))
     picture.add_argument("--order", default="index", help="how a grid is sorted")
     picture.add_argument(
-        "--weights", default="auto", help="auto, imagenet, kmeans, random or a file"
+        "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
     )
     picture.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
     target = picture.add_mutually_exclusive_group(required=True)
@@ -83,8 +89,23 @@ def _parser() -> argparse.ArgumentParser:
     target.add_argument("--all-layers", type=Path, metavar="DIR", help="write a PNG a layer there")
     picture.set_defaults(run=_render)
 
-    weights = commands.add_parser("weights", help="say where the ImageNet weights are")
-    weights.add_argument("--download", action="store_true", help="fetch them if they are missing")
+    weights = commands.add_parser(
+        "weights", help="list, check, download and export weights; 1 where ImageNet's are missing"
+    )
+    weights.add_argument(
+        "--download", action="store_true", help="fetch ImageNet's, if they are missing or damaged"
+    )
+    weights.add_argument(
+        "--weights",
+        metavar="NAME_OR_PATH",
+        help="check these and say what they are; with --export, write these (else imagenet)",
+    )
+    weights.add_argument(
+        "--export",
+        type=Path,
+        metavar="FILE",
+        help=f"write weights to a {' or '.join(EXPORTED)} file",
+    )
     weights.set_defaults(run=_weights)
     return parser
 
@@ -147,16 +168,54 @@ def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, A
 
 
 def _weights(options: argparse.Namespace) -> int:
-    found = download_imagenet() if options.download else find_imagenet()
-    print(f"file:    {IMAGENET_NAME}")
-    print(f"address: {imagenet_address()}")
-    for folder in imagenet_locations():
-        print(f"folder:  {folder}")
-    if found is None:
-        print("status:  not here; fetch it with `vgg-widget weights --download`")
-        return 1
-    print(f"status:  here, {found}")
+    if options.export is not None and not options.export.name.lower().endswith(EXPORTED):
+        raise ValueError(
+            f"--export {str(options.export)!r} does not end in {' or '.join(EXPORTED)}: name it so."
+        )
+    if options.download:
+        download_imagenet()
+    if options.weights is None and options.export is None:
+        return _list_weights()
+    resolved = resolve(options.weights or "imagenet")
+    if resolved.provenance.message:
+        print(resolved.provenance.message, file=sys.stderr)
+    print(f"weights: {resolved.provenance.label}")
+    print(f"path:    {resolved.provenance.path or 'no file'}")
+    print(f"digest:  {resolved.provenance.digest}")
+    print(f"input:   {PREPROCESSINGS[resolved.preprocessing]}")
+    if options.export is not None:
+        export_weights(resolved.arrays, resolved.preprocessing, options.export)
+        print(f"written: {options.export}; other programs must prepare the input as above")
     return 0
+
+
+def _list_weights() -> int:
+    found, shipped = cached_files(), embedded_path()
+    here = any(not file.problem for file in found)
+    print("imagenet  trained on ImageNet")
+    for file in found:
+        print(f"    {file.path}: {_status(file)}")
+    try:
+        print(f"    comes from {imagenet_address()}")
+    except WeightsError as error:
+        print(f"    {error}")
+    print("kmeans    learned without labels, shipped with vgg-widget")
+    print(f"    {shipped}: {_megabytes(shipped.stat().st_size)}")
+    print("random    untrained, made from seed 0")
+    print(f"auto      is {'imagenet' if here else 'imagenet after a download, else kmeans'}")
+    print("a path    your own .weights.h5, .h5, .keras, .pth, .pt, .safetensors or .npz file")
+    if not here:
+        print("ImageNet's are not here: fetch them with `vgg-widget weights --download`")
+    return 0 if here else 1
+
+
+def _status(file: CachedFile) -> str:
+    size = [] if file.size is None else [_megabytes(file.size)]
+    return ", ".join([*size, file.problem or "md5 right"])
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 if __name__ == "__main__":

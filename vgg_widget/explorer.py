@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,8 +40,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         Anything that `load_image` takes.
     extractor : FeatureExtractor, optional
         The network to use, instead of making one from `weights` and `size`.
-    weights : str or Path
-        See `FeatureExtractor`.
+    weights : str, Path or mapping
+        A name, a file of Keras's or torchvision's, or a state dict; see `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
     layer : str
@@ -90,7 +91,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         image: object,
         *,
         extractor: FeatureExtractor | None = None,
-        weights: str | os.PathLike[str] = "auto",
+        weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str = "block1_conv1",
         channel: int = 0,
@@ -361,7 +362,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             What `state` returned, also after a round trip through JSON.
         **more
             Arguments of the constructor that take the place of what `state` says; ``extractor``
-            is needed where the state is of a model of your own.
+            is needed where the state is of a model of your own, ``weights`` where it is of a
+            state dict.
 
         Raises
         ------
@@ -376,7 +378,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If the network is a model of your own, which has no text.
+            If the network is a model or state dict of your own, which has no text.
         """
         return script(self._reading, self.activations, self._extractor.to_code(), self._choice())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from vgg_widget.activations import Activations
 from vgg_widget.backend import keras_and_tensorflow
+from vgg_widget.choices import briefly
 from vgg_widget.images import (
     RGB8,
     ImageReading,
@@ -28,7 +29,7 @@ from vgg_widget.images import (
 )
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.provenance import Provenance
-from vgg_widget.weights import ResolvedWeights, find_imagenet, resolve
+from vgg_widget.weights import ResolvedWeights, imagenet_locations, resolve
 from vgg_widget.weights.imagenet import ADDRESS_VARIABLE, failed_downloads
 
 Floats = npt.NDArray[np.float32]
@@ -103,7 +104,7 @@ class FeatureExtractor:
 
     def __init__(
         self,
-        weights: str | os.PathLike[str] = "auto",
+        weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         *,
         model: Any = None,
         preprocess: Preprocess | None = None,
@@ -117,12 +118,12 @@ class FeatureExtractor:
             )
         if model is None:
             self._network, self._weights = _shared_network(weights)
-        elif weights == "auto":
+        elif isinstance(weights, str) and weights == "auto":
             self._network, self._weights = _own_network(model)
         else:
             raise ValueError(
-                f"weights {weights!r} and model were both given: leave weights out, since the "
-                "model brings its own."
+                f"weights {briefly(weights)} and model were both given: leave weights out, since "
+                "the model brings its own."
             )
         self._preprocess = preprocess or self._network.preprocess
         self._own_preprocess = preprocess is not None
@@ -233,12 +234,12 @@ class FeatureExtractor:
         Raises
         ------
         ValueError
-            If it holds a model or a function, which have no text.
+            If it holds a model, a state dict or a function, which have no text.
         """
-        if self._weights.source == "model" or self._own_preprocess:
+        if self._weights.source in ("model", "state_dict") or self._own_preprocess:
             raise ValueError(
-                "extractor holds a model or preprocess function of your own, which has no text: "
-                "write the code that makes it yourself."
+                "extractor holds a model, state dict or preprocess function of your own, which has "
+                "no text: write the code that makes it yourself, or save a state dict to a file."
             )
         name = self._weights.path if self._weights.source == "file" else self._weights.source
         return f"FeatureExtractor({name!r}, size={self.size!r})"
@@ -249,7 +250,7 @@ DEFAULT_SIZE = 224
 
 def extractor_for(
     extractor: FeatureExtractor | None,
-    weights: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | Mapping[str, Any],
     size: int | tuple[int, int] | None,
 ) -> FeatureExtractor:
     """Return the extractor that was given, or one made of the other two arguments.
@@ -268,10 +269,11 @@ def extractor_for(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, for your own "
             "model FeatureExtractor(model=...)."
         )
-    if weights != "auto" or size != DEFAULT_SIZE:
-        name, given = ("weights", weights) if weights != "auto" else ("size", size)
+    other_weights = not (isinstance(weights, str) and weights == "auto")
+    if other_weights or size != DEFAULT_SIZE:
+        name, given = ("weights", weights) if other_weights else ("size", size)
         raise ValueError(
-            f"{name} {given!r} and extractor were both given: leave {name} out, since the "
+            f"{name} {briefly(given)} and extractor were both given: leave {name} out, since the "
             "extractor has its own."
         )
     return extractor
@@ -284,13 +286,17 @@ _networks: OrderedDict[object, tuple[_Network, Provenance]] = OrderedDict()
 _networks_lock = threading.RLock()
 
 
-def _shared_network(weights: str | os.PathLike[str]) -> tuple[_Network, Provenance]:
+def _shared_network(
+    weights: str | os.PathLike[str] | Mapping[str, Any],
+) -> tuple[_Network, Provenance]:
+    # Which a state dict is cannot be told without reading it.
+    source = resolve(weights) if isinstance(weights, Mapping) else weights
     with _networks_lock:
-        key = _identity(weights)
+        key = _identity(source)
         if key not in _networks:
-            resolved = resolve(weights)
+            resolved = source if isinstance(source, ResolvedWeights) else resolve(source)
             # A download has changed what the name stands for.
-            key = _identity(weights)
+            key = _identity(source)
             same = next(
                 (
                     network
@@ -306,13 +312,14 @@ def _shared_network(weights: str | os.PathLike[str]) -> tuple[_Network, Provenan
         return _networks[key]
 
 
-def _identity(weights: str | os.PathLike[str]) -> object:
+def _identity(weights: object) -> object:
     """Say what a weights argument stands for now, so that a changed file is another network."""
     if isinstance(weights, str) and weights in ("auto", "imagenet"):
-        found = find_imagenet()
+        files = tuple(_stamp(path) for path in imagenet_locations())
         # What could not be fetched is tried again elsewhere, or when the failure is forgotten.
-        source = None if found else (os.environ.get(ADDRESS_VARIABLE), bool(failed_downloads))
-        return (weights, _stamp(found) if found else source)
+        return (weights, files, os.environ.get(ADDRESS_VARIABLE), bool(failed_downloads))
+    if isinstance(weights, ResolvedWeights):
+        return weights.provenance
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
         # Not ours to judge: `resolve` says what is wrong with it.
         return repr(weights)
@@ -320,8 +327,11 @@ def _identity(weights: str | os.PathLike[str]) -> object:
     return (str(path.absolute()), _stamp(path)) if path.is_file() else weights
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
     return status.st_mtime_ns, status.st_size
 
 

@@ -13,7 +13,7 @@ class Provenance:
     Parameters
     ----------
     source : str
-        ``"imagenet"``, ``"kmeans"``, ``"random"``, ``"file"`` or ``"model"``.
+        ``"imagenet"``, ``"kmeans"``, ``"random"``, ``"file"``, ``"state_dict"`` or ``"model"``.
     label : str
         A few words for captions and titles, such as ``"random weights (seed 0)"``.
     path : str or None

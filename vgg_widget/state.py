@@ -57,6 +57,10 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             "state is of a model of your own, which it cannot hold: pass extractor=... too."
         )
+    elif found.get("weights") == "state_dict" and "weights" not in more:
+        raise ValueError(
+            "state is of weights from a state dict, which it cannot hold: pass weights=... too."
+        )
     return {**found, **more}
 
 

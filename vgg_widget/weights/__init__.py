@@ -5,18 +5,22 @@ Everything here is arrays and files: no TensorFlow, no Keras, and nothing read i
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from vgg_widget.choices import unknown_choice
+from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.provenance import Provenance
-from vgg_widget.weights.arrays import Arrays, WeightsError, random_arrays
+from vgg_widget.weights.arrays import Arrays, WeightsError, arrays_digest, random_arrays
+from vgg_widget.weights.export import EXPORTED, export_weights
 from vgg_widget.weights.imagenet import (
     IMAGENET_NAME,
+    CachedFile,
+    cached_files,
     download_imagenet,
     download_once,
     file_digest,
@@ -28,14 +32,21 @@ from vgg_widget.weights.imagenet import (
     verified_imagenet,
 )
 from vgg_widget.weights.keras_file import read_keras
-from vgg_widget.weights.learned import read_embedded, read_learned
+from vgg_widget.weights.learned import embedded_path, read_embedded, read_learned
+from vgg_widget.weights.torchvision import read_safetensors, read_state_dict, read_torch
 
 __all__ = [
+    "EXPORTED",
     "IMAGENET_NAME",
+    "PREPROCESSINGS",
     "Arrays",
+    "CachedFile",
     "ResolvedWeights",
     "WeightsError",
+    "cached_files",
     "download_imagenet",
+    "embedded_path",
+    "export_weights",
     "find_imagenet",
     "imagenet_address",
     "imagenet_locations",
@@ -46,6 +57,12 @@ __all__ = [
 FALLBACK = "kmeans"
 """The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
 
+PREPROCESSINGS = {
+    "caffe": "BGR in 0–255 minus (103.939, 116.779, 123.68), as Keras's VGG19",
+    "torch": "RGB in 0–1 minus (.485, .456, .406), over (.229, .224, .225), as torchvision's",
+}
+"""What `ResolvedWeights.preprocessing` can be, and what it means in words."""
+
 _auto_lock = threading.Lock()
 
 
@@ -53,7 +70,8 @@ _auto_lock = threading.Lock()
 class ResolvedWeights:
     """The numbers of a VGG19 without its top (read-only arrays), and where they came from.
 
-    `preprocessing` is what they expect of the input: ``"caffe"`` is BGR minus ImageNet's mean.
+    `preprocessing` is what they expect of the input: ``"caffe"``, as Keras's, is BGR minus
+    ImageNet's mean; ``"torch"``, as torchvision's, RGB in 0–1 normalised by mean and deviation.
     """
 
     arrays: Arrays = field(repr=False)
@@ -61,15 +79,17 @@ class ResolvedWeights:
     preprocessing: str = "caffe"
 
 
-def resolve(weights: str | os.PathLike[str]) -> ResolvedWeights:
+def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeights:
     """Turn what a person passes as ``weights`` into arrays.
 
     Parameters
     ----------
-    weights : str or path-like
+    weights : str, path-like or mapping
         ``"auto"`` (ImageNet from the cache or by download, else `FALLBACK` with a message),
-        ``"imagenet"``, ``"kmeans"``, ``"random"``, or the path of a Keras ``.weights.h5`` or
-        ``.h5`` file, or of an ``.npz`` file that `LearnedWeights.save` wrote.
+        ``"imagenet"``, ``"kmeans"``, ``"random"``; or the path of a Keras ``.weights.h5``,
+        ``.h5`` or ``.keras`` file, of a ``.pth``, ``.pt`` or ``.safetensors`` file in
+        torchvision's layout, or of an ``.npz`` file that `LearnedWeights.save` wrote; or a state
+        dict of torchvision's VGG19.
 
     Returns
     -------
@@ -84,24 +104,39 @@ def resolve(weights: str | os.PathLike[str]) -> ResolvedWeights:
     """
     if isinstance(weights, str) and weights in _NAMED:
         return _NAMED[weights]()
+    if isinstance(weights, Mapping):
+        return _from_state_dict(weights)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
         raise WeightsError(
-            f"weights {weights!r} is neither a name nor a path: choose "
-            f"{', '.join(map(repr, _NAMED))} or the path of a Keras .h5 file or learned .npz file."
+            f"weights {briefly(weights)} is neither a name nor a path: choose "
+            f"{', '.join(map(repr, _NAMED))}, the path of a Keras, PyTorch, safetensors or learned "
+            ".npz file, or a state dict (model.state_dict())."
         )
     # A bare word that is no file is a mistyped name; anything else is a path.
     if isinstance(weights, str) and not (re.search(r"[./\\]", weights) or Path(weights).is_file()):
         raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
     path = Path(os.path.expanduser(weights)).absolute()  # noqa: PTH111 - Path's own can raise.
-    if path.suffix.lower() in {".pth", ".pt", ".safetensors"}:
-        raise WeightsError(
-            f"weights {str(path)!r}: only Keras .h5 files and learned .npz files are read so far."
-        )
     if path.suffix.lower() == ".npz":
         return ResolvedWeights(*read_learned(path))
-    arrays = read_keras(path)
+    arrays, preprocessing = _READERS.get(path.suffix.lower(), read_keras)(path)
+    if preprocessing not in PREPROCESSINGS:
+        raise WeightsError(
+            f"weights {str(path)!r} need the preprocessing {preprocessing!r}, which is not known "
+            f"here ({', '.join(map(repr, PREPROCESSINGS))} are): use a newer vgg_widget."
+        )
     label, digest = f"weights file {path.name}", file_digest(path, "sha256")
-    return ResolvedWeights(arrays, Provenance("file", label, str(path), digest))
+    return ResolvedWeights(arrays, Provenance("file", label, str(path), digest), preprocessing)
+
+
+_READERS = {".pth": read_torch, ".pt": read_torch, ".safetensors": read_safetensors}
+
+
+def _from_state_dict(state: Mapping[str, Any]) -> ResolvedWeights:
+    arrays = read_state_dict(state)
+    # The same numbers under Keras's preprocessing would be another network.
+    digest = arrays_digest(arrays, b"state_dict")
+    label = "weights from a state dict in memory"
+    return ResolvedWeights(arrays, Provenance("state_dict", label, None, digest), "torch")
 
 
 def _auto() -> ResolvedWeights:
@@ -122,17 +157,14 @@ def _imagenet() -> ResolvedWeights:
 
 
 def _from_imagenet(path: Path) -> ResolvedWeights:
-    return ResolvedWeights(read_keras(path), imagenet_provenance(path))
+    return ResolvedWeights(read_keras(path)[0], imagenet_provenance(path))
 
 
 def _random() -> ResolvedWeights:
-    arrays, digest = random_arrays(), hashlib.sha256()
-    for array in (array for pair in arrays.values() for array in pair):
-        digest.update(array.data)
+    arrays = random_arrays()
     message = "These weights are random: the network is untrained."
-    hexadecimal = f"sha256:{digest.hexdigest()}"
-    provenance = Provenance("random", "random weights (seed 0)", None, hexadecimal, message)
-    return ResolvedWeights(arrays, provenance)
+    label, digest = "random weights (seed 0)", arrays_digest(arrays)
+    return ResolvedWeights(arrays, Provenance("random", label, None, digest, message))
 
 
 def _kmeans() -> ResolvedWeights:

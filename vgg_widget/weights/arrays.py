@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -41,3 +45,69 @@ def random_arrays(seed: int = 0) -> Arrays:
         kernel.flags.writeable = bias.flags.writeable = False
         arrays[name] = (kernel, bias)
     return arrays
+
+
+def arrays_digest(arrays: Arrays, start: bytes = b"") -> str:
+    """Return ``"sha256:hex"`` of the numbers, kernel before bias, after the bytes `start`."""
+    digest = hashlib.sha256(start)
+    for array in (array for pair in arrays.values() for array in pair):
+        digest.update(array.data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+ADVICE = "choose the weights of a VGG19."
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An array that is not read yet: its shape, the dtype it will have, and how to read it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], npt.NDArray[Any]]
+
+
+def checked(what: str, stored: Stored, wanted: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Read one kernel or bias, checked first, so that no file can fill the memory.
+
+    Parameters
+    ----------
+    what : str
+        How an error begins: the source, the layer, and "has a kernel" or "has a bias".
+    stored : Stored
+        Any kind of float will do.
+    wanted : tuple of int
+        The shape that VGG19 has.
+
+    Returns
+    -------
+    ndarray of float32
+        A read-only copy.
+
+    Raises
+    ------
+    WeightsError
+        If the shape is another, or what is in it is no finite number.
+    """
+    if stored.shape != wanted:
+        raise WeightsError(f"{what} of shape {stored.shape} where VGG19 has {wanted}: {ADVICE}")
+    # To NumPy bfloat16 is a foreign type, and no float.
+    if stored.dtype.kind != "f" and stored.dtype.name != "bfloat16":
+        raise WeightsError(f"{what} that is no array of floats: {ADVICE}")
+    # A float64 beyond float32 becomes infinite, and is refused as that.
+    with np.errstate(over="ignore"):
+        array = np.array(stored.read(), np.float32)
+    if not np.isfinite(array).all():
+        raise WeightsError(f"{what} with NaN or infinite values: {ADVICE}")
+    array.flags.writeable = False
+    return array
+
+
+def first_bytes(asked: str, path: Path) -> bytes:
+    """Return how a file begins, by which its kind is told; `WeightsError` if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(8)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", error)
+        raise WeightsError(f"{asked} cannot be read ({why}): check the path.") from error

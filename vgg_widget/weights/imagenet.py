@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -145,6 +146,38 @@ def download_once() -> Path:
     except WeightsError as error:
         failed_downloads[url] = str(error)
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A place where the ImageNet file may lie, and what lies there: `problem` is "" if it is good.
+
+    `size` is in bytes; None where there is no file.
+    """
+
+    path: Path
+    size: int | None
+    problem: str
+
+
+def cached_files() -> tuple[CachedFile, ...]:
+    """Return what lies in each of `imagenet_locations`, with size and md5 checked."""
+    return tuple(_cached(path) for path in imagenet_locations())
+
+
+def _cached(path: Path) -> CachedFile:
+    try:
+        size = path.stat().st_size
+        with path.open("rb"):
+            pass
+    except FileNotFoundError:
+        return CachedFile(path, None, "not here")
+    except OSError as error:
+        return CachedFile(path, None, f"cannot be read ({error.strerror})")
+    if size != IMAGENET_SIZE:
+        return CachedFile(path, size, f"damaged: it should have {IMAGENET_SIZE:,} bytes")
+    right = file_digest(path, "md5") == IMAGENET_MD5
+    return CachedFile(path, size, "" if right else f"damaged: its hash is not {IMAGENET_MD5}")
 
 
 def trusted_imagenet() -> Path:

@@ -2,25 +2,129 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, BinaryIO
 
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.weights.arrays import Arrays, Pair, WeightsError
+from vgg_widget.weights.arrays import (
+    ADVICE,
+    Arrays,
+    Pair,
+    Stored,
+    WeightsError,
+    checked,
+    first_bytes,
+)
 
-_NUMBERED = re.compile(r"(?:.*/)?(?:layers|_layer_checkpoint_dependencies)/conv2d_?(\d*)/vars/.*")
+PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
+"""Where an exported file says what its numbers expect of the input, unless that is Keras's way."""
+
+_NUMBERED = re.compile(
+    r"((?:.*/)?(?:layers|_layer_checkpoint_dependencies))/conv2d_?(\d*)/vars/[^/]*"
+)
+_INSIDE_KERAS = "model.weights.h5"
+_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 
-def read_keras(path: Path) -> Arrays:
-    """Read the convolutions of a Keras file of any layout, in network order."""
+def read_keras(path: Path) -> tuple[Arrays, str]:
+    """Read the convolutions of a Keras file of any layout.
+
+    The layers may lie inside other models, beside other layers. They are found by their names in
+    Keras's VGG19; where a file has none of these names, by their order.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.weights.h5`` file, a legacy ``.h5`` file of weights or of a whole model, or a
+        ``.keras`` file, of which only the weights are read and never the configuration.
+
+    Returns
+    -------
+    (Arrays, str)
+        In network order, and their preprocessing: ``"caffe"`` unless the file says otherwise.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, or is not a VGG19; the sentence names the first layer that differs.
+    """
     import h5py
 
-    asked, shapes = f"weights {str(path)!r}", vgg19_kernel_shapes()
+    asked = f"weights {str(path)!r}"
+    start = first_bytes(asked, path)
+    try:
+        with _hdf5_part(asked, path, start) as part, h5py.File(part, "r") as file:
+            said = file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe")
+            return _arrays(asked, file), str(said)
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        broken = "is cut short or damaged" if start.startswith((_HDF5, _ZIP)) else "is not HDF5"
+        problem = broken if start else "is empty"
+        raise WeightsError(f"{asked} {problem}: choose a whole Keras file.") from error
+
+
+@contextmanager
+def _hdf5_part(asked: str, path: Path, start: bytes) -> Iterator[Path | BinaryIO]:
+    if not start.startswith(_ZIP):
+        yield path
+        return
+    with zipfile.ZipFile(path) as archive:
+        member = next((m for m in archive.infolist() if m.filename == _INSIDE_KERAS), None)
+        if member is None:
+            raise WeightsError(
+                f"{asked} is a zip archive without {_INSIDE_KERAS!r}: choose a .keras file that "
+                "Keras 3 saved, or a .weights.h5 file."
+            )
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise WeightsError(
+                f"{asked} has its weights compressed, which Keras does not do: save the model "
+                "with Keras again."
+            )
+    with path.open("rb") as whole:
+        # The central directory does not say how long a member's own header is (APPNOTE 4.3.7).
+        whole.seek(member.header_offset + 26)
+        lengths = whole.read(4)
+        header = 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+        yield io.BufferedReader(_Piece(whole, member.header_offset + header, member.file_size))
+
+
+class _Piece(io.RawIOBase):
+    """A piece of an open file, as a file: a `.keras` file can be larger than the memory."""
+
+    def __init__(self, whole: BinaryIO, start: int, length: int) -> None:
+        self._whole, self._start, self._length, self._at = whole, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._length)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._whole.seek(self._start + self._at)
+        left = max(0, self._length - self._at)
+        count = self._whole.readinto(memoryview(buffer)[:left])  # type: ignore[attr-defined]
+        self._at += count
+        return int(count)
+
+
+def _arrays(asked: str, file: Any) -> Arrays:
+    import h5py
+
+    shapes = vgg19_kernel_shapes()
     found: dict[str, list[Any]] = {}
-    numbered: dict[int, list[Any]] = {}
+    numbered: dict[str, dict[int, list[Any]]] = {}
 
     def visit(place: str, item: Any) -> None:
         parents = place.split("/")[:-1]
@@ -30,49 +134,42 @@ def read_keras(path: Path) -> Arrays:
         # versions kept the number only; before that the name is in the path.
         given = item.parent.attrs.get("name")
         name = next((part for part in (str(given), *parents) if part in shapes), None)
-        number = _NUMBERED.fullmatch(place)
         if name is not None:
             found.setdefault(name, []).append(item)
-        elif number is not None and given is None:
-            numbered.setdefault(int(number[1] or 0), []).append(item)
+        elif number := _NUMBERED.fullmatch(place):
+            model = numbered.setdefault(number[1], {})
+            model.setdefault(int(number[2] or 0), []).append(item)
 
-    try:
-        with path.open("rb") as stream:
-            signature = stream.read(8)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", error)
-        raise WeightsError(f"{asked} cannot be read ({why}): check the path.") from error
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(visit)  # This follows no link out of the file.
-            in_order = (numbered[key] for key in sorted(numbered))
-            layers = found or dict(zip(shapes, in_order, strict=False))
-            return {name: _pair(asked, name, layers.get(name), shapes[name]) for name in shapes}
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        broken = "is cut short or damaged" if signature == b"\x89HDF\r\n\x1a\n" else "is not HDF5"
-        problem = broken if signature else "is empty"
-        raise WeightsError(f"{asked} {problem}: choose a whole Keras .h5 file.") from error
+    file.visititems(visit)  # This follows no link out of the file.
+    layers = found or _in_order(numbered, list(shapes.values()))
+    return {name: _pair(asked, name, layers.get(name), shapes[name]) for name in shapes}
+
+
+def _in_order(
+    models: dict[str, dict[int, list[Any]]], shapes: list[tuple[int, ...]]
+) -> dict[str, list[Any]]:
+    """Name the convolutions of the nested model that is most like VGG19."""
+
+    def alike(layers: list[list[Any]]) -> int:
+        pairs = zip(layers, shapes, strict=False)
+        return sum(any(item.shape == shape for item in items) for items, shape in pairs)
+
+    ordered = [[model[number] for number in sorted(model)] for model in models.values()]
+    best = max(ordered, key=alike, default=[])
+    return dict(zip(vgg19_kernel_shapes(), best, strict=False))
 
 
 def _pair(asked: str, name: str, items: list[Any] | None, shape: tuple[int, ...]) -> Pair:
-    """Read a layer's kernel and bias, checked first: no file can fill the memory."""
-    layer, advice = f"{asked}: layer {name!r}", "choose a file with the weights of a VGG19."
+    layer = f"{asked}: layer {name!r}"
     if items is None or len(items) != 2:
         count = f"has {len(items)} arrays, not a kernel and a bias" if items else "is missing"
-        raise WeightsError(f"{layer} {count}: {advice}")
+        raise WeightsError(f"{layer} {count}: {ADVICE}")
     # Files of every age name the two differently, but a kernel has more axes than a bias.
     kernel, bias = sorted(items, key=lambda item: -item.ndim)
     arrays = []
     for part, item, wanted in (("kernel", kernel, shape), ("bias", bias, shape[-1:])):
-        if item.shape != wanted:
-            raise WeightsError(
-                f"{layer} has a {part} of shape {item.shape} where VGG19 has {wanted}: {advice}"
-            )
-        if item.dtype.kind != "f" or item.external or item.is_virtual:
-            raise WeightsError(f"{layer} has a {part} that is no array of floats: {advice}")
-        array = item[()].astype(np.float32, copy=False)
-        if not np.isfinite(array).all():
-            raise WeightsError(f"{layer} has a {part} with NaN or infinite values: {advice}")
-        array.flags.writeable = False
-        arrays.append(array)
+        if item.external or item.is_virtual:
+            raise WeightsError(f"{layer} has a {part} that is no array of the file's own: {ADVICE}")
+        stored = Stored(item.shape, item.dtype, item.__array__)
+        arrays.append(checked(f"{layer} has a {part}", stored, wanted))
     return arrays[0], arrays[1]

@@ -1,0 +1,247 @@
+"""Keras files of fine-tuned and renamed models: the numbers that Keras holds, and no code run."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.weights_server import SHAPES, keras3_without_names
+from vgg_widget import FeatureExtractor, WeightsError
+from vgg_widget.weights import Arrays, resolve
+
+# Keras reads its own variables in a way that numpy 2 has deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("own_networks"),
+]
+
+
+def headed(base: Any) -> Any:
+    """The usual recipe: a head on the base's own output."""
+    import keras
+
+    pooled = keras.layers.GlobalAveragePooling2D()(base.output)
+    return keras.Model(base.input, keras.layers.Dense(3)(pooled))
+
+
+def called(base: Any) -> Any:
+    """The base as one layer, among others that have convolutions as well."""
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(3, 3, padding="same")(keras.layers.Rescaling(2.0)(inputs))
+    x = keras.layers.Conv2D(8, 1)(base(x, training=False))
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+
+
+def sequential(base: Any) -> Any:
+    import keras
+
+    layers = [keras.Input((32, 32, 3)), base, keras.layers.Flatten(), keras.layers.Dense(3)]
+    return keras.Sequential(layers)
+
+
+def twice(base: Any) -> Any:
+    import keras
+
+    return keras.Sequential([keras.Input((32, 32, 3)), sequential(base), keras.layers.Dense(2)])
+
+
+def unpacked(base: Any) -> Any:
+    """The base's layers, one after another, in a model that begins with a convolution."""
+    import keras
+
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 1), *base.layers[1:]]
+    return keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(3)])
+
+
+def trained(base: Any) -> Any:
+    """With what an optimizer keeps for each kernel and bias."""
+    import keras
+
+    model = headed(base)
+    model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+MODELS: dict[str, Callable[[Any], Any]] = {
+    "base": lambda base: base,
+    "headed": headed,
+    "called": called,
+    "sequential": sequential,
+    "twice": twice,
+    "unpacked": unpacked,
+    "trained": trained,
+}
+
+
+def save(model: Any, path: Path) -> Path:
+    if path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+    else:
+        model.save(path)
+    return path
+
+
+def assert_equal(given: Arrays, expected: Arrays) -> None:
+    assert list(given) == list(SHAPES)
+    for name in SHAPES:
+        for array, wanted in zip(given[name], expected[name], strict=True):
+            np.testing.assert_array_equal(array, wanted)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize("case", MODELS)
+def test_a_model_that_vgg19_is_a_part_of(
+    case: str, suffix: str, vgg19: Any, expected: Arrays, scratch: Path
+) -> None:
+    path = save(MODELS[case](vgg19), scratch / f"mine{suffix}")
+    resolved = resolve(path)
+    assert_equal(resolved.arrays, expected)
+    assert (resolved.provenance.path, resolved.preprocessing) == (str(path), "caffe")
+
+
+def own_vgg19(keras: Any, named: str = "") -> Any:
+    """VGG19 written out by a person, whose layers are called conv2d_7 or otherwise."""
+    layers: list[Any] = [keras.Input((32, 32, 3))]
+    for number, (*_, channels) in enumerate(SHAPES.values()):
+        name = {"name": f"{named}{number}"} if named else {}
+        layers.append(keras.layers.Conv2D(channels, 3, padding="same", activation="relu", **name))
+    return keras.Sequential(layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("named", ["", "my_layer"])
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_layers_of_other_names_are_taken_in_their_order(
+    named: str, suffix: str, expected: Arrays, scratch: Path
+) -> None:
+    import keras
+
+    own = own_vgg19(keras, named)
+    own.set_weights([array for name in SHAPES for array in expected[name]])
+    # A longer model around it, whose convolutions are no part of VGG19.
+    around = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(3, 1), own])
+    for model in (own, around):
+        path = save(model, scratch / f"mine{suffix}")
+        assert_equal(resolve(path).arrays, expected)
+
+
+def test_without_names_the_nested_model_that_fits_is_taken(
+    vgg19: Any, expected: Arrays, scratch: Path
+) -> None:
+    path = keras3_without_names(scratch / "a.weights.h5", called(vgg19))
+    assert_equal(resolve(path).arrays, expected)
+
+
+# Nothing in a file is executed -------------------------------------------------------------------
+
+
+def rewritten(path: Path, config: bytes) -> Path:
+    """The same archive with another configuration."""
+    target = path.with_name("rewritten.keras")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        for member in old.namelist():
+            new.writestr(member, config if member == "config.json" else old.read(member))
+    return target
+
+
+@pytest.mark.slow
+def test_a_keras_file_runs_nothing_whatever_it_says(
+    vgg19: Any, expected: Arrays, photo: npt.NDArray[np.uint8], scratch: Path
+) -> None:
+    import keras
+
+    mark = scratch / "gone if it ran"
+    mark.mkdir()
+    where = str(mark)
+    # Keras writes a lambda's code, and what it closes over, into the configuration.
+    trap = lambda x: __import__("os").rmdir(where) or x  # noqa: E731
+    inputs = keras.Input((32, 32, 3))
+    outputs = vgg19(keras.layers.Lambda(trap)(inputs))
+    path = save(keras.Model(inputs, outputs), scratch / "lambda.keras")
+    mark.mkdir()
+    # That it is a trap: Keras itself springs it where it is told to trust the file.
+    keras.models.load_model(path, safe_mode=False, compile=False)
+    assert not mark.exists()
+    mark.mkdir()
+
+    assert_equal(resolve(path).arrays, expected)
+    FeatureExtractor(path, size=32)(photo)
+    call = {"module": "builtins", "class_name": "function", "config": f"os.rmdir({where!r})"}
+    for config in (json.dumps(call).encode(), b"no JSON at all"):
+        assert_equal(resolve(rewritten(path, config)).arrays, expected)
+    assert mark.exists()
+
+
+def zipped(path: Path, member: str, content: bytes, how: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", how) as archive:
+        archive.writestr(member, content)
+
+
+BAD_ARCHIVES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
+    "no weights": (
+        lambda path: zipped(path, "config.json", b"{}"),
+        ("is a zip archive without 'model.weights.h5'", "choose"),
+    ),
+    "compressed": (
+        lambda path: zipped(path, "model.weights.h5", b"0" * 999, zipfile.ZIP_DEFLATED),
+        ("has its weights compressed", "save the model with Keras again"),
+    ),
+    "no HDF5": (
+        lambda path: zipped(path, "model.weights.h5", b"weights" * 999),
+        ("is cut short or damaged",),
+    ),
+    "empty member": (
+        lambda path: zipped(path, "model.weights.h5", b""),
+        ("is cut short or damaged",),
+    ),
+    "cut short": (
+        lambda path: path.write_bytes(b"PK\x03\x04" + bytes(5000)),
+        ("is cut short or damaged", "choose a whole Keras file"),
+    ),
+    "no archive": (lambda path: path.write_bytes(b"weights" * 99), ("is not HDF5",)),
+    "empty": (Path.touch, ("is empty",)),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ARCHIVES)
+def test_bad_keras_archives_are_named_in_one_sentence(case: str, scratch: Path) -> None:
+    path = scratch / "mine.keras"
+    make, parts = BAD_ARCHIVES[case]
+    make(path)
+    with pytest.raises(WeightsError) as caught:
+        resolve(path)
+    message = str(caught.value)
+    assert message.startswith(f"weights {str(path)!r} ")
+    assert all(part in message for part in parts), message
+    assert message.endswith(".")
+    assert ". " not in message
+
+
+def test_a_mismatch_inside_another_model_names_the_layer_and_both_shapes(scratch: Path) -> None:
+    path = scratch / "mine.keras"
+    inner = scratch / "inner.h5"
+    with h5py.File(inner, "w") as file:
+        for number, (name, shape) in enumerate(SHAPES.items()):
+            wrong = (3, 3, 64, 64) if name == "block3_conv2" else shape
+            group = file.create_group(f"layers/functional/layers/conv2d_{number}/vars")
+            group.attrs["name"] = name
+            group.create_dataset("0", wrong, "f4")
+            group.create_dataset("1", wrong[-1:], "f4")
+    zipped(path, "model.weights.h5", inner.read_bytes())
+    with pytest.raises(WeightsError) as caught:
+        resolve(path)
+    assert str(caught.value).startswith(
+        f"weights {str(path)!r}: layer 'block3_conv2' has a kernel of shape (3, 3, 64, 64) where "
+        "VGG19 has (3, 3, 256, 256): "
+    )
