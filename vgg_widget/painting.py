@@ -24,7 +24,7 @@ _MARGIN_PIXELS = 4
 _KEPT = 6
 
 
-# As little-endian RGBA: the colour behind the numbers that `_find_enlargement` draws, and its alpha.
+# As little-endian RGBA: the colour behind the numbers that `_find_enlargement` draws; their alpha.
 _WHITE, _OPAQUE = 0x00FFFFFF, 0xFF000000
 
 RGBA8 = npt.NDArray[np.uint8]
