@@ -106,7 +106,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         self._extractor = extractor_for(extractor, weights, size)
         self._reading = read_image(image)
         self.set_trait("activations", self._extractor(self._reading))
-        names = [info.name for info in self._extractor.layers]
+        names = [info.name for info in self.activations.layers]
         if layer == "block1_conv1" and layer not in names:
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]

@@ -27,6 +27,8 @@ from vgg_widget.images import (
     target_size,
 )
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
+from vgg_widget.network_input import NetworkInput
+from vgg_widget.own_model import OwnNetwork, own_network
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights, find_imagenet, resolve
 from vgg_widget.weights.imagenet import ADDRESS_VARIABLE, failed_downloads
@@ -37,9 +39,6 @@ Preprocess = Callable[[Floats], Any]
 _CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
 _TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _TORCH_STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-# Where the stride of somebody's own model is measured when it accepts any size.
-_PROBE_SIDE = 224
 
 
 def preprocess_caffe(images: Floats) -> Floats:
@@ -70,8 +69,12 @@ class _Network:
     layers: tuple[LayerInfo, ...]
     before_relu: tuple[str, ...]
     preprocess: Preprocess
-    fixed_size: tuple[int, int] | None = None
-    bytes_a_pixel: int = 0
+    bytes_a_pixel: int
+    input: NetworkInput = field(default_factory=NetworkInput)
+
+    def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
+        """Return names and geometry, which are the same for every size."""
+        return self.layers
 
 
 class FeatureExtractor:
@@ -84,11 +87,16 @@ class FeatureExtractor:
         message; ``"imagenet"``; ``"kmeans"``, filters learned without labels; ``"random"``; or the
         path of a weights file.
     model : keras.Model, optional
-        Any built functional or sequential model, instead of VGG19; every layer whose output is
-        4-D (batch, height, width, channels) is shown.
+        Any functional or sequential model that knows its input, instead of VGG19. Every layer
+        whose output is 4-D (batch, height, width, channels; or channels first) is shown, those of
+        nested models too, in order of execution and named like ``"base/conv1"``; a second call
+        of the same layer is ``"conv#2"``. It runs as in inference, with the weights that it has
+        at each call. Extractors of the same model share one network.
     preprocess : callable, optional
-        From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input. By default what
-        the weights need; for `model`, nothing is changed.
+        From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
+        in the network's own shape. By default what the weights need; for `model`, nothing is
+        changed. A model with one input channel is given the luma (0.299 R + 0.587 G + 0.114 B) of
+        what has three.
     size : int, (int, int) or None
         An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
         None keeps the image's own size. A model of fixed input size decides for itself.
@@ -98,7 +106,9 @@ class FeatureExtractor:
     WeightsError
         If the weights cannot be had.
     ValueError
-        If `model` and `weights` are both given, the model is not built, or `size` is no size.
+        If `model` and `weights` are both given, `size` is no size, or the model is one that
+        cannot be shown: a subclass with a ``call`` of its own, without an input or with several,
+        or without 4-D outputs.
     """
 
     def __init__(
@@ -115,10 +125,12 @@ class FeatureExtractor:
                 f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
                 "0–255 floats to the network's input."
             )
+        self._network: _Network | OwnNetwork
         if model is None:
             self._network, self._weights = _shared_network(weights)
-        elif weights == "auto":
-            self._network, self._weights = _own_network(model)
+        elif isinstance(weights, str) and weights == "auto":
+            self._network = own_network(model)
+            self._weights = self._network.provenance(own_preprocess=preprocess is not None)
         else:
             raise ValueError(
                 f"weights {weights!r} and model were both given: leave weights out, since the "
@@ -129,8 +141,13 @@ class FeatureExtractor:
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
-        """Names and geometry, in network order."""
-        return self._network.layers
+        """Names and geometry, in network order.
+
+        For a model of your own that takes any size, on a square image of `size` a side; what holds
+        for one image is in its ``activations.layers``.
+        """
+        size = self._size
+        return self._network.layers_on((size, size) if isinstance(size, int) else size)
 
     @property
     def weights(self) -> Provenance:
@@ -145,7 +162,7 @@ class FeatureExtractor:
     @property
     def size(self) -> int | tuple[int, int] | None:
         """As given; the size of the model's own where that is fixed."""
-        return self._network.fixed_size or self._size
+        return self._network.input.fixed_size or self._size
 
     def __repr__(self) -> str:
         return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
@@ -173,9 +190,8 @@ class FeatureExtractor:
 
     def _resized(self, reading: ImageReading) -> RGB8:
         network, pixels = self._network, reading.pixels
-        target = network.fixed_size or target_size(pixels, self._size)
-        if network.bytes_a_pixel:
-            _check_memory(*target, network.bytes_a_pixel)
+        target = network.input.fixed_size or target_size(pixels, self._size)
+        _check_memory(*target, network.bytes_a_pixel)
         return resize_exactly(pixels, target)
 
     def stream(self, images: Iterable[object], batch_size: int = 8) -> Iterator[Activations]:
@@ -212,15 +228,17 @@ class FeatureExtractor:
             yield from self._compute(batch)
 
     def _compute(self, batch: Sequence[RGB8]) -> Iterator[Activations]:
+        images = np.stack(batch)
+        layers = self._network.layers_on(batch[0].shape[:2])
         # A fresh float copy: many preprocessing functions change their input in place.
-        inputs = self._preprocess(np.stack(batch).astype(np.float32))
+        inputs = self._network.input.fit(self._preprocess(images.astype(np.float32)), images)
         outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
         for index, image in enumerate(batch):
             # A view of a batch would keep the whole batch's memory.
             own = (output[index].copy() if len(batch) > 1 else output[0] for output in outputs)
-            maps = {info.name: maps for info, maps in zip(self.layers, own, strict=True)}
+            maps = {info.name: maps for info, maps in zip(layers, own, strict=True)}
             yield Activations(
-                self.layers,
+                layers,
                 maps,
                 image,
                 self._weights,
@@ -375,53 +393,3 @@ def _check_memory(height: int, width: int, bytes_a_pixel: int) -> None:
             f"this machine has {memory / 2**30:.1f}: choose a size of at most "
             f"{int(min(height, width) * scale)} for the shorter side."
         )
-
-
-def _own_network(model: Any) -> tuple[_Network, Provenance]:
-    keras, tf = keras_and_tensorflow()
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError(
-            f"model is a {type(model).__name__} that has no inputs yet: pass a functional Keras "
-            "model, or a sequential one that begins with an Input."
-        )
-    shown = [
-        layer
-        for layer in model.layers
-        if not isinstance(layer, keras.layers.InputLayer) and len(_output_shape(layer)) == 4
-    ]
-    if not shown or len(model.inputs) != 1:
-        raise ValueError(
-            f"model {model.name!r} has {len(model.inputs)} inputs and {len(shown)} layers with "
-            "4-D outputs: pass one with a single image input and feature maps."
-        )
-    outputs = keras.Model(
-        model.inputs, [layer.output for layer in shown], name=f"{model.name}_layers"
-    )
-    _, height, width, _ = model.inputs[0].shape
-    fixed = (height, width) if height and width else None
-    layers = tuple(_layer_info(layer, fixed, outputs, k) for k, layer in enumerate(shown))
-
-    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-    def forward(images: Any) -> list[Any]:
-        made = outputs(images, training=False)
-        return list(made) if isinstance(made, list | tuple) else [made]
-
-    network = _Network(outputs, forward, layers, (), lambda images: images, fixed)
-    return network, Provenance("model", f"model {model.name!r}")
-
-
-def _output_shape(layer: Any) -> tuple[int | None, ...]:
-    try:
-        shape = layer.output.shape
-    except AttributeError:
-        return ()
-    return tuple(shape)
-
-
-def _layer_info(layer: Any, fixed: tuple[int, int] | None, outputs: Any, index: int) -> LayerInfo:
-    height, width = fixed or (_PROBE_SIDE, _PROBE_SIDE)
-    shapes = outputs.compute_output_shape((1, height, width, outputs.inputs[0].shape[-1]))
-    shape = shapes[index] if isinstance(shapes, list) else shapes
-    stride = max(1, round(height / max(1, shape[1])))
-    kind = "conv" if "Conv" in type(layer).__name__ else type(layer).__name__.lower()
-    return LayerInfo(layer.name, None, kind, int(shape[-1]), stride)
