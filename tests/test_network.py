@@ -343,8 +343,8 @@ def test_weights_and_preprocess_that_make_no_sense() -> None:
     [
         (lambda images: images[..., :2], r"shape \(1, 64, 75, 2\) for 1 RGB .*: return one of"),
         (lambda images: images[0], r"shape \(64, 75, 3\)"),
-        (lambda images: None, r"preprocess returned a NoneType, not an array of real numbers"),
-        (lambda images: "done", r"preprocess returned a str, not"),
+        (lambda _: None, r"preprocess returned a NoneType, not an array of real numbers"),
+        (lambda _: "done", r"preprocess returned a str, not"),
         (lambda images: images.astype(complex), r"preprocess returned a ndarray, not .* real"),
     ],
 )

@@ -315,8 +315,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
             words += f" · {self._reading.note}"
         source = source_line(activations, rendering)
         self._controls.say(words, f"weights: {source}", activations.weights.message)
-        stride = activations.info(choice.layer).stride
-        self._view.show(rendering, activations.image, stride)
+        place = activations.info(choice.layer).placement
+        self._view.show(rendering, activations.image, place)
 
     def _show_controls(self, choice: Choice) -> None:
         count = self.activations.info(choice.layer).channels
