@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +24,6 @@ class Call:
         Its name there. A second call of the same layer is ``"name#2"``, and likewise for models.
     sources, results : tuple of KerasTensor
         What goes in and what comes out.
-    training : bool
-        Whether the model calls it as in training, whatever is asked of the model.
     """
 
     layer: Any
@@ -34,7 +31,6 @@ class Call:
     name: str
     sources: tuple[Any, ...]
     results: tuple[Any, ...]
-    training: bool
 
 
 def graph_of(model: Any) -> Any | None:
@@ -67,7 +63,7 @@ def open_calls(graph: Any) -> list[Call]:
         before.
     """
     opening = _Opening()
-    opening.walk(graph, graph.inputs, "", training=False)
+    opening.walk(graph, graph.inputs, "")
     return opening.calls
 
 
@@ -76,36 +72,25 @@ class _Opening:
         self.calls: list[Call] = []
         self._used: Counter[str] = Counter()
 
-    def walk(self, graph: Any, inputs: Sequence[Any], path: str, *, training: bool) -> list[Any]:
+    def walk(self, graph: Any, inputs: Sequence[Any], path: str) -> list[Any]:
         """Call what a graph calls, on these inputs, and return its outputs."""
         keras, _ = keras_and_tensorflow()
         made = {id(old): new for old, new in zip(graph.inputs, inputs, strict=True)}
-        nodes = graph._nodes_by_depth  # noqa: SLF001 - Keras has no public name for its graph
-        for node in (node for depth in sorted(nodes, reverse=True) for node in nodes[depth]):
-            if node.is_input:
-                continue
+        for node in _in_order(graph):
             layer = node.operation
             sources = [made[id(old)] for old in node.input_tensors]
-            arguments, options = node.arguments.fill_in(made)
-            said = options.get("training")
-            trains = training if said is None else bool(said)
             name = self._name(path, layer.name)
             inner = graph_of(layer) if isinstance(layer, keras.Model) else None
             if inner is not None:
-                results = self.walk(
-                    inner, sources, f"{path}/{name}" if path else name, training=trains
-                )
+                results = self.walk(inner, sources, f"{path}/{name}" if path else name)
             else:
                 results = node.outputs
-                if trains and "training" in inspect.signature(layer.call).parameters:
-                    options["training"] = True
                 if any(
                     new is not old for new, old in zip(sources, node.input_tensors, strict=True)
                 ):
+                    arguments, options = node.arguments.fill_in(made)
                     results = keras.tree.flatten(layer(*arguments, **options))
-                self.calls.append(
-                    Call(layer, path, name, tuple(sources), tuple(results), training=trains)
-                )
+                self.calls.append(Call(layer, path, name, tuple(sources), tuple(results)))
             made.update({id(old): new for old, new in zip(node.outputs, results, strict=True)})
         return [made[id(old)] for old in graph.outputs]
 
@@ -113,3 +98,13 @@ class _Opening:
         self._used[f"{path}/{name}"] += 1
         times = self._used[f"{path}/{name}"]
         return name if times == 1 else f"{name}#{times}"
+
+
+def _in_order(graph: Any) -> Iterator[Any]:
+    """Give the calls in the order in which the model's summary lists them."""
+    nodes = graph._nodes_by_depth  # noqa: SLF001 - Keras has no public name for its graph
+    place = {id(layer): index for index, layer in enumerate(graph.operations)}
+    for depth in sorted(nodes, reverse=True):
+        for node in sorted(nodes[depth], key=lambda node: place[id(node.operation)]):
+            if not node.is_input:
+                yield node

@@ -129,7 +129,7 @@ class FeatureExtractor:
         if model is None:
             self._network, self._weights = _shared_network(weights)
         elif isinstance(weights, str) and weights == "auto":
-            self._network = own_network(model)
+            self._network = own_network(model, own_preprocess=preprocess is not None)
             self._weights = self._network.provenance(own_preprocess=preprocess is not None)
         else:
             raise ValueError(

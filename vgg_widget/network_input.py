@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,11 @@ class NetworkInput:
         if self.channels_first:
             return count, self.channels, height, width
         return count, height, width, self.channels
+
+    def size_of(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return (height, width) of an input of that shape."""
+        height, width = shape[2:] if self.channels_first else shape[1:3]
+        return height, width
 
     def fit(self, given: Any, images: RGB8) -> Floats:
         """Bring what a preprocessing function returned to the network's shape.

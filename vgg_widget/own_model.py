@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from collections import OrderedDict
@@ -96,11 +97,12 @@ class OwnNetwork:
             If the model cannot take that size.
         """
         size = self.input.fixed_size or size or (_PROBE_SIDE, _PROBE_SIDE)
-        if size not in self._measured:
-            self._measured[size] = tuple(self._measure(size))
+        layers = self._measured.get(size)
+        if layers is None:
+            layers = self._measured[size] = tuple(self._measure(size))
             while len(self._measured) > _KEPT_SIZES:
                 self._measured.popitem(last=False)
-        return self._measured[size]
+        return layers
 
     @property
     def bytes_a_pixel(self) -> int:
@@ -137,10 +139,7 @@ class OwnNetwork:
             shapes = self.model.compute_output_shape(self.input.shape(batch, *size))
         except Exception as error:
             # Whatever a layer says about sizes that do not suit it.
-            raise ValueError(
-                f"size {size[0]}×{size[1]} does not suit model {self.name!r} "
-                f"({_first_line(error)}): choose another, such as size=(224, 224)."
-            ) from error
+            raise _failure(self.name, self.input, size, error) from error
         return [tuple(shape) for shape in (shapes if isinstance(shapes, list) else [shapes])]
 
     def _map_sizes(self, size: Size) -> list[Size]:
@@ -164,7 +163,7 @@ class OwnNetwork:
             sources = [reaches.get(id(source)) for source in call.sources]
             known = tuple(source for source in sources if source is not None)
             after = None
-            if sources and len(known) == len(sources) and not call.training:
+            if sources and len(known) == len(sources):
                 through = channels[id(call.sources[0])], channels[id(shown.tensor)]
                 after = reach_after(
                     Passage(call.layer, known, sizes[id(shown.tensor)], through, shown.channel_axis)
@@ -215,14 +214,21 @@ _networks: weakref.WeakKeyDictionary[Any, OwnNetwork] = weakref.WeakKeyDictionar
 _lock = threading.RLock()
 
 
-def own_network(model: Any) -> OwnNetwork:
+def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
     """Return the network of a Keras model, the same for the same model.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional or sequential.
+    own_preprocess : bool
+        Whether its owner makes its input from RGB.
 
     Raises
     ------
     ValueError
-        If the model has no graph, not exactly one input, an input that is no picture, or no
-        feature maps.
+        If the model has no graph, not exactly one input, an input that is no picture, no feature
+        maps, or channels that RGB does not have.
     """
     graph = _checked_graph(model)
     with _lock:
@@ -232,7 +238,12 @@ def own_network(model: Any) -> OwnNetwork:
             new is not old for new, old in zip(outputs, network.made_from, strict=False)
         ):
             _networks[model] = network = _build(graph, str(model.name))
-        return network
+    if network.input.channels not in (1, 3) and not own_preprocess:
+        raise ValueError(
+            f"model {network.name!r} takes {network.input.channels} channels, not the 3 of RGB: "
+            "pass preprocess=, a function from RGB 0–255 to them."
+        )
+    return network
 
 
 def _checked_graph(model: Any) -> Any:
@@ -303,7 +314,7 @@ def _build(graph: Any, name: str) -> OwnNetwork:
     outputs = keras.Model(graph.inputs, [one.tensor for one in shown], name=f"{name}_layers")
     return OwnNetwork(
         outputs,
-        _traced(outputs, taken, [one.channel_axis for one in shown]),
+        _traced(outputs, name, taken, [one.channel_axis for one in shown]),
         name,
         taken,
         any(type(call.layer).__name__ in ("Rescaling", "Normalization") for call in calls),
@@ -344,7 +355,7 @@ def _kind(call: Call) -> str:
 
 
 def _traced(
-    outputs: Any, taken: NetworkInput, channel_axes: Sequence[int]
+    outputs: Any, name: str, taken: NetworkInput, channel_axes: Sequence[int]
 ) -> Callable[[Any], list[Any]]:
     """Compile one forward pass that gives every map as float32, channels last."""
     _, tf = keras_and_tensorflow()
@@ -359,15 +370,43 @@ def _traced(
 
     sides = taken.fixed_size or (None, None)
     signature = [tf.TensorSpec(taken.shape(None, *sides), tf.float32)]
-    whatever_size = tf.function(run, input_signature=signature, autograph=False)
+    compiled = tf.function(run, input_signature=signature, autograph=False)
     try:
-        whatever_size.get_concrete_function()
+        compiled.get_concrete_function()
     except Exception:
         # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
-        return tf.function(run, autograph=False)  # type: ignore[no-any-return]
-    return whatever_size  # type: ignore[no-any-return]
+        compiled = tf.function(run, autograph=False)
+
+    def forward(images: Any) -> list[Any]:
+        try:
+            return list(compiled(images))
+        except Exception as error:
+            # Whatever a layer, or TensorFlow on this machine, has against it.
+            raise _failure(name, taken, taken.size_of(images.shape), error) from error
+
+    return forward
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".")[:200] if lines else type(error).__name__
+def _failure(name: str, taken: NetworkInput, size: Size, error: Exception) -> ValueError:
+    reason = _reason(error)
+    advice = "choose a size that it can take, such as size=(224, 224)"
+    if taken.channels_first and any(sign in reason for sign in ("NHWC", "NCHW")):
+        advice = (
+            "TensorFlow has channels-first convolutions for GPUs, and for some processors through "
+            "oneDNN (TF_ENABLE_ONEDNN_OPTS=1), so run it there or build it channels last"
+        )
+    return ValueError(
+        f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({reason}): {advice}."
+    )
+
+
+# What Keras and TensorFlow write around the sentence that matters.
+_AROUND = re.compile(
+    r"Graph execution error|Detected at|File |\[\[|Exception encountered|Arguments received|•"
+)
+
+
+def _reason(error: Exception) -> str:
+    lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+    telling = [line.strip() for line in lines if line.strip() and not _AROUND.match(line.strip())]
+    return telling[0].rstrip(".")[:250] if telling else type(error).__name__
