@@ -612,12 +612,14 @@ def test_maps_are_drawn_where_they_lie(keras: Any, photo: RGB8) -> None:
     import matplotlib.pyplot as plt
 
     plt.close("all")
-    assert extents["inner"] == (1.5, 72.5, 61.5, 1.5)
-    # Unit 0 is centred at pixel 3; 15 rows of 4 pixels and 35 columns of 2.
-    assert extents["flat"] == (2, 72, 61, 1)
-    assert extents["large"] == extents["flat"]
-    # Over the whole image, as nothing else is known.
-    assert extents["one"] == (-0.5, 74.5, 63.5, -0.5)
+    assert extents == {
+        "inner": (1.5, 72.5, 61.5, 1.5),
+        # Unit 0 is centred at pixel 3; 15 rows of 4 pixels and 35 columns of 2.
+        "flat": (2, 72, 61, 1),
+        "large": (2, 72, 61, 1),
+        # Over the whole image, as nothing else is known.
+        "one": (-0.5, 74.5, 63.5, -0.5),
+    }
 
 
 def test_groups() -> None:

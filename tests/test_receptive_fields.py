@@ -49,7 +49,8 @@ def seen(extractor: FeatureExtractor, layers: tuple[LayerInfo, ...]) -> dict[str
 
 
 def assert_boxes_are_what_is_seen(model: Any, size: tuple[int, int]) -> dict[str, LayerInfo]:
-    extractor = FeatureExtractor(model=positive(model), size=None)
+    # Its geometry is asked for, and no picture: these take no RGB.
+    extractor = FeatureExtractor(model=positive(model), preprocess=np.asarray)
     layers = extractor._network.layers_on(size)
     for name, changed in seen(extractor, layers).items():
         info = next(info for info in layers if info.name == name)
@@ -213,7 +214,7 @@ def undefined_after(keras: Any, layer: Any) -> bool:
     inputs = keras.Input((12, 12, 4))
     before = keras.layers.Conv2D(4, 3, padding="same", name="before")(inputs)
     after = keras.layers.Conv2D(4, 3, name="after")(layer(before))
-    extractor = FeatureExtractor(model=keras.Model(inputs, after))
+    extractor = FeatureExtractor(model=keras.Model(inputs, after), preprocess=np.asarray)
     known = {info.name: info for info in extractor.layers}
     assert known["before"].receptive_field == 3
     if known["after"].receptive_field is None:
@@ -227,11 +228,11 @@ def undefined_after(keras: Any, layer: Any) -> bool:
 def test_what_sees_the_whole_map_has_no_receptive_field(keras: Any) -> None:
     layers = keras.layers
 
-    class Mine(keras.layers.Layer):  # type: ignore[misc, name-defined]
+    class Mine(keras.layers.Layer):  # type: ignore[misc]
         def call(self, inputs: Any) -> Any:
             return inputs
 
-    class Conv2D(keras.layers.Conv2D):  # type: ignore[misc, name-defined]
+    class Conv2D(keras.layers.Conv2D):  # type: ignore[misc]
         def call(self, inputs: Any) -> Any:
             return super().call(inputs) + keras.ops.mean(inputs)
 
@@ -344,7 +345,7 @@ def test_enlarged_maps_come_back_to_a_stride_without_a_trace() -> None:
 
 def test_geometry_of_another_size_is_refused(keras: Any) -> None:
     model = chain(keras, keras.layers.Conv2D(2, 3, strides=2, padding="same", name="a"))
-    (info,) = FeatureExtractor(model=model, preprocess=lambda images: images[..., :2]).layers
+    (info,) = FeatureExtractor(model=model, preprocess=np.asarray).layers
     assert info.input_size == (224, 224)
     with pytest.raises(ValueError, match=r"'a' was measured on .* 224×224 pixels, not 64×75"):
         info.receptive_field_box(0, 0, (64, 75))

@@ -38,13 +38,14 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
     image : object
         Anything that `load_image` takes.
     extractor : FeatureExtractor, optional
-        The network to use, instead of making one from `weights` and `size`.
+        The network to use, instead of making one from `weights` and `size`; for a model of your
+        own ``FeatureExtractor(model=...)``.
     weights : str or Path
         See `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
     layer : str
-        The layer on show.
+        The layer on show; a model of your own starts at its first.
     channel : int
         The channel on show in the mode ``"channel"``.
     mode : str
