@@ -322,6 +322,22 @@ def test_a_grey_model_sees_the_luma(keras: Any, photo: RGB8, shape: tuple[int, .
     assert own.weights.label == "model 'digits'"
 
 
+def test_a_digit_of_28_pixels_is_looked_at_as_it_is(keras: Any) -> None:
+    digit = (np.arange(784).reshape(28, 28) % 251).astype(np.uint8)
+    model = mnist(keras, (28, 28, 1))
+    explorer = LayerExplorer(digit, extractor=FeatureExtractor(model=model))
+    expected = model.get_layer("first")(digit[None, ..., None].astype(np.float32))
+    assert_close(explorer.activations["first"], expected[0])
+    explorer.image = digit[::-1]
+    assert (explorer.image[..., 0] == digit[::-1]).all()
+    explorer.close()
+    free = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(1, 3)])
+    (small,) = FeatureExtractor(model=free, size=8)(digit).values()
+    assert small.shape == (6, 6, 1)
+    with pytest.raises(ValueError, match=r"size 0 cannot be used: give whole pixels of at least 1"):
+        FeatureExtractor(model=free, size=0)
+
+
 def test_a_message_says_what_a_model_without_scaling_was_given(keras: Any) -> None:
     extractor = FeatureExtractor(model=mnist(keras, (28, 28, 1)))
     assert extractor.weights.message.startswith("Values 0–255: model 'digits' has no Rescaling")
@@ -624,7 +640,7 @@ def test_maps_are_drawn_where_they_lie(keras: Any, photo: RGB8) -> None:
 
 def test_groups() -> None:
     def of(*names: str, path: str = "", kind: str = "Conv2D") -> list[str]:
-        return groups([Named(path, name, kind, weighs=True) for name in names])
+        return groups([Named(path, name, kind, leads=True) for name in names])
 
     assert of("conv2_block1_1_conv", "conv2_block1_add", "conv2_block2_out", "conv2_block2_2") == [
         "conv2_block1",
@@ -650,11 +666,18 @@ def test_groups() -> None:
         "vgg/block2",
     ]
     assert of("first", "second", path="base/stem") == ["base/stem"] * 2
-    # An activation without a name belongs to what came before.
+    # What has no name of its own belongs to what came before.
     mixed = [
-        Named("", "stem_conv", "Conv2D", weighs=True),
-        Named("", "stem_bn", "BatchNormalization", weighs=True),
-        Named("", "re_lu_3", "ReLU", weighs=False),
-        Named("", "conv2d_4", "Conv2D", weighs=True),
+        Named("", "stem_conv", "Conv2D", leads=True),
+        Named("", "batch_normalization", "BatchNormalization", leads=False),
+        Named("", "re_lu_3", "ReLU", leads=False),
+        Named("", "stem_pool", "MaxPooling2D", leads=False),
+        Named("", "conv2d_4", "Conv2D", leads=True),
     ]
-    assert groups(mixed) == ["stem", "stem", "stem", "conv2d_4"]
+    assert groups(mixed) == ["stem", "stem", "stem", "stem", "conv2d_4"]
+    assert of("conv_dw_1", "conv_dw_1_bn", "conv_pw_1", "conv_pw_1_bn") == [
+        "conv_dw_1",
+        "conv_dw_1",
+        "conv_pw_1",
+        "conv_pw_1",
+    ]

@@ -21,7 +21,7 @@ from vgg_widget.choices import unknown_choice
 from vgg_widget.controls import Choice, Controls, parse_channels
 from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.files import written_whole
-from vgg_widget.images import ImageReading, read_image
+from vgg_widget.images import ImageReading
 from vgg_widget.modes import Rendering, find_mode
 from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
 from vgg_widget.rendering import checked_channel, choose_channels, find_cmap, render
@@ -105,7 +105,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         self._lock = threading.RLock()
         self._shown: Choice | None = None
         self._extractor = extractor_for(extractor, weights, size)
-        self._reading = read_image(image)
+        self._reading = self._extractor.read(image)
         self.set_trait("activations", self._extractor(self._reading))
         names = [info.name for info in self.activations.layers]
         if layer == "block1_conv1" and layer not in names:
@@ -166,7 +166,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._require_open()
             with self._controls.busy("Computing all layers of the new picture …"):
-                reading = read_image(source)
+                reading = self._extractor.read(source)
                 activations = self._extractor(reading)
                 rendering = self._render(self._choice(), activations)
             before = self._reading, self.activations, self.rendering

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# conv2_block1 of conv2_block1_1_conv, block_3 of block_3_expand, …stage_0_block_0 of ConvNeXt's:
-# up to the last word that says "the so-manieth part".
-_NUMBERED = re.compile(
-    r"^(.*(?:block|stage|layer|cell|unit|module|group|level|expanded_conv)_?\d+[a-z]?)(?=_|$)"
+# Up to the last word that says "the so-manieth part": conv2_block1 of conv2_block1_1_conv, block_3
+# of block_3_expand, …stage_0_block_0 of ConvNeXt's. Else up to a number: conv_dw_1 of conv_dw_1_bn.
+_NUMBERED = (
+    re.compile(
+        r"(.*(?:block|stage|layer|cell|unit|module|group|level|expanded_conv)_?\d+[a-z]?)(?=_|$)"
+    ),
+    re.compile(r"(.*?_\d+)(?=_|$)"),
 )
 
 
@@ -26,14 +29,14 @@ class Named:
         Its name there.
     class_name : str
         Of the layer, such as ``"Conv2D"``.
-    weighs : bool
-        Whether it has weights.
+    leads : bool
+        Whether it is a convolution or the like, which others are attached to.
     """
 
     path: str
     name: str
     class_name: str
-    weighs: bool
+    leads: bool
 
     @property
     def automatic(self) -> bool:
@@ -55,8 +58,8 @@ def groups(layers: Sequence[Named]) -> list[str]:
     list of str
         The part of the name that it shares with other layers, such as ``"conv2_block1"``,
         ``"block_3"`` or ``"stem"``, after the nested model's name where there is one; the nested
-        model's alone where nothing is shared; the layer's own name where it stands alone. What
-        has no name of its own and no weights, such as an activation, belongs to what came before.
+        model's alone where nothing is shared; the layer's own name where it stands alone. A
+        normalisation, activation or pool without a name of its own belongs to what came before.
     """
     prefixes = [_prefix(layer) for layer in layers]
     members = Counter(zip((layer.path for layer in layers), prefixes, strict=True))
@@ -70,7 +73,7 @@ def groups(layers: Sequence[Named]) -> list[str]:
             and not (layer.path and parts[layer.path] < 2)
         ):
             found.append(f"{layer.path}/{prefix}" if layer.path else prefix)
-        elif layer.automatic and not layer.weighs and before:
+        elif layer.automatic and not layer.leads and before:
             found.append(before)
         else:
             found.append(layer.path or layer.name)
@@ -80,5 +83,5 @@ def groups(layers: Sequence[Named]) -> list[str]:
 def _prefix(layer: Named) -> str:
     if layer.automatic:
         return ""
-    numbered = _NUMBERED.match(layer.name)
+    numbered = next(filter(None, (pattern.match(layer.name) for pattern in _NUMBERED)), None)
     return numbered[1] if numbered else layer.name.split("_", 1)[0]

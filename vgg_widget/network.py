@@ -19,6 +19,7 @@ import numpy.typing as npt
 from vgg_widget.activations import Activations
 from vgg_widget.backend import keras_and_tensorflow
 from vgg_widget.images import (
+    MINIMUM_SIDE,
     RGB8,
     ImageReading,
     checked_size,
@@ -70,7 +71,7 @@ class _Network:
     before_relu: tuple[str, ...]
     preprocess: Preprocess
     bytes_a_pixel: int
-    input: NetworkInput = field(default_factory=NetworkInput)
+    input: NetworkInput = NetworkInput(minimum_side=MINIMUM_SIDE)  # noqa: RUF009 - it is frozen
 
     def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
         """Return names and geometry, which are the same for every size."""
@@ -119,7 +120,8 @@ class FeatureExtractor:
         preprocess: Preprocess | None = None,
         size: int | tuple[int, int] | None = 224,
     ) -> None:
-        self._size = checked_size(size)
+        # Before anything is downloaded or built.
+        self._size = checked_size(size, MINIMUM_SIDE if model is None else 1)
         if preprocess is not None and not callable(preprocess):
             raise ValueError(
                 f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
@@ -185,8 +187,18 @@ class FeatureExtractor:
         ImageError
             If the image cannot be used.
         """
-        reading = image if isinstance(image, ImageReading) else read_image(image)
+        reading = image if isinstance(image, ImageReading) else self.read(image)
         return next(self._compute([self._resized(reading)]))
+
+    def read(self, image: object) -> ImageReading:
+        """Read an image as `load_image` does, as small as the network allows.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        """
+        return read_image(image, self._network.input.minimum_side)
 
     def _resized(self, reading: ImageReading) -> RGB8:
         network, pixels = self._network, reading.pixels
@@ -219,7 +231,7 @@ class FeatureExtractor:
     def _stream(self, images: Iterable[object], batch_size: int) -> Iterator[Activations]:
         batch: list[RGB8] = []
         for image in images:
-            pixels = self._resized(read_image(image))
+            pixels = self._resized(self.read(image))
             if batch and (len(batch) == batch_size or batch[0].shape != pixels.shape):
                 yield from self._compute(batch)
                 batch = []

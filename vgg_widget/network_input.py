@@ -31,12 +31,15 @@ class NetworkInput:
         Whether it is (batch, height, width), grey without a channel axis.
     fixed_size : (int, int) or None
         Height and width, where only one is accepted.
+    minimum_side : int
+        The fewest pixels that a side of an image may have.
     """
 
     channels: int = 3
     channels_first: bool = False
     flat: bool = False
     fixed_size: tuple[int, int] | None = None
+    minimum_side: int = 1
 
     def shape(self, count: int | None, height: int | None, width: int | None) -> tuple[Any, ...]:
         """Return the input's shape for so many images of this size."""

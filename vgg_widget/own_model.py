@@ -340,7 +340,7 @@ def _with_maps(calls: Sequence[Call], *, channels_first: bool) -> list[_Shown]:
                 name = call.name if len(call.results) == 1 else f"{call.name}[{index}]"
                 found.append((tensor, call, name, axis))
     named = [
-        Named(call.path, name, type(call.layer).__name__, bool(getattr(call.layer, "weights", ())))
+        Named(call.path, name, type(call.layer).__name__, hasattr(call.layer, "kernel"))
         for _, call, name, _ in found
     ]
     return [

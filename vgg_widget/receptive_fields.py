@@ -186,7 +186,7 @@ _RULES: dict[str, Callable[[Passage], Reaches | None]] = {
     **_named(_center_crop, "CenterCrop"),
     **_named(_resize, "UpSampling2D Resizing"),
     **_named(_concatenation, "Concatenate ops.Concatenate"),
-    **_named(_merge, "Add Subtract Multiply Average Maximum Minimum"),
+    **_named(_merge, "Add Subtract Multiply Average Maximum Minimum CustomScaleLayer"),
     **_named(_merge, "ops.Add ops.Subtract ops.Multiply ops.Divide ops.TrueDivide"),
     **_named(_merge, "ops.Maximum ops.Minimum ops.Power"),
     **_named(_normalisation, "LayerNormalization RMSNormalization UnitNormalization Softmax"),
