@@ -92,8 +92,10 @@ def drawn(explorer: LayerExplorer) -> Pixels:
 
 
 def count_draws(explorer: LayerExplorer) -> list[object]:
+    """Note each picture that is ready for the page, drawn whole or in part."""
     draws: list[object] = []
-    explorer.canvas.mpl_connect("draw_event", draws.append)
+    manager = explorer.canvas.manager
+    manager.refresh_all = lambda: draws.append(drawn(explorer))
     return draws
 
 

@@ -328,92 +328,29 @@ def test_a_unit_changes_with_pixels_in_its_box_and_with_no_other(
                 assert differs == changes, (layer, (row, column), (y, x))
 
 
-# A model of one's own ----------------------------------------------------------------------------
+# Refusals ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def functional(keras: Any) -> Any:
-    keras.utils.set_random_seed(1)
-    inputs = keras.Input((None, None, 3))
-    first = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="first")(inputs)
-    norm = keras.layers.BatchNormalization(name="norm")(first)
-    drop = keras.layers.Dropout(0.5, name="drop")(norm)
-    down = keras.layers.MaxPooling2D(name="down")(drop)
-    side = keras.layers.Conv2D(4, 1, name="side")(down)
-    both = keras.layers.Add(name="both")([down, side])
-    flat = keras.layers.GlobalAveragePooling2D(name="flat")(both)
-    return keras.Model(inputs, keras.layers.Dense(2, name="class")(flat), name="own")
-
-
-@pytest.mark.slow
-def test_a_functional_model(keras: Any, functional: Any, photo: RGB8) -> None:
-    given: list[Floats] = []
-
-    def scaled(batch: Floats) -> Floats:
-        scaled_batch: Floats = batch / np.float32(255)
-        given.append(scaled_batch)
-        return scaled_batch
-
-    extractor = FeatureExtractor(model=functional, preprocess=scaled, size=None)
-    names = ["first", "norm", "drop", "down", "side", "both"]
-    assert [info.name for info in extractor.layers] == names
-    assert [info.channels for info in extractor.layers] == [4] * 6
-    assert [info.stride for info in extractor.layers] == [1, 1, 1, 2, 2, 2]
-    assert [info.torch_name for info in extractor.layers] == [None] * 6
-    assert extractor.weights.source == "model"
-    assert "own" in extractor.weights.label
-    activations = extractor(photo)
-    direct = keras.Model(functional.input, [functional.get_layer(name).output for name in names])
-    expected = direct((photo[None] / 255).astype(np.float32), training=False)
-    for name, output in zip(names, expected, strict=True):
-        assert_close(activations[name], np.asarray(output)[0])
-    with pytest.raises(ValueError, match=r"receptive field of layer 'first' is not defined"):
-        extractor.layers[0].receptive_field_box(0, 0, (64, 75))
-    with pytest.raises(ValueError, match="has no text"):
-        FeatureExtractor(model=functional).to_code()
-
-
-@pytest.mark.slow
-def test_a_sequential_model_of_fixed_size(keras: Any, photo: RGB8) -> None:
-    model = keras.Sequential(
-        [
-            keras.Input((48, 60, 3)),
-            keras.layers.Conv2D(5, 3, strides=2, name="a"),
-            keras.layers.Activation("tanh", name="b"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(2),
-        ],
-        name="fixed",
-    )
-    extractor = FeatureExtractor(model=model, size=224)
-    assert extractor.size == (48, 60)  # the model's own
-    activations = extractor(photo)
-    assert activations.image.shape == (48, 60, 3)
-    assert list(activations) == ["a", "b"]
-    # Unless told otherwise the model gets RGB 0–255.
-    first = model.layers[0](activations.image[None].astype(np.float32))
-    assert_close(activations["a"], np.asarray(first)[0])
-    assert_close(activations["b"], np.tanh(np.asarray(first)[0]))
-
-
-@pytest.mark.slow
-def test_models_that_cannot_be_used(keras: Any, functional: Any) -> None:
-    unbuilt = keras.Sequential([keras.layers.Conv2D(4, 3)])
-    dense = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
-    left, right = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
-    two = keras.Model([left, right], keras.layers.Add()([left, right]), name="two")
-    for model, message in (
-        (unbuilt, r"model is a Sequential that has no inputs yet: pass a functional"),
-        ("vgg16", r"model is a str "),
-        (dense, r"model .* 0 layers with 4-D outputs: pass one"),
-        (two, r"model 'two' has 2 inputs"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            FeatureExtractor(model=model)
+def test_weights_and_preprocess_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match=r"weights 'random' and model were both given"):
-        FeatureExtractor("random", model=functional)
+        FeatureExtractor("random", model=object())
     with pytest.raises(ValueError, match=r"preprocess is a str, not a function"):
         FeatureExtractor("random", preprocess="caffe")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda images: images[..., :2], r"shape \(1, 64, 75, 2\) for 1 RGB .*: return one of"),
+        (lambda images: images[0], r"shape \(64, 75, 3\)"),
+        (lambda _: None, r"preprocess returned a NoneType, not an array of real numbers"),
+        (lambda _: "done", r"preprocess returned a str, not"),
+        (lambda images: images.astype(complex), r"preprocess returned a ndarray, not .* real"),
+    ],
+)
+def test_what_preprocess_returns_is_checked(photo: RGB8, made: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FeatureExtractor("random", preprocess=made, size=None)(photo)
 
 
 def test_an_image_that_would_fill_the_memory_is_refused_with_a_size_that_fits() -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vgg_widget.channel_statistics import ChannelStatistics, channel_statistics, spatial_entropy
 from vgg_widget.choices import unknown_choice
 from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
@@ -36,25 +36,6 @@ class LayerNameError(KeyError, ValueError):
     def __str__(self) -> str:
         # KeyError shows the repr of its argument, which is no sentence.
         return str(self.args[0])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ChannelStatistics:
-    """One number a channel, each an ndarray of float32 and shape (C,).
-
-    Parameters
-    ----------
-    min, max, mean, std : ndarray
-        Over all locations of the feature map, in activation units.
-    fraction_active : ndarray
-        Share of locations whose activation is above 0.
-    """
-
-    min: Floats
-    max: Floats
-    mean: Floats
-    std: Floats
-    fraction_active: Floats
 
 
 class Activations(Mapping[str, Floats]):
@@ -180,7 +161,7 @@ class Activations(Mapping[str, Floats]):
         if name in self._before_relu and not before:
             return False
         if name not in self._signs:
-            self._signs[name] = bool(self._stored[name].min() < 0)
+            self._signs[name] = bool((self._stored[name] < 0).any())
         return self._signs[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -242,7 +223,7 @@ class Activations(Mapping[str, Floats]):
             Arrays of float32, shape (C,), read-only; std is the population's (ddof 0).
         """
         if layer not in self._statistics:
-            self._statistics[layer] = _statistics(self[layer])
+            self._statistics[layer] = channel_statistics(self[layer])
         return self._statistics[layer]
 
     def rank(self, layer: str, by: str = "max") -> npt.NDArray[np.intp]:
@@ -276,7 +257,7 @@ class Activations(Mapping[str, Floats]):
             return np.arange(statistics.max.size)
         score: npt.NDArray[Any]
         if by == "entropy":
-            score = _spatial_entropy(self[layer])
+            score = spatial_entropy(self[layer])
         elif by == "sparsity":
             score = 1 - statistics.fraction_active
         else:
@@ -411,24 +392,3 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _statistics(maps: Floats) -> ChannelStatistics:
-    over = (0, 1)
-    return ChannelStatistics(
-        min=_frozen(maps.min(over)),
-        max=_frozen(maps.max(over)),
-        # In float32 the sum of 50,000 values would lose digits.
-        mean=_frozen(maps.mean(over, dtype=np.float64).astype(np.float32)),
-        std=_frozen(maps.std(over, dtype=np.float64).astype(np.float32)),
-        fraction_active=_frozen((maps > 0).mean(over, dtype=np.float64).astype(np.float32)),
-    )
-
-
-def _spatial_entropy(maps: Floats) -> npt.NDArray[np.float64]:
-    magnitude = np.abs(maps.reshape(-1, maps.shape[-1])).astype(np.float64)
-    total = magnitude.sum(axis=0)
-    share = np.divide(magnitude, total, out=np.zeros_like(magnitude), where=total > 0)
-    logarithm = np.log(share, out=np.zeros_like(share), where=share > 0)
-    entropy: npt.NDArray[np.float64] = -(share * logarithm).sum(axis=0) / math.log(2)
-    return entropy

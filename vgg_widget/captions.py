@@ -36,6 +36,9 @@ def caption(activations: Activations, rendering: Rendering) -> str:
         f"max {_short(statistics.max[chosen].max())}",
         f"{active:.0%} active",
     ]
+    missing = 1 - float(statistics.fraction_finite[chosen].mean())
+    if missing:
+        parts.append(f"{missing:.2g} of the values NaN or infinite")
     dead = int(((statistics.max[chosen] == 0) & (statistics.min[chosen] == 0)).sum())
     if dead and len(chosen) > 1:
         parts.append(f"{dead} of them dead")

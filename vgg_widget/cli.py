@@ -160,7 +160,7 @@ def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, A
     figure = static_figure(
         rendering,
         activations.image,
-        activations.info(layer).stride,
+        activations.info(layer).placement,
         source_line(activations, rendering),
     )
     with written_whole(path) as draft:

@@ -22,7 +22,7 @@ from vgg_widget.choices import unknown_choice
 from vgg_widget.controls import Choice, Controls, parse_channels
 from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.files import written_whole
-from vgg_widget.images import ImageReading, read_image
+from vgg_widget.images import ImageReading
 from vgg_widget.modes import Rendering, find_mode
 from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
 from vgg_widget.rendering import checked_channel, choose_channels, find_cmap, render
@@ -39,13 +39,14 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
     image : object
         Anything that `load_image` takes.
     extractor : FeatureExtractor, optional
-        The network to use, instead of making one from `weights` and `size`.
+        The network to use, instead of making one from `weights` and `size`; for a model of your
+        own ``FeatureExtractor(model=...)``.
     weights : str, Path or mapping
         A name, a file of Keras's or torchvision's, or a state dict; see `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
     layer : str
-        The layer on show.
+        The layer on show; a model of your own starts at its first.
     channel : int
         The channel on show in the mode ``"channel"``.
     mode : str
@@ -105,9 +106,9 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         self._lock = threading.RLock()
         self._shown: Choice | None = None
         self._extractor = extractor_for(extractor, weights, size)
-        self._reading = read_image(image)
+        self._reading = self._extractor.read(image)
         self.set_trait("activations", self._extractor(self._reading))
-        names = [info.name for info in self._extractor.layers]
+        names = [info.name for info in self.activations.layers]
         if layer == "block1_conv1" and layer not in names:
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
@@ -166,7 +167,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._require_open()
             with self._controls.busy("Computing all layers of the new picture …"):
-                reading = read_image(source)
+                reading = self._extractor.read(source)
                 activations = self._extractor(reading)
                 rendering = self._render(self._choice(), activations)
             before = self._reading, self.activations, self.rendering
@@ -309,8 +310,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         assert rendering is not None
         activations = self.activations
         # The picture before the words: whatever is sent first is on the page first.
-        stride = activations.info(choice.layer).stride
-        self._view.show(rendering, activations.image, stride)
+        place = activations.info(choice.layer).placement
+        self._view.show(rendering, activations.image, place)
         self._controls.offer(activations)
         self._show_controls(choice)
         self._controls.complain("")

@@ -21,6 +21,7 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
 
 from vgg_widget.images import RGB8
+from vgg_widget.layers import Placement, as_placement
 from vgg_widget.modes import Rendering
 from vgg_widget.painting import SidePainter
 
@@ -78,15 +79,20 @@ def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar
     return bar
 
 
-def map_extent(rendering: Rendering, stride: int) -> tuple[float, float, float, float]:
+def map_extent(rendering: Rendering, place: float | Placement) -> tuple[float, float, float, float]:
     """Return (left, right, bottom, top) of a rendering in data coordinates.
 
     A feature map lies on the input pixels that it covers, so that both pictures share one
     coordinate system; a grid of tiles has a system of its own.
     """
     height, width = rendering.rgba.shape[:2]
-    step = 1 if rendering.tiles else stride
-    return -0.5, width * step - 0.5, height * step - 0.5, -0.5
+    at = _placed(rendering, place)
+    bottom, right = at.top + height * at.row_step, at.left + width * at.column_step
+    return at.left, right, bottom, at.top
+
+
+def _placed(rendering: Rendering, place: float | Placement) -> Placement:
+    return Placement() if rendering.tiles else as_placement(place)
 
 
 def title_of(rendering: Rendering) -> str:
@@ -94,25 +100,25 @@ def title_of(rendering: Rendering) -> str:
     return f"{rendering.title} ({rendering.note})" if rendering.note else rendering.title
 
 
-def value_at(rendering: Rendering, stride: int, x: float, y: float) -> str:
+def value_at(rendering: Rendering, place: float | Placement, x: float, y: float) -> str:
     """Say in words what a point of the map's axes shows."""
-    step = 1 if rendering.tiles else stride
-    row, column = math.floor((y + 0.5) / step), math.floor((x + 0.5) / step)
+    at = _placed(rendering, place)
+    row, column = math.floor((y - at.top) / at.row_step), math.floor((x - at.left) / at.column_step)
     height, width = rendering.rgba.shape[:2]
     if not (0 <= row < height and 0 <= column < width):
         return ""
-    place = f"row {row}, column {column}"
+    where = f"row {row}, column {column}"
     if rendering.tiles is not None:
         found = rendering.tiles.locate(row, column)
         if found is None:
             return ""
-        place = "channel {}, row {}, column {}".format(*found)
+        where = "channel {}, row {}, column {}".format(*found)
     if rendering.values is None:
-        return place
+        return where
     value = float(rendering.values[row, column])
     if rendering.mode == "argmax":
-        return f"{place}: " + (f"channel {value:.0f}" if value >= 0 else "no channel is active")
-    return f"{place}: {value:.4g}"
+        return f"{where}: " + (f"channel {value:.0f}" if value >= 0 else "no channel is active")
+    return f"{where}: {value:.4g}"
 
 
 def _bar_key(rendering: Rendering) -> Hashable:
@@ -156,10 +162,11 @@ class FeatureFigure:
         self._source = figure.text(0.012, 0.014, "", fontsize=7.5, color="0.35")
         self._rendering: Rendering | None = None
         self._image: RGB8 | None = None
-        self._stride = 1
+        self._place: float | Placement = Placement()
         self._bar_key: Hashable = None
         self._bar_keys: dict[str, Hashable] = {}
         self._kept_view: View | None = None
+        self._map_axes.title.set_fontsize(9.5)
         bars = [bar.ax for bar in self._bars.values()]
         self._painter = SidePainter(figure, self._map_axes, self._map, bars)
         self._map_axes.format_coord = self._describe_map  # type: ignore[method-assign]
@@ -201,7 +208,9 @@ class FeatureFigure:
         """The axes that hold the input image."""
         return self._input_axes
 
-    def show(self, rendering: Rendering, image: RGB8, stride: int, source: str = "") -> None:
+    def show(
+        self, rendering: Rendering, image: RGB8, place: float | Placement, source: str = ""
+    ) -> None:
         """Show another rendering, and draw.
 
         Parameters
@@ -210,8 +219,8 @@ class FeatureFigure:
             What to show.
         image : ndarray of uint8, shape (H, W, 3)
             The picture as the network saw it.
-        stride : int
-            Input pixels a location of the layer's map.
+        place : Placement or float
+            Where the layer's map lies on the image; a number is its stride, from the corner.
         source : str
             A line at the foot that says where the numbers come from, for a picture that is taken
             away; beside a live figure that is said in a widget.
@@ -226,7 +235,7 @@ class FeatureFigure:
             and rendering.tiles is not None
         ):
             self._kept_view = self.view
-        self._rendering, self._image, self._stride = rendering, image, stride
+        self._rendering, self._image, self._place = rendering, image, place
         if not same_image:
             self._kept_view = None
             height, width = image.shape[:2]
@@ -235,10 +244,10 @@ class FeatureFigure:
             self._input.set_interpolation("auto")
             self._input_axes.set_title(f"input · {height} × {width}", fontsize=9.5)
         self._map.set_data(rendering.rgba)
-        self._map.set_extent(map_extent(rendering, stride))
+        self._map.set_extent(map_extent(rendering, place))
         # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
         self._map.set_interpolation("auto" if rendering.tiles else "nearest")
-        self._map_axes.set_title(title_of(rendering), fontsize=9.5)
+        self._map_axes.title.set_text(title_of(rendering))
         self._source.set_text(source)
         if not same_image or self._frame(before) != self._frame(rendering):
             self._reset_view(self._kept_view if same_image and rendering.tiles is None else None)
@@ -271,7 +280,7 @@ class FeatureFigure:
         whole: View = ((-0.5, width - 0.5), (height - 0.5, -0.5))
         self._input_axes.set(xlim=whole[0], ylim=whole[1])
         if self._rendering.tiles is not None:
-            left, right, bottom, top = map_extent(self._rendering, self._stride)
+            left, right, bottom, top = map_extent(self._rendering, self._place)
             self.view = ((left, right), (bottom, top))
         else:
             self.view = whole
@@ -306,7 +315,7 @@ class FeatureFigure:
                 bar.mappable.set_norm(color_norm(rendering))
 
     def _describe_map(self, x: float, y: float) -> str:
-        return value_at(self._rendering, self._stride, x, y) if self._rendering else ""
+        return value_at(self._rendering, self._place, x, y) if self._rendering else ""
 
     def _describe_input(self, x: float, y: float) -> str:
         row, column = math.floor(y + 0.5), math.floor(x + 0.5)
@@ -332,7 +341,7 @@ class FeatureFigure:
         assert self._image is not None
         # Saving the live figure would change its resolution under the canvas that shows it.
         twin = FeatureFigure(new_figure())
-        twin.show(self._rendering, self._image, self._stride, source)
+        twin.show(self._rendering, self._image, self._place, source)
         twin.view = self.view
         twin.figure.savefig(path, format=suffix)
 
@@ -343,10 +352,12 @@ class FeatureFigure:
             return buffer.getvalue()
 
 
-def static_figure(rendering: Rendering, image: RGB8, stride: int, source: str) -> Figure:
+def static_figure(
+    rendering: Rendering, image: RGB8, place: float | Placement, source: str
+) -> Figure:
     """Return a figure as the explorer shows it, with the line at the foot; see `show`."""
     figure = new_figure()
-    FeatureFigure(figure).show(rendering, image, stride, source)
+    FeatureFigure(figure).show(rendering, image, place, source)
     return figure
 
 

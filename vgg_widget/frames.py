@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ Pixels = npt.NDArray[np.uint8]
 
 # Lossless WebP takes half of PNG's time, at level 1, and two thirds of its bytes; every browser
 # since 2020 tells it by its first bytes. Some builds of Pillow are without it.
-_FORMAT = (
+_FORMAT: dict[str, Any] = (
     {"format": "webp", "lossless": True, "quality": 0, "method": 0}
     if features.check("webp")
     else {"format": "png", "compress_level": 1}

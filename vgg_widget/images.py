@@ -101,8 +101,16 @@ def load_image(source: object) -> RGB8:
     return read_image(source).pixels
 
 
-def read_image(source: object) -> ImageReading:
-    """Read an image as `load_image` does, and tell how its values were understood."""
+def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading:
+    """Read an image as `load_image` does, and tell how its values were understood.
+
+    Parameters
+    ----------
+    source : object
+        What `load_image` takes.
+    minimum_side : int
+        The fewest pixels that a side may have.
+    """
     origin: str | None = None
     if isinstance(source, Image.Image):
         pixels, note = _from_pillow(source, "image")
@@ -127,10 +135,10 @@ def read_image(source: object) -> ImageReading:
             "PIL image, array or tensor: pass one of those."
         )
     height, width = pixels.shape[:2]
-    if min(height, width) < MINIMUM_SIDE:
+    if min(height, width) < minimum_side:
         raise ImageError(
             f"image is {height}×{width} pixels (height×width), but VGG19 needs at least "
-            f"{MINIMUM_SIDE} a side: enlarge it first."
+            f"{minimum_side} a side: enlarge it first."
         )
     return ImageReading(pixels, note, origin)
 
@@ -186,7 +194,7 @@ def resize_exactly(image: RGB8, target: tuple[int, int]) -> RGB8:
     return np.array(resized)
 
 
-def checked_size(size: object) -> int | tuple[int, int] | None:
+def checked_size(size: object, minimum_side: int = MINIMUM_SIDE) -> int | tuple[int, int] | None:
     """Return `size` as plain ints, or raise ValueError saying which sizes there are."""
     if size is None:
         return None
@@ -197,9 +205,9 @@ def checked_size(size: object) -> int | tuple[int, int] | None:
         if isinstance(side, int | np.integer) and not isinstance(side, bool)
     ]
     wanted = 2 if isinstance(size, tuple | list) else 1
-    if len(whole) != len(sides) or len(whole) != wanted or min(whole) < MINIMUM_SIDE:
+    if len(whole) != len(sides) or len(whole) != wanted or min(whole) < minimum_side:
         raise ValueError(
-            f"size {size!r} cannot be used: give whole pixels of at least {MINIMUM_SIDE}, either "
+            f"size {size!r} cannot be used: give whole pixels of at least {minimum_side}, either "
             "one number (the shorter side) or (height, width), or None for the image's own size."
         )
     return whole[0] if wanted == 1 else (whole[0], whole[1])

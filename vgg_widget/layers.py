@@ -6,11 +6,70 @@ Pure geometry: no weights, no activations, no TensorFlow.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 VGG19_BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 """Convolutions and channels of each block (Simonyan & Zisserman 2015, table 1, column E)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the units of a map lie when it is laid over the input image.
+
+    Parameters
+    ----------
+    top, left : float
+        Input coordinates (pixel centres are whole numbers) of the map's corner.
+    row_step, column_step : float
+        Input pixels that one unit takes.
+    """
+
+    top: float = -0.5
+    left: float = -0.5
+    row_step: float = 1
+    column_step: float = 1
+
+
+def as_placement(stride: float | Placement) -> Placement:
+    """Return the placement of a map that begins at the image's corner, by its stride.
+
+    A `Placement` is returned as it is.
+    """
+    if isinstance(stride, Placement):
+        return stride
+    return Placement(row_step=stride, column_step=stride)
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The geometry of a layer along one axis, on an image of one size.
+
+    Parameters
+    ----------
+    stride : float
+        Input pixels from one unit to the next.
+    edge : float
+        Input coordinate at which the map begins.
+    receptive_field : int or None
+        Input pixels from the first to the last that a unit sees, borders left out of account: the
+        most, where units differ; None where it is not defined.
+    center : float or None
+        Input coordinate of the middle of what unit 0 sees, borders left out of account.
+    spans : tuple of int
+        First pixel and last pixel + 1 that each unit sees, in turn, clipped to the image; empty
+        where that is not defined.
+    """
+
+    stride: float
+    edge: float
+    receptive_field: int | None = None
+    center: float | None = None
+    spans: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spans", tuple(self.spans))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +93,14 @@ class LayerInfo:
     center : float or None
         Input coordinate (pixel centres are whole numbers) of the centre of unit 0's receptive
         field, the same for rows and columns; None where it is not defined.
+    group : str
+        The group that a layer of somebody's own model belongs to; empty for VGG19's.
+    axes : (Axis, Axis) or None
+        For a model of your own, the geometry along rows and columns on an image of `input_size`,
+        where the three numbers above are those down the image, the stride rounded to a whole
+        number of at least 1. None for VGG19, whose geometry is the same for all sizes.
+    input_size : (int, int) or None
+        Height and width in pixels for which `axes` holds.
 
     Notes
     -----
@@ -50,18 +117,38 @@ class LayerInfo:
     stride: int
     receptive_field: int | None = None
     center: float | None = None
+    group: str = ""
+    axes: tuple[Axis, Axis] | None = None
+    input_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        # A file holds lists and dicts.
+        if self.axes is not None:
+            down, across = (_as_axis(axis) for axis in self.axes)
+            object.__setattr__(self, "axes", (down, across))
+        if self.input_size is not None:
+            object.__setattr__(self, "input_size", tuple(self.input_size))
 
     @property
     def block(self) -> str:
-        """The group the layer belongs to: what stands before the first underscore of its name."""
-        return self.name.split("_", 1)[0]
+        """The group the layer belongs to: for VGG19, what its name has before the underscore."""
+        return self.group or self.name.split("_", 1)[0]
+
+    @property
+    def placement(self) -> Placement:
+        """Where the layer's maps lie on the input image."""
+        if self.axes is None:
+            return as_placement(self.stride)
+        down, across = self.axes
+        return Placement(down.edge, across.edge, down.stride, across.stride)
 
     def covered(self, rows: int, columns: int) -> tuple[int, int]:
         """Return the input pixels (height, width) that a map of this many units stands for.
 
         Pools round down, so this can be less than the image.
         """
-        return rows * self.stride, columns * self.stride
+        place = self.placement
+        return round(rows * place.row_step), round(columns * place.column_step)
 
     def receptive_field_box(
         self, row: int, column: int, size: tuple[int, int]
@@ -78,25 +165,36 @@ class LayerInfo:
         Returns
         -------
         (top, left, bottom, right) : tuple of int
-            Half open, in input pixels, clipped to the image.
+            Half open, in input pixels, clipped to the image; all 0 along an axis where the unit
+            sees nothing but padding.
 
         Raises
         ------
         ValueError
-            If the layer's receptive field is not defined, or the unit is outside the map.
+            If the layer's receptive field is not defined, the unit is outside the map, or `axes`
+            are of another size.
         """
         if self.receptive_field is None or self.center is None:
             raise ValueError(
                 f"the receptive field of layer {self.name!r} is not defined: "
                 "choose a layer built of convolutions and pools only."
             )
-        for axis, index, pixels in (("row", row, size[0]), ("column", column, size[1])):
-            units = pixels // self.stride
+        if self.input_size not in (None, tuple(size)):
+            raise ValueError(
+                f"layer {self.name!r} was measured on an image of {self.input_size[0]}×"
+                f"{self.input_size[1]} pixels, not {size[0]}×{size[1]}: ask activations.info of "
+                "that image."
+            )
+        counts = self._units(size)
+        for axis, index, units in (("row", row, counts[0]), ("column", column, counts[1])):
             if not 0 <= index < units:
                 raise ValueError(
                     f"{axis} {index} is outside the {units} units of layer {self.name!r} "
                     f"on an image of {size[0]}×{size[1]} pixels: choose 0 to {units - 1}."
                 )
+        if self.axes is not None:
+            down, across = (axis.spans for axis in self.axes)
+            return down[2 * row], across[2 * column], down[2 * row + 1], across[2 * column + 1]
         center, reach = self.center, (self.receptive_field - 1) / 2
 
         def span(index: int, pixels: int) -> tuple[int, int]:
@@ -106,6 +204,15 @@ class LayerInfo:
         top, bottom = span(row, size[0])
         left, right = span(column, size[1])
         return top, left, bottom, right
+
+    def _units(self, size: tuple[int, int]) -> tuple[int, int]:
+        if self.axes is not None:
+            return len(self.axes[0].spans) // 2, len(self.axes[1].spans) // 2
+        return size[0] // self.stride, size[1] // self.stride
+
+
+def _as_axis(axis: Axis | Mapping[str, Any]) -> Axis:
+    return axis if isinstance(axis, Axis) else Axis(**axis)
 
 
 def _walk_vgg19() -> Iterable[LayerInfo]:

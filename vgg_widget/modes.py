@@ -16,7 +16,7 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, hsv_to_rgb
 
 from vgg_widget.choices import unknown_choice
-from vgg_widget.scaling import DisplayRange
+from vgg_widget.scaling import DisplayRange, top_of
 
 Floats = npt.NDArray[np.float32]
 RGBA8 = npt.NDArray[np.uint8]
@@ -384,7 +384,7 @@ def _composite(maps: Floats, request: ModeRequest) -> npt.NDArray[Any]:
     total = np.zeros((*maps.shape[:2], 3), np.float32)
     for k in range(maps.shape[-1]):
         channel = maps[..., k]
-        unit = DisplayRange(0.0, float(channel.max())).normalise(channel)
+        unit = DisplayRange(0.0, top_of(channel, 100.0)).normalise(channel)
         total += table.take(_entries(unit, request.cmap), axis=0)
     return total / np.float32(maps.shape[-1])
 
@@ -411,4 +411,5 @@ def _unit(values: Floats, request: ModeRequest) -> Floats:
     if limits.vmin < 0:
         # As light, an activation below 0 is as dark as none.
         limits = DisplayRange(0.0, limits.vmax, limits.gamma)
-    return limits.normalise(values)
+    # Light of no known strength is none.
+    return np.nan_to_num(limits.normalise(values), copy=False)

@@ -20,6 +20,7 @@ from vgg_widget.activations import Activations
 from vgg_widget.backend import keras_and_tensorflow
 from vgg_widget.choices import briefly
 from vgg_widget.images import (
+    MINIMUM_SIDE,
     RGB8,
     ImageReading,
     checked_size,
@@ -28,6 +29,8 @@ from vgg_widget.images import (
     target_size,
 )
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
+from vgg_widget.network_input import NetworkInput
+from vgg_widget.own_model import OwnNetwork, own_network
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights, imagenet_locations, resolve
 from vgg_widget.weights.imagenet import ADDRESS_VARIABLE, failed_downloads
@@ -38,9 +41,6 @@ Preprocess = Callable[[Floats], Any]
 _CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
 _TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _TORCH_STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-# Where the stride of somebody's own model is measured when it accepts any size.
-_PROBE_SIDE = 224
 
 
 def preprocess_caffe(images: Floats) -> Floats:
@@ -71,8 +71,12 @@ class _Network:
     layers: tuple[LayerInfo, ...]
     before_relu: tuple[str, ...]
     preprocess: Preprocess
-    fixed_size: tuple[int, int] | None = None
-    bytes_a_pixel: int = 0
+    bytes_a_pixel: int
+    input: NetworkInput = NetworkInput(minimum_side=MINIMUM_SIDE)  # noqa: RUF009 - it is frozen
+
+    def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
+        """Return names and geometry, which are the same for every size."""
+        return self.layers
 
 
 class FeatureExtractor:
@@ -85,11 +89,16 @@ class FeatureExtractor:
         message; ``"imagenet"``; ``"kmeans"``, filters learned without labels; ``"random"``; or the
         path of a weights file.
     model : keras.Model, optional
-        Any built functional or sequential model, instead of VGG19; every layer whose output is
-        4-D (batch, height, width, channels) is shown.
+        Any functional or sequential model that knows its input, instead of VGG19. Every layer
+        whose output is 4-D (batch, height, width, channels; or channels first) is shown, those of
+        nested models too, in order of execution and named like ``"base/conv1"``; a second call
+        of the same layer is ``"conv#2"``. It runs as in inference, with the weights that it has
+        at each call. Extractors of the same model share one network.
     preprocess : callable, optional
-        From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input. By default what
-        the weights need; for `model`, nothing is changed.
+        From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
+        in the network's own shape. By default what the weights need; for `model`, nothing is
+        changed. A model with one input channel is given the luma (0.299 R + 0.587 G + 0.114 B) of
+        what has three.
     size : int, (int, int) or None
         An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
         None keeps the image's own size. A model of fixed input size decides for itself.
@@ -99,7 +108,9 @@ class FeatureExtractor:
     WeightsError
         If the weights cannot be had.
     ValueError
-        If `model` and `weights` are both given, the model is not built, or `size` is no size.
+        If `model` and `weights` are both given, `size` is no size, or the model is one that
+        cannot be shown: a subclass with a ``call`` of its own, without an input or with several,
+        or without 4-D outputs.
     """
 
     def __init__(
@@ -110,16 +121,19 @@ class FeatureExtractor:
         preprocess: Preprocess | None = None,
         size: int | tuple[int, int] | None = 224,
     ) -> None:
-        self._size = checked_size(size)
+        # Before anything is downloaded or built.
+        self._size = checked_size(size, MINIMUM_SIDE if model is None else 1)
         if preprocess is not None and not callable(preprocess):
             raise ValueError(
                 f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
                 "0–255 floats to the network's input."
             )
+        self._network: _Network | OwnNetwork
         if model is None:
             self._network, self._weights = _shared_network(weights)
         elif isinstance(weights, str) and weights == "auto":
-            self._network, self._weights = _own_network(model)
+            self._network = own_network(model, own_preprocess=preprocess is not None)
+            self._weights = self._network.provenance(own_preprocess=preprocess is not None)
         else:
             raise ValueError(
                 f"weights {briefly(weights)} and model were both given: leave weights out, since "
@@ -130,8 +144,13 @@ class FeatureExtractor:
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
-        """Names and geometry, in network order."""
-        return self._network.layers
+        """Names and geometry, in network order.
+
+        For a model of your own that takes any size, on a square image of `size` a side; what holds
+        for one image is in its ``activations.layers``.
+        """
+        size = self._size
+        return self._network.layers_on((size, size) if isinstance(size, int) else size)
 
     @property
     def weights(self) -> Provenance:
@@ -146,7 +165,7 @@ class FeatureExtractor:
     @property
     def size(self) -> int | tuple[int, int] | None:
         """As given; the size of the model's own where that is fixed."""
-        return self._network.fixed_size or self._size
+        return self._network.input.fixed_size or self._size
 
     def __repr__(self) -> str:
         return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
@@ -169,14 +188,23 @@ class FeatureExtractor:
         ImageError
             If the image cannot be used.
         """
-        reading = image if isinstance(image, ImageReading) else read_image(image)
+        reading = image if isinstance(image, ImageReading) else self.read(image)
         return next(self._compute([self._resized(reading)]))
+
+    def read(self, image: object) -> ImageReading:
+        """Read an image as `load_image` does, as small as the network allows.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        """
+        return read_image(image, self._network.input.minimum_side)
 
     def _resized(self, reading: ImageReading) -> RGB8:
         network, pixels = self._network, reading.pixels
-        target = network.fixed_size or target_size(pixels, self._size)
-        if network.bytes_a_pixel:
-            _check_memory(*target, network.bytes_a_pixel)
+        target = network.input.fixed_size or target_size(pixels, self._size)
+        _check_memory(*target, network.bytes_a_pixel)
         return resize_exactly(pixels, target)
 
     def stream(self, images: Iterable[object], batch_size: int = 8) -> Iterator[Activations]:
@@ -204,7 +232,7 @@ class FeatureExtractor:
     def _stream(self, images: Iterable[object], batch_size: int) -> Iterator[Activations]:
         batch: list[RGB8] = []
         for image in images:
-            pixels = self._resized(read_image(image))
+            pixels = self._resized(self.read(image))
             if batch and (len(batch) == batch_size or batch[0].shape != pixels.shape):
                 yield from self._compute(batch)
                 batch = []
@@ -213,15 +241,17 @@ class FeatureExtractor:
             yield from self._compute(batch)
 
     def _compute(self, batch: Sequence[RGB8]) -> Iterator[Activations]:
+        images = np.stack(batch)
+        layers = self._network.layers_on(batch[0].shape[:2])
         # A fresh float copy: many preprocessing functions change their input in place.
-        inputs = self._preprocess(np.stack(batch).astype(np.float32))
+        inputs = self._network.input.fit(self._preprocess(images.astype(np.float32)), images)
         outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
         for index, image in enumerate(batch):
             # A view of a batch would keep the whole batch's memory.
             own = (output[index].copy() if len(batch) > 1 else output[0] for output in outputs)
-            maps = {info.name: maps for info, maps in zip(self.layers, own, strict=True)}
+            maps = {info.name: maps for info, maps in zip(layers, own, strict=True)}
             yield Activations(
-                self.layers,
+                layers,
                 maps,
                 image,
                 self._weights,
@@ -385,53 +415,3 @@ def _check_memory(height: int, width: int, bytes_a_pixel: int) -> None:
             f"this machine has {memory / 2**30:.1f}: choose a size of at most "
             f"{int(min(height, width) * scale)} for the shorter side."
         )
-
-
-def _own_network(model: Any) -> tuple[_Network, Provenance]:
-    keras, tf = keras_and_tensorflow()
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError(
-            f"model is a {type(model).__name__} that has no inputs yet: pass a functional Keras "
-            "model, or a sequential one that begins with an Input."
-        )
-    shown = [
-        layer
-        for layer in model.layers
-        if not isinstance(layer, keras.layers.InputLayer) and len(_output_shape(layer)) == 4
-    ]
-    if not shown or len(model.inputs) != 1:
-        raise ValueError(
-            f"model {model.name!r} has {len(model.inputs)} inputs and {len(shown)} layers with "
-            "4-D outputs: pass one with a single image input and feature maps."
-        )
-    outputs = keras.Model(
-        model.inputs, [layer.output for layer in shown], name=f"{model.name}_layers"
-    )
-    _, height, width, _ = model.inputs[0].shape
-    fixed = (height, width) if height and width else None
-    layers = tuple(_layer_info(layer, fixed, outputs, k) for k, layer in enumerate(shown))
-
-    @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
-    def forward(images: Any) -> list[Any]:
-        made = outputs(images, training=False)
-        return list(made) if isinstance(made, list | tuple) else [made]
-
-    network = _Network(outputs, forward, layers, (), lambda images: images, fixed)
-    return network, Provenance("model", f"model {model.name!r}")
-
-
-def _output_shape(layer: Any) -> tuple[int | None, ...]:
-    try:
-        shape = layer.output.shape
-    except AttributeError:
-        return ()
-    return tuple(shape)
-
-
-def _layer_info(layer: Any, fixed: tuple[int, int] | None, outputs: Any, index: int) -> LayerInfo:
-    height, width = fixed or (_PROBE_SIDE, _PROBE_SIDE)
-    shapes = outputs.compute_output_shape((1, height, width, outputs.inputs[0].shape[-1]))
-    shape = shapes[index] if isinstance(shapes, list) else shapes
-    stride = max(1, round(height / max(1, shape[1])))
-    kind = "conv" if "Conv" in type(layer).__name__ else type(layer).__name__.lower()
-    return LayerInfo(layer.name, None, kind, int(shape[-1]), stride)

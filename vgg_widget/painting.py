@@ -17,8 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
-from matplotlib.transforms import Bbox, IdentityTransform
+from matplotlib.transforms import Bbox, IdentityTransform, TransformedBbox
 
+# An axes' frame is drawn half outside it.
 _MARGIN_PIXELS = 4
 # Colorbars with and without arrows alternate from channel to channel; 0.6 MB each.
 _KEPT = 6
@@ -86,13 +87,21 @@ class SidePainter:
         for spine in axes.spines.values():
             # Below the picture, or it would have to be painted again over each new one.
             spine.set_zorder(-1)
+        # The title of a neighbour on the left has its own place.
+        self._left = axes.get_position(original=True).x0
+        side = Bbox.from_extents(self._left, 0, 1, 1)
+        self._clip = TransformedBbox(side, figure.transFigure)
+        axes.title.set_clip_box(self._clip)
         axes.title.set_clip_on(True)
         self._known = self._count()
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
     def ready(self) -> bool:
         """Tell whether the canvas shows the figure as it is; ask before anything is changed."""
-        figure = self._figure
+        figure, title = self._figure, self._axes.title
+        if title.clipbox is not self._clip:
+            # `Axes.set_title` forgets it, and the title may have run over the left side.
+            title.set_clip_box(self._clip)
         return (
             self._drawn
             and not figure.stale
@@ -120,7 +129,6 @@ class SidePainter:
             self._backdrops.move_to_end(backdrop)
             canvas.restore_region(region)
         self._paint_picture(region)
-        self._axes.title.set_clip_box(box)
         self._axes.draw_artist(self._axes.title)
         for artist in (self._figure, self._axes, self._picture, *self._neighbours):
             artist.stale = False
@@ -193,7 +201,7 @@ class SidePainter:
     def _box(self) -> Bbox:
         """Return this side in whole pixels."""
         width, height = self._figure.canvas.get_width_height(physical=True)
-        left = int(self._axes.bbox.x0) - _MARGIN_PIXELS
+        left = int(self._left * width) - _MARGIN_PIXELS
         return Bbox.from_extents(left, 0, width, height)
 
     def _count(self) -> tuple[int, ...]:

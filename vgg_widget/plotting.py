@@ -51,11 +51,11 @@ def plot(
         from matplotlib import pyplot as plt
 
         _, ax = plt.subplots(layout="constrained")
-    stride = activations.info(layer).stride
+    place = activations.info(layer).placement
     smooth = "auto" if rendering.tiles else "nearest"
-    picture = ax.imshow(rendering.rgba, extent=map_extent(rendering, stride), interpolation=smooth)
+    picture = ax.imshow(rendering.rgba, extent=map_extent(rendering, place), interpolation=smooth)
     picture.set_mouseover(False)
-    ax.format_coord = lambda x, y: value_at(rendering, stride, x, y)  # type: ignore[method-assign]
+    ax.format_coord = lambda x, y: value_at(rendering, place, x, y)  # type: ignore[method-assign]
     ax.set(title=title_of(rendering), xticks=[], yticks=[])
     figure = ax.get_figure(root=True)
     if colorbar and figure is not None and has_color_scale(rendering):

@@ -131,7 +131,7 @@ class DisplayRange:
 
 
 def top_of(values: npt.NDArray[Any], percentile: float) -> float:
-    """Return the percentile of the values above 0, or 0.0 where there are none.
+    """Return the percentile of the finite values above 0, or 0.0 where there are none.
 
     Parameters
     ----------
@@ -140,8 +140,10 @@ def top_of(values: npt.NDArray[Any], percentile: float) -> float:
     percentile : float
         0 < p ≤ 100; linear interpolation, as `numpy.percentile`.
     """
+    if not np.isfinite(values.max()):
+        values = values[np.isfinite(values)]
     if percentile >= 100:
-        return max(0.0, float(values.max()))
+        return float(values.max(initial=0.0))
     positive = values[values > 0]
     return float(np.percentile(positive, percentile)) if positive.size else 0.0
 

@@ -1,0 +1,266 @@
+"""What travels between kernel and page, against a page that loses frames as real ones do."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import deque
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import vgg_widget.canvas
+from tests.conftest import make_activations
+from vgg_widget import render
+from vgg_widget.canvas import SETTLED_SECONDS, LiveCanvas, live_canvas
+from vgg_widget.figure import FeatureFigure, new_figure
+from vgg_widget.traits import widgets_of
+
+RGB8 = npt.NDArray[np.uint8]
+
+_random = np.random.default_rng(7)
+MADE = make_activations(_random.random((8, 10, 6)).astype(np.float32), stride=4)
+OTHER = make_activations(_random.random((6, 6, 6)).astype(np.float32), stride=4)
+
+
+class Page:
+    """ipympl's front end: `mpl_widget.ts` of its 0.10, as far as frames go.
+
+    A frame is decoded in the background. Until that is done the next one takes its place, and it
+    is never seen.
+    """
+
+    def __init__(self, canvas: LiveCanvas, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.canvas = canvas
+        self.now = 1000.0
+        self.screen: RGB8 | None = None
+        self.frames: list[bytes] = []
+        self._arriving: deque[tuple[Any, Any]] = deque()
+        self._answers: deque[dict[str, Any]] = deque()
+        self._loading: bytes | None = None
+        self._waits = False
+        monkeypatch.setattr(vgg_widget.canvas.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(
+            canvas, "send", lambda content, buffers=None: self._arriving.append((content, buffers))
+        )
+
+    def opens(self) -> None:
+        """Introduce itself, and do all that follows."""
+        for kind in ("refresh", "send_image_mode", "initialized"):
+            self._answers.append({"type": kind})
+        self.settles()
+
+    def receives(self) -> None:
+        """Take one message from the kernel."""
+        if not self._arriving:
+            return
+        content, buffers = self._arriving.popleft()
+        message = json.loads(content["data"])
+        if message["type"] == "binary":
+            # Whatever was loading is lost.
+            self._loading = bytes(buffers[0])
+            self.frames.append(self._loading)
+            self._waits = False
+        elif message["type"] == "draw" and not self._waits:
+            self._waits = True
+            self._answers.append({"type": "draw"})
+        elif message["type"] == "resize":
+            width, height = (int(side) for side in message["size"])
+            self.screen = np.zeros((height, width, 3), np.uint8)
+            self._answers.append({"type": "refresh"})
+
+    def answers(self) -> None:
+        """Send one message to the kernel; a page that can has shown the frame soon after."""
+        if self._answers:
+            message = self._answers.popleft()
+            self.canvas._handle_message(self.canvas, message, [])
+
+    def loads(self) -> None:
+        """Finish decoding: paint the frame over what is there."""
+        if self._loading is None or self.screen is None:
+            return
+        with Image.open(io.BytesIO(self._loading)) as picture:
+            frame = np.asarray(picture.convert("RGBA"))
+        self._loading = None
+        solid = frame[..., 3] == 255
+        assert (solid | (frame[..., 3] == 0)).all()
+        self.screen = np.where(solid[..., np.newaxis], frame[..., :3], self.screen)
+
+    def waits(self) -> None:
+        """Let the time pass in which a page that still answers has decoded a frame."""
+        self.loads()
+        self.now += 2 * SETTLED_SECONDS
+
+    def settles(self) -> None:
+        """Do everything that is left to do."""
+        while self._arriving or self._answers:
+            self.receives()
+            self.answers()
+        self.loads()
+
+    def truth(self) -> RGB8:
+        pixels: RGB8 = np.asarray(self.canvas.get_renderer().buffer_rgba())[..., :3]
+        return pixels
+
+
+class Shown:
+    """A figure on a page."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.canvas = live_canvas(new_figure())
+        self.page = Page(self.canvas, monkeypatch)
+        self.view = FeatureFigure(self.canvas.figure)
+        self.made = MADE
+        self.mode = "channel"
+        self.step(0)
+
+    def step(self, channel: int) -> None:
+        picture = render(self.made, "conv", self.mode, channel=channel)
+        self.view.show(picture, self.made.image, 4)
+
+    def gesture(self, kind: str) -> None:
+        """Zoom in, as a drag does: more than one call for a redraw in one message."""
+        canvas, view = self.canvas, self.view
+        original = canvas.handle_event
+
+        def handle(event: dict[str, Any]) -> None:
+            assert event == {"type": kind}
+            (left, right), (bottom, top) = view.view
+            view.view = ((left + 1, right - 1), (bottom - 1, top + 1))
+            canvas.draw_idle()
+            canvas.draw_idle()
+
+        canvas.handle_event = handle
+        try:
+            canvas._handle_message(canvas, {"type": kind}, [])
+        finally:
+            canvas.handle_event = original
+
+    def close(self) -> None:
+        for widget in (*widgets_of(self.canvas), *widgets_of(self.canvas.toolbar)):
+            widget.close()
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
+    made = Shown(monkeypatch)
+    yield made
+    made.close()
+
+
+def test_nothing_is_sent_before_there_is_a_page(shown: Shown) -> None:
+    shown.step(1)
+    assert not any("binary" in content["data"] for content, _ in shown.page._arriving)
+    shown.page.opens()
+    np.testing.assert_array_equal(shown.page.screen, shown.page.truth())
+
+
+def test_a_step_is_one_frame_a_fraction_of_a_whole_one(shown: Shown) -> None:
+    page = shown.page
+    page.opens()
+    page.waits()
+    whole, page.frames = page.frames[-1], []
+    shown.step(1)
+    page.settles()
+    (part,) = page.frames
+    assert len(part) < len(whole)
+    with Image.open(io.BytesIO(part)) as picture:
+        alpha = np.asarray(picture.convert("RGBA"))[..., 3]
+    assert not alpha[:, : alpha.shape[1] // 3].any()
+    np.testing.assert_array_equal(page.screen, page.truth())
+
+
+def test_a_gesture_is_drawn_once_and_without_asking_a_page_that_is_ready(shown: Shown) -> None:
+    page = shown.page
+    page.opens()
+    page.frames.clear()
+    shown.gesture("zoom")
+    # It has been sent, though the page has not been asked again.
+    assert sum("binary" in content["data"] for content, _ in page._arriving) == 1
+    page.settles()
+    assert len(page.frames) == 1
+    np.testing.assert_array_equal(page.screen, page.truth())
+
+
+def test_a_long_drag_draws_as_often_as_the_page_keeps_up(shown: Shown) -> None:
+    page = shown.page
+    page.opens()
+    page.frames.clear()
+    for _ in range(5):
+        shown.gesture("pan")
+    page.settles()
+    # The first at once, and one for the other four when the page has had that.
+    assert len(page.frames) == 2
+    np.testing.assert_array_equal(page.screen, page.truth())
+
+
+def test_a_second_page_gets_a_whole_picture(shown: Shown) -> None:
+    page = shown.page
+    page.opens()
+    page.waits()
+    shown.step(1)
+    page.settles()
+    page.screen = None
+    page.opens()
+    np.testing.assert_array_equal(page.screen, page.truth())
+
+
+def test_a_page_that_answers_before_it_has_decoded_a_picture_does_not_lose_it(shown: Shown) -> None:
+    page = shown.page
+    page.opens()
+    page.waits()
+    shown.made = OTHER
+    shown.step(0)
+    for _ in range(3):
+        page.receives()
+        page.answers()
+    shown.step(1)
+    page.settles()
+    np.testing.assert_array_equal(page.screen, page.truth())
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("step"), st.integers(0, 5)),
+        st.tuples(st.just("mode"), st.sampled_from(["channel", "max", "rgb", "grid"])),
+        st.tuples(st.just("image"), st.booleans()),
+        st.tuples(st.just("gesture"), st.none()),
+        st.tuples(st.sampled_from(["receives", "answers", "loads", "waits"]), st.none()),
+    ),
+    max_size=25,
+)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(actions=ACTIONS)
+def test_whatever_is_lost_the_last_picture_is_right(
+    monkeypatch: pytest.MonkeyPatch, actions: list[tuple[str, Any]]
+) -> None:
+    shown = Shown(monkeypatch)
+    try:
+        shown.page.opens()
+        for action, value in actions:
+            if action == "step":
+                shown.step(value)
+            elif action == "mode":
+                shown.mode = value
+                shown.step(0)
+            elif action == "image":
+                shown.made = OTHER if value else MADE
+                shown.step(1)
+            elif action == "gesture":
+                shown.gesture("zoom")
+            else:
+                getattr(shown.page, action)()
+        shown.page.settles()
+        np.testing.assert_array_equal(shown.page.screen, shown.page.truth())
+    finally:
+        shown.close()

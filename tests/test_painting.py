@@ -1,0 +1,144 @@
+"""Repainting a side: the canvas holds the pixels that drawing the whole figure would give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from tests.conftest import make_activations, pixels_of
+from vgg_widget import Activations, render
+from vgg_widget.figure import FeatureFigure, new_figure
+
+VIEWS = {
+    "whole": None,
+    "zoomed": ((7.3, 23.6), (19.2, 3.4)),
+    "one corner": ((-20.0, 11.7), (9.1, -30.0)),
+    "far out": ((-60.5, 140.2), (120.0, -70.3)),
+    "beside it": ((100.0, 120.0), (90.0, 60.0)),
+}
+
+
+@pytest.fixture
+def made() -> Activations:
+    """Two layers on an image of 33×41 pixels, of which they cover less; channel 4 is dead."""
+    random = np.random.default_rng(3)
+    maps = random.normal(size=(8, 10, 6)).astype(np.float32)
+    maps[..., 4] = 0
+    other = random.random((4, 5, 9)).astype(np.float32) * 100
+    return make_activations(maps, before_relu=True, others={"wide": other}, stride=4)
+
+
+@pytest.fixture
+def shown() -> FeatureFigure:
+    figure = new_figure()
+    FigureCanvasAgg(figure)
+    return FeatureFigure(figure)
+
+
+@contextmanager
+def no_whole_drawing(shown: FeatureFigure) -> Iterator[None]:
+    draws: list[object] = []
+    connection = shown.figure.canvas.mpl_connect("draw_event", draws.append)
+    yield
+    shown.figure.canvas.mpl_disconnect(connection)
+    assert draws == []
+
+
+def assert_as_drawn_whole(shown: FeatureFigure) -> None:
+    on_canvas = pixels_of(shown.figure, redraw=False)
+    shown.figure.canvas.draw()  # type: ignore[no-untyped-call]
+    np.testing.assert_array_equal(on_canvas, pixels_of(shown.figure, redraw=False))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_steps_give_the_pixels_of_a_whole_drawing(
+    made: Activations, shown: FeatureFigure, view: str
+) -> None:
+    shown.show(render(made, "conv"), made.image, 4)
+    if limits := VIEWS[view]:
+        shown.view = limits
+    shown.figure.canvas.draw()  # type: ignore[no-untyped-call]
+    steps = [
+        ("conv", "channel", 1, "viridis", "layer"),
+        ("conv", "channel", 4, "viridis", "layer"),
+        ("features.0", "channel", 2, "coolwarm", "layer"),
+        ("wide", "channel", 3, "viridis", "channel"),
+        ("conv", "argmax", 0, "viridis", "layer"),
+        ("wide", "composite", 0, "magma", "layer"),
+        ("features.0", "rgb", 0, "viridis", "network"),
+        ("conv", "channel", 1, "viridis", "layer"),
+        ("conv", "max", 0, "viridis", "layer"),
+    ]
+    for last in range(1, len(steps) + 1):
+        # Twice, so that what is kept from the first time is used as well.
+        with no_whole_drawing(shown):
+            for layer, mode, channel, cmap, scale in steps[:last] * 2:
+                picture = render(made, layer, mode, channel=channel, cmap=cmap, scale=scale)
+                shown.show(picture, made.image, 8 if layer == "wide" else 4)
+        assert_as_drawn_whole(shown)
+
+
+def test_a_grid_is_repainted_too(made: Activations, shown: FeatureFigure) -> None:
+    shown.show(render(made, "conv", "grid"), made.image, 4)
+    with no_whole_drawing(shown):
+        shown.show(render(made, "conv", "grid", cmap="magma"), made.image, 4)
+        shown.show(render(made, "conv", "grid", scale="network"), made.image, 4)
+    assert_as_drawn_whole(shown)
+
+
+def test_another_resolution_is_painted_at_that_resolution(
+    made: Activations, shown: FeatureFigure
+) -> None:
+    shown.show(render(made, "conv"), made.image, 4)
+    shown.show(render(made, "conv", channel=1), made.image, 4)
+    shown.figure.set_dpi(150)
+    shown.figure.set_size_inches(6, 5)
+    for channel in (2, 3):
+        shown.show(render(made, "conv", channel=channel), made.image, 4)
+        assert pixels_of(shown.figure, redraw=False).shape == (750, 900, 3)
+    assert_as_drawn_whole(shown)
+
+
+def test_what_a_person_adds_to_the_figure_stays_on_it(
+    made: Activations, shown: FeatureFigure
+) -> None:
+    shown.show(render(made, "conv"), made.image, 4)
+    shown.map_axes.plot([3, 30], [3, 25], color="red", linewidth=5)
+    shown.figure.text(0.5, 0.5, "mine", fontsize=30, color="magenta")
+    for channel in (1, 2, 3):
+        shown.show(render(made, "conv", channel=channel), made.image, 4)
+        on_canvas = pixels_of(shown.figure, redraw=False)
+        assert (on_canvas == (255, 0, 0)).all(axis=-1).sum() > 100
+        assert (on_canvas == (255, 0, 255)).all(axis=-1).sum() > 100
+    assert_as_drawn_whole(shown)
+
+
+def test_what_a_person_changes_elsewhere_appears_with_the_next_step(
+    made: Activations, shown: FeatureFigure
+) -> None:
+    shown.show(render(made, "conv"), made.image, 4)
+    shown.input_axes.set_title("my cat")
+    shown.show(render(made, "conv", channel=1), made.image, 4)
+    assert_as_drawn_whole(shown)
+    shown.figure.set_facecolor("lightyellow")
+    shown.show(render(made, "conv", channel=2), made.image, 4)
+    shown.show(render(made, "conv", channel=3), made.image, 4)
+    assert pixels_of(shown.figure, redraw=False)[0, 0].tolist() == [255, 255, 224]
+    assert_as_drawn_whole(shown)
+
+
+def test_a_title_longer_than_the_side_leaves_nothing_behind(
+    made: Activations, shown: FeatureFigure
+) -> None:
+    shown.show(render(made, "conv"), made.image, 4)
+    # As a mode's author may word it, and as a person may write it there.
+    for write in (shown.map_axes.title.set_text, shown.map_axes.set_title):
+        write("a very long title " * 20)
+        shown.figure.canvas.draw()  # type: ignore[no-untyped-call]
+        for channel in (1, 2):
+            shown.show(render(made, "conv", channel=channel), made.image, 4)
+        assert_as_drawn_whole(shown)

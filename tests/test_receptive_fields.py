@@ -1,0 +1,352 @@
+"""Receptive fields of any model: against pixels that are changed one by one, and published ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from vgg_widget import FeatureExtractor, LayerInfo
+from vgg_widget.geometry import Reach
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    import keras
+
+    return keras
+
+
+def positive(model: Any, seed: int = 3) -> Any:
+    """Give a model weights above 0, so that no two influences cancel out."""
+    rng = np.random.default_rng(seed)
+    for layer in model._flatten_layers():
+        if "normalization" not in layer.name:
+            layer.set_weights([rng.uniform(0.5, 1, w.shape) for w in layer.get_weights()])
+    return model
+
+
+def seen(extractor: FeatureExtractor, layers: tuple[LayerInfo, ...]) -> dict[str, Bools]:
+    """Change every pixel in turn: (pixel row, pixel column, unit row, unit column) that change."""
+    assert layers[0].input_size is not None
+    height, width = layers[0].input_size
+    channels = extractor.model.inputs[0].shape[-1]
+    plain = np.ones((1, height, width, channels), np.float32)
+    bumped = np.repeat(plain, height * width, axis=0)
+    # By much, so that it is the largest under any pool.
+    bumped.reshape(-1, height * width, channels)[range(height * width), range(height * width)] = 99
+    made = extractor.model.predict(np.concatenate([plain, bumped]), batch_size=64, verbose=0)
+    found = {}
+    for info, maps in zip(layers, made if isinstance(made, list) else [made], strict=True):
+        changed = (np.abs(maps[1:] - maps[:1]) > 1e-5 * np.abs(maps[:1])).any(axis=-1)
+        found[info.name] = changed.reshape(height, width, *maps.shape[1:3])
+    return found
+
+
+def assert_boxes_are_what_is_seen(model: Any, size: tuple[int, int]) -> dict[str, LayerInfo]:
+    # Its geometry is asked for, and no picture: these take no RGB.
+    extractor = FeatureExtractor(model=positive(model), preprocess=np.asarray)
+    layers = extractor._network.layers_on(size)
+    for name, changed in seen(extractor, layers).items():
+        info = next(info for info in layers if info.name == name)
+        rows, columns = changed.shape[2:]
+        for row in range(rows):
+            for column in range(columns):
+                ys, xs = np.nonzero(changed[:, :, row, column])
+                box = info.receptive_field_box(row, column, size)
+                if not ys.size:
+                    assert box[0] == box[2] or box[1] == box[3], (name, row, column)
+                    continue
+                expected = (ys.min(), xs.min(), ys.max() + 1, xs.max() + 1)
+                assert box == expected, (name, row, column)
+        with pytest.raises(ValueError, match=rf"row {rows} is outside the {rows} units"):
+            info.receptive_field_box(rows, 0, size)
+    return {info.name: info for info in layers}
+
+
+def chain(keras: Any, *layers: Any, channels: int = 2) -> Any:
+    return keras.Sequential([keras.Input((None, None, channels)), *layers])
+
+
+# Against every pixel -----------------------------------------------------------------------------
+
+SIZES = [(15, 18), (16, 13)]  # no multiples of the strides, and both parities
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_convolutions_and_pools(keras: Any, padding: str, size: tuple[int, int]) -> None:
+    layers = keras.layers
+    model = chain(
+        keras,
+        layers.Conv2D(2, (3, 2), strides=(2, 1), padding=padding, activation="relu", name="a"),
+        layers.BatchNormalization(name="normalization"),
+        layers.MaxPooling2D(2, padding=padding, name="b"),
+        layers.DepthwiseConv2D(3, padding=padding, name="c"),
+        layers.AveragePooling2D((1, 2), padding=padding, name="d"),
+    )
+    assert_boxes_are_what_is_seen(model, size)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_dilated_and_separable_convolutions(keras: Any, padding: str) -> None:
+    layers = keras.layers
+    model = chain(
+        keras,
+        layers.Conv2D(2, 3, dilation_rate=(2, 3), padding=padding, name="a"),
+        layers.SeparableConv2D(2, (3, 1), strides=2, padding=padding, name="b"),
+    )
+    known = assert_boxes_are_what_is_seen(model, (15, 18))
+    assert known["a"].receptive_field == 5
+    assert known["a"].axes is not None
+    assert known["a"].axes[1].receptive_field == 7
+
+
+def test_padding_and_cropping(keras: Any) -> None:
+    layers = keras.layers
+    model = chain(
+        keras,
+        layers.ZeroPadding2D(((3, 0), (1, 2)), name="a"),
+        layers.Conv2D(2, 3, strides=2, name="b"),
+        layers.Cropping2D(((1, 0), (0, 1)), name="c"),
+        layers.Conv2D(2, 3, padding="same", name="d"),
+        layers.CenterCrop(3, 4, name="e"),
+    )
+    known = assert_boxes_are_what_is_seen(model, (14, 15))
+    # The first three rows are padding.
+    assert known["a"].receptive_field_box(2, 1, (14, 15)) == (0, 0, 0, 1)
+    assert known["a"].center == -3
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_enlarging(keras: Any, interpolation: str) -> None:
+    layers = keras.layers
+    model = chain(
+        keras,
+        layers.Conv2D(2, 3, strides=2, padding="same", name="a"),
+        layers.UpSampling2D((2, 3), interpolation=interpolation, name="b"),
+        layers.Conv2D(2, 3, padding="same", name="c"),
+        layers.MaxPooling2D(name="d"),
+    )
+    known = assert_boxes_are_what_is_seen(model, (13, 9))
+    assert known["b"].stride == 1
+    assert known["b"].axes is not None
+    assert known["b"].axes[1].stride == pytest.approx(2 / 3)
+    assert known["d"].stride == 2
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("target", [(7, 11), (20, 9)])
+def test_resizing_in_the_model(keras: Any, interpolation: str, target: tuple[int, int]) -> None:
+    layers = keras.layers
+    model = chain(
+        keras,
+        layers.Resizing(*target, interpolation=interpolation, name="a"),
+        layers.Conv2D(2, 3, name="b"),
+    )
+    assert_boxes_are_what_is_seen(model, (13, 10))
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 2), (4, 2), (2, 3), (3, 1)])
+def test_transposed_convolutions(keras: Any, kernel: int, stride: int, padding: str) -> None:
+    layers = keras.layers
+    model = chain(
+        keras,
+        layers.Conv2D(2, 3, strides=2, padding="same", name="a"),
+        layers.Conv2DTranspose(
+            2, kernel, strides=stride, padding=padding, use_bias=False, name="b"
+        ),
+        layers.Conv2D(2, 3, padding="same", name="c"),
+    )
+    assert_boxes_are_what_is_seen(model, (7, 10))
+
+
+def test_branches_of_the_same_stride(keras: Any) -> None:
+    layers = keras.layers
+    inputs = keras.Input((None, None, 2))
+    wide = layers.Conv2D(2, 5, strides=2, padding="same", name="wide")(inputs)
+    narrow = layers.Conv2D(2, 1, strides=2, name="narrow")(inputs)
+    both = layers.Add(name="both")([wide, narrow])
+    more = layers.Concatenate(name="more")([both, layers.MaxPooling2D(2, 1, "same")(wide)])
+    product = layers.Multiply(name="product")([wide * 0.5 + narrow, both])
+    model = keras.Model(inputs, layers.Concatenate(name="end")([more, product]))
+    known = assert_boxes_are_what_is_seen(model, (13, 16))
+    assert known["both"].receptive_field == 5
+    assert known["more"].receptive_field == 7
+
+
+def test_a_decoder_that_comes_back_to_the_same_stride(keras: Any) -> None:
+    layers = keras.layers
+    inputs = keras.Input((None, None, 2))
+    fine = layers.Conv2D(2, 3, padding="same", name="fine")(inputs)
+    coarse = layers.MaxPooling2D(name="coarse")(fine)
+    back = layers.UpSampling2D(name="back")(layers.Conv2D(2, 3, padding="same")(coarse))
+    joined = layers.Concatenate(name="joined")([fine, back])
+    model = keras.Model(inputs, layers.Conv2D(2, 3, padding="same", name="end")(joined))
+    assert_boxes_are_what_is_seen(model, (12, 14))
+
+
+def test_layers_that_look_at_one_location(keras: Any) -> None:
+    layers = keras.layers
+    model = chain(
+        keras,
+        layers.Rescaling(0.5, name="a"),
+        layers.RandomFlip(name="b"),
+        layers.Conv2D(3, 2, activation=layers.LeakyReLU(), name="c"),
+        layers.Dropout(0.5, name="d"),
+        layers.Dense(2, activation="softplus", name="e"),
+        layers.Activation("gelu", name="f"),
+        layers.PReLU(shared_axes=(1, 2), name="g"),
+    )
+    assert_boxes_are_what_is_seen(model, (6, 7))
+
+
+# Where it is not defined -------------------------------------------------------------------------
+
+
+def undefined_after(keras: Any, layer: Any) -> bool:
+    inputs = keras.Input((12, 12, 4))
+    before = keras.layers.Conv2D(4, 3, padding="same", name="before")(inputs)
+    after = keras.layers.Conv2D(4, 3, name="after")(layer(before))
+    extractor = FeatureExtractor(model=keras.Model(inputs, after), preprocess=np.asarray)
+    known = {info.name: info for info in extractor.layers}
+    assert known["before"].receptive_field == 3
+    if known["after"].receptive_field is None:
+        assert known["after"].center is None
+        with pytest.raises(ValueError, match=r"receptive field of layer 'after' is not defined"):
+            known["after"].receptive_field_box(0, 0, (12, 12))
+        return True
+    return False
+
+
+def test_what_sees_the_whole_map_has_no_receptive_field(keras: Any) -> None:
+    layers = keras.layers
+
+    class Mine(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    class Conv2D(keras.layers.Conv2D):  # type: ignore[misc]
+        def call(self, inputs: Any) -> Any:
+            return super().call(inputs) + keras.ops.mean(inputs)
+
+    def squeeze_and_excite(maps: Any) -> Any:
+        pooled = layers.GlobalAveragePooling2D(keepdims=True)(maps)
+        return layers.Multiply()([maps, layers.Conv2D(4, 1, activation="sigmoid")(pooled)])
+
+    def attention(maps: Any) -> Any:
+        flat = layers.Reshape((144, 4))(maps)
+        return layers.Reshape((12, 12, 4))(layers.Attention()([flat, flat]))
+
+    def dense_on_all(maps: Any) -> Any:
+        return layers.Reshape((12, 12, 4))(layers.Dense(576)(layers.Flatten()(maps)))
+
+    undefined = [
+        squeeze_and_excite,
+        attention,
+        dense_on_all,
+        Mine(),
+        Conv2D(4, 3, padding="same"),
+        layers.Lambda(lambda maps: maps),
+        layers.GroupNormalization(2),
+        layers.LayerNormalization(axis=(1, 2)),
+        layers.Softmax(axis=1),
+        layers.Activation(lambda maps: maps - keras.ops.mean(maps)),
+        lambda maps: layers.Concatenate(axis=1)([maps, maps]),
+        layers.Permute((2, 1, 3)),
+        lambda maps: maps[:, ::-1],
+    ]
+    assert [undefined_after(keras, layer) for layer in undefined] == [True] * len(undefined)
+    defined = [
+        layers.LayerNormalization(),
+        layers.Softmax(),
+        layers.UnitNormalization(),
+        layers.BatchNormalization(),
+        layers.Activation("relu"),
+        layers.Reshape((12, 12, 4)),
+        lambda maps: layers.Add()([maps, layers.UpSampling2D()(layers.MaxPooling2D()(maps))]),
+    ]
+    assert [undefined_after(keras, layer) for layer in defined] == [False] * len(defined)
+
+
+def test_branches_of_different_stride_have_none_together(keras: Any) -> None:
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 3))
+    halved = layers.Conv2D(2, 3, strides=2, padding="same", name="halved")(inputs)
+    cut = layers.Cropping2D(2, name="cut")(layers.Conv2D(2, 3, padding="same")(inputs))
+    both = layers.Add(name="both")([halved, cut])
+    known = {i.name: i for i in FeatureExtractor(model=keras.Model(inputs, both)).layers}
+    assert (known["halved"].receptive_field, known["cut"].receptive_field) == (3, 3)
+    assert (known["halved"].stride, known["cut"].stride) == (2, 1)
+    assert known["both"].receptive_field is None
+    # Nobody knows where such a map lies: it is laid over the whole image.
+    place = known["both"].placement
+    assert (place.top, place.left, place.row_step, place.column_step) == (-0.5, -0.5, 2, 2)
+
+
+# Published ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_receptive_fields_of_known_networks(keras: Any) -> None:
+    # Araujo, Norris & Sim, "Computing Receptive Fields of Convolutional Neural Networks"
+    # (Distill, 2019), table 1: receptive field and effective stride.
+    applications = keras.applications
+    for make, name, field, stride in (
+        (applications.VGG16, "block5_pool", 212, 32),
+        (applications.MobileNet, "conv_pw_13_relu", 315, 32),
+        (applications.ResNet50, "conv5_block3_out", 483, 32),
+        (applications.InceptionResNetV2, "conv_7b", 3039, 32),
+    ):
+        model = make(weights=None, include_top=False, input_shape=(224, 224, 3))
+        info = {info.name: info for info in FeatureExtractor(model=model).layers}[name]
+        assert (info.receptive_field, info.stride) == (field, stride), name
+
+
+def test_vgg19s_own_table_is_what_the_walk_through_its_layers_finds(keras: Any) -> None:
+    model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    size = (64, 75)
+    walked = FeatureExtractor(model=model)._network.layers_on(size)
+    for info, known in zip(walked, FeatureExtractor("random").layers, strict=True):
+        for field in ("name", "kind", "channels", "stride", "receptive_field", "center", "block"):
+            assert getattr(info, field) == getattr(known, field), known.name
+        rows, columns = size[0] // known.stride, size[1] // known.stride
+        for row in {0, rows // 2, rows - 1}:
+            for column in {0, columns // 2, columns - 1}:
+                box = info.receptive_field_box(row, column, size)
+                assert box == known.receptive_field_box(row, column, size), known.name
+
+
+# The arithmetic ----------------------------------------------------------------------------------
+
+
+def test_same_padding_puts_the_odd_one_at_the_end() -> None:
+    # TensorFlow: 224 pixels by stride 2 need one of padding, 75 two.
+    even, odd = (Reach.of_pixels(n).window(3, 2, padding="same") for n in (224, 75))
+    assert (even.center, odd.center) == (1.0, 0.0)
+    assert (even.units, odd.units) == (112, 38)
+    assert even.spans[:4] == (0, 3, 2, 5)
+    assert odd.spans[:4] == (0, 2, 1, 4)
+    assert even.spans[-2:] == (222, 224)
+
+
+def test_enlarged_maps_come_back_to_a_stride_without_a_trace() -> None:
+    pixels = Reach.of_pixels(12)
+    back = pixels.resized(24, "nearest").window(2, 2)
+    assert (back.stride, back.size, back.center, back.edge) == (1, 1, 0, -0.5)
+    assert len(back.low) == 1
+    assert Reach.union([back, pixels]) is not None
+
+
+def test_geometry_of_another_size_is_refused(keras: Any) -> None:
+    model = chain(keras, keras.layers.Conv2D(2, 3, strides=2, padding="same", name="a"))
+    (info,) = FeatureExtractor(model=model, preprocess=np.asarray).layers
+    assert info.input_size == (224, 224)
+    with pytest.raises(ValueError, match=r"'a' was measured on .* 224×224 pixels, not 64×75"):
+        info.receptive_field_box(0, 0, (64, 75))

@@ -1,0 +1,105 @@
+"""What a network takes: preprocessed images are brought to its shape, or refused in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.images import RGB8
+
+Floats = npt.NDArray[np.float32]
+
+# Red, green and blue by how bright they look (ITU-R BT.601), as Pillow's "L" has it.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """Shape of a network's input: (batch, height, width, channels) unless said otherwise.
+
+    Parameters
+    ----------
+    channels : int
+        3 for RGB, 1 for grey.
+    channels_first : bool
+        Whether it is (batch, channels, height, width).
+    flat : bool
+        Whether it is (batch, height, width), grey without a channel axis.
+    fixed_size : (int, int) or None
+        Height and width, where only one is accepted.
+    minimum_side : int
+        The fewest pixels that a side of an image may have.
+    """
+
+    channels: int = 3
+    channels_first: bool = False
+    flat: bool = False
+    fixed_size: tuple[int, int] | None = None
+    minimum_side: int = 1
+
+    def shape(self, count: int | None, height: int | None, width: int | None) -> tuple[Any, ...]:
+        """Return the input's shape for so many images of this size."""
+        if self.flat:
+            return count, height, width
+        if self.channels_first:
+            return count, self.channels, height, width
+        return count, height, width, self.channels
+
+    def size_of(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return (height, width) of an input of that shape."""
+        height, width = shape[2:] if self.channels_first else shape[1:3]
+        return height, width
+
+    def fit(self, given: Any, images: RGB8) -> Floats:
+        """Bring what a preprocessing function returned to the network's shape.
+
+        Parameters
+        ----------
+        given : array or tensor
+            In the network's own shape, or channels last; of three channels where the network
+            takes one, which is then their luma.
+        images : ndarray of shape (N, H, W, 3)
+            What the function was given.
+
+        Returns
+        -------
+        ndarray of float32
+
+        Raises
+        ------
+        ValueError
+            If it has another shape, or holds no numbers.
+        """
+        count, height, width = images.shape[:3]
+        wanted = self.shape(count, height, width)
+        try:
+            array = np.asarray(given)
+        except (TypeError, ValueError, RuntimeError):
+            # Ragged lists, and tensors that are on a GPU or part of a graph.
+            array = np.empty((), object)
+        # TensorFlow's bfloat16 has a kind of its own.
+        if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+            raise ValueError(
+                f"preprocess returned a {type(given).__name__}, not an array of real numbers: "
+                f"return floats of shape {wanted}."
+            )
+        array = array.astype(np.float32, copy=False)
+        if array.shape == wanted:
+            return array
+        last = (count, height, width)
+        if array.shape == (*last, 3) and self.channels == 1:
+            array = array @ _LUMA[:, None]
+        if array.shape == last and self.channels == 1:
+            array = array[..., None]
+        if array.shape != (*last, self.channels):
+            raise ValueError(
+                f"preprocess returned an array of shape {array.shape} for {count} RGB images of "
+                f"{height}×{width} pixels: return one of shape {wanted}."
+            )
+        if self.flat:
+            return np.ascontiguousarray(array[..., 0])
+        return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if self.channels_first else array
