@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import deque
 from typing import Any
 
@@ -14,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import vgg_widget.canvas
 from tests.conftest import make_activations
 from vgg_widget import render
 from vgg_widget.canvas import SETTLED_SECONDS, LiveCanvas, live_canvas
@@ -44,7 +44,7 @@ class Page:
         self._answers: deque[dict[str, Any]] = deque()
         self._loading: bytes | None = None
         self._waits = False
-        monkeypatch.setattr(vgg_widget.canvas.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
         monkeypatch.setattr(
             canvas, "send", lambda content, buffers=None: self._arriving.append((content, buffers))
         )
@@ -96,11 +96,15 @@ class Page:
         self.loads()
         self.now += 2 * SETTLED_SECONDS
 
-    def settles(self) -> None:
-        """Do everything that is left to do."""
+    def converses(self) -> None:
+        """Take and send every message, and decode nothing meanwhile."""
         while self._arriving or self._answers:
             self.receives()
             self.answers()
+
+    def settles(self) -> None:
+        """Do everything that is left to do."""
+        self.converses()
         self.loads()
 
     def truth(self) -> RGB8:
@@ -216,9 +220,7 @@ def test_a_page_that_answers_before_it_has_decoded_a_picture_does_not_lose_it(sh
     page.waits()
     shown.made = OTHER
     shown.step(0)
-    for _ in range(3):
-        page.receives()
-        page.answers()
+    page.converses()
     shown.step(1)
     page.settles()
     np.testing.assert_array_equal(page.screen, page.truth())

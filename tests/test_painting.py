@@ -50,7 +50,7 @@ def no_whole_drawing(shown: FeatureFigure) -> Iterator[None]:
 
 def assert_as_drawn_whole(shown: FeatureFigure) -> None:
     on_canvas = pixels_of(shown.figure, redraw=False)
-    shown.figure.canvas.draw()  # type: ignore[no-untyped-call]
+    shown.figure.canvas.draw()
     np.testing.assert_array_equal(on_canvas, pixels_of(shown.figure, redraw=False))
 
 
@@ -61,7 +61,7 @@ def test_steps_give_the_pixels_of_a_whole_drawing(
     shown.show(render(made, "conv"), made.image, 4)
     if limits := VIEWS[view]:
         shown.view = limits
-    shown.figure.canvas.draw()  # type: ignore[no-untyped-call]
+    shown.figure.canvas.draw()
     steps = [
         ("conv", "channel", 1, "viridis", "layer"),
         ("conv", "channel", 4, "viridis", "layer"),
@@ -138,7 +138,7 @@ def test_a_title_longer_than_the_side_leaves_nothing_behind(
     # As a mode's author may word it, and as a person may write it there.
     for write in (shown.map_axes.title.set_text, shown.map_axes.set_title):
         write("a very long title " * 20)
-        shown.figure.canvas.draw()  # type: ignore[no-untyped-call]
+        shown.figure.canvas.draw()
         for channel in (1, 2):
             shown.show(render(made, "conv", channel=channel), made.image, 4)
         assert_as_drawn_whole(shown)
