@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vgg_widget import Activations, FeatureExtractor, LayerInfo, network, sample_image
+import vgg_widget.vgg19
+from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import Arrays
@@ -90,12 +91,12 @@ def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
 @contextmanager
 def networks_apart() -> Iterator[None]:
     """Build networks without pushing the shared one of `extractor` out of the package's cache."""
-    kept = network._networks
-    network._networks = OrderedDict()
+    kept = vgg_widget.vgg19._networks
+    vgg_widget.vgg19._networks = OrderedDict()
     try:
         yield
     finally:
-        network._networks = kept
+        vgg_widget.vgg19._networks = kept
 
 
 @pytest.fixture

@@ -136,3 +136,15 @@ def test_a_gamma_outside_its_domain_is_refused(gamma: float) -> None:
 def test_a_scope_outside_its_domain_is_refused() -> None:
     with pytest.raises(ValueError, match=r"scale 'layers' .*'layer'"):
         Scale("layers")
+
+
+@pytest.mark.parametrize("percentile", [0.001, 1, 50, 75, 99, 99.9, 99.999, 100])
+@pytest.mark.parametrize("size", [1, 2, 3, 1_000, 300_000])
+def test_the_top_of_many_values_is_numpys_too(size: int, percentile: float) -> None:
+    random = np.random.default_rng(size)
+    normal = random.standard_normal(size).astype(np.float32)
+    kinds = (normal, np.abs(normal), np.maximum(normal, 0) ** 4, np.round(normal * 2), -(normal**2))
+    for values in kinds:
+        positive = values[values > 0]
+        expected = np.percentile(positive.astype(np.float64), percentile) if positive.size else 0
+        assert top_of(values, percentile) == pytest.approx(expected, rel=1e-6)

@@ -57,6 +57,8 @@ class Activations(Mapping[str, Floats]):
         The weights that computed the maps.
     before_relu : iterable of str
         Layers whose stored map is before ReLU; what is after it is derived from that.
+    name : str
+        The image's path, or its place in a stream, as ``images[3]``.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class Activations(Mapping[str, Floats]):
         weights: Provenance,
         *,
         before_relu: Sequence[str] = (),
+        name: str = "",
     ) -> None:
         self._layers = tuple(layers)
         self._infos = {info.name: info for info in self._layers}
         self._stored = {name: _frozen(maps[name]) for name in self._infos}
         self._image = _frozen(image)
         self._weights = weights
+        self._name = name
         self._before_relu = frozenset(before_relu)
         self._aliases = self._torch_names()
         self._recent: dict[str, Floats] = {}
@@ -102,6 +106,11 @@ class Activations(Mapping[str, Floats]):
     def image(self) -> RGB8:
         """The picture as the network saw it: uint8, shape (H, W, 3), read-only."""
         return self._image
+
+    @property
+    def name(self) -> str:
+        """The image's path, or its place in a stream; empty for one that came alone, in memory."""
+        return self._name
 
     @property
     def weights(self) -> Provenance:
@@ -317,6 +326,7 @@ class Activations(Mapping[str, Floats]):
             "layers": [asdict(info) for info in self._layers],
             "before_relu": sorted(self._before_relu),
             "weights": self._weights.to_dict(),
+            "name": self._name,
         }
         arrays: dict[str, Any] = {f"maps/{name}": maps for name, maps in self._stored.items()}
         with written_whole(path) as draft:
@@ -352,6 +362,7 @@ class Activations(Mapping[str, Floats]):
                 image,
                 Provenance.from_dict(header["weights"]),
                 before_relu=header["before_relu"],
+                name=str(header.get("name", "")),
             )
         except (
             KeyError,

@@ -1,23 +1,15 @@
-"""`FeatureExtractor`: the multi-output network; an image goes in, `Activations` come out.
-
-TensorFlow takes seconds to import, so it is imported inside the functions that need it.
-"""
+"""`FeatureExtractor`: the multi-output network; an image goes in, `Activations` come out."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vgg_widget.activations import Activations
-from vgg_widget.backend import keras_and_tensorflow
 from vgg_widget.choices import briefly
 from vgg_widget.images import (
     MINIMUM_SIDE,
@@ -28,55 +20,18 @@ from vgg_widget.images import (
     resize_exactly,
     target_size,
 )
-from vgg_widget.layers import VGG19_LAYERS, LayerInfo
-from vgg_widget.network_input import NetworkInput
+from vgg_widget.layers import LayerInfo
 from vgg_widget.own_model import OwnNetwork, own_network
 from vgg_widget.provenance import Provenance
-from vgg_widget.weights import ResolvedWeights, imagenet_locations, resolve
-from vgg_widget.weights.imagenet import ADDRESS_VARIABLE, failed_downloads
-
-Floats = npt.NDArray[np.float32]
-Preprocess = Callable[[Floats], Any]
-
-_CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
-_TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_TORCH_STD = np.array([0.229, 0.224, 0.225], np.float32)
-
-
-def preprocess_caffe(images: Floats) -> Floats:
-    """RGB 0–255 → blue, green, red minus the ImageNet mean.
-
-    As ``keras.applications.imagenet_utils.preprocess_input(mode="caffe")``, but the input is left
-    as it was.
-    """
-    centred: Floats = images[..., ::-1] - _CAFFE_MEAN_BGR
-    return centred
-
-
-def preprocess_torch(images: Floats) -> Floats:
-    """RGB 0–255 → 0–1, minus the mean, over the standard deviation (torchvision's transforms)."""
-    normalised: Floats = (images / np.float32(255) - _TORCH_MEAN) / _TORCH_STD
-    return normalised
-
-
-_PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
-
-
-@dataclass(frozen=True, eq=False)
-class _Network:
-    """A built network, shared by all extractors with the same weights."""
-
-    model: Any
-    forward: Callable[[Any], list[Any]] = field(repr=False)
-    layers: tuple[LayerInfo, ...]
-    before_relu: tuple[str, ...]
-    preprocess: Preprocess
-    bytes_a_pixel: int
-    input: NetworkInput = NetworkInput(minimum_side=MINIMUM_SIDE)  # noqa: RUF009 - it is frozen
-
-    def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
-        """Return names and geometry, which are the same for every size."""
-        return self.layers
+from vgg_widget.streaming import (
+    NamedImage,
+    OnError,
+    batches,
+    check_stream,
+    counted,
+    read_ahead,
+)
+from vgg_widget.vgg19 import Preprocess, Vgg19Network, shared_vgg19
 
 
 class FeatureExtractor:
@@ -128,9 +83,9 @@ class FeatureExtractor:
                 f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
                 "0–255 floats to the network's input."
             )
-        self._network: _Network | OwnNetwork
+        self._network: Vgg19Network | OwnNetwork
         if model is None:
-            self._network, self._weights = _shared_network(weights)
+            self._network, self._weights = shared_vgg19(weights)
         elif isinstance(weights, str) and weights == "auto":
             self._network = own_network(model, own_preprocess=preprocess is not None)
             self._weights = self._network.provenance(own_preprocess=preprocess is not None)
@@ -189,7 +144,7 @@ class FeatureExtractor:
             If the image cannot be used.
         """
         reading = image if isinstance(image, ImageReading) else self.read(image)
-        return next(self._compute([self._resized(reading)]))
+        return next(self._compute([NamedImage(reading.origin or "", self._resized(reading))]))
 
     def read(self, image: object) -> ImageReading:
         """Read an image as `load_image` does, as small as the network allows.
@@ -207,8 +162,18 @@ class FeatureExtractor:
         _check_memory(*target, network.bytes_a_pixel)
         return resize_exactly(pixels, target)
 
-    def stream(self, images: Iterable[object], batch_size: int = 8) -> Iterator[Activations]:
-        """Compute many images, batch by batch, holding one batch at a time.
+    def stream(
+        self,
+        images: Iterable[object],
+        batch_size: int = 8,
+        *,
+        progress: bool = False,
+        on_error: OnError = "raise",
+    ) -> Iterator[Activations]:
+        """Compute many images, batch by batch; the next ones are read meanwhile.
+
+        What is held at a time is one batch's activations (at 224×224 65 MB an image), and the
+        pixels of two more batches.
 
         Parameters
         ----------
@@ -217,32 +182,42 @@ class FeatureExtractor:
             where the size changes.
         batch_size : int
             Images in one forward pass.
+        progress : bool
+            Show a progress bar.
+        on_error : {"raise", "skip"}
+            Whether a bad image ends the stream with an error that names it, or is left out with a
+            warning that does.
 
         Yields
         ------
         Activations
-            In the order of `images`; each owns its memory.
+            In the order of `images`, each with its ``name`` and its own memory.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be used.
+        ValueError, TypeError
+            If an argument is wrong.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size {batch_size!r} is no number of images: give 1 or more.")
-        if isinstance(images, str | bytes | os.PathLike):
-            raise TypeError(f"images {images!r} is one image, not several: put it in a list.")
-        return self._stream(images, batch_size)
+        check_stream(images, batch_size, on_error)
+        return self._stream(images, batch_size, progress, on_error)
 
-    def _stream(self, images: Iterable[object], batch_size: int) -> Iterator[Activations]:
-        batch: list[RGB8] = []
-        for image in images:
-            pixels = self._resized(self.read(image))
-            if batch and (len(batch) == batch_size or batch[0].shape != pixels.shape):
+    def _stream(
+        self, images: Iterable[object], batch_size: int, progress: bool, on_error: OnError
+    ) -> Iterator[Activations]:
+        source = counted(images) if progress else images
+        ready = read_ahead(source, self._prepared, 2 * batch_size, on_error)
+        with closing(ready):
+            for batch in batches(ready, batch_size):
                 yield from self._compute(batch)
-                batch = []
-            batch.append(pixels)
-        if batch:
-            yield from self._compute(batch)
 
-    def _compute(self, batch: Sequence[RGB8]) -> Iterator[Activations]:
-        images = np.stack(batch)
-        layers = self._network.layers_on(batch[0].shape[:2])
+    def _prepared(self, image: object) -> RGB8:
+        return self._resized(self.read(image))
+
+    def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
+        images = np.stack([image.pixels for image in batch])
+        layers = self._network.layers_on(images.shape[1:3])
         # A fresh float copy: many preprocessing functions change their input in place.
         inputs = self._network.input.fit(self._preprocess(images.astype(np.float32)), images)
         outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
@@ -253,9 +228,10 @@ class FeatureExtractor:
             yield Activations(
                 layers,
                 maps,
-                image,
+                image.pixels,
                 self._weights,
                 before_relu=self._network.before_relu,
+                name=image.name,
             )
 
     def to_code(self) -> str:
@@ -276,6 +252,9 @@ class FeatureExtractor:
 
 
 DEFAULT_SIZE = 224
+
+# Where an image begins to be felt by whom it shares the machine with.
+_WORTH_SAYING = 1 << 30
 
 
 def extractor_for(
@@ -309,99 +288,8 @@ def extractor_for(
     return extractor
 
 
-# Weights come in 80 MB: two networks are kept, so that going back and forth between trained and
-# untrained weights, or re-running a cell, builds nothing anew.
-_KEPT = 2
-_networks: OrderedDict[object, tuple[_Network, Provenance]] = OrderedDict()
-_networks_lock = threading.RLock()
-
-
-def _shared_network(
-    weights: str | os.PathLike[str] | Mapping[str, Any],
-) -> tuple[_Network, Provenance]:
-    # Which a state dict is cannot be told without reading it.
-    source = resolve(weights) if isinstance(weights, Mapping) else weights
-    with _networks_lock:
-        key = _identity(source)
-        if key not in _networks:
-            resolved = source if isinstance(source, ResolvedWeights) else resolve(source)
-            # A download has changed what the name stands for.
-            key = _identity(source)
-            same = next(
-                (
-                    network
-                    for network, known in _networks.values()
-                    if known.digest == resolved.provenance.digest
-                ),
-                None,
-            )
-            _networks[key] = (same or _vgg19(resolved), resolved.provenance)
-            while len({id(network) for network, _ in _networks.values()}) > _KEPT:
-                _networks.popitem(last=False)
-        _networks.move_to_end(key)
-        return _networks[key]
-
-
-def _identity(weights: object) -> object:
-    """Say what a weights argument stands for now, so that a changed file is another network."""
-    if isinstance(weights, str) and weights in ("auto", "imagenet"):
-        files = tuple(_stamp(path) for path in imagenet_locations())
-        # What could not be fetched is tried again elsewhere, or when the failure is forgotten.
-        return (weights, files, os.environ.get(ADDRESS_VARIABLE), bool(failed_downloads))
-    if isinstance(weights, ResolvedWeights):
-        return weights.provenance
-    if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
-        # Not ours to judge: `resolve` says what is wrong with it.
-        return repr(weights)
-    path = Path(os.path.expanduser(weights))  # noqa: PTH111 - Path's own can raise.
-    return (str(path.absolute()), _stamp(path)) if path.is_file() else weights
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
-
-
-def _vgg19(resolved: ResolvedWeights) -> _Network:
-    keras, tf = keras_and_tensorflow()
-    base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
-    chain = [base.get_layer(info.name) for info in VGG19_LAYERS]
-    for name, (kernel, bias) in resolved.arrays.items():
-        base.get_layer(name).set_weights([kernel, bias])
-
-    # With sizes left open in the signature, a new image size does not trace the graph again.
-    # Autograph would rewrite the loop, which is plain Python, and leave temporary files.
-    signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
-
-    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
-    def forward(images: Any) -> list[Any]:
-        # Before ReLU is kept, since after ReLU follows from it and not the other way round.
-        outputs, x = [], images
-        for layer in chain:
-            if isinstance(layer, keras.layers.Conv2D):
-                outputs.append(tf.nn.bias_add(layer.convolution_op(x, layer.kernel), layer.bias))
-                x = layer.activation(outputs[-1])
-            else:
-                x = layer(x)
-                outputs.append(x)
-        return outputs
-
-    return _Network(
-        model=keras.Model(base.input, [layer.output for layer in chain], name="vgg19_layers"),
-        forward=forward,
-        layers=VGG19_LAYERS,
-        before_relu=tuple(info.name for info in VGG19_LAYERS if info.kind == "conv"),
-        preprocess=_PREPROCESSING[resolved.preprocessing],
-        # All maps in float32, and about as much again while they are computed.
-        bytes_a_pixel=8 * sum(info.channels // info.stride**2 or 1 for info in VGG19_LAYERS),
-    )
-
-
 def _check_memory(height: int, width: int, bytes_a_pixel: int) -> None:
-    """Raise ValueError for an image whose maps would fill this machine's memory."""
+    """Say what a large image will take; raise ValueError for one that would fill the memory."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -415,3 +303,5 @@ def _check_memory(height: int, width: int, bytes_a_pixel: int) -> None:
             f"this machine has {memory / 2**30:.1f}: choose a size of at most "
             f"{int(min(height, width) * scale)} for the shorter side."
         )
+    if need > _WORTH_SAYING:
+        print(f"{height}×{width} pixels take about {need / 2**30:.1f} GB of memory.", flush=True)

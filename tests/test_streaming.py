@@ -1,0 +1,155 @@
+"""Many images: in order, by name, read ahead of the network, in bounded memory."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from vgg_widget import Activations, FeatureExtractor, ImageError
+
+RGB8 = npt.NDArray[np.uint8]
+
+
+def noise(height: int, width: int, seed: int) -> RGB8:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> list[Path]:
+    """Three good pictures of two sizes, with a bad one in second place."""
+    for number, side in ((0, 40), (2, 40), (3, 50)):
+        Image.fromarray(noise(side, 36, number)).save(tmp_path / f"{number}.png")
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    return [tmp_path / f"{number}.png" for number in range(4)]
+
+
+def test_files_keep_their_order_and_names_whatever_their_size(
+    extractor: FeatureExtractor, folder: list[Path]
+) -> None:
+    good = [folder[0], folder[2], folder[3]]
+    streamed = list(extractor.stream(good, batch_size=2))
+    assert [one.name for one in streamed] == [str(path) for path in good]
+    for one, number in zip(streamed, (0, 2, 3), strict=True):
+        np.testing.assert_array_equal(one.image, noise(50 if number == 3 else 40, 36, number))
+        alone = extractor(folder[number])
+        for layer in ("block1_conv1", "block5_pool"):
+            np.testing.assert_allclose(one[layer], alone[layer], rtol=1e-4, atol=1e-3)
+
+
+def test_a_bad_image_is_named_and_ends_the_stream(
+    extractor: FeatureExtractor, folder: list[Path]
+) -> None:
+    stream = extractor.stream(folder, batch_size=1)
+    assert next(stream).name == str(folder[0])
+    with pytest.raises(ImageError, match=r"1\.png"):
+        next(stream)
+
+
+def test_a_bad_image_is_named_and_left_out(extractor: FeatureExtractor, folder: list[Path]) -> None:
+    with pytest.warns(UserWarning, match=r"1\.png.*left out"):
+        streamed = list(extractor.stream(folder, batch_size=3, on_error="skip"))
+    assert [Path(one.name).name for one in streamed] == ["0.png", "2.png", "3.png"]
+
+
+def test_an_array_is_named_by_its_place(extractor: FeatureExtractor) -> None:
+    images = [noise(32, 32, 0), np.zeros((32, 32, 7)), noise(32, 32, 1)]
+    with pytest.warns(UserWarning, match=r"^images\[1\]: "):
+        streamed = list(extractor.stream(images, on_error="skip"))
+    assert [one.name for one in streamed] == ["images[0]", "images[2]"]
+    with pytest.raises(ImageError, match=r"^images\[1\]: "):
+        list(extractor.stream(images))
+
+
+def test_all_bad_is_nothing_and_each_is_told(extractor: FeatureExtractor) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert list(extractor.stream([b"no", b"nor this"], on_error="skip")) == []
+    assert [str(warning.message)[:9] for warning in told] == ["images[0]", "images[1]"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"on_error": "ignore"}, "on_error 'ignore'"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"batch_size": True}, "batch_size True"),
+    ],
+)
+def test_bad_arguments_are_told_at_the_call(
+    extractor: FeatureExtractor, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        extractor.stream([], **arguments)
+
+
+def test_what_is_no_collection_is_told_at_the_call(extractor: FeatureExtractor) -> None:
+    with pytest.raises(TypeError, match="images is a int"):
+        extractor.stream(3)  # type: ignore[arg-type]
+
+
+def test_pictures_are_read_while_the_network_runs(
+    extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, threads = FeatureExtractor.read, set()
+    second = threading.Event()
+
+    def noted(self: FeatureExtractor, image: Any) -> Any:
+        threads.add(threading.current_thread())
+        if image is images[1]:
+            second.set()
+        return read(self, image)
+
+    images = [noise(32, 32, seed) for seed in range(3)]
+    monkeypatch.setattr(FeatureExtractor, "read", noted)
+    stream = extractor.stream(images, batch_size=1)
+    next(stream)
+    # Without anything being asked for.
+    assert second.wait(10)
+    assert threading.current_thread() not in threads
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_stream_that_is_left_ends_its_threads_and_takes_no_more(
+    extractor: FeatureExtractor,
+) -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[RGB8]:
+        while True:
+            taken.append(len(taken))
+            yield noise(32, 32, taken[-1])
+
+    before = threading.active_count()
+    for activations in extractor.stream(endless(), batch_size=2):
+        assert isinstance(activations, Activations)
+        break
+    gc.collect()
+    assert threading.active_count() == before
+    assert len(taken) <= 2 + 2 * 2 + 2
+
+
+def test_an_error_of_the_callers_own_iterable_is_its_own(extractor: FeatureExtractor) -> None:
+    def broken() -> Iterator[RGB8]:
+        yield noise(32, 32, 0)
+        raise RuntimeError("the camera is gone")
+
+    stream = extractor.stream(broken(), on_error="skip")
+    assert next(stream).name == "images[0]"
+    with pytest.raises(RuntimeError, match="the camera is gone"):
+        next(stream)
+
+
+def test_progress_counts_every_image(
+    extractor: FeatureExtractor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list(extractor.stream([noise(32, 32, seed) for seed in range(5)], progress=True))
+    assert "5/5" in capsys.readouterr().err

@@ -1,0 +1,159 @@
+"""Read many images ahead of the network, in bounded memory, each one by its name."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from vgg_widget.choices import unknown_choice
+from vgg_widget.images import RGB8, ImageError
+
+OnError = Literal["raise", "skip"]
+
+_Item = TypeVar("_Item")
+
+# Pillow decodes without Python's lock; more threads would take the processor from the network.
+_READERS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedImage:
+    """A picture ready for the network: its path, or its place in the stream, and its pixels."""
+
+    name: str
+    pixels: RGB8
+
+
+def check_stream(images: object, batch_size: object, on_error: object) -> None:
+    """Raise for what cannot be streamed, at the call and not at the first image.
+
+    Raises
+    ------
+    ValueError, TypeError
+        In one sentence that names the argument.
+    """
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size {batch_size!r} is no number of images: give 1 or more.")
+    if on_error not in ("raise", "skip"):
+        raise ValueError(unknown_choice("on_error", on_error, ("raise", "skip")))
+    if isinstance(images, str | bytes | os.PathLike):
+        raise TypeError(f"images {images!r} is one image, not several: put it in a list.")
+    if not isinstance(images, Iterable):
+        raise TypeError(f"images is a {type(images).__name__}: pass a list of pictures.")
+
+
+def read_ahead(
+    images: Iterable[object], read: Callable[[object], RGB8], ahead: int, on_error: OnError
+) -> Generator[NamedImage]:
+    """Read images on other threads, at most `ahead` of what is asked for.
+
+    Parameters
+    ----------
+    images : iterable
+        Consumed in the calling thread, as needed.
+    read : callable
+        An image → its pixels; raises ValueError (an `ImageError` is one) for a bad one.
+    ahead : int
+        How many pictures may wait.
+    on_error : {"raise", "skip"}
+        What becomes of a bad image; one that is skipped is named in a warning.
+
+    Yields
+    ------
+    NamedImage
+        In the order of `images`.
+
+    Raises
+    ------
+    ImageError
+        For a bad image, after all good ones before it.
+    """
+    with (
+        ThreadPoolExecutor(_READERS, "vgg_widget-read") as pool,
+        closing(_begun(images, lambda image: pool.submit(read, image), ahead)) as begun,
+    ):
+        for name, future in begun:
+            try:
+                pixels = future.result()
+            except ValueError as error:
+                # A message about a file names it; one about an array does not.
+                words = str(error) if name in str(error) else f"{name}: {error}"
+                if on_error == "raise":
+                    raise ImageError(words) from error
+                warnings.warn(f"{words} It was left out.", stacklevel=2)
+            else:
+                yield NamedImage(name, pixels)
+
+
+def _begun(
+    images: Iterable[object], begin: Callable[[object], Future[RGB8]], ahead: int
+) -> Generator[tuple[str, Future[RGB8]]]:
+    """Begin to read images, up to `ahead` before they are asked for; cancel what is not."""
+    numbered = enumerate(images)
+    waiting: deque[tuple[str, Future[RGB8]]] = deque()
+    failure: Exception | None = None
+    try:
+        while True:
+            while len(waiting) < ahead and failure is None:
+                try:
+                    number, image = next(numbered)
+                except Exception as error:
+                    # The end, or an error of the iterable's own: what was begun comes first.
+                    failure = error
+                else:
+                    waiting.append((_name(number, image), begin(image)))
+            if not waiting:
+                break
+            yield waiting.popleft()
+    finally:
+        for _, future in waiting:
+            future.cancel()
+    if failure is not None and not isinstance(failure, StopIteration):
+        raise failure
+
+
+def _name(number: int, image: object) -> str:
+    with suppress(TypeError):
+        if isinstance(name := os.fspath(image), str):  # type: ignore[call-overload]
+            return name
+    return f"images[{number}]"
+
+
+def batches(images: Iterator[NamedImage], batch_size: int) -> Iterator[list[NamedImage]]:
+    """Put neighbours of the same size together, `batch_size` at most.
+
+    An error of `images` is raised after what came before it.
+    """
+    batch: list[NamedImage] = []
+    failure: Exception
+    while True:
+        try:
+            image = next(images)
+        except Exception as error:
+            failure = error
+            break
+        if batch and batch[0].pixels.shape != image.pixels.shape:
+            yield batch
+            batch = []
+        batch.append(image)
+        if len(batch) == batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+    if not isinstance(failure, StopIteration):
+        raise failure
+
+
+def counted(images: Iterable[_Item]) -> Iterator[_Item]:
+    """Show a progress bar while images are taken from an iterable."""
+    from tqdm.auto import tqdm
+
+    with closing(tqdm(images, desc="images", unit="image")) as bar:
+        yield from bar
