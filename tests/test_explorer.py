@@ -578,3 +578,44 @@ def test_a_closed_explorer_says_so(make: Make) -> None:
     explorer.close()
     with pytest.raises(RuntimeError, match="closed"):
         explorer.layer = "block2_conv1"
+
+
+def options_of(explorer: LayerExplorer) -> list[str]:
+    return [str(label) for label, _ in control(explorer, "layer").options]
+
+
+def test_layers_are_listed_by_torchvisions_names_too(make: Make) -> None:
+    explorer = make(layer_names="torchvision")
+    names = [option.split()[1] for option in options_of(explorer)]
+    assert names == [f"features.{number}" for number in range(37)]
+    assert control(explorer, "layer").value == "features.1"
+    control(explorer, "layer").value = "features.11"
+    assert explorer.layer == "features.11"
+    expected = explorer.activations["block3_conv1"][..., explorer.channel]
+    assert explorer.rendering is not None
+    assert np.array_equal(explorer.rendering.values, expected)
+    control(explorer, "layer").value = "features.10"
+    before = explorer.rendering.values
+    assert before.min() < 0
+    assert np.array_equal(np.maximum(before, 0), expected)
+
+    explorer.layer_names = "both"
+    assert len(options_of(explorer)) == 37
+    assert any("features.10 · block3_conv1 before ReLU" in label for label in options_of(explorer))
+    assert control(explorer, "layer").value == "features.10"
+    control(explorer, "layer").value = "block3_conv1"
+    assert explorer.layer == "block3_conv1"
+
+
+def test_a_name_that_is_not_listed_is_chosen_all_the_same(make: Make) -> None:
+    explorer = make()
+    assert len(options_of(explorer)) == 21
+    explorer.layer = "features.11"
+    assert control(explorer, "layer").value == "block3_conv1"
+    explorer.layer = "features.10"
+    assert control(explorer, "layer").label == "features.10 · before ReLU"
+    explorer.layer = "block1_pool"
+    assert len(options_of(explorer)) == 21
+    with pytest.raises(traitlets.TraitError, match="layer_names"):
+        explorer.layer_names = "pytorch"
+    assert explorer.layer_names == "keras"

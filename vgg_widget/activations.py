@@ -147,6 +147,16 @@ class Activations(Mapping[str, Floats]):
             recent[name] = _frozen(np.maximum(self._stored[name], np.float32(0)))
         return recent[name]
 
+    def torch_names(self, layer: str) -> tuple[str, ...]:
+        """Return torchvision's names of a layer: before its ReLU and after, or the one it has."""
+        name = self._resolve(layer)[0]
+        return tuple(alias for alias, (other, _) in self._aliases.items() if other == name)
+
+    def plain_name(self, layer: str) -> str:
+        """Return the name that stands for the same maps: Keras's, but for those before a ReLU."""
+        name, before = self._resolve(layer)
+        return str(self._infos[name].torch_name) if before else name
+
     def shape(self, layer: str) -> tuple[int, int, int]:
         """Return (height, width, channels) of a layer's map, which is not computed for that.
 

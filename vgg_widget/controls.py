@@ -35,15 +35,41 @@ class Choice:
     scale: str
 
 
-def layer_options(activations: Activations) -> list[tuple[str, str]]:
-    """Return (label, name) for each layer, drawn as one bracket a block, with shapes."""
+LAYER_NAMES = ("keras", "torchvision", "both")
+"""Whose names layers can be listed by."""
+
+
+def layer_options(activations: Activations, names: str = "keras") -> list[tuple[str, str]]:
+    """Return (label, name) for each layer, drawn as one bracket a block, with shapes.
+
+    Parameters
+    ----------
+    activations : Activations
+        Whose layers.
+    names : str
+        One of `LAYER_NAMES`; torchvision also has a name for what is before a ReLU.
+    """
+    rows = [
+        (info, *row) for info in activations.layers for row in _names_of(activations, info, names)
+    ]
+    layers = [info for info, _, _ in rows]
     options = []
-    layers = activations.layers
-    for index, info in enumerate(layers):
-        rows, columns, channels = activations.shape(info.name)
-        label = f"{_bracket(layers, index)} {info.name} · {rows} × {columns} × {channels}"
-        options.append((label, info.name))
+    for index, (info, label, name) in enumerate(rows):
+        height, width, channels = activations.shape(info.name)
+        shape = f"{height} × {width} × {channels}"
+        options.append((f"{_bracket(layers, index)} {label} · {shape}", name))
     return options
+
+
+def _names_of(activations: Activations, info: LayerInfo, names: str) -> list[tuple[str, str]]:
+    torch_names = activations.torch_names(info.name)
+    if names == "keras" or not torch_names:
+        return [(info.name, info.name)]
+    if names == "torchvision":
+        return [(name, name) for name in torch_names]
+    *before, after = torch_names
+    rows = [(f"{name} · {info.name} before ReLU", name) for name in before]
+    return [*rows, (f"{after} · {info.name}", info.name)]
 
 
 def _bracket(layers: Sequence[LayerInfo], index: int) -> str:
@@ -163,9 +189,15 @@ class Controls:
             self.upload.value = ()
             self._tell("image", content)
 
-    def offer(self, activations: Activations) -> None:
-        """List the layers of a new image, with their shapes; the chosen one stays."""
-        self._offer(self.layer, layer_options(activations), self.layer.value)
+    def offer(self, activations: Activations, names: str, layer: str) -> None:
+        """List the layers of an image by their names, with their shapes; choose one."""
+        options = layer_options(activations, names)
+        listed = {activations.plain_name(name): name for _, name in options}
+        if activations.plain_name(layer) not in listed:
+            options.append((f"{layer} · before ReLU", layer))
+        value = listed.get(activations.plain_name(layer), layer)
+        self._offer(self.layer, options, value)
+        self.layer.value = value
 
     def _offer(self, control: widgets.Dropdown, options: list[Any], value: str | None) -> None:
         if options == list(control.options):
@@ -193,7 +225,6 @@ class Controls:
         count : int
             Channels of the layer.
         """
-        self.layer.value = choice.layer
         for control, value, known in (
             (self.mode, choice.mode, list(MODES)),
             (self.cmap, choice.cmap, cmap_options()),

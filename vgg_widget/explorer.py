@@ -14,24 +14,23 @@ from typing import Any, Self
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
-from traitlets import Instance, TraitError, Unicode, observe, validate
+from traitlets import observe
 
 from vgg_widget.activations import Activations
 from vgg_widget.captions import caption, source_line
-from vgg_widget.choices import unknown_choice
 from vgg_widget.controls import Choice, Controls, parse_channels
+from vgg_widget.explorer_traits import ExplorerTraits
 from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageReading
 from vgg_widget.modes import Rendering, find_mode
 from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
-from vgg_widget.rendering import checked_channel, choose_channels, find_cmap, render
-from vgg_widget.scaling import as_scale
+from vgg_widget.rendering import render
 from vgg_widget.state import CHOICES, read_state, script, write_state
-from vgg_widget.traits import ChannelNumbers, WholeNumber, as_trait_error, check_layout, widgets_of
+from vgg_widget.traits import check_layout, widgets_of
 
 
-class LayerExplorer(widgets.VBox):  # type: ignore[misc]
+class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
     """See what every layer of a network makes of a picture.
 
     Parameters
@@ -57,7 +56,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
     scale : str
         ``"channel"``, ``"layer"`` or ``"network"``.
     **layout
-        Fields of `ipywidgets.Layout`, such as ``width="700px"``; or ``channels``.
+        Fields of `ipywidgets.Layout`, such as ``width="700px"``; or ``channels``, or
+        ``layer_names``: ``"keras"``, ``"torchvision"`` or ``"both"``, as layers are listed.
 
     Raises
     ------
@@ -72,19 +72,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
     >>> explorer.layer = "block3_conv1"  # doctest: +SKIP
     """
 
-    layer = Unicode("block1_conv1", help="Name of the layer on show; one of the network's.")
-    channel = WholeNumber(0, help="Channel on show in mode 'channel'; from 0.")
-    channels = ChannelNumbers(
-        help="Channels that the other modes show, as a tuple of ints; () is the mode's default."
-    )
-    mode = Unicode("channel", help="How channels become one picture; a registered mode's name.")
-    cmap = Unicode("viridis", help="Name of a matplotlib colormap.")
-    scale = Unicode("layer", help="What the display range is taken over: channel, layer, network.")
-    activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
-    rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
-
     # What stands until the constructor has come so far.
-    _closed = True
     _canvas: Any = None
 
     def __init__(
@@ -101,8 +89,8 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         scale: str = "layer",
         **layout: Any,
     ) -> None:
-        channels = layout.pop("channels", ())
-        check_layout(layout, {"extractor", "weights", "size", *CHOICES})
+        channels, layer_names = layout.pop("channels", ()), layout.pop("layer_names", "keras")
+        check_layout(layout, {"extractor", "weights", "size", "layer_names", *CHOICES})
         self._lock = threading.RLock()
         self._shown: Choice | None = None
         self._extractor = extractor_for(extractor, weights, size)
@@ -122,6 +110,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
                 self.mode = mode
                 self.cmap = cmap
                 self.scale = scale
+                self.layer_names = layer_names
             self.set_trait("rendering", self._render(self._choice(), self.activations))
             self._build()
         except BaseException:
@@ -210,41 +199,6 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
 
     # --- from traits to the picture
 
-    @validate("layer")
-    def _valid_layer(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
-        names = [info.name for info in self.activations.layers]
-        if proposal["value"] not in names:
-            raise TraitError(unknown_choice("layer", proposal["value"], names))
-        return str(proposal["value"])
-
-    @validate("channel")
-    def _valid_channel(self, proposal: dict[str, Any]) -> int:
-        self._require_open()
-        count = self.activations.info(self.layer).channels
-        number = proposal["value"]
-        return int(as_trait_error(checked_channel, "channel", number, self.layer, count))
-
-    @validate("channels")
-    def _valid_channels(self, proposal: dict[str, Any]) -> tuple[int, ...]:
-        self._require_open()
-        mode = find_mode(self.mode)
-        if proposal["value"] and mode.takes != "one":
-            as_trait_error(
-                choose_channels, self.activations, self.layer, mode, channels=proposal["value"]
-            )
-        count = self.activations.info(self.layer).channels
-        for number in proposal["value"]:
-            as_trait_error(checked_channel, "channels", number, self.layer, count)
-        return tuple(proposal["value"])
-
-    @validate("mode", "cmap", "scale")
-    def _valid_name(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
-        check = {"mode": find_mode, "cmap": find_cmap, "scale": as_scale}[proposal["trait"].name]
-        as_trait_error(check, proposal["value"])
-        return str(proposal["value"])
-
     @observe(*CHOICES)
     def _changed(self, _: dict[str, Any]) -> None:
         with self._lock:
@@ -256,6 +210,12 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
                     self.channel, self.channels = fitted.channel, fitted.channels
                 if self._shown != fitted:
                     self._show(fitted)
+
+    @observe("layer_names")
+    def _renamed(self, _: dict[str, Any]) -> None:
+        with self._lock:
+            if self._shown is not None and not self._closed:
+                self._show_controls(self._shown)
 
     def _choice(self) -> Choice:
         return Choice(**{name: getattr(self, name) for name in CHOICES})
@@ -312,7 +272,6 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
         # The picture before the words: whatever is sent first is on the page first.
         place = activations.info(choice.layer).placement
         self._view.show(rendering, activations.image, place)
-        self._controls.offer(activations)
         self._show_controls(choice)
         self._controls.complain("")
         words = caption(activations, rendering)
@@ -323,6 +282,7 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
 
     def _show_controls(self, choice: Choice) -> None:
         count = self.activations.info(choice.layer).channels
+        self._controls.offer(self.activations, self.layer_names, choice.layer)
         self._controls.show(choice, find_mode(choice.mode), count)
 
     # --- from controls to traits
@@ -424,10 +384,6 @@ class LayerExplorer(widgets.VBox):  # type: ignore[misc]
                 self._canvas.remember(png)
                 bundle["image/png"] = base64.b64encode(png).decode()
         return bundle
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("explorer is closed: make a new LayerExplorer.")
 
     def close(self) -> None:
         """Take it off the page and free its widgets and figure; closing twice does no harm.
