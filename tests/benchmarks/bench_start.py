@@ -58,7 +58,8 @@ def bench_memory_of_explorers(book: Book) -> None:
         ("peak of Jupyter's kernel, TensorFlow and one explorer", "peak"),
         ("activations of an image", "activations"),
         ("each further image", "further"),
-        ("given back by close(), an image", "given back"),
+        ("returned to the system by close(), an image", "given back"),
+        ("each of as many again, after close()", "again"),
     ):
         book.note(EXPLORERS, name, found[key], "MB")
 

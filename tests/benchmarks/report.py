@@ -31,6 +31,9 @@ def rows(figures: Iterable[Figure]) -> Iterator[tuple[str, list[Row]]]:
             judged = [judge(target, known) for target in targets] or [("", "", "")]
             lines.append((*first, *judged[0]))
             lines += [("", "", "", *more) for more in judged[1:]]
+        for target in TARGETS:
+            if target.group == group and (group, target.name) not in known:
+                lines.append((target.name, "not measured", "", in_words(target), "", ""))
         yield group, lines
 
 
@@ -60,18 +63,22 @@ def ratio(figure: Figure, known: Known) -> str:
 
 def judge(target: Target, known: Known) -> tuple[str, str, str]:
     """Return a target in words, what was measured, and whether it is met."""
-    words = f"{'≥' if target.at_least else '≤'} {target.limit:g}"
-    value = known[target.group, target.name].value
+    words, value = in_words(target), known[target.group, target.name].value
     if target.of is not None:
-        group, name = target.of
-        words += f" × {name}" if group == target.group else f" × {name}, {group}"
         if target.of not in known or not known[target.of].value:
             return words, "", "not measured"
         value /= known[target.of].value
-    if target.aim is not None:
-        words += f" (aim {target.aim:g})"
     met = value >= target.limit if target.at_least else value <= target.limit
     return words, number(value), "yes" if met else "NO"
+
+
+def in_words(target: Target) -> str:
+    """Return what a figure is held against."""
+    words = f"{'≥' if target.at_least else '≤'} {target.limit:g}"
+    if target.of is not None:
+        group, name = target.of
+        words += f" × {name}" if group == target.group else f" × {name}, {group}"
+    return words if target.aim is None else f"{words} (aim {target.aim:g})"
 
 
 def table(figures: Iterable[Figure]) -> str:

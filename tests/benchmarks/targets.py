@@ -102,10 +102,16 @@ TARGETS: tuple[Target, ...] = (
     Target(EXPLORERS, "each further image", 1.1, (EXPLORERS, "activations of an image")),
     Target(
         EXPLORERS,
-        "given back by close(), an image",
+        "returned to the system by close(), an image",
         0.9,
         (EXPLORERS, "each further image"),
         at_least=True,
+    ),
+    Target(
+        EXPLORERS,
+        "each of as many again, after close()",
+        0.1,
+        (EXPLORERS, "each further image"),
     ),
     Target(STREAM, "after 200 images", 1.05, (STREAM, "after 50 images")),
     Target(LARGE, "peak of one explorer", 4000),
