@@ -2,6 +2,7 @@
 # make test        lint, types and every test, the browser's included
 # make check       lint, types and the quick tests
 # make learned-weights  learn the embedded filters anew, in some minutes
+# make bench       how fast everything is, against other ways, in about ten minutes
 # make screenshot  the README's picture, taken in a real JupyterLab
 
 VENV ?= .venv
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser screenshot learned-weights bench-learning clean
+.PHONY: demo test check lint browser screenshot learned-weights bench bench-learning clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -44,6 +45,14 @@ screenshot: browser
 learned-weights: $(VENV)/.learn
 	$(BIN)/python -m vgg_widget.learning --embedded vgg_widget/data/vgg19_kmeans.npz
 
+# What a benchmark measures never fails a run; a target that is missed is a line in the table.
+bench: $(VENV)/.bench
+	@$(BIN)/python tests/browser/chromium.py >/dev/null
+	$(BIN)/pytest tests/benchmarks -q -o python_files='bench_*.py' -o python_functions='bench_*' \
+	  -W default --timeout=600 --benchmark-quiet $(PYTEST_ARGS)
+	$(BIN)/python -m tests.benchmarks.bench_browser
+	@$(BIN)/python -m tests.benchmarks.report .benchmarks/python.json .benchmarks/browser.json
+
 # What the learned filters are and are not, over five seeds: a quarter of an hour or two.
 bench-learning: $(VENV)/.learn
 	$(BIN)/python tests/benchmarks/bench_learning.py
@@ -64,9 +73,13 @@ $(VENV)/.learn: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[learn]'
 	@touch $@
 
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[bench]'
+	@touch $@
+
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[demo,test]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

@@ -1,112 +1,212 @@
-"""Four ways to bring a feature map to the page, each behind one slider or dropdown of its own.
+"""Four ways to bring a feature map to the page, each behind one slider and dropdown of its own.
 
-This is the code of a notebook cell: `bench_browser.py` runs it in a real JupyterLab. All four show
-the same renderings; they differ in how the pixels travel.
+`bench_browser.py` puts them below each other in one notebook. All show the same renderings; they
+differ in how the pixels travel.
 """
 
-# ruff: noqa
+from __future__ import annotations
+
 import io
+import zlib
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+import numpy.typing as npt
 from ipykernel.comm import Comm
 from ipympl.backend_nbagg import Canvas, FigureManager
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vgg_widget import FeatureExtractor, LayerExplorer, render, sample_image
-from vgg_widget.figure import FIGURE_INCHES
+from vgg_widget import Activations, LayerExplorer, render, sample_image
+from vgg_widget.figure import DPI, FIGURE_INCHES
+from vgg_widget.modes import Rendering
 
-extractor = FeatureExtractor("random")
-picture = sample_image()
-explorer = LayerExplorer(picture, extractor=extractor)
-activations = explorer.activations
-explorer.add_class("drawer-ours")
-names = list(activations)
+RGB8 = npt.NDArray[np.uint8]
+
+# As wide as the feature map is in the figures of the other two.
+WIDTH = "345px"
 
 
 class Stepper:
-    """A slider for the channel and a dropdown for the layer, as the explorer has."""
+    """A slider for the channel and a dropdown for the layer, as the explorer has, over a view.
 
-    def __init__(self, name, view):
+    Parameters
+    ----------
+    view : Widget
+        Shows the pixels.
+    activations : Activations
+        What the renderings are made of.
+    """
+
+    def __init__(self, view: Any, activations: Activations) -> None:
+        self.activations = activations
         self.channel = widgets.IntSlider(description="channel", max=63)
-        self.layer = widgets.Dropdown(description="layer", options=names)
+        self.layer = widgets.Dropdown(description="layer", options=list(activations))
         self.mode = "channel"
         for control in (self.channel, self.layer):
-            control.observe(lambda _: self.update(), "value")
+            control.observe(self._changed, "value")
         self.box = widgets.VBox([widgets.HBox([self.channel, self.layer]), view])
-        self.box.add_class(f"drawer-{name}")
+        self.draw(self.rendering())
 
-    def rendering(self):
-        return render(activations, self.layer.value, self.mode, channel=self.channel.value)
+    def rendering(self) -> Rendering:
+        """Return the picture of the controls' values."""
+        chosen = self.layer.value, self.mode
+        return render(self.activations, *chosen, channel=self.channel.value)
 
-    def update(self):
+    def prepare(self, mode: str, layer: str) -> None:
+        """Show another mode and layer."""
+        with self.layer.hold_trait_notifications():
+            self.mode = mode
+            self.layer.value = layer
+        self.draw(self.rendering())
+
+    def draw(self, rendering: Rendering) -> None:
+        """Bring a picture to the page."""
+        raise NotImplementedError
+
+    def truth(self) -> RGB8:
+        """Return the pixels (h, w, 3) that the page has to show for the controls' values."""
+        raise NotImplementedError
+
+    def _changed(self, _: object) -> None:
         self.draw(self.rendering())
 
 
 class Stock(Stepper):
     """What a notebook's author writes: `set_data`, and a redraw when ipympl finds the time."""
 
-    def __init__(self):
-        self.figure = Figure(figsize=FIGURE_INCHES)
+    def __init__(self, activations: Activations) -> None:
+        self.figure = Figure(figsize=FIGURE_INCHES, dpi=DPI)
         self.canvas = Canvas(self.figure)
         FigureManager(self.canvas, 0)
         left, self.axes = self.figure.subplots(1, 2)
         left.imshow(activations.image)
         left.set_title("input")
-        self.shown = None
-        super().__init__("stock", self.canvas)
-        self.update()
+        self.shown: Any = None
+        super().__init__(self.canvas, activations)
 
-    def draw(self, rendering):
-        shape = rendering.rgba.shape
-        values = rendering.rgba if rendering.values is None else rendering.values
+    def draw(self, rendering: Rendering) -> None:
+        self.set(rendering)
+        self.canvas.draw_idle()
+
+    def set(self, rendering: Rendering) -> None:
+        """Change the artists."""
+        values = self._values(rendering)
         if self.shown is None:
             self.shown = self.axes.imshow(values)
-            self.bar = self.figure.colorbar(self.shown, ax=self.axes)
-        else:
-            self.shown.set_data(values)
-            self.shown.set_extent((-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5))
+            self.figure.colorbar(self.shown, ax=self.axes)
+        height, width = values.shape[:2]
+        self.shown.set_data(values)
+        self.shown.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
         if rendering.vmin is not None:
             self.shown.set_clim(rendering.vmin, rendering.vmax)
         self.axes.set_title(rendering.title)
-        self.canvas.draw_idle()
+
+    @staticmethod
+    def _values(rendering: Rendering) -> npt.NDArray[Any]:
+        return rendering.rgba if rendering.values is None else rendering.values
+
+    def truth(self) -> RGB8:
+        assert np.array_equal(self.shown.get_array(), self._values(self.rendering()))
+        return drawn_on(self.canvas)
 
 
 class Png(Stepper):
     """The map alone as a PNG in an `ipywidgets.Image`, with a palette where colours allow."""
 
-    def __init__(self):
-        self.view = widgets.Image(format="png", layout=widgets.Layout(width="345px"))
-        super().__init__("image", self.view)
-        self.update()
+    def __init__(self, activations: Activations) -> None:
+        self.view = widgets.Image(format="png", layout=widgets.Layout(width=WIDTH))
+        super().__init__(self.view, activations)
 
-    def draw(self, rendering):
-        pixels = Image.fromarray(np.ascontiguousarray(rendering.rgba[..., :3]))
-        if rendering.colormap is not None and rendering.vmax:
-            share = (rendering.values - rendering.vmin) / (rendering.vmax - rendering.vmin)
-            pixels = Image.fromarray((np.clip(share, 0, 1) * 255).astype(np.uint8))
+    def draw(self, rendering: Rendering) -> None:
+        self.view.value = self.encoded(rendering)
+
+    @staticmethod
+    def encoded(rendering: Rendering) -> bytes:
+        """Return a small PNG of a rendering."""
+        low, high, values = rendering.vmin, rendering.vmax, rendering.values
+        if rendering.colormap is None or values is None or low is None or not high:
+            pixels = Image.fromarray(np.ascontiguousarray(rendering.rgba[..., :3]))
+        else:
+            share = np.clip((values - low) / (high - low), 0, 1)
+            pixels = Image.fromarray((share * 255).astype(np.uint8))
             table = rendering.colormap(np.arange(256) / 255, bytes=True)[:, :3]
             pixels.putpalette(table.tobytes())
         with io.BytesIO() as png:
             pixels.save(png, "png", compress_level=1)
-            self.view.value = png.getvalue()
+            return png.getvalue()
+
+    def truth(self) -> RGB8:
+        picture = Image.open(io.BytesIO(self.encoded(self.rendering())))
+        return np.asarray(picture.convert("RGB"))
 
 
 class Raw(Stepper):
     """The map's RGBA as it is, over a comm, onto a bare canvas."""
 
-    def __init__(self):
-        view = widgets.HTML('<canvas class="raw-pixels" style="width: 345px"></canvas>')
-        super().__init__("raw", view)
-        self.comm = None
+    def __init__(self, activations: Activations) -> None:
+        self._comm: Comm | None = None
+        canvas = widgets.HTML(f'<canvas class="raw-pixels" style="width: {WIDTH}"></canvas>')
+        super().__init__(canvas, activations)
 
-    def draw(self, rendering):
-        if self.comm is None:
-            self.comm = Comm(target_name="raw_pixels")
+    def draw(self, rendering: Rendering) -> None:
+        if self._comm is None:
+            self._comm = Comm(target_name="raw_pixels")  # type: ignore[no-untyped-call]
         height, width = rendering.rgba.shape[:2]
-        self.comm.send({"width": width, "height": height}, buffers=[rendering.rgba.tobytes()])
+        self._comm.send({"width": width, "height": height}, buffers=[rendering.rgba.tobytes()])
+
+    def truth(self) -> RGB8:
+        return self.rendering().rgba[..., :3]
 
 
-stock, image, raw = Stock(), Png(), Raw()
-widgets.VBox([explorer, stock.box, image.box, raw.box])
+class Bench:
+    """The four of them, on one photograph.
+
+    Parameters
+    ----------
+    weights : str
+        As `LayerExplorer` takes them.
+    """
+
+    def __init__(self, weights: str = "random") -> None:
+        self.explorer = LayerExplorer(sample_image(), weights=weights)
+        seen = self.explorer.activations
+        self.steppers = {"stock": Stock(seen), "image": Png(seen), "raw": Raw(seen)}
+        boxes = {"explorer": self.explorer, **{n: s.box for n, s in self.steppers.items()}}
+        for name, box in boxes.items():
+            box.add_class(f"drawer-{name}")
+        self.box = widgets.VBox(list(boxes.values()))
+
+    def prepare(self, mode: str, layer: str) -> None:
+        """Show another mode and layer in all four."""
+        with self.explorer.hold_trait_notifications():
+            self.explorer.mode, self.explorer.layer = mode, layer
+        for stepper in self.steppers.values():
+            stepper.prepare(mode, layer)
+
+    def truth(self, name: str) -> dict[str, int]:
+        """Return the channel, and size and checksum of the RGB bytes that a page has to show."""
+        pixels = np.ascontiguousarray(self._pixels(name))
+        ours = name == "explorer"
+        return {
+            "channel": self.explorer.channel if ours else self.steppers[name].channel.value,
+            "height": pixels.shape[0],
+            "width": pixels.shape[1],
+            "crc": zlib.crc32(pixels.data),
+        }
+
+    def _pixels(self, name: str) -> RGB8:
+        if name != "explorer":
+            return self.steppers[name].truth()
+        one = self.explorer
+        wanted = render(one.activations, one.layer, one.mode, channel=one.channel)
+        assert one.rendering is not None
+        assert np.array_equal(one.rendering.rgba, wanted.rgba)
+        return drawn_on(one.canvas)
+
+
+def drawn_on(canvas: Any, channels: int = 3) -> RGB8:
+    """Return the pixels that an ipympl canvas has drawn; with 4 channels, alpha too."""
+    pixels: RGB8 = np.asarray(canvas.get_renderer().buffer_rgba())[..., :channels]
+    return pixels

@@ -1,0 +1,208 @@
+"""What is measured in a process of its own: how long a start takes, and how much memory.
+
+    python -m tests.benchmarks.processes start kmeans
+
+Each function returns a dict of numbers, seconds or megabytes (10⁶ bytes), which is printed as JSON.
+Memory is read from Linux's ``/proc``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.figures import ROOT
+
+Numbers = dict[str, float]
+
+LIMIT_SECONDS = 280.0
+FURTHER = 4
+
+
+def in_fresh_process(name: str, *arguments: str) -> Numbers:
+    """Run one of this module's functions in a new process.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails; the message is what it printed on stderr.
+    """
+    command = [sys.executable, "-m", "tests.benchmarks.processes", name, *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} {' '.join(arguments)} failed: {done.stderr}")
+    found: Numbers = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def imports() -> Numbers:
+    """Import the package after what every notebook with widgets has imported."""
+    import ipywidgets
+    import matplotlib as mpl
+
+    before = time.perf_counter()
+    import vgg_widget
+
+    assert ipywidgets.__version__
+    assert mpl.__version__
+    assert vgg_widget.__all__
+    return {"seconds": time.perf_counter() - before}
+
+
+def import_tensorflow() -> Numbers:
+    """Import TensorFlow."""
+    before = time.perf_counter()
+    import tensorflow as tf
+
+    assert tf.__version__
+    return {"seconds": time.perf_counter() - before}
+
+
+def first_call() -> Numbers:
+    """Build the network, call it once, and seven times more."""
+    import keras
+    import tensorflow as tf
+
+    from vgg_widget import FeatureExtractor, sample_image
+
+    assert keras.__version__
+    tf.constant(0)
+    image = sample_image()
+    extractor, build = _timed(lambda: FeatureExtractor("random", size=(224, 224)))
+    _, first = _timed(lambda: extractor(image))
+    warm = statistics.median(_timed(lambda: extractor(image))[1] for _ in range(7))
+    return {"build": build, "first": first, "warm": warm}
+
+
+def start(weights: str) -> Numbers:
+    """Run the cell ``LayerExplorer(image)`` after ``import tensorflow``, and one more."""
+    import tensorflow as tf
+
+    from vgg_widget import LayerExplorer, sample_image
+
+    assert tf.__version__
+    image = sample_image()
+    explorer, constructor = _timed(lambda: LayerExplorer(image, weights=weights, size=(224, 224)))
+    # What Jupyter asks of a cell's last value; the widget is on the page after it.
+    _, display = _timed(explorer._repr_mimebundle_)
+    forward = statistics.median(_timed(lambda: explorer.extractor(image))[1] for _ in range(7))
+    seconds, displays = [], []
+    for other in (image[::-1], image[:, ::-1], image[::-1, ::-1]):
+        second, spent = _timed(partial(LayerExplorer, other, weights=weights, size=(224, 224)))
+        seconds.append(spent)
+        displays.append(_timed(second._repr_mimebundle_)[1])
+        second.close()
+    return {
+        "constructor": constructor,
+        "cell": constructor + display,
+        "forward": forward,
+        "second constructor": statistics.median(seconds),
+        "second cell": statistics.median(seconds) + statistics.median(displays),
+    }
+
+
+def explorers() -> Numbers:
+    """Make one explorer, some more on other images, close those, and make as many again."""
+    import ipykernel.ipkernel
+
+    from vgg_widget import LayerExplorer, sample_image
+
+    assert ipykernel.ipkernel
+    image = sample_image()
+    first = LayerExplorer(image, weights="kmeans", size=(224, 224))
+    first._repr_mimebundle_()
+    peak = _memory("VmHWM")
+    held = sum(first.activations[name].nbytes for name in first.activations) / 1e6
+    # What the first explorer left to be used again is no cost of the next.
+    LayerExplorer(image[::-1], weights="kmeans", size=(224, 224)).close()
+    gc.collect()
+    before = _memory("VmRSS")
+    with_more, after = _some_more(image)
+    again, _ = _some_more(image)
+    return {
+        "peak": peak,
+        "activations": held,
+        "further": (with_more - before) / FURTHER,
+        "given back": (with_more - after) / FURTHER,
+        "again": (again - with_more) / FURTHER,
+    }
+
+
+def _some_more(image: Any) -> tuple[float, float]:
+    """Make explorers on other images and close them; return the memory before and after that."""
+    import numpy as np
+
+    from vgg_widget import LayerExplorer
+
+    more = [
+        LayerExplorer(np.roll(image, 40 * number, axis=1), weights="kmeans", size=(224, 224))
+        for number in range(1, FURTHER + 1)
+    ]
+    with_more = _memory("VmRSS")
+    while more:
+        more.pop().close()
+    gc.collect()
+    return with_more, _memory("VmRSS")
+
+
+def stream() -> Numbers:
+    """Stream 200 images."""
+    import numpy as np
+
+    from vgg_widget import FeatureExtractor, sample_image
+
+    image = sample_image()
+    extractor = FeatureExtractor("random", size=(224, 224))
+    images = (np.roll(image, number, axis=1) for number in range(200))
+    found = {}
+    for number, activations in enumerate(extractor.stream(images), start=1):
+        assert activations["block5_pool"].shape == (7, 7, 512)
+        if number in (50, 100, 200):
+            found[str(number)] = _memory("VmRSS")
+    return {**found, "peak": _memory("VmHWM")}
+
+
+def large() -> Numbers:
+    """Make an explorer on an image of 1024×1024 pixels, and look at another layer."""
+    from vgg_widget import LayerExplorer, sample_image
+
+    explorer, seconds = _timed(
+        lambda: LayerExplorer(sample_image(), weights="random", size=(1024, 1024))
+    )
+    explorer.layer = "block3_conv1"
+    held = sum(explorer.activations[name].nbytes for name in explorer.activations) / 1e6
+    return {"peak": _memory("VmHWM"), "activations": held, "seconds": seconds}
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    before = time.perf_counter()
+    made = work()
+    return made, time.perf_counter() - before
+
+
+def _memory(field: str) -> float:
+    """Return this process's memory now (``VmRSS``) or at most so far (``VmHWM``), in MB."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024 / 1e6
+    raise RuntimeError(f"this system's /proc has no {field}: measure memory on Linux.")
+
+
+WORK: dict[str, Callable[..., Numbers]] = {
+    work.__name__: work
+    for work in (imports, import_tensorflow, first_call, start, explorers, stream, large)
+}
+
+if __name__ == "__main__":
+    print(json.dumps(WORK[sys.argv[1]](*sys.argv[2:])))

@@ -1,0 +1,124 @@
+"""The table of a benchmark run: every figure, its ratio, its target and whether that is met.
+
+python -m tests.benchmarks.report .benchmarks/python.json .benchmarks/browser.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from tests.benchmarks.figures import Figure, load
+from tests.benchmarks.targets import REFERENCES, TARGETS, Target
+
+Known = Mapping[tuple[str, str], Figure]
+Row = tuple[str, str, str, str, str, str]
+
+HEAD: Row = ("", "figure", "ratio", "target", "measured", "met")
+
+
+def rows(figures: Iterable[Figure]) -> Iterator[tuple[str, list[Row]]]:
+    """Give the groups in the order in which they were measured, each with its lines."""
+    known = {(figure.group, figure.name): figure for figure in figures}
+    for group in dict.fromkeys(group for group, _ in known):
+        lines: list[Row] = []
+        for figure in known.values():
+            if figure.group != group:
+                continue
+            first = figure.name, written(figure), ratio(figure, known)
+            targets = [t for t in TARGETS if (t.group, t.name) == (group, figure.name)]
+            judged = [judge(target, known) for target in targets] or [("", "", "")]
+            lines.append((*first, *judged[0]))
+            lines += [("", "", "", *more) for more in judged[1:]]
+        for target in TARGETS:
+            if target.group == group and (group, target.name) not in known:
+                lines.append((target.name, "not measured", "", in_words(target), "", ""))
+        yield group, lines
+
+
+def written(figure: Figure) -> str:
+    """Return a figure with its unit and, where it was measured several times, the range."""
+    unit, times = ("ms", 1000) if figure.unit == "s" and figure.value < 0.1 else (figure.unit, 1)
+    text = f"{number(figure.value * times)} {unit}".strip()
+    if figure.low is None or figure.high is None or figure.low == figure.high:
+        return text
+    return f"{text} ({number(figure.low * times)}–{number(figure.high * times)})"
+
+
+def number(value: float) -> str:
+    """Return three digits, or as many as are before the point."""
+    if value and abs(value) < 1e-3:
+        return f"{value:.1e}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def ratio(figure: Figure, known: Known) -> str:
+    """Return how many times the group's reference a figure is."""
+    reference = known.get((figure.group, REFERENCES.get(figure.group, "")))
+    if reference is None or reference.unit != figure.unit or not reference.value:
+        return ""
+    return f"{number(figure.value / reference.value)} ×"
+
+
+def judge(target: Target, known: Known) -> tuple[str, str, str]:
+    """Return a target in words, what was measured, and whether it is met."""
+    words, value = in_words(target), known[target.group, target.name].value
+    if target.of is not None:
+        if target.of not in known or not known[target.of].value:
+            return words, "", "not measured"
+        value /= known[target.of].value
+    met = value >= target.limit if target.at_least else value <= target.limit
+    return words, number(value), "yes" if met else "NO"
+
+
+def in_words(target: Target) -> str:
+    """Return what a figure is held against."""
+    words = f"{'≥' if target.at_least else '≤'} {target.limit:g}"
+    if target.of is not None:
+        group, name = target.of
+        words += f" × {name}" if group == target.group else f" × {name}, {group}"
+    return words if target.aim is None else f"{words} (aim {target.aim:g})"
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """Return all groups as one aligned Markdown table."""
+    lines = [HEAD]
+    for group, found in rows(figures):
+        lines += [(f"**{group}**", "", "", "", "", ""), *found]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    texts = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    texts.insert(1, "| " + " | ".join("-" * max(width, 3) for width in widths) + " |")
+    return "\n".join(texts)
+
+
+def unmet(figures: Iterable[Figure]) -> list[str]:
+    """Return the targets that were measured and missed, one line each."""
+    known = {(figure.group, figure.name): figure for figure in figures}
+    missed = []
+    for target in TARGETS:
+        if (target.group, target.name) in known:
+            words, measured, met = judge(target, known)
+            if met == "NO":
+                missed.append(f"{target.group}: {target.name} {measured}, not {words}")
+    return missed
+
+
+def main() -> int:
+    """Print the table of the files' figures."""
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", type=Path, nargs="+", help="what the benchmarks wrote")
+    figures = [figure for path in parser.parse_args().files for figure in load(path)]
+    print(table(figures))
+    print("\nMissed:", *(unmet(figures) or ["nothing"]), sep="\n  ")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

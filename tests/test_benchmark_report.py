@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import report
+from tests.benchmarks.figures import Figure, load, save
+from tests.benchmarks.targets import FORWARD, LOOP, NETWORK, ONNX, RETRACES
+
+
+def forward(network: float, *others: Figure) -> list[Figure]:
+    return [Figure(FORWARD, ONNX, 0.2), Figure(FORWARD, NETWORK, network), *others]
+
+
+def line(table: str, name: str) -> list[str]:
+    found = [text for text in table.splitlines() if text.startswith(f"| {name} ")]
+    assert len(found) == 1
+    return [cell.strip() for cell in found[0].strip("|").split("|")]
+
+
+@pytest.mark.parametrize(("seconds", "measured", "met"), [(0.22, "1.1", "yes"), (0.3, "1.5", "NO")])
+def test_a_target_is_a_ratio_of_two_figures(seconds: float, measured: str, met: str) -> None:
+    found = line(report.table(forward(seconds)), NETWORK)
+    assert found[3:] == ["≤ 1.15 × ONNX Runtime", measured, met]
+    assert len(report.unmet(forward(seconds))) == (met == "NO")
+
+
+def test_a_target_from_below_and_an_absolute_one() -> None:
+    table = report.table(forward(0.2, Figure(FORWARD, LOOP, 4.0), Figure(FORWARD, RETRACES, 1, "")))
+    assert line(table, LOOP)[4:] == ["20", "yes"]
+    assert line(table, RETRACES)[3:] == ["≤ 0", "1", "NO"]
+
+
+def test_a_missing_peer_leaves_its_target_open() -> None:
+    table = report.table([Figure(FORWARD, NETWORK, 0.2)])
+    assert line(table, NETWORK)[5] == "not measured"
+    assert line(table, LOOP)[1] == "not measured"
+    assert report.unmet([Figure(FORWARD, NETWORK, 0.2)]) == []
+
+
+def test_a_figure_is_the_median_with_its_range() -> None:
+    table = report.table([Figure.of("a group", "a line", [0.03, 0.01, 0.02])])
+    assert line(table, "a line")[1] == "20 ms (10–30)"
+
+
+def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "figures.json"
+    figures = forward(0.25, Figure.of("a group", "a line", [1.0, 3.0, 2.0], "kB"))
+    save(figures, path)
+    assert load(path) == figures
+    assert json.loads(path.read_text(encoding="utf-8"))["machine"]["cores"] >= 1
