@@ -584,6 +584,12 @@ def options_of(explorer: LayerExplorer) -> list[str]:
     return [str(label) for label, _ in control(explorer, "layer").options]
 
 
+def values_shown(explorer: LayerExplorer) -> npt.NDArray[np.float32]:
+    assert explorer.rendering is not None
+    assert explorer.rendering.values is not None
+    return explorer.rendering.values
+
+
 def test_layers_are_listed_by_torchvisions_names_too(make: Make) -> None:
     explorer = make(layer_names="torchvision")
     names = [option.split()[1] for option in options_of(explorer)]
@@ -592,10 +598,9 @@ def test_layers_are_listed_by_torchvisions_names_too(make: Make) -> None:
     control(explorer, "layer").value = "features.11"
     assert explorer.layer == "features.11"
     expected = explorer.activations["block3_conv1"][..., explorer.channel]
-    assert explorer.rendering is not None
-    assert np.array_equal(explorer.rendering.values, expected)
+    assert np.array_equal(values_shown(explorer), expected)
     control(explorer, "layer").value = "features.10"
-    before = explorer.rendering.values
+    before = values_shown(explorer)
     assert before.min() < 0
     assert np.array_equal(np.maximum(before, 0), expected)
 
