@@ -580,6 +580,17 @@ def test_a_closed_explorer_says_so(make: Make) -> None:
         explorer.layer = "block2_conv1"
 
 
+def test_what_was_said_of_the_place_under_the_mouse_goes_with_its_picture(make: Make) -> None:
+    explorer = make()
+    axes, canvas = explorer.figure.axes[1], explorer.canvas
+    x, y = axes.transData.transform((20, 30))
+    mouse = {"x": x, "y": canvas.get_renderer().height - y, "button": 0, "buttons": 0}
+    canvas._handle_message(canvas, {"type": "motion_notify", "modifiers": [], **mouse}, [])
+    assert "row 30, column 20" in canvas._message
+    explorer.channel = 1
+    assert canvas._message == ""
+
+
 def options_of(explorer: LayerExplorer) -> list[str]:
     return [str(label) for label, _ in control(explorer, "layer").options]
 

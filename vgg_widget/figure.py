@@ -257,6 +257,9 @@ class FeatureFigure:
             self._painter.paint(self._bar_key)
         else:
             self.figure.canvas.draw()
+        if (toolbar := self.figure.canvas.toolbar) is not None:
+            # What it says of the place under the mouse was said of the picture before.
+            toolbar.set_message("")
 
     @staticmethod
     def _frame(rendering: Rendering | None) -> object:
