@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import time
 from collections import deque
 from typing import Any
@@ -224,6 +225,48 @@ def test_a_page_that_answers_before_it_has_decoded_a_picture_does_not_lose_it(sh
     shown.step(1)
     page.settles()
     np.testing.assert_array_equal(page.screen, page.truth())
+
+
+def test_an_answer_to_an_older_question_does_not_vouch_for_a_newer_picture(shown: Shown) -> None:
+    page = shown.page
+    page.opens()
+    page.waits()
+    shown.made = OTHER
+    shown.step(0)
+    while not page._answers:
+        page.receives()
+    shown.made = MADE
+    shown.step(0)
+    page.answers()
+    page.waits()
+    shown.step(1)
+    page.settles()
+    np.testing.assert_array_equal(page.screen, page.truth())
+
+
+def test_a_figure_is_saved_while_another_thread_draws(shown: Shown) -> None:
+    failures: list[BaseException] = []
+
+    def draw() -> None:
+        try:
+            for channel in range(30):
+                shown.step(channel % 6)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    for _ in range(5):
+        shown.canvas.figure.savefig(io.BytesIO(), dpi=50)
+    thread.join()
+    assert failures == []
+
+
+def test_a_message_that_comes_after_closing_does_nothing(shown: Shown) -> None:
+    shown.page.opens()
+    shown.canvas.manager = None
+    shown.canvas._handle_message(shown.canvas, {"type": "draw"}, [])
+    shown.canvas.draw()
 
 
 ACTIONS = st.lists(

@@ -615,6 +615,19 @@ def test_layers_are_listed_by_torchvisions_names_too(make: Make) -> None:
     assert before.min() < 0
     assert np.array_equal(np.maximum(before, 0), expected)
 
+    told: list[str] = []
+    draws = count_draws(explorer)
+    explorer.observe(lambda change: told.append(change["new"]), "layer")
+    explorer.layer = "block2_conv1"
+    # The trait is what was set, by whichever name it is listed.
+    assert (explorer.layer, told, len(draws)) == ("block2_conv1", ["block2_conv1"], 1)
+    assert control(explorer, "layer").value == "features.6"
+    assert explorer.state()["layer_names"] == "torchvision"
+    again = LayerExplorer.from_state(explorer.image, explorer.state(), extractor=explorer.extractor)
+    assert (again.layer_names, again.layer) == ("torchvision", "block2_conv1")
+    again.close()
+    explorer.layer = "features.10"
+
     explorer.layer_names = "both"
     assert len(options_of(explorer)) == 37
     assert any("features.10 · block3_conv1 before ReLU" in label for label in options_of(explorer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -142,3 +143,16 @@ def test_a_title_longer_than_the_side_leaves_nothing_behind(
         for channel in (1, 2):
             shown.show(render(made, "conv", channel=channel), made.image, 4)
         assert_as_drawn_whole(shown)
+
+
+def test_a_transparent_figure_keeps_no_ghosts(made: Activations, shown: FeatureFigure) -> None:
+    shown.figure.patch.set_alpha(0)
+    for channel in (0, 1, 4, 2):
+        shown.show(render(made, "conv", channel=channel), made.image, 4)
+        assert_as_drawn_whole(shown)
+
+
+def test_dollars_in_a_name_are_dollars(made: Activations, shown: FeatureFigure) -> None:
+    picture = render(made, "conv")
+    shown.show(replace(picture, title="$x^$ and $_$"), made.image, 4, "a$_$b.pth")
+    assert_as_drawn_whole(shown)

@@ -148,3 +148,9 @@ def test_the_top_of_many_values_is_numpys_too(size: int, percentile: float) -> N
         positive = values[values > 0]
         expected = np.percentile(positive.astype(np.float64), percentile) if positive.size else 0
         assert top_of(values, percentile) == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_is_no_number_hides_no_clipping() -> None:
+    values = np.array([0, 5, np.nan], np.float32)
+    assert DisplayRange(0.0, 1.0).clipped(values) == (False, True)
+    assert top_of(np.zeros(0, np.float32), 99) == 0

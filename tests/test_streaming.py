@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import threading
 import warnings
 from collections.abc import Iterator
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
-from vgg_widget import Activations, FeatureExtractor, ImageError
+from vgg_widget import Activations, FeatureExtractor, ImageError, network
 
 RGB8 = npt.NDArray[np.uint8]
 
@@ -108,7 +109,11 @@ def test_pictures_are_read_while_the_network_runs(
             second.set()
         return read(self, image)
 
-    images = [noise(32, 32, seed) for seed in range(3)]
+    images = []
+    for seed in range(3):
+        with io.BytesIO() as png:
+            Image.fromarray(noise(32, 32, seed)).save(png, "png")
+            images.append(png.getvalue())
     monkeypatch.setattr(FeatureExtractor, "read", noted)
     stream = extractor.stream(images, batch_size=1)
     next(stream)
@@ -146,6 +151,59 @@ def test_an_error_of_the_callers_own_iterable_is_its_own(extractor: FeatureExtra
     assert next(stream).name == "images[0]"
     with pytest.raises(RuntimeError, match="the camera is gone"):
         next(stream)
+
+
+def test_one_buffer_filled_anew_for_each_image_is_read_in_time(extractor: FeatureExtractor) -> None:
+    buffer = np.zeros((32, 32, 3), np.uint8)
+
+    def camera() -> Iterator[RGB8]:
+        for value in (10, 60, 110, 160, 210):
+            buffer[:] = value
+            yield buffer
+
+    streamed = list(extractor.stream(camera(), batch_size=2))
+    assert [int(one.image[0, 0, 0]) for one in streamed] == [10, 60, 110, 160, 210]
+
+
+def test_the_frames_of_an_animation_are_streamed(
+    extractor: FeatureExtractor, tmp_path: Path
+) -> None:
+    path = tmp_path / "animated.gif"
+    frames = [Image.new("RGB", (32, 32), (value, 0, 0)) for value in (0, 100, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with Image.open(path) as animation:
+        streamed = list(extractor.stream(ImageSequence.Iterator(animation), batch_size=2))
+    assert [int(one.image[0, 0, 0]) for one in streamed] == [0, 100, 200]
+
+
+def test_what_is_left_out_is_told_every_time(extractor: FeatureExtractor) -> None:
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("default")
+            list(extractor.stream([b"no picture"], on_error="skip"))
+        assert len(told) == 1
+
+
+def test_a_folder_is_no_list_of_its_files(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"is a folder: pass its files, .*glob"):
+        extractor.stream(tmp_path)  # type: ignore[arg-type]
+
+
+def test_a_batch_is_no_larger_than_the_memory(
+    extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    compute = FeatureExtractor._compute
+
+    def noted(self: FeatureExtractor, batch: Any) -> Any:
+        sizes.append(len(batch))
+        return compute(self, batch)
+
+    one = 32 * 32 * extractor._network.bytes_a_pixel
+    monkeypatch.setattr(network, "_memory", lambda: int(3.5 * one / 0.7))
+    monkeypatch.setattr(FeatureExtractor, "_compute", noted)
+    list(extractor.stream([noise(32, 32, seed) for seed in range(7)], batch_size=5))
+    assert sizes == [3, 3, 1]
 
 
 def test_progress_counts_every_image(

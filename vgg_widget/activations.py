@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,6 +81,7 @@ class Activations(Mapping[str, Floats]):
         self._before_relu = frozenset(before_relu)
         self._aliases = self._torch_names()
         self._recent: dict[str, Floats] = {}
+        self._lock = threading.Lock()
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
         self._signs: dict[str, bool] = {}
@@ -140,12 +142,14 @@ class Activations(Mapping[str, Floats]):
         if before or name not in self._before_relu:
             return self._stored[name]
         # Keeping every derived map would double the memory; a person looks at one or two at a time.
-        recent = self._recent
-        if name not in recent:
-            while len(recent) >= 2:
-                recent.pop(next(iter(recent)), None)
-            recent[name] = _frozen(np.maximum(self._stored[name], np.float32(0)))
-        return recent[name]
+        with self._lock:
+            maps = self._recent.pop(name, None)
+            if maps is None:
+                maps = _frozen(np.maximum(self._stored[name], np.float32(0)))
+            while len(self._recent) >= 2:
+                self._recent.pop(next(iter(self._recent)))
+            self._recent[name] = maps
+        return maps
 
     def torch_names(self, layer: str) -> tuple[str, ...]:
         """Return torchvision's names of a layer: before its ReLU and after, or the one it has."""

@@ -44,9 +44,9 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     every frame is whole, or it holds all that can have changed since a whole one that the page is
     known to have shown; whichever frame is lost, the last one is right.
 
-    The page is ready for a frame when it sends ``draw``, which it does once for each ``draw`` that
-    it gets. One is sent after each whole frame: its answer tells that the frame has arrived, and
-    lets the next zoom or pan draw without asking first.
+    The page is ready for a frame when it sends ``draw``. It does so once for each ``draw`` that it
+    gets, but for those that come while it waits for a frame. One is sent after each whole frame:
+    its answer tells that the frame has arrived, and lets the next zoom or pan draw without asking.
 
     Parameters
     ----------
@@ -63,8 +63,11 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self._page_is_there = False
         self._page_is_ready = False
         self._redraw_wanted = False
+        # The first column that changed since the last whole frame; None or 0 asks for another.
         self._left: int | None = None
         self._arrived: float | None = None
+        self._page_waits = False
+        self._answers_owed = 0
         super().__init__(figure)
         # Otherwise a frame drawn before the page is ready leaves it blank.
         self.syncing_data_url = False
@@ -85,8 +88,11 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         with self.lock:
             self._redraw_wanted = False
             self._left = self._arrived = None
+            if self.manager is None:
+                # Closed: a person may still hold the figure.
+                return
             super().draw()
-            self.send_event("draw")
+            self._ask()
 
     def blit(self, bbox: Bbox | None = None) -> None:
         """Send what has been painted on the canvas to the right of `bbox`'s left edge.
@@ -100,7 +106,9 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             settled = self._arrived is not None and (
                 time.monotonic() - self._arrived > SETTLED_SECONDS
             )
-            self._left = int(bbox.x0) if bbox is not None and settled else None
+            left = int(bbox.x0) if bbox is not None else 0
+            # While the whole frame may yet be lost, each one after it has to be whole too.
+            self._left = min(left, self._left or left) if settled else None
             super().blit(bbox)
 
     def draw_idle(self) -> None:
@@ -108,27 +116,48 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         with self.lock:
             self._redraw_wanted = True
             if not self._page_is_ready:
-                self.send_event("draw")
+                self._ask()
             elif not self._handling:
                 self.draw()
+
+    def print_figure(self, *arguments: Any, **keywords: Any) -> Any:
+        """Save the figure; meanwhile matplotlib takes the canvas's manager and resolution away."""
+        with self.lock:
+            return super().print_figure(*arguments, **keywords)
 
     def get_diff_image(self) -> bytes | None:
         """Return the frame to send, or None where no page is there or has it already."""
         if not (self._png_is_old and self._page_is_there):
             return None
         pixels = np.asarray(self.get_renderer().buffer_rgba())
-        self._force_full = self._png_is_old = self._page_is_ready = False
-        return whole_frame(pixels) if self._left is None else part_of_frame(pixels, self._left)
+        self._force_full = self._png_is_old = self._page_is_ready = self._page_waits = False
+        return part_of_frame(pixels, self._left) if self._left else whole_frame(pixels)
+
+    def _ask(self) -> None:
+        """Ask the page to say when it is ready; while it waits for a frame it keeps silent."""
+        if not self._page_waits:
+            self._page_waits = True
+            self._answers_owed += 1
+        self.send_event("draw")
 
     def handle_draw(self, _: Any) -> None:
-        """Note that the page has had the last frame, and draw if something waits for that."""
+        """Note that the page has had all it was asked about, the last whole frame among it."""
+        self._answers_owed = max(0, self._answers_owed - 1)
+        if self._answers_owed:
+            return
         self._page_is_ready = True
         if self._arrived is None:
             self._arrived = time.monotonic()
 
+    def handle_refresh(self, event: Any) -> None:
+        """Send everything to a page that has come, or come back; it owes no answer yet."""
+        self._answers_owed, self._page_waits, self._arrived = 0, False, None
+        super().handle_refresh(event)
+
     def remember(self, png: bytes) -> None:
         """Keep a picture in the widget's state, for a page that has the state and no kernel."""
-        width, height = self.figure.get_size_inches() * self.figure.dpi
+        # In the page's pixels, of which a fine screen has several to one of these.
+        width, height = self.get_width_height()
         self.syncing_data_url = True
         try:
             self._size = (int(width), int(height))
@@ -138,6 +167,9 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
 
     def _handle_message(self, widget: Any, content: Any, buffers: Any) -> None:
         with self.lock:
+            if self.manager is None:
+                # It was closed while the message was on its way.
+                return
             self._page_is_there = True
             self._handling = True
             try:

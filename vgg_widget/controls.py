@@ -197,19 +197,17 @@ class Controls:
             options.append((f"{layer} · before ReLU", layer))
         value = listed.get(activations.plain_name(layer), layer)
         self._offer(self.layer, options, value)
-        self.layer.value = value
 
-    def _offer(self, control: widgets.Dropdown, options: list[Any], value: str | None) -> None:
-        if options == list(control.options):
-            return
-        # A dropdown with new options chooses the first of them by itself: nobody's wish.
+    def _offer(self, control: widgets.Dropdown, options: list[Any], value: str) -> None:
+        # A dropdown with new options chooses the first of them by itself, and a layer may be
+        # listed by another name than it was asked for by: nobody's wish, so that nobody is told.
         told = self._listeners[control]
         control.unobserve(told, "value")
         try:
             with control.hold_sync():
-                control.options = options
-                if value is not None:
-                    control.value = value
+                if options != list(control.options):
+                    control.options = options
+                control.value = value
         finally:
             control.observe(told, "value")
 
@@ -231,7 +229,6 @@ class Controls:
         ):
             # A mode may be registered since, and a colormap set that is not offered.
             self._offer(control, known if value in known else [*known, value], value)
-            control.value = value
         self.scale.value = choice.scale
         for number in (self.slider, self.box):
             # A smaller maximum would fire a value of its own.

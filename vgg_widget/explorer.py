@@ -261,9 +261,12 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
             self._show_controls(before)
             raise
         self._shown = choice
-        self.set_trait("rendering", rendering)
-        if self.rendering is rendering and not self._closed:
-            self._draw(choice)
+        try:
+            self.set_trait("rendering", rendering)
+        finally:
+            # Also where somebody's observer failed; one may have chosen something else meanwhile.
+            if self.rendering is rendering and not self._closed:
+                self._draw(choice)
 
     def _draw(self, choice: Choice) -> None:
         rendering = self.rendering
@@ -309,7 +312,7 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
         dict
             The traits, the size and the weights as a name or path; not the image.
         """
-        return write_state(self._choice(), self._extractor)
+        return write_state(self._choice(), self.layer_names, self._extractor)
 
     @classmethod
     def from_state(cls, image: object, state: dict[str, Any], **more: Any) -> Self:

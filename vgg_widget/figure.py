@@ -159,14 +159,15 @@ class FeatureFigure:
         blank = np.zeros((1, 1, 4), np.uint8)
         self._input = self._picture(self._input_axes, blank)
         self._map = self._picture(self._map_axes, blank)
-        self._source = figure.text(0.012, 0.014, "", fontsize=7.5, color="0.35")
+        self._source = figure.text(0.012, 0.014, "", fontsize=7.5, color="0.35", parse_math=False)
         self._rendering: Rendering | None = None
         self._image: RGB8 | None = None
         self._place: float | Placement = Placement()
         self._bar_key: Hashable = None
         self._bar_keys: dict[str, Hashable] = {}
         self._kept_view: View | None = None
-        self._map_axes.title.set_fontsize(9.5)
+        # A file, layer or mode of somebody's may have dollar signs in its name.
+        self._map_axes.title.set(fontsize=9.5, parse_math=False)
         bars = [bar.ax for bar in self._bars.values()]
         self._painter = SidePainter(figure, self._map_axes, self._map, bars)
         self._map_axes.format_coord = self._describe_map  # type: ignore[method-assign]

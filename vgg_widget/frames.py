@@ -52,7 +52,8 @@ def part_of_frame(pixels: Pixels, left: int) -> bytes:
         A lossless picture of the figure's size, transparent to the left.
     """
     part = np.zeros_like(pixels)
-    part[:, left:] = pixels[:, left:]
+    part[:, left:, :3] = pixels[:, left:, :3]
+    part[:, left:, 3] = 255
     return _encoded(part)
 
 

@@ -96,6 +96,7 @@ class FeatureExtractor:
             )
         self._preprocess = preprocess or self._network.preprocess
         self._own_preprocess = preprocess is not None
+        self._announced: set[tuple[int, int]] = set()
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -159,7 +160,10 @@ class FeatureExtractor:
     def _resized(self, reading: ImageReading) -> RGB8:
         network, pixels = self._network, reading.pixels
         target = network.input.fixed_size or target_size(pixels, self._size)
-        _check_memory(*target, network.bytes_a_pixel)
+        if _check_memory(*target, network.bytes_a_pixel) and target not in self._announced:
+            self._announced.add(target)
+            need = target[0] * target[1] * network.bytes_a_pixel / 2**30
+            print(f"{target[0]}×{target[1]} pixels take about {need:.1f} GB of memory.", flush=True)
         return resize_exactly(pixels, target)
 
     def stream(
@@ -201,19 +205,28 @@ class FeatureExtractor:
             If an argument is wrong.
         """
         check_stream(images, batch_size, on_error)
-        return self._stream(images, batch_size, progress, on_error)
+        made = self._stream(images, batch_size, on_error)
+        return counted(made, images) if progress else made
 
     def _stream(
-        self, images: Iterable[object], batch_size: int, progress: bool, on_error: OnError
+        self, images: Iterable[object], batch_size: int, on_error: OnError
     ) -> Iterator[Activations]:
-        source = counted(images) if progress else images
-        ready = read_ahead(source, self._prepared, 2 * batch_size, on_error)
+        bytes_a_pixel = self._network.bytes_a_pixel
+
+        def most(pixels: RGB8) -> int:
+            height, width, _ = pixels.shape
+            return min(batch_size, _fitting(height, width, bytes_a_pixel))
+
+        ready = read_ahead(images, self._prepared, 2 * batch_size, on_error)
         with closing(ready):
-            for batch in batches(ready, batch_size):
+            for batch in batches(ready, most):
                 yield from self._compute(batch)
 
     def _prepared(self, image: object) -> RGB8:
-        return self._resized(self.read(image))
+        pixels = self._resized(self.read(image))
+        # A size that the network cannot take is this image's fault.
+        self._network.layers_on(pixels.shape[:2])
+        return pixels
 
     def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
         images = np.stack([image.pixels for image in batch])
@@ -255,6 +268,8 @@ DEFAULT_SIZE = 224
 
 # Where an image begins to be felt by whom it shares the machine with.
 _WORTH_SAYING = 1 << 30
+# What may be taken of all memory there is.
+_SHARE = 0.7
 
 
 def extractor_for(
@@ -288,20 +303,28 @@ def extractor_for(
     return extractor
 
 
-def _check_memory(height: int, width: int, bytes_a_pixel: int) -> None:
-    """Say what a large image will take; raise ValueError for one that would fill the memory."""
+def _memory() -> int:
+    """Return this machine's memory in bytes."""
     try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         # Windows does not tell; a laptop's memory is a fair guess.
-        memory = 8 << 30
-    need, have = height * width * bytes_a_pixel, 0.7 * memory
+        return 8 << 30
+
+
+def _fitting(height: int, width: int, bytes_a_pixel: int) -> int:
+    """Return how many images of a size can be computed at once."""
+    return max(1, int(_SHARE * _memory() / (height * width * bytes_a_pixel)))
+
+
+def _check_memory(height: int, width: int, bytes_a_pixel: int) -> bool:
+    """Tell whether an image will be felt; raise ValueError for one that would fill the memory."""
+    need, have = height * width * bytes_a_pixel, _SHARE * _memory()
     if need > have:
         scale = (have / need) ** 0.5
         raise ValueError(
             f"size {height}×{width} pixels needs about {need / 2**30:.1f} GB of memory, of which "
-            f"this machine has {memory / 2**30:.1f}: choose a size of at most "
+            f"this machine has {_memory() / 2**30:.1f}: choose a size of at most "
             f"{int(min(height, width) * scale)} for the shorter side."
         )
-    if need > _WORTH_SAYING:
-        print(f"{height}×{width} pixels take about {need / 2**30:.1f} GB of memory.", flush=True)
+    return need > _WORTH_SAYING

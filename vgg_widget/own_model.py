@@ -8,6 +8,8 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy.typing as npt
@@ -97,22 +99,22 @@ class OwnNetwork:
             If the model cannot take that size.
         """
         size = self.input.fixed_size or size or (_PROBE_SIDE, _PROBE_SIDE)
-        layers = self._measured.get(size)
-        if layers is None:
-            layers = self._measured[size] = tuple(self._measure(size))
-            while len(self._measured) > _KEPT_SIZES:
-                self._measured.popitem(last=False)
+        # Streams ask on the threads that read their images.
+        with _lock:
+            layers = self._measured.get(size)
+            if layers is None:
+                layers = self._measured[size] = tuple(self._measure(size))
+                while len(self._measured) > _KEPT_SIZES:
+                    self._measured.popitem(last=False)
         return layers
 
-    @property
+    @cached_property
     def bytes_a_pixel(self) -> int:
         """Memory of one forward pass, by pixel of the image."""
         size = self.input.fixed_size or (_PROBE_SIDE, _PROBE_SIDE)
         values = sum(
-            rows * columns * info.channels
-            for info, (rows, columns) in zip(
-                self.layers_on(size), self._map_sizes(size), strict=True
-            )
+            rows * columns * _channels(shown)
+            for shown, (rows, columns) in zip(self.shown, self._map_sizes(size), strict=True)
         )
         # All maps in float32, and about as much again while they are computed.
         return 8 * values // (size[0] * size[1])
@@ -235,7 +237,7 @@ def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
         network = _networks.get(model)
         outputs = tuple(graph.outputs)
         if network is None or any(
-            new is not old for new, old in zip(outputs, network.made_from, strict=False)
+            new is not old for new, old in zip_longest(outputs, network.made_from)
         ):
             _networks[model] = network = _build(graph, str(model.name))
     if network.input.channels not in (1, 3) and not own_preprocess:
@@ -311,7 +313,13 @@ def _build(graph: Any, name: str) -> OwnNetwork:
             f"model {name!r} has no layers with 4-D outputs (batch, height, width, channels): "
             "pass one with convolutions, before they are flattened."
         )
-    outputs = keras.Model(graph.inputs, [one.tensor for one in shown], name=f"{name}_layers")
+    try:
+        outputs = keras.Model(graph.inputs, [one.tensor for one in shown], name=f"{name}_layers")
+    except ValueError as error:
+        # Keras runs a model whose parts share names, but makes none of all their layers.
+        raise ValueError(
+            f"model {name!r} cannot be opened up ({error}): give each layer a name of its own."
+        ) from error
     return OwnNetwork(
         outputs,
         _traced(outputs, name, taken, [one.channel_axis for one in shown]),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
@@ -105,6 +106,8 @@ class SidePainter:
         return (
             self._drawn
             and not figure.stale
+            # What is not opaque cannot be painted over.
+            and to_rgba(figure.get_facecolor())[3] == 1
             and self._count() == self._known
             and hasattr(figure.canvas, "copy_from_bbox")
         )

@@ -56,7 +56,8 @@ def plot(
     picture = ax.imshow(rendering.rgba, extent=map_extent(rendering, place), interpolation=smooth)
     picture.set_mouseover(False)
     ax.format_coord = lambda x, y: value_at(rendering, place, x, y)  # type: ignore[method-assign]
-    ax.set(title=title_of(rendering), xticks=[], yticks=[])
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title_of(rendering), parse_math=False)
     figure = ax.get_figure(root=True)
     if colorbar and figure is not None and has_color_scale(rendering):
         add_colorbar(figure, rendering, ax=ax)

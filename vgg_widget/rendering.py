@@ -82,7 +82,14 @@ def render(
     ------
     ValueError
         If a name is not known (the nearest is suggested), or a channel is out of range.
+    TypeError
+        If `activations` is something else, such as an image.
     """
+    if not isinstance(activations, Activations):
+        raise TypeError(
+            f"activations is a {type(activations).__name__}: pass what an extractor makes of an "
+            "image, FeatureExtractor()(image)."
+        )
     way = find_mode(mode)
     policy = as_scale(scale)
     colormap = find_cmap(cmap)

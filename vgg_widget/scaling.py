@@ -130,7 +130,7 @@ class DisplayRange:
         """Tell whether any value lies below `vmin` and above `vmax`."""
         # float32 values against a float64 end would call the end itself clipped.
         low, high = np.float32(self.vmin), np.float32(self.vmax)
-        return bool(values.min() < low), bool(values.max() > high)
+        return bool((values < low).any()), bool((values > high).any())
 
 
 def top_of(values: npt.NDArray[Any], percentile: float) -> float:
@@ -143,7 +143,7 @@ def top_of(values: npt.NDArray[Any], percentile: float) -> float:
     percentile : float
         0 < p ≤ 100; linear interpolation, as `numpy.percentile`.
     """
-    if not np.isfinite(values.max()):
+    if not np.isfinite(values.max(initial=0.0)):
         values = values[np.isfinite(values)]
     if percentile >= 100:
         return float(values.max(initial=0.0))

@@ -22,13 +22,14 @@ CHOICES = tuple(field.name for field in fields(Choice))
 _STATE_VERSION = 1
 
 
-def write_state(choice: Choice, extractor: FeatureExtractor) -> dict[str, Any]:
+def write_state(choice: Choice, layer_names: str, extractor: FeatureExtractor) -> dict[str, Any]:
     """Return what an explorer shows as a JSON-able dict."""
     weights = extractor.weights
     return {
         "version": _STATE_VERSION,
         **asdict(choice),
         "channels": list(choice.channels),
+        "layer_names": layer_names,
         "size": extractor.size,
         "weights": weights.path if weights.source == "file" else weights.source,
     }
@@ -47,7 +48,9 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
         )
-    found = {name: state[name] for name in (*CHOICES, "size", "weights") if name in state}
+    found = {
+        name: state[name] for name in (*CHOICES, "layer_names", "size", "weights") if name in state
+    }
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
     if "extractor" in more:

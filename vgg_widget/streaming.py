@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
-from vgg_widget.choices import unknown_choice
+from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.images import RGB8, ImageError
 
 OnError = Literal["raise", "skip"]
@@ -42,8 +43,13 @@ def check_stream(images: object, batch_size: object, on_error: object) -> None:
         raise ValueError(f"batch_size {batch_size!r} is no number of images: give 1 or more.")
     if on_error not in ("raise", "skip"):
         raise ValueError(unknown_choice("on_error", on_error, ("raise", "skip")))
+    if isinstance(images, str | os.PathLike) and Path(images).is_dir():
+        raise TypeError(
+            f"images {os.fspath(images)!r} is a folder: pass its files, for instance "
+            f"sorted(Path({os.fspath(images)!r}).glob('*.jpg'))."
+        )
     if isinstance(images, str | bytes | os.PathLike):
-        raise TypeError(f"images {images!r} is one image, not several: put it in a list.")
+        raise TypeError(f"images {briefly(images)} is one image, not several: put it in a list.")
     if not isinstance(images, Iterable):
         raise TypeError(f"images is a {type(images).__name__}: pass a list of pictures.")
 
@@ -76,7 +82,7 @@ def read_ahead(
     """
     with (
         ThreadPoolExecutor(_READERS, "vgg_widget-read") as pool,
-        closing(_begun(images, lambda image: pool.submit(read, image), ahead)) as begun,
+        closing(_begun(images, lambda image: _begin(pool, read, image), ahead)) as begun,
     ):
         for name, future in begun:
             try:
@@ -86,7 +92,8 @@ def read_ahead(
                 words = str(error) if name in str(error) else f"{name}: {error}"
                 if on_error == "raise":
                     raise ImageError(words) from error
-                warnings.warn(f"{words} It was left out.", stacklevel=2)
+                # `warn` would name a file left out once only, however often a cell is run.
+                warnings.warn_explicit(f"{words} It was left out.", UserWarning, __name__, 0)
             else:
                 yield NamedImage(name, pixels)
 
@@ -118,6 +125,18 @@ def _begun(
         raise failure
 
 
+def _begin(pool: ThreadPoolExecutor, read: Callable[[object], RGB8], image: object) -> Future[RGB8]:
+    if isinstance(image, str | bytes | os.PathLike):
+        return pool.submit(read, image)
+    # An array or open file may be the caller's only one, to be filled anew for the next image.
+    done: Future[RGB8] = Future()
+    try:
+        done.set_result(read(image))
+    except ValueError as error:
+        done.set_exception(error)
+    return done
+
+
 def _name(number: int, image: object) -> str:
     with suppress(TypeError):
         if isinstance(name := os.fspath(image), str):  # type: ignore[call-overload]
@@ -125,8 +144,10 @@ def _name(number: int, image: object) -> str:
     return f"images[{number}]"
 
 
-def batches(images: Iterator[NamedImage], batch_size: int) -> Iterator[list[NamedImage]]:
-    """Put neighbours of the same size together, `batch_size` at most.
+def batches(
+    images: Iterator[NamedImage], most: Callable[[RGB8], int]
+) -> Iterator[list[NamedImage]]:
+    """Put neighbours of the same size together, of each size at most what `most` says.
 
     An error of `images` is raised after what came before it.
     """
@@ -142,7 +163,7 @@ def batches(images: Iterator[NamedImage], batch_size: int) -> Iterator[list[Name
             yield batch
             batch = []
         batch.append(image)
-        if len(batch) == batch_size:
+        if len(batch) >= most(image.pixels):
             yield batch
             batch = []
     if batch:
@@ -151,9 +172,10 @@ def batches(images: Iterator[NamedImage], batch_size: int) -> Iterator[list[Name
         raise failure
 
 
-def counted(images: Iterable[_Item]) -> Iterator[_Item]:
-    """Show a progress bar while images are taken from an iterable."""
+def counted(made: Iterator[_Item], images: object) -> Iterator[_Item]:
+    """Show a progress bar while results come; of how many, where `images` has a length."""
     from tqdm.auto import tqdm
 
-    with closing(tqdm(images, desc="images", unit="image")) as bar:
+    total = len(images) if isinstance(images, Sized) else None
+    with closing(tqdm(made, desc="images", unit="image", total=total)) as bar:
         yield from bar

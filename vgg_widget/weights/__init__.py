@@ -31,7 +31,7 @@ from vgg_widget.weights.imagenet import (
     trusted_imagenet,
     verified_imagenet,
 )
-from vgg_widget.weights.keras_file import read_keras
+from vgg_widget.weights.keras_file import prepares_its_input, read_keras
 from vgg_widget.weights.learned import embedded_path, read_embedded, read_learned
 from vgg_widget.weights.torchvision import read_safetensors, read_state_dict, read_torch
 
@@ -124,8 +124,16 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
             f"weights {str(path)!r} need the preprocessing {preprocessing!r}, which is not known "
             f"here ({', '.join(map(repr, PREPROCESSINGS))} are): use a newer vgg_widget."
         )
+    message = ""
+    if path.suffix.lower() not in _READERS and prepares_its_input(path):
+        message = (
+            f"Another input: the model in {path.name} scales its pixels itself, and here they are "
+            "prepared as ImageNet's are; to see the model as it is, load it with Keras and pass "
+            "extractor=FeatureExtractor(model=...)."
+        )
     label, digest = f"weights file {path.name}", file_digest(path, "sha256")
-    return ResolvedWeights(arrays, Provenance("file", label, str(path), digest), preprocessing)
+    provenance = Provenance("file", label, str(path), digest, message)
+    return ResolvedWeights(arrays, provenance, preprocessing)
 
 
 _READERS = {".pth": read_torch, ".pt": read_torch, ".safetensors": read_safetensors}

@@ -27,6 +27,7 @@ PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
 _NUMBERED = re.compile(
     r"((?:.*/)?(?:layers|_layer_checkpoint_dependencies))/conv2d_?(\d*)/vars/[^/]*"
 )
+_LONGEST_CONFIGURATION = 10_000_000
 _INSIDE_KERAS = "model.weights.h5"
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
@@ -65,6 +66,22 @@ def read_keras(path: Path) -> tuple[Arrays, str]:
         broken = "is cut short or damaged" if start.startswith((_HDF5, _ZIP)) else "is not HDF5"
         problem = broken if start else "is empty"
         raise WeightsError(f"{asked} {problem}: choose a whole Keras file.") from error
+
+
+def prepares_its_input(path: Path) -> bool:
+    """Tell whether a saved model has a layer that scales pixels, by its configuration's text."""
+    import h5py
+
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive, archive.open("config.json") as config:
+                text = config.read(_LONGEST_CONFIGURATION).decode()
+        else:
+            with h5py.File(path, "r") as file:
+                text = str(file.attrs.get("model_config", ""))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return False
+    return re.search(r'"class_name": ?"(Rescaling|Normalization)"', text) is not None
 
 
 @contextmanager

@@ -27,6 +27,10 @@ TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
 """Keras's name of each convolution to torchvision's."""
 
 
+# CVE-2025-32434: in the releases before, `weights_only=True` did not keep a file from running code.
+_SAFE_TORCH = (2, 6)
+
+
 def read_state_dict(state: Mapping[Any, Any]) -> Arrays:
     """Read a state dict in memory, such as ``torchvision.models.vgg19(...).state_dict()``.
 
@@ -77,6 +81,11 @@ def read_torch(path: Path) -> tuple[Arrays, str]:
             f"{asked} needs PyTorch to be read: run `pip install 'vgg-widget[torch]'`, or save "
             "the weights as .safetensors where PyTorch is."
         ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
+        raise WeightsError(
+            f"{asked} is not safe to open with PyTorch {torch.__version__}, in which a file can "
+            "run code: run `pip install 'torch>=2.6'`, or save the weights as .safetensors."
+        )
     try:
         with warnings.catch_warnings():
             # That it is a TorchScript archive; it is refused below.
