@@ -2,7 +2,7 @@
 # make test        lint, types and every test, the browser's included
 # make check       lint, types and the quick tests
 # make learned-weights  learn the embedded filters anew, in some minutes
-# make bench       how fast everything is, against other ways, in about ten minutes
+# make bench       how fast everything is, against other ways, in ten minutes or a few more
 # make screenshot  the README's picture, taken in a real JupyterLab
 
 VENV ?= .venv
