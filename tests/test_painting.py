@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
@@ -156,3 +157,32 @@ def test_dollars_in_a_name_are_dollars(made: Activations, shown: FeatureFigure) 
     picture = render(made, "conv")
     shown.show(replace(picture, title="$x^$ and $_$"), made.image, 4, "a$_$b.pth")
     assert_as_drawn_whole(shown)
+
+
+def test_a_large_grid_looks_as_the_mean_of_its_pixels(shown: FeatureFigure) -> None:
+    random = np.random.default_rng(8)
+    # Smooth, as feature maps are, so that any sound filter gives about the same.
+    coarse = random.random((9, 9, 16)).astype(np.float32)
+    maps = np.repeat(np.repeat(coarse, 20, axis=0), 20, axis=1)
+    made = make_activations(maps)
+    picture = render(made, "conv", "grid", scale="channel")
+    shown.show(picture, made.image, 1)
+    box = shown.map_axes.get_window_extent()
+    height = shown.figure.bbox.height
+    rows, columns = (
+        slice(round(height - box.y1), round(height - box.y0)),
+        slice(round(box.x0), round(box.x1)),
+    )
+    drawn = pixels_of(shown.figure, redraw=False)[rows, columns].astype(float)
+    opaque = Image.new("RGBA", picture.rgba.shape[1::-1], "white")
+    opaque.alpha_composite(Image.fromarray(picture.rgba))
+    size = (drawn.shape[1], drawn.shape[0])
+    expected = np.asarray(opaque.convert("RGB").resize(size, Image.Resampling.BOX), float)
+    assert np.abs(drawn - expected)[3:-3, 3:-3].mean() < 6
+    # Zoomed in on one tile's corner, its own pixels are there, each with its colour.
+    shown.view = ((-0.5, 59.5), (59.5, -0.5))
+    shown.figure.canvas.draw()
+    zoomed = pixels_of(shown.figure, redraw=False)
+    point = shown.map_axes.transData.transform((10, 10))
+    color = zoomed[int(height - point[1]), int(point[0])]
+    assert color.tolist() == picture.rgba[10, 10, :3].tolist()

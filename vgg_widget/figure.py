@@ -24,6 +24,7 @@ from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement, as_placement
 from vgg_widget.modes import Rendering
 from vgg_widget.painting import SidePainter
+from vgg_widget.reduced_image import ReducedImage
 
 # With its toolbar it fits beside the file browser of JupyterLab in a window of 1280 pixels.
 FIGURE_INCHES = (7.7, 3.9)
@@ -187,7 +188,11 @@ class FeatureFigure:
     def _picture(axes: Axes, blank: npt.NDArray[np.uint8]) -> AxesImage:
         axes.set(xticks=[], yticks=[])
         # Ours to word: matplotlib would append the colour's four numbers to the coordinates.
-        picture = axes.imshow(blank, interpolation="nearest")
+        picture = ReducedImage(axes, interpolation="nearest")
+        picture.set_data(blank)
+        picture.set_extent((-0.5, 0.5, 0.5, -0.5))
+        axes.add_image(picture)
+        axes.set_aspect("equal")
         picture.set_mouseover(False)
         return picture
 

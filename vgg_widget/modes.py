@@ -349,8 +349,13 @@ def _montage(maps: Floats, tiles: TileGrid) -> Floats:
 
 
 def _gaps(tiles: TileGrid) -> npt.NDArray[np.bool_]:
-    ones = np.ones((tiles.height, tiles.width, len(tiles.channels)), np.float32)
-    gaps: npt.NDArray[np.bool_] = _montage(ones, tiles) == 0
+    bottom, right = tiles.box(tiles.rows * tiles.columns - 1)[2:]
+    down = np.arange(bottom) % (tiles.height + tiles.gap) >= tiles.height
+    across = np.arange(right) % (tiles.width + tiles.gap) >= tiles.width
+    gaps: npt.NDArray[np.bool_] = down[:, np.newaxis] | across
+    if len(tiles.channels) < tiles.rows * tiles.columns:
+        top, left, _, _ = tiles.box(len(tiles.channels))
+        gaps[top:, left:] = True
     return gaps
 
 
