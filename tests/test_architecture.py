@@ -31,6 +31,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         "keras",
         "ipympl",
         "matplotlib.pyplot",
+        "matplotlib.figure",
         "pooch",
         "h5py",
         "torch",

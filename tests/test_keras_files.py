@@ -245,3 +245,18 @@ def test_a_mismatch_inside_another_model_names_the_layer_and_both_shapes(scratch
         f"weights {str(path)!r}: layer 'block3_conv2' has a kernel of shape (3, 3, 64, 64) where "
         "VGG19 has (3, 3, 256, 256): "
     )
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_model_that_scales_its_pixels_itself_is_told_from_one_that_does_not(
+    vgg19: Any, scratch: Path, suffix: str
+) -> None:
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    scaled = keras.Model(inputs, vgg19(keras.layers.Rescaling(1 / 255)(inputs)))
+    message = resolve(save(scaled, scratch / f"scaled{suffix}")).provenance.message
+    assert "scales its pixels itself" in message
+    assert "FeatureExtractor(model=...)" in message
+    plain = keras.Model(inputs, vgg19(inputs))
+    assert resolve(save(plain, scratch / f"plain{suffix}")).provenance.message == ""

@@ -687,3 +687,13 @@ def test_groups() -> None:
         "conv_pw_1",
         "conv_pw_1",
     ]
+
+
+def test_parts_that_share_a_layers_name_are_told(keras: Any) -> None:
+    def part(side: int, channels: int, name: str) -> Any:
+        layers = [keras.Input((side, side, channels)), keras.layers.Conv2D(4, 3, name="c1")]
+        return keras.Sequential(layers, name=name)
+
+    model = keras.Sequential([keras.Input((32, 32, 3)), part(32, 3, "enc"), part(30, 4, "dec")])
+    with pytest.raises(ValueError, match=r"cannot be opened up .*c1.*a name of its own"):
+        FeatureExtractor(model=model)

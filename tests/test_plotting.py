@@ -230,3 +230,8 @@ def test_every_option_of_render_is_passed_on(made: Activations) -> None:
     plot(made, "conv", "grid", ax=ax, colorbar=False, **options)
     picture = render(made, "conv", "grid", **options)
     np.testing.assert_array_equal(ax.images[0].get_array(), picture.rgba)
+
+
+def test_a_picture_in_place_of_activations_is_told() -> None:
+    with pytest.raises(TypeError, match=r"activations is a str: .*FeatureExtractor\(\)\(image\)"):
+        plot("cat.jpg", "block1_conv1")  # type: ignore[arg-type]

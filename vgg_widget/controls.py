@@ -13,7 +13,7 @@ import ipywidgets as widgets
 import matplotlib as mpl
 
 from vgg_widget.activations import Activations
-from vgg_widget.figure import DPI, FIGURE_INCHES
+from vgg_widget.frames import DPI, FIGURE_INCHES
 from vgg_widget.layers import LayerInfo
 from vgg_widget.modes import MODES, Mode
 from vgg_widget.rendering import SHORT_CMAPS

@@ -10,17 +10,15 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import ipywidgets as widgets
-from matplotlib.figure import Figure
 from traitlets import observe
 
 from vgg_widget.activations import Activations
 from vgg_widget.captions import caption, source_line
 from vgg_widget.controls import Choice, Controls, parse_channels
 from vgg_widget.explorer_traits import ExplorerTraits
-from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageReading
 from vgg_widget.modes import Rendering, find_mode
@@ -28,6 +26,9 @@ from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
 from vgg_widget.rendering import render
 from vgg_widget.state import CHOICES, read_state, script, write_state
 from vgg_widget.traits import check_layout, widgets_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
@@ -120,7 +121,9 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
 
     def _build(self) -> None:
         """Make controls, figure and canvas, once what they show is known to be good."""
+        # matplotlib's figures take longer to import than all the rest here.
         from vgg_widget.canvas import live_canvas
+        from vgg_widget.figure import FeatureFigure, new_figure
 
         self._controls = Controls(self._told)
         self._canvas = live_canvas(new_figure())

@@ -20,15 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
 
+from vgg_widget.frames import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement, as_placement
 from vgg_widget.modes import Rendering
 from vgg_widget.painting import SidePainter
 from vgg_widget.reduced_image import ReducedImage
-
-# With its toolbar it fits beside the file browser of JupyterLab in a window of 1280 pixels.
-FIGURE_INCHES = (7.7, 3.9)
-DPI = 100
 
 # Which ends of a colorbar get an arrow, since values beyond them are shown.
 _EXTEND = {

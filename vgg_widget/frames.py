@@ -1,4 +1,4 @@
-"""What a drawn figure becomes on its way to the page: one still picture, whole or in part."""
+"""The size of the explorer's figure, and what it becomes on its way to the page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, features
+
+# With its toolbar it fits beside the file browser of JupyterLab in a window of 1280 pixels.
+FIGURE_INCHES = (7.7, 3.9)
+DPI = 100
 
 Pixels = npt.NDArray[np.uint8]
 

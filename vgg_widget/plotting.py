@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from vgg_widget.activations import Activations
-from vgg_widget.figure import add_colorbar, has_color_scale, map_extent, title_of, value_at
 from vgg_widget.rendering import render
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def plot(
@@ -46,6 +46,9 @@ def plot(
     ValueError
         As `render`; nothing is drawn then.
     """
+    # matplotlib's figures take longer to import than the whole package.
+    from vgg_widget.figure import add_colorbar, has_color_scale, map_extent, title_of, value_at
+
     rendering = render(activations, layer, mode, **as_render)
     if ax is None:
         from matplotlib import pyplot as plt

@@ -19,8 +19,7 @@ from tests.benchmarks.conftest import Book
 from tests.benchmarks.drawers import Stock, drawn_on
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot
 from vgg_widget.canvas import SETTLED_SECONDS
-from vgg_widget.figure import DPI, FIGURE_INCHES
-from vgg_widget.frames import part_of_frame, whole_frame
+from vgg_widget.frames import DPI, FIGURE_INCHES, part_of_frame, whole_frame
 from vgg_widget.traits import widgets_of
 
 SERVER = "frames on the server"
