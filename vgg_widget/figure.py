@@ -161,7 +161,6 @@ class FeatureFigure:
         self._rendering: Rendering | None = None
         self._image: RGB8 | None = None
         self._place: float | Placement = Placement()
-        self._bar_key: Hashable = None
         self._bar_keys: dict[str, Hashable] = {}
         self._kept_view: View | None = None
         # A file, layer or mode of somebody's may have dollar signs in its name.
@@ -255,11 +254,19 @@ class FeatureFigure:
         if not same_image or self._frame(before) != self._frame(rendering):
             self._reset_view(self._kept_view if same_image and rendering.tiles is None else None)
             side_alone = False
-        self._update_bar(rendering)
-        if side_alone:
-            self._painter.paint(self._bar_key)
+        bar, one = _bar_key(rendering), len(rendering.channels) == 1
+        backdrop = (bar, one or title_of(rendering))
+        if side_alone and self._painter.knows(backdrop):
+            # The bar's own artists may wait until the frame is on its way.
+            self._painter.paint(backdrop, title_moves=one)
+            self._update_bar(rendering, bar)
+            self._painter.settle()
         else:
-            self.figure.canvas.draw()
+            self._update_bar(rendering, bar)
+            if side_alone:
+                self._painter.paint(backdrop, title_moves=one)
+            else:
+                self.figure.canvas.draw()
         if (toolbar := self.figure.canvas.toolbar) is not None:
             # What it says of the place under the mouse was said of the picture before.
             toolbar.set_message("")
@@ -307,15 +314,14 @@ class FeatureFigure:
             other.set_xlim(moved.get_xlim(), emit=False)
             other.set_ylim(moved.get_ylim(), emit=False)
 
-    def _update_bar(self, rendering: Rendering) -> None:
-        self._bar_key = _bar_key(rendering)
-        shown = _EXTEND[rendering.clipped] if self._bar_key else None
+    def _update_bar(self, rendering: Rendering, key: Hashable) -> None:
+        shown = _EXTEND[rendering.clipped] if key else None
         for extend, bar in self._bars.items():
             if bar.ax.get_visible() != (extend == shown):
                 bar.ax.set_visible(extend == shown)
             # Any change of its mappable makes a colorbar anew, which takes 10 ms.
-            if extend == shown and self._bar_keys.get(extend) != self._bar_key:
-                self._bar_keys[extend] = self._bar_key
+            if extend == shown and self._bar_keys.get(extend) != key:
+                self._bar_keys[extend] = key
                 with bar.mappable.callbacks.blocked():
                     bar.mappable.set_cmap(rendering.colormap or "viridis")
                 bar.mappable.set_norm(color_norm(rendering))

@@ -112,19 +112,27 @@ class SidePainter:
             and hasattr(figure.canvas, "copy_from_bbox")
         )
 
-    def paint(self, backdrop: Hashable) -> None:
+    def knows(self, backdrop: Hashable) -> bool:
+        """Tell whether a backdrop is kept, so that `paint` will not draw its artists."""
+        return backdrop in self._backdrops
+
+    def paint(self, backdrop: Hashable, *, title_moves: bool) -> None:
         """Paint this side and send it.
 
         Parameters
         ----------
         backdrop : hashable
             Names what lies behind and beside the picture, so that it is drawn once only.
+        title_moves : bool
+            Whether the title is another with every step, and no part of the backdrop.
         """
         canvas: Any = self._figure.canvas
         box = self._box()
         region = self._backdrops.get(backdrop)
         if region is None:
             self._paint_backdrop(box)
+            if not title_moves:
+                self._axes.draw_artist(self._axes.title)
             region = self._backdrops[backdrop] = canvas.copy_from_bbox(box)
             while len(self._backdrops) > _KEPT:
                 self._backdrops.popitem(last=False)
@@ -132,10 +140,15 @@ class SidePainter:
             self._backdrops.move_to_end(backdrop)
             canvas.restore_region(region)
         self._paint_picture(region)
-        self._axes.draw_artist(self._axes.title)
+        if title_moves:
+            self._axes.draw_artist(self._axes.title)
+        self.settle()
+        canvas.blit(box)
+
+    def settle(self) -> None:
+        """Note that the canvas shows what the artists of this side say, changed as they are."""
         for artist in (self._figure, self._axes, self._picture, *self._neighbours):
             artist.stale = False
-        canvas.blit(box)
 
     def _paint_backdrop(self, box: Bbox) -> None:
         self._blank(box)
