@@ -697,3 +697,17 @@ def test_parts_that_share_a_layers_name_are_told(keras: Any) -> None:
     model = keras.Sequential([keras.Input((32, 32, 3)), part(32, 3, "enc"), part(30, 4, "dec")])
     with pytest.raises(ValueError, match=r"cannot be opened up .*c1.*a name of its own"):
         FeatureExtractor(model=model)
+
+
+@pytest.mark.slow
+def test_a_class_that_compares_many_models_is_not_scolded(
+    keras: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    with caplog.at_level("WARNING"):
+        for _ in range(7):
+            layers = [keras.Input((None, None, 3)), keras.layers.Conv2D(2, 3)]
+            growing = keras.layers.UpSampling2D(interpolation="bilinear")
+            for model in (keras.Sequential(layers), keras.Sequential([*layers, growing])):
+                FeatureExtractor(model=model, size=None)(picture)
+    assert "retracing" not in caplog.text

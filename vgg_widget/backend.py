@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,24 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
     # Two threads that both swap the stream would lose it.
     with _lock:
         return _import_once()
+
+
+def traced(function: Callable[..., Any], signature: Sequence[Any] | None = None) -> Any:
+    """Return a ``tf.function``: traced once for a signature, or once for each kind of input.
+
+    Parameters
+    ----------
+    function : callable
+        Plain Python, which autograph would rewrite, leaving temporary files.
+    signature : sequence of TensorSpec, optional
+        With open sizes, so that a new image size does not trace it again.
+    """
+    _, tf = keras_and_tensorflow()
+    compiled = tf.function(function, input_signature=signature, autograph=False)
+    # TensorFlow takes the networks of several extractors, or the sizes of several images, for one
+    # function that is traced again and again, and would scold whoever makes them.
+    compiled._omit_frequent_tracing_warning = True  # noqa: SLF001 - there is no public switch
+    return compiled
 
 
 _lock = threading.Lock()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from vgg_widget.backend import keras_and_tensorflow
+from vgg_widget.backend import keras_and_tensorflow, traced
 from vgg_widget.geometry import Reach
 from vgg_widget.graph import Call, graph_of, open_calls
 from vgg_widget.grouping import Named, groups
@@ -378,12 +378,12 @@ def _traced(
 
     sides = taken.fixed_size or (None, None)
     signature = [tf.TensorSpec(taken.shape(None, *sides), tf.float32)]
-    compiled = tf.function(run, input_signature=signature, autograph=False)
+    compiled = traced(run, signature)
     try:
         compiled.get_concrete_function()
     except Exception:
         # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
-        compiled = tf.function(run, autograph=False)
+        compiled = traced(run)
 
     def forward(images: Any) -> list[Any]:
         try:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.backend import keras_and_tensorflow
+from vgg_widget.backend import keras_and_tensorflow, traced
 from vgg_widget.images import MINIMUM_SIDE
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.network_input import NetworkInput
@@ -138,11 +138,6 @@ def _built(resolved: ResolvedWeights) -> Vgg19Network:
     for name, (kernel, bias) in resolved.arrays.items():
         base.get_layer(name).set_weights([kernel, bias])
 
-    # With sizes left open in the signature, a new image size does not trace the graph again.
-    # Autograph would rewrite the loop, which is plain Python, and leave temporary files.
-    signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
-
-    @tf.function(input_signature=signature, autograph=False)  # type: ignore[untyped-decorator]
     def forward(images: Any) -> list[Any]:
         # Before ReLU is kept, since after ReLU follows from it and not the other way round.
         outputs, x = [], images
@@ -155,9 +150,10 @@ def _built(resolved: ResolvedWeights) -> Vgg19Network:
                 outputs.append(x)
         return outputs
 
+    signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
     return Vgg19Network(
         model=keras.Model(base.input, [layer.output for layer in chain], name="vgg19_layers"),
-        forward=forward,
+        forward=traced(forward, signature),
         layers=VGG19_LAYERS,
         before_relu=tuple(info.name for info in VGG19_LAYERS if info.kind == "conv"),
         preprocess=_PREPROCESSING[resolved.preprocessing],
