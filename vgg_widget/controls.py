@@ -157,7 +157,6 @@ class Controls:
         )
         self.box.tooltip = "channel number"
         self.caption = widgets.HTML(layout=widgets.Layout(margin="0"))
-        self.source = widgets.HTML(layout=widgets.Layout(margin="0"))
         self.notice = widgets.HTML(layout=widgets.Layout(margin="0"))
         self.problem = widgets.HTML(layout=widgets.Layout(margin="0"))
         row = widgets.Layout(
@@ -284,8 +283,9 @@ class Controls:
 
     def say(self, caption: str, source: str, notice: str) -> None:
         """Show the words under the picture, and the notice above it where there is one."""
-        self.caption.value = _paragraph(caption, "")
-        self.source.value = _paragraph(source, "opacity: 0.7; font-size: 85%")
+        # In one widget: the page works through each message before it shows the picture.
+        small = _paragraph(source, "opacity: 0.7; font-size: 85%")
+        self.caption.value = _paragraph(caption, "") + small
         headline, colon, rest = notice.partition(": ")
         banner = f"<b>{html.escape(headline + colon)}</b>{html.escape(rest)}"
         self.notice.value = f'<div style="line-height: 1.45; {_BANNER}">{banner}</div>'

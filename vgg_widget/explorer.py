@@ -140,7 +140,6 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
             controls.problem,
             stage,
             controls.caption,
-            controls.source,
         )
         self._shown = self._choice()
         self._draw(self._shown)
