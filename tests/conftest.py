@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 import vgg_widget.vgg19
 from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
+from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import Arrays
@@ -86,6 +87,14 @@ def photo() -> RGB8:
 def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
     """What the network makes of the photograph."""
     return extractor(photo)
+
+
+@pytest.fixture
+def shown() -> FeatureFigure:
+    """The explorer's figure on a canvas without a page."""
+    figure = new_figure()
+    FigureCanvasAgg(figure)
+    return FeatureFigure(figure)
 
 
 @contextmanager

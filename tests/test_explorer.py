@@ -630,7 +630,7 @@ def test_layers_are_listed_by_torchvisions_names_too(make: Make) -> None:
 
     explorer.layer_names = "both"
     assert len(options_of(explorer)) == 37
-    assert any("features.10 · block3_conv1 before ReLU" in label for label in options_of(explorer))
+    assert any("features.10 before ReLU · block3_conv1" in label for label in options_of(explorer))
     assert control(explorer, "layer").value == "features.10"
     control(explorer, "layer").value = "block3_conv1"
     assert explorer.layer == "block3_conv1"
@@ -642,7 +642,7 @@ def test_a_name_that_is_not_listed_is_chosen_all_the_same(make: Make) -> None:
     explorer.layer = "features.11"
     assert control(explorer, "layer").value == "block3_conv1"
     explorer.layer = "features.10"
-    assert control(explorer, "layer").label == "features.10 · before ReLU"
+    assert control(explorer, "layer").label == "features.10 before ReLU"
     explorer.layer = "block1_pool"
     assert len(options_of(explorer)) == 21
     with pytest.raises(traitlets.TraitError, match="layer_names"):

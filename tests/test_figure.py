@@ -11,7 +11,6 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import MouseButton, MouseEvent, NavigationToolbar2
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -21,7 +20,6 @@ from vgg_widget.figure import (
     FeatureFigure,
     color_norm,
     map_extent,
-    new_figure,
     static_figure,
     value_at,
 )
@@ -41,13 +39,6 @@ def made() -> Activations:
     maps[..., 4] = 0
     wide = random.random((4, 5, 30)).astype(np.float32) * 100
     return make_activations(maps, before_relu=True, others={"wide": wide}, stride=4)
-
-
-@pytest.fixture
-def shown() -> FeatureFigure:
-    figure = new_figure()
-    FigureCanvasAgg(figure)
-    return FeatureFigure(figure)
 
 
 def pixels(figure: Figure) -> RGB8:

@@ -8,12 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
-from vgg_widget.figure import FeatureFigure, new_figure
+from vgg_widget.figure import FeatureFigure
 
 VIEWS = {
     "whole": None,
@@ -32,13 +31,6 @@ def made() -> Activations:
     maps[..., 4] = 0
     other = random.random((4, 5, 9)).astype(np.float32) * 100
     return make_activations(maps, before_relu=True, others={"wide": other}, stride=4)
-
-
-@pytest.fixture
-def shown() -> FeatureFigure:
-    figure = new_figure()
-    FigureCanvasAgg(figure)
-    return FeatureFigure(figure)
 
 
 @contextmanager

@@ -68,7 +68,8 @@ def _names_of(activations: Activations, info: LayerInfo, names: str) -> list[tup
     if names == "torchvision":
         return [(name, name) for name in torch_names]
     *before, after = torch_names
-    rows = [(f"{name} · {info.name} before ReLU", name) for name in before]
+    # In this order, since a closed dropdown shows how a label begins.
+    rows = [(f"{name} before ReLU · {info.name}", name) for name in before]
     return [*rows, (f"{after} · {info.name}", info.name)]
 
 
@@ -193,7 +194,7 @@ class Controls:
         options = layer_options(activations, names)
         listed = {activations.plain_name(name): name for _, name in options}
         if activations.plain_name(layer) not in listed:
-            options.append((f"{layer} · before ReLU", layer))
+            options.append((f"{layer} before ReLU", layer))
         value = listed.get(activations.plain_name(layer), layer)
         self._offer(self.layer, options, value)
 
