@@ -89,6 +89,23 @@ def test_every_torch_name_of_vgg19(activations: Activations) -> None:
         np.testing.assert_array_equal(activations[f"features.{index}"], activations[name])
 
 
+def test_before_and_after_relu_by_any_name(activations: Activations, maps: Floats) -> None:
+    for name in ("block3_conv1", "features.10", "features.11"):
+        assert activations.before_relu(name) == "features.10"
+        assert activations.after_relu(name) == "block3_conv1"
+    for name in ("block3_pool", "features.18"):
+        assert activations.before_relu(name) is None
+        assert activations.after_relu(name) == "block3_pool"
+    # Somebody's own maps, of which only those after the ReLU were given.
+    made = make_activations(np.abs(maps), others={"mine": maps})
+    assert made.before_relu("conv") is None
+    assert made.before_relu("mine") is None
+    assert made.after_relu("mine") == "mine"
+    for ask in (activations.before_relu, activations.after_relu):
+        with pytest.raises(KeyError, match=r"did you mean 'block3_conv1'\?"):
+            ask("block3_conv11")
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [

@@ -109,3 +109,59 @@ def test_a_layer_without_a_receptive_field_says_so() -> None:
     info = LayerInfo("attention", None, "attention", 8, 4)
     with pytest.raises(ValueError, match=r"'attention' is not defined.*choose a layer"):
         info.receptive_field_box(0, 0, (64, 64))
+
+
+# Beyond the border, and from the image to the map -------------------------------------------------
+
+
+@given(st.data())
+def test_the_whole_box_clipped_to_the_image_is_the_box(data: st.DataObject) -> None:
+    info = data.draw(st.sampled_from(VGG19_LAYERS))
+    height, width = data.draw(st.tuples(st.integers(32, 400), st.integers(32, 400)))
+    row = data.draw(st.integers(0, height // info.stride - 1))
+    column = data.draw(st.integers(0, width // info.stride - 1))
+    whole = info.whole_box(row, column)
+    assert whole is not None
+    top, left, bottom, right = whole
+    assert (bottom - top, right - left) == (info.receptive_field, info.receptive_field)
+    assert info.field_center(row, column) == ((top + bottom - 1) / 2, (left + right - 1) / 2)
+    clipped = (max(top, 0), max(left, 0), min(bottom, height), min(right, width))
+    assert clipped == info.receptive_field_box(row, column, (height, width))
+
+
+def test_the_whole_box_of_a_corner_reaches_beyond_the_image() -> None:
+    info = next(info for info in VGG19_LAYERS if info.name == "block3_conv1")
+    assert info.whole_box(0, 0) == (-10, -10, 14, 14)  # 24 pixels around 1.5
+    assert info.whole_box(15, 2) == (50, -2, 74, 22)
+    assert info.field_center(15, 2) == (61.5, 9.5)
+
+
+@given(st.data())
+def test_unit_at_is_the_unit_centred_nearest(data: st.DataObject) -> None:
+    name, _, _, stride, _, center = data.draw(st.sampled_from(FACTS))
+    info = next(info for info in VGG19_LAYERS if info.name == name)
+    rows, columns = data.draw(st.tuples(st.integers(1, 60), st.integers(1, 60)))
+    # Halves of pixels hold every tie; points may lie far beside the image.
+    y, x = (data.draw(st.integers(-400, 1400)) / 2 for _ in range(2))
+    distances = {
+        (row, column): (row * stride + center - y) ** 2 + (column * stride + center - x) ** 2
+        for row in range(rows)
+        for column in range(columns)
+    }
+    assert info.unit_at(y, x, (rows, columns)) == min(distances, key=distances.__getitem__)
+
+
+def test_unit_at_of_every_units_own_centre() -> None:
+    for info in VGG19_LAYERS:
+        for row, column in ((0, 0), (3, 5), (6, 6)):
+            assert info.unit_at(*info.field_center(row, column), (7, 7)) == (row, column)
+
+
+def test_without_a_receptive_field_the_units_place_counts() -> None:
+    info = LayerInfo("attention", None, "attention", 8, 4)
+    assert info.whole_box(2, 3) is None
+    assert info.field_center(2, 3) == (9.5, 13.5)  # units of 4 pixels, from the corner at -0.5
+    assert info.unit_at(11.4, 11.6, (16, 16)) == (2, 3)
+    assert info.unit_at(-20, 900, (16, 16)) == (0, 15)
+    with pytest.raises(ValueError, match=r"shape \(0, 4\) has no units: pass the rows"):
+        info.unit_at(0, 0, (0, 4))

@@ -64,9 +64,26 @@ def assert_boxes_are_what_is_seen(model: Any, size: tuple[int, int]) -> dict[str
                     continue
                 expected = (ys.min(), xs.min(), ys.max() + 1, xs.max() + 1)
                 assert box == expected, (name, row, column)
+                whole = info.whole_box(row, column)
+                assert whole is not None
+                # Borders, and what strides leave over, can only take away.
+                assert min(np.subtract(box, whole)[:2]) >= 0, (name, row, column)
+                assert max(np.subtract(box, whole)[2:]) <= 0, (name, row, column)
+        assert_nearest_units_are_found(info, (rows, columns))
         with pytest.raises(ValueError, match=rf"row {rows} is outside the {rows} units"):
             info.receptive_field_box(rows, 0, size)
     return {info.name: info for info in layers}
+
+
+def assert_nearest_units_are_found(info: LayerInfo, shape: tuple[int, int]) -> None:
+    """Look for the nearest of all units, in steps of a quarter of a pixel."""
+    downs = [info.field_center(row, 0)[0] for row in range(shape[0])]
+    acrosses = [info.field_center(0, column)[1] for column in range(shape[1])]
+    for quarter in range(-20, 100):
+        y, x = quarter / 4, 20 - quarter / 4
+        row, column = info.unit_at(y, x, shape)
+        assert row == int(np.argmin([abs(down - y) for down in downs]))
+        assert column == int(np.argmin([abs(across - x) for across in acrosses]))
 
 
 def chain(keras: Any, *layers: Any, channels: int = 2) -> Any:
@@ -205,6 +222,29 @@ def test_layers_that_look_at_one_location(keras: Any) -> None:
         layers.PReLU(shared_axes=(1, 2), name="g"),
     )
     assert_boxes_are_what_is_seen(model, (6, 7))
+
+
+@pytest.mark.parametrize("size", [(26, 30), (27, 29)])
+def test_fields_that_no_border_touches_are_whole(keras: Any, size: tuple[int, int]) -> None:
+    layers = keras.layers
+    model = chain(
+        keras,
+        layers.Conv2D(2, 3, strides=2, name="a"),
+        # Of three neighbours two see the same pixels, and the third others.
+        layers.UpSampling2D((2, 3), interpolation="bilinear", name="b"),
+        layers.Conv2D(2, 3, name="c"),
+        layers.Conv2DTranspose(2, 2, strides=2, name="d"),
+    )
+    extractor = FeatureExtractor(model=positive(model), preprocess=np.asarray)
+    for info in extractor._network.layers_on(size):
+        assert info.axes is not None
+        units = [len(axis.spans) // 2 for axis in info.axes]
+        inside = [range(units[axis] // 3, units[axis] - units[axis] // 3) for axis in (0, 1)]
+        for row, column in ((row, column) for row in inside[0] for column in inside[1]):
+            box = info.receptive_field_box(row, column, size)
+            assert info.whole_box(row, column) == box, (info.name, row, column)
+            middle = ((box[0] + box[2] - 1) / 2, (box[1] + box[3] - 1) / 2)
+            assert info.field_center(row, column) == middle, (info.name, row, column)
 
 
 # Where it is not defined -------------------------------------------------------------------------

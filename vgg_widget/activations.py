@@ -161,6 +161,38 @@ class Activations(Mapping[str, Floats]):
         name, before = self._resolve(layer)
         return str(self._infos[name].torch_name) if before else name
 
+    def before_relu(self, layer: str) -> str | None:
+        """Return the name of the same maps before their ReLU.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name, of the maps before their ReLU or after it.
+
+        Returns
+        -------
+        str or None
+            torchvision's, such as ``"features.10"``; None where they are not kept, as for pools
+            and models of one's own.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        name = self._resolve(layer)[0]
+        return self._infos[name].torch_name if name in self._before_relu else None
+
+    def after_relu(self, layer: str) -> str:
+        """Return the name of the same maps after their ReLU, where they have one: Keras's.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        return self._resolve(layer)[0]
+
     def shape(self, layer: str) -> tuple[int, int, int]:
         """Return (height, width, channels) of a layer's map, which is not computed for that.
 

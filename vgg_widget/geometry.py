@@ -112,6 +112,12 @@ class Reach:
         ends = np.stack([np.where(sees, self.first, 0), np.where(sees, self.last + 1, 0)], axis=-1)
         return tuple(ends.ravel().tolist())
 
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """The same of an image without borders, for as many units as differ."""
+        ends = np.stack([np.where(self._sees(), end, 0) for end in (self.low, self.high + 1)], -1)
+        return tuple(ends.ravel().tolist())
+
     def _sees(self) -> npt.NDArray[np.bool_]:
         return self.low <= self.high
 

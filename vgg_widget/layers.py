@@ -5,9 +5,9 @@ Pure geometry: no weights, no activations, no TensorFlow.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Any
 
 VGG19_BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
@@ -60,6 +60,10 @@ class Axis:
     spans : tuple of int
         First pixel and last pixel + 1 that each unit sees, in turn, clipped to the image; empty
         where that is not defined.
+    whole : tuple of int
+        The same of an image without borders, for the first units; those that follow see the same
+        again, as many strides further on. One unit, two numbers, unless maps were enlarged on the
+        way. Empty where it is not defined; both 0 for a unit that sees nothing of any image.
     """
 
     stride: float
@@ -67,9 +71,39 @@ class Axis:
     receptive_field: int | None = None
     center: float | None = None
     spans: tuple[int, ...] = ()
+    whole: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spans", tuple(self.spans))
+        object.__setattr__(self, "whole", tuple(self.whole))
+
+    def whole_span(self, index: int) -> tuple[int, int] | None:
+        """Return first pixel and last pixel + 1 that a unit would see, were there no borders."""
+        if not self.whole:
+            return None
+        units = len(self.whole) // 2
+        turns, phase = divmod(index, units)
+        first, end = self.whole[2 * phase : 2 * phase + 2]
+        moved = round(turns * units * self.stride) if first < end else 0
+        return first + moved, end + moved
+
+    def middle(self, index: int) -> float:
+        """Return the input coordinate in the middle of what a unit would see without borders.
+
+        That of the unit's place where it sees nothing, or what it sees is not defined.
+        """
+        first, end = self.whole_span(index) or (0, 0)
+        return (first + end - 1) / 2 if first < end else self.edge + (index + 0.5) * self.stride
+
+    def nearest(self, coordinate: float, units: int) -> int:
+        """Return which of the first units has its `middle` nearest; the first of equal ones."""
+        period = max(1, len(self.whole) // 2)
+        near = set()
+        for phase in range(min(period, units)):
+            turns = (coordinate - self.middle(phase)) / (period * self.stride)
+            last = (units - 1 - phase) // period
+            near |= {phase + period * min(max(n, 0), last) for n in (floor(turns), ceil(turns))}
+        return min(sorted(near), key=lambda index: abs(self.middle(index) - coordinate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +229,91 @@ class LayerInfo:
         if self.axes is not None:
             down, across = (axis.spans for axis in self.axes)
             return down[2 * row], across[2 * column], down[2 * row + 1], across[2 * column + 1]
-        center, reach = self.center, (self.receptive_field - 1) / 2
+        whole = self.whole_box(row, column)
+        assert whole is not None  # since there is a centre
+        top, left, bottom, right = whole
+        return max(0, top), max(0, left), min(size[0], bottom), min(size[1], right)
 
-        def span(index: int, pixels: int) -> tuple[int, int]:
-            middle = center + index * self.stride
-            return max(0, math.ceil(middle - reach)), min(pixels, math.floor(middle + reach) + 1)
+    def whole_box(self, row: int, column: int) -> tuple[int, int, int, int] | None:
+        """Return the pixels that a unit would see of an image without borders.
 
-        top, bottom = span(row, size[0])
-        left, right = span(column, size[1])
-        return top, left, bottom, right
+        What `receptive_field_box` has less than this is padding, or pixels that pools and strides
+        leave over.
+
+        Parameters
+        ----------
+        row, column : int
+            The unit's place in the feature map.
+
+        Returns
+        -------
+        (top, left, bottom, right) : tuple of int, or None
+            Half open, in input pixels, negative above and left of the image; both ends 0 along an
+            axis where the unit sees nothing. None where the receptive field is not defined.
+        """
+        down, across = (
+            axis.whole_span(index)
+            for axis, index in zip(self._both_axes(), (row, column), strict=True)
+        )
+        if down is None or across is None:
+            return None
+        return down[0], across[0], down[1], across[1]
+
+    def field_center(self, row: int, column: int) -> tuple[float, float]:
+        """Return the centre of what a unit would see of an image without borders.
+
+        Parameters
+        ----------
+        row, column : int
+            The unit's place in the feature map.
+
+        Returns
+        -------
+        (y, x) : tuple of float
+            Input coordinates (pixel centres are whole numbers). Where the receptive field is not
+            defined, the middle of the unit's place when the map is laid over the image.
+        """
+        down, across = self._both_axes()
+        return down.middle(row), across.middle(column)
+
+    def unit_at(self, y: float, x: float, shape: tuple[int, int]) -> tuple[int, int]:
+        """Return the unit whose receptive field is centred nearest a point of the input image.
+
+        Parameters
+        ----------
+        y, x : float
+            Input coordinates (pixel centres are whole numbers); points beside the image have a
+            nearest unit too.
+        shape : (int, int)
+            Rows and columns of the feature map.
+
+        Returns
+        -------
+        (row, column) : tuple of int
+            The upper or left one of two that are equally near. Centres are `field_center`'s.
+
+        Raises
+        ------
+        ValueError
+            If the map has no units.
+        """
+        if min(shape) < 1:
+            raise ValueError(
+                f"shape {tuple(shape)} has no units: pass the rows and columns of the feature map."
+            )
+        down, across = self._both_axes()
+        return down.nearest(y, shape[0]), across.nearest(x, shape[1])
+
+    def _both_axes(self) -> tuple[Axis, Axis]:
+        if self.axes is not None:
+            return self.axes
+        place = self.placement
+        whole: tuple[int, ...] = ()
+        if self.receptive_field is not None and self.center is not None:
+            reach = (self.receptive_field - 1) / 2
+            whole = ceil(self.center - reach), floor(self.center + reach) + 1
+        axis = Axis(place.row_step, place.top, self.receptive_field, self.center, whole=whole)
+        return axis, axis
 
     def _units(self, size: tuple[int, int]) -> tuple[int, int]:
         if self.axes is not None:

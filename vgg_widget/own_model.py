@@ -181,7 +181,8 @@ def _layer_info(shown: _Shown, reach: Reaches | None, units: Size, size: Size) -
         down, across = (Axis(size[axis] / max(1, units[axis]), -0.5) for axis in (0, 1))
     else:
         down, across = (
-            Axis(_whole(one.stride), one.edge, one.size, one.center, one.spans) for one in reach
+            Axis(_whole(one.stride), one.edge, one.size, one.center, one.spans, one.whole)
+            for one in reach
         )
     return LayerInfo(
         shown.name,
