@@ -166,6 +166,8 @@ def test_at_is_the_channel_vector(activations: Activations) -> None:
 def test_at_outside_the_map(activations: Activations, row: int, column: int, message: str) -> None:
     with pytest.raises(IndexError, match=message):
         activations.at("block3_conv1", row, column)
+    with pytest.raises(IndexError, match=message):
+        activations.rank_at("block3_conv1", row, column)
 
 
 # Numbers -----------------------------------------------------------------------------------------

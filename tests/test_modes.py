@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 BUILT_IN = ["channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"]
 LAYERS = ["block1_conv2", "block3_conv1", "block5_pool", "features.10", "features.11"]
+AT: dict[str, Any] = {"mode": "grid", "order": "location"}
 BEFORE_RELU = "features.10"
 
 
@@ -286,6 +287,70 @@ def test_the_grids_order_is_the_rank_of_the_chosen(activations: Activations, ord
     assert few.channels == tuple(sorted((9, 3, 77), key=rank.index))
     unsorted = render(activations, "block2_conv1", "grid", channels=(9, 3, 77))
     assert unsorted.channels == (9, 3, 77)
+
+
+@pytest.mark.parametrize("layer", ["block4_conv1", "features.19"])
+def test_a_grid_in_the_order_of_a_location(activations: Activations, layer: str) -> None:
+    maps = activations[layer]
+    made = render(activations, layer, "grid", order="location", location=(3, 5))
+    dead = {k for k in range(maps.shape[-1]) if not maps[..., k].any()}
+    alive = [k for k in range(maps.shape[-1]) if k not in dead]
+    expected = sorted(alive, key=lambda k: -maps[3, 5, k])  # equal ones by their number
+    assert list(made.channels[: len(alive)]) == expected
+    assert list(made.channels[len(alive) :]) == sorted(dead)
+    place: Any = np.array([3, 5])
+    few = render(activations, layer, "grid", channels=(8, 2, 5), order="location", location=place)
+    assert list(few.channels) == [k for k in made.channels if k in (8, 2, 5)]
+
+
+def test_at_a_location_what_is_no_number_comes_before_the_dead() -> None:
+    maps = np.zeros((2, 2, 5), np.float32)
+    maps[0, 1] = (0, 4, np.nan, -1, 6)
+    made = make_activations(maps)
+    assert made.rank_at("conv", 0, 1).tolist() == [4, 1, 3, 2, 0]
+
+
+@pytest.fixture
+def half_dead() -> Activations:
+    """Channels 1, 4 and 5 of six are 0 everywhere; 2 is so but for one NaN."""
+    maps = np.random.default_rng(2).random((4, 5, 6)).astype(np.float32)
+    maps[..., [1, 2, 4, 5]] = 0
+    maps[0, 0, 2] = np.nan
+    return make_activations(maps)
+
+
+def test_dead_channels_are_left_out_of_a_grid_and_counted(half_dead: Activations) -> None:
+    made = render(half_dead, "conv", "grid", hide_dead=True)
+    assert made.channels == (0, 2, 3)
+    assert made.tiles is not None
+    assert made.tiles.channels == (0, 2, 3)
+    assert made.hidden == 3
+    assert "channels 0, 2, 3" in caption(half_dead, made)
+    assert caption(half_dead, made).endswith("3 dead channels hidden")
+    some = render(half_dead, "conv", "grid", channels=(4, 3), hide_dead=True)
+    assert (some.channels, some.hidden) == ((3,), 1)
+    assert caption(half_dead, some).endswith("1 dead channel hidden")
+    shown = render(half_dead, "conv", "grid")
+    assert (shown.hidden, len(shown.channels)) == (0, 6)
+    assert caption(half_dead, shown).endswith("3 of them dead")
+    strongest = render(half_dead, "conv", "grid", order="max", hide_dead=True)
+    rank = half_dead.rank("conv", "max").tolist()
+    assert list(strongest.channels) == [k for k in rank if k in (0, 2, 3)]
+
+
+def test_a_layer_that_is_dead_as_a_whole_stays_to_be_seen() -> None:
+    made = make_activations(np.zeros((3, 3, 4), np.float32))
+    picture = render(made, "conv", "grid", hide_dead=True)
+    assert (picture.channels, picture.hidden) == ((0, 1, 2, 3), 0)
+    assert caption(made, picture).endswith("all of them dead")
+
+
+def test_other_modes_leave_no_channel_out(half_dead: Activations) -> None:
+    for mode in ("max", "mean", "argmax", "rainbow", "channel"):
+        plain = render(half_dead, "conv", mode, channel=4)
+        made = render(half_dead, "conv", mode, channel=4, hide_dead=True, order="location")
+        assert made.hidden == 0
+        np.testing.assert_array_equal(made.rgba, plain.rgba)
 
 
 @given(
@@ -605,6 +670,18 @@ def test_source_line_says_weights_layer_mode_and_scale(activations: Activations)
         ({"mode": "max", "channels": (3, "4")}, r"channels '4' .*whole"),
         ({"mode": "rgb", "channels": (3, 4)}, r"channels has 2 numbers.*'rgb' takes exactly 3"),
         ({"mode": "rgb", "channels": (1, 2, 3, 4)}, r"channels has 4 .*exactly 3"),
+        ({"order": "locaton"}, r"order 'locaton' .*did you mean 'location'\?"),
+        (
+            AT,
+            r"no location was given .*64 × 75: pass location=\(row, column\), the row from 0 to 63",
+        ),
+        ({**AT, "location": (64, 0)}, r"location \(64, 0\) is not in .*column from 0 to 74"),
+        ({**AT, "location": (0, -1)}, r"location \(0, -1\) "),
+        ({**AT, "location": (0, 1.5)}, r"location \(0, 1\.5\) "),
+        ({**AT, "location": (0, True)}, r"location \(0, True\) "),
+        ({**AT, "location": (1, 2, 3)}, r"location \(1, 2, 3\) "),
+        ({**AT, "location": 5}, r"location 5 "),
+        ({**AT, "location": "12"}, r"location '12' "),
     ],
 )
 def test_each_bad_argument_is_named_with_what_would_do(

@@ -221,14 +221,17 @@ def test_an_unknown_argument_is_named(made: Activations) -> None:
 
 def test_every_option_of_render_is_passed_on(made: Activations) -> None:
     options: dict[str, Any] = {
-        "channels": (5, 1, 7),
+        "channels": (5, 3, 1, 7),
         "cmap": "magma",
         "scale": "network",
-        "order": "mean",
+        "order": "location",
+        "location": (2, 3),
+        "hide_dead": True,
     }
     ax = square_axes()
     plot(made, "conv", "grid", ax=ax, colorbar=False, **options)
     picture = render(made, "conv", "grid", **options)
+    assert picture.hidden == 1
     np.testing.assert_array_equal(ax.images[0].get_array(), picture.rgba)
 
 

@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.channel_statistics import ChannelStatistics, channel_statistics, spatial_entropy
+from vgg_widget.channel_statistics import (
+    ChannelStatistics,
+    channel_statistics,
+    spatial_entropy,
+    strongest_first,
+)
 from vgg_widget.choices import unknown_choice
 from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
@@ -317,8 +322,30 @@ class Activations(Mapping[str, Floats]):
             score = 1 - statistics.fraction_active
         else:
             score = getattr(statistics, by)
-        dead = (statistics.max == 0) & (statistics.min == 0)
-        return np.argsort(np.where(dead, np.inf, -score.astype(np.float64)), kind="stable")
+        return strongest_first(score, statistics.dead)
+
+    def rank_at(self, layer: str, row: int, column: int) -> npt.NDArray[np.intp]:
+        """Order the channels of a layer by their value at a location, strongest first.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+        row, column : int
+            Location in the feature map.
+
+        Returns
+        -------
+        ndarray of int, shape (C,)
+            Channel numbers. Equal ones stay in the network's order; behind all others come those
+            that are NaN here, and then those that are dead (0 everywhere).
+
+        Raises
+        ------
+        IndexError
+            If the location is outside the map.
+        """
+        return strongest_first(self.at(layer, row, column), self.statistics(layer).dead)
 
     def top(self, layer: str | None, percentile: float, *, signed: bool = False) -> float:
         """Return a percentile of the positive activations, remembered once computed.

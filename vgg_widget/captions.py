@@ -13,7 +13,8 @@ def caption(activations: Activations, rendering: Rendering) -> str:
     -------
     str
         Layer, shape (height × width × channels), channels, then the smallest, mean and largest
-        activation of these channels and the share of locations where they are active.
+        activation of these channels and the share of locations where they are active, and how
+        many channels are dead.
     """
     rows, columns, count = activations.shape(rendering.layer)
     chosen = list(rendering.channels)
@@ -39,11 +40,13 @@ def caption(activations: Activations, rendering: Rendering) -> str:
     missing = 1 - float(statistics.fraction_finite[chosen].mean())
     if missing:
         parts.append(f"{missing:.2g} of the values NaN or infinite")
-    dead = int(((statistics.max[chosen] == 0) & (statistics.min[chosen] == 0)).sum())
-    if dead and len(chosen) > 1:
-        parts.append(f"{dead} of them dead")
+    dead = int(statistics.dead[chosen].sum())
+    if len(chosen) > 1 and dead:
+        parts.append("all of them dead" if dead == len(chosen) else f"{dead} of them dead")
     elif rendering.note:
         parts.append(rendering.note)
+    if rendering.hidden:
+        parts.append(f"{rendering.hidden} dead channel{'s' * (rendering.hidden > 1)} hidden")
     return " · ".join(parts)
 
 

@@ -35,6 +35,12 @@ class ChannelStatistics:
     fraction_active: Floats
     fraction_finite: Floats
 
+    @property
+    def dead(self) -> npt.NDArray[np.bool_]:
+        """Which channels are 0 everywhere, shape (C,)."""
+        whole = self.fraction_finite == 1
+        return np.asarray((self.min == 0) & (self.max == 0) & whole)
+
 
 def channel_statistics(maps: Floats) -> ChannelStatistics:
     """Return min, max, mean, std and fraction active of each channel of (H, W, C) maps."""
@@ -79,6 +85,13 @@ def spatial_entropy(maps: Floats) -> npt.NDArray[np.float64]:
     logarithm = np.log(share, out=np.zeros_like(share), where=share > 0)
     entropy: npt.NDArray[np.float64] = -(share * logarithm).sum(axis=0) / math.log(2)
     return entropy
+
+
+def strongest_first(score: npt.NDArray[Any], dead: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Return channel numbers by falling score; then those without one (NaN), then dead ones."""
+    missing = np.isnan(score)
+    falling = np.where(missing, 0, -score.astype(np.float64))
+    return np.lexsort((falling, missing, dead))
 
 
 def _read_only(array: Floats) -> Floats:

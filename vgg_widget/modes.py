@@ -124,6 +124,8 @@ class Rendering:
         ``"dead"`` or ``"constant"`` where the picture holds one value only, else empty.
     tiles : TileGrid or None
         For a grid, which channel is in which tile.
+    hidden : int
+        How many dead channels were left out, as `render` was told to.
     """
 
     rgba: RGBA8
@@ -141,6 +143,7 @@ class Rendering:
     note: str = ""
     tiles: TileGrid | None = None
     colormap: Colormap | None = None
+    hidden: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,6 +186,7 @@ class Mode:
     phrase: str
     uses_cmap: bool
     uses_scale: bool
+    tiled: bool = False
     built_in: bool = False
 
 
@@ -201,6 +205,7 @@ def register_mode(
     phrase: str | None = None,
     uses_cmap: bool = True,
     uses_scale: bool = True,
+    tiled: bool = False,
 ) -> Callable[[ModeFunction], ModeFunction]:
     """Add a way of seeing; it can then be named in `render` and `plot`, and is in the explorer.
 
@@ -217,6 +222,8 @@ def register_mode(
         For titles; may hold ``{channels}`` and ``{count}``. The name by default.
     uses_cmap, uses_scale : bool
         Whether the colormap and the scale change the picture; the explorer greys them out if not.
+    tiled : bool
+        Whether channels lie side by side, so that they can be put in order and dead ones left out.
 
     Returns
     -------
@@ -245,7 +252,9 @@ def register_mode(
 
     def add(function: ModeFunction) -> ModeFunction:
         own = function.__module__ == __name__
-        MODES[name] = Mode(name, function, takes, count, phrase or name, uses_cmap, uses_scale, own)
+        MODES[name] = Mode(
+            name, function, takes, count, phrase or name, uses_cmap, uses_scale, tiled, own
+        )
         return function
 
     return add
@@ -315,7 +324,7 @@ def _channel(maps: Floats, _: ModeRequest) -> npt.NDArray[Any]:
     return maps[..., 0]
 
 
-@register_mode("grid", phrase="{count} channels")
+@register_mode("grid", phrase="{count} channels", tiled=True)
 def _grid(maps: Floats, request: ModeRequest) -> Picture:
     height, width, count = maps.shape
     gap = 1 if min(height, width) < 64 else 2

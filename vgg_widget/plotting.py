@@ -33,7 +33,8 @@ def plot(
     colorbar : bool
         Whether to add a colorbar in activation units, where the colours stand for values.
     **as_render
-        ``channel``, ``channels``, ``cmap``, ``scale`` and ``order``: see `render`.
+        ``channel``, ``channels``, ``cmap``, ``scale``, ``order``, ``location`` and ``hide_dead``:
+        see `render`.
 
     Returns
     -------

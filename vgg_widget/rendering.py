@@ -24,6 +24,9 @@ from vgg_widget.modes import (
 )
 from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
 
+ORDERS = (*RANKINGS, "location")
+"""What a grid can be ordered by: `Activations.rank`'s, and the value at a chosen location."""
+
 SHORT_CMAPS = (
     "viridis",
     "magma",
@@ -47,6 +50,8 @@ def render(
     cmap: str | Colormap = "viridis",
     scale: str | Scale = "layer",
     order: str = "index",
+    location: tuple[int, int] | None = None,
+    hide_dead: bool = False,
 ) -> Rendering:
     """Make one picture of a layer. Nothing that goes in is changed.
 
@@ -71,7 +76,14 @@ def render(
         ``"channel"``, ``"layer"`` or ``"network"``: over what the display range is taken.
         ``"channel"`` means the picture on show by itself; in a grid, each tile by itself.
     order : str
-        How a grid is ordered: see `Activations.rank`.
+        How a grid is ordered: ``"index"``, ``"max"``, ``"mean"``, ``"std"``, ``"sparsity"`` or
+        ``"entropy"``, as `Activations.rank` does, or ``"location"``, by the value at `location`,
+        strongest first.
+    location : (int, int), optional
+        Row and column in the feature map, for a grid in that order.
+    hide_dead : bool
+        Leave channels that are 0 everywhere out of a grid; ``hidden`` of the result says how many.
+        They stay where all are dead.
 
     Returns
     -------
@@ -81,7 +93,8 @@ def render(
     Raises
     ------
     ValueError
-        If a name is not known (the nearest is suggested), or a channel is out of range.
+        If a name is not known (the nearest is suggested), a channel is out of range, or the
+        location that an order needs is missing or outside the map.
     TypeError
         If `activations` is something else, such as an image.
     """
@@ -95,11 +108,12 @@ def render(
     colormap = find_cmap(cmap)
     maps = activations[layer]
     chosen = choose_channels(activations, layer, way, channel=channel, channels=channels)
-    if order not in RANKINGS:
-        raise ValueError(unknown_choice("order", order, RANKINGS))
-    if way.takes == "all" and order != "index":
-        rank = {int(c): place for place, c in enumerate(activations.rank(layer, order))}
-        chosen = tuple(sorted(chosen, key=rank.__getitem__))
+    if order not in ORDERS:
+        raise ValueError(unknown_choice("order", order, ORDERS))
+    asked = len(chosen)
+    if way.tiled:
+        chosen = _arranged(activations, layer, chosen, order, location)
+        chosen = _alive(activations, layer, chosen) if hide_dead else chosen
     whole = chosen == tuple(range(maps.shape[-1]))
     range_of = _range_policy(activations, layer, policy)
     request = ModeRequest(layer, chosen, colormap, policy.scope, range_of)
@@ -108,7 +122,7 @@ def render(
         maps.flags.writeable = False
     made = way.function(maps, request)
     picture = made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
-    return _finish(picture, request, way, policy)
+    return _finish(picture, request, way, policy, hidden=asked - len(chosen))
 
 
 def choose_channels(
@@ -151,10 +165,56 @@ def choose_channels(
     return tuple(int(c) for c in activations.rank(layer, "max")[:wanted])
 
 
+def _arranged(
+    activations: Activations,
+    layer: str,
+    chosen: tuple[int, ...],
+    order: str,
+    location: tuple[int, int] | None,
+) -> tuple[int, ...]:
+    if order == "index":
+        # As they were named, where they were.
+        return chosen
+    if order == "location":
+        rank = activations.rank_at(layer, *checked_location(location, layer, activations))
+    else:
+        rank = activations.rank(layer, order)
+    place = {int(channel): place for place, channel in enumerate(rank)}
+    return tuple(sorted(chosen, key=place.__getitem__))
+
+
+def _alive(activations: Activations, layer: str, chosen: tuple[int, ...]) -> tuple[int, ...]:
+    dead = activations.statistics(layer).dead
+    # A picture of nothing would say less than one of dead channels.
+    return tuple(channel for channel in chosen if not dead[channel]) or chosen
+
+
+def checked_location(location: object, layer: str, activations: Activations) -> tuple[int, int]:
+    """Return a location as two plain ints, or raise ValueError saying which there are."""
+    rows, columns, _ = activations.shape(layer)
+    pair = tuple(location) if isinstance(location, Iterable) else ()
+    inside = len(pair) == 2 and all(
+        _is_whole(index) and 0 <= index < count
+        for index, count in zip(pair, (rows, columns), strict=True)
+    )
+    if not inside:
+        what = (
+            "no location was given for" if location is None else f"location {location!r} is not in"
+        )
+        raise ValueError(
+            f"{what} layer {layer!r}, whose maps are {rows} × {columns}: pass location=(row, "
+            f"column), the row from 0 to {rows - 1} and the column from 0 to {columns - 1}."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
 def checked_channel(argument: str, number: object, layer: str, count: int) -> int:
     """Return a channel number as a plain int, or raise ValueError saying which there are."""
-    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-    if not whole or not 0 <= int(number) < count:  # type: ignore[call-overload]
+    if not _is_whole(number) or not 0 <= int(number) < count:  # type: ignore[call-overload]
         raise ValueError(
             f"{argument} {number!r} is not in layer {layer!r}, which has {count} channels: "
             f"choose whole numbers from 0 to {count - 1}."
@@ -199,7 +259,9 @@ def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
     )
 
 
-def _finish(picture: Picture, request: ModeRequest, mode: Mode, policy: Scale) -> Rendering:
+def _finish(
+    picture: Picture, request: ModeRequest, mode: Mode, policy: Scale, *, hidden: int
+) -> Rendering:
     values, rgba = picture.values, picture.rgba
     limits: DisplayRange | None = None
     clipped, note = (False, False), ""
@@ -230,6 +292,7 @@ def _finish(picture: Picture, request: ModeRequest, mode: Mode, policy: Scale) -
         clipped=clipped,
         note=note,
         tiles=picture.tiles,
+        hidden=hidden,
     )
 
 
