@@ -18,8 +18,11 @@ from matplotlib.colors import ListedColormap
 from tests.conftest import make_activations
 from vgg_widget import Activations, register_mode, render
 from vgg_widget.captions import caption, source_line
-from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering, TileGrid
+from vgg_widget.legend import first_entries
+from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering
+from vgg_widget.palette import channel_colors
 from vgg_widget.scaling import DisplayRange, Scale
+from vgg_widget.tiles import TileGrid
 
 Floats = npt.NDArray[np.float32]
 
@@ -223,6 +226,95 @@ def test_below_zero_gives_no_light(activations: Activations, mode: str) -> None:
     dark = (maps[..., list(channels)] <= 0).all(axis=-1)
     assert dark.any()
     assert (made.rgba[dark][:, :3] == 0).all()
+
+
+# Which colour is which channel --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [*LAYERS, "block4_conv1"])
+def test_the_legend_of_argmax_counts_the_pixels(activations: Activations, layer: str) -> None:
+    made = render(activations, layer, "argmax")
+    pixels = [tuple(pixel) for pixel in made.rgba.reshape(-1, 4).tolist()]
+    assert made.values is not None
+    numbers = made.values.ravel().tolist()
+    # From the picture alone: whose pixels they are, in which colour, and how many.
+    areas = {number: numbers.count(number) for number in set(numbers)}
+    order = sorted((n for n in areas if n >= 0), key=lambda n: (-areas[n], n))
+    order += [-1] if -1 in areas else []
+    assert [-1 if e.channel is None else e.channel for e in made.legend] == order
+    for entry, number in zip(made.legend, order, strict=True):
+        assert entry.share == areas[number] / len(pixels)
+        assert entry.label == (f"channel {number:.0f}" if number >= 0 else "no channel")
+        assert tuple(round(255 * part) for part in entry.color) == pixels[numbers.index(number)][:3]
+        assert all(type(part) is float for part in entry.color)
+    assert sum(entry.share or 0 for entry in made.legend) == pytest.approx(1)
+
+
+def test_where_nobody_wins_the_legend_says_so_last() -> None:
+    maps = np.zeros((2, 5, 3), np.float32)
+    maps[0, 0, 2] = maps[0, 1, 2] = maps[1, 1, 0] = 1
+    made = render(make_activations(maps), "conv", "argmax")
+    assert [(e.channel, e.share, e.words) for e in made.legend] == [
+        (2, 0.2, "channel 2 · 20%"),
+        (0, 0.1, "channel 0 · 10%"),
+        (None, 0.7, "no channel · 70%"),
+    ]
+    assert made.legend[-1].color == (0, 0, 0)
+
+
+def test_the_legends_of_lights_are_the_chosen_channels(activations: Activations) -> None:
+    layer, channels = "block2_conv1", (9, 3, 77)
+    legend = render(activations, layer, "rgb", channels=channels).legend
+    assert [(e.channel, e.color) for e in legend] == [
+        (9, (1, 0, 0)),
+        (3, (0, 1, 0)),
+        (77, (0, 0, 1)),
+    ]
+    legend = render(activations, layer, "rainbow", channels=(5, 1, 8, 2)).legend
+    assert [entry.words for entry in legend] == ["channel 5", "channel 1", "channel 8", "channel 2"]
+    for place, entry in enumerate(legend):
+        assert entry.color == pytest.approx(colorsys.hsv_to_rgb(place / 4, 1, 1))
+        assert entry.share is None
+    # A channel alone is drawn in its colour.
+    maps = np.zeros((2, 2, 4), np.float32)
+    maps[0, 0, 2] = 1
+    made = render(make_activations(maps), "conv", "rainbow", channels=(0, 1, 2), scale="channel")
+    assert made.rgba[0, 0, :3].tolist() == [round(255 * part) for part in made.legend[2].color]
+
+
+@pytest.mark.parametrize("mode", ["channel", "grid", "max", "mean", "composite"])
+def test_colours_of_a_colormap_have_no_legend(activations: Activations, mode: str) -> None:
+    assert render(activations, "block2_conv1", mode).legend == ()
+
+
+def test_a_view_shows_the_first_ten_and_where_nobody_wins() -> None:
+    maps = np.zeros((4, 16, 12), np.float32)
+    for channel in range(12):
+        maps[channel // 4, : 12 - channel, channel] = 1 + channel
+    maps[3] = 0
+    legend = render(make_activations(maps), "conv", "argmax").legend
+    shown, left_out = first_entries(legend, 2)
+    assert [entry.channel for entry in shown] == [legend[0].channel, legend[1].channel, None]
+    assert left_out == len(legend) - 3 > 0
+    assert first_entries(legend[:2], 2) == (legend[:2], 0)
+
+
+def test_the_colours_of_any_two_channels_can_be_told_apart() -> None:
+    from skimage import color
+
+    palette = channel_colors(tuple(range(512)))
+    assert channel_colors((511, 7)).tolist() == [palette[511].tolist(), palette[7].tolist()]
+    # Black is where no channel wins.
+    lab = color.rgb2lab(np.concatenate([palette, [[0, 0, 0]]])[None] / 255)[0]
+    difference = color.deltaE_ciede2000(lab[:, None], lab[None])  # type: ignore[no-untyped-call]
+    difference[np.diag_indices(513)] = np.inf
+    # In CIEDE2000 a difference of 1 is just noticed side by side; the 64 channels of the first
+    # block are far apart, and of the 512 of the last two no two are alike and few are near.
+    assert difference[:64, :64].min() > 5
+    assert difference.min() > 1.5
+    assert (difference < 5).mean() < 0.003
+    assert difference[-1, :-1].min() > 20
+    assert len(np.unique(channel_colors(tuple(range(2048))), axis=0)) == 2048
 
 
 # The grid ----------------------------------------------------------------------------------------

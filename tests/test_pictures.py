@@ -35,12 +35,16 @@ def blobs() -> Activations:
     return make_activations(maps, before_relu=True, stride=8)
 
 
-def drawn(activations: Activations, *names: str, **options: Any) -> Figure:
+def drawn(activations: Activations, *names: str, width: float = 0.96, **options: Any) -> Figure:
     figure = Figure(figsize=(3, 2))
-    ax = figure.add_axes((0.02, 0.02, 0.96, 0.96))
+    ax = figure.add_axes((0.02, 0.02, width, 0.96))
     plot(activations, *names, ax=ax, **options)
+    # Fonts differ from one computer to the next.
     for axes in figure.axes:
-        axes.set_ylabel("")  # fonts differ from one computer to the next
+        axes.set_ylabel("")
+    legend = ax.get_legend()
+    for text in [] if legend is None else legend.get_texts():
+        text.set_text("")
     return figure
 
 
@@ -91,7 +95,7 @@ def test_mean(blobs: Activations) -> Figure:
 
 @as_accepted
 def test_argmax(blobs: Activations) -> Figure:
-    return drawn(blobs, "conv", "argmax")
+    return drawn(blobs, "conv", "argmax", width=0.8)
 
 
 @as_accepted
@@ -101,12 +105,12 @@ def test_composite(blobs: Activations) -> Figure:
 
 @as_accepted
 def test_rgb(blobs: Activations) -> Figure:
-    return drawn(blobs, "conv", "rgb", channels=(1, 3, 6), scale="channel")
+    return drawn(blobs, "conv", "rgb", width=0.8, channels=(1, 3, 6), scale="channel")
 
 
 @as_accepted
 def test_rainbow(blobs: Activations) -> Figure:
-    return drawn(blobs, "conv", "rainbow", channels=range(8), scale="layer")
+    return drawn(blobs, "conv", "rainbow", width=0.8, channels=range(8), scale="layer")
 
 
 def test_the_pictures_would_notice_a_wrong_tile(blobs: Activations) -> None:

@@ -145,6 +145,7 @@ def test_the_colorbar_is_in_activation_units(
 
 def test_no_colorbar_where_there_is_none_to_draw(made: Activations) -> None:
     for mode in ("argmax", "composite", "rgb", "rainbow"):
+        # A legend brings no axes of its own.
         assert plot(made, "conv", mode, ax=square_axes()).figure.axes[1:] == []
     for options in ({"colorbar": False}, {"channel": 3, "scale": "channel"}):
         ax = plot(made, "conv", ax=square_axes(), **options)
@@ -162,6 +163,43 @@ def test_a_colormap_of_ones_own_colours_picture_and_bar(made: Activations, level
         assert isinstance(mappable, ScalarMappable)
         on_bar = mappable.get_cmap()(np.linspace(0, 1, 50), bytes=True)
         assert used <= {tuple(color) for color in on_bar}
+
+
+# The legend --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["argmax", "rgb", "rainbow"])
+def test_a_legend_beside_the_axes_where_colours_are_channels(made: Activations, mode: str) -> None:
+    ax = plot(made, "conv", mode, ax=square_axes())
+    entries = render(made, "conv", mode).legend
+    legend = ax.get_legend()
+    assert legend is not None
+    patches, texts = legend.get_patches(), [text.get_text() for text in legend.get_texts()]
+    assert [patch.get_facecolor()[:3] for patch in patches[:3]] == [e.color for e in entries[:3]]
+    assert texts[:3] == [entry.words for entry in entries[:3]]
+    drawn(ax)
+    assert legend.get_window_extent().x0 > ax.get_window_extent().x1
+    assert plot(made, "conv", mode, ax=square_axes(), colorbar=False).get_legend() is None
+
+
+def test_a_long_legend_says_how_many_it_leaves_out() -> None:
+    maps = np.random.default_rng(0).random((12, 12, 30)).astype(np.float32)
+    made = make_activations(maps)
+    legend = plot(made, "conv", "argmax", ax=square_axes()).get_legend()
+    assert legend is not None
+    winners = len(np.unique(maps.argmax(axis=-1)))
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert len(texts) == 11
+    assert texts[-1] == f"and {winners - 10} more"
+
+
+def test_a_legend_fits_on_a_new_figure(made: Activations) -> None:
+    ax = plot(made, "conv", "argmax")
+    drawn(ax)
+    legend = ax.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().x1 <= ax.figure.bbox.x1
+    plt.close("all")
 
 
 # Figures and axes --------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ be coloured by the colormap over the display range, or an RGB array, or a `Pictu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,55 +15,13 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, hsv_to_rgb
 
 from vgg_widget.choices import unknown_choice
+from vgg_widget.legend import LegendEntry, legend_of, winners
+from vgg_widget.palette import channel_colors
 from vgg_widget.scaling import DisplayRange, top_of
+from vgg_widget.tiles import TileGrid, about_square, gaps_between, montage
 
 Floats = npt.NDArray[np.float32]
 RGBA8 = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class TileGrid:
-    """Which channel is in which tile of a grid.
-
-    Parameters
-    ----------
-    channels : tuple of int
-        Channel numbers, row by row from the top left.
-    columns : int
-        Tiles in a row; the last row may be shorter.
-    height, width : int
-        Of one tile, in feature-map locations (pixels of the rendering).
-    gap : int
-        Pixels between tiles.
-    """
-
-    channels: tuple[int, ...]
-    columns: int
-    height: int
-    width: int
-    gap: int
-
-    @property
-    def rows(self) -> int:
-        """Number of rows of tiles."""
-        return math.ceil(len(self.channels) / self.columns)
-
-    def box(self, position: int) -> tuple[int, int, int, int]:
-        """Return (top, left, bottom, right) of a tile, half open, in pixels of the rendering."""
-        row, column = divmod(position, self.columns)
-        top, left = row * (self.height + self.gap), column * (self.width + self.gap)
-        return top, left, top + self.height, left + self.width
-
-    def locate(self, row: int, column: int) -> tuple[int, int, int] | None:
-        """Return (channel, row, column in its map) at a pixel of the rendering, None in a gap."""
-        down, across = row // (self.height + self.gap), column // (self.width + self.gap)
-        position = down * self.columns + across
-        if row < 0 or not 0 <= across < self.columns or position >= len(self.channels):
-            return None
-        top, left, bottom, right = self.box(position)
-        if row >= bottom or column >= right:
-            return None
-        return self.channels[position], row - top, column - left
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +40,8 @@ class Picture:
         For a grid, which channel is where.
     blank : ndarray of bool, shape (h, w), or None
         Pixels that belong to no location; they are drawn transparent.
+    legend : tuple of LegendEntry
+        Which colour stands for which channel, where the mode has colours of its own.
     """
 
     values: Floats | None = None
@@ -90,6 +49,7 @@ class Picture:
     range: DisplayRange | None = None
     tiles: TileGrid | None = None
     blank: npt.NDArray[np.bool_] | None = None
+    legend: tuple[LegendEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +86,10 @@ class Rendering:
         For a grid, which channel is in which tile.
     hidden : int
         How many dead channels were left out, as `render` was told to.
+    legend : tuple of LegendEntry
+        Which colour stands for which channel: for ``argmax`` every channel that wins anywhere, by
+        area, and at the end the locations where none is active; for ``rgb`` and ``rainbow`` the
+        channels as they were chosen. Empty where colours are the colormap's.
     """
 
     rgba: RGBA8
@@ -144,6 +108,7 @@ class Rendering:
     tiles: TileGrid | None = None
     colormap: Colormap | None = None
     hidden: int = 0
+    legend: tuple[LegendEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -302,23 +267,6 @@ def as_rgba(colours: npt.NDArray[Any]) -> RGBA8:
     return np.concatenate([colours, opaque], axis=-1)
 
 
-def channel_hues(channels: tuple[int, ...]) -> Floats:
-    """Return a colour for each channel number that never depends on the other channels.
-
-    Steps of the golden ratio around the hue circle keep neighbouring numbers far apart.
-
-    Returns
-    -------
-    ndarray of float32, shape (K, 3)
-        RGB in 0–1.
-    """
-    numbers = np.asarray(channels, dtype=np.float64)
-    hue = (numbers * (math.sqrt(5) - 1) / 2) % 1
-    saturation = 0.55 + 0.15 * (numbers % 3)
-    value = 0.95 - 0.2 * ((numbers // 3) % 2)
-    return hsv_to_rgb(np.stack([hue, saturation, value], axis=-1)).astype(np.float32)
-
-
 @register_mode("channel", takes="one", phrase="channel {channels}")
 def _channel(maps: Floats, _: ModeRequest) -> npt.NDArray[Any]:
     return maps[..., 0]
@@ -328,44 +276,16 @@ def _channel(maps: Floats, _: ModeRequest) -> npt.NDArray[Any]:
 def _grid(maps: Floats, request: ModeRequest) -> Picture:
     height, width, count = maps.shape
     gap = 1 if min(height, width) < 64 else 2
-    columns = _columns(count, (height + gap) / (width + gap))
+    columns = about_square(count, (height + gap) / (width + gap))
     tiles = TileGrid(request.channels, columns, height, width, gap)
     if request.scope == "channel":
         # Each tile on its own range: a colour then stands for another value in each.
         limits = [request.range_of(maps[..., k]) for k in range(count)]
         unit = np.stack([limit.normalise(maps[..., k]) for k, limit in enumerate(limits)], axis=-1)
-        rgba = coloured(_montage(unit, tiles), request.cmap)
-        rgba[_gaps(tiles)] = 0
-        return Picture(values=_montage(maps, tiles), rgba=rgba, tiles=tiles)
-    return Picture(values=_montage(maps, tiles), tiles=tiles, blank=_gaps(tiles))
-
-
-def _columns(count: int, shape: float) -> int:
-    """Choose a number of columns that makes the grid about square and leaves few tiles empty."""
-    square = math.sqrt(count * shape)
-    near = range(max(1, math.ceil(0.87 * square)), max(1, math.floor(1.15 * square)) + 1)
-    choices = [columns for columns in near if columns <= count] or [min(count, round(square)) or 1]
-    return min(choices, key=lambda columns: (-count % columns, abs(columns - square)))
-
-
-def _montage(maps: Floats, tiles: TileGrid) -> Floats:
-    rows, columns, gap = tiles.rows, tiles.columns, tiles.gap
-    padded = np.zeros((rows * columns, tiles.height + gap, tiles.width + gap), dtype=np.float32)
-    padded[: maps.shape[-1], : tiles.height, : tiles.width] = np.moveaxis(maps, -1, 0)
-    shape = (rows, columns, tiles.height + gap, tiles.width + gap)
-    whole = padded.reshape(shape).swapaxes(1, 2).reshape(rows * shape[2], columns * shape[3])
-    return whole[:-gap, :-gap]
-
-
-def _gaps(tiles: TileGrid) -> npt.NDArray[np.bool_]:
-    bottom, right = tiles.box(tiles.rows * tiles.columns - 1)[2:]
-    down = np.arange(bottom) % (tiles.height + tiles.gap) >= tiles.height
-    across = np.arange(right) % (tiles.width + tiles.gap) >= tiles.width
-    gaps: npt.NDArray[np.bool_] = down[:, np.newaxis] | across
-    if len(tiles.channels) < tiles.rows * tiles.columns:
-        top, left, _, _ = tiles.box(len(tiles.channels))
-        gaps[top:, left:] = True
-    return gaps
+        rgba = coloured(montage(unit, tiles), request.cmap)
+        rgba[gaps_between(tiles)] = 0
+        return Picture(values=montage(maps, tiles), rgba=rgba, tiles=tiles)
+    return Picture(values=montage(maps, tiles), tiles=tiles, blank=gaps_between(tiles))
 
 
 @register_mode("max", phrase="maximum over {count} channels")
@@ -387,9 +307,13 @@ def _argmax(maps: Floats, request: ModeRequest) -> Picture:
     # After a ReLU a location where every channel is 0 has no winner, only a first one.
     silent = (maps == 0).all(axis=-1)
     numbers[silent] = -1
-    colours = as_rgba(channel_hues(request.channels)[winner])
+    palette = channel_colors(request.channels)
+    colours = as_rgba(palette[winner])
     colours[silent] = (0, 0, 0, 255)
-    return Picture(values=numbers, rgba=colours)
+    areas = np.bincount(winner[~silent], minlength=len(palette))
+    return Picture(
+        values=numbers, rgba=colours, legend=winners(request.channels, palette, areas, silent.size)
+    )
 
 
 @register_mode("composite", takes="some", phrase="composite of {channels}", uses_scale=False)
@@ -406,18 +330,22 @@ def _composite(maps: Floats, request: ModeRequest) -> npt.NDArray[Any]:
 @register_mode(
     "rgb", takes="some", count=3, phrase="red, green, blue = {channels}", uses_cmap=False
 )
-def _rgb(maps: Floats, request: ModeRequest) -> npt.NDArray[Any]:
-    return np.stack([_unit(maps[..., k], request) for k in range(3)], axis=-1)
+def _rgb(maps: Floats, request: ModeRequest) -> Picture:
+    return _lights(maps, request, np.eye(3))
 
 
 @register_mode("rainbow", takes="some", phrase="a hue each for {channels}", uses_cmap=False)
-def _rainbow(maps: Floats, request: ModeRequest) -> npt.NDArray[Any]:
+def _rainbow(maps: Floats, request: ModeRequest) -> Picture:
     count = maps.shape[-1]
     hue = np.arange(count) / count
-    colours = hsv_to_rgb(np.stack([hue, np.ones(count), np.ones(count)], axis=-1))
-    units = np.stack([_unit(maps[..., k], request) for k in range(count)], axis=-1)
+    return _lights(maps, request, hsv_to_rgb(np.stack([hue, np.ones(count), np.ones(count)], -1)))
+
+
+def _lights(maps: Floats, request: ModeRequest, colours: npt.NDArray[np.float64]) -> Picture:
+    """Add one light a channel, as bright as the channel is active."""
+    units = np.stack([_unit(maps[..., k], request) for k in range(maps.shape[-1])], axis=-1)
     mixed: Floats = units @ colours.astype(np.float32)
-    return mixed
+    return Picture(rgba=as_rgba(mixed), legend=legend_of(request.channels, colours))
 
 
 def _unit(values: Floats, request: ModeRequest) -> Floats:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vgg_widget.activations import Activations
+from vgg_widget.legend import first_entries
+from vgg_widget.modes import Rendering
 from vgg_widget.rendering import render
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ def plot(
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default the axes of a new pyplot figure.
     colorbar : bool
-        Whether to add a colorbar in activation units, where the colours stand for values.
+        Whether to add a colorbar in activation units where colours stand for values, and a legend
+        beside the axes where they stand for channels: of ten at most, those with the largest area
+        or those named first.
     **as_render
         ``channel``, ``channels``, ``cmap``, ``scale``, ``order``, ``location`` and ``hide_dead``:
         see `render`.
@@ -65,4 +69,24 @@ def plot(
     figure = ax.get_figure(root=True)
     if colorbar and figure is not None and has_color_scale(rendering):
         add_colorbar(figure, rendering, ax=ax)
+    if colorbar and rendering.legend:
+        _add_legend(ax, rendering)
     return ax
+
+
+def _add_legend(ax: Axes, rendering: Rendering) -> None:
+    from matplotlib.patches import Patch
+
+    entries, left_out = first_entries(rendering.legend)
+    handles = [Patch(facecolor=entry.color, label=entry.words) for entry in entries]
+    if left_out:
+        handles.append(Patch(visible=False, label=f"and {left_out} more"))
+    ax.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(1, 1),
+        borderpad=0,
+        fontsize="small",
+        frameon=False,
+        handlelength=1,
+    )

@@ -293,6 +293,7 @@ def _finish(
         note=note,
         tiles=picture.tiles,
         hidden=hidden,
+        legend=picture.legend,
     )
 
 

@@ -1,0 +1,100 @@
+"""Which colour of a picture stands for which channel, where that is no colormap's affair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """One colour of a picture, and what it stands for.
+
+    Parameters
+    ----------
+    channel : int or None
+        The channel; None for the locations where no channel is active.
+    color : (float, float, float)
+        Red, green and blue in 0–1, as on the picture where the channel is alone.
+    label : str
+        In words.
+    share : float or None
+        Share of the locations that have this colour; None where colours mix.
+    """
+
+    channel: int | None
+    color: tuple[float, float, float]
+    label: str
+    share: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The label, and the share of the locations where there is one, such as ``"34%"``."""
+        if self.share is None:
+            return self.label
+        return f"{self.label} · " + (f"{self.share:.0%}" if self.share >= 0.01 else "< 1%")
+
+
+def first_entries(
+    legend: tuple[LegendEntry, ...], most: int = 10
+) -> tuple[tuple[LegendEntry, ...], int]:
+    """Return what a view has room for: the first channels, and where no channel is active.
+
+    Returns
+    -------
+    entries : tuple of LegendEntry
+        At most `most` channels.
+    left_out : int
+        How many channels are not among them.
+    """
+    channels = [entry for entry in legend if entry.channel is not None]
+    others = [entry for entry in legend if entry.channel is None]
+    return (*channels[:most], *others), max(0, len(channels) - most)
+
+
+def legend_of(
+    channels: tuple[int, ...], colors: npt.NDArray[np.float64]
+) -> tuple[LegendEntry, ...]:
+    """Return an entry a channel, in their order, of RGB colours in 0–1 and shape (K, 3)."""
+    return tuple(
+        LegendEntry(channel, _three(color), f"channel {channel}")
+        for channel, color in zip(channels, colors, strict=True)
+    )
+
+
+def winners(
+    channels: tuple[int, ...],
+    palette: npt.NDArray[np.uint8],
+    areas: npt.NDArray[np.intp],
+    locations: int,
+) -> tuple[LegendEntry, ...]:
+    """Return the channels that win anywhere, the one with the largest area first.
+
+    Parameters
+    ----------
+    channels : tuple of int
+        Those that compete.
+    palette : ndarray of uint8, shape (K, 3)
+        Their colours.
+    areas : ndarray of int, shape (K,)
+        At how many locations each wins.
+    locations : int
+        How many there are. Where nobody wins, the colour is black and the entry is the last.
+    """
+    found = []
+    for place in np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]:
+        channel, share = channels[place], float(areas[place]) / locations
+        found.append(
+            LegendEntry(channel, _three(palette[place] / 255), f"channel {channel}", share)
+        )
+    silent = locations - int(areas.sum())
+    if silent:
+        found.append(LegendEntry(None, (0.0, 0.0, 0.0), "no channel", silent / locations))
+    return tuple(found)
+
+
+def _three(color: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    red, green, blue = color.tolist()
+    return red, green, blue
