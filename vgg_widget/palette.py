@@ -70,7 +70,8 @@ def _farthest_first(count: int) -> npt.NDArray[np.intp]:
     squares = (places**2).sum(axis=-1)
 
     def squared_distances(place: Floats) -> Floats:
-        return squares - 2 * (places @ place) + place @ place
+        squared: Floats = squares - 2 * (places @ place) + place @ place
+        return squared
 
     distance = np.minimum(*(squared_distances(end) for end in ends))
     found = np.empty(count, np.intp)
