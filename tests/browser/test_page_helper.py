@@ -1,0 +1,358 @@
+"""The explorer's helper on the page: keys, names for screen readers, theme, clipboard, files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .desk import OpenNotebook
+from .page import NotebookPage
+
+pytestmark = pytest.mark.browser
+
+# A box with what an explorer has, and nothing that computes.
+STAND_INS = """
+import time
+from types import SimpleNamespace
+import ipywidgets as widgets
+from matplotlib.figure import Figure
+from vgg_widget.canvas import live_canvas
+from vgg_widget.page import Page
+
+KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Escape", "Backspace", "b", "o"]
+
+def stand_in(delay=0):
+    def on_key(key):
+        time.sleep(delay)
+        pressed.append(key)
+    pressed = []
+    parts = dict(
+        canvas=live_canvas(Figure((4, 1.5))),
+        slider=widgets.IntSlider(20, description="channel", readout=False),
+        unnamed=widgets.IntSlider(20, tooltip="opacity"),
+        number=widgets.BoundedIntText(5, tooltip="channel number"),
+        choice=widgets.Dropdown(description="layer", options=["one", "two", "three"]),
+        radio=widgets.RadioButtons(description="kind", options=["red", "green", "blue"]),
+        text=widgets.Text(description="channels"),
+        button=widgets.Button(description="Reset"),
+        unfold=widgets.ToggleButton(description="Circuit").add_class("vgg-unfold"),
+        play=widgets.Play(),
+        problem=widgets.HTML().add_class("vgg-problem"),
+        caption=widgets.HTML("channel 7").add_class("vgg-caption"),
+        page=Page(on_key, keys=KEYS, description="Input image and feature map"),
+    )
+    box = widgets.VBox(list(parts.values())).add_class("vgg-explorer")
+    return SimpleNamespace(box=box, pressed=pressed, **parts)
+"""
+ONE = f"{STAND_INS}\none = stand_in()\none.box"
+CANVAS = ".jupyter-matplotlib-canvas-div"
+
+
+def opened(front_end: OpenNotebook, *cells: str) -> NotebookPage:
+    """Open the cells, and wait until the helpers have found their boxes."""
+    page = front_end(*cells)
+    page.page.wait_for_selector(f"{CANVAS}[role]")
+    return page
+
+
+def cells_of(page: NotebookPage) -> Any:
+    """Return the notebook's cells, which of them is selected, and what there is to paste."""
+    return page.page.evaluate(
+        "() => { const { content } = window.jupyterapp.shell.currentWidget; return ["
+        "content.model.sharedModel.cells.map(({ id, cell_type }) => `${id} ${cell_type}`),"
+        "content.activeCellIndex, content.mode, content.activeCell.isSelected] }"
+    )
+
+
+def press(page: NotebookPage, *keys: str) -> None:
+    for key in keys:
+        page.page.keyboard.press(key)
+
+
+def test_keys_on_the_picture_reach_python(front_end: OpenNotebook) -> None:
+    page = opened(front_end, ONE, "'another cell'", "'and one more'")
+    page.click_canvas((0.5, 0.5))
+    keys = ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp", "Escape", "Backspace", "b", "o"]
+    press(page, *keys)
+    page.wait_value("one.pressed", keys)
+    # On a button too, and with Caps Lock on, but not with Shift or as a part of a chord.
+    page.click_button("Reset")
+    press(page, "ArrowRight", "Shift+ArrowRight", "Shift+O", "Alt+b")
+    page.page.keyboard.down("O")
+    page.wait_value("one.pressed", [*keys, "ArrowRight", "o"])
+    assert page.page.evaluate("window.scrollY") == 0
+    assert page.errors() == []
+    assert page.console_errors() == []
+
+
+@pytest.mark.parametrize("name", ["lab", "notebook7"])
+def test_the_notebook_takes_no_key_of_the_explorer(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    page = opened(request.getfixturevalue(name), ONE, "'another cell'", "'and one more'")
+    page.click_canvas((0.5, 0.5))
+    before = cells_of(page)
+    assert before[1:3] == [0, "command"]
+    for focus in (CANVAS, "button:has-text('Reset')", ".noUi-handle", "select"):
+        page.page.locator(focus).first.focus()
+        letters = ["x", "b", "a", "c", "v", "z", "y", "m", "j", "k", "d", "d", "0", "0", "1"]
+        press(page, *letters, "Shift+M", "Shift+L", "Shift+V", "Shift+ArrowDown", "Space")
+        press(page, "ArrowDown", "ArrowUp", "ArrowDown", "ArrowRight", "ArrowLeft")
+        assert cells_of(page) == before, focus
+    # And takes all of them again as soon as the focus is elsewhere.
+    page.page.locator(".jp-Cell").nth(1).locator(".jp-InputPrompt").first.click()
+    press(page, "b")
+    assert len(cells_of(page)[0]) == len(before[0]) + 1
+    assert page.console_errors() == []
+
+
+def test_chords_and_shift_enter_work_as_everywhere(lab: OpenNotebook) -> None:
+    page = opened(lab, f"{ONE}", "ran = True")
+    page.page.evaluate(
+        "window.jupyterapp.shell.currentWidget.content.model.sharedModel"
+        ".insertCell(2, { cell_type: 'code', source: 'added = 1' })"
+    )
+    dirty = "window.jupyterapp.shell.currentWidget.context.model.dirty"
+    assert page.page.evaluate(dirty)
+    page.click_canvas((0.5, 0.5))
+    press(page, "x", "Control+s")
+    page.page.wait_for_function(f"!{dirty}")
+    assert page.ask("one.pressed") == []
+    page.ask("ran = False\nNone")
+    page.page.locator(".jp-Cell").nth(1).locator(".jp-InputPrompt").first.click()
+    page.page.locator(CANVAS).focus()
+    press(page, "Shift+Enter")
+    page.wait_value("ran", value=True)
+
+
+def test_controls_keep_the_keys_that_they_need(front_end: OpenNotebook) -> None:
+    page = opened(front_end, ONE, "'another cell'", "'and one more'")
+    page.press_slider("channel", ["ArrowRight", "ArrowRight", "ArrowUp", "ArrowLeft"])
+    page.wait_value("one.slider.value", 22)
+    page.page.locator("select").focus()
+    press(page, "ArrowDown", "ArrowDown", "ArrowUp")
+    page.wait_value("one.choice.value", "two")
+    press(page, "o")
+    page.wait_value("one.choice.value", "one")
+    page.page.locator("[type=radio]").first.focus()
+    press(page, "ArrowDown", "ArrowDown")
+    page.wait_value("one.radio.value", "blue")
+    number = page.control("channel number").locator("input")
+    number.focus()
+    press(page, "ArrowUp", "ArrowUp", "Tab")
+    page.wait_value("one.number.value", 7)
+    page.control("channels").locator("input").focus()
+    press(page, "b", "o", "x", "ArrowLeft", "Backspace", "d", "d")
+    page.wait_value("one.text.value", "bddx")
+    assert page.ask("one.pressed") == []
+    # A slider has no use for letters.
+    page.press_slider("channel", "o")
+    page.wait_value("one.pressed", ["o"])
+    assert page.console_errors() == []
+
+
+def test_a_held_key_does_not_run_ahead_of_a_slow_kernel(lab: OpenNotebook) -> None:
+    page = opened(lab, STAND_INS + "\none = stand_in(delay=0.2)\none.box")
+    page.click_canvas((0.5, 0.5))
+    for _ in range(40):  # Each `down` after the first is a repetition.
+        page.page.keyboard.down("ArrowRight")
+    page.page.keyboard.up("ArrowRight")
+    page.page.wait_for_timeout(600)
+    # One under way, and no more than came in when that was answered.
+    held = page.ask("len(one.pressed)")
+    assert 1 <= held <= 8
+    page.page.wait_for_timeout(400)
+    assert page.ask("len(one.pressed)") == held
+    # Single presses are never lost, nor out of order.
+    press(page, "ArrowLeft", "ArrowRight", "b", "ArrowLeft", "ArrowLeft")
+    page.wait_value(
+        f"one.pressed[{held}:]", ["ArrowLeft", "ArrowRight", "b", "ArrowLeft", "ArrowLeft"]
+    )
+
+
+def test_screen_readers_hear_names_and_news(front_end: OpenNotebook) -> None:
+    page = opened(front_end, ONE)
+    picture = page.page.get_by_role("application", name="Input image and feature map")
+    assert picture.get_attribute("tabindex") == "0"
+    caption = page.page.get_by_role("status").filter(has_text="channel 7")
+    assert caption.get_attribute("aria-live") == "polite"
+    assert picture.get_attribute("aria-describedby") == caption.get_attribute("id")
+    page.ask("one.caption.value = 'channel 8'\nNone")
+    page.page.get_by_role("status").filter(has_text="channel 8").wait_for()
+    page.ask("one.problem.value = 'no such layer'\nNone")
+    page.page.get_by_role("alert").filter(has_text="no such layer").wait_for()
+    page.ask("one.page.description = 'Two pictures'\nNone")
+    page.page.get_by_role("application", name="Two pictures").wait_for()
+
+    for role, name in (
+        ("slider", "channel"),
+        ("slider", "opacity"),
+        ("spinbutton", "channel number"),
+        ("combobox", "layer"),
+        ("textbox", "channels"),
+        ("button", "Play"),
+        ("button", "Stop"),
+        ("button", "Reset original view"),
+        ("button", "Reset"),
+    ):
+        found: Any = page.page.get_by_role(role, name=name, exact=True)  # type: ignore[arg-type]
+        assert found.count() == 1, (role, name)
+    page.click_button("Play")
+    page.page.get_by_role("button", name="Pause", exact=True).click()
+    unfold = page.page.get_by_role("button", name="Circuit")
+    assert unfold.get_attribute("aria-expanded") == "false"
+    unfold.click()
+    page.page.locator("button[aria-expanded=true]").wait_for()
+    page.ask("one.unfold.value = False\nNone")
+    page.page.locator("button[aria-expanded=false]").wait_for()
+    # What comes later is named too.
+    page.ask("one.box.children += (widgets.IntSlider(description='gamma'),)\nNone")
+    page.page.get_by_role("slider", name="gamma").wait_for()
+    assert page.console_errors() == []
+
+
+def test_tab_reaches_everything_and_leaves_the_picture(front_end: OpenNotebook) -> None:
+    page = opened(front_end, ONE)
+    # The canvas's toolbar can be seen when the mouse is over it; with the keyboard, always.
+    page.page.locator(CANVAS).focus()
+    reached = []
+    for _ in range(25):
+        press(page, "Tab")
+        reached.append(
+            page.page.evaluate(
+                "() => { const { activeElement: at } = document; return at.getAttribute('aria-label')"
+                " ?? (at.labels?.[0]?.textContent.trim() || at.textContent.trim()); }"
+            )
+        )
+    for name in ("Reset original view", "channel", "opacity", "channel number", "layer", "channels"):
+        assert name in reached, reached
+    for name in ("Reset", "Circuit", "Play", "Stop"):
+        assert name in reached, reached
+    page.page.locator("[aria-label=channel]").focus()
+    page.page.locator(CANVAS).focus()
+    press(page, "Shift+Tab")
+    assert not page.page.evaluate(f"document.activeElement.matches('{CANVAS}')")
+
+
+def test_the_theme_is_told_and_told_again_when_it_changes(lab: OpenNotebook) -> None:
+    page = opened(lab, ONE)
+    assert page.ask("one.page.theme") == "light"
+    change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
+    page.page.evaluate(change, "JupyterLab Dark")
+    page.wait_value("one.page.theme", "dark")
+    page.page.evaluate(change, "JupyterLab Light")
+    page.wait_value("one.page.theme", "light")
+    # Other pages' ways to say it: Colab's, VS Code's, and none but their colours.
+    for script, theme in (
+        ("delete document.body.dataset.jpThemeLight; html.setAttribute('theme', 'dark')", "dark"),
+        ("html.setAttribute('theme', 'light')", "light"),
+        ("document.body.dataset.vscodeThemeKind = 'vscode-high-contrast'", "dark"),
+        ("document.body.dataset.vscodeThemeKind = 'vscode-high-contrast-light'", "light"),
+        (
+            "delete document.body.dataset.vscodeThemeKind; html.removeAttribute('theme');"
+            "box.parentElement.style.color = 'oklch(0.9 0 0)'; html.lang = 'de'",
+            "dark",
+        ),
+        ("box.parentElement.style.color = '#333'; html.lang = 'en'", "light"),
+    ):
+        page.page.evaluate(
+            "script => new Function('html', 'box', script)("
+            "document.documentElement, document.querySelector('.vgg-explorer'))",
+            script,
+        )
+        page.wait_value("one.page.theme", theme)
+    assert page.console_errors() == []
+
+
+def test_a_dark_page_is_known_from_the_start(lab: OpenNotebook) -> None:
+    page = lab(ONE, run=False)
+    page.page.evaluate(
+        "window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })"
+    )
+    page.page.wait_for_selector("body[data-jp-theme-light=false]")
+    page.run_all()
+    page.wait_value("one.page.theme", "dark")
+    page.page.evaluate(
+        "window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
+    )
+    page.page.wait_for_selector("body[data-jp-theme-light=true]")
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
+    page = opened(lab, ONE)
+    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    if not secure:  # As on a page that came over plain HTTP.
+        page.page.evaluate(
+            "() => { window.read = () => clipboard.readText(); const { clipboard } = navigator;"
+            "Object.defineProperty(navigator, 'clipboard', { value: undefined }) }"
+        )
+    page.page.locator(CANVAS).focus()
+    text = "a = 'ä'\nb = 1\n" * 100
+    page.ask(f"told = []\none.page.copy({text!r}, told.append)\nNone")
+    page.wait_value("told", [True])
+    read = "navigator.clipboard.readText()" if secure else "read()"
+    assert page.page.evaluate(read) == text
+    # It takes the focus from nobody.
+    assert page.page.evaluate(f"document.activeElement.matches('{CANVAS}')")
+    assert page.console_errors() == []
+
+
+def test_a_refused_copy_is_told(lab: OpenNotebook) -> None:
+    page = opened(lab, ONE)
+    page.page.evaluate(
+        "() => { navigator.clipboard.writeText = () => Promise.reject(Error('no'));"
+        "document.execCommand = () => false }"
+    )
+    page.ask("told = []\none.page.copy('x', told.append)\nNone")
+    page.wait_value("told", [False])
+    assert page.console_errors() == []
+
+
+def test_bytes_become_a_file(front_end: OpenNotebook, tmp_path: Path) -> None:
+    page = opened(front_end, ONE)
+    page.page.locator(CANVAS).focus()
+    with page.page.expect_download() as waiting:
+        page.ask("one.page.download('maps – 1.npz', bytes(range(256)) * 40_000)\nNone")
+    waiting.value.save_as(tmp_path / "file")
+    assert waiting.value.suggested_filename == "maps – 1.npz"
+    assert (tmp_path / "file").read_bytes() == bytes(range(256)) * 40_000
+    assert page.console_errors() == []
+
+
+def test_explorers_on_one_page_keep_apart(lab: OpenNotebook) -> None:
+    # The second one is on the page twice.
+    page = opened(lab, ONE, "other = stand_in()\nother.box", "other.box")
+    page.page.wait_for_function(f"document.querySelectorAll('{CANVAS}[role]').length === 3")
+    for index in (0, 1, 2, 1):
+        page.click_canvas((0.5, 0.5), index)
+        press(page, "ArrowRight")
+    page.wait_value("len(other.pressed)", 3)
+    assert page.ask("one.pressed") == ["ArrowRight"]
+    ids = page.page.locator(".vgg-caption").evaluate_all("all => all.map(({ id }) => id)")
+    assert len(set(ids)) == 3
+    with page.page.expect_download():
+        page.ask("other.page.download('once.txt', b'once')\nNone")
+    later: list[object] = []
+    page.page.on("download", later.append)
+    page.page.wait_for_timeout(300)
+    assert later == []
+    assert page.console_errors() == []
+
+
+def test_a_closed_explorer_lets_go_of_the_page(lab: OpenNotebook) -> None:
+    page = opened(lab, ONE, "other = stand_in()\nother.box")
+    page.page.wait_for_function(f"document.querySelectorAll('{CANVAS}[role]').length === 2")
+    page.ask("one.page.close()\nNone")
+    page.page.wait_for_timeout(300)
+    page.click_canvas((0.5, 0.5), 0)
+    press(page, "ArrowRight")
+    page.click_canvas((0.5, 0.5), 1)
+    press(page, "ArrowLeft")
+    page.wait_value("other.pressed", ["ArrowLeft"])
+    assert page.ask("one.pressed") == []
+    assert page.page.locator("[data-lm-suppress-shortcuts]").count() == 1
+    assert page.errors() == []
+    assert page.console_errors() == []

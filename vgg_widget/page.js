@@ -1,0 +1,251 @@
+// The explorer's hands and ears on the page, for what ipywidgets cannot do: keys, names for screen
+// readers, the page's theme, the clipboard and downloads. It touches nothing outside the explorer
+// whose child it is; the same explorer shown twice has one model and two views.
+
+const ROOT = ".vgg-explorer";
+const CANVAS = ".jupyter-matplotlib-canvas-div";
+
+// JupyterLab and Notebook take no shortcut from inside an element that has this attribute.
+const SUPPRESS = "data-lm-suppress-shortcuts";
+
+// After this long the answer to a key is taken for lost, with a kernel that went away and came back.
+const PATIENCE_MS = 10_000;
+
+const CLICKED = ["button", "checkbox", "file", "radio", "range", "reset", "submit"];
+const TYPED = `textarea, input${CLICKED.map((type) => `:not([type=${type}])`).join("")}`;
+
+const isTyped = (element) => element.isContentEditable || element.matches(TYPED);
+
+// A dropdown finds its options by letters; sliders and radio buttons move by arrows and the like.
+const isKept = (element, key) =>
+  element.matches("select") ||
+  (key.length > 1 && element.matches(".noUi-handle, [type=radio], [type=range]"));
+
+const isChord = (event) => event.ctrlKey || event.altKey || event.metaKey;
+
+// With Caps Lock on, a letter is still that letter.
+const nameOf = (event) =>
+  event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
+
+const isWanted = (event, keys) =>
+  !isChord(event) &&
+  !(event.shiftKey && event.key.length > 1) &&
+  keys.includes(nameOf(event)) &&
+  !isKept(event.target, event.key);
+
+// Sends a key when the one before is answered. Presses wait for their turn; what a held key repeats
+// meanwhile is dropped, so that the picture stops when the key is let go, however slow the kernel.
+function keySender(model) {
+  const waiting = [];
+  let sent = -Infinity;
+  const send = (key) => {
+    sent = performance.now();
+    model.send({ kind: "key", key });
+  };
+  return {
+    press(key, isRepeat) {
+      if (performance.now() - sent > PATIENCE_MS) {
+        waiting.length = 0;
+        send(key);
+      } else if (!isRepeat) waiting.push(key);
+    },
+    answered() {
+      sent = -Infinity;
+      if (waiting.length) send(waiting.shift());
+    },
+  };
+}
+
+function listenToKeys(root, model, sender, signal) {
+  const isOurs = (event) =>
+    event.target instanceof Element && event.target.closest(ROOT) === root && !isTyped(event.target);
+
+  // JupyterLab listens on the document, so that only the window is early enough.
+  const early = (event) => {
+    if (!isOurs(event)) return;
+    // A letter would cut or insert cells. Chords, and Shift+Enter to run the cell, work as ever.
+    const isRun = event.shiftKey && event.key === "Enter";
+    root.toggleAttribute(SUPPRESS, !isChord(event) && !isRun);
+    if (!isWanted(event, model.get("wanted"))) return;
+    event.preventDefault();
+    event.stopPropagation();
+    sender.press(nameOf(event), event.repeat);
+  };
+  // ipympl keeps every key from the browser, so that Tab would never leave the picture.
+  const late = (event) => {
+    if (!isOurs(event) || !event.target.closest(CANVAS)) return;
+    const isPlain = event.key.length === 1 && !isChord(event);
+    if (!isPlain || isWanted(event, model.get("wanted"))) event.stopPropagation();
+  };
+  window.addEventListener("keydown", early, { capture: true, signal });
+  root.addEventListener("keydown", late, { capture: true, signal });
+  root.addEventListener("keyup", late, { capture: true, signal });
+  signal.addEventListener("abort", () => root.removeAttribute(SUPPRESS));
+}
+
+function set(element, attribute, value) {
+  if (value && element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
+}
+
+const textOf = (element) => element?.textContent.trim() ?? "";
+
+function nameField(field) {
+  const labels = [...(field.labels ?? [])];
+  if (labels.some(textOf)) return;
+  const widget = field.closest(".widget-inline-hbox");
+  // ipywidgets puts a tooltip on the field, the widget or its label, by the kind of control.
+  const titled = [field, widget, ...(widget?.querySelectorAll("[title]") ?? [])];
+  const title = titled.find((element) => element?.title)?.title;
+  set(field, "aria-label", textOf(widget?.querySelector(".widget-label")) || title);
+}
+
+const PLAY = { "fa-play": "Play", "fa-pause": "Pause", "fa-stop": "Stop", "fa-retweet": "Repeat" };
+
+function nameButton(button) {
+  if (textOf(button)) return;
+  const icon = button.closest(".widget-play") && button.querySelector("i");
+  const played = icon && Object.keys(PLAY).find((name) => icon.classList.contains(name));
+  set(button, "aria-label", played ? PLAY[played] : button.title);
+}
+
+// ipywidgets shows by colour alone which buttons are on.
+function tellPressed(button) {
+  const isUnfolding = button.closest(".vgg-unfold");
+  const attribute = isUnfolding ? "aria-expanded" : "aria-pressed";
+  set(button, attribute, String(button.classList.contains("mod-active")));
+}
+
+let captions = 0;
+
+function describe(root, model) {
+  const all = (selector) => root.querySelectorAll(selector);
+  const [caption] = all(".vgg-caption");
+  for (const live of all(".vgg-caption")) {
+    set(live, "role", "status");
+    set(live, "aria-live", "polite");
+    set(live, "aria-atomic", "true");
+    if (!live.id) live.id = `vgg-caption-${++captions}`;
+  }
+  for (const problem of all(".vgg-problem")) set(problem, "role", "alert");
+  for (const canvas of all(CANVAS)) {
+    // A picture that takes keys: for an image a screen reader would keep the arrows to itself.
+    set(canvas, "role", "application");
+    set(canvas, "aria-label", model.get("description"));
+    set(canvas, "aria-keyshortcuts", model.get("wanted").join(" "));
+    set(canvas, "aria-describedby", caption?.id);
+  }
+  all(".noUi-handle, .widget-readout, input, select, textarea").forEach(nameField);
+  all("button").forEach(nameButton);
+  all(".widget-toggle-button, .widget-toggle-buttons button").forEach(tellPressed);
+}
+
+function keepDescribed(root, model, signal) {
+  const update = () => describe(root, model);
+  // Widgets come to the page one by one. The words that each step replaces name no control.
+  const observer = new MutationObserver((records) => {
+    if (records.some(({ target }) => !target.closest(".widget-html"))) update();
+  });
+  observer.observe(root, { childList: true, subtree: true, attributeFilter: ["class"] });
+  signal.addEventListener("abort", () => observer.disconnect());
+  model.on("change:description change:wanted", update);
+  update();
+}
+
+// Whatever way the page names a colour, a pixel of it is three numbers.
+function isLight(colour) {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = context.getImageData(0, 0, 1, 1).data;
+  return 0.299 * red + 0.587 * green + 0.114 * blue > 127;
+}
+
+function isDark(root) {
+  const { body, documentElement: html } = document;
+  // JupyterLab, Notebook and Voila; VS Code; Colab.
+  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
+  if (body.dataset.vscodeThemeKind) return !/light/.test(body.dataset.vscodeThemeKind);
+  if (html.getAttribute("theme")) return html.getAttribute("theme") === "dark";
+  // Elsewhere: on a dark page the text around the explorer is light.
+  return isLight(getComputedStyle(root.parentElement ?? body).color);
+}
+
+function keepTheme(root, model, signal) {
+  const update = () => {
+    const theme = isDark(root) ? "dark" : "light";
+    if (model.get("theme") === theme) return;
+    model.set("theme", theme);
+    model.save_changes();
+  };
+  const observer = new MutationObserver(update);
+  for (const element of [document.documentElement, document.body])
+    observer.observe(element, { attributes: true });
+  signal.addEventListener("abort", () => observer.disconnect());
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update, { signal });
+  update();
+}
+
+// The older way, for pages that came over plain HTTP and have no clipboard.
+function copySelected(text) {
+  const area = document.createElement("textarea");
+  const focused = document.activeElement;
+  area.value = text;
+  area.style.cssText = "position: fixed; opacity: 0";
+  document.body.append(area);
+  area.select();
+  const copied = document.execCommand("copy");
+  area.remove();
+  focused?.focus();
+  return copied;
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copySelected(text);
+  }
+}
+
+function download(name, data) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([data]));
+  link.download = name;
+  link.click();
+  // Not at once: the browser reads it after this function has returned.
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// A view is rendered before it is put in its place, some moments later.
+async function findRoot(el, signal) {
+  for (let tries = 0; tries < 200 && !signal.aborted; tries++) {
+    const root = el.closest(ROOT);
+    if (root?.parentElement) return root;
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  return null;
+}
+
+export default () => {
+  let sender;
+  return {
+    initialize({ model }) {
+      sender = keySender(model);
+      model.on("msg:custom", async ({ kind, number, text, name }, buffers) => {
+        if (kind === "answered") sender.answered();
+        if (kind === "download") download(name, buffers[0]);
+        if (kind === "copy") model.send({ kind: "copied", number, ok: await copy(text) });
+      });
+    },
+    render({ model, el, signal }) {
+      // Not awaited: the explorer's other children need not wait for it.
+      findRoot(el, signal).then((root) => {
+        if (!root || signal.aborted) return;
+        listenToKeys(root, model, sender, signal);
+        keepDescribed(root, model, signal);
+        keepTheme(root, model, signal);
+      });
+    },
+  };
+};
