@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vgg_widget.activations import Activations
-from vgg_widget.choices import briefly
+from vgg_widget.activations import Activations, LayerNameError
+from vgg_widget.choices import briefly, unknown_choice
+from vgg_widget.fan_in import FanIn
 from vgg_widget.images import (
     MINIMUM_SIDE,
     RGB8,
@@ -21,6 +22,7 @@ from vgg_widget.images import (
     target_size,
 )
 from vgg_widget.layers import LayerInfo
+from vgg_widget.network_input import Floats
 from vgg_widget.own_model import OwnNetwork, own_network
 from vgg_widget.provenance import Provenance
 from vgg_widget.streaming import (
@@ -231,8 +233,7 @@ class FeatureExtractor:
     def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
         images = np.stack([image.pixels for image in batch])
         layers = self._network.layers_on(images.shape[1:3])
-        # A fresh float copy: many preprocessing functions change their input in place.
-        inputs = self._network.input.fit(self._preprocess(images.astype(np.float32)), images)
+        inputs = self._network_inputs(images)
         outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
         for index, image in enumerate(batch):
             # A view of a batch would keep the whole batch's memory.
@@ -246,6 +247,79 @@ class FeatureExtractor:
                 before_relu=self._network.before_relu,
                 name=image.name,
             )
+
+    def _network_inputs(self, images: RGB8) -> Floats:
+        # A fresh float copy: many preprocessing functions change their input in place.
+        return self._network.input.fit(self._preprocess(images.astype(np.float32)), images)
+
+    def network_input(self, image: RGB8) -> Floats:
+        """Return what the network is given for a picture of the right size.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (H, W, 3)
+            Such as ``activations.image``.
+
+        Returns
+        -------
+        ndarray of float32, shape (H, W, C)
+            Preprocessed, channels last.
+        """
+        maps: Floats = self._network.input.as_maps(self._network_inputs(image[np.newaxis]))[0]
+        return maps
+
+    def input_names(self, image: RGB8) -> tuple[str, ...]:
+        """Say which colour each channel of the network's input is, by changing them one by one.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (H, W, 3)
+            Such as ``activations.image``.
+
+        Returns
+        -------
+        tuple of str
+            ``"red"``, ``"green"`` or ``"blue"`` for each channel that depends on one of them;
+            ``"grey"`` for a single one that mixes them, and else ``"input 0"`` and so on.
+        """
+        before = self.network_input(image)
+        depends = np.empty((len(COLOURS), before.shape[-1]), np.bool_)
+        for number in range(len(COLOURS)):
+            other = image.copy()
+            # No whole number is its own complement, so that every pixel changes.
+            other[..., number] = 255 - other[..., number]
+            depends[number] = (self.network_input(other) != before).any(axis=(0, 1))
+        mixed = ["grey"] if before.shape[-1] == 1 else [f"input {n}" for n in range(len(depends.T))]
+        return tuple(
+            COLOURS[int(on.argmax())] if on.sum() == 1 else name
+            for on, name in zip(depends.T, mixed, strict=True)
+        )
+
+    def fan_in(self, layer: str) -> FanIn:
+        """Return what a layer's channels are made of: the layer it reads, kernels and biases.
+
+        Parameters
+        ----------
+        layer : str
+            The name of one of `layers`.
+
+        Returns
+        -------
+        FanIn
+            With the weights that the network has now.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        ValueError
+            If the layer is one of a model of your own that reads several others, or has no
+            kernels.
+        """
+        names = [info.name for info in self.layers]
+        if layer not in names:
+            raise LayerNameError(unknown_choice("layer", layer, names))
+        return self._network.fan_in(layer)
 
     def to_code(self) -> str:
         """Return the Python expression that makes this extractor again.
@@ -265,6 +339,9 @@ class FeatureExtractor:
 
 
 DEFAULT_SIZE = 224
+
+COLOURS = ("red", "green", "blue")
+"""A picture's channels, in their order."""
 
 # Where an image begins to be felt by whom it shares the machine with.
 _WORTH_SAYING = 1 << 30

@@ -103,3 +103,9 @@ class NetworkInput:
         if self.flat:
             return np.ascontiguousarray(array[..., 0])
         return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if self.channels_first else array
+
+    def as_maps(self, inputs: Floats) -> Floats:
+        """Return what `fit` made as maps of shape (N, H, W, channels)."""
+        if self.flat:
+            return inputs[..., np.newaxis]
+        return np.moveaxis(inputs, 1, -1) if self.channels_first else inputs

@@ -15,6 +15,7 @@ from typing import Any
 import numpy.typing as npt
 
 from vgg_widget.backend import keras_and_tensorflow, traced
+from vgg_widget.fan_in import FanIn, fan_in_of_call
 from vgg_widget.geometry import Reach
 from vgg_widget.graph import Call, graph_of, open_calls
 from vgg_widget.grouping import Named, groups
@@ -107,6 +108,21 @@ class OwnNetwork:
                 while len(self._measured) > _KEPT_SIZES:
                     self._measured.popitem(last=False)
         return layers
+
+    def fan_in(self, name: str) -> FanIn:
+        """Return what the channels of one of `shown` are made of.
+
+        Raises
+        ------
+        ValueError
+            If they are not made of one layer's maps, or not by kernels.
+        """
+        call = next(one.call for one in self.shown if one.name == name)
+        (pixels,) = self.model.inputs
+        known: dict[int, str | None] = {id(one.tensor): one.name for one in self.shown}
+        if len(pixels.shape) == 4:
+            known[id(pixels)] = None
+        return fan_in_of_call(call, name, known)
 
     @cached_property
     def bytes_a_pixel(self) -> int:

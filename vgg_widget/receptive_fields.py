@@ -55,6 +55,23 @@ def reach_after(passage: Passage) -> Reaches | None:
     return after
 
 
+def keeps_channels_apart(layer: Any) -> bool:
+    """Tell whether each channel is made of the one of the same number alone, as in a pool."""
+    if _RULES.get(_kind(layer)) not in (
+        _pool,
+        _padding,
+        _cropping,
+        _center_crop,
+        _resize,
+        _unit_by_unit,
+    ):
+        return False
+    activation = getattr(layer, "activation", None)
+    return activation is None or (
+        _is_known(activation) and not _takes_last_axis_together(activation)
+    )
+
+
 def _kind(layer: Any) -> str:
     kind = type(layer)
     module = kind.__module__
@@ -65,11 +82,18 @@ def _kind(layer: Any) -> str:
 
 def _acts_on_units(activation: Any, passage: Passage) -> bool:
     """Tell whether an activation function looks at one location at a time."""
-    known = str(getattr(activation, "__module__", "")).startswith(("keras.", "tensorflow."))
-    name = str(getattr(activation, "__name__", type(activation).__name__)).lower()
     # Those take the last axis together, which are the channels unless these come first.
-    together = "softmax" in name or name in ("sparsemax", "glu")
-    return known and not (together and passage.channel_axis == 1)
+    together = _takes_last_axis_together(activation)
+    return _is_known(activation) and not (together and passage.channel_axis == 1)
+
+
+def _is_known(activation: Any) -> bool:
+    return str(getattr(activation, "__module__", "")).startswith(("keras.", "tensorflow."))
+
+
+def _takes_last_axis_together(activation: Any) -> bool:
+    name = str(getattr(activation, "__name__", type(activation).__name__)).lower()
+    return "softmax" in name or name in ("sparsemax", "glu")
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.backend import keras_and_tensorflow, traced
+from vgg_widget.fan_in import FanIn, fan_in_of
 from vgg_widget.images import MINIMUM_SIDE
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.network_input import NetworkInput
@@ -66,6 +67,15 @@ class Vgg19Network:
     def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
         """Return names and geometry, which are the same for every size."""
         return self.layers
+
+    def fan_in(self, name: str) -> FanIn:
+        """Return what the channels of one of `layers` are made of."""
+        names = [info.name for info in self.layers]
+        place = names.index(name)
+        source = names[place - 1] if place else None
+        found = fan_in_of(self.model.get_layer(name), name, source)
+        assert found is not None
+        return found
 
 
 # Weights come in 80 MB: two networks are kept, so that going back and forth between trained and

@@ -1,0 +1,237 @@
+"""The circuit panel without a browser: what it shows, and what its buttons ask of the explorer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from vgg_widget import Activations, FeatureExtractor, render
+from vgg_widget.circuit import circuit
+from vgg_widget.panels.circuit import CircuitPanel, InputCard
+from vgg_widget.scene import Choice, Scene
+from vgg_widget.traits import widgets_of
+
+
+class Explorer:
+    """Stands in for the explorer, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.can_go_back = False
+        self.asked: list[Any] = []
+        self.errors: list[str] = []
+
+    def tell(self, **changes: Any) -> None:
+        self.asked.append(changes)
+
+    def do(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except ValueError as error:
+            self.errors.append(str(error))
+
+    def open_channel(self, channel: int, layer: str | None = None) -> None:
+        self.asked.append((layer, channel))
+
+    def back(self) -> None:
+        self.asked.append("back")
+
+
+@pytest.fixture
+def host() -> Explorer:
+    return Explorer()
+
+
+@pytest.fixture
+def panel(host: Explorer) -> Iterator[CircuitPanel]:
+    made = CircuitPanel(host)
+    yield made
+    for widget in widgets_of(made.widget):
+        widget.close()
+
+
+@pytest.fixture(scope="module")
+def scene(extractor: FeatureExtractor, activations: Activations) -> Scene:
+    choice = Choice("block2_conv1", 10)
+    return Scene(choice, activations, render(activations, "block2_conv1", channel=10), extractor)
+
+
+def at(scene: Scene, **changes: Any) -> Scene:
+    return replace(scene, choice=replace(scene.choice, **changes))
+
+
+def on_show(panel: CircuitPanel) -> list[InputCard]:
+    return [card for card in panel.cards if card.widget.layout.display != "none"]
+
+
+def picture(widget: Any) -> npt.NDArray[np.uint8]:
+    with Image.open(io.BytesIO(bytes(widget.value))) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
+def test_a_card_for_each_of_the_largest_kernels(
+    panel: CircuitPanel, scene: Scene, extractor: FeatureExtractor, activations: Activations
+) -> None:
+    assert not on_show(panel)
+    panel.show(scene)
+    kernel = extractor.model.get_layer("block2_conv1").get_weights()[0][..., 10]
+    squares = np.square(kernel).sum(axis=(0, 1))
+    order = np.argsort(-squares)[:6]
+    cards = on_show(panel)
+    assert [card.button.description for card in cards] == [f"channel {n}" for n in order]
+    words = panel.heading.value
+    assert "block2_conv1 channel 10 reads all 64 channels of block1_pool" in words
+    assert f"{squares[order].sum() / squares.sum():.0%} of the sum of squares" in words
+    assert "Red weights are positive, blue ones negative" in words
+    for card, number in zip(cards, order, strict=True):
+        share = squares[number] / squares.sum()
+        assert f"norm {squares[number] ** 0.5:.2g} · {share:.0%}" in card.numbers.value
+        assert f"channel {number} of block1_pool" in card.map.tooltip
+        assert f"kernel 3 × 3 from channel {number}" in card.kernel.tooltip
+        # Each cell of the kernel is a square of one colour: red above 0, blue below.
+        cells = picture(card.kernel)
+        side = cells.shape[0] // 3
+        for row, column in np.ndindex(3, 3):
+            cell = cells[row * side : (row + 1) * side, column * side : (column + 1) * side]
+            assert (cell == cell[0, 0]).all()
+            red, _, blue = cell[0, 0].astype(int)
+            weight = kernel[row, column, number]
+            if abs(weight) > 0.1 * np.abs(kernel[..., order]).max():
+                assert np.sign(red - blue) == np.sign(weight)
+        expected = render(activations, "block1_pool", channel=int(number)).rgba[..., :3]
+        shown = picture(card.map)
+        times = shown.shape[0] // expected.shape[0]
+        np.testing.assert_array_equal(shown[::times, ::times], expected)
+
+
+def test_its_maps_have_the_colormap_and_scale_of_the_explorer(
+    panel: CircuitPanel, scene: Scene, activations: Activations
+) -> None:
+    panel.show(at(scene, cmap="magma", scale="channel"))
+    found = circuit(scene.extractor, activations, "block2_conv1", 10)
+    expected = render(
+        activations,
+        "block1_pool",
+        channel=found.inputs[0].channel,
+        cmap="magma",
+        scale="channel",
+    ).rgba[..., :3]
+    shown = picture(panel.cards[0].map)
+    times = shown.shape[0] // expected.shape[0]
+    np.testing.assert_array_equal(shown[::times, ::times], expected)
+
+
+def test_a_button_walks_down_and_another_one_back(
+    panel: CircuitPanel, host: Explorer, scene: Scene, activations: Activations
+) -> None:
+    panel.show(scene)
+    assert panel.back.disabled
+    found = circuit(scene.extractor, activations, "block2_conv1", 10)
+    for card in panel.cards:
+        card.button.click()
+    assert host.asked == [("block1_pool", one.channel) for one in found.inputs]
+    host.asked.clear()
+    host.can_go_back = True
+    panel.show(at(scene, layer="block1_pool", channel=3))
+    (card,) = on_show(panel)
+    card.button.click()
+    assert not panel.back.disabled
+    panel.back.click()
+    assert host.asked == [("block1_conv2", 3), "back"]
+    host.can_go_back = False
+    panel.show(scene)
+    assert panel.back.disabled
+    assert len(on_show(panel)) == 6
+
+
+def test_a_pool_has_one_input_and_no_kernel(panel: CircuitPanel, scene: Scene) -> None:
+    panel.show(at(scene, layer="block1_pool", channel=3))
+    words = "block1_pool channel 3 is made of channel 3 of block1_conv2 alone, without a kernel."
+    assert words in panel.heading.value
+    (card,) = on_show(panel)
+    assert card.kernel.layout.display == "none"
+    assert card.numbers.value == ""
+    panel.show(scene)
+    assert card.kernel.layout.display != "none"
+
+
+def test_under_the_first_layer_is_the_picture(
+    panel: CircuitPanel, host: Explorer, scene: Scene
+) -> None:
+    panel.show(at(scene, layer="features.0", channel=3))
+    assert "features.0 channel 3 reads the 3 channels of the picture" in panel.heading.value
+    cards = on_show(panel)
+    assert sorted(card.button.description for card in cards) == ["blue", "green", "red"]
+    for card in cards:
+        # There is nothing further down.
+        assert card.button.disabled
+        card.button.click()
+    assert host.asked == []
+    panel.show(scene)
+    assert not any(card.button.disabled for card in on_show(panel))
+
+
+def test_with_a_location_each_card_says_what_it_adds(
+    panel: CircuitPanel, scene: Scene, activations: Activations
+) -> None:
+    before = activations["features.5"][0, 7, 10]
+    panel.show(at(scene, location=(0, 7)))
+    assert "At (0, 7) all inputs and the bias" in panel.heading.value
+    assert f"add up to {before:.3g}, before any" in panel.heading.value
+    found = circuit(scene.extractor, activations, "block2_conv1", 10, location=(0, 7))
+    for card, one in zip(panel.cards, found.inputs, strict=True):
+        assert one.contribution is not None
+        words = f"adds {one.contribution:+.2g} at (0, 7)".replace("-", "\N{MINUS SIGN}")
+        assert words in card.numbers.value
+    panel.show(scene)
+    assert "adds" not in "".join(card.numbers.value for card in panel.cards)
+
+
+def test_in_modes_of_several_channels_it_says_so(panel: CircuitPanel, scene: Scene) -> None:
+    panel.show(at(scene, mode="max", channels=(1, 2)))
+    assert "block2_conv1 channel 10 reads" in panel.heading.value
+    assert "Mode max shows several; this is about one of them" in panel.heading.value
+    panel.show(scene)
+    assert "Mode" not in panel.heading.value
+
+
+def test_a_layer_without_kernels_is_told_and_loses_nothing(
+    panel: CircuitPanel, host: Explorer, scene: Scene, photo: npt.NDArray[np.uint8]
+) -> None:
+    import keras
+
+    inputs = keras.Input((None, None, 3))
+    conv = keras.layers.Conv2D(2, 3, name="<b>conv")(inputs)
+    model = keras.Model(inputs, keras.layers.LayerNormalization(name="norm")(conv))
+    extractor = FeatureExtractor(model=model, size=None)
+    activations = extractor(photo)
+    host.can_go_back = True
+    panel.show(scene)
+    rendering = render(activations, "norm")
+    panel.show(Scene(Choice("norm", 0), activations, rendering, extractor))
+    assert not on_show(panel)
+    assert "layer &#x27;norm&#x27; (LayerNormalization) has no kernels" in panel.heading.value
+    # A person's own names are no markup.
+    assert "&lt;b&gt;conv" in panel.heading.value
+    assert "<b>" not in panel.heading.value
+    assert not panel.back.disabled
+    panel.show(Scene(Choice("<b>conv", 1), activations, rendering, extractor))
+    assert len(on_show(panel)) == 3
+    assert "<b>" not in panel.heading.value
+
+
+def test_showing_the_same_again_sends_nothing(panel: CircuitPanel, scene: Scene) -> None:
+    panel.show(scene)
+    sent: list[str] = []
+    for widget in widgets_of(panel.widget):
+        widget.observe(lambda change: sent.append(change["name"]))
+    before = widgets_of(panel.widget)
+    panel.show(scene)
+    assert sent == []
+    assert widgets_of(panel.widget) == before
