@@ -22,11 +22,9 @@ from vgg_widget.weights import (
     PREPROCESSINGS,
     CachedFile,
     WeightsError,
-    cached_files,
-    download_imagenet,
     embedded_path,
     export_weights,
-    imagenet_address,
+    imagenet,
     resolve,
 )
 
@@ -173,7 +171,7 @@ def _weights(options: argparse.Namespace) -> int:
             f"--export {str(options.export)!r} does not end in {' or '.join(EXPORTED)}: name it so."
         )
     if options.download:
-        download_imagenet()
+        imagenet.IMAGENET.download()
     if options.weights is None and options.export is None:
         return _list_weights()
     resolved = resolve(options.weights or "imagenet")
@@ -190,13 +188,13 @@ def _weights(options: argparse.Namespace) -> int:
 
 
 def _list_weights() -> int:
-    found, shipped = cached_files(), embedded_path()
+    found, shipped = imagenet.IMAGENET.cached(), embedded_path()
     here = any(not file.problem for file in found)
     print("imagenet  trained on ImageNet")
     for file in found:
         print(f"    {file.path}: {_status(file)}")
     try:
-        print(f"    comes from {imagenet_address()}")
+        print(f"    comes from {imagenet.IMAGENET.address()}")
     except WeightsError as error:
         print(f"    {error}")
     print("kmeans    learned without labels, shipped with vgg-widget")

@@ -15,41 +15,25 @@ from typing import Any
 
 from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.provenance import Provenance
+from vgg_widget.weights import imagenet
 from vgg_widget.weights.arrays import Arrays, WeightsError, arrays_digest, random_arrays
 from vgg_widget.weights.export import EXPORTED, export_weights
-from vgg_widget.weights.imagenet import (
-    IMAGENET_NAME,
-    CachedFile,
-    cached_files,
-    download_imagenet,
-    download_once,
-    file_digest,
-    find_imagenet,
-    imagenet_address,
-    imagenet_locations,
-    imagenet_provenance,
-    trusted_imagenet,
-    verified_imagenet,
-)
 from vgg_widget.weights.keras_file import prepares_its_input, read_keras
 from vgg_widget.weights.learned import embedded_path, read_embedded, read_learned
+from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
 from vgg_widget.weights.torchvision import read_safetensors, read_state_dict, read_torch
 
 __all__ = [
     "EXPORTED",
-    "IMAGENET_NAME",
     "PREPROCESSINGS",
     "Arrays",
     "CachedFile",
+    "RemoteFile",
     "ResolvedWeights",
     "WeightsError",
-    "cached_files",
-    "download_imagenet",
     "embedded_path",
     "export_weights",
-    "find_imagenet",
-    "imagenet_address",
-    "imagenet_locations",
+    "imagenet",
     "random_arrays",
     "resolve",
 ]
@@ -150,9 +134,9 @@ def _from_state_dict(state: Mapping[str, Any]) -> ResolvedWeights:
 def _auto() -> ResolvedWeights:
     with _auto_lock:
         try:
-            path = verified_imagenet() or download_once()
+            path = imagenet.IMAGENET.verified() or imagenet.IMAGENET.download_once()
         except WeightsError as error:
-            resolved, damaged = _NAMED[FALLBACK](), find_imagenet()
+            resolved, damaged = _NAMED[FALLBACK](), imagenet.IMAGENET.find()
             seen = f"the cached file {damaged} is damaged, and " if damaged else ""
             what = f"{resolved.provenance.label}, NOT ImageNet weights"
             message = f"These are {what}, and not trained to recognise anything: {seen}{error}"
@@ -161,11 +145,11 @@ def _auto() -> ResolvedWeights:
 
 
 def _imagenet() -> ResolvedWeights:
-    return _from_imagenet(trusted_imagenet())
+    return _from_imagenet(imagenet.IMAGENET.trusted())
 
 
 def _from_imagenet(path: Path) -> ResolvedWeights:
-    return ResolvedWeights(read_keras(path)[0], imagenet_provenance(path))
+    return ResolvedWeights(read_keras(path)[0], imagenet.imagenet_provenance(path))
 
 
 def _random() -> ResolvedWeights:
