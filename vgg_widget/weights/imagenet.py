@@ -31,7 +31,7 @@ IMAGENET_TOP = RemoteFile(
 )
 """The same convolutions with the classifier, the three dense layers on top of them."""
 
-IMAGENET_CLASSES = RemoteFile(
+IMAGENET_NAMES = RemoteFile(
     name="imagenet_class_index.json",
     base="https://storage.googleapis.com/download.tensorflow.org/data/",
     hash="md5:c2c37ea517e94d9795004a39431a14cb",
