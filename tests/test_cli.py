@@ -21,12 +21,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.weights_server import Mirror
+from tests.weights_server import Mirror, passing_for
 from vgg_widget import FeatureExtractor, render, sample_image
 from vgg_widget.cli import main
 from vgg_widget.demo import demo_notebook
 from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.weights import imagenet, resolve
+from vgg_widget.weights.remote import ADDRESS_VARIABLE
 
 
 @pytest.fixture
@@ -135,25 +136,23 @@ def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
     """A server whose payload passes for the ImageNet file, and an empty cache."""
     with Mirror() as server:
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-        monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, server.url)
+        monkeypatch.setenv(ADDRESS_VARIABLE, server.url)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        monkeypatch.setattr(imagenet, "IMAGENET_SIZE", len(server.payload))
-        digest = hashlib.md5(server.payload, usedforsecurity=False).hexdigest()
-        monkeypatch.setattr(imagenet, "IMAGENET_MD5", f"md5:{digest}")
+        monkeypatch.setattr(imagenet, "IMAGENET", passing_for(imagenet.IMAGENET, server.payload))
         yield server
 
 
 def test_weights_lists_checks_and_fetches(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = imagenet.imagenet_locations()
+    first, second = imagenet.IMAGENET.locations()
 
     assert main(["weights"]) == 1
     told = capsys.readouterr().out
     for line in (
         f"{first}: not here\n",
         f"{second}: not here\n",
-        f"comes from {mirror.url}{imagenet.IMAGENET_NAME}\n",
+        f"comes from {mirror.url}{imagenet.IMAGENET.name}\n",
         "fetch them with `vgg-widget weights --download`\n",
     ):
         assert line in told
@@ -171,7 +170,7 @@ def test_weights_lists_checks_and_fetches(
     first.write_bytes(mirror.payload[:-1] + b"?")
     assert main(["weights"]) == 1
     told = capsys.readouterr().out
-    assert f"{first}: 0.2 MB, damaged: its hash is not {imagenet.IMAGENET_MD5}\n" in told
+    assert f"{first}: 0.2 MB, damaged: its hash is not {imagenet.IMAGENET.hash}\n" in told
     first.write_bytes(mirror.payload[:-1])
     assert main(["weights"]) == 1
     assert f"damaged: it should have {len(mirror.payload):,} bytes" in capsys.readouterr().out
@@ -179,18 +178,18 @@ def test_weights_lists_checks_and_fetches(
     assert first.read_bytes() == mirror.payload
 
     # A wrong address does not hide what is here.
-    monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, "ftp://lab.example/")
+    monkeypatch.setenv(ADDRESS_VARIABLE, "ftp://lab.example/")
     capsys.readouterr()
     assert main(["weights"]) == 0
     output = capsys.readouterr().out
     assert "md5 right" in output
-    assert imagenet.ADDRESS_VARIABLE in output
+    assert ADDRESS_VARIABLE in output
 
 
 def test_weights_says_what_a_folder_in_the_files_place_is(
     mirror: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, _ = imagenet.imagenet_locations()
+    first, _ = imagenet.IMAGENET.locations()
     first.mkdir(parents=True)
     assert main(["weights"]) == 1
     assert f"{first}: cannot be read (Is a directory)" in capsys.readouterr().out

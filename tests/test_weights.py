@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,21 @@ import numpy as np
 import pooch
 import pytest
 
-from tests.weights_server import BAD_FILES, KERAS_FILES, SHAPES, Mirror, by_hand
+from tests.weights_server import BAD_FILES, KERAS_FILES, SHAPES, Mirror, by_hand, passing_for
 from vgg_widget import FeatureExtractor, weights
 from vgg_widget.weights import (
-    IMAGENET_NAME,
     Arrays,
     WeightsError,
-    download_imagenet,
-    find_imagenet,
     imagenet,
-    imagenet_address,
-    imagenet_locations,
+    remote,
     resolve,
 )
-from vgg_widget.weights.imagenet import keras_folder
+from vgg_widget.weights.remote import keras_folder
 
 # Keras reads its own variables in a way that numpy 2 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+NAME = imagenet.IMAGENET.name
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +42,9 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """Empty caches of our own, and no address that leads out of this computer."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, "http://127.0.0.1:9/nobody/")
+    monkeypatch.setenv(remote.ADDRESS_VARIABLE, "http://127.0.0.1:9/nobody/")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(imagenet, "failed_downloads", {})
+    monkeypatch.setattr(remote, "failed_downloads", {})
     yield tmp_path
     shutil.rmtree(tmp_path)  # Some of these tests write 80 MB.
 
@@ -53,13 +52,12 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     with Mirror() as server:
-        monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, server.url)
+        monkeypatch.setenv(remote.ADDRESS_VARIABLE, server.url)
         yield server
 
 
 def fetch(mirror: Mirror, *, progress: bool = False) -> Path:
-    known_hash = f"sha256:{hashlib.sha256(mirror.payload).hexdigest()}"
-    return download_imagenet(progress=progress, known_hash=known_hash)
+    return passing_for(imagenet.IMAGENET, mirror.payload).download(progress=progress)
 
 
 def names(folder: Path) -> list[str]:
@@ -184,26 +182,26 @@ def test_what_is_no_source_gets_advice(asked: Any, parts: tuple[str, ...]) -> No
 
 
 def test_places_and_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = home / "cache" / "vgg_widget" / IMAGENET_NAME
-    assert imagenet_locations() == (home / "keras" / "models" / IMAGENET_NAME, own)
+    own = home / "cache" / "vgg_widget" / NAME
+    assert imagenet.IMAGENET.locations() == (home / "keras" / "models" / NAME, own)
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     assert keras_folder() == home / ".keras" / "models"
-    monkeypatch.delenv(imagenet.ADDRESS_VARIABLE)
-    assert imagenet_address() == (
+    monkeypatch.delenv(remote.ADDRESS_VARIABLE)
+    assert imagenet.IMAGENET.address() == (
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
         "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
     )
     for base in ("http://lab.example/vgg", "http://lab.example/vgg/"):
-        monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, base)
-        assert imagenet_address() == f"http://lab.example/vgg/{IMAGENET_NAME}"
-    monkeypatch.setattr(imagenet, "IMAGENET_SIZE", 5)
+        monkeypatch.setenv(remote.ADDRESS_VARIABLE, base)
+        assert imagenet.IMAGENET.address() == f"http://lab.example/vgg/{NAME}"
+    monkeypatch.setattr(imagenet, "IMAGENET", replace(imagenet.IMAGENET, size=5))
     own.parent.mkdir(parents=True)
     own.write_bytes(b"1234")
-    assert find_imagenet() is None
+    assert imagenet.IMAGENET.find() is None
     own.write_bytes(b"12345")
-    assert find_imagenet() == own
+    assert imagenet.IMAGENET.find() == own
 
 
 @pytest.mark.parametrize(
@@ -211,12 +209,12 @@ def test_places_and_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ["file:///etc", "ftp://a/b", "lab.example/vgg", "https://", "http://[", "http://me:pw@a/"],
 )
 def test_other_addresses_are_refused(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, base)
+    monkeypatch.setenv(remote.ADDRESS_VARIABLE, base)
     with pytest.raises(WeightsError) as caught:
         resolve("imagenet")
-    assert_sentence(caught.value, imagenet.ADDRESS_VARIABLE, "http or https", "unset it")
+    assert_sentence(caught.value, remote.ADDRESS_VARIABLE, "http or https", "unset it")
     assert "pw" not in str(caught.value)
-    assert imagenet.ADDRESS_VARIABLE in resolve("auto").provenance.message
+    assert remote.ADDRESS_VARIABLE in resolve("auto").provenance.message
 
 
 def test_a_download_takes_its_name_at_the_end(mirror: Mirror, home: Path) -> None:
@@ -224,14 +222,14 @@ def test_a_download_takes_its_name_at_the_end(mirror: Mirror, home: Path) -> Non
     seen: list[list[str]] = []
     mirror.midway = lambda: seen.append(names(folder))
     path = fetch(mirror)
-    assert path == folder / IMAGENET_NAME
+    assert path == folder / NAME
     assert path.read_bytes() == mirror.payload
     assert path.stat().st_mode & 0o044 == 0o044 or os.name == "nt"
-    assert [(len(files), IMAGENET_NAME in files) for files in seen] == [(1, False)]
-    assert names(folder) == [IMAGENET_NAME]
+    assert [(len(files), NAME in files) for files in seen] == [(1, False)]
+    assert names(folder) == [NAME]
     mirror.behaviour = "missing"
     assert fetch(mirror) == path
-    assert mirror.requests == [f"/models/{IMAGENET_NAME}"]
+    assert mirror.requests == [f"/models/{NAME}"]
     assert names(home) == ["keras"]
 
 
@@ -251,33 +249,33 @@ FAILURES = {
 def test_a_failed_download_leaves_nothing_behind(
     behaviour: str, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imagenet, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "READ_SECONDS", 0.3)
     folder = keras_folder()
     mirror.behaviour = behaviour
     start = time.monotonic()
     with pytest.raises(WeightsError) as caught:
         fetch(mirror)
     assert time.monotonic() - start < 15
-    assert_sentence(caught.value, FAILURES[behaviour], imagenet_address(), str(folder))
+    assert_sentence(caught.value, FAILURES[behaviour], imagenet.IMAGENET.address(), str(folder))
     assert caught.value.__cause__ is not None or "page" in str(caught.value)
     assert names(folder) == []
 
-    old = folder / IMAGENET_NAME
+    old = folder / NAME
     old.write_bytes(b"an older file")
     with pytest.raises(WeightsError):
         fetch(mirror)
-    assert (names(folder), old.read_bytes()) == ([IMAGENET_NAME], b"an older file")
+    assert (names(folder), old.read_bytes()) == ([NAME], b"an older file")
 
     mirror.behaviour = "unmeasured"
     assert fetch(mirror) == old
-    assert (names(folder), old.read_bytes()) == ([IMAGENET_NAME], mirror.payload)
+    assert (names(folder), old.read_bytes()) == ([NAME], mirror.payload)
 
 
 def test_a_slow_server_is_waited_for_as_long_as_it_sends(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The time-out is for each piece: all of them take longer.
-    monkeypatch.setattr(imagenet, "READ_SECONDS", 1.2)
+    monkeypatch.setattr(remote, "READ_SECONDS", 1.2)
     mirror.behaviour = "slow"
     start = time.monotonic()
     assert fetch(mirror).read_bytes() == mirror.payload
@@ -285,48 +283,52 @@ def test_a_slow_server_is_waited_for_as_long_as_it_sends(
 
 
 def test_a_server_that_speaks_no_tls(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(imagenet.ADDRESS_VARIABLE, mirror.url.replace("http:", "https:"))
+    monkeypatch.setenv(remote.ADDRESS_VARIABLE, mirror.url.replace("http:", "https:"))
     with pytest.raises(WeightsError) as caught:
         fetch(mirror)
     assert_sentence(caught.value, "no secure connection could be made")
     assert names(keras_folder()) == []
 
 
-FETCH = "from vgg_widget.weights import download_imagenet as fetch, WeightsError\n"
+FETCH = """
+from dataclasses import replace
+from vgg_widget.weights import imagenet, WeightsError
+fetch = lambda digest: replace(imagenet.IMAGENET, hash=digest).download(progress=False)
+"""
 
 
 def test_two_processes_at_once_both_get_the_whole_file(mirror: Mirror, home: Path) -> None:
     both = threading.Barrier(2)
     mirror.midway = lambda: both.wait(timeout=100)
     digest = hashlib.sha256(mirror.payload).hexdigest()
-    code = f"{FETCH}print(fetch(progress=False, known_hash='sha256:{digest}'))"
+    code = f"{FETCH}print(fetch('sha256:{digest}'))"
     environment = {**os.environ, "XDG_CACHE_HOME": str(home)}
     processes = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, text=True)
         for _ in range(2)
     ]
     told = {process.communicate(timeout=120)[0].strip() for process in processes}
-    path = keras_folder() / IMAGENET_NAME
+    path = keras_folder() / NAME
     assert told == {str(path)}
     assert path.read_bytes() == mirror.payload
-    assert names(keras_folder()) == [IMAGENET_NAME]
+    assert names(keras_folder()) == [NAME]
     assert len(mirror.requests) == 2
 
 
 def test_a_disk_that_takes_only_half(mirror: Mirror, home: Path) -> None:
-    old = keras_folder() / IMAGENET_NAME
+    old = keras_folder() / NAME
     old.parent.mkdir(parents=True)
     old.write_bytes(b"an older file")
     code = (
         "import resource\n"
         f"{FETCH}"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(mirror.payload) // 2},) * 2)\n"
-        "try: fetch(progress=False, known_hash='sha256:0')\n"
+        "try: fetch('sha256:0')\n"
         "except WeightsError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], stdout=-1, text=True, check=True)
     assert "the file could not be written ([Errno 27] File too large)" in done.stdout
-    assert (names(old.parent), old.read_bytes()) == ([IMAGENET_NAME], b"an older file")
+    assert (names(old.parent), old.read_bytes()) == ([NAME], b"an older file")
     assert fetch(mirror).read_bytes() == mirror.payload
 
 
@@ -356,7 +358,7 @@ def test_folders_that_cannot_be_written(
     # A folder below a file can be made by nobody, not even by root.
     (home / "keras").touch()
     own = fetch(mirror)
-    assert own == home / "cache" / "vgg_widget" / IMAGENET_NAME
+    assert own == home / "cache" / "vgg_widget" / NAME
     (home / "keras").unlink()
     assert fetch(mirror) == own
     assert len(mirror.requests) == 1
@@ -374,11 +376,11 @@ def test_the_bar_shows_and_pooch_is_quiet(
     heard: list[Any] = []
     monkeypatch.setattr(logger, "level", 7)
     monkeypatch.setattr(logger, "handle", heard.append)
-    monkeypatch.setattr(imagenet, "BAR_SECONDS", 0)
+    monkeypatch.setattr(remote, "BAR_SECONDS", 0)
     fetch(mirror, progress=True)
     assert (heard, logger.level) == ([], 7)
     assert "VGG19 ImageNet weights: 100%" in capfd.readouterr().err
-    (keras_folder() / IMAGENET_NAME).unlink()
+    (keras_folder() / NAME).unlink()
     fetch(mirror)
     assert capfd.readouterr() == ("", "")
 
@@ -405,7 +407,7 @@ def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
     for part in (
         "These are k-means filters (learned without labels from 6 photographs), NOT ImageNet",
         "404",
-        f"the file {IMAGENET_NAME} from {mirror.url}{IMAGENET_NAME}",
+        f"the file {NAME} from {mirror.url}{NAME}",
         f"into the folder {keras_folder()}",
         "run `vgg-widget weights --download`",
     ):
@@ -422,20 +424,18 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     source = by_hand(home / "real.h5", expected, "{name}_W_1:0", "{name}_b_1:0")
     good = mirror.payload = source.read_bytes()
     source.unlink()
-    monkeypatch.setattr(imagenet, "IMAGENET_SIZE", len(good))
-    digest = hashlib.md5(good, usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(imagenet, "IMAGENET_MD5", f"md5:{digest}")
+    monkeypatch.setattr(imagenet, "IMAGENET", passing_for(imagenet.IMAGENET, good))
     mirror.behaviour = "half"
     assert resolve("auto").provenance.source == "kmeans"
     mirror.behaviour = "good"
     resolved = resolve("imagenet")
     assert_equal(resolved.arrays, expected)
-    assert imagenet.failed_downloads == {}
-    path = keras_folder() / IMAGENET_NAME
+    assert remote.failed_downloads == {}
+    path = keras_folder() / NAME
     provenance = resolved.provenance
     assert (provenance.source, provenance.path) == ("imagenet", str(path))
     assert (provenance.label, provenance.message) == ("ImageNet weights", "")
-    assert provenance.digest == imagenet.IMAGENET_MD5
+    assert provenance.digest == imagenet.IMAGENET.hash
 
     mirror.behaviour = "missing"  # The file has appeared: nobody asks the server.
     assert resolve("auto").provenance == provenance
@@ -449,10 +449,10 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     fallen = resolve("auto").provenance
     assert (fallen.source, path.read_bytes() == damaged) == ("kmeans", True)
     assert f"the cached file {path} is damaged" in fallen.message
-    imagenet.failed_downloads.clear()
+    remote.failed_downloads.clear()
     mirror.behaviour = "good"
     assert resolve("auto").provenance == provenance
-    assert names(keras_folder()) == [IMAGENET_NAME]
+    assert names(keras_folder()) == [NAME]
 
 
 @pytest.mark.usefixtures("own_networks")
@@ -461,10 +461,8 @@ def test_a_good_file_in_the_second_place_counts_once_it_is_there(
 ) -> None:
     source = by_hand(home / "real.h5", expected)
     good = source.read_bytes()
-    monkeypatch.setattr(imagenet, "IMAGENET_SIZE", len(good))
-    digest = hashlib.md5(good, usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(imagenet, "IMAGENET_MD5", f"md5:{digest}")
-    first, second = imagenet_locations()
+    monkeypatch.setattr(imagenet, "IMAGENET", passing_for(imagenet.IMAGENET, good))
+    first, second = imagenet.IMAGENET.locations()
     for path in (first, second):
         path.parent.mkdir(parents=True)
     # A shared cache that a student cannot write, with a damaged file in it.

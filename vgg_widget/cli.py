@@ -21,12 +21,11 @@ from vgg_widget.weights import (
     EXPORTED,
     PREPROCESSINGS,
     CachedFile,
+    RemoteFile,
     WeightsError,
-    cached_files,
-    download_imagenet,
     embedded_path,
     export_weights,
-    imagenet_address,
+    imagenet,
     resolve,
 )
 
@@ -94,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     weights.add_argument(
         "--download", action="store_true", help="fetch ImageNet's, if they are missing or damaged"
+    )
+    weights.add_argument(
+        "--top",
+        action="store_true",
+        help="with --download: also ImageNet's classifier and class names, 575 MB, for predictions",
     )
     weights.add_argument(
         "--weights",
@@ -172,8 +176,14 @@ def _weights(options: argparse.Namespace) -> int:
         raise ValueError(
             f"--export {str(options.export)!r} does not end in {' or '.join(EXPORTED)}: name it so."
         )
+    if options.top and not options.download:
+        raise ValueError("--top goes with --download: run `vgg-widget weights --download --top`.")
     if options.download:
-        download_imagenet()
+        imagenet.IMAGENET.download()
+    if options.top:
+        # The small one first: where it cannot be had, the large one is not fetched for nothing.
+        imagenet.IMAGENET_NAMES.download()
+        imagenet.IMAGENET_TOP.download()
     if options.weights is None and options.export is None:
         return _list_weights()
     resolved = resolve(options.weights or "imagenet")
@@ -190,15 +200,12 @@ def _weights(options: argparse.Namespace) -> int:
 
 
 def _list_weights() -> int:
-    found, shipped = cached_files(), embedded_path()
-    here = any(not file.problem for file in found)
+    shipped = embedded_path()
     print("imagenet  trained on ImageNet")
-    for file in found:
-        print(f"    {file.path}: {_status(file)}")
-    try:
-        print(f"    comes from {imagenet_address()}")
-    except WeightsError as error:
-        print(f"    {error}")
+    here = _list_file(imagenet.IMAGENET)
+    print("top       ImageNet's classifier and class names, for predictions only")
+    _list_file(imagenet.IMAGENET_TOP)
+    _list_file(imagenet.IMAGENET_NAMES)
     print("kmeans    learned without labels, shipped with vgg-widget")
     print(f"    {shipped}: {_megabytes(shipped.stat().st_size)}")
     print("random    untrained, made from seed 0")
@@ -207,6 +214,18 @@ def _list_weights() -> int:
     if not here:
         print("ImageNet's are not here: fetch them with `vgg-widget weights --download`")
     return 0 if here else 1
+
+
+def _list_file(file: RemoteFile) -> bool:
+    """Print where a file may lie and comes from; tell whether a good copy is here."""
+    found = file.cached()
+    for copy in found:
+        print(f"    {copy.path}: {_status(copy)}")
+    try:
+        print(f"    comes from {file.address()}")
+    except WeightsError as error:
+        print(f"    {error}")
+    return any(not copy.problem for copy in found)
 
 
 def _status(file: CachedFile) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -124,6 +125,24 @@ class FeatureExtractor:
     def size(self) -> int | tuple[int, int] | None:
         """As given; the size of the model's own where that is fixed."""
         return self._network.input.fixed_size or self._size
+
+    def at_size(self, size: int | tuple[int, int] | None) -> FeatureExtractor:
+        """Return an extractor of the same network for images of another size.
+
+        Parameters
+        ----------
+        size : int, (int, int) or None
+            As in the constructor.
+
+        Raises
+        ------
+        ValueError
+            If it is no size.
+        """
+        other = copy.copy(self)
+        other._size = checked_size(size, self._network.input.minimum_side)  # noqa: SLF001 - its own
+        other._announced = set()  # noqa: SLF001 - its own
+        return other
 
     def __repr__(self) -> str:
         return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"

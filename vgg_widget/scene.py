@@ -1,10 +1,12 @@
 """`Scene`: what the explorer shows, as one value that is handed to whoever shows part of it."""
+"""`Scene`: everything that is on show in an explorer, as its panels are told it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from vgg_widget.activations import Activations
+from vgg_widget.controls import Choice
 from vgg_widget.modes import Rendering
 from vgg_widget.network import FeatureExtractor
 
@@ -25,6 +27,9 @@ class Choice:
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """What is on show.
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What an explorer shows.
 
     Parameters
     ----------
@@ -36,6 +41,13 @@ class Scene:
         The picture.
     extractor : FeatureExtractor
         The network.
+        The values of its traits.
+    activations : Activations
+        Of the picture on show.
+    rendering : Rendering
+        What is drawn.
+    extractor : FeatureExtractor
+        What computed the activations.
     """
 
     choice: Choice

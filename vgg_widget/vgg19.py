@@ -22,8 +22,8 @@ from vgg_widget.images import MINIMUM_SIDE
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.network_input import NetworkInput
 from vgg_widget.provenance import Provenance
-from vgg_widget.weights import ResolvedWeights, imagenet_locations, resolve
-from vgg_widget.weights.imagenet import ADDRESS_VARIABLE, failed_downloads
+from vgg_widget.weights import ResolvedWeights, imagenet, resolve
+from vgg_widget.weights.remote import ADDRESS_VARIABLE, failed_downloads
 
 Floats = npt.NDArray[np.float32]
 Preprocess = Callable[[Floats], Any]
@@ -121,7 +121,7 @@ def shared_vgg19(
 def _identity(weights: object) -> object:
     """Say what a weights argument stands for now, so that a changed file is another network."""
     if isinstance(weights, str) and weights in ("auto", "imagenet"):
-        files = tuple(_stamp(path) for path in imagenet_locations())
+        files = tuple(_stamp(path) for path in imagenet.IMAGENET.locations())
         # What could not be fetched is tried again elsewhere, or when the failure is forgotten.
         return (weights, files, os.environ.get(ADDRESS_VARIABLE), bool(failed_downloads))
     if isinstance(weights, ResolvedWeights):

@@ -29,3 +29,10 @@ class Host(Protocol):
     def back(self) -> None:
         """Show the channel that was left last."""
         ...
+    """An explorer, as its panels see it."""
+
+    def tell(self, **changes: Any) -> None:
+        """Set traits, all in one go; an error is shown under the controls."""
+
+    def do(self, action: Callable[[], object]) -> None:
+        """Run something; an error is shown under the controls."""

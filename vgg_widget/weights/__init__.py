@@ -15,43 +15,37 @@ from typing import Any
 
 from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.provenance import Provenance
+from vgg_widget.weights import imagenet
 from vgg_widget.weights.arrays import Arrays, WeightsError, arrays_digest, random_arrays
+from vgg_widget.weights.classifier import IMAGENET_CLASSES, Classifier, Name, read_class_names
 from vgg_widget.weights.export import EXPORTED, export_weights
-from vgg_widget.weights.imagenet import (
-    IMAGENET_NAME,
-    CachedFile,
-    cached_files,
-    download_imagenet,
-    download_once,
-    file_digest,
-    find_imagenet,
-    imagenet_address,
-    imagenet_locations,
-    imagenet_provenance,
-    trusted_imagenet,
-    verified_imagenet,
-)
-from vgg_widget.weights.keras_file import prepares_its_input, read_keras
+from vgg_widget.weights.keras_file import prepares_its_input, read_keras, read_keras_classifier
 from vgg_widget.weights.learned import embedded_path, read_embedded, read_learned
-from vgg_widget.weights.torchvision import read_safetensors, read_state_dict, read_torch
+from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
+from vgg_widget.weights.torchvision import (
+    read_safetensors,
+    read_safetensors_classifier,
+    read_state_dict,
+    read_torch,
+    read_torch_classifier,
+)
 
 __all__ = [
     "EXPORTED",
-    "IMAGENET_NAME",
     "PREPROCESSINGS",
     "Arrays",
     "CachedFile",
+    "Classifier",
+    "RemoteFile",
     "ResolvedWeights",
     "WeightsError",
-    "cached_files",
-    "download_imagenet",
     "embedded_path",
     "export_weights",
-    "find_imagenet",
-    "imagenet_address",
-    "imagenet_locations",
+    "imagenet",
     "random_arrays",
     "resolve",
+    "resolve_class_names",
+    "resolve_classifier",
 ]
 
 FALLBACK = "kmeans"
@@ -147,12 +141,72 @@ def _from_state_dict(state: Mapping[str, Any]) -> ResolvedWeights:
     return ResolvedWeights(arrays, Provenance("state_dict", label, None, digest), "torch")
 
 
+def resolve_classifier(provenance: Provenance) -> Classifier:
+    """Return the classifier that belongs to convolutions.
+
+    Parameters
+    ----------
+    provenance : Provenance
+        Of the convolutions. ImageNet's have theirs in a file of its own, fetched where it is not
+        cached; a person's file must hold it beside the convolutions.
+
+    Raises
+    ------
+    ValueError
+        If there is none: weights that were never trained to recognise anything have no classifier,
+        a state dict is not kept, and a model of somebody's own is no VGG19.
+    WeightsError
+        If the classifier cannot be fetched, or is not in the file, or is no VGG19's.
+    """
+    if provenance.source == "imagenet":
+        return read_keras_classifier(imagenet.IMAGENET_TOP.trusted())
+    path = Path(provenance.path or "")
+    if provenance.source != "file" or path.suffix.lower() == ".npz":
+        raise ValueError(
+            f"top needs the classifier of a VGG19, which is not known for {provenance.label}: pass "
+            "weights='imagenet', or the path of a Keras, PyTorch or safetensors file that holds it."
+        )
+    if file_digest(path, "sha256") != provenance.digest:
+        raise WeightsError(
+            f"weights {str(path)!r} are not the ones any more that the network was made of: make "
+            "it anew."
+        )
+    return _CLASSIFIER_READERS.get(path.suffix.lower(), read_keras_classifier)(path)
+
+
+_CLASSIFIER_READERS = {
+    ".pth": read_torch_classifier,
+    ".pt": read_torch_classifier,
+    ".safetensors": read_safetensors_classifier,
+}
+
+
+def resolve_class_names(count: int) -> tuple[Name, ...]:
+    """Return WordNet's number and the name of each class.
+
+    Parameters
+    ----------
+    count : int
+        How many classes there are: 1000 are ImageNet's, whose names are fetched where they are not
+        cached; of others only the number is known.
+
+    Raises
+    ------
+    WeightsError
+        If the names cannot be had.
+    """
+    if count != IMAGENET_CLASSES:
+        return tuple(("", f"class {number}") for number in range(count))
+    file = imagenet.IMAGENET_NAMES
+    return read_class_names(file.trusted(), file.command)
+
+
 def _auto() -> ResolvedWeights:
     with _auto_lock:
         try:
-            path = verified_imagenet() or download_once()
+            path = imagenet.IMAGENET.verified() or imagenet.IMAGENET.download_once()
         except WeightsError as error:
-            resolved, damaged = _NAMED[FALLBACK](), find_imagenet()
+            resolved, damaged = _NAMED[FALLBACK](), imagenet.IMAGENET.find()
             seen = f"the cached file {damaged} is damaged, and " if damaged else ""
             what = f"{resolved.provenance.label}, NOT ImageNet weights"
             message = f"These are {what}, and not trained to recognise anything: {seen}{error}"
@@ -161,11 +215,11 @@ def _auto() -> ResolvedWeights:
 
 
 def _imagenet() -> ResolvedWeights:
-    return _from_imagenet(trusted_imagenet())
+    return _from_imagenet(imagenet.IMAGENET.trusted())
 
 
 def _from_imagenet(path: Path) -> ResolvedWeights:
-    return ResolvedWeights(read_keras(path)[0], imagenet_provenance(path))
+    return ResolvedWeights(read_keras(path)[0], imagenet.imagenet_provenance(path))
 
 
 def _random() -> ResolvedWeights:

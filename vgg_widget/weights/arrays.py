@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -60,11 +60,29 @@ ADVICE = "choose the weights of a VGG19."
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An array that is not read yet: its shape, the dtype it will have, and how to read it."""
+    """An array that is not read yet.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        What it will have.
+    dtype : dtype
+        What it will have.
+    read : callable
+        Gives the array.
+    fresh : bool
+        Whether `read` gives an array of its own, which may be kept without a copy.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[], npt.NDArray[Any]]
+    fresh: bool = False
+
+    @property
+    def transposed(self) -> Stored:
+        """The same with its axes the other way round."""
+        return replace(self, shape=self.shape[::-1], read=lambda: self.read().T)
 
 
 def checked(what: str, stored: Stored, wanted: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -82,7 +100,7 @@ def checked(what: str, stored: Stored, wanted: tuple[int, ...]) -> npt.NDArray[n
     Returns
     -------
     ndarray of float32
-        A read-only copy.
+        Read-only, and nobody else's.
 
     Raises
     ------
@@ -96,7 +114,8 @@ def checked(what: str, stored: Stored, wanted: tuple[int, ...]) -> npt.NDArray[n
         raise WeightsError(f"{what} that is no array of floats: {ADVICE}")
     # A float64 beyond float32 becomes infinite, and is refused as that.
     with np.errstate(over="ignore"):
-        array = np.array(stored.read(), np.float32)
+        read = stored.read()
+        array = np.asarray(read, np.float32) if stored.fresh else np.array(read, np.float32)
     if not np.isfinite(array).all():
         raise WeightsError(f"{what} with NaN or infinite values: {ADVICE}")
     array.flags.writeable = False

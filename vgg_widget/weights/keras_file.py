@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,11 +14,16 @@ from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.weights.arrays import (
     ADVICE,
     Arrays,
-    Pair,
     Stored,
     WeightsError,
     checked,
     first_bytes,
+)
+from vgg_widget.weights.classifier import (
+    CLASSIFIER_ADVICE,
+    CLASSIFIER_NAMES,
+    Classifier,
+    checked_classifier,
 )
 
 PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
@@ -54,14 +59,39 @@ def read_keras(path: Path) -> tuple[Arrays, str]:
     WeightsError
         If it cannot be read, or is not a VGG19; the sentence names the first layer that differs.
     """
+    asked = f"weights {str(path)!r}"
+    with _opened(asked, path) as file:
+        said = file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe")
+        return _arrays(asked, file), str(said)
+
+
+def read_keras_classifier(path: Path) -> Classifier:
+    """Read the dense layers of a file that `read_keras` takes, by their names in Keras's VGG19.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, or holds no classifier of VGG19's making.
+    """
+    asked = f"weights {str(path)!r}"
+    with _opened(asked, path) as file:
+        found, _ = _collected(file, CLASSIFIER_NAMES)
+        layers = [
+            (name, *_pair(f"{asked}: layer {name!r}", found.get(name), CLASSIFIER_ADVICE))
+            for name in CLASSIFIER_NAMES
+        ]
+        return checked_classifier(asked, layers, channels_first=False)
+
+
+@contextmanager
+def _opened(asked: str, path: Path) -> Iterator[Any]:
+    """Open a Keras file as HDF5, and say in a sentence what is wrong with it."""
     import h5py
 
-    asked = f"weights {str(path)!r}"
     start = first_bytes(asked, path)
     try:
         with _hdf5_part(asked, path, start) as part, h5py.File(part, "r") as file:
-            said = file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe")
-            return _arrays(asked, file), str(said)
+            yield file
     except (OSError, KeyError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
         broken = "is cut short or damaged" if start.startswith((_HDF5, _ZIP)) else "is not HDF5"
         problem = broken if start else "is empty"
@@ -137,9 +167,26 @@ class _Piece(io.RawIOBase):
 
 
 def _arrays(asked: str, file: Any) -> Arrays:
+    shapes = vgg19_kernel_shapes()
+    found, numbered = _collected(file, shapes)
+    layers = found or _in_order(numbered, list(shapes.values()))
+    arrays: Arrays = {}
+    for name, shape in shapes.items():
+        layer = f"{asked}: layer {name!r}"
+        kernel, bias = _pair(layer, layers.get(name), ADVICE)
+        arrays[name] = (
+            checked(f"{layer} has a kernel", kernel, shape),
+            checked(f"{layer} has a bias", bias, shape[-1:]),
+        )
+    return arrays
+
+
+def _collected(
+    file: Any, names: Collection[str]
+) -> tuple[dict[str, list[Any]], dict[str, dict[int, list[Any]]]]:
+    """Return the datasets of the layers with these names, and of numbered convolutions by model."""
     import h5py
 
-    shapes = vgg19_kernel_shapes()
     found: dict[str, list[Any]] = {}
     numbered: dict[str, dict[int, list[Any]]] = {}
 
@@ -150,7 +197,7 @@ def _arrays(asked: str, file: Any) -> Arrays:
         # Keras 3 numbers its groups and keeps the layer's own name as an attribute; its first
         # versions kept the number only; before that the name is in the path.
         given = item.parent.attrs.get("name")
-        name = next((part for part in (str(given), *parents) if part in shapes), None)
+        name = next((part for part in (str(given), *parents) if part in names), None)
         if name is not None:
             found.setdefault(name, []).append(item)
         elif number := _NUMBERED.fullmatch(place):
@@ -158,8 +205,7 @@ def _arrays(asked: str, file: Any) -> Arrays:
             model.setdefault(int(number[2] or 0), []).append(item)
 
     file.visititems(visit)  # This follows no link out of the file.
-    layers = found or _in_order(numbered, list(shapes.values()))
-    return {name: _pair(asked, name, layers.get(name), shapes[name]) for name in shapes}
+    return found, numbered
 
 
 def _in_order(
@@ -176,17 +222,18 @@ def _in_order(
     return dict(zip(vgg19_kernel_shapes(), best, strict=False))
 
 
-def _pair(asked: str, name: str, items: list[Any] | None, shape: tuple[int, ...]) -> Pair:
-    layer = f"{asked}: layer {name!r}"
+def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Stored]:
+    """Tell kernel and bias apart, whose numbers must be in this file."""
     if items is None or len(items) != 2:
         count = f"has {len(items)} arrays, not a kernel and a bias" if items else "is missing"
-        raise WeightsError(f"{layer} {count}: {ADVICE}")
+        raise WeightsError(f"{layer} {count}: {advice}")
     # Files of every age name the two differently, but a kernel has more axes than a bias.
     kernel, bias = sorted(items, key=lambda item: -item.ndim)
-    arrays = []
-    for part, item, wanted in (("kernel", kernel, shape), ("bias", bias, shape[-1:])):
+    for part, item in (("kernel", kernel), ("bias", bias)):
         if item.external or item.is_virtual:
-            raise WeightsError(f"{layer} has a {part} that is no array of the file's own: {ADVICE}")
-        stored = Stored(item.shape, item.dtype, item.__array__)
-        arrays.append(checked(f"{layer} has a {part}", stored, wanted))
-    return arrays[0], arrays[1]
+            raise WeightsError(f"{layer} has a {part} that is no array of the file's own: {advice}")
+    return _stored(kernel), _stored(bias)
+
+
+def _stored(item: Any) -> Stored:
+    return Stored(item.shape, item.dtype, item.__array__, fresh=True)

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vgg_widget.layers import VGG19_CONVOLUTIONS, vgg19_kernel_shapes
 from vgg_widget.weights.arrays import ADVICE, Arrays, Stored, WeightsError, checked, first_bytes
+from vgg_widget.weights.classifier import (
+    CLASSIFIER_ADVICE,
+    CLASSIFIER_NAMES,
+    Classifier,
+    checked_classifier,
+)
 
 PREPROCESSING_KEY = "vgg_widget.preprocessing"
 """Where an exported safetensors file says what its numbers expect of the input."""
@@ -29,6 +37,34 @@ TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
 
 # CVE-2025-32434: in the releases before, `weights_only=True` did not keep a file from running code.
 _SAFE_TORCH = (2, 6)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensors:
+    """The named tensors of a file or mapping, none of which is read yet."""
+
+    keys: Collection[str]
+    stored: Callable[[str], Stored]
+
+    def get(self, layer: str, key: str, advice: str) -> Stored:
+        """Return a tensor of a layer; `WeightsError`, now or when it is read, if it is none."""
+        if key not in self.keys:
+            raise WeightsError(f"{layer} is missing (there is no {key!r}): {advice}")
+        part = key.rpartition(".")[2]
+
+        def guarded(step: Callable[[], _T]) -> _T:
+            try:
+                return step()
+            except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+                # Sparse tensors, tensors without data ("meta"), and what is no array at all.
+                raise WeightsError(
+                    f"{layer} has a {part} that cannot be read ({type(error).__name__}): {advice}"
+                ) from error
+
+        stored = guarded(lambda: self.stored(key))
+        return replace(stored, read=lambda: guarded(stored.read))
 
 
 def read_state_dict(state: Mapping[Any, Any]) -> Arrays:
@@ -52,7 +88,7 @@ def read_state_dict(state: Mapping[Any, Any]) -> Arrays:
         If it is not a VGG19 without batch normalisation; the sentence names the first layer that
         differs.
     """
-    return _from_mapping("weights (a state dict)", state)
+    return _arrays("weights (a state dict)", _in_mapping(state))
 
 
 def read_torch(path: Path) -> tuple[Arrays, str]:
@@ -69,6 +105,22 @@ def read_torch(path: Path) -> tuple[Arrays, str]:
         As `read_state_dict`; also if PyTorch is missing, or the file holds more than tensors.
     """
     asked = f"weights {str(path)!r}"
+    return _arrays(asked, _torch_tensors(asked, path)), "torch"
+
+
+def read_torch_classifier(path: Path) -> Classifier:
+    """Read ``classifier.0``, ``.3`` and ``.6`` of a file that `read_torch` takes.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, or holds no classifier of VGG19's making.
+    """
+    asked = f"weights {str(path)!r}"
+    return _classifier(asked, _torch_tensors(asked, path))
+
+
+def _torch_tensors(asked: str, path: Path) -> _Tensors:
     start = first_bytes(asked, path)
     # torch.save writes a zip archive; before PyTorch 1.6 it wrote bare pickles of protocol 2.
     if not start.startswith((b"PK", b"\x80")):
@@ -106,7 +158,7 @@ def read_torch(path: Path) -> tuple[Arrays, str]:
         raise WeightsError(
             f"{asked} holds a {type(state).__name__}, not a state dict: save model.state_dict()."
         )
-    return _from_mapping(asked, state), "torch"
+    return _in_mapping(state)
 
 
 def read_safetensors(path: Path) -> tuple[Arrays, str]:
@@ -123,6 +175,25 @@ def read_safetensors(path: Path) -> tuple[Arrays, str]:
         As `read_state_dict`; also if the package safetensors is missing.
     """
     asked = f"weights {str(path)!r}"
+    with _safetensors(asked, path) as (tensors, metadata):
+        return _arrays(asked, tensors), metadata.get(PREPROCESSING_KEY, "torch")
+
+
+def read_safetensors_classifier(path: Path) -> Classifier:
+    """Read ``classifier.0``, ``.3`` and ``.6`` of a ``.safetensors`` file.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read, or holds no classifier of VGG19's making.
+    """
+    asked = f"weights {str(path)!r}"
+    with _safetensors(asked, path) as (tensors, _):
+        return _classifier(asked, tensors)
+
+
+@contextmanager
+def _safetensors(asked: str, path: Path) -> Iterator[tuple[_Tensors, dict[str, str]]]:
     first_bytes(asked, path)
     try:
         import ml_dtypes  # noqa: F401 - Keras brings it; with it NumPy knows bfloat16.
@@ -134,8 +205,8 @@ def read_safetensors(path: Path) -> tuple[Arrays, str]:
         ) from error
     try:
         with safe_open(path, framework="numpy") as file:
-            said = (file.metadata() or {}).get(PREPROCESSING_KEY, "torch")
-            return _arrays(asked, set(file.keys()), _from_safetensors(file)), said
+            tensors = _Tensors(set(file.keys()), _from_safetensors(file))
+            yield tensors, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{asked} is cut short or damaged, or is not a safetensors file ({error}): choose a "
@@ -150,12 +221,12 @@ def _from_safetensors(file: Any) -> Callable[[str], Stored]:
     def stored(key: str) -> Stored:
         piece = file.get_slice(key)
         dtype = np.dtype(_SAFETENSORS_DTYPES.get(piece.get_dtype(), "V"))
-        return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key))
+        return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key), fresh=True)
 
     return stored
 
 
-def _from_mapping(asked: str, state: Mapping[Any, Any]) -> Arrays:
+def _in_mapping(state: Mapping[Any, Any]) -> _Tensors:
     for _ in _WRAPPERS:  # Not for ever: a mapping can hold itself.
         inner = (state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping))
         state = next(inner, state)
@@ -170,10 +241,11 @@ def _from_mapping(asked: str, state: Mapping[Any, Any]) -> Arrays:
         dtype = np.dtype("f4" if is_float() else "V")
         return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy())
 
-    return _arrays(asked, {key for key in state if isinstance(key, str)}, stored)
+    return _Tensors({key for key in state if isinstance(key, str)}, stored)
 
 
-def _arrays(asked: str, keys: Collection[str], stored: Callable[[str], Stored]) -> Arrays:
+def _arrays(asked: str, tensors: _Tensors) -> Arrays:
+    keys = tensors.keys
     stem = _stem(asked, keys)
     if any(key.startswith(stem) and key.endswith(".running_mean") for key in keys):
         raise WeightsError(
@@ -190,20 +262,26 @@ def _arrays(asked: str, keys: Collection[str], stored: Callable[[str], Stored]) 
             ("bias", (outgoing,)),
         ):
             key = f"{stem}{module.removeprefix('features.')}.{part}"
-            if key not in keys:
-                raise WeightsError(f"{layer} is missing (there is no {key!r}): {ADVICE}")
-            try:
-                parts.append(checked(f"{layer} has a {part}", stored(key), wanted))
-            except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-                # Sparse tensors, tensors without data ("meta"), and what is no array at all.
-                raise WeightsError(
-                    f"{layer} has a {part} that cannot be read ({type(error).__name__}): {ADVICE}"
-                ) from error
+            parts.append(checked(f"{layer} has a {part}", tensors.get(layer, key, ADVICE), wanted))
         # (out, in, height, width) → (height, width, in, out)
         kernel = np.ascontiguousarray(parts[0].transpose(2, 3, 1, 0))
         kernel.flags.writeable = False
         arrays[name] = (kernel, parts[1])
     return arrays
+
+
+def _classifier(asked: str, tensors: _Tensors) -> Classifier:
+    stem = _stem(asked, tensors.keys).removesuffix("features.")
+    layers = []
+    for name, module in CLASSIFIER_NAMES.items():
+        layer = f"{asked}: layer {module!r} ({name})"
+        weight, bias = (
+            tensors.get(layer, f"{stem}{module}.{part}", CLASSIFIER_ADVICE)
+            for part in ("weight", "bias")
+        )
+        # (out, in) → (in, out)
+        layers.append((module, weight.transposed, bias))
+    return checked_classifier(asked, layers, channels_first=True)
 
 
 def _stem(asked: str, keys: Collection[str]) -> str:

@@ -1,0 +1,235 @@
+"""What VGG19 takes a picture for: its most probable classes, by the dense layers on top of it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations import Activations
+from vgg_widget.choices import briefly
+from vgg_widget.images import RGB8, resize, target_size
+from vgg_widget.network import FeatureExtractor
+from vgg_widget.provenance import Provenance
+from vgg_widget.weights import Classifier, imagenet, resolve_class_names, resolve_classifier
+from vgg_widget.weights.classifier import CLASSIFIER_INPUT, Name
+
+Floats = npt.NDArray[np.float32]
+
+MOST = 1000
+"""The most classes that can be asked for, which are all of ImageNet's."""
+
+_SIDE = 224
+_STRIDE = 32
+_POOL = "block5_pool"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One class, and how probable the network finds it.
+
+    Parameters
+    ----------
+    index : int
+        The class's number, from 0.
+    wordnet_id : str
+        WordNet's number, such as ``"n02123394"``; empty where the classes are not ImageNet's.
+    label : str
+        Keras's name of it, such as ``"Persian_cat"``; ``"class 3"`` where the classes are not
+        ImageNet's.
+    probability : float
+        0 to 1; those of all classes add up to 1.
+    """
+
+    index: int
+    wordnet_id: str
+    label: str
+    probability: float
+
+
+class Predictor:
+    """The classifier on top of an extractor's VGG19; `predictor_for` makes it.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Of a VGG19, for images of any size.
+    classifier : Classifier
+        The dense layers that belong to its weights.
+    names : tuple of (str, str)
+        WordNet's number and the name of each class.
+    """
+
+    def __init__(
+        self, extractor: FeatureExtractor, classifier: Classifier, names: tuple[Name, ...]
+    ) -> None:
+        self._extractor = extractor.at_size(None)
+        self._classifier = classifier
+        self._names = names
+        # The explorer asks again whenever another channel of the same picture is shown.
+        self._known: weakref.WeakKeyDictionary[Activations, Floats] = weakref.WeakKeyDictionary()
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are to choose from."""
+        return self._classifier.classes
+
+    def __repr__(self) -> str:
+        return f"<Predictor of {self.classes} classes, {self._extractor.weights.label}>"
+
+    def predict(self, picture: object, top: int = 5) -> tuple[Prediction, ...]:
+        """Return the most probable classes, the most probable first.
+
+        Parameters
+        ----------
+        picture : Activations or object
+            What the network made of a picture, or anything that `load_image` takes. What is looked
+            at are 224×224 pixels; see `looked_at`.
+        top : int
+            How many, 1 to 1000; all there are where there are fewer.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        ValueError
+            If `top` is no such number, the activations are those of other weights, or they lead to
+            NaN.
+        """
+        top = checked_top(top)
+        probabilities = self.probabilities(picture)
+        # Of equal ones the first, as nobody else would choose either.
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        return tuple(
+            Prediction(index, *self._names[index], float(probabilities[index]))
+            for index in map(int, order)
+        )
+
+    def probabilities(self, picture: object) -> Floats:
+        """Return the probability of every class: float32 of shape (classes,), read-only.
+
+        Takes and raises what `predict` does.
+        """
+        if not isinstance(picture, Activations):
+            return self._computed(self._seen(self._extractor.read(picture).pixels))
+        if picture not in self._known:
+            self._known[picture] = self._computed(self._last_pool(picture))
+        return self._known[picture]
+
+    def _last_pool(self, activations: Activations) -> Floats:
+        own = self._extractor.weights
+        if activations.weights.digest != own.digest:
+            raise ValueError(
+                f"activations of {activations.weights.label} do not belong to the classifier of "
+                f"{own.label}: compute them with its extractor."
+            )
+        if activations.shape(_POOL) == CLASSIFIER_INPUT:
+            return activations[_POOL]
+        return self._seen(activations.image)
+
+    def _seen(self, pixels: RGB8) -> Floats:
+        """Compute the last pool of what the classifier looks at, which takes another pass."""
+        image = resize(pixels, _SIDE)
+        if _is_cropped(image):
+            top, left = ((side - _SIDE) // 2 for side in image.shape[:2])
+            image = image[top : top + _SIDE, left : left + _SIDE]
+        return self._extractor(image)[_POOL]
+
+    def _computed(self, maps: Floats) -> Floats:
+        if self._classifier.channels_first:
+            maps = maps.transpose(2, 0, 1)
+        values = maps.reshape(-1)
+        *hidden, last = self._classifier.layers
+        # What overflows is refused below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for kernel, bias in hidden:
+                values = np.maximum(values @ kernel + bias, 0)
+            logits = values @ last[0] + last[1]
+            # Shifting all of them changes no probability, and keeps exp from overflowing.
+            shares = np.exp(logits - logits.max())
+            probabilities: Floats = shares / shares.sum()
+        if not np.isfinite(probabilities).all():
+            raise ValueError(
+                "the picture leads to NaN or infinite values in the network, of which there are no "
+                "predictions: check the preprocess function, or the weights."
+            )
+        probabilities.flags.writeable = False
+        return probabilities
+
+
+def looked_at(activations: Activations) -> str:
+    """Say in words which part of a picture a prediction is about.
+
+    The classifier takes the 7×7 units that 224×224 pixels give. A picture whose shorter side is
+    scaled to 224 has as many as long as its longer side stays below 256, and is looked at as a
+    whole; of others the middle square is. That is torchvision's centre crop, but of a shorter side
+    of 224 pixels and not 256, so that nothing is cut away across it.
+    """
+    height, width = target_size(activations.image, _SIDE)
+    if not _is_cropped(activations.image):
+        return "the whole picture"
+    return f"the middle square of the picture, {_SIDE}×{_SIDE} of {height}×{width} pixels"
+
+
+def _is_cropped(image: RGB8) -> bool:
+    return max(target_size(image, _SIDE)) // _STRIDE > CLASSIFIER_INPUT[0]
+
+
+def checked_top(top: object) -> int:
+    """Return a number of classes as a plain int.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number from 1 to 1000.
+    """
+    if not isinstance(top, int | np.integer) or isinstance(top, bool) or not 1 <= top <= MOST:
+        raise ValueError(f"top {briefly(top)} is no whole number from 1 to {MOST}: pass 5.")
+    return int(top)
+
+
+# A classifier takes half a gigabyte: one is kept, so that a cell that is run again reads nothing
+# anew, and every explorer with the same weights shares it.
+_kept: dict[Provenance, tuple[Classifier, tuple[Name, ...]]] = {}
+_lock = threading.Lock()
+
+
+def predictor_for(extractor: FeatureExtractor) -> Predictor:
+    """Return what predicts with an extractor's weights, loaded once and shared.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        With ``weights="imagenet"``, or those of a file that holds the classifier, too: Keras's
+        ``fc1``, ``fc2`` and ``predictions``, or torchvision's ``classifier.0``, ``.3`` and ``.6``.
+        ImageNet's classifier is a download of 575 MB, once, which is said first; in memory it is
+        495 MB.
+
+    Raises
+    ------
+    ValueError
+        If there is no classifier that belongs to the weights.
+    WeightsError
+        If the classifier or the names of its classes cannot be had.
+    """
+    provenance = extractor.weights
+    with _lock:
+        if provenance not in _kept:
+            _kept.clear()
+            _announce(provenance)
+            classifier = resolve_classifier(provenance)
+            _kept[provenance] = classifier, resolve_class_names(classifier.classes)
+        return Predictor(extractor, *_kept[provenance])
+
+
+def _announce(provenance: Provenance) -> None:
+    file = imagenet.IMAGENET_TOP
+    if provenance.source == "imagenet" and file.find() is None:
+        print(
+            f"Predictions need {file.what}, which are downloaded once: {file.size / 1e6:.0f} MB, "
+            f"kept in {file.folder()}; in memory they take 0.5 GB more.",
+            flush=True,
+        )
