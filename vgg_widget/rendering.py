@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +22,7 @@ from vgg_widget.modes import (
     coloured,
     find_mode,
 )
+from vgg_widget.pooling import Pooled, pooled_by_turns
 from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
 
 SHORT_CMAPS = (
@@ -90,25 +91,103 @@ def render(
             f"activations is a {type(activations).__name__}: pass what an extractor makes of an "
             "image, FeatureExtractor()(image)."
         )
+    (made,) = render_alike(
+        (activations,),
+        activations,
+        layer,
+        mode,
+        channel=channel,
+        channels=channels,
+        cmap=cmap,
+        scale=scale,
+        order=order,
+    )
+    return made
+
+
+def render_alike(
+    shown: Sequence[Activations],
+    activations: Activations,
+    layer: str,
+    mode: str = "channel",
+    *,
+    channel: int = 0,
+    channels: Iterable[int] | None = None,
+    cmap: str | Colormap = "viridis",
+    scale: str | Scale = "layer",
+    order: str = "index",
+) -> tuple[Rendering, ...]:
+    """Make pictures that can be compared: of the same channels, in one order, over one range.
+
+    Parameters
+    ----------
+    shown : sequence of Activations
+        Of one network and image size; there is a picture for each.
+    activations : Activations
+        What ranks the channels and gives the ranges over a layer and the network: the activations
+        of all of `shown` together.
+    layer, mode, channel, channels, cmap, scale, order
+        As for `render`. A range over what is on show is one over all the pictures.
+
+    Returns
+    -------
+    tuple of Rendering
+        In the order of `shown`.
+
+    Raises
+    ------
+    ValueError
+        As `render`.
+    """
     way = find_mode(mode)
     policy = as_scale(scale)
     colormap = find_cmap(cmap)
-    maps = activations[layer]
     chosen = choose_channels(activations, layer, way, channel=channel, channels=channels)
     if order not in RANKINGS:
         raise ValueError(unknown_choice("order", order, RANKINGS))
     if way.takes == "all" and order != "index":
         rank = {int(c): place for place, c in enumerate(activations.rank(layer, order))}
         chosen = tuple(sorted(chosen, key=rank.__getitem__))
-    whole = chosen == tuple(range(maps.shape[-1]))
-    range_of = _range_policy(activations, layer, policy)
-    request = ModeRequest(layer, chosen, colormap, policy.scope, range_of)
-    if not whole:
-        maps = maps[..., list(chosen)]
-        maps.flags.writeable = False
-    made = way.function(maps, request)
-    picture = made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
-    return _finish(picture, request, way, policy)
+    parts = [_of_channels(one[layer], chosen) for one in shown]
+
+    def make(pools: Sequence[Pooled]) -> tuple[Rendering, ...]:
+        requests = [
+            ModeRequest(
+                layer,
+                chosen,
+                colormap,
+                policy.scope,
+                _range_policy(activations, layer, policy, pooled),
+                pooled,
+            )
+            for pooled in pools
+        ]
+        pictures = [
+            _picture(way, maps, request) for maps, request in zip(parts, requests, strict=True)
+        ]
+        own = _widest([picture.range for picture in pictures if picture.range is not None])
+        return tuple(
+            _finish(picture, request, way, policy, own)
+            for picture, request in zip(pictures, requests, strict=True)
+        )
+
+    return pooled_by_turns(len(shown), make)
+
+
+def _of_channels(maps: Floats, chosen: tuple[int, ...]) -> Floats:
+    if chosen == tuple(range(maps.shape[-1])):
+        return maps
+    some = maps[..., list(chosen)]
+    some.flags.writeable = False
+    return some
+
+
+def _widest(ranges: Sequence[DisplayRange]) -> DisplayRange | None:
+    """Return the range that holds all of those that a mode's function chose by itself."""
+    if not ranges:
+        return None
+    low, high = min(one.vmin for one in ranges), max(one.vmax for one in ranges)
+    return DisplayRange(low, high, ranges[0].gamma)
 
 
 def choose_channels(
@@ -172,13 +251,14 @@ def find_cmap(cmap: str | Colormap) -> Colormap:
 
 
 def _range_policy(
-    activations: Activations, layer: str, policy: Scale
+    activations: Activations, layer: str, policy: Scale, pooled: Pooled
 ) -> Callable[[Floats], DisplayRange]:
     # A layer is of both signs as a whole, so that its channels can be compared.
     signed = activations.signed(layer)
 
     def range_of(values: Floats) -> DisplayRange:
         if policy.scope == "channel":
+            values = pooled(values)
             top = top_of(np.abs(values) if signed else values, policy.percentile)
         else:
             over = layer if policy.scope == "layer" else None
@@ -186,6 +266,11 @@ def _range_policy(
         return range_up_to(top, signed=signed, gamma=policy.gamma)
 
     return range_of
+
+
+def _picture(way: Mode, maps: Floats, request: ModeRequest) -> Picture:
+    made = way.function(maps, request)
+    return made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
 
 
 def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
@@ -199,14 +284,16 @@ def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
     )
 
 
-def _finish(picture: Picture, request: ModeRequest, mode: Mode, policy: Scale) -> Rendering:
+def _finish(
+    picture: Picture, request: ModeRequest, mode: Mode, policy: Scale, own: DisplayRange | None
+) -> Rendering:
     values, rgba = picture.values, picture.rgba
     limits: DisplayRange | None = None
     clipped, note = (False, False), ""
     if rgba is None:
         if values is None:
             raise ValueError(f"mode {mode.name!r} returned a Picture with neither values nor rgba.")
-        limits = picture.range or request.range_of(values)
+        limits = own or request.range_of(values)
         rgba = coloured(limits.normalise(values), request.cmap)
         if picture.blank is not None:
             rgba[picture.blank] = 0
