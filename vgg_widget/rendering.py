@@ -230,6 +230,32 @@ def choose_channels(
     return tuple(int(c) for c in activations.rank(layer, "max")[:wanted])
 
 
+def nearest_channels(
+    mode: Mode, count: int, channel: int, channels: Sequence[int]
+) -> tuple[int, tuple[int, ...]]:
+    """Return the channels of another layer that stand for those chosen in one with more.
+
+    Parameters
+    ----------
+    mode : Mode
+        How many it needs.
+    count : int
+        Channels of the other layer.
+    channel, channels : int and sequence of int
+        As for `render`.
+
+    Returns
+    -------
+    (int, tuple of int)
+        The channel, or the last one there is; those of `channels` that there are, or none, so that
+        the mode chooses by itself, where too few are left for it.
+    """
+    left = tuple(number for number in channels if number < count)
+    if mode.count is not None and len(left) != mode.count:
+        left = left[: mode.count] if len(left) > mode.count else ()
+    return min(channel, count - 1), left
+
+
 def checked_channel(argument: str, number: object, layer: str, count: int) -> int:
     """Return a channel number as a plain int, or raise ValueError saying which there are."""
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
