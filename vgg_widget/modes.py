@@ -17,6 +17,7 @@ from matplotlib.colors import Colormap, hsv_to_rgb
 from vgg_widget.choices import unknown_choice
 from vgg_widget.legend import LegendEntry, legend_of, winners
 from vgg_widget.palette import channel_colors
+from vgg_widget.pooling import Pooled, alone
 from vgg_widget.scaling import DisplayRange, top_of
 from vgg_widget.tiles import TileGrid, about_square, gaps_between, montage
 
@@ -127,6 +128,9 @@ class ModeRequest:
         The scale's scope: ``"channel"``, ``"layer"`` or ``"network"``.
     range_of : callable
         Values → `DisplayRange` that the chosen scale gives them.
+    pooled : callable
+        Values → those of every picture that this one is to be compared with, as a flat array; the
+        values as they are for a picture by itself. `range_of` asks it already.
     """
 
     layer: str
@@ -134,6 +138,7 @@ class ModeRequest:
     cmap: Colormap
     scope: str
     range_of: Callable[[Floats], DisplayRange]
+    pooled: Pooled = alone
 
 
 ModeFunction = Callable[[Floats, ModeRequest], "Picture | npt.NDArray[Any]"]
@@ -322,7 +327,8 @@ def _composite(maps: Floats, request: ModeRequest) -> npt.NDArray[Any]:
     total = np.zeros((*maps.shape[:2], 3), np.float32)
     for k in range(maps.shape[-1]):
         channel = maps[..., k]
-        unit = DisplayRange(0.0, top_of(channel, 100.0)).normalise(channel)
+        top = top_of(request.pooled(channel), 100.0)
+        unit = DisplayRange(0.0, top).normalise(channel)
         total += table.take(_entries(unit, request.cmap), axis=0)
     return total / np.float32(maps.shape[-1])
 

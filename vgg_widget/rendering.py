@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +22,7 @@ from vgg_widget.modes import (
     coloured,
     find_mode,
 )
+from vgg_widget.pooling import Pooled, pooled_by_turns
 from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
 
 ORDERS = (*RANKINGS, "location")
@@ -103,10 +104,57 @@ def render(
             f"activations is a {type(activations).__name__}: pass what an extractor makes of an "
             "image, FeatureExtractor()(image)."
         )
+    (made,) = render_alike(
+        (activations,),
+        activations,
+        layer,
+        mode,
+        channel=channel,
+        channels=channels,
+        cmap=cmap,
+        scale=scale,
+        order=order,
+    )
+    return made
+
+
+def render_alike(
+    shown: Sequence[Activations],
+    activations: Activations,
+    layer: str,
+    mode: str = "channel",
+    *,
+    channel: int = 0,
+    channels: Iterable[int] | None = None,
+    cmap: str | Colormap = "viridis",
+    scale: str | Scale = "layer",
+    order: str = "index",
+) -> tuple[Rendering, ...]:
+    """Make pictures that can be compared: of the same channels, in one order, over one range.
+
+    Parameters
+    ----------
+    shown : sequence of Activations
+        Of one network and image size; there is a picture for each.
+    activations : Activations
+        What ranks the channels and gives the ranges over a layer and the network: the activations
+        of all of `shown` together.
+    layer, mode, channel, channels, cmap, scale, order
+        As for `render`. A range over what is on show is one over all the pictures.
+
+    Returns
+    -------
+    tuple of Rendering
+        In the order of `shown`.
+
+    Raises
+    ------
+    ValueError
+        As `render`.
+    """
     way = find_mode(mode)
     policy = as_scale(scale)
     colormap = find_cmap(cmap)
-    maps = activations[layer]
     chosen = choose_channels(activations, layer, way, channel=channel, channels=channels)
     if order not in ORDERS:
         raise ValueError(unknown_choice("order", order, ORDERS))
@@ -123,6 +171,51 @@ def render(
     made = way.function(maps, request)
     picture = made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
     return _finish(picture, request, way, policy, hidden=asked - len(chosen))
+    if order not in RANKINGS:
+        raise ValueError(unknown_choice("order", order, RANKINGS))
+    if way.takes == "all" and order != "index":
+        rank = {int(c): place for place, c in enumerate(activations.rank(layer, order))}
+        chosen = tuple(sorted(chosen, key=rank.__getitem__))
+    parts = [_of_channels(one[layer], chosen) for one in shown]
+
+    def make(pools: Sequence[Pooled]) -> tuple[Rendering, ...]:
+        requests = [
+            ModeRequest(
+                layer,
+                chosen,
+                colormap,
+                policy.scope,
+                _range_policy(activations, layer, policy, pooled),
+                pooled,
+            )
+            for pooled in pools
+        ]
+        pictures = [
+            _picture(way, maps, request) for maps, request in zip(parts, requests, strict=True)
+        ]
+        own = _widest([picture.range for picture in pictures if picture.range is not None])
+        return tuple(
+            _finish(picture, request, way, policy, own)
+            for picture, request in zip(pictures, requests, strict=True)
+        )
+
+    return pooled_by_turns(len(shown), make)
+
+
+def _of_channels(maps: Floats, chosen: tuple[int, ...]) -> Floats:
+    if chosen == tuple(range(maps.shape[-1])):
+        return maps
+    some = maps[..., list(chosen)]
+    some.flags.writeable = False
+    return some
+
+
+def _widest(ranges: Sequence[DisplayRange]) -> DisplayRange | None:
+    """Return the range that holds all of those that a mode's function chose by itself."""
+    if not ranges:
+        return None
+    low, high = min(one.vmin for one in ranges), max(one.vmax for one in ranges)
+    return DisplayRange(low, high, ranges[0].gamma)
 
 
 def choose_channels(
@@ -210,6 +303,30 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
 
 def _is_whole(number: object) -> bool:
     return isinstance(number, int | np.integer) and not isinstance(number, bool)
+def nearest_channels(
+    mode: Mode, count: int, channel: int, channels: Sequence[int]
+) -> tuple[int, tuple[int, ...]]:
+    """Return the channels of another layer that stand for those chosen in one with more.
+
+    Parameters
+    ----------
+    mode : Mode
+        How many it needs.
+    count : int
+        Channels of the other layer.
+    channel, channels : int and sequence of int
+        As for `render`.
+
+    Returns
+    -------
+    (int, tuple of int)
+        The channel, or the last one there is; those of `channels` that there are, or none, so that
+        the mode chooses by itself, where too few are left for it.
+    """
+    left = tuple(number for number in channels if number < count)
+    if mode.count is not None and len(left) != mode.count:
+        left = left[: mode.count] if len(left) > mode.count else ()
+    return min(channel, count - 1), left
 
 
 def checked_channel(argument: str, number: object, layer: str, count: int) -> int:
@@ -232,13 +349,14 @@ def find_cmap(cmap: str | Colormap) -> Colormap:
 
 
 def _range_policy(
-    activations: Activations, layer: str, policy: Scale
+    activations: Activations, layer: str, policy: Scale, pooled: Pooled
 ) -> Callable[[Floats], DisplayRange]:
     # A layer is of both signs as a whole, so that its channels can be compared.
     signed = activations.signed(layer)
 
     def range_of(values: Floats) -> DisplayRange:
         if policy.scope == "channel":
+            values = pooled(values)
             top = top_of(np.abs(values) if signed else values, policy.percentile)
         else:
             over = layer if policy.scope == "layer" else None
@@ -246,6 +364,11 @@ def _range_policy(
         return range_up_to(top, signed=signed, gamma=policy.gamma)
 
     return range_of
+
+
+def _picture(way: Mode, maps: Floats, request: ModeRequest) -> Picture:
+    made = way.function(maps, request)
+    return made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
 
 
 def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
@@ -261,6 +384,7 @@ def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
 
 def _finish(
     picture: Picture, request: ModeRequest, mode: Mode, policy: Scale, *, hidden: int
+    picture: Picture, request: ModeRequest, mode: Mode, policy: Scale, own: DisplayRange | None
 ) -> Rendering:
     values, rgba = picture.values, picture.rgba
     limits: DisplayRange | None = None
@@ -268,7 +392,7 @@ def _finish(
     if rgba is None:
         if values is None:
             raise ValueError(f"mode {mode.name!r} returned a Picture with neither values nor rgba.")
-        limits = picture.range or request.range_of(values)
+        limits = own or request.range_of(values)
         rgba = coloured(limits.normalise(values), request.cmap)
         if picture.blank is not None:
             rgba[picture.blank] = 0

@@ -1,0 +1,313 @@
+"""Pictures one after another: through the channels of a layer or the layers of a network, as GIF.
+
+Frames are made when they are asked for, so that 512 of them are never in memory together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vgg_widget.activations import Activations
+from vgg_widget.captions import source_line
+from vgg_widget.choices import unknown_choice
+from vgg_widget.files import written_whole
+from vgg_widget.frames import DPI, FIGURE_INCHES
+from vgg_widget.images import RGB8
+from vgg_widget.modes import Rendering, find_mode
+from vgg_widget.rendering import choose_channels, nearest_channels, render
+
+if TYPE_CHECKING:
+    from vgg_widget.figure import FeatureFigure
+
+THROUGH = ("channels", "layers")
+"""What `frames` can go through."""
+
+DEFAULT_SECONDS = 0.2
+DEFAULT_WIDTH = round(FIGURE_INCHES[0] * DPI)
+
+Progress = Callable[[int, int], object]
+"""Called with how many frames are done, and how many there are."""
+
+# GIF counts hundredths of a second in 16 bits; browsers slow down what changes faster than 50 a
+# second.
+_SHORTEST, _LONGEST = 0.02, 655.35
+_SMALLEST_WIDTH, _LARGEST_WIDTH = 200, 3000
+# As many as tell the colours of modes without a colorbar, which has all of its own in each frame.
+_SAMPLES = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames(Sequence[Rendering]):
+    """Renderings one after another, each made when it is asked for; see `frames`.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of what.
+    steps : tuple of mapping
+        What `render` is given for each, beside the activations.
+    """
+
+    activations: Activations
+    steps: tuple[Mapping[str, Any], ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Rendering: ...
+    @overload
+    def __getitem__(self, index: slice) -> Frames: ...
+    def __getitem__(self, index: int | slice) -> Rendering | Frames:
+        if isinstance(index, slice):
+            return Frames(self.activations, self.steps[index])
+        return render(self.activations, **self.steps[index])
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def frames(
+    activations: Activations,
+    over: str = "channels",
+    *,
+    layer: str | None = None,
+    mode: str = "channel",
+    channel: int = 0,
+    channels: Iterable[int] | None = None,
+    layers: Iterable[str] | None = None,
+    **as_render: Any,
+) -> Frames:
+    """Return the pictures of a walk through a layer's channels, or through the layers.
+
+    Parameters
+    ----------
+    activations : Activations
+        What `FeatureExtractor` gave for an image.
+    over : {"channels", "layers"}
+        What changes from frame to frame.
+    layer : str, optional
+        For ``"channels"``: whose. The network's first by default.
+    mode : str
+        For ``"channels"`` one that shows a single channel, such as ``"channel"``; for
+        ``"layers"`` any.
+    channel : int
+        For ``"layers"``, in a mode that shows one: which. A layer with fewer shows its last.
+    channels : iterable of int, optional
+        For ``"channels"``: those to show, in this order; all by default. For ``"layers"``: those
+        that the mode is given, as far as a layer has them; see `render`.
+    layers : iterable of str, optional
+        For ``"layers"``: those to show, in this order, by any of their names; by default all in
+        network order, after their ReLU.
+    **as_render
+        ``cmap``, ``scale`` and whatever else `render` takes.
+
+    Returns
+    -------
+    Frames
+        A sequence of `Rendering`; each is made when it is asked for.
+
+    Raises
+    ------
+    ValueError
+        If a name or channel does not exist, there is nothing to show, or the mode shows several
+        channels at once and cannot go through them.
+    """
+    if over not in THROUGH:
+        raise ValueError(unknown_choice("over", over, THROUGH))
+    way = find_mode(mode)
+    steps: list[dict[str, Any]]
+    if over == "channels":
+        if way.takes != "one":
+            raise ValueError(
+                f"mode {mode!r} shows several channels at once: go through channels with mode "
+                "'channel', or through layers."
+            )
+        layer = next(iter(activations)) if layer is None else layer
+        whole = range(activations.info(layer).channels) if channels is None else channels
+        # All are checked before the first is drawn.
+        numbers = [
+            number
+            for one in whole
+            for number in choose_channels(activations, layer, way, channel=one)
+        ]
+        steps = [{"layer": layer, "mode": mode, "channel": number} for number in numbers]
+    else:
+        some = () if channels is None else tuple(channels)
+        steps = []
+        for name in activations if layers is None else layers:
+            count = activations.info(name).channels
+            one, kept = nearest_channels(way, count, channel, some)
+            choose_channels(activations, name, way, channel=one, channels=kept)
+            steps.append({"layer": name, "mode": mode, "channel": one, "channels": kept})
+    if not steps:
+        raise ValueError(f"{over} is empty: name at least one, or leave it out for all.")
+    return Frames(activations, tuple({**step, **as_render} for step in steps))
+
+
+@dataclass(slots=True, eq=False)
+class FigureFrames(Sequence[RGB8]):
+    """Renderings as the explorer shows them: input, map and colorbar on one figure.
+
+    The figure is made once and updated in place; a frame is drawn when it is asked for.
+
+    Parameters
+    ----------
+    frames : Frames
+        What to draw.
+    width : int
+        Pixels across, from 200 to 3000; the height follows.
+
+    Raises
+    ------
+    ValueError
+        If `width` is out of range.
+    """
+
+    frames: Frames
+    width: int = DEFAULT_WIDTH
+    _view: FeatureFigure | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not _SMALLEST_WIDTH <= self.width <= _LARGEST_WIDTH:
+            raise ValueError(
+                f"width {self.width!r} is no size for a frame: choose whole pixels from "
+                f"{_SMALLEST_WIDTH} to {_LARGEST_WIDTH}."
+            )
+
+    @overload
+    def __getitem__(self, index: int) -> RGB8: ...
+    @overload
+    def __getitem__(self, index: slice) -> FigureFrames: ...
+    def __getitem__(self, index: int | slice) -> RGB8 | FigureFrames:
+        if isinstance(index, slice):
+            return FigureFrames(self.frames[index], self.width)
+        rendering, activations = self.frames[index], self.frames.activations
+        view = self._figure()
+        place = activations.info(rendering.layer).placement
+        # The line at the foot runs under the map, where repainting that side alone would cut it.
+        view.figure.stale = True
+        view.show(rendering, activations.image, place, source_line(activations, rendering))
+        canvas: Any = view.figure.canvas
+        pixels: RGB8 = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        return pixels
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def _figure(self) -> FeatureFigure:
+        if self._view is None:
+            # matplotlib's figures take longer to import than the whole package.
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+            from vgg_widget.figure import FeatureFigure, new_figure
+
+            figure = new_figure()
+            figure.set_dpi(self.width / figure.get_size_inches()[0])
+            FigureCanvasAgg(figure)
+            self._view = FeatureFigure(figure)
+        return self._view
+
+
+def save_gif(
+    path: str | os.PathLike[str],
+    images: Sequence[RGB8],
+    seconds: float = DEFAULT_SECONDS,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write pictures as an animated GIF that repeats for ever.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in ``.gif``; replaced as a whole, so that a failure leaves what was there.
+    images : sequence of ndarray of uint8, shape (H, W, 3)
+        All of one size, such as `FigureFrames`. Each is asked for once, and a few of them once
+        more, before, for their colours.
+    seconds : float
+        That each is shown, from 0.02 (browsers slow down what is faster) to 655.35, rounded to
+        hundredths. Equal pictures in a row are one frame that is shown longer.
+    progress : callable, optional
+        Called with the number of frames done, and of all, after each.
+
+    Raises
+    ------
+    ValueError
+        If the suffix, `seconds` or `images` cannot be used.
+    OSError
+        If the folder is missing or cannot be written.
+
+    Examples
+    --------
+    >>> walk = frames(activations, "channels", layer="block3_conv1")  # doctest: +SKIP
+    >>> save_gif("channels.gif", FigureFrames(walk), 0.1)  # doctest: +SKIP
+    """
+    if Path(path).suffix.lower() != ".gif":
+        raise ValueError(f"path {os.fspath(path)!r} does not end in .gif: name it so.")
+    check_seconds(seconds)
+    with written_whole(path) as draft, draft.open("wb") as stream:
+        write_gif(stream, images, seconds, progress=progress)
+
+
+def write_gif(
+    stream: BinaryIO,
+    images: Sequence[RGB8],
+    seconds: float = DEFAULT_SECONDS,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write what `save_gif` writes to an open binary file, or to ``io.BytesIO``."""
+    check_seconds(seconds)
+    if not len(images):
+        raise ValueError("images is empty: give at least one picture.")
+    palette = _common_palette(images)
+
+    def reduced() -> Iterator[Image.Image]:
+        for index in range(len(images)):
+            yield _in_palette(images[index], palette)
+            if progress is not None:
+                progress(index + 1, len(images))
+
+    each = reduced()
+    next(each).save(
+        stream,
+        format="gif",
+        save_all=True,
+        append_images=each,
+        duration=10 * round(100 * seconds),
+        loop=0,
+        # A palette put in another order for each frame would be no common one.
+        optimize=False,
+    )
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise ValueError unless a GIF's frame can be shown for so many seconds."""
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise ValueError(
+            f"seconds {seconds!r} is no time for a frame: choose from {_SHORTEST} to {_LONGEST}."
+        )
+
+
+def _common_palette(images: Sequence[RGB8]) -> Image.Image:
+    """Return 256 colours that serve all of the pictures.
+
+    With colours of its own for each, what stays the same from frame to frame would flicker. An
+    octree keeps the colorbar and the photograph, where median cut has few colours left for a bar,
+    which is small, and maximum coverage few for a sky.
+    """
+    count = len(images)
+    places = np.unique(np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int))
+    samples = np.concatenate([images[int(place)] for place in places])
+    return Image.fromarray(samples).quantize(256, Image.Quantize.FASTOCTREE)
+
+
+def _in_palette(image: npt.NDArray[np.uint8], palette: Image.Image) -> Image.Image:
+    # Dithering would swarm.
+    return Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)

@@ -1,0 +1,342 @@
+"""Two images through one network: the same picture of each over one range, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations import Activations
+from vgg_widget.images import ImageReading, resize_exactly
+from vgg_widget.modes import Rendering, TileGrid, as_rgba, coloured
+from vgg_widget.network import FeatureExtractor
+from vgg_widget.rendering import render_alike
+from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
+
+Floats = npt.NDArray[np.float32]
+
+DIFFERENCE_CMAP = "RdBu_r"
+"""Diverging: red where the second image's activation is larger, blue where the first's is."""
+
+DISTANCE_CMAP = "magma"
+"""Sequential: for distances, which have no sign."""
+
+DIFFERENCE = "difference"
+"""What a difference's `Rendering` has for a mode."""
+
+_SAME, _OTHER = (240, 240, 240), (178, 24, 43)
+# Two cameras' formats are far further apart; a pixel more or less from cutting is not.
+_ASPECT_TOLERANCE = 0.03
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """What one network makes of two images of the same size; see `pair`.
+
+    Parameters
+    ----------
+    first, second : Activations
+        Of each image; their maps have the same shapes.
+    pooled : Activations
+        Both images' maps, the first's above the second's: what gives channel rankings, statistics
+        and ranges over the pair. It shares its memory with the two.
+    note : str
+        What was done to the second image that changes its look; empty where nothing was.
+    """
+
+    first: Activations
+    second: Activations
+    pooled: Activations
+    note: str = ""
+    _tops: dict[tuple[str | None, float], float] = field(default_factory=dict, repr=False)
+
+    def difference(self, layer: str) -> Floats:
+        """Return the second image's activations minus the first's.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+
+        Returns
+        -------
+        ndarray of float32, shape (H, W, C)
+            NaN where both are infinite, or one is NaN.
+        """
+        return _minus(self.second[layer], self.first[layer])
+
+    def largest_difference(self, layer: str | None, percentile: float = 100.0) -> float:
+        """Return a percentile of the differences' magnitudes above 0, remembered once computed.
+
+        Parameters
+        ----------
+        layer : str or None
+            Over one layer's channels, or over all layers where None.
+        percentile : float
+            0 < p ≤ 100.
+
+        Returns
+        -------
+        float
+            In activation units; 0.0 where the two are equal.
+        """
+        key = (None if layer is None else self.first.plain_name(layer), percentile)
+        if key not in self._tops:
+            names = list(self.first) if layer is None else [layer]
+            sizes = [np.abs(self.difference(name)).ravel() for name in names]
+            self._tops[key] = top_of(np.concatenate(sizes), percentile)
+        return self._tops[key]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairRendering:
+    """The same picture of two images, and what differs; see `render_pair`.
+
+    Parameters
+    ----------
+    first, second : Rendering
+        Of the same channels in the same order, with the same `vmin` and `vmax`.
+    difference : Rendering
+        The second minus the first, or a distance; its title says which. Its `mode` is
+        ``"difference"``.
+    """
+
+    first: Rendering
+    second: Rendering
+    difference: Rendering
+
+    @property
+    def clipped(self) -> tuple[bool, bool]:
+        """Whether either picture shows values below `vmin` and above `vmax`: for one colorbar."""
+        (low, high), (other_low, other_high) = self.first.clipped, self.second.clipped
+        return low or other_low, high or other_high
+
+
+def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
+    """Compute two images, so that every location of one has its counterpart in the other.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        The network.
+    first : object
+        Anything that `load_image` takes, or an `ImageReading`; brought to the extractor's size.
+    second : object
+        The same; brought to exactly the size that the network saw the first in, whatever its
+        aspect ratio.
+
+    Returns
+    -------
+    Pair
+        With a note where the second image is distorted against the first.
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be used.
+    """
+    readings = [
+        image if isinstance(image, ImageReading) else extractor.read(image)
+        for image in (first, second)
+    ]
+    one = extractor(readings[0])
+    size = one.image.shape[:2]
+    fitted = replace(readings[1], pixels=resize_exactly(readings[1].pixels, size))
+    other = extractor(fitted)
+    note = _stretch(readings[0], readings[1], size)
+    return Pair(*_below_each_other(one, other), note=note)
+
+
+def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:
+    """Say how the second image is distorted against the first, where one would see it."""
+    height, width = first.pixels.shape[:2]
+    own_height, own_width = second.pixels.shape[:2]
+    stretch = (width / height) / (own_width / own_height)
+    if abs(stretch - 1) <= _ASPECT_TOLERANCE:
+        return ""
+    way = f"{stretch - 1:.0%} wider" if stretch > 1 else f"{1 - stretch:.0%} narrower"
+    return (
+        f"second image made {way} to have the first's shape: {own_height} × {own_width} became "
+        f"{size[0]} × {size[1]}"
+    )
+
+
+def _below_each_other(
+    first: Activations, second: Activations
+) -> tuple[Activations, Activations, Activations]:
+    """Return both images' activations as parts of one memory, and that as a whole."""
+    whole: dict[str, Floats] = {}
+    before_relu = []
+    for info in first.layers:
+        name = info.name
+        names = first.torch_names(name)
+        if len(names) > 1:
+            # What is stored is before the ReLU, and what is after it can be had from that.
+            before_relu.append(name)
+            name = names[0]
+        whole[info.name] = np.concatenate([first[name], second[name]])
+
+    def part(of: Activations, place: Callable[[Floats], Floats], image: Any) -> Activations:
+        maps = {name: place(both) for name, both in whole.items()}
+        return Activations(
+            of.layers, maps, image, of.weights, before_relu=before_relu, name=of.name
+        )
+
+    return (
+        part(first, lambda both: both[: len(both) // 2], first.image),
+        part(second, lambda both: both[len(both) // 2 :], second.image),
+        part(first, lambda both: both, np.concatenate([first.image, second.image])),
+    )
+
+
+def render_pair(
+    pair: Pair,
+    layer: str,
+    mode: str = "channel",
+    *,
+    scale: str | Scale = "layer",
+    **as_render: Any,
+) -> PairRendering:
+    """Make the same picture of both images, over one range, and a picture of what differs.
+
+    Parameters
+    ----------
+    pair : Pair
+        What `pair` returned.
+    layer, mode : str
+        As for `render`. The channels that a mode chooses by itself are the strongest over both
+        images.
+    scale : str or Scale
+        Over what the range is taken, as for `render`, but over both images: ``"channel"``, the two
+        pictures on show (in a grid, the two tiles of a channel); ``"layer"``, ``"network"``. The
+        difference has a range of its own over the same extent, symmetric about 0.
+    **as_render
+        ``channel``, ``channels``, ``cmap`` and whatever else `render` takes.
+
+    Returns
+    -------
+    PairRendering
+        Where a colour stands for one value (as in ``channel``, ``max``, ``mean`` and ``grid``) the
+        difference is the second picture's value minus the first's, in activation units; for
+        ``argmax`` it is where another channel is strongest (1, else 0); for the others the
+        Euclidean distance between the images' activations of the channels on show, location by
+        location.
+
+    Raises
+    ------
+    ValueError
+        As `render`.
+    """
+    policy = as_scale(scale)
+    first, second = render_alike(
+        (pair.first, pair.second), pair.pooled, layer, mode, scale=policy, **as_render
+    )
+    if first.mode == "argmax":
+        difference = _other_winners(first, second)
+    elif first.values is None or (first.vmin is None and first.tiles is None):
+        difference = _distances(pair, first, policy)
+    else:
+        difference = _differences(pair, first, second, policy)
+    return PairRendering(first, second, difference)
+
+
+def _differences(pair: Pair, first: Rendering, second: Rendering, policy: Scale) -> Rendering:
+    assert first.values is not None
+    assert second.values is not None
+    values = _minus(second.values, first.values)
+
+    def range_of(part: Floats) -> DisplayRange:
+        if policy.scope == "channel":
+            top = top_of(np.abs(part), policy.percentile)
+        else:
+            over = first.layer if policy.scope == "layer" else None
+            top = pair.largest_difference(over, policy.percentile)
+        # Where nothing differs, 0 still has the colour in the middle, and not an end's.
+        return range_up_to(top or first.vmax or 1.0, signed=True, gamma=policy.gamma)
+
+    boxes = _boxes(first.tiles) if first.tiles else [np.s_[:, :]]
+    # As in `render`, the tiles of a grid may have a range each, and then there is none in common.
+    common = None if first.vmin is None else range_of(values)
+    unit = common.normalise(values) if common else np.zeros_like(values)
+    gaps = np.ones(values.shape, bool)
+    for box in boxes:
+        gaps[box] = False
+        if common is None:
+            unit[box] = range_of(values[box]).normalise(values[box])
+    colormap = mpl.colormaps[DIFFERENCE_CMAP]
+    rgba = coloured(unit, colormap)
+    rgba[gaps] = 0
+    return replace(
+        first,
+        rgba=rgba,
+        values=values,
+        vmin=common.vmin if common else None,
+        vmax=common.vmax if common else None,
+        cmap=DIFFERENCE_CMAP,
+        colormap=colormap,
+        mode=DIFFERENCE,
+        title=f"{first.title} · second − first",
+        clipped=common.clipped(values) if common else (False, False),
+        note=_note(values),
+    )
+
+
+def _boxes(tiles: TileGrid) -> list[tuple[slice, slice]]:
+    corners = [tiles.box(position) for position in range(len(tiles.channels))]
+    return [np.s_[top:bottom, left:right] for top, left, bottom, right in corners]
+
+
+def _other_winners(first: Rendering, second: Rendering) -> Rendering:
+    assert first.values is not None
+    assert second.values is not None
+    other = first.values != second.values
+    return replace(
+        first,
+        rgba=as_rgba(np.array([_SAME, _OTHER], np.uint8)[other.astype(int)]),
+        values=other.astype(np.float32),
+        mode=DIFFERENCE,
+        title=f"{first.layer} · strongest channel differs at {other.mean():.1%}",
+        note="" if other.any() else _EQUAL,
+    )
+
+
+def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
+    chosen = list(first.channels)
+    apart = _minus(pair.second[first.layer][..., chosen], pair.first[first.layer][..., chosen])
+    # In float32 the square of a large activation would be infinite.
+    values = np.linalg.norm(apart.astype(np.float64), axis=-1).astype(np.float32)
+    limits = DisplayRange(0.0, top_of(values, policy.percentile), policy.gamma)
+    colormap = mpl.colormaps[DISTANCE_CMAP]
+    # Which they are is in the titles of the two pictures beside it.
+    over = f"{len(chosen)} channels" if len(chosen) > 1 else f"channel {chosen[0]}"
+    return replace(
+        first,
+        rgba=coloured(limits.normalise(values), colormap),
+        values=values,
+        vmin=limits.vmin,
+        vmax=limits.vmax,
+        cmap=DISTANCE_CMAP,
+        colormap=colormap,
+        mode=DIFFERENCE,
+        title=f"{first.layer} · Euclidean distance over {over}",
+        clipped=limits.clipped(values),
+        note=_note(values),
+        tiles=None,
+    )
+
+
+_EQUAL = "no difference"
+
+
+def _note(values: Floats) -> str:
+    return "" if values.any() else _EQUAL
+
+
+def _minus(second: Floats, first: Floats) -> Floats:
+    # A network of somebody's own may give what is infinite, and infinity minus itself is NaN.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return second - first
