@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib as mpl
@@ -62,7 +63,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self._handling = False
         self._page_is_there = False
         self._page_is_ready = False
-        self._redraw_wanted = False
+        self._wanted: Callable[[], object] | None = None
         # The first column that changed since the last whole frame; None or 0 asks for another.
         self._left: int | None = None
         self._arrived: float | None = None
@@ -74,7 +75,8 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         # The page then draws each frame over what it has: no frame is transparent where it counts.
         self._current_image_mode = self._image_mode = "diff"
         self.header_visible = False
-        self.footer_visible = True
+        # What it would say stands in the explorer's own words below.
+        self.footer_visible = False
         self.resizable = False
         self.toolbar_visible = "visible"
         self.toolbar_position = "right"
@@ -86,7 +88,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def draw(self) -> None:
         """Draw everything and send it."""
         with self.lock:
-            self._redraw_wanted = False
+            self._wanted = None
             self._left = self._arrived = None
             if self.manager is None:
                 # Closed: a person may still hold the figure.
@@ -107,18 +109,40 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
                 time.monotonic() - self._arrived > SETTLED_SECONDS
             )
             left = int(bbox.x0) if bbox is not None else 0
+            if left == 0:
+                # A whole frame, which has to arrive before smaller ones may follow it.
+                self._left = self._arrived = None
+                super().blit(bbox)
+                self._ask()
+                return
             # While the whole frame may yet be lost, each one after it has to be whole too.
             self._left = min(left, self._left or left) if settled else None
             super().blit(bbox)
 
     def draw_idle(self) -> None:
         """Draw when the page is ready for it, once for however many calls."""
+        self.paint_idle(self.draw)
+
+    def paint_idle(self, paint: Callable[[], object]) -> None:
+        """Paint when the page is ready for it; the last one asked for, unless a drawing is.
+
+        Parameters
+        ----------
+        paint : callable
+            Changes the canvas and sends it, as a `blit` does.
+        """
         with self.lock:
-            self._redraw_wanted = True
+            if self._wanted != self.draw:
+                self._wanted = paint
             if not self._page_is_ready:
                 self._ask()
             elif not self._handling:
-                self.draw()
+                self._paint_wanted()
+
+    def _paint_wanted(self) -> None:
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None and self.manager is not None:
+            wanted()
 
     def print_figure(self, *arguments: Any, **keywords: Any) -> Any:
         """Save the figure; meanwhile matplotlib takes the canvas's manager and resolution away."""
@@ -177,8 +201,8 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             finally:
                 self._handling = False
             # One gesture changes limits more than once.
-            if self._redraw_wanted and self._page_is_ready:
-                self.draw()
+            if self._page_is_ready:
+                self._paint_wanted()
 
 
 def live_canvas(figure: Figure) -> LiveCanvas:

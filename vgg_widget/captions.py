@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vgg_widget.activations import Activations
+from vgg_widget.coordinates import words_for_unit
 from vgg_widget.modes import Rendering, find_mode
 
 
@@ -48,6 +49,49 @@ def caption(activations: Activations, rendering: Rendering) -> str:
     if rendering.hidden:
         parts.append(f"{rendering.hidden} dead channel{'s' * (rendering.hidden > 1)} hidden")
     return " · ".join(parts)
+
+
+def place_words(
+    activations: Activations, rendering: Rendering, row: int, column: int, channel: int | None
+) -> str:
+    """Say what is at a unit of the map on show, and which input pixels it sees.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of the image.
+    rendering : Rendering
+        What is on show.
+    row, column : int
+        The unit's place in the layer's map.
+    channel : int or None
+        In a grid, whose tile.
+
+    Returns
+    -------
+    str
+        Value and position, then rows and columns of the receptive field, both ends included, and
+        what of it lies beyond the image.
+    """
+    info = activations.info(rendering.layer)
+    here = words_for_unit(rendering, row, column, channel)
+    size = activations.image.shape[0], activations.image.shape[1]
+    if info.receptive_field is None:
+        return f"{here} · its receptive field is not defined"
+    top, left, bottom, right = info.receptive_field_box(row, column, size)
+    seen = f"sees input rows {top}–{bottom - 1}, columns {left}–{right - 1}"
+    whole = info.whole_box(row, column)
+    if whole is None or whole == (top, left, bottom, right):
+        return f"{here} · {seen}"
+    beyond = {
+        "above": top - whole[0],
+        "left of": left - whole[1],
+        "below": whole[2] - bottom,
+        "right of": whole[3] - right,
+    }
+    cut = ", ".join(f"{count} px {side} it" for side, count in beyond.items() if count > 0)
+    tall, wide = whole[2] - whole[0], whole[3] - whole[1]
+    return f"{here} · {seen}: its {tall} × {wide} field is clipped by the border ({cut})"
 
 
 def source_line(activations: Activations, rendering: Rendering) -> str:

@@ -6,7 +6,6 @@ import html
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
@@ -14,25 +13,14 @@ import matplotlib as mpl
 
 from vgg_widget.activations import Activations
 from vgg_widget.frames import DPI, FIGURE_INCHES
+from vgg_widget.host import Host
 from vgg_widget.layers import LayerInfo
-from vgg_widget.modes import MODES, Mode
-from vgg_widget.rendering import SHORT_CMAPS
-from vgg_widget.scaling import SCOPES
+from vgg_widget.modes import MODES, Mode, find_mode
+from vgg_widget.rendering import ORDERS, SHORT_CMAPS
+from vgg_widget.scene import Choice
 
 # jet invents edges where the data has none; it is accepted by name but not offered.
 _NOT_OFFERED = {"jet", "jet_r"}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What an explorer shows: the values of its traits, comparable and hashable."""
-
-    layer: str
-    channel: int
-    channels: tuple[int, ...]
-    mode: str
-    cmap: str
-    scale: str
 
 
 LAYER_NAMES = ("keras", "torchvision", "both")
@@ -116,12 +104,12 @@ class Controls:
 
     Parameters
     ----------
-    tell : callable
-        Called with a trait's name and the value that a person chose.
+    host : Host
+        Is told what a person chose.
     """
 
-    def __init__(self, tell: Callable[[str, Any], None]) -> None:
-        self._tell = tell
+    def __init__(self, host: Host) -> None:
+        self._host = host
         self._listeners: dict[widgets.Widget, Callable[[dict[str, Any]], None]] = {}
         wide = {"description_width": "max-content"}
 
@@ -136,18 +124,23 @@ class Controls:
         self.layer = dropdown("layer", [], "285px")
         self.mode = dropdown("mode", list(MODES), "150px")
         self.cmap = dropdown("colormap", cmap_options(), "175px")
-        self.scale = dropdown("scale", list(SCOPES), "125px")
+        self.order = dropdown("order", list(ORDERS), "150px")
+        self.hide_dead = widgets.Checkbox(
+            description="hide dead", indent=False, layout=widgets.Layout(width="95px")
+        )
         self.slider = widgets.IntSlider(
             description="channel",
             readout=False,
             layout=widgets.Layout(flex="1 1 260px", max_width="560px", margin="2px 6px 2px 0"),
             style=wide,
         )
-        self.box = widgets.BoundedIntText(layout=widgets.Layout(width="72px"))
+        self.box = widgets.BoundedIntText(
+            tooltip="channel number", layout=widgets.Layout(width="72px")
+        )
         self.channels = widgets.Text(
             description="channels",
             continuous_update=False,
-            layout=widgets.Layout(flex="1 1 260px", max_width="640px"),
+            layout=widgets.Layout(flex="1 1 260px", max_width="640px", margin="2px 10px 2px 0"),
             style=wide,
         )
         self.upload = widgets.FileUpload(
@@ -156,30 +149,42 @@ class Controls:
             description="other picture",
             layout=widgets.Layout(width="auto", margin="2px 0 2px auto"),
         )
-        self.box.tooltip = "channel number"
-        self.caption = widgets.HTML(layout=widgets.Layout(margin="0"))
-        self.notice = widgets.HTML(layout=widgets.Layout(margin="0"))
-        self.problem = widgets.HTML(layout=widgets.Layout(margin="0"))
+        bare = {"margin": "0"}
+        self.caption = widgets.HTML(layout=widgets.Layout(**bare))
+        self.source = widgets.HTML(layout=widgets.Layout(**bare))
+        self.place = widgets.HTML(layout=widgets.Layout(**bare, min_height="20px"))
+        self.notice = widgets.HTML(layout=widgets.Layout(**bare))
+        self.problem = widgets.HTML(layout=widgets.Layout(**bare))
+        for widget in (self.caption, self.source, self.place, self.notice, self.problem):
+            widget.layout.max_width = _WIDTH
+        for name in ("caption", "source", "place", "notice", "problem"):
+            getattr(self, name).add_class(f"vgg-{name}")
         row = widgets.Layout(
             flex_flow="row wrap", align_items="center", width="100%", max_width=_WIDTH
         )
         self.rows = (
-            widgets.HBox([self.layer, self.mode, self.cmap, self.scale], layout=row),
-            widgets.HBox([self.slider, self.box, self.channels, self.upload], layout=row),
+            widgets.HBox([self.layer, self.mode, self.cmap, self.upload], layout=row),
+            widgets.HBox(
+                [self.slider, self.box, self.channels, self.order, self.hide_dead], layout=row
+            ),
         )
-        for name in ("layer", "mode", "cmap", "scale"):
+        for name in ("layer", "mode", "cmap", "order", "hide_dead"):
             self._listen(getattr(self, name), name)
         self._listen(self.slider, "channel")
         self._listen(self.box, "channel")
-        self._listen(self.channels, "channels")
+        self.channels.observe(self._typed, "value")
         self.upload.observe(self._uploaded, "value")
 
     def _listen(self, control: widgets.Widget, name: str) -> None:
         def told(change: dict[str, Any]) -> None:
-            self._tell(name, change["new"])
+            self._host.tell(**{name: change["new"]})
 
         self._listeners[control] = told
         control.observe(told, "value")
+
+    def _typed(self, change: dict[str, Any]) -> None:
+        text = change["new"]
+        self._host.do(lambda: self._host.tell(channels=parse_channels(text)))
 
     def _uploaded(self, change: dict[str, Any]) -> None:
         files = change["new"]
@@ -187,15 +192,25 @@ class Controls:
             content = bytes(files[0]["content"])
             # Emptied, so that the same file can be chosen again, and is kept once only.
             self.upload.value = ()
-            self._tell("image", content)
+            self._host.tell(image=content)
 
-    def offer(self, activations: Activations, names: str, layer: str) -> None:
-        """List the layers of an image by their names, with their shapes; choose one."""
+    def offer(self, activations: Activations, names: str, shown: str) -> None:
+        """List the layers of an image by their names, with their shapes.
+
+        Parameters
+        ----------
+        activations : Activations
+            Whose layers.
+        names : str
+            One of `LAYER_NAMES`.
+        shown : str
+            The layer on show, which is chosen in the list.
+        """
         options = layer_options(activations, names)
         listed = {activations.plain_name(name): name for _, name in options}
-        if activations.plain_name(layer) not in listed:
-            options.append((f"{layer} before ReLU", layer))
-        value = listed.get(activations.plain_name(layer), layer)
+        plain = activations.plain_name(shown)
+        # Keras has no name for what is before a ReLU: the convolution stands for it.
+        value = listed.get(plain) or listed[activations.after_relu(shown)]
         self._offer(self.layer, options, value)
 
     def _offer(self, control: widgets.Dropdown, options: list[Any], value: str) -> None:
@@ -211,25 +226,26 @@ class Controls:
         finally:
             control.observe(told, "value")
 
-    def show(self, choice: Choice, mode: Mode, count: int) -> None:
+    def show(self, choice: Choice, count: int) -> None:
         """Bring every control to what the explorer shows.
 
         Parameters
         ----------
         choice : Choice
             The traits' values.
-        mode : Mode
-            Which controls matter.
         count : int
             Channels of the layer.
         """
+        mode = find_mode(choice.mode)
         for control, value, known in (
             (self.mode, choice.mode, list(MODES)),
             (self.cmap, choice.cmap, cmap_options()),
         ):
             # A mode may be registered since, and a colormap set that is not offered.
             self._offer(control, known if value in known else [*known, value], value)
-        self.scale.value = choice.scale
+        orders = [order for order in ORDERS if order != "location" or choice.location is not None]
+        self._offer(self.order, orders, choice.order)
+        self.hide_dead.value = choice.hide_dead
         for number in (self.slider, self.box):
             # A smaller maximum would fire a value of its own.
             with number.hold_trait_notifications():
@@ -237,12 +253,16 @@ class Controls:
                 number.value = choice.channel
         self.channels.value = ", ".join(map(str, choice.channels))
         self.channels.placeholder = self._default_words(mode)
-        one = mode.takes == "one"
-        self._display(self.slider, shown=one)
-        self._display(self.box, shown=one)
-        self._display(self.channels, shown=not one)
+        one, grid = mode.takes == "one", choice.mode == "grid"
+        for control, shown in (
+            (self.slider, one),
+            (self.box, one),
+            (self.channels, not one),
+            (self.order, grid),
+            (self.hide_dead, grid),
+        ):
+            display(control, shown=shown)
         self.cmap.disabled = not mode.uses_cmap
-        self.scale.disabled = not mode.uses_scale
 
     @staticmethod
     def _default_words(mode: Mode) -> str:
@@ -251,26 +271,13 @@ class Controls:
         few = f"the strongest {mode.count}" if mode.count else "the strongest few"
         return f"{few} (or type for instance 0, 5, 12)"
 
-    @staticmethod
-    def _display(control: widgets.DOMWidget, *, shown: bool) -> None:
-        control.layout.display = None if shown else "none"
-
     @contextmanager
     def busy(self, words: str) -> Iterator[None]:
         """Say what is going on, and take no orders meanwhile."""
         before = self.caption.value
-        controls = (
-            self.layer,
-            self.mode,
-            self.cmap,
-            self.scale,
-            self.slider,
-            self.box,
-            self.channels,
-            self.upload,
-        )
+        controls = [control for row in self.rows for control in row.children]
         states = [control.disabled for control in controls]
-        self.caption.value = _paragraph(words, "")
+        self.caption.value = _paragraph(words)
         for control in controls:
             control.disabled = True
         try:
@@ -284,34 +291,32 @@ class Controls:
 
     def say(self, caption: str, source: str, notice: str) -> None:
         """Show the words under the picture, and the notice above it where there is one."""
-        # In one widget: the page works through each message before it shows the picture.
-        small = _paragraph(source, "opacity: 0.7; font-size: 85%")
-        self.caption.value = _paragraph(caption, "") + small
+        self.caption.value = _paragraph(caption)
+        self.source.value = _paragraph(source)
         headline, colon, rest = notice.partition(": ")
-        banner = f"<b>{html.escape(headline + colon)}</b>{html.escape(rest)}"
-        self.notice.value = f'<div style="line-height: 1.45; {_BANNER}">{banner}</div>'
-        self._display(self.notice, shown=bool(notice))
+        self.notice.value = f"<b>{html.escape(headline + colon)}</b>{html.escape(rest)}"
+        display(self.notice, shown=bool(notice))
+
+    def locate(self, words: str) -> None:
+        """Say what is under the mouse, or at the chosen location."""
+        self.place.value = _paragraph(words or _HINT)
 
     def complain(self, sentence: str) -> None:
         """Show an error in one sentence; an empty one takes it away."""
-        self.problem.value = _paragraph(sentence, _ERROR) if sentence else ""
-        self._display(self.problem, shown=bool(sentence))
+        self.problem.value = html.escape(sentence)
+        display(self.problem, shown=bool(sentence))
 
 
 # As wide as the figure and its toolbar.
 _WIDTH = f"{int(FIGURE_INCHES[0] * DPI) + 44}px"
-_BANNER = (
-    "overflow-wrap: anywhere; background: #fff3cd; color: #664d03; "
-    "border-left: 4px solid #ffb300; padding: 4px 10px; "
-    f"box-sizing: border-box; max-width: {_WIDTH}"
-)
-_ERROR = (
-    "background: #fdecea; color: #8c1d18; border-left: 4px solid #d93025; padding: 4px 10px; "
-    f"box-sizing: border-box; max-width: {_WIDTH}"
-)
+_HINT = "Point at a picture to read its values; click to keep a location."
 
 
-def _paragraph(words: str, style: str) -> str:
+def display(control: widgets.DOMWidget, *, shown: bool) -> None:
+    """Show or hide a widget, which keeps its place."""
+    control.layout.display = None if shown else "none"
+
+
+def _paragraph(words: str) -> str:
     # Names of files and layers are a person's own text, never markup.
-    text = html.escape(words)
-    return f'<div style="line-height: 1.45; overflow-wrap: anywhere; {style}">{text}</div>'
+    return f"<div>{html.escape(words)}</div>"

@@ -9,29 +9,36 @@ import base64
 import os
 import threading
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 import ipywidgets as widgets
-from traitlets import observe
+from traitlets import TraitError, observe, validate
 
 from vgg_widget.activations import Activations
 from vgg_widget.captions import caption, source_line
-from vgg_widget.controls import Choice, Controls, parse_channels
-from vgg_widget.explorer_traits import ExplorerTraits
-from vgg_widget.files import written_whole
+from vgg_widget.choices import unknown_choice
+from vgg_widget.controls import Controls
+from vgg_widget.explorer_actions import ExplorerActions
+from vgg_widget.explorer_host import ExplorerHost
+from vgg_widget.explorer_traits import CHOICES, LOOKS
+from vgg_widget.fitting import fitted
 from vgg_widget.images import ImageReading
-from vgg_widget.modes import Rendering, find_mode
+from vgg_widget.modes import Rendering
 from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
+from vgg_widget.panels import PANELS, Board, predictions_panel
+from vgg_widget.pointing import KEYS, Pointing
 from vgg_widget.rendering import render
-from vgg_widget.state import CHOICES, read_state, script, write_state
+from vgg_widget.scene import Choice, Scene
+from vgg_widget.state import read_state
+from vgg_widget.themes import DARK, LIGHT, Theme
 from vgg_widget.traits import check_layout, widgets_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
+class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
     """See what every layer of a network makes of a picture.
 
     Parameters
@@ -57,8 +64,10 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
     scale : str
         ``"channel"``, ``"layer"`` or ``"network"``.
     **layout
-        Fields of `ipywidgets.Layout`, such as ``width="700px"``; or ``channels``, or
-        ``layer_names``: ``"keras"``, ``"torchvision"`` or ``"both"``, as layers are listed.
+        Any other trait, such as ``channels``, ``location``, ``before_relu``, ``overlay`` or
+        ``theme`` (``LayerExplorer.class_traits()`` lists them, `help` describes them); and fields
+        of `ipywidgets.Layout`, such as ``width="700px"``. ``top=5`` adds a panel with the five
+        most probable classes; it needs the classifier's file, which is 575 MB for ImageNet.
 
     Raises
     ------
@@ -90,11 +99,16 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
         scale: str = "layer",
         **layout: Any,
     ) -> None:
-        channels, layer_names = layout.pop("channels", ()), layout.pop("layer_names", "keras")
-        check_layout(layout, {"extractor", "weights", "size", "layer_names", *CHOICES})
+        traits = {name: layout.pop(name) for name in (*CHOICES, *LOOKS) if name in layout}
+        top = layout.pop("top", None)
+        check_layout(layout, {"extractor", "weights", "size", "top", *CHOICES, *LOOKS})
         self._lock = threading.RLock()
         self._shown: Choice | None = None
+        self._history = []
         self._extractor = extractor_for(extractor, weights, size)
+        self._panels = dict(PANELS)
+        if top is not None:
+            self._panels["Predictions"] = predictions_panel(self._extractor, top)
         self._reading = self._extractor.read(image)
         self.set_trait("activations", self._extractor(self._reading))
         names = [info.name for info in self.activations.layers]
@@ -103,16 +117,14 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
             layer = names[0]
         super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
         self._closed = False
+        if self.remembered_panel in self._panels:
+            traits.setdefault("panel", self.remembered_panel)
         try:
-            with self.hold_trait_notifications():
-                self.layer = layer
-                self.channel = channel
-                self.channels = channels
-                self.mode = mode
-                self.cmap = cmap
-                self.scale = scale
-                self.layer_names = layer_names
-            self.set_trait("rendering", self._render(self._choice(), self.activations))
+            self._choose(layer=layer, channel=channel, mode=mode, cmap=cmap, scale=scale, **traits)
+            self._usual_cmap = self.cmap
+            self._first = self._fitted(self._choice())
+            self._choose(**asdict(self._first))
+            self.set_trait("rendering", self._render(self._first, self.activations))
             self._build()
         except BaseException:
             # Half an explorer would stay in the widget registry for ever.
@@ -124,25 +136,43 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
         # matplotlib's figures take longer to import than all the rest here.
         from vgg_widget.canvas import live_canvas
         from vgg_widget.figure import FeatureFigure, new_figure
+        from vgg_widget.gestures import Gestures
+        from vgg_widget.page import Page
 
-        self._controls = Controls(self._told)
         self._canvas = live_canvas(new_figure())
         self._lock = self._canvas.lock
         self._view = FeatureFigure(self._canvas.figure)
-        controls = self._controls
+        self._page = Page(self._press, keys=KEYS)
+        host = ExplorerHost(self, self._page, self._refresh)
+        self._controls = controls = host.controls = Controls(host)
+        self._board = Board(host, self._panels)
+        self._pointing = Pointing(self, self._view, controls, host)
+        # matplotlib holds its listeners by weak references.
+        self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
+        self._page.observe(lambda _: self._wear(), "theme")
+        self._view.theme = self._colours()
         # On a page narrower than the figure, the figure scrolls and the controls stay.
         stage = widgets.Box(
             [self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%")
         )
+        self.add_class("vgg-explorer")
         self.children = (
             controls.notice,
             *controls.rows,
             controls.problem,
             stage,
             controls.caption,
+            controls.place,
+            controls.source,
+            self._board.widget,
+            self._page,
         )
-        self._shown = self._choice()
+        self._shown = self._first
         self._draw(self._shown)
+        self._board.unfold(self.panel, self._scene())
+
+    def _press(self, key: str) -> None:
+        self._pointing.press(key)
 
     @property
     def image(self) -> Any:
@@ -207,62 +237,50 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
             # Several traits changed in one go are one picture; and who observes the picture may
             # change a trait again, which comes back here.
             while self._shown not in (None, self._choice()) and not self._closed:
-                fitted = self._fitted(self._choice())
-                with self.hold_trait_notifications():
-                    self.channel, self.channels = fitted.channel, fitted.channels
-                if self._shown != fitted:
-                    self._show(fitted)
+                choice = self._fitted(self._choice())
+                self._choose(**asdict(choice))
+                if self._shown != choice:
+                    self._show(choice)
 
-    @observe("layer_names")
-    def _renamed(self, _: dict[str, Any]) -> None:
+    @observe(*LOOKS)
+    def _looked(self, _: dict[str, Any]) -> None:
         with self._lock:
             if self._shown is not None and not self._closed:
+                self._wear()
                 self._show_controls(self._shown)
+                self._board.unfold(self.panel, self._scene())
 
-    def _choice(self) -> Choice:
-        return Choice(**{name: getattr(self, name) for name in CHOICES})
+    @validate("panel")
+    def _valid_panel(self, proposal: dict[str, Any]) -> str:
+        self._require_open()
+        title = str(proposal["value"])
+        if title and title not in self._panels:
+            raise TraitError(unknown_choice("panel", title, ("", *self._panels)))
+        return title
 
     def _fitted(self, choice: Choice) -> Choice:
-        """Keep the channels where the layer and mode have them, and else the nearest thing."""
-        count = self.activations.info(choice.layer).channels
-        channels = tuple(number for number in choice.channels if number < count)
-        wanted = find_mode(choice.mode).count
-        if wanted is not None and channels and len(channels) != wanted:
-            channels = channels[:wanted] if len(channels) > wanted else ()
-        return Choice(
-            choice.layer,
-            min(choice.channel, count - 1),
-            channels,
-            choice.mode,
-            choice.cmap,
-            choice.scale,
-        )
+        return fitted(choice, self._shown, self.activations, self._usual_cmap)
 
     @staticmethod
     def _render(choice: Choice, activations: Activations) -> Rendering:
-        return render(
-            activations,
-            choice.layer,
-            choice.mode,
-            channel=choice.channel,
-            channels=choice.channels,
-            cmap=choice.cmap,
-            scale=choice.scale,
-        )
+        return render(activations, choice.layer_in(activations), **choice.as_render())
 
     def _show(self, choice: Choice) -> None:
         """Render and draw a choice; where that fails, take the traits back and raise."""
         before = self._shown
+        assert before is not None
         try:
-            rendering = self._render(choice, self.activations)
+            same = self._asked(before) == self._asked(choice)
+            rendering = self.rendering if same else self._render(choice, self.activations)
         except Exception:
-            assert before is not None
-            with self.hold_trait_notifications():
-                for name in CHOICES:
-                    setattr(self, name, getattr(before, name))
-            self._show_controls(before)
+            self._choose(**asdict(before))
+            self._refresh()
             raise
         self._shown = choice
+        if same:
+            self._pointing.refresh()
+            self._show_around(choice)
+            return
         try:
             self.set_trait("rendering", rendering)
         finally:
@@ -270,51 +288,64 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
             if self.rendering is rendering and not self._closed:
                 self._draw(choice)
 
+    def _asked(self, choice: Choice) -> tuple[str, dict[str, Any]]:
+        return choice.layer_in(self.activations), choice.as_render()
+
     def _draw(self, choice: Choice) -> None:
         rendering = self.rendering
         assert rendering is not None
         activations = self.activations
+        if not (choice.before_relu and activations.before_relu(choice.layer)):
+            self._usual_cmap = choice.cmap
+        self._pointing.forget()
         # The picture before the words: whatever is sent first is on the page first.
         place = activations.info(choice.layer).placement
-        self._view.show(rendering, activations.image, place)
-        self._show_controls(choice)
-        self._controls.complain("")
+        marking = self._pointing.marking()
+        self._view.show(rendering, activations.image, place, marking=marking)
+        self._show_around(choice)
+
+    def _show_around(self, choice: Choice) -> None:
+        """Bring words, controls and the open panel to what is on show."""
+        rendering, activations = self.rendering, self.activations
+        assert rendering is not None
         words = caption(activations, rendering)
         if self._reading.note:
             words += f" · {self._reading.note}"
         source = source_line(activations, rendering)
         self._controls.say(words, f"weights: {source}", activations.weights.message)
+        self._controls.locate(self._pointing.words())
+        self._page.description = f"Input picture, and {rendering.title}"
+        self._controls.complain("")
+        self._show_controls(choice)
+        self._board.show(self._scene())
 
     def _show_controls(self, choice: Choice) -> None:
         count = self.activations.info(choice.layer).channels
-        self._controls.offer(self.activations, self.layer_names, choice.layer)
-        self._controls.show(choice, find_mode(choice.mode), count)
+        shown = choice.layer_in(self.activations)
+        self._controls.offer(self.activations, self.layer_names, shown)
+        self._controls.show(choice, count)
 
-    # --- from controls to traits
+    def _refresh(self) -> None:
+        """Bring the controls back to what is on show, whatever they say."""
+        if self._shown is not None:
+            self._show_controls(self._shown)
+            self._board.unfold(self.panel, self._scene())
 
-    def _told(self, name: str, value: Any) -> None:
-        """Do what a person asked with a control; an error is told under the controls."""
-        try:
-            if name == "channels":
-                value = parse_channels(value)
-            setattr(self, name, value)
-        except Exception as error:
-            # An error in a callback is lost unless it is shown on the page.
-            if self._shown is not None:
-                self._show_controls(self._shown)
-            self._controls.complain(str(error) or type(error).__name__)
+    def _scene(self) -> Scene:
+        assert self.rendering is not None
+        assert self._shown is not None
+        return Scene(
+            self._shown, self.activations, self.rendering, self._extractor, theme=self.theme
+        )
 
-    # --- to take away
+    def _colours(self) -> Theme:
+        wanted = self._page.theme if self.theme == "auto" else self.theme
+        return DARK if wanted == "dark" else LIGHT
 
-    def state(self) -> dict[str, Any]:
-        """Return a JSON-able dict from which `from_state` makes the same explorer.
-
-        Returns
-        -------
-        dict
-            The traits, the size and the weights as a name or path; not the image.
-        """
-        return write_state(self._choice(), self.layer_names, self._extractor)
+    def _wear(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._view.theme = self._colours()
 
     @classmethod
     def from_state(cls, image: object, state: dict[str, Any], **more: Any) -> Self:
@@ -338,54 +369,12 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
         """
         return cls(image, **read_state(state, more))
 
-    def to_code(self) -> str:
-        """Return Python text that makes the same picture without a widget.
-
-        Raises
-        ------
-        ValueError
-            If the network is a model or state dict of your own, which has no text.
-        """
-        return script(self._reading, self.activations, self._extractor.to_code(), self._choice())
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
-
-        Parameters
-        ----------
-        path : str or Path
-            Replaced as a whole.
-
-        Raises
-        ------
-        ValueError
-            If the suffix is none of these.
-        OSError
-            If the folder is missing or cannot be written.
-        """
-        suffix = Path(path).suffix.lower()
-        if suffix == ".npz":
-            self.activations.save(path)
-            return
-        if suffix not in (".png", ".svg", ".pdf"):
-            raise ValueError(
-                f"path {os.fspath(path)!r} ends in {suffix!r}: choose .png, .svg or .pdf for the "
-                "picture, or .npz for the activations."
-            )
-        with self._lock, written_whole(path) as draft:
-            self._require_open()
-            self._view.save(draft, suffix[1:], self._source())
-
-    def _source(self) -> str:
-        assert self.rendering is not None
-        return source_line(self.activations, self.rendering)
-
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         # A saved notebook shows this where no kernel is: on GitHub, nbviewer and in nbconvert.
         bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
         if not self._closed:
             with self._lock:
-                png = self._view.png(self._source())
+                png = self.to_bytes(".png")
                 self._canvas.remember(png)
                 bundle["image/png"] = base64.b64encode(png).decode()
         return bundle
@@ -400,7 +389,8 @@ class LayerExplorer(ExplorerTraits, widgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._closed = True
             # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
-            for widget in widgets_of(self):
+            made = [self, *self._board.made()] if self._canvas is not None else [self]
+            for widget in widgets_of(*made):
                 if widget is not self:
                     widget.close()
             if self._canvas is not None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields
 from typing import Any
 
-from traitlets import Enum, HasTraits, Instance, TraitError, Unicode, validate
+from traitlets import Bool, Enum, Float, HasTraits, Instance, TraitError, Unicode, validate
 
 from vgg_widget.activations import Activations
+from vgg_widget.choices import unknown_choice
 from vgg_widget.controls import LAYER_NAMES
 from vgg_widget.modes import Rendering, find_mode
-from vgg_widget.rendering import checked_channel, choose_channels, find_cmap
-from vgg_widget.scaling import as_scale
-from vgg_widget.traits import ChannelNumbers, WholeNumber, as_trait_error
+from vgg_widget.rendering import ORDERS, checked_channel, choose_channels, find_cmap
+from vgg_widget.scaling import Scale, as_scale
+from vgg_widget.scene import Choice
+from vgg_widget.themes import THEME_NAMES
+from vgg_widget.traits import ChannelNumbers, Location, WholeNumber, as_trait_error
+
+CHOICES = tuple(field.name for field in fields(Choice))
+"""The traits that say what an explorer shows."""
+
+LOOKS = ("layer_names", "theme", "panel")
+"""The traits that say what stands around the picture."""
 
 
 class ExplorerTraits(HasTraits):
@@ -25,9 +36,28 @@ class ExplorerTraits(HasTraits):
     mode = Unicode("channel", help="How channels become one picture; a registered mode's name.")
     cmap = Unicode("viridis", help="Name of a matplotlib colormap.")
     scale = Unicode("layer", help="What the display range is taken over: channel, layer, network.")
+    before_relu = Bool(
+        help="Whether activations are shown before the layer's ReLU, where those are kept."
+    )
+    order = Unicode("index", help="How a grid is ordered; see `render`. 'location' needs one.")
+    hide_dead = Bool(help="Whether a grid leaves out channels that are 0 everywhere.")
+    percentile = Float(
+        None,
+        allow_none=True,
+        help="Percentile of the positive values at the top of the range; None: the scale's own.",
+    )
+    gamma = Float(1.0, help="Exponent of the colours; below 1 lifts weak activations.")
+    location = Location(
+        help="Row and column of a unit of the map, whose receptive field is marked; or None."
+    )
+    overlay = Float(0.0, help="Opacity of the map over the input, 0 (not there) to 1.")
     layer_names = Enum(
         LAYER_NAMES, "keras", help="Whose names the layers are listed by: keras, torchvision, both."
     )
+    theme = Enum(
+        THEME_NAMES, "auto", help="Colours of the figure: light, dark, or auto, as the page has."
+    )
+    panel = Unicode(help="Title of the panel that is unfolded; '' where all are folded.")
     activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
     rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
 
@@ -66,6 +96,48 @@ class ExplorerTraits(HasTraits):
         check = {"mode": find_mode, "cmap": find_cmap, "scale": as_scale}[proposal["trait"].name]
         as_trait_error(check, proposal["value"])
         return str(proposal["value"])
+
+    @validate("order")
+    def _valid_order(self, proposal: dict[str, Any]) -> str:
+        self._require_open()
+        order = str(proposal["value"])
+        if order not in ORDERS:
+            raise TraitError(unknown_choice("order", order, ORDERS))
+        if order == "location" and self.location is None:
+            raise TraitError(
+                "order 'location' sorts by the value at a location, and none is chosen: set "
+                "location first, or click on a picture."
+            )
+        return order
+
+    @validate("location")
+    def _valid_location(self, proposal: dict[str, Any]) -> tuple[int, int] | None:
+        self._require_open()
+        place: tuple[int, int] | None = proposal["value"]
+        if place is not None:
+            rows, columns, _ = self.activations.shape(self.layer)
+            if not (0 <= place[0] < rows and 0 <= place[1] < columns):
+                raise TraitError(
+                    f"location {place} is outside layer {self.layer!r}, which has {rows} rows and "
+                    f"{columns} columns: choose up to ({rows - 1}, {columns - 1})."
+                )
+        return place
+
+    @validate("percentile", "gamma")
+    def _valid_policy(self, proposal: dict[str, Any]) -> float | None:
+        self._require_open()
+        value: float | None = proposal["value"]
+        if value is not None:
+            as_trait_error(Scale, **{proposal["trait"].name: value})
+        return value
+
+    @validate("overlay")
+    def _valid_overlay(self, proposal: dict[str, Any]) -> float:
+        self._require_open()
+        value = float(proposal["value"])
+        if not 0 <= value <= 1 or math.isnan(value):
+            raise TraitError(f"overlay {value!r} is no opacity: choose from 0 (none) to 1.")
+        return value
 
     @validate("layer_names")
     def _valid_names(self, proposal: dict[str, Any]) -> str:

@@ -5,127 +5,62 @@ It is handed renderings and computes none. Everything here works on any canvas, 
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import FuncNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.gridspec import SubplotSpec
 from matplotlib.image import AxesImage
 
+from vgg_widget.color_bars import ColorBars
+from vgg_widget.coordinates import map_extent, unit_under, value_at
 from vgg_widget.frames import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
-from vgg_widget.layers import Placement, as_placement
+from vgg_widget.layers import Placement
+from vgg_widget.legend_list import LegendList
+from vgg_widget.marks import Marking, Marks
 from vgg_widget.modes import Rendering
 from vgg_widget.painting import SidePainter
 from vgg_widget.reduced_image import ReducedImage
-
-# Which ends of a colorbar get an arrow, since values beyond them are shown.
-_EXTEND = {
-    (False, False): "neither",
-    (True, False): "min",
-    (False, True): "max",
-    (True, True): "both",
-}
+from vgg_widget.themes import LIGHT, Theme
 
 View = tuple[tuple[float, float], tuple[float, float]]
 
-
-def color_norm(rendering: Rendering) -> Normalize:
-    """Return the matplotlib norm that a rendering's colours follow."""
-    vmin, vmax, gamma = rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma
-    if gamma == 1:
-        return Normalize(vmin, vmax)
-    if vmin >= 0:
-        return PowerNorm(gamma, vmin, vmax)
-
-    def bend(values: npt.ArrayLike) -> npt.NDArray[Any]:
-        bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** gamma
-        return bent
-
-    def unbend(values: npt.ArrayLike) -> npt.NDArray[Any]:
-        straight: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** (1 / gamma)
-        return straight
-
-    return FuncNorm((bend, unbend), vmin, vmax)
+# Left, bottom, width and height, as fractions of the figure; the histogram stands between the
+# map and the bar.
+_INPUT = (0.012, 0.055, 0.408, 0.865)
+_MAP = (0.442, 0.055, 0.408, 0.865)
+_BAR = (0.899, 0.055, 0.018, 0.865)
+_LEGEND = (0.862, 0.055, 0.135, 0.865)
 
 
-def has_color_scale(rendering: Rendering) -> bool:
-    """Tell whether the colours stand for values over a range that is not empty."""
-    return (
-        rendering.colormap is not None
-        and rendering.vmin is not None
-        and rendering.vmax is not None
-        and rendering.vmax > rendering.vmin
-    )
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place on one of the two pictures, as a mouse finds it.
 
-
-def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar:
-    """Add a colorbar in activation units; `where` is ``cax=`` or ``ax=``."""
-    mappable = ScalarMappable(color_norm(rendering), rendering.colormap)
-    extend = _EXTEND[rendering.clipped]
-    bar = figure.colorbar(mappable, extend=extend, label="activation", **where)
-    # Panning a colorbar would change its limits, and not the picture's.
-    bar.ax.set_navigate(False)
-    return bar
-
-
-def map_extent(rendering: Rendering, place: float | Placement) -> tuple[float, float, float, float]:
-    """Return (left, right, bottom, top) of a rendering in data coordinates.
-
-    A feature map lies on the input pixels that it covers, so that both pictures share one
-    coordinate system; a grid of tiles has a system of its own.
+    Parameters
+    ----------
+    on : str
+        ``"input"`` or ``"map"``.
+    row, column : int
+        Of a pixel of the input, or of a unit of the layer's map.
+    channel : int or None
+        On a map of one channel, or a grid's tile: which.
     """
-    height, width = rendering.rgba.shape[:2]
-    at = _placed(rendering, place)
-    bottom, right = at.top + height * at.row_step, at.left + width * at.column_step
-    return at.left, right, bottom, at.top
 
-
-def _placed(rendering: Rendering, place: float | Placement) -> Placement:
-    return Placement() if rendering.tiles else as_placement(place)
+    on: str
+    row: int
+    column: int
+    channel: int | None = None
 
 
 def title_of(rendering: Rendering) -> str:
     """Return the title, with a dead or constant picture called so."""
     return f"{rendering.title} ({rendering.note})" if rendering.note else rendering.title
-
-
-def value_at(rendering: Rendering, place: float | Placement, x: float, y: float) -> str:
-    """Say in words what a point of the map's axes shows."""
-    at = _placed(rendering, place)
-    row, column = math.floor((y - at.top) / at.row_step), math.floor((x - at.left) / at.column_step)
-    height, width = rendering.rgba.shape[:2]
-    if not (0 <= row < height and 0 <= column < width):
-        return ""
-    where = f"row {row}, column {column}"
-    if rendering.tiles is not None:
-        found = rendering.tiles.locate(row, column)
-        if found is None:
-            return ""
-        where = "channel {}, row {}, column {}".format(*found)
-    if rendering.values is None:
-        return where
-    value = float(rendering.values[row, column])
-    if rendering.mode == "argmax":
-        return f"{where}: " + (f"channel {value:.0f}" if value >= 0 else "no channel is active")
-    return f"{where}: {value:.4g}"
-
-
-def _bar_key(rendering: Rendering) -> Hashable:
-    """Name the colorbar that belongs to a rendering."""
-    if not has_color_scale(rendering) or rendering.colormap is None:
-        return None
-    # matplotlib hands out a new colormap at every look-up, and none is hashable.
-    colours = rendering.colormap(np.arange(rendering.colormap.N), bytes=True).tobytes()
-    return (rendering.vmin, rendering.vmax, rendering.gamma, rendering.clipped, colours)
 
 
 class FeatureFigure:
@@ -139,34 +74,26 @@ class FeatureFigure:
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
-        grid = figure.add_gridspec(
-            1,
-            3,
-            width_ratios=(1, 1, 0.045),
-            left=0.012,
-            right=0.905,
-            top=0.92,
-            bottom=0.055,
-            wspace=0.05,
-        )
-        self._input_axes = figure.add_subplot(grid[0])
-        self._map_axes = figure.add_subplot(grid[1])
-        # The arrows of a colorbar cannot be changed once it is made, and new axes would clear the
-        # toolbar's history: all four are there, and one is shown.
-        self._bars = {extend: self._colorbar(grid[2], extend) for extend in _EXTEND.values()}
+        self._input_axes = figure.add_axes(_INPUT)
+        self._map_axes = figure.add_axes(_MAP)
+        self._bars = ColorBars(figure, _BAR)
+        self._legend = LegendList(figure, _LEGEND)
         blank = np.zeros((1, 1, 4), np.uint8)
         self._input = self._picture(self._input_axes, blank)
         self._map = self._picture(self._map_axes, blank)
-        self._source = figure.text(0.012, 0.014, "", fontsize=7.5, color="0.35", parse_math=False)
+        self._source = figure.text(0.012, 0.014, "", fontsize=7.5, parse_math=False)
         self._rendering: Rendering | None = None
         self._image: RGB8 | None = None
         self._place: float | Placement = Placement()
-        self._bar_keys: dict[str, Hashable] = {}
+        self._marking = Marking()
         self._kept_view: View | None = None
         # A file, layer or mode of somebody's may have dollar signs in its name.
         self._map_axes.title.set(fontsize=9.5, parse_math=False)
-        bars = [bar.ax for bar in self._bars.values()]
-        self._painter = SidePainter(figure, self._map_axes, self._map, bars)
+        self._marks = Marks(figure, self._input_axes, self._map_axes, self._bars.histograms)
+        beside = (*self._bars.axes, self._legend.axes)
+        self._painter = SidePainter(figure, self._map_axes, self._map, beside, self._marks)
+        self._theme = LIGHT
+        self._wear(LIGHT)
         self._map_axes.format_coord = self._describe_map  # type: ignore[method-assign]
         self._input_axes.format_coord = self._describe_input  # type: ignore[method-assign]
         for mine, other in (
@@ -192,14 +119,6 @@ class FeatureFigure:
         picture.set_mouseover(False)
         return picture
 
-    def _colorbar(self, place: SubplotSpec, extend: str) -> Colorbar:
-        axes = self.figure.add_subplot(place, visible=False)
-        bar = self.figure.colorbar(ScalarMappable(Normalize(0, 1)), cax=axes, extend=extend)
-        bar.ax.tick_params(labelsize=8)
-        bar.set_label("activation", fontsize=8)
-        bar.ax.set_navigate(False)
-        return bar
-
     @property
     def map_axes(self) -> Axes:
         """The axes that hold the picture of the layer."""
@@ -210,8 +129,36 @@ class FeatureFigure:
         """The axes that hold the input image."""
         return self._input_axes
 
+    @property
+    def theme(self) -> Theme:
+        """The figure's colours; another theme draws it anew."""
+        return self._theme
+
+    @theme.setter
+    def theme(self, theme: Theme) -> None:
+        if theme != self._theme:
+            self._theme = theme
+            self._wear(theme)
+            self.figure.canvas.draw()
+
+    def _wear(self, theme: Theme) -> None:
+        self.figure.set_facecolor(theme.paper)
+        self._source.set_color(theme.faint)
+        for axes in (self._input_axes, self._map_axes):
+            axes.set_facecolor(theme.paper)
+            axes.title.set_color(theme.ink)
+            for spine in axes.spines.values():
+                spine.set_edgecolor(theme.ink)
+        self._bars.wear(theme)
+        self._legend.wear(theme)
+
     def show(
-        self, rendering: Rendering, image: RGB8, place: float | Placement, source: str = ""
+        self,
+        rendering: Rendering,
+        image: RGB8,
+        place: float | Placement,
+        source: str = "",
+        marking: Marking | None = None,
     ) -> None:
         """Show another rendering, and draw.
 
@@ -226,6 +173,8 @@ class FeatureFigure:
         source : str
             A line at the foot that says where the numbers come from, for a picture that is taken
             away; beside a live figure that is said in a widget.
+        marking : Marking, optional
+            What is marked on the two pictures; nothing by default.
         """
         before, same_image = self._rendering, image is self._image
         same_rest = same_image and source == self._source.get_text()
@@ -237,7 +186,11 @@ class FeatureFigure:
             and rendering.tiles is not None
         ):
             self._kept_view = self.view
+        marking = marking or Marking()
+        if self._changes_input(marking):
+            side_alone = False
         self._rendering, self._image, self._place = rendering, image, place
+        self._marking = marking
         if not same_image:
             self._kept_view = None
             height, width = image.shape[:2]
@@ -251,18 +204,20 @@ class FeatureFigure:
         self._map.set_interpolation("auto" if rendering.tiles else "nearest")
         self._map_axes.title.set_text(title_of(rendering))
         self._source.set_text(source)
+        self._marks.set(marking, rendering, place)
+        self._bars.count(rendering)
         if not same_image or self._frame(before) != self._frame(rendering):
             self._reset_view(self._kept_view if same_image and rendering.tiles is None else None)
             side_alone = False
-        bar, one = _bar_key(rendering), len(rendering.channels) == 1
-        backdrop = (bar, one or title_of(rendering))
+        bar, one = ColorBars.key(rendering), len(rendering.channels) == 1
+        backdrop = (bar, rendering.legend, one or title_of(rendering))
         if side_alone and self._painter.knows(backdrop):
             # The bar's own artists may wait until the frame is on its way.
             self._painter.paint(backdrop, title_moves=one)
-            self._update_bar(rendering, bar)
+            self._update_beside(rendering, bar)
             self._painter.settle()
         else:
-            self._update_bar(rendering, bar)
+            self._update_beside(rendering, bar)
             if side_alone:
                 self._painter.paint(backdrop, title_moves=one)
             else:
@@ -270,6 +225,40 @@ class FeatureFigure:
         if (toolbar := self.figure.canvas.toolbar) is not None:
             # What it says of the place under the mouse was said of the picture before.
             toolbar.set_message("")
+
+    def mark(self, marking: Marking) -> None:
+        """Mark something else on the same pictures, as soon as the page is ready for a frame."""
+        if self._rendering is None or marking == self._marking:
+            return
+        self._marking = marking
+        self._marks.set(marking, self._rendering, self._place)
+        paint_idle = getattr(self.figure.canvas, "paint_idle", None)
+        if paint_idle is None:
+            self._marks.repaint()
+        else:
+            paint_idle(self._marks.repaint)
+
+    def _changes_input(self, marking: Marking) -> bool:
+        """Tell whether marks on the input come, go or move, which a side alone does not repaint."""
+        return marking.box != self._marking.box or bool(marking.overlay) != bool(
+            self._marking.overlay
+        )
+
+    def spot(self, event: Any) -> Spot | None:
+        """Return the place on a picture where a mouse event of matplotlib's happened.
+
+        None beside the pictures, and between a grid's tiles.
+        """
+        if self._rendering is None or self._image is None or event.xdata is None:
+            return None
+        if event.inaxes is self._map_axes:
+            found = unit_under(self._rendering, self._place, event.xdata, event.ydata)
+            return None if found is None else Spot("map", *found)
+        if event.inaxes is self._input_axes:
+            row, column = math.floor(event.ydata + 0.5), math.floor(event.xdata + 0.5)
+            if 0 <= row < self._image.shape[0] and 0 <= column < self._image.shape[1]:
+                return Spot("input", row, column)
+        return None
 
     @staticmethod
     def _frame(rendering: Rendering | None) -> object:
@@ -284,6 +273,12 @@ class FeatureFigure:
     @view.setter
     def view(self, limits: View) -> None:
         self._map_axes.set(xlim=limits[0], ylim=limits[1])
+
+    def home(self) -> None:
+        """Show the whole of both pictures, as the toolbar's home does."""
+        if self._rendering is not None:
+            self._reset_view(None)
+            self.figure.canvas.draw()
 
     def _reset_view(self, kept: View | None) -> None:
         """Show the whole frame and make it the toolbar's home; then go back to a kept zoom."""
@@ -314,17 +309,9 @@ class FeatureFigure:
             other.set_xlim(moved.get_xlim(), emit=False)
             other.set_ylim(moved.get_ylim(), emit=False)
 
-    def _update_bar(self, rendering: Rendering, key: Hashable) -> None:
-        shown = _EXTEND[rendering.clipped] if key else None
-        for extend, bar in self._bars.items():
-            if bar.ax.get_visible() != (extend == shown):
-                bar.ax.set_visible(extend == shown)
-            # Any change of its mappable makes a colorbar anew, which takes 10 ms.
-            if extend == shown and self._bar_keys.get(extend) != key:
-                self._bar_keys[extend] = key
-                with bar.mappable.callbacks.blocked():
-                    bar.mappable.set_cmap(rendering.colormap or "viridis")
-                bar.mappable.set_norm(color_norm(rendering))
+    def _update_beside(self, rendering: Rendering, bar: Hashable) -> None:
+        self._bars.update(rendering, bar)
+        self._legend.show(rendering.legend)
 
     def _describe_map(self, x: float, y: float) -> str:
         return value_at(self._rendering, self._place, x, y) if self._rendering else ""
@@ -353,15 +340,9 @@ class FeatureFigure:
         assert self._image is not None
         # Saving the live figure would change its resolution under the canvas that shows it.
         twin = FeatureFigure(new_figure())
-        twin.show(self._rendering, self._image, self._place, source)
+        twin.show(self._rendering, self._image, self._place, source, self._marking)
         twin.view = self.view
         twin.figure.savefig(path, format=suffix)
-
-    def png(self, source: str) -> bytes:
-        """Return what is on show as PNG bytes."""
-        with io.BytesIO() as buffer:
-            self.save(buffer, "png", source)
-            return buffer.getvalue()
 
 
 def static_figure(

@@ -20,8 +20,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox, IdentityTransform, TransformedBbox
 
-# An axes' frame is drawn half outside it.
-_MARGIN_PIXELS = 4
+from vgg_widget.marks import Marks, side_edge
+
 # Colorbars with and without arrows alternate from channel to channel; 0.6 MB each.
 _KEPT = 6
 
@@ -73,15 +73,23 @@ class SidePainter:
         What changes with every step, as the title of `axes` does.
     neighbours : sequence of Axes
         Other axes on this side, painted as long as they are visible.
+    marks : Marks
+        What lies over it all.
     """
 
     def __init__(
-        self, figure: Figure, axes: Axes, picture: AxesImage, neighbours: Sequence[Axes]
+        self,
+        figure: Figure,
+        axes: Axes,
+        picture: AxesImage,
+        neighbours: Sequence[Axes],
+        marks: Marks,
     ) -> None:
         self._figure = figure
         self._axes = axes
         self._picture = picture
         self._neighbours = tuple(neighbours)
+        self._marks = marks
         self._backdrops: OrderedDict[Hashable, Any] = OrderedDict()
         self._enlargements: dict[tuple[int, ...], Enlargement | None] = {}
         self._drawn = False
@@ -143,7 +151,7 @@ class SidePainter:
         if title_moves:
             self._axes.draw_artist(self._axes.title)
         self.settle()
-        canvas.blit(box)
+        canvas.blit(self._marks.over_side(box))
 
     def settle(self) -> None:
         """Note that the canvas shows what the artists of this side say, changed as they are."""
@@ -217,7 +225,7 @@ class SidePainter:
     def _box(self) -> Bbox:
         """Return this side in whole pixels."""
         width, height = self._figure.canvas.get_width_height(physical=True)
-        left = int(self._left * width) - _MARGIN_PIXELS
+        left = side_edge(self._left, width)
         return Bbox.from_extents(left, 0, width, height)
 
     def _count(self) -> tuple[int, ...]:

@@ -52,7 +52,9 @@ def plot(
         As `render`; nothing is drawn then.
     """
     # matplotlib's figures take longer to import than the whole package.
-    from vgg_widget.figure import add_colorbar, has_color_scale, map_extent, title_of, value_at
+    from vgg_widget.color_bars import add_colorbar, has_color_scale
+    from vgg_widget.coordinates import map_extent, value_at
+    from vgg_widget.figure import title_of
 
     rendering = render(activations, layer, mode, **as_render)
     if ax is None:

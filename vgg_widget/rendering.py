@@ -114,6 +114,8 @@ def render(
         cmap=cmap,
         scale=scale,
         order=order,
+        location=location,
+        hide_dead=hide_dead,
     )
     return made
 
@@ -129,6 +131,8 @@ def render_alike(
     cmap: str | Colormap = "viridis",
     scale: str | Scale = "layer",
     order: str = "index",
+    location: tuple[int, int] | None = None,
+    hide_dead: bool = False,
 ) -> tuple[Rendering, ...]:
     """Make pictures that can be compared: of the same channels, in one order, over one range.
 
@@ -139,8 +143,9 @@ def render_alike(
     activations : Activations
         What ranks the channels and gives the ranges over a layer and the network: the activations
         of all of `shown` together.
-    layer, mode, channel, channels, cmap, scale, order
-        As for `render`. A range over what is on show is one over all the pictures.
+    layer, mode, channel, channels, cmap, scale, order, location, hide_dead
+        As for `render`. A range over what is on show is one over all the pictures; a location is
+        one of the first.
 
     Returns
     -------
@@ -160,22 +165,11 @@ def render_alike(
         raise ValueError(unknown_choice("order", order, ORDERS))
     asked = len(chosen)
     if way.tiled:
-        chosen = _arranged(activations, layer, chosen, order, location)
+        ranked = shown[0] if order == "location" else activations
+        chosen = _arranged(ranked, layer, chosen, order, location)
         chosen = _alive(activations, layer, chosen) if hide_dead else chosen
-    whole = chosen == tuple(range(maps.shape[-1]))
-    range_of = _range_policy(activations, layer, policy)
-    request = ModeRequest(layer, chosen, colormap, policy.scope, range_of)
-    if not whole:
-        maps = maps[..., list(chosen)]
-        maps.flags.writeable = False
-    made = way.function(maps, request)
-    picture = made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
-    return _finish(picture, request, way, policy, hidden=asked - len(chosen))
-    if order not in RANKINGS:
-        raise ValueError(unknown_choice("order", order, RANKINGS))
-    if way.takes == "all" and order != "index":
-        rank = {int(c): place for place, c in enumerate(activations.rank(layer, order))}
-        chosen = tuple(sorted(chosen, key=rank.__getitem__))
+    hidden = asked - len(chosen)
+    label = layer_label(activations, layer)
     parts = [_of_channels(one[layer], chosen) for one in shown]
 
     def make(pools: Sequence[Pooled]) -> tuple[Rendering, ...]:
@@ -195,7 +189,7 @@ def render_alike(
         ]
         own = _widest([picture.range for picture in pictures if picture.range is not None])
         return tuple(
-            _finish(picture, request, way, policy, own)
+            _finish(picture, request, way, policy, own, label=label, hidden=hidden)
             for picture, request in zip(pictures, requests, strict=True)
         )
 
@@ -282,6 +276,12 @@ def _alive(activations: Activations, layer: str, chosen: tuple[int, ...]) -> tup
     return tuple(channel for channel in chosen if not dead[channel]) or chosen
 
 
+def layer_label(activations: Activations, layer: str) -> str:
+    """Return a layer's name for people: one before a ReLU tells which convolution's it is."""
+    plain, name = activations.plain_name(layer), activations.info(layer).name
+    return layer if plain == name else f"{layer} ({name} before ReLU)"
+
+
 def checked_location(location: object, layer: str, activations: Activations) -> tuple[int, int]:
     """Return a location as two plain ints, or raise ValueError saying which there are."""
     rows, columns, _ = activations.shape(layer)
@@ -303,6 +303,8 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
 
 def _is_whole(number: object) -> bool:
     return isinstance(number, int | np.integer) and not isinstance(number, bool)
+
+
 def nearest_channels(
     mode: Mode, count: int, channel: int, channels: Sequence[int]
 ) -> tuple[int, tuple[int, ...]]:
@@ -383,8 +385,14 @@ def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
 
 
 def _finish(
-    picture: Picture, request: ModeRequest, mode: Mode, policy: Scale, *, hidden: int
-    picture: Picture, request: ModeRequest, mode: Mode, policy: Scale, own: DisplayRange | None
+    picture: Picture,
+    request: ModeRequest,
+    mode: Mode,
+    policy: Scale,
+    own: DisplayRange | None,
+    *,
+    label: str,
+    hidden: int,
 ) -> Rendering:
     values, rgba = picture.values, picture.rgba
     limits: DisplayRange | None = None
@@ -407,7 +415,7 @@ def _finish(
         vmax=limits.vmax if limits else None,
         cmap=request.cmap.name if mode.uses_cmap else None,
         colormap=request.cmap if mode.uses_cmap else None,
-        title=_title(request, mode),
+        title=_title(label, request, mode),
         layer=request.layer,
         mode=mode.name,
         scale=policy.scope,
@@ -421,10 +429,10 @@ def _finish(
     )
 
 
-def _title(request: ModeRequest, mode: Mode) -> str:
+def _title(label: str, request: ModeRequest, mode: Mode) -> str:
     numbers = [str(number) for number in request.channels]
     if len(numbers) > 8:
         numbers = [*numbers[:7], "…"]
     # A phrase is the mode's author's own text; a brace that is no field must not break a picture.
     phrase = mode.phrase.replace("{channels}", ", ".join(numbers))
-    return f"{request.layer} · {phrase.replace('{count}', str(len(request.channels)))}"
+    return f"{label} · {phrase.replace('{count}', str(len(request.channels)))}"

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import asdict, fields
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vgg_widget.activations import Activations
-from vgg_widget.controls import Choice
+from vgg_widget.explorer_traits import CHOICES, LOOKS
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.modes import find_mode
 from vgg_widget.network import FeatureExtractor
-
-CHOICES = tuple(field.name for field in fields(Choice))
-"""The traits that say what an explorer shows."""
+from vgg_widget.scaling import Scale
+from vgg_widget.scene import Choice
 
 _STATE_VERSION = 1
 
 
-def write_state(choice: Choice, layer_names: str, extractor: FeatureExtractor) -> dict[str, Any]:
-    """Return what an explorer shows as a JSON-able dict."""
+def write_state(
+    choice: Choice, looks: Mapping[str, str], extractor: FeatureExtractor
+) -> dict[str, Any]:
+    """Return what an explorer shows, and how, as a JSON-able dict."""
     weights = extractor.weights
     return {
         "version": _STATE_VERSION,
         **asdict(choice),
         "channels": list(choice.channels),
-        "layer_names": layer_names,
+        "location": None if choice.location is None else list(choice.location),
+        **looks,
         "size": extractor.size,
         "weights": weights.path if weights.source == "file" else weights.source,
     }
@@ -48,9 +51,7 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
         )
-    found = {
-        name: state[name] for name in (*CHOICES, "layer_names", "size", "weights") if name in state
-    }
+    found = {name: state[name] for name in (*CHOICES, *LOOKS, "size", "weights") if name in state}
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
     if "extractor" in more:
@@ -86,30 +87,31 @@ def script(reading: ImageReading, activations: Activations, extractor: str, choi
     str
         Python; it leaves the picture in ``rendering`` and a figure's axes in ``axes``.
     """
-    mode = find_mode(choice.mode)
-    arguments: dict[str, Any] = {"mode": choice.mode}
-    if mode.takes == "one":
-        arguments["channel"] = choice.channel
-    elif choice.channels:
-        arguments["channels"] = choice.channels
-    if mode.uses_cmap:
-        arguments["cmap"] = choice.cmap
-    if mode.uses_scale:
-        arguments["scale"] = choice.scale
+    arguments = choice.as_render()
     picture = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    layer = choice.layer_in(activations)
     imports, source = _image_code(reading)
-    own = "" if mode.built_in else f"# Mode {choice.mode!r} must be registered first.\n"
+    scale = (
+        "from vgg_widget.scaling import Scale\n"
+        if isinstance(arguments.get("scale"), Scale)
+        else ""
+    )
+    own = (
+        ""
+        if find_mode(choice.mode).built_in
+        else f"# Mode {choice.mode!r} must be registered first.\n"
+    )
     names = sorted({"FeatureExtractor", "plot", "render", *imports})
     return (
         f"{'import base64' + chr(10) + chr(10) if 'base64' in source else ''}"
-        f"from vgg_widget import {', '.join(names)}\n\n"
+        f"from vgg_widget import {', '.join(names)}\n{scale}\n"
         f"{own}"
         f"image = {source}\n"
         f"extractor = {extractor}  # {_one_line(activations.weights.label)}\n"
         f"activations = extractor(image)\n"
         f"picture = dict({picture})\n"
-        f"rendering = render(activations, {choice.layer!r}, **picture)\n"
-        f"axes = plot(activations, {choice.layer!r}, **picture)\n"
+        f"rendering = render(activations, {layer!r}, **picture)\n"
+        f"axes = plot(activations, {layer!r}, **picture)\n"
     )
 
 

@@ -36,10 +36,26 @@ class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
         return tuple(int(number) for number in numbers)
 
 
-def widgets_of(root: widgets.Widget) -> list[widgets.Widget]:
-    """Return a widget and all that it holds: children, layouts, styles, toolbar."""
+class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
+    """A trait that holds None or a (row, column) pair of ints."""
+
+    info_text = "None or a (row, column) pair of whole numbers, such as (12, 30)"
+    default_value = None
+
+    def validate(self, obj: Any, value: Any) -> tuple[int, int] | None:
+        """Return a pair of plain ints, or None."""
+        if value is None:
+            return None
+        pair = ChannelNumbers.validate(self, obj, value)  # type: ignore[arg-type]
+        if len(pair) != 2:
+            self.error(obj, value)
+        return pair[0], pair[1]
+
+
+def widgets_of(*roots: widgets.Widget) -> list[widgets.Widget]:
+    """Return widgets and all that they hold: children, layouts, styles, toolbar."""
     found: dict[int, widgets.Widget] = {}
-    waiting: list[Any] = [root]
+    waiting: list[Any] = list(roots)
     while waiting:
         item = waiting.pop()
         if isinstance(item, list | tuple):

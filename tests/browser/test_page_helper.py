@@ -226,7 +226,14 @@ def test_tab_reaches_everything_and_leaves_the_picture(front_end: OpenNotebook) 
                 " ?? (at.labels?.[0]?.textContent.trim() || at.textContent.trim()); }"
             )
         )
-    for name in ("Reset original view", "channel", "opacity", "channel number", "layer", "channels"):
+    for name in (
+        "Reset original view",
+        "channel",
+        "opacity",
+        "channel number",
+        "layer",
+        "channels",
+    ):
         assert name in reached, reached
     for name in ("Reset", "Circuit", "Play", "Stop"):
         assert name in reached, reached

@@ -8,8 +8,8 @@ import ipywidgets as widgets
 
 from vgg_widget.circuit import Circuit, CircuitInput, circuit
 from vgg_widget.circuit_pictures import input_picture, kernel_picture, small_png
+from vgg_widget.host import Host
 from vgg_widget.modes import find_mode
-from vgg_widget.panels.host import Host
 from vgg_widget.scene import Scene
 
 _CARDS = 6

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import ipywidgets as widgets
 
 from vgg_widget.activations import Activations
-from vgg_widget.panels.host import Host
+from vgg_widget.host import Host
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at
 from vgg_widget.scene import Scene
 

@@ -1,0 +1,76 @@
+"""Where things lie on the explorer's two pictures, and what is at a point of them."""
+
+from __future__ import annotations
+
+import math
+
+from vgg_widget.layers import Placement, as_placement
+from vgg_widget.modes import Rendering
+
+
+def map_extent(rendering: Rendering, place: float | Placement) -> tuple[float, float, float, float]:
+    """Return (left, right, bottom, top) of a rendering in data coordinates.
+
+    A feature map lies on the input pixels that it covers, so that both pictures share one
+    coordinate system; a grid of tiles has a system of its own.
+    """
+    height, width = rendering.rgba.shape[:2]
+    at = _placed(rendering, place)
+    bottom, right = at.top + height * at.row_step, at.left + width * at.column_step
+    return at.left, right, bottom, at.top
+
+
+def _placed(rendering: Rendering, place: float | Placement) -> Placement:
+    return Placement() if rendering.tiles else as_placement(place)
+
+
+def unit_box(place: float | Placement, row: int, column: int) -> tuple[float, float, float, float]:
+    """Return (left, top, width, height) of one unit of a map, in data coordinates."""
+    at = as_placement(place)
+    left, top = at.left + column * at.column_step, at.top + row * at.row_step
+    return left, top, at.column_step, at.row_step
+
+
+def unit_under(
+    rendering: Rendering, place: float | Placement, x: float, y: float
+) -> tuple[int, int, int | None] | None:
+    """Return (row, column, channel) of the unit at a point of the map's axes.
+
+    Returns
+    -------
+    tuple or None
+        The channel is None where the picture is not of one channel alone; None stands for a point
+        beside the picture, or between a grid's tiles.
+    """
+    at = _placed(rendering, place)
+    row, column = math.floor((y - at.top) / at.row_step), math.floor((x - at.left) / at.column_step)
+    height, width = rendering.rgba.shape[:2]
+    if not (0 <= row < height and 0 <= column < width):
+        return None
+    if rendering.tiles is not None:
+        found = rendering.tiles.locate(row, column)
+        return None if found is None else (found[1], found[2], found[0])
+    return row, column, rendering.channels[0] if len(rendering.channels) == 1 else None
+
+
+def words_for_unit(rendering: Rendering, row: int, column: int, channel: int | None) -> str:
+    """Say what a picture shows at a unit; `channel` chooses a grid's tile."""
+    where = f"row {row}, column {column}"
+    if rendering.tiles is not None:
+        if channel not in rendering.tiles.channels:
+            return where
+        where = f"channel {channel}, {where}"
+        top, left, _, _ = rendering.tiles.box(rendering.tiles.channels.index(channel))
+        row, column = top + row, left + column
+    if rendering.values is None:
+        return where
+    value = float(rendering.values[row, column])
+    if rendering.mode == "argmax":
+        return f"{where}: " + (f"channel {value:.0f}" if value >= 0 else "no channel is active")
+    return f"{where}: {value:.4g}"
+
+
+def value_at(rendering: Rendering, place: float | Placement, x: float, y: float) -> str:
+    """Say in words what a point of the map's axes shows; nothing where there is nothing."""
+    found = unit_under(rendering, place, x, y)
+    return "" if found is None else words_for_unit(rendering, *found)

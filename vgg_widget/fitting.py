@@ -1,0 +1,100 @@
+"""What follows from a choice: channels that a layer has, the place that a location becomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vgg_widget.activations import Activations
+from vgg_widget.modes import find_mode
+from vgg_widget.scene import Choice
+
+DIVERGING = "coolwarm"
+"""The colormap for activations of both signs, where another kind was chosen."""
+
+# What matplotlib's documentation lists as diverging.
+_DIVERGING_NAMES = {
+    *("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral"),
+    *("coolwarm", "bwr", "seismic", "berlin", "managua", "vanimo"),
+}
+
+
+def fitted(
+    choice: Choice, before: Choice | None, activations: Activations, usual_cmap: str
+) -> Choice:
+    """Return a choice that the layer and mode can show, and the nearest thing to what was asked.
+
+    Parameters
+    ----------
+    choice : Choice
+        What was asked for, each field by itself in order.
+    before : Choice or None
+        What is on show; None at first.
+    activations : Activations
+        Of the image.
+    usual_cmap : str
+        The colormap of what was last on show after its ReLU.
+    """
+    choice = _side(choice, before, activations)
+    choice = _coloured(choice, before, activations, usual_cmap)
+    choice = _placed(choice, before, activations)
+    count = activations.info(choice.layer).channels
+    channels = tuple(number for number in choice.channels if number < count)
+    wanted = find_mode(choice.mode).count
+    if wanted is not None and channels and len(channels) != wanted:
+        channels = channels[:wanted] if len(channels) > wanted else ()
+    order = choice.order if choice.location is not None or choice.order != "location" else "index"
+    return replace(choice, channel=min(choice.channel, count - 1), channels=channels, order=order)
+
+
+def _side(choice: Choice, before: Choice | None, activations: Activations) -> Choice:
+    """Keep the layer's name and the side of its ReLU together.
+
+    torchvision's names say on which side they are; Keras's names a convolution, whose maps are
+    shown on the side that was chosen last.
+    """
+    layer = choice.layer
+    pre = activations.before_relu(layer)
+    if pre is None:
+        return choice
+    named_before = activations.plain_name(layer) != activations.info(layer).name
+    named_after = not named_before and layer != activations.info(layer).name
+    if before is None or layer != before.layer:
+        if named_before or named_after:
+            return replace(choice, before_relu=named_before)
+    elif choice.before_relu and named_after:
+        return replace(choice, layer=pre)
+    elif not choice.before_relu and named_before:
+        return replace(choice, layer=activations.torch_names(layer)[-1])
+    return choice
+
+
+def _coloured(
+    choice: Choice, before: Choice | None, activations: Activations, usual: str
+) -> Choice:
+    """Give maps before a ReLU a colormap with a middle, and take it back after."""
+    signed = _shows_before(choice, activations)
+    if before is None:
+        return choice
+    if choice.cmap != before.cmap or signed == _shows_before(before, activations):
+        return choice
+    if signed and choice.cmap.removesuffix("_r") not in _DIVERGING_NAMES:
+        return replace(choice, cmap=DIVERGING)
+    if not signed and choice.cmap == DIVERGING:
+        return replace(choice, cmap=usual)
+    return choice
+
+
+def _shows_before(choice: Choice, activations: Activations) -> bool:
+    return choice.before_relu and activations.before_relu(choice.layer) is not None
+
+
+def _placed(choice: Choice, before: Choice | None, activations: Activations) -> Choice:
+    """Keep a location where it is on the image when the layer is another one."""
+    if choice.location is None:
+        return choice
+    rows, columns, _ = activations.shape(choice.layer)
+    row, column = choice.location
+    if before and choice.layer != before.layer and choice.location == before.location:
+        y, x = activations.info(before.layer).field_center(row, column)
+        row, column = activations.info(choice.layer).unit_at(y, x, (rows, columns))
+    return replace(choice, location=(min(row, rows - 1), min(column, columns - 1)))

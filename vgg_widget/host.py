@@ -1,0 +1,60 @@
+"""What a panel may ask of the explorer that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import ipywidgets as widgets
+
+from vgg_widget.scene import Scene
+
+
+class Host(Protocol):
+    """An explorer, as its panels see it."""
+
+    def tell(self, **changes: Any) -> None:
+        """Set traits in one go; an error is shown under the controls, and nothing is lost."""
+
+    def do(self, action: Callable[[], object]) -> None:
+        """Run something a person asked for; an error is shown under the controls."""
+
+    def open_channel(self, channel: int, layer: str | None = None) -> None:
+        """Show one channel, and remember what was on show before."""
+
+    def back(self) -> None:
+        """Show what was on show before the last `open_channel`."""
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is something to go back to."""
+
+    def to_code(self) -> str:
+        """Return Python text that makes the picture on show."""
+
+    def copy(self, text: str) -> None:
+        """Put text on the clipboard of the page."""
+
+    def download(self, suffix: str) -> None:
+        """Hand the picture on show to the page as a file to keep."""
+
+    def save_arrays(self) -> Path:
+        """Write the activations beside the notebook, and return where."""
+
+    def download_animation(self, over: str, seconds: float) -> None:
+        """Hand the page a GIF that runs through the channels or the layers."""
+
+    def reset(self) -> None:
+        """Show what was on show at first."""
+
+
+class Panel(Protocol):
+    """Something that unfolds under the picture."""
+
+    title: str
+    """The word on the button that unfolds it."""
+    widget: widgets.Widget
+
+    def show(self, scene: Scene) -> None:
+        """Bring the panel to what is on show; called only while it is open."""

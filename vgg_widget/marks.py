@@ -1,0 +1,165 @@
+"""What lies over the two pictures, repainted without drawing them: overlay, field, location.
+
+All of it is animated, in matplotlib's sense: a drawing of the figure leaves it out, and it is
+painted over the finished drawing. A file gets it all the same, since saving draws everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from matplotlib.transforms import Bbox
+
+from vgg_widget.coordinates import map_extent, unit_box
+from vgg_widget.layers import Placement
+from vgg_widget.modes import Rendering
+
+# Seen on any picture: a bright line on a dark one.
+_LINES = (("black", 3.2), ("#ffe14d", 1.4))
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """What is marked on the two pictures.
+
+    Parameters
+    ----------
+    unit : (int, int) or None
+        Row and column of a unit in the layer's map.
+    box : (int, int, int, int) or None
+        Top, left, bottom and right of the input pixels that it sees, half open.
+    overlay : float
+        Opacity of the map over the input, 0 to 1.
+    """
+
+    unit: tuple[int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
+    overlay: float = 0.0
+
+
+class Marks:
+    """Paints a `Marking`, and the histogram beside the colorbar, over a drawn figure.
+
+    Parameters
+    ----------
+    figure : Figure
+        What they are on.
+    input_axes, map_axes : Axes
+        Of the two pictures; the second one's left edge parts the figure into two sides.
+    others : sequence of Artist
+        Other animated artists of the right side, painted with the marks.
+    """
+
+    def __init__(
+        self, figure: Figure, input_axes: Axes, map_axes: Axes, others: Sequence[Artist] = ()
+    ) -> None:
+        self._figure = figure
+        self._overlay = AxesImage(input_axes, interpolation="nearest", animated=True, zorder=0.5)
+        self._overlay.set_data([[0.0]])
+        self._overlay.set_mouseover(False)
+        self._overlay.set_visible(False)
+        input_axes.add_image(self._overlay)
+        self._boxes = _rectangles(input_axes)
+        self._units = _rectangles(map_axes)
+        self._others = tuple(others)
+        self._left: Any = None
+        self._right: Any = None
+        self._edge = map_axes.get_position(original=True).x0
+        figure.canvas.mpl_connect("draw_event", self._drawn_whole)
+
+    def set(self, marking: Marking, rendering: Rendering, place: float | Placement) -> None:
+        """Take over what is to be marked; nothing is painted yet."""
+        unit = marking.unit if rendering.tiles is None else None
+        for rectangle in self._units:
+            rectangle.set_visible(unit is not None)
+            if unit is not None:
+                rectangle.set_bounds(*unit_box(place, *unit))
+        for rectangle in self._boxes:
+            rectangle.set_visible(marking.box is not None)
+            if marking.box is not None:
+                top, left, bottom, right = marking.box
+                rectangle.set_bounds(left - 0.5, top - 0.5, right - left, bottom - top)
+        shown = marking.overlay > 0 and rendering.tiles is None
+        self._overlay.set_visible(shown)
+        if shown:
+            self._overlay.set_data(rendering.rgba)
+            self._overlay.set_extent(map_extent(rendering, place))
+            self._overlay.set_alpha(marking.overlay)
+
+    def over_side(self, box: Bbox) -> Bbox:
+        """Paint the marks over the right side, which has been painted anew without them.
+
+        Returns
+        -------
+        Bbox
+            What has changed, in pixels.
+        """
+        canvas: Any = self._figure.canvas
+        self._right = canvas.copy_from_bbox(box)
+        if not self._overlay.get_visible():
+            self._paint(self._right_artists())
+            return box
+        # The overlay is the same map: the left side changes with the right one.
+        canvas.restore_region(self._left)
+        self._paint((*self._left_artists(), *self._right_artists()))
+        return Bbox.from_extents(0, 0, box.x1, box.y1)
+
+    def repaint(self) -> None:
+        """Paint the marks alone, and send that; nothing before the first drawing."""
+        if self._left is None:
+            return
+        canvas: Any = self._figure.canvas
+        canvas.restore_region(self._left)
+        canvas.restore_region(self._right)
+        self._paint((*self._left_artists(), *self._right_artists()))
+        canvas.blit(None)
+
+    def _drawn_whole(self, _: object) -> None:
+        canvas: Any = self._figure.canvas
+        if canvas.is_saving() or not hasattr(canvas, "copy_from_bbox"):
+            return
+        width, height = canvas.get_width_height(physical=True)
+        edge = side_edge(self._edge, width)
+        self._left = canvas.copy_from_bbox(Bbox.from_extents(0, 0, edge, height))
+        self._right = canvas.copy_from_bbox(Bbox.from_extents(edge, 0, width, height))
+        self._paint((*self._left_artists(), *self._right_artists()))
+
+    def _left_artists(self) -> tuple[Artist, ...]:
+        return self._overlay, *self._boxes
+
+    def _right_artists(self) -> tuple[Artist, ...]:
+        return *self._units, *self._others
+
+    def _paint(self, artists: Sequence[Artist]) -> None:
+        for artist in artists:
+            axes = artist.axes
+            if artist.get_visible() and axes is not None and axes.get_visible():
+                axes.draw_artist(artist)
+
+
+# An axes' frame is drawn half outside it.
+_MARGIN_PIXELS = 4
+
+
+def side_edge(fraction: float, width: int) -> int:
+    """Return the first column of the right side, whose axes begin at a fraction of the width."""
+    return int(fraction * width) - _MARGIN_PIXELS
+
+
+def _rectangles(axes: Axes) -> tuple[Rectangle, ...]:
+    made = []
+    for colour, width in _LINES:
+        line = Rectangle(
+            (0, 0), 1, 1, fill=False, edgecolor=colour, linewidth=width, animated=True, zorder=3
+        )
+        line.set_visible(False)
+        axes.add_patch(line)
+        made.append(line)
+    return tuple(made)

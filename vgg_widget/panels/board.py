@@ -1,0 +1,142 @@
+"""The row of buttons under the picture, and the panel that is unfolded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets as widgets
+
+from vgg_widget.controls import display
+from vgg_widget.host import Host, Panel
+from vgg_widget.network import FeatureExtractor
+from vgg_widget.scene import Scene
+
+
+def _location(host: Host) -> Panel:
+    from vgg_widget.panels.location import LocationPanel
+
+    return LocationPanel(host)
+
+
+def _display(host: Host) -> Panel:
+    from vgg_widget.panels.look import LookPanel
+
+    return LookPanel(host)
+
+
+def _circuit(host: Host) -> Panel:
+    from vgg_widget.panels.circuit import CircuitPanel
+
+    return CircuitPanel(host)
+
+
+def _play(host: Host) -> Panel:
+    from vgg_widget.panels.play import PlayPanel
+
+    return PlayPanel(host)
+
+
+def _files(host: Host) -> Panel:
+    from vgg_widget.panels.files import FilesPanel
+
+    return FilesPanel(host)
+
+
+PANELS: dict[str, Callable[[Host], Panel]] = {
+    "Location": _location,
+    "Display": _display,
+    "Circuit": _circuit,
+    "Play": _play,
+    "Open & save": _files,
+}
+"""The panels of every explorer, by the words on their buttons, in this order."""
+
+
+def predictions_panel(extractor: FeatureExtractor, top: int) -> Callable[[Host], Panel]:
+    """Load the classifier, saying so first, and return what makes the panel of its predictions.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Whose weights the classifier belongs to.
+    top : int
+        How many classes are listed.
+
+    Raises
+    ------
+    ValueError, WeightsError
+        If there is no classifier for these weights, or its file cannot be had.
+    """
+    from vgg_widget.panels.predictions import PredictionsPanel
+    from vgg_widget.predictions import checked_top, predictor_for
+
+    count = checked_top(top)
+    predictor = predictor_for(extractor)
+    return lambda host: PredictionsPanel(host, predictor, count)
+
+
+class Board:
+    """A row of toggle buttons, of which at most one is pressed, and the panel that it unfolds.
+
+    A row of buttons takes a fifth of an accordion's height, and the Tab key reaches it.
+
+    Parameters
+    ----------
+    host : Host
+        Is told which panel is to be open.
+    panels : mapping of str to callable
+        Title → what makes the panel of that title.
+    """
+
+    def __init__(self, host: Host, panels: Mapping[str, Callable[[Host], Panel]]) -> None:
+        self._host = host
+        self._makers = dict(panels)
+        self._made: dict[str, Panel] = {}
+        self._open = ""
+        self._buttons = {title: self._button(title) for title in self._makers}
+        row = widgets.HBox(
+            list(self._buttons.values()),
+            layout=widgets.Layout(flex_flow="row wrap", margin="4px 0 0 0"),
+        )
+        self._stage = widgets.VBox(layout=widgets.Layout(display="none", margin="4px 0 0 0"))
+        self.widget = widgets.VBox([row, self._stage])
+
+    def _button(self, title: str) -> widgets.ToggleButton:
+        button = widgets.ToggleButton(description=title, layout=widgets.Layout(width="auto"))
+        button.add_class("vgg-unfold")
+
+        def told(change: dict[str, Any]) -> None:
+            # Brought to what is open by `unfold`, it says what is known already.
+            if change["new"] != (title == self._open):
+                self._host.tell(panel=title if change["new"] else "")
+
+        button.observe(told, "value")
+        return button
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What can be unfolded."""
+        return tuple(self._makers)
+
+    def unfold(self, title: str, scene: Scene) -> None:
+        """Open one panel, and fold the others; an empty title folds all."""
+        if title and title not in self._made:
+            self._made[title] = self._makers[title](self._host)
+        self._open = title
+        for name, button in self._buttons.items():
+            button.value = name == title
+        if title:
+            # What it is to show first, so that nothing of before is seen.
+            self._made[title].show(scene)
+            self._stage.children = (self._made[title].widget,)
+        display(self._stage, shown=bool(title))
+
+    def show(self, scene: Scene) -> None:
+        """Bring the open panel to what is on show."""
+        if self._open:
+            self._made[self._open].show(scene)
+
+    def made(self) -> list[widgets.Widget]:
+        """Return the panels that exist, open or not."""
+        return [panel.widget for panel in self._made.values()]

@@ -1,0 +1,32 @@
+"""The colours of the figure on a light and on a dark page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+THEME_NAMES = ("auto", "light", "dark")
+"""What an explorer's theme can be; ``"auto"`` is the page's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours that matplotlib knows.
+
+    Parameters
+    ----------
+    paper : str
+        Behind everything.
+    ink : str
+        Words and frames.
+    faint : str
+        What matters less: the line at the foot, the histogram.
+    """
+
+    paper: str
+    ink: str
+    faint: str
+
+
+LIGHT = Theme(paper="#ffffff", ink="#000000", faint="#595959")
+# JupyterLab's own dark background, so that the figure is no box on the page.
+DARK = Theme(paper="#111111", ink="#e8e8e8", faint="#a6a6a6")
