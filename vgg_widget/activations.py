@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +17,20 @@ from vgg_widget.channel_statistics import (
     strongest_first,
 )
 from vgg_widget.choices import unknown_choice
-from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
 from vgg_widget.provenance import Provenance
+from vgg_widget.saved_activations import SavedActivations, damage_told
 from vgg_widget.scaling import top_of
+from vgg_widget.xarray_dataset import as_dataset
+
+if TYPE_CHECKING:
+    import xarray
 
 Floats = npt.NDArray[np.float32]
 
 RANKINGS = ("index", "max", "mean", "std", "sparsity", "entropy")
 """What `Activations.rank` can order channels by."""
-
-_FILE_VERSION = 1
 
 
 class LayerNameError(KeyError, ValueError):
@@ -394,16 +391,10 @@ class Activations(Mapping[str, Floats]):
         """
         if not os.fspath(path).lower().endswith(".npz"):
             raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
-        header = {
-            "version": _FILE_VERSION,
-            "layers": [asdict(info) for info in self._layers],
-            "before_relu": sorted(self._before_relu),
-            "weights": self._weights.to_dict(),
-            "name": self._name,
-        }
-        arrays: dict[str, Any] = {f"maps/{name}": maps for name, maps in self._stored.items()}
-        with written_whole(path) as draft:
-            np.savez(draft, header=np.array(json.dumps(header)), image=self._image, **arrays)
+        saved = SavedActivations(
+            self._layers, self._stored, self._image, self._weights, self._before_relu, self._name
+        )
+        saved.write(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Activations:
@@ -416,59 +407,37 @@ class Activations(Mapping[str, Floats]):
         FileNotFoundError
             If there is no such file.
         """
-        name = os.fspath(path)
-        try:
-            # Opened here, since NumPy leaves a damaged file open.
-            with (
-                Path(path).expanduser().open("rb") as stream,
-                np.load(stream, allow_pickle=False) as archive,
-            ):
-                header = json.loads(str(archive["header"]))
-                _check_version(header["version"])
-                layers = [LayerInfo(**fields) for fields in header["layers"]]
-                maps = {info.name: archive[f"maps/{info.name}"] for info in layers}
-                image = archive["image"]
-            _check_arrays(layers, maps, image)
+        with damage_told(path):
+            saved = SavedActivations.read(path)
             return cls(
-                layers,
-                maps,
-                image,
-                Provenance.from_dict(header["weights"]),
-                before_relu=header["before_relu"],
-                name=str(header.get("name", "")),
+                saved.layers,
+                saved.maps,
+                saved.image,
+                saved.weights,
+                before_relu=tuple(saved.before_relu),
+                name=saved.name,
             )
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            EOFError,
-            AttributeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            raise ValueError(
-                f"path {name!r} holds no saved activations, or is damaged ({error}): pass a file "
-                "that Activations.save wrote."
-            ) from error
 
+    def to_xarray(self) -> xarray.Dataset:
+        """Return every layer's maps, as the mapping has them, with their coordinates.
 
-def _check_version(version: object) -> None:
-    if version != _FILE_VERSION:
-        raise ValueError(f"it is of version {version}")
+        Returns
+        -------
+        xarray.Dataset
+            One variable a layer, float32, with the dimensions ``"{layer}_row"``,
+            ``"{layer}_column"`` and ``"{layer}_channel"``. The coordinates of rows and columns are
+            the centres of the receptive fields in input pixels (of the units' places where fields
+            are not defined), those of channels their numbers. Attributes: the weights' label, and
+            the layer's kind, torchvision's name, stride and receptive field in pixels, as far as
+            there are any. The maps after their ReLU are computed for it, and take the memory of
+            those before it once more.
 
-
-def _check_arrays(
-    layers: Sequence[LayerInfo], maps: Mapping[str, npt.NDArray[Any]], image: npt.NDArray[Any]
-) -> None:
-    for info in layers:
-        array = maps[info.name]
-        if array.dtype != np.float32 or array.ndim != 3 or array.shape[-1] != info.channels:
-            raise ValueError(
-                f"layer {info.name!r} is {array.dtype} of shape {array.shape}, not float32 of "
-                f"{info.channels} channels"
-            )
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(f"the image is {image.dtype} of shape {image.shape}, not uint8 RGB")
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        return as_dataset(self.layers, self, self._weights.label, self._name)
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
