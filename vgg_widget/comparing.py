@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from vgg_widget.activations import Activations
 from vgg_widget.images import ImageReading, resize_exactly
-from vgg_widget.modes import Rendering, TileGrid, as_rgba, coloured
+from vgg_widget.modes import Rendering, as_rgba, coloured
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.rendering import render_alike
 from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
+from vgg_widget.tiles import TileGrid
 
 Floats = npt.NDArray[np.float32]
 

@@ -6,10 +6,20 @@ import io
 import os
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.animation import (
+    DEFAULT_SECONDS,
+    FigureFrames,
+    Progress,
+    frames,
+    save_gif,
+    write_gif,
+)
 from vgg_widget.captions import source_line
+from vgg_widget.circuit import Circuit, circuit
 from vgg_widget.explorer_traits import CHOICES, ExplorerTraits
 from vgg_widget.figure import FeatureFigure
 from vgg_widget.files import written_whole
@@ -64,9 +74,13 @@ class ExplorerActions(ExplorerTraits):
         """
         with self._lock:
             before = self._choice()
-            self._choose(layer=layer or self.layer, channel=channel, mode="channel")
-            if self._choice() != before:
-                self._history.append(before)
+            # Whoever is told of the channel is told of the way back too.
+            self._history.append(before)
+            try:
+                self._choose(layer=layer or self.layer, channel=channel, mode="channel")
+            finally:
+                if self._choice() == before:
+                    self._history.remove(before)
                 del self._history[:-_STEPS_BACK]
 
     def back(self) -> None:
@@ -89,6 +103,28 @@ class ExplorerActions(ExplorerTraits):
             self._choose(**first)
             self._history.clear()
             self._view.home()
+
+    def circuit(self, k: int = 6) -> Circuit:
+        """Return the input channels that the channel on show is mostly made of.
+
+        Parameters
+        ----------
+        k : int
+            How many at most, those with the largest kernels first.
+
+        Returns
+        -------
+        Circuit
+            See `vgg_widget.circuit.circuit`; with a `location`, also what each adds there.
+
+        Raises
+        ------
+        ValueError
+            If the layer reads its input through no kernel that can be shown.
+        """
+        return circuit(
+            self._extractor, self.activations, self.layer, self.channel, k, location=self.location
+        )
 
     # --- to take away
 
@@ -137,6 +173,65 @@ class ExplorerActions(ExplorerTraits):
             self._require_open()
             self._view.save(draft, kind, self._source())
 
+    def save_animation(
+        self,
+        path: str | os.PathLike[str],
+        over: str = "channels",
+        seconds: float = DEFAULT_SECONDS,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write an animated GIF of a walk through the channels of this layer, or the layers.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.gif``; replaced as a whole.
+        over : {"channels", "layers"}
+            What changes from frame to frame. Of channels each is shown alone.
+        seconds : float
+            That each frame is shown, from 0.02.
+        progress : callable, optional
+            Called with the number of frames drawn, and of all, after each.
+
+        Raises
+        ------
+        ValueError
+            If an argument is wrong, or the mode shows several channels at once and channels are
+            to be gone through.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        self._require_open()
+        save_gif(path, self._walk(over), seconds, progress=progress)
+
+    def to_gif(
+        self,
+        over: str = "channels",
+        seconds: float = DEFAULT_SECONDS,
+        *,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Return the bytes of what `save_animation` writes."""
+        self._require_open()
+        with io.BytesIO() as stream:
+            write_gif(stream, self._walk(over), seconds, progress=progress)
+            return stream.getvalue()
+
+    def _walk(self, over: str) -> FigureFrames:
+        choice = self._choice()
+        asked = {"channel": choice.channel, "channels": choice.channels, **choice.as_render()}
+        if over == "channels":
+            layer = choice.layer_in(self.activations)
+            return FigureFrames(frames(self.activations, over, layer=layer, **_alone(asked)))
+        # A location belongs to one layer, and another one's grid has no such place.
+        if asked.pop("location", None) is not None:
+            asked["order"] = "index"
+        layers = [
+            replace(choice, layer=name).layer_in(self.activations) for name in self.activations
+        ]
+        return FigureFrames(frames(self.activations, over, layers=layers, **asked))
+
     def to_bytes(self, suffix: str = ".png") -> bytes:
         """Return the picture as the bytes of a file.
 
@@ -161,6 +256,11 @@ class ExplorerActions(ExplorerTraits):
     def _source(self) -> str:
         assert self.rendering is not None
         return source_line(self.activations, self.rendering)
+
+
+def _alone(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what `frames` needs to go through all channels, of what `render` is given."""
+    return {name: value for name, value in asked.items() if name not in ("channel", "channels")}
 
 
 def checked_suffix(suffix: str, path: str = "") -> str:

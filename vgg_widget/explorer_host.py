@@ -83,6 +83,13 @@ class ExplorerHost:
         self._explorer.save(path)
         return path
 
+    def download_animation(
+        self, over: str, seconds: float, progress: Callable[[int, int], object] | None = None
+    ) -> None:
+        """Hand the page a GIF that runs through the channels or the layers."""
+        data = self._explorer.to_gif(over, seconds, progress=progress)
+        self._page.download(f"{self._explorer.file_name(f'-{over}')}.gif", data)
+
     def reset(self) -> None:
         """Show what was on show at first."""
         self._explorer.reset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import ipywidgets as widgets
 
@@ -42,11 +42,21 @@ class Host(Protocol):
     def save_arrays(self) -> Path:
         """Write the activations beside the notebook, and return where."""
 
-    def download_animation(self, over: str, seconds: float) -> None:
+    def download_animation(
+        self, over: str, seconds: float, progress: Callable[[int, int], object] | None = None
+    ) -> None:
         """Hand the page a GIF that runs through the channels or the layers."""
 
     def reset(self) -> None:
         """Show what was on show at first."""
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A panel that does something by itself, and is to stop when it is folded."""
+
+    def pause(self) -> None:
+        """Stop."""
 
 
 class Panel(Protocol):

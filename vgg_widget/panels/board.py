@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from vgg_widget.controls import display
-from vgg_widget.host import Host, Panel
+from vgg_widget.host import Host, Panel, Resting
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.scene import Scene
 
@@ -123,6 +123,9 @@ class Board:
         """Open one panel, and fold the others; an empty title folds all."""
         if title and title not in self._made:
             self._made[title] = self._makers[title](self._host)
+        last: object = self._made.get(self._open)
+        if title != self._open and isinstance(last, Resting):
+            last.pause()
         self._open = title
         for name, button in self._buttons.items():
             button.value = name == title

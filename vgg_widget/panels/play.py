@@ -7,8 +7,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from vgg_widget.host import Host
 from vgg_widget.modes import find_mode
-from vgg_widget.panels.host import Host
 from vgg_widget.scene import Scene
 
 # Frames a second. At more than 20 a page shows no more, and a GIF's frames become uneven.
