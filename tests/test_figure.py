@@ -16,13 +16,9 @@ from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
-from vgg_widget.figure import (
-    FeatureFigure,
-    color_norm,
-    map_extent,
-    static_figure,
-    value_at,
-)
+from vgg_widget.color_bars import color_norm
+from vgg_widget.coordinates import map_extent, value_at
+from vgg_widget.figure import FeatureFigure, static_figure
 from vgg_widget.modes import Rendering
 from vgg_widget.scaling import Scale
 
@@ -385,7 +381,9 @@ def test_png_holds_what_is_on_show_and_leaves_the_screen(
     shown.view = ZOOM
     shown.figure.canvas.draw()
     before, dpi = pixels(shown.figure), shown.figure.dpi
-    with Image.open(io.BytesIO(shown.png("made by a test"))) as saved:
+    file = io.BytesIO()
+    shown.save(file, "png", "made by a test")
+    with Image.open(file) as saved:
         drawn = np.asarray(saved.convert("RGB"))
     assert drawn.shape == before.shape
     # Equal but for the line at the foot, which the screen does not have.

@@ -129,11 +129,13 @@ class ColorBars:
     def count(self, rendering: Rendering) -> None:
         """Bring the histogram to a rendering; it is painted with the marks."""
         found = histogram(rendering) if has_color_scale(rendering) else None
-        if found is None:
-            return
-        bars, clipped = self._histograms[_EXTEND[rendering.clipped]]
-        bars.set_path(_bars_path(found, rendering))
-        clipped.set_path(_clipped_path(found))
+        shown = _EXTEND[rendering.clipped] if found else None
+        for extend, (bars, clipped) in self._histograms.items():
+            bars.set_visible(extend == shown)
+            clipped.set_visible(extend == shown)
+            if found and extend == shown:
+                bars.set_path(_bars_path(found, rendering))
+                clipped.set_path(_clipped_path(found))
 
     def update(self, rendering: Rendering, key: Hashable) -> None:
         """Show the bar of a rendering, whose `key` this is."""

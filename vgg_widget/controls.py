@@ -111,6 +111,8 @@ class Controls:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._listeners: dict[widgets.Widget, Callable[[dict[str, Any]], None]] = {}
+        # Whether each layer in the list is before its ReLU; None where the list does not say.
+        self._sides: dict[str, bool] | None = None
         wide = {"description_width": "max-content"}
 
         def dropdown(description: str, options: list[Any], width: str) -> widgets.Dropdown:
@@ -168,19 +170,30 @@ class Controls:
                 [self.slider, self.box, self.channels, self.order, self.hide_dead], layout=row
             ),
         )
-        for name in ("layer", "mode", "cmap", "order", "hide_dead"):
+        self._listen(self.layer, "layer", self._layer_chosen)
+        for name in ("mode", "cmap", "order", "hide_dead"):
             self._listen(getattr(self, name), name)
         self._listen(self.slider, "channel")
         self._listen(self.box, "channel")
         self.channels.observe(self._typed, "value")
         self.upload.observe(self._uploaded, "value")
 
-    def _listen(self, control: widgets.Widget, name: str) -> None:
+    def _listen(
+        self,
+        control: widgets.Widget,
+        name: str,
+        then: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
         def told(change: dict[str, Any]) -> None:
             self._host.tell(**{name: change["new"]})
 
-        self._listeners[control] = told
-        control.observe(told, "value")
+        self._listeners[control] = then or told
+        control.observe(self._listeners[control], "value")
+
+    def _layer_chosen(self, change: dict[str, Any]) -> None:
+        layer = change["new"]
+        side = {} if self._sides is None else {"before_relu": self._sides[layer]}
+        self._host.tell(layer=layer, **side)
 
     def _typed(self, change: dict[str, Any]) -> None:
         text = change["new"]
@@ -207,6 +220,11 @@ class Controls:
             The layer on show, which is chosen in the list.
         """
         options = layer_options(activations, names)
+        self._sides = (
+            None
+            if names == "keras"
+            else {name: activations.before_relu(name) == name for _, name in options}
+        )
         listed = {activations.plain_name(name): name for _, name in options}
         plain = activations.plain_name(shown)
         # Keras has no name for what is before a ReLU: the convolution stands for it.

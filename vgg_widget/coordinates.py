@@ -3,9 +3,49 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from vgg_widget.layers import Placement, as_placement
 from vgg_widget.modes import Rendering
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place on one of the two pictures, as a mouse finds it.
+
+    Parameters
+    ----------
+    on : str
+        ``"input"`` or ``"map"``.
+    row, column : int
+        Of a pixel of the input, or of a unit of the layer's map.
+    channel : int or None
+        On a map of one channel, or a grid's tile: which.
+    """
+
+    on: str
+    row: int
+    column: int
+    channel: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """What is marked on the two pictures.
+
+    Parameters
+    ----------
+    unit : (int, int) or None
+        Row and column of a unit in the layer's map.
+    box : (int, int, int, int) or None
+        Top, left, bottom and right of the input pixels that it sees, half open.
+    overlay : float
+        Opacity of the map over the input, 0 to 1.
+    """
+
+    unit: tuple[int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
+    overlay: float = 0.0
 
 
 def map_extent(rendering: Rendering, place: float | Placement) -> tuple[float, float, float, float]:

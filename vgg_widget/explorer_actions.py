@@ -8,7 +8,7 @@ import re
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vgg_widget.animation import (
     DEFAULT_SECONDS,
@@ -21,12 +21,14 @@ from vgg_widget.animation import (
 from vgg_widget.captions import source_line
 from vgg_widget.circuit import Circuit, circuit
 from vgg_widget.explorer_traits import CHOICES, ExplorerTraits
-from vgg_widget.figure import FeatureFigure
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageReading
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.scene import Choice
 from vgg_widget.state import script, write_state
+
+if TYPE_CHECKING:
+    from vgg_widget.figure import FeatureFigure
 
 # Further back than anybody remembers.
 _STEPS_BACK = 100

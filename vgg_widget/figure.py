@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from vgg_widget.color_bars import ColorBars
-from vgg_widget.coordinates import map_extent, unit_under, value_at
+from vgg_widget.coordinates import Marking, Spot, map_extent, unit_under, value_at
 from vgg_widget.frames import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
 from vgg_widget.legend_list import LegendList
-from vgg_widget.marks import Marking, Marks
+from vgg_widget.marks import Marks
 from vgg_widget.modes import Rendering
 from vgg_widget.painting import SidePainter
 from vgg_widget.reduced_image import ReducedImage
@@ -36,26 +35,8 @@ _INPUT = (0.012, 0.055, 0.408, 0.865)
 _MAP = (0.442, 0.055, 0.408, 0.865)
 _BAR = (0.899, 0.055, 0.018, 0.865)
 _LEGEND = (0.862, 0.055, 0.135, 0.865)
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A place on one of the two pictures, as a mouse finds it.
-
-    Parameters
-    ----------
-    on : str
-        ``"input"`` or ``"map"``.
-    row, column : int
-        Of a pixel of the input, or of a unit of the layer's map.
-    channel : int or None
-        On a map of one channel, or a grid's tile: which.
-    """
-
-    on: str
-    row: int
-    column: int
-    channel: int | None = None
+# As many letters of this size are as wide as the axes.
+_TITLE_POINTS, _TITLE_LETTERS = 9.5, 54
 
 
 def title_of(rendering: Rendering) -> str:
@@ -88,7 +69,7 @@ class FeatureFigure:
         self._marking = Marking()
         self._kept_view: View | None = None
         # A file, layer or mode of somebody's may have dollar signs in its name.
-        self._map_axes.title.set(fontsize=9.5, parse_math=False)
+        self._map_axes.title.set(fontsize=_TITLE_POINTS, parse_math=False)
         self._marks = Marks(figure, self._input_axes, self._map_axes, self._bars.histograms)
         beside = (*self._bars.axes, self._legend.axes)
         self._painter = SidePainter(figure, self._map_axes, self._map, beside, self._marks)
@@ -197,12 +178,12 @@ class FeatureFigure:
             self._input.set_data(image)
             self._input.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
             self._input.set_interpolation("auto")
-            self._input_axes.set_title(f"input · {height} × {width}", fontsize=9.5)
+            self._input_axes.set_title(f"input · {height} × {width}", fontsize=_TITLE_POINTS)
         self._map.set_data(rendering.rgba)
         self._map.set_extent(map_extent(rendering, place))
         # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
         self._map.set_interpolation("auto" if rendering.tiles else "nearest")
-        self._map_axes.title.set_text(title_of(rendering))
+        self._entitle(title_of(rendering))
         self._source.set_text(source)
         self._marks.set(marking, rendering, place)
         self._bars.count(rendering)
@@ -225,6 +206,12 @@ class FeatureFigure:
         if (toolbar := self.figure.canvas.toolbar) is not None:
             # What it says of the place under the mouse was said of the picture before.
             toolbar.set_message("")
+
+    def _entitle(self, words: str) -> None:
+        title = self._map_axes.title
+        title.set_text(words)
+        # Beyond its axes stands the colorbar, or the legend.
+        title.set_fontsize(min(_TITLE_POINTS, _TITLE_POINTS * _TITLE_LETTERS / max(1, len(words))))
 
     def mark(self, marking: Marking) -> None:
         """Mark something else on the same pictures, as soon as the page is ready for a frame."""

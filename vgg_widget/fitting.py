@@ -50,22 +50,28 @@ def _side(choice: Choice, before: Choice | None, activations: Activations) -> Ch
     """Keep the layer's name and the side of its ReLU together.
 
     torchvision's names say on which side they are; Keras's names a convolution, whose maps are
-    shown on the side that was chosen last.
+    shown on the side that was chosen last, unless a torchvision name chose it.
     """
     layer = choice.layer
     pre = activations.before_relu(layer)
-    if pre is None:
-        return choice
-    named_before = activations.plain_name(layer) != activations.info(layer).name
+    named_before = says_before(layer, activations)
     named_after = not named_before and layer != activations.info(layer).name
     if before is None or layer != before.layer:
-        if named_before or named_after:
+        left = before is not None and says_before(before.layer, activations)
+        if left or named_before or (named_after and pre):
             return replace(choice, before_relu=named_before)
+    elif pre is None:
+        return choice
     elif choice.before_relu and named_after:
         return replace(choice, layer=pre)
     elif not choice.before_relu and named_before:
         return replace(choice, layer=activations.torch_names(layer)[-1])
     return choice
+
+
+def says_before(layer: str, activations: Activations) -> bool:
+    """Tell whether a name is that of activations before a ReLU."""
+    return activations.plain_name(layer) != activations.info(layer).name
 
 
 def _coloured(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vgg_widget.figure import FeatureFigure, Spot
+from vgg_widget.coordinates import Spot
+from vgg_widget.figure import FeatureFigure
 
 # A hand is not steady; a drag is no click.
 _CLICK_PIXELS = 4

@@ -7,7 +7,6 @@ painted over the finished drawing. A file gets it all the same, since saving dra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -17,31 +16,12 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from vgg_widget.coordinates import map_extent, unit_box
+from vgg_widget.coordinates import Marking, map_extent, unit_box
 from vgg_widget.layers import Placement
 from vgg_widget.modes import Rendering
 
 # Seen on any picture: a bright line on a dark one.
 _LINES = (("black", 3.2), ("#ffe14d", 1.4))
-
-
-@dataclass(frozen=True, slots=True)
-class Marking:
-    """What is marked on the two pictures.
-
-    Parameters
-    ----------
-    unit : (int, int) or None
-        Row and column of a unit in the layer's map.
-    box : (int, int, int, int) or None
-        Top, left, bottom and right of the input pixels that it sees, half open.
-    overlay : float
-        Opacity of the map over the input, 0 to 1.
-    """
-
-    unit: tuple[int, int] | None = None
-    box: tuple[int, int, int, int] | None = None
-    overlay: float = 0.0
 
 
 class Marks:
@@ -139,9 +119,8 @@ class Marks:
 
     def _paint(self, artists: Sequence[Artist]) -> None:
         for artist in artists:
-            axes = artist.axes
-            if artist.get_visible() and axes is not None and axes.get_visible():
-                axes.draw_artist(artist)
+            if artist.get_visible() and artist.axes is not None:
+                artist.axes.draw_artist(artist)
 
 
 # An axes' frame is drawn half outside it.

@@ -96,9 +96,10 @@ class SidePainter:
         for spine in axes.spines.values():
             # Below the picture, or it would have to be painted again over each new one.
             spine.set_zorder(-1)
-        # The title of a neighbour on the left has its own place.
+        # The title of a neighbour on the left has its own place, and so have those on the right.
         self._left = axes.get_position(original=True).x0
-        side = Bbox.from_extents(self._left, 0, 1, 1)
+        right = min((other.get_position(original=True).x0 for other in neighbours), default=1)
+        side = Bbox.from_extents(self._left, 0, right, 1)
         self._clip = TransformedBbox(side, figure.transFigure)
         axes.title.set_clip_box(self._clip)
         axes.title.set_clip_on(True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from vgg_widget.captions import place_words
 from vgg_widget.controls import Controls
+from vgg_widget.coordinates import Marking, Spot
 from vgg_widget.explorer_actions import ExplorerActions
-from vgg_widget.figure import FeatureFigure, Spot
 from vgg_widget.host import Host
-from vgg_widget.marks import Marking
 from vgg_widget.modes import find_mode
+
+if TYPE_CHECKING:
+    from vgg_widget.figure import FeatureFigure
 
 KEYS = {
     "ArrowLeft": "previous channel",
@@ -106,10 +110,18 @@ class Pointing:
             self._host.tell(channel=channel)
 
     def _step_layer(self, step: int) -> None:
-        names = list(self._explorer.activations)
-        place = names.index(self._explorer.activations.info(self._explorer.layer).name) + step
-        if 0 <= place < len(names):
-            self._host.tell(layer=names[place])
+        explorer = self._explorer
+        activations, names = explorer.activations, list(explorer.activations)
+        here = activations.info(explorer.layer).name
+        place = names.index(here) + step
+        if not 0 <= place < len(names):
+            return
+        layer = names[place]
+        if explorer.layer != here:
+            # Whoever speaks torchvision goes on in torchvision's names.
+            before = activations.before_relu(layer) if explorer.before_relu else None
+            layer = before or activations.torch_names(layer)[-1]
+        self._host.tell(layer=layer)
 
     def _unit(self, spot: Spot) -> tuple[int, int]:
         if spot.on == "map":
