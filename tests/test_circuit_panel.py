@@ -94,6 +94,8 @@ def test_a_card_for_each_of_the_largest_kernels(
         assert f"norm {squares[number] ** 0.5:.2g} · {share:.0%}" in card.numbers.value
         assert f"channel {number} of block1_pool" in card.map.tooltip
         assert f"kernel 3 × 3 from channel {number}" in card.kernel.tooltip
+        # ipywidgets' page asks for the length of a description before it sets a tooltip.
+        assert card.map.get_state()["description"] == card.kernel.get_state()["description"] == ""
         # Each cell of the kernel is a square of one colour: red above 0, blue below.
         cells = picture(card.kernel)
         side = cells.shape[0] // 3
@@ -187,8 +189,7 @@ def test_with_a_location_each_card_says_what_it_adds(
     found = circuit(scene.extractor, activations, "block2_conv1", 10, location=(0, 7))
     for card, one in zip(panel.cards, found.inputs, strict=True):
         assert one.contribution is not None
-        words = f"adds {one.contribution:+.2g} at (0, 7)".replace("-", "\N{MINUS SIGN}")
-        assert words in card.numbers.value
+        assert f"adds {one.contribution:+.2g}<" in card.numbers.value
     panel.show(scene)
     assert "adds" not in "".join(card.numbers.value for card in panel.cards)
 
@@ -207,7 +208,7 @@ def test_a_layer_without_kernels_is_told_and_loses_nothing(
     import keras
 
     inputs = keras.Input((None, None, 3))
-    conv = keras.layers.Conv2D(2, 3, name="<b>conv")(inputs)
+    conv = keras.layers.Conv2D(2, 3, name="a>b")(inputs)
     model = keras.Model(inputs, keras.layers.LayerNormalization(name="norm")(conv))
     extractor = FeatureExtractor(model=model, size=None)
     activations = extractor(photo)
@@ -218,12 +219,12 @@ def test_a_layer_without_kernels_is_told_and_loses_nothing(
     assert not on_show(panel)
     assert "layer &#x27;norm&#x27; (LayerNormalization) has no kernels" in panel.heading.value
     # A person's own names are no markup.
-    assert "&lt;b&gt;conv" in panel.heading.value
-    assert "<b>" not in panel.heading.value
+    assert "a&gt;b" in panel.heading.value
+    assert "a>b" not in panel.heading.value
     assert not panel.back.disabled
-    panel.show(Scene(Choice("<b>conv", 1), activations, rendering, extractor))
+    panel.show(Scene(Choice("a>b", 1), activations, rendering, extractor))
     assert len(on_show(panel)) == 3
-    assert "<b>" not in panel.heading.value
+    assert "a>b" not in panel.heading.value
 
 
 def test_showing_the_same_again_sends_nothing(panel: CircuitPanel, scene: Scene) -> None:

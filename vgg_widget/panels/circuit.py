@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 
 import ipywidgets as widgets
+from traitlets import Unicode
 
 from vgg_widget.circuit import Circuit, CircuitInput, circuit
 from vgg_widget.circuit_pictures import input_picture, kernel_picture, small_png
@@ -17,6 +18,7 @@ _CARDS = 6
 # Of a card and what is in it, on the page; six cards with their margins are as wide as the figure.
 _CARD, _MAP, _KERNEL = 124, 112, 72
 
+_NUMBERS = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
 _FRAME = "1px solid var(--jp-border-color1, #9e9e9e)"
 
 
@@ -87,9 +89,10 @@ class InputCard:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._way: tuple[int, str] | None = None
-        self.kernel = _picture(_KERNEL)
+        # A kernel is white where it is 0, which a light page is too.
+        self.kernel = _picture(_KERNEL, border=_FRAME)
         self.map = _picture(_MAP)
-        self.numbers = widgets.HTML(layout=widgets.Layout(margin="0"))
+        self.numbers = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
         self.button = widgets.Button(layout=widgets.Layout(width=f"{_MAP}px", margin="2px 0"))
         self.button.on_click(self._pressed)
         self.widget = widgets.VBox(
@@ -114,8 +117,7 @@ class InputCard:
         self.map.tooltip = f"{one.name} of {source}, on this image"
         self._show_kernel(whole, one, source)
         self.numbers.value = "".join(
-            f'<div style="line-height: 1.35; text-align: center">{html.escape(line)}</div>'
-            for line in _numbers(whole, one)
+            f'<div style="{_NUMBERS}">{html.escape(line)}</div>' for line in _numbers(one)
         )
         with self.button.hold_sync():
             self.button.description = one.name
@@ -143,11 +145,18 @@ class InputCard:
             self._host.do(lambda: self._host.open_channel(channel, layer))
 
 
-def _picture(side: int) -> widgets.Image:
-    return widgets.Image(
+class _DescribedImage(widgets.Image):  # type: ignore[misc]
+    """An image with a tooltip, which is also its name for who cannot see it."""
+
+    # The page shows no widget that has a tooltip and no description, not even an empty one.
+    description = Unicode("", help="Nothing: the tooltip says it.").tag(sync=True)
+
+
+def _picture(side: int, **style: str) -> widgets.Image:
+    return _DescribedImage(
         format="png",
         layout=widgets.Layout(
-            width=f"{side}px", height=f"{side}px", margin="2px", object_fit="contain", border=_FRAME
+            width=f"{side}px", height=f"{side}px", margin="2px", object_fit="contain", **style
         ),
     )
 
@@ -167,7 +176,7 @@ def _words(found: Circuit, layer: str) -> str:
         )
     else:
         names = "channel" if found.count == 1 else f"{found.count} channels"
-        which = f"reads the {names} of {source} below."
+        which = f"reads the {names} of {source}, shown below."
     words = (
         f"{layer} channel {found.channel} {which} Red weights are positive, blue ones negative, "
         f"up to {found.top:.2g}."
@@ -180,12 +189,10 @@ def _words(found: Circuit, layer: str) -> str:
     return words
 
 
-def _numbers(whole: Circuit, one: CircuitInput) -> list[str]:
+def _numbers(one: CircuitInput) -> list[str]:
     if one.norm is None or one.share is None:
         return []
     lines = [f"norm {one.norm:.2g} · {one.share:.0%}"]
     if one.contribution is not None:
-        lines.append(
-            f"adds {one.contribution:+.2g} at {whole.location}".replace("-", "\N{MINUS SIGN}")
-        )
+        lines.append(f"adds {one.contribution:+.2g}")
     return lines
