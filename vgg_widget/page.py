@@ -21,7 +21,7 @@ ROOT_CLASS = "vgg-explorer"
 _HERE = files("vgg_widget")
 
 
-class Page(anywidget.AnyWidget):  # type: ignore[misc]
+class Page(anywidget.AnyWidget):
     """An invisible widget that serves the box with the class `ROOT_CLASS` that it is a child of.
 
     Of the box's parts it knows the canvas of ipympl, ``vgg-caption`` (announced when it changes),
