@@ -5,7 +5,8 @@
 const ROOT = ".vgg-explorer";
 const CANVAS = ".jupyter-matplotlib-canvas-div";
 
-// JupyterLab and Notebook take no shortcut from inside an element that has this attribute.
+// JupyterLab and Notebook take no shortcut from an element with this attribute. On the explorer
+// itself it would come too late: they look from the focused element outwards, itself first.
 const SUPPRESS = "data-lm-suppress-shortcuts";
 
 // After this long the answer to a key is taken for lost, with a kernel that went away and came back.
@@ -60,27 +61,37 @@ function listenToKeys(root, model, sender, signal) {
   const isOurs = (event) =>
     event.target instanceof Element && event.target.closest(ROOT) === root && !isTyped(event.target);
 
-  // JupyterLab listens on the document, so that only the window is early enough.
+  // Notebook listens on the document while the event goes down: only the window is earlier.
   const early = (event) => {
     if (!isOurs(event)) return;
     // A letter would cut or insert cells. Chords, and Shift+Enter to run the cell, work as ever.
     const isRun = event.shiftKey && event.key === "Enter";
-    root.toggleAttribute(SUPPRESS, !isChord(event) && !isRun);
+    event.target.toggleAttribute(SUPPRESS, !isChord(event) && !isRun);
     if (!isWanted(event, model.get("wanted"))) return;
     event.preventDefault();
     event.stopPropagation();
     sender.press(nameOf(event), event.repeat);
   };
-  // ipympl keeps every key from the browser, so that Tab would never leave the picture.
-  const late = (event) => {
+  // ipympl keeps every key to itself: Tab would never leave the picture, and Ctrl+S not save. Here
+  // it hears of them, and the browser and the notebook too.
+  const share = (event) => {
     if (!isOurs(event) || !event.target.closest(CANVAS)) return;
-    const isPlain = event.key.length === 1 && !isChord(event);
-    if (!isPlain || isWanted(event, model.get("wanted"))) event.stopPropagation();
+    if (isChord(event) || event.key.length > 1)
+      event.preventDefault = event.stopPropagation = () => {};
+  };
+  const unshare = (event) => {
+    delete event.preventDefault;
+    delete event.stopPropagation;
+  };
+  const release = (event) => {
+    if (isOurs(event) && isWanted(event, model.get("wanted"))) event.stopPropagation();
   };
   window.addEventListener("keydown", early, { capture: true, signal });
-  root.addEventListener("keydown", late, { capture: true, signal });
-  root.addEventListener("keyup", late, { capture: true, signal });
-  signal.addEventListener("abort", () => root.removeAttribute(SUPPRESS));
+  root.addEventListener("keydown", share, { capture: true, signal });
+  root.addEventListener("keydown", unshare, { signal });
+  root.addEventListener("keyup", release, { capture: true, signal });
+  signal.addEventListener("abort", () =>
+    root.querySelectorAll(`[${SUPPRESS}]`).forEach((left) => left.removeAttribute(SUPPRESS)));
 }
 
 function set(element, attribute, value) {
@@ -90,8 +101,7 @@ function set(element, attribute, value) {
 const textOf = (element) => element?.textContent.trim() ?? "";
 
 function nameField(field) {
-  const labels = [...(field.labels ?? [])];
-  if (labels.some(textOf)) return;
+  if ([...(field.labels ?? [])].some(textOf)) return;
   const widget = field.closest(".widget-inline-hbox");
   // ipywidgets puts a tooltip on the field, the widget or its label, by the kind of control.
   const titled = [field, widget, ...(widget?.querySelectorAll("[title]") ?? [])];
@@ -115,8 +125,6 @@ function tellPressed(button) {
   set(button, attribute, String(button.classList.contains("mod-active")));
 }
 
-let captions = 0;
-
 function describe(root, model) {
   const all = (selector) => root.querySelectorAll(selector);
   const [caption] = all(".vgg-caption");
@@ -124,9 +132,11 @@ function describe(root, model) {
     set(live, "role", "status");
     set(live, "aria-live", "polite");
     set(live, "aria-atomic", "true");
-    if (!live.id) live.id = `vgg-caption-${++captions}`;
+    // The same explorer may be on the page twice.
+    if (!live.id) live.id = `vgg-caption-${Math.random().toString(36).slice(2)}`;
   }
   for (const problem of all(".vgg-problem")) set(problem, "role", "alert");
+  for (const readout of all(".widget-readout")) set(readout, "role", "textbox");
   for (const canvas of all(CANVAS)) {
     // A picture that takes keys: for an image a screen reader would keep the arrows to itself.
     set(canvas, "role", "application");

@@ -1,0 +1,109 @@
+"""The Python half of the explorer's helper on the page; its other half is tested in a browser."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import vgg_widget
+from vgg_widget.page import Page
+
+Sent = list[tuple[dict[str, Any], list[bytes] | None]]
+MakePage = Callable[..., Page]
+
+
+@pytest.fixture
+def page_of() -> Iterator[MakePage]:
+    made: list[Page] = []
+
+    def make(on_key: Callable[[str], object] = str, **more: Any) -> Page:
+        made.append(Page(on_key, **more))
+        return made[-1]
+
+    yield make
+    for page in made:
+        page.layout.close()
+        page.close()
+
+
+def sent_by(page: Page, monkeypatch: pytest.MonkeyPatch) -> Sent:
+    """Collect what a helper sends to the page."""
+    sent: Sent = []
+    monkeypatch.setattr(page, "send", lambda content, buffers=None: sent.append((content, buffers)))
+    return sent
+
+
+def hear(page: Page, content: dict[str, Any]) -> None:
+    """Do what happens when the page sends a message."""
+    page._handle_custom_msg(content, [])
+
+
+def test_a_key_is_answered_when_its_work_is_done(
+    page_of: MakePage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    sent: Sent = []
+    page = page_of(lambda key: seen.append((key, list(sent))))
+    monkeypatch.setattr(page, "send", lambda content: sent.append((content, None)))
+    hear(page, {"kind": "key", "key": "ArrowLeft"})
+    assert seen == [("ArrowLeft", [])]
+    assert sent == [({"kind": "answered"}, None)]
+
+
+def test_a_key_is_answered_also_when_its_work_fails(
+    page_of: MakePage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = page_of({}.__getitem__)
+    sent = sent_by(page, monkeypatch)
+    with pytest.raises(KeyError, match="b"):
+        page._hear(page, {"kind": "key", "key": "b"}, [])
+    assert sent == [({"kind": "answered"}, None)]
+
+
+def test_who_copies_is_told_once_whether_it_went_well(
+    page_of: MakePage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = page_of()
+    sent = sent_by(page, monkeypatch)
+    told: list[object] = []
+    page.copy("first", lambda ok: told.append(("first", ok)))
+    page.copy("second", lambda ok: told.append(("second", ok)))
+    page.copy("nobody asks")
+    assert [content["text"] for content, _ in sent] == ["first", "second", "nobody asks"]
+    numbers = [content["number"] for content, _ in sent]
+    # The answers come in any order, and from each tab that shows the notebook.
+    for number, ok in ((1, False), (1, True), (2, True), (0, True)):
+        hear(page, {"kind": "copied", "number": numbers[number], "ok": ok})
+    assert told == [("second", False), ("first", True)]
+
+
+def test_a_download_is_sent_as_bytes(page_of: MakePage, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = page_of()
+    sent = sent_by(page, monkeypatch)
+    page.download("picture.png", b"\x89PNG")
+    assert sent == [({"kind": "download", "name": "picture.png"}, [b"\x89PNG"])]
+
+
+def test_a_helper_is_invisible_and_sends_its_script_and_style(page_of: MakePage) -> None:
+    page = page_of(keys=("o", "ArrowLeft"), description="what is shown")
+    state = page.get_state()
+    assert page.layout.display == "none"
+    assert (state["wanted"], state["description"]) == (["o", "ArrowLeft"], "what is shown")
+    folder = Path(vgg_widget.__file__).parent
+    assert state["_esm"] == (folder / "page.js").read_text(encoding="utf-8")
+    assert state["_css"] == (folder / "page.css").read_text(encoding="utf-8")
+
+
+def test_a_closed_helper_is_freed() -> None:
+    page = Page(str)
+    gone = weakref.ref(page)
+    page.layout.close()
+    page.close()
+    del page
+    gc.collect()
+    assert gone() is None
