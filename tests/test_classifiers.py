@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 import safetensors.torch
+import torch
 
 from tests.torch_networks import VGG19, torch_features
-from tests.weights_server import Mirror, by_hand, class_list, dense, passing_for
+from tests.weights_server import HIDDEN, Mirror, by_hand, class_list, dense, passing_for
 from vgg_widget import FeatureExtractor, WeightsError, predictions, sample_image
 from vgg_widget.predictions import predictor_for
-from vgg_widget.weights import Arrays, imagenet, remote
+from vgg_widget.weights import Arrays, Classifier, imagenet, remote
+from vgg_widget.weights.classifier import CLASSIFIER_NAMES
 from vgg_widget.weights.keras_file import read_keras_classifier
+from vgg_widget.weights.torchvision import read_safetensors_classifier, read_torch_classifier
 
 pytestmark = [
     pytest.mark.usefixtures("home", "own_networks"),
@@ -61,6 +65,91 @@ def test_a_model_of_ones_own_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="not known for model 'mine': pass weights='imagenet'"):
         predictor_for(FeatureExtractor(model=model))
+
+
+def dense_model(*, trained: bool = False, nested: bool = False) -> Any:
+    """The dense layers alone, as Keras's VGG19 names them."""
+    import keras
+
+    sizes = zip(CLASSIFIER_NAMES, (*HIDDEN, 5), strict=True)
+    layers = [keras.layers.Dense(units, name=name) for name, units in sizes]
+    model = keras.Sequential([keras.Input((25088,)), *layers])
+    for layer, pair in zip(layers, dense(5), strict=True):
+        layer.set_weights(pair)
+    if nested:
+        model = keras.Sequential([keras.Input((25088,)), model, keras.layers.Dense(2)])
+    if trained:
+        model.compile(keras.optimizers.SGD(momentum=0.9), "mse")
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def assert_dense(classifier: Classifier) -> None:
+    for pair, wanted in zip(classifier.layers, dense(5), strict=True):
+        for array, expected in zip(pair, wanted, strict=True):
+            np.testing.assert_array_equal(array, expected)
+            assert array.dtype == np.float32
+            assert not array.flags.writeable
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize("how", [{}, {"trained": True}, {"nested": True}])
+def test_keras_files_of_every_kind_give_the_dense_layers(
+    how: dict[str, bool], suffix: str, home: Path
+) -> None:
+    path = home / f"mine{suffix}"
+    model = dense_model(**how)
+    if suffix == ".weights.h5":
+        model.save_weights(path)
+    else:
+        model.save(path)
+    classifier = read_keras_classifier(path)
+    assert_dense(classifier)
+    assert (classifier.classes, classifier.channels_first) == (5, False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_torchvision_files_give_the_dense_layers(
+    suffix: str, dtype: torch.dtype, home: Path
+) -> None:
+    path = home / f"mine{suffix}"
+    state = {}
+    for module, (kernel, bias) in zip(CLASSIFIER_NAMES.values(), dense(5), strict=True):
+        state[f"{module}.weight"] = torch.from_numpy(kernel.T.copy()).to(dtype)
+        state[f"{module}.bias"] = torch.from_numpy(bias).to(dtype)
+    if suffix == ".pt":
+        torch.save(state, path)
+        classifier = read_torch_classifier(path)
+    else:
+        safetensors.torch.save_file(state, path)
+        classifier = read_safetensors_classifier(path)
+    assert (classifier.classes, classifier.channels_first) == (5, True)
+    if dtype != torch.bfloat16:
+        assert_dense(classifier)
+    for (kernel, bias), module in zip(classifier.layers, CLASSIFIER_NAMES.values(), strict=True):
+        np.testing.assert_array_equal(kernel.T, state[f"{module}.weight"].float().numpy())
+        np.testing.assert_array_equal(bias, state[f"{module}.bias"].float().numpy())
+
+
+def test_a_tensor_without_numbers_is_named(home: Path) -> None:
+    path = home / "mine.pth"
+    state = {
+        "classifier.0.weight": torch.empty((24, 25088), device="meta"),
+        "classifier.0.bias": torch.zeros(24),
+        "classifier.3.weight": torch.zeros(16, 24),
+        "classifier.3.bias": torch.zeros(16),
+        "classifier.6.weight": torch.zeros(5, 16),
+        "classifier.6.bias": torch.zeros(5),
+    }
+    torch.save(state, path)
+    words = r"layer 'classifier\.0' \(fc1\) has a weight that cannot be read"
+    with pytest.raises(WeightsError, match=words):
+        read_torch_classifier(path)
+    state["classifier.0.weight"] = torch.full((24, 25088), torch.nan)
+    torch.save(state, path)
+    with pytest.raises(WeightsError, match="has weights with NaN or infinite values"):
+        read_torch_classifier(path)
 
 
 def declared(path: Path, **changes: tuple[int, ...] | None) -> Path:
