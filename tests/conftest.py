@@ -16,17 +16,18 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+import pooch
 import pytest
 from hypothesis import HealthCheck, settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import vgg_widget.vgg19
-from vgg_widget import Activations, FeatureExtractor, LayerInfo, sample_image
+from vgg_widget import Activations, FeatureExtractor, LayerInfo, predictions, sample_image
 from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
-from vgg_widget.weights import Arrays
+from vgg_widget.weights import Arrays, remote
 
 mpl.use("Agg")
 
@@ -112,6 +113,19 @@ def networks_apart() -> Iterator[None]:
 def own_networks() -> Iterator[None]:
     with networks_apart():
         yield
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Empty caches of a test's own, no address that leads out of this computer, and no memory."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setenv(remote.ADDRESS_VARIABLE, "http://127.0.0.1:9/nobody/")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(remote, "failed_downloads", {})
+    monkeypatch.setattr(predictions, "_kept", {})
+    yield tmp_path
+    shutil.rmtree(tmp_path)  # Some of these tests write 80 MB.
 
 
 @pytest.fixture

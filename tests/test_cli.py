@@ -186,6 +186,27 @@ def test_weights_lists_checks_and_fetches(
     assert ADDRESS_VARIABLE in output
 
 
+def test_weights_fetches_the_classifier_only_when_asked(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("IMAGENET_TOP", "IMAGENET_NAMES"):
+        file = passing_for(getattr(imagenet, name), mirror.payload)
+        monkeypatch.setattr(imagenet, name, file)
+    asked = [imagenet.IMAGENET.name, imagenet.IMAGENET_NAMES.name, imagenet.IMAGENET_TOP.name]
+    assert main(["weights", "--top"]) == 1
+    assert "--top goes with --download" in capsys.readouterr().err
+    assert main(["weights", "--download"]) == 0
+    (top, _), (names, _) = imagenet.IMAGENET_TOP.locations(), imagenet.IMAGENET_NAMES.locations()
+    told = capsys.readouterr().out
+    assert f"{top}: not here\n" in told
+    assert f"{names}: not here\n" in told
+    assert main(["weights", "--download", "--top"]) == 0
+    told = capsys.readouterr().out
+    assert f"{top}: 0.2 MB, md5 right\n" in told
+    assert f"{names}: 0.2 MB, md5 right\n" in told
+    assert [path.rpartition("/")[2] for path in mirror.requests] == asked
+
+
 def test_weights_says_what_a_folder_in_the_files_place_is(
     mirror: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -364,3 +364,13 @@ def test_one_image_is_no_stream(extractor: FeatureExtractor) -> None:
         extractor.stream("cat.jpg")
     with pytest.raises(ImageError, match=r"list of 2 pictures.*stream"):
         extractor(["a.jpg", "b.jpg"])
+
+
+def test_another_size_is_the_same_network(extractor: FeatureExtractor, photo: RGB8) -> None:
+    other = extractor.at_size(32)
+    assert other.model is extractor.model
+    assert (other.size, extractor.size) == (32, None)
+    assert other(photo).image.shape == (32, 38, 3)
+    assert extractor(photo).image.shape == photo.shape
+    with pytest.raises(ValueError, match="size 7 cannot be used"):
+        extractor.at_size(7)

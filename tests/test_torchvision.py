@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from tests.conftest import networks_apart
+from tests.torch_networks import VGG16, VGG19, torch_features
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, WeightsError, plot, render
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.weights import ResolvedWeights, resolve
@@ -26,25 +27,6 @@ pytestmark = pytest.mark.usefixtures("own_networks")
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
 State = dict[str, Any]
-
-# What torchvision calls configuration "E", and "D", which is VGG16.
-VGG19 = (64, 64, 0, 128, 128, 0, *[256] * 4, 0, *[512] * 4, 0, *[512] * 4, 0)
-VGG16 = (64, 64, 0, 128, 128, 0, *[256] * 3, 0, *[512] * 3, 0, *[512] * 3, 0)
-
-
-def torch_features(columns: tuple[int, ...], *, norm: bool = False) -> nn.Sequential:
-    """The ``features`` of a torchvision VGG: 0 stands for a pool."""
-    modules: list[nn.Module] = []
-    channels = 3
-    for column in columns:
-        if column == 0:
-            modules.append(nn.MaxPool2d(2, 2))
-            continue
-        modules.append(nn.Conv2d(channels, column, 3, padding=1))
-        modules += [nn.BatchNorm2d(column)] if norm else []
-        modules.append(nn.ReLU())
-        channels = column
-    return nn.Sequential(*modules)
 
 
 class VGG(nn.Module):

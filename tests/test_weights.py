@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -32,21 +31,12 @@ from vgg_widget.weights import (
 from vgg_widget.weights.remote import keras_folder
 
 # Keras reads its own variables in a way that numpy 2 has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("home"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 NAME = imagenet.IMAGENET.name
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Empty caches of our own, and no address that leads out of this computer."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
-    monkeypatch.setenv(remote.ADDRESS_VARIABLE, "http://127.0.0.1:9/nobody/")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(remote, "failed_downloads", {})
-    yield tmp_path
-    shutil.rmtree(tmp_path)  # Some of these tests write 80 MB.
 
 
 @pytest.fixture

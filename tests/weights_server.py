@@ -12,20 +12,27 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.weights import Arrays, RemoteFile
 
 SHAPES = vgg19_kernel_shapes()
 
+Floats = npt.NDArray[np.float32]
+
 PAGE = b"<!DOCTYPE html><html><body>Please sign in to the school's network</body></html>"
 
 
 class Mirror:
-    """A server on 127.0.0.1; set `behaviour` and `payload`, and count `requests`."""
+    """A server on 127.0.0.1; set `behaviour` and `payload`, and count `requests`.
+
+    What `files` has by its name is sent instead of the payload.
+    """
 
     def __init__(self) -> None:
         self.payload = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 800
+        self.files: dict[str, bytes] = {}
         self.behaviour = "good"
         self.requests: list[str] = []
         self.midway: Callable[[], object] = lambda: None
@@ -61,12 +68,13 @@ class Mirror:
         handler.end_headers()
 
     def _good(self, handler: BaseHTTPRequestHandler) -> None:
-        self._begin(handler, Content_Length=len(self.payload))
-        half = len(self.payload) // 2
-        handler.wfile.write(self.payload[:half])
+        payload = self.files.get(handler.path.rpartition("/")[2], self.payload)
+        self._begin(handler, Content_Length=len(payload))
+        half = len(payload) // 2
+        handler.wfile.write(payload[:half])
         handler.wfile.flush()
         self.midway()
-        handler.wfile.write(self.payload[half:])
+        handler.wfile.write(payload[half:])
 
     def _unmeasured(self, handler: BaseHTTPRequestHandler) -> None:
         self._begin(handler)
@@ -113,6 +121,26 @@ def passing_for(file: RemoteFile, content: bytes) -> RemoteFile:
     """The same file, as if this were what is published of it."""
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return replace(file, hash=f"md5:{digest}", size=len(content))
+
+
+# VGG19's first dense layer alone has 100 million numbers; the shapes fit with fewer, too.
+HIDDEN = (24, 16)
+
+
+def dense(classes: int, seed: int = 3) -> list[tuple[Floats, Floats]]:
+    """Kernels and biases that make some classes far more probable than others."""
+    generator = np.random.default_rng(seed)
+    layers, incoming = [], 7 * 7 * 512
+    for outgoing in (*HIDDEN, classes):
+        kernel = generator.standard_normal((incoming, outgoing)) * np.sqrt(2 / incoming)
+        bias = generator.standard_normal(outgoing) * 0.1
+        layers.append((kernel.astype(np.float32), bias.astype(np.float32)))
+        incoming = outgoing
+    return layers
+
+
+def class_list(count: int = 1000) -> dict[str, list[str]]:
+    return {str(number): [f"n{number:08d}", f"made_up_{number}"] for number in range(count)}
 
 
 def with_top(vgg19: Any) -> Any:

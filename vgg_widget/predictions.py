@@ -14,7 +14,7 @@ from vgg_widget.choices import briefly
 from vgg_widget.images import RGB8, resize, target_size
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.provenance import Provenance
-from vgg_widget.weights import Classifier, imagenet, resolve_class_names, resolve_classifier
+from vgg_widget.weights import Classifier, imagenet, resolve_classifier
 from vgg_widget.weights.classifier import CLASSIFIER_INPUT, Name
 
 Floats = npt.NDArray[np.float32]
@@ -220,8 +220,7 @@ def predictor_for(extractor: FeatureExtractor) -> Predictor:
         if provenance not in _kept:
             _kept.clear()
             _announce(provenance)
-            classifier = resolve_classifier(provenance)
-            _kept[provenance] = classifier, resolve_class_names(classifier.classes)
+            _kept[provenance] = resolve_classifier(provenance)
         return Predictor(extractor, *_kept[provenance])
 
 

@@ -64,7 +64,7 @@ class PredictionsPanel:
 _TEXT = "color: var(--jp-ui-font-color1, currentColor)"
 _CELL = "padding: 2px 8px; border: 0; text-align: left"
 _RAIL = (
-    "height: 0.8em; min-width: 6em; background: var(--jp-layout-color3, rgba(128, 128, 128, 0.35))"
+    "height: 0.8em; min-width: 3em; background: var(--jp-layout-color2, rgba(128, 128, 128, 0.25))"
 )
 
 
@@ -84,11 +84,11 @@ def _row(prediction: Prediction) -> str:
     percent = 100 * prediction.probability
     return (
         f'<tr><th scope="row" title="{number}" style="{_CELL}; font-weight: normal; '
-        f'overflow-wrap: anywhere; width: 40%">{label}</th>'
+        f'overflow-wrap: break-word; width: 40%">{label}</th>'
         f'<td aria-hidden="true" style="{_CELL}"><div style="{_RAIL}">'
         f'<div style="height: 100%; width: {percent:.2f}%; '
         'background: var(--jp-brand-color1, #1976d2)"></div></div></td>'
-        f'<td style="{_CELL}; text-align: right; white-space: nowrap; width: 5em">'
+        f'<td style="{_CELL}; text-align: right; white-space: nowrap; width: 1%">'
         f"{_percentage(percent)}</td></tr>"
     )
 

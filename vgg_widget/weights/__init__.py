@@ -44,7 +44,6 @@ __all__ = [
     "imagenet",
     "random_arrays",
     "resolve",
-    "resolve_class_names",
     "resolve_classifier",
 ]
 
@@ -141,8 +140,8 @@ def _from_state_dict(state: Mapping[str, Any]) -> ResolvedWeights:
     return ResolvedWeights(arrays, Provenance("state_dict", label, None, digest), "torch")
 
 
-def resolve_classifier(provenance: Provenance) -> Classifier:
-    """Return the classifier that belongs to convolutions.
+def resolve_classifier(provenance: Provenance) -> tuple[Classifier, tuple[Name, ...]]:
+    """Return the classifier that belongs to convolutions, and what its classes are called.
 
     Parameters
     ----------
@@ -150,16 +149,24 @@ def resolve_classifier(provenance: Provenance) -> Classifier:
         Of the convolutions. ImageNet's have theirs in a file of its own, fetched where it is not
         cached; a person's file must hold it beside the convolutions.
 
+    Returns
+    -------
+    (Classifier, tuple of (str, str))
+        And WordNet's number and the name of each class: of 1000 those of ImageNet, fetched where
+        they are not cached; of others only their place is known.
+
     Raises
     ------
     ValueError
         If there is none: weights that were never trained to recognise anything have no classifier,
         a state dict is not kept, and a model of somebody's own is no VGG19.
     WeightsError
-        If the classifier cannot be fetched, or is not in the file, or is no VGG19's.
+        If the classifier or the names cannot be had, or what the file holds is no VGG19's.
     """
     if provenance.source == "imagenet":
-        return read_keras_classifier(imagenet.IMAGENET_TOP.trusted())
+        # The small file first: where it cannot be had, the large one is not fetched for nothing.
+        names = _imagenet_names()
+        return read_keras_classifier(imagenet.IMAGENET_TOP.trusted()), names
     path = Path(provenance.path or "")
     if provenance.source != "file" or path.suffix.lower() == ".npz":
         raise ValueError(
@@ -171,7 +178,10 @@ def resolve_classifier(provenance: Provenance) -> Classifier:
             f"weights {str(path)!r} are not the ones any more that the network was made of: make "
             "it anew."
         )
-    return _CLASSIFIER_READERS.get(path.suffix.lower(), read_keras_classifier)(path)
+    classifier = _CLASSIFIER_READERS.get(path.suffix.lower(), read_keras_classifier)(path)
+    if classifier.classes == IMAGENET_CLASSES:
+        return classifier, _imagenet_names()
+    return classifier, tuple(("", f"class {number}") for number in range(classifier.classes))
 
 
 _CLASSIFIER_READERS = {
@@ -181,22 +191,7 @@ _CLASSIFIER_READERS = {
 }
 
 
-def resolve_class_names(count: int) -> tuple[Name, ...]:
-    """Return WordNet's number and the name of each class.
-
-    Parameters
-    ----------
-    count : int
-        How many classes there are: 1000 are ImageNet's, whose names are fetched where they are not
-        cached; of others only the number is known.
-
-    Raises
-    ------
-    WeightsError
-        If the names cannot be had.
-    """
-    if count != IMAGENET_CLASSES:
-        return tuple(("", f"class {number}") for number in range(count))
+def _imagenet_names() -> tuple[Name, ...]:
     file = imagenet.IMAGENET_NAMES
     return read_class_names(file.trusted(), file.command)
 
