@@ -44,7 +44,7 @@ _SMALLEST_WIDTH, _LARGEST_WIDTH = 200, 3000
 _SAMPLES = 6
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Frames(Sequence[Rendering]):
     """Renderings one after another, each made when it is asked for; see `frames`.
 
@@ -70,6 +70,9 @@ class Frames(Sequence[Rendering]):
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def __repr__(self) -> str:
+        return f"<Frames: {len(self)} pictures>"
 
 
 def frames(
@@ -150,7 +153,7 @@ def frames(
     return Frames(activations, tuple({**step, **as_render} for step in steps))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class FigureFrames(Sequence[RGB8]):
     """Renderings as the explorer shows them: input, map and colorbar on one figure.
 
@@ -171,7 +174,7 @@ class FigureFrames(Sequence[RGB8]):
 
     frames: Frames
     width: int = DEFAULT_WIDTH
-    _view: FeatureFigure | None = field(default=None, init=False, repr=False)
+    _view: FeatureFigure | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if not _SMALLEST_WIDTH <= self.width <= _LARGEST_WIDTH:
@@ -199,6 +202,9 @@ class FigureFrames(Sequence[RGB8]):
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def __repr__(self) -> str:
+        return f"<FigureFrames: {len(self)} pictures, {self.width} pixels wide>"
 
     def _figure(self) -> FeatureFigure:
         if self._view is None:

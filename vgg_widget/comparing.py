@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import matplotlib as mpl
 import numpy as np
@@ -54,6 +54,26 @@ class Pair:
     pooled: Activations
     note: str = ""
     _tops: dict[tuple[str | None, float], float] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, first: Activations, second: Activations, note: str = "") -> Self:
+        """Make a pair of what a network has computed already.
+
+        Raises
+        ------
+        ValueError
+            If they are of images of two sizes, or of two networks.
+        """
+        for what, one, other in (
+            ("set of layers", list(first), list(second)),
+            ("image size", first.image.shape[:2], second.image.shape[:2]),
+        ):
+            if one != other:
+                raise ValueError(
+                    f"second has another {what} than first, {other} and not {one}: pass what one "
+                    "extractor makes of two images of one size."
+                )
+        return cls(*_below_each_other(first, second), note=note)
 
     def difference(self, layer: str) -> Floats:
         """Return the second image's activations minus the first's.
@@ -149,7 +169,7 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     fitted = replace(readings[1], pixels=resize_exactly(readings[1].pixels, size))
     other = extractor(fitted)
     note = _stretch(readings[0], readings[1], size)
-    return Pair(*_below_each_other(one, other), note=note)
+    return Pair.of(one, other, note)
 
 
 def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:

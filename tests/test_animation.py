@@ -1,0 +1,273 @@
+"""Walks through channels and layers, and the GIF: read back by Pillow, frame by frame."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from tests.conftest import make_activations, pixels_of
+from vgg_widget import Activations, render
+from vgg_widget.animation import FigureFrames, Frames, frames, save_gif, write_gif
+from vgg_widget.captions import source_line
+from vgg_widget.figure import FeatureFigure, new_figure, static_figure
+from vgg_widget.modes import Rendering
+
+RGB8 = npt.NDArray[np.uint8]
+
+
+@pytest.fixture
+def made() -> Activations:
+    """A layer of 5 channels, 8×10 on an image of 32×40, and one of 3."""
+    random = np.random.default_rng(3)
+    maps = random.random((8, 10, 5)).astype(np.float32)
+    deep = 9 * random.random((4, 5, 3)).astype(np.float32)
+    return make_activations(maps, others={"deep": deep}, stride=4)
+
+
+def read_back(path: Path) -> tuple[list[RGB8], list[int]]:
+    """The frames of a GIF as a viewer shows them, and the milliseconds of each."""
+    with Image.open(path) as gif:
+        pictures, times = [], []
+        for index in range(gif.n_frames):  # type: ignore[attr-defined]
+            gif.seek(index)
+            pictures.append(np.array(gif.convert("RGB")))
+            times.append(int(gif.info["duration"]))
+    return pictures, times
+
+
+def plain(count: int, side: int = 8) -> list[RGB8]:
+    """Pictures of one grey each."""
+    return [np.full((side, side, 3), 20 * index, np.uint8) for index in range(count)]
+
+
+# What is gone through ----------------------------------------------------------------------------
+
+
+def same(one: Rendering, other: Rendering) -> bool:
+    return one.title == other.title and np.array_equal(one.rgba, other.rgba)
+
+
+def test_through_the_channels_of_a_layer(made: Activations) -> None:
+    walk = frames(made, "channels", layer="conv", cmap="magma", scale="channel")
+    assert len(walk) == 5
+    for channel, picture in enumerate(walk):
+        expected = render(made, "conv", channel=channel, cmap="magma", scale="channel")
+        assert same(picture, expected)
+    some = frames(made, layer="deep", channels=(2, 0))
+    assert [picture.channels for picture in some] == [(2,), (0,)]
+    assert [picture.layer for picture in frames(made)[:2]] == ["conv", "conv"]
+
+
+@pytest.mark.parametrize("mode", ["channel", "grid", "max", "argmax", "rgb", "composite"])
+def test_through_the_layers_in_network_order(activations: Activations, mode: str) -> None:
+    walk = frames(activations, "layers", mode=mode)
+    assert [picture.layer for picture in walk] == [info.name for info in activations.layers]
+    assert {picture.mode for picture in walk} == {mode}
+
+
+def test_its_repr_is_short(made: Activations) -> None:
+    walk = frames(made)
+    assert repr(walk) == "<Frames: 5 pictures>"
+    assert repr(FigureFrames(walk[1:], 400)) == "<FigureFrames: 4 pictures, 400 pixels wide>"
+
+
+def test_a_layer_with_fewer_channels_shows_what_it_has(made: Activations) -> None:
+    walk = frames(made, "layers", channel=4)
+    assert [picture.channels for picture in walk] == [(4,), (2,)]
+    walk = frames(made, "layers", mode="max", channels=(4, 1, 2))
+    assert [picture.channels for picture in walk] == [(4, 1, 2), (1, 2)]
+    # Two are left of three, which is no red, green and blue: the strongest three, then.
+    walk = frames(made, "layers", mode="rgb", channels=(4, 1, 2))
+    assert walk[0].channels == (4, 1, 2)
+    peaks = made["deep"].max(axis=(0, 1))
+    assert walk[1].channels == tuple(sorted(range(3), key=lambda k: -peaks[k]))
+
+
+def test_named_layers_by_any_of_their_names(activations: Activations) -> None:
+    walk = frames(activations, "layers", layers=("features.10", "block1_conv1"))
+    assert [picture.layer for picture in walk] == ["features.10", "block1_conv1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"over": "chanels"}, r"over 'chanels' .*did you mean 'channels'"),
+        ({"layer": "con"}, r"layer 'con' .*did you mean 'conv'"),
+        ({"mode": "grid"}, r"mode 'grid' shows several channels at once: go through"),
+        ({"mode": "gird"}, r"mode 'gird' .*did you mean 'grid'"),
+        ({"channels": (1, 5)}, r"channel 5 is not in layer 'conv', which has 5 channels"),
+        ({"channels": ()}, r"channels is empty: name at least one"),
+        ({"over": "layers", "layers": ("conv", "deap")}, r"layer 'deap' .*did you mean 'deep'"),
+        ({"over": "layers", "layers": ()}, r"layers is empty"),
+    ],
+)
+def test_what_cannot_be_gone_through_is_said_before_anything_is_drawn(
+    made: Activations, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        frames(made, **options)  # type: ignore[arg-type]
+
+
+# How each looks ----------------------------------------------------------------------------------
+
+
+def test_each_frame_is_the_explorers_figure(activations: Activations) -> None:
+    for walk in (
+        frames(activations, layer="block3_conv1", channels=(0, 5)),
+        frames(activations, "layers", mode="max", layers=("block1_conv1", "block4_pool")),
+        frames(activations, "layers", mode="grid", layers=("block5_pool",)),
+    ):
+        for rendering, picture in zip(walk, FigureFrames(walk), strict=True):
+            place = activations.info(rendering.layer).placement
+            source = source_line(activations, rendering)
+            alone = static_figure(rendering, activations.image, place, source)
+            np.testing.assert_array_equal(picture, pixels_of(alone))
+
+
+def test_one_figure_serves_all_frames(made: Activations, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    begin = FeatureFigure.__init__
+
+    def counted(self: FeatureFigure, *arguments: object) -> None:
+        built.append(self)
+        begin(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FeatureFigure, "__init__", counted)
+    assert len(list(FigureFrames(frames(made)))) == 5
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize("width", [200, 385, 1000])
+def test_frames_of_another_width(made: Activations, width: int) -> None:
+    across, up = new_figure().get_size_inches()
+    (picture,) = FigureFrames(frames(made, channels=(1,)), width)
+    assert picture.shape == (int(width * up / across), width, 3)
+
+
+@pytest.mark.parametrize("width", [0, 199, 3001])
+def test_a_width_that_is_none(made: Activations, width: int) -> None:
+    with pytest.raises(ValueError, match=f"width {width} .*from 200 to 3000"):
+        FigureFrames(frames(made), width)
+
+
+# The file ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gif(activations: Activations, tmp_path: Path) -> tuple[Frames, list[RGB8]]:
+    """A walk through eight channels, and what a viewer shows of the GIF of it."""
+    walk = frames(activations, layer="block2_conv1", channels=range(8))
+    save_gif(tmp_path / "walk.gif", FigureFrames(walk), 0.1)
+    pictures, times = read_back(tmp_path / "walk.gif")
+    assert times == [100] * 8
+    return walk, pictures
+
+
+def test_each_frame_shows_its_channels_colours(
+    activations: Activations, gif: tuple[Frames, list[RGB8]]
+) -> None:
+    maps = activations["block2_conv1"]
+    top = np.percentile(maps[maps > 0].astype(float), 99.9)
+    paint = mpl.colormaps["viridis"]
+    figure = static_figure(gif[0][0], activations.image, 2, "")
+    pixels_of(figure)  # an axes finds its place when it is drawn
+    axes = figure.axes[1]
+    rows, columns = np.mgrid[: maps.shape[0], : maps.shape[1]]
+    # The middle of the 2×2 pixels of the image that a location stands for.
+    points = np.stack([2 * columns.ravel() + 0.5, 2 * rows.ravel() + 0.5], axis=-1)
+    across, up = axes.transData.transform(points).T
+    for channel, picture in enumerate(gif[1]):
+        colours = picture[(picture.shape[0] - up).astype(int), across.astype(int)].astype(int)
+        off = [
+            np.abs(colours - 255 * paint(maps[..., k].ravel() / top)[:, :3]).mean()
+            for k in range(8)
+        ]
+        assert int(np.argmin(off)) == channel
+        assert off[channel] < 6
+
+
+def test_what_stays_the_same_does_not_flicker(
+    activations: Activations, gif: tuple[Frames, list[RGB8]]
+) -> None:
+    pictures = np.stack(gif[1])
+    true = np.stack(list(FigureFrames(gif[0])))
+    still = (true == true[0]).all(axis=(0, 3))
+    assert 0.5 < still.mean() < 1
+    assert (pictures == pictures[0])[:, still].all()
+    photograph = np.abs(pictures[0, 40:360, 20:320].astype(int) - true[0, 40:360, 20:320])
+    assert photograph.mean() < 6
+
+
+def test_colours_that_come_late_are_in_the_palette(tmp_path: Path) -> None:
+    # Six of these are looked at for the palette, and the last is one of them.
+    images = [np.full((20, 20, 3), 10 * index, np.uint8) for index in range(20)]
+    images.append(np.full((20, 20, 3), (255, 0, 0), np.uint8))
+    save_gif(tmp_path / "a.gif", images)
+    last = read_back(tmp_path / "a.gif")[0][-1]
+    assert np.abs(last[0, 0].astype(int) - (255, 0, 0)).max() <= 8
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"), [(0.02, 20), (0.05, 50), (0.333, 330), (2, 2000)]
+)
+def test_it_repeats_for_ever_at_its_pace(tmp_path: Path, seconds: float, milliseconds: int) -> None:
+    save_gif(tmp_path / "a.GIF", plain(3), seconds)
+    pictures, times = read_back(tmp_path / "a.GIF")
+    assert times == [milliseconds] * 3
+    assert [int(picture[0, 0, 0]) for picture in pictures] == pytest.approx([0, 20, 40], abs=4)
+    with Image.open(tmp_path / "a.GIF") as again:
+        assert again.info["loop"] == 0
+        assert again.format == "GIF"
+
+
+def test_equal_pictures_in_a_row_are_shown_as_long(tmp_path: Path) -> None:
+    one, other = plain(2)
+    save_gif(tmp_path / "a.gif", [one, one, other], 0.1)
+    assert read_back(tmp_path / "a.gif")[1] == [200, 100]
+
+
+def test_one_picture_alone(tmp_path: Path) -> None:
+    save_gif(tmp_path / "a.gif", plain(1))
+    with Image.open(tmp_path / "a.gif") as again:
+        assert again.size == (8, 8)
+
+
+def test_it_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    save_gif(tmp_path / "a.gif", plain(4), progress=lambda *step: told.append(step))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_the_same_bytes_go_to_memory(tmp_path: Path) -> None:
+    save_gif(tmp_path / "a.gif", plain(4), 0.5)
+    with io.BytesIO() as stream:
+        write_gif(stream, plain(4), 0.5)
+        assert stream.getvalue() == (tmp_path / "a.gif").read_bytes()
+
+
+def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "a.gif"
+    target.write_bytes(b"old")
+
+    def fail(done: int, _: int) -> None:
+        if done == 2:
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        save_gif(target, plain(3), progress=fail)
+    for options, message in (
+        ({"path": tmp_path / "a.png"}, r"a\.png' does not end in \.gif"),
+        ({"seconds": 0.01}, r"seconds 0\.01 .*from 0\.02 to 655\.35"),
+        ({"seconds": float("nan")}, r"seconds nan "),
+        ({"images": []}, r"images is empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            save_gif(**{"path": target, "images": plain(3), **options})  # type: ignore[arg-type]
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]

@@ -1,0 +1,452 @@
+"""Two images side by side: one range, the same channels, and a difference that is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from tests.conftest import Floats, make_activations
+from vgg_widget import FeatureExtractor, register_mode, render
+from vgg_widget.comparing import Pair, pair, render_pair
+from vgg_widget.images import ImageReading
+from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering
+from vgg_widget.scaling import DisplayRange, Scale
+
+RGB8 = npt.NDArray[np.uint8]
+
+MODES_WITH_A_RANGE = ["channel", "max", "mean", "grid"]
+
+
+@pytest.fixture(scope="module")
+def other(photo: RGB8) -> RGB8:
+    """The photograph in a mirror, and darker."""
+    return (photo[:, ::-1] // 2).copy()
+
+
+@pytest.fixture(scope="module")
+def both(extractor: FeatureExtractor, photo: RGB8, other: RGB8) -> Pair:
+    return pair(extractor, photo, other)
+
+
+@pytest.fixture
+def made() -> Pair:
+    """Maps of 6×5 with 4 channels, the second's three times as strong; a second layer, stronger."""
+    random = np.random.default_rng(7)
+    first, second = (random.normal(size=(6, 5, 4)).astype(np.float32) for _ in range(2))
+    deep, other = (10 * random.random((3, 2, 2)).astype(np.float32) for _ in range(2))
+    return Pair.of(
+        make_activations(first, before_relu=True, others={"deep": deep}),
+        make_activations(3 * second, before_relu=True, others={"deep": other}),
+    )
+
+
+@pytest.fixture
+def own_modes() -> Iterator[None]:
+    kept = dict(MODES)
+    yield
+    MODES.clear()
+    MODES.update(kept)
+
+
+def drawn(values: npt.NDArray[np.floating], low: float, high: float, cmap: str) -> RGB8:
+    """What matplotlib draws for values between two ends."""
+    unit = np.clip((values.astype(float) - low) / (high - low), 0, 1)
+    rgba: RGB8 = mpl.colormaps[cmap](unit, bytes=True)
+    return rgba
+
+
+def values_of(picture: Rendering) -> npt.NDArray[Any]:
+    assert picture.values is not None
+    return picture.values.astype(np.float64)
+
+
+def assert_close(rgba: RGB8, expected: RGB8, levels: int = 4) -> None:
+    # A value on the border of two of a colormap's 256 entries may fall to either.
+    off = np.abs(rgba.astype(int) - expected.astype(int))
+    assert off.max() <= levels
+    assert (off > 0).mean() < 0.02
+
+
+# The two images ----------------------------------------------------------------------------------
+
+
+def test_each_image_is_computed_as_it_would_be_alone(
+    extractor: FeatureExtractor, both: Pair, photo: RGB8, other: RGB8
+) -> None:
+    for mine, image in ((both.first, photo), (both.second, other)):
+        alone = extractor(image)
+        np.testing.assert_array_equal(mine.image, image)
+        for layer in ("block1_conv1", "features.10", "block3_conv1", "block5_pool"):
+            np.testing.assert_array_equal(mine[layer], alone[layer])
+        assert mine.weights == extractor.weights
+    assert both.note == ""
+
+
+def test_a_second_of_another_shape_is_brought_to_the_firsts(
+    extractor: FeatureExtractor, photo: RGB8
+) -> None:
+    wide = np.ascontiguousarray(np.tile(photo, (1, 2, 1))[:40])
+    found = pair(extractor, photo, wide)
+    squeezed = np.array(Image.fromarray(wide).resize((75, 64), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(found.second.image, squeezed)
+    # 40×150 is 3.75 wide for 1 high, 64×75 is 1.17: a third of it is left, and a bit.
+    assert found.note == (
+        "second image made 69% narrower to have the first's shape: 40 × 150 became 64 × 75"
+    )
+    assert [found.first.shape(n) for n in found.first] == [
+        found.second.shape(n) for n in found.second
+    ]
+    back = pair(extractor, wide, photo)
+    assert back.note == (
+        "second image made 220% wider to have the first's shape: 64 × 75 became 40 × 150"
+    )
+
+
+def test_the_same_shape_in_other_pixels_is_no_distortion(photo: RGB8) -> None:
+    extractor = FeatureExtractor("random", size=(32, 48))
+    double = photo.repeat(2, axis=0).repeat(2, axis=1)
+    found = pair(extractor, photo, double[:-1])
+    assert found.note == ""
+    assert found.first.image.shape == found.second.image.shape == (32, 48, 3)
+
+
+def test_images_that_are_read_already_keep_their_names(
+    extractor: FeatureExtractor, photo: RGB8
+) -> None:
+    one, two = ImageReading(photo, origin="/a.png"), ImageReading(photo[:60], origin="/b.png")
+    found = pair(extractor, one, two)
+    assert (found.first.name, found.second.name) == ("/a.png", "/b.png")
+
+
+def test_the_pair_takes_no_more_memory_than_its_two_parts(both: Pair) -> None:
+    for name in ("block1_pool", "features.0"):
+        for part in (both.first, both.second):
+            assert np.shares_memory(part[name], both.pooled[name])
+
+
+def test_what_is_no_pair_is_refused(made: Pair) -> None:
+    small = make_activations(
+        np.ones((2, 2, 4), np.float32), others={"deep": np.ones((1, 1, 2), np.float32)}
+    )
+    with pytest.raises(ValueError, match=r"second has another image size than first, \(2, 2\)"):
+        Pair.of(made.first, small)
+    with pytest.raises(ValueError, match="second has another set of layers"):
+        Pair.of(made.first, make_activations(np.ones((6, 5, 4), np.float32)))
+
+
+# One range ---------------------------------------------------------------------------------------
+
+
+def tops(pair: Pair, layer: str, shown: tuple[Rendering, Rendering]) -> dict[str, float]:
+    """The top of each scale over both images, written out."""
+
+    def top(arrays: list[npt.NDArray[Any]], percentile: float) -> float:
+        values = np.concatenate([array.ravel() for array in arrays]).astype(np.float64)
+        if layer.startswith("features"):
+            values = np.abs(values)
+        return float(np.percentile(values[values > 0], percentile))
+
+    activations = (pair.first, pair.second)
+    found = {
+        "channel": top([values_of(shown[0]), values_of(shown[1])], 100),
+        "layer": top([a[layer] for a in activations], 99.9),
+    }
+    if not layer.startswith("features"):
+        found["network"] = top([a[name] for a in activations for name in a], 99.9)
+    return found
+
+
+@pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "features.10"])
+@pytest.mark.parametrize("mode", ["channel", "max", "mean"])
+def test_both_are_drawn_over_one_range(both: Pair, layer: str, mode: str) -> None:
+    pictures = render_pair(both, layer, mode, channel=3)
+    for scale, top in tops(both, layer, (pictures.first, pictures.second)).items():
+        found = render_pair(both, layer, mode, channel=3, scale=scale)
+        low = -top if layer == "features.10" else 0
+        for picture, activations in ((found.first, both.first), (found.second, both.second)):
+            assert picture.vmax == pytest.approx(top, rel=1e-6)
+            assert picture.vmin == pytest.approx(low, rel=1e-6)
+            alone = render(activations, layer, mode, channel=3)
+            np.testing.assert_array_equal(values_of(picture), values_of(alone))
+            assert_close(picture.rgba, drawn(values_of(picture), low, top, "viridis"))
+            assert (picture.layer, picture.mode, picture.scale) == (layer, mode, scale)
+
+
+def test_a_range_over_what_is_on_show_pools_values_and_not_tops() -> None:
+    first = make_activations(np.full((2, 50, 1), 1, np.float32))
+    second = make_activations(np.linspace(2, 101, 100).reshape(2, 50, 1).astype(np.float32))
+    found = render_pair(Pair.of(first, second), "conv", scale=Scale("channel", 50))
+    # The median of a hundred ones and of 2 to 101 lies between 1 and 2.
+    assert found.first.vmax == found.second.vmax == 1.5
+    assert found.clipped == (False, True)
+    assert found.first.clipped == (False, False)
+
+
+def test_percentile_and_gamma_are_the_pairs_too(made: Pair) -> None:
+    found = render_pair(made, "conv", scale=Scale("layer", 60, 0.5), cmap="magma")
+    values = np.concatenate([made.first["conv"].ravel(), made.second["conv"].ravel()])
+    top = np.percentile(values[values > 0].astype(float), 60)
+    for picture in (found.first, found.second):
+        assert picture.vmax == pytest.approx(top, rel=1e-6)
+        bent = np.clip(values_of(picture) / top, 0, 1) ** 0.5
+        assert_close(picture.rgba, drawn(bent, 0, 1, "magma"))
+
+
+def test_a_sign_that_one_image_alone_has_is_both_their_range() -> None:
+    plus = make_activations(np.ones((2, 2, 1), np.float32), before_relu=True)
+    minus = make_activations(np.full((2, 2, 1), -3, np.float32), before_relu=True)
+    found = render_pair(Pair.of(plus, minus), "features.0", scale="channel")
+    assert (found.first.vmin, found.first.vmax) == (-3, 3)
+    assert (found.second.vmin, found.second.vmax) == (-3, 3)
+
+
+def test_a_channel_in_a_grid_has_one_range_in_both(made: Pair) -> None:
+    found = render_pair(made, "conv", "grid", scale="channel")
+    for picture, activations in ((found.first, made.first), (found.second, made.second)):
+        assert picture.tiles is not None
+        for position, channel in enumerate(picture.tiles.channels):
+            top, left, bottom, right = picture.tiles.box(position)
+            peak = max(a["conv"][..., channel].max() for a in (made.first, made.second))
+            expected = drawn(activations["conv"][..., channel], 0, peak, "viridis")
+            np.testing.assert_array_equal(picture.rgba[top:bottom, left:right], expected)
+
+
+def test_grids_have_one_order(made: Pair) -> None:
+    found = render_pair(made, "conv", "grid", order="max")
+    peaks = [max(a["conv"][..., k].max() for a in (made.first, made.second)) for k in range(4)]
+    expected = tuple(sorted(range(4), key=lambda k: -peaks[k]))
+    for picture in (found.first, found.second, found.difference):
+        assert picture.channels == expected
+        assert picture.tiles is not None
+        assert picture.tiles.channels == expected
+
+
+def test_the_strongest_channels_are_those_over_both() -> None:
+    first = np.zeros((2, 2, 9), np.float32)
+    second = first.copy()
+    first[0, 0] = [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    second[1, 1] = [0, 0, 0, 0, 0, 0, 20, 30, 10]
+    both = Pair.of(make_activations(first), make_activations(second))
+    for mode, expected in (
+        ("rgb", (7, 6, 8)),
+        ("rainbow", (7, 6, 8, 0, 1, 2)),
+        ("composite", (7, 6, 8, 0, 1, 2)),
+    ):
+        found = render_pair(both, "conv", mode)
+        assert found.first.channels == found.second.channels == expected
+        assert found.difference.channels == expected
+
+
+def test_composite_divides_by_the_maximum_over_both(both: Pair) -> None:
+    channels = (5, 60, 33)
+    found = render_pair(both, "block2_conv1", "composite", channels=channels, cmap="plasma")
+    for picture, activations in ((found.first, both.first), (found.second, both.second)):
+        total = np.zeros((*activations["block2_conv1"].shape[:2], 3))
+        for k in channels:
+            peak = max(a["block2_conv1"][..., k].max() for a in (both.first, both.second))
+            total += mpl.colormaps["plasma"](activations["block2_conv1"][..., k] / peak)[..., :3]
+        assert np.abs(picture.rgba[..., :3] - 255 * total / 3).max() <= 0.51
+
+
+@pytest.mark.parametrize("scale", ["channel", "layer"])
+def test_rgb_is_as_bright_in_both(both: Pair, scale: str) -> None:
+    found = render_pair(both, "block2_conv1", "rgb", channels=(1, 2, 3), scale=scale)
+    halves = [a["block2_conv1"] for a in (both.first, both.second)]
+    everything = np.concatenate([half.ravel() for half in halves]).astype(float)
+    for picture, maps in ((found.first, halves[0]), (found.second, halves[1])):
+        for place, channel in enumerate((1, 2, 3)):
+            top = max(half[..., channel].max() for half in halves)
+            if scale == "layer":
+                top = np.percentile(everything[everything > 0], 99.9)
+            light = 255 * np.clip(maps[..., channel] / top, 0, 1)
+            assert np.abs(picture.rgba[..., place] - light).max() <= 0.51
+
+
+@pytest.mark.usefixtures("own_modes")
+def test_a_mode_of_ones_own_is_made_of_each_image_by_itself(made: Pair) -> None:
+    @register_mode("rest")
+    def rest(maps: Floats, _: ModeRequest) -> Floats:
+        # Depends on the whole picture, so that no half of a larger one would be the same.
+        averages: Floats = maps.mean(axis=-1) - maps.mean()
+        return averages
+
+    @register_mode("own range")
+    def own_range(maps: Floats, _: ModeRequest) -> Picture:
+        values = maps.max(axis=-1)
+        return Picture(values, range=DisplayRange(float(values.min()), float(values.max())))
+
+    found = render_pair(made, "conv", "rest", scale="channel")
+    expected = [a["conv"].mean(axis=-1) - a["conv"].mean() for a in (made.first, made.second)]
+    for picture, values in zip((found.first, found.second), expected, strict=True):
+        np.testing.assert_allclose(values_of(picture), values, rtol=1e-6)
+        assert picture.vmax == pytest.approx(max(part.max() for part in expected))
+    found = render_pair(made, "conv", "own range")
+    peaks = [a["conv"].max(axis=-1) for a in (made.first, made.second)]
+    for picture in (found.first, found.second):
+        assert picture.vmin == min(part.min() for part in peaks)
+        assert picture.vmax == max(part.max() for part in peaks)
+
+
+# What differs ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["block2_conv1", "features.10"])
+@pytest.mark.parametrize("mode", MODES_WITH_A_RANGE)
+def test_the_difference_is_the_second_minus_the_first(both: Pair, layer: str, mode: str) -> None:
+    every = np.abs(both.second[layer].astype(float) - both.first[layer])
+    for scale, percentile in (("channel", 100), ("layer", 99.9)):
+        if (mode, scale) == ("grid", "channel"):
+            continue  # each tile is drawn over a range of its own
+        found = render_pair(both, layer, mode, channel=7, scale=scale)
+        values = values_of(found.second) - values_of(found.first)
+        over = every if scale == "layer" else np.abs(values)
+        top = np.percentile(over[over > 0], percentile)
+        difference = found.difference
+        np.testing.assert_allclose(values_of(difference), values, rtol=1e-5, atol=1e-6)
+        assert difference.vmax == pytest.approx(top, rel=1e-5)
+        assert difference.vmin == pytest.approx(-top, rel=1e-5)
+        shown = found.first.rgba[..., 3] == 255
+        expected = drawn(values, -top, top, "RdBu_r")
+        expected[~shown] = 0
+        assert_close(difference.rgba, expected)
+        assert difference.cmap == "RdBu_r"
+        assert difference.clipped == (bool((values < -top).any()), bool((values > top).any()))
+        assert difference.title == f"{found.first.title} · second − first"
+
+
+def test_the_differences_of_a_network_have_one_range(both: Pair) -> None:
+    apart = [
+        np.abs(both.second[name].astype(float) - both.first[name]).ravel() for name in both.first
+    ]
+    every = np.concatenate(apart)
+    top = np.percentile(every[every > 0], 99.9)
+    for layer in ("block1_conv1", "block4_conv2"):
+        difference = render_pair(both, layer, scale="network").difference
+        assert difference.vmax == pytest.approx(top, rel=1e-5)
+
+
+def test_more_is_red_and_less_is_blue_and_equal_is_neither() -> None:
+    first = make_activations(np.array([[[1], [1], [1]]], np.float32))
+    second = make_activations(np.array([[[4], [1], [0]]], np.float32))
+    difference = render_pair(Pair.of(first, second), "conv", scale="channel").difference
+    more, equal, less = difference.rgba[0, :, :3].astype(int)
+    assert more[0] > more[2] + 50
+    assert less[2] > less[0] + 20
+    assert np.ptp(equal) <= 3
+    assert equal.min() > 240
+
+
+def test_tiles_of_differences_each_over_their_own_range(made: Pair) -> None:
+    difference = render_pair(made, "conv", "grid", scale="channel").difference
+    tiles = difference.tiles
+    assert tiles is not None
+    inside = np.zeros(difference.rgba.shape[:2], bool)
+    for position, channel in enumerate(tiles.channels):
+        top, left, bottom, right = tiles.box(position)
+        inside[top:bottom, left:right] = True
+        values = made.second["conv"][..., channel] - made.first["conv"][..., channel]
+        most = np.abs(values).max()
+        expected = drawn(values, -most, most, "RdBu_r")
+        np.testing.assert_array_equal(difference.rgba[top:bottom, left:right], expected)
+    assert (difference.rgba[~inside] == 0).all()
+    assert (difference.vmin, difference.vmax) == (None, None)
+
+
+@pytest.mark.parametrize("mode", [*MODES_WITH_A_RANGE, "argmax", "composite", "rgb", "rainbow"])
+@pytest.mark.parametrize("scale", ["channel", "layer", "network"])
+def test_an_image_does_not_differ_from_itself(made: Pair, mode: str, scale: str) -> None:
+    same = Pair.of(made.first, made.first)
+    for layer in ("conv", "features.0"):
+        found = render_pair(same, layer, mode, scale=scale)
+        np.testing.assert_array_equal(found.first.rgba, found.second.rgba)
+        difference = found.difference
+        assert difference.note == "no difference"
+        shown = difference.rgba[difference.rgba[..., 3] == 255]
+        assert len({tuple(color) for color in shown}) == 1
+        if mode in MODES_WITH_A_RANGE:
+            assert shown[0, :3].min() > 240  # white: the middle of the colormap, and not an end
+
+
+def test_dead_in_both_is_no_difference() -> None:
+    dead = make_activations(np.zeros((3, 3, 2), np.float32))
+    for scale in ("channel", "layer", "network"):
+        found = render_pair(Pair.of(dead, dead), "conv", scale=scale)
+        assert found.first.note == found.second.note == "dead"
+        assert found.difference.note == "no difference"
+        assert found.difference.rgba[..., :3].min() > 240
+
+
+def test_other_winners_are_counted(both: Pair) -> None:
+    layer = "block3_conv1"
+    difference = render_pair(both, layer, "argmax").difference
+    height, width, _ = both.first.shape(layer)
+    expected = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
+            one, two = (a.at(layer, row, column).tolist() for a in (both.first, both.second))
+            expected[row, column] = one.index(max(one)) != two.index(max(two))
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(difference.values, expected)
+    colours = {tuple(color) for color in difference.rgba.reshape(-1, 4)}
+    assert len(colours) == 2
+    assert difference.title == f"{layer} · strongest channel differs at {expected.mean():.1%}"
+    assert (difference.vmin, difference.cmap) == (None, None)
+
+
+@pytest.mark.parametrize("mode", ["composite", "rgb", "rainbow"])
+@pytest.mark.parametrize("layer", ["block3_conv1", "features.10"])
+def test_mixed_colours_differ_by_the_distance_of_their_channels(
+    both: Pair, layer: str, mode: str
+) -> None:
+    found = render_pair(both, layer, mode, channels=(3, 10, 4), scale="channel")
+    total = np.zeros(both.first.shape(layer)[:2])
+    for channel in (3, 10, 4):
+        apart = both.second[layer][..., channel].astype(float) - both.first[layer][..., channel]
+        total += apart**2
+    difference = found.difference
+    np.testing.assert_allclose(values_of(difference), np.sqrt(total), rtol=1e-5)
+    assert difference.vmin == 0
+    assert difference.vmax == pytest.approx(np.sqrt(total).max(), rel=1e-5)
+    assert_close(difference.rgba, drawn(np.sqrt(total), 0, np.sqrt(total).max(), "magma"))
+    assert difference.title == f"{layer} · Euclidean distance over 3 channels"
+
+
+@pytest.mark.parametrize("mode", ["channel", "grid", "max", "mean", "rgb", "composite"])
+def test_what_is_no_number_leaves_the_range_to_the_rest(mode: str) -> None:
+    first, second = np.random.default_rng(2).random((2, 4, 4, 3)).astype(np.float32)
+    first[0, 0] = np.nan
+    first[1, 1] = second[1, 1] = np.inf
+    second[2, 2] = -np.inf
+    found = render_pair(Pair.of(make_activations(first), make_activations(second)), "conv", mode)
+    assert found.difference.vmax is not None
+    assert 0 < found.difference.vmax < 2
+
+
+def test_a_bad_argument_is_named_as_in_render(made: Pair) -> None:
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"mode": "chanel"}, "did you mean 'channel'"),
+        ({"channel": 4}, "choose whole numbers from 0 to 3"),
+        ({"scale": "layr"}, "did you mean 'layer'"),
+        ({"mode": "grid", "order": "maks"}, "did you mean 'max'"),
+    ]
+    for options, message in bad:
+        with pytest.raises(ValueError, match=message):
+            render_pair(made, "conv", **options)
+    with pytest.raises(KeyError, match="did you mean 'conv'"):
+        render_pair(made, "cnv")
+
+
+def test_the_differences_are_an_array_too(made: Pair) -> None:
+    expected = made.second["features.0"] - made.first["features.0"]
+    np.testing.assert_array_equal(made.difference("features.0"), expected)
+    top = np.percentile(np.abs(expected.astype(float)), 80)
+    assert made.largest_difference("features.0", 80) == pytest.approx(top, rel=1e-6)
+    assert made.largest_difference("conv") == pytest.approx(
+        np.abs(made.second["conv"] - made.first["conv"]).max()
+    )

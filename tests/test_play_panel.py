@@ -1,0 +1,285 @@
+"""The Play panel, by pressing its widgets and ticking its clock as a page does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.conftest import make_activations
+from vgg_widget import Activations, FeatureExtractor, render
+from vgg_widget.panels.play import PlayPanel
+from vgg_widget.scene import Choice, Scene
+from vgg_widget.traits import widgets_of
+
+
+@pytest.fixture
+def made() -> Activations:
+    random = np.random.default_rng(3)
+    return make_activations(
+        random.random((4, 4, 5)).astype(np.float32),
+        others={
+            "wide": random.random((2, 2, 8)).astype(np.float32),
+            "one": random.random((2, 2, 1)).astype(np.float32),
+        },
+    )
+
+
+class Explorer:
+    """A host that shows what it is told, as the explorer does."""
+
+    def __init__(self, activations: Activations, extractor: FeatureExtractor) -> None:
+        self.choice = Choice("conv", 0)
+        self.told: list[dict[str, Any]] = []
+        self.downloads: list[tuple[str, float]] = []
+        self.during: list[tuple[bool, str]] = []
+        self.complaints: list[str] = []
+        self.deaf = self.failing = False
+        self._activations, self._extractor = activations, extractor
+        self.panel = PlayPanel(self)
+        self.show()
+
+    def show(self) -> None:
+        choice = self.choice
+        picture = render(self._activations, choice.layer, choice.mode, channel=choice.channel)
+        self.panel.show(Scene(choice, self._activations, picture, self._extractor))
+
+    def tell(self, **changes: Any) -> None:
+        self.told.append(changes)
+        if not self.deaf:
+            self.choice = replace(self.choice, **changes)
+            count = self._activations.info(self.choice.layer).channels
+            self.choice = replace(self.choice, channel=min(self.choice.channel, count - 1))
+            self.show()
+
+    def do(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except ValueError as error:
+            self.complaints.append(str(error))
+
+    def download_animation(
+        self, over: str, seconds: float, progress: Callable[[int, int], object]
+    ) -> None:
+        self.downloads.append((over, seconds))
+        self.during.append((self.panel.save.disabled, self.panel.words.value))
+        for done in range(1, 101):
+            progress(done, 100)
+            self.during.append((self.panel.save.disabled, self.panel.words.value))
+            if self.failing and done == 50:
+                raise ValueError("the disk is full")
+
+    def page_ticks(self, times: int = 1, lost: int = 0) -> None:
+        """Let the page's clock go on; `lost` ticks a time never reach the kernel."""
+        clock = self.panel.clock
+        for _ in range(times):
+            if clock.playing:
+                clock.set_state({"value": clock.value + 1 + lost})
+
+    @property
+    def channels(self) -> list[int]:
+        return [changes["channel"] for changes in self.told if "channel" in changes]
+
+
+@pytest.fixture
+def explorer(made: Activations, extractor: FeatureExtractor) -> Iterator[Explorer]:
+    found = Explorer(made, extractor)
+    yield found
+    for widget in widgets_of(found.panel.widget):
+        widget.close()
+
+
+def test_it_plays_to_the_last_channel_and_stops(explorer: Explorer) -> None:
+    panel = explorer.panel
+    assert panel.play.description == "play"
+    panel.play.click()
+    assert panel.play.description == "pause"
+    explorer.page_ticks(20)
+    assert explorer.told == [{"channel": 1}, {"channel": 2}, {"channel": 3}, {"channel": 4}]
+    assert not panel.clock.playing
+    assert panel.play.description == "play"
+
+
+def test_from_the_last_one_it_begins_anew(explorer: Explorer) -> None:
+    explorer.tell(channel=4)
+    explorer.panel.play.click()
+    explorer.page_ticks(2)
+    assert explorer.channels == [4, 0, 1]
+
+
+def test_it_repeats_if_asked(explorer: Explorer) -> None:
+    explorer.panel.repeat.value = True
+    explorer.panel.play.click()
+    explorer.page_ticks(7)
+    assert explorer.channels == [1, 2, 3, 4, 0, 1, 2]
+
+
+def test_pausing_stays_where_it_is(explorer: Explorer) -> None:
+    explorer.panel.play.click()
+    explorer.page_ticks(2)
+    explorer.panel.play.click()
+    # This one was on its way already.
+    explorer.panel.clock.set_state({"value": explorer.panel.clock.value + 1})
+    assert explorer.choice.channel == 2
+    explorer.panel.play.click()
+    explorer.page_ticks(1)
+    assert explorer.choice.channel == 3
+
+
+def test_a_slow_kernel_leaves_no_channel_out(explorer: Explorer) -> None:
+    explorer.panel.play.click()
+    explorer.page_ticks(3, lost=4)
+    assert explorer.channels == [1, 2, 3]
+
+
+def test_it_follows_whoever_moves_the_slider(explorer: Explorer) -> None:
+    explorer.tell(layer="wide")
+    explorer.panel.play.click()
+    explorer.page_ticks(2)
+    explorer.tell(channel=5)
+    explorer.page_ticks(1)
+    assert explorer.choice.channel == 6
+    explorer.tell(channel=1)
+    explorer.page_ticks(2)
+    assert explorer.choice.channel == 3
+
+
+def test_a_layer_with_fewer_channels_while_it_plays(explorer: Explorer) -> None:
+    explorer.tell(layer="wide", channel=6)
+    explorer.panel.repeat.value = True
+    explorer.panel.play.click()
+    explorer.page_ticks(1)
+    explorer.tell(layer="conv")  # its last channel is 4
+    explorer.page_ticks(3)
+    assert explorer.channels[-3:] == [0, 1, 2]
+    explorer.tell(layer="one")
+    explorer.page_ticks(1)
+    assert explorer.channels[-1] == 2  # nothing was told: there is nowhere to go
+    assert not explorer.panel.clock.playing
+
+
+def test_through_the_layers(explorer: Explorer) -> None:
+    explorer.panel.over.value = "layers"
+    explorer.tell(mode="grid")
+    explorer.panel.play.click()
+    explorer.page_ticks(9)
+    assert explorer.told[1:] == [{"layer": "wide"}, {"layer": "one"}]
+    assert explorer.choice.mode == "grid"
+    assert not explorer.panel.clock.playing
+
+
+def test_through_the_layers_from_torchvisions_name(explorer: Explorer) -> None:
+    explorer.panel.over.value = "layers"
+    explorer.tell(layer="features.0")
+    explorer.panel.play.click()
+    explorer.page_ticks(1)
+    assert explorer.choice.layer == "wide"
+
+
+def test_channels_are_shown_one_by_one_whatever_the_mode(explorer: Explorer) -> None:
+    explorer.tell(mode="max")
+    explorer.panel.play.click()
+    explorer.page_ticks(2)
+    assert explorer.told[1:] == [{"channel": 1, "mode": "channel"}, {"channel": 2}]
+
+
+def test_it_stops_where_nobody_follows(explorer: Explorer) -> None:
+    # The step was refused, or the panel is folded and no longer hears what is on show.
+    explorer.deaf = True
+    explorer.panel.play.click()
+    explorer.page_ticks(10)
+    assert len(explorer.told) == 1
+    assert not explorer.panel.clock.playing
+    explorer.deaf = False
+    explorer.panel.play.click()
+    explorer.page_ticks(2)
+    assert explorer.choice.channel == 2
+
+
+def test_from_the_start(explorer: Explorer) -> None:
+    explorer.tell(channel=3)
+    explorer.panel.start.click()
+    assert explorer.choice.channel == 0
+    explorer.panel.start.click()
+    assert len(explorer.told) == 2
+    explorer.panel.over.value = "layers"
+    explorer.tell(layer="one")
+    explorer.panel.start.click()
+    assert explorer.choice.layer == "conv"
+
+
+def test_the_speed_is_the_clocks(explorer: Explorer) -> None:
+    panel = explorer.panel
+    assert panel.clock.interval == 200
+    panel.speed.value = 20
+    assert panel.clock.interval == 50
+    panel.speed.value = 0.5
+    assert panel.clock.interval == 2000
+    assert "5 frames of 2 s" in panel.words.value
+
+
+def test_a_step_sends_the_clock_nothing_back(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer.panel.repeat.value = True
+    explorer.panel.play.click()
+    sent: list[Any] = []
+    for widget in widgets_of(explorer.panel.widget):
+        monkeypatch.setattr(widget, "send_state", lambda key=None: sent.append(key))
+    explorer.page_ticks(12)
+    assert len(explorer.told) == 12
+    assert sent == []
+    explorer.panel.speed.value = 1
+    assert sent  # so it would have been seen
+
+
+@pytest.mark.parametrize("over", ["channels", "layers"])
+def test_saving_as_gif(explorer: Explorer, over: str) -> None:
+    panel = explorer.panel
+    panel.over.value = over
+    panel.speed.value = 10
+    panel.play.click()
+    panel.save.click()
+    assert explorer.downloads == [(over, 0.1)]
+    assert not panel.clock.playing
+    assert all(disabled for disabled, _ in explorer.during)
+    said = [words for _, words in explorer.during]
+    count = {"channels": 5, "layers": 3}[over]
+    assert f"Drawing {count} frames" in said[0]
+    assert any("Drawn 50 of 100 frames" in words for words in said)
+    assert "Saving" in said[-1]
+    assert len(set(said)) < 25  # each is a message to the page
+    assert not panel.save.disabled
+    assert f"{count} frames of 0.1 s" in panel.words.value
+
+
+def test_the_gif_of_channels_is_what_playing_shows(explorer: Explorer) -> None:
+    explorer.tell(mode="grid")
+    explorer.panel.save.click()
+    assert explorer.choice.mode == "channel"
+    explorer.tell(mode="grid")
+    explorer.panel.over.value = "layers"
+    explorer.panel.save.click()
+    assert explorer.choice.mode == "grid"
+
+
+def test_a_failure_is_told_and_it_can_be_tried_again(explorer: Explorer) -> None:
+    explorer.failing = True
+    explorer.panel.save.click()
+    assert explorer.complaints == ["the disk is full"]
+    assert not explorer.panel.save.disabled
+    assert "5 frames" in explorer.panel.words.value
+    explorer.failing = False
+    explorer.panel.save.click()
+    assert len(explorer.downloads) == 2
+
+
+def test_every_control_has_words(explorer: Explorer) -> None:
+    panel = explorer.panel
+    for control in (panel.over, panel.play, panel.start, panel.speed, panel.repeat, panel.save):
+        assert control.description.isascii()
+        assert len(control.description) > 3
+    assert panel.clock.layout.display == "none"  # its buttons have pictures only
