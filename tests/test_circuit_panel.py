@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.standin import StandIn
 from vgg_widget import Activations, FeatureExtractor, render
 from vgg_widget.circuit import circuit
 from vgg_widget.panels.circuit import CircuitPanel, InputCard
@@ -19,37 +20,13 @@ from vgg_widget.scene import Choice, Scene
 from vgg_widget.traits import widgets_of
 
 
-class Explorer:
-    """Stands in for the explorer, and notes what it was asked."""
-
-    def __init__(self) -> None:
-        self.can_go_back = False
-        self.asked: list[Any] = []
-        self.errors: list[str] = []
-
-    def tell(self, **changes: Any) -> None:
-        self.asked.append(changes)
-
-    def do(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except ValueError as error:
-            self.errors.append(str(error))
-
-    def open_channel(self, channel: int, layer: str | None = None) -> None:
-        self.asked.append((layer, channel))
-
-    def back(self) -> None:
-        self.asked.append("back")
+@pytest.fixture
+def host() -> StandIn:
+    return StandIn()
 
 
 @pytest.fixture
-def host() -> Explorer:
-    return Explorer()
-
-
-@pytest.fixture
-def panel(host: Explorer) -> Iterator[CircuitPanel]:
+def panel(host: StandIn) -> Iterator[CircuitPanel]:
     made = CircuitPanel(host)
     yield made
     for widget in widgets_of(made.widget):
@@ -130,7 +107,7 @@ def test_its_maps_have_the_colormap_and_scale_of_the_explorer(
 
 
 def test_a_button_walks_down_and_another_one_back(
-    panel: CircuitPanel, host: Explorer, scene: Scene, activations: Activations
+    panel: CircuitPanel, host: StandIn, scene: Scene, activations: Activations
 ) -> None:
     panel.show(scene)
     assert panel.back.disabled
@@ -164,7 +141,7 @@ def test_a_pool_has_one_input_and_no_kernel(panel: CircuitPanel, scene: Scene) -
 
 
 def test_under_the_first_layer_is_the_picture(
-    panel: CircuitPanel, host: Explorer, scene: Scene
+    panel: CircuitPanel, host: StandIn, scene: Scene
 ) -> None:
     panel.show(at(scene, layer="features.0", channel=3))
     assert "features.0 channel 3 reads the 3 channels of the picture" in panel.heading.value
@@ -203,7 +180,7 @@ def test_in_modes_of_several_channels_it_says_so(panel: CircuitPanel, scene: Sce
 
 
 def test_a_layer_without_kernels_is_told_and_loses_nothing(
-    panel: CircuitPanel, host: Explorer, scene: Scene, photo: npt.NDArray[np.uint8]
+    panel: CircuitPanel, host: StandIn, scene: Scene, photo: npt.NDArray[np.uint8]
 ) -> None:
     import keras
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_activations
+from tests.standin import StandIn
 from vgg_widget import Activations, FeatureExtractor, render
 from vgg_widget.panels.play import PlayPanel
 from vgg_widget.scene import Choice, Scene
@@ -28,7 +29,7 @@ def made() -> Activations:
     )
 
 
-class Explorer:
+class Explorer(StandIn):
     """A host that shows what it is told, as the explorer does."""
 
     def __init__(self, activations: Activations, extractor: FeatureExtractor) -> None:

@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.standin import StandIn
 from vgg_widget import Activations, FeatureExtractor, render
-from vgg_widget.controls import Choice
 from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.panels.predictions import PredictionsPanel
 from vgg_widget.predictions import Predictor
-from vgg_widget.scene import Scene
+from vgg_widget.scene import Choice, Scene
 from vgg_widget.weights import Classifier
 
 Floats = npt.NDArray[np.float32]
 
 
-class Told:
+class Told(StandIn):
     """A host that remembers the errors it would show."""
 
     def __init__(self) -> None:

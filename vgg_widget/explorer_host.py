@@ -84,7 +84,7 @@ class ExplorerHost:
         return path
 
     def download_animation(
-        self, over: str, seconds: float, progress: Callable[[int, int], object] | None = None
+        self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:
         """Hand the page a GIF that runs through the channels or the layers."""
         data = self._explorer.to_gif(over, seconds, progress=progress)

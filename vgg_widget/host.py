@@ -43,7 +43,7 @@ class Host(Protocol):
         """Write the activations beside the notebook, and return where."""
 
     def download_animation(
-        self, over: str, seconds: float, progress: Callable[[int, int], object] | None = None
+        self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:
         """Hand the page a GIF that runs through the channels or the layers."""
 
