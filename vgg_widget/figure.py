@@ -36,7 +36,7 @@ _MAP = (0.442, 0.055, 0.408, 0.865)
 _BAR = (0.899, 0.055, 0.018, 0.865)
 _LEGEND = (0.862, 0.055, 0.135, 0.865)
 # As many letters of this size are as wide as the axes.
-_TITLE_POINTS, _TITLE_LETTERS = 9.5, 54
+_TITLE_POINTS, _TITLE_LETTERS = 9.5, 44
 
 
 def title_of(rendering: Rendering) -> str:

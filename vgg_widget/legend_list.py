@@ -36,10 +36,11 @@ class LegendList:
         self._entries: tuple[LegendEntry, ...] = ()
         width, height = figure.get_size_inches()
         across = _SWATCH * place[3] * height / (place[2] * width)
+        self._heading = self.axes.text(0, 1, "", fontsize=8, va="top")
         self._swatches = []
         self._words = []
         for line in range(SHOWN + 1):
-            top = 1 - line * _LINE
+            top = 1 - (line + 1) * _LINE
             swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
             self._swatches.append(self.axes.add_patch(swatch))
             words = self.axes.text(
@@ -54,6 +55,8 @@ class LegendList:
             return
         self._entries = entries
         self.axes.set_visible(bool(entries))
+        shares = any(entry.share is not None for entry in entries)
+        self._heading.set_text("channel · area" if shares else "")
         rest = len(entries) - SHOWN
         for line, (swatch, words) in enumerate(zip(self._swatches, self._words, strict=True)):
             listed = line < min(SHOWN, len(entries))
@@ -67,7 +70,7 @@ class LegendList:
 
     def wear(self, theme: Theme) -> None:
         """Take on a theme's colours."""
-        for words in self._words:
+        for words in (self._heading, *self._words):
             words.set_color(theme.ink)
 
 
