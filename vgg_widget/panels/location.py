@@ -13,6 +13,8 @@ from vgg_widget.scene import Scene
 from vgg_widget.strongest import Strength, strongest_at
 
 _BARS = 10
+# In pixels.
+_LONGEST = 170
 
 
 class LocationPanel:
@@ -34,6 +36,8 @@ class LocationPanel:
         self.clear = widgets.Button(description="clear", layout=widgets.Layout(width="auto"))
         self.words = widgets.HTML()
         self._lines = [_Line(host) for _ in range(_BARS)]
+        half = _BARS // 2
+        columns = [self._lines[:half], self._lines[half:]]
         self.widget = widgets.VBox(
             [
                 widgets.HBox(
@@ -41,7 +45,10 @@ class LocationPanel:
                     layout=widgets.Layout(flex_flow="row wrap"),
                 ),
                 self.words,
-                *(line.widget for line in self._lines),
+                widgets.HBox(
+                    [widgets.VBox([line.widget for line in column]) for column in columns],
+                    layout=widgets.Layout(flex_flow="row wrap"),
+                ),
             ]
         )
         self.row.observe(self._moved, "value")
@@ -91,7 +98,7 @@ class _Line:
     def __init__(self, host: Host) -> None:
         self._channel = 0
         self.button = widgets.Button(layout=widgets.Layout(width="110px", height="24px"))
-        self.bar = widgets.HTML(layout=widgets.Layout(width="360px", margin="0 8px"))
+        self.bar = widgets.HTML(layout=widgets.Layout(width="260px", margin="0 8px"))
         self.widget = widgets.HBox(
             [self.button, self.bar], layout=widgets.Layout(align_items="center")
         )
@@ -104,7 +111,7 @@ class _Line:
         self._channel = strength.channel
         self.button.description = f"channel {strength.channel}"
         self.button.button_style = "info" if strength.channel == on_view else ""
-        length = round(240 * abs(strength.share))
+        length = round(_LONGEST * abs(strength.share))
         kind = "vgg-bar" if strength.value > 0 else "vgg-bar vgg-bar-negative"
         self.bar.value = (
             f'<span class="{kind}" style="width:{length}px"></span> {strength.value:.4g}'
