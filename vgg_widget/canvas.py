@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from vgg_widget.frames import part_of_frame, whole_frame
+from vgg_widget.frames import TOOLBAR_PIXELS, part_of_frame, whole_frame
 
 
 def _keep_backend(*_: object, **__: object) -> None:
@@ -28,9 +28,6 @@ try:
     from ipympl.backend_nbagg import Canvas, FigureManager
 finally:
     mpl.use = _use
-
-TOOLBAR_PIXELS = 44
-"""What the toolbar needs beside the figure; it floats over the picture otherwise."""
 
 
 SETTLED_SECONDS = 0.3
@@ -81,9 +78,13 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self.toolbar_visible = "visible"
         self.toolbar_position = "right"
         width, height = figure.get_size_inches() * figure.dpi
+        self._take(width, height)
+        self.layout.flex = "0 0 auto"
+
+    def _take(self, width: float, height: float) -> None:
+        """Take as much of the page as a picture of so many pixels needs, and its toolbar."""
         self.layout.width = f"{int(width) + TOOLBAR_PIXELS}px"
         self.layout.min_height = f"{int(height)}px"
-        self.layout.flex = "0 0 auto"
 
     def draw(self) -> None:
         """Draw everything and send it."""
@@ -93,6 +94,8 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             if self.manager is None:
                 # Closed: a person may still hold the figure.
                 return
+            width, height = self.get_width_height()
+            self._take(width, height)
             super().draw()
             self._ask()
 

@@ -23,6 +23,7 @@ from vgg_widget.explorer_actions import ExplorerActions
 from vgg_widget.explorer_host import ExplorerHost
 from vgg_widget.explorer_traits import CHOICES, LOOKS
 from vgg_widget.fitting import fitted
+from vgg_widget.frames import fitting_width
 from vgg_widget.images import ImageReading
 from vgg_widget.modes import Rendering
 from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
@@ -152,7 +153,10 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
         # matplotlib holds its listeners by weak references.
         self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
         self._page.observe(lambda _: self._wear(), "theme")
-        self._view.theme = self._colours()
+        self._page.observe(lambda _: self._fit(), "room")
+        self._full_width = self._view.width
+        self._wear()
+        self._fit()
         # On a page narrower than the figure, the figure scrolls and the controls stay.
         stage = widgets.Box(
             [self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%")
@@ -342,6 +346,12 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
     def _colours(self) -> Theme:
         wanted = self._page.theme if self.theme == "auto" else self.theme
         return DARK if wanted == "dark" else LIGHT
+
+    def _fit(self) -> None:
+        with self._lock:
+            width = fitting_width(self._page.room, self._view.width, self._full_width)
+            if not self._closed and width != self._view.width:
+                self._view.width = width
 
     def _wear(self) -> None:
         with self._lock:

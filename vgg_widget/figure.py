@@ -111,6 +111,17 @@ class FeatureFigure:
         return self._input_axes
 
     @property
+    def width(self) -> int:
+        """Pixels across; another width draws it anew, as high in proportion."""
+        return round(float(self.figure.get_size_inches()[0]) * DPI)
+
+    @width.setter
+    def width(self, pixels: int) -> None:
+        inches = pixels / DPI
+        self.figure.set_size_inches(inches, inches * FIGURE_INCHES[1] / FIGURE_INCHES[0])
+        self.figure.canvas.draw()
+
+    @property
     def theme(self) -> Theme:
         """The figure's colours; another theme draws it anew."""
         return self._theme

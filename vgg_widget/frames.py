@@ -12,6 +12,13 @@ from PIL import Image, features
 # With its toolbar it fits beside the file browser of JupyterLab in a window of 1280 pixels.
 FIGURE_INCHES = (7.7, 3.9)
 DPI = 100
+# Less would leave no room for the pictures beside the colorbar and its words.
+_NARROWEST = 480
+# A scroll bar comes and goes with the height, which goes with the width: no reason to draw anew.
+_SLACK = 24
+
+TOOLBAR_PIXELS = 44
+"""What the toolbar needs beside the figure; it floats over the picture otherwise."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -22,6 +29,22 @@ _FORMAT: dict[str, Any] = (
     if features.check("webp")
     else {"format": "png", "compress_level": 1}
 )
+
+
+def fitting_width(room: int, now: int, full: int) -> int:
+    """Return how many pixels wide a figure is to be on a page.
+
+    Parameters
+    ----------
+    room : int
+        CSS pixels that figure and toolbar may take; 0 where no page has told.
+    now : int
+        As wide as the figure is; it stays so where little would change.
+    full : int
+        As wide as it is where there is room.
+    """
+    best = min(full, max(_NARROWEST, room - TOOLBAR_PIXELS)) if room else full
+    return best if best in (full, _NARROWEST) or abs(best - now) > _SLACK else now
 
 
 def whole_frame(pixels: Pixels) -> bytes:

@@ -37,9 +37,10 @@ class LegendList:
         width, height = figure.get_size_inches()
         across = _SWATCH * place[3] * height / (place[2] * width)
         self._heading = self.axes.text(0, 1, "", fontsize=8, va="top")
+        self._rest = self.axes.text(0, 1 - (SHOWN + 1) * _LINE, "", fontsize=8, va="top")
         self._swatches = []
         self._words = []
-        for line in range(SHOWN + 1):
+        for line in range(SHOWN):
             top = 1 - (line + 1) * _LINE
             swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
             self._swatches.append(self.axes.add_patch(swatch))
@@ -64,11 +65,12 @@ class LegendList:
                 swatch.set_facecolor(listed[line].color)
                 words.set_text(_words(listed[line]))
             else:
-                words.set_text(f"and {rest} more" if line == len(listed) and rest > 0 else "")
+                words.set_text("")
+        self._rest.set_text(f"and {rest} more" if rest else "")
 
     def wear(self, theme: Theme) -> None:
         """Take on a theme's colours."""
-        for words in (self._heading, *self._words):
+        for words in (self._heading, self._rest, *self._words):
             words.set_color(theme.ink)
 
 

@@ -1,5 +1,5 @@
 // The explorer's hands and ears on the page, for what ipywidgets cannot do: keys, names for screen
-// readers, the page's theme, the clipboard and downloads. It touches nothing outside the explorer
+// readers, the page's theme and room, the clipboard and downloads. It touches nothing outside the explorer
 // whose child it is; the same explorer shown twice has one model and two views.
 
 const ROOT = ".vgg-explorer";
@@ -187,6 +187,25 @@ function keepTheme(root, model, signal) {
   update();
 }
 
+// How wide the figure may be. A moment late, since a window that is dragged asks for a hundred sizes.
+function keepRoom(root, model, signal) {
+  let timer;
+  const tell = () => {
+    const room = Math.floor(root.clientWidth);
+    // Not on show: on another tab, or folded away.
+    if (!room || model.get("room") === room) return;
+    model.set("room", room);
+    model.save_changes();
+  };
+  const observer = new ResizeObserver(() => {
+    clearTimeout(timer);
+    timer = setTimeout(tell, 150);
+  });
+  observer.observe(root);
+  signal.addEventListener("abort", () => observer.disconnect() ?? clearTimeout(timer));
+  tell();
+}
+
 // The older way, for pages that came over plain HTTP and have no clipboard.
 function copySelected(text) {
   const focused = document.activeElement;
@@ -244,6 +263,7 @@ export default () => {
         listenToKeys(root, model, sender, signal);
         keepDescribed(root, model, signal);
         keepTheme(root, model, signal);
+        keepRoom(root, model, signal);
       });
     },
   };

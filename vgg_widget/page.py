@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import ipywidgets as widgets
-from traitlets import Enum, List, Unicode
+from traitlets import Enum, Int, List, Unicode
 
 ROOT_CLASS = "vgg-explorer"
 """The CSS class of the box that a `Page` serves: the nearest one that it is in."""
@@ -55,6 +55,13 @@ class Page(anywidget.AnyWidget):
         ("light", "dark"), "light", help="How the page looks; it tells, and tells again on change."
     ).tag(sync=True)
 
+    room = Int(
+        help="CSS pixels that the box is wide, 0 as long as no page has told; it tells again."
+    ).tag(sync=True)
+
+    # What the last page told: the next explorer in this kernel is mostly on the same one.
+    _seen: ClassVar[dict[str, Any]] = {}
+
     def __init__(
         self,
         on_key: Callable[[str], object],
@@ -63,8 +70,12 @@ class Page(anywidget.AnyWidget):
         description: str = "",
     ) -> None:
         super().__init__(
-            wanted=list(keys), description=description, layout=widgets.Layout(display="none")
+            wanted=list(keys),
+            description=description,
+            layout=widgets.Layout(display="none"),
+            **self._seen,
         )
+        self.observe(self._see, ["theme", "room"])
         self._on_key = on_key
         self._numbers = count()
         self._copies: dict[int, Callable[[bool], object]] = {}
@@ -96,6 +107,9 @@ class Page(anywidget.AnyWidget):
             Its content.
         """
         self.send({"kind": "download", "name": name}, [data])
+
+    def _see(self, change: dict[str, Any]) -> None:
+        self._seen[change["name"]] = change["new"]
 
     def _hear(self, _: widgets.Widget, content: dict[str, Any], __: list[memoryview]) -> None:
         if content["kind"] == "copied":
