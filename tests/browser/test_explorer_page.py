@@ -67,6 +67,7 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     assert page.ask("explorer.channel") == 7
     page.select("colormap", "magma")
     picture = settle(page, "cmap", "magma", picture)
+    page.click_button("Display")
     page.select("scale", "channel")
     picture = settle(page, "scale", "channel", picture)
     for mode in ("grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"):
@@ -205,8 +206,34 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(
 def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: int) -> None:
     page = lab(ONE_CELL, viewport=(width, 1000))
     page.wait_picture_equal(CANVAS)
+    page.click_button("Display")
     page.screenshot(f"lab-{width}")
-    for label in ("layer", "mode", "colormap", "scale", "channel"):
+    for label in ("layer", "mode", "colormap", "channel", "scale", "gamma", "theme"):
         box = page.control(label).bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= width
+
+
+@pytest.mark.parametrize("width", [900, 1400])
+def test_the_figure_is_as_wide_as_the_page_has_room_for(lab: OpenNotebook, width: int) -> None:
+    page = lab(ONE_CELL, viewport=(width, 1000))
+    page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+    full = page.ask("explorer.figure.get_size_inches().tolist()")
+    room = page.page.locator(".vgg-explorer").evaluate("root => root.clientWidth")
+    wanted = min(770, room - 44)
+    assert (wanted < 770) == (width == 900)
+    page.wait_value(f"abs(explorer.figure.bbox.width - {wanted}) <= 24", value=True)
+    picture = page.wait_picture_equal(CANVAS)
+    assert abs(picture.height / picture.width - full[1] / full[0]) < 0.01
+    toolbar = page.page.locator(".jupyter-matplotlib-toolbar").bounding_box()
+    assert toolbar is not None
+    assert toolbar["x"] + toolbar["width"] <= width
+    # Clicks are where they are seen.
+    page.click_canvas((0.64, 0.5))
+    page.wait_value("explorer.location is not None", value=True)
+    row, column = page.ask("explorer.location")
+    height, across = page.ask("explorer.activations.image.shape[:2]")
+    assert abs(row / height - 0.5) < 0.06
+    assert abs(column / across - 0.5) < 0.06
+    page.wait_picture_equal(CANVAS, unlike=picture)
+    assert page.errors() == page.console_errors() == []
