@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import ipywidgets as widgets
 import numpy as np
 import numpy.typing as npt
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from traitlets import TraitError
 
 from tests.torch_networks import VGG19, torch_features
 from tests.weights_server import HIDDEN, class_list, dense, passing_for
-from vgg_widget import Activations, FeatureExtractor, sample_image
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, sample_image
 from vgg_widget.images import resize
 from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at, predictor_for
+from vgg_widget.traits import widgets_of
 from vgg_widget.weights import Classifier, imagenet
 from vgg_widget.weights.keras_file import read_keras_classifier
 
@@ -299,3 +302,41 @@ def test_of_nan_there_are_no_predictions(predictor: Predictor, extractor: Featur
         maps = np.full((7, 7, 512), bad, np.float32)
         with pytest.raises(ValueError, match="leads to NaN or infinite values"):
             predictor.predict(of_pool(maps, extractor))
+
+
+# In the explorer --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_explorer_lists_the_most_probable_classes(
+    keras_model: Any, class_names: dict[str, list[str]], home: Path
+) -> None:
+    path = home / "mine.weights.h5"
+    keras_model.save_weights(path)
+    square = sample_image()[:400, :400]
+    explorer = LayerExplorer(square, weights=path, top=3, panel="Predictions")
+    try:
+        order = np.argsort(-by_keras(keras_model, resize(square, 224)))[:3]
+        wanted = [class_names[str(index)][1].replace("_", " ") for index in order]
+        page = " ".join(words_of(explorer))
+        places = [page.index(f">{label}<") for label in wanted]
+        assert places == sorted(places)
+        with pytest.raises(TraitError, match=r"'Prediction'.*'Predictions'"):
+            explorer.panel = "Prediction"
+    finally:
+        explorer.close()
+
+
+def words_of(explorer: LayerExplorer) -> list[str]:
+    return [w.value for w in widgets_of(explorer) if isinstance(w, widgets.HTML)]
+
+
+@pytest.mark.parametrize("top", [0, 1001, "five", 2.5])
+def test_an_explorer_refuses_a_number_of_classes_before_it_loads_anything(top: object) -> None:
+    with pytest.raises(ValueError, match=f"top {top!r}"):
+        LayerExplorer(sample_image(), weights="random", top=top)
+
+
+def test_an_explorer_without_a_classifier_says_what_would_have_one() -> None:
+    with pytest.raises(ValueError, match=r"weights=['\"]imagenet"):
+        LayerExplorer(sample_image(), weights="random", top=5)

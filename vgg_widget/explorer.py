@@ -29,6 +29,7 @@ from vgg_widget.modes import Rendering
 from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
 from vgg_widget.panels import PANELS, Board, predictions_panel
 from vgg_widget.pointing import KEYS, Pointing
+from vgg_widget.predictions import checked_top
 from vgg_widget.rendering import render
 from vgg_widget.scene import Choice, Scene
 from vgg_widget.state import read_state
@@ -103,6 +104,9 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
         traits = {name: layout.pop(name) for name in (*CHOICES, *LOOKS) if name in layout}
         top = layout.pop("top", None)
         check_layout(layout, {"extractor", "weights", "size", "top", *CHOICES, *LOOKS})
+        if top is not None:
+            # Before anything is downloaded.
+            top = checked_top(top)
         self._lock = threading.RLock()
         self._shown: Choice | None = None
         self._history = []

@@ -69,11 +69,10 @@ def predictions_panel(extractor: FeatureExtractor, top: int) -> Callable[[Host],
         If there is no classifier for these weights, or its file cannot be had.
     """
     from vgg_widget.panels.predictions import PredictionsPanel
-    from vgg_widget.predictions import checked_top, predictor_for
+    from vgg_widget.predictions import predictor_for
 
-    count = checked_top(top)
     predictor = predictor_for(extractor)
-    return lambda host: PredictionsPanel(host, predictor, count)
+    return lambda host: PredictionsPanel(host, predictor, top)
 
 
 class Board:
