@@ -295,6 +295,12 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
             if self.rendering is rendering and not self._closed:
                 self._draw(choice)
 
+    def _restore(self, choice: Choice) -> None:
+        # By the time that anybody is told of the traits, what they say is on show.
+        with self.hold_trait_notifications():
+            self._choose(**asdict(choice))
+            self._show(choice)
+
     def _asked(self, choice: Choice) -> tuple[str, dict[str, Any]]:
         return choice.layer_in(self.activations), choice.as_render()
 
