@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import vgg_widget.explorer
+import vgg_widget
 from vgg_widget import LayerExplorer
 from vgg_widget.coordinates import Spot
 
@@ -28,12 +28,18 @@ STRIDE = {
 }
 CENTER = {1: 0.0, 2: 0.5, 4: 1.5, 8: 3.5, 16: 7.5, 32: 15.5}
 FIELD = {
-    **{"block1_conv1": 3, "block1_conv2": 5, "block1_pool": 6},
-    **{"block2_conv1": 10, "block2_conv2": 14, "block2_pool": 16},
+    "block1_conv1": 3,
+    "block1_conv2": 5,
+    "block1_pool": 6,
+    "block2_conv1": 10,
+    "block2_conv2": 14,
+    "block2_pool": 16,
     **{f"block3_conv{n}": 16 + 8 * n for n in (1, 2, 3, 4)},
     **{f"block4_conv{n}": 52 + 16 * n for n in (1, 2, 3, 4)},
     **{f"block5_conv{n}": 124 + 32 * n for n in (1, 2, 3, 4)},
-    **{"block3_pool": 52, "block4_pool": 124, "block5_pool": 268},
+    "block3_pool": 52,
+    "block4_pool": 124,
+    "block5_pool": 268,
 }
 
 
@@ -105,13 +111,13 @@ def whole_drawings(explorer: LayerExplorer) -> Iterator[list[object]]:
 def count_renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note every call of `render` by an explorer."""
     calls: list[str] = []
-    real = vgg_widget.explorer.render
+    real = vgg_widget.render
 
     def render(activations: Any, layer: str, *arguments: Any, **keywords: Any) -> Any:
         calls.append(layer)
         return real(activations, layer, *arguments, **keywords)
 
-    monkeypatch.setattr(vgg_widget.explorer, "render", render)
+    monkeypatch.setattr("vgg_widget.explorer.render", render)
     return calls
 
 
