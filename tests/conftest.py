@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import vgg_widget.vgg19
-from vgg_widget import Activations, FeatureExtractor, LayerInfo, predictions, sample_image
+from vgg_widget import (
+    Activations,
+    FeatureExtractor,
+    LayerExplorer,
+    LayerInfo,
+    predictions,
+    sample_image,
+)
 from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
@@ -96,6 +103,25 @@ def shown() -> FeatureFigure:
     figure = new_figure()
     FigureCanvasAgg(figure)
     return FeatureFigure(figure)
+
+
+@pytest.fixture
+def explore(
+    extractor: FeatureExtractor, photo: RGB8, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., LayerExplorer]]:
+    """Make explorers of the photograph, which are closed at the end."""
+    # A panel that another test opened is not this one's.
+    monkeypatch.setattr(LayerExplorer, "remembered_panel", "")
+    made: list[LayerExplorer] = []
+
+    def build(image: object = None, **arguments: Any) -> LayerExplorer:
+        arguments.setdefault("extractor", extractor)
+        made.append(LayerExplorer(photo if image is None else image, **arguments))
+        return made[-1]
+
+    yield build
+    for explorer in made:
+        explorer.close()
 
 
 @contextmanager

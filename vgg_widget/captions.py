@@ -79,6 +79,8 @@ def place_words(
     if info.receptive_field is None:
         return f"{here} · its receptive field is not defined"
     top, left, bottom, right = info.receptive_field_box(row, column, size)
+    if top == bottom or left == right:
+        return f"{here} · sees nothing of the picture, only the border around it"
     seen = f"sees input rows {top}–{bottom - 1}, columns {left}–{right - 1}"
     whole = info.whole_box(row, column)
     if whole is None:

@@ -200,22 +200,29 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
             with self._controls.busy("Computing all layers of the new picture …"):
                 reading = self._extractor.read(source)
                 activations = self._extractor(reading)
-                rendering = self._render(self._choice(), activations)
-            before = self._reading, self.activations, self.rendering
+                # A location of a large picture may be none of a small one.
+                choice = fitted(self._choice(), self._shown, activations, self._usual_cmap)
+                rendering = self._render(choice, activations)
+            before = self._reading, self.activations, self.rendering, self._choice()
             try:
-                self._publish(reading, activations, rendering)
+                self._publish(reading, activations, rendering, choice)
             except BaseException:
                 # Somebody's observer failed: what was there before is there again.
                 self._publish(*before)
                 raise
 
     def _publish(
-        self, reading: ImageReading, activations: Activations, rendering: Rendering | None
+        self,
+        reading: ImageReading,
+        activations: Activations,
+        rendering: Rendering | None,
+        choice: Choice,
     ) -> None:
-        self._reading = reading
+        self._reading, self._shown = reading, choice
         with self.hold_trait_notifications():
             self.set_trait("activations", activations)
             self.set_trait("rendering", rendering)
+            self._choose(**asdict(choice))
         # An observer may have chosen something else meanwhile, which is drawn already.
         if self.rendering is rendering and not self._closed:
             self._draw(self._choice())
@@ -297,6 +304,12 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
             # Also where somebody's observer failed; one may have chosen something else meanwhile.
             if self.rendering is rendering and not self._closed:
                 self._draw(choice)
+
+    def _restore(self, choice: Choice) -> None:
+        # By the time that anybody is told of the traits, what they say is on show.
+        with self.hold_trait_notifications():
+            self._choose(**asdict(choice))
+            self._show(choice)
 
     def _asked(self, choice: Choice) -> tuple[str, dict[str, Any]]:
         return choice.layer_in(self.activations), choice.as_render()

@@ -22,6 +22,7 @@ from vgg_widget.captions import source_line
 from vgg_widget.circuit import Circuit, circuit
 from vgg_widget.explorer_traits import CHOICES, ExplorerTraits
 from vgg_widget.files import written_whole
+from vgg_widget.fitting import placed
 from vgg_widget.images import ImageReading
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.scene import Choice
@@ -57,6 +58,10 @@ class ExplorerActions(ExplorerTraits):
             for name, value in changes.items():
                 setattr(self, name, value)
 
+    def _restore(self, choice: Choice) -> None:
+        """Show what was on show before, to which nothing is fitted any more."""
+        raise NotImplementedError
+
     # --- jumps
 
     def open_channel(self, channel: int, layer: str | None = None) -> None:
@@ -89,9 +94,10 @@ class ExplorerActions(ExplorerTraits):
         """Show what was on show before the last `open_channel`; nothing where there is none."""
         with self._lock:
             if self._history:
-                last = self._history.pop()
+                last, now = self._history.pop(), self._choice()
                 names = ("layer", "channel", "channels", "mode", "before_relu", "cmap")
-                self._choose(**{name: getattr(last, name) for name in names})
+                choice = replace(now, **{name: getattr(last, name) for name in names})
+                self._restore(placed(choice, now, self.activations))
 
     @property
     def can_go_back(self) -> bool:
@@ -101,8 +107,7 @@ class ExplorerActions(ExplorerTraits):
     def reset(self) -> None:
         """Show the whole of what was on show at first, of the image that is on show now."""
         with self._lock:
-            first = {name: getattr(self._first, name) for name in CHOICES}
-            self._choose(**first)
+            self._restore(placed(self._first, None, self.activations))
             self._history.clear()
             self._view.home()
 

@@ -36,7 +36,7 @@ def fitted(
     """
     choice = _side(choice, before, activations)
     choice = _coloured(choice, before, activations, usual_cmap)
-    choice = _placed(choice, before, activations)
+    choice = placed(choice, before, activations)
     count = activations.info(choice.layer).channels
     channels = tuple(number for number in choice.channels if number < count)
     wanted = find_mode(choice.mode).count
@@ -94,8 +94,18 @@ def _shows_before(choice: Choice, activations: Activations) -> bool:
     return choice.before_relu and activations.before_relu(choice.layer) is not None
 
 
-def _placed(choice: Choice, before: Choice | None, activations: Activations) -> Choice:
-    """Keep a location where it is on the image when the layer is another one."""
+def placed(choice: Choice, before: Choice | None, activations: Activations) -> Choice:
+    """Keep a location where it is on the image when the layer is another one.
+
+    Parameters
+    ----------
+    choice : Choice
+        What was asked for.
+    before : Choice or None
+        What is on show; None where the location is meant as it is.
+    activations : Activations
+        Of the image, on which the location is in any case.
+    """
     if choice.location is None:
         return choice
     rows, columns, _ = activations.shape(choice.layer)

@@ -46,6 +46,9 @@ class Marks:
         self._overlay.set_mouseover(False)
         self._overlay.set_visible(False)
         input_axes.add_image(self._overlay)
+        for spine in input_axes.spines.values():
+            # Below the pictures, as in a file: the overlay would be painted over a drawn frame.
+            spine.set_zorder(-1)
         self._boxes = _rectangles(input_axes)
         self._units = _rectangles(map_axes)
         self._others = tuple(others)

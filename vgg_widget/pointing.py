@@ -135,12 +135,17 @@ class Pointing:
         """Return the marks of the place under the mouse, or else of the chosen location."""
         explorer = self._explorer
         unit = explorer.location if self._spot is None else self._unit(self._spot)
-        box = None
-        info = explorer.activations.info(explorer.layer)
-        if unit is not None and info.receptive_field is not None:
-            height, width = explorer.activations.image.shape[:2]
-            box = info.receptive_field_box(*unit, (height, width))
-        return Marking(unit, box, explorer.overlay)
+        return Marking(unit, None if unit is None else self._seen_by(*unit), explorer.overlay)
+
+    def _seen_by(self, row: int, column: int) -> tuple[int, int, int, int] | None:
+        """Return the input pixels that a unit sees; None where it sees none, or nobody knows."""
+        activations = self._explorer.activations
+        info = activations.info(self._explorer.layer)
+        if info.receptive_field is None:
+            return None
+        height, width = activations.image.shape[:2]
+        top, left, bottom, right = box = info.receptive_field_box(row, column, (height, width))
+        return box if top < bottom and left < right else None
 
     def words(self) -> str:
         """Say what is at that place; nothing where there is none."""

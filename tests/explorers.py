@@ -1,0 +1,168 @@
+"""What tests of the explorer share: finding controls, reading the canvas, counting what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import vgg_widget
+from vgg_widget import LayerExplorer
+from vgg_widget.coordinates import Spot
+
+RGB8 = npt.NDArray[np.uint8]
+
+# DESIGN.md's table: stride and centre of unit 0 of each layer, in input pixels.
+STRIDE = {
+    **{f"block1_conv{n}": 1 for n in (1, 2)},
+    **{f"block2_conv{n}": 2 for n in (1, 2)},
+    **{f"block3_conv{n}": 4 for n in (1, 2, 3, 4)},
+    **{f"block4_conv{n}": 8 for n in (1, 2, 3, 4)},
+    **{f"block5_conv{n}": 16 for n in (1, 2, 3, 4)},
+    **{f"block{n}_pool": 2**n for n in (1, 2, 3, 4, 5)},
+}
+CENTER = {1: 0.0, 2: 0.5, 4: 1.5, 8: 3.5, 16: 7.5, 32: 15.5}
+FIELD = {
+    "block1_conv1": 3,
+    "block1_conv2": 5,
+    "block1_pool": 6,
+    "block2_conv1": 10,
+    "block2_conv2": 14,
+    "block2_pool": 16,
+    **{f"block3_conv{n}": 16 + 8 * n for n in (1, 2, 3, 4)},
+    **{f"block4_conv{n}": 52 + 16 * n for n in (1, 2, 3, 4)},
+    **{f"block5_conv{n}": 124 + 32 * n for n in (1, 2, 3, 4)},
+    "block3_pool": 52,
+    "block4_pool": 124,
+    "block5_pool": 268,
+}
+
+
+def field_of(layer: str, row: int, column: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Top, left, bottom, right of what a unit of VGG19 sees of an image, by the table above."""
+    stride, side = STRIDE[layer], FIELD[layer]
+    ends = []
+    for index, count in zip((row, column), size, strict=True):
+        first = CENTER[stride] + index * stride - (side - 1) / 2
+        ends.append((max(0, int(first)), min(count, int(first) + side)))
+    (top, bottom), (left, right) = ends
+    return top, left, bottom, right
+
+
+def below(widget: Any) -> Iterator[Any]:
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from below(child)
+
+
+def control(root: Any, description: str) -> Any:
+    """Find a control as a person does: by the words beside it, or on it."""
+    found = [one for one in below(root) if getattr(one, "description", None) == description]
+    assert len(found) == 1, description
+    return found[0]
+
+
+def words(root: Any) -> str:
+    return "\n".join(one.value for one in below(root) if isinstance(one, widgets.HTML))
+
+
+def problem(explorer: LayerExplorer) -> str:
+    return str(explorer._controls.problem.value)
+
+
+def place_words(explorer: LayerExplorer) -> str:
+    return str(explorer._controls.place.value).removeprefix("<div>").removesuffix("</div>")
+
+
+def on_canvas(explorer: LayerExplorer) -> RGB8:
+    """Red, green and blue of what the page is to have, without drawing anything."""
+    return np.array(explorer.canvas.get_renderer().buffer_rgba())[..., :3]
+
+
+def let_paint(explorer: LayerExplorer) -> None:
+    """Be the page that says it is ready: what waits to be painted is painted."""
+    canvas = explorer.canvas
+    for _ in range(20):
+        canvas._handle_message(canvas, {"type": "draw"}, [])
+
+
+def assert_as_drawn_whole(explorer: LayerExplorer) -> None:
+    """Compare the canvas with a drawing of the whole figure, which it then holds."""
+    let_paint(explorer)
+    before = on_canvas(explorer)
+    explorer.figure.canvas.draw()
+    np.testing.assert_array_equal(before, on_canvas(explorer))
+
+
+@contextmanager
+def whole_drawings(explorer: LayerExplorer) -> Iterator[list[object]]:
+    """Note every drawing of the whole figure."""
+    drawings: list[object] = []
+    connection = explorer.canvas.mpl_connect("draw_event", drawings.append)
+    yield drawings
+    explorer.canvas.mpl_disconnect(connection)
+
+
+def count_renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note every call of `render` by an explorer."""
+    calls: list[str] = []
+    real = vgg_widget.render
+
+    def render(activations: Any, layer: str, *arguments: Any, **keywords: Any) -> Any:
+        calls.append(layer)
+        return real(activations, layer, *arguments, **keywords)
+
+    monkeypatch.setattr("vgg_widget.explorer.render", render)
+    return calls
+
+
+def count_messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Note every message of a widget to its page."""
+    sent: list[Any] = []
+
+    def send(widget: widgets.Widget, message: Any, buffers: Any = None) -> None:
+        sent.append((type(widget).__name__, message))
+
+    monkeypatch.setattr(widgets.Widget, "_send", send)
+    return sent
+
+
+# --- a mouse
+
+
+def mouse(explorer: LayerExplorer, kind: str, on: str, x: float, y: float) -> None:
+    """Send what ipympl's page sends for a mouse, at a place in data coordinates."""
+    canvas = explorer.canvas
+    axes = explorer._view.map_axes if on == "map" else explorer._view.input_axes
+    across, up = axes.transData.transform((x, y))
+    message = {
+        "type": kind,
+        "x": across,
+        "y": canvas.get_renderer().height - up,
+        "button": 0,
+        "buttons": 1 if kind == "button_press" else 0,
+        "modifiers": [],
+    }
+    canvas._handle_message(canvas, message, [])
+
+
+def point(explorer: LayerExplorer, on: str, x: float, y: float) -> None:
+    """Move the mouse to a place of the input or the map, in data coordinates."""
+    mouse(explorer, "motion_notify", on, x, y)
+
+
+def click(explorer: LayerExplorer, on: str, x: float, y: float) -> None:
+    """Press and release the left button at a place of the input or the map."""
+    mouse(explorer, "button_press", on, x, y)
+    mouse(explorer, "button_release", on, x, y)
+
+
+def hover(explorer: LayerExplorer, spot: Spot | None) -> None:
+    """Take the mouse to a unit or pixel, or off the pictures."""
+    explorer._pointing.point(spot)
+    let_paint(explorer)

@@ -1,0 +1,245 @@
+"""What stands beside the map: the histogram by the colorbar, and the list of winners."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from tests.conftest import make_activations, pixels_of
+from vgg_widget import Activations, render
+from vgg_widget.figure import FeatureFigure
+from vgg_widget.legend import LegendEntry
+from vgg_widget.modes import Rendering
+from vgg_widget.scaling import Scale
+from vgg_widget.themes import DARK
+
+Floats = npt.NDArray[np.float32]
+RGB8 = npt.NDArray[np.uint8]
+
+GREY, RED = (0x59,) * 3, (0xD9, 0x30, 0x25)
+
+
+@pytest.fixture
+def made() -> Activations:
+    random = np.random.default_rng(17)
+    maps = random.normal(size=(40, 40, 4)).astype(np.float32)
+    maps[..., 3] = 0
+    return make_activations(maps, before_relu=True)
+
+
+def bar_of(figure: Figure) -> Axes:
+    (bar,) = [axes for axes in figure.axes if axes.get_visible() and hasattr(axes, "_colorbar")]
+    return bar
+
+
+def strips(shown: FeatureFigure, color: tuple[int, ...]) -> npt.NDArray[np.intp]:
+    """How many pixels of a colour are in each row of the canvas, beside the colorbar."""
+    picture = pixels_of(shown.figure, redraw=False).astype(int)
+    width = picture.shape[1]
+    # From the map's right edge to the colorbar's left one, and its outline.
+    beside = picture[:, int(0.852 * width) : int(0.8985 * width)]
+    found: npt.NDArray[np.intp] = (beside == color).all(axis=-1).sum(axis=1)
+    return found
+
+
+def row_of(shown: FeatureFigure, value: float) -> float:
+    """The row of the canvas at the height of a value on the colorbar."""
+    bar = bar_of(shown.figure)
+    up = bar.transData.transform((0.5, value))[1]
+    return float(shown.figure.bbox.height - up)
+
+
+def longest(shown: FeatureFigure) -> float:
+    """Pixels of the longest bar there can be: from 0.25 to 2.3 widths of the colorbar away."""
+    return float(2.05 * 0.018 * shown.figure.bbox.width)
+
+
+@pytest.mark.parametrize(
+    ("layer", "scale"),
+    [
+        ("conv", "channel"),
+        ("conv", Scale("channel", 100, 0.5)),
+        ("conv", Scale("channel", 90, 2.0)),
+        ("features.0", "channel"),
+        ("features.0", Scale("channel", 100, 0.5)),
+        ("features.0", Scale("channel", 80, 2.0)),
+    ],
+)
+def test_bars_are_as_long_as_the_logarithm_of_their_counts_and_as_high_as_their_values(
+    made: Activations, shown: FeatureFigure, layer: str, scale: str | Scale
+) -> None:
+    picture = render(made, layer, channel=1, scale=scale)
+    shown.show(picture, made.image, 1)
+    assert picture.values is not None
+    assert picture.vmin is not None
+    assert picture.vmax is not None
+    counts, edges = np.histogram(picture.values, 64, (picture.vmin, picture.vmax))
+    low = int((picture.values < np.float32(picture.vmin)).sum())
+    high = int((picture.values > np.float32(picture.vmax)).sum())
+    most = max(int(counts.max()), low, high)
+    lengths = np.log1p(counts) / np.log1p(most) * longest(shown)
+    drawn = strips(shown, GREY)
+    checked = 0
+    for length, below, above in zip(lengths, edges, edges[1:], strict=False):
+        top, bottom = row_of(shown, above), row_of(shown, below)
+        # Rows that lie in this bar alone; where gamma presses bars together there may be none.
+        rows = drawn[int(np.ceil(top + 0.5)) : int(np.floor(bottom - 0.5))]
+        checked += rows.size
+        assert (np.abs(rows - length) <= 1.5).all()
+    assert checked > 100
+    # Nothing stands above or below the colorbar's ends.
+    assert drawn[: int(row_of(shown, picture.vmax)) - 2].sum() == 0
+    assert drawn[int(row_of(shown, picture.vmin)) + 2 :].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "scale"),
+    [("conv", Scale("channel", 70)), ("features.0", Scale("channel", 60, 0.5))],
+)
+def test_what_is_clipped_stands_red_beside_the_arrows(
+    made: Activations, shown: FeatureFigure, layer: str, scale: Scale
+) -> None:
+    picture = render(made, layer, channel=2, scale=scale)
+    shown.show(picture, made.image, 1)
+    assert picture.values is not None
+    assert picture.vmin is not None
+    assert picture.vmax is not None
+    counts, _ = np.histogram(picture.values, 64, (picture.vmin, picture.vmax))
+    low = int((picture.values < np.float32(picture.vmin)).sum())
+    high = int((picture.values > np.float32(picture.vmax)).sum())
+    most = max(int(counts.max()), low, high)
+    red = strips(shown, RED)
+    top, bottom = row_of(shown, picture.vmax), row_of(shown, picture.vmin)
+    arrow = 0.05 * (bottom - top)
+    for count, begin in ((high, top - arrow), (low, bottom)):
+        rows = red[int(np.ceil(begin + 1)) : int(np.floor(begin + arrow - 1))]
+        length = np.log1p(count) / np.log1p(most) * longest(shown)
+        assert rows.size > 5
+        assert (np.abs(rows - length) <= 1.5).all()
+    assert red[int(top) + 2 : int(bottom) - 2].sum() == 0
+    assert (low > 0) == (layer == "features.0")
+
+
+def test_nothing_is_red_where_nothing_is_clipped(made: Activations, shown: FeatureFigure) -> None:
+    shown.show(render(made, "conv", scale="channel"), made.image, 1)
+    assert strips(shown, RED).sum() == 0
+    assert strips(shown, GREY).sum() > 0
+
+
+def test_no_histogram_where_colours_are_no_values(made: Activations, shown: FeatureFigure) -> None:
+    shown.show(render(made, "conv"), made.image, 1)
+    pictures: list[Rendering] = [
+        render(made, "conv", "argmax"),
+        render(made, "conv", "rgb"),
+        render(made, "conv", "composite"),
+        render(made, "conv", "grid", scale="channel"),
+        render(made, "conv", channel=3, scale="channel"),  # dead: an empty range
+    ]
+    for picture in pictures:
+        shown.show(picture, made.image, 1)
+        assert not any(patch.get_visible() for patch in shown._bars.histograms)
+        assert strips(shown, RED).sum() == 0
+    shown.show(render(made, "conv", "max"), made.image, 1)
+    assert strips(shown, GREY).sum() > 0
+
+
+def test_a_theme_has_its_own_grey(made: Activations, shown: FeatureFigure) -> None:
+    shown.show(render(made, "conv"), made.image, 1)
+    shown.theme = DARK
+    assert strips(shown, GREY).sum() == 0
+    faint = tuple(round(255 * part) for part in to_rgb(DARK.faint))
+    assert strips(shown, faint).sum() > 0
+    paper = [round(255 * part) for part in to_rgb(DARK.paper)]
+    assert pixels_of(shown.figure, redraw=False)[0, 0].tolist() == paper
+
+
+# The legend --------------------------------------------------------------------------------------
+
+
+def listed(shown: FeatureFigure) -> list[tuple[tuple[float, ...] | None, str]]:
+    """Colour and words of each line of the list that is to be seen."""
+    legend = shown._legend
+    if not legend.axes.get_visible():
+        return []
+    lines: list[Any] = []
+    for swatch, words in zip(legend._swatches, legend._words, strict=True):
+        colour = swatch.get_facecolor()[:3] if swatch.get_visible() else None
+        if colour is not None or words.get_text():
+            lines.append((colour, words.get_text()))
+    return lines
+
+
+def winning(areas: list[int], silent: int = 0) -> Activations:
+    """Channels that win so many locations each, one column of locations."""
+    maps = np.zeros((sum(areas) + silent, 1, len(areas)), np.float32)
+    row = 0
+    for channel, area in enumerate(areas):
+        maps[row : row + area, 0, channel] = 1
+        row += area
+    return make_activations(maps)
+
+
+def test_the_winners_are_listed_by_area_with_their_colours(shown: FeatureFigure) -> None:
+    made = winning([10, 50, 0, 30], silent=10)
+    picture = render(made, "conv", "argmax")
+    shown.show(picture, made.image, 1)
+    lines = listed(shown)
+    assert [words for _, words in lines] == ["1 · 50%", "3 · 30%", "0 · 10%", "no channel · 10%"]
+    first = {1: 10, 3: 60, 0: 0, None: 90}
+    for (colour, _), row in zip(lines, first.values(), strict=True):
+        assert colour is not None
+        assert np.rint(255 * np.array(colour)).tolist() == picture.rgba[row, 0, :3].tolist()
+    assert shown._legend._heading.get_text() == "channel · area"
+
+
+@pytest.mark.parametrize(("count", "last"), [(12, None), (13, "and 1 more"), (40, "and 28 more")])
+def test_twelve_are_listed_and_how_many_more_there_are(
+    shown: FeatureFigure, count: int, last: str | None
+) -> None:
+    areas = list(range(count, 0, -1))
+    made = winning(areas)
+    shown.show(render(made, "conv", "argmax"), made.image, 1)
+    lines = listed(shown)
+    assert [words.split(" ·")[0] for _, words in lines[:12]] == [str(n) for n in range(12)]
+    assert [words for _, words in lines[12:]] == ([] if last is None else [last])
+    assert all(colour is None for colour, _ in lines[12:])
+    # A shorter list leaves nothing of a longer one.
+    few = winning([3, 1])
+    shown.show(render(few, "conv", "argmax"), few.image, 1)
+    assert [words for _, words in listed(shown)] == ["0 · 75%", "1 · 25%"]
+
+
+def test_lights_are_listed_as_they_were_chosen(made: Activations, shown: FeatureFigure) -> None:
+    shown.show(render(made, "conv", "rgb", channels=(2, 0, 1)), made.image, 1)
+    assert listed(shown) == [
+        ((1.0, 0.0, 0.0), "channel 2"),
+        ((0.0, 1.0, 0.0), "channel 0"),
+        ((0.0, 0.0, 1.0), "channel 1"),
+    ]
+    assert shown._legend._heading.get_text() == ""
+    shown.show(render(made, "conv"), made.image, 1)
+    assert listed(shown) == []
+
+
+def test_swatches_are_drawn_in_their_colours(shown: FeatureFigure) -> None:
+    made = winning([4, 3, 2])
+    picture = render(made, "conv", "argmax")
+    shown.show(picture, made.image, 1)
+    drawn = pixels_of(shown.figure, redraw=False)
+    right = drawn[:, int(0.862 * drawn.shape[1]) :].reshape(-1, 3)
+    for row in (0, 4, 7):
+        colour = picture.rgba[row, 0, :3]
+        assert (right == colour).all(axis=1).sum() > 50
+
+
+def test_words_of_a_legend_are_no_formula(shown: FeatureFigure) -> None:
+    entries = (LegendEntry(0, (1.0, 0.0, 0.0), "$x^$ and $_$"),)
+    shown._legend.show(entries)
+    shown.figure.canvas.draw()
+    assert listed(shown) == [((1.0, 0.0, 0.0), "$x^$ and $_$")]
