@@ -1,0 +1,356 @@
+"""The linked pictures as a person uses them: pointing, clicking, keys, and what is to be seen."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from .desk import OpenNotebook
+from .page import NotebookPage
+from .sight import (
+    HINT,
+    INPUT,
+    MAP,
+    assert_framed,
+    center,
+    field,
+    leave_picture,
+    number_after,
+    pixels_of,
+    side_of,
+    unharmed,
+    unit_cell,
+    wait_words,
+    words,
+)
+
+pytestmark = pytest.mark.browser
+
+CANVAS = "explorer.canvas"
+LAYER = "block3_conv1"
+EXPLORER = f"""
+from vgg_widget import LayerExplorer, sample_image
+explorer = LayerExplorer(
+    sample_image(), weights="random", size=96, layer="{LAYER}", channel=7
+)
+explorer
+"""
+SHAPE = (112, 96)
+"""Of the picture that the network sees there."""
+
+
+def value(page: NotebookPage, layer: str, row: int, column: int, channel: int) -> float:
+    answer = page.ask(f"explorer.activations['{layer}'][{row}, {column}, {channel}].item()")
+    assert isinstance(answer, float)
+    return answer
+
+
+def test_the_main_walk(front_end: OpenNotebook) -> None:
+    page = front_end(EXPLORER)
+    whole = page.wait_picture_equal(CANVAS)
+    seen, shown = side_of(page, INPUT), side_of(page, MAP)
+    here = shown.point(*center(LAYER, 9, 5))
+
+    page.hover_canvas(here)
+    place = wait_words(page, "place", "row 9, column 5: ")
+    assert number_after(place, "column 5:") == pytest.approx(value(page, LAYER, 9, 5, 7), rel=1e-3)
+    assert "sees input rows 26–49, columns 10–33" in place
+    page.wait_picture_equal(CANVAS, unlike=whole)
+    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
+    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 9, 5))
+    leave_picture(page)
+    wait_words(page, "place", HINT)
+    page.wait_value("explorer.location", None)
+    assert_framed(pixels_of(page), seen, None)
+    assert page.wait_picture_equal(CANVAS) == whole
+
+    page.click_canvas(here)
+    page.wait_value("explorer.location", [9, 5])
+    leave_picture(page)
+    assert wait_words(page, "place", "location: ") == f"location: {place}"
+    located = page.wait_picture_equal(CANVAS, unlike=whole)
+    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
+
+    page.click_button("Location")
+    ranked = page.ask(
+        f"at = explorer.activations['{LAYER}'][9, 5]; best = (-at).argsort(kind='stable')[:10]\n"
+        "[best.tolist(), at[best].tolist()]"
+    )
+    bars = page.page.locator(".vgg-explorer button", has_text="channel ")
+    expect(bars).to_have_text([f"channel {number}" for number in ranked[0]])
+    told = page.page.locator(".widget-html:has(.vgg-bar)").all_inner_texts()
+    assert [float(text) for text in told] == pytest.approx(ranked[1], rel=1e-3)
+    page.screenshot(f"{page.server.front_end}-location")
+    page.click_button(f"channel {ranked[0][2]}")
+    wait_words(page, "caption", f"channel {ranked[0][2]} ")
+    located = page.wait_picture_equal(CANVAS, unlike=located)
+    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
+
+    # The keys go to the picture that was clicked.
+    page.click_canvas(here)
+    page.wait_value("explorer.location", None)
+    page.page.keyboard.press("Backspace")
+    wait_words(page, "caption", "channel 7 ")
+    page.page.keyboard.press("ArrowRight")
+    wait_words(page, "caption", "channel 8 ")
+    page.page.keyboard.press("ArrowDown")
+    wait_words(page, "caption", "block3_conv2 · ")
+    page.page.keyboard.press("g")
+    wait_words(page, "caption", "all 256 channels")
+    page.page.keyboard.press("g")
+    wait_words(page, "caption", "block3_conv2 · 28 × 24 × 256 · channel 8 ")
+    page.page.keyboard.press("r")
+    wait_words(page, "caption", f"{LAYER} · 28 × 24 × 256 · channel 7 ")
+    leave_picture(page)
+    wait_words(page, "place", HINT)
+    assert page.wait_picture_equal(CANVAS) == whole
+    unharmed(page)
+
+
+def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    whole = page.wait_picture_equal(CANVAS)
+    seen, shown = side_of(page, INPUT), side_of(page, MAP)
+
+    # The input says its own colour, and what the nearest unit makes of it.
+    page.hover_canvas(seen.point(61, 40))
+    place = wait_words(page, "place", "input row 40, column 61: RGB ")
+    red, green, blue = page.ask("explorer.activations.image[40, 61].tolist()")
+    # Fields of this layer are centred 4 pixels apart, from 1.5 on: 10 × 4 + 1.5, 15 × 4 + 1.5.
+    assert f"RGB {red}, {green}, {blue} · nearest unit row 10, column 15: " in place
+    expected = value(page, LAYER, 10, 15, 7)
+    assert number_after(place, "column 15:") == pytest.approx(expected, rel=1e-3)
+    hovered = page.wait_picture_equal(CANVAS, unlike=whole)
+    assert_framed(pixels_of(page), seen, field(LAYER, 10, 15, SHAPE))
+    page.click_canvas(seen.point(61, 40))
+    page.wait_value("explorer.location", [10, 15])
+
+    # At the border part of the field lies outside, and that is told.
+    page.hover_canvas(shown.point(*center(LAYER, 0, 23)))
+    place = wait_words(page, "place", "row 0, column 23: ")
+    assert "sees input rows 0–13, columns 82–95" in place
+    assert "24 × 24 field is clipped by the border (10 px above it, 10 px right of it)" in place
+    page.wait_picture_equal(CANVAS, unlike=hovered)
+    assert_framed(pixels_of(page), seen, field(LAYER, 0, 23, SHAPE))
+    # Beside the pictures the mouse is nowhere: the chosen location is on show again.
+    page.hover_canvas((0.93, 0.5))
+    wait_words(page, "place", "location: row 10, column 15: ")
+    page.wait_picture_equal(CANVAS)
+    assert_framed(pixels_of(page), seen, field(LAYER, 10, 15, SHAPE))
+
+    page.click_button("Location")
+    page.type_into("row", "20")
+    page.wait_value("explorer.location", [20, 15])
+    page.type_into("column", "3")
+    wait_words(page, "place", "location: row 20, column 3: ")
+    moved = page.wait_picture_equal(CANVAS, unlike=hovered)
+    assert_framed(pixels_of(page), seen, field(LAYER, 20, 3, SHAPE))
+    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 20, 3))
+    # A location stays where it is on the image when the layer is another one.
+    page.select("layer", "└ block5_pool")
+    wait_words(page, "place", "location: row 2, column 0: ")
+    page.wait_picture_equal(CANVAS, unlike=moved)
+    assert_framed(pixels_of(page), seen, field("block5_pool", 2, 0, SHAPE))
+    page.select("layer", f"┌ {LAYER}")
+    page.click_button("clear")
+    wait_words(page, "place", HINT)
+    page.wait_value("explorer.location", None)
+    expect(page.page.get_by_text("Click on a picture to choose a location")).to_be_visible()
+    page.wait_picture_equal(CANVAS)
+    assert_framed(pixels_of(page), seen, None)
+    assert_framed(pixels_of(page), shown, None)
+
+    # The same place twice is chosen and let go; a drag is no click.
+    here = shown.point(*center(LAYER, 5, 6))
+    page.click_canvas(here)
+    page.wait_value("explorer.location", [5, 6])
+    page.drag_on_canvas(here, shown.point(*center(LAYER, 12, 12)))
+    wait_words(page, "place", "row 12, column 12: ")
+    assert page.ask("explorer.location") == [5, 6]
+    page.click_canvas(here)
+    page.wait_value("explorer.location", None)
+
+    # While the toolbar's zoom or pan is on, the mouse is its own.
+    for tool in ("Zoom to rectangle", "Left button pans"):
+        page.click_toolbar(tool)
+        page.hover_canvas(here)
+        page.click_canvas(here)
+        page.click_toolbar(tool)
+    assert page.ask("explorer.location") is None
+    page.click_canvas(here)
+    page.wait_value("explorer.location", [5, 6])
+    unharmed(page)
+
+
+def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER, "explorer.layer, explorer.mode = 'block5_conv1', 'grid'")
+    by_index = page.wait_picture_equal(CANVAS)
+    layer, shown, seen = "block5_conv1", side_of(page, MAP), side_of(page, INPUT)
+    maxima = "maps = explorer.activations['block5_conv1']; most = maps.max((0, 1))"
+    strongest, dead, first_dead = page.ask(
+        f"{maxima}\n[most.argmax().item(), (most == 0).sum().item(), (most == 0).argmax().item()]"
+    )
+    assert dead > 0
+
+    page.hover_canvas(shown.point(4, 3))
+    place = wait_words(page, "place", "channel 0, row 3, column 4: ")
+    assert number_after(place, "column 4:") == pytest.approx(value(page, layer, 3, 4, 0), rel=1e-3)
+    first, last, _ = page.ask("[*explorer.rendering.tiles.box(511)[:2], 0]")
+    page.hover_canvas(shown.point(last + 2, first + 5))
+    wait_words(page, "place", "channel 511, row 5, column 2: ")
+    wait_words(page, "caption", f"{dead} of them dead")
+
+    page.select("order", "max")
+    page.wait_picture_equal(CANVAS, unlike=by_index)
+    page.hover_canvas(shown.point(4, 3))
+    wait_words(page, "place", f"channel {strongest}, row 3, column 4: ")
+    page.click_canvas(shown.point(4, 3))
+    wait_words(page, "caption", f"{layer} · 7 × 6 × 512 · channel {strongest} ")
+    page.wait_value("[explorer.mode, explorer.channel]", ["channel", strongest])
+    assert page.control("channel number").locator("input").input_value() == str(strongest)
+    page.page.keyboard.press("Backspace")
+    wait_words(page, "caption", "all 512 channels")
+    page.select("order", "index")
+    leave_picture(page)
+    page.wait_value("explorer.order", "index")
+    page.wait_picture_equal(CANVAS)
+
+    # Hidden channels are counted, and the next living one takes the first one's place.
+    page.check("hide dead")
+    wait_words(page, "caption", f"{dead} dead channels hidden")
+    page.wait_picture_equal(CANVAS, unlike=by_index)
+    shown = side_of(page, MAP)
+    top, left, _, _ = page.ask(f"explorer.rendering.tiles.box({first_dead})")
+    page.hover_canvas(shown.point(left + 2, top + 3))
+    alive = page.ask(f"{maxima}\nmost.nonzero()[0][{first_dead}].item()")
+    wait_words(page, "place", f"channel {alive}, row 3, column 2: ")
+    page.check("hide dead", checked=False)
+    wait_words(page, "caption", f"{dead} of them dead")
+    page.wait_value("explorer.hide_dead", False)
+    shown = side_of(page, MAP)
+
+    # A place on the input sorts them by what is there.
+    page.click_canvas(seen.point(40, 60))
+    page.wait_value("explorer.location", [3, 2])
+    located = page.wait_picture_equal(CANVAS)
+    assert_framed(pixels_of(page), seen, field(layer, 3, 2, SHAPE))
+    page.select("order", "location")
+    page.wait_picture_equal(CANVAS, unlike=located)
+    there = page.ask(f"{maxima}\nmaps[3, 2].argmax().item()")
+    page.hover_canvas(shown.point(2, 3))
+    place = wait_words(page, "place", f"channel {there}, row 3, column 2: ")
+    assert number_after(place, "column 2:") == pytest.approx(
+        value(page, layer, 3, 2, there), rel=1e-3
+    )
+
+    # Zoomed in, each value is a sharp square in the colour that it has on the scale.
+    page.click_toolbar("Zoom to rectangle")
+    page.drag_on_canvas(shown.point(-0.4, -0.4), shown.point(13.4, 15.4))
+    leave_picture(page)
+    page.wait_value("explorer.figure.axes[1].get_xlim()[1] < 20", value=True)
+    page.wait_picture_equal(CANVAS)
+    page.screenshot("lab-grid-zoomed")
+    tile, top_value, vmin = page.ask(
+        f"{maxima}\n[maps[..., {there}].tolist(), explorer.rendering.vmax, explorer.rendering.vmin]"
+    )
+    assert vmin == 0
+    near, pixels = side_of(page, MAP), pixels_of(page)
+    viridis = mpl.colormaps["viridis"]
+    for (row, column), activation in np.ndenumerate(np.array(tile)):
+        x0, y0 = near.pixel(column - 0.5, row - 0.5)
+        x1, y1 = near.pixel(column + 0.5, row + 0.5)
+        assert y1 - y0 > 12
+        square = pixels[round(y0) + 2 : round(y1) - 2, round(x0) + 2 : round(x1) - 2].astype(int)
+        colour = np.array(viridis(min(1.0, activation / top_value), bytes=True)[:3], int)
+        assert np.abs(square - colour).max() <= 2
+    unharmed(page)
+
+
+def test_argmax_has_a_legend_of_the_winners(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER, "explorer.mode = 'argmax'")
+    page.wait_picture_equal(CANVAS)
+    page.screenshot("lab-argmax-legend")
+    shown, pixels = side_of(page, MAP), pixels_of(page)
+    winners, areas, places = page.ask(
+        f"import numpy\nmaps = explorer.activations['{LAYER}']; won = maps.argmax(-1)\n"
+        "areas = numpy.bincount(won[maps.max(-1) > 0], minlength=256)\n"
+        "best = (-areas).argsort(kind='stable')[:4]\n"
+        "[best.tolist(), areas[best].tolist(),"
+        " [numpy.argwhere(won == one)[0].tolist() for one in best]]"
+    )
+    assert min(areas) > 0
+    heights = []
+    for row, column in places:
+        colour = shown.colour(pixels, *center(LAYER, row, column))
+        beside = pixels[:, round(shown.pixels[2]) + 4 :].astype(int)
+        swatch = np.argwhere((beside == colour).all(axis=-1))
+        # The same colour as on the map, as a square that the eye finds.
+        assert len(swatch) > 80
+        heights.append(swatch[:, 0].mean())
+    assert heights == sorted(heights)
+    for winner, place in zip(winners, places, strict=True):
+        page.hover_canvas(shown.point(*center(LAYER, *place)))
+        wait_words(page, "place", f"row {place[0]}, column {place[1]}: channel {winner} ·")
+    unharmed(page)
+
+
+ODD = f"""
+import numpy
+from vgg_widget import LayerExplorer
+picture = numpy.random.default_rng(1).integers(0, 256, (100, 83, 3), dtype=numpy.uint8)
+explorer = LayerExplorer(picture, weights="random", size=None, layer="{LAYER}", channel=7)
+explorer
+"""
+
+
+def test_the_map_lies_over_the_input_by_its_stride(lab: OpenNotebook) -> None:
+    page = lab(ODD)
+    plain = page.wait_picture_equal(CANVAS)
+    seen, shown, before = side_of(page, INPUT), side_of(page, MAP), pixels_of(page)
+    # 100 × 83 pixels make 25 × 20 units of 4 × 4: columns 80 to 82 are under none.
+    assert page.ask(f"explorer.activations.shape('{LAYER}')") == [25, 20, 256]
+    assert f"{25} × {20} × 256" in words(page, "caption").inner_text()
+
+    def over(opacity: float) -> None:
+        pixels = pixels_of(page)
+        for row, column in ((0, 0), (0, 19), (24, 0), (24, 19), (11, 7), (3, 14)):
+            x, y = center(LAYER, row, column)
+            colour = shown.colour(before, x, y)
+            for dx, dy in ((-1.5, -1.5), (1.5, -1.5), (-1.5, 1.5), (0.5, 1.5)):
+                beneath = seen.colour(before, x + dx, y + dy)
+                mixed = opacity * colour + (1 - opacity) * beneath
+                assert np.abs(seen.colour(pixels, x + dx, y + dy) - mixed).max() <= 3
+        for row in range(0, 100, 7):
+            assert (seen.colour(pixels, 81.5, row) == seen.colour(before, 81.5, row)).all()
+
+    page.page.locator(".jupyter-matplotlib-canvas-div").focus()
+    page.page.keyboard.press("o")
+    page.wait_value("explorer.overlay", 0.5)
+    half = page.wait_picture_equal(CANVAS, unlike=plain)
+    over(0.5)
+    page.screenshot("lab-overlay")
+    page.click_button("Display")
+    page.press_slider("map over the input", "End")
+    page.wait_value("explorer.overlay", 1.0)
+    full = page.wait_picture_equal(CANVAS, unlike=half)
+    over(1.0)
+    # Another channel lies over it at once.
+    page.type_into("channel number", "8")
+    wait_words(page, "caption", "channel 8 ")
+    page.wait_picture_equal(CANVAS, unlike=full)
+    before[:, round(shown.pixels[0]) :] = pixels_of(page)[:, round(shown.pixels[0]) :]
+    over(1.0)
+    page.page.locator(".jupyter-matplotlib-canvas-div").focus()
+    page.page.keyboard.press("o")
+    page.type_into("channel number", "7")
+    page.wait_value("[explorer.overlay, explorer.channel]", [0.0, 7])
+    assert page.wait_picture_equal(CANVAS) == plain
+
+    # The last unit's field is cut by the last row and column of the picture, map or no map there.
+    page.hover_canvas(shown.point(*center(LAYER, 24, 19)))
+    wait_words(page, "place", "sees input rows 86–99, columns 66–82")
+    page.wait_picture_equal(CANVAS, unlike=plain)
+    assert_framed(pixels_of(page), seen, field(LAYER, 24, 19, (100, 83)))
+    unharmed(page)
