@@ -71,16 +71,18 @@ class Side:
     def point(self, x: float, y: float) -> tuple[float, float]:
         """Return the same in fractions of the canvas, as a mouse is told."""
         across, down = self.pixel(x, y)
-        return across / self.size[0], down / self.size[1]
+        # The browser rounds a mouse's place down to whole pixels.
+        return (across + 0.5) / self.size[0], (down + 0.5) / self.size[1]
 
     def colour(self, pixels: RGB8, x: float, y: float) -> npt.NDArray[np.int64]:
         """Return the colour that the canvas has at a place in data coordinates."""
         across, down = self.pixel(x, y)
-        return pixels[int(down), int(across)].astype(np.int64)
+        colour: npt.NDArray[np.int64] = pixels[int(down), int(across)].astype(np.int64)
+        return colour
 
 
 def side_of(page: NotebookPage, axes: int, explorer: str = "explorer") -> Side:
-    """Return where the `axes`-th axes of an explorer's figure are, `INPUT` or `MAP` for instance."""
+    """Return where axes of an explorer's figure are, such as `INPUT` or `MAP`."""
     found = page.ask(f"{_SIDE}\n_side({explorer}.figure.axes[{axes}])")
     return Side(tuple(found["pixels"]), tuple(found["limits"]), tuple(found["size"]))
 
@@ -148,8 +150,9 @@ def assert_framed(pixels: RGB8, side: Side, box: Box | None) -> None:
     x1, y1 = side.pixel(box[3] - 0.5, box[2] - 0.5)
     lines = np.zeros_like(yellow)
     inner = _LINE_PIXELS + 1
-    rows, columns = slice(round(y0) + inner, round(y1) - inner), slice(
-        round(x0) + inner, round(x1) - inner
+    rows, columns = (
+        slice(round(y0) + inner, round(y1) - inner),
+        slice(round(x0) + inner, round(x1) - inner),
     )
     for name, edge in (("top", y0), ("bottom", y1)):
         band = slice(max(0, round(edge) - _LINE_PIXELS), round(edge) + _LINE_PIXELS + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from .sight import (
     HINT,
     INPUT,
     MAP,
+    RGB8,
+    Side,
     assert_framed,
     center,
     field,
@@ -39,6 +43,11 @@ explorer
 """
 SHAPE = (112, 96)
 """Of the picture that the network sees there."""
+
+
+def tile_point(grid: Side, row: int, column: int) -> tuple[float, float]:
+    """Return where a pixel of a grid is on the canvas: each is one unit of the axes' own."""
+    return grid.point(grid.limits[0] + column + 0.5, grid.limits[1] + row + 0.5)
 
 
 def value(page: NotebookPage, layer: str, row: int, column: int, channel: int) -> float:
@@ -194,19 +203,19 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     )
     assert dead > 0
 
-    page.hover_canvas(shown.point(4, 3))
+    page.hover_canvas(tile_point(shown, 3, 4))
     place = wait_words(page, "place", "channel 0, row 3, column 4: ")
     assert number_after(place, "column 4:") == pytest.approx(value(page, layer, 3, 4, 0), rel=1e-3)
-    first, last, _ = page.ask("[*explorer.rendering.tiles.box(511)[:2], 0]")
-    page.hover_canvas(shown.point(last + 2, first + 5))
+    top, left, _, _ = page.ask("explorer.rendering.tiles.box(511)")
+    page.hover_canvas(tile_point(shown, top + 5, left + 2))
     wait_words(page, "place", "channel 511, row 5, column 2: ")
     wait_words(page, "caption", f"{dead} of them dead")
 
     page.select("order", "max")
     page.wait_picture_equal(CANVAS, unlike=by_index)
-    page.hover_canvas(shown.point(4, 3))
+    page.hover_canvas(tile_point(shown, 3, 4))
     wait_words(page, "place", f"channel {strongest}, row 3, column 4: ")
-    page.click_canvas(shown.point(4, 3))
+    page.click_canvas(tile_point(shown, 3, 4))
     wait_words(page, "caption", f"{layer} · 7 × 6 × 512 · channel {strongest} ")
     page.wait_value("[explorer.mode, explorer.channel]", ["channel", strongest])
     assert page.control("channel number").locator("input").input_value() == str(strongest)
@@ -223,12 +232,12 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     page.wait_picture_equal(CANVAS, unlike=by_index)
     shown = side_of(page, MAP)
     top, left, _, _ = page.ask(f"explorer.rendering.tiles.box({first_dead})")
-    page.hover_canvas(shown.point(left + 2, top + 3))
+    page.hover_canvas(tile_point(shown, top + 3, left + 2))
     alive = page.ask(f"{maxima}\nmost.nonzero()[0][{first_dead}].item()")
     wait_words(page, "place", f"channel {alive}, row 3, column 2: ")
     page.check("hide dead", checked=False)
     wait_words(page, "caption", f"{dead} of them dead")
-    page.wait_value("explorer.hide_dead", False)
+    page.wait_value("explorer.hide_dead", value=False)
     shown = side_of(page, MAP)
 
     # A place on the input sorts them by what is there.
@@ -239,7 +248,7 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     page.select("order", "location")
     page.wait_picture_equal(CANVAS, unlike=located)
     there = page.ask(f"{maxima}\nmaps[3, 2].argmax().item()")
-    page.hover_canvas(shown.point(2, 3))
+    page.hover_canvas(tile_point(shown, 3, 2))
     place = wait_words(page, "place", f"channel {there}, row 3, column 2: ")
     assert number_after(place, "column 2:") == pytest.approx(
         value(page, layer, 3, 2, there), rel=1e-3
@@ -247,24 +256,21 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
 
     # Zoomed in, each value is a sharp square in the colour that it has on the scale.
     page.click_toolbar("Zoom to rectangle")
-    page.drag_on_canvas(shown.point(-0.4, -0.4), shown.point(13.4, 15.4))
+    page.drag_on_canvas(tile_point(shown, 0, 0), tile_point(shown, 15, 13))
     leave_picture(page)
     page.wait_value("explorer.figure.axes[1].get_xlim()[1] < 20", value=True)
     page.wait_picture_equal(CANVAS)
     page.screenshot("lab-grid-zoomed")
-    tile, top_value, vmin = page.ask(
-        f"{maxima}\n[maps[..., {there}].tolist(), explorer.rendering.vmax, explorer.rendering.vmin]"
-    )
-    assert vmin == 0
-    near, pixels = side_of(page, MAP), pixels_of(page)
-    viridis = mpl.colormaps["viridis"]
-    for (row, column), activation in np.ndenumerate(np.array(tile)):
-        x0, y0 = near.pixel(column - 0.5, row - 0.5)
-        x1, y1 = near.pixel(column + 0.5, row + 0.5)
-        assert y1 - y0 > 12
-        square = pixels[round(y0) + 2 : round(y1) - 2, round(x0) + 2 : round(x1) - 2].astype(int)
-        colour = np.array(viridis(min(1.0, activation / top_value), bytes=True)[:3], int)
-        assert np.abs(square - colour).max() <= 2
+    tile, top = page.ask(f"{maxima}\n[maps[..., {there}].tolist(), explorer.rendering.vmax]")
+    near, pixels, corner = side_of(page, MAP), pixels_of(page), shown.limits[0]
+    colours = mpl.colormaps["viridis"](np.array(tile) / top, bytes=True)[..., :3].astype(int)
+    # The first row and column are cut by the edge of the view.
+    for row, column in itertools.product(range(1, 7), range(1, 6)):
+        left, upper = map(round, near.pixel(corner + column, corner + row))
+        right, lower = map(round, near.pixel(corner + column + 1, corner + row + 1))
+        square = pixels[upper + 2 : lower - 2, left + 2 : right - 2].astype(int)
+        assert square.shape[0] > 10
+        assert np.abs(square - colours[row, column]).max() <= 2
     unharmed(page)
 
 
@@ -299,7 +305,7 @@ def test_argmax_has_a_legend_of_the_winners(lab: OpenNotebook) -> None:
 ODD = f"""
 import numpy
 from vgg_widget import LayerExplorer
-picture = numpy.random.default_rng(1).integers(0, 256, (100, 83, 3), dtype=numpy.uint8)
+picture = numpy.random.default_rng(1).integers(0, 200, (100, 83, 3), dtype=numpy.uint8)
 explorer = LayerExplorer(picture, weights="random", size=None, layer="{LAYER}", channel=7)
 explorer
 """
@@ -313,7 +319,7 @@ def test_the_map_lies_over_the_input_by_its_stride(lab: OpenNotebook) -> None:
     assert page.ask(f"explorer.activations.shape('{LAYER}')") == [25, 20, 256]
     assert f"{25} × {20} × 256" in words(page, "caption").inner_text()
 
-    def over(opacity: float) -> None:
+    def over(opacity: float, before: RGB8) -> None:
         pixels = pixels_of(page)
         for row, column in ((0, 0), (0, 19), (24, 0), (24, 19), (11, 7), (3, 14)):
             x, y = center(LAYER, row, column)
@@ -329,19 +335,19 @@ def test_the_map_lies_over_the_input_by_its_stride(lab: OpenNotebook) -> None:
     page.page.keyboard.press("o")
     page.wait_value("explorer.overlay", 0.5)
     half = page.wait_picture_equal(CANVAS, unlike=plain)
-    over(0.5)
+    over(0.5, before)
     page.screenshot("lab-overlay")
     page.click_button("Display")
     page.press_slider("map over the input", "End")
     page.wait_value("explorer.overlay", 1.0)
     full = page.wait_picture_equal(CANVAS, unlike=half)
-    over(1.0)
+    over(1.0, before)
     # Another channel lies over it at once.
     page.type_into("channel number", "8")
     wait_words(page, "caption", "channel 8 ")
     page.wait_picture_equal(CANVAS, unlike=full)
-    before[:, round(shown.pixels[0]) :] = pixels_of(page)[:, round(shown.pixels[0]) :]
-    over(1.0)
+    before = np.where(np.arange(before.shape[1])[:, None] < seen.pixels[2], before, pixels_of(page))
+    over(1.0, before)
     page.page.locator(".jupyter-matplotlib-canvas-div").focus()
     page.page.keyboard.press("o")
     page.type_into("channel number", "7")
@@ -353,4 +359,132 @@ def test_the_map_lies_over_the_input_by_its_stride(lab: OpenNotebook) -> None:
     wait_words(page, "place", "sees input rows 86–99, columns 66–82")
     page.wait_picture_equal(CANVAS, unlike=plain)
     assert_framed(pixels_of(page), seen, field(LAYER, 24, 19, (100, 83)))
+    unharmed(page)
+
+
+def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER, "explorer.location = (9, 5)")
+    first = page.wait_picture_equal(CANVAS)
+    keys, traits = page.page.keyboard, "[explorer.layer, explorer.channel, explorer.before_relu]"
+    cells = page.page.locator(".jp-Cell").count()
+    page.click_canvas((0.93, 0.97))
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowDown", "b"):
+        keys.press(key)
+    page.wait_value(traits, ["block3_conv2", 8, True])
+    wait_words(page, "caption", "block3_conv2")
+    assert page.control("channel number").locator("input").input_value() == "8"
+    keys.press("b")
+    keys.press("ArrowUp")
+    keys.press("ArrowUp")
+    page.wait_value(traits, ["block2_pool", 8, False])
+    keys.press("Escape")
+    wait_words(page, "place", HINT)
+    # At the first channel there is no one before.
+    page.type_into("channel number", "0")
+    page.wait_value("explorer.channel", 0)
+    page.click_canvas((0.93, 0.97))
+    keys.press("ArrowLeft")
+    keys.press("r")
+    page.wait_value(traits, [LAYER, 7, False])
+    page.wait_picture_equal(CANVAS)
+
+    # In text fields letters are text and arrows move the cursor.
+    page.click_button("Open & save")
+    field_of_path = page.control("picture").locator("input")
+    field_of_path.click()
+    keys.type("bogr")
+    keys.press("ArrowLeft")
+    keys.press("Backspace")
+    assert field_of_path.input_value() == "bor"
+    page.wait_value("[explorer.overlay, explorer.mode]", [0.0, "channel"])
+    assert page.ask(traits) == [LAYER, 7, False]
+    field_of_path.fill("")
+    # A dropdown finds its options by letters.
+    page.control("mode").locator("select").focus()
+    keys.press("g")
+    page.wait_value("explorer.mode", "grid")
+    # Neither made the notebook insert, cut or leave cells.
+    assert page.page.locator(".jp-Cell").count() == cells
+    # The Tab key goes on from the picture.
+    canvas = page.page.locator(".jupyter-matplotlib-canvas-div")
+    canvas.focus()
+    keys.press("Tab")
+    expect(canvas).not_to_be_focused()
+    assert first.width == page.canvas_rows().width
+    unharmed(page)
+
+
+def test_two_explorers_do_not_disturb_each_other(lab: OpenNotebook) -> None:
+    second = f"""
+other = LayerExplorer(sample_image(), weights="random", size=96, layer="{LAYER}", channel=7)
+other
+"""
+    page = lab(EXPLORER, second)
+    first = page.wait_picture_equal(CANVAS)
+    beside = page.wait_picture_equal("other.canvas", index=1)
+    here = side_of(page, MAP).point(*center(LAYER, 9, 5))
+    page.click_canvas(here, index=1)
+    page.wait_value("other.location", [9, 5])
+    wait_words(page, "place", "row 9, column 5: ", index=1)
+    for key in ("ArrowRight", "ArrowDown", "o"):
+        page.page.keyboard.press(key)
+    wait_words(page, "caption", "block3_conv2 · 28 × 24 × 256 · channel 8 ", index=1)
+    page.wait_value("[other.layer, other.channel, other.overlay]", ["block3_conv2", 8, 0.5])
+    leave_picture(page, index=1)
+    page.click_button("Display", index=1)
+    expect(page.control("gamma")).to_have_count(1)
+    page.wait_picture_equal("other.canvas", index=1, unlike=beside)
+    assert page.ask("[explorer.layer, explorer.channel, explorer.location]") == [LAYER, 7, None]
+    assert page.ask("[explorer.overlay, explorer.panel, other.panel]") == [0.0, "", "Display"]
+    assert page.wait_picture_equal(CANVAS) == first
+    assert HINT in words(page, "place").inner_text()
+
+    page.hover_canvas(here)
+    wait_words(page, "place", "row 9, column 5: ")
+    marked = page.wait_picture_equal(CANVAS, unlike=first)
+    # Gone, the other one leaves this one as it is.
+    page.ask("other.close()\nNone")
+    expect(page.page.locator(".jupyter-matplotlib-canvas-div")).to_have_count(1)
+    leave_picture(page)
+    assert page.wait_picture_equal(CANVAS, unlike=marked) == first
+    page.click_canvas(here)
+    wait_words(page, "place", "row 9, column 5: ")
+    page.wait_picture_equal(CANVAS, unlike=first)
+    unharmed(page)
+
+
+def test_hasty_hands_end_on_the_right_picture(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    first = page.wait_picture_equal(CANVAS)
+    seen, shown = side_of(page, INPUT), side_of(page, MAP)
+
+    def sweep(side: Side) -> None:
+        for step in range(60):
+            page.hover_canvas(side.point(8 + 1.3 * step, 8 + 1.5 * step))
+
+    sweep(shown)
+    page.drag_slider("channel", 0.9)
+    sweep(seen)
+    page.drag_slider("channel", 0.2)
+    for _ in range(5):
+        page.press_slider("channel", "ArrowRight")
+        sweep(shown)
+    page.hover_canvas(shown.point(*center(LAYER, 17, 11)))
+    channel = page.ask("explorer.channel")
+    assert 45 <= channel <= 66
+    place = wait_words(page, "place", "row 17, column 11: ")
+    wait_words(page, "caption", f"channel {channel} ")
+    page.wait_picture_equal(CANVAS, unlike=first)
+    expected = value(page, LAYER, 17, 11, channel)
+    assert number_after(place, "column 11:") == pytest.approx(expected, rel=1e-3)
+    assert_framed(pixels_of(page), seen, field(LAYER, 17, 11, SHAPE))
+    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 17, 11))
+    leave_picture(page)
+    wait_words(page, "place", HINT)
+    page.wait_value("explorer._pointing.marking().box", None)
+    swept = page.wait_picture_equal(CANVAS)
+    assert_framed(pixels_of(page), seen, None)
+    # Nothing of the marks, or of channels on the way, is left.
+    page.ask("explorer.figure.canvas.draw()\nNone")
+    assert page.wait_picture_equal(CANVAS) == swept
     unharmed(page)
