@@ -22,6 +22,19 @@ from .page import NotebookPage
 RGB8 = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
+LAYER = "block3_conv1"
+EXPLORER = f"""
+from vgg_widget import LayerExplorer, sample_image
+explorer = LayerExplorer(
+    sample_image(), weights="random", size=96, layer="{LAYER}", channel=7
+)
+explorer
+"""
+"""A cell that shows a small explorer."""
+SHAPE = (112, 96)
+"""Of the picture that its network sees."""
+CANVAS = "explorer.canvas"
+
 INPUT, MAP = 0, 1
 YELLOW = (255, 225, 77)
 HINT = "Point at a picture"
@@ -92,6 +105,13 @@ def pixels_of(page: NotebookPage, index: int = 0) -> RGB8:
     url = page.picture_canvas(index).evaluate("canvas => canvas.toDataURL('image/png')")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def value(page: NotebookPage, layer: str, row: int, column: int, channel: int) -> float:
+    """Ask the kernel for an activation of the image on show."""
+    answer = page.ask(f"explorer.activations['{layer}'][{row}, {column}, {channel}].item()")
+    assert isinstance(answer, float)
+    return answer
 
 
 def first_field(layer: str) -> tuple[int, int, int]:
