@@ -1,0 +1,215 @@
+"""What a person sees of an explorer on a page, and where on its two pictures to point.
+
+Pixels are read from the page's own canvas. Receptive fields are worked out here, from VGG19's
+published architecture alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from playwright.sync_api import Locator, expect
+
+from .actions import ACTION_SECONDS
+from .page import NotebookPage
+
+RGB8 = npt.NDArray[np.uint8]
+Box = tuple[int, int, int, int]
+
+LAYER = "block3_conv1"
+EXPLORER = f"""
+from vgg_widget import LayerExplorer, sample_image
+explorer = LayerExplorer(
+    sample_image(), weights="random", size=96, layer="{LAYER}", channel=7
+)
+explorer
+"""
+"""A cell that shows a small explorer."""
+SHAPE = (112, 96)
+"""Of the picture that its network sees."""
+CANVAS = "explorer.canvas"
+
+INPUT, MAP = 0, 1
+YELLOW = (255, 225, 77)
+HINT = "Point at a picture"
+
+# Of VGG19: how many convolutions of 3×3 stand in a block, before its pooling of 2×2.
+_CONVOLUTIONS = (2, 2, 4, 4, 4)
+# A line of 1.4 points is two pixels wide, and begins where its pixel does.
+_LINE_PIXELS = 2
+
+_SIDE = """
+def _side(axes):
+    box, height = axes.get_window_extent(), axes.figure.bbox.height
+    left, right = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    return dict(
+        pixels=[box.x0, height - box.y1, box.x1, height - box.y0],
+        limits=[left, top, right, bottom],
+        size=[axes.figure.bbox.width, height],
+    )
+"""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the figure's axes as it lies on the canvas.
+
+    Parameters
+    ----------
+    pixels
+        Left, top, right and bottom, in pixels of the canvas from its top left corner.
+    limits
+        The same edges in data coordinates.
+    size
+        Width and height of the canvas in pixels.
+    """
+
+    pixels: tuple[float, float, float, float]
+    limits: tuple[float, float, float, float]
+    size: tuple[float, float]
+
+    def pixel(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a place in data coordinates is on the canvas, in pixels."""
+        (left, top, right, bottom), (x0, y0, x1, y1) = self.pixels, self.limits
+        across, down = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
+        return left + across * (right - left), top + down * (bottom - top)
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Return the same in fractions of the canvas, as a mouse is told."""
+        across, down = self.pixel(x, y)
+        # The browser rounds a mouse's place down to whole pixels.
+        return (across + 0.5) / self.size[0], (down + 0.5) / self.size[1]
+
+    def colour(self, pixels: RGB8, x: float, y: float) -> npt.NDArray[np.int64]:
+        """Return the colour that the canvas has at a place in data coordinates."""
+        across, down = self.pixel(x, y)
+        colour: npt.NDArray[np.int64] = pixels[int(down), int(across)].astype(np.int64)
+        return colour
+
+
+def side_of(page: NotebookPage, axes: int, explorer: str = "explorer") -> Side:
+    """Return where axes of an explorer's figure are, such as `INPUT` or `MAP`."""
+    found = page.ask(f"{_SIDE}\n_side({explorer}.figure.axes[{axes}])")
+    return Side(tuple(found["pixels"]), tuple(found["limits"]), tuple(found["size"]))
+
+
+def pixels_of(page: NotebookPage, index: int = 0) -> RGB8:
+    """Return what the page's `index`-th canvas shows, uint8 of shape (height, width, 3)."""
+    url = page.picture_canvas(index).evaluate("canvas => canvas.toDataURL('image/png')")
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def value(page: NotebookPage, layer: str, row: int, column: int, channel: int) -> float:
+    """Ask the kernel for an activation of the image on show."""
+    answer = page.ask(f"explorer.activations['{layer}'][{row}, {column}, {channel}].item()")
+    assert isinstance(answer, float)
+    return answer
+
+
+def first_field(layer: str) -> tuple[int, int, int]:
+    """Return first and last input row that unit 0 of a VGG19 layer sees, and the layer's stride.
+
+    Each 3×3 convolution adds a unit of its input on either side, each 2×2 pooling one at the end;
+    a pooling doubles the stride. Rows below 0 are padding.
+    """
+    block, part = re.fullmatch(r"block(\d)_(?:conv(\d)|pool)", layer).groups()  # type: ignore[union-attr]
+    first, last, stride = 0, 0, 1
+    for number, convolutions in enumerate(_CONVOLUTIONS[: int(block)], start=1):
+        here = number == int(block)
+        steps = int(part) if here and part else convolutions
+        first, last = first - steps * stride, last + steps * stride
+        if not (here and part):
+            last, stride = last + stride, 2 * stride
+    return first, last, stride
+
+
+def field(layer: str, row: int, column: int, shape: tuple[int, int]) -> Box:
+    """Return top, left, bottom and right of the input pixels that a unit sees, half open."""
+    first, last, stride = first_field(layer)
+    (top, bottom), (left, right) = (
+        (max(0, first + stride * index), min(count, last + stride * index + 1))
+        for index, count in zip((row, column), shape, strict=True)
+    )
+    return top, left, bottom, right
+
+
+def center(layer: str, row: int, column: int) -> tuple[float, float]:
+    """Return x and y of the middle of what a unit sees, in input pixels."""
+    first, last, stride = first_field(layer)
+    middle = (first + last) / 2
+    return middle + stride * column, middle + stride * row
+
+
+def unit_cell(layer: str, row: int, column: int) -> Box:
+    """Return the input pixels on which a unit is drawn: one stride around its field's middle."""
+    x, y = center(layer, row, column)
+    stride = first_field(layer)[2]
+    top, left = round(y - (stride - 1) / 2), round(x - (stride - 1) / 2)
+    return top, left, top + stride, left + stride
+
+
+def assert_framed(pixels: RGB8, side: Side, box: Box | None) -> None:
+    """Assert that a yellow frame is drawn around these pixels of the image, and nowhere else."""
+    left, top, right, bottom = (round(edge) for edge in side.pixels)
+    yellow = np.abs(pixels.astype(int) - YELLOW).max(axis=-1) <= 10
+    within = np.zeros_like(yellow)
+    within[top - 2 : bottom + 2, left - 2 : right + 2] = True
+    yellow &= within
+    if box is None:
+        assert not yellow.any(), f"{yellow.sum()} pixels of a frame are left"
+        return
+    x0, y0 = side.pixel(box[1] - 0.5, box[0] - 0.5)
+    x1, y1 = side.pixel(box[3] - 0.5, box[2] - 0.5)
+    lines = np.zeros_like(yellow)
+    inner = _LINE_PIXELS + 1
+    rows, columns = (
+        slice(round(y0) + inner, round(y1) - inner),
+        slice(round(x0) + inner, round(x1) - inner),
+    )
+    for name, edge in (("top", y0), ("bottom", y1)):
+        band = slice(max(0, round(edge) - _LINE_PIXELS), round(edge) + _LINE_PIXELS + 1)
+        lines[band] = True
+        assert yellow[band, columns].any(axis=0).all(), f"no whole line at the {name}, row {edge}"
+    for name, edge in (("left", x0), ("right", x1)):
+        band = slice(max(0, round(edge) - _LINE_PIXELS), round(edge) + _LINE_PIXELS + 1)
+        lines[:, band] = True
+        assert yellow[rows, band].any(axis=1).all(), f"no whole line at the {name}, column {edge}"
+    assert not (yellow & ~lines).any(), "there is more yellow than one frame"
+
+
+def words(page: NotebookPage, kind: str, index: int = 0) -> Locator:
+    """Return a line of an explorer's text: ``"place"``, ``"caption"`` or ``"problem"``."""
+    return page.page.locator(f".vgg-{kind}").nth(index)
+
+
+def wait_words(page: NotebookPage, kind: str, text: str, index: int = 0) -> str:
+    """Wait until a line of an explorer's text has this in it, and return the line."""
+    line = words(page, kind, index)
+    expect(line).to_contain_text(text, timeout=1000 * ACTION_SECONDS)
+    return line.inner_text()
+
+
+def number_after(text: str, before: str) -> float:
+    """Return the number that follows `before` in a text."""
+    found = re.search(re.escape(before) + r"\s*(-?[\d.]+(?:e[+-]?\d+)?)", text)
+    assert found is not None, f"no number follows {before!r} in {text!r}"
+    return float(found[1])
+
+
+def leave_picture(page: NotebookPage, index: int = 0) -> None:
+    """Take the mouse off the figure, to the words under it."""
+    words(page, "source", index).hover()
+
+
+def unharmed(page: NotebookPage) -> None:
+    """Assert that nothing went wrong on the page or in the kernel, seen or unseen."""
+    assert page.errors() == []
+    assert page.console_errors() == []

@@ -1,0 +1,302 @@
+"""The linked pictures as a person uses them: pointing, clicking, keys, and what is to be seen."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from .desk import OpenNotebook
+from .sight import (
+    CANVAS,
+    EXPLORER,
+    HINT,
+    INPUT,
+    LAYER,
+    MAP,
+    SHAPE,
+    Side,
+    assert_framed,
+    center,
+    field,
+    leave_picture,
+    number_after,
+    pixels_of,
+    side_of,
+    unharmed,
+    unit_cell,
+    value,
+    wait_words,
+    words,
+)
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_main_walk(front_end: OpenNotebook) -> None:
+    page = front_end(EXPLORER)
+    whole = page.wait_picture_equal(CANVAS)
+    seen, shown = side_of(page, INPUT), side_of(page, MAP)
+    here = shown.point(*center(LAYER, 9, 5))
+
+    page.hover_canvas(here)
+    place = wait_words(page, "place", "row 9, column 5: ")
+    assert number_after(place, "column 5:") == pytest.approx(value(page, LAYER, 9, 5, 7), rel=1e-3)
+    assert "sees input rows 26–49, columns 10–33" in place
+    page.wait_picture_equal(CANVAS, unlike=whole)
+    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
+    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 9, 5))
+    leave_picture(page)
+    wait_words(page, "place", HINT)
+    page.wait_value("explorer.location", None)
+    assert_framed(pixels_of(page), seen, None)
+    assert page.wait_picture_equal(CANVAS) == whole
+
+    page.click_canvas(here)
+    page.wait_value("explorer.location", [9, 5])
+    leave_picture(page)
+    assert wait_words(page, "place", "location: ") == f"location: {place}"
+    located = page.wait_picture_equal(CANVAS, unlike=whole)
+    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
+
+    page.click_button("Location")
+    ranked = page.ask(
+        f"at = explorer.activations['{LAYER}'][9, 5]; best = (-at).argsort(kind='stable')[:10]\n"
+        "[best.tolist(), at[best].tolist()]"
+    )
+    bars = page.page.locator(".vgg-explorer button", has_text="channel ")
+    expect(bars).to_have_text([f"channel {number}" for number in ranked[0]])
+    told = page.page.locator(".widget-html:has(.vgg-bar)").all_inner_texts()
+    assert [float(text) for text in told] == pytest.approx(ranked[1], rel=1e-3)
+    page.screenshot(f"{page.server.front_end}-location")
+    page.click_button(f"channel {ranked[0][2]}")
+    wait_words(page, "caption", f"channel {ranked[0][2]} ")
+    located = page.wait_picture_equal(CANVAS, unlike=located)
+    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
+
+    # The keys go to the picture that was clicked.
+    page.click_canvas(here)
+    page.wait_value("explorer.location", None)
+    page.page.keyboard.press("Backspace")
+    wait_words(page, "caption", "channel 7 ")
+    page.page.keyboard.press("ArrowRight")
+    wait_words(page, "caption", "channel 8 ")
+    page.page.keyboard.press("ArrowDown")
+    wait_words(page, "caption", "block3_conv2 · ")
+    page.page.keyboard.press("g")
+    wait_words(page, "caption", "all 256 channels")
+    page.page.keyboard.press("g")
+    wait_words(page, "caption", "block3_conv2 · 28 × 24 × 256 · channel 8 ")
+    page.page.keyboard.press("r")
+    wait_words(page, "caption", f"{LAYER} · 28 × 24 × 256 · channel 7 ")
+    leave_picture(page)
+    wait_words(page, "place", HINT)
+    assert page.wait_picture_equal(CANVAS) == whole
+    unharmed(page)
+
+
+def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    whole = page.wait_picture_equal(CANVAS)
+    seen, shown = side_of(page, INPUT), side_of(page, MAP)
+
+    # The input says its own colour, and what the nearest unit makes of it.
+    page.hover_canvas(seen.point(61, 40))
+    place = wait_words(page, "place", "input row 40, column 61: RGB ")
+    red, green, blue = page.ask("explorer.activations.image[40, 61].tolist()")
+    # Fields of this layer are centred 4 pixels apart, from 1.5 on: 10 × 4 + 1.5, 15 × 4 + 1.5.
+    assert f"RGB {red}, {green}, {blue} · nearest unit row 10, column 15: " in place
+    expected = value(page, LAYER, 10, 15, 7)
+    assert number_after(place, "column 15:") == pytest.approx(expected, rel=1e-3)
+    hovered = page.wait_picture_equal(CANVAS, unlike=whole)
+    assert_framed(pixels_of(page), seen, field(LAYER, 10, 15, SHAPE))
+    page.click_canvas(seen.point(61, 40))
+    page.wait_value("explorer.location", [10, 15])
+
+    # At the border part of the field lies outside, and that is told.
+    page.hover_canvas(shown.point(*center(LAYER, 0, 23)))
+    place = wait_words(page, "place", "row 0, column 23: ")
+    assert "sees input rows 0–13, columns 82–95" in place
+    assert "24 × 24 field is clipped by the border (10 px above it, 10 px right of it)" in place
+    page.wait_picture_equal(CANVAS, unlike=hovered)
+    assert_framed(pixels_of(page), seen, field(LAYER, 0, 23, SHAPE))
+    # Beside the pictures the mouse is nowhere: the chosen location is on show again.
+    page.hover_canvas((0.93, 0.5))
+    wait_words(page, "place", "location: row 10, column 15: ")
+    page.wait_picture_equal(CANVAS)
+    assert_framed(pixels_of(page), seen, field(LAYER, 10, 15, SHAPE))
+
+    page.click_button("Location")
+    page.type_into("row", "20")
+    page.wait_value("explorer.location", [20, 15])
+    page.type_into("column", "3")
+    wait_words(page, "place", "location: row 20, column 3: ")
+    moved = page.wait_picture_equal(CANVAS, unlike=hovered)
+    assert_framed(pixels_of(page), seen, field(LAYER, 20, 3, SHAPE))
+    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 20, 3))
+    # A location stays where it is on the image when the layer is another one.
+    page.select("layer", "└ block5_pool")
+    wait_words(page, "place", "location: row 2, column 0: ")
+    page.wait_picture_equal(CANVAS, unlike=moved)
+    assert_framed(pixels_of(page), seen, field("block5_pool", 2, 0, SHAPE))
+    page.select("layer", f"┌ {LAYER}")
+    page.click_button("clear")
+    wait_words(page, "place", HINT)
+    page.wait_value("explorer.location", None)
+    expect(page.page.get_by_text("Click on a picture to choose a location")).to_be_visible()
+    page.wait_picture_equal(CANVAS)
+    assert_framed(pixels_of(page), seen, None)
+    assert_framed(pixels_of(page), shown, None)
+
+    # The same place twice is chosen and let go; a drag is no click.
+    here = shown.point(*center(LAYER, 5, 6))
+    page.click_canvas(here)
+    page.wait_value("explorer.location", [5, 6])
+    page.drag_on_canvas(here, shown.point(*center(LAYER, 12, 12)))
+    wait_words(page, "place", "row 12, column 12: ")
+    assert page.ask("explorer.location") == [5, 6]
+    page.click_canvas(here)
+    page.wait_value("explorer.location", None)
+
+    # While the toolbar's zoom or pan is on, the mouse is its own.
+    for tool in ("Zoom to rectangle", "Left button pans"):
+        page.click_toolbar(tool)
+        page.hover_canvas(here)
+        page.click_canvas(here)
+        page.click_toolbar(tool)
+    assert page.ask("explorer.location") is None
+    page.click_canvas(here)
+    page.wait_value("explorer.location", [5, 6])
+    unharmed(page)
+
+
+def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER, "explorer.location = (9, 5)")
+    first = page.wait_picture_equal(CANVAS)
+    keys, traits = page.page.keyboard, "[explorer.layer, explorer.channel, explorer.before_relu]"
+    cells = page.page.locator(".jp-Cell").count()
+    page.click_canvas((0.93, 0.97))
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowDown", "b"):
+        keys.press(key)
+    page.wait_value(traits, ["block3_conv2", 8, True])
+    wait_words(page, "caption", "block3_conv2")
+    assert page.control("channel number").locator("input").input_value() == "8"
+    keys.press("b")
+    keys.press("ArrowUp")
+    keys.press("ArrowUp")
+    page.wait_value(traits, ["block2_pool", 8, False])
+    keys.press("Escape")
+    wait_words(page, "place", HINT)
+    # At the first channel there is no one before.
+    page.type_into("channel number", "0")
+    page.wait_value("explorer.channel", 0)
+    page.click_canvas((0.93, 0.97))
+    keys.press("ArrowLeft")
+    keys.press("r")
+    page.wait_value(traits, [LAYER, 7, False])
+    page.wait_picture_equal(CANVAS)
+
+    # In text fields letters are text and arrows move the cursor.
+    page.click_button("Open & save")
+    field_of_path = page.control("picture").locator("input")
+    field_of_path.click()
+    keys.type("bogr")
+    keys.press("ArrowLeft")
+    keys.press("Backspace")
+    assert field_of_path.input_value() == "bor"
+    page.wait_value("[explorer.overlay, explorer.mode]", [0.0, "channel"])
+    assert page.ask(traits) == [LAYER, 7, False]
+    field_of_path.fill("")
+    # A dropdown finds its options by letters.
+    page.control("mode").locator("select").focus()
+    keys.press("g")
+    page.wait_value("explorer.mode", "grid")
+    # Neither made the notebook insert, cut or leave cells.
+    assert page.page.locator(".jp-Cell").count() == cells
+    # The Tab key goes on from the picture.
+    canvas = page.page.locator(".jupyter-matplotlib-canvas-div")
+    canvas.focus()
+    keys.press("Tab")
+    expect(canvas).not_to_be_focused()
+    assert first.width == page.canvas_rows().width
+    unharmed(page)
+
+
+def test_two_explorers_do_not_disturb_each_other(lab: OpenNotebook) -> None:
+    second = f"""
+other = LayerExplorer(sample_image(), weights="random", size=96, layer="{LAYER}", channel=7)
+other
+"""
+    page = lab(EXPLORER, second)
+    first = page.wait_picture_equal(CANVAS)
+    beside = page.wait_picture_equal("other.canvas", index=1)
+    here = side_of(page, MAP).point(*center(LAYER, 9, 5))
+    page.click_canvas(here, index=1)
+    page.wait_value("other.location", [9, 5])
+    wait_words(page, "place", "row 9, column 5: ", index=1)
+    for key in ("ArrowRight", "ArrowDown", "o"):
+        page.page.keyboard.press(key)
+    wait_words(page, "caption", "block3_conv2 · 28 × 24 × 256 · channel 8 ", index=1)
+    page.wait_value("[other.layer, other.channel, other.overlay]", ["block3_conv2", 8, 0.5])
+    leave_picture(page, index=1)
+    page.click_button("Display", index=1)
+    expect(page.control("gamma")).to_have_count(1)
+    page.wait_picture_equal("other.canvas", index=1, unlike=beside)
+    assert page.ask("[explorer.layer, explorer.channel, explorer.location]") == [LAYER, 7, None]
+    assert page.ask("[explorer.overlay, explorer.panel, other.panel]") == [0.0, "", "Display"]
+    assert page.wait_picture_equal(CANVAS) == first
+    assert HINT in words(page, "place").inner_text()
+
+    page.hover_canvas(here)
+    wait_words(page, "place", "row 9, column 5: ")
+    marked = page.wait_picture_equal(CANVAS, unlike=first)
+    # Gone, the other one leaves this one as it is.
+    page.ask("other.close()\nNone")
+    expect(page.page.locator(".jupyter-matplotlib-canvas-div")).to_have_count(1)
+    leave_picture(page)
+    assert page.wait_picture_equal(CANVAS, unlike=marked) == first
+    page.click_canvas(here)
+    wait_words(page, "place", "row 9, column 5: ")
+    page.wait_picture_equal(CANVAS, unlike=first)
+    unharmed(page)
+
+
+def test_hasty_hands_end_on_the_right_picture(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    first = page.wait_picture_equal(CANVAS)
+    seen, shown = side_of(page, INPUT), side_of(page, MAP)
+
+    def sweep(side: Side) -> None:
+        page.hover_canvas(side.point(8, 8))
+        box = page.picture_canvas().bounding_box()
+        assert box is not None
+        across, down = side.point(88, 100)
+        page.page.mouse.move(
+            box["x"] + across * box["width"], box["y"] + down * box["height"], steps=40
+        )
+
+    sweep(shown)
+    page.drag_slider("channel", 0.9)
+    sweep(seen)
+    page.drag_slider("channel", 0.2)
+    for _ in range(5):
+        page.press_slider("channel", "ArrowRight")
+        sweep(shown)
+    page.hover_canvas(shown.point(*center(LAYER, 17, 11)))
+    channel = page.ask("explorer.channel")
+    assert 45 <= channel <= 66
+    place = wait_words(page, "place", "row 17, column 11: ")
+    wait_words(page, "caption", f"channel {channel} ")
+    page.wait_picture_equal(CANVAS, unlike=first)
+    expected = value(page, LAYER, 17, 11, channel)
+    assert number_after(place, "column 11:") == pytest.approx(expected, rel=1e-3)
+    assert_framed(pixels_of(page), seen, field(LAYER, 17, 11, SHAPE))
+    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 17, 11))
+    leave_picture(page)
+    wait_words(page, "place", HINT)
+    page.wait_value("explorer._pointing.marking().box", None)
+    swept = page.wait_picture_equal(CANVAS)
+    assert_framed(pixels_of(page), seen, None)
+    # Nothing of the marks, or of channels on the way, is left.
+    page.ask("explorer.figure.canvas.draw()\nNone")
+    assert page.wait_picture_equal(CANVAS) == swept
+    unharmed(page)
