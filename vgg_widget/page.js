@@ -156,6 +156,14 @@ function keepDescribed(root, model, signal) {
   update();
 }
 
+// A bar is as good to click as the button that it belongs to, which the keyboard reaches.
+function listenToBars(root, signal) {
+  const press = ({ target }) => {
+    if (!target.closest("button")) target.closest(".vgg-line")?.querySelector("button")?.click();
+  };
+  root.addEventListener("click", press, { signal });
+}
+
 // Whatever way the page names a colour, a pixel of it is three numbers.
 function isLight(colour) {
   const context = new OffscreenCanvas(1, 1).getContext("2d");
@@ -261,6 +269,7 @@ export default () => {
       findRoot(el, signal).then((root) => {
         if (!root || signal.aborted) return;
         listenToKeys(root, model, sender, signal);
+        listenToBars(root, signal);
         keepDescribed(root, model, signal);
         keepTheme(root, model, signal);
         keepRoom(root, model, signal);

@@ -93,7 +93,7 @@ class LocationPanel:
 
 
 class _Line:
-    """A button that shows a channel, a bar, and its value."""
+    """A button that shows a channel, a bar that does so too, and its value."""
 
     def __init__(self, host: Host) -> None:
         self._channel = 0
@@ -102,6 +102,7 @@ class _Line:
         self.widget = widgets.HBox(
             [self.button, self.bar], layout=widgets.Layout(align_items="center")
         )
+        self.widget.add_class("vgg-line")
         self.button.on_click(lambda _: host.do(lambda: host.open_channel(self._channel)))
 
     def show(self, strength: Strength | None, on_view: int) -> None:
