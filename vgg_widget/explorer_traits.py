@@ -6,7 +6,7 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from traitlets import Bool, Enum, Float, HasTraits, Instance, TraitError, Unicode, validate
+from traitlets import Bool, Enum, HasTraits, Instance, TraitError, Unicode, validate
 
 from vgg_widget.activations import Activations
 from vgg_widget.choices import unknown_choice
@@ -16,7 +16,13 @@ from vgg_widget.rendering import ORDERS, checked_channel, choose_channels, find_
 from vgg_widget.scaling import Scale, as_scale
 from vgg_widget.scene import Choice
 from vgg_widget.themes import THEME_NAMES
-from vgg_widget.traits import ChannelNumbers, Location, WholeNumber, as_trait_error
+from vgg_widget.traits import (
+    ChannelNumbers,
+    Location,
+    RealNumber,
+    WholeNumber,
+    as_trait_error,
+)
 
 CHOICES = tuple(field.name for field in fields(Choice))
 """The traits that say what an explorer shows."""
@@ -41,16 +47,16 @@ class ExplorerTraits(HasTraits):
     )
     order = Unicode("index", help="How a grid is ordered; see `render`. 'location' needs one.")
     hide_dead = Bool(help="Whether a grid leaves out channels that are 0 everywhere.")
-    percentile = Float(
+    percentile = RealNumber(
         None,
         allow_none=True,
         help="Percentile of the positive values at the top of the range; None: the scale's own.",
     )
-    gamma = Float(1.0, help="Exponent of the colours; below 1 lifts weak activations.")
+    gamma = RealNumber(1.0, help="Exponent of the colours; below 1 lifts weak activations.")
     location = Location(
         help="Row and column of a unit of the map, whose receptive field is marked; or None."
     )
-    overlay = Float(0.0, help="Opacity of the map over the input, 0 (not there) to 1.")
+    overlay = RealNumber(0.0, help="Opacity of the map over the input, 0 (not there) to 1.")
     layer_names = Enum(
         LAYER_NAMES, "keras", help="Whose names the layers are listed by: keras, torchvision, both."
     )

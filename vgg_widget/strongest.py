@@ -52,9 +52,8 @@ def strongest_at(
     """
     values = np.nan_to_num(activations.at(layer, row, column), copy=True)
     most = float(np.abs(values).max(initial=0.0))
-    order = np.argsort(-values.astype(np.float64), kind="stable")[:count]
+    order = np.argsort(-values.astype(np.float64), kind="stable")
     return tuple(
         Strength(int(channel), float(values[channel]), float(values[channel]) / most)
-        for channel in order
-        if values[channel] != 0
+        for channel in order[values[order] != 0][:count]
     )

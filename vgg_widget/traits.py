@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-from traitlets import Int, TraitError, TraitType
+from traitlets import Float, Int, TraitError, TraitType
 
 from vgg_widget.choices import unknown_choice
 
@@ -18,6 +18,15 @@ class WholeNumber(Int[int, int]):
     def validate(self, obj: Any, value: Any) -> Any:
         """Return a plain int."""
         return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
+
+
+class RealNumber(Float[Any, Any]):
+    """A float trait that takes NumPy's numbers and holds a plain one, which code can say."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return a plain float."""
+        plain = float(value) if isinstance(value, np.floating | np.integer) else value
+        return super().validate(obj, plain)
 
 
 class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):

@@ -1,0 +1,563 @@
+"""The board of panels, and three of them: by pressing their widgets and by setting traits."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+from ipywidgets.widgets.widget import _instances
+from matplotlib import pyplot as plt
+from traitlets import TraitError
+
+from tests.conftest import make_activations
+from tests.explorers import below, control, count_messages, on_canvas, problem, words
+from tests.standin import StandIn
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render
+from vgg_widget.panels.files import FilesPanel
+from vgg_widget.panels.location import LocationPanel
+from vgg_widget.panels.look import LookPanel
+from vgg_widget.panels.play import PlayPanel
+from vgg_widget.scene import Choice, Scene
+from vgg_widget.strongest import strongest_at
+from vgg_widget.traits import widgets_of
+
+Explore = Callable[..., LayerExplorer]
+
+TITLES = ["Location", "Display", "Circuit", "Play", "Open & save"]
+
+
+# The board ---------------------------------------------------------------------------------------
+
+
+def open_panels(explorer: LayerExplorer) -> list[str]:
+    """Titles of the buttons that are pressed."""
+    return [
+        one.description
+        for one in below(explorer)
+        if isinstance(one, widgets.ToggleButton) and one.value
+    ]
+
+
+def unfolded(explorer: LayerExplorer) -> bool:
+    return bool(explorer._board._stage.layout.display != "none")
+
+
+def test_no_panel_is_made_before_it_is_opened(explore: Explore) -> None:
+    explorer = explore()
+    assert explorer.panel == ""
+    assert explorer._board.titles == tuple(TITLES)
+    before = set(_instances)
+    assert explorer._board.made() == []
+    assert not unfolded(explorer)
+    explorer.channel = 3
+    explorer.panel = "Location"
+    assert len(explorer._board.made()) == 1
+    made = set(_instances) - before
+    assert len(made) > 10
+    # Opened again it is the same one.
+    explorer.panel = ""
+    explorer.panel = "Location"
+    assert set(_instances) - before == made
+
+
+def test_one_panel_is_open_at_a_time(explore: Explore) -> None:
+    explorer = explore()
+    assert [
+        one.description for one in below(explorer) if isinstance(one, widgets.ToggleButton)
+    ] == TITLES
+    for title in TITLES:
+        control(explorer, title).value = True
+        assert explorer.panel == title
+        assert open_panels(explorer) == [title]
+        assert unfolded(explorer)
+        assert len(explorer._board._stage.children) == 1
+    explorer.panel = "Display"
+    assert open_panels(explorer) == ["Display"]
+    control(explorer, "Display").value = False
+    assert (explorer.panel, open_panels(explorer), unfolded(explorer)) == ("", [], False)
+
+
+def test_an_unknown_panel_is_refused_and_the_nearest_named(explore: Explore) -> None:
+    explorer = explore(panel="Display")
+    bads: list[tuple[Any, str]] = [
+        ("Circuits", "panel 'Circuits' is not known: did you mean 'Circuit'"),
+        ("xyz", "panel 'xyz' is not known: choose one of '', 'Location', 'Display'"),
+        (3, "'panel' trait"),
+    ]
+    for bad, said in bads:
+        with pytest.raises(TraitError, match=said):
+            explorer.panel = bad
+        assert (explorer.panel, open_panels(explorer)) == ("Display", ["Display"])
+    with pytest.raises(TraitError, match="did you mean 'Location'"):
+        explore(panel="location")
+
+
+def test_a_panel_that_a_person_opened_is_opened_again(explore: Explore) -> None:
+    explorer = explore()
+    # From code it is this explorer's alone.
+    explorer.panel = "Location"
+    assert explore().panel == ""
+    control(explorer, "Display").value = True
+    assert explore().panel == "Display"
+    assert explore(panel="").panel == ""
+    assert explore(panel="Circuit").panel == "Circuit"
+    control(explorer, "Display").value = False
+    assert explore().panel == ""
+
+
+def test_folding_stops_play(explore: Explore) -> None:
+    explorer = explore(panel="Play")
+    clock = next(one for one in below(explorer) if isinstance(one, widgets.Play))
+    folds: list[Callable[[], None]] = [
+        lambda: setattr(explorer, "panel", ""),
+        lambda: setattr(explorer, "panel", "Display"),
+        lambda: setattr(control(explorer, "Play"), "value", False),
+    ]
+    for fold in folds:
+        explorer.panel = "Play"
+        control(explorer, "play").click()
+        assert clock.playing
+        explorer.channel += 1
+        assert clock.playing
+        fold()
+        assert not clock.playing
+
+
+# Traits and controls -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trait", "description", "value", "least"),
+    [
+        ("scale", "scale", "network", "layer"),
+        ("percentile", "percentile", 80.0, 95.0),
+        ("gamma", "gamma", 0.5, 1.0),
+        ("before_relu", "before ReLU", True, False),
+        ("overlay", "map over the input", 0.6, 0.0),
+        ("theme", "theme", "dark", "light"),
+    ],
+)
+def test_display_controls_and_traits_follow_each_other(
+    explore: Explore, trait: str, description: str, value: Any, least: Any
+) -> None:
+    explorer = explore(layer="block3_conv1", panel="Display")
+    shown = control(explorer, description)
+    before = on_canvas(explorer)
+    setattr(explorer, trait, value)
+    assert shown.value == value
+    shown.value = least
+    assert getattr(explorer, trait) == least
+    if trait != "percentile":
+        explorer.canvas.draw()
+        np.testing.assert_array_equal(on_canvas(explorer), before)
+    assert problem(explorer) == ""
+    # Told while it is folded, it says so when it is open again.
+    explorer.panel = ""
+    setattr(explorer, trait, value)
+    explorer.panel = "Display"
+    assert shown.value == value
+
+
+def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=6, scale="channel")
+    explorer._choose(percentile=90.0, gamma=0.5)
+    shown = explorer.activations["block3_conv1"][..., 6]
+    top = np.percentile(shown[shown > 0].astype(np.float64), 90)
+    assert explorer.rendering is not None
+    assert explorer.rendering.vmax == pytest.approx(top, rel=1e-6)
+    assert (explorer.rendering.gamma, explorer.rendering.clipped) == (0.5, (False, True))
+    explorer.percentile = None
+    assert explorer.rendering.vmax == pytest.approx(float(shown.max()))
+
+
+@pytest.mark.parametrize(
+    ("trait", "bad", "said"),
+    [
+        ("percentile", 0, r"^percentile 0.0 is no share .* choose more than 0 and at most 100"),
+        ("percentile", 100.5, "percentile 100.5"),
+        ("percentile", -3, "percentile -3"),
+        ("percentile", float("nan"), "percentile nan"),
+        ("percentile", "high", "'percentile' trait.*not the str 'high'"),
+        ("gamma", 0, r"^gamma 0.0 is not positive: choose 1 for none"),
+        ("gamma", -1.0, "gamma -1.0"),
+        ("gamma", float("inf"), "gamma inf"),
+        ("gamma", float("nan"), "gamma nan"),
+        ("gamma", None, "'gamma' trait"),
+        ("theme", "drak", "'theme' trait.*'auto', 'light', 'dark'"),
+        ("theme", None, "'theme' trait"),
+        ("scale", "layers", "did you mean 'layer'"),
+    ],
+)
+def test_a_bad_value_is_refused_in_a_sentence_and_all_stays(
+    explore: Explore, trait: str, bad: Any, said: str
+) -> None:
+    explorer = explore(panel="Display")
+    before, picture = explorer.state(), on_canvas(explorer)
+    with pytest.raises(TraitError, match=said) as caught:
+        setattr(explorer, trait, bad)
+    assert "\n" not in str(caught.value)
+    assert explorer.state() == before
+    np.testing.assert_array_equal(on_canvas(explorer), picture)
+
+
+def test_the_constructor_takes_every_trait(explore: Explore) -> None:
+    given = {
+        "layer": "block3_conv1",
+        "channel": 3,
+        "channels": (1, 2),
+        "mode": "grid",
+        "cmap": "magma",
+        "scale": "network",
+        "before_relu": True,
+        "order": "location",
+        "hide_dead": True,
+        "percentile": 97.5,
+        "gamma": 0.75,
+        "location": (2, 3),
+        "overlay": 0.5,
+        "layer_names": "both",
+        "theme": "dark",
+        "panel": "Location",
+    }
+    explorer = explore(**given)
+    assert {name: getattr(explorer, name) for name in given} == given
+    with pytest.raises(TypeError, match="'overlays' is not known: did you mean 'overlay'"):
+        explore(overlays=0.5)
+    with pytest.raises(TypeError, match="'locaton' is not known: did you mean 'location'"):
+        explore(locaton=(0, 0))
+    with pytest.raises(TypeError, match="did you mean 'percentile'"):
+        explore(percentil=3)
+
+
+def test_a_theme_is_the_pages_own_unless_one_is_chosen(explore: Explore) -> None:
+    explorer = explore()
+    light = on_canvas(explorer)[0, 0].tolist()
+    explorer._page.theme = "dark"
+    dark = on_canvas(explorer)[0, 0].tolist()
+    assert (light, dark) == ([255] * 3, [17] * 3)
+    explorer.theme = "light"
+    assert on_canvas(explorer)[0, 0].tolist() == light
+    explorer._page.theme = "light"
+    explorer.theme = "dark"
+    assert on_canvas(explorer)[0, 0].tolist() == dark
+    explorer.theme = "auto"
+    assert on_canvas(explorer)[0, 0].tolist() == light
+
+
+# Messages ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_the_same_scene_again_sends_nothing(
+    explore: Explore, title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(layer="block3_conv1", location=(3, 4), panel=title)
+    explorer.channel = 4
+    sent = count_messages(monkeypatch)
+    explorer._board.show(explorer._scene())
+    explorer._board.show(explorer._scene())
+    explorer._show_controls(explorer._scene().choice)
+    explorer._choose(layer="block3_conv1", channel=4, location=(3, 4), panel=title, overlay=0.0)
+    assert sent == []
+    explorer.channel = 5
+    assert sent != []
+
+
+def test_a_folded_panel_is_told_nothing(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = explore(layer="block3_conv1", location=(3, 4), panel="Location")
+    explorer.panel = ""
+    sent = count_messages(monkeypatch)
+    explorer.location = (5, 5)
+    explorer.channel = 9
+    kinds = {kind for kind, _ in sent}
+    assert "ButtonModel" not in kinds
+    assert "Button" not in kinds
+    assert "Layout" not in kinds
+
+
+# Closing -----------------------------------------------------------------------------------------
+
+
+def test_close_with_every_panel_made_leaves_nothing(
+    extractor: FeatureExtractor, photo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LayerExplorer, "remembered_panel", "")
+    before = set(_instances)
+    explorer = LayerExplorer(photo, extractor=extractor, layer="block3_conv1", location=(2, 2))
+    for title in TITLES:
+        explorer.panel = title
+    control(explorer, "show code").click()
+    explorer.theme = "dark"
+    explorer.panel = "Play"
+    control(explorer, "play").click()
+    held: list[weakref.ref[Any]] = [
+        weakref.ref(explorer),
+        weakref.ref(explorer.figure),
+        weakref.ref(explorer.canvas),
+        weakref.ref(explorer._page),
+        *(weakref.ref(panel) for panel in explorer._board.made()),
+    ]
+    explorer.close()
+    explorer.close()
+    assert set(_instances) == before
+    assert plt.get_fignums() == []
+    with pytest.raises(RuntimeError, match="closed"):
+        explorer.location = (1, 1)
+    del explorer
+    gc.collect()
+    assert [reference() for reference in held] == [None] * len(held)
+
+
+# Single panels -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made() -> Activations:
+    maps = np.zeros((3, 4, 12), np.float32)
+    maps[1, 2] = [0, 5, 0, 2.5, 5, 1, 0, 0.125, 4, 3, 2, 1.5]
+    return make_activations(maps, before_relu=True, others={"<b>wide": np.ones((2, 2, 3), "f4")})
+
+
+@pytest.fixture
+def host() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def build(
+    host: StandIn, made: Activations, extractor: FeatureExtractor
+) -> Iterator[Callable[..., Any]]:
+    panels: list[Any] = []
+
+    def build(kind: Any, **choice: Any) -> Any:
+        panel = kind(host)
+        panels.append(panel)
+
+        def show(**changes: Any) -> None:
+            chosen = Choice(**{"layer": "conv", **choice, **changes})
+            picture = render(made, chosen.layer_in(made), **chosen.as_render())
+            panel.show(Scene(chosen, made, picture, extractor))
+
+        show()
+        return panel, show
+
+    yield build
+    for panel in panels:
+        for widget in widgets_of(panel.widget):
+            widget.close()
+
+
+def lines(panel: LocationPanel) -> list[tuple[str, str]]:
+    """Words of the buttons that are to be seen, and what stands beside each."""
+    return [
+        (line.button.description, line.bar.value.rpartition("</span> ")[2])
+        for line in panel._lines
+        if line.widget.layout.display != "none"
+    ]
+
+
+def test_the_strongest_channels_are_listed_and_open(build: Any, host: StandIn) -> None:
+    panel, show = build(LocationPanel, location=(1, 2), channel=4)
+    assert lines(panel) == [
+        ("channel 1", "5"),
+        ("channel 4", "5"),
+        ("channel 8", "4"),
+        ("channel 9", "3"),
+        ("channel 3", "2.5"),
+        ("channel 10", "2"),
+        ("channel 11", "1.5"),
+        ("channel 5", "1"),
+        ("channel 7", "0.125"),
+    ]
+    widths = [int(line.bar.value.split("width:")[1].split("px")[0]) for line in panel._lines[:9]]
+    assert widths == [240, 240, 192, 144, 120, 96, 72, 48, 6]
+    assert [line.button.button_style for line in panel._lines[:3]] == ["", "info", ""]
+    panel._lines[2].button.click()
+    assert host.asked == [(None, 8)]
+    show(location=(0, 0))
+    assert lines(panel) == []
+    assert "No channel of conv is active there" in panel.words.value
+    show(location=None)
+    assert lines(panel) == []
+    assert "Click on a picture" in panel.words.value
+
+
+def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
+    panel, show = build(LocationPanel)
+    assert panel.row.disabled
+    assert panel.clear.disabled
+    show(location=(1, 2))
+    assert (panel.row.value, panel.column.value) == (1, 2)
+    assert (panel.row.max, panel.column.max) == (2, 3)
+    assert host.asked == []
+    panel.row.value = 2
+    assert host.asked == [{"location": (2, 2)}]
+    panel.row.value = 50  # as far as there is
+    assert panel.row.value == 2
+    show(location=(2, 2))
+    panel.clear.click()
+    assert host.asked[-1] == {"location": None}
+    count = len(host.asked)
+    show(location=(0, 3))
+    show(layer="<b>wide", location=(1, 1))
+    show(location=None)
+    show(location=(2, 3))
+    assert len(host.asked) == count
+    assert (panel.row.max, panel.column.max) == (2, 3)
+
+
+def test_a_layers_name_is_no_markup_in_the_list(build: Any) -> None:
+    panel, _ = build(LocationPanel, layer="<b>wide", location=(0, 0))
+    assert "&lt;b&gt;wide" in panel.words.value
+    assert "<b>" not in panel.words.value
+
+
+def test_the_strongest_are_those_with_the_largest_values() -> None:
+    maps = np.zeros((1, 2, 40), np.float32)
+    maps[0, 0] = np.random.default_rng(4).normal(size=40)
+    maps[0, 1, :3] = [np.nan, -2, 1]
+    made = make_activations(maps)
+    found = strongest_at(made, "conv", 0, 0, 7)
+    assert [one.channel for one in found] == np.argsort(-maps[0, 0])[:7].tolist()
+    most = np.abs(maps[0, 0]).max()
+    assert [one.share for one in found] == pytest.approx(np.sort(maps[0, 0])[::-1][:7] / most)
+    # NaN is no activation; one below 0 is, and stands last.
+    assert [(one.channel, one.value, one.share) for one in strongest_at(made, "conv", 0, 1)] == [
+        (2, 1.0, 0.5),
+        (1, -2.0, -1.0),
+    ]
+    with pytest.raises(IndexError, match="row 1 is outside"):
+        strongest_at(made, "conv", 1, 0)
+
+
+def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: Any) -> None:
+    panel, show = build(LookPanel)
+    assert panel.percentile.value == 99.9
+    show(scale="channel")
+    assert panel.percentile.value == 100
+    show(scale="channel", percentile=50.0)
+    assert panel.percentile.value == 50
+    show(mode="argmax")
+    assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [True] * 3
+    show()
+    assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [False] * 3
+
+
+def test_display_tells_one_trait_at_a_time_and_nothing_when_it_is_told(
+    build: Any, host: StandIn
+) -> None:
+    panel, show = build(LookPanel)
+    show(scale="network", percentile=3.0, gamma=0.02, overlay=1.0, before_relu=True)
+    assert host.asked == []
+    assert panel.gamma.value == 0.1  # as low as the slider goes
+    panel.overlay.value = 0.5
+    panel.scale.value = "channel"
+    panel.percentile.value = 12.5
+    panel.theme.value = "dark"
+    panel.before_relu.value = False
+    assert host.asked == [
+        {"overlay": 0.5},
+        {"scale": "channel"},
+        {"percentile": 12.5},
+        {"theme": "dark"},
+        {"before_relu": False},
+    ]
+    show(layer="<b>wide")
+    assert panel.before_relu.disabled
+
+
+def test_files_panel_hands_over_each_kind(build: Any, host: StandIn) -> None:
+    panel, show = build(FilesPanel)
+    for button in panel.pictures:
+        button.click()
+    assert host.asked == [("download", ".png"), ("download", ".svg"), ("download", ".pdf")]
+    panel.arrays.click()
+    assert host.asked[-1] == "save arrays"
+    assert "&lt;here&gt;.npz" in panel.words.value
+    panel.copy.click()
+    assert host.asked[-1] == ("copy", "print('the code')")
+    panel.reset.click()
+    assert host.asked[-1] == "reset"
+    panel.code.click()
+    assert (panel.text.value, panel.text.layout.display) == ("print('the code')", None)
+    panel.code.click()
+    assert (panel.text.value, panel.text.layout.display) == ("", "none")
+    panel.code.click()
+    show(channel=1)  # the code was of another picture
+    assert (panel.text.value, panel.text.layout.display) == ("", "none")
+    panel.path.value = "a cat.png"
+    assert host.asked[-1] == {"image": "a cat.png"}
+    assert host.errors == []
+
+
+def test_a_path_is_opened_and_a_wrong_one_told(
+    explore: Explore, photo: Any, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    explorer = explore(panel="Open & save", layer="block2_conv1")
+    field = control(explorer, "picture")
+    field.value = str(tmp_path / "none.png")
+    assert "none.png" in problem(explorer)
+    assert np.array_equal(explorer.image, photo)
+    Image.fromarray(photo[::-1]).save(tmp_path / "cat.png")
+    field.value = str(tmp_path / "cat.png")
+    assert np.array_equal(explorer.image, photo[::-1])
+    assert problem(explorer) == ""
+
+
+def test_arrays_are_saved_beside_the_notebook(
+    explore: Explore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    explorer = explore(panel="Open & save", layer="block2_conv1", channel=3)
+    control(explorer, "save arrays (.npz)").click()
+    (path,) = tmp_path.iterdir()
+    assert path.name == "block2_conv1-channel3.npz"
+    assert str(path) in words(explorer)
+    loaded = Activations.load(path)
+    assert list(loaded) == list(explorer.activations)
+    for name in loaded:
+        np.testing.assert_array_equal(loaded[name], explorer.activations[name])
+
+
+def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = explore(panel="Open & save", layer="block2_conv1", mode="max")
+    given: list[Any] = []
+    monkeypatch.setattr(
+        explorer._page, "send", lambda content, buffers=None: given.append((content, buffers))
+    )
+    control(explorer, "save SVG").click()
+    ((content, buffers),) = given
+    assert content == {"kind": "download", "name": "block2_conv1-max.svg"}
+    assert bytes(buffers[0]).startswith(b"<?xml")
+    control(explorer, "copy code").click()
+    assert given[-1][0]["text"] == explorer.to_code()
+
+
+def test_an_order_that_fails_is_told_and_the_controls_come_back(explore: Explore) -> None:
+    explorer = explore(panel="Location", layer="block3_conv1", location=(3, 3))
+    panel: LocationPanel = explorer._board._made["Location"]  # type: ignore[assignment]
+    explorer._pointing._host.tell(location=(99, 0))
+    assert "location (99, 0) is outside" in problem(explorer)
+    assert (panel.row.value, panel.column.value) == (3, 3)
+    panel.row.value = 5
+    assert explorer.location == (5, 3)
+    assert problem(explorer) == ""
+
+
+def test_play_through_the_explorer_shows_one_channel_after_another(explore: Explore) -> None:
+    explorer = explore(panel="Play", mode="max")
+    panel: PlayPanel = explorer._board._made["Play"]  # type: ignore[assignment]
+    seen: list[Any] = []
+    explorer.observe(lambda change: seen.append(change["new"].title), "rendering")
+    panel.play.click()
+    for _ in range(3):
+        panel.clock.set_state({"value": panel.clock.value + 1})
+    assert seen == [f"block1_conv1 · channel {number}" for number in (1, 2, 3)]
