@@ -102,7 +102,21 @@ def side_of(page: NotebookPage, axes: int, explorer: str = "explorer") -> Side:
 
 def pixels_of(page: NotebookPage, index: int = 0) -> RGB8:
     """Return what the page's `index`-th canvas shows, uint8 of shape (height, width, 3)."""
-    url = page.picture_canvas(index).evaluate("canvas => canvas.toDataURL('image/png')")
+    return _decoded(page.picture_canvas(index).evaluate("canvas => canvas.toDataURL()"))
+
+
+def picture_in(image: Locator) -> RGB8:
+    """Return the pixels of an image on the page, uint8 of shape (height, width, 3)."""
+    drawn = """image => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+        canvas.getContext("2d").drawImage(image, 0, 0);
+        return canvas.toDataURL();
+    }"""
+    return _decoded(image.evaluate(drawn))
+
+
+def _decoded(url: str) -> RGB8:
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
         return np.asarray(picture.convert("RGB"))
 
