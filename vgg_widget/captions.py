@@ -81,15 +81,18 @@ def place_words(
     top, left, bottom, right = info.receptive_field_box(row, column, size)
     seen = f"sees input rows {top}–{bottom - 1}, columns {left}–{right - 1}"
     whole = info.whole_box(row, column)
-    if whole is None or whole == (top, left, bottom, right):
+    if whole is None:
         return f"{here} · {seen}"
+    # Strides may leave rows of the image itself over, which no border has clipped.
     beyond = {
-        "above": top - whole[0],
-        "left of": left - whole[1],
-        "below": whole[2] - bottom,
-        "right of": whole[3] - right,
+        "above": -whole[0],
+        "left of": -whole[1],
+        "below": whole[2] - size[0],
+        "right of": whole[3] - size[1],
     }
     cut = ", ".join(f"{count} px {side} it" for side, count in beyond.items() if count > 0)
+    if not cut:
+        return f"{here} · {seen}"
     tall, wide = whole[2] - whole[0], whole[3] - whole[1]
     return f"{here} · {seen}: its {tall} × {wide} field is clipped by the border ({cut})"
 

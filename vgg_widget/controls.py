@@ -271,13 +271,13 @@ class Controls:
                 number.value = choice.channel
         self.channels.value = ", ".join(map(str, choice.channels))
         self.channels.placeholder = self._default_words(mode)
-        one, grid = mode.takes == "one", choice.mode == "grid"
+        one, tiled = mode.takes == "one", mode.tiled
         for control, shown in (
             (self.slider, one),
             (self.box, one),
             (self.channels, not one),
-            (self.order, grid),
-            (self.hide_dead, grid),
+            (self.order, tiled),
+            (self.hide_dead, tiled),
         ):
             display(control, shown=shown)
         self.cmap.disabled = not mode.uses_cmap

@@ -142,7 +142,9 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
         self._canvas = live_canvas(new_figure())
         self._lock = self._canvas.lock
         self._view = FeatureFigure(self._canvas.figure)
-        self._page = Page(self._press, keys=KEYS)
+        # The caption, which changes with every step, is read after it.
+        description = "Input picture, and beside it a picture of the layer"
+        self._page = Page(self._press, keys=KEYS, description=description)
         host = ExplorerHost(self, self._page, self._refresh)
         self._controls = controls = host.controls = Controls(host)
         self._board = Board(host, self._panels)
@@ -314,7 +316,6 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
         source = source_line(activations, rendering)
         self._controls.say(words, f"weights: {source}", activations.weights.message)
         self._controls.locate(self._pointing.words())
-        self._page.description = f"Input picture, and {rendering.title}"
         self._controls.complain("")
         self._show_controls(choice)
         self._board.show(self._scene())

@@ -58,10 +58,7 @@ def legend_of(
     channels: tuple[int, ...], colors: npt.NDArray[np.float64]
 ) -> tuple[LegendEntry, ...]:
     """Return an entry a channel, in their order, of RGB colours in 0–1 and shape (K, 3)."""
-    return tuple(
-        LegendEntry(channel, _three(color), f"channel {channel}")
-        for channel, color in zip(channels, colors, strict=True)
-    )
+    return tuple(map(_entry, channels, colors.tolist()))
 
 
 def winners(
@@ -83,18 +80,16 @@ def winners(
     locations : int
         How many there are. Where nobody wins, the colour is black and the entry is the last.
     """
-    found = []
-    for place in np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]:
-        channel, share = channels[place], float(areas[place]) / locations
-        found.append(
-            LegendEntry(channel, _three(palette[place] / 255), f"channel {channel}", share)
-        )
+    order = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]
+    ranked = [channels[place] for place in order]
+    shares = (areas[order] / locations).tolist()
+    found = list(map(_entry, ranked, (palette[order] / 255).tolist(), shares))
     silent = locations - int(areas.sum())
     if silent:
         found.append(LegendEntry(None, (0.0, 0.0, 0.0), "no channel", silent / locations))
     return tuple(found)
 
 
-def _three(color: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    red, green, blue = color.tolist()
-    return red, green, blue
+def _entry(channel: int, color: list[float], share: float | None = None) -> LegendEntry:
+    red, green, blue = color
+    return LegendEntry(channel, (red, green, blue), f"channel {channel}", share)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vgg_widget.legend import LegendEntry
+from vgg_widget.legend import LegendEntry, first_entries
 from vgg_widget.themes import Theme
 
 SHOWN = 12
-"""How many entries are listed; how many there are beyond them is said below."""
+"""How many entries are listed at most; how many there are beyond them is said below."""
 
 # Of the height of the axes: from line to line, and the side of a swatch.
 _LINE, _SWATCH = 0.068, 0.042
@@ -57,16 +57,14 @@ class LegendList:
         self.axes.set_visible(bool(entries))
         shares = any(entry.share is not None for entry in entries)
         self._heading.set_text("channel · area" if shares else "")
-        rest = len(entries) - SHOWN
+        listed, rest = first_entries(entries, SHOWN - 1)
         for line, (swatch, words) in enumerate(zip(self._swatches, self._words, strict=True)):
-            listed = line < min(SHOWN, len(entries))
-            swatch.set_visible(listed)
-            if listed:
-                entry = entries[line]
-                swatch.set_facecolor(entry.color)
-                words.set_text(_words(entry))
+            swatch.set_visible(line < len(listed))
+            if line < len(listed):
+                swatch.set_facecolor(listed[line].color)
+                words.set_text(_words(listed[line]))
             else:
-                words.set_text(f"and {rest} more" if line == SHOWN and rest > 0 else "")
+                words.set_text(f"and {rest} more" if line == len(listed) and rest > 0 else "")
 
     def wear(self, theme: Theme) -> None:
         """Take on a theme's colours."""

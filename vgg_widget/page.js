@@ -9,25 +9,21 @@ const CANVAS = ".jupyter-matplotlib-canvas-div";
 // itself it would come too late: they look from the focused element outwards, itself first.
 const SUPPRESS = "data-lm-suppress-shortcuts";
 
-// After this long the answer to a key is taken for lost, with a kernel that went away and came back.
+// After this long the answer to a key is taken for lost, as when a connection broke.
 const PATIENCE_MS = 10_000;
 
-const CLICKED = ["button", "checkbox", "file", "radio", "range", "reset", "submit"];
-const TYPED = `textarea, input${CLICKED.map((type) => `:not([type=${type}])`).join("")}`;
-
-const isTyped = (element) => element.isContentEditable || element.matches(TYPED);
+const CLICKED = "[type=button], [type=checkbox], [type=file], [type=radio], [type=range]";
+const isTyped = (element) =>
+  element.isContentEditable || element.matches(`textarea, input:not(${CLICKED})`);
 
 // A dropdown finds its options by letters; sliders and radio buttons move by arrows and the like.
 const isKept = (element, key) =>
   element.matches("select") ||
   (key.length > 1 && element.matches(".noUi-handle, [type=radio], [type=range]"));
-
 const isChord = (event) => event.ctrlKey || event.altKey || event.metaKey;
-
 // With Caps Lock on, a letter is still that letter.
 const nameOf = (event) =>
   event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
-
 const isWanted = (event, keys) =>
   !isChord(event) &&
   !(event.shiftKey && event.key.length > 1) &&
@@ -58,9 +54,8 @@ function keySender(model) {
 }
 
 function listenToKeys(root, model, sender, signal) {
-  const isOurs = (event) =>
-    event.target instanceof Element && event.target.closest(ROOT) === root && !isTyped(event.target);
-
+  const isOurs = ({ target }) =>
+    target instanceof Element && target.closest(ROOT) === root && !isTyped(target);
   // Notebook listens on the document while the event goes down: only the window is earlier.
   const early = (event) => {
     if (!isOurs(event)) return;
@@ -79,10 +74,7 @@ function listenToKeys(root, model, sender, signal) {
     if (isChord(event) || event.key.length > 1)
       event.preventDefault = event.stopPropagation = () => {};
   };
-  const unshare = (event) => {
-    delete event.preventDefault;
-    delete event.stopPropagation;
-  };
+  const unshare = (event) => delete event.preventDefault && delete event.stopPropagation;
   const release = (event) => {
     if (isOurs(event) && isWanted(event, model.get("wanted"))) event.stopPropagation();
   };
@@ -94,8 +86,9 @@ function listenToKeys(root, model, sender, signal) {
     root.querySelectorAll(`[${SUPPRESS}]`).forEach((left) => left.removeAttribute(SUPPRESS)));
 }
 
-function set(element, attribute, value) {
-  if (value && element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
+function set(element, attributes) {
+  for (const name in attributes)
+    if (attributes[name]) element.setAttribute(name, attributes[name]);
 }
 
 const textOf = (element) => element?.textContent.trim() ?? "";
@@ -106,7 +99,7 @@ function nameField(field) {
   // ipywidgets puts a tooltip on the field, the widget or its label, by the kind of control.
   const titled = [field, widget, ...(widget?.querySelectorAll("[title]") ?? [])];
   const title = titled.find((element) => element?.title)?.title;
-  set(field, "aria-label", textOf(widget?.querySelector(".widget-label")) || title);
+  set(field, { "aria-label": textOf(widget?.querySelector(".widget-label")) || title });
 }
 
 const PLAY = { "fa-play": "Play", "fa-pause": "Pause", "fa-stop": "Stop", "fa-retweet": "Repeat" };
@@ -115,48 +108,50 @@ function nameButton(button) {
   if (textOf(button)) return;
   const icon = button.closest(".widget-play") && button.querySelector("i");
   const played = icon && Object.keys(PLAY).find((name) => icon.classList.contains(name));
-  set(button, "aria-label", played ? PLAY[played] : button.title);
+  set(button, { "aria-label": played ? PLAY[played] : button.title });
 }
 
 // ipywidgets shows by colour alone which buttons are on.
 function tellPressed(button) {
-  const isUnfolding = button.closest(".vgg-unfold");
-  const attribute = isUnfolding ? "aria-expanded" : "aria-pressed";
-  set(button, attribute, String(button.classList.contains("mod-active")));
+  const attribute = button.closest(".vgg-unfold") ? "aria-expanded" : "aria-pressed";
+  set(button, { [attribute]: String(button.classList.contains("mod-active")) });
 }
 
 function describe(root, model) {
   const all = (selector) => root.querySelectorAll(selector);
-  const [caption] = all(".vgg-caption");
-  for (const live of all(".vgg-caption")) {
-    set(live, "role", "status");
-    set(live, "aria-live", "polite");
-    set(live, "aria-atomic", "true");
+  for (const problem of all(".vgg-problem")) set(problem, { role: "alert" });
+  for (const readout of all(".widget-readout")) set(readout, { role: "textbox" });
+  for (const caption of all(".vgg-caption")) {
     // The same explorer may be on the page twice.
-    if (!live.id) live.id = `vgg-caption-${Math.random().toString(36).slice(2)}`;
+    caption.id ||= `vgg-caption-${Math.random().toString(36).slice(2)}`;
+    set(caption, { role: "status", "aria-live": "polite", "aria-atomic": "true" });
   }
-  for (const problem of all(".vgg-problem")) set(problem, "role", "alert");
-  for (const readout of all(".widget-readout")) set(readout, "role", "textbox");
-  for (const canvas of all(CANVAS)) {
-    // A picture that takes keys: for an image a screen reader would keep the arrows to itself.
-    set(canvas, "role", "application");
-    set(canvas, "aria-label", model.get("description"));
-    set(canvas, "aria-keyshortcuts", model.get("wanted").join(" "));
-    set(canvas, "aria-describedby", caption?.id);
-  }
+  for (const canvas of all(CANVAS))
+    set(canvas, {
+      // A picture that takes keys: for an image a screen reader would keep the arrows to itself.
+      role: "application",
+      "aria-label": model.get("description"),
+      "aria-describedby": root.querySelector(".vgg-caption")?.id,
+      "aria-keyshortcuts": model.get("wanted").join(" "),
+    });
   all(".noUi-handle, .widget-readout, input, select, textarea").forEach(nameField);
   all("button").forEach(nameButton);
   all(".widget-toggle-button, .widget-toggle-buttons button").forEach(tellPressed);
 }
 
+function observe(elements, options, update, signal) {
+  const observer = new MutationObserver(update);
+  for (const element of elements) observer.observe(element, options);
+  signal.addEventListener("abort", () => observer.disconnect());
+}
+
 function keepDescribed(root, model, signal) {
   const update = () => describe(root, model);
   // Widgets come to the page one by one. The words that each step replaces name no control.
-  const observer = new MutationObserver((records) => {
+  const notice = (records) => {
     if (records.some(({ target }) => !target.closest(".widget-html"))) update();
-  });
-  observer.observe(root, { childList: true, subtree: true, attributeFilter: ["class"] });
-  signal.addEventListener("abort", () => observer.disconnect());
+  };
+  observe([root], { childList: true, subtree: true, attributeFilter: ["class"] }, notice, signal);
   model.on("change:description change:wanted", update);
   update();
 }
@@ -171,13 +166,13 @@ function isLight(colour) {
 }
 
 function isDark(root) {
-  const { body, documentElement: html } = document;
-  // JupyterLab, Notebook and Voila; VS Code; Colab.
-  if (body.dataset.jpThemeLight) return body.dataset.jpThemeLight === "false";
-  if (body.dataset.vscodeThemeKind) return !/light/.test(body.dataset.vscodeThemeKind);
-  if (html.getAttribute("theme")) return html.getAttribute("theme") === "dark";
+  const { jpThemeLight, vscodeThemeKind } = document.body.dataset;
+  const colabTheme = document.documentElement.getAttribute("theme");
+  if (jpThemeLight) return jpThemeLight === "false";
+  if (vscodeThemeKind) return !vscodeThemeKind.includes("light");
+  if (colabTheme) return colabTheme === "dark";
   // Elsewhere: on a dark page the text around the explorer is light.
-  return isLight(getComputedStyle(root.parentElement ?? body).color);
+  return isLight(getComputedStyle(root.parentElement ?? document.body).color);
 }
 
 function keepTheme(root, model, signal) {
@@ -187,20 +182,16 @@ function keepTheme(root, model, signal) {
     model.set("theme", theme);
     model.save_changes();
   };
-  const observer = new MutationObserver(update);
-  for (const element of [document.documentElement, document.body])
-    observer.observe(element, { attributes: true });
-  signal.addEventListener("abort", () => observer.disconnect());
+  observe([document.documentElement, document.body], { attributes: true }, update, signal);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", update, { signal });
   update();
 }
 
 // The older way, for pages that came over plain HTTP and have no clipboard.
 function copySelected(text) {
-  const area = document.createElement("textarea");
   const focused = document.activeElement;
-  area.value = text;
-  area.style.cssText = "position: fixed; opacity: 0";
+  const area = document.createElement("textarea");
+  Object.assign(area, { value: text, style: "position: fixed; opacity: 0" });
   document.body.append(area);
   area.select();
   const copied = document.execCommand("copy");
@@ -219,12 +210,10 @@ async function copy(text) {
 }
 
 function download(name, data) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([data]));
-  link.download = name;
-  link.click();
+  const href = URL.createObjectURL(new Blob([data]));
+  Object.assign(document.createElement("a"), { href, download: name }).click();
   // Not at once: the browser reads it after this function has returned.
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
 // A view is rendered before it is put in its place, some moments later.

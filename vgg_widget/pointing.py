@@ -76,7 +76,8 @@ class Pointing:
     def click(self, spot: Spot) -> None:
         """Choose the place of a click; a grid's tile is opened, and the same place let go."""
         explorer = self._explorer
-        if explorer.mode == "grid" and spot.on == "map" and spot.channel is not None:
+        tiled = find_mode(explorer.mode).tiled
+        if tiled and spot.on == "map" and spot.channel is not None:
             channel = spot.channel
             self._host.do(lambda: explorer.open_channel(channel))
             return

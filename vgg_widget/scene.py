@@ -58,7 +58,7 @@ class Choice:
             arguments["cmap"] = self.cmap
         if mode.uses_scale:
             arguments["scale"] = self.policy
-        if self.mode == "grid":
+        if mode.tiled:
             if self.order == "location":
                 arguments["location"] = self.location
             if self.order != "index":

@@ -99,4 +99,4 @@ class LookPanel:
         for control in (self.scale, self.percentile, self.gamma):
             control.disabled = not mode.uses_scale
         self.before_relu.disabled = scene.activations.before_relu(choice.layer) is None
-        self.overlay.disabled = choice.mode == "grid"
+        self.overlay.disabled = mode.tiled

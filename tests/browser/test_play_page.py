@@ -1,0 +1,90 @@
+"""The Play panel on a real page, whose clock ticks in the browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from .desk import OpenNotebook
+
+pytestmark = pytest.mark.browser
+
+PANEL = """
+from dataclasses import replace
+import time
+import ipywidgets as widgets
+import numpy as np
+from vgg_widget import Activations, FeatureExtractor, LayerInfo, render
+from vgg_widget.panels.play import PlayPanel
+from vgg_widget.provenance import Provenance
+from vgg_widget.scene import Choice, Scene
+
+maps = np.random.default_rng(0).random((4, 4, 40)).astype(np.float32)
+layer = LayerInfo("conv", None, "conv", 40, 1)
+activations = Activations(
+    [layer], {"conv": maps}, np.zeros((4, 4, 3), np.uint8), Provenance("model", "test")
+)
+extractor = FeatureExtractor("random", size=32)
+slider = widgets.IntSlider(description="channel", max=39)
+
+class Host:
+    seen, busy = [], 0
+    def tell(self, channel):
+        self.seen.append(channel)
+        time.sleep(self.busy)
+        slider.value = channel
+    def do(self, action):
+        action()
+
+host = Host()
+panel = PlayPanel(host)
+
+def show(_=None):
+    choice = Choice("conv", slider.value)
+    panel.show(Scene(choice, activations, render(activations, "conv"), extractor))
+
+slider.observe(show, "value")
+show()
+widgets.VBox([slider, panel.widget])
+"""
+
+
+def test_it_plays_pauses_and_follows_the_slider(front_end: OpenNotebook) -> None:
+    page = front_end(PANEL)
+    page.select("speed", "20 a second")
+    page.click_button("play")
+    page.wait_value("slider.value > 5", value=True)
+    track = page.control("channel").locator(".noUi-base")
+    box = track.bounding_box()
+    assert box is not None
+    page.page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + box["height"] / 2)
+    page.wait_value("(slider.value, panel.clock.playing)", [39, False])
+    seen = page.ask("host.seen")
+    # One jump, to where the slider was moved to; from there on, one by one as before.
+    jumps = [place for place in range(1, len(seen)) if seen[place] != seen[place - 1] + 1]
+    assert len(jumps) == 1
+    assert seen[0] == 1
+    assert 25 < seen[jumps[0]] < 33
+    page.click_button("play")
+    page.wait_value("slider.value in range(2, 30)", value=True)
+    page.click_button("pause")
+    page.wait_value("panel.clock.playing", value=False)
+    stopped = page.ask("slider.value")
+    page.page.wait_for_timeout(400)
+    assert page.ask("slider.value") == stopped
+    assert page.page.get_by_role("button", name="play", exact=True).is_visible()
+    page.screenshot(f"{page.server.front_end}-play-panel")
+
+
+def test_a_slow_kernel_is_not_overrun(front_end: OpenNotebook) -> None:
+    page = front_end(PANEL)
+    page.ask("setattr(host, 'busy', 0.3)")
+    page.select("speed", "20 a second")
+    page.click_button("play")
+    page.wait_value("len(host.seen) >= 4", value=True)
+    page.click_button("pause")
+    page.wait_value("panel.clock.playing", value=False)
+    seen = page.ask("host.seen")
+    # No step is left out, and none comes after the pause.
+    assert seen == list(range(1, len(seen) + 1))
+    page.page.wait_for_timeout(800)
+    assert page.ask("len(host.seen)") <= len(seen) + 1
