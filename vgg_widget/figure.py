@@ -69,8 +69,10 @@ class FeatureFigure(LinkedFigure):
         """
         self._update((rendering,), (image,), place, source, marking)
 
-    def _empty_twin(self) -> LinkedFigure:
-        return FeatureFigure(new_figure())
+    def _twin(self, source: str) -> LinkedFigure:
+        twin = FeatureFigure(new_figure())
+        twin.show(self._renderings[0], self._images[0], self._place, source, self._marking)
+        return twin
 
 
 def static_figure(

@@ -361,13 +361,12 @@ class LinkedFigure:
             The line at the foot.
         """
         # Saving the live figure would change its resolution under the canvas that shows it.
-        twin = self._empty_twin()
-        twin._update(self._renderings, self._images, self._place, source, self._marking)
+        twin = self._twin(source)
         twin.view = self.view
         twin.figure.savefig(path, format=suffix)
 
-    def _empty_twin(self) -> LinkedFigure:
-        """Return another figure of the same kind."""
+    def _twin(self, source: str) -> LinkedFigure:
+        """Return another figure that shows the same, with a line at the foot."""
         raise NotImplementedError
 
 

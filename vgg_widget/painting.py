@@ -92,7 +92,7 @@ class SidePainter:
         self._enlargements: dict[tuple[Any, ...], Enlargement | None] = {}
         self._drawn = False
         self._clips = tuple(self._title_place(axes) for axes in self._axes)
-        self._left = min(_left_of(axes) for axes in self._axes)
+        self._left = min(axes.get_position(original=True).x0 for axes in self._axes)
         for axes, clip in zip(self._axes, self._clips, strict=True):
             for spine in axes.spines.values():
                 # Below the picture, or it would have to be painted again over each new one.
@@ -103,11 +103,14 @@ class SidePainter:
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
     def _title_place(self, axes: Axes) -> TransformedBbox:
-        """Return what a title may cover: what stands left and right of it has a place of its own."""
-        left = _left_of(axes)
-        others = (_left_of(other) for other in (*self._axes, *self._neighbours))
-        right = min((other for other in others if other > left), default=1)
-        return TransformedBbox(Bbox.from_extents(left, 0, right, 1), self._figure.transFigure)
+        """Return what a title may cover: what stands on either side has a place of its own."""
+        mine = axes.get_position(original=True)
+        others = (other.get_position(original=True) for other in (*self._axes, *self._neighbours))
+        # What is wholly below or above it leaves a title its room.
+        beside = (other.x0 for other in others if other.y0 < mine.y1 and other.y1 > mine.y0)
+        right = min((edge for edge in beside if edge > mine.x0), default=1)
+        place = Bbox.from_extents(mine.x0, 0, right, 1)
+        return TransformedBbox(place, self._figure.transFigure)
 
     def ready(self) -> bool:
         """Tell whether the canvas shows the figure as it is; ask before anything is changed."""
@@ -211,7 +214,7 @@ class SidePainter:
     def _key(self, number: int) -> tuple[Any, ...]:
         """Name what decides where a picture's pixels come to lie, its number first."""
         picture = self._pictures[number]
-        return number, *np.shape(picture.get_array()), *picture.get_extent()
+        return number, *np.asarray(picture.get_array()).shape, *picture.get_extent()
 
     def _find_enlargement(self, picture: AxesImage) -> Enlargement | None:
         """Let matplotlib draw a picture whose colours are its pixels' numbers, and read those.
@@ -257,7 +260,3 @@ class SidePainter:
         self._backdrops.clear()
         self._enlargements.clear()
         self._drawn = True
-
-
-def _left_of(axes: Axes) -> float:
-    return axes.get_position(original=True).x0

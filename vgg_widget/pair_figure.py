@@ -79,8 +79,12 @@ class PairFigure(LinkedFigure):
         height, width = self._images[0].shape[:2]
         return [f"{which} input · {height} × {width}" for which in ("first", "second")]
 
-    def _empty_twin(self) -> LinkedFigure:
-        return PairFigure(new_figure(PAIR_INCHES))
+    def _twin(self, source: str) -> LinkedFigure:
+        twin = PairFigure(new_figure(PAIR_INCHES))
+        (first, second, difference), (one, other) = self._renderings, self._images
+        renderings = PairRendering(first, second, difference)
+        twin.show(renderings, (one, other), self._place, source, self._marking)
+        return twin
 
 
 def both(first: Rendering, second: Rendering) -> Rendering:
