@@ -153,9 +153,9 @@ class Comparison(LinkedView):
         one, other = readings
         return pair(self._extractor, one, other)
 
-    @property
-    def _measured(self) -> Activations:
-        return self.pair.first
+    @staticmethod
+    def _measured_in(computed: Pair) -> Activations:
+        return computed.first
 
     def _render(self, choice: Choice, computed: Pair) -> PairRendering:
         return render_pair(computed, choice.layer_in(computed.first), **choice.as_render())

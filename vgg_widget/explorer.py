@@ -154,9 +154,9 @@ class LayerExplorer(ExplorerActions):
     def _compute(self, readings: tuple[ImageReading, ...]) -> Activations:
         return self._extractor(readings[0])
 
-    @property
-    def _measured(self) -> Activations:
-        return self.activations
+    @staticmethod
+    def _measured_in(computed: Activations) -> Activations:
+        return computed
 
     def _render(self, choice: Choice, computed: Activations) -> Rendering:
         return render(computed, choice.layer_in(computed), **choice.as_render())

@@ -20,6 +20,7 @@ from vgg_widget.coordinates import Marking, Spot, map_extent, unit_under, value_
 from vgg_widget.frames import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
+from vgg_widget.legend import LegendEntry
 from vgg_widget.legend_list import LegendList
 from vgg_widget.marks import Marks
 from vgg_widget.modes import Rendering
@@ -139,6 +140,10 @@ class LinkedFigure:
         """Return what each colorbar says the colours of."""
         return self._renderings
 
+    def _legend_entries(self) -> tuple[LegendEntry, ...]:
+        """Return what the legend lists."""
+        return self._renderings[0].legend
+
     def _titles(self) -> Sequence[str]:
         """Return the words over each map."""
         return [title_of(rendering) for rendering in self._renderings]
@@ -198,7 +203,7 @@ class LinkedFigure:
             side_alone = False
         keys = tuple(ColorBars.key(shown) for shown in scales)
         one = len(rendering.channels) == 1
-        backdrop = (keys, rendering.legend, one or tuple(titles))
+        backdrop = (keys, self._legend_entries(), one or tuple(titles))
         if side_alone and self._painter.knows(backdrop):
             # The bar's own artists may wait until the frame is on its way.
             self._painter.paint(backdrop, title_moves=one)
@@ -234,7 +239,7 @@ class LinkedFigure:
     def _update_beside(self, scales: Sequence[Rendering], keys: Sequence[Any]) -> None:
         for bars, shown, key in zip(self._bars, scales, keys, strict=True):
             bars.update(shown, key)
-        self._legend.show(self._renderings[0].legend)
+        self._legend.show(self._legend_entries())
 
     def mark(self, marking: Marking) -> None:
         """Mark something else on the same pictures, as soon as the page is ready for a frame."""

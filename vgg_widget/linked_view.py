@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 from traitlets import TraitError, observe, validate
 
+from vgg_widget.activations import Activations
 from vgg_widget.choices import unknown_choice
 from vgg_widget.controls import Controls
 from vgg_widget.explorer_traits import CHOICES, LOOKS
@@ -122,6 +123,11 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         """Return what the network makes of the images."""
         raise NotImplementedError
 
+    @staticmethod
+    def _measured_in(computed: Any) -> Activations:
+        """Return those activations of what was computed that traits must fit."""
+        raise NotImplementedError
+
     def _render(self, choice: Choice, computed: Any) -> Any:
         """Return the picture that a choice makes of what was computed."""
         raise NotImplementedError
@@ -153,6 +159,10 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
     def _pixel_words(self, row: int, column: int) -> str:
         """Say which colours a pixel of the input has."""
         raise NotImplementedError
+
+    @property
+    def _measured(self) -> Activations:
+        return self._measured_in(self._computed)
 
     @property
     def _computed(self) -> Any:
@@ -221,20 +231,30 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
                     for image in images
                 )
                 computed = self._compute(readings)
-                rendered = self._render(self._choice(), computed)
-            before = self._readings, self._computed, self._rendered
+                choice = self._choice()
+                # A smaller map may end before the chosen location.
+                choice = fitted(choice, choice, self._measured_in(computed), self._usual_cmap)
+                rendered = self._render(choice, computed)
+            before = self._readings, self._computed, self._rendered, self.location
             try:
-                self._publish(readings, computed, rendered)
+                self._publish(readings, computed, rendered, choice.location)
             except BaseException:
                 # Somebody's observer failed: what was there before is there again.
                 self._publish(*before)
                 raise
 
-    def _publish(self, readings: tuple[ImageReading, ...], computed: Any, rendered: Any) -> None:
+    def _publish(
+        self,
+        readings: tuple[ImageReading, ...],
+        computed: Any,
+        rendered: Any,
+        location: tuple[int, int] | None,
+    ) -> None:
         self._readings = readings
         with self.hold_trait_notifications():
             self.set_trait(self._computed_trait, computed)
             self.set_trait(self._shown_trait, rendered)
+            self.location = location
         # An observer may have chosen something else meanwhile, which is drawn already.
         if self._rendered is rendered and not self._closed:
             self._draw(self._choice())

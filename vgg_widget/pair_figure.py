@@ -13,6 +13,7 @@ from vgg_widget.coordinates import Marking
 from vgg_widget.frames import PAIR_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
+from vgg_widget.legend import LegendEntry, legend_of_both
 from vgg_widget.linked_figure import LinkedFigure, new_figure
 from vgg_widget.modes import Rendering
 from vgg_widget.tiles import gaps_between
@@ -74,6 +75,9 @@ class PairFigure(LinkedFigure):
     def _scales(self) -> Sequence[Rendering]:
         first, second, difference = self._renderings
         return both(first, second), difference
+
+    def _legend_entries(self) -> tuple[LegendEntry, ...]:
+        return legend_of_both(self._renderings[0].legend, self._renderings[1].legend)
 
     def _input_titles(self) -> Sequence[str]:
         height, width = self._images[0].shape[:2]
