@@ -48,6 +48,7 @@ def test_the_public_names_are_those_of_the_interface() -> None:
         "LayerExplorer",
         "LayerInfo",
         "WeightsError",
+        "compare",
         "load_image",
         "plot",
         "register_mode",

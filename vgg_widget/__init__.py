@@ -1,6 +1,7 @@
 """See what every layer of a CNN makes of a picture, in a notebook."""
 
 from vgg_widget.activations import Activations
+from vgg_widget.comparison import compare
 from vgg_widget.explorer import LayerExplorer
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import LayerInfo
@@ -19,6 +20,7 @@ __all__ = [
     "LayerExplorer",
     "LayerInfo",
     "WeightsError",
+    "compare",
     "load_image",
     "plot",
     "register_mode",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+
 from vgg_widget.activations import Activations
-from vgg_widget.coordinates import words_for_unit
+from vgg_widget.comparing import DISTANCE_CMAP, Pair, PairRendering
+from vgg_widget.coordinates import unit_name, unit_value, words_for_unit
 from vgg_widget.modes import Rendering, find_mode
 
 
@@ -17,9 +22,15 @@ def caption(activations: Activations, rendering: Rendering) -> str:
         activation of these channels and the share of locations where they are active, and how
         many channels are dead.
     """
+    parts = [*_what(activations, rendering), *_numbers(activations, rendering)]
+    if rendering.hidden:
+        parts.append(_hidden(rendering))
+    return " · ".join(parts)
+
+
+def _what(activations: Activations, rendering: Rendering) -> list[str]:
     rows, columns, count = activations.shape(rendering.layer)
-    chosen = list(rendering.channels)
-    statistics = activations.statistics(rendering.layer)
+    chosen = rendering.channels
     if len(chosen) == 1:
         who = f"channel {chosen[0]}"
     elif len(chosen) == count:
@@ -28,11 +39,14 @@ def caption(activations: Activations, rendering: Rendering) -> str:
         who = "channels " + ", ".join(map(str, chosen))
     else:
         who = f"{len(chosen)} channels"
+    return [rendering.layer, f"{rows} × {columns} × {count}", who]
+
+
+def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
+    chosen = list(rendering.channels)
+    statistics = activations.statistics(rendering.layer)
     active = float(statistics.fraction_active[chosen].mean())
     parts = [
-        rendering.layer,
-        f"{rows} × {columns} × {count}",
-        who,
         f"min {_short(statistics.min[chosen].min())}",
         f"mean {_short(statistics.mean[chosen].mean())}",
         f"max {_short(statistics.max[chosen].max())}",
@@ -46,9 +60,49 @@ def caption(activations: Activations, rendering: Rendering) -> str:
         parts.append("all of them dead" if dead == len(chosen) else f"{dead} of them dead")
     elif rendering.note:
         parts.append(rendering.note)
-    if rendering.hidden:
-        parts.append(f"{rendering.hidden} dead channel{'s' * (rendering.hidden > 1)} hidden")
+    return parts
+
+
+def _hidden(rendering: Rendering) -> str:
+    return f"{rendering.hidden} dead channel{'s' * (rendering.hidden > 1)} hidden"
+
+
+def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) -> str:
+    """Say what is on show of two images, how active each is, and over which range both are drawn.
+
+    Parameters
+    ----------
+    pair : Pair
+        Of both images.
+    renderings : PairRendering
+        What is on show.
+    notes : (str, str)
+        How each image's values were understood; empty where there was no choice.
+    """
+    first, difference = renderings.first, renderings.difference
+    parts = [", ".join(_what(pair.first, first))]
+    if first.vmin is not None and first.vmax is not None:
+        parts.append(f"both from {_short(first.vmin)} to {_short(first.vmax)}")
+    if first.hidden:
+        parts.append(_hidden(first))
+    shown = (pair.first, first), (pair.second, renderings.second)
+    for which, (activations, rendering), note in zip(_WHICH, shown, notes, strict=True):
+        name = f" ({Path(activations.name).name})" if activations.name else ""
+        numbers = [*_numbers(activations, rendering), *([note] if note else [])]
+        parts.append(f"{which}{name}: {', '.join(numbers)}")
+    if difference.values is not None and first.mode != "argmax":
+        low, high = float(np.nanmin(difference.values)), float(np.nanmax(difference.values))
+        parts.append(f"{_apart(difference)} {_short(low)} to {_short(high)}")
+    if pair.note:
+        parts.append(pair.note)
     return " · ".join(parts)
+
+
+_WHICH = ("first", "second")
+
+
+def _apart(difference: Rendering) -> str:
+    return "distance" if difference.cmap == DISTANCE_CMAP else "difference"
 
 
 def place_words(
@@ -73,18 +127,40 @@ def place_words(
         Value and position, then rows and columns of the receptive field, both ends included, and
         what of it lies beyond the image.
     """
-    info = activations.info(rendering.layer)
     here = words_for_unit(rendering, row, column, channel)
+    return f"{here} · {_field_words(activations, rendering.layer, row, column)}"
+
+
+def pair_place_words(
+    pair: Pair, renderings: PairRendering, row: int, column: int, channel: int | None
+) -> str:
+    """Say what both images have at a unit, how far that is apart, and what the unit sees.
+
+    The arguments are those of `place_words`, of a pair.
+    """
+    first, difference = renderings.first, renderings.difference
+    named = dict(zip(_WHICH, (first, renderings.second), strict=True))
+    if first.mode != "argmax":
+        named[_apart(difference)] = difference
+    values = {name: unit_value(shown, row, column, channel) for name, shown in named.items()}
+    words = ", ".join(f"{name} {value}" for name, value in values.items() if value)
+    where = unit_name(first, row, column, channel)
+    seen = _field_words(pair.first, first.layer, row, column)
+    return f"{where}: {words} · {seen}" if words else f"{where} · {seen}"
+
+
+def _field_words(activations: Activations, layer: str, row: int, column: int) -> str:
+    info = activations.info(layer)
     size = activations.image.shape[0], activations.image.shape[1]
     if info.receptive_field is None:
-        return f"{here} · its receptive field is not defined"
+        return "its receptive field is not defined"
     top, left, bottom, right = info.receptive_field_box(row, column, size)
     if top == bottom or left == right:
-        return f"{here} · sees nothing of the picture, only the border around it"
+        return "sees nothing of the picture, only the border around it"
     seen = f"sees input rows {top}–{bottom - 1}, columns {left}–{right - 1}"
     whole = info.whole_box(row, column)
     if whole is None:
-        return f"{here} · {seen}"
+        return seen
     # Strides may leave rows of the image itself over, which no border has clipped.
     beyond = {
         "above": -whole[0],
@@ -94,9 +170,9 @@ def place_words(
     }
     cut = ", ".join(f"{count} px {side} it" for side, count in beyond.items() if count > 0)
     if not cut:
-        return f"{here} · {seen}"
+        return seen
     tall, wide = whole[2] - whole[0], whole[3] - whole[1]
-    return f"{here} · {seen}: its {tall} × {wide} field is clipped by the border ({cut})"
+    return f"{seen}: its {tall} × {wide} field is clipped by the border ({cut})"
 
 
 def source_line(activations: Activations, rendering: Rendering) -> str:

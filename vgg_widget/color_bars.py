@@ -85,10 +85,19 @@ class ColorBars:
         What they are on.
     place : (float, float, float, float)
         Left, bottom, width and height, as fractions of the figure.
+    label : str
+        What the numbers are.
     """
 
-    def __init__(self, figure: Figure, place: tuple[float, float, float, float]) -> None:
-        self._bars = {extend: self._colorbar(figure, place, extend) for extend in _EXTEND.values()}
+    def __init__(
+        self,
+        figure: Figure,
+        place: tuple[float, float, float, float],
+        label: str = "activation",
+    ) -> None:
+        self._bars = {
+            extend: self._colorbar(figure, place, extend, label) for extend in _EXTEND.values()
+        }
         self._histograms = {
             extend: tuple(_patch(bar.ax) for _ in range(2)) for extend, bar in self._bars.items()
         }
@@ -96,14 +105,14 @@ class ColorBars:
 
     @staticmethod
     def _colorbar(
-        figure: Figure, place: tuple[float, float, float, float], extend: str
+        figure: Figure, place: tuple[float, float, float, float], extend: str, label: str
     ) -> Colorbar:
         axes = figure.add_axes(place, visible=False)
         bar = figure.colorbar(
             ScalarMappable(Normalize(0, 1)), cax=axes, extend=extend, extendfrac=_ARROW
         )
         bar.ax.tick_params(labelsize=8)
-        bar.set_label("activation", fontsize=8)
+        bar.set_label(label, fontsize=8)
         bar.ax.set_navigate(False)
         return bar
 

@@ -13,7 +13,7 @@ import matplotlib as mpl
 
 from vgg_widget.activations import Activations
 from vgg_widget.frames import DPI, FIGURE_INCHES
-from vgg_widget.host import Host
+from vgg_widget.host import ViewHost
 from vgg_widget.layers import LayerInfo
 from vgg_widget.modes import MODES, Mode, find_mode
 from vgg_widget.rendering import ORDERS, SHORT_CMAPS
@@ -104,11 +104,13 @@ class Controls:
 
     Parameters
     ----------
-    host : Host
+    host : ViewHost
         Is told what a person chose.
+    upload : str
+        The trait that is set to a picture that a person uploads; "" for no such button here.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ViewHost, upload: str = "image") -> None:
         self._host = host
         self._listeners: dict[widgets.Widget, Callable[[dict[str, Any]], None]] = {}
         # Whether each layer in the list is before its ReLU; None where the list does not say.
@@ -145,12 +147,6 @@ class Controls:
             layout=widgets.Layout(flex="1 1 260px", max_width="640px", margin="2px 10px 2px 0"),
             style=wide,
         )
-        self.upload = widgets.FileUpload(
-            accept="image/*",
-            multiple=False,
-            description="other picture",
-            layout=widgets.Layout(width="auto", margin="2px 0 2px auto"),
-        )
         bare = {"margin": "0"}
         self.caption = widgets.HTML(layout=widgets.Layout(**bare))
         self.source = widgets.HTML(layout=widgets.Layout(**bare))
@@ -164,8 +160,11 @@ class Controls:
         row = widgets.Layout(
             flex_flow="row wrap", align_items="center", width="100%", max_width=_WIDTH
         )
+        uploads = [upload_button(host, "other picture", upload)] if upload else []
+        for button in uploads:
+            button.layout.margin = "2px 0 2px auto"
         self.rows = (
-            widgets.HBox([self.layer, self.mode, self.cmap, self.upload], layout=row),
+            widgets.HBox([self.layer, self.mode, self.cmap, *uploads], layout=row),
             widgets.HBox(
                 [self.slider, self.box, self.channels, self.order, self.hide_dead], layout=row
             ),
@@ -176,7 +175,6 @@ class Controls:
         self._listen(self.slider, "channel")
         self._listen(self.box, "channel")
         self.channels.observe(self._typed, "value")
-        self.upload.observe(self._uploaded, "value")
 
     def _listen(
         self,
@@ -198,14 +196,6 @@ class Controls:
     def _typed(self, change: dict[str, Any]) -> None:
         text = change["new"]
         self._host.do(lambda: self._host.tell(channels=parse_channels(text)))
-
-    def _uploaded(self, change: dict[str, Any]) -> None:
-        files = change["new"]
-        if files:
-            content = bytes(files[0]["content"])
-            # Emptied, so that the same file can be chosen again, and is kept once only.
-            self.upload.value = ()
-            self._host.tell(image=content)
 
     def offer(self, activations: Activations, names: str, shown: str) -> None:
         """List the layers of an image by their names, with their shapes.
@@ -328,6 +318,24 @@ class Controls:
 # As wide as the figure and its toolbar.
 _WIDTH = f"{int(FIGURE_INCHES[0] * DPI) + 44}px"
 _HINT = "Point at a picture to read its values; click to keep a location."
+
+
+def upload_button(host: ViewHost, words: str, name: str) -> widgets.FileUpload:
+    """Return a button that sets the trait of this name to a picture from the person's computer."""
+    button = widgets.FileUpload(
+        accept="image/*", multiple=False, description=words, layout=widgets.Layout(width="auto")
+    )
+
+    def uploaded(change: dict[str, Any]) -> None:
+        files = change["new"]
+        if files:
+            content = bytes(files[0]["content"])
+            # Emptied, so that the same file can be chosen again, and is kept once only.
+            button.value = ()
+            host.tell(**{name: content})
+
+    button.observe(uploaded, "value")
+    return button
 
 
 def display(control: widgets.DOMWidget, *, shown: bool) -> None:

@@ -95,19 +95,31 @@ def unit_under(
 
 def words_for_unit(rendering: Rendering, row: int, column: int, channel: int | None) -> str:
     """Say what a picture shows at a unit; `channel` chooses a grid's tile."""
+    where = unit_name(rendering, row, column, channel)
+    value = unit_value(rendering, row, column, channel)
+    return f"{where}: {value}" if value else where
+
+
+def unit_name(rendering: Rendering, row: int, column: int, channel: int | None) -> str:
+    """Say where a unit is; in a grid also in whose tile."""
     where = f"row {row}, column {column}"
+    tiles = rendering.tiles
+    return f"channel {channel}, {where}" if tiles and channel in tiles.channels else where
+
+
+def unit_value(rendering: Rendering, row: int, column: int, channel: int | None) -> str:
+    """Return what a picture's colour at a unit stands for; nothing where that is no one value."""
     if rendering.tiles is not None:
         if channel not in rendering.tiles.channels:
-            return where
-        where = f"channel {channel}, {where}"
+            return ""
         top, left, _, _ = rendering.tiles.box(rendering.tiles.channels.index(channel))
         row, column = top + row, left + column
     if rendering.values is None:
-        return where
+        return ""
     value = float(rendering.values[row, column])
     if rendering.mode == "argmax":
-        return f"{where}: " + (f"channel {value:.0f}" if value >= 0 else "no channel is active")
-    return f"{where}: {value:.4g}"
+        return f"channel {value:.0f}" if value >= 0 else "no channel is active"
+    return f"{value:.4g}"
 
 
 def value_at(rendering: Rendering, place: float | Placement, x: float, y: float) -> str:

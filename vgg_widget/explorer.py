@@ -1,46 +1,37 @@
-"""`LayerExplorer`: traits, controls and the links between them.
+"""`LayerExplorer`: one image, and what every layer makes of it.
 
 It computes no feature map and draws nothing: it asks for renderings and hands them to the figure.
 """
 
 from __future__ import annotations
 
-import base64
 import os
-import threading
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-import ipywidgets as widgets
-from traitlets import TraitError, observe, validate
-
 from vgg_widget.activations import Activations
-from vgg_widget.captions import caption, source_line
-from vgg_widget.choices import unknown_choice
-from vgg_widget.controls import Controls
+from vgg_widget.captions import caption, place_words, source_line
+from vgg_widget.coordinates import Marking
 from vgg_widget.explorer_actions import ExplorerActions
 from vgg_widget.explorer_host import ExplorerHost
-from vgg_widget.explorer_traits import CHOICES, LOOKS
-from vgg_widget.fitting import fitted
-from vgg_widget.frames import fitting_width
 from vgg_widget.images import ImageReading
+from vgg_widget.linked_host import LinkedHost
 from vgg_widget.modes import Rendering
-from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor, extractor_for
-from vgg_widget.panels import PANELS, Board, predictions_panel
-from vgg_widget.pointing import KEYS, Pointing
+from vgg_widget.network import DEFAULT_SIZE, FeatureExtractor
+from vgg_widget.panels import PANELS, predictions_panel
 from vgg_widget.predictions import checked_top
 from vgg_widget.rendering import render
-from vgg_widget.scene import Choice, Scene
+from vgg_widget.scene import Choice
 from vgg_widget.state import read_state
-from vgg_widget.themes import DARK, LIGHT, Theme
-from vgg_widget.traits import check_layout, widgets_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from vgg_widget.figure import FeatureFigure
+    from vgg_widget.page import Page
 
-class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
+
+class LayerExplorer(ExplorerActions):
     """See what every layer of a network makes of a picture.
 
     Parameters
@@ -84,8 +75,12 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
     >>> explorer.layer = "block3_conv1"  # doctest: +SKIP
     """
 
-    # What stands until the constructor has come so far.
-    _canvas: Any = None
+    _computed_trait, _shown_trait = "activations", "rendering"
+    _more_arguments = ("top",)
+    _description = "Input picture, and beside it a picture of the layer"
+    _busy_words = "Computing all layers of the new picture …"
+    _upload = "image"
+    _view: FeatureFigure
 
     def __init__(
         self,
@@ -101,88 +96,21 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
         scale: str = "layer",
         **layout: Any,
     ) -> None:
-        traits = {name: layout.pop(name) for name in (*CHOICES, *LOOKS) if name in layout}
-        top = layout.pop("top", None)
-        check_layout(layout, {"extractor", "weights", "size", "top", *CHOICES, *LOOKS})
-        if top is not None:
+        if layout.get("top") is not None:
             # Before anything is downloaded.
-            top = checked_top(top)
-        self._lock = threading.RLock()
-        self._shown: Choice | None = None
-        self._history = []
-        self._extractor = extractor_for(extractor, weights, size)
-        self._panels = dict(PANELS)
-        if top is not None:
-            self._panels["Predictions"] = predictions_panel(self._extractor, top)
-        self._reading = self._extractor.read(image)
-        self.set_trait("activations", self._extractor(self._reading))
-        names = [info.name for info in self.activations.layers]
-        if layer == "block1_conv1" and layer not in names:
-            # The default is VGG19's; somebody's own model begins at its own first layer.
-            layer = names[0]
-        super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
-        self._closed = False
-        if self.remembered_panel in self._panels:
-            traits.setdefault("panel", self.remembered_panel)
-        try:
-            self._choose(layer=layer, channel=channel, mode=mode, cmap=cmap, scale=scale, **traits)
-            self._usual_cmap = self.cmap
-            self._first = self._fitted(self._choice())
-            self._choose(**asdict(self._first))
-            self.set_trait("rendering", self._render(self._first, self.activations))
-            self._build()
-        except BaseException:
-            # Half an explorer would stay in the widget registry for ever.
-            self.close()
-            raise
-
-    def _build(self) -> None:
-        """Make controls, figure and canvas, once what they show is known to be good."""
-        # matplotlib's figures take longer to import than all the rest here.
-        from vgg_widget.canvas import live_canvas
-        from vgg_widget.figure import FeatureFigure, new_figure
-        from vgg_widget.gestures import Gestures
-        from vgg_widget.page import Page
-
-        self._canvas = live_canvas(new_figure())
-        self._lock = self._canvas.lock
-        self._view = FeatureFigure(self._canvas.figure)
-        # The caption, which changes with every step, is read after it.
-        description = "Input picture, and beside it a picture of the layer"
-        self._page = Page(self._press, keys=KEYS, description=description)
-        host = ExplorerHost(self, self._page, self._refresh)
-        self._controls = controls = host.controls = Controls(host)
-        self._board = Board(host, self._panels)
-        self._pointing = Pointing(self, self._view, controls, host)
-        # matplotlib holds its listeners by weak references.
-        self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
-        self._page.observe(lambda _: self._wear(), "theme")
-        self._page.observe(lambda _: self._fit(), "room")
-        self._full_width = self._view.width
-        self._wear()
-        self._fit()
-        # On a page narrower than the figure, the figure scrolls and the controls stay.
-        stage = widgets.Box(
-            [self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%")
+            layout["top"] = checked_top(layout["top"])
+        super().__init__(
+            (image,),
+            extractor=extractor,
+            weights=weights,
+            size=size,
+            layer=layer,
+            channel=channel,
+            mode=mode,
+            cmap=cmap,
+            scale=scale,
+            layout=layout,
         )
-        self.add_class("vgg-explorer")
-        self.children = (
-            controls.notice,
-            *controls.rows,
-            controls.problem,
-            stage,
-            controls.caption,
-            controls.place,
-            controls.source,
-            self._board.widget,
-            self._page,
-        )
-        self._shown = self._first
-        self._draw(self._shown)
-        self._board.unfold(self.panel, self._scene())
-
-    def _press(self, key: str) -> None:
-        self._pointing.press(key)
 
     @property
     def image(self) -> Any:
@@ -191,189 +119,11 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
         Set it to anything that `load_image` takes to look at another one; if that cannot be used,
         the one on show stays.
         """
-        return self._reading.pixels
+        return self._readings[0].pixels
 
     @image.setter
     def image(self, source: object) -> None:
-        with self._lock:
-            self._require_open()
-            with self._controls.busy("Computing all layers of the new picture …"):
-                reading = self._extractor.read(source)
-                activations = self._extractor(reading)
-                # A location of a large picture may be none of a small one.
-                choice = fitted(self._choice(), self._shown, activations, self._usual_cmap)
-                rendering = self._render(choice, activations)
-            before = self._reading, self.activations, self.rendering, self._choice()
-            try:
-                self._publish(reading, activations, rendering, choice)
-            except BaseException:
-                # Somebody's observer failed: what was there before is there again.
-                self._publish(*before)
-                raise
-
-    def _publish(
-        self,
-        reading: ImageReading,
-        activations: Activations,
-        rendering: Rendering | None,
-        choice: Choice,
-    ) -> None:
-        self._reading, self._shown = reading, choice
-        with self.hold_trait_notifications():
-            self.set_trait("activations", activations)
-            self.set_trait("rendering", rendering)
-            self._choose(**asdict(choice))
-        # An observer may have chosen something else meanwhile, which is drawn already.
-        if self.rendering is rendering and not self._closed:
-            self._draw(self._choice())
-
-    @property
-    def extractor(self) -> FeatureExtractor:
-        """The network that computes the feature maps."""
-        return self._extractor
-
-    @property
-    def figure(self) -> Figure:
-        """The matplotlib figure on show."""
-        return self._view.figure
-
-    @property
-    def canvas(self) -> Any:
-        """The ipympl canvas that shows the figure."""
-        return self._canvas
-
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{self.layer}, {self.mode}"
-        return f"<LayerExplorer: {state}>"
-
-    # --- from traits to the picture
-
-    @observe(*CHOICES)
-    def _changed(self, _: dict[str, Any]) -> None:
-        with self._lock:
-            # Several traits changed in one go are one picture; and who observes the picture may
-            # change a trait again, which comes back here.
-            while self._shown not in (None, self._choice()) and not self._closed:
-                choice = self._fitted(self._choice())
-                self._choose(**asdict(choice))
-                if self._shown != choice:
-                    self._show(choice)
-
-    @observe(*LOOKS)
-    def _looked(self, _: dict[str, Any]) -> None:
-        with self._lock:
-            if self._shown is not None and not self._closed:
-                self._wear()
-                self._show_controls(self._shown)
-                self._board.unfold(self.panel, self._scene())
-
-    @validate("panel")
-    def _valid_panel(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
-        title = str(proposal["value"])
-        if title and title not in self._panels:
-            raise TraitError(unknown_choice("panel", title, ("", *self._panels)))
-        return title
-
-    def _fitted(self, choice: Choice) -> Choice:
-        return fitted(choice, self._shown, self.activations, self._usual_cmap)
-
-    @staticmethod
-    def _render(choice: Choice, activations: Activations) -> Rendering:
-        return render(activations, choice.layer_in(activations), **choice.as_render())
-
-    def _show(self, choice: Choice) -> None:
-        """Render and draw a choice; where that fails, take the traits back and raise."""
-        before = self._shown
-        assert before is not None
-        try:
-            same = self._asked(before) == self._asked(choice)
-            rendering = self.rendering if same else self._render(choice, self.activations)
-        except Exception:
-            self._choose(**asdict(before))
-            self._refresh()
-            raise
-        self._shown = choice
-        if same:
-            self._pointing.refresh()
-            self._show_around(choice)
-            return
-        try:
-            self.set_trait("rendering", rendering)
-        finally:
-            # Also where somebody's observer failed; one may have chosen something else meanwhile.
-            if self.rendering is rendering and not self._closed:
-                self._draw(choice)
-
-    def _restore(self, choice: Choice) -> None:
-        # By the time that anybody is told of the traits, what they say is on show.
-        with self.hold_trait_notifications():
-            self._choose(**asdict(choice))
-            self._show(choice)
-
-    def _asked(self, choice: Choice) -> tuple[str, dict[str, Any]]:
-        return choice.layer_in(self.activations), choice.as_render()
-
-    def _draw(self, choice: Choice) -> None:
-        rendering = self.rendering
-        assert rendering is not None
-        activations = self.activations
-        if not (choice.before_relu and activations.before_relu(choice.layer)):
-            self._usual_cmap = choice.cmap
-        self._pointing.forget()
-        # The picture before the words: whatever is sent first is on the page first.
-        place = activations.info(choice.layer).placement
-        marking = self._pointing.marking()
-        self._view.show(rendering, activations.image, place, marking=marking)
-        self._show_around(choice)
-
-    def _show_around(self, choice: Choice) -> None:
-        """Bring words, controls and the open panel to what is on show."""
-        rendering, activations = self.rendering, self.activations
-        assert rendering is not None
-        words = caption(activations, rendering)
-        if self._reading.note:
-            words += f" · {self._reading.note}"
-        source = source_line(activations, rendering)
-        self._controls.say(words, f"weights: {source}", activations.weights.message)
-        self._controls.locate(self._pointing.words())
-        self._controls.complain("")
-        self._show_controls(choice)
-        self._board.show(self._scene())
-
-    def _show_controls(self, choice: Choice) -> None:
-        count = self.activations.info(choice.layer).channels
-        shown = choice.layer_in(self.activations)
-        self._controls.offer(self.activations, self.layer_names, shown)
-        self._controls.show(choice, count)
-
-    def _refresh(self) -> None:
-        """Bring the controls back to what is on show, whatever they say."""
-        if self._shown is not None:
-            self._show_controls(self._shown)
-            self._board.unfold(self.panel, self._scene())
-
-    def _scene(self) -> Scene:
-        assert self.rendering is not None
-        assert self._shown is not None
-        return Scene(
-            self._shown, self.activations, self.rendering, self._extractor, theme=self.theme
-        )
-
-    def _colours(self) -> Theme:
-        wanted = self._page.theme if self.theme == "auto" else self.theme
-        return DARK if wanted == "dark" else LIGHT
-
-    def _fit(self) -> None:
-        with self._lock:
-            width = fitting_width(self._page.room, self._view.width, self._full_width)
-            if not self._closed and width != self._view.width:
-                self._view.width = width
-
-    def _wear(self) -> None:
-        with self._lock:
-            if not self._closed:
-                self._view.theme = self._colours()
+        self._look_at(source)
 
     @classmethod
     def from_state(cls, image: object, state: dict[str, Any], **more: Any) -> Self:
@@ -397,31 +147,52 @@ class LayerExplorer(ExplorerActions, widgets.VBox):  # type: ignore[misc]
         """
         return cls(image, **read_state(state, more))
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        # A saved notebook shows this where no kernel is: on GitHub, nbviewer and in nbconvert.
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        if not self._closed:
-            with self._lock:
-                png = self.to_bytes(".png")
-                self._canvas.remember(png)
-                bundle["image/png"] = base64.b64encode(png).decode()
-        return bundle
+    # --- what `LinkedView` asks
 
-    def close(self) -> None:
-        """Take it off the page and free its widgets and figure; closing twice does no harm.
+    def _choose_panels(self, top: int | None = None) -> dict[str, Callable[[Any], Any]]:
+        panels = dict(PANELS)
+        if top is not None:
+            panels["Predictions"] = predictions_panel(self._extractor, top)
+        return panels
 
-        Its activations are freed with the last variable that holds it or them.
-        """
-        if self._closed:
-            return
-        with self._lock:
-            self._closed = True
-            # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
-            made = [self, *self._board.made()] if self._canvas is not None else [self]
-            for widget in widgets_of(*made):
-                if widget is not self:
-                    widget.close()
-            if self._canvas is not None:
-                self._canvas.manager = None
-                self._canvas.figure.clear()
-            super().close()
+    def _compute(self, readings: tuple[ImageReading, ...]) -> Activations:
+        return self._extractor(readings[0])
+
+    @staticmethod
+    def _measured_in(computed: Activations) -> Activations:
+        return computed
+
+    def _render(self, choice: Choice, computed: Activations) -> Rendering:
+        return render(computed, choice.layer_in(computed), **choice.as_render())
+
+    def _main_rendering(self) -> Rendering:
+        assert self.rendering is not None
+        return self.rendering
+
+    def _view_on(self, figure: Figure) -> FeatureFigure:
+        # matplotlib's figures take longer to import than all the rest here.
+        from vgg_widget.figure import FeatureFigure
+
+        return FeatureFigure(figure)
+
+    def _host_for(self, page: Page) -> LinkedHost:
+        return ExplorerHost(self, page, self._refresh)
+
+    def _draw_on_view(self, choice: Choice, marking: Marking) -> None:
+        place = self.activations.info(choice.layer).placement
+        self._view.show(self._main_rendering(), self.activations.image, place, marking=marking)
+
+    def _caption(self) -> str:
+        words = caption(self.activations, self._main_rendering())
+        note = self._readings[0].note
+        return f"{words} · {note}" if note else words
+
+    def _source(self) -> str:
+        return source_line(self.activations, self._main_rendering())
+
+    def _unit_words(self, row: int, column: int, channel: int | None) -> str:
+        return place_words(self.activations, self._main_rendering(), row, column, channel)
+
+    def _pixel_words(self, row: int, column: int) -> str:
+        red, green, blue = self.activations.image[row, column]
+        return f"RGB {red}, {green}, {blue}"

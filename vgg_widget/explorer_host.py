@@ -1,95 +1,31 @@
-"""The explorer as its controls and panels see it: orders from a person, errors to a person."""
+"""An explorer of one image, as its panels see it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from vgg_widget.controls import Controls
 from vgg_widget.explorer_actions import ExplorerActions
+from vgg_widget.linked_host import LinkedHost
 from vgg_widget.page import Page
 
 
-class ExplorerHost:
-    """What `Host` promises, for one explorer.
-
-    Parameters
-    ----------
-    explorer : ExplorerActions
-        Whose traits are set.
-    page : Page
-        Where things to take away are handed over.
-    refresh : callable
-        Brings the controls back to what is on show, after an order that could not be followed.
-    """
-
-    controls: Controls
+class ExplorerHost(LinkedHost):
+    """What `Host` promises, for one explorer; see `LinkedHost`."""
 
     def __init__(self, explorer: ExplorerActions, page: Page, refresh: Callable[[], None]) -> None:
-        self._explorer = explorer
-        self._page = page
-        self._refresh = refresh
-
-    def tell(self, **changes: Any) -> None:
-        """Set traits in one go; an error is shown under the controls, and nothing is lost."""
-        if "panel" in changes:
-            # Whoever runs the cell again finds the panel open that was open.
-            type(self._explorer).remembered_panel = changes["panel"]
-        self.do(lambda: self._set(changes))
-
-    def _set(self, changes: Mapping[str, Any]) -> None:
-        with self._explorer.hold_trait_notifications():
-            for name, value in changes.items():
-                setattr(self._explorer, name, value)
-
-    def do(self, action: Callable[[], object]) -> None:
-        """Run something a person asked for; an error is shown under the controls."""
-        try:
-            action()
-        except Exception as error:
-            # An error in a callback is lost unless it is shown on the page.
-            self._refresh()
-            self.controls.complain(str(error) or type(error).__name__)
-
-    def open_channel(self, channel: int, layer: str | None = None) -> None:
-        """Show one channel, and remember what was on show before."""
-        self._explorer.open_channel(channel, layer)
-
-    def back(self) -> None:
-        """Show what was on show before the last `open_channel`."""
-        self._explorer.back()
-
-    @property
-    def can_go_back(self) -> bool:
-        """Whether there is something to go back to."""
-        return self._explorer.can_go_back
-
-    def to_code(self) -> str:
-        """Return Python text that makes the picture on show."""
-        return self._explorer.to_code()
-
-    def copy(self, text: str) -> None:
-        """Put text on the clipboard of the page."""
-        self._page.copy(text)
-
-    def download(self, suffix: str) -> None:
-        """Hand the picture on show to the page as a file to keep."""
-        self._page.download(self._explorer.file_name(suffix), self._explorer.to_bytes(suffix))
+        super().__init__(explorer, page, refresh)
+        self._one = explorer
 
     def save_arrays(self) -> Path:
         """Write the activations beside the notebook, and return where."""
-        path = Path.cwd() / self._explorer.file_name(".npz")
-        self._explorer.save(path)
+        path = Path.cwd() / self._one.file_name(".npz")
+        self._one.save(path)
         return path
 
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:
         """Hand the page a GIF that runs through the channels or the layers."""
-        data = self._explorer.to_gif(over, seconds, progress=progress)
-        self._page.download(f"{self._explorer.file_name(f'-{over}')}.gif", data)
-
-    def reset(self) -> None:
-        """Show what was on show at first."""
-        self._explorer.reset()
+        data = self._one.to_gif(over, seconds, progress=progress)
+        self._page.download(f"{self._one.file_name(f'-{over}')}.gif", data)

@@ -1,4 +1,4 @@
-"""The explorer's traits: what it can be asked to show, and which answers it takes."""
+"""The traits of explorers: what one can be asked to show, and which answers it takes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from dataclasses import fields
 from typing import Any
 
-from traitlets import Bool, Enum, HasTraits, Instance, TraitError, Unicode, validate
+from traitlets import Bool, Enum, HasTraits, TraitError, Unicode, validate
 
 from vgg_widget.activations import Activations
 from vgg_widget.choices import unknown_choice
 from vgg_widget.controls import LAYER_NAMES
-from vgg_widget.modes import Rendering, find_mode
+from vgg_widget.modes import find_mode
 from vgg_widget.rendering import ORDERS, checked_channel, choose_channels, find_cmap
 from vgg_widget.scaling import Scale, as_scale
 from vgg_widget.scene import Choice
@@ -32,7 +32,7 @@ LOOKS = ("layer_names", "theme", "panel")
 
 
 class ExplorerTraits(HasTraits):
-    """What an explorer shows, each trait checked against the activations it has."""
+    """What an explorer or a comparison shows, each trait checked against its activations."""
 
     layer = Unicode("block1_conv1", help="Name of the layer on show; Keras's or torchvision's.")
     channel = WholeNumber(0, help="Channel on show in mode 'channel'; from 0.")
@@ -64,22 +64,27 @@ class ExplorerTraits(HasTraits):
         THEME_NAMES, "auto", help="Colours of the figure: light, dark, or auto, as the page has."
     )
     panel = Unicode(help="Title of the panel that is unfolded; '' where all are folded.")
-    activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
-    rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
 
+    # In the sentence that says that it is closed.
+    _what, _instead = "explorer", "make a new LayerExplorer"
     # What stands until the constructor has come so far.
     _closed = True
+
+    @property
+    def _measured(self) -> Activations:
+        """The activations whose layers and sizes the traits must fit."""
+        raise NotImplementedError
 
     @validate("layer")
     def _valid_layer(self, proposal: dict[str, Any]) -> str:
         self._require_open()
-        as_trait_error(self.activations.info, proposal["value"])
+        as_trait_error(self._measured.info, proposal["value"])
         return str(proposal["value"])
 
     @validate("channel")
     def _valid_channel(self, proposal: dict[str, Any]) -> int:
         self._require_open()
-        count = self.activations.info(self.layer).channels
+        count = self._measured.info(self.layer).channels
         number = proposal["value"]
         return int(as_trait_error(checked_channel, "channel", number, self.layer, count))
 
@@ -89,9 +94,9 @@ class ExplorerTraits(HasTraits):
         mode = find_mode(self.mode)
         if proposal["value"] and mode.takes != "one":
             as_trait_error(
-                choose_channels, self.activations, self.layer, mode, channels=proposal["value"]
+                choose_channels, self._measured, self.layer, mode, channels=proposal["value"]
             )
-        count = self.activations.info(self.layer).channels
+        count = self._measured.info(self.layer).channels
         for number in proposal["value"]:
             as_trait_error(checked_channel, "channels", number, self.layer, count)
         return tuple(proposal["value"])
@@ -121,7 +126,7 @@ class ExplorerTraits(HasTraits):
         self._require_open()
         place: tuple[int, int] | None = proposal["value"]
         if place is not None:
-            rows, columns, _ = self.activations.shape(self.layer)
+            rows, columns, _ = self._measured.shape(self.layer)
             if not (0 <= place[0] < rows and 0 <= place[1] < columns):
                 raise TraitError(
                     f"location {place} is outside layer {self.layer!r}, which has {rows} rows and "
@@ -149,7 +154,7 @@ class ExplorerTraits(HasTraits):
     def _valid_names(self, proposal: dict[str, Any]) -> str:
         self._require_open()
         value = str(proposal["value"])
-        if value != "keras" and not any(info.torch_name for info in self.activations.layers):
+        if value != "keras" and not any(info.torch_name for info in self._measured.layers):
             raise TraitError(
                 f"layer_names {value!r} is for VGG19, and this network's layers have no name in "
                 "torchvision: leave it at 'keras'."
@@ -158,4 +163,4 @@ class ExplorerTraits(HasTraits):
 
     def _require_open(self) -> None:
         if self._closed:
-            raise RuntimeError("explorer is closed: make a new LayerExplorer.")
+            raise RuntimeError(f"{self._what} is closed: {self._instead}.")

@@ -1,4 +1,4 @@
-"""The size of the explorer's figure, and what it becomes on its way to the page."""
+"""The sizes of figures, and what they become on their way to the page."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image, features
 
 # With its toolbar it fits beside the file browser of JupyterLab in a window of 1280 pixels.
 FIGURE_INCHES = (7.7, 3.9)
+PAIR_INCHES = (7.7, 6.0)
 DPI = 100
 # Less would leave no room for the pictures beside the colorbar and its words.
 _NARROWEST = 480

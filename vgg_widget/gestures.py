@@ -6,18 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from vgg_widget.coordinates import Spot
-from vgg_widget.figure import FeatureFigure
+from vgg_widget.linked_figure import LinkedFigure
 
 # A hand is not steady; a drag is no click.
 _CLICK_PIXELS = 4
 
 
 class Gestures:
-    """Listens to a canvas and tells of places on its two pictures.
+    """Listens to a canvas and tells of places on its pictures.
 
     Parameters
     ----------
-    view : FeatureFigure
+    view : LinkedFigure
         On the canvas that is listened to.
     pointed : callable
         Gets the place under the mouse whenever that moves; None beside the pictures.
@@ -27,7 +27,7 @@ class Gestures:
 
     def __init__(
         self,
-        view: FeatureFigure,
+        view: LinkedFigure,
         pointed: Callable[[Spot | None], None],
         clicked: Callable[[Spot], None],
     ) -> None:

@@ -1,4 +1,4 @@
-"""What a panel may ask of the explorer that it belongs to."""
+"""What controls and panels may ask of the explorer that they belong to."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import ipywidgets as widgets
 from vgg_widget.scene import Scene
 
 
-class Host(Protocol):
-    """An explorer, as its panels see it."""
+class ViewHost(Protocol):
+    """An explorer or a comparison, as its controls and panels see it."""
 
     def tell(self, **changes: Any) -> None:
         """Set traits in one go; an error is shown under the controls, and nothing is lost."""
@@ -39,6 +39,13 @@ class Host(Protocol):
     def download(self, suffix: str) -> None:
         """Hand the picture on show to the page as a file to keep."""
 
+    def reset(self) -> None:
+        """Show what was on show at first."""
+
+
+class Host(ViewHost, Protocol):
+    """An explorer of one image, as its panels see it."""
+
     def save_arrays(self) -> Path:
         """Write the activations beside the notebook, and return where."""
 
@@ -46,9 +53,6 @@ class Host(Protocol):
         self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:
         """Hand the page a GIF that runs through the channels or the layers."""
-
-    def reset(self) -> None:
-        """Show what was on show at first."""
 
 
 @runtime_checkable

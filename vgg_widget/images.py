@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,10 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
             pixels, note = _decode(stream, f"image {str(source)!r}")
     elif callable(getattr(source, "read", None)):
         pixels, note = _decode(_whole_stream(source), "image from a file object")
-    elif isinstance(source, list | tuple) and any(isinstance(item, _PICTURES) for item in source):
+    elif isinstance(source, list | tuple) and _are_pictures(source):
         raise ImageError(
-            f"image is a list of {len(source)} pictures: pass one, or use FeatureExtractor.stream "
-            "for several."
+            f"image is a list of {len(source)} pictures: pass one, see two with "
+            "vgg_widget.compare(a, b), or use FeatureExtractor.stream for several."
         )
     elif hasattr(source, "__array__") or isinstance(source, list | tuple):
         pixels, note = _from_array(_as_array(source))
@@ -141,6 +142,15 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
             f"{minimum_side} a side: enlarge it first."
         )
     return ImageReading(pixels, note, origin)
+
+
+def _are_pictures(source: Sequence[object]) -> bool:
+    """Tell whether a list is one of pictures, and not one picture as a list of numbers."""
+    if any(isinstance(item, _PICTURES) for item in source):
+        return True
+    # Three grey arrays are one picture, channels first, and one array is a batch of one.
+    sides = [getattr(item, "ndim", 0) for item in source]
+    return (len(sides) > 1 and min(sides) > 2) or sides == [2, 2]
 
 
 def sample_image() -> RGB8:

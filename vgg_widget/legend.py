@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,21 @@ def winners(
     if silent:
         found.append(LegendEntry(None, (0.0, 0.0, 0.0), "no channel", silent / locations))
     return tuple(found)
+
+
+def legend_of_both(
+    first: tuple[LegendEntry, ...], second: tuple[LegendEntry, ...]
+) -> tuple[LegendEntry, ...]:
+    """Return the legend of two pictures of one size together: each area is the mean of its two."""
+    if any(entry.share is None for entry in (*first, *second)):
+        return first
+    both: dict[int | None, LegendEntry] = {}
+    for entry in (*first, *second):
+        before = both.get(entry.channel)
+        share = ((before.share if before else None) or 0.0) + (entry.share or 0.0) / 2
+        both[entry.channel] = replace(entry, share=share)
+    ranked = sorted(both.values(), key=lambda entry: (entry.channel is None, -(entry.share or 0)))
+    return tuple(ranked)
 
 
 def _entry(channel: int, color: list[float], share: float | None = None) -> LegendEntry:

@@ -1,4 +1,4 @@
-"""What lies over the two pictures, repainted without drawing them: overlay, field, location.
+"""What lies over the pictures, repainted without drawing them: overlay, field, location.
 
 All of it is animated, in matplotlib's sense: a drawing of the figure leaves it out, and it is
 painted over the finished drawing. A file gets it all the same, since saving draws everything.
@@ -25,41 +25,42 @@ _LINES = (("black", 3.2), ("#ffe14d", 1.4))
 
 
 class Marks:
-    """Paints a `Marking`, and the histogram beside the colorbar, over a drawn figure.
+    """Paints a `Marking`, and the histograms beside colorbars, over a drawn figure.
 
     Parameters
     ----------
     figure : Figure
         What they are on.
-    input_axes, map_axes : Axes
-        Of the two pictures; the second one's left edge parts the figure into two sides.
+    inputs, maps : sequence of Axes
+        Of the pictures; the left edge of the leftmost map parts the figure into two sides. The
+        map of the same number lies over each input.
     others : sequence of Artist
         Other animated artists of the right side, painted with the marks.
     """
 
     def __init__(
-        self, figure: Figure, input_axes: Axes, map_axes: Axes, others: Sequence[Artist] = ()
+        self,
+        figure: Figure,
+        inputs: Sequence[Axes],
+        maps: Sequence[Axes],
+        others: Sequence[Artist] = (),
     ) -> None:
         self._figure = figure
-        self._overlay = AxesImage(input_axes, interpolation="nearest", animated=True, zorder=0.5)
-        self._overlay.set_data([[0.0]])
-        self._overlay.set_mouseover(False)
-        self._overlay.set_visible(False)
-        input_axes.add_image(self._overlay)
-        for spine in input_axes.spines.values():
-            # Below the pictures, as in a file: the overlay would be painted over a drawn frame.
-            spine.set_zorder(-1)
-        self._boxes = _rectangles(input_axes)
-        self._units = _rectangles(map_axes)
+        self._overlays = tuple(_overlay(axes) for axes in inputs)
+        self._boxes = tuple(line for axes in inputs for line in _rectangles(axes))
+        self._units = tuple(line for axes in maps for line in _rectangles(axes))
         self._others = tuple(others)
         self._left: Any = None
         self._right: Any = None
-        self._edge = map_axes.get_position(original=True).x0
+        self._edge = min(axes.get_position(original=True).x0 for axes in maps)
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
-    def set(self, marking: Marking, rendering: Rendering, place: float | Placement) -> None:
+    def set(
+        self, marking: Marking, renderings: Sequence[Rendering], place: float | Placement
+    ) -> None:
         """Take over what is to be marked; nothing is painted yet."""
-        unit = marking.unit if rendering.tiles is None else None
+        in_tiles = renderings[0].tiles is not None
+        unit = None if in_tiles else marking.unit
         for rectangle in self._units:
             rectangle.set_visible(unit is not None)
             if unit is not None:
@@ -69,12 +70,14 @@ class Marks:
             if marking.box is not None:
                 top, left, bottom, right = marking.box
                 rectangle.set_bounds(left - 0.5, top - 0.5, right - left, bottom - top)
-        shown = marking.overlay > 0 and rendering.tiles is None
-        self._overlay.set_visible(shown)
-        if shown:
-            self._overlay.set_data(rendering.rgba)
-            self._overlay.set_extent(map_extent(rendering, place))
-            self._overlay.set_alpha(marking.overlay)
+        shown = marking.overlay > 0 and not in_tiles
+        # There may be maps that belong to no one input.
+        for overlay, rendering in zip(self._overlays, renderings, strict=False):
+            overlay.set_visible(shown)
+            if shown:
+                overlay.set_data(rendering.rgba)
+                overlay.set_extent(map_extent(rendering, place))
+                overlay.set_alpha(marking.overlay)
 
     def over_side(self, box: Bbox) -> Bbox:
         """Paint the marks over the right side, which has been painted anew without them.
@@ -86,10 +89,10 @@ class Marks:
         """
         canvas: Any = self._figure.canvas
         self._right = canvas.copy_from_bbox(box)
-        if not self._overlay.get_visible():
+        if not self._overlays[0].get_visible():
             self._paint(self._right_artists())
             return box
-        # The overlay is the same map: the left side changes with the right one.
+        # An overlay is the same map: the left side changes with the right one.
         canvas.restore_region(self._left)
         self._paint((*self._left_artists(), *self._right_artists()))
         return Bbox.from_extents(0, 0, box.x1, box.y1)
@@ -115,7 +118,7 @@ class Marks:
         self._paint((*self._left_artists(), *self._right_artists()))
 
     def _left_artists(self) -> tuple[Artist, ...]:
-        return self._overlay, *self._boxes
+        return *self._overlays, *self._boxes
 
     def _right_artists(self) -> tuple[Artist, ...]:
         return *self._units, *self._others
@@ -133,6 +136,18 @@ _MARGIN_PIXELS = 4
 def side_edge(fraction: float, width: int) -> int:
     """Return the first column of the right side, whose axes begin at a fraction of the width."""
     return int(fraction * width) - _MARGIN_PIXELS
+
+
+def _overlay(axes: Axes) -> AxesImage:
+    overlay = AxesImage(axes, interpolation="nearest", animated=True, zorder=0.5)
+    overlay.set_data([[0.0]])
+    overlay.set_mouseover(False)
+    overlay.set_visible(False)
+    axes.add_image(overlay)
+    for spine in axes.spines.values():
+        # Below the pictures, as in a file: the overlay would be painted over a drawn frame.
+        spine.set_zorder(-1)
+    return overlay
 
 
 def _rectangles(axes: Axes) -> tuple[Rectangle, ...]:

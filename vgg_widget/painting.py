@@ -59,7 +59,7 @@ class Enlargement:
 
 
 class SidePainter:
-    """Paints a picture, its title and the colorbars beside it, from its axes to the right edge.
+    """Paints pictures, their titles and the colorbars beside them, up to the right edge.
 
     Whatever else changes on the figure, by whomever, makes the next drawing a whole one.
 
@@ -67,10 +67,9 @@ class SidePainter:
     ----------
     figure : Figure
         On a canvas of Agg's family; on another it is never `ready`.
-    axes : Axes
-        Where the picture is; its left edge bounds the side.
-    picture : AxesImage
-        What changes with every step, as the title of `axes` does.
+    pictures : sequence of AxesImage
+        What changes with every step, as the titles of their axes do; the left edge of the leftmost
+        axes bounds the side.
     neighbours : sequence of Axes
         Other axes on this side, painted as long as they are visible.
     marks : Marks
@@ -80,38 +79,46 @@ class SidePainter:
     def __init__(
         self,
         figure: Figure,
-        axes: Axes,
-        picture: AxesImage,
+        pictures: Sequence[AxesImage],
         neighbours: Sequence[Axes],
         marks: Marks,
     ) -> None:
         self._figure = figure
-        self._axes = axes
-        self._picture = picture
+        self._pictures = tuple(pictures)
+        self._axes = tuple(picture.axes for picture in pictures)
         self._neighbours = tuple(neighbours)
         self._marks = marks
         self._backdrops: OrderedDict[Hashable, Any] = OrderedDict()
-        self._enlargements: dict[tuple[int, ...], Enlargement | None] = {}
+        self._enlargements: dict[tuple[Any, ...], Enlargement | None] = {}
         self._drawn = False
-        for spine in axes.spines.values():
-            # Below the picture, or it would have to be painted again over each new one.
-            spine.set_zorder(-1)
-        # The title of a neighbour on the left has its own place, and so have those on the right.
-        self._left = axes.get_position(original=True).x0
-        right = min((other.get_position(original=True).x0 for other in neighbours), default=1)
-        side = Bbox.from_extents(self._left, 0, right, 1)
-        self._clip = TransformedBbox(side, figure.transFigure)
-        axes.title.set_clip_box(self._clip)
-        axes.title.set_clip_on(True)
+        self._clips = tuple(self._title_place(axes) for axes in self._axes)
+        self._left = min(axes.get_position(original=True).x0 for axes in self._axes)
+        for axes, clip in zip(self._axes, self._clips, strict=True):
+            for spine in axes.spines.values():
+                # Below the picture, or it would have to be painted again over each new one.
+                spine.set_zorder(-1)
+            axes.title.set_clip_box(clip)
+            axes.title.set_clip_on(True)
         self._known = self._count()
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
+    def _title_place(self, axes: Axes) -> TransformedBbox:
+        """Return what a title may cover: what stands on either side has a place of its own."""
+        mine = axes.get_position(original=True)
+        others = (other.get_position(original=True) for other in (*self._axes, *self._neighbours))
+        # What is wholly below or above it leaves a title its room.
+        beside = (other.x0 for other in others if other.y0 < mine.y1 and other.y1 > mine.y0)
+        right = min((edge for edge in beside if edge > mine.x0), default=1)
+        place = Bbox.from_extents(mine.x0, 0, right, 1)
+        return TransformedBbox(place, self._figure.transFigure)
+
     def ready(self) -> bool:
         """Tell whether the canvas shows the figure as it is; ask before anything is changed."""
-        figure, title = self._figure, self._axes.title
-        if title.clipbox is not self._clip:
-            # `Axes.set_title` forgets it, and the title may have run over the left side.
-            title.set_clip_box(self._clip)
+        figure = self._figure
+        for axes, clip in zip(self._axes, self._clips, strict=True):
+            if axes.title.clipbox is not clip:
+                # `Axes.set_title` forgets it, and the title may have run over the left side.
+                axes.title.set_clip_box(clip)
         return (
             self._drawn
             and not figure.stale
@@ -133,7 +140,7 @@ class SidePainter:
         backdrop : hashable
             Names what lies behind and beside the picture, so that it is drawn once only.
         title_moves : bool
-            Whether the title is another with every step, and no part of the backdrop.
+            Whether the titles are others with every step, and no part of the backdrop.
         """
         canvas: Any = self._figure.canvas
         box = self._box()
@@ -141,28 +148,33 @@ class SidePainter:
         if region is None:
             self._paint_backdrop(box)
             if not title_moves:
-                self._axes.draw_artist(self._axes.title)
+                self._paint_titles()
             region = self._backdrops[backdrop] = canvas.copy_from_bbox(box)
             while len(self._backdrops) > _KEPT:
                 self._backdrops.popitem(last=False)
         else:
             self._backdrops.move_to_end(backdrop)
             canvas.restore_region(region)
-        self._paint_picture(region)
+        self._paint_pictures(region)
         if title_moves:
-            self._axes.draw_artist(self._axes.title)
+            self._paint_titles()
         self.settle()
         canvas.blit(self._marks.over_side(box))
 
+    def _paint_titles(self) -> None:
+        for axes in self._axes:
+            axes.draw_artist(axes.title)
+
     def settle(self) -> None:
         """Note that the canvas shows what the artists of this side say, changed as they are."""
-        for artist in (self._figure, self._axes, self._picture, *self._neighbours):
+        for artist in (self._figure, *self._axes, *self._pictures, *self._neighbours):
             artist.stale = False
 
     def _paint_backdrop(self, box: Bbox) -> None:
         self._blank(box)
-        for artist in (self._axes.patch, *self._axes.spines.values()):
-            self._axes.draw_artist(artist)
+        for axes in self._axes:
+            for artist in (axes.patch, *axes.spines.values()):
+                axes.draw_artist(artist)
         for axes in self._neighbours:
             if axes.get_visible():
                 self._figure.draw_artist(axes)
@@ -179,36 +191,45 @@ class SidePainter:
         blank.set_figure(self._figure)
         self._figure.draw_artist(blank)
 
-    def _paint_picture(self, behind: Any) -> None:
-        """Do what drawing the picture would do, without matplotlib's resampling where it can be.
+    def _paint_pictures(self, behind: Any) -> None:
+        """Do what drawing the pictures would do, without matplotlib's resampling where it can be.
 
         That takes ten times as long, and more when the step before was a while ago.
         """
         canvas: Any = self._figure.canvas
-        rgba: RGBA8 = np.asarray(self._picture.get_array())
-        key = (*rgba.shape, *self._picture.get_extent())
-        if key not in self._enlargements:
-            self._enlargements[key] = self._find_enlargement(rgba)
+        keys = [self._key(number) for number in range(len(self._pictures))]
+        missing = [key for key in keys if key not in self._enlargements]
+        if missing:
+            for key in missing:
+                self._enlargements[key] = self._find_enlargement(self._pictures[key[0]])
             canvas.restore_region(behind)
-        enlargement = self._enlargements[key]
-        if enlargement is None or rgba[..., 3].min() < 255:
-            self._axes.draw_artist(self._picture)
-        else:
-            enlargement.put(rgba, np.asarray(canvas.buffer_rgba()))
+        for key, picture in zip(keys, self._pictures, strict=True):
+            rgba: RGBA8 = np.asarray(picture.get_array())
+            enlargement = self._enlargements[key]
+            if enlargement is None or rgba[..., 3].min() < 255:
+                picture.axes.draw_artist(picture)
+            else:
+                enlargement.put(rgba, np.asarray(canvas.buffer_rgba()))
 
-    def _find_enlargement(self, rgba: RGBA8) -> Enlargement | None:
+    def _key(self, number: int) -> tuple[Any, ...]:
+        """Name what decides where a picture's pixels come to lie, its number first."""
+        picture = self._pictures[number]
+        return number, *np.asarray(picture.get_array()).shape, *picture.get_extent()
+
+    def _find_enlargement(self, picture: AxesImage) -> Enlargement | None:
         """Let matplotlib draw a picture whose colours are its pixels' numbers, and read those.
 
         Returns None where pixels are mixed, and not just copied.
         """
+        rgba: RGBA8 = np.asarray(picture.get_array())
         height, width = rgba.shape[:2]
-        if self._picture.get_interpolation() != "nearest" or height * width > _WHITE:
+        if picture.get_interpolation() != "nearest" or height * width > _WHITE:
             return None
         numbers = np.arange(height * width, dtype="<u4") | np.uint32(_OPAQUE)
         self._blank(self._box(), "white")
-        self._picture.set_data(numbers.view(np.uint8).reshape(height, width, 4))
-        self._axes.draw_artist(self._picture)
-        self._picture.set_data(rgba)
+        picture.set_data(numbers.view(np.uint8).reshape(height, width, 4))
+        picture.axes.draw_artist(picture)
+        picture.set_data(rgba)
         canvas: Any = self._figure.canvas
         left = int(self._box().x0)
         side = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, left:])
@@ -231,7 +252,7 @@ class SidePainter:
 
     def _count(self) -> tuple[int, ...]:
         # Somebody's own line over the picture would vanish under the next one.
-        artists = (self._figure, self._axes, *self._neighbours)
+        artists = (self._figure, *self._axes, *self._neighbours)
         return tuple(len(artist.get_children()) for artist in artists)
 
     def _drawn_whole(self, _: object) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vgg_widget.captions import place_words
 from vgg_widget.controls import Controls
 from vgg_widget.coordinates import Marking, Spot
-from vgg_widget.explorer_actions import ExplorerActions
-from vgg_widget.host import Host
+from vgg_widget.host import ViewHost
 from vgg_widget.modes import find_mode
+from vgg_widget.scene import Scene
 
 if TYPE_CHECKING:
-    from vgg_widget.figure import FeatureFigure
+    from vgg_widget.linked_figure import LinkedFigure
 
 KEYS = {
     "ArrowLeft": "previous channel",
@@ -31,28 +32,52 @@ KEYS = {
 _OVERLAY = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is said of a place.
+
+    Parameters
+    ----------
+    unit : callable
+        Gets row, column and, in a grid, the tile's channel of a unit of the layer on show.
+    pixel : callable
+        Gets row and column of a pixel of the input.
+    """
+
+    unit: Callable[[int, int, int | None], str]
+    pixel: Callable[[int, int], str]
+
+
 class Pointing:
     """Links the place under the mouse, the chosen location and the keys to an explorer.
 
     Parameters
     ----------
-    explorer : ExplorerActions
-        Whose traits are read.
-    view : FeatureFigure
+    scene : callable
+        Returns what is on show.
+    view : LinkedFigure
         Where places are marked.
     controls : Controls
         Which say what is there.
-    host : Host
+    host : ViewHost
         Is told what a person chose.
+    words : Words
+        What is there, in words.
     """
 
     def __init__(
-        self, explorer: ExplorerActions, view: FeatureFigure, controls: Controls, host: Host
+        self,
+        scene: Callable[[], Scene],
+        view: LinkedFigure,
+        controls: Controls,
+        host: ViewHost,
+        words: Words,
     ) -> None:
-        self._explorer = explorer
+        self._scene = scene
         self._view = view
         self._controls = controls
         self._host = host
+        self._words = words
         self._spot: Spot | None = None
 
     def point(self, spot: Spot | None) -> None:
@@ -75,17 +100,18 @@ class Pointing:
 
     def click(self, spot: Spot) -> None:
         """Choose the place of a click; a grid's tile is opened, and the same place let go."""
-        explorer = self._explorer
-        tiled = find_mode(explorer.mode).tiled
+        choice = self._scene().choice
+        tiled = find_mode(choice.mode).tiled
         if tiled and spot.on == "map" and spot.channel is not None:
             channel = spot.channel
-            self._host.do(lambda: explorer.open_channel(channel))
+            self._host.do(lambda: self._host.open_channel(channel))
             return
         unit = self._unit(spot)
-        self._host.tell(location=None if unit == explorer.location else unit)
+        self._host.tell(location=None if unit == choice.location else unit)
 
     def press(self, key: str) -> None:
         """Do what a key of `KEYS` stands for."""
+        choice = self._scene().choice
         if key in ("ArrowLeft", "ArrowRight"):
             self._step_channel(-1 if key == "ArrowLeft" else 1)
         elif key in ("ArrowUp", "ArrowDown"):
@@ -95,71 +121,70 @@ class Pointing:
         elif key == "Escape":
             self._host.tell(location=None)
         elif key == "b":
-            self._host.tell(before_relu=not self._explorer.before_relu)
+            self._host.tell(before_relu=not choice.before_relu)
         elif key == "g":
-            self._host.tell(mode="channel" if self._explorer.mode == "grid" else "grid")
+            self._host.tell(mode="channel" if choice.mode == "grid" else "grid")
         elif key == "o":
-            self._host.tell(overlay=0.0 if self._explorer.overlay else _OVERLAY)
+            self._host.tell(overlay=0.0 if choice.overlay else _OVERLAY)
         elif key == "r":
             self._host.do(self._host.reset)
 
     def _step_channel(self, step: int) -> None:
-        explorer = self._explorer
-        count = explorer.activations.info(explorer.layer).channels
-        channel = explorer.channel + step
-        if find_mode(explorer.mode).takes == "one" and 0 <= channel < count:
+        scene = self._scene()
+        count = scene.activations.info(scene.choice.layer).channels
+        channel = scene.choice.channel + step
+        if find_mode(scene.choice.mode).takes == "one" and 0 <= channel < count:
             self._host.tell(channel=channel)
 
     def _step_layer(self, step: int) -> None:
-        explorer = self._explorer
-        activations, names = explorer.activations, list(explorer.activations)
-        here = activations.info(explorer.layer).name
+        scene = self._scene()
+        activations, choice, names = scene.activations, scene.choice, list(scene.activations)
+        here = activations.info(choice.layer).name
         place = names.index(here) + step
         if not 0 <= place < len(names):
             return
         layer = names[place]
-        if explorer.layer != here:
+        if choice.layer != here:
             # Whoever speaks torchvision goes on in torchvision's names.
-            before = activations.before_relu(layer) if explorer.before_relu else None
+            before = activations.before_relu(layer) if choice.before_relu else None
             layer = before or activations.torch_names(layer)[-1]
         self._host.tell(layer=layer)
 
     def _unit(self, spot: Spot) -> tuple[int, int]:
         if spot.on == "map":
             return spot.row, spot.column
-        activations, layer = self._explorer.activations, self._explorer.layer
+        scene = self._scene()
+        activations, layer = scene.activations, scene.choice.layer
         rows, columns, _ = activations.shape(layer)
         return activations.info(layer).unit_at(spot.row, spot.column, (rows, columns))
 
     def marking(self) -> Marking:
         """Return the marks of the place under the mouse, or else of the chosen location."""
-        explorer = self._explorer
-        unit = explorer.location if self._spot is None else self._unit(self._spot)
-        return Marking(unit, None if unit is None else self._seen_by(*unit), explorer.overlay)
+        scene = self._scene()
+        choice = scene.choice
+        unit = choice.location if self._spot is None else self._unit(self._spot)
+        return Marking(unit, None if unit is None else self._seen_by(*unit), choice.overlay)
 
     def _seen_by(self, row: int, column: int) -> tuple[int, int, int, int] | None:
         """Return the input pixels that a unit sees; None where it sees none, or nobody knows."""
-        activations = self._explorer.activations
-        info = activations.info(self._explorer.layer)
+        scene = self._scene()
+        info = scene.activations.info(scene.choice.layer)
         if info.receptive_field is None:
             return None
-        height, width = activations.image.shape[:2]
+        height, width = scene.activations.image.shape[:2]
         top, left, bottom, right = box = info.receptive_field_box(row, column, (height, width))
         return box if top < bottom and left < right else None
 
     def words(self) -> str:
         """Say what is at that place; nothing where there is none."""
-        explorer, spot = self._explorer, self._spot
-        unit = explorer.location if spot is None else self._unit(spot)
-        rendering = explorer.rendering
-        if unit is None or rendering is None:
+        spot = self._spot
+        unit = self._scene().choice.location if spot is None else self._unit(spot)
+        if unit is None:
             return ""
-        channel = None if spot is None else spot.channel
-        words = place_words(explorer.activations, rendering, *unit, channel)
+        words = self._words.unit(*unit, None if spot is None else spot.channel)
         if spot is None:
             return f"location: {words}"
         if spot.on == "input":
-            red, green, blue = explorer.activations.image[spot.row, spot.column]
-            pixel = f"input row {spot.row}, column {spot.column}: RGB {red}, {green}, {blue}"
-            return f"{pixel} · nearest unit {words}"
+            pixel = self._words.pixel(spot.row, spot.column)
+            return f"input row {spot.row}, column {spot.column}: {pixel} · nearest unit {words}"
         return words

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vgg_widget.activations import Activations
+from vgg_widget.comparing import Pair
 from vgg_widget.explorer_traits import CHOICES, LOOKS
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.modes import find_mode
@@ -87,32 +88,75 @@ def script(reading: ImageReading, activations: Activations, extractor: str, choi
     str
         Python; it leaves the picture in ``rendering`` and a figure's axes in ``axes``.
     """
-    arguments = choice.as_render()
-    picture = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    layer = choice.layer_in(activations)
     imports, source = _image_code(reading)
-    scale = (
-        "from vgg_widget.scaling import Scale\n"
-        if isinstance(arguments.get("scale"), Scale)
-        else ""
+    layer = choice.layer_in(activations)
+    return _program(
+        {"FeatureExtractor", "plot", "render", *imports},
+        [],
+        [
+            f"image = {source}",
+            f"extractor = {extractor}  # {_one_line(activations.weights.label)}",
+            "activations = extractor(image)",
+            f"picture = dict({_arguments(choice)})",
+            f"rendering = render(activations, {layer!r}, **picture)",
+            f"axes = plot(activations, {layer!r}, **picture)",
+        ],
+        choice,
     )
+
+
+def pair_script(
+    readings: tuple[ImageReading, ImageReading], pair: Pair, extractor: str, choice: Choice
+) -> str:
+    """Write a short script that makes the same pictures of two images.
+
+    Parameters
+    ----------
+    readings : (ImageReading, ImageReading)
+        The images on show; one without a path is written into the text as PNG.
+    pair : Pair
+        Of these.
+    extractor, choice
+        As for `script`.
+
+    Returns
+    -------
+    str
+        Python; it leaves the pictures in ``renderings``.
+    """
+    imports, sources = zip(*map(_image_code, readings), strict=True)
+    layer = choice.layer_in(pair.first)
+    return _program(
+        {"FeatureExtractor", *imports[0], *imports[1]},
+        ["from vgg_widget.comparing import pair, render_pair"],
+        [
+            f"first = {sources[0]}",
+            f"second = {sources[1]}",
+            f"extractor = {extractor}  # {_one_line(pair.first.weights.label)}",
+            "both = pair(extractor, first, second)",
+            f"renderings = render_pair(both, {layer!r}, {_arguments(choice)})",
+        ],
+        choice,
+    )
+
+
+def _arguments(choice: Choice) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in choice.as_render().items())
+
+
+def _program(names: set[str], imports: list[str], lines: list[str], choice: Choice) -> str:
+    """Write imports and then lines, with whatever else these need."""
+    text = "\n".join(lines) + "\n"
+    imports = [f"from vgg_widget import {', '.join(sorted(names))}", *imports]
+    if isinstance(choice.as_render().get("scale"), Scale):
+        imports.append("from vgg_widget.scaling import Scale")
+    standard = "import base64\n\n" if "base64." in text else ""
     own = (
         ""
         if find_mode(choice.mode).built_in
         else f"# Mode {choice.mode!r} must be registered first.\n"
     )
-    names = sorted({"FeatureExtractor", "plot", "render", *imports})
-    return (
-        f"{'import base64' + chr(10) + chr(10) if 'base64' in source else ''}"
-        f"from vgg_widget import {', '.join(names)}\n{scale}\n"
-        f"{own}"
-        f"image = {source}\n"
-        f"extractor = {extractor}  # {_one_line(activations.weights.label)}\n"
-        f"activations = extractor(image)\n"
-        f"picture = dict({picture})\n"
-        f"rendering = render(activations, {layer!r}, **picture)\n"
-        f"axes = plot(activations, {layer!r}, **picture)\n"
-    )
+    return f"{standard}{chr(10).join(imports)}\n\n{own}{text}"
 
 
 def _one_line(words: str) -> str:

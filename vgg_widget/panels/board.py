@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from vgg_widget.controls import display
-from vgg_widget.host import Host, Panel, Resting
+from vgg_widget.host import Host, Panel, Resting, ViewHost
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.scene import Scene
 
@@ -19,7 +19,7 @@ def _location(host: Host) -> Panel:
     return LocationPanel(host)
 
 
-def _display(host: Host) -> Panel:
+def _display(host: ViewHost) -> Panel:
     from vgg_widget.panels.look import LookPanel
 
     return LookPanel(host)
@@ -40,7 +40,14 @@ def _play(host: Host) -> Panel:
 def _files(host: Host) -> Panel:
     from vgg_widget.panels.files import FilesPanel
 
-    return FilesPanel(host)
+    return FilesPanel(host, {"picture": "image"}, arrays=host.save_arrays)
+
+
+def _pair_files(host: ViewHost) -> Panel:
+    from vgg_widget.panels.files import FilesPanel
+
+    opens = {"first picture": "first", "second picture": "second"}
+    return FilesPanel(host, opens, uploads=True)
 
 
 PANELS: dict[str, Callable[[Host], Panel]] = {
@@ -51,6 +58,12 @@ PANELS: dict[str, Callable[[Host], Panel]] = {
     "Open & save": _files,
 }
 """The panels of every explorer, by the words on their buttons, in this order."""
+
+PAIR_PANELS: dict[str, Callable[[ViewHost], Panel]] = {
+    "Display": _display,
+    "Open & save": _pair_files,
+}
+"""The panels of a comparison: the others are about one image."""
 
 
 def predictions_panel(extractor: FeatureExtractor, top: int) -> Callable[[Host], Panel]:
@@ -82,13 +95,13 @@ class Board:
 
     Parameters
     ----------
-    host : Host
+    host : ViewHost
         Is told which panel is to be open.
     panels : mapping of str to callable
-        Title → what makes the panel of that title.
+        Title → what makes the panel of that title, of the host.
     """
 
-    def __init__(self, host: Host, panels: Mapping[str, Callable[[Host], Panel]]) -> None:
+    def __init__(self, host: ViewHost, panels: Mapping[str, Callable[[Any], Panel]]) -> None:
         self._host = host
         self._makers = dict(panels)
         self._made: dict[str, Panel] = {}

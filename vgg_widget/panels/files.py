@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
-from vgg_widget.controls import display
-from vgg_widget.host import Host
+from vgg_widget.controls import display, upload_button
+from vgg_widget.host import ViewHost
 from vgg_widget.scene import Scene
 
 PICTURES = ("PNG", "SVG", "PDF")
 
 
 class FilesPanel:
-    """A path to open; buttons for the picture, the activations and the code."""
+    """Paths to open; buttons for the picture, the activations and the code.
+
+    Parameters
+    ----------
+    host : ViewHost
+        Does what a person asks for.
+    opens : mapping of str to str
+        What stands beside each path's field, and the trait that is set to the path.
+    uploads : bool
+        Whether there is an upload button beside each field.
+    arrays : callable, optional
+        Saves the activations and returns where.
+    """
 
     title = "Open & save"
 
-    def __init__(self, host: Host) -> None:
+    def __init__(
+        self,
+        host: ViewHost,
+        opens: Mapping[str, str],
+        *,
+        uploads: bool = False,
+        arrays: Callable[[], Path] | None = None,
+    ) -> None:
         self._host = host
-        self.path = widgets.Text(
-            description="picture",
-            placeholder="path of a picture on the notebook's machine, then Enter",
-            continuous_update=False,
-            layout=widgets.Layout(flex="1 1 300px", max_width="560px"),
-            style={"description_width": "max-content"},
-        )
-        self.path.observe(self._typed, "value")
+        rows = [self._opening(words, name, uploads) for words, name in opens.items()]
         self.pictures = [self._button(f"save {kind}", self._download(kind)) for kind in PICTURES]
-        self.arrays = self._button("save arrays (.npz)", self._save_arrays)
+        if arrays is not None:
+            self.pictures.append(self._button("save arrays (.npz)", self._saving(arrays)))
         self.copy = self._button("copy code", lambda: host.copy(host.to_code()))
         self.code = self._button("show code", self._show_code)
         self.reset = self._button("reset", host.reset)
@@ -39,15 +54,27 @@ class FilesPanel:
             disabled=True, layout=widgets.Layout(width="98%", height="160px", display="none")
         )
         self.text.tooltip = "code that makes the same picture"
-        row = widgets.Layout(flex_flow="row wrap", align_items="center")
-        self.widget = widgets.VBox(
-            [
-                widgets.HBox([self.path, self.reset], layout=row),
-                widgets.HBox([*self.pictures, self.arrays, self.copy, self.code], layout=row),
-                self.words,
-                self.text,
-            ]
+        rows[-1].append(self.reset)
+        rows.append([*self.pictures, self.copy, self.code])
+        wrapped = widgets.Layout(flex_flow="row wrap", align_items="center")
+        lines = [widgets.HBox(row, layout=wrapped) for row in rows]
+        self.widget = widgets.VBox([*lines, self.words, self.text])
+
+    def _opening(self, words: str, name: str, upload: bool) -> list[widgets.Widget]:
+        path = widgets.Text(
+            description=words,
+            placeholder="path of a picture on the notebook's machine, then Enter",
+            continuous_update=False,
+            layout=widgets.Layout(flex="1 1 300px", max_width="560px"),
+            style={"description_width": "max-content"},
         )
+
+        def typed(change: dict[str, Any]) -> None:
+            if change["new"]:
+                self._host.tell(**{name: change["new"]})
+
+        path.observe(typed, "value")
+        return [path, upload_button(self._host, f"other {words}", name)] if upload else [path]
 
     def _button(self, words: str, action: Any) -> widgets.Button:
         button = widgets.Button(description=words, layout=widgets.Layout(width="auto"))
@@ -57,8 +84,11 @@ class FilesPanel:
     def _download(self, kind: str) -> Any:
         return lambda: self._host.download(f".{kind.lower()}")
 
-    def _save_arrays(self) -> None:
-        self.words.value = f"Saved as {html.escape(str(self._host.save_arrays()))}."
+    def _saving(self, arrays: Callable[[], Path]) -> Callable[[], None]:
+        def save() -> None:
+            self.words.value = f"Saved as {html.escape(str(arrays()))}."
+
+        return save
 
     def _show_code(self) -> None:
         if self.text.value:
@@ -70,10 +100,6 @@ class FilesPanel:
     def _fold(self) -> None:
         self.text.value = ""
         display(self.text, shown=False)
-
-    def _typed(self, change: dict[str, Any]) -> None:
-        if change["new"]:
-            self._host.tell(image=change["new"])
 
     def show(self, _: Scene) -> None:
         """Bring the panel to what is on show."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from vgg_widget.host import Host
+from vgg_widget.host import ViewHost
 from vgg_widget.modes import find_mode
 from vgg_widget.scaling import SCOPES, as_scale
 from vgg_widget.scene import Scene
@@ -18,7 +18,7 @@ class LookPanel:
 
     title = "Display"
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ViewHost) -> None:
         self._host = host
         self._showing = False
         wide = {"description_width": "max-content"}

@@ -1,0 +1,81 @@
+"""An explorer as its controls and panels see it: orders from a person, errors to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vgg_widget.controls import Controls
+from vgg_widget.linked_actions import LinkedActions
+from vgg_widget.page import Page
+
+
+class LinkedHost:
+    """What `ViewHost` promises, for one explorer or comparison.
+
+    Parameters
+    ----------
+    explorer : LinkedActions
+        Whose traits are set.
+    page : Page
+        Where things to take away are handed over.
+    refresh : callable
+        Brings the controls back to what is on show, after an order that could not be followed.
+    """
+
+    controls: Controls
+
+    def __init__(self, explorer: LinkedActions, page: Page, refresh: Callable[[], None]) -> None:
+        self._explorer = explorer
+        self._page = page
+        self._refresh = refresh
+
+    def tell(self, **changes: Any) -> None:
+        """Set traits in one go; an error is shown under the controls, and nothing is lost."""
+        if "panel" in changes:
+            # Whoever runs the cell again finds the panel open that was open.
+            type(self._explorer).remembered_panel = changes["panel"]
+        self.do(lambda: self._set(changes))
+
+    def _set(self, changes: Mapping[str, Any]) -> None:
+        with self._explorer.hold_trait_notifications():
+            for name, value in changes.items():
+                setattr(self._explorer, name, value)
+
+    def do(self, action: Callable[[], object]) -> None:
+        """Run something a person asked for; an error is shown under the controls."""
+        try:
+            action()
+        except Exception as error:
+            # An error in a callback is lost unless it is shown on the page.
+            self._refresh()
+            self.controls.complain(str(error) or type(error).__name__)
+
+    def open_channel(self, channel: int, layer: str | None = None) -> None:
+        """Show one channel, and remember what was on show before."""
+        self._explorer.open_channel(channel, layer)
+
+    def back(self) -> None:
+        """Show what was on show before the last `open_channel`."""
+        self._explorer.back()
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is something to go back to."""
+        return self._explorer.can_go_back
+
+    def to_code(self) -> str:
+        """Return Python text that makes the picture on show."""
+        return self._explorer.to_code()
+
+    def copy(self, text: str) -> None:
+        """Put text on the clipboard of the page."""
+        self._page.copy(text)
+
+    def download(self, suffix: str) -> None:
+        """Hand the picture on show to the page as a file to keep."""
+        self._page.download(self._explorer.file_name(suffix), self._explorer.to_bytes(suffix))
+
+    def reset(self) -> None:
+        """Show what was on show at first."""
+        self._explorer.reset()
