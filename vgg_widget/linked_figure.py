@@ -72,6 +72,8 @@ class LinkedFigure:
         self.figure = figure
         self._inputs = tuple(self._picture(figure.add_axes(place)) for place in inputs)
         self._maps = tuple(self._picture(figure.add_axes(place)) for place in maps)
+        # As many as are as wide as each map.
+        self._letters = [round(_LETTERS_PER_INCH * self.inches[0] * place[2]) for place in maps]
         self._bars = tuple(ColorBars(figure, place, label) for label, place in bars.items())
         self._legend = LegendList(figure, legend)
         self._source = figure.text(0.012, 0.014, "", fontsize=7.5, parse_math=False)
@@ -187,12 +189,14 @@ class LinkedFigure:
             self._kept_view = None
             self._show_images()
         titles = self._titles()
-        for picture, shown, title in zip(self._maps, renderings, titles, strict=True):
+        for picture, shown, title, letters in zip(
+            self._maps, renderings, titles, self._letters, strict=True
+        ):
             picture.set_data(shown.rgba)
             picture.set_extent(map_extent(shown, place))
             # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
             picture.set_interpolation("auto" if shown.tiles else "nearest")
-            self._entitle(picture.axes, title)
+            self._entitle(picture.axes, title, letters)
         self._source.set_text(source)
         self._marks.set(marking, renderings, place)
         scales = self._scales()
@@ -229,11 +233,10 @@ class LinkedFigure:
             picture.set_interpolation("auto")
             picture.axes.set_title(title, fontsize=_TITLE_POINTS)
 
-    def _entitle(self, axes: Axes, words: str) -> None:
+    @staticmethod
+    def _entitle(axes: Axes, words: str, letters: int) -> None:
         axes.title.set_text(words)
         # Beyond its axes stands another picture, the colorbar, or the legend.
-        inches = axes.get_position(original=True).width * self.inches[0]
-        letters = round(_LETTERS_PER_INCH * inches)
         axes.title.set_fontsize(min(_TITLE_POINTS, _TITLE_POINTS * letters / max(1, len(words))))
 
     def _update_beside(self, scales: Sequence[Rendering], keys: Sequence[Any]) -> None:
