@@ -72,6 +72,9 @@ class LinkedFigure:
         self.figure = figure
         self._inputs = tuple(self._picture(figure.add_axes(place)) for place in inputs)
         self._maps = tuple(self._picture(figure.add_axes(place)) for place in maps)
+        # As many as are as wide as each map.
+        self._fractions = [place[2] for place in maps]
+        self._letters = self._letters_over(self.inches[0])
         self._bars = tuple(ColorBars(figure, place, label) for label, place in bars.items())
         self._legend = LegendList(figure, legend)
         self._source = figure.text(0.012, 0.014, "", fontsize=7.5, parse_math=False)
@@ -120,9 +123,14 @@ class LinkedFigure:
     def width(self, pixels: int) -> None:
         inches = pixels / DPI
         self.figure.set_size_inches(inches, inches * self.inches[1] / self.inches[0])
-        for picture in self._maps:
-            self._entitle(picture.axes, picture.axes.get_title())
+        self._letters = self._letters_over(inches)
+        for picture, letters in zip(self._maps, self._letters, strict=True):
+            self._entitle(picture.axes, picture.axes.get_title(), letters)
         self.figure.canvas.draw()
+
+    def _letters_over(self, inches: float) -> list[int]:
+        """Return how many letters fit over each map of a figure of that width."""
+        return [round(_LETTERS_PER_INCH * inches * fraction) for fraction in self._fractions]
 
     @property
     def theme(self) -> Theme:
@@ -200,12 +208,14 @@ class LinkedFigure:
             self._kept_view = None
             self._show_images()
         titles = self._titles()
-        for picture, shown, title in zip(self._maps, renderings, titles, strict=True):
+        for picture, shown, title, letters in zip(
+            self._maps, renderings, titles, self._letters, strict=True
+        ):
             picture.set_data(shown.rgba)
             picture.set_extent(map_extent(shown, place))
             # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
             picture.set_interpolation("auto" if shown.tiles else "nearest")
-            self._entitle(picture.axes, title)
+            self._entitle(picture.axes, title, letters)
         self._source.set_text(source)
         self._marks.set(marking, renderings, place)
         scales = self._scales()
@@ -242,11 +252,10 @@ class LinkedFigure:
             picture.set_interpolation("auto")
             picture.axes.set_title(title, fontsize=_TITLE_POINTS)
 
-    def _entitle(self, axes: Axes, words: str) -> None:
+    @staticmethod
+    def _entitle(axes: Axes, words: str, letters: int) -> None:
         axes.title.set_text(words)
         # Beyond its axes stands another picture, the colorbar, or the legend.
-        inches = axes.get_position(original=True).width * self.figure.get_size_inches()[0]
-        letters = round(_LETTERS_PER_INCH * inches)
         axes.title.set_fontsize(min(_TITLE_POINTS, _TITLE_POINTS * letters / max(1, len(words))))
 
     def _update_beside(self, scales: Sequence[Rendering], keys: Sequence[Any]) -> None:

@@ -89,7 +89,7 @@ class SidePainter:
         self._neighbours = tuple(neighbours)
         self._marks = marks
         self._backdrops: OrderedDict[Hashable, Any] = OrderedDict()
-        self._enlargements: dict[tuple[Any, ...], Enlargement | None] = {}
+        self._enlargements: dict[tuple[float, ...], Enlargement | None] = {}
         self._drawn = False
         self._clips = tuple(self._title_place(axes) for axes in self._axes)
         self._left = min(axes.get_position(original=True).x0 for axes in self._axes)
@@ -197,24 +197,23 @@ class SidePainter:
         That takes ten times as long, and more when the step before was a while ago.
         """
         canvas: Any = self._figure.canvas
-        keys = [self._key(number) for number in range(len(self._pictures))]
+        colours: list[RGBA8] = [np.asarray(picture.get_array()) for picture in self._pictures]
+        # A picture's number, shape and place decide where its pixels come to lie.
+        keys = [
+            (number, *rgba.shape, *picture.get_extent())
+            for number, (picture, rgba) in enumerate(zip(self._pictures, colours, strict=True))
+        ]
         missing = [key for key in keys if key not in self._enlargements]
         if missing:
             for key in missing:
-                self._enlargements[key] = self._find_enlargement(self._pictures[key[0]])
+                self._enlargements[key] = self._find_enlargement(self._pictures[int(key[0])])
             canvas.restore_region(behind)
-        for key, picture in zip(keys, self._pictures, strict=True):
-            rgba: RGBA8 = np.asarray(picture.get_array())
+        for key, picture, rgba in zip(keys, self._pictures, colours, strict=True):
             enlargement = self._enlargements[key]
             if enlargement is None or rgba[..., 3].min() < 255:
                 picture.axes.draw_artist(picture)
             else:
                 enlargement.put(rgba, np.asarray(canvas.buffer_rgba()))
-
-    def _key(self, number: int) -> tuple[Any, ...]:
-        """Name what decides where a picture's pixels come to lie, its number first."""
-        picture = self._pictures[number]
-        return number, *np.asarray(picture.get_array()).shape, *picture.get_extent()
 
     def _find_enlargement(self, picture: AxesImage) -> Enlargement | None:
         """Let matplotlib draw a picture whose colours are its pixels' numbers, and read those.
