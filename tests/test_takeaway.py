@@ -107,12 +107,14 @@ def test_a_model_of_ones_own_has_no_code(explore: Explore, photo: Any) -> None:
     import keras
 
     inputs = keras.Input((64, 75, 3))
-    outputs = keras.layers.AveragePooling2D(2, name="small>est\\1")(inputs)
+    inner = keras.Sequential([keras.layers.AveragePooling2D(2, name="pool-1")], name="base")
+    outputs = inner(inputs)
     own = FeatureExtractor(model=keras.Model(inputs, outputs))
     explorer = explore(extractor=own)
     with pytest.raises(ValueError, match=r"your own.*has no text"):
         explorer.to_code()
-    assert explorer.file_name(".png") == "small_est_1-channel0.png"
+    assert explorer.layer == "base/pool-1"
+    assert explorer.file_name(".png") == "base_pool_1-channel0.png"
     state = json.loads(json.dumps(explorer.state()))
     again = LayerExplorer.from_state(photo, state, extractor=own)
     assert again.state() == explorer.state()
