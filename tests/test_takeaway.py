@@ -297,6 +297,7 @@ def close_to(frame: Any, picture: Any) -> bool:
     return bool(np.abs(frame - picture).mean() < 6)
 
 
+@pytest.mark.slow
 def test_a_walk_through_channels_is_the_explorers_pictures(small: LayerExplorer) -> None:
     small._choose(channel=3, gamma=0.5, cmap="magma", scale="network")
     found = pictures_of(small.to_gif("channels", 0.1))
