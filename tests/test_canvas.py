@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from PIL import Image
 from tests.conftest import make_activations
 from vgg_widget import render
 from vgg_widget.canvas import SETTLED_SECONDS, LiveCanvas, live_canvas
+from vgg_widget.coordinates import Marking
 from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.traits import widgets_of
 
@@ -127,6 +129,11 @@ class Shown:
     def step(self, channel: int) -> None:
         picture = render(self.made, "conv", self.mode, channel=channel)
         self.view.show(picture, self.made.image, 4)
+
+    def hover(self, row: int) -> None:
+        """Point at a unit: its marks are painted when the page is ready for them."""
+        seen = (4 * row, 8, 4 * row + 9, 20)
+        self.view.mark(Marking((row, 3), seen) if row else Marking())
 
     def gesture(self, kind: str) -> None:
         """Zoom in, as a drag does: more than one call for a redraw in one message."""
@@ -269,12 +276,112 @@ def test_a_message_that_comes_after_closing_does_nothing(shown: Shown) -> None:
     shown.canvas.draw()
 
 
+# What waits for the page --------------------------------------------------------------------------
+
+
+def test_hovering_paints_as_often_as_the_page_keeps_up_and_the_last_place(shown: Shown) -> None:
+    page = shown.page
+    page.opens()
+    page.frames.clear()
+    for row in (1, 2, 3, 4, 5):
+        shown.hover(row)
+    page.settles()
+    # The first at once, and the last when the page has had that.
+    assert len(page.frames) == 2
+    np.testing.assert_array_equal(page.screen, page.truth())
+    painted = page.truth().copy()
+    shown.canvas.draw()
+    np.testing.assert_array_equal(painted, page.truth())
+
+
+def test_hovering_draws_nothing_whole(shown: Shown) -> None:
+    drawings: list[object] = []
+    shown.page.opens()
+    shown.canvas.mpl_connect("draw_event", drawings.append)
+    before = shown.page.truth().copy()
+    for row in (1, 3, 0):
+        shown.hover(row)
+        shown.page.settles()
+        np.testing.assert_array_equal(shown.page.screen, shown.page.truth())
+        assert np.array_equal(shown.page.truth(), before) == (row == 0)
+    assert drawings == []
+
+
+def test_of_paints_that_wait_the_last_one_is_done_once(shown: Shown) -> None:
+    canvas, page = shown.canvas, shown.page
+    page.opens()
+    canvas.draw()  # a frame is under way: the page is not ready
+    painted: list[int] = []
+    for number in range(4):
+        canvas.paint_idle(partial(painted.append, number))
+    assert painted == []
+    page.settles()
+    page.settles()
+    assert painted == [3]
+    # A page that is ready gets it at once.
+    canvas.paint_idle(lambda: painted.append(9))
+    assert painted == [3, 9]
+
+
+def test_a_drawing_that_waits_is_not_lost_to_a_later_paint(shown: Shown) -> None:
+    canvas, page = shown.canvas, shown.page
+    page.opens()
+    canvas.draw()
+    painted: list[str] = []
+    canvas.draw_idle()
+    shown.canvas.figure.text(0.5, 0.5, "mine", fontsize=40, color="magenta")
+    canvas.paint_idle(lambda: painted.append("too late"))
+    page.settles()
+    assert painted == []
+    assert page.screen is not None
+    assert (page.screen == (255, 0, 255)).all(axis=-1).sum() > 100
+
+
+def test_a_drawing_takes_the_place_of_a_paint_that_waits(shown: Shown) -> None:
+    canvas, page = shown.canvas, shown.page
+    page.opens()
+    canvas.draw()
+    painted: list[str] = []
+    canvas.paint_idle(lambda: painted.append("before"))
+    canvas.draw_idle()
+    page.settles()
+    assert painted == []
+    np.testing.assert_array_equal(page.screen, page.truth())
+
+
+def test_nothing_is_painted_or_asked_after_closing(shown: Shown) -> None:
+    canvas, page = shown.canvas, shown.page
+    page.opens()
+    canvas.draw()
+    painted: list[str] = []
+    canvas.paint_idle(lambda: painted.append("waiting"))
+    canvas.manager = None
+    page.settles()
+    arriving = len(page._arriving)
+    canvas.paint_idle(lambda: painted.append("after"))
+    canvas.draw_idle()
+    page.settles()
+    assert (painted, len(page._arriving)) == ([], arriving)
+
+
+def test_a_hover_between_a_whole_frame_and_a_step_is_not_lost(shown: Shown) -> None:
+    page = shown.page
+    page.opens()
+    page.waits()
+    shown.hover(2)
+    page.converses()  # the frame has come, and is not decoded
+    shown.step(1)  # the right side alone has changed since
+    page.settles()
+    np.testing.assert_array_equal(page.screen, page.truth())
+
+
 ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.just("step"), st.integers(0, 5)),
         st.tuples(st.just("mode"), st.sampled_from(["channel", "max", "rgb", "grid"])),
         st.tuples(st.just("image"), st.booleans()),
         st.tuples(st.just("gesture"), st.none()),
+        st.tuples(st.just("hover"), st.integers(0, 5)),
         st.tuples(st.sampled_from(["receives", "answers", "loads", "waits"]), st.none()),
     ),
     max_size=25,
@@ -303,9 +410,15 @@ def test_whatever_is_lost_the_last_picture_is_right(
                 shown.step(1)
             elif action == "gesture":
                 shown.gesture("zoom")
+            elif action == "hover":
+                shown.hover(value)
             else:
                 getattr(shown.page, action)()
         shown.page.settles()
-        np.testing.assert_array_equal(shown.page.screen, shown.page.truth())
+        screen = shown.page.screen
+        np.testing.assert_array_equal(screen, shown.page.truth())
+        # Which is the figure as it would be drawn now: no paint was lost on its way either.
+        shown.canvas.draw()
+        np.testing.assert_array_equal(screen, shown.page.truth())
     finally:
         shown.close()

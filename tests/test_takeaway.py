@@ -107,12 +107,14 @@ def test_a_model_of_ones_own_has_no_code(explore: Explore, photo: Any) -> None:
     import keras
 
     inputs = keras.Input((64, 75, 3))
-    outputs = keras.layers.AveragePooling2D(2, name="small>est\\1")(inputs)
+    inner = keras.Sequential([keras.layers.AveragePooling2D(2, name="pool-1")], name="base")
+    outputs = inner(inputs)
     own = FeatureExtractor(model=keras.Model(inputs, outputs))
     explorer = explore(extractor=own)
     with pytest.raises(ValueError, match=r"your own.*has no text"):
         explorer.to_code()
-    assert explorer.file_name(".png") == "small_est_1-channel0.png"
+    assert explorer.layer == "base/pool-1"
+    assert explorer.file_name(".png") == "base_pool_1-channel0.png"
     state = json.loads(json.dumps(explorer.state()))
     again = LayerExplorer.from_state(photo, state, extractor=own)
     assert again.state() == explorer.state()
@@ -295,6 +297,7 @@ def close_to(frame: Any, picture: Any) -> bool:
     return bool(np.abs(frame - picture).mean() < 6)
 
 
+@pytest.mark.slow
 def test_a_walk_through_channels_is_the_explorers_pictures(small: LayerExplorer) -> None:
     small._choose(channel=3, gamma=0.5, cmap="magma", scale="network")
     found = pictures_of(small.to_gif("channels", 0.1))
