@@ -204,14 +204,21 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(
 
 @pytest.mark.parametrize("width", [700, 900, 1800])
 def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: int) -> None:
-    page = lab(ONE_CELL, viewport=(width, 1000))
+    page = lab(ONE_CELL, "explorer.location = (20, 10)", viewport=(width, 1000))
     page.wait_picture_equal(CANVAS)
-    page.click_button("Display")
     page.screenshot(f"lab-{width}")
-    for label in ("layer", "mode", "colormap", "channel", "scale", "gamma", "theme"):
-        box = page.control(label).bounding_box()
-        assert box is not None
-        assert box["x"] + box["width"] <= width
+    parts = "button:not(.jupyter-matplotlib-toolbar *), select, input, img, .noUi-target, .vgg-bar"
+    for panel in ("Location", "Display", "Circuit", "Play", "Open & save"):
+        page.click_button(panel)
+        page.wait_value("explorer.panel", panel)
+        page.page.wait_for_timeout(300)
+        page.screenshot(f"lab-{width}-{panel.split()[0]}")
+        for part in page.page.locator(f".vgg-explorer :is({parts}):visible").all():
+            box = part.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= width, part.evaluate("part => part.outerHTML")
+    for label in ("layer", "mode", "colormap", "channel"):
+        assert page.control(label).is_visible()
 
 
 @pytest.mark.parametrize("width", [900, 1400])
