@@ -33,6 +33,8 @@ from vgg_widget import (
 )
 from vgg_widget.figure import FeatureFigure, new_figure
 from vgg_widget.layers import vgg19_kernel_shapes
+from vgg_widget.linked_actions import LinkedActions
+from vgg_widget.page import Page
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import Arrays, remote
 
@@ -58,6 +60,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(autouse=True)
+def _no_page_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start on a page that has told nothing, with no panel that somebody opened."""
+    monkeypatch.setattr(Page, "_seen", {})
+    monkeypatch.setattr(LinkedActions, "remembered_panel", "")
 
 
 @pytest.fixture(autouse=True)

@@ -376,7 +376,8 @@ def test_the_strongest_channels_are_listed_and_open(build: Any, host: StandIn) -
         ("channel 7", "0.125"),
     ]
     widths = [int(line.bar.value.split("width:")[1].split("px")[0]) for line in panel._lines[:9]]
-    assert widths == [240, 240, 192, 144, 120, 96, 72, 48, 6]
+    shares = [1, 1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.025]
+    assert widths == [round(170 * share) for share in shares]
     assert [line.button.button_style for line in panel._lines[:3]] == ["", "info", ""]
     panel._lines[2].button.click()
     assert host.asked == [(None, 8)]

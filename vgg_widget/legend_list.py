@@ -11,10 +11,10 @@ from vgg_widget.legend import LegendEntry, first_entries
 from vgg_widget.themes import Theme
 
 SHOWN = 12
-"""How many entries are listed at most; how many there are beyond them is said below."""
+"""How many channels are listed at most; how many there are beyond them is said below."""
 
 # Of the height of the axes: from line to line, and the side of a swatch.
-_LINE, _SWATCH = 0.068, 0.042
+_LINE, _SWATCH = 0.064, 0.04
 
 
 class LegendList:
@@ -37,10 +37,10 @@ class LegendList:
         width, height = figure.get_size_inches()
         across = _SWATCH * place[3] * height / (place[2] * width)
         self._heading = self.axes.text(0, 1, "", fontsize=8, va="top")
-        self._rest = self.axes.text(0, 1 - (SHOWN + 1) * _LINE, "", fontsize=8, va="top")
+        self._rest = self.axes.text(0, 1 - (SHOWN + 2) * _LINE, "", fontsize=8, va="top")
         self._swatches = []
         self._words = []
-        for line in range(SHOWN):
+        for line in range(SHOWN + 1):
             top = 1 - (line + 1) * _LINE
             swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
             self._swatches.append(self.axes.add_patch(swatch))
@@ -58,7 +58,7 @@ class LegendList:
         self.axes.set_visible(bool(entries))
         shares = any(entry.share is not None for entry in entries)
         self._heading.set_text("channel · area" if shares else "")
-        listed, rest = first_entries(entries, SHOWN - 1)
+        listed, rest = first_entries(entries, SHOWN)
         for line, (swatch, words) in enumerate(zip(self._swatches, self._words, strict=True)):
             swatch.set_visible(line < len(listed))
             if line < len(listed):
