@@ -32,6 +32,7 @@ from vgg_widget.comparison import Comparison
 from vgg_widget.frames import PAIR_INCHES
 from vgg_widget.legend import LegendEntry, legend_of_both
 from vgg_widget.linked_figure import new_figure
+from vgg_widget.page import Page
 from vgg_widget.pair_figure import PairFigure
 
 RGB8 = npt.NDArray[np.uint8]
@@ -54,7 +55,12 @@ def other(photo: RGB8) -> RGB8:
 
 
 @pytest.fixture
-def make(extractor: FeatureExtractor, photo: RGB8, other: RGB8) -> Iterator[Make]:
+def make(
+    extractor: FeatureExtractor, photo: RGB8, other: RGB8, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Make]:
+    # What another test's page told, and the panel opened on it, are not this one's.
+    monkeypatch.setattr(Page, "_seen", {})
+    monkeypatch.setattr(Comparison, "remembered_panel", "")
     made: list[Comparison] = []
 
     def build(first: object = None, second: object = None, **arguments: Any) -> Comparison:

@@ -40,14 +40,13 @@ def _play(host: Host) -> Panel:
 def _files(host: Host) -> Panel:
     from vgg_widget.panels.files import FilesPanel
 
-    return FilesPanel(host, {"picture": "image"}, arrays=host.save_arrays)
+    return FilesPanel(host)
 
 
 def _pair_files(host: ViewHost) -> Panel:
-    from vgg_widget.panels.files import FilesPanel
+    from vgg_widget.panels.files import PairFilesPanel
 
-    opens = {"first picture": "first", "second picture": "second"}
-    return FilesPanel(host, opens, uploads=True)
+    return PairFilesPanel(host)
 
 
 PANELS: dict[str, Callable[[Host], Panel]] = {

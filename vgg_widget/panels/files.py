@@ -10,13 +10,13 @@ from typing import Any
 import ipywidgets as widgets
 
 from vgg_widget.controls import display, upload_button
-from vgg_widget.host import ViewHost
+from vgg_widget.host import Host, ViewHost
 from vgg_widget.scene import Scene
 
 PICTURES = ("PNG", "SVG", "PDF")
 
 
-class FilesPanel:
+class _OpenAndSave:
     """Paths to open; buttons for the picture, the activations and the code.
 
     Parameters
@@ -42,10 +42,13 @@ class FilesPanel:
         arrays: Callable[[], Path] | None = None,
     ) -> None:
         self._host = host
+        self.paths: list[widgets.Text] = []
         rows = [self._opening(words, name, uploads) for words, name in opens.items()]
         self.pictures = [self._button(f"save {kind}", self._download(kind)) for kind in PICTURES]
+        saves = list(self.pictures)
         if arrays is not None:
-            self.pictures.append(self._button("save arrays (.npz)", self._saving(arrays)))
+            self.arrays = self._button("save arrays (.npz)", self._saving(arrays))
+            saves.append(self.arrays)
         self.copy = self._button("copy code", lambda: host.copy(host.to_code()))
         self.code = self._button("show code", self._show_code)
         self.reset = self._button("reset", host.reset)
@@ -55,7 +58,7 @@ class FilesPanel:
         )
         self.text.tooltip = "code that makes the same picture"
         rows[-1].append(self.reset)
-        rows.append([*self.pictures, self.copy, self.code])
+        rows.append([*saves, self.copy, self.code])
         wrapped = widgets.Layout(flex_flow="row wrap", align_items="center")
         lines = [widgets.HBox(row, layout=wrapped) for row in rows]
         self.widget = widgets.VBox([*lines, self.words, self.text])
@@ -74,6 +77,7 @@ class FilesPanel:
                 self._host.tell(**{name: change["new"]})
 
         path.observe(typed, "value")
+        self.paths.append(path)
         return [path, upload_button(self._host, f"other {words}", name)] if upload else [path]
 
     def _button(self, words: str, action: Any) -> widgets.Button:
@@ -105,3 +109,31 @@ class FilesPanel:
         """Bring the panel to what is on show."""
         # The code is of one picture, and this may be another.
         self._fold()
+
+
+class FilesPanel(_OpenAndSave):
+    """What an explorer opens and takes away.
+
+    Parameters
+    ----------
+    host : Host
+        Does what a person asks for.
+    """
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host, {"picture": "image"}, arrays=host.save_arrays)
+        (self.path,) = self.paths
+
+
+class PairFilesPanel(_OpenAndSave):
+    """What a comparison opens and takes away.
+
+    Parameters
+    ----------
+    host : ViewHost
+        Does what a person asks for.
+    """
+
+    def __init__(self, host: ViewHost) -> None:
+        opens = {"first picture": "first", "second picture": "second"}
+        super().__init__(host, opens, uploads=True)
