@@ -37,7 +37,7 @@ class LegendList:
         width, height = figure.get_size_inches()
         across = _SWATCH * place[3] * height / (place[2] * width)
         self._heading = self.axes.text(0, 1, "", fontsize=8, va="top")
-        self._rest = self.axes.text(0, 1 - (SHOWN + 2) * _LINE, "", fontsize=8, va="top")
+        self._rest = self.axes.text(0, 0, "", fontsize=8, va="top")
         self._swatches = []
         self._words = []
         for line in range(SHOWN + 1):
@@ -66,6 +66,7 @@ class LegendList:
                 words.set_text(_words(listed[line]))
             else:
                 words.set_text("")
+        self._rest.set_y(1 - (len(listed) + 1) * _LINE)
         self._rest.set_text(f"and {rest} more" if rest else "")
 
     def wear(self, theme: Theme) -> None:
