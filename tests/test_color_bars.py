@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -167,12 +168,12 @@ def listed(shown: FeatureFigure) -> list[tuple[tuple[float, ...] | None, str]]:
     legend = shown._legend
     if not legend.axes.get_visible():
         return []
-    lines: list[Any] = []
-    for swatch, words in zip(legend._swatches, legend._words, strict=True):
-        colour = swatch.get_facecolor()[:3] if swatch.get_visible() else None
-        if colour is not None or words.get_text():
-            lines.append((colour, words.get_text()))
-    return lines
+    swatches: list[Any] = [one for one in legend.axes.patches if one.get_visible()]
+    words = [one.get_text() for one in legend.axes.texts if one is not legend._heading]
+    # "and 3 more" has no colour, wherever it is among the artists.
+    words = sorted(filter(None, words), key=lambda text: text.startswith("and "))
+    colours = [one.get_facecolor()[:3] for one in swatches]
+    return list(itertools.zip_longest(colours, words))
 
 
 def winning(areas: list[int], silent: int = 0) -> Activations:
@@ -198,17 +199,21 @@ def test_the_winners_are_listed_by_area_with_their_colours(shown: FeatureFigure)
     assert shown._legend._heading.get_text() == "channel · area"
 
 
-@pytest.mark.parametrize(("count", "last"), [(12, None), (13, "and 1 more"), (40, "and 28 more")])
-def test_twelve_are_listed_and_how_many_more_there_are(
-    shown: FeatureFigure, count: int, last: str | None
+@pytest.mark.parametrize(("count", "last"), [(11, []), (12, ["and 1 more"]), (40, ["and 29 more"])])
+@pytest.mark.parametrize("silent", [0, 2])
+def test_eleven_and_where_none_is_active_are_listed_and_how_many_more_there_are(
+    shown: FeatureFigure, count: int, last: list[str], silent: int
 ) -> None:
     areas = list(range(count, 0, -1))
-    made = winning(areas)
+    made = winning(areas, silent)
     shown.show(render(made, "conv", "argmax"), made.image, 1)
     lines = listed(shown)
-    assert [words.split(" ·")[0] for _, words in lines[:12]] == [str(n) for n in range(12)]
-    assert [words for _, words in lines[12:]] == ([] if last is None else [last])
-    assert all(colour is None for colour, _ in lines[12:])
+    nobody = ["no channel"] if silent else []
+    first = [str(number) for number in range(11)] + nobody
+    assert [words.split(" ·")[0] for _, words in lines] == first + last
+    assert [colour is None for colour, _ in lines] == [False] * len(first) + [True] * len(last)
+    if silent:
+        assert lines[11][0] == (0, 0, 0)
     # A shorter list leaves nothing of a longer one.
     few = winning([3, 1])
     shown.show(render(few, "conv", "argmax"), few.image, 1)
