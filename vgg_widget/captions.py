@@ -10,6 +10,7 @@ from vgg_widget.activations import Activations
 from vgg_widget.comparing import DISTANCE_CMAP, Pair, PairRendering
 from vgg_widget.coordinates import unit_name, unit_value, words_for_unit
 from vgg_widget.modes import Rendering, find_mode
+from vgg_widget.rendering import layer_label
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:
@@ -39,7 +40,8 @@ def _what(activations: Activations, rendering: Rendering) -> list[str]:
         who = "channels " + ", ".join(map(str, chosen))
     else:
         who = f"{len(chosen)} channels"
-    return [rendering.layer, f"{rows} × {columns} × {count}", who]
+    layer = layer_label(activations, rendering.layer)
+    return [layer, f"{rows} × {columns} × {count}", who]
 
 
 def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
@@ -177,7 +179,8 @@ def _field_words(activations: Activations, layer: str, row: int, column: int) ->
 
 def source_line(activations: Activations, rendering: Rendering) -> str:
     """Say where a picture's numbers come from: weights, layer, mode, scale."""
-    parts = [activations.weights.label, rendering.layer, f"mode {rendering.mode}"]
+    layer = layer_label(activations, rendering.layer)
+    parts = [activations.weights.label, layer, f"mode {rendering.mode}"]
     if rendering.vmin is not None and rendering.vmax is not None:
         limits = f"{_short(rendering.vmin)} to {_short(rendering.vmax)}"
         parts.append(f"scale {rendering.scale} ({limits})")

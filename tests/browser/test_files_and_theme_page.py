@@ -112,6 +112,9 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
     page.select("mode", "max")
     page.select("colormap", "magma")
     page.wait_picture_equal(CANVAS, unlike=wide)
+    page.click_toolbar("Zoom to rectangle")
+    page.drag_on_canvas(shown.point(30, 20), shown.point(90, 70))
+    page.click_toolbar("Zoom to rectangle")
     page.click_button("reset")
     wait_words(page, "caption", "channel 7 ")
     wait_words(page, "place", HINT)
@@ -119,7 +122,8 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
         "[explorer.mode, explorer.cmap, explorer.location]", ["channel", "viridis", None]
     )
     page.wait_picture_equal(CANVAS)
-    # Still the last picture.
+    # The whole of it again, and still the last picture.
+    assert page.ask("[*explorer.figure.axes[0].get_xlim()]") == [-0.5, 159.5]
     assert page.ask("list(explorer.image.shape)") == [120, 200, 3]
     unharmed(page)
 

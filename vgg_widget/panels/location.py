@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from vgg_widget.controls import display
 from vgg_widget.host import Host
+from vgg_widget.rendering import layer_label
 from vgg_widget.scene import Scene
 from vgg_widget.strongest import Strength, strongest_at
 
@@ -77,7 +78,7 @@ class LocationPanel:
         self._shown = location
         self.clear.disabled = location is None
         found = strongest_at(scene.activations, layer, *location, _BARS) if location else ()
-        name = html.escape(layer)
+        name = html.escape(layer_label(scene.activations, layer))
         if location is None:
             self.words.value = (
                 "Click on a picture to choose a location: the strongest channels there are listed "
