@@ -30,6 +30,9 @@ class StandIn:
     def back(self) -> None:
         self.asked.append("back")
 
+    def play(self) -> None:
+        self.asked.append("play")
+
     def reset(self) -> None:
         self.asked.append("reset")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
+from PIL import Image
 from traitlets import TraitError
 
 from tests.explorers import count_renderings, on_canvas, problem
@@ -14,6 +17,7 @@ from vgg_widget import LayerExplorer, register_mode
 from vgg_widget.circuit import circuit
 from vgg_widget.modes import MODES
 from vgg_widget.pointing import KEYS
+from vgg_widget.traits import widgets_of
 
 Explore = Callable[..., LayerExplorer]
 
@@ -305,3 +309,37 @@ def test_the_circuit_of_a_layer_without_kernels_is_one_channel(explore: Explore)
     explorer = explore(layer="block1_pool", channel=9)
     (one,) = explorer.circuit().inputs
     assert (one.layer, one.channel, one.kernel) == ("block1_conv2", 9, None)
+
+
+def test_the_grid_key_goes_back_to_the_mode_before(explore: Explore) -> None:
+    explorer = explore(mode="max")
+    press(explorer, "g")
+    assert explorer.mode == "grid"
+    press(explorer, "g")
+    assert explorer.mode == "max"
+
+
+def test_play_unfolds_its_panel_and_stops_again(explore: Explore) -> None:
+    explorer = explore()
+    press(explorer, "p")
+    assert explorer.panel == "Play"
+    (clock,) = [widget for widget in widgets_of(explorer) if isinstance(widget, widgets.Play)]
+    assert clock.playing
+    press(explorer, "p")
+    assert not clock.playing
+    assert explorer.panel == "Play"
+
+
+def test_the_picture_and_its_code_are_handed_to_the_page(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(mode="max")
+    handed: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(explorer._page, "download", lambda *given: handed.append(given))
+    monkeypatch.setattr(explorer._page, "copy", lambda text: handed.append((text,)))
+    press(explorer, "s", "c")
+    (name, png), (code,) = handed
+    assert name == "block1_conv1-max.png"
+    with Image.open(io.BytesIO(png)) as picture:
+        assert picture.format == "PNG"
+    assert code == explorer.to_code()

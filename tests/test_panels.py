@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -476,7 +475,7 @@ def test_display_tells_one_trait_at_a_time_and_nothing_when_it_is_told(
 
 
 def test_files_panel_hands_over_each_kind(build: Any, host: StandIn) -> None:
-    panel, show = build(partial(FilesPanel, opens={"picture": "image"}, arrays=host.save_arrays))
+    panel, show = build(FilesPanel)
     for kind in ("PNG", "SVG", "PDF"):
         control(panel.widget, f"save {kind}").click()
     assert host.asked == [("download", ".png"), ("download", ".svg"), ("download", ".pdf")]

@@ -17,6 +17,12 @@ class ExplorerHost(LinkedHost):
         super().__init__(explorer, page, refresh)
         self._one = explorer
 
+    def play(self) -> None:
+        """Unfold the panel that plays, and start it, or stop it."""
+        if self._one.panel != "Play":
+            self.tell(panel="Play")
+        self.board.play()
+
     def save_arrays(self) -> Path:
         """Write the activations beside the notebook, and return where."""
         path = Path.cwd() / self._one.file_name(".npz")

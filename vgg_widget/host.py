@@ -39,6 +39,9 @@ class ViewHost(Protocol):
     def download(self, suffix: str) -> None:
         """Hand the picture on show to the page as a file to keep."""
 
+    def play(self) -> None:
+        """Start playing, or stop; nothing where there is nothing that plays."""
+
     def reset(self) -> None:
         """Show what was on show at first."""
 
@@ -56,8 +59,11 @@ class Host(ViewHost, Protocol):
 
 
 @runtime_checkable
-class Resting(Protocol):
+class Playing(Protocol):
     """A panel that does something by itself, and is to stop when it is folded."""
+
+    def toggle(self) -> None:
+        """Start, or stop."""
 
     def pause(self) -> None:
         """Stop."""

@@ -8,6 +8,7 @@ from typing import Any
 from vgg_widget.controls import Controls
 from vgg_widget.linked_actions import LinkedActions
 from vgg_widget.page import Page
+from vgg_widget.panels import Board
 
 
 class LinkedHost:
@@ -23,7 +24,9 @@ class LinkedHost:
         Brings the controls back to what is on show, after an order that could not be followed.
     """
 
+    # Set when they are made, since they are given this.
     controls: Controls
+    board: Board
 
     def __init__(self, explorer: LinkedActions, page: Page, refresh: Callable[[], None]) -> None:
         self._explorer = explorer
@@ -75,6 +78,9 @@ class LinkedHost:
     def download(self, suffix: str) -> None:
         """Hand the picture on show to the page as a file to keep."""
         self._page.download(self._explorer.file_name(suffix), self._explorer.to_bytes(suffix))
+
+    def play(self) -> None:
+        """Start playing, or stop; nothing where there is nothing that plays."""
 
     def reset(self) -> None:
         """Show what was on show at first."""

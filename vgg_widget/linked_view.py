@@ -189,7 +189,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         self._page = Page(self._press, keys=KEYS, description=self._description)
         host = self._host_for(self._page)
         self._controls = controls = host.controls = Controls(host, upload=self._upload)
-        self._board = Board(host, self._panels)
+        self._board = host.board = Board(host, self._panels)
         words = Words(self._unit_words, self._pixel_words)
         self._pointing = Pointing(self._scene, self._view, controls, host, words)
         # matplotlib holds its listeners by weak references.

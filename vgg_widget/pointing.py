@@ -23,9 +23,12 @@ KEYS = {
     "Backspace": "back to what was on show before a jump",
     "Escape": "no location",
     "b": "before or after the ReLU",
+    "c": "copy the code that makes the picture",
     "g": "grid, and back",
     "o": "map over the input, and back",
+    "p": "play, and stop",
     "r": "reset",
+    "s": "save the picture",
 }
 """The keys of an explorer, as JavaScript names them, and what they do."""
 
@@ -79,6 +82,7 @@ class Pointing:
         self._host = host
         self._words = words
         self._spot: Spot | None = None
+        self._without_grid = "channel"
 
     def point(self, spot: Spot | None) -> None:
         """Show what is under the mouse; what is at the chosen location where there is nothing."""
@@ -111,23 +115,31 @@ class Pointing:
 
     def press(self, key: str) -> None:
         """Do what a key of `KEYS` stands for."""
-        choice = self._scene().choice
-        if key in ("ArrowLeft", "ArrowRight"):
-            self._step_channel(-1 if key == "ArrowLeft" else 1)
-        elif key in ("ArrowUp", "ArrowDown"):
-            self._step_layer(-1 if key == "ArrowUp" else 1)
-        elif key == "Backspace":
-            self._host.do(self._host.back)
-        elif key == "Escape":
-            self._host.tell(location=None)
-        elif key == "b":
-            self._host.tell(before_relu=not choice.before_relu)
-        elif key == "g":
-            self._host.tell(mode="channel" if choice.mode == "grid" else "grid")
-        elif key == "o":
-            self._host.tell(overlay=0.0 if choice.overlay else _OVERLAY)
-        elif key == "r":
-            self._host.do(self._host.reset)
+        host = self._host
+        meanings: dict[str, Callable[[], object]] = {
+            "ArrowLeft": lambda: self._step_channel(-1),
+            "ArrowRight": lambda: self._step_channel(1),
+            "ArrowUp": lambda: self._step_layer(-1),
+            "ArrowDown": lambda: self._step_layer(1),
+            "Backspace": lambda: host.do(host.back),
+            "Escape": lambda: host.tell(location=None),
+            "b": lambda: host.tell(before_relu=not self._scene().choice.before_relu),
+            "c": lambda: host.do(lambda: host.copy(host.to_code())),
+            "g": self._turn_grid,
+            "o": lambda: host.tell(overlay=0.0 if self._scene().choice.overlay else _OVERLAY),
+            "p": lambda: host.do(host.play),
+            "r": lambda: host.do(host.reset),
+            "s": lambda: host.do(lambda: host.download(".png")),
+        }
+        meanings[key]()
+
+    def _turn_grid(self) -> None:
+        mode = self._scene().choice.mode
+        if mode == "grid":
+            self._host.tell(mode=self._without_grid)
+        else:
+            self._without_grid = mode
+            self._host.tell(mode="grid")
 
     def _step_channel(self, step: int) -> None:
         scene = self._scene()

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from vgg_widget.controls import display
-from vgg_widget.host import Host, Panel, Resting, ViewHost
+from vgg_widget.host import Host, Panel, Playing, ViewHost
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.scene import Scene
 
@@ -135,7 +135,7 @@ class Board:
         if title and title not in self._made:
             self._made[title] = self._makers[title](self._host)
         last: object = self._made.get(self._open)
-        if title != self._open and isinstance(last, Resting):
+        if title != self._open and isinstance(last, Playing):
             last.pause()
         self._open = title
         for name, button in self._buttons.items():
@@ -145,6 +145,12 @@ class Board:
             self._made[title].show(scene)
             self._stage.children = (self._made[title].widget,)
         display(self._stage, shown=bool(title))
+
+    def play(self) -> None:
+        """Start what the open panel plays, or stop it."""
+        panel: object = self._made.get(self._open)
+        if isinstance(panel, Playing):
+            panel.toggle()
 
     def show(self, scene: Scene) -> None:
         """Bring the open panel to what is on show."""

@@ -79,7 +79,7 @@ class PlayPanel:
         self.clock.observe(self._turned, "playing")
         self.speed.observe(self._paced, "value")
         self.over.observe(self._chosen, "value")
-        self.play.on_click(lambda _: self._toggle())
+        self.play.on_click(lambda _: self.toggle())
         self.start.on_click(lambda _: self._begin())
         self.save.on_click(lambda _: self._save())
         self._paced()
@@ -135,7 +135,8 @@ class PlayPanel:
             # What shows many channels at once would be the same for each.
             self._host.tell(channel=place, mode="channel")
 
-    def _toggle(self) -> None:
+    def toggle(self) -> None:
+        """Start playing, or stop."""
         self.clock.playing = not self.clock.playing
 
     def _turned(self, _: dict[str, Any]) -> None:
