@@ -131,7 +131,8 @@ class Pointing:
             "r": lambda: host.do(host.reset),
             "s": lambda: host.do(lambda: host.download(".png")),
         }
-        meanings[key]()
+        if key in meanings:
+            meanings[key]()
 
     def _turn_grid(self) -> None:
         mode = self._scene().choice.mode
