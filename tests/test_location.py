@@ -387,13 +387,7 @@ def test_what_was_under_the_mouse_does_not_outlive_its_picture(
     explore: Explore, photo: Any
 ) -> None:
     explorer = explore(layer="block2_conv1", location=(3, 3))
-    for change in (
-        {"channel": 4},
-        {"layer": "block4_conv1"},
-        {"mode": "max"},
-        {"image": photo[:50]},
-        {"before_relu": True},
-    ):
+    for change in ({"layer": "block4_conv1"}, {"mode": "grid"}, {"image": photo[:50]}):
         hover(explorer, Spot("map", 1, 2))
         assert "row 1, column 2" in place_words(explorer)
         for name, value in change.items():
@@ -401,6 +395,18 @@ def test_what_was_under_the_mouse_does_not_outlive_its_picture(
         assert explorer.location is not None
         row, column = explorer.location
         assert place_words(explorer).startswith(f"location: row {row}, column {column}"), change
+
+
+def test_the_unit_under_the_mouse_stays_while_channels_pass(explore: Explore) -> None:
+    explorer = explore(layer="block2_conv1", location=(3, 3))
+    hover(explorer, Spot("map", 1, 2))
+    maps = explorer.activations["block2_conv1"]
+    for channel in (4, 5, 60):
+        explorer.channel = channel
+        value = maps[1, 2, channel]
+        assert place_words(explorer).startswith(f"row 1, column 2: {value:.4g} · ")
+    explorer.mode = "max"
+    assert place_words(explorer).startswith(f"row 1, column 2: {maps[1, 2].max():.4g} · ")
 
 
 def test_a_place_of_a_grid_the_map_has_not_is_forgotten_with_it(explore: Explore) -> None:

@@ -338,7 +338,7 @@ def test_a_walk_through_layers_stays_before_the_relu(explore: Explore) -> None:
     names = [step["layer"] for step in walk.steps]
     assert names[:4] == ["features.0", "features.2", "block1_pool", "features.5"]
     assert len(names) == 21
-    expected = render(explorer.activations, "features.2", cmap="viridis")
+    expected = render(explorer.activations, "features.2", cmap="coolwarm")
     np.testing.assert_array_equal(walk[1].rgba, expected.rgba)
 
 

@@ -56,7 +56,7 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
     ]
     missing = 1 - float(statistics.fraction_finite[chosen].mean())
     if missing:
-        parts.append(f"{missing:.2g} of the values NaN or infinite")
+        parts.append(f"{100 * missing:.2g}% of the values NaN or infinite")
     dead = int(statistics.dead[chosen].sum())
     if len(chosen) > 1 and dead:
         parts.append("all of them dead" if dead == len(chosen) else f"{dead} of them dead")

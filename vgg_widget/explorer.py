@@ -145,11 +145,18 @@ class LayerExplorer(ExplorerActions):
         ValueError
             If `state` is no such dict.
         """
-        return cls(image, **read_state(state, more))
+        asked = read_state(state, more)
+        explorer = cls(image, **asked)
+        # The default colormap of maps before a ReLU may have been chosen, and left, on purpose.
+        if "cmap" in asked and explorer.cmap != asked["cmap"]:
+            explorer.cmap = asked["cmap"]
+        explorer._usual_cmap = str(state.get("usual_cmap", explorer._usual_cmap))
+        return explorer
 
     # --- what `LinkedView` asks
 
     def _choose_panels(self, top: int | None = None) -> dict[str, Callable[[Any], Any]]:
+        self._top = top
         panels = dict(PANELS)
         if top is not None:
             panels["Predictions"] = predictions_panel(self._extractor, top)

@@ -20,6 +20,7 @@ from vgg_widget.animation import (
     write_gif,
 )
 from vgg_widget.circuit import Circuit, circuit
+from vgg_widget.explorer_traits import LOOKS
 from vgg_widget.linked_view import LinkedView
 from vgg_widget.modes import Rendering
 from vgg_widget.state import script, write_state
@@ -65,8 +66,11 @@ class ExplorerActions(LinkedView):
         dict
             The traits, the size and the weights as a name or path; not the image.
         """
-        looks = {"layer_names": self.layer_names, "theme": self.theme, "panel": self.panel}
-        return write_state(self._choice(), looks, self._extractor)
+        with self._lock:
+            looks: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
+            if self._top is not None:
+                looks["top"] = self._top
+            return write_state(self._choice(), looks, self._usual_cmap, self._extractor)
 
     def to_code(self) -> str:
         """Return Python text that makes the same picture without a widget.

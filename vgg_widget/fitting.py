@@ -69,6 +69,20 @@ def _side(choice: Choice, before: Choice | None, activations: Activations) -> Ch
     return choice
 
 
+def named_alike(layer: str, choice: Choice, activations: Activations) -> str:
+    """Return another layer's name in the tongue of the one that was chosen, on the same side.
+
+    Keras's names stay as they are; whoever named a layer in torchvision's way gets its name for
+    what is before the ReLU, or after it.
+    """
+    info = activations.info(layer)
+    if layer != info.name or choice.layer == activations.info(choice.layer).name:
+        return layer
+    names = activations.torch_names(layer)
+    before = activations.before_relu(layer) if choice.before_relu else None
+    return before or (names[-1] if names else layer)
+
+
 def says_before(layer: str, activations: Activations) -> bool:
     """Tell whether a name is that of activations before a ReLU."""
     return activations.plain_name(layer) != activations.info(layer).name
@@ -80,7 +94,9 @@ def _coloured(
     """Give maps before a ReLU a colormap with a middle, and take it back after."""
     signed = _shows_before(choice, activations)
     if before is None:
-        return choice
+        # The default is nobody's choice.
+        start = signed and choice.cmap == "viridis"
+        return replace(choice, cmap=DIVERGING) if start else choice
     if choice.cmap != before.cmap or signed == _shows_before(before, activations):
         return choice
     if signed and choice.cmap.removesuffix("_r") not in _DIVERGING_NAMES:

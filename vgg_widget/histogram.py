@@ -72,10 +72,11 @@ def histogram(rendering: Rendering, bins: int = 64) -> Histogram | None:
     # float32 values against float64 ends would call the ends themselves clipped.
     low, high = np.float32(vmin), np.float32(vmax)
     below, above = np.count_nonzero(shown < low), np.count_nonzero(shown > high)
-    place = (shown - low) * np.float32(bins / (vmax - vmin))
+    # In float32 the smallest and largest of ranges would overflow.
+    place = (shown.astype(np.float64) - vmin) / (vmax - vmin) * bins
     # Comparisons with NaN are false: it is in no bin.
     place = place[(shown >= low) & (shown <= high)]
-    counts = np.bincount(np.minimum(place.astype(np.intp), bins - 1), minlength=bins)
+    counts = np.bincount(np.clip(place.astype(np.intp), 0, bins - 1), minlength=bins)
     return Histogram(counts, np.linspace(vmin, vmax, bins + 1), int(below), int(above), step)
 
 

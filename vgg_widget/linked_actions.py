@@ -6,19 +6,24 @@ import io
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vgg_widget.explorer_traits import CHOICES, ExplorerTraits
+from vgg_widget.explorer_traits import CHOICES, LOOKS, ExplorerTraits
 from vgg_widget.files import written_whole
-from vgg_widget.fitting import placed
+from vgg_widget.fitting import named_alike, placed
 from vgg_widget.network import FeatureExtractor
 from vgg_widget.scene import Choice
+from vgg_widget.traits import as_trait_error
 
 if TYPE_CHECKING:
     from vgg_widget.linked_figure import LinkedFigure
 
+# What is held back together, and told of together.
+_TOGETHER = frozenset((*CHOICES, *LOOKS))
 # Further back than anybody remembers.
 _STEPS_BACK = 100
 
@@ -35,6 +40,22 @@ class LinkedActions(ExplorerTraits):
     _view: LinkedFigure
     _first: Choice
     _history: list[Choice]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Cells and callbacks run on different threads in some kernels: while one holds back
+        # notifications, an assignment of another's would be told of to nobody.
+        if name in _TOGETHER:
+            with self.__dict__.get("_lock") or nullcontext():
+                super().__setattr__(name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Tell of changes at the end, as traitlets does; meanwhile other threads wait."""
+        lock = self.__dict__.get("_lock") or nullcontext()
+        with lock, super().hold_trait_notifications():
+            yield
 
     def _choice(self) -> Choice:
         return Choice(**{name: getattr(self, name) for name in CHOICES})
@@ -71,20 +92,35 @@ class LinkedActions(ExplorerTraits):
             # Whoever is told of the channel is told of the way back too.
             self._history.append(before)
             try:
-                self._choose(layer=layer or self.layer, channel=channel, mode="channel")
+                named = self.layer
+                if layer is not None:
+                    named = as_trait_error(named_alike, layer, before, self._measured)
+                self._choose(layer=named, channel=channel, mode="channel")
             finally:
                 if self._choice() == before:
-                    self._history.remove(before)
+                    self._history = [one for one in self._history if one is not before]
                 del self._history[:-_STEPS_BACK]
 
     def back(self) -> None:
         """Show what was on show before the last `open_channel`; nothing where there is none."""
         with self._lock:
+            self._require_open()
             if self._history:
-                last, now = self._history.pop(), self._choice()
+                last, now = self._history[-1], self._choice()
                 names = ("layer", "channel", "channels", "mode", "before_relu", "cmap")
                 choice = replace(now, **{name: getattr(last, name) for name in names})
+                there = placed(replace(last, layer=now.layer), last, self._measured)
+                if now.location == there.location:
+                    # What the jump made of it; a deeper layer knows places less exactly.
+                    choice = replace(choice, location=last.location)
+                    now = choice
                 self._restore(placed(choice, now, self._measured))
+                self._history.pop()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     @property
     def can_go_back(self) -> bool:
@@ -92,8 +128,9 @@ class LinkedActions(ExplorerTraits):
         return bool(self._history)
 
     def reset(self) -> None:
-        """Show the whole of what was on show at first, of what is looked at now."""
+        """Show what was on show at first, and the whole of it, of what is looked at now."""
         with self._lock:
+            self._require_open()
             self._restore(placed(self._first, None, self._measured))
             self._history.clear()
             self._view.home()

@@ -301,7 +301,11 @@ class LinkedFigure:
     @staticmethod
     def _frame(rendering: Rendering | None) -> object:
         """Name the coordinate system that a rendering lives in: the image's, or its own tiles'."""
-        return None if rendering is None else rendering.tiles or "image"
+        if rendering is None:
+            return None
+        tiles = rendering.tiles
+        # In another order the same tiles are at the same places.
+        return (len(tiles.channels), tiles.columns, tiles.height, tiles.width) if tiles else "image"
 
     @property
     def view(self) -> View:

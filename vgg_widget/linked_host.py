@@ -32,6 +32,7 @@ class LinkedHost:
         self._explorer = explorer
         self._page = page
         self._refresh = refresh
+        self._restoring = False
 
     def tell(self, **changes: Any) -> None:
         """Set traits in one go; an error is shown under the controls, and nothing is lost."""
@@ -41,18 +42,37 @@ class LinkedHost:
         self.do(lambda: self._set(changes))
 
     def _set(self, changes: Mapping[str, Any]) -> None:
-        with self._explorer.hold_trait_notifications():
-            for name, value in changes.items():
-                setattr(self._explorer, name, value)
+        explorer = self._explorer
+        with explorer.hold_trait_notifications():
+            for name in filter(explorer.has_trait, changes):
+                setattr(explorer, name, changes[name])
+        # Another picture takes itself back where somebody's observer fails, which it cannot do
+        # while notifications are held.
+        for name in changes:
+            if not explorer.has_trait(name):
+                setattr(explorer, name, changes[name])
 
     def do(self, action: Callable[[], object]) -> None:
         """Run something a person asked for; an error is shown under the controls."""
+        if self._explorer.closed:
+            # An order was on its way.
+            return
         try:
             action()
         except Exception as error:
             # An error in a callback is lost unless it is shown on the page.
-            self._refresh()
+            self._restore_controls()
             self.controls.complain(str(error) or type(error).__name__)
+
+    def _restore_controls(self) -> None:
+        # What fails may be the open panel, which is shown again by this.
+        if self._restoring:
+            return
+        self._restoring = True
+        try:
+            self._refresh()
+        finally:
+            self._restoring = False
 
     def open_channel(self, channel: int, layer: str | None = None) -> None:
         """Show one channel, and remember what was on show before."""

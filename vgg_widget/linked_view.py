@@ -67,6 +67,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
     _upload = ""
     # What stands until the constructor has come so far.
     _canvas: Any = None
+    _under_mouse: object = None
 
     def __init__(
         self,
@@ -326,6 +327,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
             self._refresh()
             raise
         self._shown = choice
+        self._note_usual_cmap(choice)
         if same:
             self._pointing.refresh()
             self._show_around(choice)
@@ -347,12 +349,20 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         return choice.layer_in(self._measured), choice.as_render()
 
     def _draw(self, choice: Choice) -> None:
-        if not (choice.before_relu and self._measured.before_relu(choice.layer)):
-            self._usual_cmap = choice.cmap
-        self._pointing.forget()
+        self._note_usual_cmap(choice)
+        picture = self._main_rendering()
+        under = (self._computed, choice.layer, picture.tiles)
+        # The mouse is still on the same unit, of another channel or in another mode.
+        if under != self._under_mouse:
+            self._under_mouse = under
+            self._pointing.forget()
         # The picture before the words: whatever is sent first is on the page first.
         self._draw_on_view(choice, self._pointing.marking())
         self._show_around(choice)
+
+    def _note_usual_cmap(self, choice: Choice) -> None:
+        if not (choice.before_relu and self._measured.before_relu(choice.layer)):
+            self._usual_cmap = choice.cmap
 
     def _show_around(self, choice: Choice) -> None:
         """Bring words, controls and the open panel to what is on show."""

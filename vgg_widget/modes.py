@@ -307,10 +307,12 @@ def _mean(maps: Floats, _: ModeRequest) -> npt.NDArray[Any]:
 
 @register_mode("argmax", phrase="strongest of {count} channels", uses_cmap=False, uses_scale=False)
 def _argmax(maps: Floats, request: ModeRequest) -> Picture:
-    winner = maps.argmax(axis=-1)
+    # NumPy takes NaN for the largest, and it is no activation.
+    known = np.where(np.isnan(maps), -np.inf, maps) if np.isnan(maps.max()) else maps
+    winner = known.argmax(axis=-1)
     numbers = np.asarray(request.channels)[winner].astype(np.float32)
     # After a ReLU a location where every channel is 0 has no winner, only a first one.
-    silent = (maps == 0).all(axis=-1)
+    silent = ((known == 0) | np.isneginf(known)).all(axis=-1)
     numbers[silent] = -1
     palette = channel_colors(request.channels)
     colours = as_rgba(palette[winner])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vgg_widget.controls import Controls
 from vgg_widget.coordinates import Marking, Spot
+from vgg_widget.fitting import named_alike
 from vgg_widget.host import ViewHost
 from vgg_widget.modes import find_mode
 from vgg_widget.scene import Scene
@@ -82,6 +83,7 @@ class Pointing:
         self._host = host
         self._words = words
         self._spot: Spot | None = None
+        self._clicked: Spot | None = None
         self._without_grid = "channel"
 
     def point(self, spot: Spot | None) -> None:
@@ -111,7 +113,10 @@ class Pointing:
             self._host.do(lambda: self._host.open_channel(channel))
             return
         unit = self._unit(spot)
-        self._host.tell(location=None if unit == choice.location else unit)
+        # Many pixels of the input belong to one unit: a click beside the last is no second one.
+        again = unit == choice.location and (spot.on == "map" or spot == self._clicked)
+        self._clicked = spot
+        self._host.tell(location=None if again else unit)
 
     def press(self, key: str) -> None:
         """Do what a key of `KEYS` stands for."""
@@ -156,12 +161,7 @@ class Pointing:
         place = names.index(here) + step
         if not 0 <= place < len(names):
             return
-        layer = names[place]
-        if choice.layer != here:
-            # Whoever speaks torchvision goes on in torchvision's names.
-            before = activations.before_relu(layer) if choice.before_relu else None
-            layer = before or activations.torch_names(layer)[-1]
-        self._host.tell(layer=layer)
+        self._host.tell(layer=named_alike(names[place], choice, activations))
 
     def _unit(self, spot: Spot) -> tuple[int, int]:
         if spot.on == "map":

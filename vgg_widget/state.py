@@ -24,7 +24,7 @@ _STATE_VERSION = 1
 
 
 def write_state(
-    choice: Choice, looks: Mapping[str, str], extractor: FeatureExtractor
+    choice: Choice, looks: Mapping[str, Any], usual_cmap: str, extractor: FeatureExtractor
 ) -> dict[str, Any]:
     """Return what an explorer shows, and how, as a JSON-able dict."""
     weights = extractor.weights
@@ -34,6 +34,7 @@ def write_state(
         "channels": list(choice.channels),
         "location": None if choice.location is None else list(choice.location),
         **looks,
+        "usual_cmap": usual_cmap,
         "size": extractor.size,
         "weights": weights.path if weights.source == "file" else weights.source,
     }
@@ -52,7 +53,9 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
         )
-    found = {name: state[name] for name in (*CHOICES, *LOOKS, "size", "weights") if name in state}
+    found = {
+        name: state[name] for name in (*CHOICES, *LOOKS, "top", "size", "weights") if name in state
+    }
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
     if "extractor" in more:

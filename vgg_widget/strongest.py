@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,10 +51,17 @@ def strongest_at(
     LayerNameError, IndexError
         If there is no such layer or location.
     """
-    values = np.nan_to_num(activations.at(layer, row, column), copy=True)
-    most = float(np.abs(values).max(initial=0.0))
-    order = np.argsort(-values.astype(np.float64), kind="stable")
+    values = activations.at(layer, row, column).astype(np.float64)
+    most = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    order = activations.rank_at(layer, row, column)
+    there = order[(values[order] != 0) & ~np.isnan(values[order])][:count]
     return tuple(
-        Strength(int(channel), float(values[channel]), float(values[channel]) / most)
-        for channel in order[values[order] != 0][:count]
+        Strength(int(channel), float(values[channel]), _share(float(values[channel]), most))
+        for channel in there
     )
+
+
+def _share(value: float, most: float) -> float:
+    if not math.isfinite(value):
+        return math.copysign(1.0, value)
+    return value / most if most else 0.0

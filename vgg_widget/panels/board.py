@@ -142,7 +142,7 @@ class Board:
             button.value = name == title
         if title:
             # What it is to show first, so that nothing of before is seen.
-            self._made[title].show(scene)
+            self.show(scene)
             self._stage.children = (self._made[title].widget,)
         display(self._stage, shown=bool(title))
 
@@ -155,7 +155,9 @@ class Board:
     def show(self, scene: Scene) -> None:
         """Bring the open panel to what is on show."""
         if self._open:
-            self._made[self._open].show(scene)
+            # A panel that fails is told of, and takes neither the picture nor the controls along.
+            panel = self._made[self._open]
+            self._host.do(lambda: panel.show(scene))
 
     def made(self) -> list[widgets.Widget]:
         """Return the panels that exist, open or not."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from vgg_widget.fitting import named_alike
 from vgg_widget.host import Host
 from vgg_widget.modes import find_mode
 from vgg_widget.scene import Scene
@@ -128,7 +129,8 @@ class PlayPanel:
     def _go(self, place: Any) -> None:
         assert self._scene is not None
         if self.over.value == "layers":
-            self._host.tell(layer=place)
+            scene = self._scene
+            self._host.tell(layer=named_alike(place, scene.choice, scene.activations))
         elif find_mode(self._scene.choice.mode).takes == "one":
             self._host.tell(channel=place)
         else:
