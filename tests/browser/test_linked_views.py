@@ -167,8 +167,10 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
         page.click_toolbar(tool)
         page.hover_canvas(here)
         page.click_canvas(here)
+        page.page.wait_for_timeout(300)
+        assert page.ask("explorer.location") is None
+        assert HINT in words(page, "place").inner_text()
         page.click_toolbar(tool)
-    assert page.ask("explorer.location") is None
     page.click_canvas(here)
     page.wait_value("explorer.location", [5, 6])
     unharmed(page)
