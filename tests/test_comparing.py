@@ -116,6 +116,16 @@ def test_the_same_shape_in_other_pixels_is_no_distortion(photo: RGB8) -> None:
     assert found.first.image.shape == found.second.image.shape == (32, 48, 3)
 
 
+def test_distortion_is_told_against_the_size_that_the_network_saw() -> None:
+    wide, square = np.zeros((100, 200, 3), np.uint8), np.zeros((100, 100, 3), np.uint8)
+    both_sides = FeatureExtractor("random", size=(64, 64))
+    assert pair(both_sides, wide, square).note == ""
+    # 200 pixels across become 64, and 100 down too: half as wide as it was.
+    assert pair(both_sides, square, wide).note == (
+        "second image made 50% narrower to have the first's shape: 100 × 200 became 64 × 64"
+    )
+
+
 def test_images_that_are_read_already_keep_their_names(
     extractor: FeatureExtractor, photo: RGB8
 ) -> None:

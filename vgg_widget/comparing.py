@@ -153,7 +153,7 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     Returns
     -------
     Pair
-        With a note where the second image is distorted against the first.
+        With a note where the second image is distorted by that, and the first is not alike.
 
     Raises
     ------
@@ -173,17 +173,25 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
 
 
 def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:
-    """Say how the second image is distorted against the first, where one would see it."""
-    height, width = first.pixels.shape[:2]
-    own_height, own_width = second.pixels.shape[:2]
-    stretch = (width / height) / (own_width / own_height)
-    if abs(stretch - 1) <= _ASPECT_TOLERANCE:
+    """Say how the second image is distorted by the first's size, where one would see it.
+
+    A size of the extractor's own, which distorts two images of one shape alike, is no matter of
+    the second.
+    """
+    own = second.pixels.shape[:2]
+    stretch = _aspect(size) / _aspect(own)
+    alike = _aspect(first.pixels.shape) / _aspect(own)
+    if min(abs(stretch - 1), abs(alike - 1)) <= _ASPECT_TOLERANCE:
         return ""
     way = f"{stretch - 1:.0%} wider" if stretch > 1 else f"{1 - stretch:.0%} narrower"
     return (
-        f"second image made {way} to have the first's shape: {own_height} × {own_width} became "
+        f"second image made {way} to have the first's shape: {own[0]} × {own[1]} became "
         f"{size[0]} × {size[1]}"
     )
+
+
+def _aspect(shape: tuple[int, ...]) -> float:
+    return shape[1] / shape[0]
 
 
 def _below_each_other(
