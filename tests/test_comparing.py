@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Floats, make_activations
-from vgg_widget import FeatureExtractor, register_mode, render
+from vgg_widget import Activations, FeatureExtractor, register_mode, render
 from vgg_widget.comparing import Pair, pair, render_pair
 from vgg_widget.images import ImageReading
 from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering
+from vgg_widget.provenance import Provenance
 from vgg_widget.scaling import DisplayRange, Scale
 
 RGB8 = npt.NDArray[np.uint8]
@@ -148,6 +149,27 @@ def test_what_is_no_pair_is_refused(made: Pair) -> None:
         Pair.of(made.first, small)
     with pytest.raises(ValueError, match="second has another set of layers"):
         Pair.of(made.first, make_activations(np.ones((6, 5, 4), np.float32)))
+
+
+def test_two_networks_with_layers_of_one_name_are_no_pair() -> None:
+    maps = np.ones((6, 5, 4), np.float32)
+    one = make_activations(maps, label="a")
+    with pytest.raises(ValueError, match="second has another set of weights than first, b and not"):
+        Pair.of(one, make_activations(maps, label="b"))
+    with pytest.raises(
+        ValueError, match=r"second has another set of map shapes than first, \[\(6, 5, 3\)\] and"
+    ):
+        Pair.of(one, make_activations(maps[..., :3], label="a"))
+
+
+def test_weights_that_were_trained_further_are_another_networks() -> None:
+    def made_of(digest: str) -> Activations:
+        one = make_activations(np.ones((6, 5, 4), np.float32))
+        weights = Provenance("model", "my own", digest=digest)
+        return Activations(one.layers, dict(one), one.image, weights)
+
+    with pytest.raises(ValueError, match=r"set of weights .* my own \(sha256:2\) and not my own"):
+        Pair.of(made_of("sha256:1"), made_of("sha256:2"))
 
 
 # One range ---------------------------------------------------------------------------------------

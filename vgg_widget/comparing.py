@@ -62,11 +62,15 @@ class Pair:
         Raises
         ------
         ValueError
-            If they are of images of two sizes, or of two networks.
+            If they are of images of two sizes, or of two networks: of other layers, shapes of maps
+            or weights.
         """
         for what, one, other in (
             ("set of layers", list(first), list(second)),
             ("image size", first.image.shape[:2], second.image.shape[:2]),
+            ("set of weights", _weights_of(first), _weights_of(second)),
+            # Last, since whatever differs above may be why.
+            ("set of map shapes", _shapes_of(first), _shapes_of(second)),
         ):
             if one != other:
                 raise ValueError(
@@ -170,6 +174,16 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     other = extractor(fitted)
     note = _stretch(readings[0], readings[1], size)
     return Pair.of(one, other, note)
+
+
+def _weights_of(activations: Activations) -> str:
+    weights = activations.weights
+    # A model may be trained further under the same label.
+    return f"{weights.label} ({weights.digest})" if weights.digest else weights.label
+
+
+def _shapes_of(activations: Activations) -> list[tuple[int, int, int]]:
+    return [activations.shape(name) for name in activations]
 
 
 def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:
