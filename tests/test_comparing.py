@@ -431,6 +431,14 @@ def test_other_winners_are_counted(both: Pair) -> None:
     assert (difference.vmin, difference.cmap) == (None, None)
 
 
+@pytest.mark.parametrize("mode", ["argmax", "composite", "rgb", "rainbow"])
+def test_a_differences_colours_are_no_channels(made: Pair, mode: str) -> None:
+    channels = (2, 0, 1)
+    found = render_pair(made, "conv", mode, channels=channels)
+    assert found.difference.legend == ()
+    assert found.first.legend == render(made.first, "conv", mode, channels=channels).legend
+
+
 @pytest.mark.parametrize("mode", ["composite", "rgb", "rainbow"])
 @pytest.mark.parametrize("layer", ["block3_conv1", "features.10"])
 def test_mixed_colours_differ_by_the_distance_of_their_channels(

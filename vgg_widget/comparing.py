@@ -344,6 +344,7 @@ def _other_winners(first: Rendering, second: Rendering) -> Rendering:
         mode=DIFFERENCE,
         title=f"{first.layer} · strongest channel differs at {other.mean():.1%}",
         note="" if other.any() else _EQUAL,
+        legend=(),
     )
 
 
@@ -369,6 +370,7 @@ def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
         clipped=limits.clipped(values),
         note=_note(values),
         tiles=None,
+        legend=(),
     )
 
 
