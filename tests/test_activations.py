@@ -234,6 +234,20 @@ def test_equal_channels_keep_the_networks_order() -> None:
         assert same.rank("conv", by).tolist() == list(range(300)), by
 
 
+def test_the_entropy_of_a_layer_is_computed_once(
+    maps: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activations = make_activations(maps, before_relu=True)
+    first = {layer: activations.rank(layer, "entropy") for layer in ("features.0", "features.1")}
+    monkeypatch.delattr("vgg_widget.activations.spatial_entropy")
+    for layer, expected in first.items():
+        again = activations.rank(layer, "entropy")
+        np.testing.assert_array_equal(again, expected)
+        # What a person does with one is no matter of the next.
+        again[:] = 0
+        np.testing.assert_array_equal(activations.rank(layer, "entropy"), expected)
+
+
 def test_an_unknown_ranking_is_named_with_the_nearest(activations: Activations) -> None:
     with pytest.raises(ValueError, match=r"by 'entropie' .*did you mean 'entropy'"):
         activations.rank("block1_conv1", "entropie")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.conftest import Floats, make_activations
 from vgg_widget import Activations, FeatureExtractor, register_mode, render
+from vgg_widget.captions import pair_caption
 from vgg_widget.comparing import Pair, pair, render_pair
 from vgg_widget.images import ImageReading
 from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering
@@ -429,6 +430,23 @@ def test_other_winners_are_counted(both: Pair) -> None:
     assert len(colours) == 2
     assert difference.title == f"{layer} · strongest channel differs at {expected.mean():.1%}"
     assert (difference.vmin, difference.cmap) == (None, None)
+
+
+def test_a_captions_extent_is_that_of_the_tiles_and_not_of_the_gaps() -> None:
+    maps = np.random.default_rng(5).random((4, 4, 3)).astype(np.float32)
+    pair = Pair.of(make_activations(maps), make_activations(maps + 2))
+    found = render_pair(pair, "conv", "grid")
+    assert found.difference.values is not None
+    assert found.difference.values.min() == 0  # in a gap
+    assert pair_caption(pair, found, ("", "")).endswith("difference 2 to 2")
+
+
+@pytest.mark.parametrize("mode", ["channel", "grid"])
+def test_a_caption_of_what_is_no_number_says_so(mode: str) -> None:
+    maps = np.full((4, 4, 2), np.nan, np.float32)
+    pair = Pair.of(make_activations(maps), make_activations(maps))
+    words = pair_caption(pair, render_pair(pair, "conv", mode), ("", ""))
+    assert words.endswith("difference undefined")
 
 
 @pytest.mark.parametrize("mode", ["argmax", "composite", "rgb", "rainbow"])

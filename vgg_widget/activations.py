@@ -86,6 +86,7 @@ class Activations(Mapping[str, Floats]):
         self._lock = threading.Lock()
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
+        self._entropies: dict[str, npt.NDArray[np.float64]] = {}
         self._signs: dict[str, bool] = {}
 
     def _torch_names(self) -> dict[str, tuple[str, bool]]:
@@ -314,7 +315,9 @@ class Activations(Mapping[str, Floats]):
             return np.arange(statistics.max.size)
         score: npt.NDArray[Any]
         if by == "entropy":
-            score = spatial_entropy(self[layer])
+            if layer not in self._entropies:
+                self._entropies[layer] = spatial_entropy(self[layer])
+            score = self._entropies[layer]
         elif by == "sparsity":
             score = 1 - statistics.fraction_active
         else:
