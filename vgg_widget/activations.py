@@ -259,12 +259,12 @@ class Activations(Mapping[str, Floats]):
         """
         maps = self[layer]
         for axis, index, count in (("row", row, maps.shape[0]), ("column", column, maps.shape[1])):
-            if not 0 <= index < count:
+            if not isinstance(index, int | np.integer) or not 0 <= index < count:
                 raise IndexError(
-                    f"{axis} {index} is outside layer {layer!r}, which has {count}: "
-                    f"choose 0 to {count - 1}."
+                    f"{axis} {index!r} is outside layer {layer!r}, which has {count}: "
+                    f"choose whole numbers 0 to {count - 1}."
                 )
-        vector: Floats = maps[row, column]
+        vector: Floats = maps[int(row), int(column)]
         return vector
 
     def statistics(self, layer: str) -> ChannelStatistics:
