@@ -158,12 +158,15 @@ def test_at_is_the_channel_vector(activations: Activations) -> None:
 @pytest.mark.parametrize(
     ("row", "column", "message"),
     [
-        (16, 0, r"row 16 .*'block3_conv1'.* 16: choose 0 to 15"),
-        (0, 18, r"column 18 .* 18: choose 0 to 17"),
+        (16, 0, r"row 16 .*'block3_conv1'.* 16: choose whole numbers 0 to 15"),
+        (0, 18, r"column 18 .* 18: choose whole numbers 0 to 17"),
         (-1, 0, r"row -1 "),
+        (1.5, 0, r"row 1\.5 is outside layer 'block3_conv1'.* 16: choose whole numbers 0 to 15"),
+        (0, None, r"column None is outside .* 0 to 17"),
+        ("1", 0, r"row '1' is outside"),
     ],
 )
-def test_at_outside_the_map(activations: Activations, row: int, column: int, message: str) -> None:
+def test_at_outside_the_map(activations: Activations, row: Any, column: Any, message: str) -> None:
     with pytest.raises(IndexError, match=message):
         activations.at("block3_conv1", row, column)
     with pytest.raises(IndexError, match=message):
@@ -232,6 +235,20 @@ def test_equal_channels_keep_the_networks_order() -> None:
     same = make_activations(np.ones((4, 4, 300), np.float32))
     for by in (*SCORES, "index"):
         assert same.rank("conv", by).tolist() == list(range(300)), by
+
+
+def test_the_entropy_of_a_layer_is_computed_once(
+    maps: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activations = make_activations(maps, before_relu=True)
+    first = {layer: activations.rank(layer, "entropy") for layer in ("features.0", "features.1")}
+    monkeypatch.delattr("vgg_widget.activations.spatial_entropy")
+    for layer, expected in first.items():
+        again = activations.rank(layer, "entropy")
+        np.testing.assert_array_equal(again, expected)
+        # What a person does with one is no matter of the next.
+        again[:] = 0
+        np.testing.assert_array_equal(activations.rank(layer, "entropy"), expected)
 
 
 def test_an_unknown_ranking_is_named_with_the_nearest(activations: Activations) -> None:
@@ -352,6 +369,28 @@ def test_truncated_files(maps: Floats, share: float, tmp_path: Path) -> None:
     make_activations(maps).save(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
+    not_loaded(path)
+
+
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99)], ids=["encrypted", "unpackable"])
+def test_members_that_zipfile_refuses(
+    maps: Floats, offset: int, value: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "cat.npz"
+    make_activations(maps).save(path)
+    data = bytearray(path.read_bytes())
+    # Flags and method of the central directory's entries: 4.3.12 of PKWARE's APPNOTE.
+    start = data.find(b"PK\x01\x02")
+    while start >= 0:
+        data[start + offset] = value
+        start = data.find(b"PK\x01\x02", start + 4)
+    path.write_bytes(data)
+    not_loaded(path)
+
+
+def test_a_header_nested_too_deep(tmp_path: Path) -> None:
+    path = tmp_path / "deep.npz"
+    np.savez(path, header=np.array("[" * 200_000))
     not_loaded(path)
 
 

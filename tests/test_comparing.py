@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Floats, make_activations
-from vgg_widget import FeatureExtractor, register_mode, render
+from vgg_widget import Activations, FeatureExtractor, register_mode, render
+from vgg_widget.captions import pair_caption
 from vgg_widget.comparing import Pair, pair, render_pair
 from vgg_widget.images import ImageReading
 from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering
+from vgg_widget.provenance import Provenance
 from vgg_widget.scaling import DisplayRange, Scale
 
 RGB8 = npt.NDArray[np.uint8]
@@ -116,6 +118,16 @@ def test_the_same_shape_in_other_pixels_is_no_distortion(photo: RGB8) -> None:
     assert found.first.image.shape == found.second.image.shape == (32, 48, 3)
 
 
+def test_distortion_is_told_against_the_size_that_the_network_saw() -> None:
+    wide, square = np.zeros((100, 200, 3), np.uint8), np.zeros((100, 100, 3), np.uint8)
+    both_sides = FeatureExtractor("random", size=(64, 64))
+    assert pair(both_sides, wide, square).note == ""
+    # 200 pixels across become 64, and 100 down too: half as wide as it was.
+    assert pair(both_sides, square, wide).note == (
+        "second image made 50% narrower to have the first's shape: 100 × 200 became 64 × 64"
+    )
+
+
 def test_images_that_are_read_already_keep_their_names(
     extractor: FeatureExtractor, photo: RGB8
 ) -> None:
@@ -138,6 +150,27 @@ def test_what_is_no_pair_is_refused(made: Pair) -> None:
         Pair.of(made.first, small)
     with pytest.raises(ValueError, match="second has another set of layers"):
         Pair.of(made.first, make_activations(np.ones((6, 5, 4), np.float32)))
+
+
+def test_two_networks_with_layers_of_one_name_are_no_pair() -> None:
+    maps = np.ones((6, 5, 4), np.float32)
+    one = make_activations(maps, label="a")
+    with pytest.raises(ValueError, match="second has another set of weights than first, b and not"):
+        Pair.of(one, make_activations(maps, label="b"))
+    with pytest.raises(
+        ValueError, match=r"second has another set of map shapes than first, \[\(6, 5, 3\)\] and"
+    ):
+        Pair.of(one, make_activations(maps[..., :3], label="a"))
+
+
+def test_weights_that_were_trained_further_are_another_networks() -> None:
+    def made_of(digest: str) -> Activations:
+        one = make_activations(np.ones((6, 5, 4), np.float32))
+        weights = Provenance("model", "my own", digest=digest)
+        return Activations(one.layers, dict(one), one.image, weights)
+
+    with pytest.raises(ValueError, match=r"set of weights .* my own \(sha256:2\) and not my own"):
+        Pair.of(made_of("sha256:1"), made_of("sha256:2"))
 
 
 # One range ---------------------------------------------------------------------------------------
@@ -397,6 +430,31 @@ def test_other_winners_are_counted(both: Pair) -> None:
     assert len(colours) == 2
     assert difference.title == f"{layer} · strongest channel differs at {expected.mean():.1%}"
     assert (difference.vmin, difference.cmap) == (None, None)
+
+
+def test_a_captions_extent_is_that_of_the_tiles_and_not_of_the_gaps() -> None:
+    maps = np.random.default_rng(5).random((4, 4, 3)).astype(np.float32)
+    pair = Pair.of(make_activations(maps), make_activations(maps + 2))
+    found = render_pair(pair, "conv", "grid")
+    assert found.difference.values is not None
+    assert found.difference.values.min() == 0  # in a gap
+    assert pair_caption(pair, found, ("", "")).endswith("difference 2 to 2")
+
+
+@pytest.mark.parametrize("mode", ["channel", "grid"])
+def test_a_caption_of_what_is_no_number_says_so(mode: str) -> None:
+    maps = np.full((4, 4, 2), np.nan, np.float32)
+    pair = Pair.of(make_activations(maps), make_activations(maps))
+    words = pair_caption(pair, render_pair(pair, "conv", mode), ("", ""))
+    assert words.endswith("difference undefined")
+
+
+@pytest.mark.parametrize("mode", ["argmax", "composite", "rgb", "rainbow"])
+def test_a_differences_colours_are_no_channels(made: Pair, mode: str) -> None:
+    channels = (2, 0, 1)
+    found = render_pair(made, "conv", mode, channels=channels)
+    assert found.difference.legend == ()
+    assert found.first.legend == render(made.first, "conv", mode, channels=channels).legend
 
 
 @pytest.mark.parametrize("mode", ["composite", "rgb", "rainbow"])

@@ -86,6 +86,7 @@ class Activations(Mapping[str, Floats]):
         self._lock = threading.Lock()
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
+        self._entropies: dict[str, npt.NDArray[np.float64]] = {}
         self._signs: dict[str, bool] = {}
 
     def _torch_names(self) -> dict[str, tuple[str, bool]]:
@@ -258,12 +259,12 @@ class Activations(Mapping[str, Floats]):
         """
         maps = self[layer]
         for axis, index, count in (("row", row, maps.shape[0]), ("column", column, maps.shape[1])):
-            if not 0 <= index < count:
+            if not isinstance(index, int | np.integer) or not 0 <= index < count:
                 raise IndexError(
-                    f"{axis} {index} is outside layer {layer!r}, which has {count}: "
-                    f"choose 0 to {count - 1}."
+                    f"{axis} {index!r} is outside layer {layer!r}, which has {count}: "
+                    f"choose whole numbers 0 to {count - 1}."
                 )
-        vector: Floats = maps[row, column]
+        vector: Floats = maps[int(row), int(column)]
         return vector
 
     def statistics(self, layer: str) -> ChannelStatistics:
@@ -314,7 +315,9 @@ class Activations(Mapping[str, Floats]):
             return np.arange(statistics.max.size)
         score: npt.NDArray[Any]
         if by == "entropy":
-            score = spatial_entropy(self[layer])
+            if layer not in self._entropies:
+                self._entropies[layer] = spatial_entropy(self[layer])
+            score = self._entropies[layer]
         elif by == "sparsity":
             score = 1 - statistics.fraction_active
         else:

@@ -9,7 +9,7 @@ import numpy as np
 from vgg_widget.activations import Activations
 from vgg_widget.comparing import DISTANCE_CMAP, Pair, PairRendering
 from vgg_widget.coordinates import unit_name, unit_value, words_for_unit
-from vgg_widget.modes import Rendering, find_mode
+from vgg_widget.modes import Floats, Rendering, find_mode
 from vgg_widget.rendering import layer_label
 
 
@@ -92,15 +92,27 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
         name = f" ({Path(activations.name).name})" if activations.name else ""
         numbers = [*_numbers(activations, rendering), *([note] if note else [])]
         parts.append(f"{which}{name}: {', '.join(numbers)}")
-    if difference.values is not None and first.mode != "argmax":
-        low, high = float(np.nanmin(difference.values)), float(np.nanmax(difference.values))
-        parts.append(f"{_apart(difference)} {_short(low)} to {_short(high)}")
+    if first.mode != "argmax":
+        values = _finite_values(difference)
+        extent = f"{_short(values.min())} to {_short(values.max())}" if values.size else "undefined"
+        parts.append(f"{_apart(difference)} {extent}")
     if pair.note:
         parts.append(pair.note)
     return " · ".join(parts)
 
 
 _WHICH = ("first", "second")
+
+
+def _finite_values(rendering: Rendering) -> Floats:
+    """Return the numbers on show, in any order: those between a grid's tiles are none of them."""
+    values = rendering.values
+    if values is None:
+        return np.empty(0, np.float32)
+    shown = np.isfinite(values)
+    if rendering.tiles is not None:
+        shown &= rendering.tiles.hold(*np.indices(values.shape))
+    return values[shown]
 
 
 def _apart(difference: Rendering) -> str:

@@ -62,11 +62,15 @@ class Pair:
         Raises
         ------
         ValueError
-            If they are of images of two sizes, or of two networks.
+            If they are of images of two sizes, or of two networks: of other layers, shapes of maps
+            or weights.
         """
         for what, one, other in (
             ("set of layers", list(first), list(second)),
             ("image size", first.image.shape[:2], second.image.shape[:2]),
+            ("set of weights", _weights_of(first), _weights_of(second)),
+            # Last, since whatever differs above may be why.
+            ("set of map shapes", _shapes_of(first), _shapes_of(second)),
         ):
             if one != other:
                 raise ValueError(
@@ -153,7 +157,7 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     Returns
     -------
     Pair
-        With a note where the second image is distorted against the first.
+        With a note where the second image is distorted by that, and the first is not alike.
 
     Raises
     ------
@@ -172,18 +176,36 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     return Pair.of(one, other, note)
 
 
+def _weights_of(activations: Activations) -> str:
+    weights = activations.weights
+    # A model may be trained further under the same label.
+    return f"{weights.label} ({weights.digest})" if weights.digest else weights.label
+
+
+def _shapes_of(activations: Activations) -> list[tuple[int, int, int]]:
+    return [activations.shape(name) for name in activations]
+
+
 def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:
-    """Say how the second image is distorted against the first, where one would see it."""
-    height, width = first.pixels.shape[:2]
-    own_height, own_width = second.pixels.shape[:2]
-    stretch = (width / height) / (own_width / own_height)
-    if abs(stretch - 1) <= _ASPECT_TOLERANCE:
+    """Say how the second image is distorted by the first's size, where one would see it.
+
+    A size of the extractor's own, which distorts two images of one shape alike, is no matter of
+    the second.
+    """
+    own = second.pixels.shape[:2]
+    stretch = _aspect(size) / _aspect(own)
+    alike = _aspect(first.pixels.shape) / _aspect(own)
+    if min(abs(stretch - 1), abs(alike - 1)) <= _ASPECT_TOLERANCE:
         return ""
     way = f"{stretch - 1:.0%} wider" if stretch > 1 else f"{1 - stretch:.0%} narrower"
     return (
-        f"second image made {way} to have the first's shape: {own_height} × {own_width} became "
+        f"second image made {way} to have the first's shape: {own[0]} × {own[1]} became "
         f"{size[0]} × {size[1]}"
     )
+
+
+def _aspect(shape: tuple[int, ...]) -> float:
+    return shape[1] / shape[0]
 
 
 def _below_each_other(
@@ -322,6 +344,7 @@ def _other_winners(first: Rendering, second: Rendering) -> Rendering:
         mode=DIFFERENCE,
         title=f"{first.layer} · strongest channel differs at {other.mean():.1%}",
         note="" if other.any() else _EQUAL,
+        legend=(),
     )
 
 
@@ -347,6 +370,7 @@ def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
         clipped=limits.clipped(values),
         note=_note(values),
         tiles=None,
+        legend=(),
     )
 
 

@@ -82,6 +82,8 @@ def damage_told(path: str | os.PathLike[str]) -> Iterator[None]:
         ValueError,
         EOFError,
         AttributeError,
+        # An encrypted member; what zipfile cannot unpack and JSON too deep are kinds of it.
+        RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
