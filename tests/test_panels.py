@@ -392,8 +392,13 @@ def test_the_strongest_channels_are_listed_and_open(build: Any, host: StandIn) -
 
 def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     panel, show = build(LocationPanel)
-    assert panel.row.disabled
-    assert panel.clear.disabled
+    # Nobody who has no mouse could choose a location otherwise.
+    assert not panel.row.disabled
+    assert not panel.column.disabled
+    panel.row.value = 2
+    panel.column.value = 3
+    assert host.asked == [{"location": (2, 0)}, {"location": (2, 3)}]
+    host.asked.clear()
     show(location=(1, 2))
     assert (panel.row.value, panel.column.value) == (1, 2)
     assert (panel.row.max, panel.column.max) == (2, 3)
@@ -405,6 +410,8 @@ def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     show(location=(2, 2))
     panel.clear.click()
     assert host.asked[-1] == {"location": None}
+    # A button that is disabled under the focus takes the keyboard with it.
+    assert not panel.clear.disabled
     count = len(host.asked)
     show(location=(0, 3))
     show(layer="<b>wide", location=(1, 1))
