@@ -119,6 +119,7 @@ function tellPressed(button) {
 
 function describe(root, model) {
   const all = (selector) => root.querySelectorAll(selector);
+  for (const code of all(".vgg-code textarea")) set(code, { readonly: "true" });
   for (const problem of all(".vgg-problem")) set(problem, { role: "alert" });
   for (const readout of all(".widget-readout")) set(readout, { role: "textbox" });
   for (const caption of all(".vgg-caption")) {
@@ -153,6 +154,7 @@ function keepDescribed(root, model, signal) {
   };
   observe([root], { childList: true, subtree: true, attributeFilter: ["class"] }, notice, signal);
   model.on("change:description change:wanted", update);
+  signal.addEventListener("abort", () => model.off("change:description change:wanted", update));
   update();
 }
 
