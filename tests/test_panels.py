@@ -500,9 +500,60 @@ def test_files_panel_hands_over_each_kind(build: Any, host: StandIn) -> None:
     panel.code.click()
     show(channel=1)  # the code was of another picture
     assert (panel.text.value, panel.text.layout.display) == ("", "none")
-    control(panel.widget, "picture").value = "a cat.png"
-    assert host.asked[-1] == {"image": "a cat.png"}
     assert host.errors == []
+
+
+def test_the_same_path_can_be_opened_again(build: Any, host: StandIn) -> None:
+    panel, _ = build(FilesPanel)
+    field = control(panel.widget, "picture")
+    field.value = "a cat.png"
+    assert field.value == ""
+    field.value = "a cat.png"
+    assert host.asked == [{"image": "a cat.png"}] * 2
+
+
+def test_the_code_can_be_reached_by_keyboard(build: Any) -> None:
+    panel, _ = build(FilesPanel)
+    panel.code.click()
+    assert not panel.text.disabled
+    assert panel.text.description == "code"
+
+
+def test_whether_the_code_was_copied_is_said(build: Any, host: StandIn) -> None:
+    panel, _ = build(FilesPanel)
+    panel.copy.click()
+    assert "The code is copied." in panel.words.value
+    assert panel.text.layout.display == "none"
+    host.can_copy = False
+    panel.copy.click()
+    assert "did not let the code be copied" in panel.words.value
+    assert (panel.text.value, panel.text.layout.display) == ("print('the code')", None)
+
+
+def test_a_copy_that_the_browser_refuses_is_told(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore()
+    sent: list[Any] = []
+    monkeypatch.setattr(explorer._page, "send", sent.append)
+    for ok, told in ((True, ""), (False, "did not let the code be copied")):
+        explorer._pointing.press("c")
+        number = sent[-1]["number"]
+        explorer._page._handle_custom_msg({"kind": "copied", "number": number, "ok": ok}, [])
+        assert told in problem(explorer)
+        assert bool(problem(explorer)) == (not ok)
+
+
+def test_what_was_saved_of_another_picture_is_said_no_more(
+    build: Any, made: Activations, extractor: FeatureExtractor
+) -> None:
+    panel, show = build(FilesPanel)
+    panel.arrays.click()
+    show(channel=1)
+    assert "Saved as" in panel.words.value
+    other = make_activations(np.ones((3, 4, 12), np.float32))
+    panel.show(Scene(Choice("conv"), other, render(other, "conv"), extractor))
+    assert panel.words.value == ""
 
 
 def test_a_path_is_opened_and_a_wrong_one_told(

@@ -33,8 +33,12 @@ class ViewHost(Protocol):
     def to_code(self) -> str:
         """Return Python text that makes the picture on show."""
 
-    def copy(self, text: str) -> None:
-        """Put text on the clipboard of the page."""
+    def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
+        """Put text on the clipboard of the page.
+
+        `then` is called with whether the browser allowed it; without it, a refusal is shown under
+        the controls.
+        """
 
     def download(self, suffix: str) -> None:
         """Hand the picture on show to the page as a file to keep."""

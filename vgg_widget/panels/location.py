@@ -68,21 +68,23 @@ class LocationPanel:
         rows, columns, _ = scene.activations.shape(layer)
         # While the numbers are brought to the new location they are nobody's choice.
         self._showing = True
-        for number, count, value in (
-            (self.row, rows, location[0] if location else 0),
-            (self.column, columns, location[1] if location else 0),
-        ):
-            with number.hold_trait_notifications():
-                number.max = count - 1
-                number.value = value
-        self._showing = False
+        try:
+            for number, count, value in (
+                (self.row, rows, location[0] if location else 0),
+                (self.column, columns, location[1] if location else 0),
+            ):
+                with number.hold_trait_notifications():
+                    number.max = count - 1
+                    number.value = value
+        finally:
+            self._showing = False
         self._shown = location
         found = strongest_at(scene.activations, layer, *location, _BARS) if location else ()
         name = html.escape(layer_label(scene.activations, layer))
         if location is None:
             self.words.value = (
-                "Click on a picture, or give a row and a column, to choose a location: the strongest "
-                "channels there are listed here."
+                "Click on a picture, or give a row and a column, to choose a location: the "
+                "strongest channels there are listed here."
             )
         elif found:
             where = f"row {location[0]}, column {location[1]}"
