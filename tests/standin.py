@@ -11,7 +11,6 @@ class StandIn:
     """What a panel sees of an explorer."""
 
     def __init__(self) -> None:
-        self.can_go_back = False
         self.can_copy = True
         self.asked: list[Any] = []
         self.errors: list[str] = []

@@ -24,11 +24,7 @@ class ViewHost(Protocol):
         """Show one channel, and remember what was on show before."""
 
     def back(self) -> None:
-        """Show what was on show before the last `open_channel`."""
-
-    @property
-    def can_go_back(self) -> bool:
-        """Whether there is something to go back to."""
+        """Show what was on show before the last `open_channel`; nothing where there is none."""
 
     def to_code(self) -> str:
         """Return Python text that makes the picture on show."""

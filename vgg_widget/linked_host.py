@@ -62,11 +62,6 @@ class LinkedHost:
         """Show what was on show before the last `open_channel`."""
         self._explorer.back()
 
-    @property
-    def can_go_back(self) -> bool:
-        """Whether there is something to go back to."""
-        return self._explorer.can_go_back
-
     def to_code(self) -> str:
         """Return Python text that makes the picture on show."""
         return self._explorer.to_code()
