@@ -458,7 +458,7 @@ def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: 
     assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [False] * 3
 
 
-def test_display_tells_one_trait_at_a_time_and_nothing_when_it_is_told(
+def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
     build: Any, host: StandIn
 ) -> None:
     panel, show = build(LookPanel)
@@ -468,12 +468,14 @@ def test_display_tells_one_trait_at_a_time_and_nothing_when_it_is_told(
     panel.overlay.value = 0.5
     panel.scale.value = "channel"
     panel.percentile.value = 12.5
+    panel.percentile.value = 100  # what this scale has by itself
     panel.theme.value = "dark"
     panel.before_relu.value = False
     assert host.asked == [
         {"overlay": 0.5},
-        {"scale": "channel"},
+        {"scale": "channel", "percentile": None},
         {"percentile": 12.5},
+        {"percentile": None},
         {"theme": "dark"},
         {"before_relu": False},
     ]
@@ -579,12 +581,31 @@ def test_arrays_are_saved_beside_the_notebook(
     explorer = explore(panel="Open & save", layer="block2_conv1", channel=3)
     control(explorer, "save arrays (.npz)").click()
     (path,) = tmp_path.iterdir()
-    assert path.name == "block2_conv1-channel3.npz"
+    assert path.name == "activations.npz"
     assert str(path) in words(explorer)
     loaded = Activations.load(path)
     assert list(loaded) == list(explorer.activations)
     for name in loaded:
         np.testing.assert_array_equal(loaded[name], explorer.activations[name])
+
+
+def test_arrays_have_their_pictures_name_and_replace_nothing(
+    explore: Explore, photo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(photo).save(tmp_path / "pictures" / "cat.v2.png")
+    explorer = explore(panel="Open & save")
+    control(explorer, "picture").value = "pictures/cat.v2.png"
+    names = ["cat.v2-activations.npz", "cat.v2-activations-2.npz", "cat.v2-activations-3.npz"]
+    (tmp_path / names[0]).write_text("somebody's own")
+    for name in names[1:]:
+        control(explorer, "save arrays (.npz)").click()
+        assert name in words(explorer)
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == sorted(names)
+    assert (tmp_path / names[0]).read_text() == "somebody's own"
 
 
 def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
