@@ -11,7 +11,7 @@ class StandIn:
     """What a panel sees of an explorer."""
 
     def __init__(self) -> None:
-        self.can_go_back = False
+        self.can_copy = True
         self.asked: list[Any] = []
         self.errors: list[str] = []
 
@@ -39,8 +39,10 @@ class StandIn:
     def to_code(self) -> str:
         return "print('the code')"
 
-    def copy(self, text: str) -> None:
+    def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
         self.asked.append(("copy", text))
+        if then is not None:
+            then(self.can_copy)
 
     def download(self, suffix: str) -> None:
         self.asked.append(("download", suffix))

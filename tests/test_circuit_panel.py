@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -106,26 +107,47 @@ def test_its_maps_have_the_colormap_and_scale_of_the_explorer(
     np.testing.assert_array_equal(shown[::times, ::times], expected)
 
 
+@pytest.mark.parametrize(
+    ("changes", "cmap"),
+    [
+        # What is read is after a ReLU and has no middle, whatever the explorer shows.
+        ({"before_relu": True, "cmap": "coolwarm"}, "viridis"),
+        ({"before_relu": False, "cmap": "coolwarm"}, "coolwarm"),
+        ({"before_relu": True, "cmap": "magma"}, "magma"),
+    ],
+)
+def test_its_maps_have_the_percentile_and_gamma_and_a_colormap_that_fits(
+    panel: CircuitPanel, scene: Scene, activations: Activations, changes: Any, cmap: str
+) -> None:
+    panel.show(at(scene, percentile=90.0, gamma=0.5, **changes))
+    number = int(panel.cards[0].button.description.removeprefix("channel "))
+    values = activations["block1_pool"]
+    top = np.percentile(values[values > 0], 90)
+    unit = np.clip(values[..., number] / top, 0, 1) ** 0.5
+    expected = np.rint(255 * mpl.colormaps[cmap](unit)[..., :3])
+    shown = picture(panel.cards[0].map)
+    times = shown.shape[0] // expected.shape[0]
+    # A rounding may take the entry of the colormap beside it.
+    assert np.abs(shown[::times, ::times] - expected).max() <= 6
+
+
 def test_a_button_walks_down_and_another_one_back(
     panel: CircuitPanel, host: StandIn, scene: Scene, activations: Activations
 ) -> None:
     panel.show(scene)
-    assert panel.back.disabled
     found = circuit(scene.extractor, activations, "block2_conv1", 10)
     for card in panel.cards:
         card.button.click()
     assert host.asked == [("block1_pool", one.channel) for one in found.inputs]
     host.asked.clear()
-    host.can_go_back = True
     panel.show(at(scene, layer="block1_pool", channel=3))
     (card,) = on_show(panel)
     card.button.click()
-    assert not panel.back.disabled
     panel.back.click()
     assert host.asked == [("block1_conv2", 3), "back"]
-    host.can_go_back = False
     panel.show(scene)
-    assert panel.back.disabled
+    # A button that is disabled under the focus takes the keyboard with it.
+    assert not panel.back.disabled
     assert len(on_show(panel)) == 6
 
 
@@ -149,11 +171,9 @@ def test_under_the_first_layer_is_the_picture(
     assert sorted(card.button.description for card in cards) == ["blue", "green", "red"]
     for card in cards:
         # There is nothing further down.
-        assert card.button.disabled
+        assert not card.button.disabled
         card.button.click()
     assert host.asked == []
-    panel.show(scene)
-    assert not any(card.button.disabled for card in on_show(panel))
 
 
 def test_with_a_location_each_card_says_what_it_adds(
@@ -180,7 +200,7 @@ def test_in_modes_of_several_channels_it_says_so(panel: CircuitPanel, scene: Sce
 
 
 def test_a_layer_without_kernels_is_told_and_loses_nothing(
-    panel: CircuitPanel, host: StandIn, scene: Scene, photo: npt.NDArray[np.uint8]
+    panel: CircuitPanel, scene: Scene, photo: npt.NDArray[np.uint8]
 ) -> None:
     import keras
 
@@ -189,7 +209,6 @@ def test_a_layer_without_kernels_is_told_and_loses_nothing(
     model = keras.Model(inputs, keras.layers.LayerNormalization(name="norm")(conv))
     extractor = FeatureExtractor(model=model, size=None)
     activations = extractor(photo)
-    host.can_go_back = True
     panel.show(scene)
     rendering = render(activations, "norm")
     panel.show(Scene(Choice("norm", 0), activations, rendering, extractor))
@@ -198,7 +217,6 @@ def test_a_layer_without_kernels_is_told_and_loses_nothing(
     # A person's own names are no markup.
     assert "a&gt;b" in panel.heading.value
     assert "a>b" not in panel.heading.value
-    assert not panel.back.disabled
     panel.show(Scene(Choice("a>b", 1), activations, rendering, extractor))
     assert len(on_show(panel)) == 3
     assert "a>b" not in panel.heading.value

@@ -336,9 +336,9 @@ def test_the_picture_and_its_code_are_handed_to_the_page(
     explorer = explore(mode="max")
     handed: list[tuple[Any, ...]] = []
     monkeypatch.setattr(explorer._page, "download", lambda *given: handed.append(given))
-    monkeypatch.setattr(explorer._page, "copy", lambda text: handed.append((text,)))
+    monkeypatch.setattr(explorer._page, "copy", lambda *given: handed.append(given))
     press(explorer, "s", "c")
-    (name, png), (code,) = handed
+    (name, png), (code, _) = handed
     assert name == "block1_conv1-max.png"
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.format == "PNG"

@@ -392,8 +392,13 @@ def test_the_strongest_channels_are_listed_and_open(build: Any, host: StandIn) -
 
 def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     panel, show = build(LocationPanel)
-    assert panel.row.disabled
-    assert panel.clear.disabled
+    # Nobody who has no mouse could choose a location otherwise.
+    assert not panel.row.disabled
+    assert not panel.column.disabled
+    panel.row.value = 2
+    panel.column.value = 3
+    assert host.asked == [{"location": (2, 0)}, {"location": (2, 3)}]
+    host.asked.clear()
     show(location=(1, 2))
     assert (panel.row.value, panel.column.value) == (1, 2)
     assert (panel.row.max, panel.column.max) == (2, 3)
@@ -405,6 +410,8 @@ def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     show(location=(2, 2))
     panel.clear.click()
     assert host.asked[-1] == {"location": None}
+    # A button that is disabled under the focus takes the keyboard with it.
+    assert not panel.clear.disabled
     count = len(host.asked)
     show(location=(0, 3))
     show(layer="<b>wide", location=(1, 1))
@@ -451,7 +458,7 @@ def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: 
     assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [False] * 3
 
 
-def test_display_tells_one_trait_at_a_time_and_nothing_when_it_is_told(
+def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
     build: Any, host: StandIn
 ) -> None:
     panel, show = build(LookPanel)
@@ -461,12 +468,14 @@ def test_display_tells_one_trait_at_a_time_and_nothing_when_it_is_told(
     panel.overlay.value = 0.5
     panel.scale.value = "channel"
     panel.percentile.value = 12.5
+    panel.percentile.value = 100  # what this scale has by itself
     panel.theme.value = "dark"
     panel.before_relu.value = False
     assert host.asked == [
         {"overlay": 0.5},
-        {"scale": "channel"},
+        {"scale": "channel", "percentile": None},
         {"percentile": 12.5},
+        {"percentile": None},
         {"theme": "dark"},
         {"before_relu": False},
     ]
@@ -493,9 +502,60 @@ def test_files_panel_hands_over_each_kind(build: Any, host: StandIn) -> None:
     panel.code.click()
     show(channel=1)  # the code was of another picture
     assert (panel.text.value, panel.text.layout.display) == ("", "none")
-    control(panel.widget, "picture").value = "a cat.png"
-    assert host.asked[-1] == {"image": "a cat.png"}
     assert host.errors == []
+
+
+def test_the_same_path_can_be_opened_again(build: Any, host: StandIn) -> None:
+    panel, _ = build(FilesPanel)
+    field = control(panel.widget, "picture")
+    field.value = "a cat.png"
+    assert field.value == ""
+    field.value = "a cat.png"
+    assert host.asked == [{"image": "a cat.png"}] * 2
+
+
+def test_the_code_can_be_reached_by_keyboard(build: Any) -> None:
+    panel, _ = build(FilesPanel)
+    panel.code.click()
+    assert not panel.text.disabled
+    assert panel.text.description == "code"
+
+
+def test_whether_the_code_was_copied_is_said(build: Any, host: StandIn) -> None:
+    panel, _ = build(FilesPanel)
+    panel.copy.click()
+    assert "The code is copied." in panel.words.value
+    assert panel.text.layout.display == "none"
+    host.can_copy = False
+    panel.copy.click()
+    assert "did not let the code be copied" in panel.words.value
+    assert (panel.text.value, panel.text.layout.display) == ("print('the code')", None)
+
+
+def test_a_copy_that_the_browser_refuses_is_told(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore()
+    sent: list[Any] = []
+    monkeypatch.setattr(explorer._page, "send", sent.append)
+    for ok, told in ((True, ""), (False, "did not let the code be copied")):
+        explorer._pointing.press("c")
+        number = sent[-1]["number"]
+        explorer._page._handle_custom_msg({"kind": "copied", "number": number, "ok": ok}, [])
+        assert told in problem(explorer)
+        assert bool(problem(explorer)) == (not ok)
+
+
+def test_what_was_saved_of_another_picture_is_said_no_more(
+    build: Any, made: Activations, extractor: FeatureExtractor
+) -> None:
+    panel, show = build(FilesPanel)
+    panel.arrays.click()
+    show(channel=1)
+    assert "Saved as" in panel.words.value
+    other = make_activations(np.ones((3, 4, 12), np.float32))
+    panel.show(Scene(Choice("conv"), other, render(other, "conv"), extractor))
+    assert panel.words.value == ""
 
 
 def test_a_path_is_opened_and_a_wrong_one_told(
@@ -521,12 +581,31 @@ def test_arrays_are_saved_beside_the_notebook(
     explorer = explore(panel="Open & save", layer="block2_conv1", channel=3)
     control(explorer, "save arrays (.npz)").click()
     (path,) = tmp_path.iterdir()
-    assert path.name == "block2_conv1-channel3.npz"
+    assert path.name == "activations.npz"
     assert str(path) in words(explorer)
     loaded = Activations.load(path)
     assert list(loaded) == list(explorer.activations)
     for name in loaded:
         np.testing.assert_array_equal(loaded[name], explorer.activations[name])
+
+
+def test_arrays_have_their_pictures_name_and_replace_nothing(
+    explore: Explore, photo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(photo).save(tmp_path / "pictures" / "cat.v2.png")
+    explorer = explore(panel="Open & save")
+    control(explorer, "picture").value = "pictures/cat.v2.png"
+    names = ["cat.v2-activations.npz", "cat.v2-activations-2.npz", "cat.v2-activations-3.npz"]
+    (tmp_path / names[0]).write_text("somebody's own")
+    for name in names[1:]:
+        control(explorer, "save arrays (.npz)").click()
+        assert name in words(explorer)
+    assert sorted(path.name for path in tmp_path.glob("*.npz")) == sorted(names)
+    assert (tmp_path / names[0]).read_text() == "somebody's own"
 
 
 def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:

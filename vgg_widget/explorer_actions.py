@@ -84,6 +84,19 @@ class ExplorerActions(LinkedView):
             self._readings[0], self.activations, self._extractor.to_code(), self._choice()
         )
 
+    def file_name(self, suffix: str) -> str:
+        """Return a name for a file of what is on show, or of the whole picture's activations.
+
+        Parameters
+        ----------
+        suffix : str
+            ``".npz"`` for the activations, such as ``cat-activations.npz``.
+        """
+        if suffix != ".npz":
+            return super().file_name(suffix)
+        origin = self._readings[0].origin
+        return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain, count
 from pathlib import Path
 
 from vgg_widget.explorer_actions import ExplorerActions
@@ -25,7 +26,10 @@ class ExplorerHost(LinkedHost):
 
     def save_arrays(self) -> Path:
         """Write the activations beside the notebook, and return where."""
-        path = Path.cwd() / self._one.file_name(".npz")
+        first = Path.cwd() / self._one.file_name(".npz")
+        later = (first.with_stem(f"{first.stem}-{number}") for number in count(2))
+        # What a person saved before, under the same picture's name, is theirs.
+        path = next(path for path in chain([first], later) if not path.exists())
         self._one.save(path)
         return path
 

@@ -24,17 +24,17 @@ class ViewHost(Protocol):
         """Show one channel, and remember what was on show before."""
 
     def back(self) -> None:
-        """Show what was on show before the last `open_channel`."""
-
-    @property
-    def can_go_back(self) -> bool:
-        """Whether there is something to go back to."""
+        """Show what was on show before the last `open_channel`; nothing where there is none."""
 
     def to_code(self) -> str:
         """Return Python text that makes the picture on show."""
 
-    def copy(self, text: str) -> None:
-        """Put text on the clipboard of the page."""
+    def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
+        """Put text on the clipboard of the page.
+
+        `then` is called with whether the browser allowed it; without it, a refusal is shown under
+        the controls.
+        """
 
     def download(self, suffix: str) -> None:
         """Hand the picture on show to the page as a file to keep."""

@@ -82,18 +82,20 @@ class LinkedHost:
         """Show what was on show before the last `open_channel`."""
         self._explorer.back()
 
-    @property
-    def can_go_back(self) -> bool:
-        """Whether there is something to go back to."""
-        return self._explorer.can_go_back
-
     def to_code(self) -> str:
         """Return Python text that makes the picture on show."""
         return self._explorer.to_code()
 
-    def copy(self, text: str) -> None:
-        """Put text on the clipboard of the page."""
-        self._page.copy(text)
+    def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
+        """Put text on the clipboard of the page, and tell whether the browser allowed it."""
+        self._page.copy(text, then or self._copied)
+
+    def _copied(self, ok: bool) -> None:
+        if not ok:
+            self.controls.complain(
+                'The browser did not let the code be copied: use "show code" under "Open & save" '
+                "instead."
+            )
 
     def download(self, suffix: str) -> None:
         """Hand the picture on show to the page as a file to keep."""

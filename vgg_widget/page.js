@@ -119,6 +119,7 @@ function tellPressed(button) {
 
 function describe(root, model) {
   const all = (selector) => root.querySelectorAll(selector);
+  for (const code of all(".vgg-code textarea")) set(code, { readonly: "true" });
   for (const problem of all(".vgg-problem")) set(problem, { role: "alert" });
   for (const readout of all(".widget-readout")) set(readout, { role: "textbox" });
   for (const caption of all(".vgg-caption")) {
@@ -126,6 +127,8 @@ function describe(root, model) {
     caption.id ||= `vgg-caption-${Math.random().toString(36).slice(2)}`;
     set(caption, { role: "status", "aria-live": "polite", "aria-atomic": "true" });
   }
+  for (const place of all(".vgg-place"))
+    set(place, { role: "status", "aria-live": place.getAttribute("aria-live") ?? "polite" });
   for (const canvas of all(CANVAS))
     set(canvas, {
       // A picture that takes keys: for an image a screen reader would keep the arrows to itself.
@@ -153,7 +156,16 @@ function keepDescribed(root, model, signal) {
   };
   observe([root], { childList: true, subtree: true, attributeFilter: ["class"] }, notice, signal);
   model.on("change:description change:wanted", update);
+  signal.addEventListener("abort", () => model.off("change:description change:wanted", update));
   update();
+}
+
+// What the keyboard brings about is read aloud; what the mouse passes over would have no end.
+function announcePlaces(root, signal) {
+  const announce = (live) => () =>
+    root.querySelectorAll(".vgg-place").forEach((place) => set(place, { "aria-live": live }));
+  root.addEventListener("keydown", announce("polite"), { capture: true, signal });
+  root.addEventListener("pointermove", announce("off"), { capture: true, signal });
 }
 
 // A bar is as good to click as the button that it belongs to, which the keyboard reaches.
@@ -271,6 +283,7 @@ export default () => {
         listenToKeys(root, model, sender, signal);
         listenToBars(root, signal);
         keepDescribed(root, model, signal);
+        announcePlaces(root, signal);
         keepTheme(root, model, signal);
         keepRoom(root, model, signal);
       });

@@ -179,7 +179,7 @@ def test_a_circuit_is_walked_down_and_back(lab: OpenNotebook) -> None:
     assert page.wait_picture_equal(CANVAS, unlike=third) == second
     page.click_button("back")
     assert page.wait_picture_equal(CANVAS, unlike=second) == first
-    expect(page.page.get_by_role("button", name="back", exact=True)).to_be_disabled()
+    expect(page.page.get_by_role("button", name="back", exact=True)).to_be_enabled()
 
     # With a location chosen, each says what it adds there.
     page.click_canvas(side_of(page, MAP).point(*center(LAYER, 9, 5)))

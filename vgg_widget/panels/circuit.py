@@ -9,11 +9,14 @@ from traitlets import Unicode
 
 from vgg_widget.circuit import Circuit, CircuitInput, circuit
 from vgg_widget.circuit_pictures import input_picture, kernel_picture, small_png
+from vgg_widget.fitting import DIVERGING
 from vgg_widget.host import Host
 from vgg_widget.modes import find_mode
 from vgg_widget.scene import Scene
 
 _CARDS = 6
+# Of an input after its ReLU, where the explorer shows what is before one.
+_SEQUENTIAL = "viridis"
 
 # Of a card and what is in it, on the page; six cards with their margins are as wide as the figure.
 _CARD, _MAP, _KERNEL = 124, 112, 72
@@ -39,9 +42,9 @@ class CircuitPanel:
         self.back = widgets.Button(
             description="back",
             tooltip="Back to the layer and channel before",
-            disabled=True,
             layout=widgets.Layout(width="auto", flex="0 0 auto"),
         )
+        # Never disabled, nor are the cards' buttons: the keyboard's focus would be lost with it.
         self.back.on_click(lambda _: host.do(host.back))
         self.cards = tuple(InputCard(host) for _ in range(_CARDS))
         row = widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
@@ -51,7 +54,6 @@ class CircuitPanel:
 
     def show(self, scene: Scene) -> None:
         """Show what the channel on show is made of."""
-        self.back.disabled = not self._host.can_go_back
         choice = scene.choice
         try:
             found = circuit(
@@ -110,8 +112,8 @@ class InputCard:
             one,
             scene.extractor,
             scene.activations,
-            cmap=scene.choice.cmap,
-            scale=scene.choice.scale,
+            cmap=_cmap(one, scene),
+            scale=scene.choice.policy,
         )
         self.map.value = small_png(picture, 2 * _MAP)
         self.map.tooltip = f"{one.name} of {source}, on this image"
@@ -121,7 +123,6 @@ class InputCard:
         )
         with self.button.hold_sync():
             self.button.description = one.name
-            self.button.disabled = self._way is None
             self.button.tooltip = f"{'Part of' if self._way is None else 'Go down to'} {source}"
         self.widget.layout.display = None
 
@@ -159,6 +160,15 @@ def _picture(side: int, **style: str) -> widgets.Image:
             width=f"{side}px", height=f"{side}px", margin="2px", object_fit="contain", **style
         ),
     )
+
+
+def _cmap(one: CircuitInput, scene: Scene) -> str:
+    """Return the explorer's colormap, or a sequential one for a map that has nothing below 0."""
+    choice = scene.choice
+    if one.layer is None or not choice.before_relu or choice.cmap != DIVERGING:
+        return choice.cmap
+    signed = bool((scene.activations[one.layer] < 0).any())
+    return choice.cmap if signed else _SEQUENTIAL
 
 
 def _words(found: Circuit, layer: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 
+from vgg_widget.activations import Activations
 from vgg_widget.controls import display, upload_button
 from vgg_widget.host import Host, ViewHost
 from vgg_widget.scene import Scene
@@ -42,6 +44,8 @@ class _OpenAndSave:
         arrays: Callable[[], Path] | None = None,
     ) -> None:
         self._host = host
+        # Not the activations themselves, which a folded panel would keep in memory.
+        self._shown: weakref.ref[Activations] | None = None
         self.paths: list[widgets.Text] = []
         rows = [self._opening(words, name, uploads) for words, name in opens.items()]
         self.pictures = [self._button(f"save {kind}", self._download(kind)) for kind in PICTURES]
@@ -49,14 +53,19 @@ class _OpenAndSave:
         if arrays is not None:
             self.arrays = self._button("save arrays (.npz)", self._saving(arrays))
             saves.append(self.arrays)
-        self.copy = self._button("copy code", lambda: host.copy(host.to_code()))
+        self.copy = self._button("copy code", self._copy_code)
         self.code = self._button("show code", self._show_code)
         self.reset = self._button("reset", host.reset)
         self.words = widgets.HTML()
         self.text = widgets.Textarea(
-            disabled=True, layout=widgets.Layout(width="98%", height="160px", display="none")
+            description="code",
+            tooltip="code that makes the same picture",
+            layout=widgets.Layout(width="98%", height="160px", display="none"),
+            style={"description_width": "max-content"},
         )
-        self.text.tooltip = "code that makes the same picture"
+        # Read only, which ipywidgets has no name for: a disabled text takes no focus, and could be
+        # neither scrolled nor selected by keyboard.
+        self.text.add_class("vgg-code")
         rows[-1].append(self.reset)
         rows.append([*saves, self.copy, self.code])
         wrapped = widgets.Layout(flex_flow="row wrap", align_items="center")
@@ -74,6 +83,8 @@ class _OpenAndSave:
 
         def typed(change: dict[str, Any]) -> None:
             if change["new"]:
+                # Emptied, so that the same path can be opened again: the file may be another one.
+                path.value = ""
                 self._host.tell(**{name: change["new"]})
 
         path.observe(typed, "value")
@@ -90,23 +101,45 @@ class _OpenAndSave:
 
     def _saving(self, arrays: Callable[[], Path]) -> Callable[[], None]:
         def save() -> None:
-            self.words.value = f"Saved as {html.escape(str(arrays()))}."
+            self._say(f"Saved as {arrays()}.")
 
         return save
 
+    def _copy_code(self) -> None:
+        code = self._host.to_code()
+
+        def copied(ok: bool) -> None:
+            if ok:
+                self._say("The code is copied.")
+            else:
+                self._say("The browser did not let the code be copied: select it below.")
+                self._unfold(code)
+
+        self._host.copy(code, copied)
+
+    def _say(self, words: str) -> None:
+        self.words.value = f'<span role="status">{html.escape(words)}</span>' if words else ""
+
     def _show_code(self) -> None:
-        if self.text.value:
+        if self.text.layout.display is None:
             self._fold()
         else:
-            self.text.value = self._host.to_code()
-            display(self.text, shown=True)
+            self._unfold(self._host.to_code())
+
+    def _unfold(self, code: str) -> None:
+        self.text.value = code
+        display(self.text, shown=True)
 
     def _fold(self) -> None:
         self.text.value = ""
         display(self.text, shown=False)
 
-    def show(self, _: Scene) -> None:
+    def show(self, scene: Scene) -> None:
         """Bring the panel to what is on show."""
+        if self._shown is None or self._shown() is not scene.activations:
+            # What was saved was of another picture.
+            self._shown = weakref.ref(scene.activations)
+            self._say("")
         # The code is of one picture, and this may be another.
         self._fold()
 

@@ -26,6 +26,7 @@ class LocationPanel:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._shown: tuple[int, int] | None = None
+        self._showing = False
         number = {"width": "130px"}
         wide = {"description_width": "max-content"}
         self.row = widgets.BoundedIntText(
@@ -58,7 +59,7 @@ class LocationPanel:
 
     def _moved(self, _: dict[str, Any]) -> None:
         chosen = self.row.value, self.column.value
-        if self._shown is not None and chosen != self._shown:
+        if not self._showing and chosen != self._shown:
             self._host.tell(location=chosen)
 
     def show(self, scene: Scene) -> None:
@@ -66,23 +67,24 @@ class LocationPanel:
         location, layer = scene.choice.location, scene.rendering.layer
         rows, columns, _ = scene.activations.shape(layer)
         # While the numbers are brought to the new location they are nobody's choice.
-        self._shown = None
-        for number, count, value in (
-            (self.row, rows, location[0] if location else 0),
-            (self.column, columns, location[1] if location else 0),
-        ):
-            with number.hold_trait_notifications():
-                number.max = count - 1
-                number.value = value
-            number.disabled = location is None
+        self._showing = True
+        try:
+            for number, count, value in (
+                (self.row, rows, location[0] if location else 0),
+                (self.column, columns, location[1] if location else 0),
+            ):
+                with number.hold_trait_notifications():
+                    number.max = count - 1
+                    number.value = value
+        finally:
+            self._showing = False
         self._shown = location
-        self.clear.disabled = location is None
         found = strongest_at(scene.activations, layer, *location, _BARS) if location else ()
         name = html.escape(layer_label(scene.activations, layer))
         if location is None:
             self.words.value = (
-                "Click on a picture to choose a location: the strongest channels there are listed "
-                "here."
+                "Click on a picture, or give a row and a column, to choose a location: the "
+                "strongest channels there are listed here."
             )
         elif found:
             where = f"row {location[0]}, column {location[1]}"

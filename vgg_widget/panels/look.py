@@ -76,8 +76,15 @@ class LookPanel:
 
     def _listen(self, name: str) -> None:
         def told(change: dict[str, Any]) -> None:
-            if not self._showing:
-                self._host.tell(**{name: change["new"]})
+            if self._showing:
+                return
+            changes = {name: change["new"]}
+            if name == "scale":
+                # Each scale has a percentile of its own.
+                changes["percentile"] = None
+            elif name == "percentile" and change["new"] == as_scale(self.scale.value).percentile:
+                changes["percentile"] = None
+            self._host.tell(**changes)
 
         getattr(self, name).observe(told, "value")
 

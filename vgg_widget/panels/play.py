@@ -173,12 +173,10 @@ class PlayPanel:
         over, seconds = self.over.value, self.seconds
         if over == "channels" and find_mode(scene.choice.mode).takes != "one":
             self._host.tell(mode="channel")
-        self.save.disabled = True
         self._say(f"Drawing {self._frames} frames …")
         try:
             self._host.do(lambda: self._host.download_animation(over, seconds, self._drawn))
         finally:
-            self.save.disabled = False
             self._describe()
 
     def _drawn(self, done: int, total: int) -> None:
