@@ -61,7 +61,7 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
     assert pdf.startswith(b"%PDF-")
     assert b"%%EOF" in pdf[-32:]
     page.click_button("save arrays (.npz)")
-    arrays = page.server.notebooks / f"{LAYER}-channel7.npz"
+    arrays = page.server.notebooks / "activations.npz"
     expect(page.page.get_by_text(f"Saved as {arrays}.")).to_be_visible()
     assert page.ask(
         "import vgg_widget\n"
@@ -80,12 +80,15 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
     page.click_button("show code")
     area = page.page.locator(".vgg-explorer textarea:visible")
     expect(area).to_have_value(code)
+    expect(area).to_be_enabled()
+    expect(area).not_to_be_editable()
     page.screenshot("lab-files")
     page.click_button("show code")
     expect(area).to_have_count(0)
 
     # A wrong path is told, and nothing is lost.
     page.type_into("picture", "/nowhere/cat.jpg")
+    expect(page.page.get_by_label("picture", exact=True)).to_have_value("")
     told = wait_words(page, "problem", "/nowhere/cat.jpg")
     assert told.count(".") <= 3
     assert page.wait_picture_equal(CANVAS) == first

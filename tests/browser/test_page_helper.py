@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from .desk import OpenNotebook
 from .page import NotebookPage
@@ -41,6 +42,7 @@ def stand_in(delay=0):
         play=widgets.Play(),
         problem=widgets.HTML().add_class("vgg-problem"),
         caption=widgets.HTML("channel 7").add_class("vgg-caption"),
+        place=widgets.HTML("a location").add_class("vgg-place"),
         notice=widgets.HTML("<b>NOT</b> ImageNet weights").add_class("vgg-notice"),
         page=Page(on_key, keys=KEYS, description="Input image and feature map"),
     )
@@ -251,6 +253,18 @@ def test_tab_reaches_everything_and_leaves_the_picture(front_end: OpenNotebook) 
     page.page.locator(CANVAS).focus()
     press(page, "Shift+Tab")
     assert not page.page.evaluate(f"document.activeElement.matches('{CANVAS}')")
+
+
+def test_a_place_is_announced_to_the_keyboard_and_not_to_the_mouse(front_end: OpenNotebook) -> None:
+    page = opened(front_end, ONE)
+    place = page.page.locator(".vgg-place[role=status]")
+    expect(place).to_have_attribute("aria-live", "polite")
+    page.page.locator(CANVAS).hover()
+    expect(place).to_have_attribute("aria-live", "off")
+    page.page.locator(CANVAS).focus()
+    press(page, "ArrowRight")
+    expect(place).to_have_attribute("aria-live", "polite")
+    assert page.console_errors() == []
 
 
 def change_theme(page: NotebookPage, name: str) -> None:
