@@ -1,0 +1,163 @@
+"""Explorers that several threads order about, and panels that fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+from traitlets import TraitError
+
+from tests.conftest import make_activations
+from tests.explorers import problem
+from vgg_widget import LayerExplorer, render
+from vgg_widget.histogram import histogram
+from vgg_widget.panels import PANELS
+from vgg_widget.strongest import strongest_at
+
+Explore = Callable[..., LayerExplorer]
+
+
+def test_an_assignment_during_anothers_order_is_followed_or_refused(explore: Explore) -> None:
+    explorer = explore(channel=7)
+    inside, errors = threading.Event(), list[str]()
+
+    def assign() -> None:
+        inside.wait(10)
+        try:
+            explorer.channel = 9999
+        except TraitError as error:
+            errors.append(str(error))
+        explorer.channel = 5
+
+    other = threading.Thread(target=assign)
+    other.start()
+    with explorer.hold_trait_notifications():
+        explorer.mode = "max"
+        inside.set()
+        # Long enough for the other one to arrive, and to wait.
+        other.join(0.3)
+        assert explorer.channel == 7
+        explorer.mode = "channel"
+    other.join(10)
+    assert "channel 9999" in errors[0]
+    assert explorer.rendering is not None
+    assert (explorer.channel, explorer.rendering.channels) == (5, (5,))
+
+
+class Broken:
+    """A panel that cannot show anything."""
+
+    title = "Broken"
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+        self.widget = widgets.HTML()
+        self.shown = 0
+
+    def show(self, _: object) -> None:
+        self.shown += 1
+        self.host.do(self.fail)
+
+    def fail(self) -> None:
+        raise ZeroDivisionError("this panel fails on purpose")
+
+
+def test_a_failing_panel_is_told_of_and_takes_nothing_along(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Broken] = []
+
+    def build(host: Any) -> Broken:
+        made.append(Broken(host))
+        return made[-1]
+
+    monkeypatch.setitem(PANELS, "Broken", build)
+    explorer = explore()
+    explorer.panel = "Broken"
+    assert problem(explorer) == "this panel fails on purpose"
+    assert made[0].shown < 5
+    explorer.channel = 3
+    assert problem(explorer) == "this panel fails on purpose"
+    assert explorer.rendering is not None
+    assert explorer.rendering.channels == (3,)
+    explorer.panel = ""
+    explorer.channel = 4
+    assert problem(explorer) == ""
+
+
+def test_back_restores_the_place_that_a_jump_made_coarser(explore: Explore) -> None:
+    explorer = explore(layer="block1_conv1", location=(10, 10))
+    explorer.open_channel(3, "block5_conv1")
+    assert explorer.location == (0, 0)
+    explorer.back()
+    assert (explorer.layer, explorer.location) == ("block1_conv1", (10, 10))
+
+
+def test_a_jump_to_what_is_on_show_is_none(explore: Explore) -> None:
+    explorer = explore(channel=5)
+    explorer.open_channel(9)
+    explorer.open_channel(5)
+    explorer.open_channel(5)
+    explorer.back()
+    assert explorer.channel == 9
+    explorer.back()
+    assert explorer.channel == 5
+    assert not explorer.can_go_back
+
+
+def test_maps_before_a_relu_start_with_a_colormap_that_has_a_middle(explore: Explore) -> None:
+    explorer = explore(before_relu=True)
+    assert explorer.cmap == "coolwarm"
+    explorer.before_relu = False
+    assert explorer.cmap == "viridis"
+    explorer.cmap = "viridis"
+    explorer.before_relu = True
+    explorer.cmap = "viridis"
+    again = LayerExplorer.from_state(explorer.image, explorer.state(), extractor=explorer.extractor)
+    assert (again.before_relu, again.cmap) == (True, "viridis")
+    again.close()
+
+
+def test_a_colormap_chosen_in_a_mode_without_one_is_kept(explore: Explore) -> None:
+    explorer = explore(mode="rgb")
+    explorer.cmap = "magma"
+    explorer.before_relu = True
+    explorer.before_relu = False
+    assert explorer.cmap == "magma"
+
+
+def test_nan_wins_nowhere() -> None:
+    maps = np.zeros((2, 3, 4), np.float32)
+    maps[..., 2] = 1
+    maps[..., 1] = np.nan
+    maps[0, 0] = np.nan
+    picture = render(make_activations(maps), "conv", "argmax")
+    assert picture.values is not None
+    assert picture.values.tolist() == [[-1, 2, 2], [2, 2, 2]]
+    assert [(entry.channel, entry.share) for entry in picture.legend] == [
+        (2, pytest.approx(5 / 6)),
+        (None, pytest.approx(1 / 6)),
+    ]
+
+
+@pytest.mark.parametrize("top", [3.7e-38, 1.0, 3e38])
+def test_ranges_of_every_size_have_a_histogram(top: float) -> None:
+    maps = np.linspace(0, top, 60, dtype=np.float64).astype(np.float32).reshape(6, 10, 1)
+    found = histogram(render(make_activations(maps), "conv", scale="channel"), bins=6)
+    assert found is not None
+    assert found.counts.sum() == 60
+    assert (found.below, found.above) == (0, 0)
+    np.testing.assert_allclose(found.counts, 10, atol=1)
+
+
+def test_what_is_infinite_is_the_strongest_and_hides_nothing() -> None:
+    maps = np.zeros((1, 1, 5), np.float32)
+    maps[0, 0] = (0.5, np.inf, np.nan, 2, 0)
+    found = strongest_at(make_activations(maps), "conv", 0, 0)
+    assert [one.channel for one in found] == [1, 3, 0]
+    assert [one.share for one in found] == [1, 1, 0.25]
+    assert found[0].value == np.inf
