@@ -217,6 +217,11 @@ def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: in
             box = part.bounding_box()
             assert box is not None
             assert box["x"] + box["width"] <= width, part.evaluate("part => part.outerHTML")
+        cut = page.page.locator(".vgg-explorer .widget-button:visible").evaluate_all(
+            "buttons => buttons.filter((one) => one.scrollWidth > one.clientWidth)"
+            ".map((one) => one.innerText)"
+        )
+        assert cut == []
     for label in ("layer", "mode", "colormap", "channel"):
         assert page.control(label).is_visible()
 

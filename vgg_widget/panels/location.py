@@ -100,7 +100,10 @@ class _Line:
 
     def __init__(self, host: Host) -> None:
         self._channel = 0
-        self.button = widgets.Button(layout=widgets.Layout(width="110px", height="24px"))
+        # On a narrow page it would shrink to where its number is cut off.
+        self.button = widgets.Button(
+            layout=widgets.Layout(width="110px", height="24px", flex="0 0 auto")
+        )
         self.bar = widgets.HTML(layout=widgets.Layout(width="260px", margin="0 8px"))
         self.widget = widgets.HBox(
             [self.button, self.bar], layout=widgets.Layout(align_items="center")
