@@ -105,6 +105,9 @@ def test_named_layers_by_any_of_their_names(activations: Activations) -> None:
         ({"channels": ()}, r"channels is empty: name at least one"),
         ({"over": "layers", "layers": ("conv", "deap")}, r"layer 'deap' .*did you mean 'deep'"),
         ({"over": "layers", "layers": ()}, r"layers is empty"),
+        ({"over": "layers", "layers": "conv"}, r"layers 'conv' is no list: .* \('conv', 'deep'\)"),
+        ({"channels": 3}, r"channels 3 is no list: write for instance \(0, 5\)"),
+        ({"over": "layers", "channels": 3}, r"channels 3 is no list"),
     ],
 )
 def test_what_cannot_be_gone_through_is_said_before_anything_is_drawn(
@@ -266,6 +269,12 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path) -> None:
         ({"seconds": 0.01}, r"seconds 0\.01 .*from 0\.02 to 655\.35"),
         ({"seconds": float("nan")}, r"seconds nan "),
         ({"images": []}, r"images is empty"),
+        (
+            {"images": [*plain(2), plain(1)[0][:-1]]},
+            r"images\[2\] has shape .* and images\[0\] has .*: give pictures of one size",
+        ),
+        # One of those that the colours are not taken from.
+        ({"images": [*plain(11), plain(1)[0][:-1], *plain(11)]}, r"images\[11\] has shape"),
     ):
         with pytest.raises(ValueError, match=message):
             save_gif(**{"path": target, "images": plain(3), **options})  # type: ignore[arg-type]

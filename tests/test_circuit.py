@@ -149,10 +149,11 @@ def test_inputs_by_what_they_add(extractor: FeatureExtractor, activations: Activ
         ({"k": 2.5}, "k 2.5 is no number"),
         ({"by": "size"}, "by 'size' is not known: choose one of 'norm', 'contribution'"),
         ({"by": "contribution"}, "by 'contribution' depends on the place: pass location="),
-        ({"location": (64, 0)}, r"location \(64, 0\) .* give \(row, column\) .* to \(63, 74\)"),
+        ({"location": (64, 0)}, r"location \(64, 0\) .* row from 0 to 63 and the column .* 74"),
         ({"location": (-1, 0)}, r"location \(-1, 0\) is not in layer 'block1_conv2'"),
         ({"location": (1,)}, r"location \(1,\) is not in layer"),
         ({"location": 3}, r"location 3 is not in layer"),
+        ({"location": np.array([1.5, 2])}, r"location .* is not in layer"),
     ],
 )
 def test_what_cannot_be_asked_is_told(
@@ -160,6 +161,14 @@ def test_what_cannot_be_asked_is_told(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         circuit(extractor, activations, **{"layer": "block1_conv2", "channel": 0, **arguments})
+
+
+def test_a_location_may_be_an_array(extractor: FeatureExtractor, activations: Activations) -> None:
+    found = circuit(extractor, activations, "block1_conv2", 0, location=np.array([1, 2]))  # type: ignore[arg-type]
+    assert found.location == (1, 2)
+    assert found.activation == pytest.approx(
+        float(activations["features.2"][1, 2, 0]), rel=1e-4, abs=1e-4
+    )
 
 
 def test_activations_of_other_weights_are_refused(

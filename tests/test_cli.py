@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from tests.weights_server import Mirror, passing_for
-from vgg_widget import FeatureExtractor, render, sample_image
+from vgg_widget import Activations, FeatureExtractor, render, sample_image
 from vgg_widget.cli import main
 from vgg_widget.demo import demo_notebook
 from vgg_widget.layers import VGG19_LAYERS
@@ -54,6 +54,36 @@ def test_render_writes_the_picture_that_was_asked_for(
     # 16 × 21 locations over some 270 × 356 pixels: every grey of the map is found in the drawing.
     greys = {tuple(colour[:3]) for colour in expected.rgba.reshape(-1, 4)}
     assert greys <= {tuple(colour) for colour in drawn.reshape(-1, 3)}
+
+
+def test_a_grid_can_be_sorted_and_leave_out_what_is_dead(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = FeatureExtractor("random", size=32)
+    made = network(picture)
+    before = {info.name: made[info.name].copy() for info in made.layers}
+    before["block1_conv1"][..., :60] = 0
+    half_dead = Activations(made.layers, before, made.image, made.weights)
+    monkeypatch.setattr("vgg_widget.cli.FeatureExtractor", lambda *_, **__: lambda _: half_dead)
+    drawn: list[bytes] = []
+    for options in ([], ["--hide-dead"], ["--hide-dead", "--order", "entropy"]):
+        target = tmp_path / f"{len(drawn)}.png"
+        assert main(["render", str(picture), "--mode", "grid", *options, "-o", str(target)]) == 0
+        drawn.append(target.read_bytes())
+    assert len(set(drawn)) == 3
+
+
+def test_an_order_that_a_command_cannot_give_is_refused_with_those_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["render", "sample", "--order", "location", "-o", str(tmp_path / "a.png")])
+    assert ended.value.code == 2
+    assert "invalid choice: 'location'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["render", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "how a grid is sorted: index, max, mean, std, sparsity, entropy" in words
 
 
 @pytest.mark.slow

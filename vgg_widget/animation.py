@@ -123,6 +123,12 @@ def frames(
     """
     if over not in THROUGH:
         raise ValueError(unknown_choice("over", over, THROUGH))
+    for argument, given, example in (
+        ("channels", channels, (0, 5)),
+        ("layers", layers, tuple(activations)[:2]),
+    ):
+        if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
+            raise ValueError(f"{argument} {given!r} is no list: write for instance {example}.")
     way = find_mode(mode)
     steps: list[dict[str, Any]]
     if over == "channels":
@@ -272,11 +278,11 @@ def write_gif(
     check_seconds(seconds)
     if not len(images):
         raise ValueError("images is empty: give at least one picture.")
-    palette = _common_palette(images)
+    palette, shape = _common_palette(images)
 
     def reduced() -> Iterator[Image.Image]:
         for index in range(len(images)):
-            yield _in_palette(images[index], palette)
+            yield _in_palette(_checked_shape(images[index], index, shape), palette)
             if progress is not None:
                 progress(index + 1, len(images))
 
@@ -301,8 +307,8 @@ def check_seconds(seconds: float) -> None:
         )
 
 
-def _common_palette(images: Sequence[RGB8]) -> Image.Image:
-    """Return 256 colours that serve all of the pictures.
+def _common_palette(images: Sequence[RGB8]) -> tuple[Image.Image, tuple[int, ...]]:
+    """Return 256 colours that serve all of the pictures, and the shape of the first.
 
     With colours of its own for each, what stays the same from frame to frame would flicker. An
     octree keeps the colorbar and the photograph, where median cut has few colours left for a bar,
@@ -310,8 +316,21 @@ def _common_palette(images: Sequence[RGB8]) -> Image.Image:
     """
     count = len(images)
     places = np.unique(np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int))
-    samples = np.concatenate([images[int(place)] for place in places])
-    return Image.fromarray(samples).quantize(256, Image.Quantize.FASTOCTREE)
+    samples = [images[int(place)] for place in places]
+    shape = samples[0].shape
+    for place, sample in zip(places, samples, strict=True):
+        _checked_shape(sample, int(place), shape)
+    pixels = Image.fromarray(np.concatenate(samples))
+    return pixels.quantize(256, Image.Quantize.FASTOCTREE), shape
+
+
+def _checked_shape(image: RGB8, index: int, shape: tuple[int, ...]) -> RGB8:
+    if image.shape != shape:
+        raise ValueError(
+            f"images[{index}] has shape {image.shape}, and images[0] has {shape}: give pictures "
+            "of one size."
+        )
+    return image
 
 
 def _in_palette(image: npt.NDArray[np.uint8], palette: Image.Image) -> Image.Image:

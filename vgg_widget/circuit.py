@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vgg_widget.activations import Activations
 from vgg_widget.choices import unknown_choice
 from vgg_widget.network import FeatureExtractor
-from vgg_widget.rendering import checked_channel
+from vgg_widget.rendering import checked_channel, checked_location
 
 Floats = npt.NDArray[np.float32]
 Location = tuple[int, int]
@@ -153,7 +153,7 @@ def circuit(
         raise ValueError(f"k {k!r} is no number of inputs: give a whole number of at least 1.")
     if by not in ORDERS:
         raise ValueError(unknown_choice("by", by, ORDERS))
-    place = _checked_location(location, layer, activations.shape(layer))
+    place = None if location is None else checked_location(location, layer, activations)
     if by == "contribution" and place is None:
         raise ValueError(
             "by 'contribution' depends on the place: pass location=(row, column), or by='norm'."
@@ -227,23 +227,6 @@ def _strongest(values: Floats) -> Location | None:
     finite = np.where(np.isfinite(values), values, -np.inf)
     row, column = divmod(int(finite.argmax()), values.shape[1])
     return None if finite[row, column] == finite.min() else (row, column)
-
-
-def _checked_location(
-    location: Location | None, layer: str, shape: tuple[int, int, int]
-) -> Location | None:
-    if location is None:
-        return None
-    pair = tuple(location) if isinstance(location, tuple | list) else ()
-    whole = len(pair) == 2 and all(
-        isinstance(index, int | np.integer) and not isinstance(index, bool) for index in pair
-    )
-    if not whole or not (0 <= pair[0] < shape[0] and 0 <= pair[1] < shape[1]):
-        raise ValueError(
-            f"location {location!r} is not in layer {layer!r}: give (row, column) from (0, 0) to "
-            f"({shape[0] - 1}, {shape[1] - 1})."
-        )
-    return int(pair[0]), int(pair[1])
 
 
 def _check_same_weights(extractor: FeatureExtractor, activations: Activations) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vgg_widget import __version__
+from vgg_widget.activations import RANKINGS
 from vgg_widget.choices import unknown_choice
 from vgg_widget.demo import run_demo
 from vgg_widget.files import written_whole
@@ -78,7 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("--channels", type=int, nargs="+", help="for the other modes")
     picture.add_argument("--cmap", default="viridis", help="any colormap of matplotlib")
     picture.add_argument("--scale", default="layer", help=", ".join(SCOPES))
-    picture.add_argument("--order", default="index", help="how a grid is sorted")
+    picture.add_argument(
+        "--order",
+        choices=RANKINGS,
+        default="index",
+        metavar="ORDER",
+        help=f"how a grid is sorted: {', '.join(RANKINGS)}",
+    )
+    picture.add_argument(
+        "--hide-dead", action="store_true", help="leave channels that are 0 out of a grid"
+    )
     picture.add_argument(
         "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
     )
@@ -139,6 +149,7 @@ def _render(options: argparse.Namespace) -> int:
         "cmap": options.cmap,
         "scale": options.scale,
         "order": options.order,
+        "hide_dead": options.hide_dead,
     }
     if options.output is not None:
         _write_picture(activations, options.layer, options.output, chosen)
