@@ -164,7 +164,8 @@ function keepDescribed(root, model, signal) {
 function announcePlaces(root, signal) {
   const announce = (live) => () =>
     root.querySelectorAll(".vgg-place").forEach((place) => set(place, { "aria-live": live }));
-  root.addEventListener("keydown", announce("polite"), { capture: true, signal });
+  // On the window, beyond which the explorer's own keys do not come.
+  window.addEventListener("keydown", announce("polite"), { capture: true, signal });
   root.addEventListener("pointermove", announce("off"), { capture: true, signal });
 }
 
