@@ -17,7 +17,7 @@ from vgg_widget.coordinates import Spot
 
 RGB8 = npt.NDArray[np.uint8]
 
-# DESIGN.md's table: stride and centre of unit 0 of each layer, in input pixels.
+# Of VGG19's layers: stride, and centre of unit 0, in input pixels.
 STRIDE = {
     **{f"block1_conv{n}": 1 for n in (1, 2)},
     **{f"block2_conv{n}": 2 for n in (1, 2)},
