@@ -393,7 +393,7 @@ def test_nan_and_infinite_maps_break_no_picture(keras: Any, photo: RGB8) -> None
                 picture = render(activations, layer, mode, scale=scale)
                 assert picture.vmax is None or np.isfinite(picture.vmax)
     words = caption(activations, render(activations, "ill", "max"))
-    assert "0.5 of the values NaN or infinite" in words
+    assert "50% of the values NaN or infinite" in words
     # What is sound in the layer is drawn as if nothing were wrong.
     picture = render(activations, "ill", scale="channel")
     assert picture.vmax == pytest.approx(np.abs(first).max())

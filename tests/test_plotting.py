@@ -103,7 +103,8 @@ def test_title_and_pointer(made: Activations) -> None:
     value = made["conv"][3, 5, 2]
     assert ax.format_coord(5 * 4 + 1, 3 * 4 + 2) == f"row 3, column 5: {value:.4g}"
     assert plot(made, "conv", ax=square_axes(), channel=3).get_title().endswith("(dead)")
-    assert plot(made, "features.0", ax=square_axes()).get_title() == "conv before ReLU · channel 0"
+    title = plot(made, "features.0", ax=square_axes()).get_title()
+    assert title == "conv before ReLU (features.0) · channel 0"
 
 
 # The colorbar ------------------------------------------------------------------------------------

@@ -277,9 +277,9 @@ def _alive(activations: Activations, layer: str, chosen: tuple[int, ...]) -> tup
 
 
 def layer_label(activations: Activations, layer: str) -> str:
-    """Return a layer's name for people, who may not know torchvision's before a ReLU."""
+    """Return a layer's name for people: before a ReLU, in Keras's words and torchvision's."""
     plain, name = activations.plain_name(layer), activations.info(layer).name
-    return layer if plain == name else f"{name} before ReLU"
+    return layer if plain == name else f"{name} before ReLU ({layer})"
 
 
 def checked_location(location: object, layer: str, activations: Activations) -> tuple[int, int]:
