@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -51,7 +51,7 @@ class CircuitInput:
     channel: int
     name: str
     strongest: Location | None
-    kernel: Floats | None = None
+    kernel: Floats | None = field(default=None, repr=False)
     norm: float | None = None
     share: float | None = None
     excitatory: float | None = None

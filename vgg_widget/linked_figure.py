@@ -32,7 +32,7 @@ View = tuple[tuple[float, float], tuple[float, float]]
 Box = tuple[float, float, float, float]
 
 # As many letters of this size are as wide as an inch of the axes.
-_TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 14
+_TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 12
 
 
 def title_of(rendering: Rendering) -> str:

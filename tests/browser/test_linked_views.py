@@ -186,9 +186,8 @@ def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook)
         keys.press(key)
     page.wait_value(traits, ["block3_conv2", 8, True])
     # In the words that were chosen from, although that side has a name in torchvision alone.
-    wait_words(
-        page, "caption", "block3_conv2 before ReLU (features.12) · 28 × 24 × 256 · channel 8 "
-    )
+    layer = "block3_conv2 before ReLU (features.12)"
+    wait_words(page, "caption", f"{layer} · 28 × 24 × 256 · channel 8 ")
     assert page.control("channel number").locator("input").input_value() == "8"
     keys.press("b")
     keys.press("ArrowUp")
