@@ -147,7 +147,7 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     page.click_button("clear")
     wait_words(page, "place", HINT)
     page.wait_value("explorer.location", None)
-    expect(page.page.get_by_text("Click on a picture to choose a location")).to_be_visible()
+    expect(page.page.get_by_text("Click on a picture, or give a row and a column")).to_be_visible()
     page.wait_picture_equal(CANVAS)
     assert_framed(pixels_of(page), seen, None)
     assert_framed(pixels_of(page), shown, None)
