@@ -19,6 +19,7 @@ from vgg_widget import LayerExplorer, sample_image
 
 explorer = LayerExplorer(sample_image(), weights="kmeans")
 explorer.layer, explorer.mode, explorer.cmap = "block2_conv2", "max", "magma"
+explorer.location = (42, 60)
 explorer
 """
 
@@ -28,7 +29,7 @@ def main(target: str) -> None:
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         desk = Desk("lab", Path(home), playwright, ensure_chromium())
         try:
-            page = desk.open((1100, 860))
+            page = desk.open((1100, 960))
             page.show("explorer.ipynb", [CELL.strip()])
             page.run_all()
             page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
