@@ -33,6 +33,8 @@ def main(target: str) -> None:
             page.show("explorer.ipynb", [CELL.strip()])
             page.run_all()
             page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
+            # The page has more room then, and the figure takes it a moment later.
+            page.wait_value("explorer.figure.bbox.width", value=770.0)
             page.wait_picture_equal("explorer.canvas")
             page.page.screenshot(path=target)
             page.close()
