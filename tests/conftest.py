@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-import vgg_widget.vgg19
+import vgg_widget.network.vgg19
 from vgg_widget import (
     Activations,
     FeatureExtractor,
@@ -31,10 +31,10 @@ from vgg_widget import (
     predictions,
     sample_image,
 )
-from vgg_widget.figure import FeatureFigure, new_figure
+from vgg_widget.explorer.linked_actions import LinkedActions
+from vgg_widget.explorer.page import Page
+from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.linked_actions import LinkedActions
-from vgg_widget.page import Page
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import Arrays, remote
 
@@ -136,12 +136,12 @@ def explore(
 @contextmanager
 def networks_apart() -> Iterator[None]:
     """Build networks without pushing the shared one of `extractor` out of the package's cache."""
-    kept = vgg_widget.vgg19._networks
-    vgg_widget.vgg19._networks = OrderedDict()
+    kept = vgg_widget.network.vgg19._networks
+    vgg_widget.network.vgg19._networks = OrderedDict()
     try:
         yield
     finally:
-        vgg_widget.vgg19._networks = kept
+        vgg_widget.network.vgg19._networks = kept
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 import vgg_widget
 from vgg_widget import LayerExplorer
-from vgg_widget.coordinates import Spot
+from vgg_widget.figure.coordinates import Spot
 
 RGB8 = npt.NDArray[np.uint8]
 
@@ -117,7 +117,7 @@ def count_renderings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         calls.append(layer)
         return real(activations, layer, *arguments, **keywords)
 
-    monkeypatch.setattr("vgg_widget.explorer.render", render)
+    monkeypatch.setattr("vgg_widget.explorer.layer_explorer.render", render)
     return calls
 
 

@@ -242,7 +242,7 @@ def test_the_entropy_of_a_layer_is_computed_once(
 ) -> None:
     activations = make_activations(maps, before_relu=True)
     first = {layer: activations.rank(layer, "entropy") for layer in ("features.0", "features.1")}
-    monkeypatch.delattr("vgg_widget.activations.spatial_entropy")
+    monkeypatch.delattr("vgg_widget.activations.mapping.spatial_entropy")
     for layer, expected in first.items():
         again = activations.rank(layer, "entropy")
         np.testing.assert_array_equal(again, expected)

@@ -25,8 +25,9 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     loaded = json.loads(
         fresh("import vgg_widget, json, sys; print(json.dumps(sorted(sys.modules)))")
     )
-    assert "vgg_widget.explorer" in loaded
+    assert "vgg_widget.explorer.layer_explorer" in loaded
     for heavy in (
+        "anywidget",
         "tensorflow",
         "keras",
         "ipympl",
@@ -86,7 +87,7 @@ def test_nothing_is_evaluated_or_unpickled() -> None:
 
 def test_ipympl_leaves_the_persons_backend_alone() -> None:
     code = (
-        "import matplotlib; matplotlib.use('svg'); import vgg_widget.canvas; "
+        "import matplotlib; matplotlib.use('svg'); import vgg_widget.figure.canvas; "
         "print(matplotlib.get_backend()); matplotlib.use('agg'); print(matplotlib.get_backend())"
     )
     assert fresh(code).split() == ["svg", "agg"]

@@ -19,10 +19,10 @@ from PIL import Image
 
 from tests.conftest import make_activations
 from vgg_widget import render
-from vgg_widget.canvas import SETTLED_SECONDS, LiveCanvas, live_canvas
-from vgg_widget.coordinates import Marking
-from vgg_widget.figure import FeatureFigure, new_figure
-from vgg_widget.traits import widgets_of
+from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.figure.canvas import SETTLED_SECONDS, LiveCanvas, live_canvas
+from vgg_widget.figure.coordinates import Marking
+from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 
 RGB8 = npt.NDArray[np.uint8]
 

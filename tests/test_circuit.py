@@ -15,8 +15,8 @@ from PIL import Image
 from tests.conftest import networks_apart
 from tests.test_torchvision import VGG
 from vgg_widget import Activations, FeatureExtractor, render
-from vgg_widget.circuit import Circuit, circuit
-from vgg_widget.circuit_pictures import input_picture, kernel_picture, small_png
+from vgg_widget.circuit.inputs import Circuit, circuit
+from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]

@@ -15,10 +15,10 @@ from PIL import Image
 
 from tests.standin import StandIn
 from vgg_widget import Activations, FeatureExtractor, render
-from vgg_widget.circuit import circuit
-from vgg_widget.panels.circuit import CircuitPanel, InputCard
-from vgg_widget.scene import Choice, Scene
-from vgg_widget.traits import widgets_of
+from vgg_widget.circuit.inputs import circuit
+from vgg_widget.explorer.panels.circuit import CircuitPanel, InputCard
+from vgg_widget.explorer.scene import Choice, Scene
+from vgg_widget.explorer.trait_types import widgets_of
 
 
 @pytest.fixture

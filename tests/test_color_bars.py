@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
-from vgg_widget.figure import FeatureFigure
-from vgg_widget.legend import LegendEntry
-from vgg_widget.modes import Rendering
+from vgg_widget.figure.feature_figure import FeatureFigure
+from vgg_widget.figure.themes import DARK
+from vgg_widget.modes.legend import LegendEntry
+from vgg_widget.modes.registry import Rendering
 from vgg_widget.scaling import Scale
-from vgg_widget.themes import DARK
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]

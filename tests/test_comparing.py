@@ -16,7 +16,7 @@ from vgg_widget import Activations, FeatureExtractor, register_mode, render
 from vgg_widget.captions import pair_caption
 from vgg_widget.comparing import Pair, pair, render_pair
 from vgg_widget.images import ImageReading
-from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering
+from vgg_widget.modes.registry import MODES, ModeRequest, Picture, Rendering
 from vgg_widget.provenance import Provenance
 from vgg_widget.scaling import DisplayRange, Scale
 

@@ -24,7 +24,7 @@ from ipywidgets.widgets.widget import _instances
 from matplotlib import pyplot as plt
 from PIL import Image
 
-import vgg_widget.modes
+import vgg_widget.modes.registry
 from vgg_widget import (
     Activations,
     FeatureExtractor,

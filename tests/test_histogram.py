@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.conftest import make_activations
 from vgg_widget import Activations, render
 from vgg_widget.histogram import Histogram, histogram
-from vgg_widget.modes import Rendering
+from vgg_widget.modes.registry import Rendering
 from vgg_widget.scaling import Scale
 
 Floats = npt.NDArray[np.float32]

@@ -14,10 +14,10 @@ from traitlets import TraitError
 
 from tests.explorers import count_renderings, on_canvas, problem
 from vgg_widget import LayerExplorer, register_mode
-from vgg_widget.circuit import circuit
-from vgg_widget.modes import MODES
-from vgg_widget.pointing import KEYS
-from vgg_widget.traits import widgets_of
+from vgg_widget.circuit.inputs import circuit
+from vgg_widget.explorer.pointing import KEYS
+from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.modes.registry import MODES
 
 Explore = Callable[..., LayerExplorer]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +105,15 @@ def test_a_unit_outside_the_map_is_refused(row: int, column: int, wrong: str) ->
     info = next(info for info in VGG19_LAYERS if info.name == "block3_conv1")
     with pytest.raises(ValueError, match=rf"{wrong} .*block3_conv1.*64×75.*choose 0 to"):
         info.receptive_field_box(row, column, (64, 75))  # 16×18 units
+
+
+@pytest.mark.parametrize("row", [0.5, 2.0, "3", True, None])
+def test_a_unit_is_a_whole_number(row: Any) -> None:
+    info = next(info for info in VGG19_LAYERS if info.name == "block3_conv1")
+    with pytest.raises(
+        ValueError, match=r"^row .* no unit of layer 'block3_conv1': choose .*15\.$"
+    ):
+        info.receptive_field_box(row, 0, (64, 75))
 
 
 def test_a_layer_without_a_receptive_field_says_so() -> None:

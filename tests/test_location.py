@@ -24,7 +24,7 @@ from tests.explorers import (
     problem,
 )
 from vgg_widget import FeatureExtractor, LayerExplorer
-from vgg_widget.coordinates import Spot
+from vgg_widget.figure.coordinates import Spot
 
 Explore = Callable[..., LayerExplorer]
 

@@ -29,8 +29,8 @@ from tests.explorers import (
     whole_drawings,
 )
 from vgg_widget import Activations, LayerExplorer, render
-from vgg_widget.coordinates import Marking, Spot
-from vgg_widget.figure import FeatureFigure
+from vgg_widget.figure.coordinates import Marking, Spot
+from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.scaling import Scale
 
 Explore = Callable[..., LayerExplorer]

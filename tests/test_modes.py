@@ -18,11 +18,11 @@ from matplotlib.colors import ListedColormap
 from tests.conftest import make_activations
 from vgg_widget import Activations, register_mode, render
 from vgg_widget.captions import caption, source_line
-from vgg_widget.legend import first_entries
-from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering
-from vgg_widget.palette import channel_colors
+from vgg_widget.modes.legend import first_entries
+from vgg_widget.modes.palette import channel_colors
+from vgg_widget.modes.registry import MODES, ModeRequest, Picture, Rendering
+from vgg_widget.modes.tiles import TileGrid
 from vgg_widget.scaling import DisplayRange, Scale
-from vgg_widget.tiles import TileGrid
 
 Floats = npt.NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from vgg_widget import Activations, FeatureExtractor, ImageError, WeightsError, sample_image
-from vgg_widget.vgg19 import preprocess_caffe, preprocess_torch
+from vgg_widget.network.vgg19 import preprocess_caffe, preprocess_torch
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]

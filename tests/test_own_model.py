@@ -16,9 +16,9 @@ import pytest
 
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot, render
 from vgg_widget.captions import caption
-from vgg_widget.controls import layer_options
-from vgg_widget.grouping import Named, groups
-from vgg_widget.modes import MODES
+from vgg_widget.explorer.controls import layer_options
+from vgg_widget.modes.registry import MODES
+from vgg_widget.network.grouping import Named, groups
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]

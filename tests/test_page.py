@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import vgg_widget
-from vgg_widget.page import Page
+from vgg_widget.explorer.page import Page
 
 Sent = list[tuple[dict[str, Any], list[bytes] | None]]
 MakePage = Callable[..., Page]
@@ -94,7 +94,7 @@ def test_a_helper_is_invisible_and_sends_its_script_and_style(page_of: MakePage)
     state = page.get_state()
     assert page.layout.display == "none"
     assert (state["wanted"], state["description"]) == (["o", "ArrowLeft"], "what is shown")
-    folder = Path(vgg_widget.__file__).parent
+    folder = Path(vgg_widget.__file__).parent / "explorer"
     assert state["_esm"] == (folder / "page.js").read_text(encoding="utf-8")
     assert state["_css"] == (folder / "page.css").read_text(encoding="utf-8")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
-from vgg_widget.figure import FeatureFigure
+from vgg_widget.figure.feature_figure import FeatureFigure
 
 VIEWS = {
     "whole": None,

@@ -19,13 +19,13 @@ from tests.conftest import make_activations
 from tests.explorers import below, control, count_messages, on_canvas, problem, words
 from tests.standin import StandIn
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render
-from vgg_widget.panels.files import FilesPanel
-from vgg_widget.panels.location import LocationPanel
-from vgg_widget.panels.look import LookPanel
-from vgg_widget.panels.play import PlayPanel
-from vgg_widget.scene import Choice, Scene
-from vgg_widget.strongest import strongest_at
-from vgg_widget.traits import widgets_of
+from vgg_widget.activations.strongest import strongest_at
+from vgg_widget.explorer.panels.files import FilesPanel
+from vgg_widget.explorer.panels.location import LocationPanel
+from vgg_widget.explorer.panels.look import LookPanel
+from vgg_widget.explorer.panels.play import PlayPanel
+from vgg_widget.explorer.scene import Choice, Scene
+from vgg_widget.explorer.trait_types import widgets_of
 
 Explore = Callable[..., LayerExplorer]
 

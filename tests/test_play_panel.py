@@ -12,9 +12,9 @@ import pytest
 from tests.conftest import make_activations
 from tests.standin import StandIn
 from vgg_widget import Activations, FeatureExtractor, render
-from vgg_widget.panels.play import PlayPanel
-from vgg_widget.scene import Choice, Scene
-from vgg_widget.traits import widgets_of
+from vgg_widget.explorer.panels.play import PlayPanel
+from vgg_widget.explorer.scene import Choice, Scene
+from vgg_widget.explorer.trait_types import widgets_of
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, plot, render
-from vgg_widget.modes import MODES
+from vgg_widget.modes.registry import MODES
 from vgg_widget.scaling import Scale
 
 RGB8 = npt.NDArray[np.uint8]

@@ -20,10 +20,10 @@ from traitlets import TraitError
 from tests.torch_networks import VGG19, torch_features
 from tests.weights_server import HIDDEN, class_list, dense, passing_for
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, sample_image
+from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.images import resize
 from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at, predictor_for
-from vgg_widget.traits import widgets_of
 from vgg_widget.weights import Classifier, imagenet
 from vgg_widget.weights.keras_file import read_keras_classifier
 

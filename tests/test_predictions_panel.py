@@ -12,10 +12,10 @@ import pytest
 
 from tests.standin import StandIn
 from vgg_widget import Activations, FeatureExtractor, render
+from vgg_widget.explorer.panels.predictions import PredictionsPanel
+from vgg_widget.explorer.scene import Choice, Scene
 from vgg_widget.layers import VGG19_LAYERS
-from vgg_widget.panels.predictions import PredictionsPanel
 from vgg_widget.predictions import Predictor
-from vgg_widget.scene import Choice, Scene
 from vgg_widget.weights import Classifier
 
 Floats = npt.NDArray[np.float32]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from vgg_widget import FeatureExtractor, LayerInfo
-from vgg_widget.geometry import Reach
+from vgg_widget.network.geometry import Reach
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

@@ -14,9 +14,9 @@ from traitlets import TraitError
 from tests.conftest import make_activations
 from tests.explorers import problem
 from vgg_widget import LayerExplorer, render
+from vgg_widget.activations.strongest import strongest_at
+from vgg_widget.explorer.panels import PANELS
 from vgg_widget.histogram import histogram
-from vgg_widget.panels import PANELS
-from vgg_widget.strongest import strongest_at
 
 Explore = Callable[..., LayerExplorer]
 

@@ -1,12 +1,12 @@
 """See what every layer of a CNN makes of a picture, in a notebook."""
 
-from vgg_widget.activations import Activations
-from vgg_widget.comparison import compare
-from vgg_widget.explorer import LayerExplorer
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer.comparison import compare
+from vgg_widget.explorer.layer_explorer import LayerExplorer
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import LayerInfo
-from vgg_widget.modes import register_mode
-from vgg_widget.network import FeatureExtractor
+from vgg_widget.modes.registry import register_mode
+from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.plotting import plot
 from vgg_widget.rendering import render
 from vgg_widget.weights import WeightsError

@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vgg_widget.activations import Activations
+from vgg_widget.activations.mapping import Activations
 from vgg_widget.captions import source_line
 from vgg_widget.choices import unknown_choice
+from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.files import written_whole
-from vgg_widget.frames import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
-from vgg_widget.modes import Rendering, find_mode
+from vgg_widget.modes.registry import Rendering, find_mode
 from vgg_widget.rendering import choose_channels, nearest_channels, render
 
 if TYPE_CHECKING:
-    from vgg_widget.figure import FeatureFigure
+    from vgg_widget.figure.feature_figure import FeatureFigure
 
 THROUGH = ("channels", "layers")
 """What `frames` can go through."""
@@ -217,7 +217,7 @@ class FigureFrames(Sequence[RGB8]):
             # matplotlib's figures take longer to import than the whole package.
             from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-            from vgg_widget.figure import FeatureFigure, new_figure
+            from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 
             figure = new_figure()
             figure.set_dpi(self.width / figure.get_size_inches()[0])

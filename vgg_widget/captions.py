@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_widget.activations import Activations
+from vgg_widget.activations.mapping import Activations
 from vgg_widget.comparing import DISTANCE_CMAP, Pair, PairRendering
-from vgg_widget.coordinates import unit_name, unit_value, words_for_unit
-from vgg_widget.modes import Floats, Rendering, find_mode
+from vgg_widget.figure.coordinates import unit_name, unit_value, words_for_unit
+from vgg_widget.modes.registry import Floats, Rendering, find_mode
 from vgg_widget.rendering import layer_label
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from vgg_widget import __version__
-from vgg_widget.activations import RANKINGS
+from vgg_widget.activations.mapping import RANKINGS
 from vgg_widget.choices import unknown_choice
 from vgg_widget.demo import run_demo
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_LAYERS
-from vgg_widget.modes import MODES
-from vgg_widget.network import FeatureExtractor
+from vgg_widget.modes.registry import MODES
+from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.scaling import SCOPES
 from vgg_widget.weights import (
     EXPORTED,
@@ -168,7 +168,7 @@ def _render(options: argparse.Namespace) -> int:
 
 def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, Any]) -> None:
     from vgg_widget.captions import source_line
-    from vgg_widget.figure import static_figure
+    from vgg_widget.figure.feature_figure import static_figure
     from vgg_widget.rendering import render
 
     rendering = render(activations, layer, **chosen)

@@ -79,7 +79,7 @@ def demo_notebook(path: str | None) -> dict[str, Any]:
     dict
         In nbformat 4.5.
     """
-    from vgg_widget.explorer import LayerExplorer
+    from vgg_widget.explorer.layer_explorer import LayerExplorer
     from vgg_widget.images import sample_image
 
     explorer = LayerExplorer(sample_image() if path is None else path)

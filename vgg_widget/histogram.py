@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.modes import Rendering
+from vgg_widget.modes.registry import Rendering
 
 # All of a 256×256 image's map are counted; of more, every n-th, so that about this many are.
 _ALL, _SOME = 1 << 16, 1 << 14
@@ -21,13 +21,14 @@ class Histogram:
     Parameters
     ----------
     counts : ndarray of int, shape (bins,)
-        Values from one edge up to, but without, the next; the last bin has its upper edge too.
+        Of the values counted: from one edge up to, but without, the next; the last bin has its upper edge too.
     edges : ndarray of float, shape (bins + 1,)
         From `vmin` to `vmax`, in activation units, equally far apart (whatever the gamma).
     below, above : int
-        Values that the range clips: smaller than `vmin`, larger than `vmax`.
+        Of the values counted, those that the range clips: smaller than `vmin`, larger than `vmax`.
     step : int
-        Every how manieth value was counted: 1 is each.
+        Every how manieth value was counted: 1 is each. Times `step`, the numbers are near those of
+        the whole picture.
     """
 
     counts: npt.NDArray[np.intp]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any
 
+import numpy as np
+
 VGG19_BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 """Convolutions and channels of each block (Simonyan & Zisserman 2015, table 1, column E)."""
 
@@ -221,6 +223,11 @@ class LayerInfo:
             )
         counts = self._units(size)
         for axis, index, units in (("row", row, counts[0]), ("column", column, counts[1])):
+            if not isinstance(index, int | np.integer) or isinstance(index, bool):
+                raise ValueError(
+                    f"{axis} {index!r} is no unit of layer {self.name!r}: "
+                    f"choose a whole number from 0 to {units - 1}."
+                )
             if not 0 <= index < units:
                 raise ValueError(
                     f"{axis} {index} is outside the {units} units of layer {self.name!r} "

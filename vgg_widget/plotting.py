@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vgg_widget.activations import Activations
-from vgg_widget.legend import first_entries
-from vgg_widget.modes import Rendering
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.modes.legend import first_entries
+from vgg_widget.modes.registry import Rendering
 from vgg_widget.rendering import render
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def plot(
         As `render`; nothing is drawn then.
     """
     # matplotlib's figures take longer to import than the whole package.
-    from vgg_widget.color_bars import add_colorbar, has_color_scale
-    from vgg_widget.coordinates import map_extent, value_at
-    from vgg_widget.figure import title_of
+    from vgg_widget.figure.color_bars import add_colorbar, has_color_scale
+    from vgg_widget.figure.coordinates import map_extent, value_at
+    from vgg_widget.figure.feature_figure import title_of
 
     rendering = render(activations, layer, mode, **as_render)
     if ax is None:

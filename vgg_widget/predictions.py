@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.activations import Activations
+from vgg_widget.activations.mapping import Activations
 from vgg_widget.choices import briefly
 from vgg_widget.images import RGB8, resize, target_size
-from vgg_widget.network import FeatureExtractor
+from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import Classifier, imagenet, resolve_classifier
 from vgg_widget.weights.classifier import CLASSIFIER_INPUT, Name

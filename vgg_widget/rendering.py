@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Colormap
 
-from vgg_widget.activations import RANKINGS, Activations
+from vgg_widget.activations.mapping import RANKINGS, Activations
 from vgg_widget.choices import unknown_choice
-from vgg_widget.modes import (
+from vgg_widget.modes.pooling import Pooled, pooled_by_turns
+from vgg_widget.modes.registry import (
     DEFAULT_SOME,
     Floats,
     Mode,
@@ -22,7 +23,6 @@ from vgg_widget.modes import (
     coloured,
     find_mode,
 )
-from vgg_widget.pooling import Pooled, pooled_by_turns
 from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
 
 ORDERS = (*RANKINGS, "location")

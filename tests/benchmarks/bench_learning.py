@@ -53,7 +53,7 @@ from vgg_widget.factorised import LearnedWeights
 from vgg_widget.images import resize, sample_image
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.learning.embedded import learn_embedded
-from vgg_widget.vgg19 import preprocess_caffe
+from vgg_widget.network.vgg19 import preprocess_caffe
 from vgg_widget.weights import random_arrays
 
 Floats = NDArray[np.float32]

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vgg_widget import Activations, LayerExplorer, render, sample_image
-from vgg_widget.frames import DPI, FIGURE_INCHES
-from vgg_widget.modes import Rendering
+from vgg_widget.figure.frames import DPI, FIGURE_INCHES
+from vgg_widget.modes.registry import Rendering
 
 RGB8 = npt.NDArray[np.uint8]
 

@@ -19,8 +19,8 @@ import time
 from types import SimpleNamespace
 import ipywidgets as widgets
 from matplotlib.figure import Figure
-from vgg_widget.canvas import live_canvas
-from vgg_widget.page import Page
+from vgg_widget.figure.canvas import live_canvas
+from vgg_widget.explorer.page import Page
 
 KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Escape", "Backspace", "b", "o"]
 

@@ -14,9 +14,9 @@ import time
 import ipywidgets as widgets
 import numpy as np
 from vgg_widget import Activations, FeatureExtractor, LayerInfo, render
-from vgg_widget.panels.play import PlayPanel
+from vgg_widget.explorer.panels.play import PlayPanel
 from vgg_widget.provenance import Provenance
-from vgg_widget.scene import Choice, Scene
+from vgg_widget.explorer.scene import Choice, Scene
 
 maps = np.random.default_rng(0).random((4, 4, 40)).astype(np.float32)
 layer = LayerInfo("conv", None, "conv", 40, 1)

@@ -20,7 +20,7 @@ from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
 from vgg_widget.learning.clustering import least_alike, spherical_kmeans, whitening
 from vgg_widget.learning.recipe import Recipe
 from vgg_widget.learning.views import Stage, draw_patches, views_of
-from vgg_widget.vgg19 import preprocess_caffe
+from vgg_widget.network.vgg19 import preprocess_caffe
 
 Floats: TypeAlias = NDArray[np.float32]
 

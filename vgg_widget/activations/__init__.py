@@ -1,0 +1,13 @@
+"""What every layer computed from one image: the maps, their statistics, and files of them."""
+
+from vgg_widget.activations.mapping import (
+    RANKINGS,
+    Activations,
+    LayerNameError,
+)
+
+__all__ = [
+    "RANKINGS",
+    "Activations",
+    "LayerNameError",
+]

@@ -1,0 +1,450 @@
+"""`Activations`: what every layer computed from one image, as an immutable mapping."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations.channel_statistics import (
+    ChannelStatistics,
+    channel_statistics,
+    spatial_entropy,
+    strongest_first,
+)
+from vgg_widget.activations.saved_activations import SavedActivations, damage_told
+from vgg_widget.activations.xarray_dataset import as_dataset
+from vgg_widget.choices import unknown_choice
+from vgg_widget.images import RGB8
+from vgg_widget.layers import LayerInfo
+from vgg_widget.provenance import Provenance
+from vgg_widget.scaling import top_of
+
+if TYPE_CHECKING:
+    import xarray
+
+Floats = npt.NDArray[np.float32]
+
+RANKINGS = ("index", "max", "mean", "std", "sparsity", "entropy")
+"""What `Activations.rank` can order channels by."""
+
+
+class LayerNameError(KeyError, ValueError):
+    """A layer name that this network does not have; the message suggests the nearest one."""
+
+    def __str__(self) -> str:
+        # KeyError shows the repr of its argument, which is no sentence.
+        return str(self.args[0])
+
+
+class Activations(Mapping[str, Floats]):
+    """The feature maps of every layer for one image.
+
+    ``activations["block3_conv1"]`` is a read-only float32 array of shape (H, W, C), after ReLU.
+    torchvision's names work too: ``activations["features.10"]`` is the same convolution before
+    its ReLU, ``activations["features.11"]`` after it. Iterating gives the names in network order.
+
+    Parameters
+    ----------
+    layers : sequence of LayerInfo
+        In network order.
+    maps : mapping of str to ndarray of float32, shape (H, W, C)
+        By layer name. Layers in `before_relu` are given before their ReLU.
+    image : ndarray of uint8, shape (H, W, 3)
+        The picture as the network saw it.
+    weights : Provenance
+        The weights that computed the maps.
+    before_relu : iterable of str
+        Layers whose stored map is before ReLU; what is after it is derived from that.
+    name : str
+        The image's path, or its place in a stream, as ``images[3]``.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerInfo],
+        maps: Mapping[str, Floats],
+        image: RGB8,
+        weights: Provenance,
+        *,
+        before_relu: Sequence[str] = (),
+        name: str = "",
+    ) -> None:
+        self._layers = tuple(layers)
+        self._infos = {info.name: info for info in self._layers}
+        self._stored = {name: _frozen(maps[name]) for name in self._infos}
+        self._image = _frozen(image)
+        self._weights = weights
+        self._name = name
+        self._before_relu = frozenset(before_relu)
+        self._aliases = self._torch_names()
+        self._recent: dict[str, Floats] = {}
+        self._lock = threading.Lock()
+        self._tops: dict[tuple[str | None, float, bool], float] = {}
+        self._statistics: dict[str, ChannelStatistics] = {}
+        self._entropies: dict[str, npt.NDArray[np.float64]] = {}
+        self._signs: dict[str, bool] = {}
+
+    def _torch_names(self) -> dict[str, tuple[str, bool]]:
+        """Map torchvision's names to (Keras's name, whether before ReLU)."""
+        names: dict[str, tuple[str, bool]] = {}
+        for info in self._layers:
+            if info.torch_name is None:
+                continue
+            before = info.name in self._before_relu
+            names[info.torch_name] = (info.name, before)
+            if before:
+                module, _, index = info.torch_name.rpartition(".")
+                names[f"{module}.{int(index) + 1}"] = (info.name, False)
+        return names
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """Names and geometry, in network order."""
+        return self._layers
+
+    @property
+    def image(self) -> RGB8:
+        """The picture as the network saw it: uint8, shape (H, W, 3), read-only."""
+        return self._image
+
+    @property
+    def name(self) -> str:
+        """The image's path, or its place in a stream; empty for one that came alone, in memory."""
+        return self._name
+
+    @property
+    def weights(self) -> Provenance:
+        """The weights that computed the maps."""
+        return self._weights
+
+    def _resolve(self, layer: str) -> tuple[str, bool]:
+        if layer in self._infos:
+            return layer, False
+        if layer in self._aliases:
+            return self._aliases[layer]
+        names = [*self._infos, *self._aliases]
+        raise LayerNameError(unknown_choice("layer", layer, names))
+
+    def info(self, layer: str) -> LayerInfo:
+        """Return the `LayerInfo` of a layer named in Keras's or torchvision's way.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        return self._infos[self._resolve(layer)[0]]
+
+    def __getitem__(self, layer: str) -> Floats:
+        name, before = self._resolve(layer)
+        if before or name not in self._before_relu:
+            return self._stored[name]
+        # Keeping every derived map would double the memory; a person looks at one or two at a time.
+        with self._lock:
+            maps = self._recent.pop(name, None)
+            if maps is None:
+                maps = _frozen(np.maximum(self._stored[name], np.float32(0)))
+            while len(self._recent) >= 2:
+                self._recent.pop(next(iter(self._recent)))
+            self._recent[name] = maps
+        return maps
+
+    def torch_names(self, layer: str) -> tuple[str, ...]:
+        """Return torchvision's names of a layer: before its ReLU and after, or the one it has."""
+        name = self._resolve(layer)[0]
+        return tuple(alias for alias, (other, _) in self._aliases.items() if other == name)
+
+    def plain_name(self, layer: str) -> str:
+        """Return the name that stands for the same maps: Keras's, but for those before a ReLU."""
+        name, before = self._resolve(layer)
+        return str(self._infos[name].torch_name) if before else name
+
+    def before_relu(self, layer: str) -> str | None:
+        """Return the name of the same maps before their ReLU.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name, of the maps before their ReLU or after it.
+
+        Returns
+        -------
+        str or None
+            torchvision's, such as ``"features.10"``; None where they are not kept, as for pools
+            and models of one's own.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        name = self._resolve(layer)[0]
+        return self._infos[name].torch_name if name in self._before_relu else None
+
+    def after_relu(self, layer: str) -> str:
+        """Return the name of the same maps after their ReLU, where they have one: Keras's.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        return self._resolve(layer)[0]
+
+    def shape(self, layer: str) -> tuple[int, int, int]:
+        """Return (height, width, channels) of a layer's map, which is not computed for that.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        height, width, channels = self._stored[self._resolve(layer)[0]].shape
+        return height, width, channels
+
+    def signed(self, layer: str) -> bool:
+        """Tell whether a layer's activations are of both signs, as before a ReLU.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        name, before = self._resolve(layer)
+        if name in self._before_relu and not before:
+            return False
+        if name not in self._signs:
+            self._signs[name] = bool((self._stored[name] < 0).any())
+        return self._signs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._infos)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    # Two results are the same only if they are one object: comparing 16 million numbers when a
+    # trait changes would be a surprise.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        height, width = self._image.shape[:2]
+        return f"<Activations of {len(self)} layers, image {height}×{width}, {self._weights.label}>"
+
+    def at(self, layer: str, row: int, column: int) -> Floats:
+        """Return the channel vector at a location.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+        row, column : int
+            Location in the feature map.
+
+        Returns
+        -------
+        ndarray of float32, shape (C,)
+            Read-only.
+
+        Raises
+        ------
+        IndexError
+            If the location is outside the map.
+        """
+        maps = self[layer]
+        for axis, index, count in (("row", row, maps.shape[0]), ("column", column, maps.shape[1])):
+            if not isinstance(index, int | np.integer) or not 0 <= index < count:
+                raise IndexError(
+                    f"{axis} {index!r} is outside layer {layer!r}, which has {count}: "
+                    f"choose whole numbers 0 to {count - 1}."
+                )
+        vector: Floats = maps[int(row), int(column)]
+        return vector
+
+    def statistics(self, layer: str) -> ChannelStatistics:
+        """Return min, max, mean, std and fraction active of each channel.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+
+        Returns
+        -------
+        ChannelStatistics
+            Arrays of float32, shape (C,), read-only; std is the population's (ddof 0).
+        """
+        if layer not in self._statistics:
+            self._statistics[layer] = channel_statistics(self[layer])
+        return self._statistics[layer]
+
+    def rank(self, layer: str, by: str = "max") -> npt.NDArray[np.intp]:
+        """Order the channels of a layer, strongest first.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+        by : str
+            ``"max"``, ``"mean"`` or ``"std"`` of the feature map; ``"sparsity"``, the share of
+            locations that are not active; ``"entropy"``, the Shannon entropy in bits of the
+            magnitude's distribution over locations (high where it is spread evenly); or
+            ``"index"``, the network's own order.
+
+        Returns
+        -------
+        ndarray of int, shape (C,)
+            Channel numbers. Equal ones stay in the network's order, and channels that are dead
+            (0 everywhere) come last, except by index.
+
+        Raises
+        ------
+        ValueError
+            If `by` is none of these.
+        """
+        if by not in RANKINGS:
+            raise ValueError(unknown_choice("by", by, RANKINGS))
+        statistics = self.statistics(layer)
+        if by == "index":
+            return np.arange(statistics.max.size)
+        score: npt.NDArray[Any]
+        if by == "entropy":
+            if layer not in self._entropies:
+                self._entropies[layer] = spatial_entropy(self[layer])
+            score = self._entropies[layer]
+        elif by == "sparsity":
+            score = 1 - statistics.fraction_active
+        else:
+            score = getattr(statistics, by)
+        return strongest_first(score, statistics.dead)
+
+    def rank_at(self, layer: str, row: int, column: int) -> npt.NDArray[np.intp]:
+        """Order the channels of a layer by their value at a location, strongest first.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+        row, column : int
+            Location in the feature map.
+
+        Returns
+        -------
+        ndarray of int, shape (C,)
+            Channel numbers. Equal ones stay in the network's order; behind all others come those
+            that are NaN here, and then those that are dead (0 everywhere).
+
+        Raises
+        ------
+        IndexError
+            If the location is outside the map.
+        """
+        return strongest_first(self.at(layer, row, column), self.statistics(layer).dead)
+
+    def top(self, layer: str | None, percentile: float, *, signed: bool = False) -> float:
+        """Return a percentile of the positive activations, remembered once computed.
+
+        Parameters
+        ----------
+        layer : str or None
+            Over one layer's channels, or over all layers where None.
+        percentile : float
+            0 < p ≤ 100.
+        signed : bool
+            Take the percentile of the magnitudes instead.
+
+        Returns
+        -------
+        float
+            In activation units; 0.0 where nothing is positive.
+        """
+        key = (layer, percentile, signed)
+        if key not in self._tops:
+            if layer is None:
+                # What lies below 0 before a ReLU is not among the positive values after it.
+                stored = (maps[maps > 0] for maps in self._stored.values())
+                positive = np.concatenate(list(stored))
+                self._tops[key] = top_of(positive, percentile) if positive.size else 0.0
+            else:
+                name, _ = self._resolve(layer)
+                maps = self._stored[name]
+                self._tops[key] = top_of(np.abs(maps) if signed else maps, percentile)
+        return self._tops[key]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a NumPy ``.npz`` file.
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced as a whole: a failed save leaves what was there.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is not ``.npz``.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        if not os.fspath(path).lower().endswith(".npz"):
+            raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
+        saved = SavedActivations(
+            self._layers, self._stored, self._image, self._weights, self._before_relu, self._name
+        )
+        saved.write(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Activations:
+        """Read what `save` wrote. Nothing in the file is executed or unpickled.
+
+        Raises
+        ------
+        ValueError
+            If the file is not one of these, or is damaged.
+        FileNotFoundError
+            If there is no such file.
+        """
+        with damage_told(path):
+            saved = SavedActivations.read(path)
+            return cls(
+                saved.layers,
+                saved.maps,
+                saved.image,
+                saved.weights,
+                before_relu=tuple(saved.before_relu),
+                name=saved.name,
+            )
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return every layer's maps, as the mapping has them, with their coordinates.
+
+        Returns
+        -------
+        xarray.Dataset
+            One variable a layer, float32, with the dimensions ``"{layer}_row"``,
+            ``"{layer}_column"`` and ``"{layer}_channel"``. The coordinates of rows and columns are
+            the centres of the receptive fields in input pixels (of the units' places where fields
+            are not defined), those of channels their numbers. Attributes: the weights' label, and
+            the layer's kind, torchvision's name, stride and receptive field in pixels, as far as
+            there are any. The maps after their ReLU are computed for it, and take the memory of
+            those before it once more.
+
+        Raises
+        ------
+        ImportError
+            If xarray is not installed.
+        """
+        return as_dataset(self.layers, self, self._weights.label, self._name)
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a read-only view, so that what is shared by pictures cannot be changed by one."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,67 @@
+"""The strongest channels at a location."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vgg_widget.activations.mapping import Activations
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How strong a channel is at a location.
+
+    Parameters
+    ----------
+    channel : int
+        Its number.
+    value : float
+        Its activation there.
+    share : float
+        That as a share of the largest magnitude over the channels there, -1 to 1; 0 where all
+        are 0.
+    """
+
+    channel: int
+    value: float
+    share: float
+
+
+def strongest_at(
+    activations: Activations, layer: str, row: int, column: int, count: int = 10
+) -> tuple[Strength, ...]:
+    """Return the channels with the largest activations at a location, strongest first.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of an image.
+    layer : str
+        Keras's or torchvision's name.
+    row, column : int
+        Location in the feature map.
+    count : int
+        How many at most; channels that are 0 there are left out.
+
+    Raises
+    ------
+    LayerNameError, IndexError
+        If there is no such layer or location.
+    """
+    values = activations.at(layer, row, column).astype(np.float64)
+    most = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    order = activations.rank_at(layer, row, column)
+    there = order[(values[order] != 0) & ~np.isnan(values[order])][:count]
+    return tuple(
+        Strength(int(channel), float(values[channel]), _share(float(values[channel]), most))
+        for channel in there
+    )
+
+
+def _share(value: float, most: float) -> float:
+    if not math.isfinite(value):
+        return math.copysign(1.0, value)
+    return value / most if most else 0.0

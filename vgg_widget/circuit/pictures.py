@@ -1,0 +1,112 @@
+"""Small pictures of a circuit: its kernels, and the maps that they read."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import Colormap
+from PIL import Image
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.circuit.inputs import CircuitInput
+from vgg_widget.modes.registry import coloured
+from vgg_widget.network.extractor import COLOURS, FeatureExtractor
+from vgg_widget.rendering import render
+from vgg_widget.scaling import DisplayRange, Scale
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+KERNEL_CMAP = "RdBu_r"
+"""Positive weights are red, negative ones blue, and 0 is white."""
+
+
+def kernel_picture(kernel: Floats, top: float) -> Pixels:
+    """Colour the weights of a kernel.
+
+    Parameters
+    ----------
+    kernel : ndarray of float32, shape (h, w)
+        Weights of either sign.
+    top : float
+        The magnitude that full red and full blue stand for.
+
+    Returns
+    -------
+    ndarray of uint8, shape (h, w, 4)
+    """
+    # A kernel of zeros alone is white and no colour's end.
+    limits = DisplayRange(-top, top) if top > 0 else DisplayRange(-1.0, 1.0)
+    return coloured(limits.normalise(kernel), mpl.colormaps[KERNEL_CMAP])
+
+
+def input_picture(
+    one: CircuitInput,
+    extractor: FeatureExtractor,
+    activations: Activations,
+    *,
+    cmap: str | Colormap,
+    scale: str | Scale,
+) -> Pixels:
+    """Draw the map that an input of a circuit is.
+
+    Parameters
+    ----------
+    one : CircuitInput
+        Whose map.
+    extractor, activations
+        What the circuit was made of.
+    cmap, scale
+        As for `render`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3 or 4)
+        `render`'s picture of a layer's channel; of the network's input the picture's red, green
+        or blue part in its own colour, or shades of grey from the smallest to the largest value
+        where the colours are mixed.
+    """
+    if one.layer is not None:
+        return render(activations, one.layer, channel=one.channel, cmap=cmap, scale=scale).rgba
+    if one.name in COLOURS:
+        number = COLOURS.index(one.name)
+        part = np.zeros_like(activations.image)
+        part[..., number] = activations.image[..., number]
+        return part
+    values = extractor.network_input(activations.image)[..., one.channel]
+    limits = DisplayRange(float(values.min()), float(values.max()))
+    return coloured(limits.normalise(values), mpl.colormaps["gray"])
+
+
+def small_png(pixels: Pixels, side: int) -> bytes:
+    """Encode a picture, brought near a size for the page.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (h, w, 3 or 4)
+        Opaque; left as it is.
+    side : int
+        The longer side, in pixels. A smaller picture is enlarged by a whole number, each pixel
+        to a square with hard edges, as far as that fits; a larger one is reduced by a whole
+        number, to means of squares, and may remain a little larger.
+
+    Returns
+    -------
+    bytes
+        PNG.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+    longer = max(picture.size)
+    if longer <= side:
+        times = side // longer
+        picture = picture.resize(
+            (picture.width * times, picture.height * times), Image.Resampling.NEAREST
+        )
+    else:
+        picture = picture.reduce(max(1, longer // side))
+    with io.BytesIO() as stream:
+        picture.save(stream, "png", compress_level=1)
+        return stream.getvalue()

@@ -1,0 +1,348 @@
+"""The explorer's controls: what they tell (a name and a value) and what they are told."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ipywidgets as widgets
+import matplotlib as mpl
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer.host import ViewHost
+from vgg_widget.explorer.scene import Choice
+from vgg_widget.figure.frames import DPI, FIGURE_INCHES
+from vgg_widget.layers import LayerInfo
+from vgg_widget.modes.registry import MODES, Mode, find_mode
+from vgg_widget.rendering import ORDERS, SHORT_CMAPS
+
+# jet invents edges where the data has none; it is accepted by name but not offered.
+_NOT_OFFERED = {"jet", "jet_r"}
+
+
+LAYER_NAMES = ("keras", "torchvision", "both")
+"""Whose names layers can be listed by."""
+
+
+def layer_options(activations: Activations, names: str = "keras") -> list[tuple[str, str]]:
+    """Return (label, name) for each layer, drawn as one bracket a block, with shapes.
+
+    Parameters
+    ----------
+    activations : Activations
+        Whose layers.
+    names : str
+        One of `LAYER_NAMES`; torchvision also has a name for what is before a ReLU.
+    """
+    rows = [
+        (info, *row) for info in activations.layers for row in _names_of(activations, info, names)
+    ]
+    layers = [info for info, _, _ in rows]
+    options = []
+    for index, (info, label, name) in enumerate(rows):
+        height, width, channels = activations.shape(info.name)
+        shape = f"{height} × {width} × {channels}"
+        options.append((f"{_bracket(layers, index)} {label} · {shape}", name))
+    return options
+
+
+def _names_of(activations: Activations, info: LayerInfo, names: str) -> list[tuple[str, str]]:
+    torch_names = activations.torch_names(info.name)
+    if names == "keras" or not torch_names:
+        return [(info.name, info.name)]
+    if names == "torchvision":
+        return [(name, name) for name in torch_names]
+    *before, after = torch_names
+    # In this order, since a closed dropdown shows how a label begins.
+    rows = [(f"{name} before ReLU · {info.name}", name) for name in before]
+    return [*rows, (f"{after} · {info.name}", info.name)]
+
+
+def _bracket(layers: Sequence[LayerInfo], index: int) -> str:
+    block = layers[index].block
+    first = index == 0 or layers[index - 1].block != block
+    last = index == len(layers) - 1 or layers[index + 1].block != block
+    return {(True, True): "╶", (True, False): "┌", (False, True): "└"}.get((first, last), "├")
+
+
+def cmap_options() -> list[str]:
+    """Return the short list, then every other name that matplotlib knows, but for jet."""
+    others = sorted(set(mpl.colormaps) - set(SHORT_CMAPS) - _NOT_OFFERED, key=str.lower)
+    return [*SHORT_CMAPS, *others]
+
+
+def parse_channels(text: str) -> tuple[int, ...]:
+    """Read channel numbers as a person types them: ``"0, 5-8 12"``.
+
+    Raises
+    ------
+    ValueError
+        If something is no number or range.
+    """
+    numbers: list[int] = []
+    for word in re.split(r"[,;\s]+", re.sub(r"\s*([-–])\s*", r"\1", text.strip())):
+        if not word:
+            continue
+        match = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", word)
+        if match is None:
+            raise ValueError(
+                f"channels {word!r} is no number or range: write for instance 0, 5-8, 12, or "
+                "nothing for the default."
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"channels {word!r} runs backwards: write {last}-{first}.")
+        numbers.extend(range(first, last + 1) if last - first < 10_000 else (first, last))
+    return tuple(dict.fromkeys(numbers))
+
+
+class Controls:
+    """The row of controls and the texts of an explorer.
+
+    Parameters
+    ----------
+    host : ViewHost
+        Is told what a person chose.
+    upload : str
+        The trait that is set to a picture that a person uploads; "" for no such button here.
+    """
+
+    def __init__(self, host: ViewHost, upload: str = "image") -> None:
+        self._host = host
+        self._listeners: dict[widgets.Widget, Callable[[dict[str, Any]], None]] = {}
+        # Whether each layer in the list is before its ReLU; None where the list does not say.
+        self._sides: dict[str, bool] | None = None
+        wide = {"description_width": "max-content"}
+
+        def dropdown(description: str, options: list[Any], width: str) -> widgets.Dropdown:
+            return widgets.Dropdown(
+                description=description,
+                options=options,
+                layout=widgets.Layout(width=width, margin="2px 10px 2px 0"),
+                style=wide,
+            )
+
+        self.layer = dropdown("layer", [], "285px")
+        self.mode = dropdown("mode", list(MODES), "150px")
+        self.cmap = dropdown("colormap", cmap_options(), "175px")
+        self.order = dropdown("order", list(ORDERS), "150px")
+        self.hide_dead = widgets.Checkbox(
+            description="hide dead", indent=False, layout=widgets.Layout(width="95px")
+        )
+        self.slider = widgets.IntSlider(
+            description="channel",
+            readout=False,
+            layout=widgets.Layout(flex="1 1 260px", max_width="560px", margin="2px 6px 2px 0"),
+            style=wide,
+        )
+        self.box = widgets.BoundedIntText(
+            tooltip="channel number", layout=widgets.Layout(width="72px")
+        )
+        self.channels = widgets.Text(
+            description="channels",
+            continuous_update=False,
+            layout=widgets.Layout(flex="1 1 260px", max_width="640px", margin="2px 10px 2px 0"),
+            style=wide,
+        )
+        bare = {"margin": "0"}
+        self.caption = widgets.HTML(layout=widgets.Layout(**bare))
+        self.source = widgets.HTML(layout=widgets.Layout(**bare))
+        self.place = widgets.HTML(layout=widgets.Layout(**bare, min_height="20px"))
+        self.notice = widgets.HTML(layout=widgets.Layout(**bare))
+        self.problem = widgets.HTML(layout=widgets.Layout(**bare))
+        for widget in (self.caption, self.source, self.place, self.notice, self.problem):
+            widget.layout.max_width = _WIDTH
+        for name in ("caption", "source", "place", "notice", "problem"):
+            getattr(self, name).add_class(f"vgg-{name}")
+        row = widgets.Layout(
+            flex_flow="row wrap", align_items="center", width="100%", max_width=_WIDTH
+        )
+        uploads = [upload_button(host, "other picture", upload)] if upload else []
+        for button in uploads:
+            button.layout.margin = "2px 0 2px auto"
+        self.rows = (
+            widgets.HBox([self.layer, self.mode, self.cmap, *uploads], layout=row),
+            widgets.HBox(
+                [self.slider, self.box, self.channels, self.order, self.hide_dead], layout=row
+            ),
+        )
+        self._listen(self.layer, "layer", self._layer_chosen)
+        for name in ("mode", "cmap", "order", "hide_dead"):
+            self._listen(getattr(self, name), name)
+        self._listen(self.slider, "channel")
+        self._listen(self.box, "channel")
+        self.channels.observe(self._typed, "value")
+
+    def _listen(
+        self,
+        control: widgets.Widget,
+        name: str,
+        then: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        def told(change: dict[str, Any]) -> None:
+            self._host.tell(**{name: change["new"]})
+
+        self._listeners[control] = then or told
+        control.observe(self._listeners[control], "value")
+
+    def _layer_chosen(self, change: dict[str, Any]) -> None:
+        layer = change["new"]
+        side = {} if self._sides is None else {"before_relu": self._sides[layer]}
+        self._host.tell(layer=layer, **side)
+
+    def _typed(self, change: dict[str, Any]) -> None:
+        text = change["new"]
+        self._host.do(lambda: self._host.tell(channels=parse_channels(text)))
+
+    def offer(self, activations: Activations, names: str, shown: str) -> None:
+        """List the layers of an image by their names, with their shapes.
+
+        Parameters
+        ----------
+        activations : Activations
+            Whose layers.
+        names : str
+            One of `LAYER_NAMES`.
+        shown : str
+            The layer on show, which is chosen in the list.
+        """
+        options = layer_options(activations, names)
+        self._sides = (
+            None
+            if names == "keras"
+            else {name: activations.before_relu(name) == name for _, name in options}
+        )
+        listed = {activations.plain_name(name): name for _, name in options}
+        plain = activations.plain_name(shown)
+        # Keras has no name for what is before a ReLU: the convolution stands for it.
+        value = listed.get(plain) or listed[activations.after_relu(shown)]
+        self._offer(self.layer, options, value)
+
+    def _offer(self, control: widgets.Dropdown, options: list[Any], value: str) -> None:
+        # A dropdown with new options chooses the first of them by itself, and a layer may be
+        # listed by another name than it was asked for by: nobody's wish, so that nobody is told.
+        told = self._listeners[control]
+        control.unobserve(told, "value")
+        try:
+            with control.hold_sync():
+                if options != list(control.options):
+                    control.options = options
+                control.value = value
+        finally:
+            control.observe(told, "value")
+
+    def show(self, choice: Choice, count: int) -> None:
+        """Bring every control to what the explorer shows.
+
+        Parameters
+        ----------
+        choice : Choice
+            The traits' values.
+        count : int
+            Channels of the layer.
+        """
+        mode = find_mode(choice.mode)
+        for control, value, known in (
+            (self.mode, choice.mode, list(MODES)),
+            (self.cmap, choice.cmap, cmap_options()),
+        ):
+            # A mode may be registered since, and a colormap set that is not offered.
+            self._offer(control, known if value in known else [*known, value], value)
+        orders = [order for order in ORDERS if order != "location" or choice.location is not None]
+        self._offer(self.order, orders, choice.order)
+        self.hide_dead.value = choice.hide_dead
+        for number in (self.slider, self.box):
+            # A smaller maximum would fire a value of its own.
+            with number.hold_trait_notifications():
+                number.max = count - 1
+                number.value = choice.channel
+        self.channels.value = ", ".join(map(str, choice.channels))
+        self.channels.placeholder = self._default_words(mode)
+        one, tiled = mode.takes == "one", mode.tiled
+        for control, shown in (
+            (self.slider, one),
+            (self.box, one),
+            (self.channels, not one),
+            (self.order, tiled),
+            (self.hide_dead, tiled),
+        ):
+            display(control, shown=shown)
+        self.cmap.disabled = not mode.uses_cmap
+
+    @staticmethod
+    def _default_words(mode: Mode) -> str:
+        if mode.takes == "all":
+            return "all (or type for instance 0, 5-8, 12)"
+        few = f"the strongest {mode.count}" if mode.count else "the strongest few"
+        return f"{few} (or type for instance 0, 5, 12)"
+
+    @contextmanager
+    def busy(self, words: str) -> Iterator[None]:
+        """Say what is going on, and take no orders meanwhile."""
+        before = self.caption.value
+        controls = [control for row in self.rows for control in row.children]
+        states = [control.disabled for control in controls]
+        self.caption.value = _paragraph(words)
+        for control in controls:
+            control.disabled = True
+        try:
+            yield
+        except BaseException:
+            self.caption.value = before
+            raise
+        finally:
+            for control, state in zip(controls, states, strict=True):
+                control.disabled = state
+
+    def say(self, caption: str, source: str, notice: str) -> None:
+        """Show the words under the picture, and the notice above it where there is one."""
+        self.caption.value = _paragraph(caption)
+        self.source.value = _paragraph(source)
+        headline, colon, rest = notice.partition(": ")
+        self.notice.value = f"<b>{html.escape(headline + colon)}</b>{html.escape(rest)}"
+        display(self.notice, shown=bool(notice))
+
+    def locate(self, words: str) -> None:
+        """Say what is under the mouse, or at the chosen location."""
+        self.place.value = _paragraph(words or _HINT)
+
+    def complain(self, sentence: str) -> None:
+        """Show an error in one sentence; an empty one takes it away."""
+        self.problem.value = html.escape(sentence)
+        display(self.problem, shown=bool(sentence))
+
+
+# As wide as the figure and its toolbar.
+_WIDTH = f"{int(FIGURE_INCHES[0] * DPI) + 44}px"
+_HINT = "Point at a picture to read its values; click to keep a location."
+
+
+def upload_button(host: ViewHost, words: str, name: str) -> widgets.FileUpload:
+    """Return a button that sets the trait of this name to a picture from the person's computer."""
+    button = widgets.FileUpload(
+        accept="image/*", multiple=False, description=words, layout=widgets.Layout(width="auto")
+    )
+
+    def uploaded(change: dict[str, Any]) -> None:
+        files = change["new"]
+        if files:
+            content = bytes(files[0]["content"])
+            # Emptied, so that the same file can be chosen again, and is kept once only.
+            button.value = ()
+            host.tell(**{name: content})
+
+    button.observe(uploaded, "value")
+    return button
+
+
+def display(control: widgets.DOMWidget, *, shown: bool) -> None:
+    """Show or hide a widget, which keeps its place."""
+    control.layout.display = None if shown else "none"
+
+
+def _paragraph(words: str) -> str:
+    # Names of files and layers are a person's own text, never markup.
+    return f"<div>{html.escape(words)}</div>"

@@ -1,0 +1,132 @@
+"""What follows from a choice: channels that a layer has, the place that a location becomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer.scene import Choice
+from vgg_widget.modes.registry import find_mode
+from vgg_widget.rendering import nearest_channels
+
+DIVERGING = "coolwarm"
+"""The colormap for activations of both signs, where another kind was chosen."""
+
+# What matplotlib's documentation lists as diverging.
+_DIVERGING_NAMES = {
+    *("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral"),
+    *("coolwarm", "bwr", "seismic", "berlin", "managua", "vanimo"),
+}
+
+
+def fitted(
+    choice: Choice, before: Choice | None, activations: Activations, usual_cmap: str
+) -> Choice:
+    """Return a choice that the layer and mode can show, and the nearest thing to what was asked.
+
+    Parameters
+    ----------
+    choice : Choice
+        What was asked for, each field by itself in order.
+    before : Choice or None
+        What is on show; None at first.
+    activations : Activations
+        Of the image.
+    usual_cmap : str
+        The colormap of what was last on show after its ReLU.
+    """
+    choice = _side(choice, before, activations)
+    choice = _coloured(choice, before, activations, usual_cmap)
+    choice = placed(choice, before, activations)
+    count = activations.info(choice.layer).channels
+    channel, channels = nearest_channels(
+        find_mode(choice.mode), count, choice.channel, choice.channels
+    )
+    order = choice.order if choice.location is not None or choice.order != "location" else "index"
+    return replace(choice, channel=channel, channels=channels, order=order)
+
+
+def _side(choice: Choice, before: Choice | None, activations: Activations) -> Choice:
+    """Keep the layer's name and the side of its ReLU together.
+
+    torchvision's names say on which side they are; Keras's names a convolution, whose maps are
+    shown on the side that was chosen last, unless a torchvision name chose it.
+    """
+    layer = choice.layer
+    pre = activations.before_relu(layer)
+    named_before = says_before(layer, activations)
+    named_after = not named_before and layer != activations.info(layer).name
+    if before is None or layer != before.layer:
+        left = before is not None and says_before(before.layer, activations)
+        if left or named_before or (named_after and pre):
+            return replace(choice, before_relu=named_before)
+    elif pre is None:
+        return choice
+    elif choice.before_relu and named_after:
+        return replace(choice, layer=pre)
+    elif not choice.before_relu and named_before:
+        return replace(choice, layer=activations.torch_names(layer)[-1])
+    return choice
+
+
+def named_alike(layer: str, choice: Choice, activations: Activations) -> str:
+    """Return another layer's name in the tongue of the one that was chosen, on the same side.
+
+    Keras's names stay as they are; whoever named a layer in torchvision's way gets its name for
+    what is before the ReLU, or after it.
+    """
+    info = activations.info(layer)
+    if layer != info.name or choice.layer == activations.info(choice.layer).name:
+        return layer
+    names = activations.torch_names(layer)
+    before = activations.before_relu(layer) if choice.before_relu else None
+    return before or (names[-1] if names else layer)
+
+
+def says_before(layer: str, activations: Activations) -> bool:
+    """Tell whether a name is that of activations before a ReLU."""
+    return activations.plain_name(layer) != activations.info(layer).name
+
+
+def _coloured(
+    choice: Choice, before: Choice | None, activations: Activations, usual: str
+) -> Choice:
+    """Give maps before a ReLU a colormap with a middle, and take it back after."""
+    signed = _shows_before(choice, activations)
+    if before is None:
+        # The default is nobody's choice.
+        start = signed and choice.cmap == "viridis"
+        return replace(choice, cmap=DIVERGING) if start else choice
+    if choice.cmap != before.cmap or signed == _shows_before(before, activations):
+        return choice
+    if signed and choice.cmap.removesuffix("_r") not in _DIVERGING_NAMES:
+        return replace(choice, cmap=DIVERGING)
+    if not signed and choice.cmap == DIVERGING:
+        return replace(choice, cmap=usual)
+    return choice
+
+
+def _shows_before(choice: Choice, activations: Activations) -> bool:
+    return choice.before_relu and activations.before_relu(choice.layer) is not None
+
+
+def placed(choice: Choice, before: Choice | None, activations: Activations) -> Choice:
+    """Keep a location where it is on the image when the layer is another one.
+
+    Parameters
+    ----------
+    choice : Choice
+        What was asked for.
+    before : Choice or None
+        What is on show; None where the location is meant as it is.
+    activations : Activations
+        Of the image, on which the location is in any case.
+    """
+    if choice.location is None:
+        return choice
+    rows, columns, _ = activations.shape(choice.layer)
+    row, column = choice.location
+    if before and choice.layer != before.layer and choice.location == before.location:
+        y, x = activations.info(before.layer).field_center(row, column)
+        row, column = activations.info(choice.layer).unit_at(y, x, (rows, columns))
+    return replace(choice, location=(min(row, rows - 1), min(column, columns - 1)))

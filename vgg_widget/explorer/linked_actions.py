@@ -1,0 +1,199 @@
+"""What explorers and comparisons can be asked to do, beside what their traits say."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS, ExplorerTraits
+from vgg_widget.explorer.fitting import named_alike, placed
+from vgg_widget.explorer.scene import Choice
+from vgg_widget.explorer.trait_types import as_trait_error
+from vgg_widget.files import written_whole
+from vgg_widget.network.extractor import FeatureExtractor
+
+if TYPE_CHECKING:
+    from vgg_widget.figure.linked_figure import LinkedFigure
+
+# What is held back together, and told of together.
+_TOGETHER = frozenset((*CHOICES, *LOOKS))
+# Further back than anybody remembers.
+_STEPS_BACK = 100
+
+
+class LinkedActions(ExplorerTraits):
+    """Jumps, and what can be taken away."""
+
+    remembered_panel = ""
+    """The panel that a person opened last, which the next one opens with."""
+
+    # Made by the constructor.
+    _lock: threading.RLock
+    _extractor: FeatureExtractor
+    _view: LinkedFigure
+    _first: Choice
+    _history: list[Choice]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Cells and callbacks run on different threads in some kernels: while one holds back
+        # notifications, an assignment of another's would be told of to nobody.
+        if name in _TOGETHER:
+            with self.__dict__.get("_lock") or nullcontext():
+                super().__setattr__(name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Tell of changes at the end, as traitlets does; meanwhile other threads wait."""
+        lock = self.__dict__.get("_lock") or nullcontext()
+        with lock, super().hold_trait_notifications():
+            yield
+
+    def _choice(self) -> Choice:
+        return Choice(**{name: getattr(self, name) for name in CHOICES})
+
+    def _choose(self, **changes: Any) -> None:
+        """Set traits in one go, which is one picture."""
+        with self.hold_trait_notifications():
+            for name, value in changes.items():
+                setattr(self, name, value)
+
+    def _restore(self, choice: Choice) -> None:
+        """Show what was on show before, to which nothing is fitted any more."""
+        raise NotImplementedError
+
+    # --- jumps
+
+    def open_channel(self, channel: int, layer: str | None = None) -> None:
+        """Show one channel, of this layer or of another one; `back` returns.
+
+        Parameters
+        ----------
+        channel : int
+            Its number.
+        layer : str, optional
+            Keras's or torchvision's name; by default the layer on show.
+
+        Raises
+        ------
+        TraitError
+            If there is no such layer or channel.
+        """
+        with self._lock:
+            before = self._choice()
+            # Whoever is told of the channel is told of the way back too.
+            self._history.append(before)
+            try:
+                named = self.layer
+                if layer is not None:
+                    named = as_trait_error(named_alike, layer, before, self._measured)
+                self._choose(layer=named, channel=channel, mode="channel")
+            finally:
+                if self._choice() == before:
+                    self._history = [one for one in self._history if one is not before]
+                del self._history[:-_STEPS_BACK]
+
+    def back(self) -> None:
+        """Show what was on show before the last `open_channel`; nothing where there is none."""
+        with self._lock:
+            self._require_open()
+            if self._history:
+                last, now = self._history[-1], self._choice()
+                names = ("layer", "channel", "channels", "mode", "before_relu", "cmap")
+                choice = replace(now, **{name: getattr(last, name) for name in names})
+                there = placed(replace(last, layer=now.layer), last, self._measured)
+                if now.location == there.location:
+                    # What the jump made of it; a deeper layer knows places less exactly.
+                    choice = replace(choice, location=last.location)
+                    now = choice
+                self._restore(placed(choice, now, self._measured))
+                self._history.pop()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether `back` has something to go back to."""
+        return bool(self._history)
+
+    def reset(self) -> None:
+        """Show what was on show at first, and the whole of it, of what is looked at now."""
+        with self._lock:
+            self._require_open()
+            self._restore(placed(self._first, None, self._measured))
+            self._history.clear()
+            self._view.home()
+
+    # --- to take away
+
+    def to_code(self) -> str:
+        """Return Python text that makes the same picture without a widget."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture as ``.png``, ``.svg`` or ``.pdf``.
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced as a whole.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is none of these.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        kind = self._checked_suffix(Path(path).suffix.lower(), os.fspath(path))
+        with self._lock, written_whole(path) as draft:
+            self._require_open()
+            self._view.save(draft, kind, self._source())
+
+    def to_bytes(self, suffix: str = ".png") -> bytes:
+        """Return the picture as the bytes of a file.
+
+        Parameters
+        ----------
+        suffix : str
+            ``".png"``, ``".svg"`` or ``".pdf"``.
+        """
+        with self._lock, io.BytesIO() as stream:
+            self._require_open()
+            self._view.save(stream, self._checked_suffix(suffix), self._source())
+            return stream.getvalue()
+
+    def file_name(self, suffix: str) -> str:
+        """Return a name for a file of what is on show, such as ``block3_conv1-max.png``."""
+        layer = re.sub(r"[^\w.]+", "_", self.layer)
+        what = (
+            f"channel{self.channel}" if self.mode == "channel" else re.sub(r"\W+", "_", self.mode)
+        )
+        return f"{layer}-{what}{suffix}"
+
+    # What a path may also end in, and what is saved then.
+    _also_saved = ""
+
+    def _checked_suffix(self, suffix: str, path: str = "") -> str:
+        """Return what matplotlib calls the kind of file that a suffix stands for."""
+        if suffix not in (".png", ".svg", ".pdf"):
+            raise ValueError(
+                f"path {path or suffix!r} ends in {suffix!r}: choose .png, .svg or .pdf for the "
+                f"picture{self._also_saved}."
+            )
+        return suffix[1:]
+
+    def _source(self) -> str:
+        """Say where the picture's numbers come from."""
+        raise NotImplementedError

@@ -1,0 +1,112 @@
+"""An explorer as its controls and panels see it: orders from a person, errors to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vgg_widget.explorer.controls import Controls
+from vgg_widget.explorer.linked_actions import LinkedActions
+from vgg_widget.explorer.panels import Board
+
+if TYPE_CHECKING:
+    # It brings anywidget along, which only what is displayed needs.
+    from vgg_widget.explorer.page import Page
+
+
+class LinkedHost:
+    """What `ViewHost` promises, for one explorer or comparison.
+
+    Parameters
+    ----------
+    explorer : LinkedActions
+        Whose traits are set.
+    page : Page
+        Where things to take away are handed over.
+    refresh : callable
+        Brings the controls back to what is on show, after an order that could not be followed.
+    """
+
+    # Set when they are made, since they are given this.
+    controls: Controls
+    board: Board
+
+    def __init__(self, explorer: LinkedActions, page: Page, refresh: Callable[[], None]) -> None:
+        self._explorer = explorer
+        self._page = page
+        self._refresh = refresh
+        self._restoring = False
+
+    def tell(self, **changes: Any) -> None:
+        """Set traits in one go; an error is shown under the controls, and nothing is lost."""
+        if "panel" in changes:
+            # Whoever runs the cell again finds the panel open that was open.
+            type(self._explorer).remembered_panel = changes["panel"]
+        self.do(lambda: self._set(changes))
+
+    def _set(self, changes: Mapping[str, Any]) -> None:
+        explorer = self._explorer
+        with explorer.hold_trait_notifications():
+            for name in filter(explorer.has_trait, changes):
+                setattr(explorer, name, changes[name])
+        # Another picture takes itself back where somebody's observer fails, which it cannot do
+        # while notifications are held.
+        for name in changes:
+            if not explorer.has_trait(name):
+                setattr(explorer, name, changes[name])
+
+    def do(self, action: Callable[[], object]) -> None:
+        """Run something a person asked for; an error is shown under the controls."""
+        if self._explorer.closed:
+            # An order was on its way.
+            return
+        try:
+            action()
+        except Exception as error:
+            # An error in a callback is lost unless it is shown on the page.
+            self._restore_controls()
+            self.controls.complain(str(error) or type(error).__name__)
+
+    def _restore_controls(self) -> None:
+        # What fails may be the open panel, which is shown again by this.
+        if self._restoring:
+            return
+        self._restoring = True
+        try:
+            self._refresh()
+        finally:
+            self._restoring = False
+
+    def open_channel(self, channel: int, layer: str | None = None) -> None:
+        """Show one channel, and remember what was on show before."""
+        self._explorer.open_channel(channel, layer)
+
+    def back(self) -> None:
+        """Show what was on show before the last `open_channel`."""
+        self._explorer.back()
+
+    def to_code(self) -> str:
+        """Return Python text that makes the picture on show."""
+        return self._explorer.to_code()
+
+    def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
+        """Put text on the clipboard of the page, and tell whether the browser allowed it."""
+        self._page.copy(text, then or self._copied)
+
+    def _copied(self, ok: bool) -> None:
+        if not ok:
+            self.controls.complain(
+                'The browser did not let the code be copied: use "show code" under "Open & save" '
+                "instead."
+            )
+
+    def download(self, suffix: str) -> None:
+        """Hand the picture on show to the page as a file to keep."""
+        self._page.download(self._explorer.file_name(suffix), self._explorer.to_bytes(suffix))
+
+    def play(self) -> None:
+        """Start playing, or stop; nothing where there is nothing that plays."""
+
+    def reset(self) -> None:
+        """Show what was on show at first."""
+        self._explorer.reset()

@@ -1,0 +1,124 @@
+"""The explorer's helper on the page, for what ipywidgets cannot do.
+
+Keys, names for screen readers, the page's theme, the clipboard and downloads. Its other half is in
+``page.js`` and ``page.css``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from itertools import count
+from typing import Any, ClassVar
+
+import anywidget
+import ipywidgets as widgets
+from traitlets import Enum, Int, List, Unicode
+
+ROOT_CLASS = "vgg-explorer"
+"""The CSS class of the box that a `Page` serves: the nearest one that it is in."""
+
+_HERE = files("vgg_widget.explorer")
+
+
+class Page(anywidget.AnyWidget):
+    """An invisible widget that serves the box with the class `ROOT_CLASS` that it is a child of.
+
+    Of the box's parts it knows the canvas of ipympl, ``vgg-caption`` (announced when it changes),
+    ``vgg-problem`` (announced at once) and ``vgg-unfold`` (toggle buttons that open panels).
+
+    Parameters
+    ----------
+    on_key : callable
+        Called with a key's name whenever a person presses one of them in the box, but for text
+        fields, and for sliders and dropdowns where they need it themselves. While it runs, a held
+        key is not repeated.
+    keys : iterable of str
+        Names as in JavaScript's ``KeyboardEvent.key``: ``"ArrowLeft"``, ``"o"``.
+    description : str
+        What a screen reader says of the canvas, before the caption.
+
+    Examples
+    --------
+    >>> page = Page(print, keys=["ArrowLeft", "ArrowRight"])  # doctest: +SKIP
+    >>> box = ipywidgets.VBox([canvas, page]).add_class("vgg-explorer")  # doctest: +SKIP
+    """
+
+    # The text, not the path: anywidget would hold on to every widget made from a path.
+    _esm = Unicode(_HERE.joinpath("page.js").read_text(encoding="utf-8")).tag(sync=True)
+    _css = Unicode(_HERE.joinpath("page.css").read_text(encoding="utf-8")).tag(sync=True)
+
+    # ipywidgets has `keys` itself, for something else.
+    wanted = List(Unicode(), help="Keys that are taken, as in KeyboardEvent.key.").tag(sync=True)
+    description = Unicode(help="What a screen reader says of the canvas.").tag(sync=True)
+    theme = Enum(
+        ("light", "dark"), "light", help="How the page looks; it tells, and tells again on change."
+    ).tag(sync=True)
+
+    room = Int(
+        help="CSS pixels that the box is wide, 0 as long as no page has told; it tells again."
+    ).tag(sync=True)
+
+    # What the last page told: the next explorer in this kernel is mostly on the same one.
+    _seen: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        on_key: Callable[[str], object],
+        *,
+        keys: Iterable[str] = (),
+        description: str = "",
+    ) -> None:
+        super().__init__(
+            wanted=list(keys),
+            description=description,
+            layout=widgets.Layout(display="none"),
+            **self._seen,
+        )
+        self.observe(self._see, ["theme", "room"])
+        self._on_key = on_key
+        self._numbers = count()
+        self._copies: dict[int, Callable[[bool], object]] = {}
+        self.on_msg(self._hear)
+
+    def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
+        """Put text on the clipboard of whoever looks at the page.
+
+        Parameters
+        ----------
+        text : str
+            To be pasted elsewhere.
+        then : callable, optional
+            Called with whether the browser allowed it, once it has answered.
+        """
+        number = next(self._numbers)
+        if then is not None:
+            self._copies[number] = then
+        self.send({"kind": "copy", "number": number, "text": text})
+
+    def download(self, name: str, data: bytes) -> None:
+        """Save data as a file on the computer of whoever looks at the page.
+
+        Parameters
+        ----------
+        name : str
+            The file's name, which the browser may change where it exists.
+        data : bytes
+            Its content.
+        """
+        self.send({"kind": "download", "name": name}, [data])
+
+    def _see(self, change: dict[str, Any]) -> None:
+        self._seen[change["name"]] = change["new"]
+
+    def _hear(self, _: widgets.Widget, content: dict[str, Any], __: list[memoryview]) -> None:
+        if content["kind"] == "copied":
+            then = self._copies.pop(content["number"], None)
+            if then is not None:
+                then(bool(content["ok"]))
+        elif content["kind"] == "key":
+            try:
+                self._on_key(content["key"])
+            finally:
+                # The page holds the next key back until now.
+                self.send({"kind": "answered"})

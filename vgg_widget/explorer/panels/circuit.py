@@ -1,0 +1,208 @@
+"""The circuit of the channel on show: which channels it is made of, each one step down."""
+
+from __future__ import annotations
+
+import html
+
+import ipywidgets as widgets
+from traitlets import Unicode
+
+from vgg_widget.circuit.inputs import Circuit, CircuitInput, circuit
+from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
+from vgg_widget.explorer.fitting import DIVERGING
+from vgg_widget.explorer.host import Host
+from vgg_widget.explorer.scene import Scene
+from vgg_widget.modes.registry import find_mode
+
+_CARDS = 6
+# Of an input after its ReLU, where the explorer shows what is before one.
+_SEQUENTIAL = "viridis"
+
+# Of a card and what is in it, on the page; six cards with their margins are as wide as the figure.
+_CARD, _MAP, _KERNEL = 124, 112, 72
+
+_NUMBERS = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
+_FRAME = "1px solid var(--jp-border-color1, #9e9e9e)"
+
+
+class CircuitPanel:
+    """Shows the inputs with the largest kernels of the channel on show.
+
+    Parameters
+    ----------
+    host : Host
+        The explorer; a card's button opens that input's channel there.
+    """
+
+    title = "Circuit"
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.heading = widgets.HTML(layout=widgets.Layout(margin="0", flex="1 1 300px"))
+        self.back = widgets.Button(
+            description="back",
+            tooltip="Back to the layer and channel before",
+            layout=widgets.Layout(width="auto", flex="0 0 auto"),
+        )
+        # Never disabled, nor are the cards' buttons: the keyboard's focus would be lost with it.
+        self.back.on_click(lambda _: host.do(host.back))
+        self.cards = tuple(InputCard(host) for _ in range(_CARDS))
+        row = widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
+        top = widgets.HBox([self.heading, self.back], layout=row)
+        cards = widgets.HBox([card.widget for card in self.cards], layout=row)
+        self.widget = widgets.VBox([top, cards], layout=widgets.Layout(width="100%"))
+
+    def show(self, scene: Scene) -> None:
+        """Show what the channel on show is made of."""
+        choice = scene.choice
+        try:
+            found = circuit(
+                scene.extractor,
+                scene.activations,
+                choice.layer,
+                choice.channel,
+                _CARDS,
+                location=choice.location,
+            )
+        except ValueError as error:
+            # A layer without kernels is no mistake of whoever looks at it.
+            self._say(str(error))
+            for card in self.cards:
+                card.hide()
+            return
+        one = find_mode(choice.mode).takes == "one"
+        several = "" if one else f" (Mode {choice.mode} shows several; this is about one of them.)"
+        self._say(f"{_words(found, choice.layer)}{several}")
+        for number, card in enumerate(self.cards):
+            if number < len(found.inputs):
+                card.show(found, found.inputs[number], scene)
+            else:
+                card.hide()
+
+    def _say(self, words: str) -> None:
+        # Names of layers are a person's own text, never markup.
+        text = html.escape(words)
+        self.heading.value = f'<div style="line-height: 1.45; overflow-wrap: anywhere">{text}</div>'
+
+
+class InputCard:
+    """One input: its kernel, its map, their numbers, and the way there."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._way: tuple[int, str] | None = None
+        # A kernel is white where it is 0, which a light page is too.
+        self.kernel = _picture(_KERNEL, border=_FRAME)
+        self.map = _picture(_MAP)
+        self.numbers = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
+        self.button = widgets.Button(layout=widgets.Layout(width=f"{_MAP}px", margin="2px 0"))
+        self.button.on_click(self._pressed)
+        self.widget = widgets.VBox(
+            [self.kernel, self.map, self.numbers, self.button],
+            layout=widgets.Layout(
+                display="none", width=f"{_CARD}px", margin="2px", align_items="center"
+            ),
+        )
+
+    def show(self, whole: Circuit, one: CircuitInput, scene: Scene) -> None:
+        """Show one input of a circuit."""
+        source = "the picture" if one.layer is None else one.layer
+        self._way = None if one.layer is None else (one.channel, one.layer)
+        picture = input_picture(
+            one,
+            scene.extractor,
+            scene.activations,
+            cmap=_cmap(one, scene),
+            scale=scene.choice.policy,
+        )
+        self.map.value = small_png(picture, 2 * _MAP)
+        self.map.tooltip = f"{one.name} of {source}, on this image"
+        self._show_kernel(whole, one, source)
+        self.numbers.value = "".join(
+            f'<div style="{_NUMBERS}">{html.escape(line)}</div>' for line in _numbers(one)
+        )
+        with self.button.hold_sync():
+            self.button.description = one.name
+            self.button.tooltip = f"{'Part of' if self._way is None else 'Go down to'} {source}"
+        self.widget.layout.display = None
+
+    def _show_kernel(self, whole: Circuit, one: CircuitInput, source: str) -> None:
+        if one.kernel is not None and whole.top is not None:
+            self.kernel.value = small_png(kernel_picture(one.kernel, whole.top), 2 * _KERNEL)
+            self.kernel.tooltip = (
+                f"kernel {' × '.join(map(str, one.kernel.shape))} from {one.name} of {source}: "
+                f"weights {one.kernel.min():.2g} to {one.kernel.max():.2g}, "
+                f"{one.excitatory:.0%} of their sum of magnitudes positive"
+            )
+        self.kernel.layout.display = None if one.kernel is not None else "none"
+
+    def hide(self) -> None:
+        """Take the card off the page."""
+        self.widget.layout.display = "none"
+
+    def _pressed(self, _: object) -> None:
+        if self._way is not None:
+            channel, layer = self._way
+            self._host.do(lambda: self._host.open_channel(channel, layer))
+
+
+class _DescribedImage(widgets.Image):  # type: ignore[misc]
+    """An image with a tooltip, which is also its name for who cannot see it."""
+
+    # The page shows no widget that has a tooltip and no description, not even an empty one.
+    description = Unicode("", help="Nothing: the tooltip says it.").tag(sync=True)
+
+
+def _picture(side: int, **style: str) -> widgets.Image:
+    return _DescribedImage(
+        format="png",
+        layout=widgets.Layout(
+            width=f"{side}px", height=f"{side}px", margin="2px", object_fit="contain", **style
+        ),
+    )
+
+
+def _cmap(one: CircuitInput, scene: Scene) -> str:
+    """Return the explorer's colormap, or a sequential one for a map that has nothing below 0."""
+    choice = scene.choice
+    if one.layer is None or not choice.before_relu or choice.cmap != DIVERGING:
+        return choice.cmap
+    signed = bool((scene.activations[one.layer] < 0).any())
+    return choice.cmap if signed else _SEQUENTIAL
+
+
+def _words(found: Circuit, layer: str) -> str:
+    source = "the picture" if found.source is None else found.source
+    if found.share is None or found.top is None:
+        return (
+            f"{layer} channel {found.channel} is made of {found.inputs[0].name} of {source} alone, "
+            "without a kernel."
+        )
+    if len(found.inputs) < found.count:
+        which = (
+            f"reads all {found.count} channels of {source}"
+            f"; these {len(found.inputs)} have the largest kernels, "
+            f"{found.share:.0%} of the sum of squares."
+        )
+    else:
+        names = "channel" if found.count == 1 else f"{found.count} channels"
+        which = f"reads the {names} of {source}, shown below."
+    words = (
+        f"{layer} channel {found.channel} {which} Red weights are positive, blue ones negative, "
+        f"up to {found.top:.2g}."
+    )
+    if found.location is not None and found.activation is not None:
+        words += (
+            f" At {found.location} all inputs and the bias ({found.bias:.3g}) add up to "
+            f"{found.activation:.3g}, before any activation function."
+        )
+    return words
+
+
+def _numbers(one: CircuitInput) -> list[str]:
+    if one.norm is None or one.share is None:
+        return []
+    lines = [f"norm {one.norm:.2g} · {one.share:.0%}"]
+    if one.contribution is not None:
+        lines.append(f"adds {one.contribution:+.2g}")
+    return lines

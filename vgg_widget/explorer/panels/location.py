@@ -1,0 +1,125 @@
+"""The panel that tells what fires at one place of the picture."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import ipywidgets as widgets
+
+from vgg_widget.activations.strongest import Strength, strongest_at
+from vgg_widget.explorer.controls import display
+from vgg_widget.explorer.host import Host
+from vgg_widget.explorer.scene import Scene
+from vgg_widget.rendering import layer_label
+
+_BARS = 10
+# In pixels.
+_LONGEST = 170
+
+
+class LocationPanel:
+    """Row and column of the chosen location, and the strongest channels there."""
+
+    title = "Location"
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._shown: tuple[int, int] | None = None
+        self._showing = False
+        number = {"width": "130px"}
+        wide = {"description_width": "max-content"}
+        self.row = widgets.BoundedIntText(
+            description="row", layout=widgets.Layout(**number), style=wide
+        )
+        self.column = widgets.BoundedIntText(
+            description="column", layout=widgets.Layout(**number), style=wide
+        )
+        self.clear = widgets.Button(description="clear", layout=widgets.Layout(width="auto"))
+        self.words = widgets.HTML()
+        self._lines = [_Line(host) for _ in range(_BARS)]
+        half = _BARS // 2
+        columns = [self._lines[:half], self._lines[half:]]
+        self.widget = widgets.VBox(
+            [
+                widgets.HBox(
+                    [self.row, self.column, self.clear],
+                    layout=widgets.Layout(flex_flow="row wrap"),
+                ),
+                self.words,
+                widgets.HBox(
+                    [widgets.VBox([line.widget for line in column]) for column in columns],
+                    layout=widgets.Layout(flex_flow="row wrap"),
+                ),
+            ]
+        )
+        self.row.observe(self._moved, "value")
+        self.column.observe(self._moved, "value")
+        self.clear.on_click(lambda _: host.tell(location=None))
+
+    def _moved(self, _: dict[str, Any]) -> None:
+        chosen = self.row.value, self.column.value
+        if not self._showing and chosen != self._shown:
+            self._host.tell(location=chosen)
+
+    def show(self, scene: Scene) -> None:
+        """Bring the panel to what is on show."""
+        location, layer = scene.choice.location, scene.rendering.layer
+        rows, columns, _ = scene.activations.shape(layer)
+        # While the numbers are brought to the new location they are nobody's choice.
+        self._showing = True
+        try:
+            for number, count, value in (
+                (self.row, rows, location[0] if location else 0),
+                (self.column, columns, location[1] if location else 0),
+            ):
+                with number.hold_trait_notifications():
+                    number.max = count - 1
+                    number.value = value
+        finally:
+            self._showing = False
+        self._shown = location
+        found = strongest_at(scene.activations, layer, *location, _BARS) if location else ()
+        name = html.escape(layer_label(scene.activations, layer))
+        if location is None:
+            self.words.value = (
+                "Click on a picture, or give a row and a column, to choose a location: the "
+                "strongest channels there are listed here."
+            )
+        elif found:
+            where = f"row {location[0]}, column {location[1]}"
+            self.words.value = f"Strongest channels of {name} at {where}; click on one to see it."
+        else:
+            self.words.value = f"No channel of {name} is active there."
+        for place, line in enumerate(self._lines):
+            line.show(found[place] if place < len(found) else None, scene.choice.channel)
+
+
+class _Line:
+    """A button that shows a channel, a bar that does so too, and its value."""
+
+    def __init__(self, host: Host) -> None:
+        self._channel = 0
+        # On a narrow page it would shrink to where its number is cut off.
+        self.button = widgets.Button(
+            layout=widgets.Layout(width="110px", height="24px", flex="0 0 auto")
+        )
+        self.bar = widgets.HTML(layout=widgets.Layout(width="260px", margin="0 8px"))
+        self.widget = widgets.HBox(
+            [self.button, self.bar], layout=widgets.Layout(align_items="center")
+        )
+        self.widget.add_class("vgg-line")
+        self.button.on_click(lambda _: host.do(lambda: host.open_channel(self._channel)))
+
+    def show(self, strength: Strength | None, on_view: int) -> None:
+        display(self.widget, shown=strength is not None)
+        if strength is None:
+            return
+        self._channel = strength.channel
+        self.button.description = f"channel {strength.channel}"
+        self.button.button_style = "info" if strength.channel == on_view else ""
+        length = round(_LONGEST * abs(strength.share))
+        kind = "vgg-bar" if strength.value > 0 else "vgg-bar vgg-bar-negative"
+        self.bar.value = (
+            f'<span class="{kind}" style="width:{length}px"></span> {strength.value:.4g}'
+        )

@@ -1,0 +1,195 @@
+"""Play: through the channels of the layer on show, or through the layers; and as a GIF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets as widgets
+
+from vgg_widget.explorer.fitting import named_alike
+from vgg_widget.explorer.host import Host
+from vgg_widget.explorer.scene import Scene
+from vgg_widget.modes.registry import find_mode
+
+# Frames a second. At more than 20 a page shows no more, and a GIF's frames become uneven.
+_SPEEDS = (0.5, 1, 2, 5, 10, 20)
+_DEFAULT_SPEED = 5
+# Ticks of the page's clock: three years of them.
+_ENDLESS = 2**31 - 1
+# Words on the page for every so many of the frames, since each is a message.
+_STEPS = 20
+
+
+class PlayPanel:
+    """Plays through channels or layers, at no more than the kernel keeps up with.
+
+    The page's clock counts ticks, and each goes one on from whatever is on show by then. So
+    somebody who moves a slider meanwhile, or changes the layer, is followed, and nothing has to be
+    set on the page. Its ``Play`` has one message under way at a time and leaves out ticks while
+    the kernel is busy; no channel is left out, the walk is only slower.
+
+    Parameters
+    ----------
+    host : Host
+        The explorer.
+    """
+
+    title = "Play"
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._scene: Scene | None = None
+        self._left: object = None
+        self._frames = 0
+        fitting = {"description_width": "max-content"}
+        # Its own buttons have pictures only, which a screen reader cannot name.
+        self.clock = widgets.Play(max=_ENDLESS, layout=widgets.Layout(display="none"))
+        self.over = widgets.Dropdown(
+            description="through",
+            options=[("the channels of this layer", "channels"), ("the layers", "layers")],
+            style=fitting,
+            layout=widgets.Layout(width="260px"),
+        )
+        self.play = _button("play", "Show one after another")
+        self.start = _button("from the start", "Go to the first channel or layer")
+        self.speed = widgets.Dropdown(
+            description="speed",
+            options=[(f"{speed:g} a second", speed) for speed in _SPEEDS],
+            value=_DEFAULT_SPEED,
+            style=fitting,
+            layout=widgets.Layout(width="165px"),
+        )
+        self.repeat = widgets.Checkbox(
+            description="repeat", indent=False, layout=widgets.Layout(width="80px")
+        )
+        self.save = _button("save as GIF", "Draw all of them, and save them as an animated GIF")
+        self.words = widgets.HTML(layout=widgets.Layout(margin="2px 4px"))
+        row = widgets.Layout(flex_flow="row wrap", align_items="center", max_width="770px")
+        self.widget = widgets.VBox(
+            [
+                widgets.HBox(
+                    [self.over, self.play, self.start, self.speed, self.repeat], layout=row
+                ),
+                widgets.HBox([self.save, self.words], layout=row),
+                self.clock,
+            ],
+            layout=widgets.Layout(width="100%"),
+        )
+        self.clock.observe(self._ticked, "value")
+        self.clock.observe(self._turned, "playing")
+        self.speed.observe(self._paced, "value")
+        self.over.observe(self._chosen, "value")
+        self.play.on_click(lambda _: self.toggle())
+        self.start.on_click(lambda _: self._begin())
+        self.save.on_click(lambda _: self._save())
+        self._paced()
+
+    def show(self, scene: Scene) -> None:
+        """Go on from what is on show now."""
+        self._scene = scene
+        self._describe()
+
+    def pause(self) -> None:
+        """Stop playing, where it is."""
+        self.clock.playing = False
+
+    @property
+    def seconds(self) -> float:
+        """How long one is on show."""
+        return 1 / float(self.speed.value)
+
+    def _places(self, scene: Scene) -> tuple[Sequence[Any], Any]:
+        """Return what is gone through, and what of it is on show."""
+        choice, activations = scene.choice, scene.activations
+        info = activations.info(choice.layer)
+        if self.over.value == "channels":
+            return range(info.channels), choice.channel
+        return list(activations), info.name
+
+    def _ticked(self, _: dict[str, Any]) -> None:
+        if self._scene is None or not self.clock.playing:
+            # One more tick was on its way.
+            return
+        places, here = self._places(self._scene)
+        if here == self._left or len(places) < 2:
+            # The last step was refused, or nobody says any more what is on show.
+            self.pause()
+            return
+        begun, self._left = self._left is not None, here
+        index = places.index(here)
+        last = index == len(places) - 1
+        if last and begun and not self.repeat.value:
+            self.pause()
+            return
+        self._go(places[0 if last else index + 1])
+        if index + 1 == len(places) - 1 and not self.repeat.value:
+            self.pause()
+
+    def _go(self, place: Any) -> None:
+        assert self._scene is not None
+        if self.over.value == "layers":
+            scene = self._scene
+            self._host.tell(layer=named_alike(place, scene.choice, scene.activations))
+        elif find_mode(self._scene.choice.mode).takes == "one":
+            self._host.tell(channel=place)
+        else:
+            # What shows many channels at once would be the same for each.
+            self._host.tell(channel=place, mode="channel")
+
+    def toggle(self) -> None:
+        """Start playing, or stop."""
+        self.clock.playing = not self.clock.playing
+
+    def _turned(self, _: dict[str, Any]) -> None:
+        self._left = None
+        self.play.description = "pause" if self.clock.playing else "play"
+
+    def _begin(self) -> None:
+        if self._scene is not None:
+            places, here = self._places(self._scene)
+            self._left = None
+            if here != places[0]:
+                self._go(places[0])
+
+    def _paced(self, _: object = None) -> None:
+        self.clock.interval = round(1000 * self.seconds)
+        self._describe()
+
+    def _chosen(self, _: object) -> None:
+        self._left = None
+        self._describe()
+
+    def _describe(self) -> None:
+        if self._scene is not None:
+            self._frames = len(self._places(self._scene)[0])
+            self._say(f"{self._frames} frames of {self.seconds:g} s")
+
+    def _save(self) -> None:
+        scene = self._scene
+        if scene is None:
+            return
+        self.pause()
+        over, seconds = self.over.value, self.seconds
+        if over == "channels" and find_mode(scene.choice.mode).takes != "one":
+            self._host.tell(mode="channel")
+        self._say(f"Drawing {self._frames} frames …")
+        try:
+            self._host.do(lambda: self._host.download_animation(over, seconds, self._drawn))
+        finally:
+            self._describe()
+
+    def _drawn(self, done: int, total: int) -> None:
+        if done == total:
+            self._say("Saving …")
+        elif done * _STEPS // total != (done - 1) * _STEPS // total:
+            self._say(f"Drawn {done} of {total} frames …")
+
+    def _say(self, words: str) -> None:
+        self.words.value = f'<span role="status">{words}</span>'
+
+
+def _button(words: str, tooltip: str) -> widgets.Button:
+    return widgets.Button(
+        description=words, tooltip=tooltip, layout=widgets.Layout(width="auto", flex="0 0 auto")
+    )

@@ -1,0 +1,98 @@
+"""The panel of predictions: what the network takes the picture for, with a bar a class."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer.host import Host
+from vgg_widget.explorer.scene import Scene
+from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at
+
+
+class PredictionsPanel:
+    """The most probable classes of the picture on show.
+
+    Parameters
+    ----------
+    host : Host
+        The explorer.
+    predictor : Predictor
+        Loaded before, in the calling thread: its download is said and shown in the cell.
+    top : int
+        How many classes, 1 to 1000.
+    """
+
+    title = "Predictions"
+
+    def __init__(self, host: Host, predictor: Predictor, top: int = 5) -> None:
+        self._host = host
+        self._predictor = predictor
+        self._top = checked_top(top)
+        self._shown: Activations | None = None
+        # One widget for all rows is one message a picture.
+        self.widget = widgets.HTML(
+            layout=widgets.Layout(
+                width="100%", max_width="770px", max_height="420px", margin="0", overflow="auto"
+            )
+        )
+
+    def show(self, scene: Scene) -> None:
+        """Show the classes of a picture; nothing changes with its layer, channel or colours."""
+        if scene.activations is not self._shown:
+            self._host.do(lambda: self._predict(scene.activations))
+
+    def _predict(self, activations: Activations) -> None:
+        # What was predicted of another picture must not stay beside this one.
+        self._shown = None
+        self.widget.value = ""
+        predictions = self._predictor.predict(activations, self._top)
+        self.widget.value = _table(predictions, self._words(activations))
+        self._shown = activations
+
+    def _words(self, activations: Activations) -> str:
+        count = min(self._top, self._predictor.classes)
+        return (
+            f"VGG19 looked at {looked_at(activations)}: the {count} most probable of "
+            f"{self._predictor.classes} classes."
+        )
+
+
+_TEXT = "color: var(--jp-ui-font-color1, currentColor)"
+_CELL = "padding: 2px 8px; border: 0; text-align: left"
+_RAIL = (
+    "height: 0.8em; min-width: 3em; background: var(--jp-layout-color2, rgba(128, 128, 128, 0.25))"
+)
+
+
+def _table(predictions: Sequence[Prediction], caption: str) -> str:
+    # To a table's rows a screen reader gives the class and its number; the bar adds nothing.
+    rows = "".join(_row(prediction) for prediction in predictions)
+    return (
+        f'<table style="width: 100%; border-collapse: collapse; line-height: 1.45; {_TEXT}">'
+        f'<caption style="caption-side: top; text-align: left; padding: 2px 8px; {_TEXT}">'
+        f"{html.escape(caption)}</caption><tbody>{rows}</tbody></table>"
+    )
+
+
+def _row(prediction: Prediction) -> str:
+    label = html.escape(prediction.label.replace("_", " "))
+    number = html.escape(prediction.wordnet_id or str(prediction.index))
+    percent = 100 * prediction.probability
+    return (
+        f'<tr><th scope="row" title="{number}" style="{_CELL}; font-weight: normal; '
+        f'overflow-wrap: break-word; width: 40%">{label}</th>'
+        f'<td aria-hidden="true" style="{_CELL}"><div style="{_RAIL}">'
+        f'<div style="height: 100%; width: {percent:.2f}%; '
+        'background: var(--jp-brand-color1, #1976d2)"></div></div></td>'
+        f'<td style="{_CELL}; text-align: right; white-space: nowrap; width: 1%">'
+        f"{_percentage(percent)}</td></tr>"
+    )
+
+
+def _percentage(percent: float) -> str:
+    # 0.0 % would say that it is impossible.
+    return f"{percent:.1f} %" if percent >= 0.1 else "below 0.1 %"

@@ -1,0 +1,178 @@
+"""An explorer's picture in words: the state to make it again, and Python text without a widget."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.comparing import Pair
+from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
+from vgg_widget.explorer.scene import Choice
+from vgg_widget.images import ImageReading, sample_image
+from vgg_widget.modes.registry import find_mode
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.scaling import Scale
+
+_STATE_VERSION = 1
+
+
+def write_state(
+    choice: Choice, looks: Mapping[str, Any], usual_cmap: str, extractor: FeatureExtractor
+) -> dict[str, Any]:
+    """Return what an explorer shows, and how, as a JSON-able dict."""
+    weights = extractor.weights
+    return {
+        "version": _STATE_VERSION,
+        **asdict(choice),
+        "channels": list(choice.channels),
+        "location": None if choice.location is None else list(choice.location),
+        **looks,
+        "usual_cmap": usual_cmap,
+        "size": extractor.size,
+        "weights": weights.path if weights.source == "file" else weights.source,
+    }
+
+
+def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
+    """Return the explorer's arguments that a state stands for; `more` takes precedence.
+
+    Raises
+    ------
+    ValueError
+        If it is not what `write_state` returned.
+    """
+    if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
+        version = state.get("version") if isinstance(state, dict) else type(state).__name__
+        raise ValueError(
+            f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
+        )
+    found = {
+        name: state[name] for name in (*CHOICES, *LOOKS, "top", "size", "weights") if name in state
+    }
+    if isinstance(found.get("size"), list):
+        found["size"] = tuple(found["size"])
+    if "extractor" in more:
+        found.pop("weights", None)
+        found.pop("size", None)
+    elif found.get("weights") == "model":
+        raise ValueError(
+            "state is of a model of your own, which it cannot hold: pass extractor=... too."
+        )
+    elif found.get("weights") == "state_dict" and "weights" not in more:
+        raise ValueError(
+            "state is of weights from a state dict, which it cannot hold: pass weights=... too."
+        )
+    return {**found, **more}
+
+
+def script(reading: ImageReading, activations: Activations, extractor: str, choice: Choice) -> str:
+    """Write a short script that computes the same activations and makes the same picture.
+
+    Parameters
+    ----------
+    reading : ImageReading
+        The image on show; one without a path is written into the text as PNG.
+    activations : Activations
+        Of that image.
+    extractor : str
+        The expression that makes the extractor.
+    choice : Choice
+        What is on show.
+
+    Returns
+    -------
+    str
+        Python; it leaves the picture in ``rendering`` and a figure's axes in ``axes``.
+    """
+    imports, source = _image_code(reading)
+    layer = choice.layer_in(activations)
+    return _program(
+        {"FeatureExtractor", "plot", "render", *imports},
+        [],
+        [
+            f"image = {source}",
+            f"extractor = {extractor}  # {_one_line(activations.weights.label)}",
+            "activations = extractor(image)",
+            f"picture = dict({_arguments(choice)})",
+            f"rendering = render(activations, {layer!r}, **picture)",
+            f"axes = plot(activations, {layer!r}, **picture)",
+        ],
+        choice,
+    )
+
+
+def pair_script(
+    readings: tuple[ImageReading, ImageReading], pair: Pair, extractor: str, choice: Choice
+) -> str:
+    """Write a short script that makes the same pictures of two images.
+
+    Parameters
+    ----------
+    readings : (ImageReading, ImageReading)
+        The images on show; one without a path is written into the text as PNG.
+    pair : Pair
+        Of these.
+    extractor, choice
+        As for `script`.
+
+    Returns
+    -------
+    str
+        Python; it leaves the pictures in ``renderings``.
+    """
+    imports, sources = zip(*map(_image_code, readings), strict=True)
+    layer = choice.layer_in(pair.first)
+    return _program(
+        {"FeatureExtractor", *imports[0], *imports[1]},
+        ["from vgg_widget.comparing import pair, render_pair"],
+        [
+            f"first = {sources[0]}",
+            f"second = {sources[1]}",
+            f"extractor = {extractor}  # {_one_line(pair.first.weights.label)}",
+            "both = pair(extractor, first, second)",
+            f"renderings = render_pair(both, {layer!r}, {_arguments(choice)})",
+        ],
+        choice,
+    )
+
+
+def _arguments(choice: Choice) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in choice.as_render().items())
+
+
+def _program(names: set[str], imports: list[str], lines: list[str], choice: Choice) -> str:
+    """Write imports and then lines, with whatever else these need."""
+    text = "\n".join(lines) + "\n"
+    imports = [f"from vgg_widget import {', '.join(sorted(names))}", *imports]
+    if isinstance(choice.as_render().get("scale"), Scale):
+        imports.append("from vgg_widget.scaling import Scale")
+    standard = "import base64\n\n" if "base64." in text else ""
+    own = (
+        ""
+        if find_mode(choice.mode).built_in
+        else f"# Mode {choice.mode!r} must be registered first.\n"
+    )
+    return f"{standard}{chr(10).join(imports)}\n\n{own}{text}"
+
+
+def _one_line(words: str) -> str:
+    # A file's name may hold a line break, which would end the comment that it stands in.
+    return "".join(letter if letter.isprintable() else " " for letter in words)
+
+
+def _image_code(reading: ImageReading) -> tuple[set[str], str]:
+    if reading.origin is not None:
+        return {"load_image"}, f"load_image({reading.origin!r})"
+    if np.array_equal(reading.pixels, sample_image()):
+        return {"sample_image"}, "sample_image()"
+    with io.BytesIO() as buffer:
+        Image.fromarray(reading.pixels).save(buffer, "png", optimize=True)
+        text = base64.b64encode(buffer.getvalue()).decode()
+    return {"load_image"}, f'load_image(base64.b64decode("{text}"))'

@@ -1,0 +1,217 @@
+"""The colorbar in activation units, and the histogram of the picture beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import FuncNorm, Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+
+from vgg_widget.figure.themes import Theme
+from vgg_widget.histogram import Histogram, histogram
+from vgg_widget.modes.registry import Rendering
+from vgg_widget.scaling import DisplayRange
+
+# Which ends of a colorbar get an arrow, since values beyond them are shown.
+_EXTEND = {
+    (False, False): "neither",
+    (True, False): "min",
+    (False, True): "max",
+    (True, True): "both",
+}
+# What the histogram takes beside the colorbar, in widths of that: from its foot to its longest bar.
+_FOOT, _REACH = -0.25, -2.3
+# matplotlib's own length of a colorbar's arrow, in lengths of the bar.
+_ARROW = 0.05
+_CLIPPED_COLOUR = "#d93025"
+
+
+def color_norm(rendering: Rendering) -> Normalize:
+    """Return the matplotlib norm that a rendering's colours follow."""
+    vmin, vmax, gamma = rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma
+    if gamma == 1:
+        return Normalize(vmin, vmax)
+    if vmin >= 0:
+        return PowerNorm(gamma, vmin, vmax)
+
+    def bend(values: npt.ArrayLike) -> npt.NDArray[Any]:
+        bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** gamma
+        return bent
+
+    def unbend(values: npt.ArrayLike) -> npt.NDArray[Any]:
+        straight: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** (1 / gamma)
+        return straight
+
+    return FuncNorm((bend, unbend), vmin, vmax)
+
+
+def has_color_scale(rendering: Rendering) -> bool:
+    """Tell whether the colours stand for values over a range that is not empty."""
+    return (
+        rendering.colormap is not None
+        and rendering.vmin is not None
+        and rendering.vmax is not None
+        and rendering.vmax > rendering.vmin
+    )
+
+
+def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar:
+    """Add a colorbar in activation units; `where` is ``cax=`` or ``ax=``."""
+    mappable = ScalarMappable(color_norm(rendering), rendering.colormap)
+    extend = _EXTEND[rendering.clipped]
+    bar = figure.colorbar(mappable, extend=extend, label="activation", **where)
+    # Panning a colorbar would change its limits, and not the picture's.
+    bar.ax.set_navigate(False)
+    return bar
+
+
+class ColorBars:
+    """One colorbar, in the four shapes that it can have, with a histogram on its left.
+
+    The arrows of a colorbar cannot be changed once it is made, and new axes would clear the
+    toolbar's history: all four are there, and one is shown.
+
+    Parameters
+    ----------
+    figure : Figure
+        What they are on.
+    place : (float, float, float, float)
+        Left, bottom, width and height, as fractions of the figure.
+    label : str
+        What the numbers are.
+    """
+
+    def __init__(
+        self,
+        figure: Figure,
+        place: tuple[float, float, float, float],
+        label: str = "activation",
+    ) -> None:
+        self._bars = {
+            extend: self._colorbar(figure, place, extend, label) for extend in _EXTEND.values()
+        }
+        self._histograms = {
+            extend: tuple(_patch(bar.ax) for _ in range(2)) for extend, bar in self._bars.items()
+        }
+        self._keys: dict[str, Hashable] = {}
+
+    @staticmethod
+    def _colorbar(
+        figure: Figure, place: tuple[float, float, float, float], extend: str, label: str
+    ) -> Colorbar:
+        axes = figure.add_axes(place, visible=False)
+        bar = figure.colorbar(
+            ScalarMappable(Normalize(0, 1)), cax=axes, extend=extend, extendfrac=_ARROW
+        )
+        bar.ax.tick_params(labelsize=8)
+        bar.set_label(label, fontsize=8)
+        bar.ax.set_navigate(False)
+        return bar
+
+    @property
+    def axes(self) -> tuple[Axes, ...]:
+        """The axes of all four."""
+        return tuple(bar.ax for bar in self._bars.values())
+
+    @property
+    def histograms(self) -> tuple[PathPatch, ...]:
+        """The animated artists that show how often each value is on the picture."""
+        return tuple(patch for pair in self._histograms.values() for patch in pair)
+
+    @staticmethod
+    def key(rendering: Rendering) -> Hashable:
+        """Name the colorbar that belongs to a rendering; None where it has none."""
+        if not has_color_scale(rendering) or rendering.colormap is None:
+            return None
+        # matplotlib hands out a new colormap at every look-up, and none is hashable.
+        colours = rendering.colormap(np.arange(rendering.colormap.N), bytes=True).tobytes()
+        return (rendering.vmin, rendering.vmax, rendering.gamma, rendering.clipped, colours)
+
+    def count(self, rendering: Rendering) -> None:
+        """Bring the histogram to a rendering; it is painted with the marks."""
+        found = histogram(rendering) if has_color_scale(rendering) else None
+        shown = _EXTEND[rendering.clipped] if found else None
+        for extend, (bars, clipped) in self._histograms.items():
+            bars.set_visible(extend == shown)
+            clipped.set_visible(extend == shown)
+            if found and extend == shown:
+                bars.set_path(_bars_path(found, rendering))
+                clipped.set_path(_clipped_path(found))
+
+    def update(self, rendering: Rendering, key: Hashable) -> None:
+        """Show the bar of a rendering, whose `key` this is."""
+        shown = _EXTEND[rendering.clipped] if key else None
+        for extend, bar in self._bars.items():
+            if bar.ax.get_visible() != (extend == shown):
+                bar.ax.set_visible(extend == shown)
+            # Any change of its mappable makes a colorbar anew, which takes 10 ms.
+            if extend == shown and self._keys.get(extend) != key:
+                self._keys[extend] = key
+                with bar.mappable.callbacks.blocked():
+                    bar.mappable.set_cmap(rendering.colormap or "viridis")
+                bar.mappable.set_norm(color_norm(rendering))
+
+    def wear(self, theme: Theme) -> None:
+        """Take on a theme's colours."""
+        for bar in self._bars.values():
+            bar.ax.tick_params(colors=theme.ink)
+            bar.ax.yaxis.label.set_color(theme.ink)
+            bar.outline.set_edgecolor(theme.ink)
+        for bars, clipped in self._histograms.values():
+            bars.set_facecolor(theme.faint)
+            clipped.set_facecolor(_CLIPPED_COLOUR)
+
+
+def _patch(axes: Axes) -> PathPatch:
+    patch = PathPatch(
+        Path(np.zeros((1, 2))),
+        transform=axes.transAxes,
+        clip_on=False,
+        linewidth=0,
+        antialiased=False,
+        animated=True,
+    )
+    axes.add_patch(patch)
+    # `add_patch` clips to the axes, and this stands beside them.
+    patch.set_clip_path(None)
+    patch.set_clip_on(False)
+    return patch
+
+
+def _bars_path(found: Histogram, rendering: Rendering) -> Path:
+    """Draw the counts as one outline of steps, as high on the colorbar as their values."""
+    limits = DisplayRange(rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma)
+    heights = np.repeat(limits.normalise(found.edges), 2)[1:-1]
+    lengths = np.repeat(_lengths(found.counts, found), 2)
+    across = _FOOT + lengths * (_REACH - _FOOT)
+    steps = np.column_stack([across, heights])
+    ends = [(_FOOT, heights[-1]), (_FOOT, heights[0])]
+    return Path(np.concatenate([steps, ends, steps[:1]]), closed=True)
+
+
+def _clipped_path(found: Histogram) -> Path:
+    """Draw the counts beyond the two ends beside the colorbar's arrows."""
+    vertices, codes = [np.zeros((1, 2))], [[Path.MOVETO]]
+    for count, low, high in ((found.below, -_ARROW, 0.0), (found.above, 1.0, 1.0 + _ARROW)):
+        if count:
+            length = float(_lengths(np.array([count]), found)[0])
+            across = _FOOT + length * (_REACH - _FOOT)
+            corners = [(_FOOT, low), (across, low), (across, high), (_FOOT, high), (_FOOT, low)]
+            vertices.append(np.array(corners))
+            codes.append([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY])
+    return Path(np.concatenate(vertices), np.concatenate(codes))
+
+
+def _lengths(counts: npt.NDArray[Any], found: Histogram) -> npt.NDArray[np.float64]:
+    # Most of a map is 0 after a ReLU: on a linear scale there would be one bar.
+    most = max(int(found.counts.max(initial=0)), found.below, found.above, 1)
+    lengths: npt.NDArray[np.float64] = np.log1p(counts) / np.log1p(most)
+    return lengths

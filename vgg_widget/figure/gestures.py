@@ -1,0 +1,74 @@
+"""What a mouse does on the figure: points at a place, and clicks on one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vgg_widget.figure.coordinates import Spot
+from vgg_widget.figure.linked_figure import LinkedFigure
+
+# A hand is not steady; a drag is no click.
+_CLICK_PIXELS = 4
+
+
+class Gestures:
+    """Listens to a canvas and tells of places on its pictures.
+
+    Parameters
+    ----------
+    view : LinkedFigure
+        On the canvas that is listened to.
+    pointed : callable
+        Gets the place under the mouse whenever that moves; None beside the pictures.
+    clicked : callable
+        Gets the place of a click, but while the toolbar's zoom or pan is on.
+    """
+
+    def __init__(
+        self,
+        view: LinkedFigure,
+        pointed: Callable[[Spot | None], None],
+        clicked: Callable[[Spot], None],
+    ) -> None:
+        self._view = view
+        self._pointed = pointed
+        self._clicked = clicked
+        self._pressed: tuple[float, float] | None = None
+        canvas: Any = view.figure.canvas
+        for name, heard in (
+            ("motion_notify_event", self._moved),
+            ("figure_leave_event", self._left),
+            ("axes_leave_event", self._left),
+            ("button_press_event", self._down),
+            ("button_release_event", self._up),
+        ):
+            canvas.mpl_connect(name, heard)
+        # matplotlib has meanings of its own for arrows and letters.
+        manager: Any = canvas.manager
+        if manager is not None and (handler := getattr(manager, "key_press_handler_id", None)):
+            canvas.mpl_disconnect(handler)
+            manager.key_press_handler_id = None
+
+    def _busy(self) -> bool:
+        """Tell whether the mouse belongs to the toolbar: its zoom or pan is on."""
+        toolbar = self._view.figure.canvas.toolbar
+        return toolbar is not None and bool(toolbar.mode)
+
+    def _moved(self, event: Any) -> None:
+        self._pointed(None if self._busy() else self._view.spot(event))
+
+    def _left(self, _: Any) -> None:
+        self._pointed(None)
+
+    def _down(self, event: Any) -> None:
+        self._pressed = (event.x, event.y) if event.button == 1 and not self._busy() else None
+
+    def _up(self, event: Any) -> None:
+        pressed, self._pressed = self._pressed, None
+        if pressed is None or event.button != 1:
+            return
+        moved = max(abs(event.x - pressed[0]), abs(event.y - pressed[1]))
+        spot = self._view.spot(event)
+        if moved <= _CLICK_PIXELS and spot is not None:
+            self._clicked(spot)

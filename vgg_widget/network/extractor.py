@@ -1,0 +1,426 @@
+"""`FeatureExtractor`: the multi-output network; an image goes in, `Activations` come out."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from vgg_widget.activations.mapping import Activations, LayerNameError
+from vgg_widget.choices import briefly, unknown_choice
+from vgg_widget.images import (
+    MINIMUM_SIDE,
+    RGB8,
+    ImageReading,
+    checked_size,
+    read_image,
+    resize_exactly,
+    target_size,
+)
+from vgg_widget.layers import LayerInfo
+from vgg_widget.network.fan_in import FanIn
+from vgg_widget.network.network_input import Floats
+from vgg_widget.network.own_model import OwnNetwork, own_network
+from vgg_widget.network.streaming import (
+    NamedImage,
+    OnError,
+    batches,
+    check_stream,
+    counted,
+    read_ahead,
+)
+from vgg_widget.network.vgg19 import Preprocess, Vgg19Network, shared_vgg19
+from vgg_widget.provenance import Provenance
+
+
+class FeatureExtractor:
+    """A network that gives the feature maps of all its layers in one forward pass.
+
+    Parameters
+    ----------
+    weights : str or Path
+        ``"auto"``: ImageNet from Keras's cache or by download, else an offline default with a
+        message; ``"imagenet"``; ``"kmeans"``, filters learned without labels; ``"random"``; or the
+        path of a weights file.
+    model : keras.Model, optional
+        Any functional or sequential model that knows its input, instead of VGG19. Every layer
+        whose output is 4-D (batch, height, width, channels; or channels first) is shown, those of
+        nested models too, in order of execution and named like ``"base/conv1"``; a second call
+        of the same layer is ``"conv#2"``. It runs as in inference, with the weights that it has
+        at each call. Extractors of the same model share one network.
+    preprocess : callable, optional
+        From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
+        in the network's own shape. By default what the weights need; for `model`, nothing is
+        changed. A model with one input channel is given the luma (0.299 R + 0.587 G + 0.114 B) of
+        what has three.
+    size : int, (int, int) or None
+        An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
+        None keeps the image's own size. A model of fixed input size decides for itself.
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be had.
+    ValueError
+        If `model` and `weights` are both given, `size` is no size, or the model is one that
+        cannot be shown: a subclass with a ``call`` of its own, without an input or with several,
+        or without 4-D outputs.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
+        *,
+        model: Any = None,
+        preprocess: Preprocess | None = None,
+        size: int | tuple[int, int] | None = 224,
+    ) -> None:
+        # Before anything is downloaded or built.
+        self._size = checked_size(size, MINIMUM_SIDE if model is None else 1)
+        if preprocess is not None and not callable(preprocess):
+            raise ValueError(
+                f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
+                "0–255 floats to the network's input."
+            )
+        self._network: Vgg19Network | OwnNetwork
+        if model is None:
+            self._network, self._weights = shared_vgg19(weights)
+        elif isinstance(weights, str) and weights == "auto":
+            self._network = own_network(model, own_preprocess=preprocess is not None)
+            self._weights = self._network.provenance(own_preprocess=preprocess is not None)
+        else:
+            raise ValueError(
+                f"weights {briefly(weights)} and model were both given: leave weights out, since "
+                "the model brings its own."
+            )
+        self._preprocess = preprocess or self._network.preprocess
+        self._own_preprocess = preprocess is not None
+        self._announced: set[tuple[int, int]] = set()
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """Names and geometry, in network order.
+
+        For a model of your own that takes any size, on a square image of `size` a side; what holds
+        for one image is in its ``activations.layers``.
+        """
+        size = self._size
+        return self._network.layers_on((size, size) if isinstance(size, int) else size)
+
+    @property
+    def weights(self) -> Provenance:
+        """Where the weights came from, with ``.source``, ``.path``, ``.digest``, ``.message``."""
+        return self._weights
+
+    @property
+    def model(self) -> Any:
+        """The ``keras.Model`` with one output a layer (after ReLU, as Keras's layers are)."""
+        return self._network.model
+
+    @property
+    def size(self) -> int | tuple[int, int] | None:
+        """As given; the size of the model's own where that is fixed."""
+        return self._network.input.fixed_size or self._size
+
+    def at_size(self, size: int | tuple[int, int] | None) -> FeatureExtractor:
+        """Return an extractor of the same network for images of another size.
+
+        Parameters
+        ----------
+        size : int, (int, int) or None
+            As in the constructor.
+
+        Raises
+        ------
+        ValueError
+            If it is no size.
+        """
+        other = copy.copy(self)
+        other._size = checked_size(size, self._network.input.minimum_side)  # noqa: SLF001 - its own
+        other._announced = set()  # noqa: SLF001 - its own
+        return other
+
+    def __repr__(self) -> str:
+        return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
+
+    def __call__(self, image: object) -> Activations:
+        """Compute every layer's feature maps of an image, in one forward pass.
+
+        Parameters
+        ----------
+        image : object
+            Anything that `load_image` takes.
+
+        Returns
+        -------
+        Activations
+            float32 maps of shape (H, W, C).
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        """
+        reading = image if isinstance(image, ImageReading) else self.read(image)
+        return next(self._compute([NamedImage(reading.origin or "", self._resized(reading))]))
+
+    def read(self, image: object) -> ImageReading:
+        """Read an image as `load_image` does, as small as the network allows.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        """
+        return read_image(image, self._network.input.minimum_side)
+
+    def _resized(self, reading: ImageReading) -> RGB8:
+        network, pixels = self._network, reading.pixels
+        target = network.input.fixed_size or target_size(pixels, self._size)
+        if _check_memory(*target, network.bytes_a_pixel) and target not in self._announced:
+            self._announced.add(target)
+            need = target[0] * target[1] * network.bytes_a_pixel / 2**30
+            print(f"{target[0]}×{target[1]} pixels take about {need:.1f} GB of memory.", flush=True)
+        return resize_exactly(pixels, target)
+
+    def stream(
+        self,
+        images: Iterable[object],
+        batch_size: int = 8,
+        *,
+        progress: bool = False,
+        on_error: OnError = "raise",
+    ) -> Iterator[Activations]:
+        """Compute many images, batch by batch; the next ones are read meanwhile.
+
+        What is held at a time is one batch's activations (at 224×224 65 MB an image), and the
+        pixels of two more batches.
+
+        Parameters
+        ----------
+        images : iterable
+            Anything that `load_image` takes; consumed as needed. Sizes may be mixed: a batch ends
+            where the size changes.
+        batch_size : int
+            Images in one forward pass.
+        progress : bool
+            Show a progress bar.
+        on_error : {"raise", "skip"}
+            Whether a bad image ends the stream with an error that names it, or is left out with a
+            warning that does.
+
+        Yields
+        ------
+        Activations
+            In the order of `images`, each with its ``name`` and its own memory.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be used.
+        ValueError, TypeError
+            If an argument is wrong.
+        """
+        check_stream(images, batch_size, on_error)
+        made = self._stream(images, batch_size, on_error)
+        return counted(made, images) if progress else made
+
+    def _stream(
+        self, images: Iterable[object], batch_size: int, on_error: OnError
+    ) -> Iterator[Activations]:
+        bytes_a_pixel = self._network.bytes_a_pixel
+
+        def most(pixels: RGB8) -> int:
+            height, width, _ = pixels.shape
+            return min(batch_size, _fitting(height, width, bytes_a_pixel))
+
+        ready = read_ahead(images, self._prepared, 2 * batch_size, on_error)
+        with closing(ready):
+            for batch in batches(ready, most):
+                yield from self._compute(batch)
+
+    def _prepared(self, image: object) -> RGB8:
+        pixels = self._resized(self.read(image))
+        # A size that the network cannot take is this image's fault.
+        self._network.layers_on(pixels.shape[:2])
+        return pixels
+
+    def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
+        images = np.stack([image.pixels for image in batch])
+        layers = self._network.layers_on(images.shape[1:3])
+        inputs = self._network_inputs(images)
+        outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
+        for index, image in enumerate(batch):
+            # A view of a batch would keep the whole batch's memory.
+            own = (output[index].copy() if len(batch) > 1 else output[0] for output in outputs)
+            maps = {info.name: maps for info, maps in zip(layers, own, strict=True)}
+            yield Activations(
+                layers,
+                maps,
+                image.pixels,
+                self._weights,
+                before_relu=self._network.before_relu,
+                name=image.name,
+            )
+
+    def _network_inputs(self, images: RGB8) -> Floats:
+        # A fresh float copy: many preprocessing functions change their input in place.
+        return self._network.input.fit(self._preprocess(images.astype(np.float32)), images)
+
+    def network_input(self, image: RGB8) -> Floats:
+        """Return what the network is given for a picture of the right size.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (H, W, 3)
+            Such as ``activations.image``.
+
+        Returns
+        -------
+        ndarray of float32, shape (H, W, C)
+            Preprocessed, channels last.
+        """
+        maps: Floats = self._network.input.as_maps(self._network_inputs(image[np.newaxis]))[0]
+        return maps
+
+    def input_names(self, image: RGB8) -> tuple[str, ...]:
+        """Say which colour each channel of the network's input is, by changing them one by one.
+
+        Parameters
+        ----------
+        image : ndarray of uint8, shape (H, W, 3)
+            Such as ``activations.image``.
+
+        Returns
+        -------
+        tuple of str
+            ``"red"``, ``"green"`` or ``"blue"`` for each channel that depends on one of them;
+            ``"grey"`` for a single one that mixes them, and else ``"input 0"`` and so on.
+        """
+        before = self.network_input(image)
+        depends = np.empty((len(COLOURS), before.shape[-1]), np.bool_)
+        for number in range(len(COLOURS)):
+            other = image.copy()
+            # No whole number is its own complement, so that every pixel changes.
+            other[..., number] = 255 - other[..., number]
+            depends[number] = (self.network_input(other) != before).any(axis=(0, 1))
+        mixed = ["grey"] if before.shape[-1] == 1 else [f"input {n}" for n in range(len(depends.T))]
+        return tuple(
+            COLOURS[int(on.argmax())] if on.sum() == 1 else name
+            for on, name in zip(depends.T, mixed, strict=True)
+        )
+
+    def fan_in(self, layer: str) -> FanIn:
+        """Return what a layer's channels are made of: the layer it reads, kernels and biases.
+
+        Parameters
+        ----------
+        layer : str
+            The name of one of `layers`.
+
+        Returns
+        -------
+        FanIn
+            With the weights that the network has now.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        ValueError
+            If the layer is one of a model of your own that reads several others, or has no
+            kernels.
+        """
+        names = [info.name for info in self.layers]
+        if layer not in names:
+            raise LayerNameError(unknown_choice("layer", layer, names))
+        return self._network.fan_in(layer)
+
+    def to_code(self) -> str:
+        """Return the Python expression that makes this extractor again.
+
+        Raises
+        ------
+        ValueError
+            If it holds a model, a state dict or a function, which have no text.
+        """
+        if self._weights.source in ("model", "state_dict") or self._own_preprocess:
+            raise ValueError(
+                "extractor holds a model, state dict or preprocess function of your own, which has "
+                "no text: write the code that makes it yourself, or save a state dict to a file."
+            )
+        name = self._weights.path if self._weights.source == "file" else self._weights.source
+        return f"FeatureExtractor({name!r}, size={self.size!r})"
+
+
+DEFAULT_SIZE = 224
+
+COLOURS = ("red", "green", "blue")
+"""A picture's channels, in their order."""
+
+# Where an image begins to be felt by whom it shares the machine with.
+_WORTH_SAYING = 1 << 30
+# What may be taken of all memory there is.
+_SHARE = 0.7
+
+
+def extractor_for(
+    extractor: FeatureExtractor | None,
+    weights: str | os.PathLike[str] | Mapping[str, Any],
+    size: int | tuple[int, int] | None,
+) -> FeatureExtractor:
+    """Return the extractor that was given, or one made of the other two arguments.
+
+    Raises
+    ------
+    TypeError
+        If `extractor` is something else.
+    ValueError
+        If the others were given too, and would be ignored.
+    """
+    if extractor is None:
+        return FeatureExtractor(weights, size=size)
+    if not isinstance(extractor, FeatureExtractor):
+        raise TypeError(
+            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, for your own "
+            "model FeatureExtractor(model=...)."
+        )
+    other_weights = not (isinstance(weights, str) and weights == "auto")
+    if other_weights or size != DEFAULT_SIZE:
+        name, given = ("weights", weights) if other_weights else ("size", size)
+        raise ValueError(
+            f"{name} {briefly(given)} and extractor were both given: leave {name} out, since the "
+            "extractor has its own."
+        )
+    return extractor
+
+
+def _memory() -> int:
+    """Return this machine's memory in bytes."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        # Windows does not tell; a laptop's memory is a fair guess.
+        return 8 << 30
+
+
+def _fitting(height: int, width: int, bytes_a_pixel: int) -> int:
+    """Return how many images of a size can be computed at once."""
+    return max(1, int(_SHARE * _memory() / (height * width * bytes_a_pixel)))
+
+
+def _check_memory(height: int, width: int, bytes_a_pixel: int) -> bool:
+    """Tell whether an image will be felt; raise ValueError for one that would fill the memory."""
+    need, have = height * width * bytes_a_pixel, _SHARE * _memory()
+    if need > have:
+        scale = (have / need) ** 0.5
+        raise ValueError(
+            f"size {height}×{width} pixels needs about {need / 2**30:.1f} GB of memory, of which "
+            f"this machine has {_memory() / 2**30:.1f}: choose a size of at most "
+            f"{int(min(height, width) * scale)} for the shorter side."
+        )
+    return need > _WORTH_SAYING

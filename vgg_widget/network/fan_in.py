@@ -1,0 +1,232 @@
+"""`FanIn`: which input channels a layer's channels are made of, and by which kernels.
+
+Rules go by the names of Keras's own classes, so that a class of somebody's own, whatever it
+inherits, has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.network.graph import Call
+from vgg_widget.network.receptive_fields import keeps_channels_apart
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FanIn:
+    """What the channels of one layer are made of.
+
+    Parameters
+    ----------
+    layer : str
+        The layer's name.
+    source : str or None
+        The layer whose maps it reads; None for the network's input.
+    kernel : ndarray of float32, shape (h, w, inputs a group, channels), or None
+        Its weights; None where each channel is made of the one of the same number alone, as in a
+        pool.
+    bias : ndarray of float32, shape (channels,), or None
+        What is added to each channel; None for nothing.
+    groups : int
+        The first group of output channels reads the first group of input channels, and so on: 1
+        where each reads all, the number of input channels in a depthwise convolution.
+    strides, dilation : (int, int)
+        Down and across, in units of the input.
+    padding : {"same", "valid"}
+        Whether the input is continued with zeros, as TensorFlow does, or not at all.
+    """
+
+    layer: str
+    source: str | None
+    kernel: Floats | None = None
+    bias: Floats | None = None
+    groups: int = 1
+    strides: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: Literal["same", "valid"] = "same"
+
+    def inputs(self, channel: int) -> range:
+        """Return the numbers of the input channels that a channel reads."""
+        if self.kernel is None:
+            return range(channel, channel + 1)
+        _, _, size, channels = self.kernel.shape
+        group = channel // (channels // self.groups)
+        return range(group * size, (group + 1) * size)
+
+    def kernels(self, channel: int) -> Floats | None:
+        """Return the kernels of a channel, one for each of its `inputs`.
+
+        Returns
+        -------
+        ndarray of float32, shape (inputs, h, w), or None
+            None where there are no kernels.
+        """
+        if self.kernel is None:
+            return None
+        return np.ascontiguousarray(np.moveaxis(self.kernel[..., channel], -1, 0))
+
+    def contributions(
+        self, maps: Floats, channel: int, row: int, column: int
+    ) -> npt.NDArray[np.float64] | None:
+        """Return what each input adds to a channel at one location.
+
+        Parameters
+        ----------
+        maps : ndarray of float32, shape (H, W, C)
+            All maps that the layer reads.
+        channel, row, column : int
+            The channel, and the location in its own map.
+
+        Returns
+        -------
+        ndarray of float64, shape (inputs,), or None
+            The sums over the window of kernel × map, in the order of `inputs`. All of them and the
+            bias together are the channel there, before any activation function. None where there
+            are no kernels.
+        """
+        kernels = self.kernels(channel)
+        if kernels is None:
+            return None
+        rows = self._window(0, row, kernels.shape[1], maps.shape[0])
+        columns = self._window(1, column, kernels.shape[2], maps.shape[1])
+        down = (rows >= 0) & (rows < maps.shape[0])
+        across = (columns >= 0) & (columns < maps.shape[1])
+        numbers = self.inputs(channel)
+        patch = maps[np.ix_(rows[down], columns[across])][..., numbers.start : numbers.stop]
+        # Beyond the border are zeros, which add nothing.
+        seen = kernels[:, down][:, :, across]
+        total: npt.NDArray[np.float64] = np.einsum(
+            "hwi,ihw->i", patch.astype(np.float64), seen.astype(np.float64)
+        )
+        return total
+
+    def _window(self, axis: int, unit: int, size: int, count: int) -> npt.NDArray[np.int64]:
+        """Return the input's index under each cell of the kernel; one that is outside is padding.
+
+        The sides of "same" padding are TensorFlow's: half of what is missing, rounded down, goes
+        before.
+        """
+        stride, dilation = self.strides[axis], self.dilation[axis]
+        before = 0
+        if self.padding == "same":
+            units = -(-count // stride)
+            missing = (units - 1) * stride + (size - 1) * dilation + 1 - count
+            before = max(missing, 0) // 2
+        return unit * stride - before + dilation * np.arange(size, dtype=np.int64)
+
+
+def fan_in_of(layer: Any, name: str, source: str | None) -> FanIn | None:
+    """Return what the channels of a Keras layer are made of, with the weights it has now.
+
+    Parameters
+    ----------
+    layer : keras.Operation
+        What was called.
+    name : str
+        What the layer is called here.
+    source : str or None
+        The layer whose maps it reads.
+
+    Returns
+    -------
+    FanIn or None
+        None where the layer has neither kernels nor channels that are kept apart.
+    """
+    if keeps_channels_apart(layer):
+        return FanIn(name, source)
+    kind = type(layer).__name__ if type(layer).__module__.startswith("keras.") else ""
+    # What is quantised holds other numbers than it computes with.
+    if kind not in _KERNELS or getattr(layer, "quantization_mode", None) is not None:
+        return None
+    kernel, groups = _KERNELS[kind](layer)
+    bias = getattr(layer, "bias", None)
+    return FanIn(
+        name,
+        source,
+        kernel,
+        None if bias is None else _array(bias),
+        groups,
+        tuple(getattr(layer, "strides", (1, 1))),
+        tuple(getattr(layer, "dilation_rate", (1, 1))),
+        getattr(layer, "padding", "valid"),
+    )
+
+
+def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> FanIn:
+    """Return what the result of a call in a model's graph is made of.
+
+    Parameters
+    ----------
+    call : Call
+        Of a layer or operation.
+    name : str
+        What its result is called.
+    known : mapping of int to str or None
+        The names of all maps by their tensor's ``id``; None names the network's input.
+
+    Raises
+    ------
+    ValueError
+        If it is not made of the maps of one layer, or not by kernels.
+    """
+    if any(id(source) not in known for source in call.sources):
+        raise ValueError(
+            f"layer {name!r} reads something that has no feature maps: choose a layer that reads "
+            "another of those listed."
+        )
+    sources = list(dict.fromkeys(known[id(source)] for source in call.sources))
+    shown = [repr(source) for source in sources if source is not None]
+    if len(sources) != 1:
+        raise ValueError(
+            f"layer {name!r} joins {len(sources)} layers' maps: choose "
+            f"{' or '.join(shown) or 'another layer'}."
+        )
+    found = fan_in_of(call.layer, name, sources[0])
+    if found is None:
+        advice = f"{shown[0]}, which it reads" if shown else "a layer such as Conv2D"
+        raise ValueError(
+            f"layer {name!r} ({type(call.layer).__name__}) has no kernels: choose {advice}."
+        )
+    return found
+
+
+def _array(weights: Any) -> Floats:
+    return np.asarray(weights).astype(np.float32, copy=False)
+
+
+def _convolution(layer: Any) -> tuple[Floats, int]:
+    return _array(layer.kernel), int(layer.groups)
+
+
+def _depthwise(layer: Any) -> tuple[Floats, int]:
+    kernel = _array(layer.kernel)
+    height, width, inputs, multiplier = kernel.shape
+    return kernel.reshape(height, width, 1, inputs * multiplier), inputs
+
+
+def _separable(layer: Any) -> tuple[Floats, int]:
+    """Put its two steps together, between which there is nothing but a sum."""
+    depthwise, pointwise = _array(layer.depthwise_kernel), _array(layer.pointwise_kernel)
+    _, _, inputs, multiplier = depthwise.shape
+    mixing = pointwise.reshape(inputs, multiplier, -1)
+    return np.einsum("hwim,imo->hwio", depthwise, mixing), 1
+
+
+def _dense(layer: Any) -> tuple[Floats, int]:
+    """Take what works on the channels of one location for the 1×1 convolution that it is."""
+    return _array(layer.kernel)[np.newaxis, np.newaxis], 1
+
+
+_KERNELS = {
+    "Conv2D": _convolution,
+    "DepthwiseConv2D": _depthwise,
+    "SeparableConv2D": _separable,
+    "Dense": _dense,
+}

@@ -1,0 +1,110 @@
+"""The graph of a Keras model with its nested models opened up, in the order of execution."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vgg_widget.network.backend import keras_and_tensorflow
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer, or of an operation such as an addition.
+
+    Parameters
+    ----------
+    layer : keras.Operation
+        What was called.
+    path : str
+        The nested models that it lies in, such as ``"base/stem"``; empty outside.
+    name : str
+        Its name there. A second call of the same layer is ``"name#2"``, and likewise for models.
+    sources, results : tuple of KerasTensor
+        What goes in and what comes out.
+    """
+
+    layer: Any
+    path: str
+    name: str
+    sources: tuple[Any, ...]
+    results: tuple[Any, ...]
+
+
+def graph_of(model: Any) -> Any | None:
+    """Return the functional graph of a model; None where Keras knows none.
+
+    A sequential model has one once it knows its input. What a subclass's own ``call`` does is
+    known to nobody.
+    """
+    keras, _ = keras_and_tensorflow()
+    graph = model
+    if isinstance(model, keras.Sequential):
+        # It is functional inside, and made anew whenever a layer is added.
+        graph = getattr(model, "_functional", None)
+    if graph is None or not hasattr(graph, "_nodes_by_depth"):
+        return None
+    known = all(type(each).call.__module__.startswith("keras.") for each in (model, graph))
+    return graph if known else None
+
+
+def open_calls(graph: Any) -> list[Call]:
+    """List every call in a graph from `graph_of`, nested models opened up.
+
+    The layers are the model's own. Their calls are the model's own too where those can be used;
+    a nested model's layers are called once more, on the tensors of the model around it.
+
+    Returns
+    -------
+    list of Call
+        In order of execution; every source is an input of the graph or the result of a call
+        before.
+    """
+    opening = _Opening()
+    opening.walk(graph, graph.inputs, "")
+    return opening.calls
+
+
+class _Opening:
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._used: Counter[str] = Counter()
+
+    def walk(self, graph: Any, inputs: Sequence[Any], path: str) -> list[Any]:
+        """Call what a graph calls, on these inputs, and return its outputs."""
+        keras, _ = keras_and_tensorflow()
+        made = {id(old): new for old, new in zip(graph.inputs, inputs, strict=True)}
+        for node in _in_order(graph):
+            layer = node.operation
+            sources = [made[id(old)] for old in node.input_tensors]
+            name = self._name(path, layer.name)
+            inner = graph_of(layer) if isinstance(layer, keras.Model) else None
+            if inner is not None:
+                results = self.walk(inner, sources, f"{path}/{name}" if path else name)
+            else:
+                results = node.outputs
+                if any(
+                    new is not old for new, old in zip(sources, node.input_tensors, strict=True)
+                ):
+                    arguments, options = node.arguments.fill_in(made)
+                    results = keras.tree.flatten(layer(*arguments, **options))
+                self.calls.append(Call(layer, path, name, tuple(sources), tuple(results)))
+            made.update({id(old): new for old, new in zip(node.outputs, results, strict=True)})
+        return [made[id(old)] for old in graph.outputs]
+
+    def _name(self, path: str, name: str) -> str:
+        self._used[f"{path}/{name}"] += 1
+        times = self._used[f"{path}/{name}"]
+        return name if times == 1 else f"{name}#{times}"
+
+
+def _in_order(graph: Any) -> Iterator[Any]:
+    """Give the calls in the order in which the model's summary lists them."""
+    nodes = graph._nodes_by_depth  # noqa: SLF001 - Keras has no public name for its graph
+    place = {id(layer): index for index, layer in enumerate(graph.operations)}
+    for depth in sorted(nodes, reverse=True):
+        for node in sorted(nodes[depth], key=lambda node: place[id(node.operation)]):
+            if not node.is_input:
+                yield node

@@ -1,0 +1,232 @@
+"""What a Keras layer does to receptive fields: a rule for each kind that has one.
+
+A layer without a rule sees the whole map, or something that cannot be told from outside; after it
+receptive fields are not defined. Rules go by the names of Keras's own classes, so that a class of
+somebody's own, whatever it inherits, has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vgg_widget.network.geometry import Reach
+
+Reaches = tuple[Reach, Reach]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Passage:
+    """One call of a layer, as far as geometry depends on it.
+
+    Parameters
+    ----------
+    layer : keras.Operation
+        The layer, or an operation such as an addition.
+    sources : tuple of (Reach, Reach)
+        Rows and columns of each map that goes in.
+    size : (int, int)
+        Rows and columns of the map that comes out.
+    channels : (int, int)
+        Channels of the first map that goes in, and of what comes out.
+    channel_axis : int
+        1 or 3 of four.
+    """
+
+    layer: Any
+    sources: tuple[Reaches, ...]
+    size: Size
+    channels: tuple[int, int]
+    channel_axis: int
+
+
+def reach_after(passage: Passage) -> Reaches | None:
+    """Return what the units see after a layer, rows and columns; None where not defined."""
+    rule = _RULES.get(_kind(passage.layer))
+    activation = getattr(passage.layer, "activation", None)
+    if rule is None or not (activation is None or _acts_on_units(activation, passage)):
+        return None
+    after = rule(passage)
+    # A rule that counts other units than there are is not this layer's rule.
+    if after is None or (after[0].units, after[1].units) != passage.size:
+        return None
+    return after
+
+
+def keeps_channels_apart(layer: Any) -> bool:
+    """Tell whether each channel is made of the one of the same number alone, as in a pool."""
+    if _RULES.get(_kind(layer)) not in (
+        _pool,
+        _padding,
+        _cropping,
+        _center_crop,
+        _resize,
+        _unit_by_unit,
+    ):
+        return False
+    activation = getattr(layer, "activation", None)
+    return activation is None or (
+        _is_known(activation) and not _takes_last_axis_together(activation)
+    )
+
+
+def _kind(layer: Any) -> str:
+    kind = type(layer)
+    module = kind.__module__
+    if not module.startswith("keras."):
+        return ""
+    return f"ops.{kind.__name__}" if ".ops." in module else str(kind.__name__)
+
+
+def _acts_on_units(activation: Any, passage: Passage) -> bool:
+    """Tell whether an activation function looks at one location at a time."""
+    # Those take the last axis together, which are the channels unless these come first.
+    together = _takes_last_axis_together(activation)
+    return _is_known(activation) and not (together and passage.channel_axis == 1)
+
+
+def _is_known(activation: Any) -> bool:
+    return str(getattr(activation, "__module__", "")).startswith(("keras.", "tensorflow."))
+
+
+def _takes_last_axis_together(activation: Any) -> bool:
+    name = str(getattr(activation, "__name__", type(activation).__name__)).lower()
+    return "softmax" in name or name in ("sparsemax", "glu")
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    down, across = value if isinstance(value, tuple | list) else (value, value)
+    return int(down), int(across)
+
+
+def _windows(passage: Passage, kernel: Any, dilation: Any = 1) -> Reaches:
+    layer = passage.layer
+    kernels, strides, dilations = _pair(kernel), _pair(layer.strides), _pair(dilation)
+    ((down, across),) = passage.sources
+    return (
+        down.window(kernels[0], strides[0], dilations[0], layer.padding),
+        across.window(kernels[1], strides[1], dilations[1], layer.padding),
+    )
+
+
+def _convolution(passage: Passage) -> Reaches:
+    return _windows(passage, passage.layer.kernel_size, passage.layer.dilation_rate)
+
+
+def _pool(passage: Passage) -> Reaches:
+    return _windows(passage, passage.layer.pool_size)
+
+
+def _transposed(passage: Passage) -> Reaches:
+    layer, ((down, across),) = passage.layer, passage.sources
+    kernels, strides = _pair(layer.kernel_size), _pair(layer.strides)
+    dilations, (rows, columns) = _pair(layer.dilation_rate), passage.size
+    return (
+        down.transposed(kernels[0], strides[0], dilations[0], layer.padding, rows),
+        across.transposed(kernels[1], strides[1], dilations[1], layer.padding, columns),
+    )
+
+
+def _padding(passage: Passage) -> Reaches:
+    ((down, across),) = passage.sources
+    (top, bottom), (left, right) = passage.layer.padding
+    return down.padded(top, bottom), across.padded(left, right)
+
+
+def _cropping(passage: Passage) -> Reaches:
+    ((down, across),) = passage.sources
+    (top, bottom), (left, right) = passage.layer.cropping
+    return down.padded(-top, -bottom), across.padded(-left, -right)
+
+
+def _center_crop(passage: Passage) -> Reaches | None:
+    ((down, across),) = passage.sources
+    over = down.units - passage.size[0], across.units - passage.size[1]
+    if min(over) < 0:
+        return None
+    top, left = over[0] // 2, over[1] // 2
+    return down.padded(-top, top - over[0]), across.padded(-left, left - over[1])
+
+
+def _resize(passage: Passage) -> Reaches | None:
+    layer, ((down, across),) = passage.layer, passage.sources
+    way = layer.interpolation
+    keeps_shape = getattr(layer, "crop_to_aspect_ratio", False)
+    keeps_shape = keeps_shape or getattr(layer, "pad_to_aspect_ratio", False)
+    if way not in ("nearest", "bilinear") or keeps_shape or getattr(layer, "antialias", False):
+        return None
+    rows, columns = passage.size
+    return down.resized(rows, way), across.resized(columns, way)
+
+
+def _unit_by_unit(passage: Passage) -> Reaches:
+    return passage.sources[0]
+
+
+def _merge(passage: Passage) -> Reaches | None:
+    downs, acrosses = zip(*passage.sources, strict=True)
+    down, across = Reach.union(downs), Reach.union(acrosses)
+    return None if down is None or across is None else (down, across)
+
+
+def _concatenation(passage: Passage) -> Reaches | None:
+    return _merge(passage) if passage.layer.axis in _channel_axes(passage) else None
+
+
+def _normalisation(passage: Passage) -> Reaches | None:
+    """Keep what is normalised over the channels of one location."""
+    axes = passage.layer.axis
+    axes = set(axes) if isinstance(axes, list | tuple) else {axes}
+    return passage.sources[0] if axes <= _channel_axes(passage) else None
+
+
+def _dense(passage: Passage) -> Reaches | None:
+    # It works on the last axis, whatever that is.
+    return passage.sources[0] if passage.channel_axis == 3 else None
+
+
+def _reshape(passage: Passage) -> Reaches | None:
+    down, across = passage.sources[0]
+    same = (down.units, across.units) == passage.size and passage.channels[0] == passage.channels[1]
+    return (down, across) if same else None
+
+
+def _channel_axes(passage: Passage) -> set[int]:
+    return {passage.channel_axis, passage.channel_axis - 4}
+
+
+def _named(rule: Callable[[Passage], Reaches | None], names: str) -> dict[str, Any]:
+    return dict.fromkeys(names.split(), rule)
+
+
+_RULES: dict[str, Callable[[Passage], Reaches | None]] = {
+    **_named(_convolution, "Conv2D DepthwiseConv2D SeparableConv2D"),
+    **_named(_pool, "MaxPooling2D AveragePooling2D"),
+    **_named(_transposed, "Conv2DTranspose"),
+    **_named(_padding, "ZeroPadding2D"),
+    **_named(_cropping, "Cropping2D"),
+    **_named(_center_crop, "CenterCrop"),
+    **_named(_resize, "UpSampling2D Resizing"),
+    **_named(_concatenation, "Concatenate ops.Concatenate"),
+    **_named(_merge, "Add Subtract Multiply Average Maximum Minimum CustomScaleLayer"),
+    **_named(_merge, "ops.Add ops.Subtract ops.Multiply ops.Divide ops.TrueDivide"),
+    **_named(_merge, "ops.Maximum ops.Minimum ops.Power"),
+    **_named(_normalisation, "LayerNormalization RMSNormalization UnitNormalization Softmax"),
+    **_named(_dense, "Dense"),
+    **_named(_reshape, "Reshape"),
+    # With the statistics of training fixed, each value is scaled by itself.
+    **_named(_unit_by_unit, "BatchNormalization Normalization Rescaling LayerScale"),
+    **_named(_unit_by_unit, "Activation ReLU LeakyReLU PReLU ELU Identity"),
+    # What works in training alone.
+    **_named(_unit_by_unit, "Dropout SpatialDropout2D AlphaDropout GaussianNoise GaussianDropout"),
+    **_named(_unit_by_unit, "StochasticDepth ActivityRegularization RandomFlip RandomRotation"),
+    **_named(_unit_by_unit, "RandomZoom RandomTranslation RandomContrast RandomBrightness"),
+    **_named(_unit_by_unit, "RandomHue RandomSaturation RandomSharpness RandomShear"),
+    **_named(_unit_by_unit, "RandomColorJitter RandomGaussianBlur RandomErasing"),
+    **_named(_unit_by_unit, "ops.Relu ops.Relu6 ops.LeakyRelu ops.Elu ops.Selu ops.Gelu ops.Silu"),
+    **_named(_unit_by_unit, "ops.Sigmoid ops.HardSigmoid ops.HardSilu ops.Softplus ops.Tanh"),
+    **_named(_unit_by_unit, "ops.Abs ops.Absolute ops.Negative ops.Square ops.Sqrt ops.Exp"),
+    **_named(_unit_by_unit, "ops.Log ops.Log1p ops.Clip ops.Cast"),
+}

@@ -1,0 +1,172 @@
+"""VGG19 as it is computed here: Keras's layers, with weights in them, built once and shared.
+
+TensorFlow takes seconds to import, so it is imported inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.images import MINIMUM_SIDE
+from vgg_widget.layers import VGG19_LAYERS, LayerInfo
+from vgg_widget.network.backend import keras_and_tensorflow, traced
+from vgg_widget.network.fan_in import FanIn, fan_in_of
+from vgg_widget.network.network_input import NetworkInput
+from vgg_widget.provenance import Provenance
+from vgg_widget.weights import ResolvedWeights, imagenet, resolve
+from vgg_widget.weights.remote import ADDRESS_VARIABLE, failed_downloads
+
+Floats = npt.NDArray[np.float32]
+Preprocess = Callable[[Floats], Any]
+
+_CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
+_TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_TORCH_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def preprocess_caffe(images: Floats) -> Floats:
+    """RGB 0–255 → blue, green, red minus the ImageNet mean.
+
+    As ``keras.applications.imagenet_utils.preprocess_input(mode="caffe")``, but the input is left
+    as it was.
+    """
+    centred: Floats = images[..., ::-1] - _CAFFE_MEAN_BGR
+    return centred
+
+
+def preprocess_torch(images: Floats) -> Floats:
+    """RGB 0–255 → 0–1, minus the mean, over the standard deviation (torchvision's transforms)."""
+    normalised: Floats = (images / np.float32(255) - _TORCH_MEAN) / _TORCH_STD
+    return normalised
+
+
+_PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
+
+
+@dataclass(frozen=True, eq=False)
+class Vgg19Network:
+    """A built network, shared by all extractors with the same weights."""
+
+    model: Any
+    forward: Callable[[Any], list[Any]] = field(repr=False)
+    layers: tuple[LayerInfo, ...]
+    before_relu: tuple[str, ...]
+    preprocess: Preprocess
+    bytes_a_pixel: int
+    input: NetworkInput = NetworkInput(minimum_side=MINIMUM_SIDE)  # noqa: RUF009 - it is frozen
+
+    def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
+        """Return names and geometry, which are the same for every size."""
+        return self.layers
+
+    def fan_in(self, name: str) -> FanIn:
+        """Return what the channels of one of `layers` are made of."""
+        names = [info.name for info in self.layers]
+        place = names.index(name)
+        source = names[place - 1] if place else None
+        found = fan_in_of(self.model.get_layer(name), name, source)
+        assert found is not None
+        return found
+
+
+# Weights come in 80 MB: two networks are kept, so that going back and forth between trained and
+# untrained weights, or re-running a cell, builds nothing anew.
+_KEPT = 2
+_networks: OrderedDict[object, tuple[Vgg19Network, Provenance]] = OrderedDict()
+_networks_lock = threading.RLock()
+
+
+def shared_vgg19(
+    weights: str | os.PathLike[str] | Mapping[str, Any],
+) -> tuple[Vgg19Network, Provenance]:
+    """Return the network with these weights, built if need be, and where they came from.
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be had.
+    """
+    # Which a state dict is cannot be told without reading it.
+    source = resolve(weights) if isinstance(weights, Mapping) else weights
+    with _networks_lock:
+        key = _identity(source)
+        if key not in _networks:
+            resolved = source if isinstance(source, ResolvedWeights) else resolve(source)
+            # A download has changed what the name stands for.
+            key = _identity(source)
+            same = next(
+                (
+                    network
+                    for network, known in _networks.values()
+                    if known.digest == resolved.provenance.digest
+                ),
+                None,
+            )
+            _networks[key] = (same or _built(resolved), resolved.provenance)
+            while len({id(network) for network, _ in _networks.values()}) > _KEPT:
+                _networks.popitem(last=False)
+        _networks.move_to_end(key)
+        return _networks[key]
+
+
+def _identity(weights: object) -> object:
+    """Say what a weights argument stands for now, so that a changed file is another network."""
+    if isinstance(weights, str) and weights in ("auto", "imagenet"):
+        files = tuple(_stamp(path) for path in imagenet.IMAGENET.locations())
+        # What could not be fetched is tried again elsewhere, or when the failure is forgotten.
+        return (weights, files, os.environ.get(ADDRESS_VARIABLE), bool(failed_downloads))
+    if isinstance(weights, ResolvedWeights):
+        return weights.provenance
+    if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
+        # Not ours to judge: `resolve` says what is wrong with it.
+        return repr(weights)
+    path = Path(os.path.expanduser(weights))  # noqa: PTH111 - Path's own can raise.
+    return (str(path.absolute()), _stamp(path)) if path.is_file() else weights
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _built(resolved: ResolvedWeights) -> Vgg19Network:
+    keras, tf = keras_and_tensorflow()
+    base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
+    chain = [base.get_layer(info.name) for info in VGG19_LAYERS]
+    for name, (kernel, bias) in resolved.arrays.items():
+        base.get_layer(name).set_weights([kernel, bias])
+
+    def forward(images: Any) -> list[Any]:
+        # Before ReLU is kept, since after ReLU follows from it and not the other way round.
+        outputs, x = [], images
+        for layer in chain:
+            if isinstance(layer, keras.layers.Conv2D):
+                outputs.append(tf.nn.bias_add(layer.convolution_op(x, layer.kernel), layer.bias))
+                x = layer.activation(outputs[-1])
+            else:
+                x = layer(x)
+                outputs.append(x)
+        return outputs
+
+    signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+    return Vgg19Network(
+        model=keras.Model(base.input, [layer.output for layer in chain], name="vgg19_layers"),
+        forward=traced(forward, signature),
+        layers=VGG19_LAYERS,
+        before_relu=tuple(info.name for info in VGG19_LAYERS if info.kind == "conv"),
+        preprocess=_PREPROCESSING[resolved.preprocessing],
+        # All maps in float32, and about as much again while they are computed.
+        bytes_a_pixel=8 * sum(info.channels // info.stride**2 or 1 for info in VGG19_LAYERS),
+    )

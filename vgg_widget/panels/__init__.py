@@ -1,5 +1,0 @@
-"""What unfolds under the picture: one panel at a time, each made when it is first opened."""
-
-from vgg_widget.panels.board import PAIR_PANELS, PANELS, Board, predictions_panel
-
-__all__ = ["PAIR_PANELS", "PANELS", "Board", "predictions_panel"]
