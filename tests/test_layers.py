@@ -103,16 +103,14 @@ def test_a_map_covers_less_than_the_image_where_pools_round_down() -> None:
 )
 def test_a_unit_outside_the_map_is_refused(row: int, column: int, wrong: str) -> None:
     info = next(info for info in VGG19_LAYERS if info.name == "block3_conv1")
-    with pytest.raises(ValueError, match=rf"{wrong} .*block3_conv1.*64×75.*choose 0 to"):
+    with pytest.raises(ValueError, match=rf"{wrong} .*block3_conv1.*64×75.*0 to"):
         info.receptive_field_box(row, column, (64, 75))  # 16×18 units
 
 
 @pytest.mark.parametrize("row", [0.5, 2.0, "3", True, None])
 def test_a_unit_is_a_whole_number(row: Any) -> None:
     info = next(info for info in VGG19_LAYERS if info.name == "block3_conv1")
-    with pytest.raises(
-        ValueError, match=r"^row .* no unit of layer 'block3_conv1': choose .*15\.$"
-    ):
+    with pytest.raises(ValueError, match=r"^row .* none of the 16 units .* choose a whole"):
         info.receptive_field_box(row, 0, (64, 75))
 
 

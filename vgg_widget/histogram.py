@@ -21,7 +21,8 @@ class Histogram:
     Parameters
     ----------
     counts : ndarray of int, shape (bins,)
-        Of the values counted: from one edge up to, but without, the next; the last bin has its upper edge too.
+        Of the values counted: from one edge up to, but without, the next; the last bin has its
+        upper edge too.
     edges : ndarray of float, shape (bins + 1,)
         From `vmin` to `vmax`, in activation units, equally far apart (whatever the gamma).
     below, above : int

@@ -223,15 +223,12 @@ class LayerInfo:
             )
         counts = self._units(size)
         for axis, index, units in (("row", row, counts[0]), ("column", column, counts[1])):
-            if not isinstance(index, int | np.integer) or isinstance(index, bool):
+            whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
+            if not whole or not 0 <= index < units:
                 raise ValueError(
-                    f"{axis} {index!r} is no unit of layer {self.name!r}: "
-                    f"choose a whole number from 0 to {units - 1}."
-                )
-            if not 0 <= index < units:
-                raise ValueError(
-                    f"{axis} {index} is outside the {units} units of layer {self.name!r} "
-                    f"on an image of {size[0]}×{size[1]} pixels: choose 0 to {units - 1}."
+                    f"{axis} {index!r} is none of the {units} units of layer {self.name!r} on an "
+                    f"image of {size[0]}×{size[1]} pixels: choose a whole number from 0 to "
+                    f"{units - 1}."
                 )
         if self.axes is not None:
             down, across = (axis.spans for axis in self.axes)
