@@ -223,8 +223,8 @@ class LayerInfo:
             )
         counts = self._units(size)
         for axis, index, units in (("row", row, counts[0]), ("column", column, counts[1])):
-            whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
-            if not whole or not 0 <= index < units:
+            integer = isinstance(index, int | np.integer) and not isinstance(index, bool)
+            if not integer or not 0 <= index < units:
                 raise ValueError(
                     f"{axis} {index!r} is none of the {units} units of layer {self.name!r} on an "
                     f"image of {size[0]}×{size[1]} pixels: choose a whole number from 0 to "
