@@ -2,6 +2,7 @@
 # make test        lint, types and every test, the browser's included
 # make check       lint, types and the quick tests
 # make learned-weights  learn the embedded filters anew, in some minutes
+# make monkey      random acts at two explorers in a real JupyterLab: SEED=7 ACTS=1000
 # make bench       how fast everything is, against other ways, in ten minutes or a few more
 # make screenshot  the README's picture, taken in a real JupyterLab
 
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser screenshot learned-weights bench bench-learning clean
+.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -38,6 +39,11 @@ lint: $(VENV)/.test
 # Prints the browser that the tests use, and installs one where there is none.
 browser: $(VENV)/.test
 	@$(BIN)/python tests/browser/chromium.py
+
+# A run can be had again by its seed, which it prints.
+monkey: browser
+	MONKEY_SEED=$(or $(SEED),$$$$) MONKEY_ACTS=$(or $(ACTS),1000) \
+	  $(BIN)/pytest tests/browser/test_monkey.py -m browser -rP $(PYTEST_ARGS)
 
 screenshot: browser
 	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png

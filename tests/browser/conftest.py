@@ -49,6 +49,7 @@ def _opener(
     desk = desks(front_end)
     test = re.sub(r"\W+", "-", request.node.name).strip("-")
     opened: list[NotebookPage] = []
+    lasting: list[NotebookPage] = []
 
     def open_notebook(
         *cells: str,
@@ -56,10 +57,17 @@ def _opener(
         viewport: Viewport = VIEWPORT,
         run: bool = True,
         allow_errors: bool = False,
+        fresh: bool = False,
     ) -> NotebookPage:
-        page = desk.open(viewport)
+        # Voila runs a notebook only by opening it.
+        fresh = fresh or file is not None or front_end == "voila"
+        page = None if fresh else desk.turn(cells, viewport)
+        if page is None:
+            page = desk.open(viewport)
+            page.show(f"{test}-{len(opened) + 1}.ipynb", file or cells)
         opened.append(page)
-        page.show(f"{test}-{len(opened)}.ipynb", file or cells)
+        if not fresh:
+            lasting.append(page)
         if run:
             page.run_all()
             if not allow_errors and (errors := page.errors(stderr=False)):
@@ -67,9 +75,13 @@ def _opener(
         return page
 
     yield open_notebook
+    failed = request.node.stash.get(FAILED, False)
     for number, page in enumerate(opened, start=1):
+        if page in lasting and desk.free is None and not failed:
+            desk.free = page
+            continue
         try:
-            if request.node.stash.get(FAILED, False):
+            if failed:
                 _keep(page, f"{test}-{front_end}-{number}")
         finally:
             page.close()

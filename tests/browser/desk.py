@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -41,10 +41,13 @@ class OpenNotebook(Protocol):
         viewport: Viewport = VIEWPORT,
         run: bool = True,
         allow_errors: bool = False,
+        fresh: bool = False,
     ) -> NotebookPage:
         """Open a notebook of these cells, or a copy of `file`, and run it.
 
-        A cell that raises fails the test, unless `allow_errors`.
+        A cell that raises fails the test, unless `allow_errors`. The page and its kernel may have
+        served another test before, unless `fresh`: which a test needs that changes the page
+        itself, its scripts or its styles.
         """
 
 
@@ -76,6 +79,8 @@ class Desk:
         self.baseline: list[str] = []
         """The console errors of a notebook that does nothing."""
         self.context: BrowserContext | None = None
+        self.free: NotebookPage | None = None
+        """A page whose test is over, for the next one."""
         self.server = start_server(front_end, home / "server", settings)
         try:
             # Cookies know no port: with one browser for all, a server would get another's.
@@ -98,6 +103,14 @@ class Desk:
         page = self.context.new_page()
         page.set_viewport_size({"width": viewport[0], "height": viewport[1]})
         return kind(page, self.server, self.baseline)
+
+    def turn(self, cells: Sequence[str], viewport: Viewport) -> NotebookPage | None:
+        """Show cells on the page that is free, or return None where none is."""
+        page, self.free = self.free, None
+        if page is not None:
+            page.page.set_viewport_size({"width": viewport[0], "height": viewport[1]})
+            page.turn(cells)
+        return page
 
     def leave(self) -> None:
         """Close the browser and end the server."""

@@ -38,6 +38,18 @@ window.harness = (() => {
       .finally(() => { running = false; });
   };
 
+  // Put other cells in the place of those there are, as if the notebook had just been opened.
+  const turn = (cells) => {
+    const { sharedModel } = panel().content.model;
+    sharedModel.transact(() => {
+      sharedModel.deleteCellRange(0, sharedModel.cells.length);
+      sharedModel.insertCells(0, cells);
+    });
+    panel().content.activeCellIndex = 0;
+    panel().content.mode = "command";
+    strays.length = 0;
+  };
+
   const ask = async (code) => {
     const request = kernel().requestExecute({
       code, silent: true, store_history: false, user_expressions: { answer: "_answer_json" },
@@ -92,7 +104,7 @@ window.harness = (() => {
   };
 
   return {
-    kernel, idle, listen, outputs, runAll, ask, askOverComm, picture, within,
+    kernel, idle, listen, outputs, runAll, turn, ask, askOverComm, picture, within,
     strays: () => strays,
     ran: () => !running && idle(),
     failure: () => failure,

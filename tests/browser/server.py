@@ -40,8 +40,21 @@ KERNEL_ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",
     "VGG_WIDGET_WEIGHTS_URL": "http://127.0.0.1:9/vgg19",
 }
-# Asks on first start whether to fetch news: a dialog over the notebook.
-NEWS = "@jupyterlab/apputils-extension:announcements"
+# News are a dialog over the notebook, which asks on first start whether to fetch them. The others
+# come with the graders of the course assignment, and are on no student's page.
+LEFT_OUT = (
+    "@jupyterlab/apputils-extension:announcements",
+    "@jupyter/nbgrader",
+    "ipylab",
+    "jupyterlab-jupytext",
+)
+SERVER_LEFT_OUT = (
+    "jupyterlab_jupytext",
+    *(
+        f"nbgrader.server_extensions.{name}"
+        for name in ("assignment_list", "course_list", "formgrader", "validate_assignment")
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -153,7 +166,11 @@ def _environment(home: Path, settings: Mapping[str, Mapping[str, object]]) -> di
         folder.mkdir()
     _write(
         folders["JUPYTER_CONFIG_DIR"] / "labconfig" / "page_config.json",
-        {"disabledExtensions": {NEWS: True}},
+        {"disabledExtensions": dict.fromkeys(LEFT_OUT, True)},
+    )
+    _write(
+        folders["JUPYTER_CONFIG_DIR"] / "jupyter_server_config.json",
+        {"ServerApp": {"jpserver_extensions": dict.fromkeys(SERVER_LEFT_OUT, False)}},
     )
     for plugin, values in settings.items():
         package, name = plugin.split(":")
@@ -168,7 +185,7 @@ def _environment(home: Path, settings: Mapping[str, Mapping[str, object]]) -> di
 
 
 def _write(path: Path, content: Mapping[str, object]) -> None:
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content), encoding="utf-8")
 
 

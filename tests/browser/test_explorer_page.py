@@ -228,7 +228,7 @@ def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: in
 
 @pytest.mark.parametrize("width", [900, 1400])
 def test_the_figure_is_as_wide_as_the_page_has_room_for(lab: OpenNotebook, width: int) -> None:
-    page = lab(ONE_CELL, viewport=(width, 1000))
+    page = lab(ONE_CELL, viewport=(width, 1000), fresh=True)
     page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
     full = page.ask("explorer.figure.get_size_inches().tolist()")
     room = page.page.locator(".vgg-explorer").evaluate("root => root.clientWidth")

@@ -77,9 +77,9 @@ COLOURS = """(element) => {
 }"""
 
 
-def opened(front_end: OpenNotebook, *cells: str) -> NotebookPage:
+def opened(front_end: OpenNotebook, *cells: str, fresh: bool = False) -> NotebookPage:
     """Open the cells, and wait until the helpers have found their boxes."""
-    page = front_end(*cells)
+    page = front_end(*cells, fresh=fresh)
     page.page.wait_for_selector(f"{CANVAS}[role]")
     return page
 
@@ -277,7 +277,7 @@ def change_theme(page: NotebookPage, name: str) -> None:
 
 
 def test_the_theme_is_told_and_told_again_when_it_changes(lab: OpenNotebook) -> None:
-    page = opened(lab, ONE)
+    page = opened(lab, ONE, fresh=True)
     assert page.ask("one.page.theme") == "light"
     change_theme(page, "JupyterLab Dark")
     page.wait_value("one.page.theme", "dark")
@@ -345,7 +345,7 @@ def test_words_and_focus_can_be_seen_in_light_and_dark(lab: OpenNotebook) -> Non
 
 @pytest.mark.parametrize("secure", [True, False])
 def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
-    page = opened(lab, ONE)
+    page = opened(lab, ONE, fresh=True)
     page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     if not secure:  # As on a page that came over plain HTTP.
         page.page.evaluate(
@@ -364,7 +364,7 @@ def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
 
 
 def test_a_refused_copy_is_told(lab: OpenNotebook) -> None:
-    page = opened(lab, ONE)
+    page = opened(lab, ONE, fresh=True)
     page.page.evaluate(
         "() => { navigator.clipboard.writeText = () => Promise.reject(Error('no'));"
         "document.execCommand = () => false }"
