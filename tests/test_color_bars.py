@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -33,8 +32,9 @@ def made() -> Activations:
     return make_activations(maps, before_relu=True)
 
 
-def bar_of(figure: Figure) -> Axes:
-    (bar,) = [axes for axes in figure.axes if axes.get_visible() and hasattr(axes, "_colorbar")]
+def bar_of(figure: Figure) -> Any:
+    inner = [axes for outer in figure.axes for axes in outer.child_axes]
+    (bar,) = [axes for axes in inner if axes.get_visible() and hasattr(axes, "_colorbar")]
     return bar
 
 

@@ -245,7 +245,8 @@ def test_the_colorbars_are_in_activations_and_in_differences(make: Make) -> None
     comparison = make(channel=3, scale="channel")
     bars = {
         axes.get_ylabel(): axes.get_ylim()
-        for axes in comparison.figure.axes[5:]
+        for outer in comparison.figure.axes
+        for axes in outer.child_axes
         if axes.get_visible()
     }
     first, second = values(comparison, "first"), values(comparison, "second")
@@ -253,7 +254,9 @@ def test_the_colorbars_are_in_activations_and_in_differences(make: Make) -> None
     assert bars["activation, both"] == pytest.approx((0, top))
     assert bars["difference"] == pytest.approx((-apart, apart))
     comparison.mode = "argmax"
-    assert not any(axes.get_visible() for axes in comparison.figure.axes[5:13])
+    inner = [axes for outer in comparison.figure.axes for axes in outer.child_axes]
+    assert inner
+    assert not any(axes.get_visible() for axes in inner)
 
 
 def test_the_shared_histogram_counts_both_images() -> None:
@@ -267,7 +270,11 @@ def test_the_shared_histogram_counts_both_images() -> None:
     lengths = []
     for shown in (pictures, grid):
         view.show(shown, (both.first.image, both.second.image), 1)
-        bars = [axes for axes in view.figure.axes if axes.get_ylabel() == "activation, both"]
+        bars = [
+            axes
+            for axes in view.figure.axes
+            if any(bar.get_ylabel() == "activation, both" for bar in axes.child_axes)
+        ]
         paths = [p.get_path() for axes in bars for p in axes.patches if p.get_visible()]
         outlines = [np.asarray(path.vertices) for path in paths]
         longest = [outline[:, 0] for outline in outlines if len(outline) > 20]

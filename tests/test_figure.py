@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +51,9 @@ def color_at(figure: Figure, axes: Axes, x: float, y: float) -> list[int]:
     return color
 
 
-def bars(figure: Figure) -> list[Axes]:
-    return [axes for axes in figure.axes if axes.get_visible() and hasattr(axes, "_colorbar")]
+def bars(figure: Figure) -> list[Any]:
+    inner = [axes for outer in figure.axes for axes in (outer, *outer.child_axes)]
+    return [axes for axes in inner if axes.get_visible() and hasattr(axes, "_colorbar")]
 
 
 # What is drawn -----------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ def test_the_colorbar_is_in_activation_units_and_marks_clipping(
     (bar,) = bars(shown.figure)
     assert bar.get_ylim() == pytest.approx((picture.vmin, picture.vmax))
     assert bar.get_ylabel() == "activation"
-    assert bar._colorbar.extend == extend  # type: ignore[attr-defined]
+    assert bar._colorbar.extend == extend
     # A value's colour on the bar is its colour in the picture.
     assert picture.values is not None
     assert picture.vmin is not None

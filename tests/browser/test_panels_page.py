@@ -34,7 +34,8 @@ pytestmark = pytest.mark.browser
 ON_BAR = """
 def _on_bar(values):
     (bar,) = [
-        axes for axes in explorer.figure.axes if axes.get_visible() and axes.get_ylabel()
+        axes for outer in explorer.figure.axes for axes in outer.child_axes
+        if axes.get_visible() and axes.get_ylabel()
     ]
     box, height = bar.get_window_extent(), explorer.figure.bbox.height
     across = (box.x0 + box.x1) / 2

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from vgg_widget.figure.themes import Theme
+from vgg_widget.figure.themes import LIGHT, Theme
 from vgg_widget.histogram import Histogram, histogram
 from vgg_widget.modes.registry import Rendering
 from vgg_widget.scaling import DisplayRange
@@ -76,8 +76,9 @@ def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar
 class ColorBars:
     """One colorbar, in the four shapes that it can have, with a histogram on its left.
 
-    The arrows of a colorbar cannot be changed once it is made, and new axes would clear the
-    toolbar's history: all four are there, and one is shown.
+    The arrows of a colorbar cannot be changed once it is made: each of the four is made when it is
+    first shown, and kept. They stand in axes of their own, since new axes of the figure would clear
+    the toolbar's history.
 
     Parameters
     ----------
@@ -95,36 +96,31 @@ class ColorBars:
         place: tuple[float, float, float, float],
         label: str = "activation",
     ) -> None:
-        self._bars = {
-            extend: self._colorbar(figure, place, extend, label) for extend in _EXTEND.values()
-        }
-        self._histograms = {
-            extend: tuple(_patch(bar.ax) for _ in range(2)) for extend, bar in self._bars.items()
-        }
+        self._figure = figure
+        self._label = label
+        self.axes = figure.add_axes(place)
+        """What all four stand in, nothing to be seen itself."""
+        self.axes.set_axis_off()
+        self.axes.set_navigate(False)
+        self.histograms = (_patch(self.axes), _patch(self.axes))
+        """The animated artists that show how often each value is on the picture: as many as the
+        range shows, and as it clips."""
+        self._bars: dict[str, Colorbar] = {}
         self._keys: dict[str, Hashable] = {}
+        self._theme = LIGHT
 
-    @staticmethod
-    def _colorbar(
-        figure: Figure, place: tuple[float, float, float, float], extend: str, label: str
-    ) -> Colorbar:
-        axes = figure.add_axes(place, visible=False)
-        bar = figure.colorbar(
-            ScalarMappable(Normalize(0, 1)), cax=axes, extend=extend, extendfrac=_ARROW
-        )
-        bar.ax.tick_params(labelsize=8)
-        bar.set_label(label, fontsize=8)
-        bar.ax.set_navigate(False)
-        return bar
-
-    @property
-    def axes(self) -> tuple[Axes, ...]:
-        """The axes of all four."""
-        return tuple(bar.ax for bar in self._bars.values())
-
-    @property
-    def histograms(self) -> tuple[PathPatch, ...]:
-        """The animated artists that show how often each value is on the picture."""
-        return tuple(patch for pair in self._histograms.values() for patch in pair)
+    def _bar(self, extend: str) -> Colorbar:
+        if extend not in self._bars:
+            # 15 ms each, of a figure's 60.
+            axes = self.axes.inset_axes((0, 0, 1, 1))
+            bar = self._bars[extend] = self._figure.colorbar(
+                ScalarMappable(Normalize(0, 1)), cax=axes, extend=extend, extendfrac=_ARROW
+            )
+            bar.ax.tick_params(labelsize=8)
+            bar.set_label(self._label, fontsize=8)
+            bar.ax.set_navigate(False)
+            self._clothe(bar)
+        return self._bars[extend]
 
     @staticmethod
     def key(rendering: Rendering) -> Hashable:
@@ -138,36 +134,44 @@ class ColorBars:
     def count(self, rendering: Rendering) -> None:
         """Bring the histogram to a rendering; it is painted with the marks."""
         found = histogram(rendering) if has_color_scale(rendering) else None
-        shown = _EXTEND[rendering.clipped] if found else None
-        for extend, (bars, clipped) in self._histograms.items():
-            bars.set_visible(extend == shown)
-            clipped.set_visible(extend == shown)
-            if found and extend == shown:
-                bars.set_path(_bars_path(found, rendering))
-                clipped.set_path(_clipped_path(found))
+        for patch in self.histograms:
+            patch.set_visible(found is not None)
+        if found is None:
+            return
+        bars, clipped = self.histograms
+        bars.set_path(_bars_path(found, rendering))
+        clipped.set_path(_clipped_path(found))
+        # A bar with arrows is shorter than one without.
+        beside = self._bar(_EXTEND[rendering.clipped]).ax.transAxes
+        for patch in self.histograms:
+            patch.set_transform(beside)
 
     def update(self, rendering: Rendering, key: Hashable) -> None:
         """Show the bar of a rendering, whose `key` this is."""
-        shown = _EXTEND[rendering.clipped] if key else None
-        for extend, bar in self._bars.items():
-            if bar.ax.get_visible() != (extend == shown):
-                bar.ax.set_visible(extend == shown)
-            # Any change of its mappable makes a colorbar anew, which takes 10 ms.
-            if extend == shown and self._keys.get(extend) != key:
-                self._keys[extend] = key
-                with bar.mappable.callbacks.blocked():
-                    bar.mappable.set_cmap(rendering.colormap or "viridis")
-                bar.mappable.set_norm(color_norm(rendering))
+        shown = self._bar(_EXTEND[rendering.clipped]) if key else None
+        for bar in self._bars.values():
+            if bar.ax.get_visible() != (bar is shown):
+                bar.ax.set_visible(bar is shown)
+        # Any change of its mappable makes a colorbar anew, which takes 10 ms.
+        if shown is not None and self._keys.get(shown.extend) != key:
+            self._keys[shown.extend] = key
+            with shown.mappable.callbacks.blocked():
+                shown.mappable.set_cmap(rendering.colormap or "viridis")
+            shown.mappable.set_norm(color_norm(rendering))
 
     def wear(self, theme: Theme) -> None:
         """Take on a theme's colours."""
+        self._theme = theme
         for bar in self._bars.values():
-            bar.ax.tick_params(colors=theme.ink)
-            bar.ax.yaxis.label.set_color(theme.ink)
-            bar.outline.set_edgecolor(theme.ink)
-        for bars, clipped in self._histograms.values():
-            bars.set_facecolor(theme.faint)
-            clipped.set_facecolor(_CLIPPED_COLOUR)
+            self._clothe(bar)
+        bars, clipped = self.histograms
+        bars.set_facecolor(theme.faint)
+        clipped.set_facecolor(_CLIPPED_COLOUR)
+
+    def _clothe(self, bar: Colorbar) -> None:
+        bar.ax.tick_params(colors=self._theme.ink)
+        bar.ax.yaxis.label.set_color(self._theme.ink)
+        bar.outline.set_edgecolor(self._theme.ink)
 
 
 def _patch(axes: Axes) -> PathPatch:

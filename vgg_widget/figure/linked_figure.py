@@ -90,7 +90,7 @@ class LinkedFigure:
         map_axes = [picture.axes for picture in self._maps]
         histograms = [patch for bars in self._bars for patch in bars.histograms]
         self._marks = Marks(figure, input_axes, map_axes, histograms)
-        beside = (*(axes for bars in self._bars for axes in bars.axes), self._legend.axes)
+        beside = (*(bars.axes for bars in self._bars), self._legend.axes)
         self._painter = SidePainter(figure, self._maps, beside, self._marks)
         self._theme = LIGHT
         self._wear(LIGHT)

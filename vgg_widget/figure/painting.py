@@ -251,8 +251,10 @@ class SidePainter:
 
     def _count(self) -> tuple[int, ...]:
         # Somebody's own line over the picture would vanish under the next one.
-        artists = (self._figure, *self._axes, *self._neighbours)
-        return tuple(len(artist.get_children()) for artist in artists)
+        own = tuple(len(artist.get_children()) for artist in (self._figure, *self._axes))
+        # A colorbar of another shape is ours, and comes when it is first needed.
+        beside = (len(axes.get_children()) - len(axes.child_axes) for axes in self._neighbours)
+        return (*own, *beside)
 
     def _drawn_whole(self, _: object) -> None:
         # Another size, resolution or face colour, or an axis that somebody has changed.
