@@ -165,7 +165,7 @@ def _stripped(cell: Cell) -> str:
     if cell.role != "solution":
         return cell.text
     region = re.compile(r"^( *)# BEGIN SOLUTION\n.*?^ *# END SOLUTION$", re.DOTALL | re.MULTILINE)
-    return region.sub(lambda match: re.sub("^", match[1], CODE_STUB, flags=re.M), cell.text)
+    return region.sub(lambda match: re.sub("^", match[1], CODE_STUB, flags=re.MULTILINE), cell.text)
 
 
 def _for_nbgrader(cell: Cell, text: str) -> Any:
@@ -193,7 +193,8 @@ def otter_notebook(cells: Sequence[Cell]) -> Any:
     """Return the master notebook of ``otter assign``."""
     made = [_raw(_otter_config(), "config")]
     for task, group in groupby(cells, key=lambda cell: cell.task):
-        made += _otter_question(task, list(group)) if task else map(_plain, group)
+        inside = list(group)
+        made += _otter_question(task, inside) if task else map(_plain, inside)
     return _notebook(made)
 
 

@@ -1,24 +1,25 @@
 # %% [markdown]
 # # What a convolutional network makes of a photograph
 #
-# In this assignment you look at the feature maps of VGG19 with `vgg_widget`, and compute by hand what its
-# pictures show. There are eight tasks, 20 points together.
+# In this assignment you look at the feature maps of VGG19 with `vgg_widget`, and compute by hand
+# what its pictures show. There are eight tasks, 20 points together.
 #
-# **How to work.** Run the cells from top to bottom. Where it says `YOUR CODE HERE` or `...`, write your answer in
-# its place, and for the last task write text. The cell below an answer checks it: when it runs without
-# an error, the first part is right. More checks of what the task asks are made when your work is graded, with
-# other numbers than those that you see. Any correct way of computing an answer counts; small differences of
-# rounding do not matter. Before you hand in, restart the kernel and run everything once more.
+# **How to work.** Run the cells from top to bottom. Where it says `YOUR CODE HERE` or `...`, write
+# your answer in its place, and for the last task write text. The cell below an answer checks it:
+# when it runs without an error, the first part is right. More checks of what the task asks are made
+# when your work is graded, with other numbers than those that you see. Any correct way of computing
+# an answer counts; small differences of rounding do not matter. Before you hand in, restart the
+# kernel and run everything once more.
 #
-# **Which network.** Its filters here were learned without labels from six photographs (`"kmeans"`), so that
-# everybody gets the same numbers without internet. Their names and shapes are those of the VGG19 that was
-# trained on ImageNet; all you compute would be computed in the same way there.
+# **Which network.** Its filters here were learned without labels from six photographs (`"kmeans"`),
+# so that everybody gets the same numbers without internet. Their names and shapes are those of the
+# VGG19 that was trained on ImageNet; all you compute would be computed in the same way there.
 
 # %% role="given"
 import matplotlib.pyplot as plt
 import numpy as np
 
-from vgg_widget import FeatureExtractor, LayerExplorer, sample_image
+from vgg_widget import FeatureExtractor, LayerExplorer, plot, sample_image
 
 photograph = sample_image()
 extractor = FeatureExtractor("kmeans", size=(160, 128))
@@ -29,8 +30,8 @@ axes.set(title="what the network sees", xlabel="column (pixels)", ylabel="row (p
 picture = axes.imshow(activations.image)
 
 # %% [markdown]
-# `activations` holds the feature maps of every layer. `activations["block3_conv1"]` is a NumPy array of shape
-# (rows, columns, channels), after the ReLU.
+# `activations` holds the feature maps of every layer. `activations["block3_conv1"]` is a NumPy
+# array of shape (rows, columns, channels), after the ReLU.
 
 # %% role="given"
 for layer in activations.layers:
@@ -42,10 +43,12 @@ for layer in activations.layers:
 # Below is an explorer of the photograph. Every control is also a trait that code can set:
 # `explorer.layer = "block3_conv1"` moves the control.
 #
-# Set the traits so that the explorer shows **the largest value over all channels** of layer **`block2_conv2`**,
-# in the colormap **`magma`**, on the scale **`channel`** (the range of the picture on show).
+# Set the traits so that the explorer shows **the largest value over all channels** of layer
+# **`block2_conv2`**, in the colormap **`magma`**, on the scale **`channel`** (the range of the
+# picture on show).
 #
-# Then read the picture: `explorer.rendering.values` holds the numbers that the colours stand for. Give
+# Then read the picture: `explorer.rendering.values` holds the numbers that the colours stand for.
+# Give
 #
 # - `brightest`: the largest of them,
 # - `brightest_at`: its place in the map, as `(row, column)`.
@@ -109,8 +112,9 @@ check_brightest(activations, brightest, brightest_at)
 # %% [markdown] task="q2"
 # ## 2. The largest over channels, by hand (2 points)
 #
-# The mode `max` of task 1 is one line of NumPy. Write it: from maps of shape (rows, columns, channels), the
-# largest value over the channels at each location, an array of shape (rows, columns). Use NumPy alone.
+# The mode `max` of task 1 is one line of NumPy. Write it: from maps of shape (rows, columns,
+# channels), the largest value over the channels at each location, an array of shape (rows,
+# columns). Use NumPy alone.
 
 
 # %% role="solution" task="q2"
@@ -151,13 +155,15 @@ check_maximum_of_any_maps(max_over_channels)
 # %% [markdown] task="q3"
 # ## 3. A composite, by hand (3 points)
 #
-# The mode `composite` lays several channels over each other. It takes each chosen channel, **divides it by its own
-# maximum**, gives it colours with the colormap, and **averages** the colours of all chosen channels.
+# The mode `composite` lays several channels over each other. It takes each chosen channel,
+# **divides it by its own maximum**, gives it colours with the colormap, and **averages** the
+# colours of all chosen channels.
 #
-# Write it: `maps` has shape (rows, columns, channels) and no negative values, `channels` are the numbers of the
-# chosen ones, and `cmap` is a matplotlib colormap: `cmap(x)` gives for an array of numbers from 0 to 1 an array
-# with a last axis of red, green, blue and opacity, each from 0 to 1. Return red, green and blue from 0 to 1, shape
-# (rows, columns, 3). A channel that is 0 everywhere has no maximum to divide by: it stays 0.
+# Write it: `maps` has shape (rows, columns, channels) and no negative values, `channels` are the
+# numbers of the chosen ones, and `cmap` is a matplotlib colormap: `cmap(x)` gives for an array of
+# numbers from 0 to 1 an array with a last axis of red, green, blue and opacity, each from 0 to 1.
+# Return red, green and blue from 0 to 1, shape (rows, columns, 3). A channel that is 0 everywhere
+# has no maximum to divide by: it stays 0.
 
 
 # %% role="solution" task="q3"
@@ -234,12 +240,12 @@ check_composite_with_a_dead_channel(composite)
 # %% [markdown] task="q4"
 # ## 4. The strongest channel at an object (2 points)
 #
-# Which channel answers most to the gold button of the uniform, at row 156, column 61 of the picture above? A
-# unit of a layer with stride *s* stands for *s* × *s* pixels, so that the pixel lies in row 156 // *s* and
-# column 61 // *s* of its map. `activations.info(layer).stride` is the stride.
+# Which channel answers most to the gold button of the uniform, at row 156, column 61 of the picture
+# above? A unit of a layer with stride *s* stands for *s* × *s* pixels, so that the pixel lies in
+# row 156 // *s* and column 61 // *s* of its map. `activations.info(layer).stride` is the stride.
 #
-# Write a function that gives, for a layer and a pixel `(row, column)` of the picture, the number of the channel with
-# the largest value there.
+# Write a function that gives, for a layer and a pixel `(row, column)` of the picture, the number of
+# the channel with the largest value there.
 
 
 # %% role="solution" task="q4"
@@ -283,16 +289,18 @@ check_other_objects(activations, strongest_channel)
 # %% [markdown] task="q5"
 # ## 5. How much of the picture one unit sees (2 points)
 #
-# A unit of a deep layer sees a square of pixels, its **receptive field**. Its side follows from the layers on the
-# way. Start at one pixel with *side* = 1 and *jump* = 1 (pixels from one unit to the next). A layer with kernel
-# side *k* and stride *s* makes of them
+# A unit of a deep layer sees a square of pixels, its **receptive field**. Its side follows from the
+# layers on the way. Start at one pixel with *side* = 1 and *jump* = 1 (pixels from one unit to the
+# next). A layer with kernel side *k* and stride *s* makes of them
 #
-# $$\text{side} \leftarrow \text{side} + (k - 1) \cdot \text{jump}, \qquad \text{jump} \leftarrow s \cdot \text{jump}$$
+# $$\text{side} \leftarrow \text{side} + (k - 1) \cdot \text{jump}, \qquad
+# \text{jump} \leftarrow s \cdot \text{jump}$$
 #
-# (Dumoulin & Visin, *A guide to convolution arithmetic for deep learning*, arXiv:1603.07285). VGG19's
-# convolutions have kernel 3 and stride 1, its pools kernel 2 and stride 2.
+# (Dumoulin & Visin, *A guide to convolution arithmetic for deep learning*, arXiv:1603.07285).
+# VGG19's convolutions have kernel 3 and stride 1, its pools kernel 2 and stride 2.
 #
-# Write a function that takes a list of `(kernel, stride)`, from the picture inwards, and returns the side.
+# Write a function that takes a list of `(kernel, stride)`, from the picture inwards, and returns
+# the side.
 
 
 # %% role="solution" task="q5"
@@ -332,12 +340,13 @@ check_every_layer(activations, receptive_field)
 # %% [markdown] task="q6"
 # ## 6. One layer, two names, before and after the ReLU (3 points)
 #
-# Keras's `block3_conv1` is **after** the ReLU. torchvision counts convolutions and ReLUs apart: there the
-# convolution has one name, `features.` and a number, and holds values **before** the ReLU. Both work in
-# `activations[...]`. The list at the beginning of this notebook helps.
+# Keras's `block3_conv1` is **after** the ReLU. torchvision counts convolutions and ReLUs apart:
+# there the convolution has one name, `features.` and a number, and holds values **before** the
+# ReLU. Both work in `activations[...]`. The list at the beginning of this notebook helps.
 #
-# Give torchvision's name of the convolution that Keras calls `block3_conv1`, and write a function that gives the share
-# (from 0 to 1) of a layer's values that its ReLU sets to 0: how many are not above 0, over how many there are.
+# Give torchvision's name of the convolution that Keras calls `block3_conv1`, and write a function
+# that gives the share (from 0 to 1) of a layer's values that its ReLU sets to 0: how many are not
+# above 0, over how many there are.
 
 
 # %% role="solution" task="q6"
@@ -348,6 +357,7 @@ def silenced(before):
     # END SOLUTION
 
 
+# torchvision's name, a string:
 # BEGIN SOLUTION
 torch_name = "features.10"
 # END SOLUTION
@@ -392,15 +402,15 @@ check_name(activations, torch_name)
 # %% [markdown] task="q7"
 # ## 7. Dead channels (2 points)
 #
-# A channel that is 0 at every location is called *dead*. On the photograph no channel is. Here is what the same
-# network makes of a picture that is grey all over:
+# A channel that is 0 at every location is called *dead*. On the photograph no channel is. Here is
+# what the same network makes of a picture that is grey all over:
 
 # %% role="given" task="q7"
 grey = extractor(np.full((160, 128, 3), 128, np.uint8))
 
 # %% [markdown] task="q7"
-# Write a function that takes maps after the ReLU, of shape (rows, columns, channels), and returns the numbers of the
-# dead channels, in ascending order.
+# Write a function that takes maps after the ReLU, of shape (rows, columns, channels), and returns
+# the numbers of the dead channels, in ascending order.
 
 
 # %% role="solution" task="q7"
@@ -428,11 +438,14 @@ check_three_channels(dead_channels)
 def check_layers(activations, grey, dead_channels):
     import numpy as np
 
-    for layer in ("block1_conv1", "block5_conv1"):
-        alive = {int(channel) for channel in np.nonzero(grey[layer])[2]}
-        found = [int(channel) for channel in dead_channels(grey[layer])]
-        assert found == [c for c in range(grey[layer].shape[2]) if c not in alive], layer
-        assert len(dead_channels(activations[layer])) == 0, f"{layer} of the photograph"
+    for of, layer in (
+        (grey, "block1_conv1"),
+        (grey, "block5_conv1"),
+        (activations, "block1_conv1"),
+    ):
+        alive = {int(channel) for channel in np.nonzero(of[layer])[2]}
+        found = [int(channel) for channel in dead_channels(of[layer])]
+        assert found == [c for c in range(of[layer].shape[2]) if c not in alive], layer
     # Hardly active, at one location only, is not dead.
     faint = np.zeros((30, 20, 2), np.float32)
     faint[29, 0, 0] = 1e-4
@@ -444,23 +457,35 @@ check_layers(activations, grey, dead_channels)
 # %% [markdown] task="q8"
 # ## 8. Explain it (3 points)
 #
-# Look at a channel of `block1_conv1` that is dead on the grey picture, and at the same channel on the photograph. In
-# four to six sentences:
+# Here is one channel of `block1_conv1` on both pictures.
+
+# %% role="given" task="q8"
+channel = 5
+figure, sides = plt.subplots(1, 2, figsize=(7, 4), layout="constrained")
+for side, of, name in zip(sides, (activations, grey), ("photograph", "grey"), strict=True):
+    plot(of, "block1_conv1", channel=channel, scale="channel", ax=side)
+    side.set_xlabel(name)
+
+# %% [markdown] task="q8"
+# In four to six sentences:
 #
 # 1. Why is it 0 everywhere on the grey picture, though its filter is the same?
 # 2. Is the channel useless? How could you find out?
-# 3. Pictures of channels are often scaled so that each one's own maximum is the brightest colour. What would that
-#    show of a dead channel, and of one whose values are all below a millionth?
+# 3. Pictures of channels are often scaled so that each one's own maximum is the brightest colour.
+#    What would that show of a dead channel, and of one whose values are all below a millionth?
 
 # %% [markdown] role="answer" task="q8" points=3
 # *One point for each of the three answers; a full answer says something like this.*
 #
-# 1. A unit computes a weighted sum of the pixels it sees (plus a bias), and the ReLU sets what is negative to 0. On a
-#    grey picture all pixels are equal, so that every unit away from the border has the same sum, the colour times the
-#    sum of the weights. A filter that looks for differences (edges, opposite colours) has weights whose sum is
-#    about 0 or, for this colour, negative: its sum is at most 0, everywhere. At the border, where zeros stand beside the
-#    picture, it sees no edge of the kind it looks for either.
-# 2. No: dead is said of a channel *and* a picture. On the photograph it is active wherever its pattern is. To find
-#    out, compute it on many different pictures; only a channel that is 0 on all of them does nothing.
-# 3. Scaling would divide 0 by 0, and a channel of all but nothing, which is rounding error, would look as lively as
-#    the strongest one. So the range belongs beside the picture, and a dead channel is drawn in one colour.
+# 1. A unit computes a weighted sum of the pixels it sees plus a bias, and the ReLU sets what is
+#    negative to 0. On the grey picture all pixels are equal, so that every unit away from the
+#    border has the same sum: the colour times the sum of the weights. The weights of a filter that
+#    looks for differences (edges, opposite colours) sum to about 0, and what remains is the bias,
+#    which is negative here: a difference must be large enough to count. The border of the picture,
+#    with zeros beyond it, is too weak an edge for this filter, or one in another direction.
+# 2. No: dead is said of a channel *and* a picture. On the photograph it is active wherever its
+#    pattern is. To find out, compute it on many different pictures; only a channel that is 0 on all
+#    of them does nothing.
+# 3. For the dead channel it would divide 0 by 0. The other, which may be nothing but rounding
+#    errors, would look as lively as the strongest channel. So the range belongs beside a picture,
+#    and a dead channel is drawn in one colour.
