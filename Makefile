@@ -1,6 +1,7 @@
 # make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
 # make test        lint, types and every test, the browser's included
 # make check       lint, types and the quick tests
+# make assignment  the course assignment's notebooks, from their source
 # make learned-weights  learn the embedded filters anew, in some minutes
 # make monkey      random acts at two explorers in a real JupyterLab: SEED=7 ACTS=1000
 # make bench       how fast everything is, against other ways, in ten minutes or a few more
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning clean
+.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -24,7 +25,7 @@ demo: $(VENV)/.demo
 # Two processes each, which on two cores takes two thirds of the time of one.
 test: lint browser
 	$(BIN)/pytest -n 2 -m "not browser" $(PYTEST_ARGS)
-	$(BIN)/pytest --nbmake notebooks $(PYTEST_ARGS)
+	$(BIN)/pytest --nbmake notebooks --ignore=notebooks/assignment $(PYTEST_ARGS)
 	$(BIN)/pytest -n 2 -m browser $(PYTEST_ARGS)
 
 check: lint
@@ -47,6 +48,10 @@ monkey: browser
 
 screenshot: browser
 	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png
+
+# Three notebooks of one: for students, for teachers and nbgrader, and for otter.
+assignment: $(VENV)/.test
+	$(BIN)/python notebooks/assignment/make.py
 
 learned-weights: $(VENV)/.learn
 	$(BIN)/python -m vgg_widget.learning --embedded vgg_widget/data/vgg19_kmeans.npz
