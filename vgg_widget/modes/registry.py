@@ -209,9 +209,13 @@ def register_mode(
 
     Examples
     --------
-    >>> @register_mode("range")
+    >>> from vgg_widget import FeatureExtractor, register_mode, render, sample_image
+    >>> @register_mode("range", phrase="range of {count} channels")
     ... def range_over_channels(maps, request):
     ...     return maps.max(axis=-1) - maps.min(axis=-1)
+    >>> activations = FeatureExtractor("random", size=64)(sample_image())
+    >>> render(activations, "block2_conv1", "range").title
+    'block2_conv1 · range of 128 channels'
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"name {name!r} cannot name a mode: give it a word.")

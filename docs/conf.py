@@ -1,0 +1,80 @@
+"""How Sphinx makes the site: without internet, and of pages that fetch nothing either."""
+
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# The package of this very tree, also in the kernels that make the pictures.
+sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+# What TensorFlow tells of the processor is no part of a lesson.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import vgg_widget
+
+project = "vgg_widget"
+author = "the vgg_widget developers"
+release = version = vgg_widget.__version__
+copyright = "the vgg_widget developers, BSD-3-Clause"
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "numpydoc",
+    "myst_nb",
+    "sphinx_copybutton",
+    "mathml",
+    "names",
+    "repository",
+    "traits",
+]
+exclude_patterns = ["_build", "_ext"]
+# A page that another part of the project writes may not be there yet.
+suppress_warnings = ["toc.empty_glob"]
+nitpicky = True
+
+# --- Markdown and notebooks
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+# Lessons are run by the tests, and shown as they are.
+nb_execution_excludepatterns = ["lessons/*"]
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+# The scripts of ipywidgets would come from another host.
+nb_ipywidgets_js = {}
+
+# --- docstrings
+
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+# The docstrings say the types, and shapes with them.
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+# --- the pages
+
+html_theme = "pydata_sphinx_theme"
+html_title = "vgg_widget"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "logo": {"text": "vgg_widget"},
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "header_links_before_dropdown": 7,
+}
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
