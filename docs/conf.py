@@ -31,8 +31,6 @@ extensions = [
     "traits",
 ]
 exclude_patterns = ["_build", "_ext"]
-# A page that another part of the project writes may not be there yet.
-suppress_warnings = ["toc.empty_glob"]
 nitpicky = True
 
 # --- Markdown and notebooks
@@ -56,6 +54,16 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+numpydoc_validation_checks = {
+    "all",
+    "ES01",  # a summary that says it all needs no more,
+    "EX01",  # nor does every property an example,
+    "SA01",  # and what belongs together is on one page
+    "PR01",  # small methods say in their summary what they are given,
+    "RT01",  # and what they return
+    "PR04",  # "as for `render`" has its types there
+    "RT02",  # the parts of a tuple have names
+}
 
 # --- the pages
 
@@ -63,6 +71,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "vgg_widget"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = "mathml"
@@ -73,8 +82,8 @@ html_theme_options = {
     "footer_end": [],
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
-    "header_links_before_dropdown": 7,
 }
+html_sidebars = {"gallery": [], "index": []}
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True

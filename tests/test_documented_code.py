@@ -19,10 +19,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 from ipywidgets.widgets.widget import _instances as widgets
 from PIL import Image
+from torch import nn
 
 import vgg_widget
+from tests.torch_networks import VGG19, torch_features
 from vgg_widget import cli, sample_image
 from vgg_widget.explorer.linked_view import LinkedView
 from vgg_widget.modes.registry import MODES
@@ -32,6 +35,8 @@ DOCS = REPOSITORY / "docs"
 # A comment that Markdown does not show, above a block that cannot be run, says why.
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+) -->\n+\Z")
 FENCE = re.compile(r"^(?P<fence>```+)(?P<language>\w+)\n(?P<text>.*?)^(?P=fence)$", re.DOTALL | re.M)
+# torchvision's own name for its ImageNet weights.
+TORCH_FILE = "vgg19-dcbb9e9d.pth"
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -73,7 +78,7 @@ def modules() -> list[ModuleType]:
     return [importlib.import_module(name) for name in names if not name.endswith("__main__")]
 
 
-def examples() -> Iterator[Any]:
+def docstring_examples() -> Iterator[Any]:
     for module in modules():
         source = inspect.getsource(module)
         if ">>>" in source:
@@ -125,7 +130,7 @@ def run_code(block: Block, page: Path, names: dict[str, Any]) -> None:
         pytest.fail(f"{page.relative_to(REPOSITORY)}, line {block.line}\n{traceback.format_exc()}")
 
 
-@pytest.mark.parametrize("example", list(examples()))
+@pytest.mark.parametrize("example", list(docstring_examples()))
 def test_a_docstrings_example_gives_what_it_says(example: doctest.DocTest, desk: Path) -> None:
     example.globs = dict(example.globs)
     run_doctest(example)
@@ -141,12 +146,19 @@ PAGES_WITH_CODE = [
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)
 def test_a_pages_code_runs_from_top_to_bottom(page: Path, desk: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
+    if TORCH_FILE in page.read_text(encoding="utf-8"):
+        network = nn.Module()
+        network.features = torch_features(VGG19)
+        torch.save(network.state_dict(), desk / TORCH_FILE)
     for block in blocks(page):
         if block.language != "python" or block.reason:
             continue
         if block.text.startswith(">>>"):
-            parser = doctest.DocTestParser()
-            run_doctest(parser.get_doctest(block.text, names, page.name, str(page), block.line - 1))
+            place = page.name, str(page), block.line - 1
+            examples = doctest.DocTestParser().get_doctest(block.text, {}, *place)
+            # Not a copy, as `get_doctest` makes one: the next block goes on from here.
+            examples.globs = names
+            run_doctest(examples)
         else:
             run_code(block, page, names)
 

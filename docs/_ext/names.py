@@ -24,7 +24,11 @@ def described(env: BuildEnvironment, name: str) -> str | None:
     if f"vgg_widget.{plain}" in objects:
         return f"vgg_widget.{plain}"
     found = [full for full in objects if full == plain or full.endswith(f".{plain}")]
-    return found[0] if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    # A method goes by its class: on its own, `before_relu` may as well be a trait.
+    of_a_class = objects[found[0]].objtype not in ("class", "exception", "function")
+    return None if of_a_class and "." not in plain else found[0]
 
 
 def _reference(

@@ -69,8 +69,6 @@ class Rendering:
         Equal for a dead channel on its own scale.
     cmap : str or None
         The colormap's name; None where the mode has colours of its own.
-    colormap : Colormap or None
-        The colormap itself.
     title : str
         Layer, mode and channels in words.
     layer, mode, scale : str
@@ -85,6 +83,8 @@ class Rendering:
         ``"dead"`` or ``"constant"`` where the picture holds one value only, else empty.
     tiles : TileGrid or None
         For a grid, which channel is in which tile.
+    colormap : Colormap or None
+        What `cmap` names.
     hidden : int
         How many dead channels were left out, as `render` was told to.
     legend : tuple of LegendEntry
