@@ -44,7 +44,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
 # The scripts of ipywidgets would come from another host.
-nb_ipywidgets_js = {}
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 
 # --- docstrings
 
@@ -65,6 +65,8 @@ numpydoc_validation_checks = {
     "RT02",  # the parts of a tuple have names
 }
 
+toc_object_entries_show_parents = "hide"
+
 # --- the pages
 
 html_theme = "pydata_sphinx_theme"
@@ -83,7 +85,7 @@ html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"gallery": [], "index": []}
+html_sidebars: dict[str, list[str]] = {"gallery": [], "index": []}
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True

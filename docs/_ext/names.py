@@ -1,7 +1,8 @@
 """Names of the package in running text become links to where they are described.
 
-Docstrings say `Rendering` and pages say ``Rendering``, wherever in the package it lives, and both are
-readable without Sphinx. A name that is described nowhere, such as an argument's, stays as it is.
+Docstrings say `Rendering` and pages say ``Rendering``, wherever in the package it lives, and both
+are readable without Sphinx. A name that is described nowhere, such as an argument's, stays as it
+is.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ def _reference(
 def _resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
 ) -> nodes.Element | None:
-    """Answer for a word in backticks in a docstring; other references must be right by themselves."""
+    """Answer for a word in backticks in a docstring; other references must be right."""
     if node.get("reftype") != "obj":
         return None
     found = _reference(app, env, str(node["refdoc"]), str(node["reftarget"]), content)
-    return found if found is not None else content
+    return found if found is not None else nodes.literal("", content.astext())
 
 
 class _LinkedNames(SphinxPostTransform):

@@ -1,4 +1,4 @@
-"""What the site takes from the rest of the repository: the notebooks, and files that pages link to."""
+"""What the site takes from the rest of the repository: notebooks, and files that pages link to."""
 
 from __future__ import annotations
 

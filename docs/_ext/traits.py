@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 
 from docutils import nodes
-from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 from traitlets import Enum, HasTraits, Instance, TraitType
 
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
@@ -14,7 +15,7 @@ from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 _HEAD = ("trait", "type", "default", "meaning")
 
 
-class TraitTable(Directive):
+class TraitTable(SphinxDirective):
     """One row a trait: those that say what is shown, what stands around it, and what was made."""
 
     required_arguments = 1
@@ -42,7 +43,9 @@ def _type(trait: TraitType[object, object]) -> list[nodes.Node]:
     if isinstance(trait, Enum):
         return [nodes.Text(" | ".join(map(repr, trait.values or ())))]
     if isinstance(trait, Instance):
-        return [nodes.literal("", trait.klass.__name__), nodes.Text(", read-only")]
+        # "an Activations", "a Rendering or None"
+        name = trait.info().split()[1]
+        return [nodes.literal("", name), nodes.Text(", read-only")]
     words = {
         "Unicode": "str",
         "Bool": "bool",
@@ -61,7 +64,23 @@ def _row(*cells: list[nodes.Node]) -> nodes.row:
     return row
 
 
+def _signature(
+    _app: Sphinx, what: str, _name: str, described: object, *_more: object
+) -> tuple[str, str] | None:
+    """Return a widget's own arguments, where Python finds those of traitlets' ``__new__``."""
+    if what != "class" or not (isinstance(described, type) and issubclass(described, HasTraits)):
+        return None
+    own = inspect.signature(described.__init__)
+    plain = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for name, parameter in own.parameters.items()
+        if name != "self"
+    ]
+    return str(inspect.Signature(plain)), ""
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Add the directive."""
+    """Add the directive, and the arguments of classes with traits."""
     app.add_directive("traits", TraitTable)
+    app.connect("autodoc-process-signature", _signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
