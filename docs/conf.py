@@ -32,6 +32,8 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True
+# In names and values of traits a quotation mark is Python's.
+smartquotes = False
 
 # --- Markdown and notebooks
 

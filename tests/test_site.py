@@ -46,6 +46,8 @@ def build(target: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+# Two kernels draw its pictures, which a busy machine lets wait.
+@pytest.mark.timeout(900)
 def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
     site = tmp_path / "site"
     done = build(site)

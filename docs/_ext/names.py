@@ -24,7 +24,11 @@ def described(env: BuildEnvironment, name: str) -> str | None:
     plain = name.removesuffix("()").lstrip("@")
     if f"vgg_widget.{plain}" in objects:
         return f"vgg_widget.{plain}"
-    found = [full for full in objects if full == plain or full.endswith(f".{plain}")]
+    found = [
+        full
+        for full, entry in objects.items()
+        if not entry.aliased and (full == plain or full.endswith(f".{plain}"))
+    ]
     if len(found) != 1:
         return None
     # A method goes by its class: on its own, `before_relu` may as well be a trait.
