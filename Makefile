@@ -4,6 +4,7 @@
 # make assignment  the course assignment's notebooks, from their source
 # make learned-weights  learn the embedded filters anew, in some minutes
 # make monkey      random acts at two explorers in a real JupyterLab: SEED=7 ACTS=1000
+# make docs        the documentation, as pages in docs/_build/html
 # make bench       how fast everything is, against other ways, in ten minutes or a few more
 # make screenshot  the README's picture, taken in a real JupyterLab
 
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment clean
+.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment docs clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -53,6 +54,11 @@ screenshot: browser
 assignment: $(VENV)/.test
 	$(BIN)/python notebooks/assignment/make.py
 
+# Also run by the tests. A warning is an error: a link to nowhere, a docstring that says what is not so.
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 learned-weights: $(VENV)/.learn
 	$(BIN)/python -m vgg_widget.learning --embedded vgg_widget/data/vgg19_kmeans.npz
 
@@ -84,13 +90,18 @@ $(VENV)/.learn: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[learn]'
 	@touch $@
 
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(PIP) --editable '.[demo,test]'
+	$(PIP) --editable '.[demo,docs,test]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks \
+	  docs/_build docs/lessons

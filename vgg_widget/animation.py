@@ -257,8 +257,12 @@ def save_gif(
 
     Examples
     --------
-    >>> walk = frames(activations, "channels", layer="block3_conv1")  # doctest: +SKIP
-    >>> save_gif("channels.gif", FigureFrames(walk), 0.1)  # doctest: +SKIP
+    >>> from vgg_widget import FeatureExtractor, sample_image
+    >>> activations = FeatureExtractor("random", size=64)(sample_image())
+    >>> walk = frames(activations, "channels", layer="block3_conv1", channels=range(3))
+    >>> walk[2].title
+    'block3_conv1 · channel 2'
+    >>> save_gif("channels.gif", FigureFrames(walk), 0.1)
     """
     if Path(path).suffix.lower() != ".gif":
         raise ValueError(f"path {os.fspath(path)!r} does not end in .gif: name it so.")

@@ -96,6 +96,7 @@ def load_image(source: object) -> RGB8:
     Examples
     --------
     >>> import numpy as np
+    >>> from vgg_widget import load_image
     >>> load_image(np.full((40, 50), 0.5)).shape
     (40, 50, 3)
     """

@@ -117,7 +117,7 @@ class LayerInfo:
     name : str
         Keras's name, such as ``"block3_conv1"``.
     torch_name : str or None
-        torchvision's name of the same module, such as ``"features.10"``; None where there is none.
+        Name of the same module in torchvision, such as ``"features.10"``; None where there is none.
     kind : str
         ``"conv"``, ``"relu"``, ``"pool"``, or a Keras layer's class name in lower case.
     channels : int

@@ -175,8 +175,8 @@ class Activations(Mapping[str, Floats]):
         Returns
         -------
         str or None
-            torchvision's, such as ``"features.10"``; None where they are not kept, as for pools
-            and models of one's own.
+            The one in torchvision, such as ``"features.10"``; None where they are not kept, as for
+            pools and models of one's own.
 
         Raises
         ------

@@ -213,7 +213,8 @@ def compare(first: object, second: object, **arguments: Any) -> Comparison:
 
     Examples
     --------
-    >>> comparison = compare("cat.jpg", "dog.jpg", layer="block3_conv1")  # doctest: +SKIP
-    >>> comparison.renderings.difference.values  # second − first  # doctest: +SKIP
+    >>> comparison = compare("cat.jpg", "dog.jpg", weights="random", size=64, mode="mean")
+    >>> comparison.renderings.difference.title
+    'block1_conv1 · mean over 64 channels · second − first'
     """
     return Comparison(first, second, **arguments)

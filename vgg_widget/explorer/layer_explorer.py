@@ -71,8 +71,11 @@ class LayerExplorer(ExplorerActions):
 
     Examples
     --------
-    >>> explorer = LayerExplorer(sample_image(), weights="random")  # doctest: +SKIP
-    >>> explorer.layer = "block3_conv1"  # doctest: +SKIP
+    >>> from vgg_widget import LayerExplorer, sample_image
+    >>> explorer = LayerExplorer(sample_image(), weights="random", size=64, mode="max")
+    >>> explorer.layer = "block3_conv1"
+    >>> explorer.rendering.title
+    'block3_conv1 · maximum over 256 channels'
     """
 
     _computed_trait, _shown_trait = "activations", "rendering"

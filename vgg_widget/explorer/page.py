@@ -40,8 +40,8 @@ class Page(anywidget.AnyWidget):
 
     Examples
     --------
-    >>> page = Page(print, keys=["ArrowLeft", "ArrowRight"])  # doctest: +SKIP
-    >>> box = ipywidgets.VBox([canvas, page]).add_class("vgg-explorer")  # doctest: +SKIP
+    >>> page = Page(print, keys=["ArrowLeft", "ArrowRight"])
+    >>> box = widgets.VBox([widgets.Label("a picture"), page]).add_class(ROOT_CLASS)
     """
 
     # The text, not the path: anywidget would hold on to every widget made from a path.

@@ -69,8 +69,6 @@ class Rendering:
         Equal for a dead channel on its own scale.
     cmap : str or None
         The colormap's name; None where the mode has colours of its own.
-    colormap : Colormap or None
-        The colormap itself.
     title : str
         Layer, mode and channels in words.
     layer, mode, scale : str
@@ -85,6 +83,8 @@ class Rendering:
         ``"dead"`` or ``"constant"`` where the picture holds one value only, else empty.
     tiles : TileGrid or None
         For a grid, which channel is in which tile.
+    colormap : Colormap or None
+        What `cmap` names.
     hidden : int
         How many dead channels were left out, as `render` was told to.
     legend : tuple of LegendEntry
@@ -209,9 +209,13 @@ def register_mode(
 
     Examples
     --------
-    >>> @register_mode("range")
+    >>> from vgg_widget import FeatureExtractor, register_mode, render, sample_image
+    >>> @register_mode("range", phrase="range of {count} channels")
     ... def range_over_channels(maps, request):
     ...     return maps.max(axis=-1) - maps.min(axis=-1)
+    >>> activations = FeatureExtractor("random", size=64)(sample_image())
+    >>> render(activations, "block2_conv1", "range").title
+    'block2_conv1 · range of 128 channels'
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f"name {name!r} cannot name a mode: give it a word.")

@@ -158,7 +158,7 @@ class FeatureExtractor:
         Returns
         -------
         Activations
-            float32 maps of shape (H, W, C).
+            Maps of float32 and shape (H, W, C).
 
         Raises
         ------

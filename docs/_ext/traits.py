@@ -1,0 +1,86 @@
+"""``.. traits:: module.Class``: a table of a widget's own traits, from the traits themselves."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from traitlets import Enum, HasTraits, Instance, TraitType
+
+from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
+
+_HEAD = ("trait", "type", "default", "meaning")
+
+
+class TraitTable(SphinxDirective):
+    """One row a trait: those that say what is shown, what stands around it, and what was made."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        module, _, name = self.arguments[0].rpartition(".")
+        widget: type[HasTraits] = getattr(importlib.import_module(module), name)
+        traits = widget.class_traits()
+        made = [key for key, trait in traits.items() if trait.read_only and trait.help]
+        group = nodes.tgroup(cols=len(_HEAD))
+        group += [nodes.colspec(colwidth=1) for _ in _HEAD]
+        group += nodes.thead("", _row(*([nodes.Text(word)] for word in _HEAD)))
+        body = nodes.tbody()
+        for key in (*CHOICES, *LOOKS, *made):
+            trait = traits[key]
+            default = [] if trait.read_only else [nodes.literal("", repr(trait.default()))]
+            words, meaning = self.state.inline_text(trait.help, self.lineno)
+            body += _row([nodes.literal("", key)], _type(trait), default, [*words, *meaning])
+        group += body
+        return [nodes.table("", group, classes=["traits"])]
+
+
+def _type(trait: TraitType[object, object]) -> list[nodes.Node]:
+    if isinstance(trait, Enum):
+        return [nodes.Text(" | ".join(map(repr, trait.values or ())))]
+    if isinstance(trait, Instance):
+        # "an Activations", "a Rendering or None"
+        name = trait.info().split()[1]
+        return [nodes.literal("", name), nodes.Text(", read-only")]
+    words = {
+        "Unicode": "str",
+        "Bool": "bool",
+        "WholeNumber": "int",
+        "RealNumber": "float",
+        "ChannelNumbers": "tuple of int",
+        "Location": "(int, int) or None",
+    }[type(trait).__name__]
+    return [nodes.Text(f"{words} or None" if trait.allow_none else words)]
+
+
+def _row(*cells: list[nodes.Node]) -> nodes.row:
+    row = nodes.row()
+    for cell in cells:
+        row += nodes.entry("", nodes.paragraph("", "", *cell))
+    return row
+
+
+def _signature(
+    _app: Sphinx, what: str, _name: str, described: object, *_more: object
+) -> tuple[str, str] | None:
+    """Return a widget's own arguments, where Python finds those of traitlets' ``__new__``."""
+    if what != "class" or not (isinstance(described, type) and issubclass(described, HasTraits)):
+        return None
+    own = inspect.signature(described.__init__)
+    plain = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for name, parameter in own.parameters.items()
+        if name != "self"
+    ]
+    return str(inspect.Signature(plain)), ""
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add the directive, and the arguments of classes with traits."""
+    app.add_directive("traits", TraitTable)
+    app.connect("autodoc-process-signature", _signature)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,190 @@
+"""Everything that README, pages and docstrings tell a person to type, typed."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import linecache
+import pkgutil
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from ipywidgets.widgets.widget import _instances as widgets
+from PIL import Image
+from torch import nn
+
+import vgg_widget
+from tests.torch_networks import VGG19, torch_features
+from vgg_widget import cli, sample_image
+from vgg_widget.explorer.linked_view import LinkedView
+from vgg_widget.modes.registry import MODES
+
+REPOSITORY = Path(vgg_widget.__file__).parent.parent
+DOCS = REPOSITORY / "docs"
+# A comment that Markdown does not show, above a block that cannot be run, says why.
+NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+) -->\n+\Z")
+FENCE = re.compile(
+    r"^(?P<fence>```+)(?P<language>\w+)\n(?P<text>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE
+)
+# torchvision's own name for its ImageNet weights.
+TORCH_FILE = "vgg19-dcbb9e9d.pth"
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Block:
+    """Code between fences; `line` is that of its first line, `reason` why it is not run."""
+
+    language: str
+    text: str
+    line: int
+    reason: str
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for match in FENCE.finditer(text):
+        excuse = NOT_RUN.search(text[: match.start()])
+        found.append(
+            Block(
+                match["language"],
+                match["text"],
+                text.count("\n", 0, match.start("text")) + 1,
+                excuse["reason"] if excuse else "",
+            )
+        )
+    return found
+
+
+def pages() -> list[Path]:
+    # Sphinx runs those with code cells itself, and copies the lessons.
+    written = [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
+    return [REPOSITORY / "README.md", *sorted(written)]
+
+
+def modules() -> list[ModuleType]:
+    names = [found.name for found in pkgutil.walk_packages(vgg_widget.__path__, "vgg_widget.")]
+    # A module that is a program would run.
+    return [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+
+
+def docstring_examples() -> Iterator[Any]:
+    for module in modules():
+        source = inspect.getsource(module)
+        if ">>>" in source:
+            for test in doctest.DocTestFinder(exclude_empty=True).find(module):
+                if test.examples:
+                    yield pytest.param(test, id=test.name)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the pictures that the examples speak of, and nothing left of them after."""
+    photograph = Image.fromarray(sample_image()).resize((128, 150))
+    for number, name in enumerate(("cat", "dog", "fox", "a", "b")):
+        photograph.rotate(90 * number, expand=True).save(tmp_path / f"{name}.jpg")
+    monkeypatch.chdir(tmp_path)
+    registered, before = dict(MODES), set(widgets)
+    yield tmp_path
+    MODES.clear()
+    MODES.update(registered)
+    left = [widgets[key] for key in set(widgets) - before]
+    # An explorer closes what it is made of; the rest is what an example made beside it.
+    for widget in sorted(left, key=lambda one: not isinstance(one, LinkedView)):
+        widget.close()
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+    # 80 MB a weights file would stay for days.
+    for made in tmp_path.rglob("*"):
+        if made.is_file():
+            made.unlink()
+
+
+def run_doctest(test: doctest.DocTest) -> None:
+    said: list[str] = []
+    with ExitStack() as stack:
+        # It leaves the debugger's hooks and the names' dictionary as they were.
+        runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)
+        stack.callback(runner.summarize, verbose=False)
+        runner.run(test, out=said.append, clear_globs=False)
+    assert not runner.failures, "".join(said)
+
+
+def run_code(block: Block, page: Path, names: dict[str, Any]) -> None:
+    """Run a block as a file of its own, so that a traceback shows the page's own lines."""
+    file = f"{page.name}:{block.line}"
+    linecache.cache[file] = (len(block.text), None, block.text.splitlines(keepends=True), file)
+    try:
+        exec(compile(block.text, file, "exec"), names)  # noqa: S102 - the pages are our own
+    except Exception:
+        pytest.fail(f"{page.relative_to(REPOSITORY)}, line {block.line}\n{traceback.format_exc()}")
+
+
+@pytest.mark.parametrize("example", list(docstring_examples()))
+def test_a_docstrings_example_gives_what_it_says(example: doctest.DocTest, desk: Path) -> None:
+    example.globs = dict(example.globs)
+    run_doctest(example)
+
+
+PAGES_WITH_CODE = [
+    pytest.param(page, id=page.relative_to(REPOSITORY).as_posix(), marks=pytest.mark.slow)
+    for page in pages()
+    if any(block.language == "python" for block in blocks(page))
+]
+
+
+# Keras writes its own variables in a way that numpy 2 has deprecated.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("page", PAGES_WITH_CODE)
+def test_a_pages_code_runs_from_top_to_bottom(page: Path, desk: Path) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    if TORCH_FILE in page.read_text(encoding="utf-8"):
+        network = nn.Module()
+        network.features = torch_features(VGG19)
+        torch.save(network.state_dict(), desk / TORCH_FILE)
+    for block in blocks(page):
+        if block.language != "python" or block.reason:
+            continue
+        if block.text.startswith(">>>"):
+            place = page.name, str(page), block.line - 1
+            examples = doctest.DocTestParser().get_doctest(block.text, {}, *place)
+            # Not a copy, as `get_doctest` makes one: the next block goes on from here.
+            examples.globs = names
+            run_doctest(examples)
+        else:
+            run_code(block, page, names)
+
+
+def commands() -> Iterator[Any]:
+    for page in pages():
+        for block in blocks(page):
+            for line in block.text.splitlines() if block.language == "sh" else ():
+                words = shlex.split(line, comments=True)
+                if words[:1] == ["vgg-widget"]:
+                    yield pytest.param(words[1:], id=f"{page.name}: {shlex.join(words)}")
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_a_command_that_is_shown_is_one(words: list[str]) -> None:
+    assert callable(cli._parser().parse_args(words).run)
+
+
+def test_no_code_is_left_out_without_a_reason() -> None:
+    left_out = [block for page in pages() for block in blocks(page) if block.reason]
+    assert all(len(block.reason.split()) >= 3 for block in left_out)
+    # A comment that no block follows would excuse nothing, or something else.
+    for page in pages():
+        excuses = page.read_text(encoding="utf-8").count("<!-- not run:")
+        assert excuses == sum(bool(block.reason) for block in blocks(page)), page

@@ -1,0 +1,150 @@
+"""The documentation as a site: it builds without a warning, is whole, and fetches nothing."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from sphinx.util.inventory import InventoryFile
+
+import vgg_widget
+from vgg_widget import LayerExplorer
+from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
+from vgg_widget.explorer.linked_view import LinkedView
+from vgg_widget.explorer.pointing import KEYS
+from vgg_widget.modes.registry import MODES
+from vgg_widget.scaling import SCOPES
+
+REPOSITORY = Path(vgg_widget.__file__).parent.parent
+DOCS = REPOSITORY / "docs"
+# What a page fetches by itself; where a link leads is the reader's choice.
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source|video|embed)\b[^>]*?\bsrc\s*=\s*["']([^"']*)"""
+    r"""|<link\b[^>]*?\bhref\s*=\s*["']([^"']*)"""
+)
+STYLED = re.compile(r"""(?:@import\s+|url\()\s*["']?([^"')]+)""")
+LINKED = re.compile(r"""<a\b[^>]*?\bhref\s*=\s*["']([^"']*)""")
+NAMED = re.compile(r"""\bid\s*=\s*["']([^"']*)""")
+
+
+def build(target: Path) -> subprocess.CompletedProcess[str]:
+    """Build as ``make docs`` does."""
+    return subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", str(DOCS), str(target)],
+        # The kernels that make the pictures find their own configuration folders.
+        env={**os.environ, "IPYTHONDIR": str(target.parent / "ipython")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+# Two kernels draw its pictures, which a busy machine lets wait.
+@pytest.mark.timeout(900)
+def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    done = build(site)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # The theme's own templates lie among its scripts.
+    found = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    pages = {path: path.read_text(encoding="utf-8") for path in found}
+    ids = {path: set(map(html.unescape, NAMED.findall(text))) for path, text in pages.items()}
+    assert len(pages) > 30
+    wrong = []
+    for page, text in pages.items():
+        for address in [one or other for one, other in FETCHED.findall(text)]:
+            target = urlsplit(html.unescape(address))
+            inside = target.scheme == "data" or (page.parent / unquote(target.path)).exists()
+            if target.netloc or not inside:
+                wrong.append((page.name, address))
+        for address in LINKED.findall(text):
+            target = urlsplit(html.unescape(address))
+            if target.scheme or target.netloc:
+                continue
+            place = (page.parent / unquote(target.path)).resolve() if target.path else page
+            if not place.exists() or (
+                target.fragment and place in ids and unquote(target.fragment) not in ids[place]
+            ):
+                wrong.append((page.name, address))
+    for sheet in site.rglob("*.css"):
+        fetched = STYLED.findall(sheet.read_text(encoding="utf-8"))
+        wrong += [(sheet.name, address) for address in fetched if urlsplit(address).netloc]
+    assert not wrong
+    # Formulas are shown by the browser itself.
+    scales = pages[site / "explanation" / "scales.html"]
+    assert "<math" in scales
+    # A picture of each mode, made by the build.
+    gallery = pages[site / "gallery.html"]
+    for mode in [name for name, mode in MODES.items() if mode.built_in]:
+        (section,) = re.findall(rf'<section id="{mode}-.*?</section>', gallery, re.DOTALL)
+        assert "<img" in section, mode
+    assert_everything_public_is_described(site)
+
+
+def assert_everything_public_is_described(site: Path) -> None:
+    with (site / "objects.inv").open("rb") as stream:
+        inventory = InventoryFile.load(stream, "", lambda _, path: path)
+    described = {
+        name for kind, names in inventory.items() if kind.startswith("py:") for name in names
+    }
+    assert {f"vgg_widget.{name}" for name in vgg_widget.__all__} <= described
+    own = set()
+    for kind in LayerExplorer.__mro__:
+        if kind.__module__.startswith("vgg_widget."):
+            own |= {name for name, value in vars(kind).items() if isinstance(value, property)}
+            own |= {name for name, value in vars(kind).items() if callable(value)}
+    # What the base class has of its own is described by ipywidgets.
+    own = {
+        name for name in own if not name.startswith("_") and name not in dir(LinkedView.__base__)
+    }
+    own -= {"hold_trait_notifications", *CHOICES, *LOOKS}
+    assert {f"vgg_widget.LayerExplorer.{name}" for name in own} <= described
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def test_every_mode_and_scale_is_explained() -> None:
+    built_in = [name for name, mode in MODES.items() if mode.built_in]
+    for mode in built_in:
+        assert f"\n## {mode}: " in page("gallery.md"), mode
+        assert f"`{mode}`" in page("explanation/modes.md") + page("gallery.md"), mode
+    for scope in SCOPES:
+        assert f"| `{scope}` |" in page("explanation/scales.md"), scope
+
+
+def test_every_key_is_listed() -> None:
+    signs = {
+        "ArrowLeft": "←",
+        "ArrowRight": "→",
+        "ArrowUp": "↑",
+        "ArrowDown": "↓",
+        "Escape": "Esc",
+        "Backspace": "Backspace",
+    }
+    for key in KEYS:
+        sign = signs.get(key, f"`{key}`")
+        assert re.search(
+            rf"^\| [^|]*{re.escape(sign)}[^|]* \|", page("how-to/accessibility.md"), re.MULTILINE
+        )
+
+
+def test_every_page_is_on_a_list() -> None:
+    listed = set()
+    for found in DOCS.rglob("*.md"):
+        for block in re.findall(r"```{toctree}\n(.*?)```", found.read_text("utf-8"), re.DOTALL):
+            for line in block.splitlines():
+                entry = re.sub(r".*<(.*)>", r"\1", line.strip())
+                if entry and not entry.startswith(":"):
+                    listed |= {*found.parent.glob(f"{entry}.md")}
+    resolved = {path.resolve() for path in listed}
+    written = {path.resolve() for path in DOCS.rglob("*.md") if "_build" not in path.parts}
+    assert written - resolved == {(DOCS / "index.md").resolve()}
