@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # No lesson waits for 80 MB: where ImageNet's weights are not cached it runs with those of the package.
 LESSONS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 2 --nbmake \
-  --nbmake-timeout=120 --ignore=notebooks/assignment notebooks
+  --nbmake-timeout=300 --timeout=600 --ignore=notebooks/assignment notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test check lint browser screenshot gallery learned-weights bench bench-learning clean
