@@ -121,13 +121,13 @@ def app_notebook(path: str | None, weights: str, size: int) -> dict[str, Any]:
     """
     name = None if path is None else Path(path).name
     shown = "a sample photograph" if name is None else name
-    cell = {
+    cell: dict[str, Any] = {
         "cell_type": "code",
         "id": "explorer",
         "execution_count": None,
         "metadata": {},
-        "source": "from vgg_widget.app.page import show_explorer\n\n"
-        f"show_explorer({path!r}, weights={weights!r}, size={size!r})",
+        "source": "from vgg_widget.app.page import page_content\n\n"
+        f"page_content({path!r}, weights={weights!r}, size={size!r})",
         "outputs": [],
     }
     return {

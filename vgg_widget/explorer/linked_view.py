@@ -419,8 +419,8 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
             bundle["image/png"] = base64.b64encode(png).decode()
         # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and says
         # where that is; Colab says so itself only for what is shown by `display`.
-        _, metadata = self._page._repr_mimebundle_()
-        return (bundle, metadata) if metadata else bundle
+        helper: Any = self._page._repr_mimebundle_()
+        return (bundle, helper[1]) if helper[1] else bundle
 
     def close(self) -> None:
         """Take it off the page and free its widgets and figure; closing twice does no harm.
