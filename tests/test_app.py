@@ -110,7 +110,7 @@ def test_the_notebook_makes_the_explorer_that_was_asked_for() -> None:
     valid = read(json.dumps(notebook), as_version=4)
     nbformat.validate(valid)
     (cell,) = valid.cells
-    call = ast.parse(cell.source).body[-1].value  # type: ignore[attr-defined]
+    call = ast.parse(cell.source).body[-1].value
     assert [ast.literal_eval(argument) for argument in call.args] == [f"/x/{HOSTILE}"]
     asked = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
     assert asked == {"weights": "it's\\mine.h5", "size": 96}

@@ -220,7 +220,8 @@ def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     base, query = app.split("?")
     end = urllib.request.Request(f"{base}api/kernels/{kernel}?{query}", method="DELETE")
     urllib.request.urlopen(end, timeout=30).close()
-    expect(lost).to_contain_text("reload the page", timeout=60_000)
+    expect(lost).to_contain_text("reload the page", timeout=30_000)
+    expect(lost).to_be_in_viewport(ratio=1)
     shot(visit.page, "lost")
     assert visit.errors == []
     assert visit.outside == visit.refused
