@@ -422,3 +422,13 @@ def test_whatever_is_lost_the_last_picture_is_right(
         np.testing.assert_array_equal(screen, shown.page.truth())
     finally:
         shown.close()
+
+
+def test_a_page_that_comes_is_told_that_there_is_no_handle(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(shown.canvas, "send_state", lambda key=None: told.append(key))
+    shown.page.opens()
+    assert "resizable" in told
+    assert shown.canvas.resizable is False

@@ -1,4 +1,4 @@
-"""The `vgg-widget` command: demo, render, weights."""
+"""The `vgg-widget` command: app, demo, render, weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from vgg_widget import __version__
 from vgg_widget.activations.mapping import RANKINGS
+from vgg_widget.app import run_app
+from vgg_widget.app.server import THEMES
 from vgg_widget.choices import unknown_choice
 from vgg_widget.demo import run_demo
 from vgg_widget.files import written_whole
@@ -71,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-browser", action="store_true", help="only print the address")
     demo.set_defaults(run=_demo)
 
+    app = commands.add_parser("app", help="serve the explorer as a page, without code")
+    app.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; else a sample")
+    app.add_argument("--port", type=int, default=0, help="the server's port; else any free one")
+    app.add_argument("--no-browser", action="store_true", help="only print the address")
+    app.add_argument("--theme", choices=THEMES, default="light", help="how the page looks")
+    _add_network_options(app)
+    app.set_defaults(run=_app)
+
     picture = commands.add_parser("render", help="write a picture of a layer, without a notebook")
     picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
     picture.add_argument("--layer", default="block1_conv1", help="Keras's or torchvision's name")
@@ -89,10 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument(
         "--hide-dead", action="store_true", help="leave channels that are 0 out of a grid"
     )
-    picture.add_argument(
-        "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
-    )
-    picture.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
+    _add_network_options(picture)
     target = picture.add_mutually_exclusive_group(required=True)
     target.add_argument("-o", "--output", type=Path, help="a .png, .svg or .pdf file to write")
     target.add_argument("--all-layers", type=Path, metavar="DIR", help="write a PNG a layer there")
@@ -124,8 +131,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_network_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
+    )
+    command.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
+
+
 def _demo(options: argparse.Namespace) -> int:
     return run_demo(options.image, port=options.port, browser=not options.no_browser)
+
+
+def _app(options: argparse.Namespace) -> int:
+    return run_app(
+        options.image,
+        port=options.port,
+        browser=not options.no_browser,
+        weights=options.weights,
+        size=options.size,
+        theme=options.theme,
+    )
 
 
 def _render(options: argparse.Namespace) -> int:

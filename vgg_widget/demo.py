@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import os
-import secrets
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vgg_widget.images import load_image
+from vgg_widget.serving import ADDRESS, Program, serve, usable_port
 
-_START_SECONDS = 120
-_STOP_SECONDS = 15
-# Each ends the server in order; a closed terminal sends SIGHUP, which Windows has not.
-_STOPS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)])]
 _NOTEBOOK = "vgg19-explorer.ipynb"
 
 
@@ -50,8 +40,8 @@ def run_demo(image: str | None = None, *, port: int = 0, browser: bool = True) -
         If the picture cannot be used.
     ImportError
         If JupyterLab is not installed.
-    OSError
-        If JupyterLab does not start.
+    ValueError, OSError
+        If the port cannot be used, or JupyterLab does not start.
     """
     if importlib.util.find_spec("jupyterlab") is None:
         raise ModuleNotFoundError(
@@ -60,10 +50,25 @@ def run_demo(image: str | None = None, *, port: int = 0, browser: bool = True) -
     path = None if image is None else str(Path(image).expanduser().absolute())
     if path is not None:
         load_image(path)
+    port = usable_port(port)
     print("Computing the first picture …", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="vgg-widget-demo-"))
     (folder / _NOTEBOOK).write_text(json.dumps(demo_notebook(path), indent=1), encoding="utf-8")
-    return _serve(folder, port or _free_port(), browser=browser and _has_browser())
+    program = Program(
+        name="JupyterLab",
+        arguments=_jupyterlab(folder, port),
+        environment=_own_settings(folder),
+        port=port,
+        page=f"/lab/tree/{_NOTEBOOK}",
+        alive="/api",
+        advice="On that page, click into the cell and press Shift+Enter.",
+    )
+    try:
+        return serve(program, browser=browser)
+    finally:
+        with suppress(OSError):
+            # The terminal may be gone.
+            print(f"The notebook is kept in {folder}", flush=True)
 
 
 def demo_notebook(path: str | None) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def demo_notebook(path: str | None) -> dict[str, Any]:
 
     explorer = LayerExplorer(sample_image() if path is None else path)
     try:
-        picture = explorer._repr_mimebundle_()["image/png"]
+        picture = base64.b64encode(explorer.to_bytes()).decode()
     finally:
         explorer.close()
     if path is None:
@@ -115,22 +120,6 @@ def demo_notebook(path: str | None) -> dict[str, Any]:
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _has_browser() -> bool:
-    """Tell whether a browser would open in a window of its own.
-
-    Over SSH and in containers Python may find a text browser, which would take over the terminal.
-    """
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
-
-
 def _own_settings(folder: Path) -> dict[str, str]:
     """Return the environment in which JupyterLab neither reads nor changes the person's own."""
     places = {
@@ -146,16 +135,12 @@ def _own_settings(folder: Path) -> dict[str, str]:
     return {name: str(place) for name, place in places.items()}
 
 
-def _serve(folder: Path, port: int, *, browser: bool) -> int:
-    token = secrets.token_urlsafe(24)
-    command = [
-        sys.executable,
-        # Of Jupyter's own, and not for the person who runs this.
-        "-Wignore::DeprecationWarning",
+def _jupyterlab(folder: Path, port: int) -> list[str]:
+    arguments = [
         "-m",
         "jupyterlab",
         f"--ServerApp.root_dir={folder}",
-        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.ip={ADDRESS}",
         f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0",
         "--ServerApp.answer_yes=True",
@@ -164,75 +149,5 @@ def _serve(folder: Path, port: int, *, browser: bool) -> int:
         "--no-browser",
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")
-    # In the environment, so that other users do not see it in the list of processes.
-    environment = {**os.environ, **_own_settings(folder), "JUPYTER_TOKEN": token}
-    # A flag and no exception: one that is raised while Python collects garbage is lost, and with it
-    # the only wish to stop.
-    told: list[int] = []
-    previous = {stop: signal.signal(stop, lambda number, _: told.append(number)) for stop in _STOPS}
-    # In a session of its own: Ctrl-C reaches this process alone, which ends the server in order.
-    server = subprocess.Popen(  # noqa: S603 - our own words, no shell
-        command, env=environment, start_new_session=True
-    )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        if not _answers(server, f"{address}/api?token={token}", told):
-            if told:
-                return 0
-            raise OSError(f"JupyterLab did not start on port {port}: see its messages above.")
-        page = f"{address}/lab/tree/{_NOTEBOOK}?token={token}"
-        print(f"\n    {page}\n", flush=True)
-        if "SSH_CONNECTION" in os.environ:
-            print(f"From your own machine, first: ssh -L {port}:127.0.0.1:{port} THIS-HOST")
-        print("On that page, click into the cell and press Shift+Enter. Ctrl-C here stops it all.")
-        sys.stdout.flush()
-        if browser:
-            import webbrowser
-
-            webbrowser.open(page)
-        # In steps: a signal that another thread takes would not wake an endless wait.
-        while not told and server.poll() is None:
-            time.sleep(0.2)
-        return 0 if told else server.returncode
-    finally:
-        with suppress(OSError):
-            # The terminal may be gone.
-            print("\nStopping JupyterLab …", flush=True)
-        _stop(server)
-        for stop, handler in previous.items():
-            signal.signal(stop, handler)
-        with suppress(OSError):
-            print(f"The notebook is kept in {folder}", flush=True)
-
-
-def _answers(server: subprocess.Popen[bytes], address: str, told: list[int]) -> bool:
-    limit = time.monotonic() + _START_SECONDS
-    # A proxy that the environment names knows nothing of this machine's own addresses.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while not told and server.poll() is None and time.monotonic() < limit:
-        try:
-            with opener.open(address, timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    return False
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is None:
-        _end(server)
-    if sys.platform != "win32":
-        # What the server has started and not waited for, such as its search for npm.
-        with suppress(OSError):
-            os.killpg(server.pid, signal.SIGKILL)
-
-
-def _end(server: subprocess.Popen[bytes]) -> None:
-    # The server ends its kernels on an interrupt, which Windows has not for another process.
-    server.terminate() if sys.platform == "win32" else server.send_signal(signal.SIGINT)
-    try:
-        server.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+        arguments.append("--allow-root")
+    return arguments

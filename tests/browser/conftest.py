@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Playwright, sync_playwright
 
 from .chromium import ADVICE, find_chromium
 from .desk import VIEWPORT, Desk, OpenNotebook, Viewport
@@ -24,23 +24,30 @@ Desks = Callable[[FrontEnd], Desk]
 
 # Not for the session: while Playwright is up, `asyncio.run` fails in every other test.
 @pytest.fixture(scope="package")
-def desks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desks]:
-    """Front ends by name, each started when first asked for."""
-    chromium = find_chromium()
-    if chromium is None:
+def chromium() -> Iterator[tuple[Playwright, str]]:
+    """Playwright, started, and the path of a Chromium."""
+    path = find_chromium()
+    if path is None:
         pytest.fail(ADVICE)
-    ready: dict[FrontEnd, Desk] = {}
     with sync_playwright() as playwright:
+        yield playwright, path
 
-        def desk(front_end: FrontEnd) -> Desk:
-            if front_end not in ready:
-                home = tmp_path_factory.mktemp(front_end)
-                ready[front_end] = Desk(front_end, home, playwright, chromium)
-            return ready[front_end]
 
-        yield desk
-        for each in ready.values():
-            each.leave()
+@pytest.fixture(scope="package")
+def desks(
+    chromium: tuple[Playwright, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desks]:
+    """Front ends by name, each started when first asked for."""
+    ready: dict[FrontEnd, Desk] = {}
+
+    def desk(front_end: FrontEnd) -> Desk:
+        if front_end not in ready:
+            ready[front_end] = Desk(front_end, tmp_path_factory.mktemp(front_end), *chromium)
+        return ready[front_end]
+
+    yield desk
+    for each in ready.values():
+        each.leave()
 
 
 def _opener(

@@ -31,6 +31,13 @@ Viewport = tuple[int, int]
 VIEWPORT = (1280, 900)
 
 
+def launch(playwright: Playwright, chromium: str, profile: Path) -> BrowserContext:
+    """Start a Chromium with a profile of its own, which sees this machine alone."""
+    return playwright.chromium.launch_persistent_context(
+        profile, executable_path=chromium, headless=False, args=ARGUMENTS
+    )
+
+
 class OpenNotebook(Protocol):
     """What a front end's fixture gives to a test."""
 
@@ -84,9 +91,7 @@ class Desk:
         self.server = start_server(front_end, home / "server", settings)
         try:
             # Cookies know no port: with one browser for all, a server would get another's.
-            self.context = playwright.chromium.launch_persistent_context(
-                home / "profile", executable_path=chromium, headless=False, args=ARGUMENTS
-            )
+            self.context = launch(playwright, chromium, home / "profile")
             page = self.open()
             page.show("baseline.ipynb", ["1 + 1"])
             page.run_all()

@@ -102,7 +102,7 @@ def side_of(page: NotebookPage, axes: int, explorer: str = "explorer") -> Side:
 
 def pixels_of(page: NotebookPage, index: int = 0) -> RGB8:
     """Return what the page's `index`-th canvas shows, uint8 of shape (height, width, 3)."""
-    return _decoded(page.picture_canvas(index).evaluate("canvas => canvas.toDataURL()"))
+    return decoded(page.picture_canvas(index).evaluate("canvas => canvas.toDataURL()"))
 
 
 def picture_in(image: Locator) -> RGB8:
@@ -113,10 +113,10 @@ def picture_in(image: Locator) -> RGB8:
         canvas.getContext("2d").drawImage(image, 0, 0);
         return canvas.toDataURL();
     }"""
-    return _decoded(image.evaluate(drawn))
+    return decoded(image.evaluate(drawn))
 
 
-def _decoded(url: str) -> RGB8:
+def decoded(url: str) -> RGB8:
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
         return np.asarray(picture.convert("RGB"))
 

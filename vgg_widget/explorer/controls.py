@@ -108,9 +108,11 @@ class Controls:
         Is told what a person chose.
     upload : str
         The trait that is set to a picture that a person uploads; "" for no such button here.
+    max_width : str, optional
+        In CSS; by default as wide as the figure and its toolbar usually are.
     """
 
-    def __init__(self, host: ViewHost, upload: str = "image") -> None:
+    def __init__(self, host: ViewHost, upload: str = "image", max_width: str | None = None) -> None:
         self._host = host
         self._listeners: dict[widgets.Widget, Callable[[dict[str, Any]], None]] = {}
         # Whether each layer in the list is before its ReLU; None where the list does not say.
@@ -154,11 +156,14 @@ class Controls:
         self.notice = widgets.HTML(layout=widgets.Layout(**bare))
         self.problem = widgets.HTML(layout=widgets.Layout(**bare))
         for widget in (self.caption, self.source, self.place, self.notice, self.problem):
-            widget.layout.max_width = _WIDTH
+            widget.layout.max_width = max_width or _WIDTH
         for name in ("caption", "source", "place", "notice", "problem"):
             getattr(self, name).add_class(f"vgg-{name}")
         row = widgets.Layout(
-            flex_flow="row wrap", align_items="center", width="100%", max_width=_WIDTH
+            flex_flow="row wrap",
+            align_items="center",
+            width="100%",
+            max_width=max_width or _WIDTH,
         )
         uploads = [upload_button(host, "other picture", upload)] if upload else []
         for button in uploads:
@@ -315,7 +320,7 @@ class Controls:
         display(self.problem, shown=bool(sentence))
 
 
-# As wide as the figure and its toolbar.
+# As wide as the figure and its toolbar usually are.
 _WIDTH = f"{int(FIGURE_INCHES[0] * DPI) + 44}px"
 _HINT = "Point at a picture to read its values; click to keep a location."
 

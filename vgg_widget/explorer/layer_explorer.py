@@ -59,8 +59,9 @@ class LayerExplorer(ExplorerActions):
     **layout
         Any other trait, such as ``channels``, ``location``, ``before_relu``, ``overlay`` or
         ``theme`` (``LayerExplorer.class_traits()`` lists them, `help` describes them); and fields
-        of `ipywidgets.Layout`, such as ``width="700px"``. ``top=5`` adds a panel with the five
-        most probable classes; it needs the classifier's file, which is 575 MB for ImageNet.
+        of `ipywidgets.Layout`, such as ``width="700px"``; with a ``max_width="1200px"`` the figure
+        grows so far where the page has room. ``top=5`` adds a panel with the five most probable
+        classes; it needs the classifier's file, which is 575 MB for ImageNet.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from vgg_widget.explorer.panels import Board
 from vgg_widget.explorer.pointing import KEYS, Pointing, Words
 from vgg_widget.explorer.scene import Choice, Scene
 from vgg_widget.explorer.trait_types import check_layout, widgets_of
-from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width
+from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width, full_width
 from vgg_widget.figure.themes import DARK, LIGHT, Theme
 from vgg_widget.images import ImageReading
 from vgg_widget.modes.registry import Rendering
@@ -189,7 +189,9 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         # The caption, which changes with every step, is read after it.
         self._page = Page(self._press, keys=KEYS, description=self._description)
         host = self._host_for(self._page)
-        self._controls = controls = host.controls = Controls(host, upload=self._upload)
+        self._controls = controls = host.controls = Controls(
+            host, upload=self._upload, max_width=self.layout.max_width
+        )
         self._board = host.board = Board(host, self._panels)
         words = Words(self._unit_words, self._pixel_words)
         self._pointing = Pointing(self._scene, self._view, controls, host, words)
@@ -197,7 +199,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
         self._page.observe(lambda _: self._wear(), "theme")
         self._page.observe(lambda _: self._fit(), "room")
-        self._full_width = self._view.width
+        self._full_width = full_width(self.layout.max_width, self._view.width)
         self._wear()
         self._fit()
         # On a page narrower than the figure, the figure scrolls and the controls stay.
@@ -406,15 +408,19 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
             if not self._closed:
                 self._view.theme = self._colours()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         # A saved notebook shows this where no kernel is: on GitHub, nbviewer and in nbconvert.
         bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        if not self._closed:
-            with self._lock:
-                png = self.to_bytes(".png")
-                self._canvas.remember(png)
-                bundle["image/png"] = base64.b64encode(png).decode()
-        return bundle
+        if self._closed:
+            return bundle
+        with self._lock:
+            png = self.to_bytes(".png")
+            self._canvas.remember(png)
+            bundle["image/png"] = base64.b64encode(png).decode()
+        # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and says
+        # where that is; Colab says so itself only for what is shown by `display`.
+        helper: Any = self._page._repr_mimebundle_()
+        return (bundle, helper[1]) if helper[1] else bundle
 
     def close(self) -> None:
         """Take it off the page and free its widgets and figure; closing twice does no harm.

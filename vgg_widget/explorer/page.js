@@ -251,7 +251,11 @@ async function copy(text) {
 
 function download(name, data) {
   const href = URL.createObjectURL(new Blob([data]));
-  Object.assign(document.createElement("a"), { href, download: name }).click();
+  const link = Object.assign(document.createElement("a"), { href, download: name });
+  // VS Code saves the file itself, when it hears of the click on the page's body.
+  document.body.append(link);
+  link.click();
+  link.remove();
   // Not at once: the browser reads it after this function has returned.
   setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }

@@ -179,6 +179,8 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def handle_refresh(self, event: Any) -> None:
         """Send everything to a page that has come, or come back; it owes no answer yet."""
         self._answers_owed, self._page_waits, self._arrived = 0, False, None
+        # ipympl's page takes every canvas that it opens for one with a handle to drag.
+        self.send_state("resizable")
         super().handle_refresh(event)
 
     def remember(self, png: bytes) -> None:

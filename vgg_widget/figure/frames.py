@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,21 @@ _FORMAT: dict[str, Any] = (
 )
 
 
+def full_width(max_width: str | None, usual: int) -> int:
+    """Return how many pixels wide a figure is where there is room.
+
+    Parameters
+    ----------
+    max_width : str or None
+        Of the explorer's layout; what is no number of CSS pixels, such as ``"80%"``, is left to
+        the page.
+    usual : int
+        As wide as it is unless somebody says how wide the explorer may be.
+    """
+    pixels = re.fullmatch(r"(\d+)px", max_width or "")
+    return max(_NARROWEST, int(pixels[1]) - TOOLBAR_PIXELS) if pixels else usual
+
+
 def fitting_width(room: int, now: int, full: int) -> int:
     """Return how many pixels wide a figure is to be on a page.
 
@@ -44,7 +60,9 @@ def fitting_width(room: int, now: int, full: int) -> int:
     full : int
         As wide as it is where there is room.
     """
-    best = min(full, max(_NARROWEST, room - TOOLBAR_PIXELS)) if room else full
+    if not room:
+        return now
+    best = min(full, max(_NARROWEST, room - TOOLBAR_PIXELS))
     return best if best in (full, _NARROWEST) or abs(best - now) > _SLACK else now
 
 

@@ -23,6 +23,8 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
     ------
     RuntimeError
         If Keras is set to another backend.
+    ImportError
+        If Python itself runs in a browser.
     """
     # Two threads that both swap the stream would lose it.
     with _lock:
@@ -52,6 +54,11 @@ _lock = threading.Lock()
 
 @functools.cache
 def _import_once() -> tuple[Any, Any]:
+    if sys.platform == "emscripten":
+        raise ImportError(
+            "TensorFlow does not run in JupyterLite: compute elsewhere, keep that with "
+            "activations.save('x.npz'), and here use render and plot on Activations.load('x.npz')."
+        )
     # Read when TensorFlow is first imported; a person's own setting stands.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet_log():

@@ -1,0 +1,229 @@
+"""`vgg-widget app` as its visitors see it, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import BrowserContext, Locator, Page, Playwright, Request, expect
+
+from .actions import CANVAS, Actions
+from .desk import launch
+from .page import HARNESS, SCREENSHOTS
+from .server import FOLDERS, KERNEL_ENVIRONMENT
+from .sight import RGB8, decoded
+
+pytestmark = pytest.mark.browser
+
+LOADING_SECONDS = 120.0
+NAME = "street & <sea>.png"
+
+
+class Visit(Actions):
+    """One tab on the app.
+
+    Parameters
+    ----------
+    context
+        The browser.
+    address
+        Of the page.
+    """
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        super().__init__(context.new_page())
+        self.errors: list[str] = []
+        self.outside: set[str] = set()
+        """What the page wants of other machines."""
+        self.refused: set[str] = set()
+        """What of that the browser did not even try, as the page's policy bids it."""
+        self.page.on("request", self._asked)
+        self.page.on("requestfailed", self._failed)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.add_init_script(path=HARNESS)
+        self.page.goto(address, wait_until="commit")
+
+    def _asked(self, request: Request) -> None:
+        if urlsplit(request.url).hostname not in ("127.0.0.1", None):
+            self.outside.add(request.url)
+
+    def _failed(self, request: Request) -> None:
+        if request.failure == "csp":
+            self.refused.add(request.url)
+
+    def words(self, kind: str) -> Locator:
+        """Return a line of the explorer's text."""
+        return self.page.locator(f".vgg-{kind}")
+
+    def wait(self) -> None:
+        """Wait until the explorer is there."""
+        canvas = self.page.locator(f"{CANVAS} canvas").first
+        canvas.wait_for(timeout=1000 * LOADING_SECONDS)
+        self.page.wait_for_function(
+            "canvas => !harness.picture(canvas).blank",
+            arg=canvas.element_handle(),
+            timeout=1000 * LOADING_SECONDS,
+        )
+
+    def sum(self) -> int:
+        """Return a checksum of the picture on show."""
+        return int(self.picture_canvas().evaluate("canvas => harness.picture(canvas).crc"))
+
+    def wait_other(self, before: int) -> int:
+        """Wait until another picture is on show, and return its checksum."""
+        self.page.wait_for_function(
+            "([canvas, crc]) => harness.picture(canvas).crc !== crc",
+            arg=[self.picture_canvas().element_handle(), before],
+            timeout=1000 * LOADING_SECONDS,
+        )
+        return self.sum()
+
+    def pixels(self) -> RGB8:
+        """Return what the canvas shows."""
+        return decoded(self.picture_canvas().evaluate("canvas => canvas.toDataURL()"))
+
+    def resize(self, width: int) -> tuple[float, float]:
+        """Make the window so wide; return the figure's left and right edge once they stay."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        # The page tells of its width a moment late, and the figure is drawn anew then.
+        self.page.wait_for_timeout(1500)
+        box = self.page.locator(".jupyter-matplotlib").bounding_box()
+        assert box is not None
+        return box["x"], box["x"] + box["width"]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[str]:
+    """The address of an app with a picture of two halves, which a process of its own serves."""
+    halves = np.zeros((96, 96, 3), np.uint8)
+    halves[:, 48:] = 255
+    Image.fromarray(halves).save(tmp_path / NAME)
+    folders = {name: str(tmp_path / folder) for name, folder in FOLDERS.items()}
+    inherited = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "BROWSER")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vgg_widget", "app", NAME, "--weights", "random", "--size", "96"],
+        cwd=tmp_path,
+        env=inherited | folders | KERNEL_ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    told = ""
+    try:
+        while "Ctrl-C" not in told:
+            line = process.stdout.readline()
+            assert line, told
+            told += line
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", told)
+        assert found is not None, told
+        yield found[0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert rest.strip().endswith("Stopping Voila …")
+
+
+@pytest.fixture
+def browser(chromium: tuple[Playwright, str], tmp_path: Path) -> Iterator[BrowserContext]:
+    """A Chromium that has seen nothing."""
+    context = launch(*chromium, tmp_path / "profile")
+    yield context
+    context.close()
+
+
+def shot(page: Page, name: str) -> None:
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"app-{name}.png")
+
+
+def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
+    visit = Visit(browser, app)
+    loading = visit.page.locator("#loading_text")
+    expect(loading).to_have_text(
+        f"Loading TensorFlow and computing all layers of {NAME} …", timeout=30_000
+    )
+    shot(visit.page, "loading")
+    visit.wait()
+    expect(visit.page).to_have_title(f"{NAME} · VGG19 explorer")
+    expect(visit.words("caption")).to_contain_text("channel 0 ")
+    assert "page_content" not in visit.page.content()
+    assert visit.page.locator(".jp-InputArea, .cm-content").count() == 0
+
+    # There is no handle in the corner, which would draw the picture out of its proportions.
+    handle = (
+        "canvas => canvas.getContext('2d')"
+        ".getImageData(canvas.width - 4, canvas.height - 4, 1, 1).data[3]"
+    )
+    assert visit.page.locator(f"{CANVAS} canvas").nth(1).evaluate(handle) == 0
+
+    # As wide as the page, and in its middle where that is wider than a picture is good for.
+    for width in (700, 1000, 1600):
+        left, right = visit.resize(width)
+        shot(visit.page, str(width))
+        assert abs(left - (width - right)) < 24
+        assert right - left > min(width, 1244) - 48
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert visit.page.evaluate(overflow) == 0
+
+    # Another tab is another kernel's.
+    other = Visit(browser, f"{app}&theme=dark")
+    first = visit.sum()
+    visit.press_slider("channel", "ArrowRight")
+    second = visit.wait_other(first)
+    expect(visit.words("caption")).to_contain_text("channel 1 ")
+    other.wait()
+    expect(other.words("caption")).to_contain_text("channel 0 ")
+    other.resize(1280)
+    shot(other.page, "dark")
+    assert other.pixels()[1, 1].tolist() == [17, 17, 17]
+    assert visit.pixels()[1, 1].tolist() == [255, 255, 255]
+    other.page.close()
+
+    # A photograph of more than the 10 MB that such servers take unless told otherwise.
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    noise[:, :1000] = (200, 0, 0)
+    noise[:1000, 1000:, 0] = 0
+    Image.fromarray(noise).save(tmp_path / "large.bmp")
+    assert (tmp_path / "large.bmp").stat().st_size > 11_000_000
+    visit.upload("other picture", tmp_path / "large.bmp")
+    visit.wait_other(second)
+    pixels = visit.pixels()
+    height, width = pixels.shape[:2]
+    assert pixels[height // 2, width // 10].tolist() == [200, 0, 0]
+
+    # VS Code, which saves files itself, hears of clicks on the body alone.
+    visit.page.evaluate(
+        "document.body.addEventListener('click', ({ target }) => "
+        "{ if (target.download) window.heard = [target.download, target.protocol]; })"
+    )
+    visit.click_button("Open & save")
+    with visit.page.expect_download() as download:
+        visit.click_button("save PNG")
+    with Image.open(download.value.path()) as saved:
+        assert saved.format == "PNG"
+    assert visit.page.evaluate("window.heard") == ["block1_conv1-channel1.png", "blob:"]
+    assert visit.page.locator("body > a[download]").count() == 0
+
+    # Whoever looks at a page without its kernel is told, also when Voila has started another.
+    lost = visit.page.locator("#vgg-lost")
+    expect(lost).to_be_hidden()
+    kernel = visit.page.evaluate("harness.kernel().id")
+    found = subprocess.run(["pgrep", "-f", f"kernel-{kernel}"], stdout=subprocess.PIPE, check=True)
+    os.kill(int(found.stdout), signal.SIGKILL)
+    expect(lost).to_contain_text("Python has ended", timeout=30_000)
+    visit.page.wait_for_function("harness.idle()", timeout=60_000)
+    expect(lost).to_be_in_viewport(ratio=1)
+    shot(visit.page, "lost")
+    assert visit.errors == []
+    assert visit.outside == visit.refused

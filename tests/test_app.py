@@ -1,0 +1,248 @@
+"""`vgg-widget app`: what it refuses, what it serves, and to whom."""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from vgg_widget import LayerExplorer, sample_image
+from vgg_widget.app import page, server
+from vgg_widget.cli import main
+from vgg_widget.serving import Program
+
+HOSTILE = 'it\'s <b>"a"</b>\ncat.png'
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
+    """What is handed to be served, instead of serving it."""
+    programs: list[Program] = []
+
+    def serve(program: Program, *, browser: bool) -> int:
+        assert not browser
+        programs.append(program)
+        return 0
+
+    monkeypatch.setattr(server, "serve", serve)
+    return programs
+
+
+def failure(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command, which must fail, and return the line that it says."""
+    assert main(["app", "--no-browser", *words]) == 1
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("vgg-widget: ")
+    return last
+
+
+def test_what_is_no_picture_is_refused_before_anything_is_served(
+    served: list[Program], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.png").write_text("not a picture", encoding="utf-8")
+    assert "notes.png" in failure([str(tmp_path / "notes.png")], capsys)
+    assert served == []
+
+
+def test_a_port_that_is_taken_is_named(
+    served: list[Program], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        told = failure(["--weights", "random", "--port", str(port)], capsys)
+    assert f"port {port} cannot be used (Address already in use): choose another one" in told
+    assert served == []
+
+
+def test_without_voila_it_says_what_to_install(
+    served: list[Program], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "voila", None)
+    assert "run pip install 'vgg-widget[app]'." in failure([], capsys)
+    assert served == []
+
+
+def test_the_page_is_served_to_this_machine_alone_with_nothing_left_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read: dict[str, Any] = {}
+
+    def serve(program: Program, *, browser: bool) -> int:
+        assert browser
+        read["folder"] = folder = Path(program.environment["JUPYTER_CONFIG_DIR"])
+        read["settings"] = json.loads((folder / "voila.json").read_text())
+        read["port"] = program.port
+        return 7
+
+    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.chdir(tmp_path)
+    assert main(["app", "--weights", "random", "--theme", "dark"]) == 7
+    voila = read["settings"]["Voila"]
+    assert (voila["ip"], voila["port"]) == ("127.0.0.1", read["port"])
+    assert read["settings"]["VoilaConfiguration"]["theme"] == "dark"
+    assert not read["folder"].exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_notebook_makes_the_explorer_that_was_asked_for() -> None:
+    notebook = server.app_notebook(f"/x/{HOSTILE}", "it's\\mine.h5", 96)
+    read: Any = nbformat.reads
+    valid = read(json.dumps(notebook), as_version=4)
+    nbformat.validate(valid)
+    (cell,) = valid.cells
+    call = ast.parse(cell.source).body[-1].value
+    assert [ast.literal_eval(argument) for argument in call.args] == [f"/x/{HOSTILE}"]
+    asked = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    assert asked == {"weights": "it's\\mine.h5", "size": 96}
+    assert server.app_notebook(None, "auto", 224)["metadata"]["title"] == "VGG19 explorer"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("image <x> is none: pass another."), "image &lt;x&gt; is none: pass another."),
+        (KeyError("who?"), "KeyError: &#x27;who?&#x27;"),
+    ],
+)
+def test_an_error_is_a_sentence_on_the_page_and_the_rest_in_the_terminal(
+    error: Exception,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(page, "LayerExplorer", fail)
+    monkeypatch.setattr(sys, "__stderr__", sys.stderr)
+    shown = page.page_content(None, weights="random", size=32).data
+    assert f"There is no explorer: {words}" in shown
+    assert "Traceback" not in shown
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_the_explorer_is_in_the_middle_and_grows_with_the_page() -> None:
+    explorer = page.page_content(None, weights="random", size=32)
+    try:
+        assert isinstance(explorer, LayerExplorer)
+        assert explorer.layout.margin == "0 auto"
+        widths = []
+        for room in (700, 1000, 1600):
+            explorer._page.room = room
+            widths.append(explorer.figure.bbox.width)
+        # The toolbar takes 44 pixels, and the whole is to be no wider than 1244.
+        assert widths == [656, 956, 1200]
+    finally:
+        explorer.close()
+
+
+def test_python_m_is_the_command(capfd: pytest.CaptureFixture[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "vgg_widget", "app", "no.png"], check=False)
+    assert done.returncode == 1
+    assert "no.png' was not found" in capfd.readouterr().err
+
+
+# --- the real thing, over HTTP
+
+_RUN = "import sys; from vgg_widget.app import server; {}; from vgg_widget.cli import main; "
+
+
+@contextmanager
+def running(change: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command in a process of its own, and give the address that it prints."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "BROWSER")}
+    code = f"{_RUN.format(change)} sys.exit(main(['app', *sys.argv[1:]]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    told = []
+    try:
+        for line in process.stdout:
+            told.append(line)
+            if "Ctrl-C" in line:
+                break
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", "".join(told))
+        assert found is not None, "".join(told)
+        yield process, found[0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def status(address: str) -> int:
+    """Return the HTTP status at an address."""
+    try:
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.slow
+def test_a_failing_page_says_why_and_each_visit_has_a_kernel_that_does_not_stay(
+    tmp_path: Path,
+) -> None:
+    picture = tmp_path / "a <b>cat.png"
+    Image.fromarray(np.ascontiguousarray(sample_image()[:64, :64])).save(picture)
+    # Not so soon that a slow computer ends it before it has begun.
+    soon = "server.IDLE_SECONDS, server._CHECK_SECONDS = 15, 1"
+    with running(soon, str(picture), "--weights", "random") as (process, address):
+        picture.unlink()
+        pages = []
+        for _ in range(2):
+            with urllib.request.urlopen(address, timeout=120) as answer:
+                policy = answer.headers["Content-Security-Policy"]
+                pages.append(answer.read().decode())
+        assert "default-src 'self'" in policy
+        for text in pages:
+            assert re.search(r"<title>a &lt;b&gt;cat.png · VGG19 explorer</title>", text)
+            assert "Loading TensorFlow" in text
+            assert "<b>cat" not in text
+            # As JSON in the page, which its script shows.
+            found = json.loads(
+                re.findall(r'cell-output\+json">\s*(.*?)\s*</script>', text, re.DOTALL)[-1]
+            )
+            sentence = html.unescape("".join(found["data"]["text/html"]))
+            assert f"There is no explorer: image '{picture}' was not found" in sentence
+            assert "page_content" not in text
+            assert "Traceback" not in text
+        base, query = address.split("?")
+        kernels = [re.findall(r'"kernelId": "([\w-]+)"', text)[0] for text in pages]
+        assert len(set(kernels)) == 2
+        # Without the token there is nothing to see.
+        assert status(f"{base}api/kernels/{kernels[0]}") == 403
+        deadline = time.monotonic() + 60
+        for kernel in kernels:
+            while (code := status(f"{base}api/kernels/{kernel}?{query}")) != 404:
+                assert code == 200
+                assert time.monotonic() < deadline, "an idle kernel stays"
+                time.sleep(0.5)
+        assert process.poll() is None
+    assert process.returncode == 0
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(address, timeout=5)

@@ -1,0 +1,8 @@
+"""`python -m vgg_widget`: the `vgg-widget` command."""
+
+import sys
+
+from vgg_widget.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""What each visitor's kernel runs."""
+
+from __future__ import annotations
+
+import html
+import sys
+import traceback
+from typing import Any
+
+from IPython.display import HTML
+
+from vgg_widget.explorer.layer_explorer import LayerExplorer
+from vgg_widget.images import sample_image
+
+# As wide as a picture is high enough to be seen with its controls on a usual screen.
+_WIDEST = "1244px"
+# Their words say all that there is to say.
+_SENTENCES = (ValueError, OSError, ImportError)
+
+
+def page_content(image: str | None, *, weights: str, size: int) -> Any:
+    """Return what the page shows: the explorer, or in a sentence why there is none.
+
+    Parameters
+    ----------
+    image : str or None
+        Path of a picture; None for the sample photograph.
+    weights, size
+        As for `LayerExplorer`.
+
+    Returns
+    -------
+    LayerExplorer or IPython.display.HTML
+    """
+    try:
+        return LayerExplorer(
+            sample_image() if image is None else image,
+            weights=weights,
+            size=size,
+            max_width=_WIDEST,
+            margin="0 auto",
+        )
+    except Exception as error:
+        # The page would be blank. Whoever runs the server reads the details where it runs.
+        traceback.print_exc(file=sys.__stderr__)
+        words = str(error) if isinstance(error, _SENTENCES) else f"{type(error).__name__}: {error}"
+        return HTML(  # type: ignore[no-untyped-call]
+            f'<p class="vgg-failure" role="alert">There is no explorer: {html.escape(words)} '
+            "Once that is mended, reload the page.</p>"
+        )

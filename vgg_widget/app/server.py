@@ -1,0 +1,200 @@
+"""What serves the page: Voila, on a made notebook, with settings of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from vgg_widget.images import MINIMUM_SIDE, checked_size, load_image
+from vgg_widget.serving import ADDRESS, Program, serve, usable_port
+from vgg_widget.weights import resolve
+
+THEMES = ("light", "dark")
+"""How the page can look."""
+
+IDLE_SECONDS = 900
+"""How long a visitor's kernel is kept after its page has gone without saying so."""
+
+_CHECK_SECONDS = 60
+# A photograph is uploaded as one message; tornado's own limit is 10 MB.
+_UPLOAD_BYTES = 200 * 2**20
+_NAME = "vgg-widget"
+# What the page may load and reach: itself. Voila's own would fetch icons, which it has, from a CDN,
+# and wait for them where a network swallows requests.
+_CONTENT_POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
+    "connect-src 'self' ws://127.0.0.1:* ws://localhost:* data: blob:; frame-ancestors 'self'"
+)
+# The explorer's own: others that are installed here would only delay the page, or fail on it.
+_EXTENSIONS = [
+    "@jupyter-widgets/jupyterlab-manager",
+    "@voila-dashboards/widgets-manager8",
+    "anywidget",
+    "jupyter-matplotlib",
+]
+
+
+def run_app(
+    image: str | None = None,
+    *,
+    port: int = 0,
+    browser: bool = True,
+    weights: str = "auto",
+    size: int = 224,
+    theme: str = "light",
+) -> int:
+    """Serve the explorer as a page until interrupted; each visit has a kernel of its own.
+
+    Parameters
+    ----------
+    image : str, optional
+        Path of a picture; matplotlib's sample photograph by default.
+    port : int
+        The server's port on 127.0.0.1; 0 takes a free one.
+    browser : bool
+        Whether to open a browser, where there is one.
+    weights, size
+        As for `LayerExplorer`.
+    theme : {"light", "dark"}
+        How the page looks.
+
+    Returns
+    -------
+    int
+        0 once stopped by Ctrl-C or a termination signal; the server's own code where it fails.
+
+    Raises
+    ------
+    ImageError, WeightsError
+        If the picture or the weights cannot be used.
+    ImportError
+        If Voila is not installed.
+    ValueError, OSError
+        If `size` is no size, the port cannot be used, or Voila does not start.
+    """
+    if importlib.util.find_spec("voila") is None:
+        raise ModuleNotFoundError("Voila is not installed: run pip install 'vgg-widget[app]'.")
+    checked_size(size, MINIMUM_SIDE)
+    path = None if image is None else str(Path(image).expanduser().absolute())
+    if path is not None:
+        load_image(path)
+    port = usable_port(port)
+    # What has to be downloaded is downloaded here, once, and not while each visitor waits.
+    resolve(weights)
+    with tempfile.TemporaryDirectory(prefix="vgg-widget-app-") as name:
+        folder = Path(name)
+        notebook = folder / f"{_NAME}.ipynb"
+        notebook.write_text(json.dumps(app_notebook(path, weights, size)), encoding="utf-8")
+        program = Program(
+            name="Voila",
+            arguments=["-m", "voila", str(notebook), f"--Voila.config_file_paths={folder}"],
+            environment=_settings(folder, port, theme),
+            port=port,
+            page="/",
+            # The page itself would start a kernel.
+            alive="/voila/static/voila.js",
+            advice="Open that address in a browser.",
+        )
+        return serve(program, browser=browser)
+
+
+def app_notebook(path: str | None, weights: str, size: int) -> dict[str, Any]:
+    """Return the notebook that Voila runs for each visitor: one cell, whose code is not shown.
+
+    Parameters
+    ----------
+    path : str or None
+        Absolute path of the picture, None for the sample photograph.
+    weights, size
+        As for `LayerExplorer`.
+
+    Returns
+    -------
+    dict
+        In nbformat 4.5.
+    """
+    name = None if path is None else Path(path).name
+    shown = "a sample photograph" if name is None else name
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "id": "explorer",
+        "execution_count": None,
+        "metadata": {},
+        "source": "from vgg_widget.app.page import page_content\n\n"
+        f"page_content({path!r}, weights={weights!r}, size={size!r})",
+        "outputs": [],
+    }
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {
+            "kernelspec": {"name": _NAME, "display_name": "Python 3", "language": "python"},
+            "language_info": {"name": "python"},
+            "title": "VGG19 explorer" if name is None else f"{name} · VGG19 explorer",
+            "loading": f"Loading TensorFlow and computing all layers of {shown} …",
+        },
+        "cells": [cell],
+    }
+
+
+def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
+    """Write Voila's settings, template and kernel; return the environment that names them.
+
+    Neither the person's own settings nor a ``voila.py`` in the current folder are read.
+    """
+    settings = {
+        "Voila": {
+            "ip": ADDRESS,
+            "port": port,
+            "port_retries": 0,
+            "open_browser": False,
+            # From the environment.
+            "auto_token": True,
+            "log_level": "ERROR",
+            # With jupyter_server's own, tornado would warn that it is longer than the interval.
+            "tornado_settings": {
+                "websocket_max_message_size": _UPLOAD_BYTES,
+                "ws_ping_timeout": 30_000,
+                "headers": {"Content-Security-Policy": _CONTENT_POLICY},
+            },
+        },
+        "VoilaConfiguration": {
+            "template": _NAME,
+            "allow_template_override": "NO",
+            "theme": theme,
+            "extension_allowlist": _EXTENSIONS,
+        },
+        "VoilaExecutor": {
+            "cell_error_instruction": "The terminal in which vgg-widget runs says more."
+        },
+        "MappingKernelManager": {
+            "cull_idle_timeout": IDLE_SECONDS,
+            "cull_interval": _CHECK_SECONDS,
+        },
+    }
+    # This very Python, whatever kernels a person has installed, and without its remark about
+    # connections within this machine.
+    kernel = {
+        "argv": [
+            *(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+            "--IPKernelApp.log_level=ERROR",
+        ],
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    template = folder / "data" / "voila" / "templates" / _NAME
+    template.mkdir(parents=True)
+    for file in files("vgg_widget.app").joinpath("template").iterdir():
+        (template / file.name).write_bytes(file.read_bytes())
+    kernels = folder / "data" / "kernels" / _NAME
+    kernels.mkdir(parents=True)
+    (kernels / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
+    (folder / "voila.json").write_text(json.dumps(settings), encoding="utf-8")
+    paths = [str(folder / "data"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
+    return {"JUPYTER_CONFIG_DIR": str(folder), "JUPYTER_PATH": os.pathsep.join(paths)}
