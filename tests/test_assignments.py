@@ -23,6 +23,10 @@ def comparison(extractor: FeatureExtractor, photo: Any) -> Iterator[Comparison]:
     made.close()
 
 
+STAYS = "is what this explorer was made with, and stays so: make a new LayerExplorer with"
+READ = "of this explorer can only be read: set one of its traits instead."
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -30,32 +34,11 @@ def comparison(extractor: FeatureExtractor, photo: Any) -> Iterator[Comparison]:
         ("chanel", 3, "LayerExplorer has no trait 'chanel': did you mean 'channel'?"),
         ("images", (1, 2), "LayerExplorer has no trait 'images': did you mean 'image'?"),
         ("qqqq", 1, "LayerExplorer has no trait 'qqqq': see LayerExplorer.class_traits()."),
-        (
-            "size",
-            64,
-            (
-                "size is what this explorer was made with, and stays so: make a new LayerExplorer with "
-                "size=64."
-            ),
-        ),
-        (
-            "weights",
-            "random",
-            (
-                "weights is what this explorer was made with, and stays so: make a new LayerExplorer "
-                "with weights='random'."
-            ),
-        ),
-        (
-            "top",
-            5,
-            (
-                "top is what this explorer was made with, and stays so: make a new LayerExplorer with "
-                "top=5."
-            ),
-        ),
-        ("figure", None, "figure of this explorer can only be read: set one of its traits instead"),
-        ("closed", True, "closed of this explorer can only be read: set one of its traits instead"),
+        ("size", 64, f"size {STAYS} size=64."),
+        ("weights", "random", f"weights {STAYS} weights='random'."),
+        ("top", 5, f"top {STAYS} top=5."),
+        ("figure", None, f"figure {READ}"),
+        ("closed", True, f"closed {READ}"),
         ("reset", True, "reset is a method of this explorer: call it, as in reset(…)."),
         ("state", {}, "state is a method of this explorer: call it, as in state(…)."),
     ],
@@ -82,13 +65,7 @@ def test_the_extractor_is_not_exchanged(explore: Explore, extractor: FeatureExtr
     [
         ("secnd", "Comparison has no trait 'secnd': did you mean 'second'?"),
         ("mod", "Comparison has no trait 'mod': did you mean 'mode'?"),
-        (
-            "size",
-            (
-                "size is what this comparison was made with, and stays so: call compare again with "
-                "size=7."
-            ),
-        ),
+        ("size", "size is what this comparison was made with, and stays so: call compare again"),
         ("weights", "weights is what this comparison was made with, and stays so: call compare"),
     ],
 )
@@ -100,8 +77,7 @@ def test_a_comparison_refuses_alike(comparison: Comparison, name: str, sentence:
 def test_what_ipywidgets_and_traitlets_know_is_assigned(explore: Explore) -> None:
     explorer = explore()
     explorer.box_style = "info"
-    before = explorer.layout
-    explorer.layout = widgets.Layout(width="500px")
+    before, explorer.layout = explorer.layout, widgets.Layout(width="500px")
     before.close()
     explorer.tooltip = "mine"
     explorer._anything = 1

@@ -69,13 +69,9 @@ def assert_works(explorer: LayerExplorer) -> None:
 def test_what_is_expected_is_one_sentence_without_details(explore: Explore) -> None:
     explorer = explore()
     explorer._controls.channels.value = "3, cat"
-    assert parts(explorer) == (
-        (
-            "channels 'cat' is no number or range: write for instance 0, 5-8, 12, or nothing for the "
-            "default."
-        ),
-        "",
-    )
+    sentence, details = parts(explorer)
+    assert sentence.startswith("channels 'cat' is no number or range: write for instance 0, 5-8,")
+    assert details == ""
     assert_works(explorer)
     explorer.panel = "Open & save"
     control(explorer, "picture").value = "none/such.png"
@@ -264,13 +260,9 @@ def test_messages_of_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch)
     assert "KeyError: 'kind'" in parts(explorer)[0]
     assert_works(explorer)
     page._handle_custom_msg({"kind": "failed", "doing": "download", "message": "Error: <i>"}, [])
-    assert parts(explorer) == (
-        (
-            "the page could not download (Error: <i>): reload it, or use the explorer's methods in a "
-            "cell."
-        ),
-        "",
-    )
+    sentence, details = parts(explorer)
+    assert sentence.startswith("the page could not download (Error: <i>): reload it, or use")
+    assert details == ""
     assert_works(explorer)
     with monkeypatch.context() as patch:
         patch.setattr(type(explorer._view), "theme", property(fail, fail))
@@ -365,12 +357,12 @@ def test_controls_that_cannot_be_brought_back_are_told_of_too(
     explorer = explore()
     explorer.observe(fail, "channel")
     with monkeypatch.context() as patch:
-        patch.setattr(explorer._host, "_refresh", lambda: {}["lost"])
+        patch.setattr(explorer._host, "_refresh", lambda: int("lost"))
         explorer._controls.slider.value = 4
     sentence, details = parts(explorer)
     assert "on purpose" in sentence
     assert "on purpose" in details
-    assert "KeyError: 'lost'" in details
+    assert "invalid literal for int" in details
     explorer.unobserve(fail, "channel")
     assert_works(explorer)
 
