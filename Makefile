@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser screenshot learned-weights bench bench-learning clean
+.PHONY: demo test check lint audit browser screenshot learned-weights bench bench-learning clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -34,6 +34,12 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive vgg_widget
+	@$(BIN)/python tests/audit.py
+
+# Whether a known vulnerability is in what is installed; without internet it says that it cannot ask.
+audit: $(VENV)/.test
+	@$(BIN)/python tests/audit.py
 
 # Prints the browser that the tests use, and installs one where there is none.
 browser: $(VENV)/.test

@@ -77,11 +77,12 @@ def test_a_comparison_refuses_alike(comparison: Comparison, name: str, sentence:
 def test_what_ipywidgets_and_traitlets_know_is_assigned(explore: Explore) -> None:
     explorer = explore()
     explorer.box_style = "info"
-    before, explorer.layout = explorer.layout, widgets.Layout(width="500px")
+    before, layout = explorer.layout, widgets.Layout(width="500px")
+    explorer.layout = layout
     before.close()
     explorer.tooltip = "mine"
     explorer._anything = 1
-    assert (explorer.box_style, explorer.layout.width) == ("info", "500px")
+    assert (explorer.box_style, explorer.layout) == ("info", layout)
     assert (explorer.tooltip, explorer._anything) == ("mine", 1)
     with pytest.raises(TraitError, match="read-only"):
         explorer.activations = explorer.activations

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
+import subprocess  # nosec B404  # JupyterLab is a program of its own
 import sys
 import tempfile
 import time
@@ -172,7 +172,7 @@ def _serve(folder: Path, port: int, *, browser: bool) -> int:
     told: list[int] = []
     previous = {stop: signal.signal(stop, lambda number, _: told.append(number)) for stop in _STOPS}
     # In a session of its own: Ctrl-C reaches this process alone, which ends the server in order.
-    server = subprocess.Popen(  # noqa: S603 - our own words, no shell
+    server = subprocess.Popen(  # noqa: S603  # nosec B603  # our own words, no shell
         command, env=environment, start_new_session=True
     )
     try:
