@@ -6,6 +6,7 @@ import ast
 import io
 import os
 import pickle
+import socket
 import stat
 import struct
 import tracemalloc
@@ -107,6 +108,24 @@ def test_no_control_and_no_state_fetches_an_address(
     with pytest.raises(WeightsError):
         LayerExplorer.from_state(photo, state)
     assert nobody.requests == []
+
+
+def test_without_a_download_no_connection_is_opened(
+    photo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: asked.append(where))
+    explorer = LayerExplorer(photo, weights="kmeans", size=32)
+    for title in ("", *PANELS):
+        explorer.panel = title
+    explorer.location, explorer.mode = (3, 4), "grid"
+    explorer.save(tmp_path / "a.svg")
+    explorer.activations.save(tmp_path / "a.npz")
+    explorer.to_code()
+    LayerExplorer.from_state(photo, explorer.state()).close()
+    explorer.close()
+    assert asked == []
 
 
 def test_a_file_address_opens_no_file(tmp_path: Path) -> None:
