@@ -21,7 +21,7 @@ LESSONS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 2 -
   --nbmake-timeout=300 --timeout=600 --ignore=notebooks/assignment notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery clean
+.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -41,6 +41,12 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive vgg_widget
+	@$(BIN)/python tests/audit.py
+
+# Whether a known vulnerability is in what is installed; without internet it says that it cannot ask.
+audit: $(VENV)/.test
+	@$(BIN)/python tests/audit.py
 
 # Prints the browser that the tests use, and installs one where there is none.
 browser: $(VENV)/.test

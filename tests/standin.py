@@ -24,6 +24,8 @@ class StandIn:
         except Exception as error:
             self.errors.append(str(error))
 
+    guard = do
+
     def open_channel(self, channel: int, layer: str | None = None) -> None:
         self.asked.append((layer, channel))
 

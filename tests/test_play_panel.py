@@ -62,6 +62,8 @@ class Explorer(StandIn):
         except ValueError as error:
             self.complaints.append(str(error))
 
+    guard = do
+
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:

@@ -38,6 +38,8 @@ class Told(StandIn):
         except ValueError as error:
             self.errors.append(str(error))
 
+    guard = do
+
 
 class Reader(HTMLParser):
     """What is read aloud of a table, and how wide its bars are."""

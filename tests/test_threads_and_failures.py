@@ -78,10 +78,10 @@ def test_a_failing_panel_is_told_of_and_takes_nothing_along(
     monkeypatch.setitem(PANELS, "Broken", build)
     explorer = explore()
     explorer.panel = "Broken"
-    assert problem(explorer) == "this panel fails on purpose"
+    assert "this panel fails on purpose" in problem(explorer)
     assert made[0].shown < 5
     explorer.channel = 3
-    assert problem(explorer) == "this panel fails on purpose"
+    assert "this panel fails on purpose" in problem(explorer)
     assert explorer.rendering is not None
     assert explorer.rendering.channels == (3,)
     explorer.panel = ""

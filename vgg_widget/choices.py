@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
@@ -24,14 +24,19 @@ def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
         The sentence: the nearest option where one is near, else the options themselves.
     """
     names = list(options)
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
-    if near:
-        advice = f"did you mean {near[0]!r}?"
+    near = nearest(names, value)
+    if near is not None:
+        advice = f"did you mean {near!r}?"
     elif len(names) <= 12:
         advice = f"choose one of {', '.join(map(repr, names))}."
     else:
         advice = f"choose one of the {len(names)} names from {names[0]!r} to {names[-1]!r}."
     return f"{argument} {value!r} is not known: {advice}"
+
+
+def nearest(names: Sequence[str], value: object) -> str | None:
+    """Return the name that is most like a value, or None where none is like it."""
+    return next(iter(difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)), None)
 
 
 def briefly(value: object) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_widget.archives import opened_npz
 from vgg_widget.files import written_whole
 
 FORMAT = "vgg_widget/factorised/1"
@@ -121,6 +122,11 @@ class Factors:
         projection = np.ascontiguousarray(self.projection.matrix().T)
         without(projection, self.blind)
         return projection.T
+
+    @property
+    def kernel_shape(self) -> tuple[int, int, int, int]:
+        """Of `kernel`, which is not computed for it."""
+        return (3, 3, len(self.blind) // 9, len(self.bias))
 
     def kernel(self) -> _Floats:
         """Return the kernel as Keras wants it: (3, 3, incoming, outgoing) float32."""
@@ -262,20 +268,20 @@ class LearnedWeights:
         """
         source = Path(path).expanduser()
         try:
-            # Opened here, since numpy leaves a damaged archive open.
-            with source.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                about = json.loads(str(stored["metadata"]))
+            with opened_npz(source) as stored:
+                about = json.loads(str(stored("metadata")))
                 found = about.pop("format")
                 names = about.pop("layers") if found == FORMAT else ()
                 layers = {
-                    name: Factors.of_arrays({key: stored[f"{name}/{key}"] for key in _STORED})
+                    name: Factors.of_arrays({key: stored(f"{name}/{key}") for key in _STORED})
                     for name in names
                 }
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"path {str(path)!r} is no file: give one that LearnedWeights.save wrote."
             ) from None
-        # What numpy, zipfile, zlib and json raise on bytes that are not theirs.
+        # What numpy, zipfile, zlib and json raise on bytes that are not theirs; JSON too deep and
+        # encrypted members are RuntimeErrors.
         except (
             OSError,
             ValueError,
@@ -283,6 +289,7 @@ class LearnedWeights:
             TypeError,
             AttributeError,
             EOFError,
+            RuntimeError,
             zipfile.BadZipFile,
             zlib.error,
         ) as error:

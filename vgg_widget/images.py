@@ -35,6 +35,9 @@ _DAMAGED = (
     Image.DecompressionBombError,
 )
 
+# To show these, Pillow starts another program or opens a file inside the file, which may be one.
+_DRAWN_BY_PROGRAMS = ("EPS", "IPTC")
+
 # A resampled image may overshoot its range by a little, which is no reason to refuse it.
 _OVERSHOOT = 0.002
 
@@ -298,6 +301,7 @@ def _decode(stream: io.BufferedReader | io.BytesIO, what: str) -> tuple[RGB8, st
     stream.seek(0)
     try:
         with Image.open(stream) as image:
+            _require_drawn_here(image, what)
             return _from_pillow(image, what)
     except ImageError:
         raise
@@ -308,6 +312,14 @@ def _decode(stream: io.BufferedReader | io.BytesIO, what: str) -> tuple[RGB8, st
         ) from error
     except _DAMAGED as error:
         raise _damaged(what, error) from error
+
+
+def _require_drawn_here(image: Image.Image, what: str) -> None:
+    if image.format in _DRAWN_BY_PROGRAMS:
+        raise ImageError(
+            f"{what} is in the format {image.format}, which another program would have to draw: "
+            "save it as PNG with that program."
+        )
 
 
 def _damaged(what: str, error: BaseException) -> ImageError:

@@ -55,6 +55,7 @@ def plot(
     from vgg_widget.figure.color_bars import add_colorbar, has_color_scale
     from vgg_widget.figure.coordinates import map_extent, value_at
     from vgg_widget.figure.feature_figure import title_of
+    from vgg_widget.figure.themes import PLAIN
 
     rendering = render(activations, layer, mode, **as_render)
     if ax is None:
@@ -67,7 +68,7 @@ def plot(
     picture.set_mouseover(False)
     ax.format_coord = lambda x, y: value_at(rendering, place, x, y)  # type: ignore[method-assign]
     ax.set(xticks=[], yticks=[])
-    ax.set_title(title_of(rendering), parse_math=False)
+    ax.set_title(title_of(rendering), **PLAIN)
     figure = ax.get_figure(root=True)
     if colorbar and figure is not None and has_color_scale(rendering):
         add_colorbar(figure, rendering, ax=ax)

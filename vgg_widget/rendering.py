@@ -369,7 +369,12 @@ def _range_policy(
 
 
 def _picture(way: Mode, maps: Floats, request: ModeRequest) -> Picture:
-    made = way.function(maps, request)
+    try:
+        made = way.function(maps, request)
+    except Exception as error:
+        if not way.built_in:
+            error.add_note(f"mode {way.name!r} failed on layer {request.layer!r}")
+        raise
     return made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
 
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
+import subprocess  # nosec B404  # Jupyter is a program of its own
 import sys
 import time
 import urllib.error
@@ -116,7 +116,7 @@ def serve(program: Program, *, browser: bool) -> int:
     told: list[int] = []
     previous = {stop: signal.signal(stop, lambda number, _: told.append(number)) for stop in _STOPS}
     # In a session of its own: Ctrl-C reaches this process alone, which ends the server in order.
-    server = subprocess.Popen(  # noqa: S603 - our own words, no shell
+    server = subprocess.Popen(  # noqa: S603  # nosec B603  # our own words, no shell
         # Jupyter's own warnings are not for the person who runs this.
         [sys.executable, "-Wignore::DeprecationWarning", *program.arguments],
         env=environment,

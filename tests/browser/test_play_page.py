@@ -34,6 +34,7 @@ class Host:
         slider.value = channel
     def do(self, action):
         action()
+    guard = do
 
 host = Host()
 panel = PlayPanel(host)

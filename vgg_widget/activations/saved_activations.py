@@ -9,12 +9,12 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from vgg_widget.archives import opened_npz
 from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
@@ -50,16 +50,12 @@ class SavedActivations:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
         """Read a file; `damage_told` turns what can go wrong into one sentence."""
-        # Opened here, since NumPy leaves a damaged file open.
-        with (
-            Path(path).expanduser().open("rb") as stream,
-            np.load(stream, allow_pickle=False) as archive,
-        ):
-            header = json.loads(str(archive["header"]))
+        with opened_npz(path) as array:
+            header = json.loads(str(array("header")))
             _check_version(header["version"])
             layers = [LayerInfo(**fields) for fields in header["layers"]]
-            maps = {info.name: archive[f"maps/{info.name}"] for info in layers}
-            image = archive["image"]
+            maps = {info.name: array(f"maps/{info.name}") for info in layers}
+            image = array("image")
         _check_arrays(layers, maps, image)
         return cls(
             layers,

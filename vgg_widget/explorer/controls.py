@@ -12,7 +12,8 @@ import ipywidgets as widgets
 import matplotlib as mpl
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.host import ViewHost
+from vgg_widget.explorer.complaints import Complaint
+from vgg_widget.explorer.host import ViewHost, heard
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.layers import LayerInfo
@@ -179,7 +180,7 @@ class Controls:
             self._listen(getattr(self, name), name)
         self._listen(self.slider, "channel")
         self._listen(self.box, "channel")
-        self.channels.observe(self._typed, "value")
+        self.channels.observe(heard(host, self._typed), "value")
 
     def _listen(
         self,
@@ -190,7 +191,7 @@ class Controls:
         def told(change: dict[str, Any]) -> None:
             self._host.tell(**{name: change["new"]})
 
-        self._listeners[control] = then or told
+        self._listeners[control] = heard(self._host, then or told)
         control.observe(self._listeners[control], "value")
 
     def _layer_chosen(self, change: dict[str, Any]) -> None:
@@ -314,10 +315,10 @@ class Controls:
         """Say what is under the mouse, or at the chosen location."""
         self.place.value = _paragraph(words or _HINT)
 
-    def complain(self, sentence: str) -> None:
-        """Show an error in one sentence; an empty one takes it away."""
-        self.problem.value = html.escape(sentence)
-        display(self.problem, shown=bool(sentence))
+    def complain(self, complaint: Complaint | None) -> None:
+        """Show what went wrong; None takes it away."""
+        self.problem.value = "" if complaint is None else complaint.as_html()
+        display(self.problem, shown=complaint is not None)
 
 
 # As wide as the figure and its toolbar usually are.
@@ -339,7 +340,7 @@ def upload_button(host: ViewHost, words: str, name: str) -> widgets.FileUpload:
             button.value = ()
             host.tell(**{name: content})
 
-    button.observe(uploaded, "value")
+    button.observe(heard(host, uploaded), "value")
     return button
 
 

@@ -18,7 +18,16 @@ class ViewHost(Protocol):
         """Set traits in one go; an error is shown under the controls, and nothing is lost."""
 
     def do(self, action: Callable[[], object]) -> None:
-        """Run something a person asked for; an error is shown under the controls."""
+        """Run something a person asked for; an error is shown under the controls.
+
+        What was shown of an earlier one is taken away.
+        """
+
+    def guard(self, action: Callable[[], object]) -> None:
+        """Run what nobody asked for, such as what follows a mouse; errors are shown as by `do`.
+
+        What is shown of an earlier one stays, since it may be read just now.
+        """
 
     def open_channel(self, channel: int, layer: str | None = None) -> None:
         """Show one channel, and remember what was on show before."""
@@ -44,6 +53,25 @@ class ViewHost(Protocol):
 
     def reset(self) -> None:
         """Show what was on show at first."""
+
+
+def heard(host: ViewHost, callback: Callable[..., object]) -> Callable[..., None]:
+    """Return a callback for a widget, whose errors are shown under the controls.
+
+    ipywidgets would write them to a log that nobody has open.
+
+    Parameters
+    ----------
+    host : ViewHost
+        Shows them.
+    callback : callable
+        Gets what the widget gives.
+    """
+
+    def told(*given: object) -> None:
+        host.guard(lambda: callback(*given))
+
+    return told
 
 
 class Host(ViewHost, Protocol):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS, ExplorerTraits
 from vgg_widget.explorer.fitting import named_alike, placed
 from vgg_widget.explorer.scene import Choice
-from vgg_widget.explorer.trait_types import as_trait_error
+from vgg_widget.explorer.trait_types import as_trait_error, check_assignable
 from vgg_widget.files import written_whole
 from vgg_widget.network.extractor import FeatureExtractor
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # What is held back together, and told of together.
 _TOGETHER = frozenset((*CHOICES, *LOOKS))
+# What a constructor takes for good.
+_MADE_WITH = ("extractor", "weights", "size")
 # Further back than anybody remembers.
 _STEPS_BACK = 100
 
@@ -33,6 +35,9 @@ class LinkedActions(ExplorerTraits):
 
     remembered_panel = ""
     """The panel that a person opened last, which the next one opens with."""
+
+    # Arguments of a subclass's own constructor.
+    _more_arguments: tuple[str, ...] = ()
 
     # Made by the constructor.
     _lock: threading.RLock
@@ -47,8 +52,12 @@ class LinkedActions(ExplorerTraits):
         if name in _TOGETHER:
             with self.__dict__.get("_lock") or nullcontext():
                 super().__setattr__(name, value)
-        else:
-            super().__setattr__(name, value)
+            return
+        # What begins with an underscore is ipywidgets' own, or ours.
+        if not name.startswith("_"):
+            made_with = (*_MADE_WITH, *self._more_arguments)
+            check_assignable(self, name, value, made_with, (self._what, self._instead))
+        super().__setattr__(name, value)
 
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:

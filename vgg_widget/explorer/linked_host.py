@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.panels import Board
@@ -36,6 +39,8 @@ class LinkedHost:
         self._page = page
         self._refresh = refresh
         self._restoring = False
+        # Of each thread, whether it is at an order, which may bring others about.
+        self._orders = threading.local()
 
     def tell(self, **changes: Any) -> None:
         """Set traits in one go; an error is shown under the controls, and nothing is lost."""
@@ -56,16 +61,34 @@ class LinkedHost:
                 setattr(explorer, name, changes[name])
 
     def do(self, action: Callable[[], object]) -> None:
-        """Run something a person asked for; an error is shown under the controls."""
+        """Run something a person asked for; an error is shown until the next order."""
         if self._explorer.closed:
             # An order was on its way.
+            return
+        first = not getattr(self._orders, "under_way", False)
+        if first:
+            self.controls.complain(None)
+        self._orders.under_way = True
+        try:
+            self.guard(action)
+        finally:
+            self._orders.under_way = not first
+
+    def guard(self, action: Callable[[], object]) -> None:
+        """Run what nobody asked for; an error is shown under the controls."""
+        if self._explorer.closed:
             return
         try:
             action()
         except Exception as error:
             # An error in a callback is lost unless it is shown on the page.
-            self._restore_controls()
-            self.controls.complain(str(error) or type(error).__name__)
+            complaint = Complaint.of(error)
+            try:
+                self._restore_controls()
+            except Exception as another:
+                # Its traceback tells of the first one too.
+                complaint = replace(complaint, details=Complaint.of(another).details)
+            self.controls.complain(complaint)
 
     def _restore_controls(self) -> None:
         # What fails may be the open panel, which is shown again by this.
@@ -96,8 +119,10 @@ class LinkedHost:
     def _copied(self, ok: bool) -> None:
         if not ok:
             self.controls.complain(
-                'The browser did not let the code be copied: use "show code" under "Open & save" '
-                "instead."
+                Complaint(
+                    'The browser did not let the code be copied: use "show code" under '
+                    '"Open & save" instead.'
+                )
             )
 
     def download(self, suffix: str) -> None:

@@ -20,6 +20,7 @@ from vgg_widget.choices import unknown_choice
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 from vgg_widget.explorer.fitting import fitted
+from vgg_widget.explorer.host import heard
 from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.linked_host import LinkedHost
 from vgg_widget.explorer.panels import Board
@@ -59,7 +60,6 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
     # arguments of its own; the size of its figure; and what a screen reader says of that.
     _computed_trait: str
     _shown_trait: str
-    _more_arguments: tuple[str, ...] = ()
     _inches = FIGURE_INCHES
     _description: str
     _busy_words: str
@@ -187,8 +187,8 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         self._lock = self._canvas.lock
         self._view = self._view_on(self._canvas.figure)
         # The caption, which changes with every step, is read after it.
-        self._page = Page(self._press, keys=KEYS, description=self._description)
-        host = self._host_for(self._page)
+        self._page = Page(self._press, keys=KEYS, description=self._description, guard=self._guard)
+        self._host = host = self._host_for(self._page)
         self._controls = controls = host.controls = Controls(
             host, upload=self._upload, max_width=self.layout.max_width
         )
@@ -197,8 +197,9 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         self._pointing = Pointing(self._scene, self._view, controls, host, words)
         # matplotlib holds its listeners by weak references.
         self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
-        self._page.observe(lambda _: self._wear(), "theme")
-        self._page.observe(lambda _: self._fit(), "room")
+        self._canvas.guard = self._guard
+        self._page.observe(heard(host, lambda _: self._wear()), "theme")
+        self._page.observe(heard(host, lambda _: self._fit()), "room")
         self._full_width = full_width(self.layout.max_width, self._view.width)
         self._wear()
         self._fit()
@@ -224,6 +225,9 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
 
     def _press(self, key: str) -> None:
         self._pointing.press(key)
+
+    def _guard(self, action: Callable[[], object]) -> None:
+        self._host.guard(action)
 
     def _look_at(self, *images: object) -> None:
         """Read and compute other images; where that fails, those on show stay.
@@ -371,7 +375,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         message = self._measured.weights.message
         self._controls.say(self._caption(), f"weights: {self._source()}", message)
         self._controls.locate(self._pointing.words())
-        self._controls.complain("")
+        self._controls.complain(None)
         self._show_controls(choice)
         self._board.show(self._scene())
 

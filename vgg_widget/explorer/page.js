@@ -16,10 +16,12 @@ const CLICKED = "[type=button], [type=checkbox], [type=file], [type=radio], [typ
 const isTyped = (element) =>
   element.isContentEditable || element.matches(`textarea, input:not(${CLICKED})`);
 
-// A dropdown finds its options by letters; sliders and radio buttons move by arrows and the like.
+// A dropdown finds its options by letters; sliders and radio buttons move, and a long text scrolls, by
+// arrows and the like.
 const isKept = (element, key) =>
   element.matches("select") ||
-  (key.length > 1 && element.matches(".noUi-handle, [type=radio], [type=range]"));
+  (key.length > 1 &&
+    element.matches(".noUi-handle, [type=radio], [type=range], .vgg-details *"));
 const isChord = (event) => event.ctrlKey || event.altKey || event.metaKey;
 // With Caps Lock on, a letter is still that letter.
 const nameOf = (event) =>
@@ -260,6 +262,11 @@ function download(name, data) {
   setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
+// What fails on the page is told where the explorer tells of its other errors: nobody has the
+// browser's console open.
+const tellFailure = (model, doing) => (error) =>
+  model.send({ kind: "failed", doing, message: String(error) });
+
 // A view is rendered before it is put in its place, some moments later.
 async function findRoot(el, signal) {
   for (let tries = 0; tries < 200 && !signal.aborted; tries++) {
@@ -275,15 +282,17 @@ export default () => {
   return {
     initialize({ model }) {
       sender = keySender(model);
-      model.on("msg:custom", async ({ kind, number, text, name }, buffers) => {
+      const follow = async ({ kind, number, text, name }, buffers) => {
         if (kind === "answered") sender.answered();
         if (kind === "download") download(name, buffers[0]);
         if (kind === "copy") model.send({ kind: "copied", number, ok: await copy(text) });
-      });
+      };
+      model.on("msg:custom", (message, buffers) =>
+        follow(message, buffers).catch(tellFailure(model, message.kind)));
     },
     render({ model, el, signal }) {
       // Not awaited: the explorer's other children need not wait for it.
-      findRoot(el, signal).then((root) => {
+      const served = findRoot(el, signal).then((root) => {
         if (!root || signal.aborted) return;
         listenToKeys(root, model, sender, signal);
         listenToBars(root, signal);
@@ -292,6 +301,7 @@ export default () => {
         keepTheme(root, model, signal);
         keepRoom(root, model, signal);
       });
+      served.catch(tellFailure(model, "serve the explorer"));
     },
   };
 };

@@ -21,6 +21,10 @@ ROOT_CLASS = "vgg-explorer"
 _HERE = files("vgg_widget.explorer")
 
 
+def _plainly(action: Callable[[], object]) -> None:
+    action()
+
+
 class Page(anywidget.AnyWidget):
     """An invisible widget that serves the box with the class `ROOT_CLASS` that it is a child of.
 
@@ -37,6 +41,8 @@ class Page(anywidget.AnyWidget):
         Names as in JavaScript's ``KeyboardEvent.key``: ``"ArrowLeft"``, ``"o"``.
     description : str
         What a screen reader says of the canvas, before the caption.
+    guard : callable
+        Runs what follows a message of the page, and shows the errors of that.
 
     Examples
     --------
@@ -68,6 +74,7 @@ class Page(anywidget.AnyWidget):
         *,
         keys: Iterable[str] = (),
         description: str = "",
+        guard: Callable[[Callable[[], object]], object] = _plainly,
     ) -> None:
         super().__init__(
             wanted=list(keys),
@@ -76,7 +83,7 @@ class Page(anywidget.AnyWidget):
             **self._seen,
         )
         self.observe(self._see, ["theme", "room"])
-        self._on_key = on_key
+        self._on_key, self._guard = on_key, guard
         self._numbers = count()
         self._copies: dict[int, Callable[[bool], object]] = {}
         self.on_msg(self._hear)
@@ -112,13 +119,22 @@ class Page(anywidget.AnyWidget):
         self._seen[change["name"]] = change["new"]
 
     def _hear(self, _: widgets.Widget, content: dict[str, Any], __: list[memoryview]) -> None:
+        try:
+            self._guard(lambda: self._follow(content))
+        finally:
+            if content.get("kind") == "key":
+                # The page holds the next key back until now.
+                self.send({"kind": "answered"})
+
+    def _follow(self, content: dict[str, Any]) -> None:
         if content["kind"] == "copied":
             then = self._copies.pop(content["number"], None)
             if then is not None:
                 then(bool(content["ok"]))
         elif content["kind"] == "key":
-            try:
-                self._on_key(content["key"])
-            finally:
-                # The page holds the next key back until now.
-                self.send({"kind": "answered"})
+            self._on_key(content["key"])
+        elif content["kind"] == "failed":
+            raise OSError(
+                f"the page could not {content['doing']} ({content['message']}): reload it, or use "
+                "the explorer's methods in a cell."
+            )

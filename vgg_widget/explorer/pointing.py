@@ -90,7 +90,7 @@ class Pointing:
         """Show what is under the mouse; what is at the chosen location where there is nothing."""
         if spot != self._spot:
             self._spot = spot
-            self._host.do(self._pointed)
+            self._host.guard(self._pointed)
 
     def _pointed(self) -> None:
         self.refresh()

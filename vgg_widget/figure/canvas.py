@@ -55,6 +55,8 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     _png_is_old: bool
 
     def __init__(self, figure: Figure) -> None:
+        self.guard: Callable[[Callable[[], object]], object] = _plainly
+        """Runs what follows a message of the page, and shows the errors of that."""
         # Widget callbacks and cells run on different threads in some kernels.
         self.lock = threading.RLock()
         self._handling = False
@@ -67,6 +69,8 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self._page_waits = False
         self._answers_owed = 0
         super().__init__(figure)
+        # matplotlib prints errors of its listeners where a desktop's window is open, too.
+        self.callbacks.exception_handler = None
         # Otherwise a frame drawn before the page is ready leaves it blank.
         self.syncing_data_url = False
         # The page then draws each frame over what it has: no frame is transparent where it counts.
@@ -202,12 +206,17 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             self._page_is_there = True
             self._handling = True
             try:
-                super()._handle_message(widget, content, buffers)
+                follow = super()._handle_message
+                self.guard(lambda: follow(widget, content, buffers))
             finally:
                 self._handling = False
             # One gesture changes limits more than once.
             if self._page_is_ready:
-                self._paint_wanted()
+                self.guard(self._paint_wanted)
+
+
+def _plainly(action: Callable[[], object]) -> None:
+    action()
 
 
 def live_canvas(figure: Figure) -> LiveCanvas:

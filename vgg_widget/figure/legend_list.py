@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vgg_widget.figure.themes import Theme
+from vgg_widget.figure.themes import PLAIN, Theme
 from vgg_widget.modes.legend import LegendEntry, first_entries
 
 SHOWN = 12
@@ -45,7 +45,7 @@ class LegendList:
             swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
             self._swatches.append(self.axes.add_patch(swatch))
             words = self.axes.text(
-                across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", parse_math=False
+                across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
             )
             self._words.append(words)
 

@@ -22,7 +22,7 @@ from vgg_widget.figure.legend_list import LegendList
 from vgg_widget.figure.marks import Marks
 from vgg_widget.figure.painting import SidePainter
 from vgg_widget.figure.reduced_image import ReducedImage
-from vgg_widget.figure.themes import LIGHT, Theme
+from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
 from vgg_widget.modes.legend import LegendEntry
@@ -77,15 +77,14 @@ class LinkedFigure:
         self._letters = self._letters_over(self.inches[0])
         self._bars = tuple(ColorBars(figure, place, label) for label, place in bars.items())
         self._legend = LegendList(figure, legend)
-        self._source = figure.text(0.012, 0.014, "", fontsize=7.5, parse_math=False)
+        self._source = figure.text(0.012, 0.014, "", fontsize=7.5, **PLAIN)
         self._renderings: tuple[Rendering, ...] = ()
         self._images: tuple[RGB8, ...] = ()
         self._place: float | Placement = Placement()
         self._marking = Marking()
         self._kept_view: View | None = None
         for picture in self._maps:
-            # A file, layer or mode of somebody's may have dollar signs in its name.
-            picture.axes.title.set(fontsize=_TITLE_POINTS, parse_math=False)
+            picture.axes.title.set(fontsize=_TITLE_POINTS, **PLAIN)
         input_axes = [picture.axes for picture in self._inputs]
         map_axes = [picture.axes for picture in self._maps]
         histograms = [patch for bars in self._bars for patch in bars.histograms]

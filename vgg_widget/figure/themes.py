@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
+"""For words that hold somebody's name of a file, layer or mode, whose dollar signs and backslashes
+are no formulas, and no TeX: that can read files."""
 
 THEME_NAMES = ("auto", "light", "dark")
 """What an explorer's theme can be; ``"auto"`` is the page's own."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +35,8 @@ _NUMBERED = re.compile(
     r"((?:.*/)?(?:layers|_layer_checkpoint_dependencies))/conv2d_?(\d*)/vars/[^/]*"
 )
 _LONGEST_CONFIGURATION = 10_000_000
+# In numbers: as many as h5py itself puts in one where it may choose.
+_SMALL_CHUNK = 1 << 20
 _INSIDE_KERAS = "model.weights.h5"
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
@@ -109,7 +113,8 @@ def prepares_its_input(path: Path) -> bool:
         else:
             with h5py.File(path, "r") as file:
                 text = str(file.attrs.get("model_config", ""))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    # The configuration may be encrypted or packed in a way that zipfile does not know.
+    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return False
     return re.search(r'"class_name": ?"(Rescaling|Normalization)"', text) is not None
 
@@ -232,6 +237,11 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
     for part, item in (("kernel", kernel), ("bias", bias)):
         if item.external or item.is_virtual:
             raise WeightsError(f"{layer} has a {part} that is no array of the file's own: {advice}")
+        # HDF5 unpacks a whole chunk, of up to 4 GB, for the one number of it that is wanted.
+        if item.chunks is not None and math.prod(item.chunks) > max(item.size, _SMALL_CHUNK):
+            raise WeightsError(
+                f"{layer} has a {part} in chunks of {item.chunks}, larger than itself: {advice}"
+            )
     return _stored(kernel), _stored(bias)
 
 

@@ -39,12 +39,13 @@ def _read(path: Path, source: str, label: str) -> tuple[Arrays, Provenance]:
     asked = f"weights {str(path)!r}"
     try:
         learned = LearnedWeights.load(path)
-        arrays = learned.kernels()
     except (OSError, ValueError) as error:
         raise WeightsError(f"{asked} cannot be read: {error}") from error
+    # Before they are multiplied: two thin factors can make a matrix of any size.
+    shapes = {name: part.kernel_shape for name, part in learned.layers.items()}
     for name, shape in vgg19_kernel_shapes().items():
-        if name not in arrays or arrays[name][0].shape != shape:
-            came = arrays[name][0].shape if name in arrays else "nothing"
+        if shapes.get(name) != shape:
+            came = shapes.get(name, "nothing")
             raise WeightsError(
                 f"{asked} has {came} for layer {name!r} where VGG19 has {shape}: learn all layers."
             )
@@ -54,4 +55,5 @@ def _read(path: Path, source: str, label: str) -> tuple[Arrays, Provenance]:
         "trained to recognise anything, and are not ImageNet weights."
     )
     full = f"{label} (learned without labels from {count} photographs)"
-    return arrays, Provenance(source, full, str(path), learned.digest, message)
+    needed = LearnedWeights({name: learned.layers[name] for name in vgg19_kernel_shapes()})
+    return needed.kernels(), Provenance(source, full, str(path), learned.digest, message)

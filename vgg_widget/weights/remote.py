@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from vgg_widget.weights.arrays import WeightsError
 
@@ -158,7 +158,14 @@ class RemoteFile:
         look = {"total": self.size, "unit": "B", "unit_scale": True, "delay": BAR_SECONDS}
         bar = tqdm(desc=self.title, disable=not progress, **look)
         opened: list[Any] = []  # pooch leaves a failed answer's connection open.
-        hooks = {"response": lambda response, **_: opened.append(response)}
+
+        def heard(response: Any, **_: object) -> None:
+            opened.append(response)
+            if target := _unsafe_redirect(response):
+                reason = f"the server sends on to {target}, which is not https"
+                raise self._not_downloaded(reason, url, folder)
+
+        hooks = {"response": heard}
         waits = (CONNECT_SECONDS, READ_SECONDS)
         http = pooch.HTTPDownloader(bar, 1 << 16, timeout=waits, hooks=hooks)
 
@@ -250,6 +257,14 @@ class RemoteFile:
             return CachedFile(path, size, f"damaged: it should have {self.size:,} bytes")
         right = self._hash_of(path) == self.hash
         return CachedFile(path, size, "" if right else f"damaged: its hash is not {self.hash}")
+
+
+def _unsafe_redirect(response: Any) -> str:
+    """Return where an answer leads, without a secret in it, if that would leave https; else ""."""
+    target = urlsplit(urljoin(response.url, response.headers.get("location") or ""))
+    if not response.is_redirect or urlsplit(response.url).scheme != "https":
+        return ""
+    return "" if target.scheme == "https" else f"{target.scheme}://{target.hostname or ''}"
 
 
 def file_digest(path: Path, algorithm: str) -> str:

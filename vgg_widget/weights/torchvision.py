@@ -138,6 +138,11 @@ def _torch_tensors(asked: str, path: Path) -> _Tensors:
             f"{asked} is not safe to open with PyTorch {torch.__version__}, in which a file can "
             "run code: run `pip install 'torch>=2.6'`, or save the weights as .safetensors."
         )
+    if _is_packed(path):
+        raise WeightsError(
+            f"{asked} has compressed members, which PyTorch does not write: save the state dict "
+            "with torch.save again."
+        )
     try:
         with warnings.catch_warnings():
             # That it is a TorchScript archive; it is refused below.
@@ -159,6 +164,16 @@ def _torch_tensors(asked: str, path: Path) -> _Tensors:
             f"{asked} holds a {type(state).__name__}, not a state dict: save model.state_dict()."
         )
     return _in_mapping(state)
+
+
+def _is_packed(path: Path) -> bool:
+    """Tell whether a zip archive has compressed members, which a few bytes can make enormous."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist())
+    except zipfile.BadZipFile:
+        # An old file, or a damaged one, of which PyTorch tells.
+        return False
 
 
 def read_safetensors(path: Path) -> tuple[Arrays, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from vgg_widget.explorer.controls import display
-from vgg_widget.explorer.host import Host, Panel, Playing, ViewHost
+from vgg_widget.explorer.host import Host, Panel, Playing, ViewHost, heard
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.network.extractor import FeatureExtractor
 
@@ -122,7 +122,7 @@ class Board:
             if change["new"] != (title == self._open):
                 self._host.tell(panel=title if change["new"] else "")
 
-        button.observe(told, "value")
+        button.observe(heard(self._host, told), "value")
         return button
 
     @property
@@ -133,7 +133,10 @@ class Board:
     def unfold(self, title: str, scene: Scene) -> None:
         """Open one panel, and fold the others; an empty title folds all."""
         if title and title not in self._made:
-            self._made[title] = self._makers[title](self._host)
+            self._host.guard(lambda: self._make(title))
+            if title not in self._made:
+                # What cannot be made stays folded.
+                title = ""
         last: object = self._made.get(self._open)
         if title != self._open and isinstance(last, Playing):
             last.pause()
@@ -146,6 +149,9 @@ class Board:
             self._stage.children = (self._made[title].widget,)
         display(self._stage, shown=bool(title))
 
+    def _make(self, title: str) -> None:
+        self._made[title] = self._makers[title](self._host)
+
     def play(self) -> None:
         """Start what the open panel plays, or stop it."""
         panel: object = self._made.get(self._open)
@@ -157,7 +163,7 @@ class Board:
         if self._open:
             # A panel that fails is told of, and takes neither the picture nor the controls along.
             panel = self._made[self._open]
-            self._host.do(lambda: panel.show(scene))
+            self._host.guard(lambda: panel.show(scene))
 
     def made(self) -> list[widgets.Widget]:
         """Return the panels that exist, open or not."""

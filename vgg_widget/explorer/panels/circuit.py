@@ -10,7 +10,7 @@ from traitlets import Unicode
 from vgg_widget.circuit.inputs import Circuit, CircuitInput, circuit
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
 from vgg_widget.explorer.fitting import DIVERGING
-from vgg_widget.explorer.host import Host
+from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.modes.registry import find_mode
 
@@ -96,7 +96,7 @@ class InputCard:
         self.map = _picture(_MAP)
         self.numbers = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
         self.button = widgets.Button(layout=widgets.Layout(width=f"{_MAP}px", margin="2px 0"))
-        self.button.on_click(self._pressed)
+        self.button.on_click(heard(host, self._pressed))
         self.widget = widgets.VBox(
             [self.kernel, self.map, self.numbers, self.button],
             layout=widgets.Layout(

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.controls import display, upload_button
-from vgg_widget.explorer.host import Host, ViewHost
+from vgg_widget.explorer.host import Host, ViewHost, heard
 from vgg_widget.explorer.scene import Scene
 
 PICTURES = ("PNG", "SVG", "PDF")
@@ -87,7 +87,7 @@ class _OpenAndSave:
                 path.value = ""
                 self._host.tell(**{name: change["new"]})
 
-        path.observe(typed, "value")
+        path.observe(heard(self._host, typed), "value")
         self.paths.append(path)
         return [path, upload_button(self._host, f"other {words}", name)] if upload else [path]
 

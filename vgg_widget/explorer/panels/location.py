@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from vgg_widget.activations.strongest import Strength, strongest_at
 from vgg_widget.explorer.controls import display
-from vgg_widget.explorer.host import Host
+from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.rendering import layer_label
 
@@ -53,8 +53,8 @@ class LocationPanel:
                 ),
             ]
         )
-        self.row.observe(self._moved, "value")
-        self.column.observe(self._moved, "value")
+        for number in (self.row, self.column):
+            number.observe(heard(host, self._moved), "value")
         self.clear.on_click(lambda _: host.tell(location=None))
 
     def _moved(self, _: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from vgg_widget.explorer.host import ViewHost
+from vgg_widget.explorer.host import ViewHost, heard
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.figure.themes import THEME_NAMES
 from vgg_widget.modes.registry import find_mode
@@ -86,7 +86,7 @@ class LookPanel:
                 changes["percentile"] = None
             self._host.tell(**changes)
 
-        getattr(self, name).observe(told, "value")
+        getattr(self, name).observe(heard(self._host, told), "value")
 
     def show(self, scene: Scene) -> None:
         """Bring the panel to what is on show."""

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from vgg_widget.explorer.fitting import named_alike
-from vgg_widget.explorer.host import Host
+from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.modes.registry import find_mode
 
@@ -76,13 +76,13 @@ class PlayPanel:
             ],
             layout=widgets.Layout(width="100%"),
         )
-        self.clock.observe(self._ticked, "value")
-        self.clock.observe(self._turned, "playing")
-        self.speed.observe(self._paced, "value")
-        self.over.observe(self._chosen, "value")
-        self.play.on_click(lambda _: self.toggle())
-        self.start.on_click(lambda _: self._begin())
-        self.save.on_click(lambda _: self._save())
+        self.clock.observe(heard(host, self._ticked), "value")
+        self.clock.observe(heard(host, self._turned), "playing")
+        self.speed.observe(heard(host, self._paced), "value")
+        self.over.observe(heard(host, self._chosen), "value")
+        self.play.on_click(lambda _: host.do(self.toggle))
+        self.start.on_click(lambda _: host.do(self._begin))
+        self.save.on_click(lambda _: host.do(self._save))
         self._paced()
 
     def show(self, scene: Scene) -> None:

@@ -43,7 +43,7 @@ class PredictionsPanel:
     def show(self, scene: Scene) -> None:
         """Show the classes of a picture; nothing changes with its layer, channel or colours."""
         if scene.activations is not self._shown:
-            self._host.do(lambda: self._predict(scene.activations))
+            self._host.guard(lambda: self._predict(scene.activations))
 
     def _predict(self, activations: Activations) -> None:
         # What was predicted of another picture must not stay beside this one.

@@ -1,0 +1,167 @@
+"""What a person sees of an error in a callback, and can do then, in JupyterLab and in Voila."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from .desk import OpenNotebook
+from .page import NotebookPage
+from .sight import CANVAS, EXPLORER, unharmed, wait_words
+
+pytestmark = pytest.mark.browser
+
+FAILING = f"""
+from vgg_widget import register_mode
+
+def deeper(maps, depth):
+    return deeper(maps, depth - 1) if depth else maps / (1 // depth)
+
+@register_mode("mine")
+def mine(maps, request):
+    return deeper(maps, 9)
+{EXPLORER}
+"""
+
+# The least that WCAG 2.2 asks of text, success criterion 1.4.3.
+CONTRAST = 4.5
+# By its formula of relative luminance, over everything that lies behind an element.
+CONTRAST_OF = """element => {
+  const context = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const behind = [];
+  for (let one = element; one; one = one.parentElement) behind.unshift(one);
+  context.fillStyle = "white";
+  context.fillRect(0, 0, 1, 1);
+  for (const one of behind) {
+    context.fillStyle = getComputedStyle(one).backgroundColor;
+    context.fillRect(0, 0, 1, 1);
+  }
+  const luminance = () => {
+    const parts = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((part) => {
+      const share = part / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const paper = luminance();
+  context.fillStyle = getComputedStyle(element).color;
+  context.fillRect(0, 0, 1, 1);
+  const ink = luminance();
+  return (Math.max(paper, ink) + 0.05) / (Math.min(paper, ink) + 0.05);
+}"""
+
+
+# For files to keep, which have no type here; the canvas's frames have one.
+NO_ROOM = """() => {
+  const make = URL.createObjectURL;
+  URL.createObjectURL = (blob) => {
+    if (!blob.type) throw new Error("no room");
+    return make(blob);
+  };
+}"""
+
+
+def assert_readable(*elements: Locator) -> None:
+    for element in elements:
+        assert element.evaluate(CONTRAST_OF) >= CONTRAST
+
+
+def tab_to(page: NotebookPage, selector: str) -> None:
+    """Press Tab until such an element has the focus, as who has no mouse does."""
+    for _ in range(12):
+        page.page.keyboard.press("Tab")
+        if page.page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"Tab does not come to {selector}")
+
+
+@pytest.mark.parametrize("front_end", ["lab", "voila"], indirect=True)
+def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: OpenNotebook) -> None:
+    page = front_end(FAILING)
+    kind = page.server.front_end
+    first = page.wait_picture_equal(CANVAS)
+    problem = page.page.locator(".vgg-problem")
+    expect(problem).to_be_hidden()
+
+    page.select("mode", "mine")
+    expect(problem).to_contain_text("ZeroDivisionError")
+    expect(problem).to_contain_text("mode 'mine' failed on layer 'block3_conv1'")
+    expect(problem).to_contain_text("go on with something else")
+    # Read aloud at once, and what is folded is not.
+    expect(problem).to_have_attribute("role", "alert")
+    lines = problem.locator("pre")
+    expect(lines).to_be_hidden()
+    # The controls say what is on show, which is still there.
+    assert page.ask("[explorer.mode, explorer.channel]") == ["channel", 7]
+    mode = page.control("mode").locator("select")
+    assert mode.evaluate("s => s.options[s.selectedIndex].text") == "channel"
+    assert page.wait_picture_equal(CANVAS) == first
+
+    # Unfolded, scrolled and folded without a mouse.
+    mode.focus()
+    tab_to(page, ".vgg-details > summary")
+    page.page.keyboard.press("Enter")
+    expect(lines).to_be_visible()
+    expect(lines).to_contain_text("return deeper(maps, 9)")
+    expect(lines).to_contain_text("ZeroDivisionError: integer division or modulo by zero")
+    page.page.keyboard.press("Tab")
+    expect(lines).to_be_focused()
+    page.page.keyboard.press("End")
+    page.page.keyboard.press("ArrowUp")
+    page.page.wait_for_function("() => document.querySelector('.vgg-details pre').scrollTop > 0")
+    assert page.ask("[explorer.layer, explorer.channel]") == ["block3_conv1", 7]
+    page.screenshot(f"{kind}-error")
+    assert problem.evaluate("box => box.scrollWidth <= box.clientWidth")
+    summary = problem.locator("summary")
+    assert_readable(problem, summary, lines)
+    if kind == "lab":
+        change = "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })"
+        page.page.evaluate(change, "JupyterLab Dark")
+        try:
+            page.wait_value("explorer.canvas.figure.get_facecolor()[0] < 0.2", value=True)
+            page.page.wait_for_timeout(300)
+            page.screenshot(f"{kind}-error-dark")
+            assert_readable(problem, summary, lines)
+        finally:
+            page.page.evaluate(change, "JupyterLab Light")
+        page.wait_value("explorer.canvas.figure.get_facecolor()[0]", 1.0)
+    # The mouse goes over the pictures without taking away what is being read.
+    page.hover_canvas((0.6, 0.5))
+    wait_words(page, "place", "row")
+    expect(lines).to_be_visible()
+
+    # The next action works, and takes it away.
+    page.press_slider("channel", "ArrowRight")
+    expect(problem).to_be_hidden()
+    page.wait_value("explorer.channel", 8)
+    second = page.wait_picture_equal(CANVAS, unlike=first)
+
+    # An expected error is its sentence alone.
+    page.click_button("Open & save")
+    page.type_into("picture", "no such <b>.png")
+    expect(problem).to_contain_text("image 'no such <b>.png' was not found")
+    expect(problem.locator("details")).to_have_count(0)
+    assert page.wait_picture_equal(CANVAS) == second
+    # What fails on the page itself is told as well.
+    page.page.evaluate(NO_ROOM)
+    page.click_button("save PNG")
+    expect(problem).to_contain_text("the page could not download (Error: no room)")
+
+    # Keys and the mouse, of which nobody sees a traceback.
+    fail = "def fail(*_): raise MemoryError('none left')\n"
+    page.ask(f"{fail}keep = explorer._pointing._turn_grid, explorer._view.spot\n0")
+    page.ask("explorer._pointing._turn_grid = explorer._view.spot = fail\n0")
+    page.click_canvas((0.65, 0.4))
+    expect(problem).to_contain_text("MemoryError: none left")
+    page.page.keyboard.press("ArrowRight")
+    page.wait_value("explorer.channel", 9)
+    expect(problem).to_be_hidden()
+    page.page.keyboard.press("g")
+    expect(problem).to_contain_text("MemoryError: none left")
+    page.ask("explorer._pointing._turn_grid, explorer._view.spot = keep\n0")
+    page.page.keyboard.press("g")
+    page.wait_value("explorer.mode", "grid")
+    expect(problem).to_be_hidden()
+    page.wait_picture_equal(CANVAS, unlike=second)
+    # Nothing of all this is in a log alone.
+    unharmed(page)

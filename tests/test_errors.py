@@ -1,0 +1,388 @@
+"""Errors of callbacks: each is told under the controls, and nothing is dead afterwards."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.explorers import click, control, let_paint, point, problem
+from vgg_widget import FeatureExtractor, LayerExplorer, register_mode
+from vgg_widget.explorer.comparison import compare
+from vgg_widget.explorer.complaints import Complaint
+from vgg_widget.explorer.panels import PANELS
+from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.modes.registry import MODES
+
+Explore = Callable[..., LayerExplorer]
+
+
+def parts(explorer: LayerExplorer) -> tuple[str, str]:
+    """The sentence that is shown, and the text of the fold; empty where there is none."""
+    found = re.fullmatch(
+        r'(.*?)(?:<details class="vgg-details"><summary>details</summary><pre [^<>]*>(.*)</pre>'
+        r"</details>)?",
+        problem(explorer),
+        re.DOTALL,
+    )
+    assert found is not None
+    sentence, details = found[1], found[2] or ""
+    # Nothing that an error says is markup.
+    assert "<" not in sentence + details
+    assert (explorer._controls.problem.layout.display is None) == bool(sentence)
+    return html.unescape(sentence), html.unescape(details)
+
+
+def fail(*_: object) -> Any:
+    raise ZeroDivisionError("failing <b>on purpose</b>")
+
+
+@pytest.fixture
+def failing_mode() -> Iterator[list[Any]]:
+    """A mode of a person's own that raises what the list holds, as long as it holds something."""
+    errors: list[Any] = []
+
+    @register_mode("failing")
+    def _failing(maps: Any, _: object) -> Any:
+        if errors:
+            raise errors[0]
+        return maps.max(axis=-1)
+
+    yield errors
+    del MODES["failing"]
+
+
+def assert_works(explorer: LayerExplorer) -> None:
+    """The next action is followed, shown, and takes the error away."""
+    slider = explorer._controls.slider
+    slider.value = 5 if explorer.channel != 5 else 6
+    assert explorer.rendering is not None
+    assert explorer.rendering.channels == (slider.value,)
+    assert parts(explorer) == ("", "")
+
+
+def test_what_is_expected_is_one_sentence_without_details(explore: Explore) -> None:
+    explorer = explore()
+    explorer._controls.channels.value = "3, cat"
+    sentence, details = parts(explorer)
+    assert sentence.startswith("channels 'cat' is no number or range: write for instance 0, 5-8,")
+    assert details == ""
+    assert_works(explorer)
+    explorer.panel = "Open & save"
+    control(explorer, "picture").value = "none/such.png"
+    sentence, details = parts(explorer)
+    assert re.match(r"image 'none/such.png' was not found: .*", sentence)
+    assert details == ""
+    assert_works(explorer)
+
+
+def test_a_file_that_cannot_be_written_is_an_expected_error(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    explorer = explore()
+    monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath("gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    tmp_path.joinpath("gone").rmdir()
+    explorer.panel = "Open & save"
+    control(explorer, "save arrays (.npz)").click()
+    sentence, details = parts(explorer)
+    assert "No such file" in sentence or "does not exist" in sentence
+    assert details == ""
+    monkeypatch.chdir(tmp_path)
+    control(explorer, "save arrays (.npz)").click()
+    assert parts(explorer) == ("", "")
+    assert len(list(tmp_path.glob("*.npz"))) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("no <script>alert(1)</script> & division"),
+        ValueError("two\nlines"),
+        OSError(5, "gone"),
+        KeyError("x"),
+        RuntimeError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_mode_of_ones_own_that_raises_is_named_with_its_lines(
+    explore: Explore, failing_mode: list[Any], error: Exception
+) -> None:
+    explorer = explore(layer="block2_conv1", channel=3)
+    before = explorer.rendering
+    failing_mode.append(error)
+    modes = explorer._controls.mode
+    modes.options = [*modes.options, "failing"]
+    modes.value = "failing"
+    sentence, details = parts(explorer)
+    told = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")
+    assert told in sentence
+    assert "mode 'failing' failed on layer 'block2_conv1'" in sentence
+    assert "\n" not in sentence
+    # The line to be mended is in the details, as a traceback in a cell has it.
+    assert "raise errors[0]" in details
+    assert str(error) in details
+    assert (explorer.mode, modes.value, explorer.rendering) == ("channel", "channel", before)
+    assert_works(explorer)
+    failing_mode.clear()
+    explorer.mode = "failing"
+    assert explorer.rendering is not None
+    assert explorer.rendering.values is not None
+    np.testing.assert_allclose(
+        explorer.rendering.values, explorer.activations["block2_conv1"].max(axis=-1)
+    )
+
+
+def test_in_a_cell_the_same_is_an_ordinary_traceback(
+    explore: Explore, failing_mode: list[Any]
+) -> None:
+    explorer = explore()
+    failing_mode.append(ZeroDivisionError("mine"))
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        explorer.mode = "failing"
+    assert parts(explorer) == ("", "")
+    assert explorer.mode == "channel"
+
+
+def test_an_observer_of_a_persons_own_is_told_of(explore: Explore) -> None:
+    explorer = explore()
+    explorer.observe(fail, "channel")
+    explorer._controls.slider.value = 4
+    sentence, details = parts(explorer)
+    assert "ZeroDivisionError: failing <b>on purpose</b>" in sentence
+    assert "in fail" in details
+    explorer.unobserve(fail, "channel")
+    assert_works(explorer)
+
+
+def test_another_linked_explorer_that_refuses_is_told_of(explore: Explore) -> None:
+    explorer = explore(layer="block2_conv1")
+    other = explore(layer="block1_conv1")
+    explorer.observe(lambda change: setattr(other, "channel", change["new"]), "channel")
+    explorer._controls.slider.value = 100
+    assert "channel 100 is not in layer 'block1_conv1'" in parts(explorer)[0]
+    assert other.channel == 0
+    assert_works(explorer)
+
+
+def test_on_another_thread(explore: Explore) -> None:
+    # Where the kernel runs widget callbacks on a thread of their own.
+    explorer = explore()
+    explorer.observe(fail, "channel")
+    escaped: list[Any] = []
+    hook, threading.excepthook = threading.excepthook, escaped.append
+    try:
+        thread = threading.Thread(target=lambda: setattr(explorer._controls.slider, "value", 4))
+        thread.start()
+        thread.join(20)
+    finally:
+        threading.excepthook = hook
+    assert escaped == []
+    assert "on purpose" in parts(explorer)[0]
+    explorer.unobserve(fail, "channel")
+    assert_works(explorer)
+
+
+# --- the page
+
+
+def test_the_mouse(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = explore(layer="block2_conv1")
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer._view, "mark", fail)
+        point(explorer, "map", 3, 4)
+        assert "on purpose" in parts(explorer)[0]
+    # Who goes on to read the details moves the mouse over the picture.
+    point(explorer, "map", 5, 6)
+    assert "on purpose" in parts(explorer)[0]
+    click(explorer, "map", 5, 6)
+    # Its units are two pixels apart.
+    assert (explorer.location, parts(explorer)) == ((3, 2), ("", ""))
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer._view, "spot", fail)
+        click(explorer, "map", 3, 3)
+        assert "on purpose" in parts(explorer)[0]
+    assert_works(explorer)
+
+
+def test_a_listener_of_a_persons_own_on_the_canvas(explore: Explore) -> None:
+    explorer = explore()
+    connection = explorer.canvas.mpl_connect("motion_notify_event", fail)
+    point(explorer, "map", 3, 4)
+    sentence, details = parts(explorer)
+    assert "on purpose" in sentence
+    assert "in fail" in details
+    explorer.canvas.mpl_disconnect(connection)
+    assert_works(explorer)
+
+
+def test_a_zoom_whose_drawing_fails(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = explore()
+    canvas = explorer.canvas
+    # The page is not ready yet: what is asked for now is drawn when it says so.
+    canvas.draw()
+    with monkeypatch.context() as patch:
+        patch.setattr(canvas, "draw", fail)
+        canvas.draw_idle()
+        let_paint(explorer)
+        assert "on purpose" in parts(explorer)[0]
+    assert_works(explorer)
+
+
+def test_a_key(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = explore(layer="block2_conv1")
+    sent: list[Any] = []
+    monkeypatch.setattr(explorer._page, "send", lambda *message: sent.append(message[0]))
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer._pointing, "_step_layer", fail)
+        explorer._page._handle_custom_msg({"kind": "key", "key": "ArrowDown"}, [])
+    assert "on purpose" in parts(explorer)[0]
+    explorer._page._handle_custom_msg({"kind": "key", "key": "ArrowDown"}, [])
+    assert (explorer.layer, parts(explorer)) == ("block2_conv2", ("", ""))
+    # Until a key is answered, the page keeps the next one back.
+    assert sent == [{"kind": "answered"}] * 2
+
+
+def test_messages_of_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = explore()
+    page = explorer._page
+    explorer._host.copy("text", fail)
+    page._handle_custom_msg({"kind": "copied", "number": 0, "ok": True}, [])
+    assert "on purpose" in parts(explorer)[0]
+    assert_works(explorer)
+    page._handle_custom_msg({}, [])
+    assert "KeyError: 'kind'" in parts(explorer)[0]
+    assert_works(explorer)
+    page._handle_custom_msg({"kind": "failed", "doing": "download", "message": "Error: <i>"}, [])
+    sentence, details = parts(explorer)
+    assert sentence.startswith("the page could not download (Error: <i>): reload it, or use")
+    assert details == ""
+    assert_works(explorer)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(explorer._view), "theme", property(fail, fail))
+        page.theme = "dark"
+        assert "on purpose" in parts(explorer)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("vgg_widget.explorer.linked_view.fitting_width", fail)
+        page.room = 400
+        assert "on purpose" in parts(explorer)[0]
+    assert_works(explorer)
+
+
+# --- panels
+
+
+@pytest.mark.parametrize("title", list(PANELS))
+def test_a_panel_that_cannot_be_made_stays_folded(
+    explore: Explore, title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore()
+    explorer._board._makers[title] = fail
+    button = control(explorer, title)
+    button.value = True
+    assert "on purpose" in parts(explorer)[0]
+    assert not button.value
+    assert_works(explorer)
+    other = next(name for name in PANELS if name != title)
+    control(explorer, other).value = True
+    assert (explorer.panel, control(explorer, other).value) == (other, True)
+
+
+def own(callback: Any) -> bool:
+    return str(getattr(callback, "__module__", "")).startswith("vgg_widget.")
+
+
+def callbacks_of(explorer: Any) -> Iterator[tuple[str, Callable[..., object]]]:
+    """What we have asked the explorer's widgets to call, panels included."""
+    inside = widgets_of(*explorer.children, *explorer._board.made())
+    for widget in inside:
+        what = f"{type(widget).__name__} {getattr(widget, 'description', '')!r}"
+        for name, kinds in widget._trait_notifiers.items():
+            for callback in kinds.get("change", []):
+                if own(callback):
+                    yield f"{what} {name}", callback
+        for kind in ("_click_handlers", "_msg_callbacks"):
+            for callback in getattr(widget, kind).callbacks if hasattr(widget, kind) else ():
+                if own(callback):
+                    yield f"{what} {kind}", callback
+
+
+class Poison:
+    """What no callback can make anything of."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise ZeroDivisionError("failing <b>on purpose</b>")
+
+    def __getitem__(self, name: object) -> object:
+        raise ZeroDivisionError("failing <b>on purpose</b>")
+
+
+def test_no_callback_lets_an_error_out(
+    explore: Explore,
+    extractor: FeatureExtractor,
+    photo: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    explorer = explore()
+    for title in PANELS:
+        explorer.panel = title
+    comparison = compare(photo, photo, extractor=extractor, panel="Open & save")
+    comparison.panel = "Display"
+    monkeypatch.setattr(explorer._page, "send", lambda *_: None)
+    monkeypatch.setattr(comparison._page, "send", lambda *_: None)
+    for one in (explorer, comparison):
+        callbacks = list(callbacks_of(one))
+        assert len(callbacks) > 15
+        for what, callback in callbacks:
+            if what.endswith("_msg_callbacks"):
+                callback(None, {"kind": "no such"}, [])
+                callback(None, {"type": "no such"}, [])
+            elif what.startswith("Page "):
+                callback({"name": "theme", "new": "light"})
+            else:
+                callback(Poison())
+    assert_works(explorer)
+    comparison.close()
+
+
+def test_controls_that_cannot_be_brought_back_are_told_of_too(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore()
+    explorer.observe(fail, "channel")
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer._host, "_refresh", lambda: int("lost"))
+        explorer._controls.slider.value = 4
+    sentence, details = parts(explorer)
+    assert "on purpose" in sentence
+    assert "on purpose" in details
+    assert "invalid literal for int" in details
+    explorer.unobserve(fail, "channel")
+    assert_works(explorer)
+
+
+def test_an_order_within_an_order_does_not_take_its_error_away(explore: Explore) -> None:
+    explorer = explore()
+
+    def two() -> None:
+        explorer._host.guard(fail)
+        explorer._host.do(lambda: None)
+
+    explorer._host.do(two)
+    assert "on purpose" in parts(explorer)[0]
+    explorer._host.do(lambda: None)
+    assert parts(explorer) == ("", "")
+
+
+def test_a_long_error_has_its_first_line_in_the_sentence_and_all_of_it_in_the_details() -> None:
+    words = f"first {'x' * 1000}\nsecond"
+    complaint = Complaint.of(MemoryError(words))
+    assert len(complaint.sentence) < 500
+    assert "MemoryError: first xxx" in complaint.sentence
+    assert words in complaint.details

@@ -1,0 +1,610 @@
+"""What files, names and addresses of others cannot do: each seen by its effect outside."""
+
+from __future__ import annotations
+
+import ast
+import io
+import os
+import pickle
+import socket
+import stat
+import struct
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import h5py
+import ipywidgets as widgets
+import matplotlib as mpl
+import numpy as np
+import pytest
+import requests
+import torch
+from matplotlib.text import Text
+from PIL import EpsImagePlugin, Image
+
+from tests.conftest import make_activations
+from tests.weights_server import Mirror, declare, passing_for
+from vgg_widget import (
+    Activations,
+    FeatureExtractor,
+    ImageError,
+    LayerExplorer,
+    WeightsError,
+    archives,
+    load_image,
+    plot,
+    register_mode,
+)
+from vgg_widget.cli import main
+from vgg_widget.demo import demo_notebook
+from vgg_widget.explorer.comparison import compare
+from vgg_widget.explorer.panels import PANELS
+from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.factorised import Factors, LearnedWeights, Rounded
+from vgg_widget.modes.registry import MODES
+from vgg_widget.weights import RemoteFile, embedded_path, imagenet, remote, resolve
+
+MARKUP = "<img src=x onerror=alert(1)>&\"'"
+CODE = "'\"\"\"\n); open('canary', 'w')#\n\\'$x^{$"
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """A server that has a picture and weights for whoever comes, and nobody is to come."""
+    with Mirror() as server:
+        stream = io.BytesIO()
+        Image.new("RGB", (40, 40)).save(stream, "png")
+        server.payload = stream.getvalue()
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert requests.get(server.url + "cat.png", timeout=10).content == server.payload
+        server.requests.clear()
+        monkeypatch.chdir(tmp_path)
+        yield server
+
+
+# --- addresses
+
+
+@pytest.mark.parametrize(
+    "scheme", ["http:", "HTTP:", "https:", "ftp:", "s3:", ""], ids=lambda one: one or "none"
+)
+def test_no_address_is_fetched(scheme: str, nobody: Mirror, photo: Any) -> None:
+    address = f"{scheme}{nobody.url.removeprefix('http:')}cat"
+    with pytest.raises(ImageError, match=r"address|not found"):
+        load_image(f"{address}.png")
+    for suffix in (".png", ".h5", ".weights.h5", ".keras", ".pth", ".safetensors", ".npz"):
+        with pytest.raises(WeightsError):
+            FeatureExtractor(address + suffix)
+    for load in (Activations.load, LearnedWeights.load):
+        with pytest.raises(OSError, match=r"No such file|is no file"):
+            load(f"{address}.npz")
+    assert main(["render", f"{address}.png", "-o", "x.png"]) == 1
+    assert not Path("x.png").exists()
+    assert nobody.requests == []
+
+
+def test_no_control_and_no_state_fetches_an_address(
+    explore: Callable[..., LayerExplorer], nobody: Mirror, photo: Any
+) -> None:
+    explorer = explore()
+    before = explorer.image
+    with pytest.raises(ImageError, match=r"is an address, not a file: download it and pass"):
+        explorer.image = f"{nobody.url}cat.png"
+    explorer.panel = "Open & save"
+    field = next(
+        one for one in widgets_of(explorer) if getattr(one, "placeholder", "").startswith("path of")
+    )
+    field.value = f"{nobody.url}cat.png"
+    assert "is an address, not a file" in explorer._controls.problem.value
+    assert explorer.image is before
+    state = {**explorer.state(), "weights": f"{nobody.url}cat.h5"}
+    with pytest.raises(WeightsError):
+        LayerExplorer.from_state(photo, state)
+    assert nobody.requests == []
+
+
+def test_without_a_download_no_connection_is_opened(
+    photo: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: asked.append(where))
+    explorer = LayerExplorer(photo, weights="kmeans", size=32)
+    for title in ("", *PANELS):
+        explorer.panel = title
+    explorer.location, explorer.mode = (3, 4), "grid"
+    explorer.save(tmp_path / "a.svg")
+    explorer.activations.save(tmp_path / "a.npz")
+    explorer.to_code()
+    LayerExplorer.from_state(photo, explorer.state()).close()
+    explorer.close()
+    assert asked == []
+
+
+def test_a_file_address_opens_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "cat.png"
+    Image.new("RGB", (40, 40)).save(path)
+    load_image(path)
+    for address in (path.as_uri(), f"file:{path}", f"FILE://localhost{path}"):
+        with pytest.raises(ImageError, match=r"address|not found"):
+            load_image(address)
+        with pytest.raises(WeightsError):
+            resolve(address)
+
+
+def test_what_is_downloaded_has_a_known_hash_and_an_address_with_https() -> None:
+    published = [one for one in vars(imagenet).values() if isinstance(one, RemoteFile)]
+    assert len(published) == 3
+    for file in published:
+        assert file.base.startswith("https://")
+        algorithm, _, digest = file.hash.partition(":")
+        assert len(bytes.fromhex(digest)) == {"md5": 16, "sha256": 32}[algorithm]
+        assert file.size > 0
+
+
+class Elsewhere(requests.adapters.HTTPAdapter):
+    """A server with https, which this computer has not: it answers with an address elsewhere."""
+
+    location = ""
+
+    def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
+        response = requests.Response()
+        response.status_code, response.url, response.request = 302, request.url, request
+        response.headers["Location"] = self.location
+        response.raw = io.BytesIO()
+        return response
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("{url}x?secret=1", "the server sends on to http://127.0.0.1, which is not https"),
+        ("//127.0.0.1:1/x", "cannot be used (TooManyRedirects)"),
+        ("file:///etc/hostname", "the server sends on to file://, which is not https"),
+    ],
+)
+def test_a_download_with_https_stays_with_https(
+    location: str, said: str, nobody: Mirror, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(remote.ADDRESS_VARIABLE, "https://mirror.example/vgg")
+    monkeypatch.setattr(Elsewhere, "location", location.format(url=nobody.url))
+    session_init = requests.Session.__init__
+
+    def begin(session: requests.Session) -> None:
+        session_init(session)
+        session.mount("https://", Elsewhere())
+
+    monkeypatch.setattr(requests.Session, "__init__", begin)
+    with pytest.raises(WeightsError) as caught:
+        passing_for(imagenet.IMAGENET, nobody.payload).download(progress=False)
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert nobody.requests == []
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+# --- files that would run something
+
+
+class Trap:
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self._mark,))
+
+
+def test_learned_weights_with_a_pickle_run_nothing(tmp_path: Path) -> None:
+    mark, path = tmp_path / "it ran", tmp_path / "x.npz"
+    trap = np.empty(1, object)
+    trap[0] = Trap(mark)
+    pickle.loads(pickle.dumps(trap))  # noqa: S301 - that it is a trap
+    assert mark.exists()
+    mark.unlink()
+    with np.load(embedded_path()) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    for name in ("metadata", next(iter(arrays))):
+        np.savez(path, **{**arrays, name: trap})
+        with pytest.raises(WeightsError, match="Python objects, which could run code"):
+            resolve(path)
+    assert not mark.exists()
+
+
+def program(folder: Path, name: str, mark: Path) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\ntouch '{mark}'\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def iptc(inside: bytes) -> bytes:
+    """A picture in IPTC's envelope: fields of 5 bytes and their content, by its standard."""
+    fields = [
+        ((3, 60), bytes([1, 1])),
+        ((3, 65), bytes([1])),
+        ((3, 20), struct.pack(">H", 64)),
+        ((3, 30), struct.pack(">H", 64)),
+        ((3, 120), bytes([1])),
+        ((8, 10), inside),
+    ]
+    return b"".join(
+        b"\x1c" + bytes(number) + struct.pack(">H", len(content)) + content
+        for number, content in fields
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the program is a shell's")
+def test_no_picture_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark, folder = tmp_path / "it ran", tmp_path / "bin"
+    folder.mkdir()
+    program(folder, "gs", mark)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    # That it would: Pillow asks Ghostscript, which interprets what is in the file.
+    with Image.open(io.BytesIO(EPS)) as picture, pytest.raises(OSError, match="cannot identify"):
+        picture.load()
+    assert mark.exists()
+    mark.unlink()
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    for name, content in (("a.eps", EPS), ("b.png", EPS), ("c.iim", iptc(EPS))):
+        (tmp_path / name).write_bytes(content)
+        for source in (tmp_path / name, content):
+            with pytest.raises(ImageError):
+                load_image(source)
+    with pytest.raises(ImageError, match=r"is in the format EPS, which another program.*as PNG"):
+        load_image(EPS)
+    assert not mark.exists()
+
+
+def test_a_keras_archive_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "model.keras"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("../canary", str(tmp_path / "canary"), "config.json"):
+            archive.writestr(name, "{}")
+        archive.write(declare(tmp_path / "small.h5", block1_conv1=None), "model.weights.h5")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(WeightsError, match="'block1_conv1' is missing"):
+        resolve(path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# --- files that would fill the memory
+
+MOST = 40_000_000
+"""Bytes, which are less than each of these files asks for."""
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < MOST
+    finally:
+        tracemalloc.stop()
+
+
+def npy(shape: tuple[int, ...], descr: str = "<f4", body: bytes = b"") -> bytes:
+    """An array's header by NumPy's format, version 1.0, and whatever is behind it."""
+    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> dict[str, bytes]:
+    """The members of a file of activations."""
+    path = tmp_path / "good.npz"
+    make_activations(np.ones((4, 5, 3), np.float32)).save(path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize("name", ["header.npy", "image.npy", "maps/conv.npy"])
+@pytest.mark.parametrize(
+    "member",
+    [
+        npy((1 << 16, 1 << 16, 3)),
+        npy((1 << 40,), "|u1"),
+        npy((-1, 5, 3)),
+        npy((4, 5, 3), body=bytes(7)),
+        npy((), "<U1000000000"),
+        npy((4,), "|O", b"\x80\x04N."),
+        b"\x93NUMPY\x09\x00",
+    ],
+    ids=["48 GB", "1 TB", "negative", "short", "text", "objects", "version"],
+)
+@pytest.mark.usefixtures("little_memory")
+def test_an_array_that_is_less_than_it_says_is_refused_before_there_is_memory_for_it(
+    name: str, member: bytes, saved: dict[str, bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in {**saved, name: member}.items():
+            archive.writestr(each, content)
+    with pytest.raises(ValueError, match=r"holds no saved activations, or is damaged \("):
+        Activations.load(path)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_what_unpacks_to_more_than_is_allowed_is_refused_unread(
+    saved: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_BYTES", 1 << 20)
+    path = tmp_path / "bomb.npz"
+    zeros = npy((5000, 4000, 3), body=bytes(240_000))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in saved.items():
+            if name != "maps/conv.npy":
+                archive.writestr(name, content)
+        with archive.open("maps/conv.npy", "w") as part:
+            part.write(zeros)
+            for _ in range(999):
+                part.write(bytes(240_000))
+    assert path.stat().st_size < 400_000
+    with pytest.raises(ValueError, match="take more than the 1,048,576 bytes that they may"):
+        Activations.load(path)
+
+
+def test_a_large_file_of_activations_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Uncompressed, as they are saved, they are as large as the file.
+    monkeypatch.setattr(archives, "MOST_BYTES", 100)
+    path = tmp_path / "large.npz"
+    maps = np.arange(40 * 50 * 3, dtype=np.float32).reshape(40, 50, 3)
+    make_activations(maps).save(path)
+    np.testing.assert_array_equal(Activations.load(path)["conv"], maps)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_thin_factors_are_not_multiplied_into_a_matrix_that_vgg19_has_not(tmp_path: Path) -> None:
+    path = tmp_path / "thin.npz"
+    long = Rounded(np.ones((9 * 20_000, 1), np.int8), np.ones(1, np.float32))
+    wide = Rounded(np.ones((1, 50_000), np.int8), np.ones(50_000, np.float32))
+    factors = Factors(long, wide, np.zeros(9 * 20_000, np.float32), np.zeros(50_000, np.float32))
+    # 36 GB as a kernel.
+    LearnedWeights({"block1_conv1": factors}).save(path)
+    with pytest.raises(WeightsError, match=r"\(3, 3, 20000, 50000\) for layer 'block1_conv1'"):
+        resolve(path)
+
+
+def test_a_chunk_larger_than_its_array_is_refused(tmp_path: Path) -> None:
+    path = declare(tmp_path / "chunk.h5")
+    with h5py.File(path, "r+") as file:
+        del file["block1_conv1/bias"]
+        file.create_dataset(
+            "block1_conv1/bias",
+            data=np.zeros(64, np.float32),
+            maxshape=(None,),
+            chunks=(1 << 23,),
+            compression="gzip",
+        )
+    with pytest.raises(WeightsError, match=r"bias in chunks of \(8388608,\), larger than itself"):
+        resolve(path)
+
+
+def test_a_pytorch_file_is_not_unpacked(tmp_path: Path) -> None:
+    path, packed = tmp_path / "a.pth", tmp_path / "b.pth"
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, path)
+    with (
+        zipfile.ZipFile(path) as source,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in source.namelist():
+            archive.writestr(name, source.read(name))
+    with pytest.raises(WeightsError, match="compressed members, which PyTorch does not write"):
+        resolve(packed)
+
+
+@pytest.mark.parametrize("length", [1 << 62, 1 << 30, 100_000_000])
+def test_a_safetensors_header_longer_than_its_file(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", length) + b"{}")
+    with pytest.raises(WeightsError, match="cut short or damaged"):
+        resolve(path)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
+
+
+def test_pictures_that_claim_or_unpack_to_too_much() -> None:
+    stream = io.BytesIO()
+    Image.new("P", (40, 40)).save(stream, "gif")
+    gif = stream.getvalue()
+    # The logical screen's width and height follow the signature.
+    with pytest.raises(ImageError, match="decompression bomb"):
+        load_image(gif[:6] + struct.pack("<HH", 65_535, 65_535) + gif[10:])
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(stream, "png")
+    png = stream.getvalue()
+    text = chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(100_000_000), 9))
+    with pytest.raises(ImageError, match="could not be read"):
+        load_image(png[:33] + text + png[33:])
+
+
+# --- names
+
+
+class Tags(HTMLParser):
+    """Refuses every element and attribute that is not one of ours."""
+
+    allowed = frozenset(
+        {"b", "div", "span", "details", "summary", "pre", "table", "caption", "tbody"}
+        | {"tr", "th", "td"}
+    )
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in self.allowed, self.get_starttag_text()
+        names = {name for name, _ in attrs}
+        assert names <= {"style", "class", "role", "scope", "title", "tabindex"} | {
+            name for name in names if name.startswith("aria-")
+        }
+
+
+def assert_no_markup(root: Any) -> str:
+    """Parse all that a page would take for markup, and return it."""
+    page = []
+    for widget in widgets_of(root, *root._board.made()):
+        assert not getattr(widget, "description_allow_html", False)
+        if isinstance(widget, widgets.HTML | widgets.HTMLMath):
+            page.append(widget.value)
+    text = "\n".join(page)
+    Tags().feed(text)
+    assert "<img" not in text
+    return text
+
+
+@pytest.fixture
+def hostile_mode() -> Iterator[str]:
+    name = f"{CODE}{MARKUP}"
+
+    @register_mode(name, phrase=name)
+    def _strongest(maps: Any, _: object) -> Any:
+        return maps.max(axis=-1)
+
+    mpl.colormaps.register(mpl.colormaps["magma"].copy(), name=name)
+    yield name
+    del MODES[name]
+    mpl.colormaps.unregister(name)
+
+
+@pytest.fixture
+def hostile(hostile_mode: str, tmp_path: Path) -> Iterator[LayerExplorer]:
+    """An explorer with such a name wherever a person can give one."""
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    # TensorFlow allows no more than this in a layer's name.
+    name = "b.o>i"
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 3, activation="relu", name=name)(inputs))
+    path = tmp_path / f"{MARKUP}$x^{{$.png"
+    Image.effect_noise((40, 36), 90).convert("RGB").save(path)
+    extractor = FeatureExtractor(model=model, size=None)
+    explorer = LayerExplorer(path, extractor=extractor, mode=hostile_mode, cmap=hostile_mode)
+    yield explorer
+    explorer.close()
+
+
+def test_no_name_is_markup(hostile: LayerExplorer, tmp_path: Path) -> None:
+    for title in ("", *PANELS):
+        hostile.panel = title
+        hostile.location = (3, 4)
+        said = assert_no_markup(hostile)
+        assert "&lt;img src=x onerror=alert(1)&gt;" in said
+    # What an error quotes is no markup either.
+    hostile._host.tell(layer=f"no {MARKUP}")
+    assert "&lt;img" in hostile._controls.problem.value
+    hostile._host.tell(image=str(tmp_path / f"no {MARKUP}"))
+    assert "&lt;img" in hostile._controls.problem.value
+    hostile._host.guard(lambda: {}[MARKUP])  # type: ignore[index]
+    assert "<details" in hostile._controls.problem.value
+    assert_no_markup(hostile)
+
+
+def test_no_name_of_a_weights_file_is_markup(tmp_path: Path, photo: Any) -> None:
+    path = tmp_path / f"{MARKUP}.npz"
+    path.write_bytes(embedded_path().read_bytes())
+    explorer = LayerExplorer(photo, weights=path, size=32)
+    assert "&lt;img src=x" in assert_no_markup(explorer)
+    explorer.close()
+
+
+def test_no_name_is_markup_beside_two_pictures(extractor: FeatureExtractor, tmp_path: Path) -> None:
+    path = tmp_path / f"{MARKUP}.png"
+    Image.effect_noise((40, 36), 90).save(path)
+    comparison = compare(path, path, extractor=extractor, panel="Open & save")
+    assert "&lt;img src=x" in assert_no_markup(comparison)
+    assert_safe(comparison.to_code(), {str(path)})
+    comparison.close()
+
+
+def test_a_picture_as_svg_holds_no_script_and_no_link(hostile: LayerExplorer) -> None:
+    root = ET.fromstring(hostile.to_bytes(".svg"))  # noqa: S314 - our own
+    link = "{http://www.w3.org/1999/xlink}href"
+    for element in root.iter():
+        assert element.tag.rpartition("}")[2] not in {"script", "foreignObject", "a", "iframe"}
+        assert not [name for name in element.attrib if name.startswith("on")]
+        target = element.get(link, element.get("href", "#"))
+        assert target.startswith(("#", "data:image/png;base64,"))
+
+
+def test_no_name_is_a_formula_or_tex(hostile: LayerExplorer) -> None:
+    with mpl.rc_context({"text.usetex": True}):
+        axes = plot(hostile.activations, hostile.layer, hostile.mode)
+    figures = (hostile.figure, axes.get_figure(root=True))
+    named: list[Text] = []
+    for figure in figures:
+        assert figure is not None
+        # matplotlib's own stub has the type of a class here.
+        found: Any = figure.findobj(Text)
+        named += [text for text in found if "onerror" in text.get_text()]
+    assert len(named) >= 2
+    assert not any(text.get_usetex() or text.get_parse_math() for text in named)
+    mpl.pyplot.close("all")
+
+
+def assert_safe(code: str, constants: set[str]) -> None:
+    """Check that code only calls what is ours, and that each name is one string in it."""
+    tree = ast.parse(code)
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert calls <= {
+        *("load_image", "FeatureExtractor", "extractor", "dict", "render", "plot", "Scale"),
+        *("pair", "render_pair"),
+    }
+    assert {type(node) for node in tree.body} <= {ast.Assign, ast.ImportFrom}
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    assert constants <= strings
+
+
+def test_no_name_is_code(hostile: LayerExplorer, hostile_mode: str, tmp_path: Path) -> None:
+    # A model of one's own has no code; that of a file is where such names come together.
+    path = tmp_path / f"{CODE.replace('/', '')}.npz"
+    path.write_bytes(embedded_path().read_bytes())
+    picture = tmp_path / f"{CODE.replace('/', '')}.png"
+    Image.effect_noise((40, 36), 90).save(picture)
+    explorer = LayerExplorer(picture, weights=path, size=32, mode=hostile_mode, cmap=hostile_mode)
+    explorer.gamma = 0.5
+    names = {str(path), str(picture), hostile_mode}
+    assert_safe(explorer.to_code(), names)
+    explorer.mode = "channel"
+    assert_safe(explorer.to_code(), names)
+    state = explorer.state()
+    assert (state["weights"], state["cmap"]) == (str(path), hostile_mode)
+    explorer.close()
+
+
+def test_no_name_is_code_in_the_notebook_of_the_demo(tmp_path: Path) -> None:
+    path = tmp_path / f"{CODE.replace('/', '')}{MARKUP}.png"
+    Image.effect_noise((40, 36), 90).save(path)
+    notebook = demo_notebook(str(path))
+    tree = ast.parse("".join(notebook["cells"][0]["source"]))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert [ast.unparse(call.func) for call in calls] == ["LayerExplorer"]
+    assert ast.literal_eval(calls[0].args[0]) == str(path)
+    data = notebook["cells"][0]["outputs"][0]["data"]
+    assert set(data) == {"image/png", "text/plain"}
+
+
+def test_the_page_makes_no_markup_of_what_it_is_told() -> None:
+    script = files("vgg_widget.explorer").joinpath("page.js").read_text(encoding="utf-8")
+    for way in (
+        *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("),
+        *("fetch(", "XMLHttpRequest", "WebSocket", "import(", "sendBeacon", "http:", "https:"),
+    ):
+        assert way not in script

@@ -1,0 +1,73 @@
+"""Reading ``.npz`` files of somebody else's: nothing is run, and no memory is filled."""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MOST_BYTES = 1 << 30
+"""What the arrays of a file may take in memory, where that is more than the file itself."""
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+@contextmanager
+def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[[str], npt.NDArray[Any]]]:
+    """Open a file, and give what reads an array of it by name.
+
+    A few kilobytes can hold gigabytes of zeros, and an array can claim any shape. So of each array
+    the header is read first: there must be as much of it as it says, and all that are read may
+    take no more than `MOST_BYTES`, or than the file if that is larger.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Raises
+    ------
+    ValueError, KeyError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error
+        Now or when an array is read, if it cannot be; the words are for the middle of a sentence.
+    """
+    # Opened here, since zipfile leaves a damaged file open.
+    with Path(path).expanduser().open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        left = most = max(MOST_BYTES, os.fstat(stream.fileno()).st_size)
+
+        def read(name: str) -> npt.NDArray[Any]:
+            nonlocal left
+            member = archive.getinfo(f"{name}.npy")
+            size = _declared(archive, member, name)
+            if size > left:
+                raise ValueError(f"its arrays take more than the {most:,} bytes that they may")
+            left -= size
+            with archive.open(member) as part:
+                array: npt.NDArray[Any] = np.lib.format.read_array(part, allow_pickle=False)
+                return array
+
+        yield read
+
+
+def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> int:
+    """Return how many bytes an array takes, once it is known that they are there."""
+    with archive.open(member) as part:
+        header = _HEADERS.get(np.lib.format.read_magic(part))
+        if header is None:
+            raise ValueError(f"{name!r} is of a format that is not read")
+        shape, _, dtype = header(part)
+        if dtype.hasobject:
+            raise ValueError(f"{name!r} holds Python objects, which could run code")
+        size = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or part.tell() + size != member.file_size:
+            raise ValueError(f"{name!r} says that it is {dtype} of shape {shape}, and is not")
+    return size
