@@ -155,7 +155,7 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
             "port_retries": 0,
             "open_browser": False,
             # From the environment.
-            "auto_token": True,
+            "auto_token": True,  # nosec B105  # no token, but that there is one
             "log_level": "ERROR",
             # With jupyter_server's own, tornado would warn that it is longer than the interval.
             "tornado_settings": {
