@@ -93,7 +93,11 @@ def run_app(
         notebook.write_text(json.dumps(app_notebook(path, weights, size)), encoding="utf-8")
         program = Program(
             name="Voila",
-            arguments=["-m", "voila", str(notebook), f"--Voila.config_file_paths={folder}"],
+            arguments=[
+                *("-m", "voila", str(notebook), f"--Voila.config_file_paths={folder}"),
+                # From the environment.
+                "--Voila.auto_token=True",
+            ],
             environment=_settings(folder, port, theme),
             port=port,
             page="/",
@@ -154,8 +158,6 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
             "port": port,
             "port_retries": 0,
             "open_browser": False,
-            # From the environment.
-            "auto_token": True,  # nosec B105  # no token, but that there is one
             "log_level": "ERROR",
             # With jupyter_server's own, tornado would warn that it is longer than the interval.
             "tornado_settings": {
