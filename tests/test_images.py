@@ -425,7 +425,7 @@ def test_a_missing_file_says_what_was_looked_for(
 
 
 def test_other_paths_that_are_no_files(tmp_path: Path) -> None:
-    refused(tmp_path, rf"is a folder \({tmp_path}\): pass one file")
+    refused(tmp_path, rf"is a folder \('{tmp_path}'\): pass one file")
     refused("https://example.org/cat.jpg", r"is an address, not a file: download it")
     refused("cat\0.jpg", r"null character: pass")
 
@@ -544,8 +544,8 @@ def test_values_that_are_no_numbers(bad: float) -> None:
         (np.linspace(-2.1, 2.6, 1600), r"from -2\.1 to 2\.6: undo any normalisation"),
         (np.linspace(0, 300, 1600), r"from 0 to 300: undo"),
         (np.linspace(-1, 1, 1600), r"from -1 to 1: undo"),
-        (np.arange(1600), r"int64 has values from 0 to 1599: scale them to 0–255"),
-        (np.arange(1600) % 256 - 5, r"int64 has values from -5 to 250: scale"),
+        (np.arange(1600), r"int64 values from 0 to 1599: scale them to 0–255"),
+        (np.arange(1600) % 256 - 5, r"int64 values from -5 to 250: scale"),
         (np.full(1600, 1e300), r"from 1e\+300 to 1e\+300"),
         (np.full(1600, np.longdouble(1e300)) ** 2, r"image array"),
     ],
