@@ -39,12 +39,12 @@ def as_array(source: Any) -> npt.NDArray[Any]:
             # NumPy has no such numbers, and each of them is a float32.
             source = source.float()
         array = np.asarray(source)
+        hidden = np.count_nonzero(source.mask) if isinstance(source, np.ma.MaskedArray) else 0
     except Exception as error:  # Whatever calls itself an array may raise anything from it.
         raise ImageError(
             f"image of type {type(source).__name__} could not be made an array "
             f"({reason(error)}): pass numbers of shape (height, width, 3)."
         ) from error
-    hidden = int(np.sum(source.mask)) if isinstance(source, np.ma.MaskedArray) else 0
     if hidden:
         raise ImageError(
             f"image array has {hidden} masked values, which are no colours: fill them, for "

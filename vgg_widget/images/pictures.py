@@ -110,8 +110,8 @@ def decoded(
         raise
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{what} is in no picture format that is read here: pass a PNG, JPEG, GIF, WebP, TIFF "
-            "or BMP file."
+            f"{what} is in no picture format that can be read: pass an ordinary PNG, JPEG, GIF, "
+            "WebP, TIFF or BMP file."
         ) from error
     except Image.DecompressionBombError as error:
         raise too_large(what, reason(error)) from error

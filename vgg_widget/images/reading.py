@@ -64,9 +64,9 @@ def load_image(source: object) -> RGB8:
     Raises
     ------
     ImageError
-        If it is missing, unreadable, truncated before its last pixel, empty, smaller than 32
-        pixels a side, larger than twice ``PIL.Image.MAX_IMAGE_PIXELS`` (179 million pixels
-        together, unless you change it), or an array whose shape or values are no image's.
+        If it is missing, unreadable, truncated, empty, smaller than 32 pixels a side, larger than
+        twice ``PIL.Image.MAX_IMAGE_PIXELS`` (179 million pixels together, unless you change it),
+        or an array whose shape or values are no image's.
 
     Examples
     --------
