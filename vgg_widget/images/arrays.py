@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vgg_widget.choices import reason
 from vgg_widget.images.terms import (
     RGB8,
     ImageError,
     check_not_too_large,
     check_sides,
-    reason,
 )
 
 # A resampled image may overshoot its range by a little, which is no reason to refuse it.

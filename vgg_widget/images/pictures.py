@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from vgg_widget.choices import reason
 from vgg_widget.images.arrays import from_array
 from vgg_widget.images.terms import (
     RGB8,
     ImageError,
     check_not_too_large,
     check_sides,
-    reason,
     too_large,
 )
 

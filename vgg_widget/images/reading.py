@@ -10,10 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from vgg_widget.choices import reason
 from vgg_widget.images.arrays import as_array, from_array
 from vgg_widget.images.pictures import decoded, from_pillow
 from vgg_widget.images.sources import existing_file, opened, whole_stream
-from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError, reason
+from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
 
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
 _PICTURES = (str, bytes, os.PathLike, Image.Image)

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.images.terms import ImageError, reason
+from vgg_widget.choices import reason
+from vgg_widget.images.terms import ImageError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|(data|file):", re.IGNORECASE)
 

@@ -51,12 +51,3 @@ def check_sides(what: str, height: int, width: int, minimum_side: int) -> None:
             f"{what} is {height}×{width} pixels (height×width), but VGG19 needs at least "
             f"{minimum_side} a side: enlarge it first."
         )
-
-
-def reason(error: BaseException) -> str:
-    """Return what an exception says, as a part of a sentence on one line."""
-    words = " ".join(str(error).split()).rstrip(".")
-    plain = "".join(letter if letter.isprintable() else "?" for letter in words)
-    if not plain:
-        return type(error).__name__
-    return plain if len(plain) <= 200 else plain[:199] + "…"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from vgg_widget.factorised import LearnedWeights
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
@@ -39,7 +41,9 @@ def _read(path: Path, source: str, label: str) -> tuple[Arrays, Provenance]:
     asked = f"weights {str(path)!r}"
     try:
         learned = LearnedWeights.load(path)
-        arrays = learned.kernels()
+        # What overflows is refused below, as what is not finite.
+        with np.errstate(all="ignore"):
+            arrays = learned.kernels()
     except (OSError, ValueError) as error:
         raise WeightsError(f"{asked} cannot be read: {error}") from error
     for name, shape in vgg19_kernel_shapes().items():
@@ -48,7 +52,12 @@ def _read(path: Path, source: str, label: str) -> tuple[Arrays, Provenance]:
             raise WeightsError(
                 f"{asked} has {came} for layer {name!r} where VGG19 has {shape}: learn all layers."
             )
-    count = learned.metadata.get("photographs", "some")
+        if not all(np.isfinite(part).all() for part in arrays[name]):
+            raise WeightsError(
+                f"{asked} has NaN or infinite values in layer {name!r}: learn its layers anew."
+            )
+    found = learned.metadata.get("photographs")
+    count = found if isinstance(found, int) else "some"
     message = (
         f"These filters were learned without labels from {count} photographs: they were not "
         "trained to recognise anything, and are not ImageNet weights."
