@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -40,7 +41,7 @@ INK_BLOCKS: RGB8 = RANDOM.integers(0, 256, (5, 7, 4), dtype=np.uint8).repeat(8, 
 PALETTE = [(255, 0, 0), (0, 200, 10), (0, 0, 255), (30, 60, 90)]
 COLORS = np.array(PALETTE, np.uint8)
 INDICES: RGB8 = RANDOM.integers(0, 4, (40, 52), dtype=np.uint8)
-MANY_COLORS = [tuple(map(int, color)) for color in RANDOM.integers(0, 256, (256, 3))]
+MANY_COLORS = [(int(r), int(g), int(b)) for r, g, b in RANDOM.integers(0, 256, (256, 3))]
 for _array in (PICTURE, GREY, RGBA, INKS, DEEP, DEEP_RGB, DEEP_RGBA, FLOATS, BLOCKS, INDICES):
     _array.flags.writeable = False
 
@@ -61,13 +62,15 @@ def as_rgb(grey: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def over_white(rgba: npt.NDArray[Any]) -> npt.NDArray[Any]:
     alpha = rgba[..., 3:] / 255
-    return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha))
+    blended: npt.NDArray[Any] = np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha))
+    return blended
 
 
 def on_paper(inks: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Cyan, magenta, yellow and black as red, green and blue: what the inks leave of white."""
     inks = inks.astype(float)
-    return np.rint((255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255)
+    paper: npt.NDArray[Any] = np.rint((255 - inks[..., :3]) * (255 - inks[..., 3:]) / 255)
+    return paper
 
 
 # What a viewer does to the stored pixels, by the EXIF standard's table of orientations.
@@ -258,7 +261,8 @@ def _inks_of_ycck(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
     luma, blue, red, black = np.moveaxis(stored.astype(float), -1, 0)
     blue, red = blue - 128, red - 128
     inks = [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue]
-    return np.clip(np.stack([*inks, 255 - black], axis=-1), 0, 255)
+    limited: npt.NDArray[Any] = np.clip(np.stack([*inks, 255 - black], axis=-1), 0, 255)
+    return limited
 
 
 JPEG = [
@@ -441,11 +445,7 @@ FRAMES_AND_SIZES = [
     Good("tga", lambda: encoded(PICTURE, "TGA"), PICTURE),
     Good("pcx", lambda: encoded(PICTURE, "PCX"), PICTURE),
     *(
-        Good(
-            f"{kind} of 32×32",
-            lambda kind=kind: encoded(PICTURE[:32, :32], kind),
-            PICTURE[:32, :32],
-        )  # type: ignore[misc]
+        Good(f"{kind} of 32×32", partial(encoded, PICTURE[:32, :32], kind), PICTURE[:32, :32])
         for kind in ("PNG", "BMP", "TIFF")
     ),
 ]
@@ -574,7 +574,7 @@ ARRAYS = [
         as_rgb((GREY > 99) * 255),
     ),
     Good("array of which nothing is masked", lambda: np.ma.masked_array(PICTURE), PICTURE),
-    Good("memoryview of an array", lambda: memoryview(PICTURE), PICTURE),
+    Good("memoryview of an array", lambda: PICTURE.data, PICTURE),
     Good("memoryview of bytes", lambda: memoryview(made.png(PICTURE)), PICTURE),
     Good("bytearray", lambda: bytearray(made.png(PICTURE)), PICTURE),
     Good("nested lists", PICTURE.tolist, PICTURE),

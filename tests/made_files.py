@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,16 @@ def encoded(image: Image.Image | npt.NDArray[Any], kind: str = "PNG", **options:
 
 # --- PNG (W3C, third edition)
 
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
-_ADAM7 = (*_ADAM7, (0, 1, 1, 2))
+# First column, first row, and the steps from there, of each pass.
+_ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 _COLOR_TYPES = {1: 0, 3: 2, 2: 4, 4: 6}
 PALETTE_TYPE = 3
 
@@ -103,7 +111,7 @@ def tiff(
     `photometric` is 0 (white is 0), 1 (black is 0), 2 (RGB), 5 (CMYK); `extra` are more tags;
     `size` (height, width) is what the header claims.
     """
-    order = ">" if big_endian else "<"
+    order: Literal[">", "<"] = ">" if big_endian else "<"
     stacked = samples[..., None] if samples.ndim == 2 else samples
     height, width, channels = stacked.shape
     claimed = size or (height, width)

@@ -372,6 +372,10 @@ def _numbers(values: Any) -> Callable[[Path], Any]:
     return lambda _: np.asarray(values).reshape(40, 40)
 
 
+_NO_IMAGES: tuple[Any, ...] = (
+    *(None, 5, 2.5, True, object, {"image": 1}, {1, 2}, range(9), iter([])),
+)
+
 ARRAYS = [
     *(
         Refused(
@@ -470,7 +474,7 @@ ARRAYS = [
             lambda _, value=value: value,  # type: ignore[misc]
             rf"image is a {type(value).__name__}, .*path, bytes, file object.*: pass one of those",
         )
-        for value in (None, 5, 2.5, True, object, {"image": 1}, {1, 2}, range(9), iter([]))
+        for value in _NO_IMAGES
     ),
 ]
 

@@ -24,8 +24,10 @@ from tests.fuzz.targets import (
     check_image,
     check_sentence,
     check_state,
+    described_state,
+    first_byte,
+    mended,
     read_weights,
-    state,
     untrained,
     weights,
 )
@@ -47,11 +49,16 @@ def test_what_once_broke_a_promise_breaks_none(target: str, path: Path) -> None:
     TARGETS[target](path.read_bytes())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("target", SEEDS)
 def test_good_files_break_no_promise(target: str) -> None:
     for data in SEEDS[target]().values():
         TARGETS[target](data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("good", STATES, ids=range(len(STATES)))
+def test_good_states_make_explorers(good: dict[str, Any]) -> None:
+    check_state({**described_state(b""), **good})
 
 
 # --- any bytes, and good files with something changed
@@ -166,7 +173,7 @@ WEIGHTS_FILES = weights_files(some_weights(5))
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_small_files_of_weights_give_their_numbers(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"w{suffix}"
-    path.write_bytes(WEIGHTS_FILES[suffix])
+    path.write_bytes(mended(WEIGHTS_FILES[suffix]))
     arrays = read_weights(path)
     assert arrays is not None
     # In .npz kernels are kept in 16 bits; the others hold them as they are.
@@ -176,16 +183,18 @@ def test_small_files_of_weights_give_their_numbers(suffix: str, tmp_path: Path) 
             np.testing.assert_allclose(got, wanted, rtol=within, atol=within)
 
 
-@given(st.sampled_from(SUFFIXES), MUTATIONS)
+@given(st.sampled_from(SUFFIXES), st.booleans(), MUTATIONS)
 def test_any_changed_file_of_weights_is_read_or_refused(
-    suffix: str, changes: list[tuple[str, float, bytes]]
+    suffix: str,
+    mend: bool,
+    changes: list[tuple[str, float, bytes]],
 ) -> None:
-    weights(bytes([SUFFIXES.index(suffix)]) + mutated(WEIGHTS_FILES[suffix], changes))
+    weights(first_byte(suffix, mend=mend) + mutated(WEIGHTS_FILES[suffix], changes))
 
 
 @given(st.sampled_from(SUFFIXES), st.binary(max_size=100))
 def test_any_bytes_are_refused_as_weights(suffix: str, data: bytes) -> None:
-    weights(bytes([SUFFIXES.index(suffix)]) + data)
+    weights(first_byte(suffix, mend=False) + data)
 
 
 # --- states
@@ -199,7 +208,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_any_json_is_a_state_or_refused(given_state: Any) -> None:
-    check_state(given_state, untrained())
+    check_state(given_state)
 
 
 KEYS = sorted({key for one in STATES for key in one})
@@ -212,8 +221,7 @@ KEYS = sorted({key for one in STATES for key in one})
 def test_any_changed_state_makes_an_explorer_or_is_refused(
     good: dict[str, Any], key: str, value: Any
 ) -> None:
-    lines = {**good, key: value}
-    state("\n".join(f"{name}={json.dumps(lines[name])}" for name in lines).encode())
+    check_state({**described_state(b""), **json.loads(json.dumps({**good, key: value}))})
 
 
 LARGE = 10**400  # JSON may hold whole numbers beyond any float.
@@ -235,9 +243,7 @@ LARGE = 10**400  # JSON may hold whole numbers beyond any float.
     ids=range(9),
 )
 def test_a_wrong_value_is_refused_by_its_key(key: str, value: Any) -> None:
-    good = LayerExplorer(PICTURE, extractor=untrained())
-    given_state = {**good.state(), key: value}
-    good.close()
+    given_state = {**described_state(b""), key: value}
     with pytest.raises((ValueError, TraitError), match=rf"\b{key}\b"):
         LayerExplorer.from_state(PICTURE, given_state, extractor=untrained())
 

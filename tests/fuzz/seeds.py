@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from tests.fuzz.targets import SMALL_SHAPES, SUFFIXES, zipped
+from tests.fuzz.targets import SMALL_SHAPES, first_byte, mended, zipped
 from tests.good_input import GOOD
 from vgg_widget.factorised import Factors, LearnedWeights, Rounded
 from vgg_widget.weights import Arrays
@@ -35,7 +35,7 @@ def arrays() -> dict[str, bytes]:
     """Descriptions of arrays that `targets.array` reads."""
     numbers = bytes(range(1, 100))
     return {
-        f"{dtype} {shape}": b"%s\n%s\n%s" % (dtype, shape, numbers)
+        f"{dtype!r} {shape!r}": b"%s\n%s\n%s" % (dtype, shape, numbers)
         for dtype in (b"u1", b"?", b"<u2", b">u2", b"<i4", b"<f4", b">f8", b"<f2", b"c8", b"O")
         for shape in (b"40,1,40,1", b"40,1,40,-1,3,1", b"3,1,40,1,40,1", b"1,1,40,1,40,1,4,1")
     }
@@ -103,7 +103,8 @@ def _npz(weights: Arrays) -> bytes:
         layers[name] = Factors(projection, centroids, np.zeros(rows, np.float32), bias.copy())
     with tempfile.TemporaryDirectory() as folder:
         path = LearnedWeights(layers, {"photographs": 6}).save(Path(folder) / "w.npz")
-        return path.read_bytes()
+        # Not compressed, a change is one of numbers and not of everything that follows.
+        return mended(path.read_bytes())
 
 
 def weights_files(weights: Arrays) -> dict[str, bytes]:
@@ -122,7 +123,11 @@ def weights_files(weights: Arrays) -> dict[str, bytes]:
 def weights() -> dict[str, bytes]:
     """These files, as `targets.weights` reads them."""
     files = weights_files(some_weights())
-    return {suffix: bytes([SUFFIXES.index(suffix)]) + data for suffix, data in files.items()}
+    return {
+        f"{suffix}{' mended' * mend}": first_byte(suffix, mend=mend) + data
+        for suffix, data in files.items()
+        for mend in (False, True)
+    }
 
 
 STATES: list[dict[str, Any]] = [
