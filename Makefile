@@ -1,6 +1,7 @@
 # make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
 # make test        lint, types and every test, the browser's included
 # make check       lint, types and the quick tests
+# make fuzz        arbitrary images, weights and states, for MINUTES=2 each
 # make learned-weights  learn the embedded filters anew, in some minutes
 # make bench       how fast everything is, against other ways, in ten minutes or a few more
 # make screenshot  the README's picture, taken in a real JupyterLab
@@ -9,12 +10,13 @@ VENV ?= .venv
 PYTHON ?= python3
 export IMAGE ?=
 PYTEST_ARGS ?=
+MINUTES ?= 2
 
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser screenshot learned-weights bench bench-learning clean
+.PHONY: demo test check lint browser fuzz screenshot learned-weights bench bench-learning clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -38,6 +40,12 @@ lint: $(VENV)/.test
 # Prints the browser that the tests use, and installs one where there is none.
 browser: $(VENV)/.test
 	@$(BIN)/python tests/browser/chromium.py
+
+# More and other examples than `make test` has; then the fuzzer, which stops at what it finds.
+fuzz: $(VENV)/.fuzz
+	HYPOTHESIS_PROFILE=wide $(BIN)/pytest tests/test_fuzz.py --timeout=3600 $(PYTEST_ARGS)
+	for target in image array weights state; do \
+	  $(BIN)/python -m tests.fuzz.run $$target --minutes $(MINUTES) || exit 1; done
 
 screenshot: browser
 	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png
@@ -81,5 +89,9 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[demo,test]'
 	@touch $@
 
+$(VENV)/.fuzz: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[test,fuzz]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .fuzz .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

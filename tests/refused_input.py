@@ -11,6 +11,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import scipy.sparse
 from PIL import Image
 
 from tests import made_files as made
@@ -461,6 +462,11 @@ ARRAYS = [
         "list of words", lambda _: ["cat.jpg", "dog.jpg"], r"is a list of 2 pictures: pass one"
     ),
     Refused("list of pictures", lambda _: [PICTURE, PICTURE], r"is a list of 2 pictures: pass one"),
+    Refused(
+        "sparse matrix",
+        lambda _: scipy.sparse.eye_array(40),
+        r"image is a dia_array, .*path, bytes, file object.*: pass one of those",
+    ),
     Refused("empty list", lambda _: [], r"array of shape \(0,\) is empty: pass one with pixels"),
     Refused(
         "unwilling array", lambda _: _Unwilling(), r"_Unwilling could not .* \(not today\): pass"

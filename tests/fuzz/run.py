@@ -42,6 +42,7 @@ def main() -> None:
         f"-artifact_prefix={findings}/",
         "-max_len=20000",
         "-timeout=60",
+        "-report_slow_units=60",
         "-rss_limit_mb=6000",
         "-print_final_stats=1",
         str(corpus),
