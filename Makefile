@@ -2,6 +2,7 @@
 # make test        lint, types and every test, the browser's included
 # make check       lint, types and the quick tests
 # make assignment  the course assignment's notebooks, from their source
+# make fuzz        arbitrary images, weights and states, for MINUTES=2 each
 # make learned-weights  learn the embedded filters anew, in some minutes
 # make monkey      random acts at two explorers in a real JupyterLab: SEED=7 ACTS=1000
 # make docs        the documentation, as pages in docs/_build/html
@@ -13,6 +14,7 @@ VENV ?= .venv
 PYTHON ?= python3
 export IMAGE ?=
 PYTEST_ARGS ?=
+MINUTES ?= 2
 
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -21,7 +23,7 @@ LESSONS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 2 -
   --nbmake-timeout=300 --timeout=600 --ignore=notebooks/assignment notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit clean
+.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -56,6 +58,12 @@ browser: $(VENV)/.test
 monkey: browser
 	MONKEY_SEED=$(or $(SEED),$$$$) MONKEY_ACTS=$(or $(ACTS),1000) \
 	  $(BIN)/pytest tests/browser/test_monkey.py -m browser -rP $(PYTEST_ARGS)
+
+# More and other examples than `make test` has; then the fuzzer, which stops at what it finds.
+fuzz: $(VENV)/.fuzz
+	HYPOTHESIS_PROFILE=wide $(BIN)/pytest tests/test_fuzz.py --timeout=3600 $(PYTEST_ARGS)
+	for target in image array weights state; do \
+	  $(BIN)/python -m tests.fuzz.run $$target --minutes $(MINUTES) || exit 1; done
 
 screenshot: browser
 	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png
@@ -119,6 +127,10 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[demo,docs,test]'
 	@touch $@
 
+$(VENV)/.fuzz: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[test,fuzz]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks \
+	rm -rf $(VENV) .fuzz .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks \
 	  docs/_build docs/lessons

@@ -1,4 +1,4 @@
-"""One wording for "this name is not among those": a sentence with the nearest name that is."""
+"""Wording of errors: the nearest name to one that is not known, and reasons in a sentence."""
 
 from __future__ import annotations
 
@@ -43,3 +43,12 @@ def briefly(value: object) -> str:
     """Return a value's repr for a sentence, or its type where that would fill the page."""
     words = repr(value)
     return words if len(words) <= 200 else f"of type {type(value).__name__}"
+
+
+def reason(error: BaseException) -> str:
+    """Return what an exception says, as a part of a sentence on one line, or else its type."""
+    words = " ".join(str(error).split()).rstrip(".")
+    plain = "".join(letter if letter.isprintable() else "?" for letter in words)
+    if not plain:
+        return type(error).__name__
+    return plain if len(plain) <= 200 else plain[:199] + "…"

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgg_widget.archives import opened_npz
+from vgg_widget.choices import reason
 from vgg_widget.files import written_whole
 
 FORMAT = "vgg_widget/factorised/1"
@@ -280,22 +279,10 @@ class LearnedWeights:
             raise FileNotFoundError(
                 f"path {str(path)!r} is no file: give one that LearnedWeights.save wrote."
             ) from None
-        # What numpy, zipfile, zlib and json raise on bytes that are not theirs; JSON too deep and
-        # encrypted members are RuntimeErrors.
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            EOFError,
-            RuntimeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except Exception as error:  # numpy, zipfile and json raise anything on damaged files.
             raise ValueError(
-                f"path {str(path)!r} holds no learned weights of format {FORMAT} ({error}): "
-                "give a file that LearnedWeights.save wrote."
+                f"path {str(path)!r} holds no learned weights of format {FORMAT} "
+                f"({reason(error)}): give a file that LearnedWeights.save wrote."
             ) from error
         if not layers:
             raise ValueError(

@@ -146,8 +146,10 @@ class LayerExplorer(ExplorerActions):
 
         Raises
         ------
-        ValueError
-            If `state` is no such dict.
+        ValueError, TraitError
+            If `state` is no such dict; the sentence names the key.
+        WeightsError
+            If the weights that it names cannot be had.
         """
         asked = read_state(state, more)
         explorer = cls(image, **asked)

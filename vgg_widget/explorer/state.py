@@ -18,6 +18,7 @@ from vgg_widget.explorer.scene import Choice
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.modes.registry import find_mode
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.rendering import find_cmap
 from vgg_widget.scaling import Scale
 
 _STATE_VERSION = 1
@@ -46,13 +47,18 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not what `write_state` returned.
+        If it is not what `write_state` returned; the sentence names the key.
     """
     if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
         version = state.get("version") if isinstance(state, dict) else type(state).__name__
         raise ValueError(
             f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
         )
+    usual = state.get("usual_cmap", "viridis")
+    try:
+        find_cmap(usual)
+    except ValueError as error:
+        raise ValueError(f"usual_cmap of the state cannot be used: {error}") from error
     found = {
         name: state[name] for name in (*CHOICES, *LOOKS, "top", "size", "weights") if name in state
     }

@@ -25,8 +25,11 @@ class RealNumber(Float[Any, Any]):
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Return a plain float."""
-        plain = float(value) if isinstance(value, np.floating | np.integer) else value
-        return super().validate(obj, plain)
+        try:
+            plain = float(value) if isinstance(value, np.floating | np.integer) else value
+            return super().validate(obj, plain)
+        except OverflowError:  # A whole number may be larger than any float.
+            self.error(obj, value)
 
 
 class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):

@@ -130,7 +130,7 @@ def _identity(weights: object) -> object:
         # Not ours to judge: `resolve` says what is wrong with it.
         return repr(weights)
     path = Path(os.path.expanduser(weights))  # noqa: PTH111 - Path's own can raise.
-    return (str(path.absolute()), _stamp(path)) if path.is_file() else weights
+    return (str(path.absolute()), _stamp(path)) if os.path.isfile(path) else weights  # noqa: PTH113 - Path's own can raise.
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -106,7 +106,7 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
             ".npz file, or a state dict (model.state_dict())."
         )
     # A bare word that is no file is a mistyped name; anything else is a path.
-    if isinstance(weights, str) and not (re.search(r"[./\\]", weights) or Path(weights).is_file()):
+    if isinstance(weights, str) and not (re.search(r"[./\\]", weights) or os.path.isfile(weights)):  # noqa: PTH113 - Path's own can raise.
         raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
     path = Path(os.path.expanduser(weights)).absolute()  # noqa: PTH111 - Path's own can raise.
     if path.suffix.lower() == ".npz":

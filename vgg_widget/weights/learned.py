@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from vgg_widget.factorised import LearnedWeights
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.provenance import Provenance
@@ -49,11 +51,20 @@ def _read(path: Path, source: str, label: str) -> tuple[Arrays, Provenance]:
             raise WeightsError(
                 f"{asked} has {came} for layer {name!r} where VGG19 has {shape}: learn all layers."
             )
-    count = learned.metadata.get("photographs", "some")
+    needed = LearnedWeights({name: learned.layers[name] for name in vgg19_kernel_shapes()})
+    # What overflows is refused as what is not finite.
+    with np.errstate(all="ignore"):
+        arrays = needed.kernels()
+    for name, parts in arrays.items():
+        if not all(np.isfinite(part).all() for part in parts):
+            raise WeightsError(
+                f"{asked} has NaN or infinite values in layer {name!r}: learn its layers anew."
+            )
+    found = learned.metadata.get("photographs")
+    count = found if isinstance(found, int) else "some"
     message = (
         f"These filters were learned without labels from {count} photographs: they were not "
         "trained to recognise anything, and are not ImageNet weights."
     )
     full = f"{label} (learned without labels from {count} photographs)"
-    needed = LearnedWeights({name: learned.layers[name] for name in vgg19_kernel_shapes()})
-    return needed.kernels(), Provenance(source, full, str(path), learned.digest, message)
+    return arrays, Provenance(source, full, str(path), learned.digest, message)

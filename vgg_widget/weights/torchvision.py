@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vgg_widget.choices import reason
 from vgg_widget.layers import VGG19_CONVOLUTIONS, vgg19_kernel_shapes
 from vgg_widget.weights.arrays import ADVICE, Arrays, Stored, WeightsError, checked, first_bytes
 from vgg_widget.weights.classifier import (
@@ -224,8 +225,8 @@ def _safetensors(asked: str, path: Path) -> Iterator[tuple[_Tensors, dict[str, s
             yield tensors, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{asked} is cut short or damaged, or is not a safetensors file ({error}): choose a "
-            "whole one."
+            f"{asked} is cut short or damaged, or is not a safetensors file ({reason(error)}): "
+            "choose a whole one."
         ) from error
 
 

@@ -1,0 +1,19 @@
+"""Images: anything a person calls one becomes an RGB `uint8` array, or an `ImageError` says why."""
+
+from vgg_widget.images.reading import ImageReading, load_image, read_image, sample_image
+from vgg_widget.images.sizes import checked_size, resize, resize_exactly, target_size
+from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
+
+__all__ = [
+    "MINIMUM_SIDE",
+    "RGB8",
+    "ImageError",
+    "ImageReading",
+    "checked_size",
+    "load_image",
+    "read_image",
+    "resize",
+    "resize_exactly",
+    "sample_image",
+    "target_size",
+]

@@ -1,0 +1,161 @@
+"""Arrays and tensors as pictures: which axis is what, and what the numbers mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.choices import reason
+from vgg_widget.images.terms import (
+    RGB8,
+    ImageError,
+    check_not_too_large,
+    check_sides,
+)
+
+# A resampled image may overshoot its range by a little, which is no reason to refuse it.
+_OVERSHOOT = 0.002
+
+# A PyTorch tensor that is on a GPU, part of a graph or a view of another one with signs turned has
+# no __array__ until it is taken off.
+_TAKEN_OFF = ("detach", "cpu", "resolve_conj", "resolve_neg")
+
+
+def as_array(source: Any) -> npt.NDArray[Any]:
+    """Return what an array, tensor, buffer or list of numbers holds.
+
+    Raises
+    ------
+    ImageError
+        If it gives no array, or one of which parts are masked.
+    """
+    try:
+        for step in _TAKEN_OFF:
+            if callable(getattr(source, step, None)):
+                source = getattr(source, step)()
+        if str(getattr(source, "dtype", "")) == "torch.bfloat16":
+            # NumPy has no such numbers, and each of them is a float32.
+            source = source.float()
+        array = np.asarray(source)
+        hidden = np.count_nonzero(source.mask) if isinstance(source, np.ma.MaskedArray) else 0
+    except Exception as error:  # Whatever calls itself an array may raise anything from it.
+        raise ImageError(
+            f"image of type {type(source).__name__} could not be made an array "
+            f"({reason(error)}): pass numbers of shape (height, width, 3)."
+        ) from error
+    if hidden:
+        raise ImageError(
+            f"image array has {hidden} masked values, which are no colours: fill them, for "
+            "instance with array.filled(255)."
+        )
+    return array
+
+
+def from_array(
+    array: npt.NDArray[Any], minimum_side: int, what: str = "image array"
+) -> tuple[RGB8, str]:
+    """Return an array's picture, by the rule that `load_image` tells, and how it was understood.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any shape, dtype and memory layout; never changed.
+    minimum_side : int
+        The fewest pixels that a side may have.
+    what : str
+        How an error begins.
+
+    Raises
+    ------
+    ImageError
+        If its shape or values are no picture's.
+    """
+    pixels = _channels_last(array, what)
+    height, width, _ = pixels.shape
+    check_not_too_large(what, height, width)
+    check_sides(what, height, width, minimum_side)
+    values, note = _to_uint8(pixels, what)
+    if values.shape[-1] == 1:
+        values = np.repeat(values, 3, axis=-1)
+    elif values.shape[-1] == 4:
+        alpha = values[..., 3:].astype(np.float32) / 255
+        over_white = values[..., :3] * alpha + 255 * (1 - alpha)
+        values = np.rint(over_white).astype(np.uint8)
+    return np.array(values, order="C"), note
+
+
+def _channels_last(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    shape = array.shape
+    if array.ndim == 4 and shape[0] == 1:
+        array = array[0]
+    if array.size == 0:
+        raise ImageError(f"{what} of shape {shape} is empty: pass one with pixels.")
+    if array.ndim == 2:
+        return array[..., np.newaxis]
+    if array.ndim == 3 and array.shape[-1] in (1, 3, 4):
+        return array
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+        return np.moveaxis(array, 0, -1)
+    raise ImageError(
+        f"{what} of shape {shape} is no picture: pass (height, width) for grey, or "
+        "(height, width, 3) for RGB, (height, width, 4) for RGBA, or channels first."
+    )
+
+
+def _to_uint8(array: npt.NDArray[Any], what: str) -> tuple[RGB8, str]:
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255), ""
+    if array.dtype == np.uint8:
+        return array, ""
+    if array.dtype.kind not in "uif" and not _is_bfloat16(array.dtype):
+        # A record's type, written out, may be as long as one likes.
+        name = array.dtype.name
+        raise ImageError(
+            f"{what} has dtype {name}, which is no picture's: pass uint8, uint16, bool or float."
+        )
+    if array.dtype.kind not in "ui":
+        # What does not fit becomes infinite, and is refused as that; a NaN may be of a kind that
+        # processors report.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _float_to_uint8(array.astype(np.float64), what)
+    if array.dtype.newbyteorder("=") == np.uint16:
+        return ((array.astype(np.uint32) + 128) // 257).astype(
+            np.uint8
+        ), "16-bit values read as 0–65535"
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 255:
+        raise ImageError(
+            f"{what} has {array.dtype} values from {low} to {high}: scale them to 0–255, "
+            "or pass 16-bit values as uint16."
+        )
+    return array.astype(np.uint8), ""
+
+
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    # ml_dtypes' bfloat16, which TensorFlow and JAX give, has a kind of its own.
+    return dtype.name == "bfloat16"
+
+
+def _float_to_uint8(values: npt.NDArray[np.float64], what: str) -> tuple[RGB8, str]:
+    if not np.isfinite(values).all():
+        bad = int(np.size(values) - np.isfinite(values).sum())
+        raise ImageError(
+            f"{what} has {bad} values that are NaN or infinite: replace them, for instance "
+            "with numpy.nan_to_num."
+        )
+    low, high = float(values.min()), float(values.max())
+    # The largest value alone decides, so that a normalised picture is refused and not blackened.
+    small = high <= 1 + _OVERSHOOT
+    top, note = (
+        (1.0, "float values up to 1 read as 0–1")
+        if small
+        else (255.0, "float values read as 0–255")
+    )
+    if low >= -_OVERSHOOT * top and high <= top * (1 + _OVERSHOOT):
+        return np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8), note
+    raise ImageError(
+        f"{what} has float values from {low:.4g} to {high:.4g}: undo any normalisation "
+        "and pass them in 0–1 or 0–255."
+    )

@@ -1,0 +1,160 @@
+"""Anything a person calls an image becomes an RGB `uint8` array."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from vgg_widget.choices import reason
+from vgg_widget.images.arrays import as_array, from_array
+from vgg_widget.images.pictures import decoded, from_pillow
+from vgg_widget.images.sources import existing_file, opened, whole_stream
+from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
+
+# What in a list makes it a list of pictures, and not a picture as a list of numbers.
+_PICTURES = (str, bytes, os.PathLike, Image.Image)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReading:
+    """An image as read, with what had to be decided on the way.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W, 3)
+        Red, green, blue.
+    note : str
+        How the values were understood where there was a choice, such as
+        ``"float values up to 1 read as 0–1"``; empty where there was none.
+    origin : str or None
+        The absolute path for an image from a file, else None.
+    """
+
+    pixels: RGB8
+    note: str = ""
+    origin: str | None = None
+
+
+def load_image(source: object) -> RGB8:
+    """Read an image from whatever it is.
+
+    Parameters
+    ----------
+    source : str, Path, bytes, file object, PIL.Image.Image, array or tensor
+        Files are read by Pillow: EXIF orientation is applied, transparency is laid over white,
+        palette, grey, CMYK and 16-bit pictures are converted, an animation gives its first frame
+        (a PIL image the frame that it stands at). Damaged metadata are passed over; an address
+        (``https://…``) is refused and never fetched.
+        Arrays and tensors (anything with ``__array__``, Keras, TensorFlow and PyTorch tensors
+        included) are grey ``(H, W)``, or have 1, 3 or 4 channels, last or first; a leading batch
+        axis of length 1 is dropped. Their values are understood by this rule: bool is black and
+        white, ``uint8`` is taken as it is, ``uint16`` is divided by 257, other integers must lie
+        in 0–255; floats up to 1 are read as 0–1, and else up to 255 as 0–255, where an overshoot
+        of 0.2 % at either end, as resampling leaves, is cut off.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        A fresh, writable array, at least 32 pixels a side.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, unreadable, truncated, empty, smaller than 32 pixels a side, larger than
+        twice ``PIL.Image.MAX_IMAGE_PIXELS`` (179 million pixels together, unless you change it),
+        or an array whose shape or values are no image's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> load_image(np.full((40, 50), 0.5)).shape
+    (40, 50, 3)
+    """
+    return read_image(source).pixels
+
+
+def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading:
+    """Read an image as `load_image` does, and tell how its values were understood.
+
+    Parameters
+    ----------
+    source : object
+        What `load_image` takes.
+    minimum_side : int
+        The fewest pixels that a side may have.
+    """
+    origin: str | None = None
+    if isinstance(source, Image.Image):
+        pixels, note = from_pillow(source, minimum_side)
+    elif isinstance(source, bytes | bytearray | memoryview) and not _is_numbers(source):
+        data = _all_bytes(source)
+        pixels, note = decoded(io.BytesIO(data), f"image of {len(data)} bytes", minimum_side)
+    elif isinstance(source, str | os.PathLike):
+        origin = existing_file(os.fspath(source))
+        with opened(origin) as stream:
+            pixels, note = decoded(stream, f"image {str(source)!r}", minimum_side)
+    elif callable(getattr(source, "read", None)):
+        pixels, note = decoded(whole_stream(source), "image from a file object", minimum_side)
+    elif isinstance(source, list | tuple) and _are_pictures(source):
+        raise ImageError(
+            f"image is a list of {len(source)} pictures: pass one, see two with "
+            "vgg_widget.compare(a, b), or use FeatureExtractor.stream for several."
+        )
+    elif hasattr(source, "__array__") or isinstance(source, list | tuple | memoryview):
+        pixels, note = from_array(as_array(source), minimum_side)
+    else:
+        raise ImageError(
+            f"image is a {type(source).__name__}, which is none of path, bytes, file object, "
+            "PIL image, array or tensor: pass one of those."
+        )
+    return ImageReading(pixels, note, origin)
+
+
+def _is_numbers(source: bytes | bytearray | memoryview) -> bool:
+    """Tell whether a buffer is an array's, and not a file's bytes in a row."""
+    try:
+        return isinstance(source, memoryview) and (source.ndim != 1 or source.itemsize != 1)
+    except ValueError:  # It is released, which reading it will tell.
+        return False
+
+
+def _all_bytes(source: bytes | bytearray | memoryview) -> bytes:
+    try:
+        return bytes(source)
+    except ValueError as error:
+        raise ImageError(
+            f"image memoryview could not be read ({reason(error)}): pass the bytes themselves."
+        ) from error
+
+
+def _are_pictures(source: Sequence[object]) -> bool:
+    """Tell whether a list is one of pictures, and not one picture as a list of numbers."""
+    if any(isinstance(item, _PICTURES) for item in source):
+        return True
+    # Three grey arrays are one picture, channels first, and one array is a batch of one.
+    sides = [getattr(item, "ndim", 0) for item in source]
+    return (len(sides) > 1 and min(sides) > 2) or sides == [2, 2]
+
+
+def sample_image() -> RGB8:
+    """Return matplotlib's own sample photograph, ``grace_hopper.jpg``.
+
+    Returns
+    -------
+    ndarray of uint8, shape (600, 512, 3)
+        Rear Admiral Grace Hopper before a flag, in RGB; a public-domain photograph of the United
+        States Navy that ships inside matplotlib.
+
+    Raises
+    ------
+    ImageError
+        If this matplotlib was installed without its sample data.
+    """
+    from matplotlib import get_data_path
+
+    return load_image(Path(get_data_path()) / "sample_data" / "grace_hopper.jpg")

@@ -1,0 +1,113 @@
+"""Where pictures come from: paths and file objects, down to a stream of bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from vgg_widget.choices import reason
+from vgg_widget.images.terms import ImageError
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|(data|file):", re.IGNORECASE)
+
+
+def existing_file(path: str | bytes) -> str:
+    """Return the absolute path of a file that there is.
+
+    Parameters
+    ----------
+    path : str or bytes
+        As a person wrote it; ``~`` is their home. An address is refused and never fetched.
+
+    Raises
+    ------
+    ImageError
+        If there is no such file; the sentence says where it was looked for.
+    """
+    name = os.fsdecode(path)
+    if _ADDRESS.match(name):
+        raise ImageError(
+            f"image {_shortly(name)} is an address, not a file: download it and pass its path."
+        )
+    if "\0" in name:
+        raise ImageError(f"image path {_shortly(name)} holds a null character: pass a file's path.")
+    if not name:
+        raise ImageError("image '' is an empty name: pass a file's path.")
+    # Path's own expanduser raises for a user that there is not.
+    looked_for = Path(os.path.expanduser(name)).absolute()  # noqa: PTH111
+    try:
+        missing = not looked_for.exists()
+    except OSError as error:
+        raise ImageError(
+            f"image {_shortly(name)} could not be opened ({error.strerror}): check the name."
+        ) from error
+    # A name may hold what would break the line, or what no terminal can write.
+    there = repr(str(looked_for))
+    if missing:
+        raise ImageError(
+            f"image {name!r} was not found: looked for {there}, so check the name, or pass an "
+            "absolute path."
+        )
+    if looked_for.is_dir():
+        raise ImageError(f"image {name!r} is a folder ({there}): pass one file in it.")
+    if not looked_for.is_file():
+        # A pipe or a terminal would be waited for without end.
+        raise ImageError(f"image {name!r} is a device or a pipe: pass a file's path, or its bytes.")
+    return str(looked_for)
+
+
+def opened(path: str) -> io.BufferedReader:
+    """Open a file that there is; `ImageError` if it may not be read."""
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise ImageError(
+            f"image {path!r} could not be opened ({error.strerror or reason(error)}): check that "
+            "you may read it."
+        ) from error
+
+
+def whole_stream(stream: Any) -> io.BytesIO:
+    """Return all that a file object still gives; it stays open.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, gives text, or is at its end already.
+    """
+    try:
+        data = stream.read()
+    except UnicodeDecodeError as error:
+        raise ImageError(
+            "image file object is open as text: open the file with mode 'rb'."
+        ) from error
+    except Exception as error:  # Anything can have a method `read`, and raise anything from it.
+        raise ImageError(
+            f"image file object could not be read ({reason(error)}): pass one that is open for "
+            "reading."
+        ) from error
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ImageError(
+            f"image file object gave {type(data).__name__}, not bytes: open the file with mode "
+            "'rb'."
+        )
+    if not len(data) and _is_past_its_start(stream):
+        raise ImageError(
+            "image file object is at its end, as after writing to it: call its seek(0) first."
+        )
+    return io.BytesIO(bytes(data))
+
+
+def _is_past_its_start(stream: Any) -> bool:
+    try:
+        return bool(stream.tell() > 0)
+    except Exception:  # Sockets cannot say, and others have no such method.
+        return False
+
+
+def _shortly(name: str) -> str:
+    # An address may hold a whole picture, and a name too long is no help in full.
+    return repr(name if len(name) <= 60 else name[:59] + "…")

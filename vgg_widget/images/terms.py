@@ -1,0 +1,53 @@
+"""What the other files of this room speak of: pictures, how large they may be, and their error."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+RGB8: TypeAlias = npt.NDArray[np.uint8]
+
+MINIMUM_SIDE = 32
+"""VGG19 halves the image five times, so every side needs 2⁵ pixels."""
+
+
+class ImageError(ValueError):
+    """What was given as an image cannot be used as one; the message says what would do."""
+
+
+def check_not_too_large(what: str, height: int, width: int) -> None:
+    """Refuse more pixels than Pillow reads, before any of them takes up memory.
+
+    Parameters
+    ----------
+    what : str
+        How the error begins.
+    height, width : int
+        In pixels. At most twice ``PIL.Image.MAX_IMAGE_PIXELS``, which is 178,956,970 together
+        unless somebody changed it; None there is no limit.
+
+    Raises
+    ------
+    ImageError
+        If it is larger.
+    """
+    usual = Image.MAX_IMAGE_PIXELS
+    if usual is not None and height * width > 2 * usual:
+        raise too_large(what, f"{height}×{width} (height×width), and {2 * usual} are read")
+
+
+def too_large(what: str, pixels: str) -> ImageError:
+    """Return the error of a picture of too many pixels."""
+    return ImageError(f"{what} has too many pixels ({pixels}): make it smaller first.")
+
+
+def check_sides(what: str, height: int, width: int, minimum_side: int) -> None:
+    """Refuse a picture that is too small for the network; `ImageError` as above."""
+    if min(height, width) < minimum_side:
+        raise ImageError(
+            f"{what} is {height}×{width} pixels (height×width), but VGG19 needs at least "
+            f"{minimum_side} a side: enlarge it first."
+        )
