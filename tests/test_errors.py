@@ -328,7 +328,9 @@ def test_no_callback_lets_an_error_out(
     extractor: FeatureExtractor,
     photo: Any,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # Among the callbacks is that of a button that saves.
     explorer = explore()
     for title in PANELS:
         explorer.panel = title
