@@ -50,13 +50,15 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     ----------
     figure : Figure
         A matplotlib figure that pyplot does not know.
+    lock : RLock, optional
+        Held while it draws, and while it does what the page asks; one of its own by default.
     """
 
     _png_is_old: bool
 
-    def __init__(self, figure: Figure) -> None:
+    def __init__(self, figure: Figure, lock: threading.RLock | None = None) -> None:
         # Widget callbacks and cells run on different threads in some kernels.
-        self.lock = threading.RLock()
+        self.lock = lock or threading.RLock()
         self._handling = False
         self._page_is_there = False
         self._page_is_ready = False
@@ -208,9 +210,9 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
                 self._paint_wanted()
 
 
-def live_canvas(figure: Figure) -> LiveCanvas:
+def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanvas:
     """Put a figure on a canvas that can be displayed, with its toolbar, outside pyplot."""
-    canvas = LiveCanvas(figure)
+    canvas = LiveCanvas(figure, lock)
     FigureManager(canvas, 0)
     canvas.toolbar = canvas.manager.toolbar
     return canvas
