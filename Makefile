@@ -3,6 +3,7 @@
 # make check       lint, types and the quick tests
 # make learned-weights  learn the embedded filters anew, in some minutes
 # make bench       how fast everything is, against other ways, in ten minutes or a few more
+# make binder-check  what mybinder.org would build, built and tried here, in some minutes
 # make screenshot  the README's picture, taken in a real JupyterLab
 
 VENV ?= .venv
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser screenshot learned-weights bench bench-learning clean
+.PHONY: demo test check lint browser screenshot learned-weights bench bench-learning binder-check clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -34,6 +35,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/notebook_outputs.py
 
 # Prints the browser that the tests use, and installs one where there is none.
 browser: $(VENV)/.test
@@ -57,6 +59,10 @@ bench: $(VENV)/.bench
 bench-learning: $(VENV)/.learn
 	$(BIN)/python tests/benchmarks/bench_learning.py
 
+# Fetches half a gigabyte from the package registry.
+binder-check: browser $(VENV)/.binder
+	$(BIN)/python -m tests.binder_check
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -75,6 +81,10 @@ $(VENV)/.learn: pyproject.toml | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.binder: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[binder,demo,test]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python

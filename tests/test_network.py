@@ -395,7 +395,5 @@ vgg19.resolve = noting
 network, _ = vgg19.shared_vgg19("random")
 print(len(made), sum(kernel() is not None for kernel in made))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["16", "0"]

@@ -110,9 +110,7 @@ def shared_vgg19(
         return _networks[key]
 
 
-def _made(
-    source: str | os.PathLike[str] | ResolvedWeights,
-) -> tuple[Vgg19Network, Provenance]:
+def _made(source: str | os.PathLike[str] | ResolvedWeights) -> tuple[Vgg19Network, Provenance]:
     # The numbers have no name here, only in a function that imports nothing. TensorFlow's import
     # leaves errors behind that hold every frame it was called from, and with a name there 80 MB,
     # until Python collects garbage.
@@ -122,7 +120,9 @@ def _made(
     )
 
 
-def _with_weights(resolved: ResolvedWeights, keras: Any, tf: Any) -> tuple[Vgg19Network, Provenance]:
+def _with_weights(
+    resolved: ResolvedWeights, keras: Any, tf: Any
+) -> tuple[Vgg19Network, Provenance]:
     same = next(
         (
             network

@@ -265,8 +265,8 @@ def file_digest(path: Path, algorithm: str) -> str:
 def _forget_frames(error: BaseException) -> None:
     """Empty the finished frames of an error and of those that it came from.
 
-    urllib3's hold the error that holds them, and by way of their callers' frames all that these have
-    made since, such as the weights that come instead, until Python collects garbage.
+    urllib3's hold the error that holds them, and by way of their callers' frames all that these
+    have made since, such as the weights that come instead, until Python collects garbage.
     """
     chain: BaseException | None = error
     while chain is not None:
