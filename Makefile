@@ -7,6 +7,7 @@
 # make monkey      random acts at two explorers in a real JupyterLab: SEED=7 ACTS=1000
 # make docs        the documentation, as pages in docs/_build/html
 # make bench       how fast everything is, against other ways, in ten minutes or a few more
+# make binder-check  what mybinder.org would build, built and tried here, in some minutes
 # make screenshot  the README's picture, taken in a real JupyterLab
 # make gallery     the pictures in notebooks/gallery.ipynb, made anew
 
@@ -23,7 +24,7 @@ LESSONS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 2 -
   --nbmake-timeout=300 --timeout=600 --ignore=notebooks/assignment notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz clean
+.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -43,6 +44,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tests/notebook_outputs.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive vgg_widget
 	@$(BIN)/python tests/audit.py
 
@@ -99,6 +101,10 @@ bench: $(VENV)/.bench
 bench-learning: $(VENV)/.learn
 	$(BIN)/python tests/benchmarks/bench_learning.py
 
+# Fetches half a gigabyte from the package registry.
+binder-check: browser $(VENV)/.binder
+	$(BIN)/python -m tests.binder_check
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -121,6 +127,10 @@ $(VENV)/.docs: pyproject.toml | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.binder: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[binder,demo,test]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python

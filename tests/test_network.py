@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -374,3 +376,24 @@ def test_another_size_is_the_same_network(extractor: FeatureExtractor, photo: RG
     assert extractor(photo).image.shape == photo.shape
     with pytest.raises(ValueError, match="size 7 cannot be used"):
         extractor.at_size(7)
+
+
+@pytest.mark.slow
+def test_building_a_network_keeps_no_second_copy_of_its_weights() -> None:
+    # In a process of its own: TensorFlow's import leaves errors behind, which hold the frames that
+    # they passed through, and it is imported once.
+    code = """
+import gc, weakref
+gc.disable()
+from vgg_widget.network import vgg19
+made, resolve = [], vgg19.resolve
+def noting(weights):
+    found = resolve(weights)
+    made.extend(weakref.ref(kernel) for kernel, _ in found.arrays.values())
+    return found
+vgg19.resolve = noting
+network, _ = vgg19.shared_vgg19("random")
+print(len(made), sum(kernel() is not None for kernel in made))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["16", "0"]

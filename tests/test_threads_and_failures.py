@@ -9,6 +9,7 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from traitlets import TraitError
 
 from tests.conftest import make_activations
@@ -159,3 +160,27 @@ def test_what_is_infinite_is_the_strongest_and_hides_nothing() -> None:
     assert [one.channel for one in found] == [1, 3, 0]
     assert [one.share for one in found] == [1, 1, 0.25]
     assert found[0].value == np.inf
+
+
+def test_a_page_that_speaks_while_the_explorer_is_made_waits_until_it_is(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = list[threading.Thread]()
+    view_on = LayerExplorer._view_on
+
+    def interrupted(self: LayerExplorer, figure: Figure) -> Any:
+        # The canvas is known to the page from here on, and says on a thread of its own, in kernels
+        # that have one, that it wants to see it: a drawing of a figure that is half made fails.
+        message = {"type": "refresh"}
+        speaks = threading.Thread(target=lambda: self._canvas._handle_message(None, message, []))
+        pages.append(speaks)
+        speaks.start()
+        speaks.join(0.3)
+        assert speaks.is_alive()
+        return view_on(self, figure)
+
+    monkeypatch.setattr(LayerExplorer, "_view_on", interrupted)
+    explorer = explore()
+    pages[0].join(10)
+    assert not pages[0].is_alive()
+    assert explorer.canvas._page_is_there

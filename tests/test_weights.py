@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import os
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -405,6 +407,20 @@ def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
     with pytest.raises(WeightsError, match="404"):
         resolve("imagenet")
     assert len(mirror.requests) == 2
+
+
+def test_a_failed_download_keeps_nothing_of_those_who_asked_for_it() -> None:
+    def ask() -> weakref.ref[Any]:
+        numbers = np.zeros(3)  # In an explorer: 80 MB of filters that come instead.
+        with pytest.raises(WeightsError, match="no connection"):
+            imagenet.IMAGENET.download()
+        return weakref.ref(numbers)
+
+    gc.disable()
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()
 
 
 def test_imagenet_from_the_first_request_to_a_damaged_cache(

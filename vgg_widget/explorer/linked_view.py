@@ -108,7 +108,10 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
             self._first = self._fitted(self._choice())
             self._choose(**asdict(self._first))
             self.set_trait(self._shown_trait, self._render(self._first, self._computed))
-            self._build()
+            # The page knows of each widget as soon as it is made, and what it says comes on another
+            # thread in some kernels: it waits until all are there.
+            with self._lock:
+                self._build()
         except BaseException:
             # Half an explorer would stay in the widget registry for ever.
             self.close()
@@ -183,8 +186,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         from vgg_widget.figure.gestures import Gestures
         from vgg_widget.figure.linked_figure import new_figure
 
-        self._canvas = live_canvas(new_figure(self._inches))
-        self._lock = self._canvas.lock
+        self._canvas = live_canvas(new_figure(self._inches), self._lock)
         self._view = self._view_on(self._canvas.figure)
         # The caption, which changes with every step, is read after it.
         self._page = Page(self._press, keys=KEYS, description=self._description, guard=self._guard)

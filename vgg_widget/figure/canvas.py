@@ -50,15 +50,17 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     ----------
     figure : Figure
         A matplotlib figure that pyplot does not know.
+    lock : RLock, optional
+        Held while it draws, and while it does what the page asks; one of its own by default.
     """
 
     _png_is_old: bool
 
-    def __init__(self, figure: Figure) -> None:
+    def __init__(self, figure: Figure, lock: threading.RLock | None = None) -> None:
         self.guard: Callable[[Callable[[], object]], object] = _plainly
         """Runs what follows a message of the page, and shows the errors of that."""
         # Widget callbacks and cells run on different threads in some kernels.
-        self.lock = threading.RLock()
+        self.lock = lock or threading.RLock()
         self._handling = False
         self._page_is_there = False
         self._page_is_ready = False
@@ -219,9 +221,9 @@ def _plainly(action: Callable[[], object]) -> None:
     action()
 
 
-def live_canvas(figure: Figure) -> LiveCanvas:
+def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanvas:
     """Put a figure on a canvas that can be displayed, with its toolbar, outside pyplot."""
-    canvas = LiveCanvas(figure)
+    canvas = LiveCanvas(figure, lock)
     FigureManager(canvas, 0)
     canvas.toolbar = canvas.manager.toolbar
     return canvas

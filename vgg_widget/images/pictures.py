@@ -23,8 +23,8 @@ from vgg_widget.images.terms import (
     too_large,
 )
 
-# EPS is a program, which Pillow would have Ghostscript run, and IPTC's envelope may hold one; of MPEG
-# it reads the size alone.
+# EPS is a program, which Pillow would have Ghostscript run, and IPTC's envelope may hold one; of
+# MPEG it reads the size alone.
 _NO_PICTURES = ("EPS", "IPTC", "MPEG")
 
 _ORIENTATION = 0x0112

@@ -100,22 +100,38 @@ def shared_vgg19(
     with _networks_lock:
         key = _identity(source)
         if key not in _networks:
-            resolved = source if isinstance(source, ResolvedWeights) else resolve(source)
+            made = _made(source)
             # A download has changed what the name stands for.
             key = _identity(source)
-            same = next(
-                (
-                    network
-                    for network, known in _networks.values()
-                    if known.digest == resolved.provenance.digest
-                ),
-                None,
-            )
-            _networks[key] = (same or _built(resolved), resolved.provenance)
+            _networks[key] = made
             while len({id(network) for network, _ in _networks.values()}) > _KEPT:
                 _networks.popitem(last=False)
         _networks.move_to_end(key)
         return _networks[key]
+
+
+def _made(source: str | os.PathLike[str] | ResolvedWeights) -> tuple[Vgg19Network, Provenance]:
+    # The numbers have no name here, only in a function that imports nothing. TensorFlow's import
+    # leaves errors behind that hold every frame it was called from, and with a name there 80 MB,
+    # until Python collects garbage.
+    return _with_weights(
+        source if isinstance(source, ResolvedWeights) else resolve(source),
+        *keras_and_tensorflow(),
+    )
+
+
+def _with_weights(
+    resolved: ResolvedWeights, keras: Any, tf: Any
+) -> tuple[Vgg19Network, Provenance]:
+    same = next(
+        (
+            network
+            for network, known in _networks.values()
+            if known.digest == resolved.provenance.digest
+        ),
+        None,
+    )
+    return same or _built(resolved, keras, tf), resolved.provenance
 
 
 def _identity(weights: object) -> object:
@@ -141,8 +157,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _built(resolved: ResolvedWeights) -> Vgg19Network:
-    keras, tf = keras_and_tensorflow()
+def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
     base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
     chain = [base.get_layer(info.name) for info in VGG19_LAYERS]
     for name, (kernel, bias) in resolved.arrays.items():

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -182,6 +183,7 @@ class RemoteFile:
             with bar:
                 path = Path(pooch.retrieve(url, self.hash, self.name, folder, downloader=fetch))
         except (OSError, ValueError) as error:  # Those of requests are OSErrors.
+            _forget_frames(error)
             raise self._not_downloaded(_why_not(error), url, folder) from error
         finally:
             logger.setLevel(level)
@@ -273,6 +275,18 @@ def file_digest(path: Path, algorithm: str) -> str:
         digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
         return f"{algorithm}:{digest.hexdigest()}"
     return ""
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Empty the finished frames of an error and of those that it came from.
+
+    urllib3's hold the error that holds them, and by way of their callers' frames all that these
+    have made since, such as the weights that come instead, until Python collects garbage.
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__context__
 
 
 def _why_not(error: Exception) -> str:
