@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -64,23 +63,7 @@ def _row(*cells: list[nodes.Node]) -> nodes.row:
     return row
 
 
-def _signature(
-    _app: Sphinx, what: str, _name: str, described: object, *_more: object
-) -> tuple[str, str] | None:
-    """Return a widget's own arguments, where Python finds those of traitlets' ``__new__``."""
-    if what != "class" or not (isinstance(described, type) and issubclass(described, HasTraits)):
-        return None
-    own = inspect.signature(described.__init__)
-    plain = [
-        parameter.replace(annotation=inspect.Parameter.empty)
-        for name, parameter in own.parameters.items()
-        if name != "self"
-    ]
-    return str(inspect.Signature(plain)), ""
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Add the directive, and the arguments of classes with traits."""
+    """Add the directive."""
     app.add_directive("traits", TraitTable)
-    app.connect("autodoc-process-signature", _signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -231,8 +231,8 @@ class Controls:
         # A dropdown with new options chooses the first of them by itself, and a layer may be
         # listed by another name than it was asked for by: nobody's wish, so that nobody is told.
         told = self._listeners[control]
-        control.unobserve(told, "value")
         try:
+            control.unobserve(told, "value")
             with control.hold_sync():
                 if options != list(control.options):
                     control.options = options
@@ -291,10 +291,10 @@ class Controls:
         before = self.caption.value
         controls = [control for row in self.rows for control in row.children]
         states = [control.disabled for control in controls]
-        self.caption.value = _paragraph(words)
-        for control in controls:
-            control.disabled = True
         try:
+            self.caption.value = _paragraph(words)
+            for control in controls:
+                control.disabled = True
             yield
         except BaseException:
             self.caption.value = before

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vgg_widget.explorer.explorer_actions import ExplorerActions
 from vgg_widget.explorer.linked_host import LinkedHost
+from vgg_widget.interrupts import Undertakings
 
 if TYPE_CHECKING:
     # It brings anywidget along, which only what is displayed needs.
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
 class ExplorerHost(LinkedHost):
     """What `Host` promises, for one explorer; see `LinkedHost`."""
 
-    def __init__(self, explorer: ExplorerActions, page: Page, refresh: Callable[[], None]) -> None:
-        super().__init__(explorer, page, refresh)
+    def __init__(
+        self,
+        explorer: ExplorerActions,
+        page: Page,
+        refresh: Callable[[], None],
+        undertakings: Undertakings,
+    ) -> None:
+        super().__init__(explorer, page, refresh, undertakings)
         self._one = explorer
 
     def play(self) -> None:

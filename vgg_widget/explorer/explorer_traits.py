@@ -163,4 +163,8 @@ class ExplorerTraits(HasTraits):
 
     def _require_open(self) -> None:
         if self._closed:
-            raise RuntimeError(f"{self._what} is closed: {self._instead}.")
+            raise RuntimeError(self._closed_words)
+
+    @property
+    def _closed_words(self) -> str:
+        return f"{self._what} is closed: {self._instead}."

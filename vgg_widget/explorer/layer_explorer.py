@@ -189,7 +189,7 @@ class LayerExplorer(ExplorerActions):
         return FeatureFigure(figure)
 
     def _host_for(self, page: Page) -> LinkedHost:
-        return ExplorerHost(self, page, self._refresh)
+        return ExplorerHost(self, page, self._refresh, self._undertakings)
 
     def _draw_on_view(self, choice: Choice, marking: Marking) -> None:
         place = self.activations.info(choice.layer).placement

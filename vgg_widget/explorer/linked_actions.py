@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from vgg_widget.explorer.fitting import named_alike, placed
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.trait_types import as_trait_error, check_assignable
 from vgg_widget.files import written_whole
+from vgg_widget.interrupts import Undertakings
 from vgg_widget.network.extractor import FeatureExtractor
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class LinkedActions(ExplorerTraits):
 
     # Made by the constructor.
     _lock: threading.RLock
+    _undertakings: Undertakings
     _extractor: FeatureExtractor
     _view: LinkedFigure
     _first: Choice
@@ -50,7 +52,7 @@ class LinkedActions(ExplorerTraits):
         # Cells and callbacks run on different threads in some kernels: while one holds back
         # notifications, an assignment of another's would be told of to nobody.
         if name in _TOGETHER:
-            with self.__dict__.get("_lock") or nullcontext():
+            with self._at_work():
                 super().__setattr__(name, value)
             return
         # What begins with an underscore is ipywidgets' own, or ours.
@@ -62,8 +64,17 @@ class LinkedActions(ExplorerTraits):
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:
         """Tell of changes at the end, as traitlets does; meanwhile other threads wait."""
-        lock = self.__dict__.get("_lock") or nullcontext()
-        with lock, super().hold_trait_notifications():
+        with self._at_work(), super().hold_trait_notifications():
+            yield
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Let other threads wait; what an interrupt leaves half done is settled at the end."""
+        if "_undertakings" not in self.__dict__:
+            # The constructor has not come so far.
+            yield
+            return
+        with self._lock, self._undertakings.begun():
             yield
 
     def _choice(self) -> Choice:
@@ -96,7 +107,7 @@ class LinkedActions(ExplorerTraits):
         TraitError
             If there is no such layer or channel.
         """
-        with self._lock:
+        with self._at_work():
             before = self._choice()
             # Whoever is told of the channel is told of the way back too.
             self._history.append(before)
@@ -112,7 +123,7 @@ class LinkedActions(ExplorerTraits):
 
     def back(self) -> None:
         """Show what was on show before the last `open_channel`; nothing where there is none."""
-        with self._lock:
+        with self._at_work():
             self._require_open()
             if self._history:
                 last, now = self._history[-1], self._choice()
@@ -138,7 +149,7 @@ class LinkedActions(ExplorerTraits):
 
     def reset(self) -> None:
         """Show what was on show at first, and the whole of it, of what is looked at now."""
-        with self._lock:
+        with self._at_work():
             self._require_open()
             self._restore(placed(self._first, None, self._measured))
             self._history.clear()

@@ -11,6 +11,7 @@ from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.panels import Board
+from vgg_widget.interrupts import Undertakings
 
 if TYPE_CHECKING:
     # It brings anywidget along, which only what is displayed needs.
@@ -28,14 +29,23 @@ class LinkedHost:
         Where things to take away are handed over.
     refresh : callable
         Brings the controls back to what is on show, after an order that could not be followed.
+    undertakings : Undertakings
+        The explorer's, which settle what an interrupt leaves.
     """
 
     # Set when they are made, since they are given this.
     controls: Controls
     board: Board
 
-    def __init__(self, explorer: LinkedActions, page: Page, refresh: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        explorer: LinkedActions,
+        page: Page,
+        refresh: Callable[[], None],
+        undertakings: Undertakings,
+    ) -> None:
         self._explorer = explorer
+        self._undertakings = undertakings
         self._page = page
         self._refresh = refresh
         self._restoring = False
@@ -68,8 +78,8 @@ class LinkedHost:
         first = not getattr(self._orders, "under_way", False)
         if first:
             self.controls.complain(None)
-        self._orders.under_way = True
         try:
+            self._orders.under_way = True
             self.guard(action)
         finally:
             self._orders.under_way = not first
@@ -78,6 +88,17 @@ class LinkedHost:
         """Run what nobody asked for; an error is shown under the controls."""
         if self._explorer.closed:
             return
+        inner = self._undertakings.under_way
+        try:
+            with self._undertakings.begun():
+                self._run(action)
+        except KeyboardInterrupt:
+            # It ends what was under way as a whole: in a cell that is the cell. Of a callback's,
+            # which Jupyter would write to a log, everything is said by now.
+            if inner:
+                raise
+
+    def _run(self, action: Callable[[], object]) -> None:
         try:
             action()
         except Exception as error:
@@ -90,12 +111,27 @@ class LinkedHost:
                 complaint = replace(complaint, details=Complaint.of(another).details)
             self.controls.complain(complaint)
 
+    def tell_of_interrupt(self, mend: Callable[[], object]) -> None:
+        """Say that an interrupt ended what was under way, once what it left is mended."""
+
+        def mended() -> None:
+            mend()
+            explorer = self._explorer
+            self.controls.complain(
+                Complaint(
+                    f"Interrupted: what is on show is layer {explorer.layer} in mode "
+                    f"{explorer.mode}, as the controls say; ask again, or for something else."
+                )
+            )
+
+        self._run(mended)
+
     def _restore_controls(self) -> None:
         # What fails may be the open panel, which is shown again by this.
         if self._restoring:
             return
-        self._restoring = True
         try:
+            self._restoring = True
             self._refresh()
         finally:
             self._restoring = False

@@ -5,7 +5,6 @@ It computes no feature map and draws nothing: it asks for renderings and hands t
 
 from __future__ import annotations
 
-import base64
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -18,18 +17,19 @@ from traitlets import TraitError, observe, validate
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.choices import unknown_choice
 from vgg_widget.explorer.controls import Controls
+from vgg_widget.explorer.displayed import Displayed
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 from vgg_widget.explorer.fitting import fitted
 from vgg_widget.explorer.host import heard
-from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.linked_host import LinkedHost
 from vgg_widget.explorer.panels import Board
 from vgg_widget.explorer.pointing import KEYS, Pointing, Words
-from vgg_widget.explorer.scene import Choice, Scene
-from vgg_widget.explorer.trait_types import check_layout, widgets_of
+from vgg_widget.explorer.scene import Choice, Scene, Whole
+from vgg_widget.explorer.trait_types import check_layout
 from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width, full_width
 from vgg_widget.figure.themes import DARK, LIGHT, Theme
 from vgg_widget.images import ImageReading
+from vgg_widget.interrupts import Undertakings, interrupts_wait
 from vgg_widget.modes.registry import Rendering
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vgg_widget.figure.linked_figure import LinkedFigure
 
 
-class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
+class LinkedView(Displayed):
     """One figure with controls, for whatever number of images a subclass shows on it.
 
     A subclass says what is computed of the images, how that is rendered, drawn and put in words.
@@ -66,7 +66,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
     # The trait that an upload beside the other controls sets; "" for none.
     _upload = ""
     # What stands until the constructor has come so far.
-    _canvas: Any = None
+    _whole: Whole | None = None
     _under_mouse: object = None
 
     def __init__(
@@ -88,30 +88,38 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         own = {"extractor", "weights", "size", *self._more_arguments, *CHOICES, *LOOKS}
         check_layout(layout, own)
         self._lock = threading.RLock()
-        self._shown: Choice | None = None
+        self._undertakings = Undertakings(self._settle)
         self._history = []
         self._extractor = extractor_for(extractor, weights, size)
         self._panels = self._choose_panels(**more)
-        self._readings = tuple(self._extractor.read(image) for image in images)
-        self.set_trait(self._computed_trait, self._compute(self._readings))
+        readings = tuple(self._extractor.read(image) for image in images)
+        self.set_trait(self._computed_trait, self._compute(readings))
         names = [info.name for info in self._measured.layers]
         if layer == "block1_conv1" and layer not in names:
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
-        super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
-        self._closed = False
         if self.remembered_panel in self._panels:
             traits.setdefault("panel", self.remembered_panel)
+        chosen = {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale}
         try:
-            self._choose(layer=layer, channel=channel, mode=mode, cmap=cmap, scale=scale, **traits)
-            self._usual_cmap = self.cmap
-            self._first = self._fitted(self._choice())
-            self._choose(**asdict(self._first))
-            self.set_trait(self._shown_trait, self._render(self._first, self._computed))
-            # The page knows of each widget as soon as it is made, and what it says comes on another
-            # thread in some kernels: it waits until all are there.
-            with self._lock:
-                self._build()
+            with self._undertakings.begun():
+                # What is interrupted here would be in the widget registry, and nowhere else.
+                with interrupts_wait():
+                    super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
+                    self._note_open()
+                self._choose(**chosen, **traits)
+                self._usual_cmap = self.cmap
+                self._first = self._fitted(self._choice())
+                self._choose(**asdict(self._first))
+                self.set_trait(self._shown_trait, self._render(self._first, self._computed))
+                # The page knows of each widget as soon as it is made, and what it says comes on
+                # another thread in some kernels: it waits until all are there.
+                with self._lock:
+                    with interrupts_wait():
+                        self._build()
+                    self._whole = Whole(readings, self._computed, self._rendered, self._first)
+                    self._draw(self._first)
+                    self._board.unfold(self.panel, self._scene())
         except BaseException:
             # Half an explorer would stay in the widget registry for ever.
             self.close()
@@ -146,7 +154,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
 
     def _host_for(self, page: Page) -> LinkedHost:
         """Return what controls and panels ask."""
-        return LinkedHost(self, page, self._refresh)
+        return LinkedHost(self, page, self._refresh, self._undertakings)
 
     def _draw_on_view(self, choice: Choice, marking: Marking) -> None:
         """Draw what is on show."""
@@ -175,6 +183,15 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
     @property
     def _rendered(self) -> Any:
         return getattr(self, self._shown_trait)
+
+    @property
+    def _readings(self) -> tuple[ImageReading, ...]:
+        assert self._whole is not None
+        return self._whole.readings
+
+    @property
+    def _shown(self) -> Choice | None:
+        return None if self._whole is None else self._whole.choice
 
     # --- the parts
 
@@ -221,9 +238,6 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
             self._board.widget,
             self._page,
         )
-        self._shown = self._first
-        self._draw(self._shown)
-        self._board.unfold(self.panel, self._scene())
 
     def _press(self, key: str) -> None:
         self._pointing.press(key)
@@ -236,7 +250,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
 
         An `ImageReading` is taken as it is.
         """
-        with self._lock:
+        with self._at_work():
             self._require_open()
             with self._controls.busy(self._busy_words):
                 readings = tuple(
@@ -247,30 +261,46 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
                 # A location of a large picture may be none of a small one.
                 measured = self._measured_in(computed)
                 choice = fitted(self._choice(), self._shown, measured, self._usual_cmap)
-                rendered = self._render(choice, computed)
-            before = self._readings, self._computed, self._rendered, self._choice()
+                whole = Whole(readings, computed, self._render(choice, computed), choice)
+            before = Whole(self._readings, self._computed, self._rendered, self._choice())
             try:
-                self._publish(readings, computed, rendered, choice)
-            except BaseException:
+                self._publish(whole)
+            except Exception:
                 # Somebody's observer failed: what was there before is there again.
-                self._publish(*before)
+                self._publish(before)
                 raise
 
-    def _publish(
-        self,
-        readings: tuple[ImageReading, ...],
-        computed: Any,
-        rendered: Any,
-        choice: Choice,
-    ) -> None:
-        self._readings, self._shown = readings, choice
+    def _publish(self, whole: Whole) -> None:
+        self._whole = whole
         with self.hold_trait_notifications():
-            self.set_trait(self._computed_trait, computed)
-            self.set_trait(self._shown_trait, rendered)
-            self._choose(**asdict(choice))
+            self.set_trait(self._computed_trait, whole.computed)
+            self.set_trait(self._shown_trait, whole.rendered)
+            self._choose(**asdict(whole.choice))
         # An observer may have chosen something else meanwhile, which is drawn already.
-        if self._rendered is rendered and not self._closed:
+        if self._rendered is whole.rendered and not self._closed:
             self._draw(self._choice())
+
+    def _settle(self) -> None:
+        """Make everything whole again after an interrupt, wherever that was, and say so."""
+        # Where another thread has the lock, it is at work, and this one had not begun.
+        if self._whole is None or self._closed or not self._lock.acquire(blocking=False):
+            return
+        try:
+            with interrupts_wait():
+                self._host.tell_of_interrupt(self._mend)
+        finally:
+            self._lock.release()
+
+    def _mend(self) -> None:
+        assert self._whole is not None
+        self._board.pause()
+        # A panel whose making was interrupted stays folded.
+        self.panel = self._board.opened
+        self._publish(self._whole)
+        self._wear()
+        self._refresh()
+        # Marks and zooms, too, may be half drawn.
+        self.figure.canvas.draw()
 
     @property
     def extractor(self) -> FeatureExtractor:
@@ -287,15 +317,11 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         """The ipympl canvas that shows the figure."""
         return self._canvas
 
-    def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{self.layer}, {self.mode}"
-        return f"<{type(self).__name__}: {state}>"
-
     # --- from traits to the picture
 
     @observe(*CHOICES)
     def _changed(self, _: dict[str, Any]) -> None:
-        with self._lock:
+        with self._at_work():
             # Several traits changed in one go are one picture; and who observes the picture may
             # change a trait again, which comes back here.
             while self._shown not in (None, self._choice()) and not self._closed:
@@ -306,7 +332,7 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
 
     @observe(*LOOKS)
     def _looked(self, _: dict[str, Any]) -> None:
-        with self._lock:
+        with self._at_work():
             if self._shown is not None and not self._closed:
                 self._wear()
                 self._show_controls(self._shown)
@@ -334,7 +360,8 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
             self._choose(**asdict(before))
             self._refresh()
             raise
-        self._shown = choice
+        assert self._whole is not None
+        self._whole = self._whole._replace(rendered=rendered, choice=choice)
         self._note_usual_cmap(choice)
         if same:
             self._pointing.refresh()
@@ -413,36 +440,3 @@ class LinkedView(LinkedActions, widgets.VBox):  # type: ignore[misc]
         with self._lock:
             if not self._closed:
                 self._view.theme = self._colours()
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        # A saved notebook shows this where no kernel is: on GitHub, nbviewer and in nbconvert.
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        if self._closed:
-            return bundle
-        with self._lock:
-            png = self.to_bytes(".png")
-            self._canvas.remember(png)
-            bundle["image/png"] = base64.b64encode(png).decode()
-        # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and says
-        # where that is; Colab says so itself only for what is shown by `display`.
-        helper: Any = self._page._repr_mimebundle_()
-        return (bundle, helper[1]) if helper[1] else bundle
-
-    def close(self) -> None:
-        """Take it off the page and free its widgets and figure; closing twice does no harm.
-
-        Its activations are freed with the last variable that holds it or them.
-        """
-        if self._closed:
-            return
-        with self._lock:
-            self._closed = True
-            # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
-            made = [self, *self._board.made()] if self._canvas is not None else [self]
-            for widget in widgets_of(*made):
-                if widget is not self:
-                    widget.close()
-            if self._canvas is not None:
-                self._canvas.manager = None
-                self._canvas.figure.clear()
-            super().close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vgg_widget.activations.mapping import Activations
+from vgg_widget.images import ImageReading
 from vgg_widget.modes.registry import Rendering, find_mode
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.scaling import Scale, as_scale
@@ -91,3 +92,15 @@ class Scene:
     rendering: Rendering
     extractor: FeatureExtractor
     theme: str = "auto"
+
+
+class Whole(NamedTuple):
+    """What belongs together: pictures as read, what was computed of them, and what is shown of it.
+
+    It is exchanged as one, so that an interrupt finds this or that, and nothing in between.
+    """
+
+    readings: tuple[ImageReading, ...]
+    computed: Any
+    rendered: Any
+    choice: Choice

@@ -64,7 +64,7 @@ class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
         return pair[0], pair[1]
 
 
-def widgets_of(*roots: widgets.Widget) -> list[widgets.Widget]:
+def widgets_of(*roots: widgets.Widget | None) -> list[widgets.Widget]:
     """Return widgets and all that they hold: children, layouts, styles, toolbar."""
     found: dict[int, widgets.Widget] = {}
     waiting: list[Any] = list(roots)

@@ -83,6 +83,8 @@ class LinkedFigure:
         self._place: float | Placement = Placement()
         self._marking = Marking()
         self._kept_view: View | None = None
+        # Whether the last update came to its end.
+        self._whole = False
         for picture in self._maps:
             picture.axes.title.set(fontsize=_TITLE_POINTS, **PLAIN)
         input_axes = [picture.axes for picture in self._inputs]
@@ -139,8 +141,8 @@ class LinkedFigure:
     @theme.setter
     def theme(self, theme: Theme) -> None:
         if theme != self._theme:
-            self._theme = theme
             self._wear(theme)
+            self._theme = theme
             self.figure.canvas.draw()
 
     def _wear(self, theme: Theme) -> None:
@@ -186,9 +188,12 @@ class LinkedFigure:
         """
         before = self._renderings[0] if self._renderings else None
         rendering = renderings[0]
-        same_images = len(images) == len(self._images) and all(
-            image is old for image, old in zip(images, self._images, strict=True)
+        same_images = (
+            self._whole
+            and len(images) == len(self._images)
+            and all(image is old for image, old in zip(images, self._images, strict=True))
         )
+        self._whole = False
         same_rest = same_images and source == self._source.get_text()
         side_alone = same_rest and self._painter.ready()
         if (
@@ -240,6 +245,7 @@ class LinkedFigure:
         if (toolbar := self.figure.canvas.toolbar) is not None:
             # What it says of the place under the mouse was said of the picture before.
             toolbar.set_message("")
+        self._whole = True
 
     def _show_images(self) -> None:
         for picture, image, title in zip(

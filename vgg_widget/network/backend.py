@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from vgg_widget.interrupts import interrupts_wait
+
 
 def keras_and_tensorflow() -> tuple[Any, Any]:
     """Import Keras and TensorFlow, and let TensorFlow find its devices.
@@ -61,7 +63,8 @@ def _import_once() -> tuple[Any, Any]:
         )
     # Read when TensorFlow is first imported; a person's own setting stands.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet_log():
+    # What an interrupt leaves of TensorFlow cannot be imported again in the same process.
+    with interrupts_wait(), quiet_log():
         import keras
         import tensorflow as tf
 

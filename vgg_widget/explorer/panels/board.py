@@ -130,6 +130,17 @@ class Board:
         """What can be unfolded."""
         return tuple(self._makers)
 
+    @property
+    def opened(self) -> str:
+        """The title of the panel that is unfolded; "" where none is."""
+        return self._open
+
+    def pause(self) -> None:
+        """Stop what the open panel plays."""
+        panel: object = self._made.get(self._open)
+        if isinstance(panel, Playing):
+            panel.pause()
+
     def unfold(self, title: str, scene: Scene) -> None:
         """Open one panel, and fold the others; an empty title folds all."""
         if title and title not in self._made:
@@ -137,9 +148,8 @@ class Board:
             if title not in self._made:
                 # What cannot be made stays folded.
                 title = ""
-        last: object = self._made.get(self._open)
-        if title != self._open and isinstance(last, Playing):
-            last.pause()
+        if title != self._open:
+            self.pause()
         self._open = title
         for name, button in self._buttons.items():
             button.value = name == title
