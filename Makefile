@@ -1,6 +1,7 @@
 # make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
 # make test        lint, types and every test, the browser's included
 # make check       lint, types and the quick tests
+# make lint        lint and types alone; make audit asks for known vulnerabilities
 # make assignment  the course assignment's notebooks, from their source
 # make fuzz        arbitrary images, weights and states, for MINUTES=2 each
 # make learned-weights  learn the embedded filters anew, in some minutes
@@ -39,14 +40,13 @@ test: lint browser
 check: lint
 	$(BIN)/pytest -n 2 -m "not browser and not slow" $(PYTEST_ARGS)
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/notebook_outputs.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive vgg_widget
-	@$(BIN)/python tests/audit.py
 
 # Whether a known vulnerability is in what is installed; without internet it says that it cannot ask.
 audit: $(VENV)/.test

@@ -7,6 +7,7 @@ import html
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from vgg_widget import LayerExplorer, sample_image
 from vgg_widget.app import page, server
 from vgg_widget.cli import main
 from vgg_widget.serving import Program
+from vgg_widget.weights import embedded_path
 
 HOSTILE = 'it\'s <b>"a"</b>\ncat.png'
 
@@ -117,26 +119,42 @@ def test_the_notebook_makes_the_explorer_that_was_asked_for() -> None:
     assert server.app_notebook(None, "auto", 224)["metadata"]["title"] == "VGG19 explorer"
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (ValueError("image <x> is none: pass another."), "image &lt;x&gt; is none: pass another."),
-        (KeyError("who?"), "KeyError: &#x27;who?&#x27;"),
-    ],
-)
+def test_a_picture_or_weights_that_are_gone_are_told_of_in_their_own_sentence() -> None:
+    shown = page.page_content("/nowhere/<x>.jpg", weights="random", size=32).data
+    assert "There is no explorer: image &#x27;/nowhere/&lt;x&gt;.jpg&#x27;" in shown
+    shown = page.page_content(None, weights="/nowhere/mine.h5", size=32).data
+    assert "There is no explorer: weights &#x27;/nowhere/mine.h5&#x27;" in shown
+
+
+def test_weights_of_the_folder_that_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    notebook = server.app_notebook
+
+    def noting(path: str | None, weights: str, size: int) -> dict[str, Any]:
+        asked.append(weights)
+        return notebook(path, weights, size)
+
+    monkeypatch.setattr(server, "serve", lambda *_, **__: 0)
+    monkeypatch.setattr(server, "app_notebook", noting)
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(embedded_path(), tmp_path / "mine.npz")
+    assert main(["app", "--weights", "mine.npz"]) == 0
+    assert main(["app", "--weights", "kmeans"]) == 0
+    assert asked == [str(tmp_path / "mine.npz"), "kmeans"]
+
+
 def test_an_error_is_a_sentence_on_the_page_and_the_rest_in_the_terminal(
-    error: Exception,
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise error
+        raise KeyError("who?")
 
     monkeypatch.setattr(page, "LayerExplorer", fail)
     monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     shown = page.page_content(None, weights="random", size=32).data
-    assert f"There is no explorer: {words}" in shown
+    assert "There is no explorer: An unexpected error (KeyError: &#x27;who?&#x27;)" in shown
     assert "Traceback" not in shown
     assert "Traceback" in capfd.readouterr().err
 

@@ -279,6 +279,8 @@ class LearnedWeights:
             raise FileNotFoundError(
                 f"path {str(path)!r} is no file: give one that LearnedWeights.save wrote."
             ) from None
+        except MemoryError:
+            raise
         except Exception as error:  # numpy, zipfile and json raise anything on damaged files.
             raise ValueError(
                 f"path {str(path)!r} holds no learned weights of format {FORMAT} "

@@ -50,9 +50,12 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     assert not picture.blank
     page.screenshot(f"{page.server.front_end}-first")
     # Without a connection the first thing to see says so, and what to do about it.
-    notice = page.page.get_by_text("vgg-widget weights --download")
-    assert notice.is_visible()
+    notice = page.page.locator(".vgg-notice")
     assert "NOT ImageNet weights" in notice.inner_text()
+    advice = page.page.get_by_text("vgg-widget weights --download")
+    assert not advice.is_visible()
+    page.page.get_by_text("why, and what to do").click()
+    assert advice.is_visible()
 
     page.drag_slider("channel", 0.5)
     picture = page.wait_picture_equal(CANVAS, unlike=picture)

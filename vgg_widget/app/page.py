@@ -9,13 +9,12 @@ from typing import Any
 
 from IPython.display import HTML
 
+from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.layer_explorer import LayerExplorer
 from vgg_widget.images import sample_image
 
 # As wide as a picture is high enough to be seen with its controls on a usual screen.
 _WIDEST = "1244px"
-# Their words say all that there is to say.
-_SENTENCES = (ValueError, OSError, ImportError)
 
 
 def page_content(image: str | None, *, weights: str, size: int) -> Any:
@@ -43,8 +42,8 @@ def page_content(image: str | None, *, weights: str, size: int) -> Any:
     except Exception as error:
         # The page would be blank. Whoever runs the server reads the details where it runs.
         traceback.print_exc(file=sys.__stderr__)
-        words = str(error) if isinstance(error, _SENTENCES) else f"{type(error).__name__}: {error}"
+        words = html.escape(Complaint.of(error).sentence)
         return HTML(  # type: ignore[no-untyped-call]
-            f'<p class="vgg-failure" role="alert">There is no explorer: {html.escape(words)} '
+            f'<p class="vgg-failure" role="alert">There is no explorer: {words} '
             "Once that is mended, reload the page.</p>"
         )

@@ -86,7 +86,10 @@ def run_app(
         load_image(path)
     port = usable_port(port)
     # What has to be downloaded is downloaded here, once, and not while each visitor waits.
-    resolve(weights)
+    named = resolve(weights).provenance
+    if named.source == "file" and named.path is not None:
+        # Visitors' kernels run in another folder.
+        weights = str(Path(named.path).absolute())
     with tempfile.TemporaryDirectory(prefix="vgg-widget-app-") as name:
         folder = Path(name)
         notebook = folder / f"{_NAME}.ipynb"

@@ -42,8 +42,8 @@ class Complaint:
         words = [f"{type(error).__name__}: {error}".rstrip(": "), *notes]
         what = "; ".join(_first_line(some).rstrip(".") for some in words)
         return cls(
-            f"An unexpected error ({what}): go on with something else, and see the details for "
-            "where it arose.",
+            f"An unexpected error ({what}): go on with something else; the details say where it "
+            "arose.",
             "".join(traceback.format_exception(error)),
         )
 

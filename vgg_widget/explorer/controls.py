@@ -307,8 +307,11 @@ class Controls:
         """Show the words under the picture, and the notice above it where there is one."""
         self.caption.value = _paragraph(caption)
         self.source.value = _paragraph(source)
-        headline, colon, rest = notice.partition(": ")
-        self.notice.value = f"<b>{html.escape(headline + colon)}</b>{html.escape(rest)}"
+        headline, _, rest = notice.partition(": ")
+        fold = f"<summary>why, and what to do</summary>{html.escape(rest)}" if rest else ""
+        self.notice.value = f"<b>{html.escape(headline)}</b>" + (
+            f'<details class="vgg-details">{fold}</details>' if fold else ""
+        )
         display(self.notice, shown=bool(notice))
 
     def locate(self, words: str) -> None:

@@ -153,7 +153,9 @@ class LinkedHost:
         self._page.copy(text, then or self._copied)
 
     def _copied(self, ok: bool) -> None:
-        if not ok:
+        if ok:
+            self.controls.locate("The code is on the clipboard.")
+        else:
             self.controls.complain(
                 Complaint(
                     'The browser did not let the code be copied: use "show code" under '
@@ -163,7 +165,9 @@ class LinkedHost:
 
     def download(self, suffix: str) -> None:
         """Hand the picture on show to the page as a file to keep."""
-        self._page.download(self._explorer.file_name(suffix), self._explorer.to_bytes(suffix))
+        name = self._explorer.file_name(suffix)
+        self._page.download(name, self._explorer.to_bytes(suffix))
+        self.controls.locate(f"{name} is where your browser keeps downloads.")
 
     def play(self) -> None:
         """Start playing, or stop; nothing where there is nothing that plays."""

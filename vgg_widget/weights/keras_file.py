@@ -95,7 +95,7 @@ def _opened(asked: str, path: Path) -> Iterator[Any]:
     try:
         with _hdf5_part(asked, path, start) as part, h5py.File(part, "r") as file:
             yield file
-    except WeightsError:
+    except (WeightsError, MemoryError):
         raise
     except Exception as error:  # h5py and zipfile raise anything at all on damaged files.
         broken = "is cut short or damaged" if start.startswith((_HDF5, _ZIP)) else "is not HDF5"
