@@ -1,0 +1,512 @@
+"""An interrupt, wherever it comes: it is told of, nothing is half changed, the next act works."""
+
+from __future__ import annotations
+
+import gc
+import io
+import pkgutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+from ipywidgets.widgets.widget import _instances
+from PIL import Image
+
+from tests.explorers import assert_as_drawn_whole, click, control, on_canvas, point, problem
+from tests.weights_server import Mirror, passing_for
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render
+from vgg_widget.explorer.comparison import Comparison, compare
+from vgg_widget.figure.feature_figure import FeatureFigure
+from vgg_widget.figure.linked_figure import LinkedFigure
+from vgg_widget.interrupts import interrupts_wait
+from vgg_widget.network import backend, vgg19
+from vgg_widget.weights import imagenet
+
+Explore = Callable[..., LayerExplorer]
+
+
+@contextmanager
+def interrupted(owner: object, name: str, *, at: str = "before") -> Iterator[list[object]]:
+    """Interrupt the first call of a function, before it does anything or when it has done all."""
+    real, calls = getattr(owner, name), list[object]()
+
+    def once(*arguments: Any, **keywords: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 1:
+            return real(*arguments, **keywords)
+        if at == "after":
+            real(*arguments, **keywords)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, once)
+        yield calls
+        assert calls, f"{name} was not called"
+
+
+def picture_of(explorer: LayerExplorer) -> np.ndarray[Any, Any]:
+    """What the traits ask for, rendered by itself."""
+    return render(
+        explorer.activations,
+        explorer.layer,
+        explorer.mode,
+        channel=explorer.channel,
+        channels=explorer.channels or None,
+        cmap=explorer.cmap,
+        scale=explorer.scale,
+    ).rgba
+
+
+def assert_whole(explorer: LayerExplorer) -> None:
+    """Traits, picture, canvas and controls say the same, and nobody has to wait."""
+    assert explorer.rendering is not None
+    np.testing.assert_array_equal(explorer.rendering.rgba, picture_of(explorer))
+    np.testing.assert_array_equal(explorer._view._maps[0].get_array(), picture_of(explorer))
+    np.testing.assert_array_equal(explorer._view._inputs[0].get_array(), explorer.activations.image)
+    assert_as_drawn_whole(explorer)
+    controls = explorer._controls
+    assert controls.layer.value == explorer.layer
+    assert controls.mode.value == explorer.mode
+    assert controls.slider.value == controls.box.value == explorer.channel
+    assert controls.slider.max == explorer.activations[explorer.layer].shape[-1] - 1
+    assert not any(one.disabled for row in controls.rows for one in row.children)
+    assert explorer.rendering.title.split(" ")[0] in controls.caption.value
+    free: list[bool] = []
+
+    def ask() -> None:
+        free.append(explorer._lock.acquire(timeout=10))
+        explorer._lock.release()
+
+    other = threading.Thread(target=ask)
+    other.start()
+    other.join(20)
+    assert free == [True]
+
+
+def assert_told(explorer: LayerExplorer) -> None:
+    assert problem(explorer) == (
+        f"Interrupted: what is on show is layer {explorer.layer} in mode {explorer.mode}, as the "
+        "controls say; ask again, or for something else."
+    )
+
+
+def assert_next_works(explorer: LayerExplorer, image: Any) -> None:
+    before = on_canvas(explorer)
+    explorer._controls.slider.value = (explorer.channel + 5) % 64
+    assert explorer.channel == explorer._controls.slider.value
+    assert problem(explorer) == ""
+    assert (on_canvas(explorer) != before).any()
+    assert_whole(explorer)
+    explorer.image = image[::-1]
+    np.testing.assert_array_equal(explorer.image, image[::-1])
+    assert_whole(explorer)
+    assert problem(explorer) == ""
+
+
+# What a choice goes through, and what another picture does as well.
+STAGES = {
+    "rendering": ("vgg_widget.explorer.layer_explorer.render", "before"),
+    "before drawing": ("vgg_widget.figure.linked_figure.map_extent", "before"),
+    "amid drawing": ("vgg_widget.figure.color_bars.ColorBars.count", "before"),
+    "after drawing": ("vgg_widget.figure.linked_figure.LinkedFigure._update", "after"),
+    "words": ("vgg_widget.explorer.controls.Controls.say", "before"),
+    "controls": ("vgg_widget.explorer.controls.Controls.show", "before"),
+}
+WITH_IMAGES = {
+    "reading": ("vgg_widget.network.extractor.read_image", "before"),
+    "forward pass": ("vgg_widget.network.extractor.FeatureExtractor._network_inputs", "before"),
+    "computed": ("vgg_widget.explorer.layer_explorer.LayerExplorer._compute", "after"),
+    "images": ("vgg_widget.figure.linked_figure.LinkedFigure._show_images", "before"),
+    **STAGES,
+}
+
+
+def place(path: str) -> tuple[object, str]:
+    owner, _, name = path.rpartition(".")
+    return pkgutil.resolve_name(owner), name
+
+
+@pytest.mark.parametrize(
+    ("stage", "by"),
+    [
+        *((stage, by) for stage in STAGES for by in ("a cell", "a control")),
+        *((stage, by) for stage in ("rendering", "amid drawing") for by in ("several", "a jump")),
+    ],
+)
+def test_a_choice(explore: Explore, photo: Any, stage: str, by: str) -> None:
+    explorer = explore(layer="block2_conv1", channel=3)
+    path, at = STAGES[stage]
+
+    def several() -> None:
+        with explorer.hold_trait_notifications():
+            explorer.layer, explorer.mode = "block3_conv2", "grid"
+
+    acts: dict[str, Callable[[], None]] = {
+        "a cell": lambda: setattr(explorer, "layer", "block3_conv2"),
+        "a control": lambda: setattr(explorer._controls.layer, "value", "block3_conv2"),
+        "several": several,
+        "a jump": lambda: explorer.open_channel(7, "block3_conv2"),
+    }
+    # Of a callback's, Jupyter would write it to a log.
+    passed_on = nullcontext() if by == "a control" else pytest.raises(KeyboardInterrupt)
+    with interrupted(*place(path), at=at), passed_on:
+        acts[by]()
+    assert_whole(explorer)
+    assert_told(explorer)
+    # What was not drawn yet is as it was; what was being drawn is there.
+    assert explorer.layer == ("block2_conv1" if stage == "rendering" else "block3_conv2")
+    assert explorer.can_go_back == (by == "a jump" and stage != "rendering")
+    assert_next_works(explorer, photo)
+
+
+@pytest.mark.parametrize("stage", WITH_IMAGES)
+@pytest.mark.parametrize("by", ["a cell", "an upload"])
+def test_another_picture(explore: Explore, photo: Any, stage: str, by: str, tmp_path: Path) -> None:
+    explorer = explore(layer="block2_conv1", channel=3)
+    other = np.ascontiguousarray(photo[:48, ::-1])
+    before = explorer.activations
+    path, at = WITH_IMAGES[stage]
+    with interrupted(*place(path), at=at):
+        if by == "a cell":
+            with pytest.raises(KeyboardInterrupt):
+                explorer.image = other
+        else:
+            file = io.BytesIO()
+            Image.fromarray(other).save(file, "png")
+            upload = {"name": "a.png", "type": "image/png", "last_modified": datetime.now(tz=UTC)}
+            content = memoryview(file.getvalue())
+            control(explorer, "other picture").value = (
+                {**upload, "content": content, "size": len(content)},
+            )
+    assert_whole(explorer)
+    assert_told(explorer)
+    early = stage in ("rendering", "reading", "forward pass", "computed")
+    assert (explorer.activations is before) == early
+    np.testing.assert_array_equal(explorer.image, photo if early else other)
+    assert_next_works(explorer, photo)
+
+
+def test_somebodys_observer(explore: Explore, photo: Any) -> None:
+    explorer = explore()
+
+    called: list[str] = []
+
+    def slow(change: dict[str, Any]) -> None:
+        called.append(change["name"])
+        raise KeyboardInterrupt
+
+    for name, trait, value in (
+        ("channel", "channel", 1),
+        ("rendering", "channel", 2),
+        ("activations", "image", photo[:, ::-1]),
+    ):
+        # It is not called again to take back what it was told of.
+        explorer.observe(slow, name)
+        with pytest.raises(KeyboardInterrupt):
+            setattr(explorer, trait, value)
+        explorer.unobserve(slow, name)
+        assert_whole(explorer)
+        assert_told(explorer)
+    assert called == ["channel", "rendering", "activations"]
+    assert explorer.channel == 2
+    np.testing.assert_array_equal(explorer.image, photo[:, ::-1])
+    assert_next_works(explorer, photo)
+
+
+@pytest.mark.parametrize("by", ["a cell", "a control"])
+def test_a_panel(explore: Explore, photo: Any, by: str) -> None:
+    from vgg_widget.explorer.panels.circuit import CircuitPanel
+
+    explorer = explore(layer="block2_conv1")
+    for stage in ("__init__", "show"):
+        with interrupted(CircuitPanel, stage):
+            if by == "a control":
+                control(explorer, "Circuit").value = True
+            else:
+                with pytest.raises(KeyboardInterrupt):
+                    explorer.panel = "Circuit"
+        assert_whole(explorer)
+        assert_told(explorer)
+        assert control(explorer, "Circuit").value == (explorer.panel == "Circuit")
+        explorer.panel = ""
+    explorer.panel = "Circuit"
+    assert problem(explorer) == ""
+    # An open panel that computes belongs to the step that it follows.
+    with interrupted(CircuitPanel, "show"), pytest.raises(KeyboardInterrupt):
+        explorer.channel = 9
+    assert_whole(explorer)
+    assert_told(explorer)
+    assert_next_works(explorer, photo)
+
+
+def test_the_mouse_and_a_key(explore: Explore, photo: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer = explore(layer="block2_conv1")
+    with interrupted(FeatureFigure, "mark", at="after"):
+        point(explorer, "map", 3, 4)
+    assert_told(explorer)
+    with interrupted(LinkedFigure, "spot"):
+        click(explorer, "map", 3, 3)
+    assert_told(explorer)
+    monkeypatch.setattr(explorer._page, "send", lambda *_: None)
+    with interrupted(explorer._pointing, "_step_layer"):
+        explorer._page._handle_custom_msg({"kind": "key", "key": "ArrowDown"}, [])
+    assert_told(explorer)
+    assert_whole(explorer)
+    assert_next_works(explorer, photo)
+
+
+def test_saving_leaves_no_half_file(explore: Explore, photo: Any, tmp_path: Path) -> None:
+    explorer = explore()
+    for name, owner in (("picture.png", LinkedFigure), ("maps.npz", Activations)):
+        path = tmp_path / name
+        path.write_bytes(b"before")
+        with interrupted(owner, "save"), pytest.raises(KeyboardInterrupt):
+            explorer.save(path)
+        assert path.read_bytes() == b"before"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["maps.npz", "picture.png"]
+    assert_whole(explorer)
+    assert_next_works(explorer, photo)
+
+
+def test_what_plays_stops(explore: Explore, photo: Any) -> None:
+    explorer = explore(panel="Play")
+    control(explorer, "play").click()
+    clock = explorer._board._made["Play"].clock  # type: ignore[attr-defined]
+    with interrupted(*place(STAGES["rendering"][0])):
+        clock.value += 1
+    assert not clock.playing
+    assert_told(explorer)
+    clock.value += 1
+    assert_told(explorer)
+    assert_next_works(explorer, photo)
+
+
+def test_a_comparison(extractor: FeatureExtractor, photo: Any) -> None:
+    comparison = compare(photo, photo[::-1], extractor=extractor, layer="block2_conv1")
+    before = comparison.pair
+    with (
+        interrupted(Comparison, "_render"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        comparison.first = photo[:, ::-1]
+    assert comparison.pair is before
+    np.testing.assert_array_equal(comparison.first, photo)
+    with interrupted(LinkedFigure, "_show_images"), pytest.raises(KeyboardInterrupt):
+        comparison.images = photo[:, ::-1], photo
+    np.testing.assert_array_equal(comparison.second, photo)
+    assert_told(comparison)
+    assert_as_drawn_whole(comparison)
+    comparison._controls.slider.value = 3
+    assert comparison.renderings is not None
+    assert comparison.renderings.first.channels == (3,)
+    assert problem(comparison) == ""
+    comparison.close()
+
+
+MAKING = {
+    **WITH_IMAGES,
+    "figure": ("vgg_widget.figure.linked_figure.new_figure", "before"),
+    "canvas": ("vgg_widget.figure.canvas.live_canvas", "after"),
+    "building": ("vgg_widget.explorer.linked_view.LinkedView._wear", "after"),
+    "box": ("ipywidgets.VBox.__init__", "after"),
+}
+
+
+@pytest.mark.parametrize("stage", MAKING)
+def test_making_one_leaves_nothing_behind(
+    extractor: FeatureExtractor, photo: Any, stage: str
+) -> None:
+    path, at = MAKING[stage]
+    before = set(_instances)
+    with interrupted(*place(path), at=at), pytest.raises(KeyboardInterrupt):
+        LayerExplorer(photo, extractor=extractor, panel="Circuit")
+    if stage not in ("canvas", "building", "box"):
+        assert set(_instances) == before
+    for key in set(_instances) - before:
+        _instances[key].close()
+    gc.collect()
+    explorer = LayerExplorer(photo, extractor=extractor, channel=1)
+    assert_whole(explorer)
+    assert problem(explorer) == ""
+    explorer.close()
+
+
+# --- the real signal, which comes wherever the interpreter is
+
+
+def test_an_interrupt_waits_for_what_cannot_be_begun_again() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        with interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            done.append(1)
+        done.append(2)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == [1]
+    assert signal.getsignal(signal.SIGINT) is before
+    with interrupts_wait():
+        done.append(3)
+    assert done == [1, 3]
+
+
+def test_other_threads_and_ignored_interrupts_go_on() -> None:
+    done: list[int] = []
+
+    def work() -> None:
+        with interrupts_wait():
+            done.append(1)
+
+    other = threading.Thread(target=work)
+    other.start()
+    other.join(10)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        work()
+        signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == [1, 1]
+
+
+def test_widgets_are_built_and_closed_whole(
+    extractor: FeatureExtractor, photo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop button that is pressed again and again leaves no widget."""
+    before = set(_instances)
+    real = widgets.Widget.open
+    opened: list[int] = []
+
+    def struck(widget: widgets.Widget) -> None:
+        opened.append(1)
+        real(widget)
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(widgets.Widget, "open", struck)
+        with pytest.raises(KeyboardInterrupt):
+            LayerExplorer(photo, extractor=extractor)
+        assert set(_instances) == before
+        allowed = opened.copy()
+
+        def struck_later(widget: widgets.Widget) -> None:
+            opened.append(1)
+            real(widget)
+            # Only once the box is there, so that all the others are being made.
+            if len(opened) > len(allowed) + 4:
+                signal.raise_signal(signal.SIGINT)
+
+        patch.setattr(widgets.Widget, "open", struck_later)
+        with pytest.raises(KeyboardInterrupt):
+            LayerExplorer(photo, extractor=extractor)
+    assert len(opened) > 30
+    assert set(_instances) == before
+    explorer = LayerExplorer(photo, extractor=extractor)
+    close = widgets.Widget.close
+
+    def struck_at_the_end(widget: widgets.Widget) -> None:
+        close(widget)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(widgets.Widget, "close", struck_at_the_end)
+    with pytest.raises(KeyboardInterrupt):
+        explorer.close()
+    assert set(_instances) == before
+
+
+def test_a_second_interrupt_does_not_stop_the_mending(explore: Explore, photo: Any) -> None:
+    explorer = explore(layer="block2_conv1")
+    real = LinkedFigure._update
+    struck: list[int] = []
+
+    def strike(figure: LinkedFigure, *arguments: Any, **keywords: Any) -> None:
+        struck.append(1)
+        if len(struck) < 3:
+            signal.raise_signal(signal.SIGINT)
+        real(figure, *arguments, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LinkedFigure, "_update", strike)
+        with pytest.raises(KeyboardInterrupt):
+            explorer.layer = "block3_conv1"
+    assert len(struck) == 2
+    assert_whole(explorer)
+    assert_told(explorer)
+    assert_next_works(explorer, photo)
+
+
+# --- networks and files
+
+
+def test_the_import_of_tensorflow_is_not_left_half_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def struck() -> Iterator[None]:
+        signal.raise_signal(signal.SIGINT)
+        yield
+
+    monkeypatch.setattr(backend, "quiet_log", struck)
+    backend._import_once.cache_clear()
+    imported: list[object] = []
+    import tensorflow as tf
+
+    constant = tf.constant
+
+    def noted(*given: object) -> Any:
+        imported.append(given)
+        return constant(*given)
+
+    monkeypatch.setattr(tf, "constant", noted)
+    with pytest.raises(KeyboardInterrupt):
+        backend.keras_and_tensorflow()
+    assert imported == [(0,)]
+    monkeypatch.undo()
+    assert backend.keras_and_tensorflow()[1] is tf
+
+
+@pytest.mark.usefixtures("own_networks")
+@pytest.mark.parametrize("stage", ["resolve", "_built", "traced"])
+def test_a_network_that_was_not_finished_is_not_kept(photo: Any, stage: str) -> None:
+    with interrupted(vgg19, stage), pytest.raises(KeyboardInterrupt):
+        LayerExplorer(photo, weights="random")
+    assert vgg19._networks == {}
+    explorer = LayerExplorer(photo, weights="random", size=64)
+    assert explorer.activations["block5_conv4"].max() > 0
+    assert_whole(explorer)
+    explorer.close()
+
+
+def test_a_download_leaves_nothing_and_is_begun_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Mirror() as mirror:
+        monkeypatch.setenv("VGG_WIDGET_WEIGHTS_URL", mirror.url)
+        file = passing_for(imagenet.IMAGENET, mirror.payload)
+        mirror.midway = lambda: signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            file.download_once()
+        assert [one for one in home.rglob("*") if one.is_file()] == []
+        mirror.midway = lambda: None
+        path = file.download_once()
+        assert path.read_bytes() == mirror.payload
+        assert [one for one in home.rglob("*") if one.is_file()] == [path]
+
+
+def test_a_stream_ends_its_readers(extractor: FeatureExtractor, photo: Any) -> None:
+    before = threading.active_count()
+    with interrupted(FeatureExtractor, "_network_inputs"), pytest.raises(KeyboardInterrupt):
+        list(extractor.stream([photo] * 9, batch_size=2))
+    gc.collect()
+    assert threading.active_count() == before
+    assert len(list(extractor.stream([photo] * 3, batch_size=2))) == 3
