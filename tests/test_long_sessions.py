@@ -173,8 +173,8 @@ def test_one_call_frees_what_a_cell_run_again_left(extractor: FeatureExtractor, 
     # What a variable holds can still be asked for its arrays.
     assert kept.activations["block1_conv1"].shape[-1] == 64
     assert own.comm is not None
-    own.close()
-    LayerExplorer.close_all()
+    for widget in (own.style, own.layout, own):
+        widget.close()
 
 
 def test_a_cell_that_is_run_fifty_times(extractor: FeatureExtractor, photo: Any) -> None:

@@ -21,12 +21,18 @@ from vgg_widget import LayerExplorer, sample_image
 LayerExplorer(sample_image(), weights="random", size=64, layer="block2_pool", mode="max",
               cmap="gray", scale="channel")
 """
+COMPARISON = """
+from vgg_widget import compare
+compare(sample_image(), sample_image()[::-1], weights="random", size=64, layer="block2_pool",
+        mode="max", cmap="gray", scale="channel")
+"""
 
 
 @pytest.mark.slow
 def test_a_saved_notebook_shows_the_picture_with_and_without_widget_state(tmp_path: Path) -> None:
     path = tmp_path / "saved.ipynb"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL.strip())])  # type: ignore[no-untyped-call]
+    cells = [nbformat.v4.new_code_cell(code.strip()) for code in (CELL, COMPARISON)]  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
     nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
     convert(path, "--execute", "--to", "notebook", "--inplace")
     saved = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
@@ -35,18 +41,24 @@ def test_a_saved_notebook_shows_the_picture_with_and_without_widget_state(tmp_pa
     greys = {tuple(map(int, colour[:3])) for colour in expected.reshape(-1, 4)}
 
     # GitHub and nbviewer take the output's picture, a page that loads widgets their state.
+    for cell in saved.cells:
+        (output,) = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+        assert len(greys & colours(output.data["image/png"])) > len(greys) / 2
     (output,) = [o for o in saved.cells[0].outputs if "image/png" in o.get("data", {})]
     assert greys <= colours(output.data["image/png"])
     state = saved.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
-    (canvas,) = [m["state"] for m in state.values() if m["model_name"] == "MPLCanvasModel"]
-    assert greys <= colours(canvas["_data_url"].removeprefix("data:image/png;base64,"))
+    canvases = [m["state"] for m in state.values() if m["model_name"] == "MPLCanvasModel"]
+    kept = [colours(one["_data_url"].removeprefix("data:image/png;base64,")) for one in canvases]
+    assert len(kept) == 2
+    assert any(greys <= found for found in kept)
 
     del saved.metadata["widgets"]
     nbformat.write(saved, path)  # type: ignore[no-untyped-call]
     convert(path, "--to", "html")
     page = path.with_suffix(".html").read_text(encoding="utf-8")
-    (picture,) = re.findall(r'<img[^>]*src="data:image/png;base64,\s*([^"]+)"', page)
-    assert greys <= colours(picture)
+    pictures = re.findall(r'<img[^>]*src="data:image/png;base64,\s*([^"]+)"', page)
+    assert len(pictures) == 2
+    assert greys <= colours(pictures[0])
 
 
 def convert(path: Path, *arguments: str) -> None:

@@ -66,6 +66,7 @@ class LinkedView(Displayed):
     # The trait that an upload beside the other controls sets; "" for none.
     _upload = ""
     # What stands until the constructor has come so far.
+    _board: Board
     _whole: Whole | None = None
     _under_mouse: object = None
 
@@ -356,7 +357,7 @@ class LinkedView(Displayed):
         try:
             same = self._asked(before) == self._asked(choice)
             rendered = self._rendered if same else self._render(choice, self._computed)
-        except Exception:
+        except BaseException:
             self._choose(**asdict(before))
             self._refresh()
             raise
