@@ -98,6 +98,8 @@ def assert_told(explorer: LayerExplorer) -> None:
 
 
 def assert_next_works(explorer: LayerExplorer, image: Any) -> None:
+    # A grid shows all channels, whichever is chosen.
+    explorer._controls.mode.value = "channel"
     before = on_canvas(explorer)
     explorer._controls.slider.value = (explorer.channel + 5) % 64
     assert explorer.channel == explorer._controls.slider.value

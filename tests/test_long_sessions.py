@@ -104,7 +104,8 @@ def from_state(extractor: FeatureExtractor, picture: Any) -> Any:
 
 
 def after_an_error(extractor: FeatureExtractor, picture: Any) -> Any:
-    for wrong in ({"layer": "block9"}, {"panel": "none"}, {"order": "location"}):
+    faults: list[dict[str, Any]] = [{"layer": "block9"}, {"panel": "none"}, {"order": "location"}]
+    for wrong in faults:
         with pytest.raises(TraitError) as caught:
             LayerExplorer(picture, extractor=extractor, **wrong)
         caught.value.__traceback__ = None

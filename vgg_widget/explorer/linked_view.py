@@ -335,6 +335,7 @@ class LinkedView(Displayed):
     def _looked(self, _: dict[str, Any]) -> None:
         with self._at_work():
             if self._shown is not None and not self._closed:
+                self._controls.complain(None)
                 self._wear()
                 self._show_controls(self._shown)
                 self._board.unfold(self.panel, self._scene())
