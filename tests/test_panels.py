@@ -624,7 +624,7 @@ def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPa
 
 def test_an_order_that_fails_is_told_and_the_controls_come_back(explore: Explore) -> None:
     explorer = explore(panel="Location", layer="block3_conv1", location=(3, 3))
-    panel: LocationPanel = explorer._board._made["Location"]
+    panel: LocationPanel = explorer._board._made["Location"]  # type: ignore[assignment]
     explorer._pointing._host.tell(location=(99, 0))
     assert "location (99, 0) is outside" in problem(explorer)
     assert (panel.row.value, panel.column.value) == (3, 3)
@@ -635,7 +635,7 @@ def test_an_order_that_fails_is_told_and_the_controls_come_back(explore: Explore
 
 def test_play_through_the_explorer_shows_one_channel_after_another(explore: Explore) -> None:
     explorer = explore(panel="Play", mode="max")
-    panel: PlayPanel = explorer._board._made["Play"]
+    panel: PlayPanel = explorer._board._made["Play"]  # type: ignore[assignment]
     seen: list[Any] = []
     explorer.observe(lambda change: seen.append(change["new"].title), "rendering")
     panel.play.click()

@@ -106,8 +106,8 @@ class LinkedView(Displayed):
             with self._undertakings.begun():
                 # What is interrupted here would be in the widget registry, and nowhere else.
                 with interrupts_wait():
-                    super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
                     self._note_open()
+                    super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
                 self._choose(**chosen, **traits)
                 self._usual_cmap = self.cmap
                 self._first = self._fitted(self._choice())
