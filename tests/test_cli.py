@@ -7,10 +7,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import tomllib
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,8 +162,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    assert capsys.readouterr().out == f"vgg-widget {project['version']}\n"
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text("utf-8")
+    version = re.search(r"^version: (.+)$", citation, re.MULTILINE)
+    assert version is not None
+    assert capsys.readouterr().out == f"vgg-widget {version[1]}\n"
 
 
 @pytest.fixture
