@@ -308,7 +308,8 @@ class Controls:
         self.caption.value = _paragraph(caption)
         self.source.value = _paragraph(source)
         headline, _, rest = notice.partition(": ")
-        fold = f"<summary>why, and what to do</summary>{html.escape(rest)}" if rest else ""
+        words = html.escape(rest)
+        fold = f"<summary>why, and what to do</summary><div>{words}</div>" if rest else ""
         self.notice.value = f"<b>{html.escape(headline)}</b>" + (
             f'<details class="vgg-details">{fold}</details>' if fold else ""
         )
