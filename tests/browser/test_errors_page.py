@@ -77,7 +77,7 @@ def tab_to(page: NotebookPage, selector: str) -> None:
 
 @pytest.mark.parametrize("front_end", ["lab", "voila"], indirect=True)
 def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: OpenNotebook) -> None:
-    page = front_end(FAILING)
+    page = front_end(FAILING, fresh=True)
     kind = page.server.front_end
     first = page.wait_picture_equal(CANVAS)
     problem = page.page.locator(".vgg-problem")
