@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import tempfile
 import warnings
@@ -64,6 +65,10 @@ def image(data: bytes) -> None:
     check_image(data)
 
 
+# Numbers in an array: more take NumPy seconds to repeat, before anything of ours sees them.
+LARGEST = 64**3
+
+
 def array(data: bytes) -> None:
     """Any bytes as an array: a line of dtype, one of sides and directions, then numbers."""
     dtype, _, rest = data.partition(b"\n")
@@ -73,7 +78,10 @@ def array(data: bytes) -> None:
         layout = [int(part) for part in numbers.split(b",")]
         shape, steps = layout[::2], layout[1::2]
         one = np.frombuffer(content[: len(content) // kind.itemsize * kind.itemsize], kind)
-        whole = np.resize(one, [min(abs(side), 64) for side in shape])
+        sides = [min(abs(side), 64) for side in shape]
+        if math.prod(sides) > LARGEST:
+            return
+        whole = np.resize(one, sides)
     except Exception:  # It describes no array.
         return
     turned = whole[tuple(slice(None, None, -1 if step < 0 else 1) for step in steps[: whole.ndim])]
