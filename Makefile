@@ -7,6 +7,7 @@
 # make learned-weights  learn the embedded filters anew, in some minutes
 # make monkey      random acts at two explorers in a real JupyterLab: SEED=7 ACTS=1000
 # make soak        explorers and pictures by the hundred, and whether any is left behind: ROUNDS=200
+# make test-matrix  the tests with other versions of ipykernel, of everything, of Python: ONLY=lowest
 # make docs        the documentation, as pages in docs/_build/html
 # make bench       how fast everything is, against other ways, in ten minutes or a few more
 # make binder-check  what mybinder.org would build, built and tried here, in some minutes
@@ -26,7 +27,7 @@ LESSONS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 2 -
   --nbmake-timeout=300 --timeout=600 --ignore=notebooks/assignment notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
+.PHONY: demo test test-matrix check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -69,6 +70,10 @@ fuzz: $(VENV)/.fuzz
 	  $(BIN)/python -m tests.fuzz.run $$target --minutes $(MINUTES) || exit 1; done
 soak: $(VENV)/.test
 	SESSION_ROUNDS=$(or $(ROUNDS),200) $(BIN)/pytest tests/test_long_sessions.py --timeout=3600 $(PYTEST_ARGS)
+
+# Its environments are kept in .matrix, and take some gigabytes.
+test-matrix: browser
+	@$(BIN)/python tests/matrix.py $(ONLY)
 
 screenshot: browser
 	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png
@@ -146,4 +151,5 @@ $(VENV)/.fuzz: pyproject.toml | $(BIN)/python
 
 clean:
 	rm -rf $(VENV) .fuzz .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks \
+	rm -rf $(VENV) .fuzz .matrix .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks \
 	  docs/_build docs/lessons
