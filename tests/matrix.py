@@ -320,8 +320,8 @@ def run(row: str, project: Mapping[str, Any]) -> Outcome:
     done = subprocess.run(command, cwd=ROOT, env=environment.variables(), check=False)
     result = counted(report) if report.exists() else f"pytest ended with {done.returncode}"
     for package in environment.lacks:
-        left_out = len(needs(package, ROOT / "tests"))
-        result += f"; without {package}, which {left_out} files of tests need"
+        files = ", ".join(path.name for path in needs(package, ROOT / "tests"))
+        result += f"; without {package}: left out {files} and the tests that are marked so"
     return Outcome(row, passed=done.returncode == 0, result=result, versions=versions)
 
 

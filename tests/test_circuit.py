@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from PIL import Image
 
 from tests.conftest import networks_apart
-from tests.test_torchvision import VGG
 from vgg_widget import Activations, FeatureExtractor, render
 from vgg_widget.circuit.inputs import Circuit, circuit
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
@@ -171,6 +169,7 @@ def test_a_location_may_be_an_array(extractor: FeatureExtractor, activations: Ac
     )
 
 
+@pytest.mark.torch
 def test_activations_of_other_weights_are_refused(
     activations: Activations, by_torch: FeatureExtractor
 ) -> None:
@@ -194,6 +193,7 @@ def brighter(image: RGB8, colour: int, row: int, column: int) -> RGB8:
     return other
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("weights", ["caffe", "torch"])
 def test_red_green_and_blue_are_rightly_named(
     extractor: FeatureExtractor, by_torch: FeatureExtractor, photo: RGB8, weights: str
@@ -251,7 +251,11 @@ def test_inputs_of_a_preprocessing_of_ones_own(keras: Any, photo: RGB8) -> None:
 
 
 @pytest.fixture(scope="module")
-def torch_model() -> VGG:
+def torch_model() -> Any:
+    import torch
+
+    from tests.test_torchvision import VGG
+
     torch.manual_seed(3)
     made = VGG()
     for module in made.features:
@@ -261,15 +265,18 @@ def torch_model() -> VGG:
 
 
 @pytest.fixture(scope="module")
-def by_torch(torch_model: VGG) -> FeatureExtractor:
+def by_torch(torch_model: Any) -> FeatureExtractor:
     with networks_apart():
         return FeatureExtractor(dict(torch_model.state_dict()), size=None)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(("layer", "index"), [("block1_conv1", 0), ("block3_conv2", 12)])
 def test_each_contribution_is_pytorchs_convolution_of_one_map(
-    by_torch: FeatureExtractor, torch_model: VGG, photo: RGB8, layer: str, index: int
+    by_torch: FeatureExtractor, torch_model: Any, photo: RGB8, layer: str, index: int
 ) -> None:
+    import torch
+
     x = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():

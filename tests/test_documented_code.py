@@ -19,13 +19,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 from ipywidgets.widgets.widget import _instances as widgets
 from PIL import Image
-from torch import nn
 
 import vgg_widget
-from tests.torch_networks import VGG19, torch_features
 from vgg_widget import cli, sample_image
 from vgg_widget.explorer.linked_view import LinkedView
 from vgg_widget.modes.registry import MODES
@@ -151,6 +148,11 @@ PAGES_WITH_CODE = [
 def test_a_pages_code_runs_from_top_to_bottom(page: Path, desk: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     if TORCH_FILE in page.read_text(encoding="utf-8"):
+        import torch
+        from torch import nn
+
+        from tests.torch_networks import VGG19, torch_features
+
         network = nn.Module()
         network.features = torch_features(VGG19)
         torch.save(network.state_dict(), desk / TORCH_FILE)

@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import safetensors
-import safetensors.torch
-import torch
 
 from vgg_widget import FeatureExtractor, WeightsError
 from vgg_widget.weights import Arrays, export_weights, resolve
@@ -26,7 +23,11 @@ pytestmark = [
 SUFFIXES = [".safetensors", ".weights.h5"]
 
 
+@pytest.mark.torch
 def test_pytorch_reads_the_safetensors_file(expected: Arrays, scratch: Path) -> None:
+    import safetensors.torch
+    import torch
+
     path = scratch / "x.safetensors"
     export_weights(expected, "caffe", path)
     state = safetensors.torch.load_file(path)

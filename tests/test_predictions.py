@@ -12,12 +12,8 @@ import ipywidgets as widgets
 import numpy as np
 import numpy.typing as npt
 import pytest
-import safetensors.torch
-import torch
-from torch import nn
 from traitlets import TraitError
 
-from tests.torch_networks import VGG19, torch_features
 from tests.weights_server import HIDDEN, class_list, dense, passing_for
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, sample_image
 from vgg_widget.explorer.trait_types import widgets_of
@@ -131,8 +127,15 @@ def test_a_keras_file_predicts_what_keras_does(
 
 
 @pytest.mark.slow
+@pytest.mark.torch
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_torchvision_file_predicts_what_pytorch_does(suffix: str, home: Path) -> None:
+    import safetensors.torch
+    import torch
+    from torch import nn
+
+    from tests.torch_networks import VGG19, torch_features
+
     torch.manual_seed(11)
     features = torch_features(VGG19)
     for module in features:

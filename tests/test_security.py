@@ -25,7 +25,6 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import requests
-import torch
 from matplotlib.text import Text
 from PIL import EpsImagePlugin, Image
 
@@ -393,7 +392,10 @@ def test_a_chunk_larger_than_its_array_is_refused(tmp_path: Path) -> None:
         resolve(path)
 
 
+@pytest.mark.torch
 def test_a_pytorch_file_is_not_unpacked(tmp_path: Path) -> None:
+    import torch
+
     path, packed = tmp_path / "a.pth", tmp_path / "b.pth"
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, path)
     with (
