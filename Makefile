@@ -150,6 +150,5 @@ $(VENV)/.fuzz: pyproject.toml | $(BIN)/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .fuzz .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks \
 	rm -rf $(VENV) .fuzz .matrix .screenshots .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks \
 	  docs/_build docs/lessons

@@ -5,6 +5,7 @@ Frames are made when they are asked for, so that 512 of them are never in memory
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -220,7 +221,10 @@ class FigureFrames(Sequence[RGB8]):
             from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 
             figure = new_figure()
-            figure.set_dpi(self.width / figure.get_size_inches()[0])
+            inches = float(figure.get_size_inches()[0])
+            dpi = self.width / inches
+            # matplotlib 3.11.0 cuts 999.9999 pixels off at 999.
+            figure.set_dpi(dpi if dpi * inches >= self.width else math.nextafter(dpi, math.inf))
             FigureCanvasAgg(figure)
             self._view = FeatureFigure(figure)
         return self._view

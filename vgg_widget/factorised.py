@@ -242,7 +242,7 @@ class LearnedWeights:
         }
         arrays["metadata"] = np.array(json.dumps(about, ensure_ascii=False))
         with written_whole(target) as draft:
-            np.savez_compressed(draft, allow_pickle=False, **arrays)
+            np.savez_compressed(draft, **arrays)
         return target
 
     @classmethod

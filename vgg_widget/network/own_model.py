@@ -331,7 +331,9 @@ def _build(graph: Any, name: str) -> OwnNetwork:
             "pass one with convolutions, before they are flattened."
         )
     try:
-        outputs = keras.Model(graph.inputs, [one.tensor for one in shown], name=f"{name}_layers")
+        # Not in a list, or older releases of Keras warn of a picture that comes in none.
+        (pixels,) = graph.inputs
+        outputs = keras.Model(pixels, [one.tensor for one in shown], name=f"{name}_layers")
     except ValueError as error:
         # Keras runs a model whose parts share names, but makes none of all their layers.
         raise ValueError(
