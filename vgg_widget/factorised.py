@@ -235,13 +235,14 @@ class LearnedWeights:
         if target.suffix != ".npz":
             raise ValueError(f"path {str(path)!r} does not end in .npz: give it that suffix.")
         about = {"format": FORMAT, "layers": list(self.layers), **self.metadata}
-        arrays: dict[str, NDArray[Any]] = {
+        arrays: dict[str, Any] = {
             f"{name}/{key}": array
             for name, part in self.layers.items()
             for key, array in part.arrays().items()
         }
         arrays["metadata"] = np.array(json.dumps(about, ensure_ascii=False))
         with written_whole(target) as draft:
+            # Without allow_pickle=, which NumPy 1 would store as one more array.
             np.savez_compressed(draft, **arrays)
         return target
 
