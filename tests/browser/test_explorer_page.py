@@ -12,7 +12,7 @@ from PIL import Image
 from vgg_widget.demo import demo_notebook
 
 from .desk import OpenNotebook
-from .page import NotebookPage
+from .page import RUN_SECONDS, NotebookPage
 from .picture import Picture
 
 pytestmark = pytest.mark.browser
@@ -201,7 +201,9 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(
     # What the demo says to press, once the cell is clicked.
     page.page.locator(".jp-CodeCell .cm-content").first.click()
     page.page.keyboard.press("Shift+Enter")
-    page.page.locator(".jupyter-matplotlib-canvas-div canvas").first.wait_for()
+    canvas = page.page.locator(".jupyter-matplotlib-canvas-div canvas").first
+    # It has a kernel of its own, which imports TensorFlow first.
+    canvas.wait_for(timeout=1000 * RUN_SECONDS)
     assert page.errors() == []
 
 

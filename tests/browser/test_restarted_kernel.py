@@ -1,0 +1,48 @@
+"""What is left of an explorer when its kernel is restarted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .desk import OpenNotebook
+from .sight import CANVAS, EXPLORER, decoded, unharmed
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_picture_stays_and_the_cell_brings_the_explorer_back(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER, fresh=True)
+    first = page.wait_picture_equal(CANVAS)
+    page.press_slider("channel", "ArrowRight")
+    page.wait_value("explorer.channel", 8)
+    before = page.wait_picture_equal(CANVAS, unlike=first)
+
+    page.page.evaluate("harness.kernel().restart()")
+    page.page.wait_for_function("harness.idle()")
+    page.press_slider("channel", "ArrowRight")
+    assert page.canvas_rows() == before
+    assert page.console_errors() == []
+    page.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    (path,) = page.server.notebooks.glob("test_the_picture_stays*.ipynb")
+    assert_kept(path)
+    page.screenshot("restarted-kernel")
+
+    page.run_all()
+    assert page.wait_picture_equal(CANVAS) == first
+    page.press_slider("channel", "ArrowRight")
+    page.wait_value("explorer.channel", 8)
+    assert page.wait_picture_equal(CANVAS, unlike=first) == before
+    unharmed(page)
+
+
+def assert_kept(path: Path) -> None:
+    """Assert that a notebook's file holds a picture with an image and a feature map."""
+    (cell,) = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    (output,) = cell["outputs"]
+    pixels = decoded("," + output["data"]["image/png"])
+    half = pixels.shape[1] // 2
+    for side in (pixels[:, :half], pixels[:, half:]):
+        assert len({tuple(colour) for colour in side.reshape(-1, 3).tolist()}) > 100
