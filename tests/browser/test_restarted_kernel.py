@@ -8,9 +8,17 @@ from pathlib import Path
 import pytest
 
 from .desk import OpenNotebook
+from .page import OPEN_SECONDS
 from .sight import CANVAS, EXPLORER, decoded, unharmed
 
 pytestmark = pytest.mark.browser
+
+
+# Ticks Settings > Save Widget State Automatically.
+KEEP_WIDGETS = """jupyterapp.commands.execute(
+  "@jupyter-widgets/jupyterlab-manager:saveWidgetState")"""
+SAVE = "jupyterapp.commands.execute('docmanager:save')"
+SHOWN = "document.querySelector('.jupyter-matplotlib-canvas-div canvas')?.width > 300"
 
 
 def test_the_picture_stays_and_the_cell_brings_the_explorer_back(lab: OpenNotebook) -> None:
@@ -19,16 +27,25 @@ def test_the_picture_stays_and_the_cell_brings_the_explorer_back(lab: OpenNotebo
     page.press_slider("channel", "ArrowRight")
     page.wait_value("explorer.channel", 8)
     before = page.wait_picture_equal(CANVAS, unlike=first)
+    page.page.evaluate(KEEP_WIDGETS)
+    # A moment later, the page has made a file of the picture.
+    page.page.wait_for_timeout(1000)
+    page.page.evaluate(SAVE)
+    (path,) = page.server.notebooks.glob("test_the_picture_stays*.ipynb")
+    assert_kept(path)
 
+    # On the page that is open, and on one that is opened with the new kernel.
     page.page.evaluate("harness.kernel().restart()")
     page.page.wait_for_function("harness.idle()")
     page.press_slider("channel", "ArrowRight")
     assert page.canvas_rows() == before
     assert page.console_errors() == []
-    page.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    (path,) = page.server.notebooks.glob("test_the_picture_stays*.ipynb")
-    assert_kept(path)
+    page.page.evaluate(KEEP_WIDGETS)
+    page.page.reload()
+    page.page.wait_for_function(SHOWN, timeout=1000 * OPEN_SECONDS)
+    page.page.wait_for_function("harness.idle()", timeout=1000 * OPEN_SECONDS)
     page.screenshot("restarted-kernel")
+    assert page.canvas_rows() == before
 
     page.run_all()
     assert page.wait_picture_equal(CANVAS) == first

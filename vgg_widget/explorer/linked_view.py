@@ -207,7 +207,13 @@ class LinkedView(Displayed):
         self._canvas = live_canvas(new_figure(self._inches), self._lock)
         self._view = self._view_on(self._canvas.figure)
         # The caption, which changes with every step, is read after it.
-        self._page = Page(self._press, keys=KEYS, description=self._description, guard=self._guard)
+        self._page = Page(
+            self._press,
+            keys=KEYS,
+            description=self._description,
+            canvas=self._canvas,
+            guard=self._guard,
+        )
         self._host = host = self._host_for(self._page)
         self._controls = controls = host.controls = Controls(
             host, upload=self._upload, max_width=self.layout.max_width

@@ -41,6 +41,8 @@ class Page(anywidget.AnyWidget):
         Names as in JavaScript's ``KeyboardEvent.key``: ``"ArrowLeft"``, ``"o"``.
     description : str
         What a screen reader says of the canvas, before the caption.
+    canvas : ipywidgets.Widget, optional
+        The canvas of ipympl, to keep its picture when it rests and not at every frame.
     guard : callable
         Runs what follows a message of the page, and shows the errors of that.
 
@@ -57,6 +59,7 @@ class Page(anywidget.AnyWidget):
     # ipywidgets has `keys` itself, for something else.
     wanted = List(Unicode(), help="Keys that are taken, as in KeyboardEvent.key.").tag(sync=True)
     description = Unicode(help="What a screen reader says of the canvas.").tag(sync=True)
+    figure = Unicode(help="The identity of ipympl's canvas among the page's widgets.").tag(sync=True)
     theme = Enum(
         ("light", "dark"), "light", help="How the page looks; it tells, and tells again on change."
     ).tag(sync=True)
@@ -74,11 +77,13 @@ class Page(anywidget.AnyWidget):
         *,
         keys: Iterable[str] = (),
         description: str = "",
+        canvas: widgets.Widget | None = None,
         guard: Callable[[Callable[[], object]], object] = _plainly,
     ) -> None:
         super().__init__(
             wanted=list(keys),
             description=description,
+            figure="" if canvas is None else canvas.model_id,
             layout=widgets.Layout(display="none"),
             **self._seen,
         )
