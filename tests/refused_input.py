@@ -109,7 +109,7 @@ FILES = [
     *(
         Refused(
             f"tiff with {value}",
-            lambda _, value=value: made.tiff(np.where(GREY == 9, np.float32(value), 0)),  # type: ignore[misc]
+            lambda _, value=value: made.tiff(np.where(GREY == 9, np.float32(value), np.float32(0))),  # type: ignore[misc]
             rf"bytes has {(GREY == 9).sum()} values that are NaN or infinite: replace them",
         )
         for value in (np.nan, np.inf, -np.inf)
