@@ -59,7 +59,7 @@ class Page(anywidget.AnyWidget):
     # ipywidgets has `keys` itself, for something else.
     wanted = List(Unicode(), help="Keys that are taken, as in KeyboardEvent.key.").tag(sync=True)
     description = Unicode(help="What a screen reader says of the canvas.").tag(sync=True)
-    figure = Unicode(help="The identity of ipympl's canvas among the page's widgets.").tag(sync=True)
+    figure = Unicode(help="Identity of ipympl's canvas among the page's widgets.").tag(sync=True)
     theme = Enum(
         ("light", "dark"), "light", help="How the page looks; it tells, and tells again on change."
     ).tag(sync=True)

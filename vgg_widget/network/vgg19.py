@@ -157,11 +157,32 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
+def _chain(keras: Any) -> list[Any]:
+    """Return the layers of VGG19, as in Keras's ``keras/src/applications/vgg19.py``.
+
+    Keras's own function fills 20 million weights with random numbers first, a fifth of a second.
+    """
+    return [
+        keras.layers.MaxPooling2D(2, name=info.name)
+        if info.kind == "pool"
+        else keras.layers.Conv2D(
+            info.channels,
+            3,
+            padding="same",
+            activation="relu",
+            kernel_initializer="zeros",
+            name=info.name,
+        )
+        for info in VGG19_LAYERS
+    ]
+
+
 def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
-    base = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, 3))
-    chain = [base.get_layer(info.name) for info in VGG19_LAYERS]
+    chain = _chain(keras)
+    x = pixels = keras.Input((None, None, 3))
+    model = keras.Model(pixels, [x := layer(x) for layer in chain], name="vgg19_layers")
     for name, (kernel, bias) in resolved.arrays.items():
-        base.get_layer(name).set_weights([kernel, bias])
+        model.get_layer(name).set_weights([kernel, bias])
 
     def forward(images: Any) -> list[Any]:
         # Before ReLU is kept, since after ReLU follows from it and not the other way round.
@@ -177,7 +198,7 @@ def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
 
     signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
     return Vgg19Network(
-        model=keras.Model(base.input, [layer.output for layer in chain], name="vgg19_layers"),
+        model=model,
         forward=traced(forward, signature),
         layers=VGG19_LAYERS,
         before_relu=tuple(info.name for info in VGG19_LAYERS if info.kind == "conv"),
