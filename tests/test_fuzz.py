@@ -170,7 +170,7 @@ def test_any_text_that_is_no_file_is_refused(name: str) -> None:
 WEIGHTS_FILES = weights_files(some_weights(5))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", WEIGHTS_FILES)
 def test_small_files_of_weights_give_their_numbers(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"w{suffix}"
     path.write_bytes(mended(WEIGHTS_FILES[suffix]))
@@ -183,7 +183,7 @@ def test_small_files_of_weights_give_their_numbers(suffix: str, tmp_path: Path) 
             np.testing.assert_allclose(got, wanted, rtol=within, atol=within)
 
 
-@given(st.sampled_from(SUFFIXES), st.booleans(), MUTATIONS)
+@given(st.sampled_from(list(WEIGHTS_FILES)), st.booleans(), MUTATIONS)
 def test_any_changed_file_of_weights_is_read_or_refused(
     suffix: str,
     mend: bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import tempfile
@@ -108,15 +109,16 @@ def _npz(weights: Arrays) -> bytes:
 
 
 def weights_files(weights: Arrays) -> dict[str, bytes]:
-    """The same numbers in a file of every kind, by its suffix."""
+    """The same numbers in a file of every kind, by its suffix; PyTorch's where it is installed."""
     legacy, numbered = _hdf5(weights, _legacy), _hdf5(weights, _numbered)
+    pytorchs = {".pth": _pytorch(weights)} if importlib.util.find_spec("torch") else {}
     return {
         ".safetensors": _safetensors(weights),
         ".h5": legacy,
         ".weights.h5": numbered,
         ".keras": zipped({"config.json": b"{}", "model.weights.h5": numbered}),
         ".npz": _npz(weights),
-        ".pth": _pytorch(weights),
+        **pytorchs,
     }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vgg_widget.figure.themes import PLAIN, Theme
+from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
 from vgg_widget.modes.legend import LegendEntry, first_entries
 
 SHOWN = 12
@@ -31,29 +32,40 @@ class LegendList:
     def __init__(self, figure: Figure, place: tuple[float, float, float, float]) -> None:
         self.axes = figure.add_axes(place, visible=False)
         self.axes.set_axis_off()
-        self.axes.set(xlim=(0, 1), ylim=(0, 1))
         self.axes.set_navigate(False)
+        self._column: Axes | None = None
         self._entries: tuple[LegendEntry, ...] = ()
+        self._theme = LIGHT
         width, height = figure.get_size_inches()
-        across = _SWATCH * place[3] * height / (place[2] * width)
-        self._heading = self.axes.text(0, 1, "", fontsize=8, va="top")
-        self._rest = self.axes.text(0, 0, "", fontsize=8, va="top")
+        self._across = _SWATCH * place[3] * height / (place[2] * width)
+
+    def _fill(self) -> None:
+        """Make the lines, which most figures never need."""
+        # In axes of their own within `axes`, to which somebody else's artists may be added.
+        self._column = column = self.axes.inset_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0, 1))
+        column.set_axis_off()
+        column.set_navigate(False)
+        self._heading = column.text(0, 1, "", fontsize=8, va="top")
+        self._rest = column.text(0, 0, "", fontsize=8, va="top")
         self._swatches = []
         self._words = []
         for line in range(SHOWN + 1):
             top = 1 - (line + 1) * _LINE
-            swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
-            self._swatches.append(self.axes.add_patch(swatch))
-            words = self.axes.text(
-                across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
+            swatch = Rectangle((0, top - _SWATCH), self._across, _SWATCH, linewidth=0)
+            self._swatches.append(column.add_patch(swatch))
+            words = column.text(
+                self._across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
             )
             self._words.append(words)
+        self._clothe()
 
     def show(self, entries: Sequence[LegendEntry]) -> None:
         """List the first of these entries; none hides the list."""
         entries = tuple(entries)
         if entries == self._entries:
             return
+        if self._column is None:
+            self._fill()
         self._entries = entries
         self.axes.set_visible(bool(entries))
         shares = any(entry.share is not None for entry in entries)
@@ -71,8 +83,12 @@ class LegendList:
 
     def wear(self, theme: Theme) -> None:
         """Take on a theme's colours."""
-        for words in (self._heading, self._rest, *self._words):
-            words.set_color(theme.ink)
+        self._theme = theme
+        self._clothe()
+
+    def _clothe(self) -> None:
+        for words in () if self._column is None else self._column.texts:
+            words.set_color(self._theme.ink)
 
 
 def _words(entry: LegendEntry) -> str:
