@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from traitlets import TraitError
+from traitlets import TraitError, link
 
 from tests.conftest import make_activations
 from tests.explorers import problem
@@ -47,6 +48,36 @@ def test_an_assignment_during_anothers_order_is_followed_or_refused(explore: Exp
     assert "channel 9999" in errors[0]
     assert explorer.rendering is not None
     assert (explorer.channel, explorer.rendering.channels) == (5, (5,))
+
+
+def test_linked_explorers_that_two_threads_move_do_not_wait_for_each_other(
+    explore: Explore,
+) -> None:
+    one, other = explore(), explore()
+    meeting = threading.Barrier(2, timeout=1)
+
+    def meet(_: object) -> None:
+        # Each thread has begun on its explorer before either goes on to the linked one, if it can.
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait()
+
+    one.observe(meet, "layer")
+    other.observe(meet, "mode")
+    for name in ("layer", "mode"):
+        link((one, name), (other, name))
+    threads = [
+        threading.Thread(target=setattr, args=order, daemon=True)
+        for order in ((one, "layer", "block2_conv1"), (other, "mode", "max"))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+    for explorer in (one, other):
+        assert explorer.rendering is not None
+        shown = explorer.rendering.layer, explorer.rendering.mode
+        assert shown == (explorer.layer, explorer.mode) == ("block2_conv1", "max")
 
 
 class Broken:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS, ExplorerTraits
 from vgg_widget.explorer.fitting import named_alike, placed
@@ -40,8 +40,11 @@ class LinkedActions(ExplorerTraits):
     # Arguments of a subclass's own constructor.
     _more_arguments: tuple[str, ...] = ()
 
+    # One for all: two that are linked would each hold its own and wait for the other's, where a
+    # cell moves one of them and the page the other.
+    _lock: ClassVar[threading.RLock] = threading.RLock()
+
     # Made by the constructor.
-    _lock: threading.RLock
     _undertakings: Undertakings
     _extractor: FeatureExtractor
     _view: LinkedFigure

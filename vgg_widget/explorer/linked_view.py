@@ -6,7 +6,6 @@ It computes no feature map and draws nothing: it asks for renderings and hands t
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -88,7 +87,6 @@ class LinkedView(Displayed):
         more = {name: layout.pop(name) for name in self._more_arguments if name in layout}
         own = {"extractor", "weights", "size", *self._more_arguments, *CHOICES, *LOOKS}
         check_layout(layout, own)
-        self._lock = threading.RLock()
         self._undertakings = Undertakings(self._settle)
         self._history = []
         self._extractor = extractor_for(extractor, weights, size)
