@@ -50,11 +50,21 @@ window.harness = (() => {
     strays.length = 0;
   };
 
+  // ipykernel 7 now and then leaves a request unread until somebody else connects
+  // (ipython/ipykernel#1554).
+  const connectToo = () => {
+    const { id, serverSettings: { wsUrl, token } } = kernel();
+    const socket = new WebSocket(
+      `${wsUrl}api/kernels/${id}/channels?session_id=harness&token=${token}`);
+    setTimeout(() => socket.close(), 2000);
+  };
+
   const ask = async (code) => {
     const request = kernel().requestExecute({
       code, silent: true, store_history: false, user_expressions: { answer: "_answer_json" },
     });
-    const { content } = await request.done;
+    const patience = setInterval(connectToo, 10_000);
+    const { content } = await request.done.finally(() => clearInterval(patience));
     const answer = content.user_expressions?.answer;
     if (content.status === "ok" && answer?.status === "ok")
       return { text: answer.data["text/plain"] };
