@@ -379,6 +379,27 @@ def _kind(call: Call) -> str:
     return next((kind for kind in ("conv", "pool", "relu") if kind in name), name)
 
 
+def traced_for(run: Callable[[Any], Any], taken: NetworkInput) -> Any:
+    """Trace a function of a network's input: once for all sizes, or once a size.
+
+    Parameters
+    ----------
+    run : callable
+        From a tensor of the shape that `taken` says.
+    taken : NetworkInput
+        What the network takes.
+    """
+    _, tf = keras_and_tensorflow()
+    sides = taken.fixed_size or (None, None)
+    compiled = traced(run, [tf.TensorSpec(taken.shape(None, *sides), tf.float32)])
+    try:
+        compiled.get_concrete_function()
+    except Exception:
+        # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
+        compiled = traced(run)
+    return compiled
+
+
 def _traced(
     outputs: Any, name: str, taken: NetworkInput, channel_axes: Sequence[int]
 ) -> Callable[[Any], list[Any]]:
@@ -393,14 +414,7 @@ def _traced(
             for one, axis in zip(made, channel_axes, strict=True)
         ]
 
-    sides = taken.fixed_size or (None, None)
-    signature = [tf.TensorSpec(taken.shape(None, *sides), tf.float32)]
-    compiled = traced(run, signature)
-    try:
-        compiled.get_concrete_function()
-    except Exception:
-        # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
-        compiled = traced(run)
+    compiled = traced_for(run, taken)
 
     def forward(images: Any) -> list[Any]:
         try:
