@@ -60,7 +60,7 @@ def assert_strongest(
     good = [place for place, one in enumerate(maps) if one is not None]
     channels = next(one for one in maps if one is not None).shape[-1]
     assert found.values.shape == (channels, min(top.k, len(good)))
-    tolerance = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-4, "atol": 1e-3}
+    tolerance: Any = {"rtol": 0, "atol": 0} if exact else {"rtol": 1e-4, "atol": 1e-3}
     for channel in range(channels):
         values: dict[int, float] = {}
         peaks: dict[int, float] = {}
@@ -82,7 +82,7 @@ def assert_strongest(
             np.testing.assert_allclose(got, [values[place] for place in order], **tolerance)
         for rank, place in enumerate(found.images[channel]):
             row, column = int(found.rows[channel, rank]), int(found.columns[channel, rank])
-            one = maps[place][..., channel]  # type: ignore[index]
+            one = maps[place][..., channel]
             if exact:
                 assert (row, column) == np.unravel_index(one.argmax(), one.shape)
             np.testing.assert_allclose(one[row, column], peaks[int(place)], **tolerance)

@@ -20,8 +20,8 @@ from vgg_widget.network.vgg19 import Preprocess, Vgg19Network
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
 
-# What preprocessing is told apart by; any picture with all values would do.
-_PROBE = np.arange(256 * 3).reshape(16, 16, 3) // 3
+# What preprocessing is told apart by: a picture with every value in every colour, and no grey.
+_PROBE = (np.arange(256 * 3) * 7 % 256).astype(np.uint8).reshape(16, 16, 3)
 _PROBE_SIDE = 64
 
 
@@ -57,7 +57,7 @@ def preprocessing_digest(extractor: FeatureExtractor) -> str:
     """
     size = extractor.size if isinstance(extractor.size, tuple) else (_PROBE_SIDE, _PROBE_SIDE)
     rows, columns = (np.arange(side) % 16 for side in size)
-    made = extractor.network_input(_PROBE[np.ix_(rows, columns)].astype(np.uint8))
+    made = extractor.network_input(_PROBE[np.ix_(rows, columns)])
     return f"sha256:{hashlib.sha256(np.ascontiguousarray(made).data).hexdigest()}"
 
 
