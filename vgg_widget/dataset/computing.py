@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -103,8 +103,8 @@ def _computed(
     parts: list[Reduced] = []
     places: list[int] = []
 
-    def good() -> Iterator[_Ready]:
-        for place, picture in _read(network.extractor, shard.images, digests):
+    def good(pictures: Iterator[tuple[int, Prepared | Unusable]]) -> Iterator[_Ready]:
+        for place, picture in pictures:
             found[place] = np.frombuffer(picture.digest, np.uint8)
             if isinstance(picture, Unusable):
                 failed.append((place, picture.sentence))
@@ -113,10 +113,12 @@ def _computed(
                 sizes[place] = *picture.pixels.shape[:2], *picture.original
                 yield place, picture
 
-    for batch in _batches(good(), network):
-        parts.append(network(np.stack([picture.pixels for _, picture in batch])))
-        places += [place for place, _ in batch]
-        tell(len(batch))
+    # Closed, since an interrupt's traceback would keep its threads.
+    with closing(_read(network.extractor, shard.images, digests)) as pictures:
+        for batch in _batches(good(pictures), network):
+            parts.append(network(np.stack([picture.pixels for _, picture in batch])))
+            places += [place for place, _ in batch]
+            tell(len(batch))
     reduced = _in_order(parts, np.array(places, np.intp), job.channels)
     summary = summarised(
         reduced, sorted(places), job.k, sizes=sizes, digests=found, failed=tuple(failed)
@@ -126,7 +128,7 @@ def _computed(
 
 def _read(
     extractor: FeatureExtractor, images: tuple[NamedSource, ...], digests: list[bytes] | None
-) -> Iterator[tuple[int, Prepared | Unusable]]:
+) -> Generator[tuple[int, Prepared | Unusable]]:
     """Give pictures in their order, the next ones read meanwhile."""
     with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
 

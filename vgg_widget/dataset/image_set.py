@@ -209,7 +209,7 @@ def _each_once(items: Iterable[_Item]) -> Iterator[_Item]:
 
 def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
     if isinstance(image, str | os.PathLike):
-        given = os.fspath(image)
+        given = os.fsdecode(image)
         path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's own can raise.
         # What is not there is best named as it was written.
         return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110 - Path's own can raise.
