@@ -63,6 +63,13 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
+class Bomb:
+    """Fails the test if it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("it was unpickled",)
+
+
 def shard_sizes(extractor: FeatureExtractor, folder: Path) -> list[int]:
     return [len(shard.images) for shard in image_set(folder, extractor).shards]
 
@@ -131,7 +138,7 @@ def test_a_changed_image_has_its_shard_computed_again(
     assert_same(more, top_activations(exact, folder, progress=False))
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "other", "moved"])
+@pytest.mark.parametrize("damage", ["half", "empty", "other", "pickle", "moved"])
 def test_a_damaged_shard_is_computed_again(
     exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted, damage: str
 ) -> None:
@@ -144,6 +151,8 @@ def test_a_damaged_shard_is_computed_again(
         shards[0].write_bytes(b"")
     elif damage == "other":
         np.savez(shards[0], header=np.array("{}"))
+    elif damage == "pickle":
+        np.savez(shards[0], header=np.array([Bomb()], object))
     else:
         shutil.copy(shards[1], shards[0])
     computed.since()
