@@ -16,7 +16,7 @@ from vgg_widget.layers import LayerInfo, torch_aliases
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import fitting
-from vgg_widget.network.own_model import traced_for
+from vgg_widget.network.network_input import traced_for
 
 Reduction = Callable[[Any, bool], Sequence[Any]]
 """From one layer's maps, a float32 tensor of shape (N, H, W, C), to tensors of shape (N, C).
