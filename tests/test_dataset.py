@@ -323,6 +323,22 @@ def test_asking_for_what_is_not_there(top: TopActivations) -> None:
     assert not top["edges"].values.flags.writeable
 
 
+def test_a_map_that_is_zero_everywhere_has_its_maximum_at_the_first_place() -> None:
+    # Grey has no edges, and as random filters go half of the maps are below 0 before their ReLU.
+    grey = [np.full((32, 32, 3), 130, np.uint8)]
+    extractor = FeatureExtractor("random", size=None)
+    top = top_activations(extractor, grey, ["block2_conv1", "features.5"], 1, progress=False)
+    after, before = top["block2_conv1"], top["features.5"]
+    none = (before.values < 0).ravel()
+    assert 0 < none.sum() < none.size
+    assert not after.values[none].any()
+    assert not after.rows[none].any()
+    assert not after.columns[none].any()
+    assert before.rows[none].any()
+    for part in ("values", "rows", "columns"):
+        np.testing.assert_array_equal(getattr(after, part)[~none], getattr(before, part)[~none])
+
+
 def test_nan_in_vgg19_is_no_zero() -> None:
     """A picture that leads to NaN counts nowhere, though its maps go through a ReLU."""
 
