@@ -25,8 +25,8 @@ from vgg_widget.network.reduced import chosen_layers
 
 RGB8 = npt.NDArray[np.uint8]
 
-# A shard as it is on average; the bare network takes as many images in turn with it.
-IMAGES, ROUNDS = 64, 3
+# The bare network takes as many images in turn with a small shard, so that neither is long alone.
+IMAGES, ROUNDS = 32, 9
 PHOTOGRAPH = (500, 375)
 
 
