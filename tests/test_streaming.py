@@ -200,7 +200,7 @@ def test_a_batch_is_no_larger_than_the_memory(
         return compute(self, batch)
 
     one = 32 * 32 * extractor._network.bytes_a_pixel
-    monkeypatch.setattr("vgg_widget.network.extractor._memory", lambda: int(3.5 * one / 0.7))
+    monkeypatch.setattr("vgg_widget.network.memory.memory", lambda: int(3.5 * one / 0.7))
     monkeypatch.setattr(FeatureExtractor, "_compute", noted)
     list(extractor.stream([noise(32, 32, seed) for seed in range(7)], batch_size=5))
     assert sizes == [3, 3, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,19 @@ import numpy.typing as npt
 
 MOST_BYTES = 1 << 30
 """What the arrays of a file may take in memory, where that is more than the file itself."""
+
+DAMAGE: tuple[type[Exception], ...] = (
+    KeyError,
+    TypeError,
+    ValueError,
+    EOFError,
+    AttributeError,
+    # An encrypted member; what zipfile cannot unpack and JSON too deep are kinds of it.
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged file, or one that is something else, can lead to."""
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

@@ -5,7 +5,7 @@ Pure geometry: no weights, no activations, no TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import Any
@@ -323,6 +323,35 @@ class LayerInfo:
         if self.axes is not None:
             return len(self.axes[0].spans) // 2, len(self.axes[1].spans) // 2
         return size[0] // self.stride, size[1] // self.stride
+
+
+def torch_aliases(
+    layers: Iterable[LayerInfo], before_relu: Collection[str]
+) -> dict[str, tuple[str, bool]]:
+    """Say what torchvision's names stand for.
+
+    Parameters
+    ----------
+    layers : iterable of LayerInfo
+        Those that there are.
+    before_relu : collection of str
+        Names of the layers that torchvision has as two modules, a convolution and its ReLU.
+
+    Returns
+    -------
+    dict of str to (str, bool)
+        From torchvision's name to Keras's, and whether the maps before the ReLU are meant.
+    """
+    names: dict[str, tuple[str, bool]] = {}
+    for info in layers:
+        if info.torch_name is None:
+            continue
+        before = info.name in before_relu
+        names[info.torch_name] = (info.name, before)
+        if before:
+            module, _, index = info.torch_name.rpartition(".")
+            names[f"{module}.{int(index) + 1}"] = (info.name, False)
+    return names
 
 
 def _as_axis(axis: Axis | Mapping[str, Any]) -> Axis:

@@ -20,6 +20,13 @@ STREAM = "memory of stream(), 200 images of 224 × 224"
 LARGE = "memory at 1024 × 1024"
 PIXELS = "cost by pixels"
 IMAGES = "cost by images, 224 × 224"
+SET = "a set of images, 224 × 224, all 21 layers"
+BARE = "the bare network, batches of 8"
+SHARD = "a shard, from JPEG files"
+BESIDE = "processor time beside the network, of the network's"
+WORKERS = "a set of images, Dask workers on this machine"
+MERGING = "merging a set of images"
+THOUSAND = "1,000 shards"
 OURS, STOCK, IMAGE, RAW = "explorer", "stock idiom", "Image widget", "raw pixels"
 
 
@@ -117,6 +124,8 @@ TARGETS: tuple[Target, ...] = (
     Target(LARGE, "peak of one explorer", 4000),
     Target(PIXELS, "896 × 896, a megapixel", 1.25, (PIXELS, "224 × 224, a megapixel")),
     Target(IMAGES, "100 images, each", 1.25, (IMAGES, "1 image, each")),
+    Target(SET, SHARD, 0.9, (SET, BARE), at_least=True),
+    Target(SET, BESIDE, 0.10),
 )
 
 REFERENCES: dict[str, str] = {
@@ -124,6 +133,8 @@ REFERENCES: dict[str, str] = {
     FIRST: "warm",
     PIXELS: "224 × 224, a megapixel",
     IMAGES: "1 image, each",
+    SET: BARE,
+    WORKERS: "1 worker",
     "frames on the server": "stock idiom: step, drawn and sent",
     "encoding a frame": "RGBA PNG, level 6 (ipympl)",
     "512 channels in one picture": "512 axes",

@@ -20,7 +20,7 @@ from vgg_widget.activations.saved_activations import SavedActivations, damage_to
 from vgg_widget.activations.xarray_dataset import as_dataset
 from vgg_widget.choices import unknown_choice
 from vgg_widget.images import RGB8
-from vgg_widget.layers import LayerInfo
+from vgg_widget.layers import LayerInfo, torch_aliases
 from vgg_widget.provenance import Provenance
 from vgg_widget.scaling import top_of
 
@@ -81,26 +81,13 @@ class Activations(Mapping[str, Floats]):
         self._weights = weights
         self._name = name
         self._before_relu = frozenset(before_relu)
-        self._aliases = self._torch_names()
+        self._aliases = torch_aliases(self._layers, self._before_relu)
         self._recent: dict[str, Floats] = {}
         self._lock = threading.Lock()
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
         self._entropies: dict[str, npt.NDArray[np.float64]] = {}
         self._signs: dict[str, bool] = {}
-
-    def _torch_names(self) -> dict[str, tuple[str, bool]]:
-        """Map torchvision's names to (Keras's name, whether before ReLU)."""
-        names: dict[str, tuple[str, bool]] = {}
-        for info in self._layers:
-            if info.torch_name is None:
-                continue
-            before = info.name in self._before_relu
-            names[info.torch_name] = (info.name, before)
-            if before:
-                module, _, index = info.torch_name.rpartition(".")
-                names[f"{module}.{int(index) + 1}"] = (info.name, False)
-        return names
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:

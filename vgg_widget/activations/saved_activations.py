@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.archives import opened_npz
+from vgg_widget.archives import DAMAGE, opened_npz
 from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
@@ -72,17 +70,7 @@ def damage_told(path: str | os.PathLike[str]) -> Iterator[None]:
     """Raise ValueError, which names the file, for all that a damaged one leads to."""
     try:
         yield
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        # An encrypted member; what zipfile cannot unpack and JSON too deep are kinds of it.
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGE as error:
         raise ValueError(
             f"path {os.fspath(path)!r} holds no saved activations, or is damaged ({error}): pass "
             "a file that Activations.save wrote."

@@ -23,6 +23,7 @@ from vgg_widget.images import (
 )
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.fan_in import FanIn
+from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.network_input import Floats
 from vgg_widget.network.own_model import OwnNetwork, own_network
 from vgg_widget.network.streaming import (
@@ -35,6 +36,7 @@ from vgg_widget.network.streaming import (
 )
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network, shared_vgg19
 from vgg_widget.provenance import Provenance
+from vgg_widget.weights import ResolvedWeights
 
 
 class FeatureExtractor:
@@ -73,7 +75,7 @@ class FeatureExtractor:
 
     def __init__(
         self,
-        weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
+        weights: str | os.PathLike[str] | Mapping[str, Any] | ResolvedWeights = "auto",
         *,
         model: Any = None,
         preprocess: Preprocess | None = None,
@@ -181,7 +183,7 @@ class FeatureExtractor:
     def _resized(self, reading: ImageReading) -> RGB8:
         network, pixels = self._network, reading.pixels
         target = network.input.fixed_size or target_size(pixels, self._size)
-        if _check_memory(*target, network.bytes_a_pixel) and target not in self._announced:
+        if check_memory(*target, network.bytes_a_pixel) and target not in self._announced:
             self._announced.add(target)
             need = target[0] * target[1] * network.bytes_a_pixel / 2**30
             print(f"{target[0]}×{target[1]} pixels take about {need:.1f} GB of memory.", flush=True)
@@ -236,15 +238,25 @@ class FeatureExtractor:
 
         def most(pixels: RGB8) -> int:
             height, width, _ = pixels.shape
-            return min(batch_size, _fitting(height, width, bytes_a_pixel))
+            return min(batch_size, fitting(height, width, bytes_a_pixel))
 
-        ready = read_ahead(images, self._prepared, 2 * batch_size, on_error)
+        def read(image: object) -> RGB8:
+            return self.prepared(self.read(image))
+
+        ready = read_ahead(images, read, 2 * batch_size, on_error)
         with closing(ready):
             for batch in batches(ready, most):
                 yield from self._compute(batch)
 
-    def _prepared(self, image: object) -> RGB8:
-        pixels = self._resized(self.read(image))
+    def prepared(self, reading: ImageReading) -> RGB8:
+        """Bring what `read` gave to the size that the network will see.
+
+        Raises
+        ------
+        ValueError
+            If that would fill the memory, or the network cannot take it.
+        """
+        pixels = self._resized(reading)
         # A size that the network cannot take is this image's fault.
         self._network.layers_on(pixels.shape[:2])
         return pixels
@@ -362,11 +374,6 @@ DEFAULT_SIZE = 224
 COLOURS = ("red", "green", "blue")
 """A picture's channels, in their order."""
 
-# Where an image begins to be felt by whom it shares the machine with.
-_WORTH_SAYING = 1 << 30
-# What may be taken of all memory there is.
-_SHARE = 0.7
-
 
 def extractor_for(
     extractor: FeatureExtractor | None,
@@ -397,30 +404,3 @@ def extractor_for(
             "extractor has its own."
         )
     return extractor
-
-
-def _memory() -> int:
-    """Return this machine's memory in bytes."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        # Windows does not tell; a laptop's memory is a fair guess.
-        return 8 << 30
-
-
-def _fitting(height: int, width: int, bytes_a_pixel: int) -> int:
-    """Return how many images of a size can be computed at once."""
-    return max(1, int(_SHARE * _memory() / (height * width * bytes_a_pixel)))
-
-
-def _check_memory(height: int, width: int, bytes_a_pixel: int) -> bool:
-    """Tell whether an image will be felt; raise ValueError for one that would fill the memory."""
-    need, have = height * width * bytes_a_pixel, _SHARE * _memory()
-    if need > have:
-        scale = (have / need) ** 0.5
-        raise ValueError(
-            f"size {height}×{width} pixels needs about {need / 2**30:.1f} GB of memory, of which "
-            f"this machine has {_memory() / 2**30:.1f}: choose a size of at most "
-            f"{int(min(height, width) * scale)} for the shorter side."
-        )
-    return need > _WORTH_SAYING

@@ -15,12 +15,12 @@ from typing import Any
 import numpy.typing as npt
 
 from vgg_widget.layers import Axis, LayerInfo
-from vgg_widget.network.backend import keras_and_tensorflow, traced
+from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
 from vgg_widget.network.geometry import Reach
 from vgg_widget.network.graph import Call, graph_of, open_calls
 from vgg_widget.network.grouping import Named, groups
-from vgg_widget.network.network_input import NetworkInput
+from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Passage, Reaches, reach_after
 from vgg_widget.provenance import Provenance
 
@@ -395,14 +395,7 @@ def _traced(
             for one, axis in zip(made, channel_axes, strict=True)
         ]
 
-    sides = taken.fixed_size or (None, None)
-    signature = [tf.TensorSpec(taken.shape(None, *sides), tf.float32)]
-    compiled = traced(run, signature)
-    try:
-        compiled.get_concrete_function()
-    except Exception:
-        # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
-        compiled = traced(run)
+    compiled = traced_for(run, taken)
 
     def forward(images: Any) -> list[Any]:
         try:

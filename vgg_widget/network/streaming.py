@@ -18,9 +18,11 @@ from vgg_widget.images import RGB8, ImageError
 OnError = Literal["raise", "skip"]
 
 _Item = TypeVar("_Item")
+_Name = TypeVar("_Name")
+_Result = TypeVar("_Result")
 
-# Pillow decodes without Python's lock; more threads would take the processor from the network.
-_READERS = 2
+READERS = 2
+"""Pillow decodes without Python's lock; more would take the processor from the network."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +83,14 @@ def read_ahead(
         For a bad image, after all good ones before it.
     """
     with (
-        ThreadPoolExecutor(_READERS, "vgg_widget-read") as pool,
-        closing(_begun(images, lambda image: _begin(pool, read, image), ahead)) as begun,
+        ThreadPoolExecutor(READERS, "vgg_widget-read") as pool,
+        closing(
+            begun_ahead(
+                images,
+                lambda number, image: (_name(number, image), _begin(pool, read, image)),
+                ahead,
+            )
+        ) as begun,
     ):
         for name, future in begun:
             try:
@@ -98,12 +106,29 @@ def read_ahead(
                 yield NamedImage(name, pixels)
 
 
-def _begun(
-    images: Iterable[object], begin: Callable[[object], Future[RGB8]], ahead: int
-) -> Generator[tuple[str, Future[RGB8]]]:
-    """Begin to read images, up to `ahead` before they are asked for; cancel what is not."""
+def begun_ahead(
+    images: Iterable[_Item],
+    begin: Callable[[int, _Item], tuple[_Name, Future[_Result]]],
+    ahead: int,
+) -> Generator[tuple[_Name, Future[_Result]]]:
+    """Begin to read images, up to `ahead` before they are asked for; cancel what is not.
+
+    Parameters
+    ----------
+    images : iterable
+        Consumed in the calling thread, as needed.
+    begin : callable
+        From an image's place and the image to what it is called and what will become of it.
+    ahead : int
+        How many may wait.
+
+    Yields
+    ------
+    tuple
+        What `begin` returned, in the order of `images`.
+    """
     numbered = enumerate(images)
-    waiting: deque[tuple[str, Future[RGB8]]] = deque()
+    waiting: deque[tuple[_Name, Future[_Result]]] = deque()
     failure: Exception | None = None
     try:
         while True:
@@ -114,7 +139,7 @@ def _begun(
                     # The end, or an error of the iterable's own: what was begun comes first.
                     failure = error
                 else:
-                    waiting.append((_name(number, image), begin(image)))
+                    waiting.append(begin(number, image))
             if not waiting:
                 break
             yield waiting.popleft()

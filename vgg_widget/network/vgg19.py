@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.images import MINIMUM_SIDE
-from vgg_widget.layers import VGG19_LAYERS, LayerInfo
+from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow, traced
 from vgg_widget.network.fan_in import FanIn, fan_in_of
 from vgg_widget.network.network_input import NetworkInput
@@ -77,6 +77,17 @@ class Vgg19Network:
         assert found is not None
         return found
 
+    def resolved(self, provenance: Provenance) -> ResolvedWeights:
+        """Return the numbers that the network has now, and what they expect of the input."""
+        arrays = {
+            info.name: tuple(self.model.get_layer(info.name).get_weights())
+            for info in VGG19_CONVOLUTIONS
+        }
+        (preprocessing,) = (
+            name for name, function in _PREPROCESSING.items() if function is self.preprocess
+        )
+        return ResolvedWeights(arrays, provenance, preprocessing)
+
 
 # Weights come in 80 MB: two networks are kept, so that going back and forth between trained and
 # untrained weights, or re-running a cell, builds nothing anew.
@@ -86,7 +97,7 @@ _networks_lock = threading.RLock()
 
 
 def shared_vgg19(
-    weights: str | os.PathLike[str] | Mapping[str, Any],
+    weights: str | os.PathLike[str] | Mapping[str, Any] | ResolvedWeights,
 ) -> tuple[Vgg19Network, Provenance]:
     """Return the network with these weights, built if need be, and where they came from.
 

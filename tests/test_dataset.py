@@ -1,0 +1,382 @@
+"""The strongest images of every channel, against plain loops over maps that Keras alone made."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.brute_force import (
+    assert_same,
+    assert_strongest,
+    exact_extractor,
+    exact_model,
+    maps_of,
+    read,
+)
+from tests.made_pictures import picture, write_pictures
+from vgg_widget import FeatureExtractor, ImageError
+from vgg_widget.dataset import TopActivations, top_activations
+from vgg_widget.layers import VGG19_CONVOLUTIONS
+from vgg_widget.weights import random_arrays
+
+COUNT = 240
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some hundred pictures, and what else lies in such folders."""
+    path = tmp_path_factory.mktemp("set") / "pictures"
+    write_pictures(path, COUNT)
+    (path / "notes.txt").write_text("no picture", encoding="utf-8")
+    (path / "._000.png").write_bytes(b"what macOS leaves")
+    return path
+
+
+@pytest.fixture(scope="module")
+def exact() -> FeatureExtractor:
+    return exact_extractor()
+
+
+@pytest.fixture(scope="module")
+def top(exact: FeatureExtractor, folder: Path) -> TopActivations:
+    return top_activations(exact, folder, k=7, progress=False)
+
+
+@pytest.fixture(scope="module")
+def pictures(folder: Path, top: TopActivations) -> list[Any]:
+    return [read(folder, name) for name in top.images]
+
+
+@pytest.mark.parametrize("layer", ["edges", "half", "corners"])
+def test_strongest_images_are_those_of_plain_loops(
+    top: TopActivations, pictures: list[Any], layer: str
+) -> None:
+    assert len(top.images) == COUNT
+    assert list(top.images) == sorted(top.images)
+    assert_strongest(top, layer, maps_of(exact_model(), pictures, layer))
+
+
+def test_the_mean_as_strength(exact: FeatureExtractor, folder: Path, pictures: list[Any]) -> None:
+    top = top_activations(exact, folder, "corners", 4, "mean", progress=False)
+    assert list(top) == ["corners"]
+    maps = maps_of(exact_model(), pictures, "corners")
+    assert_strongest(top, "corners", maps, statistic="mean")
+
+
+def plain_vgg19(convolutions: int) -> Any:
+    """The first convolutions of VGG19 in plain Keras, with the package's random numbers."""
+    import keras
+
+    layers: list[Any] = [keras.Input((None, None, 3))]
+    infos = VGG19_CONVOLUTIONS[:convolutions]
+    for info, after in zip(infos, VGG19_CONVOLUTIONS[1:], strict=False):
+        layers.append(
+            keras.layers.Conv2D(info.channels, 3, padding="same", activation="relu", name=info.name)
+        )
+        if after.block != info.block:
+            layers.append(keras.layers.MaxPooling2D())
+    model = keras.Sequential(layers)
+    for info in infos:
+        model.get_layer(info.name).set_weights(random_arrays()[info.name])
+    return model
+
+
+def test_vgg19_by_its_own_names_and_torchvisions(folder: Path, top: TopActivations) -> None:
+    from keras.applications.vgg19 import preprocess_input
+
+    chosen = ["features.7", "block1_conv1", "block2_conv1", "features.5", "features.6"]
+    names = list(top.images)[::5]
+    extractor = FeatureExtractor("random", size=(32, 32))
+    found = top_activations(
+        extractor, [folder / name for name in names], chosen, k=3, progress=False
+    )
+    # What stands for the same maps is there once; before a ReLU are others.
+    assert list(found) == ["block1_conv1", "features.5", "block2_conv1", "features.7"]
+    assert found["features.6"] is found["block2_conv1"]
+    model, small = plain_vgg19(4), []
+    for name in names:
+        image = Image.fromarray(read(folder, name)).resize((32, 32), Image.Resampling.BILINEAR)
+        small.append(preprocess_input(np.array(image, np.float32)))
+    for layer in ("block1_conv1", "block2_conv1"):
+        assert_strongest(found, layer, maps_of(model, small, layer), exact=False)
+    import keras
+
+    last = model.get_layer("block2_conv1")
+    before = [
+        np.asarray(keras.ops.conv(one[None], *last.get_weights()[:1], padding="same"))[0]
+        for one in maps_of(model, small, model.layers[2].name)
+    ]
+    assert_strongest(found, "features.5", before, exact=False)
+
+
+def test_where_the_map_is_largest_in_the_picture(top: TopActivations, pictures: list[Any]) -> None:
+    strongest = top["corners"]
+    boxes = top.boxes("corners", 2)
+    patches = top.patches("corners", 2)
+    for rank, place in enumerate(strongest.images[2]):
+        # Two 3×3 convolutions, the second without padding, around a pool: 8 pixels, 2 apart.
+        row, column = 2 * int(strongest.rows[2, rank]), 2 * int(strongest.columns[2, rank])
+        top_, left = max(0, row - 1), max(0, column - 1)
+        height, width, _ = pictures[place].shape
+        bottom, right = min(height, row + 7), min(width, column + 7)
+        assert boxes[rank].tolist() == [top_, left, bottom, right]
+        np.testing.assert_array_equal(patches[rank], pictures[place][top_:bottom, left:right])
+
+
+def test_boxes_and_patches_of_resized_pictures(tmp_path: Path) -> None:
+    image = np.zeros((100, 60, 3), np.uint8)
+    image[70:90, 10:30] = 255
+    Image.fromarray(image).save(tmp_path / "one.png")
+    extractor = FeatureExtractor("random", size=(50, 40))
+    top = top_activations(extractor, tmp_path, "block1_conv2", k=1, progress=False)
+    (box,), (original,) = (top.boxes("block1_conv2", 5, original=on) for on in (False, True))
+    assert original.tolist() == [
+        box[0] * 2,
+        int(box[1] * 1.5),
+        box[2] * 2,
+        int(np.ceil(box[3] * 1.5)),
+    ]
+    (patch,) = top.patches("block1_conv2", 5, original=True)
+    np.testing.assert_array_equal(
+        patch, image[original[0] : original[2], original[1] : original[3]]
+    )
+    resized = np.asarray(Image.fromarray(image).resize((40, 50), Image.Resampling.BILINEAR))
+    (patch,) = top.patches("block1_conv2", 5)
+    np.testing.assert_array_equal(patch, resized[box[0] : box[2], box[1] : box[3]])
+    Image.fromarray(image[::-1]).save(tmp_path / "one.png")
+    with pytest.raises(ImageError, match=r"one\.png' has changed since"):
+        top.patches("block1_conv2", 5)
+    (tmp_path / "one.png").unlink()
+    with pytest.raises(ImageError, match=r"one\.png' was not found"):
+        top.patches("block1_conv2", 5)
+
+
+def test_any_way_to_name_the_same_images(
+    exact: FeatureExtractor, folder: Path, top: TopActivations, pictures: list[Any]
+) -> None:
+    some = list(top.images)[:90]
+    paths = [folder / name for name in some]
+    shuffled = random.Random(4).sample(paths, len(paths))
+    first = top_activations(exact, paths, k=3, progress=False)
+    assert first.images == tuple(sorted(map(str, paths)))
+    assert_same(first, top_activations(exact, shuffled, k=3, progress=False))
+    pairs = [(name, picture(int(Path(name).stem))) for name in some]
+    by_pairs = top_activations(exact, pairs, k=3, progress=False)
+    assert by_pairs.images == tuple(some)
+    assert_same(by_pairs, top_activations(exact, dict(pairs[::-1]), k=3, progress=False))
+
+    def stream() -> Iterator[Any]:
+        # One buffer, filled anew for each image.
+        buffer: dict[tuple[int, ...], Any] = {}
+        for name, image in pairs:
+            kept = buffer.setdefault(image.shape, np.empty_like(image))
+            kept[:] = image
+            yield name, kept
+
+    assert_same(by_pairs, top_activations(exact, stream(), k=3, progress=False))
+    for layer in first:
+        np.testing.assert_array_equal(first[layer].values, by_pairs[layer].values)
+        np.testing.assert_array_equal(first[layer].images, by_pairs[layer].images)
+    with pytest.raises(ImageError, match=r"was given in memory and is not kept"):
+        by_pairs.patches("edges", 0)
+    pattern = top_activations(exact, str(folder / "more" / "01*.png"), k=3, progress=False)
+    assert [Path(name).name for name in pattern.images] == [f"{n:03}.png" for n in range(11, 20, 2)]
+
+
+def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> None:
+    images = [picture(number) for number in (9, 5, 7, 5)]
+    top = top_activations(exact, images, "edges", k=9, progress=False)
+    assert top.images == ("images[0]", "images[1]", "images[2]", "images[3]")
+    # k is larger than the set: as many as there are, and of equal ones the earlier first.
+    assert_strongest(top, "edges", maps_of(exact_model(), images, "edges"))
+    for order in top["edges"].images.tolist():
+        assert order.index(1) + 1 == order.index(3)
+
+
+def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_path: Path) -> None:
+    names = write_pictures(tmp_path / "set", 40)
+    (tmp_path / "set" / "003.png").write_bytes(b"no picture")
+    whole = (tmp_path / "set" / "004.png").read_bytes()
+    (tmp_path / "set" / "004.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "set" / "005.jpg").write_bytes(b"")
+    names = sorted([*names, "003.png", "005.jpg"])
+    top = top_activations(exact, tmp_path / "set", k=3, progress=False)
+    assert list(top.images) == names
+    assert list(top.failed) == ["003.png", "004.png", "005.jpg"]
+    assert "no picture format" in top.failed["003.png"]
+    assert "truncated or damaged" in top.failed["004.png"]
+    assert "is empty (0 bytes)" in top.failed["005.jpg"]
+    assert "3 bad" in repr(top)
+    maps = iter(
+        maps_of(
+            exact_model(),
+            [read(tmp_path / "set", name) for name in names if name not in top.failed],
+            "half",
+        )
+    )
+    assert_strongest(top, "half", [None if name in top.failed else next(maps) for name in names])
+
+
+def test_values_that_are_not_finite_are_left_out() -> None:
+    import keras
+
+    model = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.Conv2D(2, 1, name="scaled", use_bias=False)]
+    )
+    kernel = np.zeros((1, 1, 3, 2), np.float32)
+    kernel[..., 0] = 3e38  # Infinite for a picture that is not black.
+    kernel[..., 1] = -1
+    model.get_layer("scaled").set_weights([kernel])
+    images = [np.full((8, 8, 3), value, np.uint8) for value in (40, 0, 10)]
+    top = top_activations(FeatureExtractor(model=model, size=None), images, k=2, progress=False)
+    found = top["scaled"]
+    assert found.counted.tolist() == [1, 3]
+    assert found.images.tolist() == [[1, -1], [1, 2]]
+    np.testing.assert_array_equal(found.values, [[0, np.nan], [0, -30]])
+    assert found.mean.tolist() == [0, -50]
+    assert found.fraction_active.tolist() == [0, 0]
+    assert top.boxes("scaled", 0).tolist() == [[0, 0, 1, 1]]
+
+
+def test_what_is_saved_is_loaded(top: TopActivations, tmp_path: Path) -> None:
+    path = tmp_path / "top.npz"
+    top.save(path)
+    again = TopActivations.load(path)
+    assert_same(top, again)
+    assert repr(again) == repr(top)
+    assert (again.weights, again.k, again.size) == (top.weights, 7, None)
+    for one, other in zip(top.patches("half", 1), again.patches("half", 1), strict=True):
+        np.testing.assert_array_equal(one, other)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ValueError, match=r"holds no saved top activations, or is damaged"):
+        TopActivations.load(path)
+    np.savez(path, header=np.array([pytest.fail], object))
+    with pytest.raises(ValueError, match=r"holds Python objects, which could run code"):
+        TopActivations.load(path)
+    with pytest.raises(ValueError, match=r"does not end in \.npz"):
+        top.save(tmp_path / "top.json")
+
+
+def test_progress_by_a_bar_and_by_a_function(
+    exact: FeatureExtractor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [picture(number) for number in range(20)] + [np.zeros((8, 8, 7))]
+    told: list[tuple[int, int | None]] = []
+    top_activations(exact, images, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (21, 21)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert capsys.readouterr().err == ""
+    top_activations(exact, iter(images), progress=True)
+    assert "21image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"k": 0}, "k 0 is no number of images"),
+        ({"k": True}, "k True is no number"),
+        ({"statistic": "maks"}, "statistic 'maks' is not known: did you mean 'max'"),
+        ({"layers": ["edge"]}, "layers 'edge' is not known: did you mean 'edges'"),
+        ({"layers": []}, "layers is empty"),
+        ({"images": []}, "images is empty"),
+        ({"images": iter(())}, "images is empty"),
+        ({"images": 3}, "images 3 is no set of pictures"),
+        ({"images": "no/such"}, "'no/such' was not found"),
+        ({"images": "no/such/*.png"}, "is a pattern without a picture .it fits no file"),
+        ({"images": [("a", b""), ("a", b"")]}, "images has 'a' twice"),
+        ({"images": [b"no", b"nor this"]}, "no good picture among its 2, beginning with 'images.0"),
+        ({"progress": 3}, "progress 3 is neither"),
+        ({"client": "localhost"}, "client is a str: pass a dask.distributed.Client"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(
+    exact: FeatureExtractor, arguments: dict[str, Any], words: str
+) -> None:
+    given = {"images": [picture(1)], "progress": False, **arguments}
+    with pytest.raises((ValueError, TypeError), match=words):
+        top_activations(exact, **given)
+
+
+def test_folders_without_pictures(exact: FeatureExtractor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"folder without a picture \(it is empty\)"):
+        top_activations(exact, tmp_path)
+    (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"none of its files ends as pictures do"):
+        top_activations(exact, tmp_path)
+    with pytest.raises(ValueError, match="is one picture, not a set"):
+        top_activations(exact, tmp_path / "notes.txt")
+    with pytest.raises(TypeError, match="extractor is a str"):
+        top_activations("random", tmp_path)  # type: ignore[arg-type]
+
+
+def test_asking_for_what_is_not_there(top: TopActivations) -> None:
+    with pytest.raises(KeyError, match="layer 'edge' is not known: did you mean 'edges'"):
+        top["edge"]
+    with pytest.raises(IndexError, match="channel 6 is none of layer 'edges'"):
+        top.boxes("edges", 6)
+    assert not top["edges"].values.flags.writeable
+
+
+def test_a_map_that_is_zero_everywhere_has_its_maximum_at_the_first_place() -> None:
+    # Grey has no edges, and as random filters go half of the maps are below 0 before their ReLU.
+    grey = [np.full((32, 32, 3), 130, np.uint8)]
+    extractor = FeatureExtractor("random", size=None)
+    top = top_activations(extractor, grey, ["block2_conv1", "features.5"], 1, progress=False)
+    after, before = top["block2_conv1"], top["features.5"]
+    none = (before.values < 0).ravel()
+    assert 0 < none.sum() < none.size
+    assert not after.values[none].any()
+    assert not after.rows[none].any()
+    assert not after.columns[none].any()
+    assert before.rows[none].any()
+    for part in ("values", "rows", "columns"):
+        np.testing.assert_array_equal(getattr(after, part)[~none], getattr(before, part)[~none])
+
+
+def test_nan_in_vgg19_is_no_zero() -> None:
+    """A picture that leads to NaN counts nowhere, though its maps go through a ReLU."""
+
+    def prepare(images: Any) -> Any:
+        return np.where(images.max(axis=(1, 2, 3), keepdims=True) > 200, np.nan, images)
+
+    images = [np.full((32, 32, 3), value, np.uint8) for value in (10, 255, 30)]
+    extractor = FeatureExtractor("random", preprocess=prepare, size=None)
+    for statistic in ("max", "mean"):
+        top = top_activations(extractor, images, "block1_conv1", 3, statistic, progress=False)
+        found = top["block1_conv1"]
+        assert set(found.counted.tolist()) == {2}
+        assert set(found.images.ravel().tolist()) == {-1, 0, 2}
+        assert np.isfinite(found.mean).all()
+
+
+def test_a_layer_that_nothing_needs_is_not_computed() -> None:
+    import keras
+
+    ran: list[str] = []
+
+    class Noted(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            import tensorflow as tf
+
+            def noted(values: Any) -> Any:
+                ran.append(self.name)
+                return values
+
+            # Stateless, so that TensorFlow may leave it out.
+            made = tf.numpy_function(noted, [x], tf.float32, stateful=False)
+            return tf.ensure_shape(made, x.shape)
+
+    names = ("first", "second")
+    model = keras.Sequential([keras.Input((None, None, 3)), *(Noted(name=name) for name in names)])
+    extractor = FeatureExtractor(model=model, size=None)
+    top_activations(extractor, [picture(1)], "second", progress=False)
+    assert ran == ["first", "second"]
+    ran.clear()
+    top_activations(extractor, [picture(1)], "first", progress=False)
+    assert ran == ["first"]

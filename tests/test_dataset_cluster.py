@@ -1,0 +1,142 @@
+"""A Dask cluster on this machine: the same result for any number of workers, and after a loss."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.brute_force import assert_same, assert_strongest, exact_extractor, exact_model, maps_of
+from tests.local_cluster import local_client
+from tests.made_pictures import picture, write_pictures
+from vgg_widget import FeatureExtractor
+from vgg_widget.dataset import image_set, top_activations
+from vgg_widget.network.portable import PortableExtractor
+
+# Keras saves its own variables in a way that numpy 2 has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+COUNT = 200
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Any]:
+    """Two workers, each a process of its own."""
+    with local_client(2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[Any]:
+    """One worker, in this process."""
+    with local_client(1, processes=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("set") / "pictures"
+    write_pictures(path, COUNT)
+    (path / "zzz.png").write_bytes(b"no picture")
+    return path
+
+
+@pytest.fixture
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut so that there are many tasks, and two levels of merging."""
+    monkeypatch.setattr(image_set, "_LEAST", 4)
+    monkeypatch.setattr(image_set, "_MOST", 8)
+
+
+@pytest.mark.usefixtures("_small_shards")
+def test_one_worker_gives_what_none_does(one: Any, folder: Path, tmp_path: Path) -> None:
+    extractor = exact_extractor()
+    here = top_activations(extractor, folder, progress=False)
+    told: list[tuple[int, int | None]] = []
+    there = top_activations(
+        extractor,
+        folder,
+        client=one,
+        store=tmp_path / "store",
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert_same(here, there)
+    assert list(there.failed) == ["zzz.png"]
+    assert told[-1] == (COUNT + 1, COUNT + 1)
+    # What a worker kept is found without one, and pictures in memory travel along.
+    assert_same(here, top_activations(extractor, folder, progress=False, store=tmp_path / "store"))
+    images = [picture(number) for number in range(20)]
+    found = top_activations(extractor, iter(images), "half", client=one, progress=False)
+    assert_strongest(found, "half", maps_of(exact_model(), images, "half"))
+
+
+def test_what_is_wrong_on_a_worker_is_raised_here(one: Any, folder: Path) -> None:
+    import keras
+
+    class Own(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x * 2
+
+    model = keras.Sequential([keras.Input((None, None, 3)), Own()])
+    extractor = FeatureExtractor(model=model, size=None)
+    with pytest.raises(ValueError, match=r"cannot be read on a worker .*register_keras"):
+        top_activations(extractor, folder, client=one, progress=False)
+    with pytest.raises(ValueError, match="no good picture"):
+        top_activations(exact_extractor(), [b"no picture"], client=one, progress=False)
+
+
+def test_a_client_without_workers_is_told_of() -> None:
+    with (
+        local_client(0, processes=False) as client,
+        pytest.raises(ValueError, match="client has no workers"),
+    ):
+        top_activations(exact_extractor(), [picture(1)], client=client)
+
+
+def test_what_travels_makes_the_same_network() -> None:
+    extractor = exact_extractor()
+    there = PortableExtractor.of(extractor).extractor()
+    for maps, others in zip(
+        extractor(picture(2)).values(), there(picture(2)).values(), strict=True
+    ):
+        np.testing.assert_array_equal(maps, others)
+    damaged = PortableExtractor.of(extractor)
+    object.__setattr__(damaged, "digest", "sha256:0")
+    with pytest.raises(ValueError, match="did not arrive whole"):
+        damaged.extractor()
+
+
+@pytest.mark.slow
+def test_two_workers_give_what_one_does_with_vgg19(two: Any, folder: Path) -> None:
+    extractor = FeatureExtractor("random", size=(32, 32))
+    layers = ["block1_conv1", "block2_pool", "block3_conv1", "features.10"]
+    some = sorted(folder.rglob("*.png"))[::4]
+    here = top_activations(extractor, some, layers, progress=False)
+    there = top_activations(extractor, some, layers, client=two, progress=False)
+    assert_same(here, there)
+    assert here.weights == there.weights
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_small_shards")
+def test_a_worker_is_killed_half_way(two: Any, folder: Path) -> None:
+    extractor = exact_extractor()
+    pids = sorted(two.run(os.getpid).values())
+    killed: list[int] = []
+
+    def kill(done: int, _: object) -> None:
+        if done > COUNT // 3 and not killed:
+            killed.append(done)
+            os.kill(pids[0], signal.SIGKILL)
+
+    there = top_activations(extractor, folder, client=two, progress=kill)
+    assert killed
+    assert killed[0] < 2 * COUNT / 3
+    assert_same(there, top_activations(extractor, folder, progress=False))
+    two.wait_for_workers(1, timeout=60)
+    assert pids[0] not in two.run(os.getpid).values()

@@ -1,0 +1,264 @@
+"""What was computed is kept, found again, and never mixed with what is something else."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.brute_force import assert_same, exact_extractor, exact_model
+from tests.made_pictures import picture, write_pictures
+from vgg_widget import FeatureExtractor
+from vgg_widget.dataset import top_activations
+from vgg_widget.dataset.image_set import image_set
+from vgg_widget.dataset.reduction import ReducingNetwork
+
+COUNT = 230
+
+
+@pytest.fixture(scope="module")
+def exact() -> FeatureExtractor:
+    return exact_extractor()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    write_pictures(tmp_path / "set", COUNT)
+    yield tmp_path / "set"
+    shutil.rmtree(tmp_path)
+
+
+class Counted:
+    """How many images the network computes; it is interrupted after so many, if asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.images = 0
+        self.interrupt_after: int | None = None
+        real = ReducingNetwork.__call__
+
+        def counted(network: ReducingNetwork, images: Any) -> Any:
+            if self.interrupt_after is not None and self.images >= self.interrupt_after:
+                raise KeyboardInterrupt
+            self.images += len(images)
+            return real(network, images)
+
+        monkeypatch.setattr(ReducingNetwork, "__call__", counted)
+
+    def since(self) -> int:
+        found, self.images = self.images, 0
+        return found
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    return Counted(monkeypatch)
+
+
+class Bomb:
+    """Fails the test if it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("it was unpickled",)
+
+
+def shard_sizes(extractor: FeatureExtractor, folder: Path) -> list[int]:
+    return [len(shard.images) for shard in image_set(folder, extractor).shards]
+
+
+def test_a_second_call_computes_nothing(
+    exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted
+) -> None:
+    first = top_activations(exact, folder, k=4, progress=False, store=tmp_path / "store")
+    assert computed.since() == COUNT
+    told: list[int] = []
+    again = top_activations(
+        # The same numbers in another object are the same network.
+        FeatureExtractor(model=exact_model(), size=None),
+        folder,
+        k=4,
+        progress=lambda done, _: told.append(done),
+        store=str(tmp_path / "store"),
+    )
+    assert computed.since() == 0
+    assert told[-1] == COUNT
+    assert_same(first, again)
+    assert_same(first, top_activations(exact, folder, k=4, progress=False))
+
+
+def test_after_an_interrupt_only_the_rest_is_computed(
+    exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted
+) -> None:
+    sizes = shard_sizes(exact, folder)
+    assert len(sizes) > 3
+    computed.interrupt_after = sizes[0] + sizes[1] + 10
+    with pytest.raises(KeyboardInterrupt):
+        top_activations(exact, folder, progress=False, store=tmp_path / "store")
+    computed.interrupt_after = None
+    computed.since()
+    assert not list((tmp_path / "store").glob(".*"))
+    resumed = top_activations(exact, folder, progress=False, store=tmp_path / "store")
+    assert computed.since() == COUNT - sizes[0] - sizes[1]
+    assert_same(resumed, top_activations(exact, folder, progress=False))
+
+
+def test_a_changed_image_has_its_shard_computed_again(
+    exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted
+) -> None:
+    def run() -> Any:
+        return top_activations(exact, folder, progress=False, store=tmp_path / "store")
+
+    before = run()
+    sizes = shard_sizes(exact, folder)
+    file = folder / before.images[0]
+    stamp = file.stat()
+    # As many bytes, and the same time.
+    other = bytearray(file.read_bytes())
+    other[other.index(b"IDAT") + 12] ^= 0x55
+    file.write_bytes(other)
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    computed.since()
+    after = run()
+    assert computed.since() == sizes[0] - len(after.failed)
+    assert_same(after, top_activations(exact, folder, progress=False))
+    # What is added changes its own shard, and few others where shards end anew.
+    Image.fromarray(picture(3)).save(folder / "0000.png")
+    computed.since()
+    more = run()
+    assert computed.since() < COUNT / 2
+    assert len(more.images) == COUNT + 1
+    assert_same(more, top_activations(exact, folder, progress=False))
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "other", "pickle"])
+def test_a_damaged_shard_is_computed_again(
+    exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted, damage: str
+) -> None:
+    store = tmp_path / "store"
+    first = top_activations(exact, folder, progress=False, store=store)
+    shards = sorted(store.glob("shard-*.npz"))
+    if damage == "half":
+        shards[0].write_bytes(shards[0].read_bytes()[: shards[0].stat().st_size // 2])
+    elif damage == "empty":
+        shards[0].write_bytes(b"")
+    elif damage == "other":
+        np.savez(shards[0], header=np.array("{}"))
+    else:
+        np.savez(shards[0], header=np.array([Bomb()], object))
+    computed.since()
+    assert_same(first, top_activations(exact, folder, progress=False, store=store))
+    assert computed.since() in shard_sizes(exact, folder)
+    # And is whole again.
+    top_activations(exact, folder, progress=False, store=store)
+    assert computed.since() == 0
+
+
+def test_a_shard_under_anothers_name_is_not_taken_for_it(
+    exact: FeatureExtractor, tmp_path: Path
+) -> None:
+    pictures = [[picture(number + first) for number in range(5)] for first in (0, 5)]
+    sets = [
+        top_activations(exact, some, progress=False, store=tmp_path / f"store{number}")
+        for number, some in enumerate(pictures)
+    ]
+    (mine,), (other,) = ((tmp_path / f"store{n}").glob("shard-*.npz") for n in (0, 1))
+    shutil.copy(other, mine)
+    assert_same(
+        sets[0], top_activations(exact, pictures[0], progress=False, store=tmp_path / "store0")
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"k": 3}, "was made with k 9, and not 3: ask for the same, or pass another folder"),
+        ({"statistic": "mean"}, "was made with statistic 'max', and not 'mean'"),
+        ({"layers": "half"}, "was made with layers .* and not .'half'.:"),
+        ({"extractor": "weights"}, "was made with weights 'sha256:.*', and not 'sha256:"),
+        ({"extractor": "preprocess"}, "was made with preprocessing 'sha256:.*', and not 'sha256:"),
+        ({"extractor": "size"}, r"was made with size None, and not \[32, 32\]"),
+    ],
+)
+def test_what_is_asked_otherwise_is_refused(
+    exact: FeatureExtractor, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    images = [picture(number) for number in range(5)]
+    store = tmp_path / "store"
+    top_activations(exact, images, progress=False, store=store)
+    others = {
+        "weights": lambda: exact_extractor(1),
+        "preprocess": lambda: FeatureExtractor(
+            model=exact_model(), size=None, preprocess=lambda images: images[..., ::-1]
+        ),
+        "size": lambda: exact.at_size((32, 32)),
+    }
+    given = {"extractor": exact, **change}
+    if isinstance(given["extractor"], str):
+        given["extractor"] = others[given["extractor"]]()
+    before = {path.name: path.read_bytes() for path in store.iterdir()}
+    with pytest.raises(ValueError, match=words):
+        top_activations(images=images, progress=False, store=store, **given)
+    assert {path.name: path.read_bytes() for path in store.iterdir()} == before
+
+
+def test_trained_on_is_another_network(tmp_path: Path) -> None:
+    model = exact_model()
+    extractor = FeatureExtractor(model=model, size=None)
+    top_activations(extractor, [picture(1)], progress=False, store=tmp_path)
+    layer = model.get_layer("edges")
+    layer.set_weights([weights + 1 for weights in layer.get_weights()])
+    with pytest.raises(ValueError, match="was made with weights"):
+        top_activations(extractor, [picture(1)], progress=False, store=tmp_path)
+
+
+def test_folders_that_are_no_store(exact: FeatureExtractor, folder: Path, tmp_path: Path) -> None:
+    images = [picture(1)]
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError, match=r"holds files, and none of them is a store's manifest"):
+        top_activations(exact, images, progress=False, store=folder)
+    assert sorted(folder.rglob("*")) == before
+    with pytest.raises(ValueError, match="is a file: pass a folder"):
+        top_activations(exact, images, progress=False, store=folder / "000.png")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "manifest.json").write_text("[1", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"has a damaged manifest\.json"):
+        top_activations(exact, images, progress=False, store=tmp_path / "bad")
+
+
+def test_two_at_once_on_one_store(
+    exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted
+) -> None:
+    found: list[Any] = []
+
+    def run() -> None:
+        found.append(top_activations(exact, folder, k=4, progress=False, store=tmp_path / "store"))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert_same(*found)
+    computed.since()
+    run()
+    assert computed.since() == 0
+    assert json.loads((tmp_path / "store" / "manifest.json").read_text())["k"] == 4
+
+
+def test_a_store_serves_several_sets(
+    exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted
+) -> None:
+    paths = sorted(folder.rglob("*.png"))
+    random.Random(0).shuffle(paths)
+    for part in (paths[:60], paths[60:], paths[:60]):
+        top_activations(exact, part, progress=False, store=tmp_path / "store")
+    assert computed.since() == COUNT

@@ -1,0 +1,11 @@
+"""From one picture to a set of them: what excites each channel, over thousands of images."""
+
+from vgg_widget.dataset.result import TopActivations
+from vgg_widget.dataset.strongest import StrongestImages
+from vgg_widget.dataset.top_activations import top_activations
+
+__all__ = [
+    "StrongestImages",
+    "TopActivations",
+    "top_activations",
+]

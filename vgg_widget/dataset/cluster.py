@@ -1,0 +1,140 @@
+"""Shards on the workers of a Dask cluster: one task each, results merged in a tree of tasks."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from vgg_widget.dataset.computing import Job, computed_shard
+from vgg_widget.dataset.image_set import Shard
+from vgg_widget.dataset.reduction import ReducingNetwork
+from vgg_widget.dataset.summary import MergeTree, Summary, merged
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.portable import PortableExtractor
+
+if TYPE_CHECKING:
+    from distributed import Future
+
+# Shards that the scheduler knows of at a time, for each of its workers' threads: enough to have
+# the next at hand, and no more, since pictures in memory travel with them.
+_AHEAD = 4
+
+# Networks that a worker's process keeps: jobs in turn, such as two sets of weights.
+_KEPT = 2
+_networks: OrderedDict[tuple[Any, ...], ReducingNetwork] = OrderedDict()
+# One shard at a time: TensorFlow has threads of its own, and memory is for one batch.
+_lock = threading.Lock()
+
+
+def check_client(client: object) -> None:
+    """Raise for what is no client that waits for its results.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In one sentence.
+    """
+    # Without importing distributed, which nobody has who passes something else.
+    names = {f"{kind.__module__}.{kind.__name__}" for kind in type(client).__mro__}
+    if "distributed.client.Client" not in names:
+        raise TypeError(
+            f"client is a {type(client).__name__}: pass a dask.distributed.Client, or leave it out."
+        )
+    if client.asynchronous:  # type: ignore[attr-defined]
+        raise ValueError("client is asynchronous: pass one made without asynchronous=True.")
+    if not client.scheduler_info()["workers"]:  # type: ignore[attr-defined]
+        raise ValueError(
+            "client has no workers: start some, or wait for them with client.wait_for_workers(1)."
+        )
+
+
+def computed_by_cluster(
+    client: Any,
+    extractor: FeatureExtractor,
+    job: Job,
+    shards: Iterable[Shard],
+    tell: Callable[[int], object],
+) -> Summary | None:
+    """Return what is asked of all shards, merged; None where there are none.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of any Dask cluster. A worker that is lost has its shards done again by others.
+    extractor, job, shards, tell
+        As for one machine; the pictures' paths, and the store's, have to be those of the workers.
+    """
+    import dask
+    from distributed import as_completed
+
+    name = f"vgg_widget-{uuid.uuid4().hex}"
+    begun: WeakSet[Future[Any]] = WeakSet()
+
+    def submit(task: Callable[..., Any], *arguments: Any, what: str) -> Future[Any]:
+        future: Future[Any] = client.submit(task, *arguments, key=f"{name}-{what}", pure=False)
+        begun.add(future)
+        return future
+
+    numbers = itertools.count()
+    tree = MergeTree[Any](
+        lambda parts: submit(_merged, parts, job.k, what=f"merge-{next(numbers)}")
+    )
+    running: Any = as_completed()  # type: ignore[no-untyped-call]
+    images: dict[Any, int] = {}
+
+    def finish_one() -> None:
+        future = next(running)
+        if future.status != "finished":
+            # Here, and not when everything else has been tried.
+            future.result()
+        tell(images.pop(future.key))
+
+    # Dask would warn of arguments that are large. Weights go as one, 80 MB, and not by `scatter`:
+    # what a lost worker had of them is then sent again.
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
+        try:
+            portable = submit(_arrived, PortableExtractor.of(extractor), what="extractor")
+            for shard in shards:
+                while running.count() >= _AHEAD * max(1, sum(client.nthreads().values())):
+                    finish_one()
+                future = submit(_shard, portable, job, shard, what=f"shard-{shard.start}")
+                images[future.key] = len(shard.images)
+                running.add(future)
+                tree.add(future)
+            whole = tree.result()
+            while running.count():
+                finish_one()
+            return None if whole is None else whole.result()
+        except BaseException:
+            # A traceback that somebody keeps would keep them running.
+            client.cancel(list(begun), force=True)
+            raise
+
+
+def _arrived(portable: PortableExtractor) -> PortableExtractor:
+    return portable
+
+
+def _shard(portable: PortableExtractor, job: Job, shard: Shard) -> Summary:
+    with _lock:
+        return computed_shard(_network(portable, job), job, shard, lambda _: None)
+
+
+def _merged(parts: list[Summary], k: int) -> Summary:
+    return merged(parts, k)
+
+
+def _network(portable: PortableExtractor, job: Job) -> ReducingNetwork:
+    """Return a job's network, built once a process."""
+    key = (portable.digest, portable.size, portable.preprocessing, job.layers, job.statistic)
+    if key not in _networks:
+        _networks[key] = job.network(portable.extractor())
+        while len(_networks) > _KEPT:
+            _networks.popitem(last=False)
+    _networks.move_to_end(key)
+    return _networks[key]

@@ -1,0 +1,272 @@
+"""A folder, a pattern, a list or a stream of pictures, as named images in shards."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from vgg_widget.choices import briefly
+from vgg_widget.images import RGB8
+from vgg_widget.network.extractor import FeatureExtractor
+
+PICTURE_SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in (
+        *("avif", "bmp", "gif", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm"),
+        *("ppm", "tga", "tif", "tiff", "webp"),
+    )
+)
+"""What a folder is searched for."""
+
+# A shard takes the network a quarter of a minute: as much is lost by an interruption.
+_LEAST, _EVERY, _MOST = 32, 32, 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A picture that the network can take.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (H, W, 3)
+        Of the network's size.
+    original : (int, int)
+        Height and width before that.
+    digest : bytes
+        SHA-256 of the file; of the pixels as they were given where there is none.
+    """
+
+    pixels: RGB8
+    original: tuple[int, int]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unusable:
+    """A picture that is none: what the matter is, and the digest of its file."""
+
+    sentence: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedSource:
+    """An image of the set: its name, and its absolute path or, of one in memory, its pixels."""
+
+    name: str
+    source: str | Prepared | Unusable
+
+    @property
+    def path(self) -> str:
+        """Where its file lies; empty for an image in memory."""
+        return self.source if isinstance(self.source, str) else ""
+
+    def digest(self) -> bytes:
+        """Return SHA-256 of what it is; zeros for a file that cannot be read."""
+        return _file_digest(self.source) if isinstance(self.source, str) else self.source.digest
+
+    def prepared(self, extractor: FeatureExtractor, digest: bytes | None) -> Prepared | Unusable:
+        """Read it, and bring it to the network's size; its digest may be known already."""
+        if not isinstance(self.source, str):
+            return self.source
+        digest = self.digest() if digest is None else digest
+        return _prepared(extractor, self.source, digest)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """Images that are computed, kept and sent together; `start` is the first one's place."""
+
+    start: int
+    images: tuple[NamedSource, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSet:
+    """The images, in the order of their names.
+
+    Parameters
+    ----------
+    shards : iterator of Shard
+        To be gone through once. Where they end depends on the names alone, and on few of them: an
+        image more or less changes its own shard and seldom another.
+    total : int or None
+        How many images there are, where that is known.
+    empty : str
+        The sentence for a set that turns out to have none.
+    """
+
+    shards: Iterator[Shard]
+    total: int | None
+    empty: str
+
+
+_Item: TypeAlias = tuple[str, Any]
+
+
+def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
+    """Find the images that are meant.
+
+    Parameters
+    ----------
+    images : object
+        See `top_activations`.
+    extractor : FeatureExtractor
+        What brings images in memory to the network's size.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are no images, there is none, or two have one name.
+    """
+    ordered: Iterable[_Item]
+    total: int | None = None
+    empty = "images is empty: pass at least one picture."
+    if isinstance(images, str | os.PathLike):
+        found, empty = _files(os.fspath(images))
+        ordered, total = found, len(found)
+    elif isinstance(images, Mapping):
+        ordered, total = _by_name(images.items()), len(images)
+    elif isinstance(images, list | tuple):
+        ordered, total = _by_name(images), len(images)
+    elif isinstance(images, Iterable) and not isinstance(images, bytes | bytearray):
+        ordered = (_named(number, image) for number, image in enumerate(images))
+    else:
+        raise TypeError(
+            f"images {briefly(images)} is no set of pictures: pass a folder, a pattern such as "
+            "'photos/*.jpg', a list of paths, or (name, image) pairs."
+        )
+    if total == 0:
+        raise ValueError(empty)
+    sources = (_source(extractor, *item) for item in _each_once(ordered))
+    return ImageSet(_shards(sources), total, empty)
+
+
+def _files(given: str) -> tuple[list[_Item], str]:
+    """List the files that a folder or a pattern stands for, and say what if there is none."""
+    path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own can raise.
+    endings = "none of its files ends as pictures do (.jpg, .png, .webp and so on)"
+    if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
+        files = [each for each in path.rglob("*") if each.is_file()]
+        there = "it is empty" if not files else endings
+        names = [(each.relative_to(path).as_posix(), str(each.absolute())) for each in files]
+        advice = "pass a folder of pictures, or a list of their paths"
+        empty = f"images {given!r} is a folder without a picture ({there}): {advice}."
+    elif glob.has_magic(given):
+        matches = [Path(each) for each in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - as a shell has it
+        files = [each for each in matches if each.is_file()]
+        names = [(str(each), str(each.absolute())) for each in files]
+        there = "it fits no file" if not files else endings
+        empty = f"images {given!r} is a pattern without a picture ({there}): check it."
+    elif os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
+        raise ValueError(f"images {given!r} is one picture, not a set: put it in a list.")
+    else:
+        raise ValueError(
+            f"images {given!r} was not found: pass a folder, a pattern such as 'photos/*.jpg', or "
+            "a list of paths."
+        )
+    # What macOS leaves beside pictures has their endings too.
+    pictures = [
+        (name, path)
+        for name, path in names
+        if Path(name).suffix.lower() in PICTURE_SUFFIXES and not Path(name).name.startswith(".")
+    ]
+    return sorted(pictures), empty
+
+
+def _named(number: int, item: Any) -> _Item:
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+        return item
+    if isinstance(item, str | os.PathLike):
+        name = os.fspath(item)
+        if isinstance(name, str):
+            return name, item
+    return f"images[{number}]", item
+
+
+def _by_name(images: Iterable[Any]) -> list[_Item]:
+    """Order images by name; where one has none, they stay as they are."""
+    items = [_named(number, item) for number, item in enumerate(images)]
+    nameless = any(name == f"images[{number}]" for number, (name, _) in enumerate(items))
+    return items if nameless else sorted(items, key=lambda item: item[0])
+
+
+def _each_once(items: Iterable[_Item]) -> Iterator[_Item]:
+    seen: set[str] = set()
+    for name, image in items:
+        if name in seen:
+            raise ValueError(f"images has {name!r} twice: give each image a name of its own.")
+        seen.add(name)
+        yield name, image
+
+
+def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
+    if isinstance(image, str | os.PathLike):
+        given = os.fsdecode(image)
+        path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's own can raise.
+        # What is not there is best named as it was written.
+        return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110 - Path's own can raise.
+    return NamedSource(name, _prepared(extractor, image, None))
+
+
+def _prepared(
+    extractor: FeatureExtractor, image: object, digest: bytes | None
+) -> Prepared | Unusable:
+    """Read an image; where no digest is given, its own is that of the pixels."""
+    try:
+        reading = extractor.read(image)
+        if digest is None:
+            digest = _pixels_digest(reading.pixels)
+        height, width, _ = reading.pixels.shape
+        return Prepared(extractor.prepared(reading), (height, width), digest)
+    except (ValueError, OSError) as error:
+        # An `ImageError` is a ValueError; a size that the network cannot take is another.
+        return Unusable(str(error), digest or bytes(DIGEST_BYTES))
+
+
+DIGEST_BYTES = 32
+
+
+def _pixels_digest(pixels: RGB8) -> bytes:
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
+
+
+def _file_digest(path: str) -> bytes:
+    try:
+        # A pipe would be waited for without end.
+        if os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
+            with Path(path).open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").digest()
+    except (OSError, ValueError):
+        # Reading the picture will say why.
+        pass
+    return bytes(DIGEST_BYTES)
+
+
+def _shards(images: Iterator[NamedSource]) -> Iterator[Shard]:
+    start, held = 0, list[NamedSource]()
+    for image in images:
+        held.append(image)
+        if len(held) >= _MOST or (len(held) >= _LEAST and _is_an_end(image.name)):
+            yield Shard(start, tuple(held))
+            start, held = start + len(held), []
+    if held:
+        yield Shard(start, tuple(held))
+
+
+def _is_an_end(name: str) -> bool:
+    """Choose names at which shards end; as the names stay, so do most ends.
+
+    Were shards cut by number, an image more at the beginning would change each of them.
+    """
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big") % _EVERY == 0

@@ -1,0 +1,234 @@
+"""`TopActivations`: the strongest images of every channel, and what the set does to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations.mapping import LayerNameError
+from vgg_widget.choices import unknown_choice
+from vgg_widget.dataset.image_set import NamedSource
+from vgg_widget.dataset.saved_top import SavedTop, damage_told
+from vgg_widget.dataset.strongest import SeenImages, StrongestImages
+from vgg_widget.dataset.summary import HISTOGRAM_EDGES
+from vgg_widget.images import RGB8, ImageError, read_image, resize_exactly
+from vgg_widget.provenance import Provenance
+
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TopActivations(Mapping[str, StrongestImages]):
+    """The strongest images of every channel of some layers, over a set of images.
+
+    ``top["block3_conv1"]`` is a `StrongestImages`; torchvision's names work too. Iterating gives
+    the names in network order. `top_activations` makes it.
+
+    Parameters
+    ----------
+    strongest : mapping of str to StrongestImages
+        By layer.
+    seen : SeenImages
+        The set.
+    weights : Provenance
+        The weights that computed it.
+    k : int
+        How many images were asked for.
+    statistic : str
+        What an image's strength is: the ``"max"`` of its map, or the ``"mean"``.
+    size : int, (int, int) or None
+        What images were brought to, as `FeatureExtractor` takes it.
+    aliases : mapping of str to str
+        Other names of the layers.
+    """
+
+    strongest: Mapping[str, StrongestImages]
+    seen: SeenImages
+    weights: Provenance
+    k: int
+    statistic: str
+    size: int | tuple[int, int] | None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    histogram_edges = HISTOGRAM_EDGES
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The names of all images, bad ones included, in their order."""
+        return self.seen.names
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """The names of bad images, and what is the matter with each."""
+        return self.seen.failed
+
+    def __getitem__(self, layer: str) -> StrongestImages:
+        found = self.strongest.get(self.aliases.get(layer, layer))
+        if found is None:
+            names = [*self.strongest, *self.aliases]
+            raise LayerNameError(unknown_choice("layer", layer, names))
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.strongest)
+
+    def __len__(self) -> int:
+        return len(self.strongest)
+
+    # Comparing all numbers where a trait changes would be a surprise.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        bad = f", {len(self.failed)} bad" if self.failed else ""
+        return (
+            f"<TopActivations of {len(self)} layers, {self.k} strongest by {self.statistic} of "
+            f"{len(self.images)} images{bad}, {self.weights.label}>"
+        )
+
+    def boxes(self, layer: str, channel: int, *, original: bool = False) -> Ints:
+        """Return what a channel's strongest units see.
+
+        Parameters
+        ----------
+        layer : str
+            Keras's or torchvision's name.
+        channel : int
+            Its number.
+        original : bool
+            In pixels of the picture itself instead of those of the network's input, which is the
+            picture resized. Boxes grow to whole pixels.
+
+        Returns
+        -------
+        ndarray of int32, shape (images, 4)
+            (top, left, bottom, right) for each, half open, strongest first: the receptive field
+            of the map's maximum.
+
+        Raises
+        ------
+        LayerNameError, IndexError
+            If there is no such layer or channel.
+        ValueError
+            If the layer's receptive field is not defined.
+        """
+        strongest = self[layer]
+        kept = strongest.places(channel)
+        if strongest.boxes is None:
+            raise ValueError(
+                f"the receptive field of layer {layer!r} is not defined: choose a layer built of "
+                "convolutions and pools only."
+            )
+        boxes: Ints = strongest.boxes[channel, : len(kept)]
+        if not original:
+            return boxes
+        seen, own = self.seen.sizes[kept, :2], self.seen.sizes[kept, 2:]
+        # Whole numbers, so that nothing is rounded twice: top and left down, bottom and right up.
+        first = boxes[:, :2] * own // seen
+        end = -(-boxes[:, 2:] * own // seen)
+        return np.concatenate([first, end], axis=1).astype(np.int32)
+
+    def patches(self, layer: str, channel: int, *, original: bool = False) -> list[RGB8]:
+        """Return the pieces of pictures that a channel's strongest units see.
+
+        Parameters
+        ----------
+        layer, channel, original
+            As in `boxes`; with `original`, pixels of the picture itself and not as it was resized.
+
+        Returns
+        -------
+        list of ndarray of uint8, shape (h, w, 3)
+            Strongest first; smaller at a picture's border.
+
+        Raises
+        ------
+        LayerNameError, IndexError
+            If there is no such layer or channel.
+        ValueError
+            If the layer's receptive field is not defined.
+        ImageError
+            If a picture was given in memory, is not there any more, or has changed.
+        """
+        boxes = self.boxes(layer, channel, original=original)
+        found = []
+        for place, (top, left, bottom, right) in zip(
+            self[layer].places(channel), boxes, strict=True
+        ):
+            picture = self._picture(int(place), original=original)
+            found.append(picture[top:bottom, left:right].copy())
+        return found
+
+    def _picture(self, place: int, *, original: bool) -> RGB8:
+        name, path = self.seen.names[place], self.seen.paths[place]
+        if not path:
+            raise ImageError(
+                f"image {name!r} was given in memory and is not kept: crop your own with "
+                "boxes(..., original=True)."
+            )
+        if NamedSource(name, path).digest() != self.seen.digests[place].tobytes():
+            # A file that cannot be read says so itself.
+            read_image(path, 1)
+            raise ImageError(
+                f"image {name!r} has changed since ({path}): compute the set again, or bring the "
+                "old file back."
+            )
+        pixels = read_image(path, 1).pixels
+        if original:
+            return pixels
+        height, width = (int(side) for side in self.seen.sizes[place, :2])
+        return resize_exactly(pixels, (height, width))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything but the pictures to a NumPy ``.npz`` file.
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced as a whole: a failed save leaves what was there.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is not ``.npz``.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        if not os.fspath(path).lower().endswith(".npz"):
+            raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
+        SavedTop(
+            self.strongest,
+            self.seen,
+            self.weights,
+            self.k,
+            self.statistic,
+            self.size,
+            self.aliases,
+        ).write(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TopActivations:
+        """Read what `save` wrote. Nothing in the file is executed or unpickled.
+
+        Raises
+        ------
+        ValueError
+            If the file is not one of these, or is damaged.
+        FileNotFoundError
+            If there is no such file.
+        """
+        with damage_told(path):
+            saved = SavedTop.read(path)
+        return cls(
+            saved.strongest,
+            saved.seen,
+            saved.weights,
+            saved.k,
+            saved.statistic,
+            saved.size,
+            saved.aliases,
+        )

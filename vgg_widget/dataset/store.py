@@ -1,0 +1,173 @@
+"""Finished shards in a folder, so that what was computed once is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vgg_widget.archives import DAMAGE, opened_npz
+from vgg_widget.dataset.image_set import DIGEST_BYTES
+from vgg_widget.dataset.summary import BINS, Summary
+from vgg_widget.files import written_whole
+from vgg_widget.interrupts import interrupts_wait
+
+VERSION = 1
+"""Of the files. Another way to cut shards, or to compute them, is another version."""
+
+_MANIFEST = "manifest.json"
+
+# Field, dtype, and what shape: the number of channels, columns kept and images are put in.
+_ARRAYS: dict[str, tuple[type[np.generic], str]] = {
+    "values": (np.float32, "ck"),
+    "images": (np.int32, "ck"),
+    "rows": (np.int32, "ck"),
+    "columns": (np.int32, "ck"),
+    "histogram": (np.int32, "cb"),
+    "total": (np.float64, "c"),
+    "active": (np.int32, "c"),
+    "counted": (np.int32, "c"),
+    "sizes": (np.int32, "n4"),
+    "digests": (np.uint8, "nd"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder of shards, each named by what it was computed from.
+
+    Parameters
+    ----------
+    folder : str
+        Absolute.
+    manifest : str
+        As JSON, what all of its shards have in common: weights, layers, k and so on.
+    """
+
+    folder: str
+    manifest: str
+
+    @classmethod
+    def opened(cls, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> Store:
+        """Make a store, or go on with one.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made where there is none.
+        manifest : mapping
+            Words for what is compared, such as ``"k"``, to what can be written as JSON.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds something else, or what was computed in another way.
+        OSError
+            If it cannot be written to.
+        """
+        path = Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 - Path's own can raise.
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"store {str(path)!r} is a file: pass a folder.")
+        path.mkdir(parents=True, exist_ok=True)
+        ours = {"version": VERSION, **manifest}
+        file = path / _MANIFEST
+        if not file.exists():
+            # What begins with a dot may be another process's draft of the manifest.
+            if any(not each.name.startswith(".") for each in path.iterdir() if each != file):
+                _check_still_none(file, path)
+            else:
+                with written_whole(file) as draft:
+                    draft.write_text(json.dumps(ours, indent=1), encoding="utf-8")
+        _compare(path, _read_manifest(file, path), ours)
+        return cls(str(path), json.dumps(ours, sort_keys=True))
+
+    def key(self, names: Iterable[str], digests: Iterable[bytes]) -> str:
+        """Return what a shard of these images is called."""
+        images = [[name, digest.hex()] for name, digest in zip(names, digests, strict=True)]
+        content = json.dumps([self.manifest, images]).encode()
+        return hashlib.sha256(content).hexdigest()
+
+    def read(self, key: str, channels: int, k: int, count: int) -> Summary | None:
+        """Return a finished shard; None where there is none, or its file is damaged.
+
+        Parameters
+        ----------
+        key : str
+            From `key`.
+        channels, k, count : int
+            What a whole one has: channels, how many images a channel at most, and images.
+        """
+        letters = {"c": channels, "k": min(k, count), "n": count, "b": BINS, "d": DIGEST_BYTES}
+        try:
+            with opened_npz(self._path(key)) as array:
+                header = json.loads(str(array("header")))
+                arrays = {name: array(name) for name in _ARRAYS}
+            failed = tuple((int(place), str(words)) for place, words in header["failed"])
+            # Columns are kept for good images only.
+            letters["k"] = min(k, count - len(failed))
+            for name, (dtype, shape) in _ARRAYS.items():
+                wanted = tuple(letters.get(letter, 4) for letter in shape)
+                if arrays[name].dtype != dtype or arrays[name].shape != wanted:
+                    return None
+            if header["key"] != key or not _in_range(arrays["images"], count):
+                return None
+            return Summary(**arrays, failed=failed)
+        except FileNotFoundError:
+            return None
+        except DAMAGE:
+            return None
+
+    def write(self, key: str, summary: Summary) -> None:
+        """Keep a shard; an interrupt waits for that."""
+        header = json.dumps({"key": key, "failed": summary.failed})
+        arrays: dict[str, Any] = {name: getattr(summary, name) for name in _ARRAYS}
+        with interrupts_wait(), written_whole(self._path(key)) as draft:
+            np.savez_compressed(draft, header=np.array(header), **arrays)
+
+    def _path(self, key: str) -> Path:
+        return Path(self.folder) / f"shard-{key[:32]}.npz"
+
+
+def _in_range(images: Any, count: int) -> bool:
+    return bool(((images >= -1) & (images < count)).all())
+
+
+def _check_still_none(file: Path, folder: Path) -> None:
+    # Another process may have begun the same store meanwhile.
+    if not file.exists():
+        raise ValueError(
+            f"store {str(folder)!r} holds files, and none of them is a store's {_MANIFEST}: pass "
+            "an empty folder, or one that there is not yet."
+        )
+
+
+def _read_manifest(file: Path, folder: Path) -> dict[str, Any]:
+    try:
+        found = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"store {str(folder)!r} has a damaged {_MANIFEST} ({error}): pass another folder."
+        ) from error
+    return found
+
+
+def _compare(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    # As JSON has it: a tuple is a list there.
+    plain = json.loads(json.dumps(ours))
+    for what, asked in plain.items():
+        if theirs.get(what) != asked:
+            raise ValueError(
+                f"store {str(folder)!r} was made with {what} {_short(theirs.get(what))}, and not "
+                f"{_short(asked)}: ask for the same, or pass another folder."
+            )
+
+
+def _short(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= 80 else words[:79] + "…"

@@ -1,0 +1,170 @@
+"""`top_activations`: which images of a set excite each channel most."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from vgg_widget.choices import briefly, unknown_choice
+from vgg_widget.dataset.cluster import check_client, computed_by_cluster
+from vgg_widget.dataset.computing import BATCH, Job, computed_shard
+from vgg_widget.dataset.image_set import Shard, image_set
+from vgg_widget.dataset.progress import Progress, shown_progress
+from vgg_widget.dataset.reduction import STATISTICS
+from vgg_widget.dataset.result import TopActivations
+from vgg_widget.dataset.store import Store
+from vgg_widget.dataset.strongest import SeenImages, StrongestImages, strongest_of
+from vgg_widget.dataset.summary import MergeTree, Summary, merged
+from vgg_widget.layers import LayerInfo
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.portable import digest_of, preprocessing_digest
+from vgg_widget.network.reduced import ChosenLayer, chosen_layers, layers_on
+
+
+def top_activations(
+    extractor: FeatureExtractor,
+    images: object,
+    layers: str | Iterable[str] | None = None,
+    k: int = 9,
+    statistic: str = "max",
+    *,
+    client: Any = None,
+    progress: Progress = True,
+    store: str | os.PathLike[str] | None = None,
+) -> TopActivations:
+    """Find, for every channel, the images of a set that it answers to most.
+
+    The feature maps are reduced in the process that computes them. What is held does not grow with
+    the number of images, but for their names, sizes and digests, some 200 bytes each.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        The network, and the size that it sees.
+    images : str, Path, list, mapping or iterable
+        A folder, in which pictures are looked for by their endings, subfolders included; a pattern
+        such as ``"photos/**/*.jpg"``; a list of paths or of (name, image) pairs, or a mapping of
+        names to images, where an image is anything that `load_image` takes; these are ordered by
+        name. Any other iterable is taken as it comes, a shard at a time.
+    layers : str, iterable of str or None
+        Keras's or torchvision's names; None for all. What only other layers need is not computed.
+    k : int
+        How many images to keep for each channel; of a smaller set, all of them.
+    statistic : {"max", "mean"}
+        What an image's strength in a channel is: the maximum of the feature map, or its mean.
+    client : dask.distributed.Client, optional
+        Computes on the workers of that cluster, which have to reach the pictures, and the store,
+        by the same paths (``pip install 'vgg-widget[dask]'``). A worker's process computes one
+        shard at a time, with TensorFlow's own threads. The work of a worker that is lost is done
+        again by others.
+    progress : bool or callable
+        Show a progress bar; or call this, in this thread, with the number of images that are done
+        and of all, which is None where nobody knows.
+    store : str or Path, optional
+        A folder for finished shards. The same call goes on where another ended; a shard of which
+        an image has changed is computed again. Several processes may share it.
+
+    Returns
+    -------
+    TopActivations
+        The same to the last bit for any number of workers, and resumed or not, on machines and
+        versions alike: shards and batches depend on the set alone. Equal values are in the order
+        of the images, and values that are not finite are left out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is wrong, there is no image or no good one, or the store was made with other
+        weights, layers, k, statistic, size or preprocessing.
+    LayerNameError
+        A KeyError and ValueError, if there is no such layer.
+    OSError
+        If the store cannot be written to.
+    """
+    if not isinstance(extractor, FeatureExtractor):
+        raise TypeError(f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor.")
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+        raise ValueError(f"k {briefly(k)} is no number of images: give 1 or more.")
+    if statistic not in STATISTICS:
+        raise ValueError(unknown_choice("statistic", statistic, STATISTICS))
+    chosen = chosen_layers(extractor, layers)
+    if client is not None:
+        check_client(client)
+    found = image_set(images, extractor)
+    job = Job(chosen, statistic, int(k), None)
+    if store is not None:
+        job = Job(chosen, statistic, int(k), Store.opened(store, _manifest(extractor, job)))
+    seen: list[tuple[str, str]] = []
+    with shown_progress(progress, found.total) as tell:
+        shards = _noted(found.shards, seen)
+        if client is not None:
+            summary = computed_by_cluster(client, extractor, job, shards, tell)
+        else:
+            summary = _computed_here(extractor, job, shards, tell)
+    if summary is None:
+        raise ValueError(found.empty)
+    return _result(extractor, job, summary, seen)
+
+
+def _manifest(extractor: FeatureExtractor, job: Job) -> dict[str, Any]:
+    return {
+        "weights": digest_of(extractor),
+        "layers": [layer.name for layer in job.layers],
+        "k": job.k,
+        "statistic": job.statistic,
+        "size": extractor.size,
+        "preprocessing": preprocessing_digest(extractor),
+        "batch": BATCH,
+    }
+
+
+def _noted(shards: Iterator[Shard], seen: list[tuple[str, str]]) -> Iterator[Shard]:
+    """Keep names and paths, and not the pictures."""
+    for shard in shards:
+        seen += [(image.name, image.path) for image in shard.images]
+        yield shard
+
+
+def _computed_here(
+    extractor: FeatureExtractor, job: Job, shards: Iterable[Shard], tell: Callable[[int], object]
+) -> Summary | None:
+    network = job.network(extractor)
+    tree = MergeTree[Summary](lambda parts: merged(parts, job.k))
+    for shard in shards:
+        tree.add(computed_shard(network, job, shard, tell))
+    return tree.result()
+
+
+def _result(
+    extractor: FeatureExtractor, job: Job, summary: Summary, seen: list[tuple[str, str]]
+) -> TopActivations:
+    names, paths = zip(*seen, strict=True)
+    failed = {names[place]: sentence for place, sentence in summary.failed}
+    if len(failed) == len(names):
+        name, sentence = next(iter(failed.items()))
+        raise ValueError(
+            f"images holds no good picture among its {len(names)}, beginning with {name!r} "
+            f"({sentence.rstrip('.')}): pass others."
+        )
+    images = SeenImages(names, paths, summary.sizes, summary.digests, failed)
+    strongest: dict[str, StrongestImages] = {}
+    aliases: dict[str, str] = {}
+    first = 0
+    for layer in job.layers:
+        channels = slice(first, first + layer.info.channels)
+        first = channels.stop
+        strongest[layer.name] = strongest_of(
+            summary, channels, layer.info, partial(_info_on, extractor, layer)
+        )
+        aliases |= dict.fromkeys(layer.aliases, layer.name)
+    return TopActivations(
+        strongest, images, extractor.weights, job.k, job.statistic, extractor.size, aliases
+    )
+
+
+def _info_on(extractor: FeatureExtractor, layer: ChosenLayer, size: tuple[int, int]) -> LayerInfo:
+    return layers_on(extractor, size)[layer.index]

@@ -1,0 +1,162 @@
+"""An extractor as plain data, which another process makes it of again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from vgg_widget.choices import reason
+from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.own_model import OwnNetwork
+from vgg_widget.network.vgg19 import Preprocess, Vgg19Network
+from vgg_widget.provenance import Provenance
+from vgg_widget.weights import ResolvedWeights
+
+# What preprocessing is told apart by: a picture with every value in every colour, and no grey.
+_PROBE = (np.arange(256 * 3) * 7 % 256).astype(np.uint8).reshape(16, 16, 3)
+_PROBE_SIDE = 64
+
+
+def digest_of(extractor: FeatureExtractor) -> str:
+    """Return ``"sha256:hex"`` of the numbers that an extractor's network has now.
+
+    That of a model of one's own is of its graph too: of its layers' classes and settings and of
+    which reads which, but not of their names, which Keras counts up.
+    """
+    network = extractor._network  # noqa: SLF001 - of this room
+    digest = hashlib.sha256()
+    if isinstance(network, OwnNetwork):
+        digest.update(json.dumps(list(_graph(network)), default=str, sort_keys=True).encode())
+    for variable in network.model.weights:
+        array = np.ascontiguousarray(variable)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _graph(network: OwnNetwork) -> Iterator[Any]:
+    places: dict[int, Any] = {}
+    for number, call in enumerate(network.calls):
+        settings = {key: value for key, value in call.layer.get_config().items() if key != "name"}
+        yield type(call.layer).__name__, settings, [places.get(id(one)) for one in call.sources]
+        places |= {id(one): (number, index) for index, one in enumerate(call.results)}
+
+
+def preprocessing_digest(extractor: FeatureExtractor) -> str:
+    """Return ``"sha256:hex"`` of what the network is given for one certain picture.
+
+    Functions cannot be compared, and what they do can.
+    """
+    size = extractor.size if isinstance(extractor.size, tuple) else (_PROBE_SIDE, _PROBE_SIDE)
+    rows, columns = (np.arange(side) % 16 for side in size)
+    made = extractor.network_input(_PROBE[np.ix_(rows, columns)])
+    return f"sha256:{hashlib.sha256(np.ascontiguousarray(made).data).hexdigest()}"
+
+
+@dataclass(frozen=True, eq=False)
+class PortableExtractor:
+    """What an extractor is made of.
+
+    Parameters
+    ----------
+    source : ResolvedWeights or bytes
+        The arrays of a VGG19, or a model of one's own as a ``.keras`` file.
+    size : int, (int, int) or None
+        As `FeatureExtractor` takes it.
+    preprocess : callable or None
+        The person's own; None where weights or model decide.
+    provenance : Provenance
+        Where the weights came from.
+    digest, preprocessing : str
+        See `digest_of` and `preprocessing_digest`.
+    """
+
+    source: ResolvedWeights | bytes = field(repr=False)
+    size: int | tuple[int, int] | None
+    preprocess: Preprocess | None
+    provenance: Provenance
+    digest: str
+    preprocessing: str
+
+    @classmethod
+    def of(cls, extractor: FeatureExtractor) -> Self:
+        """Take an extractor apart.
+
+        Raises
+        ------
+        ValueError
+            If a model of one's own cannot be saved.
+        """
+        network = extractor._network  # noqa: SLF001 - of this room
+        source: ResolvedWeights | bytes
+        if isinstance(network, Vgg19Network):
+            source = network.resolved(extractor.weights)
+        else:
+            source = _saved(network)
+        own = extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - of this room
+        digests = digest_of(extractor), preprocessing_digest(extractor)
+        return cls(source, extractor.size, own, extractor.weights, *digests)
+
+    def extractor(self) -> FeatureExtractor:
+        """Put it together again, in whichever process this is.
+
+        Returns
+        -------
+        FeatureExtractor
+            Whose outputs are in the same order; layers of nested models have other names.
+
+        Raises
+        ------
+        ValueError
+            If the model cannot be read here, or what has arrived is not what was sent.
+        """
+        if isinstance(self.source, ResolvedWeights):
+            made = FeatureExtractor(self.source, preprocess=self.preprocess, size=self.size)
+        else:
+            # Without a function of its own, since a model that needs one would be refused.
+            given = self.preprocess or OwnNetwork.preprocess
+            made = FeatureExtractor(model=_loaded(self.source), preprocess=given, size=self.size)
+        if digest_of(made) != self.digest:
+            raise ValueError(
+                f"the extractor of {self.provenance.label} did not arrive whole (digest "
+                f"{digest_of(made)}, not {self.digest}): run the same versions of vgg_widget, "
+                "Keras and TensorFlow on all workers."
+            )
+        return made
+
+
+def _saved(network: OwnNetwork) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        try:
+            network.model.save(path)
+        except Exception as error:
+            # Whatever a layer of a person's own has against being saved.
+            raise ValueError(
+                f"model {network.name!r} cannot be sent to workers, since Keras cannot save it "
+                f"({reason(error)}): give its own layers a get_config, or leave client out."
+            ) from error
+        return path.read_bytes()
+
+
+def _loaded(data: bytes) -> Any:
+    keras, _ = keras_and_tensorflow()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        path.write_bytes(data)
+        try:
+            return keras.models.load_model(path, compile=False)
+        except Exception as error:
+            # Whatever a layer of a person's own has against being read.
+            raise ValueError(
+                f"the model cannot be read on a worker ({reason(error)}): register its own layers "
+                "with keras.saving.register_keras_serializable in a module that workers import."
+            ) from error

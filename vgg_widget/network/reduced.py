@@ -1,0 +1,140 @@
+"""Feature maps that are reduced where they are computed, and never leave the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations.mapping import LayerNameError
+from vgg_widget.choices import unknown_choice
+from vgg_widget.images import RGB8
+from vgg_widget.layers import LayerInfo, torch_aliases
+from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.memory import fitting
+from vgg_widget.network.network_input import traced_for
+
+Reduction = Callable[[Any, bool], Sequence[Any]]
+"""From one layer's maps, a float32 tensor of shape (N, H, W, C), to tensors of shape (N, C).
+
+The second argument says that the maps after a ReLU are meant, and these are before it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenLayer:
+    """One of a network's layers, whose maps are asked for.
+
+    Parameters
+    ----------
+    name : str
+        Keras's; torchvision's for the maps before a ReLU.
+    index : int
+        Its place among the network's outputs.
+    relu : bool
+        Whether the output is to go through the ReLU that the network leaves to its reader.
+    info : LayerInfo
+        Its name and geometry.
+    aliases : tuple of str
+        Other names of the same maps.
+    """
+
+    name: str
+    index: int
+    relu: bool
+    info: LayerInfo
+    aliases: tuple[str, ...] = ()
+
+
+def chosen_layers(
+    extractor: FeatureExtractor, names: str | Iterable[str] | None
+) -> tuple[ChosenLayer, ...]:
+    """Return layers by name, in network order, each once.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Whose layers.
+    names : str, iterable of str or None
+        Keras's or torchvision's; None for all, after their ReLU.
+
+    Raises
+    ------
+    LayerNameError
+        A KeyError and ValueError, if there is no such layer.
+    ValueError
+        If there is no name.
+    """
+    before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
+    infos = extractor.layers
+    indices = {info.name: index for index, info in enumerate(infos)}
+    aliases = torch_aliases(infos, before_relu)
+    known = {name: (name, False) for name in indices} | aliases
+    wanted = [names] if isinstance(names, str) else [*indices] if names is None else [*names]
+    if not wanted:
+        raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
+    found = set()
+    for name in wanted:
+        if name not in known:
+            raise LayerNameError(unknown_choice("layers", name, known))
+        layer, before = known[name]
+        info = infos[indices[layer]]
+        plain = str(info.torch_name) if before else layer
+        relu = layer in before_relu and not before
+        others = tuple(one for one, same in known.items() if same == known[name] and one != plain)
+        found.add(ChosenLayer(plain, indices[layer], relu, info, others))
+    return tuple(sorted(found, key=lambda one: (one.index, one.relu)))
+
+
+class ReducedNetwork:
+    """A network that gives what a function makes of its maps; the maps end in TensorFlow.
+
+    Layers that nothing depends on are not computed.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Whose network, size and preprocessing.
+    layers : sequence of ChosenLayer
+        What to reduce.
+    reduction : callable
+        How; each of its tensors is put together over the layers, along channels.
+    """
+
+    def __init__(
+        self, extractor: FeatureExtractor, layers: Sequence[ChosenLayer], reduction: Reduction
+    ) -> None:
+        self._extractor = extractor
+        self._network = network = extractor._network  # noqa: SLF001 - of this room
+        _, tf = keras_and_tensorflow()
+
+        def reduced(images: Any) -> list[Any]:
+            outputs = network.forward(images)
+            parts = [reduction(outputs[layer.index], layer.relu) for layer in layers]
+            return [tf.concat(part, axis=-1) for part in zip(*parts, strict=True)]
+
+        self._compiled = traced_for(reduced, network.input)
+
+    def __call__(self, images: RGB8) -> list[npt.NDArray[Any]]:
+        """Return what the reduction makes of images of shape (N, H, W, 3)."""
+        inputs = self._extractor._network_inputs(images)  # noqa: SLF001 - of this room
+        try:
+            return [np.asarray(made) for made in self._compiled(inputs)]
+        except Exception:
+            # Whatever TensorFlow has against it, the network itself says in a sentence.
+            self._network.forward(inputs)
+            raise
+
+    def most(self, pixels: RGB8) -> int:
+        """Return how many images of this size fit into the memory at once."""
+        height, width, _ = pixels.shape
+        return fitting(height, width, self._network.bytes_a_pixel)
+
+
+def layers_on(extractor: FeatureExtractor, size: tuple[int, int]) -> tuple[LayerInfo, ...]:
+    """Return names and geometry of all of an extractor's layers, for one (height, width)."""
+    return extractor._network.layers_on(size)  # noqa: SLF001 - of this room
