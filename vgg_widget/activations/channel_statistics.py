@@ -88,7 +88,8 @@ def _finite_values(
     if whole.all():
         yield slice(None), maps
         return
-    yield whole, maps[..., whole]
+    if whole.any():
+        yield whole, maps[..., whole]
     for channel in np.flatnonzero(~whole & finite.any((0, 1))):
         yield [channel], maps[finite[..., channel], channel][:, None, None]
 
