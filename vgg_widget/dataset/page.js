@@ -13,7 +13,8 @@
   const number = (value) => {
     if (value === null) return "none";
     const size = Math.abs(value);
-    return size && (size < 1e-3 || size >= 1e6) ? value.toExponential(2) : digits.format(value);
+    if (!size || (size >= 1e-4 && size < 1e6)) return digits.format(value);
+    return value.toExponential(2).replace(/\.?0+e/, "e");
   };
 
   const layerOf = (place) => {
@@ -71,6 +72,9 @@
     return number(Number(value.toPrecision(3)));
   };
 
+  // Below 1 two digits will do; from there on powers of 2 are whole numbers.
+  const tick = (value) => (Math.abs(value) < 1 ? number(Number(value.toPrecision(2))) : bound(value));
+
   const drawHistogram = () => {
     const { bins, histogram } = layerOf(layerPlace);
     const counts = histogram[channel];
@@ -98,7 +102,7 @@
       drawn("text", { x: left - 6, y: top + 10, "text-anchor": "end" }, whole.format(most)),
       drawn("text", { x: left - 6, y: base, "text-anchor": "end" }, "0")
     );
-    // Bins meet at powers of √2: whole powers of 2 are written, as many as there is room for.
+    // Bins meet at powers of √2: powers of 2 are written, as many as there is room for.
     let free = left - 24;
     bins.forEach((bin, place) => {
       const tall = counts[place] ? Math.max(1, ((base - top) * counts[place]) / most) : 0;
@@ -116,7 +120,7 @@
       const [words, middle] =
         bin === zeroBin
           ? ["0", x(place) + column / 2]
-          : [bound(startOf(bin)), x(place)];
+          : [tick(startOf(bin)), x(place)];
       const power = bin === zeroBin || Number.isInteger(Math.log2(Math.abs(startOf(bin))));
       const reach = words.length * 3.5 + 4;
       if (power && middle - reach > free) {
@@ -170,7 +174,9 @@
       counted === 0
         ? "no image"
         : `${percent.format(layer.active[channel])} of ${whole.format(counted)} images`;
-    byId("sees").textContent = about.sees ? `${about.sees} × ${about.sees} pixels` : "not defined: the whole picture is shown";
+    byId("sees").textContent = about.sees
+      ? `${about.sees} × ${about.sees} pixels`
+      : "not defined: whole pictures are shown";
     byId("histogram-name").textContent = `How many images have which ${
       atlas.statistic === "max" ? "maximum" : atlas.statistic
     } of the map`;
