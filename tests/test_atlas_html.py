@@ -43,7 +43,7 @@ class Page(HTMLParser):
         self.content.append("")
         self.inside = True
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, _: str) -> None:
         self.inside = False
 
     def handle_data(self, data: str) -> None:

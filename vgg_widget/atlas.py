@@ -198,8 +198,11 @@ def _write(
     )
     if written.missing:
         name, sentence = next(iter(written.missing.items()))
+        gone = (
+            "1 picture is" if len(written.missing) == 1 else f"{len(written.missing)} pictures are"
+        )
         print(
-            f"{len(written.missing)} pictures are not there any more, and missing on the page, "
+            f"{gone} not there any more, and missing on the page, "
             f"beginning with {name!r}: {sentence}",
             file=sys.stderr,
         )

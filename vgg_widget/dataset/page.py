@@ -269,11 +269,11 @@ def _layer(
     numbers: Mapping[int, int],
 ) -> dict[str, Any]:
     strongest, channels = layer.strongest, range(layer.channels)
-    # Channels share patches: where a map is largest, many are.
-    known: dict[tuple[int, Box | None], int] = {}
+    # Channels share patches: where one has its maximum, others have theirs.
+    known: dict[bytes, int] = {}
     cut = [
         [
-            known.setdefault(key, len(known)) if key in patches else -1
+            known.setdefault(patches[key], len(known)) if key in patches else -1
             for key in layer.boxes(channel)
         ]
         for channel in channels
@@ -281,7 +281,7 @@ def _layer(
     histogram = strongest.histogram[: layer.channels]
     bins = _bins(histogram)
     return {
-        "patches": [_address(patches[key]) for key in known],
+        "patches": [_address(patch) for patch in known],
         "cut": cut,
         "values": [
             _decimals(strongest.values[channel, : len(cut[channel])]) for channel in channels

@@ -98,7 +98,7 @@ class ProgressLines:
         words = f"{self._what}: {done}" + ("" if total is None else f" of {total}")
         speed = (done - self._before) / seconds if seconds > 0 else 0.0
         if speed > 0:
-            words += f", {speed:.3g} images/s"
+            words += f", {speed:.3g} images/s" if speed < 100 else f", {speed:.0f} images/s"
             if total is not None and done < total:
                 words += f", {_duration((total - done) / speed)} left"
         print(words, file=self._stream, flush=True)
