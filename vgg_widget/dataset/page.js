@@ -223,6 +223,7 @@
     readAddress();
     show();
   });
+  byId("waiting").remove();
   document.querySelector("main").hidden = false;
   new ResizeObserver(drawHistogram).observe(byId("histogram"));
   readAddress();
