@@ -164,7 +164,7 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
 
     colours = {}
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         colours[scheme] = page.evaluate(
             "['backgroundColor', 'color'].map(one => getComputedStyle(document.body)[one])"
         )

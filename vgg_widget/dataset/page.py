@@ -88,7 +88,7 @@ def write_page(
 
     The page is one file: it loads nothing, sends nothing, and works where it lies, without a
     server. It has the pictures' names, not their paths. A patch is what the unit sees, in pixels
-    of the network's input, at most 96 a side: exact up to 32 pixels a side, and JPEG above.
+    of the network's input, at most 96 a side: exact up to 24 pixels a side, and JPEG above.
 
     Parameters
     ----------
@@ -99,8 +99,8 @@ def write_page(
     layers : str, iterable of str or None
         Keras's or torchvision's names; None for all.
     channels : int, optional
-        Only so many of each layer, from its first: all channels of VGG19, nine patches each, take
-        some 100 MB.
+        Only so many of each layer, from its first: all channels of VGG19, nine patches of
+        photographs each, take up to 150 MB.
     progress : bool or callable
         As in `top_activations`; what is counted are pictures to cut patches from.
 

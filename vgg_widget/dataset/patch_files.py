@@ -21,8 +21,8 @@ LARGEST_SIDE = 96
 """Pixels; what is larger is made smaller."""
 
 # A page enlarges small patches until their pixels can be told apart, and JPEG would smear them.
-_EXACT_SIDE = 32
-_JPEG_QUALITY = 82
+_EXACT_SIDE = 24
+_JPEG_QUALITY = 75
 
 
 def cut_patches(
@@ -44,7 +44,7 @@ def cut_patches(
     Returns
     -------
     patches : dict
-        By place and box, a PNG file of patches up to 32 pixels a side, and a JPEG file of larger
+        By place and box, a PNG file of patches up to 24 pixels a side, and a JPEG file of larger
         ones.
     missing : dict of str to str
         Names of pictures that cannot be read any more, and why.
