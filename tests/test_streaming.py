@@ -206,6 +206,16 @@ def test_a_batch_is_no_larger_than_the_memory(
     assert sizes == [3, 3, 1]
 
 
+def test_a_network_of_very_coarse_maps_is_streamed() -> None:
+    import keras
+
+    model = keras.Sequential(
+        [keras.Input((None, None, 3)), keras.layers.Conv2D(1, 4, strides=16, name="coarse")]
+    )
+    streamed = list(FeatureExtractor(model=model, size=None).stream([noise(64, 48, 1)] * 3))
+    assert [one["coarse"].shape for one in streamed] == [(4, 3, 1)] * 3
+
+
 def test_progress_counts_every_image(
     extractor: FeatureExtractor, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,9 @@
-"""The `vgg-widget` command: app, demo, render, weights."""
+"""The `vgg-widget` command: app, atlas, demo, render, weights."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from vgg_widget import __version__
 from vgg_widget.activations.mapping import RANKINGS
 from vgg_widget.app import run_app
 from vgg_widget.app.server import THEMES
+from vgg_widget.atlas import run_atlas
 from vgg_widget.choices import unknown_choice
+from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.demo import run_demo
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageError, load_image, sample_image
@@ -49,14 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 where all went well, 1 where something could not be done, 2 for a wrong call, 130 where
         it was interrupted.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(words, argparse.Namespace(words=words))
     try:
         return int(options.run(options))
     except (ImageError, WeightsError, ValueError, OSError, ImportError) as error:
         print(f"vgg-widget: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("vgg-widget: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["vgg-widget: interrupted", *interrupt.args]), file=sys.stderr)
         return 130
 
 
@@ -80,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     app.add_argument("--theme", choices=THEMES, default="light", help="how the page looks")
     _add_network_options(app)
     app.set_defaults(run=_app)
+
+    _add_atlas(commands)
 
     picture = commands.add_parser("render", help="write a picture of a layer, without a notebook")
     picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
@@ -131,6 +137,46 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_atlas(commands: Any) -> None:
+    atlas = commands.add_parser(
+        "atlas", help="find what excites each channel, over a folder of pictures"
+    )
+    atlas.add_argument(
+        "source",
+        metavar="FOLDER",
+        help="pictures: a folder or a pattern in quotes; without -o a finished STORE",
+    )
+    atlas.add_argument(
+        "-o",
+        "--output",
+        metavar="STORE",
+        help="a folder for what is computed; the same command goes on where it was interrupted",
+    )
+    atlas.add_argument(
+        "--layers", nargs="+", metavar="LAYER", help="Keras's or torchvision's names; else all"
+    )
+    atlas.add_argument("--k", type=int, help="pictures to keep for each channel; else 9")
+    atlas.add_argument(
+        "--statistic",
+        choices=STATISTICS,
+        help="what a picture's strength is: its feature map's max, or mean; else max",
+    )
+    atlas.add_argument(
+        "--weights", help="auto, imagenet, kmeans, random or your own file; else auto"
+    )
+    atlas.add_argument("--size", type=int, help="pixels of the shorter side; else 224")
+    atlas.add_argument(
+        "--scheduler", metavar="ADDRESS", help="compute on this Dask cluster, as tcp://host:8786"
+    )
+    atlas.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page that needs nothing else"
+    )
+    atlas.add_argument(
+        "--channels", type=int, metavar="N", help="on the page, the first N of each layer"
+    )
+    atlas.set_defaults(run=_atlas)
+
+
 def _add_network_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
@@ -150,6 +196,24 @@ def _app(options: argparse.Namespace) -> int:
         weights=options.weights,
         size=options.size,
         theme=options.theme,
+    )
+
+
+def _atlas(options: argparse.Namespace) -> int:
+    def given(*names: str) -> dict[str, Any]:
+        every = {name: getattr(options, name) for name in names}
+        return {name: value for name, value in every.items() if value is not None}
+
+    return run_atlas(
+        options.source,
+        store=options.output,
+        page=options.html,
+        layers=options.layers,
+        channels=options.channels,
+        scheduler=options.scheduler,
+        network=given("weights", "size"),
+        asked=given("k", "statistic"),
+        again=shlex.join(["vgg-widget", *options.words]),
     )
 
 

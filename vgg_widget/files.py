@@ -9,6 +9,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def checked_target(path: str | os.PathLike[str]) -> Path:
+    """Return where a file is to be written: `path`, with ``~`` spelt out.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its folder does not exist.
+    """
+    target = Path(path).expanduser()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"path {str(target)!r} lies in a folder that does not exist "
+            f"({target.parent.absolute()}): make the folder first."
+        )
+    return target
+
+
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it takes the name at the end.
@@ -30,12 +47,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     OSError
         If the folder is missing or not writable.
     """
-    target = Path(path).expanduser()
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"path {str(target)!r} lies in a folder that does not exist "
-            f"({target.parent.absolute()}): make the folder first."
-        )
+    target = checked_target(path)
     handle, name = tempfile.mkstemp(
         prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
     )

@@ -1,5 +1,6 @@
 """From one picture to a set of them: what excites each channel, over thousands of images."""
 
+from vgg_widget.dataset.page import WrittenPage, write_page
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.strongest import StrongestImages
 from vgg_widget.dataset.top_activations import top_activations
@@ -7,5 +8,7 @@ from vgg_widget.dataset.top_activations import top_activations
 __all__ = [
     "StrongestImages",
     "TopActivations",
+    "WrittenPage",
     "top_activations",
+    "write_page",
 ]

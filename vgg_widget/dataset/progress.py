@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 from vgg_widget.choices import briefly
 
@@ -12,7 +13,9 @@ Progress: TypeAlias = bool | Callable[[int, int | None], object]
 
 
 @contextmanager
-def shown_progress(progress: Progress, total: int | None) -> Iterator[Callable[[int], object]]:
+def shown_progress(
+    progress: Progress, total: int | None, what: str = "images"
+) -> Iterator[Callable[[int], object]]:
     """Give a function to be told of images that are done.
 
     Parameters
@@ -21,6 +24,8 @@ def shown_progress(progress: Progress, total: int | None) -> Iterator[Callable[[
         See `top_activations`.
     total : int or None
         Images, where that is known.
+    what : str
+        What stands before the bar.
 
     Raises
     ------
@@ -39,7 +44,7 @@ def shown_progress(progress: Progress, total: int | None) -> Iterator[Callable[[
     else:
         from tqdm.auto import tqdm
 
-        with closing(tqdm(desc="images", unit="image", total=total)) as bar:
+        with closing(tqdm(desc=what, unit="image", total=total)) as bar:
             yield bar.update
 
 
@@ -54,3 +59,55 @@ def _counting(
         progress(done, total)
 
     return tell
+
+
+class ProgressLines:
+    """Progress as lines now and then, for a log, in which a bar would be one endless line.
+
+    It is a function as `top_activations` takes for `progress`. The speed is that since the last
+    line: images that are in a store already take no time.
+
+    Parameters
+    ----------
+    stream : text file
+        Where to write.
+    what : str
+        How a line begins.
+    every : float
+        Seconds between two lines, at least; the last one comes in any case.
+    clock : callable
+        Gives the time in seconds.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        what: str = "images",
+        every: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream, self._what, self._every, self._clock = stream, what, every, clock
+        self._then, self._before = clock(), 0
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Tell how many images are done, and of how many where that is known."""
+        now = self._clock()
+        seconds = now - self._then
+        if seconds < self._every and done != total:
+            return
+        words = f"{self._what}: {done}" + ("" if total is None else f" of {total}")
+        speed = (done - self._before) / seconds if seconds > 0 else 0.0
+        if speed > 0:
+            words += f", {speed:.3g} images/s" if speed < 100 else f", {speed:.0f} images/s"
+            if total is not None and done < total:
+                words += f", {_duration((total - done) / speed)} left"
+        print(words, file=self._stream, flush=True)
+        self._then, self._before = now, done
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

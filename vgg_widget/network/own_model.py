@@ -132,8 +132,9 @@ class OwnNetwork:
             rows * columns * _channels(shown)
             for shown, (rows, columns) in zip(self.shown, self._map_sizes(size), strict=True)
         )
-        # All maps in float32, and about as much again while they are computed.
-        return 8 * values // (size[0] * size[1])
+        # All maps in float32, and about as much again while they are computed; of coarse maps that
+        # is less than a byte.
+        return max(1, 8 * values // (size[0] * size[1]))
 
     def provenance(self, *, own_preprocess: bool) -> Provenance:
         """Say whose weights these are, and what the model was fed where that is open to doubt."""

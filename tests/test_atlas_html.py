@@ -1,0 +1,326 @@
+"""The page of strongest images, read as a browser would: its numbers, patches, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.brute_force import exact_extractor, read
+from tests.made_pictures import picture, write_pictures
+from vgg_widget import FeatureExtractor, ImageError
+from vgg_widget.dataset import TopActivations, top_activations, write_page
+
+COUNT = 30
+HOSTILE = "</script><script>document.title='ran'</script><img src=x onerror=alert(1)>&amp;.png"
+
+
+class Page(HTMLParser):
+    """What a browser finds in a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.content: list[str] = []
+        self.inside = False
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.content.append("")
+        self.inside = True
+
+    def handle_endtag(self, _: str) -> None:
+        self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.content[-1] += data
+
+    def of(self, tag: str) -> list[tuple[dict[str, str | None], str]]:
+        pairs = zip(self.tags, self.content, strict=True)
+        return [(attributes, text) for (name, attributes), text in pairs if name == tag]
+
+    def words(self, name: str) -> str:
+        pairs = zip(self.tags, self.content, strict=True)
+        (found,) = (text for (_, attributes), text in pairs if attributes.get("id") == name)
+        return found
+
+    def layers(self) -> dict[str, dict[str, Any]]:
+        names = [layer["name"] for layer in json.loads(self.words("atlas"))["layers"]]
+        return {name: json.loads(self.words(f"layer-{i}")) for i, name in enumerate(names)}
+
+
+def pixels(address: str) -> tuple[str, np.ndarray]:
+    head, _, data = address.partition(";base64,")
+    with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
+        return head, np.asarray(image.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("set") / "pictures"
+    write_pictures(path, COUNT)
+    (path / "bad.png").write_bytes(b"no picture")
+    return path
+
+
+@pytest.fixture(scope="module")
+def top(folder: Path) -> TopActivations:
+    return top_activations(exact_extractor(), folder, k=4, progress=False)
+
+
+@pytest.fixture(scope="module")
+def page(top: TopActivations, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    path = tmp_path_factory.mktemp("page") / "atlas.html"
+    written = write_page(top, path)
+    assert (written.path, written.missing) == (path, {})
+    assert written.size == path.stat().st_size
+    return Page(path)
+
+
+def test_its_numbers_are_those_of_the_result(top: TopActivations, page: Page) -> None:
+    names = json.loads(page.words("atlas"))["names"]
+    layers = page.layers()
+    assert list(layers) == list(top) == ["edges", "half", "corners"]
+    for name, layer in layers.items():
+        found = top[name]
+        for channel in range(len(found.images)):
+            np.testing.assert_array_equal(
+                np.array(layer["values"][channel], np.float32), found.values[channel]
+            )
+            shown = [names[number] for number in layer["images"][channel]]
+            assert shown == [top.images[place] for place in found.images[channel]]
+            counts = np.zeros_like(found.histogram[channel])
+            counts[layer["bins"]] = layer["histogram"][channel]
+            np.testing.assert_array_equal(counts, found.histogram[channel])
+        np.testing.assert_allclose(layer["mean"], found.mean, rtol=1e-6)
+        assert layer["active"] == found.fraction_active.tolist()
+        assert layer["counted"] == [COUNT] * len(found.images)
+    np.testing.assert_array_equal(
+        np.array(json.loads(page.words("atlas"))["edges"], np.float32), top.histogram_edges
+    )
+
+
+def test_small_patches_are_the_pixels_of_the_files(
+    top: TopActivations, page: Page, folder: Path
+) -> None:
+    names = json.loads(page.words("atlas"))["names"]
+    for name, layer in page.layers().items():
+        assert len(layer["patches"]) == len(set(layer["patches"])), "the same patch is there twice"
+        for channel, cut in enumerate(layer["cut"]):
+            for rank, number in enumerate(cut):
+                whole = read(folder, names[layer["images"][channel][rank]])
+                first, left, end, right = top.boxes(name, channel)[rank]
+                head, patch = pixels(layer["patches"][number])
+                assert head == "data:image/png"
+                np.testing.assert_array_equal(patch, whole[first:end, left:right])
+
+
+def wide_extractor() -> FeatureExtractor:
+    """A network of which one layer sees 41 pixels, and the other 160."""
+    import keras
+
+    ones = keras.initializers.Ones()
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(1, 41, strides=8, name="wide", kernel_initializer=ones),
+            keras.layers.Conv2D(1, 16, strides=8, name="wider", kernel_initializer=ones),
+        ]
+    )
+    return FeatureExtractor(model=model, size=None)
+
+
+def test_large_patches_are_small_jpeg_files(tmp_path: Path) -> None:
+    y, x = np.mgrid[:200, :180]
+    smooth = np.stack([x, y, (x + y) // 2], axis=-1).astype(np.uint8)
+    Image.fromarray(smooth).save(tmp_path / "smooth.png")
+    top = top_activations(wide_extractor(), [tmp_path / "smooth.png"], progress=False)
+    layers = Page(write_page(top, tmp_path / "atlas.html").path).layers()
+    head, patch = pixels(layers["wide"]["patches"][0])
+    first, left, end, right = top.boxes("wide", 0)[0]
+    assert head == "data:image/jpeg"
+    difference = patch.astype(int) - smooth[first:end, left:right]
+    assert abs(difference).max() < 12
+    head, patch = pixels(layers["wider"]["patches"][0])
+    first, left, end, right = top.boxes("wider", 0)[0]
+    assert (end - first, right - left) == (161, 161)
+    assert (head, patch.shape) == ("data:image/jpeg", (96, 96, 3))
+    # The middle stays in the middle, and a corner in its corner.
+    for row, column in ((48, 48), (4, 4), (4, 91)):
+        there = smooth[first + row * 161 // 96, left + column * 161 // 96]
+        assert abs(patch[row, column].astype(int) - there).max() < 12
+
+
+def test_where_the_receptive_field_is_not_defined_the_picture_is_shown(
+    top: TopActivations, folder: Path, tmp_path: Path
+) -> None:
+    strongest = replace(top["edges"], boxes=None)
+    whole = replace(top, strongest={"edges": strongest})
+    page = Page(write_page(whole, tmp_path / "atlas.html").path)
+    names, layer = json.loads(page.words("atlas"))["names"], page.layers()["edges"]
+    for number, cut in zip(layer["images"][3], layer["cut"][3], strict=True):
+        kept, original = pixels(layer["patches"][cut])[1], read(folder, names[number])
+        assert kept.shape == original.shape
+
+
+def test_it_says_where_its_numbers_come_from(top: TopActivations, page: Page) -> None:
+    source = page.words("source")
+    for words in (
+        top.weights.label,
+        f"{COUNT} images",
+        "1 more could not be read",
+        "images of their own size",
+        "the 4 strongest by the map's maximum",
+        "vgg_widget 0.",
+    ):
+        assert words in source
+    assert page.words("missing") == ""
+    assert "JavaScript is turned off here: allow it" in page.words("waiting")
+
+
+def test_names_are_text_and_nothing_else_can_run(folder: Path, tmp_path: Path) -> None:
+    pairs = [(HOSTILE, folder / "000.png"), ("<!--<script>", folder / "more" / "001.png")]
+    top = top_activations(exact_extractor(), pairs, k=2, progress=False)
+    weights = replace(top.weights, label=f"weights {HOSTILE}")
+    page = Page(write_page(replace(top, weights=weights), tmp_path / "atlas.html").path)
+    assert set(json.loads(page.words("atlas"))["names"]) == {HOSTILE, "<!--<script>"}
+    assert HOSTILE in page.words("source")
+    assert not page.of("img")
+    scripts = page.of("script")
+    kinds = [attributes.get("type") for attributes, _ in scripts]
+    assert kinds == ["application/json"] * 4 + [None]
+    assert str(folder) not in page.text, "the page tells where pictures lie"
+    # A browser runs the one script whose digest the policy names, and loads nothing.
+    (policy,) = (
+        str(attributes["content"])
+        for attributes, _ in page.of("meta")
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    for rule, text in (
+        ("script-src", scripts[-1][1]),
+        ("style-src", page.of("style")[0][1]),
+    ):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules.pop(rule) == f"'sha256-{digest}'"
+    assert rules == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"], tag
+        for name in ("src", "href", "action"):
+            assert attributes.get(name) in (None, "data:,")
+
+
+def test_its_script_makes_no_markup_and_opens_no_connection() -> None:
+    script = files("vgg_widget.dataset").joinpath("page.js").read_text(encoding="utf-8")
+    for way in (
+        *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("),
+        *("fetch(", "XMLHttpRequest", "WebSocket", "import(", "sendBeacon", "https:"),
+    ):
+        assert way not in script
+    assert re.findall(r"http:[^\"]+", script) == ["http://www.w3.org/2000/svg"]
+
+
+def test_fewer_layers_and_channels(top: TopActivations, tmp_path: Path) -> None:
+    path = tmp_path / "atlas.html"
+    page = Page(write_page(top, path, layers=["corners", "edges"], channels=2).path)
+    layers = page.layers()
+    assert list(layers) == ["edges", "corners"]
+    assert [len(layer["values"]) for layer in layers.values()] == [2, 2]
+    told = json.loads(page.words("atlas"))["layers"]
+    assert [(layer["channels"], layer["of"]) for layer in told] == [(2, 6), (2, 5)]
+    used = {number for layer in layers.values() for each in layer["images"] for number in each}
+    assert used == set(range(len(json.loads(page.words("atlas"))["names"])))
+    whole = Page(write_page(top, path, layers="half", channels=99).path).layers()
+    assert len(whole["half"]["values"]) == 6
+
+
+@pytest.fixture
+def moved(folder: Path, tmp_path: Path) -> tuple[TopActivations, Path]:
+    """A result of pictures in a folder of the test's own."""
+    names = [name for name in sorted(path.name for path in folder.glob("*.png")) if name != "bad"]
+    for name in names[:4]:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    return top_activations(exact_extractor(), tmp_path, k=9, progress=False), tmp_path
+
+
+def test_pictures_that_have_gone_are_named(moved: tuple[TopActivations, Path]) -> None:
+    top, place = moved
+    gone, changed = top.images[0], top.images[1]
+    (place / gone).unlink()
+    Image.fromarray(picture(99)).save(place / changed)
+    written = write_page(top, place / "atlas.html")
+    assert list(written.missing) == [gone, changed]
+    assert "was not found" in written.missing[gone]
+    assert "has changed since" in written.missing[changed]
+    page = Page(written.path)
+    assert page.words("missing").startswith("2 pictures were not there any more")
+    names, layer = json.loads(page.words("atlas"))["names"], page.layers()["edges"]
+    for cut, images in zip(layer["cut"], layer["images"], strict=True):
+        lacking = {names[image] for image, one in zip(images, cut, strict=True) if one < 0}
+        assert lacking == {gone, changed}
+
+
+def test_without_one_picture_the_old_page_stays(moved: tuple[TopActivations, Path]) -> None:
+    top, place = moved
+    path = place / "atlas.html"
+    path.write_text("old", encoding="utf-8")
+    for name in top.images:
+        (place / name).unlink()
+    with pytest.raises(ImageError, match=rf"none of the {len(top.images)} pictures .* can be read"):
+        write_page(top, path)
+    assert path.read_text(encoding="utf-8") == "old"
+    in_memory = top_activations(exact_extractor(), [picture(1)], progress=False)
+    with pytest.raises(ImageError, match="was given in memory and is not kept"):
+        write_page(in_memory, path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"path": "atlas.pdf"}, r"path 'atlas.pdf' does not end in \.html"),
+        ({"path": "no/such/atlas.html"}, "make the folder first"),
+        ({"layers": "edge"}, "layer 'edge' is not known: did you mean 'edges'"),
+        ({"layers": []}, "layers is empty"),
+        ({"channels": 0}, "channels 0 is no number of channels"),
+        ({"channels": True}, "channels True is no number"),
+        ({"channels": "all"}, "channels 'all' is no number"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    top: TopActivations, arguments: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ValueError, OSError), match=words):
+        write_page(top, **{"path": tmp_path / "atlas.html", **arguments})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_the_pictures_that_are_read(top: TopActivations, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    write_page(
+        top,
+        tmp_path / "atlas.html",
+        layers="corners",
+        progress=lambda done, total: told.append((done, total)),
+    )
+    used = len(set(top["corners"].images.ravel().tolist()))
+    assert told == [(done, used) for done in range(1, used + 1)]

@@ -1,0 +1,215 @@
+"""`vgg-widget atlas`: what excites each channel over a folder of pictures, and a page of that."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vgg_widget.choices import reason
+from vgg_widget.dataset import TopActivations, top_activations, write_page
+from vgg_widget.dataset.page import check_page_path
+from vgg_widget.dataset.progress import Progress, ProgressLines
+from vgg_widget.network.extractor import FeatureExtractor
+
+RESULT = "top.npz"
+"""What a store's folder holds beside its shards, once all of them are done."""
+
+# A scheduler and its first worker answer within so many seconds, or not at all.
+_PATIENCE = 10
+# A page above this takes a browser seconds to open.
+_LARGE = 100e6
+_BAD_SHOWN = 5
+
+
+def run_atlas(
+    source: str,
+    *,
+    store: str | None,
+    page: Path | None,
+    layers: Sequence[str] | None,
+    channels: int | None,
+    scheduler: str | None,
+    network: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    again: str,
+) -> int:
+    """Compute a set of pictures into a store, or take a finished store; write a page of it.
+
+    Parameters
+    ----------
+    source : str
+        A folder or pattern of pictures; without `store`, a finished store or its result.
+    store : str or None
+        Where to keep what is computed.
+    page : Path or None
+        The page to write.
+    layers : sequence of str or None
+        Which to compute, or of a finished store which to show; None for all.
+    channels : int or None
+        How many of each layer the page shows.
+    scheduler : str or None
+        Address of a Dask cluster's.
+    network : mapping
+        Arguments of `FeatureExtractor`.
+    asked : mapping
+        Further arguments of `top_activations`.
+    again : str
+        The command that goes on after an interrupt.
+
+    Returns
+    -------
+    int
+        The command's exit status.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        In a sentence.
+    KeyboardInterrupt
+        With a sentence that says how to go on, where something is kept.
+    """
+    if page is not None:
+        check_page_path(page)
+    elif channels is not None:
+        raise ValueError("--channels goes with --html: it is the page that shows fewer.")
+    if store is None:
+        top = _finished(source, page, {"scheduler": scheduler, **network, **asked})
+        _write(top, page, layers, channels)
+        return 0
+    try:
+        with _connected(scheduler) as client:
+            extractor = FeatureExtractor(**network)
+            if extractor.weights.message:
+                print(extractor.weights.message, file=sys.stderr)
+            top = top_activations(
+                extractor,
+                source,
+                layers,
+                client=client,
+                progress=_progress("images"),
+                store=store,
+                **asked,
+            )
+        kept = Path(store).expanduser() / RESULT
+        top.save(kept)
+        _report(top, kept)
+        _write(top, page, None, channels)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"what was finished is kept in {store}, and the same command goes on from there: "
+            f"{again}"
+        ) from None
+    if page is None:
+        print(f"a page of it: vgg-widget atlas {shlex.quote(store)} --html atlas.html")
+    return 0
+
+
+def _finished(source: str, page: Path | None, asked: Mapping[str, object]) -> TopActivations:
+    """Load what an earlier command has computed."""
+    path = Path(source).expanduser()
+    kept = path / RESULT if path.is_dir() else path
+    if path.is_dir() and not kept.exists():
+        raise ValueError(
+            f"{source!r} holds no {RESULT}, with which a store is finished: to compute a folder of "
+            "pictures, say with -o where to keep that."
+        )
+    if not path.exists() or kept.suffix.lower() != ".npz":
+        raise ValueError(
+            f"{source!r} is no finished store: say with -o where to keep what is computed of it."
+        )
+    if page is None:
+        raise ValueError(f"{source!r} is finished already: say with --html what page to write.")
+    for name, value in asked.items():
+        if value is not None:
+            raise ValueError(
+                f"--{name} goes with -o: {source!r} is finished already, and nothing is computed."
+            )
+    return TopActivations.load(kept)
+
+
+@contextmanager
+def _connected(scheduler: str | None) -> Iterator[Any]:
+    """Give a client of a cluster, if one is asked for."""
+    if scheduler is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError(
+            "--scheduler needs Dask, which is not installed: run pip install 'vgg-widget[dask]'."
+        ) from error
+    make: Any = Client
+    try:
+        client = make(scheduler, timeout=_PATIENCE)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"--scheduler {scheduler!r} does not answer ({reason(error)}): check its address, and "
+            "that `dask scheduler` runs there."
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise OSError(
+                f"--scheduler {scheduler!r} has no workers: start some with "
+                f"`dask worker {scheduler}`."
+            ) from error
+        yield client
+
+
+def _progress(what: str) -> Progress:
+    return True if sys.stderr.isatty() else ProgressLines(sys.stderr, what)
+
+
+def _report(top: TopActivations, kept: Path) -> None:
+    """Say what was found, which pictures are bad, and how to go on in a notebook."""
+    if top.failed:
+        print(
+            f"{len(top.failed)} of {len(top.images)} pictures could not be used:", file=sys.stderr
+        )
+        for name, sentence in list(top.failed.items())[:_BAD_SHOWN]:
+            words = sentence if name in sentence else f"{name!r}: {sentence}"
+            print(f"    {words}", file=sys.stderr)
+        if len(top.failed) > _BAD_SHOWN:
+            print(f"    and {len(top.failed) - _BAD_SHOWN} more: top.failed", file=sys.stderr)
+    good = len(top.images) - len(top.failed)
+    channels = sum(len(one.images) for one in top.values())
+    print(f"{kept}: the {min(top.k, good)} strongest of {good} pictures for {channels} channels")
+    print("in a notebook:")
+    print("    from vgg_widget.dataset import TopActivations")
+    print(f"    top = TopActivations.load({str(kept)!r})")
+
+
+def _write(
+    top: TopActivations,
+    page: Path | None,
+    layers: Sequence[str] | None,
+    channels: int | None,
+) -> None:
+    if page is None:
+        return
+    written = write_page(
+        top, page, layers=layers, channels=channels, progress=_progress("pictures")
+    )
+    if written.missing:
+        name, sentence = next(iter(written.missing.items()))
+        gone = (
+            "1 picture is" if len(written.missing) == 1 else f"{len(written.missing)} pictures are"
+        )
+        print(
+            f"{gone} not there any more, and missing on the page, "
+            f"beginning with {name!r}: {sentence}",
+            file=sys.stderr,
+        )
+    print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")
+    if written.size > _LARGE:
+        print(
+            f"{written.path} is large, and slow to open: show fewer with --layers, or with "
+            "--channels 64 the first 64 of each layer.",
+            file=sys.stderr,
+        )
