@@ -7,6 +7,7 @@ import io
 import pkgutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from tests.explorers import assert_as_drawn_whole, click, control, on_canvas, po
 from tests.weights_server import Mirror, passing_for
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render
 from vgg_widget.explorer.comparison import Comparison, compare
+from vgg_widget.figure.color_bars import ColorBars
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.linked_figure import LinkedFigure
 from vgg_widget.interrupts import interrupts_wait
@@ -165,6 +167,32 @@ def test_a_choice(explore: Explore, photo: Any, stage: str, by: str) -> None:
     # What was not drawn yet is as it was; what was being drawn is there.
     assert explorer.layer == ("block2_conv1" if stage == "rendering" else "block3_conv2")
     assert explorer.can_go_back == (by == "a jump" and stage != "rendering")
+    assert_next_works(explorer, photo)
+
+
+def test_another_explorer_at_work_only_delays_the_mending(explore: Explore, photo: Any) -> None:
+    explorer, other = explore(layer="block2_conv1", channel=3), explore()
+    asked = threading.Event()
+
+    def work() -> None:
+        asked.set()
+        with other.hold_trait_notifications():
+            time.sleep(0.5)
+
+    thread = threading.Thread(target=work)
+    with pytest.MonkeyPatch.context() as patch:
+
+        def strike(*_: object) -> None:
+            patch.undo()
+            thread.start()
+            asked.wait(10)
+            raise KeyboardInterrupt
+
+        patch.setattr(ColorBars, "count", strike)
+        explorer._controls.layer.value = "block3_conv2"
+    thread.join(10)
+    assert_told(explorer)
+    assert_whole(explorer)
     assert_next_works(explorer, photo)
 
 

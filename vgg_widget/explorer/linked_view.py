@@ -287,14 +287,11 @@ class LinkedView(Displayed):
 
     def _settle(self) -> None:
         """Make everything whole again after an interrupt, wherever that was, and say so."""
-        # Where another thread has the lock, it is at work, and this one had not begun.
-        if self._whole is None or self._closed or not self._lock.acquire(blocking=False):
-            return
-        try:
-            with interrupts_wait():
-                self._host.tell_of_interrupt(self._mend)
-        finally:
-            self._lock.release()
+        # Another explorer may be at work on another thread: whoever waits no longer interrupts again.
+        with self._lock:
+            if self._whole is not None and not self._closed:
+                with interrupts_wait():
+                    self._host.tell_of_interrupt(self._mend)
 
     def _mend(self) -> None:
         assert self._whole is not None
