@@ -170,7 +170,9 @@ def test_a_choice(explore: Explore, photo: Any, stage: str, by: str) -> None:
     assert_next_works(explorer, photo)
 
 
-def test_another_explorer_at_work_only_delays_the_mending(explore: Explore, photo: Any) -> None:
+def test_another_explorer_at_work_only_delays_the_mending(
+    explore: Explore, photo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     explorer, other = explore(layer="block2_conv1", channel=3), explore()
     asked = threading.Event()
 
@@ -189,6 +191,14 @@ def test_another_explorer_at_work_only_delays_the_mending(explore: Explore, phot
             raise KeyboardInterrupt
 
         patch.setattr(ColorBars, "count", strike)
+        settle = explorer._undertakings._settle
+
+        def settle_later() -> None:
+            # The other thread comes between.
+            time.sleep(0.1)
+            settle()
+
+        monkeypatch.setattr(explorer._undertakings, "_settle", settle_later)
         explorer._controls.layer.value = "block3_conv2"
     thread.join(10)
     assert_told(explorer)

@@ -287,7 +287,7 @@ class LinkedView(Displayed):
 
     def _settle(self) -> None:
         """Make everything whole again after an interrupt, wherever that was, and say so."""
-        # Another explorer may be at work on another thread: whoever waits no longer interrupts again.
+        # Another explorer may be at work on another thread; another interrupt ends the waiting.
         with self._lock:
             if self._whole is not None and not self._closed:
                 with interrupts_wait():
