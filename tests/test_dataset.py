@@ -256,6 +256,9 @@ def test_what_is_saved_is_loaded(top: TopActivations, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(ValueError, match=r"holds no saved top activations, or is damaged"):
         TopActivations.load(path)
+    np.savez(path, header=np.array([pytest.fail], object))
+    with pytest.raises(ValueError, match=r"holds Python objects, which could run code"):
+        TopActivations.load(path)
     with pytest.raises(ValueError, match=r"does not end in \.npz"):
         top.save(tmp_path / "top.json")
 
@@ -318,3 +321,62 @@ def test_asking_for_what_is_not_there(top: TopActivations) -> None:
     with pytest.raises(IndexError, match="channel 6 is none of layer 'edges'"):
         top.boxes("edges", 6)
     assert not top["edges"].values.flags.writeable
+
+
+def test_a_map_that_is_zero_everywhere_has_its_maximum_at_the_first_place() -> None:
+    # Grey has no edges, and as random filters go half of the maps are below 0 before their ReLU.
+    grey = [np.full((32, 32, 3), 130, np.uint8)]
+    extractor = FeatureExtractor("random", size=None)
+    top = top_activations(extractor, grey, ["block2_conv1", "features.5"], 1, progress=False)
+    after, before = top["block2_conv1"], top["features.5"]
+    none = (before.values < 0).ravel()
+    assert 0 < none.sum() < none.size
+    assert not after.values[none].any()
+    assert not after.rows[none].any()
+    assert not after.columns[none].any()
+    assert before.rows[none].any()
+    for part in ("values", "rows", "columns"):
+        np.testing.assert_array_equal(getattr(after, part)[~none], getattr(before, part)[~none])
+
+
+def test_nan_in_vgg19_is_no_zero() -> None:
+    """A picture that leads to NaN counts nowhere, though its maps go through a ReLU."""
+
+    def prepare(images: Any) -> Any:
+        return np.where(images.max(axis=(1, 2, 3), keepdims=True) > 200, np.nan, images)
+
+    images = [np.full((32, 32, 3), value, np.uint8) for value in (10, 255, 30)]
+    extractor = FeatureExtractor("random", preprocess=prepare, size=None)
+    for statistic in ("max", "mean"):
+        top = top_activations(extractor, images, "block1_conv1", 3, statistic, progress=False)
+        found = top["block1_conv1"]
+        assert set(found.counted.tolist()) == {2}
+        assert set(found.images.ravel().tolist()) == {-1, 0, 2}
+        assert np.isfinite(found.mean).all()
+
+
+def test_a_layer_that_nothing_needs_is_not_computed() -> None:
+    import keras
+
+    ran: list[str] = []
+
+    class Noted(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            import tensorflow as tf
+
+            def noted(values: Any) -> Any:
+                ran.append(self.name)
+                return values
+
+            # Stateless, so that TensorFlow may leave it out.
+            made = tf.numpy_function(noted, [x], tf.float32, stateful=False)
+            return tf.ensure_shape(made, x.shape)
+
+    names = ("first", "second")
+    model = keras.Sequential([keras.Input((None, None, 3)), *(Noted(name=name) for name in names)])
+    extractor = FeatureExtractor(model=model, size=None)
+    top_activations(extractor, [picture(1)], "second", progress=False)
+    assert ran == ["first", "second"]
+    ran.clear()
+    top_activations(extractor, [picture(1)], "first", progress=False)
+    assert ran == ["first"]

@@ -63,6 +63,13 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
+class Bomb:
+    """Fails the test if it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("it was unpickled",)
+
+
 def shard_sizes(extractor: FeatureExtractor, folder: Path) -> list[int]:
     return [len(shard.images) for shard in image_set(folder, extractor).shards]
 
@@ -131,7 +138,7 @@ def test_a_changed_image_has_its_shard_computed_again(
     assert_same(more, top_activations(exact, folder, progress=False))
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "other", "moved"])
+@pytest.mark.parametrize("damage", ["half", "empty", "other", "pickle"])
 def test_a_damaged_shard_is_computed_again(
     exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted, damage: str
 ) -> None:
@@ -145,13 +152,28 @@ def test_a_damaged_shard_is_computed_again(
     elif damage == "other":
         np.savez(shards[0], header=np.array("{}"))
     else:
-        shutil.copy(shards[1], shards[0])
+        np.savez(shards[0], header=np.array([Bomb()], object))
     computed.since()
     assert_same(first, top_activations(exact, folder, progress=False, store=store))
     assert computed.since() in shard_sizes(exact, folder)
     # And is whole again.
     top_activations(exact, folder, progress=False, store=store)
     assert computed.since() == 0
+
+
+def test_a_shard_under_anothers_name_is_not_taken_for_it(
+    exact: FeatureExtractor, tmp_path: Path
+) -> None:
+    pictures = [[picture(number + first) for number in range(5)] for first in (0, 5)]
+    sets = [
+        top_activations(exact, some, progress=False, store=tmp_path / f"store{number}")
+        for number, some in enumerate(pictures)
+    ]
+    (mine,), (other,) = ((tmp_path / f"store{n}").glob("shard-*.npz") for n in (0, 1))
+    shutil.copy(other, mine)
+    assert_same(
+        sets[0], top_activations(exact, pictures[0], progress=False, store=tmp_path / "store0")
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,16 @@ from tests.benchmarks.conftest import Book
 from tests.benchmarks.targets import BARE, BESIDE, MERGING, SET, SHARD, THOUSAND, WORKERS
 from tests.local_cluster import local_client
 from vgg_widget import FeatureExtractor, sample_image
-from vgg_widget.dataset import top_activations
+from vgg_widget.dataset import image_set, top_activations
 from vgg_widget.dataset.computing import BATCH, Job, computed_shard
-from vgg_widget.dataset.image_set import Shard, image_set
+from vgg_widget.dataset.image_set import Shard
 from vgg_widget.dataset.summary import MergeTree, Reduced, Summary, merged, summarised
 from vgg_widget.network.reduced import chosen_layers
 
 RGB8 = npt.NDArray[np.uint8]
 
-# A shard as it is on average; the bare network takes as many images in turn with it.
-IMAGES, ROUNDS = 64, 5
+# The bare network takes as many images in turn with a small shard, so that neither is long alone.
+IMAGES, ROUNDS = 32, 9
 PHOTOGRAPH = (500, 375)
 
 
@@ -57,7 +57,9 @@ def bench_beside_the_bare_network(book: Book, photographs: Path, square: RGB8) -
     extractor = FeatureExtractor("random", size=(224, 224))
     job = Job(chosen_layers(extractor, None), "max", 9, None)
     network = job.network(extractor)
-    whole = [one for shard in image_set(photographs, extractor).shards for one in shard.images]
+    whole = [
+        one for shard in image_set.image_set(photographs, extractor).shards for one in shard.images
+    ]
     inputs = extractor._network_inputs(np.stack([square] * BATCH))
 
     def bare() -> None:
@@ -78,27 +80,24 @@ def bench_beside_the_bare_network(book: Book, photographs: Path, square: RGB8) -
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def bench_workers(book: Book, photographs: Path, workers: int) -> None:
+def bench_workers(
+    book: Book, photographs: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut into eights, so that two have equal shares of so few images."""
+    monkeypatch.setattr(image_set, "_LEAST", 8)
+    monkeypatch.setattr(image_set, "_MOST", 8)
     extractor = FeatureExtractor("random", size=(224, 224))
-    pictures = sorted(photographs.iterdir())
-    sets = [pictures[: IMAGES // 2], pictures[IMAGES // 2 :]]
     with local_client(workers) as client:
 
-        def run() -> Any:
-            return top_activations(extractor, _twice(sets), client=client, progress=False)
+        def run(count: int = IMAGES) -> Any:
+            pictures = sorted(photographs.iterdir())[:count]
+            return top_activations(extractor, pictures, client=client, progress=False)
 
         # Workers import TensorFlow and build the network.
-        run()
-        seconds = [spent(run)[0] for _ in range(3)]
-    unit = "worker" if workers == 1 else "workers"
-    book.note(WORKERS, f"{workers} {unit}", [2 * IMAGES / one for one in seconds], "/s")
-
-
-def _twice(sets: list[list[Path]]) -> Iterator[tuple[str, Path]]:
-    """Give each picture under two names, for a shard or more a worker."""
-    for turn in range(2):
-        for some in sets:
-            yield from ((f"{turn}/{path.name}", path) for path in some)
+        run(2 * BATCH * workers)
+        seconds = [spent(run)[0] for _ in range(2)]
+    name = "1 worker" if workers == 1 else f"{workers} workers"
+    book.note(WORKERS, name, [IMAGES / one for one in seconds], "/s")
 
 
 def bench_merging(book: Book) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.images import RGB8
+from vgg_widget.network.backend import keras_and_tensorflow, traced
 
 Floats = npt.NDArray[np.float32]
 
@@ -109,3 +110,24 @@ class NetworkInput:
         if self.flat:
             return inputs[..., np.newaxis]
         return np.moveaxis(inputs, 1, -1) if self.channels_first else inputs
+
+
+def traced_for(run: Callable[[Any], Any], taken: NetworkInput) -> Any:
+    """Trace a function of a network's input: once for all sizes, or once a size.
+
+    Parameters
+    ----------
+    run : callable
+        From a tensor of the shape that `taken` says.
+    taken : NetworkInput
+        What the network takes.
+    """
+    _, tf = keras_and_tensorflow()
+    sides = taken.fixed_size or (None, None)
+    compiled = traced(run, [tf.TensorSpec(taken.shape(None, *sides), tf.float32)])
+    try:
+        compiled.get_concrete_function()
+    except Exception:
+        # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
+        compiled = traced(run)
+    return compiled

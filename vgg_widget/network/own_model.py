@@ -15,12 +15,12 @@ from typing import Any
 import numpy.typing as npt
 
 from vgg_widget.layers import Axis, LayerInfo
-from vgg_widget.network.backend import keras_and_tensorflow, traced
+from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
 from vgg_widget.network.geometry import Reach
 from vgg_widget.network.graph import Call, graph_of, open_calls
 from vgg_widget.network.grouping import Named, groups
-from vgg_widget.network.network_input import NetworkInput
+from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Passage, Reaches, reach_after
 from vgg_widget.provenance import Provenance
 
@@ -377,27 +377,6 @@ def _with_maps(calls: Sequence[Call], *, channels_first: bool) -> list[_Shown]:
 def _kind(call: Call) -> str:
     name = type(call.layer).__name__.lower()
     return next((kind for kind in ("conv", "pool", "relu") if kind in name), name)
-
-
-def traced_for(run: Callable[[Any], Any], taken: NetworkInput) -> Any:
-    """Trace a function of a network's input: once for all sizes, or once a size.
-
-    Parameters
-    ----------
-    run : callable
-        From a tensor of the shape that `taken` says.
-    taken : NetworkInput
-        What the network takes.
-    """
-    _, tf = keras_and_tensorflow()
-    sides = taken.fixed_size or (None, None)
-    compiled = traced(run, [tf.TensorSpec(taken.shape(None, *sides), tf.float32)])
-    try:
-        compiled.get_concrete_function()
-    except Exception:
-        # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
-        compiled = traced(run)
-    return compiled
 
 
 def _traced(

@@ -16,10 +16,13 @@ from vgg_widget.layers import LayerInfo, torch_aliases
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import fitting
-from vgg_widget.network.own_model import traced_for
+from vgg_widget.network.network_input import traced_for
 
-Reduction = Callable[[Any], Sequence[Any]]
-"""From one layer's maps, a float32 tensor of shape (N, H, W, C), to tensors of shape (N, C)."""
+Reduction = Callable[[Any, bool], Sequence[Any]]
+"""From one layer's maps, a float32 tensor of shape (N, H, W, C), to tensors of shape (N, C).
+
+The second argument says that the maps after a ReLU are meant, and these are before it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,7 @@ class ReducedNetwork:
 
         def reduced(images: Any) -> list[Any]:
             outputs = network.forward(images)
-            parts = []
-            for layer in layers:
-                maps = outputs[layer.index]
-                parts.append(reduction(tf.nn.relu(maps) if layer.relu else maps))
+            parts = [reduction(outputs[layer.index], layer.relu) for layer in layers]
             return [tf.concat(part, axis=-1) for part in zip(*parts, strict=True)]
 
         self._compiled = traced_for(reduced, network.input)
