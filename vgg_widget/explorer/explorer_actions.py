@@ -35,7 +35,6 @@ class ExplorerActions(LinkedView):
     activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
     rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
     top = ImageSetResult(
-        allow_none=True,
         help="Strongest images of a set, of which a panel shows those of the channel; or None.",
     )
 

@@ -57,6 +57,11 @@ class Patch:
     png: bytes = b""
     problem: str = ""
 
+    @property
+    def short_name(self) -> str:
+        """The name without folders."""
+        return PurePath(self.name).name or self.name
+
 
 def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Patch]:
     """Read a channel's strongest patches, one picture after the other.
@@ -152,6 +157,8 @@ class PatchCards:
         if asked == self._asked:
             return
         self._asked = asked
+        # Here, since a widget made while others are closed would be left.
+        self._make(len(top[layer].places(channel)))
         self.row.add_class("vgg-waiting")
 
         def work() -> Iterator[Callable[[], object]]:
@@ -195,12 +202,14 @@ class PatchCards:
                     kept.popitem(last=False)
         return found
 
-    def _show(self, found: tuple[Patch, ...], words: str) -> None:
-        missing = len(found) - len(self.cards)
+    def _make(self, count: int) -> None:
+        missing = count - len(self.cards)
         if missing > 0:
             made = (PatchCard(self._host, self._look_at) for _ in range(missing))
             self.cards = (*self.cards, *made)
             self.row.children = [card.widget for card in self.cards]
+
+    def _show(self, found: tuple[Patch, ...], words: str) -> None:
         for number, card in enumerate(self.cards):
             card.show(found[number] if number < len(found) else None)
         self._tell(words, _told([patch.problem for patch in found if patch.problem]))
@@ -208,7 +217,7 @@ class PatchCards:
         self.row.remove_class("vgg-waiting")
 
     def _tell(self, words: str, problem: str) -> None:
-        self.words.value, self.problem.value = _paragraph(words), _paragraph(problem)
+        self.words.value, self.problem.value = paragraph(words), paragraph(problem)
         display(self.problem, shown=bool(problem))
 
 
@@ -250,7 +259,7 @@ class PatchCard:
             with self.picture.hold_sync():
                 self.picture.value = patch.png
                 self.picture.tooltip = patch.words
-        short = PurePath(patch.name).name or patch.name
+        short = patch.short_name
         lines = f'<div style="{_LINE}">{patch.value:.4g}</div>'
         if self.button is None:
             lines += (
@@ -295,7 +304,8 @@ def _told(problems: list[str]) -> str:
     return f"{problems[0]} (So it is, or nearly so, with {len(problems)} of them.)"
 
 
-def _paragraph(words: str) -> str:
+def paragraph(words: str) -> str:
+    """Return words as markup that holds no other; nothing of none."""
     # Names of layers and files are a person's own text, never markup.
     return (
         f'<div style="line-height: 1.45; overflow-wrap: anywhere">{html.escape(words)}</div>'

@@ -14,7 +14,7 @@ Work: TypeAlias = Callable[[], Iterator[Callable[[], object]]]
 """Makes steps: each is slow to come by, and what it yields, which shows it, is quick."""
 
 # A slider that is dragged asks for more every few hundredths of a second.
-_REST_SECONDS = 0.2
+REST_SECONDS = 0.2
 
 
 class Resting:
@@ -39,7 +39,7 @@ class Resting:
     def ask(self, work: Work) -> None:
         """Have this done soon, in place of what was asked for before."""
         with self._change:
-            self._work, self._due = work, monotonic() + _REST_SECONDS
+            self._work, self._due = work, monotonic() + REST_SECONDS
             if self._thread is None:
                 # What it sends belongs to the cell or message that asked for it.
                 target = copy_context().run

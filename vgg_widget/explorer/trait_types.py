@@ -72,7 +72,7 @@ class ImageSetResult(TraitType[Any, Any]):
 
     def validate(self, _: Any, value: Any) -> Any:
         """Return the value."""
-        if not is_top_activations(value):
+        if value is not None and not is_top_activations(value):
             raise TraitError(
                 f"{self.name} {briefly(value)} is no TopActivations: set what "
                 "vgg_widget.dataset.top_activations returned, or None; a number of classes is for "

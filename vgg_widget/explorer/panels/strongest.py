@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vgg_widget.choices import briefly
 from vgg_widget.explorer.host import Host
 from vgg_widget.explorer.patch_cards import PatchCards, set_words
 from vgg_widget.explorer.scene import Scene
@@ -75,9 +74,11 @@ def _held(top: TopActivations, scene: Scene) -> str | None:
 
 
 def _absent(top: TopActivations, scene: Scene) -> str:
+    names = list(top)
+    held = ", ".join(names) if len(names) <= 8 else f"{len(names)} others, such as {names[-1]}"
     return (
-        f"Layer {scene.rendering.layer} is not in this set, which holds "
-        f"{briefly(list(top))}: choose one of those, or compute it with top_activations."
+        f"Layer {scene.rendering.layer} is not in this set, which holds {held}: choose one of "
+        "those, or compute it with top_activations."
     )
 
 
