@@ -35,14 +35,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Only who has a set of images needs what is about sets.
-    if name == "ChannelAtlas":
-        from vgg_widget.explorer.channel_atlas import ChannelAtlas
-
-        return ChannelAtlas
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+# A type checker would take every name for one that there is.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        # Only who has a set of images needs what is about sets.
+        if name == "ChannelAtlas":
+            from vgg_widget.explorer.channel_atlas import ChannelAtlas
+
+            return ChannelAtlas
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
