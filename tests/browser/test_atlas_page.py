@@ -82,7 +82,7 @@ def within_the_page(page: NotebookPage, cards: Locator, width: int) -> None:
 def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     write_pictures(folder, 40)
-    page = lab(SET.format(folder=json.dumps(str(folder))), EXPLORER, fresh=True)
+    page = lab(SET.format(folder=json.dumps(str(folder))), EXPLORER)
     first = page.wait_picture_equal(CANVAS)
     cards = page.page.locator(".vgg-explorer .vgg-line:visible:has(img)")
     expect(cards).to_have_count(9)
@@ -91,6 +91,7 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
         "aria-expanded", "true"
     )
     assert_patches(page, cards, "block2_conv2", 7)
+    cards.last.scroll_into_view_if_needed()
     page.screenshot("lab-strongest")
 
     # A step of the slider, and the patches follow when it rests.
@@ -111,7 +112,7 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     assert (image.get_attribute("title") or "").startswith(f"{names[1]}, ")
     image.click()
     path = json.dumps(str(folder / names[1]))
-    page.wait_value(f"(explorer.image.tolist() == load_image({path}).tolist())", True)
+    page.wait_value(f"(explorer.image.tolist() == load_image({path}).tolist())", value=True)
     page.wait_value(
         "[explorer.layer, explorer.channel, explorer.mode]", ["block2_conv2", 10, "channel"]
     )
@@ -120,7 +121,7 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     button.focus()
     page.page.keyboard.press("Enter")
     path = json.dumps(str(folder / names[0]))
-    page.wait_value(f"(explorer.image.tolist() == load_image({path}).tolist())", True)
+    page.wait_value(f"(explorer.image.tolist() == load_image({path}).tolist())", value=True)
     page.wait_picture_equal(CANVAS, unlike=third)
     # The focus stays where it was.
     expect(button).to_be_focused()
@@ -140,7 +141,7 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
 def test_an_atlas_is_gone_through(lab: OpenNotebook, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     write_pictures(folder, 40)
-    page = lab(SET.format(folder=json.dumps(str(folder))), ATLAS, fresh=True)
+    page = lab(SET.format(folder=json.dumps(str(folder))), ATLAS)
     cards = page.page.locator(".vgg-explorer .widget-vbox:visible:has(> img)")
     expect(cards).to_have_count(9)
     assert_patches(page, cards, "block2_conv2", 7)
@@ -148,7 +149,7 @@ def test_an_atlas_is_gone_through(lab: OpenNotebook, tmp_path: Path) -> None:
     page.press_slider("channel", ["ArrowRight"] * 2)
     page.wait_value("atlas.channel", 9)
     wait_words(page, "caption", "block2_conv2 channel 9 of 128: over 40 images")
-    expect(page.page.get_by_text("block2_conv2 channel 9: the 9 strongest")).to_be_visible()
+    expect(page.page.get_by_text("Channel 9 on the images")).to_be_visible()
     expect(page.page.locator(".vgg-waiting")).to_have_count(0)
     assert_patches(page, cards, "block2_conv2", 9)
     page.select("order", "value")

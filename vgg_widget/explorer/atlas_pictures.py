@@ -81,10 +81,10 @@ def bars_of(counts: npt.NDArray[np.int32], edges: npt.NDArray[np.float32]) -> li
 def ticks_of(bars: Sequence[Bar]) -> list[tuple[float, str]]:
     """Return where numbers stand below the bars, and which: edges, and 0 below its bar."""
     edges = [(bar.place, bar.low) for bar in bars if not bar.of_zero and np.isfinite(bar.low)]
-    step = max(1, -(-len(edges) // _MOST_TICKS))
     # Every second edge is a power of 2, with fewer digits.
-    step += step > 1 and step % 2
-    ticks = [(place, f"{low:.3g}") for place, low in edges[::step]]
+    round_ones = [edge for edge in edges if np.log2(abs(edge[1])) % 1 == 0]
+    step = max(1, -(-len(round_ones) // _MOST_TICKS))
+    ticks = [(place, f"{low:.3g}") for place, low in (round_ones or edges)[::step]]
     return ticks + [(bar.place + 0.5, "0") for bar in bars if bar.of_zero]
 
 
@@ -101,7 +101,7 @@ def histogram_svg(bars: Sequence[Bar], words: str) -> str:
     if not bars:
         return ""
     most = max(bar.count for bar in bars)
-    unit = _WIDTH / max(24.0, bars[-1].place + 1)
+    unit = _WIDTH / max(16.0, bars[-1].place + 1)
     base = _ABOVE + _BARS
     parts = [
         f'<rect x="{bar.place * unit + 0.5:.1f}" y="{base - height:.1f}" '
@@ -110,10 +110,15 @@ def histogram_svg(bars: Sequence[Bar], words: str) -> str:
         if (height := max(1.0, _BARS * bar.count / most) if bar.count else 0.0)
     ]
     texts = [
-        f'<text x="{max(6.0, place * unit):.1f}" y="{base + 13}" text-anchor="middle">'
+        f'<text x="{max(10.0, place * unit):.1f}" y="{base + 13}" text-anchor="middle">'
         f"{html.escape(text)}</text>"
         for place, text in ticks_of(bars)
     ]
+    tallest = next(bar for bar in bars if bar.count == most)
+    texts.append(
+        f'<text x="{max(10.0, (tallest.place + 0.5) * unit):.1f}" y="{_ABOVE - 3}" '
+        f'text-anchor="middle">{most}</text>'
+    )
     return (
         f'<svg role="img" aria-label="{html.escape(words)}" viewBox="0 0 {_WIDTH} '
         f'{base + _BELOW}" style="width: 100%; max-width: {_WIDTH}px; height: auto; '

@@ -16,7 +16,7 @@ from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, stat
 from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.controls import display
 from vgg_widget.explorer.host import heard
-from vgg_widget.explorer.patch_cards import PatchCards, paragraph, set_words
+from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, paragraph
 from vgg_widget.explorer.trait_types import (
     WholeNumber,
     as_trait_error,
@@ -191,7 +191,8 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
             layout=widgets.Layout(flex="1 1 200px", max_width="400px", margin="2px 6px 2px 0"),
         )
         self._number = widgets.BoundedIntText(
-            tooltip="channel number", layout=widgets.Layout(width="72px")
+            tooltip="channel number",
+            layout=widgets.Layout(width="72px", margin="2px 14px 2px 0"),
         )
         self._orders = widgets.Dropdown(
             description="order",
@@ -264,10 +265,17 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
         self._complain(None)
         self._caption.value = paragraph(_caption(self._top, layer, channel))
         self._histogram.value = histogram_svg(
-            self._bars(), f"Histogram of {len(self._top.images)} images by value"
+            self._bars(),
+            f"Histogram: how many images have which {STATISTIC_WORDS[self._top.statistic]}",
         )
         assert self._cards is not None
-        self._cards.show(self._top, layer, channel, set_words(self._top, layer, channel))
+        self._cards.show(
+            self._top,
+            layer,
+            channel,
+            f"Channel {channel} on the images that it answers to most: of each, what the unit at "
+            "its peak sees, in the pixels that the network saw.",
+        )
 
     def _bars(self) -> list[Bar]:
         found = self._top[self.layer].histogram[self.channel]
@@ -352,10 +360,10 @@ def _ranked(top: TopActivations, layer: str, order: str) -> tuple[int, ...]:
 def _caption(top: TopActivations, layer: str, channel: int) -> str:
     strongest = top[layer]
     counted = int(strongest.counted[channel])
+    statistic = STATISTIC_WORDS[top.statistic]
     what = f"{layer} channel {channel} of {len(strongest.values)}"
     if not counted:
-        return f"{what}: its values are finite on none of the images."
-    statistic = "maximum" if top.statistic == "max" else "mean"
+        return f"{what}: its {statistic} is finite on none of the images."
     return (
         f"{what}: over {counted} images the map's {statistic} is {strongest.mean[channel]:.4g} on "
         f"average, and {strongest.fraction_active[channel]:.1%} of them activate it; "

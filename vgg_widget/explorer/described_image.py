@@ -5,6 +5,9 @@ from __future__ import annotations
 import ipywidgets as widgets
 from traitlets import Unicode
 
+FRAME = "1px solid var(--jp-border-color1, #9e9e9e)"
+"""A border for what may be as white as the page."""
+
 
 class DescribedImage(widgets.Image):  # type: ignore[misc]
     """An image with a tooltip, which is also its name for who cannot see it."""

@@ -10,11 +10,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-import numpy as np
 
 from vgg_widget.circuit.pictures import small_png
 from vgg_widget.explorer.controls import display
-from vgg_widget.explorer.described_image import described_image
+from vgg_widget.explorer.described_image import FRAME, described_image
 from vgg_widget.explorer.host import Guarding, heard
 from vgg_widget.explorer.resting import Resting
 from vgg_widget.images import ImageError
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 _CARD, _PICTURE = 124, 112
 # Channels whose pictures are kept: a few megabytes.
 _KEPT = 24
+
+STATISTIC_WORDS = {"max": "maximum", "mean": "mean"}
 
 _LINE = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
 _SHORTENED = "overflow: hidden; text-overflow: ellipsis"
@@ -227,7 +228,7 @@ class PatchCard:
     def __init__(self, host: Guarding, look_at: Callable[[str], object] | None) -> None:
         self._host, self._look_at = host, look_at
         self._patch: Patch | None = None
-        self.picture = described_image(_PICTURE)
+        self.picture = described_image(_PICTURE, border=FRAME)
         self.value = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
         # Never disabled: the keyboard's focus would be lost with it.
         self.button = (
@@ -317,8 +318,8 @@ def paragraph(words: str) -> str:
 def set_words(top: TopActivations, layer: str, channel: int) -> str:
     """Say what the strongest patches of a channel are the strongest of."""
     strongest = top[layer]
-    kept, counted = len(strongest.places(channel)), int(np.asarray(strongest.counted)[channel])
-    statistic = "maximum" if top.statistic == "max" else "mean"
+    kept, counted = len(strongest.places(channel)), int(strongest.counted[channel])
+    statistic = STATISTIC_WORDS[top.statistic]
     if not kept:
         return f"{layer} channel {channel} has a finite {statistic} on none of the images."
     which = "strongest" if kept == 1 else f"{kept} strongest"

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from vgg_widget.circuit.inputs import Circuit, CircuitInput, circuit
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
-from vgg_widget.explorer.described_image import described_image
+from vgg_widget.explorer.described_image import FRAME, described_image
 from vgg_widget.explorer.fitting import DIVERGING
 from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
@@ -22,7 +22,6 @@ _SEQUENTIAL = "viridis"
 _CARD, _MAP, _KERNEL = 124, 112, 72
 
 _NUMBERS = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
-_FRAME = "1px solid var(--jp-border-color1, #9e9e9e)"
 
 
 class CircuitPanel:
@@ -92,7 +91,7 @@ class InputCard:
         self._host = host
         self._way: tuple[int, str] | None = None
         # A kernel is white where it is 0, which a light page is too.
-        self.kernel = described_image(_KERNEL, border=_FRAME)
+        self.kernel = described_image(_KERNEL, border=FRAME)
         self.map = described_image(_MAP)
         self.numbers = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
         self.button = widgets.Button(layout=widgets.Layout(width=f"{_MAP}px", margin="2px 0"))
