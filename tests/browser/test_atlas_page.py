@@ -30,13 +30,13 @@ top = top_activations(extractor, {folder}, layers=layers, k=9, progress=False)
 """
 EXPLORER = """
 explorer = LayerExplorer(
-    sample_image(), extractor=extractor, layer="block2_conv2", channel=7, top=top
+    sample_image(), extractor=extractor, layer="block2_conv2", channel=11, top=top
 )
 explorer
 """
 ATLAS = """
 top.save("top.npz")
-atlas = ChannelAtlas(TopActivations.load("top.npz"), layer="block2_conv2", channel=7)
+atlas = ChannelAtlas(TopActivations.load("top.npz"), layer="block2_conv2", channel=11)
 atlas
 """
 
@@ -58,7 +58,7 @@ def _cut(layer, channel, rank):
 
 def assert_patches(page: NotebookPage, cards: Locator, layer: str, channel: int) -> list[str]:
     """Assert that cards show the pixels of the files, and return the names."""
-    names = []
+    names, colours = [], 0
     for rank, card in enumerate(cards.all()):
         name, value, pixels = page.ask(f"{CUT}\n_cut({layer!r}, {channel}, {rank})")
         expect(card).to_contain_text(f"{value:.4g}", timeout=1000 * ACTION_SECONDS)
@@ -68,6 +68,9 @@ def assert_patches(page: NotebookPage, cards: Locator, layer: str, channel: int)
         times = shown.shape[0] // patch.shape[0]
         np.testing.assert_array_equal(shown, patch.repeat(times, 0).repeat(times, 1))
         names.append(name)
+        colours += len(np.unique(patch.reshape(-1, 3), axis=0))
+    # Plain ones would be like one another.
+    assert colours > 100
     return names
 
 
@@ -90,22 +93,22 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     expect(page.page.get_by_role("button", name="Strongest")).to_have_attribute(
         "aria-expanded", "true"
     )
-    assert_patches(page, cards, "block2_conv2", 7)
+    assert_patches(page, cards, "block2_conv2", 11)
     cards.last.scroll_into_view_if_needed()
     page.screenshot("lab-strongest")
 
     # A step of the slider, and the patches follow when it rests.
     page.press_slider("channel", ["ArrowRight"] * 3)
-    page.wait_value("explorer.channel", 10)
+    page.wait_value("explorer.channel", 14)
     second = page.wait_picture_equal(CANVAS, unlike=first)
     expect(page.page.locator(".vgg-waiting")).to_have_count(0)
-    expect(page.page.get_by_text("block2_conv2 channel 10: the 9 strongest")).to_be_visible()
-    names = assert_patches(page, cards, "block2_conv2", 10)
+    expect(page.page.get_by_text("block2_conv2 channel 14: the 9 strongest")).to_be_visible()
+    names = assert_patches(page, cards, "block2_conv2", 14)
     page.select("layer", "block4_conv1")
-    expect(page.page.get_by_text("block4_conv1 channel 10: the 9 strongest")).to_be_visible()
-    assert_patches(page, cards, "block4_conv1", 10)
+    expect(page.page.get_by_text("block4_conv1 channel 14: the 9 strongest")).to_be_visible()
+    assert_patches(page, cards, "block4_conv1", 14)
     page.select("layer", "block2_conv2")
-    expect(page.page.get_by_text("block2_conv2 channel 10: the 9 strongest")).to_be_visible()
+    expect(page.page.get_by_text("block2_conv2 channel 14: the 9 strongest")).to_be_visible()
 
     # A picture is as good to click as its button, which the keyboard reaches.
     image = cards.nth(1).locator("img")
@@ -114,7 +117,7 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     path = json.dumps(str(folder / names[1]))
     page.wait_value(f"(explorer.image.tolist() == load_image({path}).tolist())", value=True)
     page.wait_value(
-        "[explorer.layer, explorer.channel, explorer.mode]", ["block2_conv2", 10, "channel"]
+        "[explorer.layer, explorer.channel, explorer.mode]", ["block2_conv2", 14, "channel"]
     )
     third = page.wait_picture_equal(CANVAS, unlike=second)
     button = cards.nth(0).locator("button")
@@ -144,14 +147,14 @@ def test_an_atlas_is_gone_through(lab: OpenNotebook, tmp_path: Path) -> None:
     page = lab(SET.format(folder=json.dumps(str(folder))), ATLAS)
     cards = page.page.locator(".vgg-explorer .widget-vbox:visible:has(> img)")
     expect(cards).to_have_count(9)
-    assert_patches(page, cards, "block2_conv2", 7)
+    assert_patches(page, cards, "block2_conv2", 11)
     page.screenshot("lab-atlas")
     page.press_slider("channel", ["ArrowRight"] * 2)
-    page.wait_value("atlas.channel", 9)
-    wait_words(page, "caption", "block2_conv2 channel 9 of 128: over 40 images")
-    expect(page.page.get_by_text("Channel 9 on the images")).to_be_visible()
+    page.wait_value("atlas.channel", 13)
+    wait_words(page, "caption", "block2_conv2 channel 13 of 128: over 40 images")
+    expect(page.page.get_by_text("Channel 13 on the images")).to_be_visible()
     expect(page.page.locator(".vgg-waiting")).to_have_count(0)
-    assert_patches(page, cards, "block2_conv2", 9)
+    assert_patches(page, cards, "block2_conv2", 13)
     page.select("order", "value")
     page.page.locator(".noUi-handle").first.focus()
     page.page.keyboard.press("Home")

@@ -42,7 +42,7 @@ class StrongestPanel:
         if layer is None or why_not:
             self.patches.say(why_not or _absent(top, scene))
             return
-        words = set_words(top, layer, choice.channel)
+        words = f"{set_words(top, layer, choice.channel)} Click on one to look at its picture."
         if top.size != scene.extractor.size:
             words += (
                 f" They were computed at size {top.size}, and this explorer's is "
