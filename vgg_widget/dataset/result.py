@@ -54,8 +54,6 @@ class TopActivations(Mapping[str, StrongestImages]):
     size: int | tuple[int, int] | None
     aliases: Mapping[str, str] = field(default_factory=dict)
 
-    histogram_edges = HISTOGRAM_EDGES
-
     @property
     def images(self) -> tuple[str, ...]:
         """The names of all images, bad ones included, in their order."""
@@ -65,6 +63,16 @@ class TopActivations(Mapping[str, StrongestImages]):
     def failed(self) -> Mapping[str, str]:
         """The names of bad images, and what is the matter with each."""
         return self.seen.failed
+
+    @property
+    def histogram_edges(self) -> npt.NDArray[np.float32]:
+        """Where the bins of every histogram meet, in activation units: float32, shape (130,).
+
+        Powers of √2, so that no range must be known beforehand: 65 from 2⁻¹⁶ to 2¹⁶, and as many
+        below 0. Bin `i` counts what is at least ``histogram_edges[i - 1]`` and less than
+        ``histogram_edges[i]``; the first and last are open, and that of 0 is the one in the middle.
+        """
+        return HISTOGRAM_EDGES
 
     def __getitem__(self, layer: str) -> StrongestImages:
         found = self.strongest.get(self.aliases.get(layer, layer))
