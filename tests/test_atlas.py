@@ -187,8 +187,8 @@ def test_the_histogram_has_a_bar_for_each_bin(atlas_of: MakeAtlas, top: TopActiv
             assert counts[index + 1] == count
 
 
-def test_bars_are_those_around_zero_and_where_values_are() -> None:
-    edges = TopActivations.histogram_edges
+def test_bars_are_those_around_zero_and_where_values_are(top: TopActivations) -> None:
+    edges = top.histogram_edges
     counts = np.zeros(edges.size + 1, np.int32)
     assert bars_of(counts, edges) == []
     assert histogram_svg([], "nothing") == ""

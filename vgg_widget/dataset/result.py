@@ -170,14 +170,17 @@ class TopActivations(Mapping[str, StrongestImages]):
 
         Parameters
         ----------
-        layer, channel, original
+        layer, channel
             As in `patches`.
         rank : int
             0 for the strongest.
+        original : bool
+            As in `patches`.
 
         Returns
         -------
         ndarray of uint8, shape (h, w, 3)
+            Smaller at the picture's border.
 
         Raises
         ------
