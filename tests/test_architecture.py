@@ -26,6 +26,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
         fresh("import vgg_widget, json, sys; print(json.dumps(sorted(sys.modules)))")
     )
     assert "vgg_widget.explorer.layer_explorer" in loaded
+    assert "vgg_widget.dataset" not in loaded
     for heavy in (
         "anywidget",
         "tensorflow",
@@ -44,6 +45,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 def test_the_public_names_are_those_of_the_interface() -> None:
     assert set(vgg_widget.__all__) == {
         "Activations",
+        "ChannelAtlas",
         "FeatureExtractor",
         "ImageError",
         "LayerExplorer",

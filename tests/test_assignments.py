@@ -36,7 +36,6 @@ READ = "of this explorer can only be read: set one of its traits instead."
         ("qqqq", 1, "LayerExplorer has no trait 'qqqq': see LayerExplorer.class_traits()."),
         ("size", 64, f"size {STAYS} size=64."),
         ("weights", "random", f"weights {STAYS} weights='random'."),
-        ("top", 5, f"top {STAYS} top=5."),
         ("figure", None, f"figure {READ}"),
         ("closed", True, f"closed {READ}"),
         ("reset", True, "reset is a method of this explorer: call it, as in reset(…)."),
@@ -51,6 +50,14 @@ def test_what_is_no_trait_is_refused_in_a_sentence(
     with pytest.raises(AttributeError, match=f"^{re.escape(sentence)}"):
         setattr(explorer, name, value)
     assert name not in vars(explorer)
+    assert explorer.state() == before
+
+
+def test_a_number_of_classes_is_said_at_the_beginning(explore: Explore) -> None:
+    explorer = explore()
+    before = explorer.state()
+    with pytest.raises(TraitError, match="a number of classes is for a new LayerExplorer"):
+        explorer.top = 5
     assert explorer.state() == before
 
 

@@ -1,5 +1,7 @@
 """See what every layer of a CNN makes of a picture, in a notebook."""
 
+from typing import TYPE_CHECKING, Any
+
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.comparison import compare
 from vgg_widget.explorer.layer_explorer import LayerExplorer
@@ -11,10 +13,14 @@ from vgg_widget.plotting import plot
 from vgg_widget.rendering import render
 from vgg_widget.weights import WeightsError
 
+if TYPE_CHECKING:
+    from vgg_widget.explorer.channel_atlas import ChannelAtlas
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Activations",
+    "ChannelAtlas",
     "FeatureExtractor",
     "ImageError",
     "LayerExplorer",
@@ -27,3 +33,19 @@ __all__ = [
     "render",
     "sample_image",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+# A type checker would take every name for one that there is.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        # Only who has a set of images needs what is about sets.
+        if name == "ChannelAtlas":
+            from vgg_widget.explorer.channel_atlas import ChannelAtlas
+
+            return ChannelAtlas
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

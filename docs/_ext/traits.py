@@ -11,6 +11,8 @@ from traitlets import Enum, HasTraits, Instance, TraitType
 
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 
+# What an explorer of one image has, and a comparison has not.
+_OF_SOME = ("top",)
 _HEAD = ("trait", "type", "default", "meaning")
 
 
@@ -29,7 +31,8 @@ class TraitTable(SphinxDirective):
         group += [nodes.colspec(colwidth=1) for _ in _HEAD]
         group += nodes.thead("", _row(*([nodes.Text(word)] for word in _HEAD)))
         body = nodes.tbody()
-        for key in (*CHOICES, *LOOKS, *made):
+        more = [key for key in _OF_SOME if key in traits]
+        for key in (*CHOICES, *LOOKS, *more, *made):
             trait = traits[key]
             default = [] if trait.read_only else [nodes.literal("", repr(trait.default()))]
             words, meaning = self.state.inline_text(trait.help, self.lineno)
@@ -51,6 +54,7 @@ def _type(trait: TraitType[object, object]) -> list[nodes.Node]:
         "WholeNumber": "int",
         "RealNumber": "float",
         "ChannelNumbers": "tuple of int",
+        "ImageSetResult": "TopActivations or None",
         "Location": "(int, int) or None",
     }[type(trait).__name__]
     return [nodes.Text(f"{words} or None" if trait.allow_none else words)]

@@ -163,13 +163,34 @@ class TopActivations(Mapping[str, StrongestImages]):
             If a picture was given in memory, is not there any more, or has changed.
         """
         boxes = self.boxes(layer, channel, original=original)
-        found = []
-        for place, (top, left, bottom, right) in zip(
-            self[layer].places(channel), boxes, strict=True
-        ):
-            picture = self._picture(int(place), original=original)
-            found.append(picture[top:bottom, left:right].copy())
-        return found
+        return [self.patch(layer, channel, rank, original=original) for rank, _ in enumerate(boxes)]
+
+    def patch(self, layer: str, channel: int, rank: int, *, original: bool = False) -> RGB8:
+        """Return one of `patches`; only its picture is read.
+
+        Parameters
+        ----------
+        layer, channel
+            As in `patches`.
+        rank : int
+            0 for the strongest.
+        original : bool
+            As in `patches`.
+
+        Returns
+        -------
+        ndarray of uint8, shape (h, w, 3)
+            Smaller at the picture's border.
+
+        Raises
+        ------
+        LayerNameError, IndexError, ValueError, ImageError
+            As for `patches`.
+        """
+        top, left, bottom, right = self.boxes(layer, channel, original=original)[rank]
+        place = int(self[layer].places(channel)[rank])
+        picture = self._picture(place, original=original)
+        return picture[top:bottom, left:right].copy()
 
     def _picture(self, place: int, *, original: bool) -> RGB8:
         name, path = self.seen.names[place], self.seen.paths[place]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from vgg_widget.dataset.strongest import SeenImages, StrongestImages, strongest_
 from vgg_widget.dataset.summary import MergeTree, Summary, merged
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.network.portable import digest_of, preprocessing_digest
+from vgg_widget.network.portable import digest_of, preprocessing_digest, weights_digest
 from vgg_widget.network.reduced import ChosenLayer, chosen_layers, layers_on
 
 
@@ -161,9 +162,9 @@ def _result(
             summary, channels, layer.info, partial(_info_on, extractor, layer)
         )
         aliases |= dict.fromkeys(layer.aliases, layer.name)
-    return TopActivations(
-        strongest, images, extractor.weights, job.k, job.statistic, extractor.size, aliases
-    )
+    # A model of one's own is known by its name alone, which others may have.
+    weights = replace(extractor.weights, digest=weights_digest(extractor))
+    return TopActivations(strongest, images, weights, job.k, job.statistic, extractor.size, aliases)
 
 
 def _info_on(extractor: FeatureExtractor, layer: ChosenLayer, size: tuple[int, int]) -> LayerInfo:

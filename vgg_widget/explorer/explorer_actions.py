@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from traitlets import Instance
+from traitlets import Instance, observe, validate
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.animation import (
@@ -22,7 +22,10 @@ from vgg_widget.animation import (
 from vgg_widget.circuit.inputs import Circuit, circuit
 from vgg_widget.explorer.explorer_traits import LOOKS
 from vgg_widget.explorer.linked_view import LinkedView
+from vgg_widget.explorer.panels import SET_PANELS
+from vgg_widget.explorer.scene import Scene
 from vgg_widget.explorer.state import script, write_state
+from vgg_widget.explorer.trait_types import ImageSetResult
 from vgg_widget.modes.registry import Rendering
 
 
@@ -31,7 +34,12 @@ class ExplorerActions(LinkedView):
 
     activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
     rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
+    top = ImageSetResult(
+        help="Strongest images of a set, of which a panel shows those of the channel; or None.",
+    )
 
+    # How many classes are predicted, where any are.
+    _classes: int | None = None
     _also_saved = ", or .npz for the activations"
 
     def circuit(self, k: int = 6) -> Circuit:
@@ -56,6 +64,43 @@ class ExplorerActions(LinkedView):
             self._extractor, self.activations, self.layer, self.channel, k, location=self.location
         )
 
+    # --- the strongest images of a set
+
+    @validate("top")
+    def _valid_top(self, proposal: dict[str, Any]) -> Any:
+        if self._whole is not None:
+            self._require_open()
+        return proposal["value"]
+
+    @observe("top")
+    def _top_given(self, change: dict[str, Any]) -> None:
+        with self._at_work():
+            if self._whole is None or self._closed:
+                return
+            if self.top is None and self.panel in SET_PANELS:
+                self.panel = ""
+            elif change["old"] is None and not self.panel:
+                (self.panel,) = SET_PANELS
+            self._unfold()
+
+    def _panel_titles(self) -> tuple[str, ...]:
+        more = () if self.top is None else tuple(SET_PANELS)
+        return (*super()._panel_titles(), *more)
+
+    def _first_panel(self) -> str:
+        (own,) = SET_PANELS
+        return super()._first_panel() or ("" if self.top is None else own)
+
+    def _unfold(self) -> None:
+        if self.top is None:
+            self._board.withdraw(SET_PANELS)
+        else:
+            self._board.offer(SET_PANELS)
+        super()._unfold()
+
+    def _scene(self) -> Scene:
+        return replace(super()._scene(), top=self.top)
+
     # --- to take away
 
     def state(self) -> dict[str, Any]:
@@ -64,12 +109,15 @@ class ExplorerActions(LinkedView):
         Returns
         -------
         dict
-            The traits, the size and the weights as a name or path; not the image.
+            The traits, the size and the weights as a name or path; not the image, and not `top`.
         """
         with self._lock:
             looks: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
-            if self._top is not None:
-                looks["top"] = self._top
+            if self.panel in SET_PANELS:
+                # It opens by itself where there is a set, which no state holds.
+                del looks["panel"]
+            if self._classes is not None:
+                looks["top"] = self._classes
             return write_state(self._choice(), looks, self._usual_cmap, self._extractor)
 
     def to_code(self) -> str:

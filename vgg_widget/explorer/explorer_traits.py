@@ -150,6 +150,18 @@ class ExplorerTraits(HasTraits):
             raise TraitError(f"overlay {value!r} is no opacity: choose from 0 (none) to 1.")
         return value
 
+    def _panel_titles(self) -> tuple[str, ...]:
+        """Return the titles of the panels that there are."""
+        raise NotImplementedError
+
+    @validate("panel")
+    def _valid_panel(self, proposal: dict[str, Any]) -> str:
+        self._require_open()
+        title, known = str(proposal["value"]), self._panel_titles()
+        if title and title not in known:
+            raise TraitError(unknown_choice("panel", title, ("", *known)))
+        return title
+
     @validate("layer_names")
     def _valid_names(self, proposal: dict[str, Any]) -> str:
         self._require_open()

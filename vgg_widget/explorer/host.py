@@ -11,7 +11,17 @@ import ipywidgets as widgets
 from vgg_widget.explorer.scene import Scene
 
 
-class ViewHost(Protocol):
+class Guarding(Protocol):
+    """What shows errors to a person."""
+
+    def guard(self, action: Callable[[], object]) -> None:
+        """Run what nobody asked for, such as what follows a mouse; an error is shown."""
+
+    def do(self, action: Callable[[], object]) -> None:
+        """Run something a person asked for; an error is shown, and an earlier one taken away."""
+
+
+class ViewHost(Guarding, Protocol):
     """An explorer or a comparison, as its controls and panels see it."""
 
     def tell(self, **changes: Any) -> None:
@@ -55,14 +65,14 @@ class ViewHost(Protocol):
         """Show what was on show at first."""
 
 
-def heard(host: ViewHost, callback: Callable[..., object]) -> Callable[..., None]:
+def heard(host: Guarding, callback: Callable[..., object]) -> Callable[..., None]:
     """Return a callback for a widget, whose errors are shown under the controls.
 
     ipywidgets would write them to a log that nobody has open.
 
     Parameters
     ----------
-    host : ViewHost
+    host : Guarding
         Shows them.
     callback : callable
         Gets what the widget gives.

@@ -17,6 +17,7 @@ from vgg_widget.explorer.linked_host import LinkedHost
 from vgg_widget.explorer.panels import PANELS, predictions_panel
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.state import read_state
+from vgg_widget.explorer.trait_types import is_top_activations
 from vgg_widget.figure.coordinates import Marking
 from vgg_widget.images import ImageReading
 from vgg_widget.modes.registry import Rendering
@@ -61,7 +62,9 @@ class LayerExplorer(ExplorerActions):
         ``theme`` (``LayerExplorer.class_traits()`` lists them, `help` describes them); and fields
         of `ipywidgets.Layout`, such as ``width="700px"``; with a ``max_width="1200px"`` the figure
         grows so far where the page has room. ``top=5`` adds a panel with the five most probable
-        classes; it needs the classifier's file, which is 575 MB for ImageNet.
+        classes; it needs the classifier's file, which is 575 MB for ImageNet. ``top=`` what
+        `vgg_widget.dataset.top_activations` returned adds a panel with the patches that the
+        channel on show answers to most; for both, set ``explorer.top`` afterwards.
 
     Raises
     ------
@@ -100,9 +103,10 @@ class LayerExplorer(ExplorerActions):
         scale: str = "layer",
         **layout: Any,
     ) -> None:
-        if layout.get("top") is not None:
+        top = layout.get("top")
+        if top is not None and not is_top_activations(top):
             # Before anything is downloaded.
-            layout["top"] = checked_top(layout["top"])
+            layout["top"] = checked_top(top)
         super().__init__(
             (image,),
             extractor=extractor,
@@ -161,11 +165,13 @@ class LayerExplorer(ExplorerActions):
 
     # --- what `LinkedView` asks
 
-    def _choose_panels(self, top: int | None = None) -> dict[str, Callable[[Any], Any]]:
-        self._top = top
+    def _choose_panels(self, top: Any = None) -> dict[str, Callable[[Any], Any]]:
+        self._classes = top if isinstance(top, int) else None
         panels = dict(PANELS)
-        if top is not None:
-            panels["Predictions"] = predictions_panel(self._extractor, top)
+        if self._classes is None:
+            self.top = top
+        else:
+            panels["Predictions"] = predictions_panel(self._extractor, self._classes)
         return panels
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Activations:

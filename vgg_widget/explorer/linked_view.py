@@ -11,10 +11,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from traitlets import TraitError, observe, validate
+from traitlets import observe
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.choices import unknown_choice
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.displayed import Displayed
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
@@ -97,8 +96,7 @@ class LinkedView(Displayed):
         if layer == "block1_conv1" and layer not in names:
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
-        if self.remembered_panel in self._panels:
-            traits.setdefault("panel", self.remembered_panel)
+        traits.setdefault("panel", self._first_panel())
         chosen = {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale}
         try:
             with self._undertakings.begun():
@@ -118,7 +116,7 @@ class LinkedView(Displayed):
                         self._build()
                     self._whole = Whole(readings, self._computed, self._rendered, self._first)
                     self._draw(self._first)
-                    self._board.unfold(self.panel, self._scene())
+                    self._unfold()
         except BaseException:
             # Half an explorer would stay in the widget registry for ever.
             self.close()
@@ -339,15 +337,17 @@ class LinkedView(Displayed):
                 self._controls.complain(None)
                 self._wear()
                 self._show_controls(self._shown)
-                self._board.unfold(self.panel, self._scene())
+                self._unfold()
 
-    @validate("panel")
-    def _valid_panel(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
-        title = str(proposal["value"])
-        if title and title not in self._panels:
-            raise TraitError(unknown_choice("panel", title, ("", *self._panels)))
-        return title
+    def _panel_titles(self) -> tuple[str, ...]:
+        return tuple(self._panels)
+
+    def _first_panel(self) -> str:
+        """Return the title of the panel that is open at first, where none is asked for."""
+        return self.remembered_panel if self.remembered_panel in self._panel_titles() else ""
+
+    def _unfold(self) -> None:
+        self._board.unfold(self.panel, self._scene())
 
     def _fitted(self, choice: Choice) -> Choice:
         return fitted(choice, self._shown, self._measured, self._usual_cmap)
@@ -421,7 +421,7 @@ class LinkedView(Displayed):
         """Bring the controls back to what is on show, whatever they say."""
         if self._shown is not None:
             self._show_controls(self._shown)
-            self._board.unfold(self.panel, self._scene())
+            self._unfold()
 
     def _scene(self) -> Scene:
         assert self._shown is not None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.images import ImageReading
 from vgg_widget.modes.registry import Rendering, find_mode
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.scaling import Scale, as_scale
+
+if TYPE_CHECKING:
+    # Who looks at one image needs none of it.
+    from vgg_widget.dataset.result import TopActivations
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class Scene:
         The network.
     theme : str
         As chosen: ``"auto"``, ``"light"`` or ``"dark"``.
+    top : TopActivations or None
+        The set of images whose strongest are shown beside.
     """
 
     choice: Choice
@@ -92,6 +98,7 @@ class Scene:
     rendering: Rendering
     extractor: FeatureExtractor
     theme: str = "auto"
+    top: TopActivations | None = None
 
 
 class Whole(NamedTuple):

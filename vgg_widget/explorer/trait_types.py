@@ -64,6 +64,31 @@ class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
         return pair[0], pair[1]
 
 
+class ImageSetResult(TraitType[Any, Any]):
+    """A trait that holds None or a `TopActivations`."""
+
+    info_text = "None or what vgg_widget.dataset.top_activations returned"
+    default_value = None
+
+    def validate(self, _: Any, value: Any) -> Any:
+        """Return the value."""
+        if value is not None and not is_top_activations(value):
+            raise TraitError(
+                f"{self.name} {briefly(value)} is no TopActivations: set what "
+                "vgg_widget.dataset.top_activations returned, or None; a number of classes is for "
+                "a new LayerExplorer."
+            )
+        return value
+
+
+def is_top_activations(value: object) -> bool:
+    """Tell whether a value is a `TopActivations`."""
+    # Its room is loaded by now if it is one, and by nobody else.
+    from vgg_widget.dataset.result import TopActivations
+
+    return isinstance(value, TopActivations)
+
+
 def widgets_of(*roots: widgets.Widget | None) -> list[widgets.Widget]:
     """Return widgets and all that they hold: children, layouts, styles, toolbar."""
     found: dict[int, widgets.Widget] = {}

@@ -42,6 +42,11 @@ def digest_of(extractor: FeatureExtractor) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+def weights_digest(extractor: FeatureExtractor) -> str:
+    """Return the digest that an extractor's weights are known by: their file's, or `digest_of`."""
+    return extractor.weights.digest or digest_of(extractor)
+
+
 def _graph(network: OwnNetwork) -> Iterator[Any]:
     places: dict[int, Any] = {}
     for number, call in enumerate(network.calls):

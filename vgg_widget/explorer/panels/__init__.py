@@ -1,5 +1,11 @@
 """What unfolds under the picture: one panel at a time, each made when it is first opened."""
 
-from vgg_widget.explorer.panels.board import PAIR_PANELS, PANELS, Board, predictions_panel
+from vgg_widget.explorer.panels.board import (
+    PAIR_PANELS,
+    PANELS,
+    SET_PANELS,
+    Board,
+    predictions_panel,
+)
 
-__all__ = ["PAIR_PANELS", "PANELS", "Board", "predictions_panel"]
+__all__ = ["PAIR_PANELS", "PANELS", "SET_PANELS", "Board", "predictions_panel"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ipywidgets as widgets
@@ -10,6 +10,7 @@ import ipywidgets as widgets
 from vgg_widget.explorer.controls import display
 from vgg_widget.explorer.host import Host, Panel, Playing, ViewHost, heard
 from vgg_widget.explorer.scene import Scene
+from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.network.extractor import FeatureExtractor
 
 
@@ -37,6 +38,12 @@ def _play(host: Host) -> Panel:
     return PlayPanel(host)
 
 
+def _strongest(host: Host) -> Panel:
+    from vgg_widget.explorer.panels.strongest import StrongestPanel
+
+    return StrongestPanel(host)
+
+
 def _files(host: Host) -> Panel:
     from vgg_widget.explorer.panels.files import FilesPanel
 
@@ -57,6 +64,9 @@ PANELS: dict[str, Callable[[Host], Panel]] = {
     "Open & save": _files,
 }
 """The panels of every explorer, by the words on their buttons, in this order."""
+
+SET_PANELS: dict[str, Callable[[Host], Panel]] = {"Strongest": _strongest}
+"""What explorers have too that know the strongest images of a set."""
 
 PAIR_PANELS: dict[str, Callable[[ViewHost], Panel]] = {
     "Display": _display,
@@ -106,12 +116,12 @@ class Board:
         self._made: dict[str, Panel] = {}
         self._open = ""
         self._buttons = {title: self._button(title) for title in self._makers}
-        row = widgets.HBox(
+        self._row = widgets.HBox(
             list(self._buttons.values()),
             layout=widgets.Layout(flex_flow="row wrap", margin="4px 0 0 0"),
         )
         self._stage = widgets.VBox(layout=widgets.Layout(display="none", margin="4px 0 0 0"))
-        self.widget = widgets.VBox([row, self._stage])
+        self.widget = widgets.VBox([self._row, self._stage])
 
     def _button(self, title: str) -> widgets.ToggleButton:
         button = widgets.ToggleButton(description=title, layout=widgets.Layout(width="auto"))
@@ -124,6 +134,28 @@ class Board:
 
         button.observe(heard(self._host, told), "value")
         return button
+
+    def offer(self, panels: Mapping[str, Callable[[Any], Panel]]) -> None:
+        """Add panels behind those that are there."""
+        for title, maker in panels.items():
+            if title not in self._makers:
+                self._makers[title] = maker
+                self._buttons[title] = self._button(title)
+        self._row.children = tuple(self._buttons.values())
+
+    def withdraw(self, titles: Iterable[str]) -> None:
+        """Take panels away, folded first where one is open."""
+        for title in titles:
+            if title == self._open:
+                self.pause()
+                self._open, self._stage.children = "", ()
+                display(self._stage, shown=False)
+            if self._makers.pop(title, None) is None:
+                continue
+            button, panel = self._buttons.pop(title), self._made.pop(title, None)
+            self._row.children = tuple(self._buttons.values())
+            for widget in widgets_of(button, None if panel is None else panel.widget):
+                widget.close()
 
     @property
     def titles(self) -> tuple[str, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 
 import ipywidgets as widgets
-from traitlets import Unicode
 
 from vgg_widget.circuit.inputs import Circuit, CircuitInput, circuit
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
+from vgg_widget.explorer.described_image import FRAME, described_image
 from vgg_widget.explorer.fitting import DIVERGING
 from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
@@ -22,7 +22,6 @@ _SEQUENTIAL = "viridis"
 _CARD, _MAP, _KERNEL = 124, 112, 72
 
 _NUMBERS = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
-_FRAME = "1px solid var(--jp-border-color1, #9e9e9e)"
 
 
 class CircuitPanel:
@@ -92,8 +91,8 @@ class InputCard:
         self._host = host
         self._way: tuple[int, str] | None = None
         # A kernel is white where it is 0, which a light page is too.
-        self.kernel = _picture(_KERNEL, border=_FRAME)
-        self.map = _picture(_MAP)
+        self.kernel = described_image(_KERNEL, border=FRAME)
+        self.map = described_image(_MAP)
         self.numbers = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
         self.button = widgets.Button(layout=widgets.Layout(width=f"{_MAP}px", margin="2px 0"))
         self.button.on_click(heard(host, self._pressed))
@@ -144,22 +143,6 @@ class InputCard:
         if self._way is not None:
             channel, layer = self._way
             self._host.do(lambda: self._host.open_channel(channel, layer))
-
-
-class _DescribedImage(widgets.Image):  # type: ignore[misc]
-    """An image with a tooltip, which is also its name for who cannot see it."""
-
-    # The page shows no widget that has a tooltip and no description, not even an empty one.
-    description = Unicode("", help="Nothing: the tooltip says it.").tag(sync=True)
-
-
-def _picture(side: int, **style: str) -> widgets.Image:
-    return _DescribedImage(
-        format="png",
-        layout=widgets.Layout(
-            width=f"{side}px", height=f"{side}px", margin="2px", object_fit="contain", **style
-        ),
-    )
 
 
 def _cmap(one: CircuitInput, scene: Scene) -> str:

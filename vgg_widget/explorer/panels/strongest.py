@@ -1,0 +1,92 @@
+"""The panel of the patches that excite the channel on show most, over a set of images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vgg_widget.explorer.host import Host
+from vgg_widget.explorer.patch_cards import PatchCards, set_words
+from vgg_widget.explorer.scene import Scene
+from vgg_widget.modes.registry import find_mode
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.portable import weights_digest
+
+if TYPE_CHECKING:
+    # Who looks at one image needs none of it.
+    from vgg_widget.dataset.result import TopActivations
+
+
+class StrongestPanel:
+    """Shows the strongest patches of the channel on show.
+
+    Parameters
+    ----------
+    host : Host
+        The explorer; a card's button makes that patch's picture the image there.
+    """
+
+    title = "Strongest"
+
+    def __init__(self, host: Host) -> None:
+        self._known: tuple[FeatureExtractor, str] | None = None
+        self.patches = PatchCards(host, lambda path: host.tell(image=path))
+        self.widget = self.patches.widget
+
+    def show(self, scene: Scene) -> None:
+        """Show the patches of the channel on show, when it has been a moment."""
+        top, choice = scene.top, scene.choice
+        if top is None:
+            return
+        layer = _held(top, scene)
+        why_not = self._other_weights(top, scene.extractor) or _other_mode(choice.mode)
+        if layer is None or why_not:
+            self.patches.say(why_not or _absent(top, scene))
+            return
+        words = f"{set_words(top, layer, choice.channel)} Click on one to look at its picture."
+        if top.size != scene.extractor.size:
+            words += (
+                f" They were computed at size {top.size}, and this explorer's is "
+                f"{scene.extractor.size}: values differ."
+            )
+        self.patches.show(top, layer, choice.channel, words)
+
+    def _other_weights(self, top: TopActivations, extractor: FeatureExtractor) -> str:
+        """Say in a sentence that the set is of other weights; "" where it is of these."""
+        # Of a model of one's own it takes a moment, and an explorer keeps its network.
+        if self._known is None or self._known[0] is not extractor:
+            self._known = extractor, weights_digest(extractor)
+        if top.weights.digest == self._known[1]:
+            return ""
+        return (
+            f"This set was computed with {top.weights.label}, and this explorer's weights are "
+            f"{extractor.weights.label}, whose channels are others: compute it with "
+            "explorer.extractor."
+        )
+
+
+def _held(top: TopActivations, scene: Scene) -> str | None:
+    """Return the set's own name of the layer on show, or else of the other side of its ReLU."""
+    shown, measured = scene.rendering.layer, scene.activations
+    for name in (shown, measured.after_relu(shown), measured.before_relu(shown)):
+        if name is not None and name in top:
+            return top.aliases.get(name, name)
+    return None
+
+
+def _absent(top: TopActivations, scene: Scene) -> str:
+    names = list(top)
+    held = ", ".join(names) if len(names) <= 8 else f"{len(names)} others, such as {names[-1]}"
+    return (
+        f"Layer {scene.rendering.layer} is not in this set, which holds {held}: choose one of "
+        "those, or compute it with top_activations."
+    )
+
+
+def _other_mode(mode: str) -> str:
+    """Say in a sentence what to do in a mode of several channels; "" in others."""
+    if find_mode(mode).takes == "one":
+        return ""
+    return (
+        f"Mode {mode} shows several channels at once: choose mode channel, and the strongest "
+        "patches of the channel on show are here."
+    )

@@ -1,0 +1,329 @@
+"""The strongest patches of a channel on the page: small pictures with value and name."""
+
+from __future__ import annotations
+
+import html
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from vgg_widget.circuit.pictures import small_png
+from vgg_widget.explorer.controls import display
+from vgg_widget.explorer.described_image import FRAME, described_image
+from vgg_widget.explorer.host import Guarding, heard
+from vgg_widget.explorer.resting import Resting
+from vgg_widget.images import ImageError
+
+if TYPE_CHECKING:
+    # Who looks at one image needs none of it.
+    from vgg_widget.dataset.result import TopActivations
+
+# Of a card and its picture, on the page; six cards with their margins are as wide as the figure.
+_CARD, _PICTURE = 124, 112
+# Channels whose pictures are kept: a few megabytes.
+_KEPT = 24
+
+STATISTIC_WORDS = {"max": "maximum", "mean": "mean"}
+
+_LINE = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
+_SHORTENED = "overflow: hidden; text-overflow: ellipsis"
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What a channel's strongest unit in one picture sees.
+
+    Parameters
+    ----------
+    value : float
+        The picture's statistic.
+    name, path : str
+        Of the picture; the path of one in memory is empty.
+    words : str
+        What the patch is, for who cannot see it.
+    png : bytes
+        Empty where there is no such picture.
+    problem : str
+        Why, in a sentence.
+    """
+
+    value: float
+    name: str
+    path: str
+    words: str
+    png: bytes = b""
+    problem: str = ""
+
+    @property
+    def short_name(self) -> str:
+        """The name without folders."""
+        return PurePath(self.name).name or self.name
+
+
+def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Patch]:
+    """Read a channel's strongest patches, one picture after the other.
+
+    Parameters
+    ----------
+    top : TopActivations
+        The set of images.
+    layer : str
+        One of its layers.
+    channel : int
+        One of the layer's.
+
+    Yields
+    ------
+    Patch
+        Strongest first, of the pixels that the network saw.
+    """
+    strongest = top[layer]
+    for rank, place in enumerate(strongest.places(channel).tolist()):
+        value, name = float(strongest.values[channel, rank]), _shown(top.images[place])
+        words = f"{name}, {value:.4g}{_where(top, layer, channel, rank, place)}"
+        png, problem = b"", ""
+        try:
+            png = small_png(top.patch(layer, channel, rank), 2 * _PICTURE)
+        except (ValueError, OSError) as error:
+            # A picture that is gone, and a layer without receptive fields, are no reason to fail.
+            problem = str(error)
+        yield Patch(value, name, top.seen.paths[place], words, png, problem)
+
+
+def _where(top: TopActivations, layer: str, channel: int, rank: int, place: int) -> str:
+    boxes = top[layer].boxes
+    if boxes is None:
+        return ""
+    first, left, last, right = boxes[channel, rank].tolist()
+    height, width = top.seen.sizes[place, :2].tolist()
+    return (
+        f": rows {first} to {last - 1} and columns {left} to {right - 1} of {height} × {width} "
+        "pixels"
+    )
+
+
+def _shown(name: str) -> str:
+    # A file's name may hold bytes that are no text, which no page takes.
+    return name.encode("utf-8", "replace").decode("utf-8")
+
+
+class PatchCards:
+    """The strongest patches of one channel, in rows that wrap, under a few words.
+
+    They are read on a thread of their own, when nobody has asked for another channel a moment: at
+    most k pictures a channel, and none of a channel that is kept. What is shown meanwhile is
+    faint.
+
+    Parameters
+    ----------
+    host : Guarding
+        Shows what goes wrong.
+    look_at : callable, optional
+        Called with the path of a picture that a person has chosen; where there is none, cards are
+        not to be chosen.
+    """
+
+    def __init__(self, host: Guarding, look_at: Callable[[str], object] | None = None) -> None:
+        self._host, self._look_at = host, look_at
+        self._resting = Resting(host)
+        self._asked: tuple[object, ...] | None = None
+        self._kept: OrderedDict[tuple[str, int], tuple[Patch, ...]] = OrderedDict()
+        self._top: TopActivations | None = None
+        self.words = widgets.HTML(layout=widgets.Layout(margin="0", max_width="770px"))
+        self.problem = widgets.HTML(layout=widgets.Layout(margin="0", max_width="770px"))
+        self.cards: tuple[PatchCard, ...] = ()
+        self.row = widgets.HBox(
+            layout=widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
+        )
+        self.widget = _Closing(
+            self._resting.drop,
+            [self.words, self.problem, self.row],
+            layout=widgets.Layout(width="100%"),
+        )
+
+    def say(self, words: str) -> None:
+        """Say something in place of patches."""
+        self._resting.drop()
+        self._asked = None
+        self._tell(words, "")
+        display(self.row, shown=False)
+
+    def show(self, top: TopActivations, layer: str, channel: int, words: str) -> None:
+        """Show the patches of a channel, soon, and these words with them."""
+        asked = (top, layer, channel, words)
+        if asked == self._asked:
+            return
+        self._asked = asked
+        # Here, since a widget made while others are closed would be left.
+        self._make(len(top[layer].places(channel)))
+        self.row.add_class("vgg-waiting")
+
+        def work() -> Iterator[Callable[[], object]]:
+            found = yield from self._reading(top, layer, channel)
+            yield lambda: self._show(found, words)
+
+        self._resting.ask(work)
+
+    def read(self, top: TopActivations, layer: str, channel: int) -> tuple[Patch, ...]:
+        """Return the patches of a channel, read in this thread where they are not kept."""
+        reading = self._reading(top, layer, channel)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as end:
+                found: tuple[Patch, ...] = end.value
+                return found
+
+    def wait(self, seconds: float = 60.0) -> bool:
+        """Wait until all is shown that was asked for; return whether that came."""
+        return self._resting.wait(seconds)
+
+    def _reading(
+        self, top: TopActivations, layer: str, channel: int
+    ) -> Generator[Callable[[], object], None, tuple[Patch, ...]]:
+        if top is not self._top:
+            self._kept, self._top = OrderedDict(), top
+        kept, key = self._kept, (layer, channel)
+        found = kept.get(key)
+        if found is None:
+            patches: list[Patch] = []
+            for patch in strong_patches(top, layer, channel):
+                patches.append(patch)
+                # Between two pictures it may turn out that nobody wants them any more.
+                yield lambda: None
+            found = tuple(patches)
+            # A picture that is gone may be back the next time.
+            if not any(patch.problem for patch in found):
+                kept[key] = found
+                while len(kept) > _KEPT:
+                    kept.popitem(last=False)
+        return found
+
+    def _make(self, count: int) -> None:
+        missing = count - len(self.cards)
+        if missing > 0:
+            made = (PatchCard(self._host, self._look_at) for _ in range(missing))
+            self.cards = (*self.cards, *made)
+            self.row.children = [card.widget for card in self.cards]
+
+    def _show(self, found: tuple[Patch, ...], words: str) -> None:
+        for number, card in enumerate(self.cards):
+            card.show(found[number] if number < len(found) else None)
+        self._tell(words, _told([patch.problem for patch in found if patch.problem]))
+        display(self.row, shown=bool(found))
+        self.row.remove_class("vgg-waiting")
+
+    def _tell(self, words: str, problem: str) -> None:
+        self.words.value, self.problem.value = paragraph(words), paragraph(problem)
+        display(self.problem, shown=bool(problem))
+
+
+class PatchCard:
+    """One patch: its picture, its value, and the name of what it was cut from."""
+
+    def __init__(self, host: Guarding, look_at: Callable[[str], object] | None) -> None:
+        self._host, self._look_at = host, look_at
+        self._patch: Patch | None = None
+        self.picture = described_image(_PICTURE, border=FRAME)
+        self.value = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
+        # Never disabled: the keyboard's focus would be lost with it.
+        self.button = (
+            None
+            if look_at is None
+            else widgets.Button(layout=widgets.Layout(width=f"{_PICTURE}px", margin="2px 0"))
+        )
+        below = [] if self.button is None else [self.button]
+        self.widget = widgets.VBox(
+            [self.picture, self.value, *below],
+            layout=widgets.Layout(
+                display="none", width=f"{_CARD}px", margin="2px", align_items="center"
+            ),
+        )
+        if self.button is not None:
+            # The picture is as good to click as its button.
+            self.widget.add_class("vgg-line")
+            self.button.on_click(heard(host, self._pressed))
+
+    def show(self, patch: Patch | None) -> None:
+        """Show a patch; None takes the card off the page."""
+        self._patch = patch
+        display(self.widget, shown=patch is not None)
+        if patch is None:
+            return
+        # A picture without bytes would be a broken one.
+        display(self.picture, shown=bool(patch.png))
+        if patch.png:
+            with self.picture.hold_sync():
+                self.picture.value = patch.png
+                self.picture.tooltip = patch.words
+        short = patch.short_name
+        lines = f'<div style="{_LINE}">{patch.value:.4g}</div>'
+        if self.button is None:
+            lines += (
+                f'<div style="{_LINE}; {_SHORTENED}" title="{html.escape(patch.name)}">'
+                f"{html.escape(short)}</div>"
+            )
+        else:
+            with self.button.hold_sync():
+                self.button.description = short
+                self.button.tooltip = f"Look at {patch.name}"
+        self.value.value = lines
+
+    def _pressed(self, _: object) -> None:
+        patch, look_at = self._patch, self._look_at
+        if patch is not None and look_at is not None:
+            self._host.do(lambda: self._open(patch, look_at))
+
+    @staticmethod
+    def _open(patch: Patch, look_at: Callable[[str], object]) -> None:
+        if not patch.path:
+            raise ImageError(patch.problem)
+        look_at(patch.path)
+
+
+class _Closing(widgets.VBox):  # type: ignore[misc]
+    """A box that says when it is closed."""
+
+    def __init__(self, then: Callable[[], object], *given: Any, **more: Any) -> None:
+        self._then = then
+        super().__init__(*given, **more)
+
+    def close(self) -> None:
+        """Close it."""
+        self._then()
+        super().close()
+
+
+def _told(problems: list[str]) -> str:
+    """Say what the matter is with the first, and how many more there are."""
+    if len(problems) < 2:
+        return "".join(problems)
+    return f"{problems[0]} (So it is, or nearly so, with {len(problems)} of them.)"
+
+
+def paragraph(words: str) -> str:
+    """Return words as markup that holds no other; nothing of none."""
+    # Names of layers and files are a person's own text, never markup.
+    return (
+        f'<div style="line-height: 1.45; overflow-wrap: anywhere">{html.escape(words)}</div>'
+        if words
+        else ""
+    )
+
+
+def set_words(top: TopActivations, layer: str, channel: int) -> str:
+    """Say what the strongest patches of a channel are the strongest of."""
+    strongest = top[layer]
+    kept, counted = len(strongest.places(channel)), int(strongest.counted[channel])
+    statistic = STATISTIC_WORDS[top.statistic]
+    if not kept:
+        return f"{layer} channel {channel} has a finite {statistic} on none of the images."
+    which = "strongest" if kept == 1 else f"{kept} strongest"
+    return (
+        f"{layer} channel {channel}: the {which} of {counted} images by the map's {statistic}, and "
+        "of each what the unit at its peak sees, in the pixels that the network saw."
+    )
