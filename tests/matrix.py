@@ -55,11 +55,12 @@ ONE_PROCESSOR = "+cpu" if sys.platform == "linux" else ""
 
 @dataclass(frozen=True)
 class Environment:
-    """An interpreter, folders whose packages come before its own, and what it lacks."""
+    """An interpreter, folders whose packages come before its own, what it lacks, and a remark."""
 
     python: Path
     before: tuple[Path, ...] = ()
     lacks: tuple[str, ...] = ()
+    note: str = ""
 
     def variables(self) -> dict[str, str]:
         """Return the environment variables under which its processes see these packages."""
@@ -262,9 +263,13 @@ def _over_this_one(row: str) -> Environment:
 def _of_its_own(row: str, project: Mapping[str, Any]) -> Environment:
     """Make or bring up to date an environment for the lowest versions, or for another Python."""
     pythons = _interpreters(SpecifierSet(project["requires-python"]))
+    if not pythons:
+        raise NotPreparedError(
+            "no Python here has a TensorFlow on the package index, or the index does not answer"
+        )
     version = max(pythons) if row == "newest-python" else min(pythons)
     if row != "lowest" and pythons[version] == Path(sys.executable):
-        return Environment(Path(sys.executable))
+        return Environment(Path(sys.executable), note="the environment of make test")
     wanted = [Requirement(text) for text in _requirements(project, EXTRAS)]
     torch = next(each for each in wanted if each.name == "torch")
     lacks: tuple[str, ...] = ()
@@ -285,7 +290,9 @@ def _of_its_own(row: str, project: Mapping[str, Any]) -> Environment:
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists() or _said(str(python), "--version").split()[-1] != str(version):
         shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([str(pythons[version]), "-m", "venv", str(folder)], check=True)
+        made = subprocess.run([str(pythons[version]), "-m", "venv", str(folder)], check=False)
+        if made.returncode:
+            raise NotPreparedError(f"{pythons[version]} makes no environment in {folder}")
     newest = () if pins else ("--upgrade", "--upgrade-strategy=eager")
     _install(python, row, ["--editable=.", *sorted(lines)], *newest)
     return Environment(python, lacks=lacks)
@@ -322,6 +329,7 @@ def run(row: str, project: Mapping[str, Any]) -> Outcome:
     for package in environment.lacks:
         files = ", ".join(path.name for path in needs(package, ROOT / "tests"))
         result += f"; without {package}: left out {files} and the tests that are marked so"
+    result += f"; {environment.note}" if environment.note else ""
     return Outcome(row, passed=done.returncode == 0, result=result, versions=versions)
 
 

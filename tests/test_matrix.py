@@ -111,3 +111,13 @@ def test_one_failed_row_fails_the_run(
     with pytest.raises(SystemExit):
         matrix.main()
     assert "no row is called 'lwest': choose from ipykernel-6" in capsys.readouterr().err
+
+
+def test_a_machine_without_a_package_index_fails_its_row_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(matrix, "KEPT", tmp_path)
+    monkeypatch.setattr(matrix, "_offered", lambda *_: [])
+    outcome = matrix.run("oldest-python", {**PROJECT, "requires-python": ">=3.11"})
+    assert not outcome.passed
+    assert "no Python here has a TensorFlow" in outcome.result
