@@ -30,7 +30,7 @@ _KEPT = 24
 STATISTIC_WORDS = {"max": "maximum", "mean": "mean"}
 
 _LINE = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
-_SHORTENED = "overflow: hidden; text-overflow: ellipsis"
+_SHORTENED = f"max-width: {_PICTURE}px; overflow: hidden; text-overflow: ellipsis"
 
 
 @dataclass(frozen=True, slots=True)
