@@ -49,6 +49,9 @@ class StandIn:
     def download(self, suffix: str) -> None:
         self.asked.append(("download", suffix))
 
+    def look_at(self, path: str, location: tuple[int, int] | None) -> None:
+        self.asked.append(("look at", path, location))
+
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:

@@ -212,7 +212,7 @@ def test_bars_are_those_around_zero_and_where_values_are(top: TopActivations) ->
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [
-        ({"layer": "block9"}, TraitError, "layer 'block9' is not known"),
+        ({"layer": "block9"}, TraitError, "layer 'block9' is not among those of this result"),
         ({"channel": 128}, TraitError, "channel 128 is not in layer 'block2_conv1'"),
         ({"order": "size"}, TraitError, "order 'size' is not known: choose one of 'number'"),
         ({"chanel": 1}, TypeError, "argument 'chanel' is not known: did you mean 'channel'"),

@@ -316,7 +316,7 @@ def test_folders_without_pictures(exact: FeatureExtractor, tmp_path: Path) -> No
 
 
 def test_asking_for_what_is_not_there(top: TopActivations) -> None:
-    with pytest.raises(KeyError, match="layer 'edge' is not known: did you mean 'edges'"):
+    with pytest.raises(KeyError, match="layer 'edge' is not among those of this result"):
         top["edge"]
     with pytest.raises(IndexError, match="channel 6 is none of layer 'edges'"):
         top.boxes("edges", 6)

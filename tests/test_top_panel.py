@@ -133,6 +133,10 @@ def test_a_click_makes_the_patchs_picture_the_image(
     np.testing.assert_array_equal(explorer.image, load_image(folder / name))
     assert (explorer.layer, explorer.channel, explorer.mode) == (LAYER, 3, "channel")
     assert explorer.cmap == "magma"
+    # The unit is marked whose patch it was: where that picture's map is largest.
+    maps = explorer.activations[LAYER][..., 3]
+    row, column = np.unravel_index(maps.argmax(), maps.shape)
+    assert explorer.location == (int(row), int(column))
     # Of the same channel the same patches.
     assert [one.button.description for one in on_show(explorer) if one.button] == before
     assert problem(explorer) == ""
@@ -288,12 +292,17 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     gone.button.click()
     assert "was not found" in problem(explorer)
     assert explorer.image is before
-    # And a changed one: both in one sentence.
+    # And a changed one, which a click does not show in place of the one on its card.
     Image.new("RGB", (40, 40)).save(tmp_path / second)
+    changed = rest[0].button
+    assert changed is not None
+    changed.click()
+    assert f"{second}&#x27; has changed since" in problem(explorer)
+    assert explorer.image is before
     explorer.channel = 4
     patches(explorer)
     explorer.channel = 3
-    assert "with 2 of them" in patches(explorer).problem.value
+    assert "Of 1 more there is no patch either" in patches(explorer).problem.value
     # It is back.
     (tmp_path / "away").rename(tmp_path / first)
     explorer.channel = 4
@@ -328,7 +337,7 @@ def test_no_name_is_markup(explore: Explore, top: TopActivations) -> None:
             assert "<script" not in str(getattr(widget, "value", ""))
     assert HOSTILE in texts
     card = PatchCard(explorer._host, None)
-    card.show(Patch(1.0, f'"{HOSTILE}', "", ""))
+    card.show(Patch(1.0, f'"{HOSTILE}', "", "", 0, (0, 0)))
     assert "<script" not in card.value.value
     assert "&quot;&lt;script&gt;" in card.value.value
     for widget in widgets_of(card.widget):

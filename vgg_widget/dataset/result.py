@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.mapping import LayerNameError
-from vgg_widget.choices import unknown_choice
 from vgg_widget.dataset.image_set import NamedSource
 from vgg_widget.dataset.saved_top import SavedTop, damage_told
 from vgg_widget.dataset.strongest import SeenImages, StrongestImages
@@ -77,8 +76,12 @@ class TopActivations(Mapping[str, StrongestImages]):
     def __getitem__(self, layer: str) -> StrongestImages:
         found = self.strongest.get(self.aliases.get(layer, layer))
         if found is None:
-            names = [*self.strongest, *self.aliases]
-            raise LayerNameError(unknown_choice("layer", layer, names))
+            names = list(self.strongest)
+            held = ", ".join(names) if len(names) <= 8 else f"{len(names)}, such as {names[0]}"
+            raise LayerNameError(
+                f"layer {layer!r} is not among those of this result, which holds {held}: choose "
+                "one of these, or compute it with top_activations."
+            )
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -250,6 +253,10 @@ class TopActivations(Mapping[str, StrongestImages]):
         FileNotFoundError
             If there is no such file.
         """
+        if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
+            raise ValueError(
+                f"path {os.fspath(path)!r} is a folder: pass the .npz file in it, such as top.npz."
+            )
         with damage_told(path):
             saved = SavedTop.read(path)
         return cls(

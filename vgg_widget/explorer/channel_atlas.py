@@ -16,7 +16,7 @@ from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, stat
 from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.controls import display
 from vgg_widget.explorer.host import heard
-from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, paragraph
+from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, failed_words, paragraph
 from vgg_widget.explorer.trait_types import (
     WholeNumber,
     as_trait_error,
@@ -264,10 +264,8 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
             self._showing = False
         self._complain(None)
         self._caption.value = paragraph(_caption(self._top, layer, channel))
-        self._histogram.value = histogram_svg(
-            self._bars(),
-            f"Histogram: how many images have which {STATISTIC_WORDS[self._top.statistic]}",
-        )
+        what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"
+        self._histogram.value = paragraph(what) + histogram_svg(self._bars(), what)
         assert self._cards is not None
         self._cards.show(
             self._top,
@@ -365,7 +363,7 @@ def _caption(top: TopActivations, layer: str, channel: int) -> str:
     if not counted:
         return f"{what}: its {statistic} is finite on none of the images."
     return (
-        f"{what}: over {counted} images the map's {statistic} is {strongest.mean[channel]:.4g} on "
-        f"average, and {strongest.fraction_active[channel]:.1%} of them activate it; "
-        f"{top.weights.label}."
+        f"{what}: over {counted} images{failed_words(top)} the map's {statistic} is "
+        f"{strongest.mean[channel]:.4g} on average, and "
+        f"{strongest.fraction_active[channel]:.1%} of them activate it; {top.weights.label}."
     )

@@ -44,6 +44,16 @@ class ExplorerHost(LinkedHost):
         self._one.save(path)
         return path
 
+    def look_at(self, path: str, location: tuple[int, int] | None) -> None:
+        """Make a file the image, and mark a unit of the layer on show, if one is given."""
+
+        def look() -> None:
+            self._one.image = path
+            if location is not None:
+                self._one.location = location
+
+        self.do(look)
+
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:

@@ -90,6 +90,9 @@ class Host(ViewHost, Protocol):
     def save_arrays(self) -> Path:
         """Write the activations beside the notebook, and return where."""
 
+    def look_at(self, path: str, location: tuple[int, int] | None) -> None:
+        """Make a file the image, and mark a unit of the layer on show, if one is given."""
+
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:

@@ -16,7 +16,6 @@ from vgg_widget.explorer.controls import display
 from vgg_widget.explorer.described_image import FRAME, described_image
 from vgg_widget.explorer.host import Guarding, heard
 from vgg_widget.explorer.resting import Resting
-from vgg_widget.images import ImageError
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
@@ -49,12 +48,18 @@ class Patch:
         Empty where there is no such picture.
     problem : str
         Why, in a sentence.
+    rank : int
+        0 for the strongest.
+    location : (int, int)
+        Row and column of the unit in the layer's map.
     """
 
     value: float
     name: str
     path: str
     words: str
+    rank: int
+    location: tuple[int, int]
     png: bytes = b""
     problem: str = ""
 
@@ -91,7 +96,8 @@ def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Pa
         except (ValueError, OSError) as error:
             # A picture that is gone, and a layer without receptive fields, are no reason to fail.
             problem = str(error)
-        yield Patch(value, name, top.seen.paths[place], words, png, problem)
+        location = int(strongest.rows[channel, rank]), int(strongest.columns[channel, rank])
+        yield Patch(value, name, top.seen.paths[place], words, rank, location, png, problem)
 
 
 def _where(top: TopActivations, layer: str, channel: int, rank: int, place: int) -> str:
@@ -123,11 +129,11 @@ class PatchCards:
     host : Guarding
         Shows what goes wrong.
     look_at : callable, optional
-        Called with the path of a picture that a person has chosen; where there is none, cards are
-        not to be chosen.
+        Called with the patch that a person has chosen; where there is none, cards are not to be
+        chosen.
     """
 
-    def __init__(self, host: Guarding, look_at: Callable[[str], object] | None = None) -> None:
+    def __init__(self, host: Guarding, look_at: Callable[[Patch], object] | None = None) -> None:
         self._host, self._look_at = host, look_at
         self._resting = Resting(host)
         self._asked: tuple[object, ...] | None = None
@@ -225,7 +231,7 @@ class PatchCards:
 class PatchCard:
     """One patch: its picture, its value, and the name of what it was cut from."""
 
-    def __init__(self, host: Guarding, look_at: Callable[[str], object] | None) -> None:
+    def __init__(self, host: Guarding, look_at: Callable[[Patch], object] | None) -> None:
         self._host, self._look_at = host, look_at
         self._patch: Patch | None = None
         self.picture = described_image(_PICTURE, border=FRAME)
@@ -276,13 +282,7 @@ class PatchCard:
     def _pressed(self, _: object) -> None:
         patch, look_at = self._patch, self._look_at
         if patch is not None and look_at is not None:
-            self._host.do(lambda: self._open(patch, look_at))
-
-    @staticmethod
-    def _open(patch: Patch, look_at: Callable[[str], object]) -> None:
-        if not patch.path:
-            raise ImageError(patch.problem)
-        look_at(patch.path)
+            self._host.do(lambda: look_at(patch))
 
 
 class _Closing(widgets.VBox):  # type: ignore[misc]
@@ -302,7 +302,7 @@ def _told(problems: list[str]) -> str:
     """Say what the matter is with the first, and how many more there are."""
     if len(problems) < 2:
         return "".join(problems)
-    return f"{problems[0]} (So it is, or nearly so, with {len(problems)} of them.)"
+    return f"{problems[0]} (Of {len(problems) - 1} more there is no patch either.)"
 
 
 def paragraph(words: str) -> str:
@@ -315,6 +315,11 @@ def paragraph(words: str) -> str:
     )
 
 
+def failed_words(top: TopActivations) -> str:
+    """Say how many pictures of the set were left out; "" where none was."""
+    return f" ({len(top.failed)} more could not be read)" if top.failed else ""
+
+
 def set_words(top: TopActivations, layer: str, channel: int) -> str:
     """Say what the strongest patches of a channel are the strongest of."""
     strongest = top[layer]
@@ -324,6 +329,7 @@ def set_words(top: TopActivations, layer: str, channel: int) -> str:
         return f"{layer} channel {channel} has a finite {statistic} on none of the images."
     which = "strongest" if kept == 1 else f"{kept} strongest"
     return (
-        f"{layer} channel {channel}: the {which} of {counted} images by the map's {statistic}, and "
-        "of each what the unit at its peak sees, in the pixels that the network saw."
+        f"{layer} channel {channel}: the {which} of {counted} images{failed_words(top)} by the "
+        f"map's {statistic}, and of each what the unit at its peak sees, in the pixels that the "
+        "network saw."
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vgg_widget.explorer.host import Host
-from vgg_widget.explorer.patch_cards import PatchCards, set_words
+from vgg_widget.explorer.patch_cards import Patch, PatchCards, set_words
 from vgg_widget.explorer.scene import Scene
+from vgg_widget.images import ImageError
 from vgg_widget.modes.registry import find_mode
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import weights_digest
@@ -22,14 +23,18 @@ class StrongestPanel:
     Parameters
     ----------
     host : Host
-        The explorer; a card's button makes that patch's picture the image there.
+        The explorer; a card's button makes that patch's picture the image there, and marks the
+        unit.
     """
 
     title = "Strongest"
 
     def __init__(self, host: Host) -> None:
         self._known: tuple[FeatureExtractor, str] | None = None
-        self.patches = PatchCards(host, lambda path: host.tell(image=path))
+        self._host = host
+        self._shown: tuple[TopActivations, str, int] | None = None
+        self._same_size = True
+        self.patches = PatchCards(host, self._look_at)
         self.widget = self.patches.widget
 
     def show(self, scene: Scene) -> None:
@@ -43,12 +48,24 @@ class StrongestPanel:
             self.patches.say(why_not or _absent(top, scene))
             return
         words = f"{set_words(top, layer, choice.channel)} Click on one to look at its picture."
-        if top.size != scene.extractor.size:
+        self._shown = top, layer, choice.channel
+        self._same_size = top.size == scene.extractor.size
+        if not self._same_size:
             words += (
                 f" They were computed at size {top.size}, and this explorer's is "
                 f"{scene.extractor.size}: values differ."
             )
         self.patches.show(top, layer, choice.channel, words)
+
+    def _look_at(self, patch: Patch) -> None:
+        assert self._shown is not None
+        top, layer, channel = self._shown
+        if not patch.path:
+            raise ImageError(patch.problem)
+        if top[layer].boxes is not None:
+            # Reads the picture once more, and says where it is another one by now.
+            top.patch(layer, channel, patch.rank)
+        self._host.look_at(patch.path, patch.location if self._same_size else None)
 
     def _other_weights(self, top: TopActivations, extractor: FeatureExtractor) -> str:
         """Say in a sentence that the set is of other weights; "" where it is of these."""
