@@ -114,6 +114,8 @@ def _manifest(extractor: FeatureExtractor, job: Job) -> dict[str, Any]:
     return {
         "weights": digest_of(extractor),
         "layers": [layer.name for layer in job.layers],
+        # Names are not in the weights' digest, and two layers may have changed theirs.
+        "outputs": [layer.index for layer in job.layers],
         "k": job.k,
         "statistic": job.statistic,
         "size": extractor.size,

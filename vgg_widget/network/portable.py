@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +13,7 @@ import numpy as np
 from vgg_widget.choices import reason
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.fingerprint import arrays_digest, graph_digest
 from vgg_widget.network.own_model import OwnNetwork
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network
 from vgg_widget.provenance import Provenance
@@ -28,26 +27,19 @@ _PROBE_SIDE = 64
 def digest_of(extractor: FeatureExtractor) -> str:
     """Return ``"sha256:hex"`` of the numbers that an extractor's network has now.
 
-    That of a model of one's own is of its graph too: of its layers' classes and settings and of
-    which reads which, but not of their names, which Keras counts up.
+    That of a model of one's own is of all that its maps are computed by: see `graph_digest`.
+
+    Raises
+    ------
+    ValueError
+        If a model has settings or constants that cannot be compared.
     """
     network = extractor._network  # noqa: SLF001 - of this room
-    digest = hashlib.sha256()
-    if isinstance(network, OwnNetwork):
-        digest.update(json.dumps(list(_graph(network)), default=str, sort_keys=True).encode())
-    for variable in network.model.weights:
-        array = np.ascontiguousarray(variable)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.data)
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _graph(network: OwnNetwork) -> Iterator[Any]:
-    places: dict[int, Any] = {}
-    for number, call in enumerate(network.calls):
-        settings = {key: value for key, value in call.layer.get_config().items() if key != "name"}
-        yield type(call.layer).__name__, settings, [places.get(id(one)) for one in call.sources]
-        places |= {id(one): (number, index) for index, one in enumerate(call.results)}
+    if not isinstance(network, OwnNetwork):
+        return f"sha256:{arrays_digest(network.model.weights)}"
+    (pixels,) = network.model.inputs
+    shown = [one.tensor for one in network.shown]
+    return f"sha256:{graph_digest(network.calls, pixels, shown, network.name)}"
 
 
 def preprocessing_digest(extractor: FeatureExtractor) -> str:
