@@ -184,6 +184,9 @@ def test_a_shard_under_anothers_name_is_not_taken_for_it(
         ({"layers": "half"}, "was made with layers .* and not .'half'.:"),
         ({"extractor": "weights"}, "was made with weights 'sha256:.*', and not 'sha256:"),
         ({"extractor": "preprocess"}, "was made with preprocessing 'sha256:.*', and not 'sha256:"),
+        ({"extractor": "contrast"}, "was made with preprocessing"),
+        ({"extractor": "dark"}, "was made with preprocessing"),
+        ({"extractor": "lying"}, "was made with preprocessing"),
         ({"extractor": "size"}, r"was made with size None, and not \[32, 32\]"),
     ],
 )
@@ -193,11 +196,26 @@ def test_what_is_asked_otherwise_is_refused(
     images = [picture(number) for number in range(5)]
     store = tmp_path / "store"
     top_activations(exact, images, progress=False, store=store)
+
+    def stretched(images: Any) -> Any:
+        spread = images.max() - images.min()
+        return images if spread > 9 else images / spread
+
+    def lifted(images: Any) -> Any:
+        return images if images.max() else images + 1
+
+    def turned(images: Any) -> Any:
+        return images if images.shape[1] == images.shape[2] else images[:, ::-1]
+
+    def prepared(function: Any) -> FeatureExtractor:
+        return FeatureExtractor(model=exact_model(), size=None, preprocess=function)
+
     others = {
+        "contrast": lambda: prepared(stretched),
+        "dark": lambda: prepared(lifted),
+        "lying": lambda: prepared(turned),
         "weights": lambda: exact_extractor(1),
-        "preprocess": lambda: FeatureExtractor(
-            model=exact_model(), size=None, preprocess=lambda images: images[..., ::-1]
-        ),
+        "preprocess": lambda: prepared(lambda images: images[..., ::-1]),
         "size": lambda: exact.at_size((32, 32)),
     }
     given = {"extractor": exact, **change}

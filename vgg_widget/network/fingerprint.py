@@ -63,7 +63,7 @@ def graph_digest(calls: Sequence[Call], pixels: Any, results: Sequence[Any], nam
             # A function that holds itself, or a cell that nothing is in yet.
             raise ValueError(
                 f"model {name!r} cannot be told from others, since its layer {call.name!r} has "
-                f"{reason(error)}: give it numbers, words and arrays, or leave store and client out."
+                f"{reason(error)}: give it numbers and arrays, or leave store and client out."
             ) from error
         weights = arrays_digest(getattr(call.layer, "weights", ()))
         digest = hashlib.sha256(json.dumps([told, weights]).encode()).hexdigest()
