@@ -5,16 +5,18 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from PIL import Image
 
-from vgg_widget.choices import briefly
-from vgg_widget.images import RGB8
+from vgg_widget.choices import briefly, reason
+from vgg_widget.images import RGB8, ImageReading, file_bytes
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.memory import NotEnoughMemoryError
 
 PICTURE_SUFFIXES = frozenset(
     f".{ending}"
@@ -50,10 +52,22 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unusable:
-    """A picture that is none: what the matter is, and the digest of its file."""
+    """A picture that is none.
+
+    Parameters
+    ----------
+    sentence : str
+        What the matter is.
+    digest : bytes
+        As of `Prepared`; zeros where it could not be read.
+    lasting : bool
+        Whether the same bytes would be refused again. What the disk or the memory was the matter
+        with may be good the next time.
+    """
 
     sentence: str
     digest: bytes
+    lasting: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,12 +86,11 @@ class NamedSource:
         """Return SHA-256 of what it is; zeros for a file that cannot be read."""
         return _file_digest(self.source) if isinstance(self.source, str) else self.source.digest
 
-    def prepared(self, extractor: FeatureExtractor, digest: bytes | None) -> Prepared | Unusable:
-        """Read it, and bring it to the network's size; its digest may be known already."""
-        if not isinstance(self.source, str):
-            return self.source
-        digest = self.digest() if digest is None else digest
-        return _prepared(extractor, self.source, digest)
+    def prepared(self, extractor: FeatureExtractor) -> Prepared | Unusable:
+        """Read it, and bring it to the network's size; the digest is that of what was read."""
+        if isinstance(self.source, str):
+            return _prepared_file(extractor, self.source)
+        return self.source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,13 +144,15 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
     empty = "images is empty: pass at least one picture."
     if isinstance(images, str | os.PathLike):
         found, empty = _files(os.fspath(images))
-        ordered, total = found, len(found)
+        ordered, total = _distinct(found), len(found)
     elif isinstance(images, Mapping):
-        ordered, total = _by_name(images.items()), len(images)
-    elif isinstance(images, list | tuple):
-        ordered, total = _by_name(images), len(images)
+        ordered, total = _distinct(_by_name(_checked_keys(images))), len(images)
+    elif isinstance(images, list | tuple | Set):
+        ordered, total = _distinct(_by_name(images)), len(images)
+    elif _is_one_picture(images):
+        raise ValueError("images is one picture, not a set: put it in a list.")
     elif isinstance(images, Iterable) and not isinstance(images, bytes | bytearray):
-        ordered = (_named(number, image) for number, image in enumerate(images))
+        ordered = _each_once(_named(number, image) for number, image in enumerate(images))
     else:
         raise TypeError(
             f"images {briefly(images)} is no set of pictures: pass a folder, a pattern such as "
@@ -145,8 +160,25 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
         )
     if total == 0:
         raise ValueError(empty)
-    sources = (_source(extractor, *item) for item in _each_once(ordered))
+    sources = (_source(extractor, *item) for item in ordered)
     return ImageSet(_shards(sources), total, empty)
+
+
+def _is_one_picture(images: object) -> bool:
+    """Tell a picture from an array of them, and from a stream."""
+    return isinstance(images, Image.Image) or (
+        hasattr(images, "__array__") and getattr(images, "ndim", 0) in (2, 3)
+    )
+
+
+def _checked_keys(images: Mapping[Any, Any]) -> Iterable[_Item]:
+    for key in images:
+        if not isinstance(key, str):
+            raise TypeError(
+                f"images has the key {briefly(key)}, which is no name: give each image a name "
+                "that is a str."
+            )
+    return images.items()
 
 
 def _files(given: str) -> tuple[list[_Item], str]:
@@ -172,13 +204,17 @@ def _files(given: str) -> tuple[list[_Item], str]:
             f"images {given!r} was not found: pass a folder, a pattern such as 'photos/*.jpg', or "
             "a list of paths."
         )
-    # What macOS leaves beside pictures has their endings too.
     pictures = [
         (name, path)
         for name, path in names
-        if Path(name).suffix.lower() in PICTURE_SUFFIXES and not Path(name).name.startswith(".")
+        if Path(name).suffix.lower() in PICTURE_SUFFIXES and not _is_hidden(name)
     ]
     return sorted(pictures), empty
+
+
+def _is_hidden(name: str) -> bool:
+    # What macOS leaves beside pictures has their endings too, and Jupyter keeps copies.
+    return any(part.startswith(".") and part not in (".", "..") for part in Path(name).parts)
 
 
 def _named(number: int, item: Any) -> _Item:
@@ -198,6 +234,10 @@ def _by_name(images: Iterable[Any]) -> list[_Item]:
     return items if nameless else sorted(items, key=lambda item: item[0])
 
 
+def _distinct(items: Iterable[_Item]) -> list[_Item]:
+    return list(_each_once(items))
+
+
 def _each_once(items: Iterable[_Item]) -> Iterator[_Item]:
     seen: set[str] = set()
     for name, image in items:
@@ -213,25 +253,49 @@ def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
         path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's own can raise.
         # What is not there is best named as it was written.
         return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110 - Path's own can raise.
-    return NamedSource(name, _prepared(extractor, image, None))
+    return NamedSource(name, _prepared(extractor, image))
 
 
-def _prepared(
-    extractor: FeatureExtractor, image: object, digest: bytes | None
-) -> Prepared | Unusable:
-    """Read an image; where no digest is given, its own is that of the pixels."""
+def _prepared_file(extractor: FeatureExtractor, path: str) -> Prepared | Unusable:
+    digest = _NO_DIGEST
+    try:
+        data = file_bytes(path)
+        digest = hashlib.sha256(data).digest()
+        # Of these bytes: the file may be another by now.
+        return _made(extractor, extractor.read_bytes(data, path), digest)
+    except (ValueError, OSError, MemoryError) as error:
+        return _unusable(error, digest)
+
+
+def _prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
+    """Read an image in memory."""
+    digest = _NO_DIGEST
     try:
         reading = extractor.read(image)
-        if digest is None:
-            digest = _pixels_digest(reading.pixels)
-        height, width, _ = reading.pixels.shape
-        return Prepared(extractor.prepared(reading), (height, width), digest)
-    except (ValueError, OSError) as error:
-        # An `ImageError` is a ValueError; a size that the network cannot take is another.
-        return Unusable(str(error), digest or bytes(DIGEST_BYTES))
+        digest = _pixels_digest(reading.pixels)
+        return _made(extractor, reading, digest)
+    except (ValueError, OSError, MemoryError) as error:
+        return _unusable(error, digest)
+
+
+def _made(extractor: FeatureExtractor, reading: ImageReading, digest: bytes) -> Prepared:
+    height, width, _ = reading.pixels.shape
+    return Prepared(extractor.prepared(reading), (height, width), digest)
+
+
+def _unusable(error: Exception, digest: bytes) -> Unusable:
+    # An `ImageError` is a ValueError; a size that the network cannot take is another.
+    lasting = digest != _NO_DIGEST and not any(
+        isinstance(one, MemoryError | NotEnoughMemoryError)
+        # Pillow has errors of a file's content that are OSErrors too, without a number.
+        or (isinstance(one, OSError) and one.errno is not None)
+        for one in (error, error.__cause__)
+    )
+    return Unusable(str(error) or reason(error), digest, lasting)
 
 
 DIGEST_BYTES = 32
+_NO_DIGEST = bytes(DIGEST_BYTES)
 
 
 def _pixels_digest(pixels: RGB8) -> bytes:
@@ -249,7 +313,7 @@ def _file_digest(path: str) -> bytes:
     except (OSError, ValueError):
         # Reading the picture will say why.
         pass
-    return bytes(DIGEST_BYTES)
+    return _NO_DIGEST
 
 
 def _shards(images: Iterator[NamedSource]) -> Iterator[Shard]:
