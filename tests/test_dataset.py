@@ -35,6 +35,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pictures(path, COUNT)
     (path / "notes.txt").write_text("no picture", encoding="utf-8")
     (path / "._000.png").write_bytes(b"what macOS leaves")
+    (path / "more" / ".ipynb_checkpoints").mkdir()
+    Image.fromarray(picture(1)).save(path / "more" / ".ipynb_checkpoints" / "001-checkpoint.png")
+    # A linked folder may hold the one that it is in.
+    (path / "linked").symlink_to(path / "more")
     return path
 
 
@@ -164,6 +168,7 @@ def test_any_way_to_name_the_same_images(
     paths = [folder / name for name in some]
     shuffled = random.Random(4).sample(paths, len(paths))
     first = top_activations(exact, paths, k=3, progress=False)
+    assert_same(first, top_activations(exact, set(paths), k=3, progress=False))
     assert first.images == tuple(sorted(map(str, paths)))
     assert_same(first, top_activations(exact, shuffled, k=3, progress=False))
     pairs = [(name, picture(int(Path(name).stem))) for name in some]
@@ -290,6 +295,12 @@ def test_progress_by_a_bar_and_by_a_function(
         ({"images": "no/such"}, "'no/such' was not found"),
         ({"images": "no/such/*.png"}, "is a pattern without a picture .it fits no file"),
         ({"images": [("a", b""), ("a", b"")]}, "images has 'a' twice"),
+        ({"images": [picture(1), ("a", b""), ("a", b"")]}, "images has 'a' twice"),
+        ({"images": picture(1)}, "images is one picture, not a set: put it in a list"),
+        ({"images": picture(1)[..., 0]}, "images is one picture, not a set: put it in a list"),
+        ({"images": Image.fromarray(picture(1))}, "images is one picture, not a set: put it in"),
+        ({"images": {1: picture(1)}}, "images has the key 1, which is no name"),
+        ({"images": {b"a", b"b"}}, "images is a set, which has no order, and .* has no name"),
         ({"images": [b"no", b"nor this"]}, "no good picture among its 2, beginning with 'images.0"),
         ({"progress": 3}, "progress 3 is neither"),
         ({"client": "localhost"}, "client is a str: pass a dask.distributed.Client"),
@@ -301,6 +312,37 @@ def test_what_cannot_be_done_is_told_in_a_sentence(
     given = {"images": [picture(1)], "progress": False, **arguments}
     with pytest.raises((ValueError, TypeError), match=words):
         top_activations(exact, **given)
+
+
+def test_a_name_that_is_there_twice_is_told_before_anything_is_computed(
+    exact: FeatureExtractor,
+) -> None:
+    pairs = [*[(f"{number}", picture(1)) for number in range(200)], ("199", picture(1))]
+    told: list[int] = []
+    with pytest.raises(ValueError, match="images has '199' twice"):
+        top_activations(exact, pairs, progress=lambda done, _: told.append(done))
+    assert max(told, default=0) == 0
+    # A stream is not known beforehand.
+    with pytest.raises(ValueError, match="images has '199' twice"):
+        top_activations(exact, iter(pairs), progress=lambda done, _: told.append(done))
+    assert max(told) > 0
+
+
+def test_hidden_folders_are_searched_where_they_are_named(
+    exact: FeatureExtractor, tmp_path: Path
+) -> None:
+    hidden = tmp_path / ".hidden"
+    hidden.mkdir()
+    Image.fromarray(picture(1)).save(hidden / "one.png")
+    for given in (hidden, str(hidden / "*.png"), str(tmp_path / ".*" / "*.png")):
+        assert len(top_activations(exact, given, "edges", progress=False).images) == 1
+    with pytest.raises(ValueError, match="is a folder without a picture"):
+        top_activations(exact, tmp_path, "edges", progress=False)
+
+
+def test_an_array_of_pictures_is_a_set(exact: FeatureExtractor) -> None:
+    images = np.stack([picture(1), picture(1)])
+    assert len(top_activations(exact, images, "edges", progress=False).images) == 2
 
 
 def test_folders_without_pictures(exact: FeatureExtractor, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -147,8 +148,10 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
         ordered, total = _distinct(found), len(found)
     elif isinstance(images, Mapping):
         ordered, total = _distinct(_by_name(_checked_keys(images))), len(images)
-    elif isinstance(images, list | tuple | Set):
+    elif isinstance(images, list | tuple):
         ordered, total = _distinct(_by_name(images)), len(images)
+    elif isinstance(images, AbstractSet):
+        ordered, total = sorted(_distinct(_checked_names(images)), key=_name_of), len(images)
     elif _is_one_picture(images):
         raise ValueError("images is one picture, not a set: put it in a list.")
     elif isinstance(images, Iterable) and not isinstance(images, bytes | bytearray):
@@ -171,6 +174,17 @@ def _is_one_picture(images: object) -> bool:
     )
 
 
+def _checked_names(images: Iterable[Any]) -> Iterator[_Item]:
+    for image in images:
+        name, _ = item = _named(0, image)
+        if name == _nameless(0):
+            raise ValueError(
+                f"images is a set, which has no order, and {briefly(image)} in it has no name: "
+                "pass a list, or (name, image) pairs."
+            )
+        yield item
+
+
 def _checked_keys(images: Mapping[Any, Any]) -> Iterable[_Item]:
     for key in images:
         if not isinstance(key, str):
@@ -186,7 +200,11 @@ def _files(given: str) -> tuple[list[_Item], str]:
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own can raise.
     endings = "none of its files ends as pictures do (.jpg, .png, .webp and so on)"
     if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-        files = [each for each in path.rglob("*") if each.is_file()]
+        files = [
+            each
+            for each in path.rglob("*")
+            if not _is_hidden(each.relative_to(path)) and each.is_file()
+        ]
         there = "it is empty" if not files else endings
         names = [(each.relative_to(path).as_posix(), str(each.absolute())) for each in files]
         advice = "pass a folder of pictures, or a list of their paths"
@@ -205,16 +223,15 @@ def _files(given: str) -> tuple[list[_Item], str]:
             "a list of paths."
         )
     pictures = [
-        (name, path)
-        for name, path in names
-        if Path(name).suffix.lower() in PICTURE_SUFFIXES and not _is_hidden(name)
+        (name, path) for name, path in names if Path(name).suffix.lower() in PICTURE_SUFFIXES
     ]
     return sorted(pictures), empty
 
 
-def _is_hidden(name: str) -> bool:
-    # What macOS leaves beside pictures has their endings too, and Jupyter keeps copies.
-    return any(part.startswith(".") and part not in (".", "..") for part in Path(name).parts)
+def _is_hidden(path: Path) -> bool:
+    # What macOS leaves beside pictures has their endings too, and Jupyter keeps copies. Patterns
+    # have hidden names only where those are asked for.
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _named(number: int, item: Any) -> _Item:
@@ -224,14 +241,22 @@ def _named(number: int, item: Any) -> _Item:
         name = os.fspath(item)
         if isinstance(name, str):
             return name, item
-    return f"images[{number}]", item
+    return _nameless(number), item
+
+
+def _nameless(number: int) -> str:
+    return f"images[{number}]"
+
+
+def _name_of(item: _Item) -> str:
+    return item[0]
 
 
 def _by_name(images: Iterable[Any]) -> list[_Item]:
     """Order images by name; where one has none, they stay as they are."""
     items = [_named(number, item) for number, item in enumerate(images)]
-    nameless = any(name == f"images[{number}]" for number, (name, _) in enumerate(items))
-    return items if nameless else sorted(items, key=lambda item: item[0])
+    nameless = any(name == _nameless(number) for number, (name, _) in enumerate(items))
+    return items if nameless else sorted(items, key=_name_of)
 
 
 def _distinct(items: Iterable[_Item]) -> list[_Item]:

@@ -39,15 +39,16 @@ def top_activations(
     """Find, for every channel, the images of a set that it answers to most.
 
     The feature maps are reduced in the process that computes them. What is held does not grow with
-    the number of images, but for their names, sizes and digests, some 200 bytes each.
+    the number of images, but for their names, sizes and digests, some 400 bytes each.
 
     Parameters
     ----------
     extractor : FeatureExtractor
         The network, and the size that it sees.
-    images : str, Path, list, mapping or iterable
-        A folder, in which pictures are looked for by their endings, subfolders included; a pattern
-        such as ``"photos/**/*.jpg"``; a list of paths or of (name, image) pairs, or a mapping of
+    images : str, Path, list, set, mapping or iterable
+        A folder, in which pictures are looked for by their endings, subfolders included, but not
+        those that are links, nor what begins with a dot; a pattern such as ``"photos/**/*.jpg"``,
+        which follows links; a list or set of paths or of (name, image) pairs, or a mapping of
         names to images, where an image is anything that `load_image` takes; these are ordered by
         name. Any other iterable is taken as it comes, a shard at a time.
     layers : str, iterable of str or None
@@ -66,14 +67,18 @@ def top_activations(
         and of all, which is None where nobody knows.
     store : str or Path, optional
         A folder for finished shards. The same call goes on where another ended; a shard of which
-        an image has changed is computed again. Several processes may share it.
+        an image has changed, or could not be read, is computed again. Several processes may share
+        it. Networks are compared by their numbers, and a model of your own by its layers' classes,
+        settings and constants too (of classes of your own the name counts, not their code);
+        preprocessing by what it makes of a dozen pictures.
 
     Returns
     -------
     TopActivations
-        The same to the last bit for any number of workers, and resumed or not, on machines and
-        versions alike: shards and batches depend on the set alone. Equal values are in the order
-        of the images, and values that are not finite are left out.
+        The same to the last bit for any number of workers, and resumed or not, between like
+        machines with the same versions: shards depend on the pictures' names alone, and batches
+        on their sizes and the machine's memory. Equal values are in the order of the images, and
+        values that are not finite are left out.
 
     Raises
     ------
