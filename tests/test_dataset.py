@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from tests.brute_force import (
     assert_same,
@@ -192,6 +194,43 @@ def test_any_way_to_name_the_same_images(
         by_pairs.patches("edges", 0)
     pattern = top_activations(exact, str(folder / "more" / "01*.png"), k=3, progress=False)
     assert [Path(name).name for name in pattern.images] == [f"{n:03}.png" for n in range(11, 20, 2)]
+
+
+def test_frames_of_one_image_are_several(exact: FeatureExtractor, tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(number)).convert("L") for number in (0, 2, 3)]
+    frames = [frame.resize((40, 40)) for frame in frames]
+    frames[0].save(tmp_path / "frames.gif", save_all=True, append_images=frames[1:])
+    plain = [np.stack([np.asarray(frame)] * 3, axis=-1) for frame in frames]
+    with Image.open(tmp_path / "frames.gif") as image:
+        # Each of them is the same object, which stands elsewhere.
+        top = top_activations(exact, ImageSequence.Iterator(image), "edges", 3, progress=False)
+    assert_strongest(top, "edges", maps_of(exact_model(), plain, "edges"))
+
+
+def test_images_in_memory_are_read_beside_the_calling_thread(
+    exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: dict[str, threading.Thread] = {}
+    real = FeatureExtractor.read
+
+    def noted(extractor: FeatureExtractor, image: Any) -> Any:
+        readers[type(image).__name__] = threading.current_thread()
+        return real(extractor, image)
+
+    monkeypatch.setattr(FeatureExtractor, "read", noted)
+    Image.fromarray(picture(1)).save(tmp_path / "one.png")
+    data = (tmp_path / "one.png").read_bytes()
+    with Image.open(tmp_path / "one.png") as image:
+        # One that was not read yet, and twice.
+        images = [picture(1), data, image, image, io.BytesIO(data)]
+        top = top_activations(exact, images, "edges", progress=False)
+    assert not top.failed
+    assert_strongest(top, "edges", maps_of(exact_model(), [picture(1)] * 5, "edges"))
+    here = threading.main_thread()
+    assert readers.pop("BytesIO") is here
+    assert len(readers) == 3
+    assert here not in readers.values()
+    assert not any("vgg_widget-read" in thread.name for thread in threading.enumerate())
 
 
 def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> None:

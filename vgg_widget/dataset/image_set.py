@@ -5,8 +5,11 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +21,7 @@ from vgg_widget.choices import briefly, reason
 from vgg_widget.images import RGB8, ImageReading, file_bytes
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import NotEnoughMemoryError
+from vgg_widget.network.streaming import READERS, begun_ahead
 
 PICTURE_SUFFIXES = frozenset(
     f".{ending}"
@@ -108,16 +112,16 @@ class ImageSet:
 
     Parameters
     ----------
-    shards : iterator of Shard
-        To be gone through once. Where they end depends on the names alone, and on few of them: an
-        image more or less changes its own shard and seldom another.
+    shards : generator of Shard
+        To be gone through once, and closed. Where they end depends on the names alone, and on few
+        of them: an image more or less changes its own shard and seldom another.
     total : int or None
         How many images there are, where that is known.
     empty : str
         The sentence for a set that turns out to have none.
     """
 
-    shards: Iterator[Shard]
+    shards: Generator[Shard]
     total: int | None
     empty: str
 
@@ -155,7 +159,8 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
     elif _is_one_picture(images):
         raise ValueError("images is one picture, not a set: put it in a list.")
     elif isinstance(images, Iterable) and not isinstance(images, bytes | bytearray):
-        ordered = _each_once(_named(number, image) for number, image in enumerate(images))
+        items = (_named(number, image) for number, image in enumerate(images))
+        ordered = ((name, _own(image)) for name, image in _each_once(items))
     else:
         raise TypeError(
             f"images {briefly(images)} is no set of pictures: pass a folder, a pattern such as "
@@ -163,8 +168,7 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
         )
     if total == 0:
         raise ValueError(empty)
-    sources = (_source(extractor, *item) for item in ordered)
-    return ImageSet(_shards(sources), total, empty)
+    return ImageSet(_shards(_sources(extractor, ordered)), total, empty)
 
 
 def _is_one_picture(images: object) -> bool:
@@ -272,6 +276,37 @@ def _each_once(items: Iterable[_Item]) -> Iterator[_Item]:
         yield name, image
 
 
+# What can be read in another thread than the one that it was given in.
+_READ_ELSEWHERE = (bytes, np.ndarray, Image.Image)
+
+
+def _own(image: Any) -> Any:
+    """Copy what a stream may fill anew for its next image."""
+    if isinstance(image, np.ndarray | Image.Image):
+        try:
+            return image.copy()
+        except Exception:
+            # Of a damaged file, or one that is closed, which reading it will tell.
+            return image
+    return image
+
+
+def _sources(extractor: FeatureExtractor, items: Iterable[_Item]) -> Generator[NamedSource]:
+    """Bring images in memory to the network's size, the next ones meanwhile."""
+    with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
+
+        def begin(_: int, item: _Item) -> tuple[str, Future[NamedSource]]:
+            if isinstance(item[1], _READ_ELSEWHERE):
+                return item[0], pool.submit(_source, extractor, *item)
+            done = Future[NamedSource]()
+            done.set_result(_source(extractor, *item))
+            return item[0], done
+
+        with closing(begun_ahead(items, begin, _LEAST)) as begun:
+            for _, future in begun:
+                yield future.result()
+
+
 def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
     if isinstance(image, str | os.PathLike):
         given = os.fsdecode(image)
@@ -292,11 +327,16 @@ def _prepared_file(extractor: FeatureExtractor, path: str) -> Prepared | Unusabl
         return _unusable(error, digest)
 
 
+_pillow = threading.Lock()
+
+
 def _prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
     """Read an image in memory."""
     digest = _NO_DIGEST
     try:
-        reading = extractor.read(image)
+        # Pillow reads a file when its image is first used, and not in two threads at once.
+        with _pillow if isinstance(image, Image.Image) else nullcontext():
+            reading = extractor.read(image)
         digest = _pixels_digest(reading.pixels)
         return _made(extractor, reading, digest)
     except (ValueError, OSError, MemoryError) as error:
@@ -341,13 +381,14 @@ def _file_digest(path: str) -> bytes:
     return _NO_DIGEST
 
 
-def _shards(images: Iterator[NamedSource]) -> Iterator[Shard]:
+def _shards(images: Generator[NamedSource]) -> Generator[Shard]:
     start, held = 0, list[NamedSource]()
-    for image in images:
-        held.append(image)
-        if len(held) >= _MOST or (len(held) >= _LEAST and _is_an_end(image.name)):
-            yield Shard(start, tuple(held))
-            start, held = start + len(held), []
+    with closing(images):
+        for image in images:
+            held.append(image)
+            if len(held) >= _MOST or (len(held) >= _LEAST and _is_an_end(image.name)):
+                yield Shard(start, tuple(held))
+                start, held = start + len(held), []
     if held:
         yield Shard(start, tuple(held))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -104,8 +105,9 @@ def top_activations(
     if store is not None:
         job = Job(chosen, statistic, int(k), Store.opened(store, _manifest(extractor, job)))
     seen: list[tuple[str, str]] = []
-    with shown_progress(progress, found.total) as tell:
-        shards = _noted(found.shards, seen)
+    # Closed, since an interrupt's traceback would keep its threads.
+    with shown_progress(progress, found.total) as tell, closing(found.shards) as found_shards:
+        shards = _noted(found_shards, seen)
         if client is not None:
             summary = computed_by_cluster(client, extractor, job, shards, tell)
         else:
