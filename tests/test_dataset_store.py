@@ -203,7 +203,7 @@ def test_a_file_that_changes_before_it_is_decoded_is_kept_as_what_was_decoded(
     exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "changing.png"
-    hashed = "vgg_widget.dataset.image_set._file_digest"
+    hashed = "vgg_widget.dataset.image_set.file_digest"
 
     def changing(name: str) -> bytes:
         digest = hashlib.sha256(Path(name).read_bytes()).digest()

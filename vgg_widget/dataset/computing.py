@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vgg_widget.dataset.image_set import DIGEST_BYTES, NamedSource, Prepared, Shard, Unusable
+from vgg_widget.dataset.image_set import NamedSource, Shard
+from vgg_widget.dataset.preparing import DIGEST_BYTES, Prepared, Unusable
 from vgg_widget.dataset.reduction import ReducingNetwork
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import Reduced, Summary, summarised

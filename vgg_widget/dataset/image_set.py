@@ -5,11 +5,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,10 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from vgg_widget.choices import briefly, reason
-from vgg_widget.images import RGB8, ImageReading, file_bytes
+from vgg_widget.choices import briefly
+from vgg_widget.dataset.preparing import Prepared, Unusable, file_digest, prepared, prepared_file
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.network.memory import NotEnoughMemoryError
 from vgg_widget.network.streaming import READERS, begun_ahead
 
 PICTURE_SUFFIXES = frozenset(
@@ -37,45 +35,6 @@ _LEAST, _EVERY, _MOST = 32, 32, 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A picture that the network can take.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (H, W, 3)
-        Of the network's size.
-    original : (int, int)
-        Height and width before that.
-    digest : bytes
-        SHA-256 of the file; of the pixels as they were given where there is none.
-    """
-
-    pixels: RGB8
-    original: tuple[int, int]
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Unusable:
-    """A picture that is none.
-
-    Parameters
-    ----------
-    sentence : str
-        What the matter is.
-    digest : bytes
-        As of `Prepared`; zeros where it could not be read.
-    lasting : bool
-        Whether the same bytes would be refused again. What the disk or the memory was the matter
-        with may be good the next time.
-    """
-
-    sentence: str
-    digest: bytes
-    lasting: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class NamedSource:
     """An image of the set: its name, and its absolute path or, of one in memory, its pixels."""
 
@@ -89,12 +48,12 @@ class NamedSource:
 
     def digest(self) -> bytes:
         """Return SHA-256 of what it is; zeros for a file that cannot be read."""
-        return _file_digest(self.source) if isinstance(self.source, str) else self.source.digest
+        return file_digest(self.source) if isinstance(self.source, str) else self.source.digest
 
     def prepared(self, extractor: FeatureExtractor) -> Prepared | Unusable:
         """Read it, and bring it to the network's size; the digest is that of what was read."""
         if isinstance(self.source, str):
-            return _prepared_file(extractor, self.source)
+            return prepared_file(extractor, self.source)
         return self.source
 
 
@@ -313,72 +272,7 @@ def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
         path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's own can raise.
         # What is not there is best named as it was written.
         return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110 - Path's own can raise.
-    return NamedSource(name, _prepared(extractor, image))
-
-
-def _prepared_file(extractor: FeatureExtractor, path: str) -> Prepared | Unusable:
-    digest = _NO_DIGEST
-    try:
-        data = file_bytes(path)
-        digest = hashlib.sha256(data).digest()
-        # Of these bytes: the file may be another by now.
-        return _made(extractor, extractor.read_bytes(data, path), digest)
-    except (ValueError, OSError, MemoryError) as error:
-        return _unusable(error, digest)
-
-
-_pillow = threading.Lock()
-
-
-def _prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
-    """Read an image in memory."""
-    digest = _NO_DIGEST
-    try:
-        # Pillow reads a file when its image is first used, and not in two threads at once.
-        with _pillow if isinstance(image, Image.Image) else nullcontext():
-            reading = extractor.read(image)
-        digest = _pixels_digest(reading.pixels)
-        return _made(extractor, reading, digest)
-    except (ValueError, OSError, MemoryError) as error:
-        return _unusable(error, digest)
-
-
-def _made(extractor: FeatureExtractor, reading: ImageReading, digest: bytes) -> Prepared:
-    height, width, _ = reading.pixels.shape
-    return Prepared(extractor.prepared(reading), (height, width), digest)
-
-
-def _unusable(error: Exception, digest: bytes) -> Unusable:
-    # An `ImageError` is a ValueError; a size that the network cannot take is another.
-    lasting = digest != _NO_DIGEST and not any(
-        isinstance(one, MemoryError | NotEnoughMemoryError)
-        # Pillow has errors of a file's content that are OSErrors too, without a number.
-        or (isinstance(one, OSError) and one.errno is not None)
-        for one in (error, error.__cause__)
-    )
-    return Unusable(str(error) or reason(error), digest, lasting)
-
-
-DIGEST_BYTES = 32
-_NO_DIGEST = bytes(DIGEST_BYTES)
-
-
-def _pixels_digest(pixels: RGB8) -> bytes:
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.digest()
-
-
-def _file_digest(path: str) -> bytes:
-    try:
-        # A pipe would be waited for without end.
-        if os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
-            with Path(path).open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").digest()
-    except (OSError, ValueError):
-        # Reading the picture will say why.
-        pass
-    return _NO_DIGEST
+    return NamedSource(name, prepared(extractor, image))
 
 
 def _shards(images: Generator[NamedSource]) -> Generator[Shard]:
