@@ -188,6 +188,7 @@ def test_a_momentary_failure_is_told_and_not_kept(
             bad_day.setattr(Path, "open", failing(error, Path.open))
         first = run()
     assert list(first.failed) == ["004.png", "005.png"]
+    assert not list((tmp_path / "store").glob("shard-*"))
     if what == "missing":
         (tmp_path / "elsewhere").rename(file)
     computed.since()
