@@ -129,8 +129,11 @@ def test_a_store_refuses_layers_that_changed_their_names(tmp_path: Path) -> None
 def test_a_worker_computes_with_the_constant_that_was_sent() -> None:
     images = picture(1)[np.newaxis]
     for factor in (2, 5):
-        extractor = network(lambda _, x, by=factor: x * by)  # type: ignore[misc]
-        job = Job(chosen_layers(extractor, None), "max", 1, None)
+        # What differs is the constant alone: what is asked for has the same name.
+        extractor = network(
+            lambda keras, x, by=factor: keras.layers.Identity(name="last")(x * by)  # type: ignore[misc]
+        )
+        job = Job(chosen_layers(extractor, "last"), "max", 1, None)
         made = cluster._network(PortableExtractor.of(extractor), job)
         np.testing.assert_array_equal(
             made(images).values[0], factor * images[0].max(axis=(0, 1)).astype(np.float32)
