@@ -27,6 +27,7 @@ def local_client(workers: int, *, processes: bool = True) -> Iterator[Any]:
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=50,
         ) as cluster,
-        _distributed.Client(cluster) as client,
+        # One that nothing finds that it was not given to.
+        _distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client

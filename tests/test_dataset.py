@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from tests.brute_force import (
     assert_same,
@@ -35,6 +37,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pictures(path, COUNT)
     (path / "notes.txt").write_text("no picture", encoding="utf-8")
     (path / "._000.png").write_bytes(b"what macOS leaves")
+    (path / "more" / ".ipynb_checkpoints").mkdir()
+    Image.fromarray(picture(1)).save(path / "more" / ".ipynb_checkpoints" / "001-checkpoint.png")
+    # A linked folder may hold the one that it is in.
+    (path / "linked").symlink_to(path / "more")
     return path
 
 
@@ -164,6 +170,7 @@ def test_any_way_to_name_the_same_images(
     paths = [folder / name for name in some]
     shuffled = random.Random(4).sample(paths, len(paths))
     first = top_activations(exact, paths, k=3, progress=False)
+    assert_same(first, top_activations(exact, set(paths), k=3, progress=False))
     assert first.images == tuple(sorted(map(str, paths)))
     assert_same(first, top_activations(exact, shuffled, k=3, progress=False))
     pairs = [(name, picture(int(Path(name).stem))) for name in some]
@@ -187,6 +194,43 @@ def test_any_way_to_name_the_same_images(
         by_pairs.patches("edges", 0)
     pattern = top_activations(exact, str(folder / "more" / "01*.png"), k=3, progress=False)
     assert [Path(name).name for name in pattern.images] == [f"{n:03}.png" for n in range(11, 20, 2)]
+
+
+def test_frames_of_one_image_are_several(exact: FeatureExtractor, tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(number)).convert("L") for number in (0, 2, 3)]
+    frames = [frame.resize((40, 40)) for frame in frames]
+    frames[0].save(tmp_path / "frames.gif", save_all=True, append_images=frames[1:])
+    plain = [np.stack([np.asarray(frame)] * 3, axis=-1) for frame in frames]
+    with Image.open(tmp_path / "frames.gif") as image:
+        # Each of them is the same object, which stands elsewhere.
+        top = top_activations(exact, ImageSequence.Iterator(image), "edges", 3, progress=False)
+    assert_strongest(top, "edges", maps_of(exact_model(), plain, "edges"))
+
+
+def test_images_in_memory_are_read_beside_the_calling_thread(
+    exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: dict[str, threading.Thread] = {}
+    real = FeatureExtractor.read
+
+    def noted(extractor: FeatureExtractor, image: Any) -> Any:
+        readers[type(image).__name__] = threading.current_thread()
+        return real(extractor, image)
+
+    monkeypatch.setattr(FeatureExtractor, "read", noted)
+    Image.fromarray(picture(1)).save(tmp_path / "one.png")
+    data = (tmp_path / "one.png").read_bytes()
+    with Image.open(tmp_path / "one.png") as image:
+        # One that was not read yet, and twice.
+        images = [picture(1), data, image, image, io.BytesIO(data)]
+        top = top_activations(exact, images, "edges", progress=False)
+    assert not top.failed
+    assert_strongest(top, "edges", maps_of(exact_model(), [picture(1)] * 5, "edges"))
+    here = threading.main_thread()
+    assert readers.pop("BytesIO") is here
+    assert len(readers) == 3
+    assert here not in readers.values()
+    assert not any("vgg_widget-read" in thread.name for thread in threading.enumerate())
 
 
 def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> None:
@@ -290,6 +334,12 @@ def test_progress_by_a_bar_and_by_a_function(
         ({"images": "no/such"}, "'no/such' was not found"),
         ({"images": "no/such/*.png"}, "is a pattern without a picture .it fits no file"),
         ({"images": [("a", b""), ("a", b"")]}, "images has 'a' twice"),
+        ({"images": [picture(1), ("a", b""), ("a", b"")]}, "images has 'a' twice"),
+        ({"images": picture(1)}, "images is one picture, not a set: put it in a list"),
+        ({"images": picture(1)[..., 0]}, "images is one picture, not a set: put it in a list"),
+        ({"images": Image.fromarray(picture(1))}, "images is one picture, not a set: put it in"),
+        ({"images": {1: picture(1)}}, "images has the key 1, which is no name"),
+        ({"images": {b"a", b"b"}}, "images is a set, which has no order, and .* has no name"),
         ({"images": [b"no", b"nor this"]}, "no good picture among its 2, beginning with 'images.0"),
         ({"progress": 3}, "progress 3 is neither"),
         ({"client": "localhost"}, "client is a str: pass a dask.distributed.Client"),
@@ -301,6 +351,37 @@ def test_what_cannot_be_done_is_told_in_a_sentence(
     given = {"images": [picture(1)], "progress": False, **arguments}
     with pytest.raises((ValueError, TypeError), match=words):
         top_activations(exact, **given)
+
+
+def test_a_name_that_is_there_twice_is_told_before_anything_is_computed(
+    exact: FeatureExtractor,
+) -> None:
+    pairs = [*[(f"{number}", picture(1)) for number in range(200)], ("199", picture(1))]
+    told: list[int] = []
+    with pytest.raises(ValueError, match="images has '199' twice"):
+        top_activations(exact, pairs, progress=lambda done, _: told.append(done))
+    assert max(told, default=0) == 0
+    # A stream is not known beforehand.
+    with pytest.raises(ValueError, match="images has '199' twice"):
+        top_activations(exact, iter(pairs), progress=lambda done, _: told.append(done))
+    assert max(told) > 0
+
+
+def test_hidden_folders_are_searched_where_they_are_named(
+    exact: FeatureExtractor, tmp_path: Path
+) -> None:
+    hidden = tmp_path / ".hidden"
+    hidden.mkdir()
+    Image.fromarray(picture(1)).save(hidden / "one.png")
+    for given in (hidden, str(hidden / "*.png"), str(tmp_path / ".*" / "*.png")):
+        assert len(top_activations(exact, given, "edges", progress=False).images) == 1
+    with pytest.raises(ValueError, match="is a folder without a picture"):
+        top_activations(exact, tmp_path, "edges", progress=False)
+
+
+def test_an_array_of_pictures_is_a_set(exact: FeatureExtractor) -> None:
+    images = np.stack([picture(1), picture(1)])
+    assert len(top_activations(exact, images, "edges", progress=False).images) == 2
 
 
 def test_folders_without_pictures(exact: FeatureExtractor, tmp_path: Path) -> None:

@@ -90,12 +90,19 @@ def test_what_is_wrong_on_a_worker_is_raised_here(one: Any, folder: Path) -> Non
         top_activations(exact_extractor(), [b"no picture"], client=one, progress=False)
 
 
-def test_a_client_without_workers_is_told_of() -> None:
-    with (
-        local_client(0, processes=False) as client,
-        pytest.raises(ValueError, match="client has no workers"),
-    ):
-        top_activations(exact_extractor(), [picture(1)], client=client)
+def test_workers_that_come_when_there_is_work() -> None:
+    images = [picture(number) for number in range(5)]
+    with local_client(0, processes=False) as client:
+        client.cluster.adapt(minimum=0, maximum=1, interval="50ms")
+        there = top_activations(exact_extractor(), images, client=client, progress=False)
+    assert_same(there, top_activations(exact_extractor(), images, progress=False))
+
+
+def test_a_closed_client_is_told_of() -> None:
+    with local_client(0, processes=False) as client:
+        client.close()
+        with pytest.raises(ValueError, match="client is closed: make a new one"):
+            top_activations(exact_extractor(), [picture(1)], client=client)
 
 
 def test_what_travels_makes_the_same_network() -> None:
@@ -109,6 +116,27 @@ def test_what_travels_makes_the_same_network() -> None:
     object.__setattr__(damaged, "digest", "sha256:0")
     with pytest.raises(ValueError, match="did not arrive whole"):
         damaged.extractor()
+
+
+def test_weights_set_anew_follow_the_unchanged_ones() -> None:
+    extractor = FeatureExtractor("random", size=None)
+    before = PortableExtractor.of(extractor)
+    layer = extractor.model.get_layer("block1_conv1")
+    kernel, bias = layer.get_weights()
+    try:
+        layer.set_weights([kernel, bias + 100])
+        after = PortableExtractor.of(extractor)
+        # As in a worker's process, which builds one after the other.
+        found = [
+            sent.extractor()(picture(2))["block1_conv1"] for sent in (before, after, before, after)
+        ]
+    finally:
+        layer.set_weights([kernel, bias])
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[3])
+    # After a ReLU: where both are above 0, they differ by what was added.
+    on = found[0] > 1
+    np.testing.assert_allclose(found[1][on] - found[0][on], 100, rtol=1e-4)
 
 
 @pytest.mark.slow

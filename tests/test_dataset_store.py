@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import io
 import json
 import os
 import random
@@ -21,6 +24,7 @@ from vgg_widget import FeatureExtractor
 from vgg_widget.dataset import top_activations
 from vgg_widget.dataset.image_set import image_set
 from vgg_widget.dataset.reduction import ReducingNetwork
+from vgg_widget.network import memory
 
 COUNT = 230
 
@@ -138,6 +142,114 @@ def test_a_changed_image_has_its_shard_computed_again(
     assert_same(more, top_activations(exact, folder, progress=False))
 
 
+def failing(error: Exception, opened: Any = None) -> Any:
+    """What opening a file gives on a bad day."""
+
+    class Failing(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise error
+
+    def open_or_not(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name != "004.png":
+            return opened(path, *arguments, **options)
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            raise error
+        return Failing()
+
+    return open_or_not
+
+
+@pytest.mark.parametrize("what", ["EIO", "EMFILE", "memory", "missing"])
+def test_a_momentary_failure_is_told_and_not_kept(
+    exact: FeatureExtractor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    computed: Counted,
+    what: str,
+) -> None:
+    names = write_pictures(tmp_path / "set", 6)
+    file = tmp_path / "set" / "004.png"
+    # Bad for good, and kept.
+    (tmp_path / "set" / "005.png").write_bytes(b"no picture")
+
+    def run() -> Any:
+        paths = [(name, tmp_path / "set" / name) for name in [*names, "005.png"]]
+        return top_activations(exact, paths, progress=False, store=tmp_path / "store")
+
+    with monkeypatch.context() as bad_day:
+        if what == "memory":
+            Image.new("RGB", (90, 90)).save(file)
+            bad_day.setattr(memory, "memory", lambda: 400_000)
+        elif what == "missing":
+            file.rename(tmp_path / "elsewhere")
+        else:
+            number = getattr(errno, what)
+            error = OSError(number, os.strerror(number))
+            bad_day.setattr(Path, "open", failing(error, Path.open))
+        first = run()
+    assert list(first.failed) == ["004.png", "005.png"]
+    assert not list((tmp_path / "store").glob("shard-*"))
+    if what == "missing":
+        (tmp_path / "elsewhere").rename(file)
+    computed.since()
+    second = run()
+    assert computed.since() == 6
+    assert list(second.failed) == ["005.png"]
+    # What follows from the bytes is kept.
+    assert_same(second, run())
+    assert computed.since() == 0
+
+
+def test_a_file_that_changes_before_it_is_decoded_is_kept_as_what_was_decoded(
+    exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "changing.png"
+    hashed = "vgg_widget.dataset.image_set.file_digest"
+
+    def changing(name: str) -> bytes:
+        digest = hashlib.sha256(Path(name).read_bytes()).digest()
+        Image.fromarray(picture(7)).save(path)
+        return digest
+
+    def run(store: Path | None) -> Any:
+        return top_activations(exact, [path], progress=False, store=store)
+
+    Image.fromarray(picture(3)).save(path)
+    before = run(None)
+    with monkeypatch.context() as busy:
+        busy.setattr(hashed, changing)
+        changed = run(tmp_path / "store")
+    assert_same(changed, run(None))
+    assert_same(changed, run(tmp_path / "store"))
+    Image.fromarray(picture(3)).save(path)
+    assert_same(before, run(tmp_path / "store"))
+
+
+def test_what_is_kept_is_of_the_bytes_that_were_computed(
+    exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "changing.png"
+    real = FeatureExtractor.read_bytes
+
+    def changing(extractor: FeatureExtractor, data: bytes, name: str) -> Any:
+        # Between the reading of the file and the decoding, by somebody else.
+        Image.fromarray(picture(7)).save(path)
+        return real(extractor, data, name)
+
+    def run(store: Path | None) -> Any:
+        return top_activations(exact, [path], progress=False, store=store)
+
+    Image.fromarray(picture(3)).save(path)
+    before = run(None)
+    with monkeypatch.context() as busy:
+        busy.setattr(FeatureExtractor, "read_bytes", changing)
+        assert_same(before, run(tmp_path / "store"))
+    now = run(tmp_path / "store")
+    assert_same(now, run(None))
+    Image.fromarray(picture(3)).save(path)
+    assert_same(before, run(tmp_path / "store"))
+
+
 @pytest.mark.parametrize("damage", ["half", "empty", "other", "pickle"])
 def test_a_damaged_shard_is_computed_again(
     exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted, damage: str
@@ -184,6 +296,9 @@ def test_a_shard_under_anothers_name_is_not_taken_for_it(
         ({"layers": "half"}, "was made with layers .* and not .'half'.:"),
         ({"extractor": "weights"}, "was made with weights 'sha256:.*', and not 'sha256:"),
         ({"extractor": "preprocess"}, "was made with preprocessing 'sha256:.*', and not 'sha256:"),
+        ({"extractor": "contrast"}, "was made with preprocessing"),
+        ({"extractor": "dark"}, "was made with preprocessing"),
+        ({"extractor": "lying"}, "was made with preprocessing"),
         ({"extractor": "size"}, r"was made with size None, and not \[32, 32\]"),
     ],
 )
@@ -193,11 +308,26 @@ def test_what_is_asked_otherwise_is_refused(
     images = [picture(number) for number in range(5)]
     store = tmp_path / "store"
     top_activations(exact, images, progress=False, store=store)
+
+    def stretched(images: Any) -> Any:
+        spread = images.max() - images.min()
+        return images if spread > 9 else images / spread
+
+    def lifted(images: Any) -> Any:
+        return images if images.max() else images + 1
+
+    def turned(images: Any) -> Any:
+        return images if images.shape[1] == images.shape[2] else images[:, ::-1]
+
+    def prepared(function: Any) -> FeatureExtractor:
+        return FeatureExtractor(model=exact_model(), size=None, preprocess=function)
+
     others = {
+        "contrast": lambda: prepared(stretched),
+        "dark": lambda: prepared(lifted),
+        "lying": lambda: prepared(turned),
         "weights": lambda: exact_extractor(1),
-        "preprocess": lambda: FeatureExtractor(
-            model=exact_model(), size=None, preprocess=lambda images: images[..., ::-1]
-        ),
+        "preprocess": lambda: prepared(lambda images: images[..., ::-1]),
         "size": lambda: exact.at_size((32, 32)),
     }
     given = {"extractor": exact, **change}

@@ -47,9 +47,10 @@ def check_client(client: object) -> None:
         )
     if client.asynchronous:  # type: ignore[attr-defined]
         raise ValueError("client is asynchronous: pass one made without asynchronous=True.")
-    if not client.scheduler_info()["workers"]:  # type: ignore[attr-defined]
+    # One that has lost its scheduler tries to find it again; one that waits has no workers yet.
+    if client.status not in ("running", "connecting"):  # type: ignore[attr-defined]
         raise ValueError(
-            "client has no workers: start some, or wait for them with client.wait_for_workers(1)."
+            f"client is {client.status}: make a new one of the cluster."  # type: ignore[attr-defined]
         )
 
 
@@ -84,7 +85,7 @@ def computed_by_cluster(
     tree = MergeTree[Any](
         lambda parts: submit(_merged, parts, job.k, what=f"merge-{next(numbers)}")
     )
-    running: Any = as_completed()  # type: ignore[no-untyped-call]
+    running: Any = as_completed(loop=client.loop)  # type: ignore[no-untyped-call]
     images: dict[Any, int] = {}
 
     def finish_one() -> None:

@@ -10,7 +10,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vgg_widget.dataset.image_set import DIGEST_BYTES, NamedSource, Prepared, Shard, Unusable
+from vgg_widget.dataset.image_set import NamedSource, Shard
+from vgg_widget.dataset.preparing import DIGEST_BYTES, Prepared, Unusable
 from vgg_widget.dataset.reduction import ReducingNetwork
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import Reduced, Summary, summarised
@@ -74,67 +75,76 @@ def computed_shard(
     tell : callable
         Called with a number of images, whenever so many more are done.
     """
-    if job.store is None:
-        return _computed(network, job, shard, None, tell)
+    store = job.store
+    if store is None:
+        return _computed(network, job, shard, tell).summary.shifted(shard.start)
+    names = [image.name for image in shard.images]
     # Of the bytes: what has the same size and time need not be the same picture.
-    digests = [image.digest() for image in shard.images]
-    key = job.store.key((image.name for image in shard.images), digests)
-    summary = job.store.read(key, job.channels, job.k, len(shard.images))
+    key = store.key(names, [image.digest() for image in shard.images])
+    summary = store.read(key, job.channels, job.k, len(names))
     if summary is None:
-        summary = _computed(network, job, shard, digests, tell)
-        job.store.write(key, summary)
+        made = _computed(network, job, shard, tell)
+        summary = made.summary
+        if made.lasting:
+            # By what was computed, which may have changed since it was looked for.
+            key = store.key(names, [digest.tobytes() for digest in summary.digests])
+            store.write(key, summary)
     else:
-        tell(len(shard.images))
+        tell(len(names))
     # In the store it is of images that begin at 0, wherever they are in the set by now.
     return summary.shifted(shard.start)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Computed:
+    """A shard's summary, and whether the same bytes would give it again."""
+
+    summary: Summary
+    lasting: bool
+
+
 def _computed(
-    network: ReducingNetwork,
-    job: Job,
-    shard: Shard,
-    digests: list[bytes] | None,
-    tell: Callable[[int], object],
-) -> Summary:
+    network: ReducingNetwork, job: Job, shard: Shard, tell: Callable[[int], object]
+) -> _Computed:
     count = len(shard.images)
     sizes = np.zeros((count, 4), np.int32)
-    found = np.zeros((count, DIGEST_BYTES), np.uint8)
-    failed: list[tuple[int, str]] = []
+    digests = np.zeros((count, DIGEST_BYTES), np.uint8)
+    failed: list[tuple[int, Unusable]] = []
     parts: list[Reduced] = []
     places: list[int] = []
 
     def good(pictures: Iterator[tuple[int, Prepared | Unusable]]) -> Iterator[_Ready]:
         for place, picture in pictures:
-            found[place] = np.frombuffer(picture.digest, np.uint8)
+            digests[place] = np.frombuffer(picture.digest, np.uint8)
             if isinstance(picture, Unusable):
-                failed.append((place, picture.sentence))
+                failed.append((place, picture))
                 tell(1)
             else:
                 sizes[place] = *picture.pixels.shape[:2], *picture.original
                 yield place, picture
 
     # Closed, since an interrupt's traceback would keep its threads.
-    with closing(_read(network.extractor, shard.images, digests)) as pictures:
+    with closing(_read(network.extractor, shard.images)) as pictures:
         for batch in _batches(good(pictures), network):
             parts.append(network(np.stack([picture.pixels for _, picture in batch])))
             places += [place for place, _ in batch]
             tell(len(batch))
     reduced = _in_order(parts, np.array(places, np.intp), job.channels)
+    sentences = tuple((place, picture.sentence) for place, picture in failed)
     summary = summarised(
-        reduced, sorted(places), job.k, sizes=sizes, digests=found, failed=tuple(failed)
+        reduced, sorted(places), job.k, sizes=sizes, digests=digests, failed=sentences
     )
-    return summary if job.store is not None else summary.shifted(shard.start)
+    return _Computed(summary, all(picture.lasting for _, picture in failed))
 
 
 def _read(
-    extractor: FeatureExtractor, images: tuple[NamedSource, ...], digests: list[bytes] | None
+    extractor: FeatureExtractor, images: tuple[NamedSource, ...]
 ) -> Generator[tuple[int, Prepared | Unusable]]:
     """Give pictures in their order, the next ones read meanwhile."""
     with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
 
         def begin(place: int, image: NamedSource) -> tuple[int, Future[Prepared | Unusable]]:
-            digest = None if digests is None else digests[place]
-            return place, pool.submit(image.prepared, extractor, digest)
+            return place, pool.submit(image.prepared, extractor)
 
         with closing(begun_ahead(images, begin, 2 * BATCH)) as begun:
             for place, future in begun:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from PIL import Image
 
 from vgg_widget.choices import briefly
-from vgg_widget.images import RGB8
+from vgg_widget.dataset.preparing import Prepared, Unusable, file_digest, prepared, prepared_file
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.streaming import READERS, begun_ahead
 
 PICTURE_SUFFIXES = frozenset(
     f".{ending}"
@@ -27,33 +32,6 @@ PICTURE_SUFFIXES = frozenset(
 
 # A shard takes the network a quarter of a minute: as much is lost by an interruption.
 _LEAST, _EVERY, _MOST = 32, 32, 128
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """A picture that the network can take.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (H, W, 3)
-        Of the network's size.
-    original : (int, int)
-        Height and width before that.
-    digest : bytes
-        SHA-256 of the file; of the pixels as they were given where there is none.
-    """
-
-    pixels: RGB8
-    original: tuple[int, int]
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Unusable:
-    """A picture that is none: what the matter is, and the digest of its file."""
-
-    sentence: str
-    digest: bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,14 +48,13 @@ class NamedSource:
 
     def digest(self) -> bytes:
         """Return SHA-256 of what it is; zeros for a file that cannot be read."""
-        return _file_digest(self.source) if isinstance(self.source, str) else self.source.digest
+        return file_digest(self.source) if isinstance(self.source, str) else self.source.digest
 
-    def prepared(self, extractor: FeatureExtractor, digest: bytes | None) -> Prepared | Unusable:
-        """Read it, and bring it to the network's size; its digest may be known already."""
-        if not isinstance(self.source, str):
-            return self.source
-        digest = self.digest() if digest is None else digest
-        return _prepared(extractor, self.source, digest)
+    def prepared(self, extractor: FeatureExtractor) -> Prepared | Unusable:
+        """Read it, and bring it to the network's size; the digest is that of what was read."""
+        if isinstance(self.source, str):
+            return prepared_file(extractor, self.source)
+        return self.source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,16 +71,16 @@ class ImageSet:
 
     Parameters
     ----------
-    shards : iterator of Shard
-        To be gone through once. Where they end depends on the names alone, and on few of them: an
-        image more or less changes its own shard and seldom another.
+    shards : generator of Shard
+        To be gone through once, and closed. Where they end depends on the names alone, and on few
+        of them: an image more or less changes its own shard and seldom another.
     total : int or None
         How many images there are, where that is known.
     empty : str
         The sentence for a set that turns out to have none.
     """
 
-    shards: Iterator[Shard]
+    shards: Generator[Shard]
     total: int | None
     empty: str
 
@@ -131,13 +108,18 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
     empty = "images is empty: pass at least one picture."
     if isinstance(images, str | os.PathLike):
         found, empty = _files(os.fspath(images))
-        ordered, total = found, len(found)
+        ordered, total = _distinct(found), len(found)
     elif isinstance(images, Mapping):
-        ordered, total = _by_name(images.items()), len(images)
+        ordered, total = _distinct(_by_name(_checked_keys(images))), len(images)
     elif isinstance(images, list | tuple):
-        ordered, total = _by_name(images), len(images)
+        ordered, total = _distinct(_by_name(images)), len(images)
+    elif isinstance(images, AbstractSet):
+        ordered, total = sorted(_distinct(_checked_names(images)), key=_name_of), len(images)
+    elif _is_one_picture(images):
+        raise ValueError("images is one picture, not a set: put it in a list.")
     elif isinstance(images, Iterable) and not isinstance(images, bytes | bytearray):
-        ordered = (_named(number, image) for number, image in enumerate(images))
+        items = (_named(number, image) for number, image in enumerate(images))
+        ordered = ((name, _own(image)) for name, image in _each_once(items))
     else:
         raise TypeError(
             f"images {briefly(images)} is no set of pictures: pass a folder, a pattern such as "
@@ -145,8 +127,35 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
         )
     if total == 0:
         raise ValueError(empty)
-    sources = (_source(extractor, *item) for item in _each_once(ordered))
-    return ImageSet(_shards(sources), total, empty)
+    return ImageSet(_shards(_sources(extractor, ordered)), total, empty)
+
+
+def _is_one_picture(images: object) -> bool:
+    """Tell a picture from an array of them, and from a stream."""
+    return isinstance(images, Image.Image) or (
+        hasattr(images, "__array__") and getattr(images, "ndim", 0) in (2, 3)
+    )
+
+
+def _checked_names(images: Iterable[Any]) -> Iterator[_Item]:
+    for image in images:
+        name, _ = item = _named(0, image)
+        if name == _nameless(0):
+            raise ValueError(
+                f"images is a set, which has no order, and {briefly(image)} in it has no name: "
+                "pass a list, or (name, image) pairs."
+            )
+        yield item
+
+
+def _checked_keys(images: Mapping[Any, Any]) -> Iterable[_Item]:
+    for key in images:
+        if not isinstance(key, str):
+            raise TypeError(
+                f"images has the key {briefly(key)}, which is no name: give each image a name "
+                "that is a str."
+            )
+    return images.items()
 
 
 def _files(given: str) -> tuple[list[_Item], str]:
@@ -154,7 +163,11 @@ def _files(given: str) -> tuple[list[_Item], str]:
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own can raise.
     endings = "none of its files ends as pictures do (.jpg, .png, .webp and so on)"
     if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-        files = [each for each in path.rglob("*") if each.is_file()]
+        files = [
+            each
+            for each in path.rglob("*")
+            if not _is_hidden(each.relative_to(path)) and each.is_file()
+        ]
         there = "it is empty" if not files else endings
         names = [(each.relative_to(path).as_posix(), str(each.absolute())) for each in files]
         advice = "pass a folder of pictures, or a list of their paths"
@@ -172,13 +185,16 @@ def _files(given: str) -> tuple[list[_Item], str]:
             f"images {given!r} was not found: pass a folder, a pattern such as 'photos/*.jpg', or "
             "a list of paths."
         )
-    # What macOS leaves beside pictures has their endings too.
     pictures = [
-        (name, path)
-        for name, path in names
-        if Path(name).suffix.lower() in PICTURE_SUFFIXES and not Path(name).name.startswith(".")
+        (name, path) for name, path in names if Path(name).suffix.lower() in PICTURE_SUFFIXES
     ]
     return sorted(pictures), empty
+
+
+def _is_hidden(path: Path) -> bool:
+    # What macOS leaves beside pictures has their endings too, and Jupyter keeps copies. Patterns
+    # have hidden names only where those are asked for.
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _named(number: int, item: Any) -> _Item:
@@ -188,14 +204,26 @@ def _named(number: int, item: Any) -> _Item:
         name = os.fspath(item)
         if isinstance(name, str):
             return name, item
-    return f"images[{number}]", item
+    return _nameless(number), item
+
+
+def _nameless(number: int) -> str:
+    return f"images[{number}]"
+
+
+def _name_of(item: _Item) -> str:
+    return item[0]
 
 
 def _by_name(images: Iterable[Any]) -> list[_Item]:
     """Order images by name; where one has none, they stay as they are."""
     items = [_named(number, item) for number, item in enumerate(images)]
-    nameless = any(name == f"images[{number}]" for number, (name, _) in enumerate(items))
-    return items if nameless else sorted(items, key=lambda item: item[0])
+    nameless = any(name == _nameless(number) for number, (name, _) in enumerate(items))
+    return items if nameless else sorted(items, key=_name_of)
+
+
+def _distinct(items: Iterable[_Item]) -> list[_Item]:
+    return list(_each_once(items))
 
 
 def _each_once(items: Iterable[_Item]) -> Iterator[_Item]:
@@ -207,58 +235,54 @@ def _each_once(items: Iterable[_Item]) -> Iterator[_Item]:
         yield name, image
 
 
+# What can be read in another thread than the one that it was given in.
+_READ_ELSEWHERE = (bytes, np.ndarray, Image.Image)
+
+
+def _own(image: Any) -> Any:
+    """Copy what a stream may fill anew for its next image."""
+    if isinstance(image, np.ndarray | Image.Image):
+        try:
+            return image.copy()
+        except Exception:
+            # Of a damaged file, or one that is closed, which reading it will tell.
+            return image
+    return image
+
+
+def _sources(extractor: FeatureExtractor, items: Iterable[_Item]) -> Generator[NamedSource]:
+    """Bring images in memory to the network's size, the next ones meanwhile."""
+    with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
+
+        def begin(_: int, item: _Item) -> tuple[str, Future[NamedSource]]:
+            if isinstance(item[1], _READ_ELSEWHERE):
+                return item[0], pool.submit(_source, extractor, *item)
+            done = Future[NamedSource]()
+            done.set_result(_source(extractor, *item))
+            return item[0], done
+
+        with closing(begun_ahead(items, begin, _LEAST)) as begun:
+            for _, future in begun:
+                yield future.result()
+
+
 def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
     if isinstance(image, str | os.PathLike):
         given = os.fsdecode(image)
         path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's own can raise.
         # What is not there is best named as it was written.
         return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110 - Path's own can raise.
-    return NamedSource(name, _prepared(extractor, image, None))
+    return NamedSource(name, prepared(extractor, image))
 
 
-def _prepared(
-    extractor: FeatureExtractor, image: object, digest: bytes | None
-) -> Prepared | Unusable:
-    """Read an image; where no digest is given, its own is that of the pixels."""
-    try:
-        reading = extractor.read(image)
-        if digest is None:
-            digest = _pixels_digest(reading.pixels)
-        height, width, _ = reading.pixels.shape
-        return Prepared(extractor.prepared(reading), (height, width), digest)
-    except (ValueError, OSError) as error:
-        # An `ImageError` is a ValueError; a size that the network cannot take is another.
-        return Unusable(str(error), digest or bytes(DIGEST_BYTES))
-
-
-DIGEST_BYTES = 32
-
-
-def _pixels_digest(pixels: RGB8) -> bytes:
-    digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.digest()
-
-
-def _file_digest(path: str) -> bytes:
-    try:
-        # A pipe would be waited for without end.
-        if os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
-            with Path(path).open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").digest()
-    except (OSError, ValueError):
-        # Reading the picture will say why.
-        pass
-    return bytes(DIGEST_BYTES)
-
-
-def _shards(images: Iterator[NamedSource]) -> Iterator[Shard]:
+def _shards(images: Generator[NamedSource]) -> Generator[Shard]:
     start, held = 0, list[NamedSource]()
-    for image in images:
-        held.append(image)
-        if len(held) >= _MOST or (len(held) >= _LEAST and _is_an_end(image.name)):
-            yield Shard(start, tuple(held))
-            start, held = start + len(held), []
+    with closing(images):
+        for image in images:
+            held.append(image)
+            if len(held) >= _MOST or (len(held) >= _LEAST and _is_an_end(image.name)):
+                yield Shard(start, tuple(held))
+                start, held = start + len(held), []
     if held:
         yield Shard(start, tuple(held))
 

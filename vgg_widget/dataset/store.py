@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vgg_widget.archives import DAMAGE, opened_npz
-from vgg_widget.dataset.image_set import DIGEST_BYTES
+from vgg_widget.dataset.preparing import DIGEST_BYTES
 from vgg_widget.dataset.summary import BINS, Summary
 from vgg_widget.files import written_whole
 from vgg_widget.interrupts import interrupts_wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,15 +41,16 @@ def top_activations(
     """Find, for every channel, the images of a set that it answers to most.
 
     The feature maps are reduced in the process that computes them. What is held does not grow with
-    the number of images, but for their names, sizes and digests, some 200 bytes each.
+    the number of images, but for their names, sizes and digests, some 400 bytes each.
 
     Parameters
     ----------
     extractor : FeatureExtractor
         The network, and the size that it sees.
-    images : str, Path, list, mapping or iterable
-        A folder, in which pictures are looked for by their endings, subfolders included; a pattern
-        such as ``"photos/**/*.jpg"``; a list of paths or of (name, image) pairs, or a mapping of
+    images : str, Path, list, set, mapping or iterable
+        A folder, in which pictures are looked for by their endings, subfolders included, but not
+        those that are links, nor what begins with a dot; a pattern such as ``"photos/**/*.jpg"``,
+        which follows links; a list or set of paths or of (name, image) pairs, or a mapping of
         names to images, where an image is anything that `load_image` takes; these are ordered by
         name. Any other iterable is taken as it comes, a shard at a time.
     layers : str, iterable of str or None
@@ -67,14 +69,18 @@ def top_activations(
         and of all, which is None where nobody knows.
     store : str or Path, optional
         A folder for finished shards. The same call goes on where another ended; a shard of which
-        an image has changed is computed again. Several processes may share it.
+        an image has changed, or could not be read, is computed again. Several processes may share
+        it. Networks are compared by their numbers, and a model of your own by its layers' classes,
+        settings and constants too (of classes of your own the name counts, not their code);
+        preprocessing by what it makes of a dozen pictures.
 
     Returns
     -------
     TopActivations
-        The same to the last bit for any number of workers, and resumed or not, on machines and
-        versions alike: shards and batches depend on the set alone. Equal values are in the order
-        of the images, and values that are not finite are left out.
+        The same to the last bit for any number of workers, and resumed or not, between like
+        machines with the same versions: shards depend on the pictures' names alone, and batches
+        on their sizes and the machine's memory. Equal values are in the order of the images, and
+        values that are not finite are left out.
 
     Raises
     ------
@@ -100,8 +106,9 @@ def top_activations(
     if store is not None:
         job = Job(chosen, statistic, int(k), Store.opened(store, _manifest(extractor, job)))
     seen: list[tuple[str, str]] = []
-    with shown_progress(progress, found.total) as tell:
-        shards = _noted(found.shards, seen)
+    # Closed, since an interrupt's traceback would keep its threads.
+    with shown_progress(progress, found.total) as tell, closing(found.shards) as found_shards:
+        shards = _noted(found_shards, seen)
         if client is not None:
             summary = computed_by_cluster(client, extractor, job, shards, tell)
         else:
@@ -115,6 +122,8 @@ def _manifest(extractor: FeatureExtractor, job: Job) -> dict[str, Any]:
     return {
         "weights": digest_of(extractor),
         "layers": [layer.name for layer in job.layers],
+        # Names are not in the weights' digest, and two layers may have changed theirs.
+        "outputs": [layer.index for layer in job.layers],
         "k": job.k,
         "statistic": job.statistic,
         "size": extractor.size,

@@ -1,6 +1,13 @@
 """Images: anything a person calls one becomes an RGB `uint8` array, or an `ImageError` says why."""
 
-from vgg_widget.images.reading import ImageReading, load_image, read_image, sample_image
+from vgg_widget.images.reading import (
+    ImageReading,
+    file_bytes,
+    load_image,
+    read_file_bytes,
+    read_image,
+    sample_image,
+)
 from vgg_widget.images.sizes import checked_size, resize, resize_exactly, target_size
 from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
 
@@ -10,7 +17,9 @@ __all__ = [
     "ImageError",
     "ImageReading",
     "checked_size",
+    "file_bytes",
     "load_image",
+    "read_file_bytes",
     "read_image",
     "resize",
     "resize_exactly",

@@ -19,6 +19,9 @@ from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
 _PICTURES = (str, bytes, os.PathLike, Image.Image)
 
+# As many pixels as Pillow reads, in 16 bits a colour.
+_MOST_BYTES = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class ImageReading:
@@ -113,6 +116,38 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
             "PIL image, array or tensor: pass one of those."
         )
     return ImageReading(pixels, note, origin)
+
+
+def file_bytes(path: str) -> bytes:
+    """Return what a picture's file holds.
+
+    Raises
+    ------
+    ImageError
+        If there is no such file, it cannot be read, or is no file; the cause is the system's error
+        where there was one.
+    """
+    origin = existing_file(path)
+    with opened(origin) as stream:
+        try:
+            data = stream.read(_MOST_BYTES + 1)
+        except OSError as error:
+            raise ImageError(
+                f"image {path!r} could not be read ({error.strerror or reason(error)}): check the "
+                "disk or the connection to it."
+            ) from error
+    if len(data) > _MOST_BYTES:
+        raise ImageError(
+            f"image {path!r} has more than {_MOST_BYTES >> 30} GiB, which no picture needs: save "
+            "it in another format."
+        )
+    return data
+
+
+def read_file_bytes(data: bytes, path: str, minimum_side: int) -> ImageReading:
+    """Read an image from what `file_bytes` gave, as `read_image` does from the path."""
+    pixels, note = decoded(io.BytesIO(data), f"image {path!r}", minimum_side)
+    return ImageReading(pixels, note, path)
 
 
 def _is_numbers(source: bytes | bytearray | memoryview) -> bool:

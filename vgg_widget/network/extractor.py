@@ -17,6 +17,7 @@ from vgg_widget.images import (
     RGB8,
     ImageReading,
     checked_size,
+    read_file_bytes,
     read_image,
     resize_exactly,
     target_size,
@@ -179,6 +180,16 @@ class FeatureExtractor:
             If the image cannot be used.
         """
         return read_image(image, self._network.input.minimum_side)
+
+    def read_bytes(self, data: bytes, path: str) -> ImageReading:
+        """Read an image from the bytes of a file, which were read before.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be used.
+        """
+        return read_file_bytes(data, path, self._network.input.minimum_side)
 
     def _resized(self, reading: ImageReading) -> RGB8:
         network, pixels = self._network, reading.pixels

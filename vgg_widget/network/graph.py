@@ -24,6 +24,8 @@ class Call:
         Its name there. A second call of the same layer is ``"name#2"``, and likewise for models.
     sources, results : tuple of KerasTensor
         What goes in and what comes out.
+    arguments : tuple
+        All that it is called with, the sources among it: positional arguments and those by name.
     """
 
     layer: Any
@@ -31,6 +33,7 @@ class Call:
     name: str
     sources: tuple[Any, ...]
     results: tuple[Any, ...]
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def graph_of(model: Any) -> Any | None:
@@ -85,12 +88,13 @@ class _Opening:
                 results = self.walk(inner, sources, f"{path}/{name}" if path else name)
             else:
                 results = node.outputs
+                arguments, options = node.arguments.fill_in(made)
                 if any(
                     new is not old for new, old in zip(sources, node.input_tensors, strict=True)
                 ):
-                    arguments, options = node.arguments.fill_in(made)
                     results = keras.tree.flatten(layer(*arguments, **options))
-                self.calls.append(Call(layer, path, name, tuple(sources), tuple(results)))
+                given = (tuple(arguments), dict(options))
+                self.calls.append(Call(layer, path, name, tuple(sources), tuple(results), given))
             made.update({id(old): new for old, new in zip(node.outputs, results, strict=True)})
         return [made[id(old)] for old in graph.outputs]
 

@@ -10,6 +10,10 @@ _WORTH_SAYING = 1 << 30
 _SHARE = 0.7
 
 
+class NotEnoughMemoryError(ValueError):
+    """An image would fill this machine's memory; another machine may have more."""
+
+
 def memory() -> int:
     """Return this machine's memory in bytes."""
     try:
@@ -29,7 +33,7 @@ def check_memory(height: int, width: int, bytes_a_pixel: int) -> bool:
     need, have = height * width * bytes_a_pixel, _SHARE * memory()
     if need > have:
         scale = (have / need) ** 0.5
-        raise ValueError(
+        raise NotEnoughMemoryError(
             f"size {height}×{width} pixels needs about {need / 2**30:.1f} GB of memory, of which "
             f"this machine has {memory() / 2**30:.1f}: choose a size of at most "
             f"{int(min(height, width) * scale)} for the shorter side."

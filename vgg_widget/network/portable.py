@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from vgg_widget.choices import reason
+from vgg_widget.images import RGB8
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.fingerprint import arrays_digest, graph_digest
 from vgg_widget.network.own_model import OwnNetwork
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
 
-# What preprocessing is told apart by: a picture with every value in every colour, and no grey.
-_PROBE = (np.arange(256 * 3) * 7 % 256).astype(np.uint8).reshape(16, 16, 3)
-_PROBE_SIDE = 64
+# What preprocessing is told apart by: pictures with every value in every colour and no grey, of
+# few values in the dark, in the middle and in the light, and of one value; upright and lying.
+_EVERY_VALUE = (np.arange(256 * 3) * 7 % 256).astype(np.uint8).reshape(16, 16, 3)
+_PROBES = (
+    _EVERY_VALUE,
+    *(_EVERY_VALUE // 32 + np.uint8(darkest) for darkest in (0, 124, 248)),
+    *(np.full_like(_EVERY_VALUE, value) for value in (0, 255)),
+)
+_PROBE_SIZES = ((64, 64), (48, 96))
 
 
 def digest_of(extractor: FeatureExtractor) -> str:
     """Return ``"sha256:hex"`` of the numbers that an extractor's network has now.
 
-    That of a model of one's own is of its graph too: of its layers' classes and settings and of
-    which reads which, but not of their names, which Keras counts up.
+    That of a model of one's own is of all that its maps are computed by: see `graph_digest`.
+
+    Raises
+    ------
+    ValueError
+        If a model has settings or constants that cannot be compared.
     """
     network = extractor._network  # noqa: SLF001 - of this room
-    digest = hashlib.sha256()
-    if isinstance(network, OwnNetwork):
-        digest.update(json.dumps(list(_graph(network)), default=str, sort_keys=True).encode())
-    for variable in network.model.weights:
-        array = np.ascontiguousarray(variable)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.data)
-    return f"sha256:{digest.hexdigest()}"
+    if not isinstance(network, OwnNetwork):
+        return f"sha256:{arrays_digest(network.model.weights)}"
+    (pixels,) = network.model.inputs
+    shown = [one.tensor for one in network.shown]
+    return f"sha256:{graph_digest(network.calls, pixels, shown, network.name)}"
 
 
 def weights_digest(extractor: FeatureExtractor) -> str:
@@ -47,23 +53,28 @@ def weights_digest(extractor: FeatureExtractor) -> str:
     return extractor.weights.digest or digest_of(extractor)
 
 
-def _graph(network: OwnNetwork) -> Iterator[Any]:
-    places: dict[int, Any] = {}
-    for number, call in enumerate(network.calls):
-        settings = {key: value for key, value in call.layer.get_config().items() if key != "name"}
-        yield type(call.layer).__name__, settings, [places.get(id(one)) for one in call.sources]
-        places |= {id(one): (number, index) for index, one in enumerate(call.results)}
-
-
 def preprocessing_digest(extractor: FeatureExtractor) -> str:
-    """Return ``"sha256:hex"`` of what the network is given for one certain picture.
+    """Return ``"sha256:hex"`` of what the network is given for a dozen certain pictures.
 
-    Functions cannot be compared, and what they do can.
+    Functions cannot be compared, and what they do can: to a picture of every value, to a dark, a
+    middling and a bright one of low contrast, to black and to white; each square and lying, or of
+    the extractor's size where that is one.
     """
-    size = extractor.size if isinstance(extractor.size, tuple) else (_PROBE_SIDE, _PROBE_SIDE)
-    rows, columns = (np.arange(side) % 16 for side in size)
-    made = extractor.network_input(_PROBE[np.ix_(rows, columns)])
-    return f"sha256:{hashlib.sha256(np.ascontiguousarray(made).data).hexdigest()}"
+    sizes = (extractor.size,) if isinstance(extractor.size, tuple) else _PROBE_SIZES
+    made = []
+    for height, width in sizes:
+        rows, columns = np.arange(height) % 16, np.arange(width) % 16
+        made += [_given(extractor, probe[np.ix_(rows, columns)]) for probe in _PROBES]
+    return f"sha256:{arrays_digest(made)}"
+
+
+def _given(extractor: FeatureExtractor, picture: RGB8) -> Any:
+    # A function of a person's own may divide by the contrast, or refuse a picture without any.
+    with np.errstate(all="ignore"):
+        try:
+            return extractor.network_input(picture)
+        except Exception as error:
+            return np.frombuffer(type(error).__name__.encode(), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,13 +113,15 @@ class PortableExtractor:
         """
         network = extractor._network  # noqa: SLF001 - of this room
         source: ResolvedWeights | bytes
+        digest = digest_of(extractor)
         if isinstance(network, Vgg19Network):
-            source = network.resolved(extractor.weights)
+            # By the numbers of now, or a process that has the file's would take those.
+            source = network.resolved(replace(extractor.weights, digest=digest))
         else:
             source = _saved(network)
         own = extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - of this room
-        digests = digest_of(extractor), preprocessing_digest(extractor)
-        return cls(source, extractor.size, own, extractor.weights, *digests)
+        preprocessing = preprocessing_digest(extractor)
+        return cls(source, extractor.size, own, extractor.weights, digest, preprocessing)
 
     def extractor(self) -> FeatureExtractor:
         """Put it together again, in whichever process this is.

@@ -139,6 +139,7 @@ def _with_weights(
             network
             for network, known in _networks.values()
             if known.digest == resolved.provenance.digest
+            and network.preprocess is _PREPROCESSING[resolved.preprocessing]
         ),
         None,
     )
@@ -152,7 +153,7 @@ def _identity(weights: object) -> object:
         # What could not be fetched is tried again elsewhere, or when the failure is forgotten.
         return (weights, files, os.environ.get(ADDRESS_VARIABLE), bool(failed_downloads))
     if isinstance(weights, ResolvedWeights):
-        return weights.provenance
+        return weights.provenance, weights.preprocessing
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
         # Not ours to judge: `resolve` says what is wrong with it.
         return repr(weights)
