@@ -129,6 +129,25 @@ def test_an_interrupt_says_how_to_go_on(
     assert_same(TopActivations.load("whole/top.npz"), TopActivations.load("kept/top.npz"))
 
 
+def test_an_earlier_result_does_not_pass_for_one_that_was_interrupted(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(work / "other", 3)
+    assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 0
+    # What is refused leaves it.
+    assert main(["atlas", "my set", "-o", "kept", *CHOSEN, "--statistic", "mean"]) == 1
+    before = Path("kept/top.npz").read_bytes()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ReducingNetwork, "__call__", interrupt)
+    assert main(["atlas", "other", "-o", "kept", *CHOSEN]) == 130
+    assert main(["atlas", "kept", "--html", "page.html"]) == 1
+    assert "holds no top.npz, with which a store is finished" in capsys.readouterr().err
+    assert Path("kept/top-previous.npz").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_finished_shards_and_shows_no_traceback(work: Path) -> None:
     write_pictures(work / "many", 300)
@@ -190,7 +209,7 @@ def test_a_page_is_written_of_a_finished_store_alone(
     (work / "my set" / "000.png").unlink()
     assert main(["atlas", "kept", "--html", "page.html"]) == 0
     errors = capsys.readouterr().err
-    assert "1 picture is not there any more, and missing on the page, beginning" in errors
+    assert "1 picture has changed or cannot be read any more, and no patches on the page" in errors
     assert "'000.png'" in errors
     assert "page.html is large, and slow to open: show fewer with --layers" in errors
 
@@ -238,7 +257,7 @@ def test_a_mistake_is_one_line_and_keeps_nothing(
         (["--html", "x.html", "--k", "2"], "--k goes with -o: 'kept' is finished already"),
         (["--html", "x.html", "--weights", "random"], "--weights goes with -o"),
         (["--html", "x.html", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler goes with -o"),
-        (["--html", "x.html", "--layers", "conv"], "layer 'conv' is not known"),
+        (["--html", "x.html", "--layers", "conv"], "layer 'conv' is not among those of this result"),
         (["--html", "x.html", "--channels", "0"], "channels 0 is no number of channels"),
     ],
 )

@@ -273,7 +273,7 @@ def test_pictures_that_have_gone_are_named(moved: tuple[TopActivations, Path]) -
     assert "was not found" in written.missing[gone]
     assert "has changed since" in written.missing[changed]
     page = Page(written.path)
-    assert page.words("missing").startswith("2 pictures were not there any more")
+    assert page.words("missing").startswith("2 pictures have changed since")
     names, layer = json.loads(page.words("atlas"))["names"], page.layers()["edges"]
     for cut, images in zip(layer["cut"], layer["images"], strict=True):
         lacking = {names[image] for image, one in zip(images, cut, strict=True) if one < 0}
@@ -299,7 +299,7 @@ def test_without_one_picture_the_old_page_stays(moved: tuple[TopActivations, Pat
     [
         ({"path": "atlas.pdf"}, r"path 'atlas.pdf' does not end in \.html"),
         ({"path": "no/such/atlas.html"}, "make the folder first"),
-        ({"layers": "edge"}, "layer 'edge' is not known: did you mean 'edges'"),
+        ({"layers": "edge"}, "layer 'edge' is not among those of this result"),
         ({"layers": []}, "layers is empty"),
         ({"channels": 0}, "channels 0 is no number of channels"),
         ({"channels": True}, "channels True is no number"),

@@ -118,6 +118,7 @@ def test_what_travels_makes_the_same_network() -> None:
         damaged.extractor()
 
 
+@pytest.mark.usefixtures("own_networks")
 def test_weights_set_anew_follow_the_unchanged_ones() -> None:
     extractor = FeatureExtractor("random", size=None)
     before = PortableExtractor.of(extractor)

@@ -142,6 +142,28 @@ def test_a_click_makes_the_patchs_picture_the_image(
     assert problem(explorer) == ""
 
 
+def test_a_click_on_a_patch_of_the_channel_before_opens_its_picture(
+    explore: Explore, folder: Path, top: TopActivations, rest: Callable[[float], None]
+) -> None:
+    explorer = explore(top=top, layer=LAYER, channel=3)
+    card = on_show(explorer)[0]
+    assert card.button is not None
+    name = card.button.description
+    cards = explorer._board._made["Strongest"].patches  # type: ignore[attr-defined]
+    assert cards.settled
+    rest(600)
+    explorer.layer = OTHER
+    assert not cards.settled
+    card.button.click()
+    np.testing.assert_array_equal(explorer.image, load_image(folder / name))
+    # Where that unit is, this layer's map does not say.
+    assert explorer.location is None
+    assert problem(explorer) == ""
+    rest(0)
+    explorer.layer = LAYER
+    assert patches(explorer).settled
+
+
 def test_another_channel_or_layer_has_other_patches(
     explore: Explore, extractor: FeatureExtractor, folder: Path, top: TopActivations
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +12,14 @@ from typing import Any
 
 from vgg_widget.choices import reason
 from vgg_widget.dataset import TopActivations, top_activations, write_page
-from vgg_widget.dataset.page import check_page_path
+from vgg_widget.dataset.page import check_channels, check_page_path
 from vgg_widget.dataset.progress import Progress, ProgressLines
 from vgg_widget.network.extractor import FeatureExtractor
 
 RESULT = "top.npz"
 """What a store's folder holds beside its shards, once all of them are done."""
+PREVIOUS = "top-previous.npz"
+"""What the result before is called, once another one is begun."""
 
 # A scheduler and its first worker answer within so many seconds, or not at all.
 _PATIENCE = 10
@@ -74,6 +77,7 @@ def run_atlas(
     """
     if page is not None:
         check_page_path(page)
+        check_channels(channels)
     elif channels is not None:
         raise ValueError("--channels goes with --html: it is the page that shows fewer.")
     if store is None:
@@ -85,17 +89,18 @@ def run_atlas(
             extractor = FeatureExtractor(**network)
             if extractor.weights.message:
                 print(extractor.weights.message, file=sys.stderr)
-            top = top_activations(
-                extractor,
-                source,
-                layers,
-                client=client,
-                progress=_progress("images"),
-                store=store,
-                **asked,
-            )
-        kept = Path(store).expanduser() / RESULT
-        top.save(kept)
+            kept = _folder(store) / RESULT
+            with _set_aside(kept):
+                top = top_activations(
+                    extractor,
+                    source,
+                    layers,
+                    client=client,
+                    progress=_progress("images"),
+                    store=store,
+                    **asked,
+                )
+                top.save(kept)
         _report(top, kept)
         _write(top, page, None, channels)
     except KeyboardInterrupt:
@@ -108,9 +113,29 @@ def run_atlas(
     return 0
 
 
+@contextmanager
+def _set_aside(kept: Path) -> Iterator[None]:
+    """Let no earlier result pass for that of what is begun; what is refused leaves it there."""
+    aside = kept.with_name(PREVIOUS)
+    had = kept.exists()
+    if had:
+        kept.replace(aside)
+    try:
+        yield
+    except Exception:
+        if had:
+            aside.replace(kept)
+        raise
+
+
+def _folder(path: str) -> Path:
+    # As a store does; Path's own raises for somebody that there is not.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 def _finished(source: str, page: Path | None, asked: Mapping[str, object]) -> TopActivations:
     """Load what an earlier command has computed."""
-    path = Path(source).expanduser()
+    path = _folder(source)
     kept = path / RESULT if path.is_dir() else path
     if path.is_dir() and not kept.exists():
         raise ValueError(
@@ -199,10 +224,12 @@ def _write(
     if written.missing:
         name, sentence = next(iter(written.missing.items()))
         gone = (
-            "1 picture is" if len(written.missing) == 1 else f"{len(written.missing)} pictures are"
+            "1 picture has"
+            if len(written.missing) == 1
+            else f"{len(written.missing)} pictures have"
         )
         print(
-            f"{gone} not there any more, and missing on the page, "
+            f"{gone} changed or cannot be read any more, and no patches on the page, "
             f"beginning with {name!r}: {sentence}",
             file=sys.stderr,
         )

@@ -160,10 +160,10 @@
     byId("last").textContent = `0 to ${about.channels - 1}${part}`;
 
     const values = layer.values[channel];
-    const dead = layer.active[channel] === 0;
+    const dead = layer.active[channel] === 0 && values[0] === 0;
     let said = `${about.name}, channel ${channel}: `;
     if (!values.length) said += "none of its values is finite.";
-    else if (dead) said += "active on none of the images. The first by name are shown.";
+    else if (dead) said += "0 on all of the images. The first of them are shown.";
     else said += `its ${values.length === 1 ? "strongest image" : `${values.length} strongest images`}.`;
     byId("said").textContent = said;
     byId("patches").replaceChildren(...values.map((_, rank) => patchOf(layer, rank)));

@@ -87,8 +87,9 @@ def write_page(
     """Write a web page on which a person chooses a layer and a channel, and sees its patches.
 
     The page is one file: it loads nothing, sends nothing, and works where it lies, without a
-    server. It has the pictures' names, not their paths. A patch is what the unit sees, in pixels
-    of the network's input, at most 96 a side: exact up to 24 pixels a side, and JPEG above.
+    server. It has the pictures' names, which of a pattern or a list are the paths as written. A
+    patch is what the unit sees, in pixels of the network's input, at most 96 a side: exact up to 24
+    pixels a side, and JPEG above.
 
     Parameters
     ----------
@@ -158,9 +159,14 @@ def check_page_path(path: str | os.PathLike[str]) -> None:
     checked_target(path)
 
 
-def _shown(
-    top: TopActivations, layers: str | Iterable[str] | None, channels: int | None
-) -> list[_Shown]:
+def check_channels(channels: int | None) -> None:
+    """Raise for what is no number of channels, as early as `check_page_path`.
+
+    Raises
+    ------
+    ValueError
+        If it is not 1 or more, nor None for all.
+    """
     if channels is not None and (
         not isinstance(channels, int | np.integer) or isinstance(channels, bool) or channels < 1
     ):
@@ -168,6 +174,12 @@ def _shown(
             f"channels {briefly(channels)} is no number of channels: give 1 or more, or leave it "
             "out for all."
         )
+
+
+def _shown(
+    top: TopActivations, layers: str | Iterable[str] | None, channels: int | None
+) -> list[_Shown]:
+    check_channels(channels)
     names = [layers] if isinstance(layers, str) else [*top] if layers is None else [*layers]
     if not names:
         raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
@@ -242,8 +254,8 @@ def _source(top: TopActivations) -> str:
 def _of_missing(count: int) -> str:
     if not count:
         return ""
-    pictures = "1 picture was" if count == 1 else f"{count:,} pictures were"
-    return f"{pictures} not there any more when this page was made; their patches are missing."
+    pictures = "1 picture has" if count == 1 else f"{count:,} pictures have"
+    return f"{pictures} changed since, or could not be read any more, and no patches here."
 
 
 def _header(top: TopActivations, shown: list[_Shown], numbers: Mapping[int, int]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -168,7 +169,11 @@ def static_picture(patches: Sequence[Patch], bars: Sequence[Bar], title: str) ->
     axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
     axes.set_ylabel("images")
     figure.suptitle(textwrap.fill(title, 110), fontsize=9, parse_math=False)
-    with io.BytesIO() as stream:
+    with io.BytesIO() as stream, warnings.catch_warnings():
+        # A file's name may be in any script, of which matplotlib's font has a few.
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font", category=UserWarning
+        )
         FigureCanvasAgg(figure)
         figure.savefig(stream, format="png")
         return stream.getvalue()

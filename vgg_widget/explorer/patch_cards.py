@@ -137,6 +137,7 @@ class PatchCards:
         self._host, self._look_at = host, look_at
         self._resting = Resting(host)
         self._asked: tuple[object, ...] | None = None
+        self._shown: tuple[object, ...] | None = None
         self._kept: OrderedDict[tuple[str, int], tuple[Patch, ...]] = OrderedDict()
         self._top: TopActivations | None = None
         self.words = widgets.HTML(layout=widgets.Layout(margin="0", max_width="770px"))
@@ -163,16 +164,28 @@ class PatchCards:
         asked = (top, layer, channel, words)
         if asked == self._asked:
             return
+        # Nothing of the channel before is shown from here on.
+        self._resting.drop()
         self._asked = asked
         # Here, since a widget made while others are closed would be left.
         self._make(len(top[layer].places(channel)))
         self.row.add_class("vgg-waiting")
 
         def work() -> Iterator[Callable[[], object]]:
-            found = yield from self._reading(top, layer, channel)
+            try:
+                found = yield from self._reading(top, layer, channel)
+            except Exception:
+                # Told by whoever runs this. It stays asked for: telling shows the panel again.
+                self.row.remove_class("vgg-waiting")
+                raise
             yield lambda: self._show(found, words)
 
         self._resting.ask(work)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the patches that can be seen are those that were last asked for."""
+        return self._asked is not None and self._shown == self._asked
 
     def read(self, top: TopActivations, layer: str, channel: int) -> tuple[Patch, ...]:
         """Return the patches of a channel, read in this thread where they are not kept."""
@@ -222,6 +235,7 @@ class PatchCards:
         self._tell(words, _told([patch.problem for patch in found if patch.problem]))
         display(self.row, shown=bool(found))
         self.row.remove_class("vgg-waiting")
+        self._shown = self._asked
 
     def _tell(self, words: str, problem: str) -> None:
         self.words.value, self.problem.value = paragraph(words), paragraph(problem)
@@ -327,6 +341,11 @@ def set_words(top: TopActivations, layer: str, channel: int) -> str:
     statistic = STATISTIC_WORDS[top.statistic]
     if not kept:
         return f"{layer} channel {channel} has a finite {statistic} on none of the images."
+    if not strongest.values[channel, :kept].any():
+        return (
+            f"{layer} channel {channel} has no {statistic} above 0 on {counted} images"
+            f"{failed_words(top)}, of which these are the first."
+        )
     which = "strongest" if kept == 1 else f"{kept} strongest"
     return (
         f"{layer} channel {channel}: the {which} of {counted} images{failed_words(top)} by the "

@@ -62,6 +62,10 @@ class StrongestPanel:
         top, layer, channel = self._shown
         if not patch.path:
             raise ImageError(patch.problem)
+        if not self.patches.settled:
+            # The patches of the channel before are still there, faintly.
+            self._host.look_at(patch.path, None)
+            return
         if top[layer].boxes is not None:
             # Reads the picture once more, and says where it is another one by now.
             top.patch(layer, channel, patch.rank)
