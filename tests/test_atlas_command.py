@@ -257,7 +257,10 @@ def test_a_mistake_is_one_line_and_keeps_nothing(
         (["--html", "x.html", "--k", "2"], "--k goes with -o: 'kept' is finished already"),
         (["--html", "x.html", "--weights", "random"], "--weights goes with -o"),
         (["--html", "x.html", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler goes with -o"),
-        (["--html", "x.html", "--layers", "conv"], "layer 'conv' is not among those of this result"),
+        (
+            ["--html", "x.html", "--layers", "conv"],
+            "layer 'conv' is not among those of this result",
+        ),
         (["--html", "x.html", "--channels", "0"], "channels 0 is no number of channels"),
     ],
 )
