@@ -243,7 +243,7 @@ def _source(top: TopActivations) -> str:
         f"{good:,} images",
         *([f"{len(top.failed):,} more could not be read"] if top.failed else []),
         sides,
-        f"the {top.k} strongest by {strength or top.statistic}",
+        f"the {min(top.k, good)} strongest by {strength or top.statistic}",
         # By way of the import system's table: an import of the whole package from here would go
         # against the direction in which the rooms import each other.
         f"vgg_widget {sys.modules['vgg_widget'].__version__}",

@@ -74,7 +74,8 @@ class ProgressLines:
     what : str
         How a line begins.
     every : float
-        Seconds between two lines, at least; the last one comes in any case.
+        Seconds between two lines, at least; the last one comes in any case where the number of all
+        is known.
     clock : callable
         Gives the time in seconds.
     """

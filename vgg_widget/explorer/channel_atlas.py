@@ -232,12 +232,13 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
         """Return what follows a control; what it is brought to by `_show` is known already."""
 
         def told(change: dict[str, Any]) -> None:
-            if not self._showing:
+            # What another thread brings meanwhile is somebody's order.
+            if self._showing_thread != threading.get_ident():
                 self.do(lambda: act(change))
 
         return told
 
-    _showing = False
+    _showing_thread: int | None = None
 
     def _slide(self, place: int) -> None:
         self.channel = self._ranked[place]
@@ -252,7 +253,7 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
             self._ranked = _ranked(self._top, layer, order)
         self._shown = asked
         try:
-            self._showing = True
+            self._showing_thread = threading.get_ident()
             self._layers.value, self._orders.value = layer, order
             place = self._ranked.index(channel)
             for number, value in ((self._slider, place), (self._number, channel)):
@@ -261,7 +262,7 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
                     number.max = len(self._ranked) - 1
                     number.value = value
         finally:
-            self._showing = False
+            self._showing_thread = None
         self._complain(None)
         self._caption.value = paragraph(_caption(self._top, layer, channel))
         what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"
@@ -331,9 +332,9 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
 
     def close(self) -> None:
         """Take it off the page and free its widgets; closing twice does no harm."""
-        if self._closed:
-            return
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
             # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
             for widget in widgets_of(self):
