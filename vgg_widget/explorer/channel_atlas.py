@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets as widgets
 import numpy as np
@@ -16,6 +16,7 @@ from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, stat
 from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.controls import display
 from vgg_widget.explorer.host import heard
+from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, failed_words, paragraph
 from vgg_widget.explorer.trait_types import (
     WholeNumber,
@@ -82,6 +83,8 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
 
     # What stands until the constructor has come so far.
     _closed = True
+    # An atlas may be linked to an explorer.
+    _lock: ClassVar[threading.RLock] = LinkedActions._lock  # noqa: SLF001 - of this room
     _page: Page | None = None
     _cards: PatchCards | None = None
 
@@ -103,7 +106,6 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
             raise ValueError("top holds no layer: compute it with one at least.")
         check_layout(layout, {"layer", "channel", "order"})
         self._top = top
-        self._lock = threading.RLock()
         self._shown: tuple[str, int, str] | None = None
         self._ranked: tuple[int, ...] = ()
         try:
