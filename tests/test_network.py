@@ -251,7 +251,8 @@ def test_a_bad_batch_size_is_told_at_the_call(extractor: FeatureExtractor) -> No
 # Sharing -----------------------------------------------------------------------------------------
 
 
-def test_the_same_weights_share_one_network(extractor: FeatureExtractor) -> None:
+def test_the_same_weights_share_one_network() -> None:
+    extractor = FeatureExtractor("random")
     other = FeatureExtractor("random", size=(64, 96), preprocess=preprocess_torch)
     assert other.model is extractor.model
     assert other.layers is extractor.layers
@@ -266,9 +267,10 @@ def test_random_weights_say_so(extractor: FeatureExtractor, activations: Activat
     assert repr(extractor) == f"<FeatureExtractor of 21 layers, {extractor.weights.label}>"
 
 
-def test_to_code_makes_it_again(extractor: FeatureExtractor) -> None:
+def test_to_code_makes_it_again() -> None:
     for size in (None, 96, (64, 80)):
-        code = FeatureExtractor("random", size=size).to_code()
+        extractor = FeatureExtractor("random", size=size)
+        code = extractor.to_code()
         again = eval(code, {"FeatureExtractor": FeatureExtractor})  # noqa: S307 - our own text
         assert again.size == size
         assert again.model is extractor.model
