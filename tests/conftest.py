@@ -23,6 +23,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import vgg_widget.network.vgg19
+from tests.brute_force import exact_extractor
+from tests.made_pictures import HOSTILE, LAYER, OTHER, K, write_with_noise
 from vgg_widget import (
     Activations,
     FeatureExtractor,
@@ -31,6 +33,8 @@ from vgg_widget import (
     predictions,
     sample_image,
 )
+from vgg_widget.dataset import TopActivations, top_activations
+from vgg_widget.explorer import resting
 from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.page import Page
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
@@ -104,6 +108,46 @@ def photo() -> RGB8:
 def activations(extractor: FeatureExtractor, photo: RGB8) -> Activations:
     """What the network makes of the photograph."""
     return extractor(photo)
+
+
+@pytest.fixture(scope="session")
+def exact() -> FeatureExtractor:
+    """A small network whose values are whole numbers, which no order of adding changes."""
+    return exact_extractor()
+
+
+@pytest.fixture(scope="session")
+def noisy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve small pictures, and noise under a hostile name."""
+    path = tmp_path_factory.mktemp("noisy")
+    write_with_noise(path, 12, HOSTILE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def noisy_top(extractor: FeatureExtractor, noisy_folder: Path) -> TopActivations:
+    """The strongest of them for every channel of two layers."""
+    return top_activations(extractor, noisy_folder, layers=[LAYER, OTHER], k=K, progress=False)
+
+
+@pytest.fixture
+def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of a set's pictures that are read, as often as they are."""
+    names: list[str] = []
+    real = TopActivations._picture
+
+    def noted(top: TopActivations, place: int, **more: Any) -> Any:
+        names.append(top.images[place])
+        return real(top, place, **more)
+
+    monkeypatch.setattr(TopActivations, "_picture", noted)
+    return names
+
+
+@pytest.fixture
+def rest_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Say how long nothing must be asked for before patches are read, on however busy a machine."""
+    return lambda seconds: monkeypatch.setattr(resting, "REST_SECONDS", seconds)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 import vgg_widget
 from vgg_widget import LayerExplorer
+from vgg_widget.explorer.patch_cards import PatchCard, PatchCards
 from vgg_widget.figure.coordinates import Spot
 
 RGB8 = npt.NDArray[np.uint8]
@@ -130,6 +131,24 @@ def count_messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(widgets.Widget, "_send", send)
     return sent
+
+
+# --- the panel of the strongest patches
+
+
+def patches(explorer: LayerExplorer) -> PatchCards:
+    """The panel's cards, when they show what they are to show."""
+    panel: Any = explorer._board._made["Strongest"]
+    assert panel.patches.wait(30)
+    return panel.patches  # type: ignore[no-any-return]
+
+
+def patches_on_show(explorer: LayerExplorer) -> list[PatchCard]:
+    return [one for one in patches(explorer).cards if one.widget.layout.display != "none"]
+
+
+def patch_words(explorer: LayerExplorer) -> str:
+    return str(patches(explorer).words.value)
 
 
 # --- a mouse

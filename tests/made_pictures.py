@@ -11,6 +11,12 @@ from PIL import Image, ImageDraw
 RGB8 = npt.NDArray[np.uint8]
 SIDES = (32, 40, 48, 64)
 
+# Of the fixtures `noisy_folder` and `noisy_top`: the name of the noise, in which markup, a comment
+# and a formula begin; the layers, and how many images are kept for each channel.
+HOSTILE = "<script>alert(1)<!--$x^{$.png"
+LAYER, OTHER = "block2_conv1", "block3_conv1"
+K = 4
+
 
 def shape(number: int, height: int, width: int) -> Image.Image:
     rng = np.random.default_rng(number)
@@ -50,6 +56,14 @@ def picture(number: int) -> RGB8:
     """One of the pictures; its sides are of `SIDES`, in any combination."""
     height, width = SIDES[number // 4 % 4], SIDES[number // 16 % 4]
     return np.asarray(KINDS[number % 4](number, height, width))
+
+
+def write_with_noise(folder: Path, count: int, name: str) -> None:
+    """Write pictures as PNG files and, under this name, noise, which excites most channels."""
+    for number in range(count):
+        Image.fromarray(picture(number)).save(folder / f"{number:02}.png")
+    noise = np.random.default_rng(0).integers(0, 256, (72, 56, 3), np.uint8)
+    Image.fromarray(noise).save(folder / name)
 
 
 def write_pictures(folder: Path, count: int) -> list[str]:

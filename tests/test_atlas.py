@@ -18,35 +18,20 @@ from traitlets import TraitError
 
 import vgg_widget
 from tests.explorers import below, control, words
-from tests.made_pictures import picture
+from tests.made_pictures import LAYER, OTHER, K, picture
 from vgg_widget import ChannelAtlas, FeatureExtractor, load_image
 from vgg_widget.dataset import TopActivations, top_activations
 from vgg_widget.explorer.atlas_pictures import bars_of, histogram_svg, ticks_of
 from vgg_widget.explorer.trait_types import widgets_of
 
-LAYER, OTHER = "block2_conv1", "block3_conv1"
-HOSTILE = "<script>alert(1)<!--$x^{$.png"
-K = 3
-
 MakeAtlas = Callable[..., ChannelAtlas]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("set")
-    for number in range(12):
-        Image.fromarray(picture(number)).save(path / f"{number:02}.png")
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (72, 56, 3), np.uint8)).save(path / HOSTILE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def top(extractor: FeatureExtractor, folder: Path) -> TopActivations:
+def top(noisy_top: TopActivations, tmp_path_factory: pytest.TempPathFactory) -> TopActivations:
     """As it comes out of a file, without a network."""
-    made = top_activations(extractor, folder, layers=[LAYER, OTHER], k=K, progress=False)
-    path = folder.parent / "top.npz"
-    made.save(path)
+    path = tmp_path_factory.mktemp("saved") / "top.npz"
+    noisy_top.save(path)
     return TopActivations.load(path)
 
 
@@ -80,7 +65,7 @@ def number(atlas: ChannelAtlas) -> Any:
 
 
 def test_it_shows_patches_values_names_and_statistics(
-    atlas_of: MakeAtlas, top: TopActivations, folder: Path
+    atlas_of: MakeAtlas, top: TopActivations, noisy_folder: Path
 ) -> None:
     atlas = atlas_of(top, layer=LAYER, channel=17)
     strongest = top[LAYER]
@@ -89,7 +74,7 @@ def test_it_shows_patches_values_names_and_statistics(
     for rank, card in enumerate(shown):
         name = top.images[strongest.images[17, rank]]
         first, left, last, right = strongest.boxes[17, rank]  # type: ignore[index]
-        patch = load_image(folder / name)[first:last, left:right]
+        patch = load_image(noisy_folder / name)[first:last, left:right]
         with Image.open(io.BytesIO(bytes(card.picture.value))) as image:
             pixels = np.asarray(image.convert("RGB"))
         times = pixels.shape[0] // patch.shape[0]
@@ -207,6 +192,67 @@ def test_bars_are_those_around_zero_and_where_values_are(top: TopActivations) ->
     assert places == [0, 2, *range(4, 4 + len(bars) - 2)]
     assert (2.5, "0") in ticks_of(bars)
     assert len(ticks_of(bars)) <= 12
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "zeros"),
+    [(0.125, 6, 0), (0.125, 6, 9), (-4096, 40, 9), (2.0**-13, 16, 0), (-65536, 1, 0)],
+)
+def test_the_histograms_numbers_stand_where_they_belong_and_are_whole(
+    top: TopActivations, first: float, count: int, zeros: int
+) -> None:
+    edges = top.histogram_edges
+    counts = np.zeros(edges.size + 1, np.int32)
+    start = np.searchsorted(edges, first, side="right")
+    counts[start : start + count] = (np.arange(count) + 1) * 200003
+    counts[np.searchsorted(edges, 0)] = zeros
+    tree = ET.fromstring(histogram_svg(bars_of(counts, edges), "images"))  # noqa: S314 - our own
+    # The left edge and the middle of each bar, by what its title begins with.
+    bars: dict[str, tuple[float, float]] = {}
+    for rect in tree.iter("rect"):
+        x, width = float(rect.attrib["x"]), float(rect.attrib["width"])
+        begins = re.split(":| to ", rect.findtext("title") or "")[0]
+        bars[begins] = x - 0.5, x + width / 2
+    assert len(bars) == count + bool(zeros)
+    *ticks, most = tree.iter("text")
+    assert ticks[0].text == f"{first:.3g}"
+    assert most.text == str(count * 200003)
+    tallest = f"{edges[start + count - 2]:.3g}"
+    expected = [bars[tick.text or ""][tick.text == "0"] for tick in ticks] + [bars[tallest][1]]
+    left, _, room, _ = map(float, tree.attrib["viewBox"].split())
+    for text, place in zip((*ticks, most), expected, strict=True):
+        x = float(text.attrib["x"])
+        # One digit of each is written.
+        assert x == pytest.approx(place, abs=0.11)
+        assert text.attrib["text-anchor"] == "middle"
+        # A digit of 11 pixels is no wider than 7.
+        half = 7 * len(text.text or "") / 2
+        assert left + half <= x <= left + room - half
+
+
+def test_a_channel_without_a_finite_value_has_no_histogram_and_no_heading_of_one(
+    atlas_of: MakeAtlas,
+) -> None:
+    import keras
+
+    scaled = keras.layers.Conv2D(2, 1, use_bias=False, name="scaled")
+    model = keras.Sequential([keras.Input((None, None, 3)), scaled])
+    # The first channel is infinite for a picture that is not black.
+    scaled.set_weights([np.broadcast_to(np.array([3e38, 1], np.float32), (1, 1, 3, 2))])
+    images = [np.full((8, 8, 3), value, np.uint8) for value in (40, 10)]
+    extractor = FeatureExtractor(model=model, size=None)
+    atlas = atlas_of(top_activations(extractor, images, k=2, progress=False), channel=0)
+    for _ in range(2):
+        assert cards(atlas) == []
+        assert "scaled channel 0 of 2: its maximum is finite on none of the images" in words(atlas)
+        assert "How many images" not in words(atlas)
+        assert "<svg" not in words(atlas)
+        assert atlas.to_bytes().startswith(b"\x89PNG")
+        atlas.channel = 1
+        assert len(cards(atlas)) == 2
+        assert "How many images have which maximum of the map" in words(atlas)
+        assert "<svg" in words(atlas)
+        atlas.channel = 0
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,6 @@ from vgg_widget.network import memory
 COUNT = 230
 
 
-@pytest.fixture(scope="module")
-def exact() -> FeatureExtractor:
-    return exact_extractor()
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     write_pictures(tmp_path / "set", COUNT)

@@ -6,79 +6,30 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from traitlets import TraitError
 
-from tests.explorers import below, control, count_messages, field_of, problem
-from tests.made_pictures import picture
+from tests.explorers import (
+    below,
+    control,
+    count_messages,
+    field_of,
+    patch_words,
+    patches,
+    patches_on_show,
+    problem,
+)
+from tests.made_pictures import HOSTILE, LAYER, OTHER, K, picture
 from vgg_widget import FeatureExtractor, LayerExplorer, load_image
 from vgg_widget.dataset import TopActivations, top_activations
-from vgg_widget.explorer import resting
-from vgg_widget.explorer.patch_cards import Patch, PatchCard, PatchCards
+from vgg_widget.explorer.patch_cards import Patch, PatchCard
 from vgg_widget.explorer.trait_types import widgets_of
 
 RGB8 = npt.NDArray[np.uint8]
 Explore = Callable[..., LayerExplorer]
-
-LAYER, OTHER = "block2_conv1", "block3_conv1"
-HOSTILE = "<script>alert(1)<!--.png"
-K = 4
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("set")
-    for number in range(11):
-        Image.fromarray(picture(number)).save(path / f"{number:02}.png")
-    # Nothing excites a channel like it, or as many.
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (72, 56, 3), np.uint8)).save(path / HOSTILE)
-    return path
-
-
-@pytest.fixture(scope="module")
-def top(extractor: FeatureExtractor, folder: Path) -> TopActivations:
-    return top_activations(extractor, folder, layers=[LAYER, OTHER], k=K, progress=False)
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the set's pictures that are read, as often as they are."""
-    names: list[str] = []
-    real = TopActivations._picture
-
-    def noted(top: TopActivations, place: int, **more: Any) -> Any:
-        names.append(top.images[place])
-        return real(top, place, **more)
-
-    monkeypatch.setattr(TopActivations, "_picture", noted)
-    return names
-
-
-@pytest.fixture
-def rest(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Say how long nothing must be asked for before patches are read, on however busy a machine."""
-    return lambda seconds: monkeypatch.setattr(resting, "REST_SECONDS", seconds)
-
-
-def patches(explorer: LayerExplorer) -> PatchCards:
-    """The panel's cards, when they show what they are to show."""
-    panel: Any = explorer._board._made["Strongest"]
-    assert panel.patches.wait(30)
-    return panel.patches  # type: ignore[no-any-return]
-
-
-def on_show(explorer: LayerExplorer) -> list[PatchCard]:
-    return [one for one in patches(explorer).cards if one.widget.layout.display != "none"]
-
-
-def said(explorer: LayerExplorer) -> str:
-    return str(patches(explorer).words.value)
 
 
 def pixels(card: PatchCard) -> RGB8:
@@ -102,12 +53,16 @@ def by_hand(
 
 @pytest.mark.parametrize("channel", [3, 17])
 def test_it_shows_the_pixels_that_excite_the_channel_most(
-    explore: Explore, extractor: FeatureExtractor, folder: Path, top: TopActivations, channel: int
+    explore: Explore,
+    extractor: FeatureExtractor,
+    noisy_folder: Path,
+    noisy_top: TopActivations,
+    channel: int,
 ) -> None:
-    explorer = explore(top=top, layer=LAYER, channel=channel)
-    expected = by_hand(extractor, folder, LAYER, channel)
+    explorer = explore(top=noisy_top, layer=LAYER, channel=channel)
+    expected = by_hand(extractor, noisy_folder, LAYER, channel)
     assert explorer.panel == "Strongest"
-    cards = on_show(explorer)
+    cards = patches_on_show(explorer)
     assert len(cards) == K
     for card, (value, name, patch) in zip(cards, expected, strict=True):
         assert card.button is not None
@@ -118,19 +73,19 @@ def test_it_shows_the_pixels_that_excite_the_channel_most(
         shown = pixels(card)
         times = shown.shape[0] // patch.shape[0]
         np.testing.assert_array_equal(shown, patch.repeat(times, 0).repeat(times, 1))
-    assert f"{LAYER} channel {channel}: the {K} strongest of 12 images" in said(explorer)
+    assert f"{LAYER} channel {channel}: the {K} strongest of 13 images" in patch_words(explorer)
 
 
 def test_a_click_makes_the_patchs_picture_the_image(
-    explore: Explore, folder: Path, top: TopActivations
+    explore: Explore, noisy_folder: Path, noisy_top: TopActivations
 ) -> None:
-    explorer = explore(top=top, layer=LAYER, channel=3, cmap="magma")
-    card = on_show(explorer)[1]
+    explorer = explore(top=noisy_top, layer=LAYER, channel=3, cmap="magma")
+    card = patches_on_show(explorer)[1]
     assert card.button is not None
     name = card.button.description
-    before = [one.button.description for one in on_show(explorer) if one.button]
+    before = [one.button.description for one in patches_on_show(explorer) if one.button]
     card.button.click()
-    np.testing.assert_array_equal(explorer.image, load_image(folder / name))
+    np.testing.assert_array_equal(explorer.image, load_image(noisy_folder / name))
     assert (explorer.layer, explorer.channel, explorer.mode) == (LAYER, 3, "channel")
     assert explorer.cmap == "magma"
     # The unit is marked whose patch it was: where that picture's map is largest.
@@ -138,84 +93,90 @@ def test_a_click_makes_the_patchs_picture_the_image(
     row, column = np.unravel_index(maps.argmax(), maps.shape)
     assert explorer.location == (int(row), int(column))
     # Of the same channel the same patches.
-    assert [one.button.description for one in on_show(explorer) if one.button] == before
+    assert [one.button.description for one in patches_on_show(explorer) if one.button] == before
     assert problem(explorer) == ""
 
 
 def test_a_click_on_a_patch_of_the_channel_before_opens_its_picture(
-    explore: Explore, folder: Path, top: TopActivations, rest: Callable[[float], None]
+    explore: Explore,
+    noisy_folder: Path,
+    noisy_top: TopActivations,
+    rest_for: Callable[[float], None],
 ) -> None:
-    explorer = explore(top=top, layer=LAYER, channel=3)
-    card = on_show(explorer)[0]
+    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
+    card = patches_on_show(explorer)[0]
     assert card.button is not None
     name = card.button.description
     cards = explorer._board._made["Strongest"].patches  # type: ignore[attr-defined]
     assert cards.settled
-    rest(600)
+    rest_for(600)
     explorer.layer = OTHER
     assert not cards.settled
     card.button.click()
-    np.testing.assert_array_equal(explorer.image, load_image(folder / name))
+    np.testing.assert_array_equal(explorer.image, load_image(noisy_folder / name))
     # Where that unit is, this layer's map does not say.
     assert explorer.location is None
     assert problem(explorer) == ""
-    rest(0)
+    rest_for(0)
     explorer.layer = LAYER
     assert patches(explorer).settled
 
 
 def test_another_channel_or_layer_has_other_patches(
-    explore: Explore, extractor: FeatureExtractor, folder: Path, top: TopActivations
+    explore: Explore, extractor: FeatureExtractor, noisy_folder: Path, noisy_top: TopActivations
 ) -> None:
-    explorer = explore(top=top, layer=LAYER, channel=3)
+    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
     patches(explorer)
     for layer, channel in ((LAYER, 4), (OTHER, 9), ("features.11", 10)):
         explorer.layer, explorer.channel = layer, channel
-        expected = by_hand(extractor, folder, layer.replace("features.11", OTHER), channel)
-        texts = [card.value.value for card in on_show(explorer)]
+        expected = by_hand(extractor, noisy_folder, layer.replace("features.11", OTHER), channel)
+        texts = [card.value.value for card in patches_on_show(explorer)]
         assert all(
             f">{value:.4g}<" in text for text, (value, *_) in zip(texts, expected, strict=True)
         )
     # Before its ReLU the strongest are those of after it.
     explorer.before_relu = True
-    assert f"{OTHER} channel 10" in said(explorer)
-    assert len(on_show(explorer)) == K
+    assert f"{OTHER} channel 10" in patch_words(explorer)
+    assert len(patches_on_show(explorer)) == K
 
 
 def test_a_dragged_slider_reads_the_pictures_of_its_last_channel_alone(
-    explore: Explore, top: TopActivations, opened: list[str], rest: Callable[[float], None]
+    explore: Explore,
+    noisy_top: TopActivations,
+    pictures_read: list[str],
+    rest_for: Callable[[float], None],
 ) -> None:
-    explorer = explore(top=top, layer=LAYER, channel=3)
+    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
     patches(explorer)
-    assert len(opened) == K
-    opened.clear()
-    rest(600)
+    assert len(pictures_read) == K
+    pictures_read.clear()
+    rest_for(600)
     for channel in range(4, 39):
         explorer.channel = channel
-    assert opened == []
-    rest(0)
+    assert pictures_read == []
+    rest_for(0)
     explorer.channel = 39
-    wanted = top[LAYER].places(39).tolist()
-    assert "channel 39" in said(explorer)
+    wanted = noisy_top[LAYER].places(39).tolist()
+    assert "channel 39" in patch_words(explorer)
     assert "vgg-waiting" not in patches(explorer).row._dom_classes
-    assert opened == [top.images[place] for place in wanted]
+    assert pictures_read == [noisy_top.images[place] for place in wanted]
     # What was read is kept.
-    opened.clear()
+    pictures_read.clear()
     explorer.channel = 3
-    assert "channel 3:" in said(explorer)
-    assert opened == []
+    assert "channel 3:" in patch_words(explorer)
+    assert pictures_read == []
 
 
 def test_a_step_sends_no_patch_before_the_slider_rests(
     explore: Explore,
-    top: TopActivations,
+    noisy_top: TopActivations,
     monkeypatch: pytest.MonkeyPatch,
-    rest: Callable[[float], None],
+    rest_for: Callable[[float], None],
 ) -> None:
-    explorer = explore(top=top, layer=LAYER, channel=3)
+    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
     row = patches(explorer).row
     sent = count_messages(monkeypatch)
-    rest(600)
+    rest_for(600)
     explorer.channel = 4
     explorer.channel = 5
     step = [kind for kind, _ in sent]
@@ -224,9 +185,9 @@ def test_a_step_sends_no_patch_before_the_slider_rests(
     assert step.count("HBox") == 1
     assert "DescribedImage" not in step
     assert "Button" not in step
-    rest(0)
+    rest_for(0)
     explorer.channel = 6
-    assert len(on_show(explorer)) == K
+    assert len(patches_on_show(explorer)) == K
     assert [kind for kind, _ in sent].count("DescribedImage") == K
     sent.clear()
     explorer.cmap = "magma"
@@ -234,46 +195,52 @@ def test_a_step_sends_no_patch_before_the_slider_rests(
     assert "DescribedImage" not in [kind for kind, _ in sent]
 
 
-def test_folded_it_reads_nothing(explore: Explore, top: TopActivations, opened: list[str]) -> None:
-    explorer = explore(top=top, layer=LAYER, panel="")
+def test_folded_it_reads_nothing(
+    explore: Explore, noisy_top: TopActivations, pictures_read: list[str]
+) -> None:
+    explorer = explore(top=noisy_top, layer=LAYER, panel="")
     explorer.channel = 5
     assert explorer.panel == ""
-    assert opened == []
+    assert pictures_read == []
     assert explorer._board.made() == []
     control(explorer, "Strongest").value = True
-    assert len(on_show(explorer)) == K
+    assert len(patches_on_show(explorer)) == K
 
 
-def test_modes_of_several_channels_say_what_to_do(explore: Explore, top: TopActivations) -> None:
-    explorer = explore(top=top, layer=LAYER, mode="max")
-    assert "Mode max shows several channels at once: choose mode channel" in said(explorer)
+def test_modes_of_several_channels_say_what_to_do(
+    explore: Explore, noisy_top: TopActivations
+) -> None:
+    explorer = explore(top=noisy_top, layer=LAYER, mode="max")
+    assert "Mode max shows several channels at once: choose mode channel" in patch_words(explorer)
     assert patches(explorer).row.layout.display == "none"
     explorer.mode = "channel"
-    assert "channel 0" in said(explorer)
-    assert len(on_show(explorer)) == K
+    assert "channel 0" in patch_words(explorer)
+    assert len(patches_on_show(explorer)) == K
     assert patches(explorer).row.layout.display is None
 
 
-def test_a_layer_that_the_set_does_not_hold(explore: Explore, top: TopActivations) -> None:
-    explorer = explore(top=top, layer="block1_conv1")
+def test_a_layer_that_the_set_does_not_hold(explore: Explore, noisy_top: TopActivations) -> None:
+    explorer = explore(top=noisy_top, layer="block1_conv1")
     expected = f"Layer block1_conv1 is not in this set, which holds {LAYER}, {OTHER}: choose one"
-    assert expected in said(explorer)
+    assert expected in patch_words(explorer)
     explorer.layer = LAYER
-    assert len(on_show(explorer)) == K
+    assert len(patches_on_show(explorer)) == K
 
 
 def test_other_weights_are_told_of(
-    explore: Explore, top: TopActivations, folder: Path, photo: RGB8
+    explore: Explore, noisy_top: TopActivations, noisy_folder: Path, photo: RGB8
 ) -> None:
-    other = replace(top, weights=replace(top.weights, digest="sha256:0", label="somebody's"))
+    other = replace(
+        noisy_top, weights=replace(noisy_top.weights, digest="sha256:0", label="somebody's")
+    )
     explorer = explore(top=other, layer=LAYER)
-    assert "This set was computed with somebody&#x27;s, and this explorer" in said(explorer)
+    assert "This set was computed with somebody&#x27;s, and this explorer" in patch_words(explorer)
     assert patches(explorer).row.layout.display == "none"
     explorer.channel = 7
     assert problem(explorer) == ""
 
 
-def test_models_of_ones_own_are_told_apart(explore: Explore, folder: Path) -> None:
+def test_models_of_ones_own_are_told_apart(explore: Explore, noisy_folder: Path) -> None:
     import keras
 
     def made(seed: int) -> FeatureExtractor:
@@ -283,16 +250,18 @@ def test_models_of_ones_own_are_told_apart(explore: Explore, folder: Path) -> No
         return FeatureExtractor(model=model, size=None)
 
     one, another = made(1), made(2)
-    top = top_activations(one, folder, k=2, progress=False)
-    assert len(on_show(explore(top=top, extractor=one))) == 2
-    assert "whose channels are others" in said(explore(top=top, extractor=another))
+    top = top_activations(one, noisy_folder, k=2, progress=False)
+    assert len(patches_on_show(explore(top=top, extractor=one))) == 2
+    assert "whose channels are others" in patch_words(explore(top=top, extractor=another))
 
 
-def test_another_size_is_told_of(explore: Explore, top: TopActivations) -> None:
+def test_another_size_is_told_of(explore: Explore, noisy_top: TopActivations) -> None:
     extractor = FeatureExtractor("random", size=64)
-    explorer = explore(top=top, layer=LAYER, extractor=extractor)
-    assert "computed at size None, and this explorer&#x27;s is 64: values differ" in said(explorer)
-    assert len(on_show(explorer)) == K
+    explorer = explore(top=noisy_top, layer=LAYER, extractor=extractor)
+    assert "computed at size None, and this explorer&#x27;s is 64: values differ" in patch_words(
+        explorer
+    )
+    assert len(patches_on_show(explorer)) == K
 
 
 def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
@@ -304,7 +273,7 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     first, second, third = (top.images[place] for place in top[LAYER].places(3))
     (tmp_path / first).rename(tmp_path / "away")
     explorer = explore(top=top, layer=LAYER, channel=3)
-    gone, *rest = on_show(explorer)
+    gone, *rest = patches_on_show(explorer)
     assert f"{first}&#x27; was not found" in patches(explorer).problem.value
     assert gone.picture.layout.display == "none"
     assert gone.button is not None
@@ -331,7 +300,7 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     patches(explorer)
     explorer.channel = 3
     assert f"{second}&#x27; has changed since" in patches(explorer).problem.value
-    assert on_show(explorer)[0].picture.layout.display is None
+    assert patches_on_show(explorer)[0].picture.layout.display is None
     assert third
 
 
@@ -341,7 +310,7 @@ def test_images_that_were_given_in_memory(
     images = {"up": photo, "down": photo[::-1]}
     top = top_activations(extractor, images, layers=LAYER, k=5, progress=False)
     explorer = explore(top=top, layer=LAYER)
-    cards = on_show(explorer)
+    cards = patches_on_show(explorer)
     assert sorted(card.button.description for card in cards if card.button) == ["down", "up"]
     assert "was given in memory and is not kept" in patches(explorer).problem.value
     assert cards[0].button is not None
@@ -349,12 +318,12 @@ def test_images_that_were_given_in_memory(
     assert "was given in memory and is not kept" in problem(explorer)
 
 
-def test_no_name_is_markup(explore: Explore, top: TopActivations) -> None:
-    explorer = explore(top=top, layer=LAYER)
+def test_no_name_is_markup(explore: Explore, noisy_top: TopActivations) -> None:
+    explorer = explore(top=noisy_top, layer=LAYER)
     texts = []
     for channel in range(0, 128, 8):
         explorer.channel = channel
-        texts += [card.button.description for card in on_show(explorer) if card.button]
+        texts += [card.button.description for card in patches_on_show(explorer) if card.button]
         for widget in below(patches(explorer).widget):
             assert "<script" not in str(getattr(widget, "value", ""))
     assert HOSTILE in texts
@@ -366,100 +335,16 @@ def test_no_name_is_markup(explore: Explore, top: TopActivations) -> None:
         widget.close()
 
 
-def test_it_may_be_set_exchanged_and_taken_away_later(
-    explore: Explore, top: TopActivations, extractor: FeatureExtractor, folder: Path
-) -> None:
-    explorer = explore(layer=LAYER)
-    assert explorer.top is None
-    assert "Strongest" not in explorer._board.titles
-    with pytest.raises(TraitError, match="panel 'Strongest' is not known"):
-        explorer.panel = "Strongest"
-    explorer.top = top
-    assert explorer.panel == "Strongest"
-    assert control(explorer, "Strongest").value
-    assert len(on_show(explorer)) == K
-    explorer.top = top_activations(extractor, folder, layers=LAYER, k=2, progress=False)
-    assert len(on_show(explorer)) == 2
-    panel = explorer._board.made()
-    explorer.top = None
-    assert (explorer.panel, explorer._board.opened) == ("", "")
-    assert "Strongest" not in explorer._board.titles
-    assert all(widget.comm is None for widget in panel)
-    # Another panel that is open stays open.
-    explorer.panel = "Circuit"
-    explorer.top = top
-    assert explorer.panel == "Circuit"
-    with explorer.hold_trait_notifications():
-        explorer.panel = ""
-        explorer.top = None
-    with explorer.hold_trait_notifications():
-        explorer.panel = "Strongest"
-        explorer.top = top
-    assert explorer.panel == explorer._board.opened == "Strongest"
-    assert problem(explorer) == ""
-
-
-@pytest.mark.parametrize("wrong", [5, "top.npz", {}])
-def test_what_is_no_result_is_refused_in_a_sentence(
-    explore: Explore, top: TopActivations, wrong: object
-) -> None:
-    explorer = explore(layer=LAYER, top=top)
-    with pytest.raises(TraitError, match=r"^top .* is no TopActivations: set what "):
-        explorer.top = wrong
-    assert explorer.top is top
-    explorer.close()
-    with pytest.raises(RuntimeError, match="explorer is closed"):
-        explorer.top = None
-
-
-def test_a_panel_that_a_person_opened_or_asked_for_goes_first(
-    explore: Explore, top: TopActivations, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert explore(top=top, panel="Display").panel == "Display"
-    monkeypatch.setattr(LayerExplorer, "remembered_panel", "Play")
-    assert explore(top=top).panel == "Play"
-    # Of another explorer, which had a set.
-    monkeypatch.setattr(LayerExplorer, "remembered_panel", "Strongest")
-    assert explore().panel == ""
-
-
-def test_no_state_and_no_code_holds_the_set(
-    explore: Explore, top: TopActivations, photo: RGB8, extractor: FeatureExtractor
-) -> None:
-    explorer = explore(top=top, layer=LAYER, channel=3)
-    without = explore(layer=LAYER, channel=3)
-    assert explorer.to_code() == without.to_code()
-    state = explorer.state()
-    assert not {"top", "panel"} & set(state)
-    again = LayerExplorer.from_state(photo, state, extractor=extractor)
-    assert (again.top, again.panel, again.channel) == (None, "", 3)
-    again.close()
-    again = LayerExplorer.from_state(photo, state, extractor=extractor, top=top)
-    assert (again.top, again.panel) == (top, "Strongest")
-    again.close()
-
-
-def test_closing_ends_what_is_read(
-    explore: Explore, top: TopActivations, opened: list[str], rest: Callable[[float], None]
-) -> None:
-    rest(600)
-    explorer = explore(top=top, layer=LAYER)
-    shown: Any = explorer._board._made["Strongest"]
-    explorer.close()
-    assert shown.patches.wait(30)
-    assert opened == []
-
-
 def test_an_unexpected_error_is_told_under_the_controls(
-    explore: Explore, top: TopActivations, monkeypatch: pytest.MonkeyPatch
+    explore: Explore, noisy_top: TopActivations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> Iterator[Patch]:
         raise ArithmeticError("of no kind that anybody thought of")
 
     monkeypatch.setattr("vgg_widget.explorer.patch_cards.strong_patches", fail)
-    explorer = explore(top=top, layer=LAYER)
+    explorer = explore(top=noisy_top, layer=LAYER)
     patches(explorer)
     assert "An unexpected error (ArithmeticError: of no kind" in problem(explorer)
     monkeypatch.undo()
     explorer.channel = 1
-    assert len(on_show(explorer)) == K
+    assert len(patches_on_show(explorer)) == K

@@ -1,4 +1,4 @@
-"""Reading ``.npz`` files of somebody else's: nothing is run, and no memory is filled."""
+"""``.npz`` files, also of somebody else's: nothing is run, and no memory is filled."""
 
 from __future__ import annotations
 
@@ -70,6 +70,35 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[[str], npt.NDA
                 return array
 
         yield read
+
+
+@contextmanager
+def damage_told(path: str | os.PathLike[str], what: str, writer: str) -> Iterator[None]:
+    """Raise ValueError, which names the file, for all that a damaged one leads to.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file that is read meanwhile.
+    what : str
+        What it should hold, in the plural.
+    writer : str
+        What writes such files.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        raise ValueError(
+            f"path {os.fspath(path)!r} holds no {what}, or is damaged ({error}): pass a file that "
+            f"{writer} wrote."
+        ) from error
+
+
+def check_suffix(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError unless a file to be written is named as one of these."""
+    # To any other, .NPZ too, numpy adds its own, and the file that was asked for stays empty.
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
 
 
 def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> int:

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_widget.archives import opened_npz
+from vgg_widget.archives import check_suffix, opened_npz
 from vgg_widget.choices import reason
 from vgg_widget.files import written_whole
 
@@ -232,8 +232,7 @@ class LearnedWeights:
             If the folder is missing or not writable.
         """
         target = Path(path).expanduser()
-        if target.suffix != ".npz":
-            raise ValueError(f"path {str(path)!r} does not end in .npz: give it that suffix.")
+        check_suffix(path)
         about = {"format": FORMAT, "layers": list(self.layers), **self.metadata}
         arrays: dict[str, Any] = {
             f"{name}/{key}": array

@@ -16,8 +16,9 @@ from vgg_widget.activations.channel_statistics import (
     spatial_entropy,
     strongest_first,
 )
-from vgg_widget.activations.saved_activations import SavedActivations, damage_told
+from vgg_widget.activations.saved_activations import SavedActivations
 from vgg_widget.activations.xarray_dataset import as_dataset
+from vgg_widget.archives import check_suffix, damage_told
 from vgg_widget.choices import unknown_choice
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo, torch_aliases
@@ -379,8 +380,7 @@ class Activations(Mapping[str, Floats]):
         OSError
             If the folder is missing or cannot be written.
         """
-        if not os.fspath(path).lower().endswith(".npz"):
-            raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
+        check_suffix(path)
         saved = SavedActivations(
             self._layers, self._stored, self._image, self._weights, self._before_relu, self._name
         )
@@ -397,7 +397,7 @@ class Activations(Mapping[str, Floats]):
         FileNotFoundError
             If there is no such file.
         """
-        with damage_told(path):
+        with damage_told(path, "saved activations", "Activations.save"):
             saved = SavedActivations.read(path)
             return cls(
                 saved.layers,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.archives import DAMAGE, opened_npz
+from vgg_widget.archives import opened_npz
 from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
@@ -63,18 +62,6 @@ class SavedActivations:
             tuple(header["before_relu"]),
             str(header.get("name", "")),
         )
-
-
-@contextmanager
-def damage_told(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise ValueError, which names the file, for all that a damaged one leads to."""
-    try:
-        yield
-    except DAMAGE as error:
-        raise ValueError(
-            f"path {os.fspath(path)!r} holds no saved activations, or is damaged ({error}): pass "
-            "a file that Activations.save wrote."
-        ) from error
 
 
 def _check_version(version: object) -> None:

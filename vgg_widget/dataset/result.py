@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.mapping import LayerNameError
-from vgg_widget.dataset.image_set import NamedSource
-from vgg_widget.dataset.saved_top import SavedTop, damage_told
+from vgg_widget.archives import check_suffix, damage_told
+from vgg_widget.dataset.saved_top import SavedTop
 from vgg_widget.dataset.strongest import SeenImages, StrongestImages
 from vgg_widget.dataset.summary import HISTOGRAM_EDGES
-from vgg_widget.images import RGB8, ImageError, read_image, resize_exactly
+from vgg_widget.images import RGB8, ImageError, file_bytes, read_file_bytes, resize_exactly
 from vgg_widget.provenance import Provenance
 
 Ints = npt.NDArray[np.int32]
@@ -202,14 +203,14 @@ class TopActivations(Mapping[str, StrongestImages]):
                 f"image {name!r} was given in memory and is not kept: crop your own with "
                 "boxes(..., original=True)."
             )
-        if NamedSource(name, path).digest() != self.seen.digests[place].tobytes():
-            # A file that cannot be read says so itself.
-            read_image(path, 1)
+        # Read once: what is compared is what is shown.
+        data = file_bytes(path)
+        if hashlib.sha256(data).digest() != self.seen.digests[place].tobytes():
             raise ImageError(
                 f"image {name!r} has changed since ({path}): compute the set again, or bring the "
                 "old file back."
             )
-        pixels = read_image(path, 1).pixels
+        pixels = read_file_bytes(data, path, 1).pixels
         if original:
             return pixels
         height, width = (int(side) for side in self.seen.sizes[place, :2])
@@ -230,8 +231,7 @@ class TopActivations(Mapping[str, StrongestImages]):
         OSError
             If the folder is missing or cannot be written.
         """
-        if not os.fspath(path).lower().endswith(".npz"):
-            raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
+        check_suffix(path)
         SavedTop(
             self.strongest,
             self.seen,
@@ -257,7 +257,7 @@ class TopActivations(Mapping[str, StrongestImages]):
             raise ValueError(
                 f"path {os.fspath(path)!r} is a folder: pass the .npz file in it, such as top.npz."
             )
-        with damage_told(path):
+        with damage_told(path, "saved top activations", "TopActivations.save"):
             saved = SavedTop.read(path)
         return cls(
             saved.strongest,

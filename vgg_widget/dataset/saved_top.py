@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from vgg_widget.archives import DAMAGE, opened_npz
+from vgg_widget.archives import opened_npz
 from vgg_widget.dataset.strongest import SeenImages, StrongestImages
 from vgg_widget.dataset.summary import BINS
 from vgg_widget.files import written_whole
@@ -112,18 +111,6 @@ class SavedTop:
             tuple(size) if isinstance(size, list) else size,
             {str(alias): str(name) for alias, name in header["aliases"].items()},
         )
-
-
-@contextmanager
-def damage_told(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise ValueError, which names the file, for all that a damaged one leads to."""
-    try:
-        yield
-    except DAMAGE as error:
-        raise ValueError(
-            f"path {os.fspath(path)!r} holds no saved top activations, or is damaged ({error}): "
-            "pass a file that TopActivations.save wrote."
-        ) from error
 
 
 def _checked(array: Any, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> Any:

@@ -15,8 +15,9 @@ from PIL import Image
 
 from vgg_widget.explorer.patch_cards import Patch
 
-# Of the histogram on the page, in pixels: its bars, and room for the numbers below.
-_WIDTH, _BARS, _BELOW, _ABOVE = 640, 90, 18, 14
+# Of the histogram on the page, in pixels: its bars, and room for the numbers around them, of which
+# the outermost stand half beside: -6.55e+04 is the longest.
+_WIDTH, _BARS, _BELOW, _ABOVE, _BESIDE = 640, 90, 18, 14, 32
 _MOST_TICKS = 9
 # Between the bar of zeros, and of those below, and the ones above.
 _GAP = 1.0
@@ -111,18 +112,19 @@ def histogram_svg(bars: Sequence[Bar], words: str) -> str:
         if (height := max(1.0, _BARS * bar.count / most) if bar.count else 0.0)
     ]
     texts = [
-        f'<text x="{max(10.0, place * unit):.1f}" y="{base + 13}" text-anchor="middle">'
+        f'<text x="{place * unit:.1f}" y="{base + 13}" text-anchor="middle">'
         f"{html.escape(text)}</text>"
         for place, text in ticks_of(bars)
     ]
     tallest = next(bar for bar in bars if bar.count == most)
     texts.append(
-        f'<text x="{max(10.0, (tallest.place + 0.5) * unit):.1f}" y="{_ABOVE - 3}" '
+        f'<text x="{(tallest.place + 0.5) * unit:.1f}" y="{_ABOVE - 3}" '
         f'text-anchor="middle">{most}</text>'
     )
+    whole = _WIDTH + 2 * _BESIDE
     return (
-        f'<svg role="img" aria-label="{html.escape(words)}" viewBox="0 0 {_WIDTH} '
-        f'{base + _BELOW}" style="width: 100%; max-width: {_WIDTH}px; height: auto; '
+        f'<svg role="img" aria-label="{html.escape(words)}" viewBox="{-_BESIDE} 0 {whole} '
+        f'{base + _BELOW}" style="width: 100%; max-width: {whole}px; height: auto; '
         'font-size: 11px; fill: var(--jp-ui-font-color1, currentColor)">'
         f'<g style="fill: var(--jp-brand-color1, #1976d2)">{"".join(parts)}</g>'
         f'<line x1="0" x2="{_WIDTH}" y1="{base}" y2="{base}" stroke="currentColor" '

@@ -14,10 +14,10 @@ from traitlets import TraitError, Unicode, observe, validate
 from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, static_picture
 from vgg_widget.explorer.complaints import Complaint
-from vgg_widget.explorer.controls import display
+from vgg_widget.explorer.controls import display, paragraph
 from vgg_widget.explorer.host import heard
 from vgg_widget.explorer.linked_actions import LinkedActions
-from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, failed_words, paragraph
+from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
 from vgg_widget.explorer.trait_types import (
     WholeNumber,
     as_trait_error,
@@ -206,6 +206,7 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
         self._histogram = widgets.HTML(
             layout=widgets.Layout(margin="4px 0 0 0", width="100%", max_width=_WIDTH)
         )
+        self._histogram.add_class("vgg-words")
         self._cards = PatchCards(self)
         self._page = Page(lambda _: None, guard=self.guard)
         for name in ("caption", "problem"):
@@ -268,7 +269,8 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
         self._complain(None)
         self._caption.value = paragraph(_caption(self._top, layer, channel))
         what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"
-        self._histogram.value = paragraph(what) + histogram_svg(self._bars(), what)
+        bars = self._bars()
+        self._histogram.value = paragraph(what) + histogram_svg(bars, what) if bars else ""
         assert self._cards is not None
         self._cards.show(
             self._top,

@@ -292,7 +292,7 @@ class Controls:
         controls = [control for row in self.rows for control in row.children]
         states = [control.disabled for control in controls]
         try:
-            self.caption.value = _paragraph(words)
+            self.caption.value = paragraph(words)
             for control in controls:
                 control.disabled = True
             yield
@@ -305,8 +305,8 @@ class Controls:
 
     def say(self, caption: str, source: str, notice: str) -> None:
         """Show the words under the picture, and the notice above it where there is one."""
-        self.caption.value = _paragraph(caption)
-        self.source.value = _paragraph(source)
+        self.caption.value = paragraph(caption)
+        self.source.value = paragraph(source)
         headline, _, rest = notice.partition(": ")
         words = html.escape(rest)
         fold = f"<summary>why, and what to do</summary><div>{words}</div>" if rest else ""
@@ -317,7 +317,7 @@ class Controls:
 
     def locate(self, words: str) -> None:
         """Say what is under the mouse, or at the chosen location."""
-        self.place.value = _paragraph(words or _HINT)
+        self.place.value = paragraph(words or _HINT)
 
     def complain(self, complaint: Complaint | None) -> None:
         """Show what went wrong; None takes it away."""
@@ -353,6 +353,7 @@ def display(control: widgets.DOMWidget, *, shown: bool) -> None:
     control.layout.display = None if shown else "none"
 
 
-def _paragraph(words: str) -> str:
+def paragraph(words: str) -> str:
+    """Return words as markup that holds no other."""
     # Names of files and layers are a person's own text, never markup.
     return f"<div>{html.escape(words)}</div>"

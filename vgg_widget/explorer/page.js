@@ -268,6 +268,7 @@ const REST_MS = 400;
 // ipympl encodes its whole canvas at every frame, for where the state of widgets is saved: 10 ms of each
 // step, and of the frame before, since the new one is not drawn yet. Here the last one is encoded, once.
 async function keepPicture(model) {
+  if (!model.get("figure")) return;
   const figure = await model.widget_manager.get_model(model.get("figure"));
   const canvas = figure.offscreen_canvas;
   const encode = canvas.toDataURL.bind(canvas);

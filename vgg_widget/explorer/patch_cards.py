@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from vgg_widget.circuit.pictures import small_png
-from vgg_widget.explorer.controls import display
+from vgg_widget.explorer.controls import display, paragraph
 from vgg_widget.explorer.described_image import FRAME, described_image
 from vgg_widget.explorer.host import Guarding, heard
 from vgg_widget.explorer.resting import Resting
@@ -142,6 +142,8 @@ class PatchCards:
         self._top: TopActivations | None = None
         self.words = widgets.HTML(layout=widgets.Layout(margin="0", max_width="770px"))
         self.problem = widgets.HTML(layout=widgets.Layout(margin="0", max_width="770px"))
+        for part in (self.words, self.problem):
+            part.add_class("vgg-words")
         self.cards: tuple[PatchCard, ...] = ()
         self.row = widgets.HBox(
             layout=widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
@@ -317,16 +319,6 @@ def _told(problems: list[str]) -> str:
     if len(problems) < 2:
         return "".join(problems)
     return f"{problems[0]} (Of {len(problems) - 1} more there is no patch either.)"
-
-
-def paragraph(words: str) -> str:
-    """Return words as markup that holds no other; nothing of none."""
-    # Names of layers and files are a person's own text, never markup.
-    return (
-        f'<div style="line-height: 1.45; overflow-wrap: anywhere">{html.escape(words)}</div>'
-        if words
-        else ""
-    )
 
 
 def failed_words(top: TopActivations) -> str:

@@ -83,7 +83,7 @@ class ImageSetResult(TraitType[Any, Any]):
 
 def is_top_activations(value: object) -> bool:
     """Tell whether a value is a `TopActivations`."""
-    # Its room is loaded by now if it is one, and by nobody else.
+    # Who looks at one image loads none of its room.
     from vgg_widget.dataset.result import TopActivations
 
     return isinstance(value, TopActivations)

@@ -8,6 +8,7 @@ import ipywidgets as widgets
 
 from vgg_widget.circuit.inputs import Circuit, CircuitInput, circuit
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
+from vgg_widget.explorer.controls import paragraph
 from vgg_widget.explorer.described_image import FRAME, described_image
 from vgg_widget.explorer.fitting import DIVERGING
 from vgg_widget.explorer.host import Host, heard
@@ -38,6 +39,7 @@ class CircuitPanel:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.heading = widgets.HTML(layout=widgets.Layout(margin="0", flex="1 1 300px"))
+        self.heading.add_class("vgg-words")
         self.back = widgets.Button(
             description="back",
             tooltip="Back to the layer and channel before",
@@ -79,9 +81,7 @@ class CircuitPanel:
                 card.hide()
 
     def _say(self, words: str) -> None:
-        # Names of layers are a person's own text, never markup.
-        text = html.escape(words)
-        self.heading.value = f'<div style="line-height: 1.45; overflow-wrap: anywhere">{text}</div>'
+        self.heading.value = paragraph(words)
 
 
 class InputCard:

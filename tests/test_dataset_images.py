@@ -1,0 +1,198 @@
+"""Which images a set has: those found, their names and order, bad ones, and what is no set."""
+
+from __future__ import annotations
+
+import io
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from tests.brute_force import assert_same, assert_strongest, exact_model, maps_of, read
+from tests.made_pictures import picture, write_pictures
+from vgg_widget import FeatureExtractor, ImageError
+from vgg_widget.dataset import top_activations
+
+
+def test_any_way_to_name_the_same_images(exact: FeatureExtractor, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    some = write_pictures(folder, 90)
+    paths = [folder / name for name in some]
+    shuffled = random.Random(4).sample(paths, len(paths))
+    first = top_activations(exact, paths, k=3, progress=False)
+    assert_same(first, top_activations(exact, set(paths), k=3, progress=False))
+    assert first.images == tuple(sorted(map(str, paths)))
+    assert_same(first, top_activations(exact, shuffled, k=3, progress=False))
+    pairs = [(name, picture(int(Path(name).stem))) for name in some]
+    by_pairs = top_activations(exact, pairs, k=3, progress=False)
+    assert by_pairs.images == tuple(some)
+    assert_same(by_pairs, top_activations(exact, dict(pairs[::-1]), k=3, progress=False))
+
+    def stream() -> Iterator[Any]:
+        # One buffer, filled anew for each image.
+        buffer: dict[tuple[int, ...], Any] = {}
+        for name, image in pairs:
+            kept = buffer.setdefault(image.shape, np.empty_like(image))
+            kept[:] = image
+            yield name, kept
+
+    assert_same(by_pairs, top_activations(exact, stream(), k=3, progress=False))
+    for layer in first:
+        np.testing.assert_array_equal(first[layer].values, by_pairs[layer].values)
+        np.testing.assert_array_equal(first[layer].images, by_pairs[layer].images)
+    with pytest.raises(ImageError, match=r"was given in memory and is not kept"):
+        by_pairs.patches("edges", 0)
+    pattern = top_activations(exact, str(folder / "more" / "01*.png"), k=3, progress=False)
+    assert [Path(name).name for name in pattern.images] == [f"{n:03}.png" for n in range(11, 20, 2)]
+
+
+def test_frames_of_one_image_are_several(exact: FeatureExtractor, tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture(number)).convert("L") for number in (0, 2, 3)]
+    frames = [frame.resize((40, 40)) for frame in frames]
+    frames[0].save(tmp_path / "frames.gif", save_all=True, append_images=frames[1:])
+    plain = [np.stack([np.asarray(frame)] * 3, axis=-1) for frame in frames]
+    with Image.open(tmp_path / "frames.gif") as image:
+        # Each of them is the same object, which stands elsewhere.
+        top = top_activations(exact, ImageSequence.Iterator(image), "edges", 3, progress=False)
+    assert_strongest(top, "edges", maps_of(exact_model(), plain, "edges"))
+
+
+def test_images_in_memory_are_read_beside_the_calling_thread(
+    exact: FeatureExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: dict[str, threading.Thread] = {}
+    real = FeatureExtractor.read
+
+    def noted(extractor: FeatureExtractor, image: Any) -> Any:
+        readers[type(image).__name__] = threading.current_thread()
+        return real(extractor, image)
+
+    monkeypatch.setattr(FeatureExtractor, "read", noted)
+    Image.fromarray(picture(1)).save(tmp_path / "one.png")
+    data = (tmp_path / "one.png").read_bytes()
+    with Image.open(tmp_path / "one.png") as image:
+        # One that was not read yet, and twice.
+        images = [picture(1), data, image, image, io.BytesIO(data)]
+        top = top_activations(exact, images, "edges", progress=False)
+    assert not top.failed
+    assert_strongest(top, "edges", maps_of(exact_model(), [picture(1)] * 5, "edges"))
+    here = threading.main_thread()
+    assert readers.pop("BytesIO") is here
+    assert len(readers) == 3
+    assert here not in readers.values()
+    assert not any("vgg_widget-read" in thread.name for thread in threading.enumerate())
+
+
+def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> None:
+    images = [picture(number) for number in (9, 5, 7, 5)]
+    top = top_activations(exact, images, "edges", k=9, progress=False)
+    assert top.images == ("images[0]", "images[1]", "images[2]", "images[3]")
+    # k is larger than the set: as many as there are, and of equal ones the earlier first.
+    assert_strongest(top, "edges", maps_of(exact_model(), images, "edges"))
+    for order in top["edges"].images.tolist():
+        assert order.index(1) + 1 == order.index(3)
+
+
+def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_path: Path) -> None:
+    names = write_pictures(tmp_path / "set", 40)
+    (tmp_path / "set" / "003.png").write_bytes(b"no picture")
+    whole = (tmp_path / "set" / "004.png").read_bytes()
+    (tmp_path / "set" / "004.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "set" / "005.jpg").write_bytes(b"")
+    names = sorted([*names, "003.png", "005.jpg"])
+    top = top_activations(exact, tmp_path / "set", k=3, progress=False)
+    assert list(top.images) == names
+    assert list(top.failed) == ["003.png", "004.png", "005.jpg"]
+    assert "no picture format" in top.failed["003.png"]
+    assert "truncated or damaged" in top.failed["004.png"]
+    assert "is empty (0 bytes)" in top.failed["005.jpg"]
+    assert "3 bad" in repr(top)
+    maps = iter(
+        maps_of(
+            exact_model(),
+            [read(tmp_path / "set", name) for name in names if name not in top.failed],
+            "half",
+        )
+    )
+    assert_strongest(top, "half", [None if name in top.failed else next(maps) for name in names])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"k": 0}, "k 0 is no number of images"),
+        ({"k": True}, "k True is no number"),
+        ({"statistic": "maks"}, "statistic 'maks' is not known: did you mean 'max'"),
+        ({"layers": ["edge"]}, "layers 'edge' is not known: did you mean 'edges'"),
+        ({"layers": []}, "layers is empty"),
+        ({"images": []}, "images is empty"),
+        ({"images": iter(())}, "images is empty"),
+        ({"images": 3}, "images 3 is no set of pictures"),
+        ({"images": "no/such"}, "'no/such' was not found"),
+        ({"images": "no/such/*.png"}, "is a pattern without a picture .it fits no file"),
+        ({"images": [("a", b""), ("a", b"")]}, "images has 'a' twice"),
+        ({"images": [picture(1), ("a", b""), ("a", b"")]}, "images has 'a' twice"),
+        ({"images": picture(1)}, "images is one picture, not a set: put it in a list"),
+        ({"images": picture(1)[..., 0]}, "images is one picture, not a set: put it in a list"),
+        ({"images": Image.fromarray(picture(1))}, "images is one picture, not a set: put it in"),
+        ({"images": {1: picture(1)}}, "images has the key 1, which is no name"),
+        ({"images": {b"a", b"b"}}, "images is a set, which has no order, and .* has no name"),
+        ({"images": [b"no", b"nor this"]}, "no good picture among its 2, beginning with 'images.0"),
+        ({"progress": 3}, "progress 3 is neither"),
+        ({"client": "localhost"}, "client is a str: pass a dask.distributed.Client"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(
+    exact: FeatureExtractor, arguments: dict[str, Any], words: str
+) -> None:
+    given = {"images": [picture(1)], "progress": False, **arguments}
+    with pytest.raises((ValueError, TypeError), match=words):
+        top_activations(exact, **given)
+
+
+def test_a_name_that_is_there_twice_is_told_before_anything_is_computed(
+    exact: FeatureExtractor,
+) -> None:
+    pairs = [*[(f"{number}", picture(1)) for number in range(200)], ("199", picture(1))]
+    told: list[int] = []
+    with pytest.raises(ValueError, match="images has '199' twice"):
+        top_activations(exact, pairs, progress=lambda done, _: told.append(done))
+    assert max(told, default=0) == 0
+    # A stream is not known beforehand.
+    with pytest.raises(ValueError, match="images has '199' twice"):
+        top_activations(exact, iter(pairs), progress=lambda done, _: told.append(done))
+    assert max(told) > 0
+
+
+def test_hidden_folders_are_searched_where_they_are_named(
+    exact: FeatureExtractor, tmp_path: Path
+) -> None:
+    hidden = tmp_path / ".hidden"
+    hidden.mkdir()
+    Image.fromarray(picture(1)).save(hidden / "one.png")
+    for given in (hidden, str(hidden / "*.png"), str(tmp_path / ".*" / "*.png")):
+        assert len(top_activations(exact, given, "edges", progress=False).images) == 1
+    with pytest.raises(ValueError, match="is a folder without a picture"):
+        top_activations(exact, tmp_path, "edges", progress=False)
+
+
+def test_an_array_of_pictures_is_a_set(exact: FeatureExtractor) -> None:
+    images = np.stack([picture(1), picture(1)])
+    assert len(top_activations(exact, images, "edges", progress=False).images) == 2
+
+
+def test_folders_without_pictures(exact: FeatureExtractor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"folder without a picture \(it is empty\)"):
+        top_activations(exact, tmp_path)
+    (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"none of its files ends as pictures do"):
+        top_activations(exact, tmp_path)
+    with pytest.raises(ValueError, match="is one picture, not a set"):
+        top_activations(exact, tmp_path / "notes.txt")
+    with pytest.raises(TypeError, match="extractor is a str"):
+        top_activations("random", tmp_path)  # type: ignore[arg-type]
