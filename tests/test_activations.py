@@ -75,6 +75,18 @@ def test_a_convolution_under_torchs_names(maps: Floats) -> None:
     assert (made["features.0"] < 0).any()
 
 
+@pytest.mark.parametrize("channels", [[5], [4, 2, 5], list(range(6)), []])
+def test_some_channels_alone(maps: Floats, channels: list[int]) -> None:
+    made = make_activations(maps, before_relu=True)
+    rectified = np.where(maps > 0, maps, 0)
+    for name, expected in (("features.0", maps), ("features.1", rectified), ("conv", rectified)):
+        found = made.of_channels(name, channels)
+        np.testing.assert_array_equal(found, expected[..., channels])
+        assert found.dtype == np.float32
+        with pytest.raises(ValueError, match="read-only"):
+            found[:] = 1
+
+
 def test_every_torch_name_of_vgg19(activations: Activations) -> None:
     convolutions = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]
     names = [name for name in activations if "conv" in name]
@@ -203,6 +215,30 @@ SCORES: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
     "sparsity": lambda channel: float((channel <= 0).sum() / channel.size),
     "entropy": entropy_in_bits,
 }
+
+
+@pytest.mark.parametrize("before_relu", [True, False])
+def test_statistics_of_what_is_finite(maps: Floats, before_relu: bool) -> None:
+    many = np.tile(maps, (40, 60, 1))
+    many[3, 5, 0], many[9, :, 1], many[..., 2] = np.nan, np.inf, np.nan
+    made = make_activations(many, before_relu=before_relu)
+    statistics = made.statistics("conv")
+    for channel in range(6):
+        values = many[..., channel].ravel()
+        values = np.where(values < 0, 0, values) if before_relu else values
+        known = values[np.isfinite(values)].astype(np.float64)
+        expected = {
+            "min": known.min(initial=np.inf) if known.size else 0,
+            "max": known.max(initial=-np.inf) if known.size else 0,
+            "mean": known.mean() if known.size else 0,
+            "std": known.std() if known.size else 0,
+            "fraction_active": (values > 0).mean(),
+            "fraction_finite": known.size / values.size,
+        }
+        for name, number in expected.items():
+            np.testing.assert_allclose(
+                getattr(statistics, name)[channel], number, rtol=1e-6, atol=1e-7, err_msg=name
+            )
 
 
 @pytest.mark.parametrize("by", SCORES)

@@ -170,7 +170,7 @@ def render_alike(
         chosen = _alive(activations, layer, chosen) if hide_dead else chosen
     hidden = asked - len(chosen)
     label = layer_label(activations, layer)
-    parts = [_of_channels(one[layer], chosen) for one in shown]
+    parts = [one.of_channels(layer, chosen) for one in shown]
 
     def make(pools: Sequence[Pooled]) -> tuple[Rendering, ...]:
         requests = [
@@ -194,14 +194,6 @@ def render_alike(
         )
 
     return pooled_by_turns(len(shown), make)
-
-
-def _of_channels(maps: Floats, chosen: tuple[int, ...]) -> Floats:
-    if chosen == tuple(range(maps.shape[-1])):
-        return maps
-    some = maps[..., list(chosen)]
-    some.flags.writeable = False
-    return some
 
 
 def _widest(ranges: Sequence[DisplayRange]) -> DisplayRange | None:

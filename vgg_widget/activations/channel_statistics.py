@@ -13,7 +13,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 # Numbers that are taken together.
-_PIECE = 16_384
+_PIECE = 65_536
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,53 +45,65 @@ class ChannelStatistics:
         return np.asarray((self.min == 0) & (self.max == 0) & whole)
 
 
-def channel_statistics(maps: Floats) -> ChannelStatistics:
-    """Return min, max, mean, std and fraction active of each channel of (H, W, C) maps."""
-    over = (0, 1)
-    finite = np.isfinite(maps)
-    rows = {name: np.zeros(maps.shape[-1], np.float32) for name in ("min", "max", "mean", "std")}
-    whole: npt.NDArray[np.bool_] = np.asarray(finite.all(over))
-    for channels, values in _finite_values(maps, finite, whole):
-        # In float32 the sum of 50,000 values would lose digits.
-        rows["min"][channels] = values.min(over)
-        rows["max"][channels] = values.max(over)
-        mean = values.mean(over, dtype=np.float64)
-        rows["mean"][channels] = mean
-        rows["std"][channels] = _std(values, mean)
-    return ChannelStatistics(
-        **{name: _read_only(row) for name, row in rows.items()},
-        fraction_active=_read_only((maps > 0).mean(over, dtype=np.float64).astype(np.float32)),
-        fraction_finite=_read_only(finite.mean(over, dtype=np.float64).astype(np.float32)),
-    )
+def channel_statistics(maps: Floats, *, rectified: bool = False) -> ChannelStatistics:
+    """Return min, max, mean, std and fraction active of each channel.
 
+    Twice through the maps in pieces that stay in the processor's cache: NumPy's own functions, one
+    after the other, would fill 100 MB for VGG19's largest layer.
 
-def _std(values: Floats, mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the standard deviation over all but the last axis, in float64.
-
-    In pieces that stay in the processor's cache, a third of the time of `numpy.std`, which fills
-    100 MB for the largest layer of VGG19.
+    Parameters
+    ----------
+    maps : ndarray of float32, shape (H, W, C)
+        Activations.
+    rectified : bool
+        Take them after a ReLU.
     """
-    locations = values.reshape(-1, values.shape[-1])
-    step = max(1, _PIECE // values.shape[-1])
-    squares = np.zeros_like(mean)
-    for start in range(0, len(locations), step):
-        apart = locations[start : start + step] - mean
+    locations = maps.reshape(-1, maps.shape[-1])
+    count = locations.shape[-1]
+    low, high = np.full(count, np.inf, np.float32), np.full(count, -np.inf, np.float32)
+    # In float32 the sum of 50,000 values would lose digits.
+    total, squares = np.zeros(count), np.zeros(count)
+    finite, active = np.zeros(count), np.zeros(count)
+    for piece in _pieces(locations, rectified=rectified):
+        active += _counted(piece > 0)
+        known = np.isfinite(piece)
+        # A sound network has no others, and to look for them is quicker than to mask them.
+        whole = known.all()
+        finite += len(piece) if whole else _counted(known)
+        where: Any = {} if whole else {"where": known}
+        low = np.minimum(low, piece.min(0, initial=np.inf, **where))
+        high = np.maximum(high, piece.max(0, initial=-np.inf, **where))
+        total += piece.sum(0, dtype=np.float64, **where)
+    none = finite == 0
+    low[none] = high[none] = 0
+    mean = total / np.maximum(finite, 1)
+    for piece in _pieces(locations, rectified=rectified):
+        apart = piece - mean
+        if (finite < len(locations)).any():
+            apart[~np.isfinite(piece)] = 0
         squares += np.einsum("nc,nc->c", apart, apart)
-    deviation: npt.NDArray[np.float64] = np.sqrt(squares / len(locations))
-    return deviation
+    numbers = (
+        low,
+        high,
+        mean,
+        np.sqrt(squares / np.maximum(finite, 1)),
+        active / len(locations),
+        finite / len(locations),
+    )
+    return ChannelStatistics(*(_read_only(row.astype(np.float32)) for row in numbers))
 
 
-def _finite_values(
-    maps: Floats, finite: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]
-) -> Iterator[tuple[Any, Floats]]:
-    """Give channels together where they can be, and one by one where values are missing."""
-    if whole.all():
-        yield slice(None), maps
-        return
-    if whole.any():
-        yield whole, maps[..., whole]
-    for channel in np.flatnonzero(~whole & finite.any((0, 1))):
-        yield [channel], maps[finite[..., channel], channel][:, None, None]
+def _counted(flags: npt.NDArray[np.bool_]) -> Floats:
+    """Count what is true in each column of one piece, exactly, and faster than NumPy does."""
+    numbers: Floats = np.ones(len(flags), np.float32) @ flags.astype(np.float32)
+    return numbers
+
+
+def _pieces(locations: Floats, *, rectified: bool) -> Iterator[Floats]:
+    step = max(1, _PIECE // locations.shape[-1])
+    for start in range(0, len(locations), step):
+        piece = locations[start : start + step]
+        yield np.maximum(piece, np.float32(0)) if rectified else piece
 
 
 def spatial_entropy(maps: Floats) -> npt.NDArray[np.float64]:

@@ -16,12 +16,13 @@ from vgg_widget.activations.channel_statistics import (
     spatial_entropy,
     strongest_first,
 )
+from vgg_widget.activations.named_layers import NamedLayers
 from vgg_widget.activations.saved_activations import SavedActivations
 from vgg_widget.activations.xarray_dataset import as_dataset
 from vgg_widget.archives import check_suffix, damage_told
 from vgg_widget.choices import unknown_choice
 from vgg_widget.images import RGB8
-from vgg_widget.layers import LayerInfo, torch_aliases
+from vgg_widget.layers import LayerInfo
 from vgg_widget.provenance import Provenance
 from vgg_widget.scaling import top_of
 
@@ -34,15 +35,7 @@ RANKINGS = ("index", "max", "mean", "std", "sparsity", "entropy")
 """What `Activations.rank` can order channels by."""
 
 
-class LayerNameError(KeyError, ValueError):
-    """A layer name that this network does not have; the message suggests the nearest one."""
-
-    def __str__(self) -> str:
-        # KeyError shows the repr of its argument, which is no sentence.
-        return str(self.args[0])
-
-
-class Activations(Mapping[str, Floats]):
+class Activations(NamedLayers, Mapping[str, Floats]):
     """The feature maps of every layer for one image.
 
     ``activations["block3_conv1"]`` is a read-only float32 array of shape (H, W, C), after ReLU.
@@ -75,25 +68,17 @@ class Activations(Mapping[str, Floats]):
         before_relu: Sequence[str] = (),
         name: str = "",
     ) -> None:
-        self._layers = tuple(layers)
-        self._infos = {info.name: info for info in self._layers}
+        super().__init__(layers, before_relu)
         self._stored = {name: _frozen(maps[name]) for name in self._infos}
         self._image = _frozen(image)
         self._weights = weights
         self._name = name
-        self._before_relu = frozenset(before_relu)
-        self._aliases = torch_aliases(self._layers, self._before_relu)
         self._recent: dict[str, Floats] = {}
         self._lock = threading.Lock()
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
         self._entropies: dict[str, npt.NDArray[np.float64]] = {}
         self._signs: dict[str, bool] = {}
-
-    @property
-    def layers(self) -> tuple[LayerInfo, ...]:
-        """Names and geometry, in network order."""
-        return self._layers
 
     @property
     def image(self) -> RGB8:
@@ -110,27 +95,9 @@ class Activations(Mapping[str, Floats]):
         """The weights that computed the maps."""
         return self._weights
 
-    def _resolve(self, layer: str) -> tuple[str, bool]:
-        if layer in self._infos:
-            return layer, False
-        if layer in self._aliases:
-            return self._aliases[layer]
-        names = [*self._infos, *self._aliases]
-        raise LayerNameError(unknown_choice("layer", layer, names))
-
-    def info(self, layer: str) -> LayerInfo:
-        """Return the `LayerInfo` of a layer named in Keras's or torchvision's way.
-
-        Raises
-        ------
-        LayerNameError
-            A KeyError and ValueError, if there is no such layer.
-        """
-        return self._infos[self._resolve(layer)[0]]
-
     def __getitem__(self, layer: str) -> Floats:
         name, before = self._resolve(layer)
-        if before or name not in self._before_relu:
+        if not self._rectified(name, before=before):
             return self._stored[name]
         # Keeping every derived map would double the memory; a person looks at one or two at a time.
         with self._lock:
@@ -142,47 +109,34 @@ class Activations(Mapping[str, Floats]):
             self._recent[name] = maps
         return maps
 
-    def torch_names(self, layer: str) -> tuple[str, ...]:
-        """Return torchvision's names of a layer: before its ReLU and after, or the one it has."""
-        name = self._resolve(layer)[0]
-        return tuple(alias for alias, (other, _) in self._aliases.items() if other == name)
-
-    def plain_name(self, layer: str) -> str:
-        """Return the name that stands for the same maps: Keras's, but for those before a ReLU."""
-        name, before = self._resolve(layer)
-        return str(self._infos[name].torch_name) if before else name
-
-    def before_relu(self, layer: str) -> str | None:
-        """Return the name of the same maps before their ReLU.
+    def of_channels(self, layer: str, channels: Sequence[int]) -> Floats:
+        """Return the maps of some channels, without those of the others where that can be.
 
         Parameters
         ----------
         layer : str
-            Keras's or torchvision's name, of the maps before their ReLU or after it.
+            Keras's or torchvision's name.
+        channels : sequence of int
+            Channel numbers, in any order.
 
         Returns
         -------
-        str or None
-            The one in torchvision, such as ``"features.10"``; None where they are not kept, as for
-            pools and models of one's own.
+        ndarray of float32, shape (H, W, len(channels))
+            Read-only; ``activations[layer][..., channels]``.
 
         Raises
         ------
-        LayerNameError
-            A KeyError and ValueError, if there is no such layer.
+        LayerNameError, IndexError
+            If there is no such layer or channel.
         """
-        name = self._resolve(layer)[0]
-        return self._infos[name].torch_name if name in self._before_relu else None
-
-    def after_relu(self, layer: str) -> str:
-        """Return the name of the same maps after their ReLU, where they have one: Keras's.
-
-        Raises
-        ------
-        LayerNameError
-            A KeyError and ValueError, if there is no such layer.
-        """
-        return self._resolve(layer)[0]
+        name, before = self._resolve(layer)
+        stored = self._stored[name]
+        if list(channels) == list(range(stored.shape[-1])):
+            return self[layer]
+        some: Floats = stored[..., list(channels)]
+        if self._rectified(name, before=before):
+            np.maximum(some, np.float32(0), out=some)
+        return _frozen(some)
 
     def shape(self, layer: str) -> tuple[int, int, int]:
         """Return (height, width, channels) of a layer's map, which is not computed for that.
@@ -204,7 +158,7 @@ class Activations(Mapping[str, Floats]):
             A KeyError and ValueError, if there is no such layer.
         """
         name, before = self._resolve(layer)
-        if name in self._before_relu and not before:
+        if self._rectified(name, before=before):
             return False
         if name not in self._signs:
             self._signs[name] = bool((self._stored[name] < 0).any())
@@ -245,7 +199,8 @@ class Activations(Mapping[str, Floats]):
         IndexError
             If the location is outside the map.
         """
-        maps = self[layer]
+        name, before = self._resolve(layer)
+        maps = self._stored[name]
         for axis, index, count in (("row", row, maps.shape[0]), ("column", column, maps.shape[1])):
             if not isinstance(index, int | np.integer) or not 0 <= index < count:
                 raise IndexError(
@@ -253,6 +208,8 @@ class Activations(Mapping[str, Floats]):
                     f"choose whole numbers 0 to {count - 1}."
                 )
         vector: Floats = maps[int(row), int(column)]
+        if self._rectified(name, before=before):
+            vector = _frozen(np.maximum(vector, np.float32(0)))
         return vector
 
     def statistics(self, layer: str) -> ChannelStatistics:
@@ -269,7 +226,10 @@ class Activations(Mapping[str, Floats]):
             Arrays of float32, shape (C,), read-only; std is the population's (ddof 0).
         """
         if layer not in self._statistics:
-            self._statistics[layer] = channel_statistics(self[layer])
+            name, before = self._resolve(layer)
+            self._statistics[layer] = channel_statistics(
+                self._stored[name], rectified=self._rectified(name, before=before)
+            )
         return self._statistics[layer]
 
     def rank(self, layer: str, by: str = "max") -> npt.NDArray[np.intp]:

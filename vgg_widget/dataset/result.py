@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.activations.mapping import LayerNameError
+from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.archives import check_suffix, damage_told
 from vgg_widget.dataset.saved_top import SavedTop
 from vgg_widget.dataset.strongest import SeenImages, StrongestImages

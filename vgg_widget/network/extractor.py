@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vgg_widget.activations.mapping import Activations, LayerNameError
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.images import (
     MINIMUM_SIDE,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.activations.mapping import LayerNameError
+from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.choices import unknown_choice
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo, torch_aliases
