@@ -217,6 +217,18 @@ SCORES: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
 }
 
 
+@pytest.mark.parametrize("channels", [[5], [40, 2, 5], list(range(20, 0, -1)), []])
+def test_statistics_of_some_channels(activations: Activations, channels: list[int]) -> None:
+    flat = activations["block2_conv1"].astype(np.float64).reshape(-1, 128)[:, channels]
+    for _ in range(2):
+        found = activations.statistics("block2_conv1", channels)
+        np.testing.assert_array_equal(found.max, flat.max(0))
+        np.testing.assert_allclose(found.mean, flat.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(found.fraction_active, (flat > 0).mean(0), rtol=1e-6)
+        # Now they are taken from those of the whole layer.
+        activations.statistics("block2_conv1")
+
+
 @pytest.mark.parametrize("before_relu", [True, False])
 def test_statistics_of_what_is_finite(maps: Floats, before_relu: bool) -> None:
     many = np.tile(maps, (40, 60, 1))

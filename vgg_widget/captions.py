@@ -45,19 +45,19 @@ def _what(activations: Activations, rendering: Rendering) -> list[str]:
 
 
 def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
-    chosen = list(rendering.channels)
-    statistics = activations.statistics(rendering.layer)
-    active = float(statistics.fraction_active[chosen].mean())
+    chosen = rendering.channels
+    statistics = activations.statistics(rendering.layer, chosen)
+    active = float(statistics.fraction_active.mean())
     parts = [
-        f"min {_short(statistics.min[chosen].min())}",
-        f"mean {_short(statistics.mean[chosen].mean())}",
-        f"max {_short(statistics.max[chosen].max())}",
+        f"min {_short(statistics.min.min())}",
+        f"mean {_short(statistics.mean.mean())}",
+        f"max {_short(statistics.max.max())}",
         f"{active:.0%} active",
     ]
-    missing = 1 - float(statistics.fraction_finite[chosen].mean())
+    missing = 1 - float(statistics.fraction_finite.mean())
     if missing:
         parts.append(f"{100 * missing:.2g}% of the values NaN or infinite")
-    dead = int(statistics.dead[chosen].sum())
+    dead = int(statistics.dead.sum())
     if len(chosen) > 1 and dead:
         parts.append("all of them dead" if dead == len(chosen) else f"{dead} of them dead")
     elif rendering.note:

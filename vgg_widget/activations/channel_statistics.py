@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,11 @@ class ChannelStatistics:
     std: Floats
     fraction_active: Floats
     fraction_finite: Floats
+
+    def of(self, channels: Sequence[int]) -> Self:
+        """Return the same of some channels, in their order."""
+        rows = (getattr(self, one.name)[list(channels)] for one in fields(self))
+        return type(self)(*(_read_only(row) for row in rows))
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:

@@ -35,6 +35,10 @@ RANKINGS = ("index", "max", "mean", "std", "sparsity", "entropy")
 """What `Activations.rank` can order channels by."""
 
 
+# Of so many channels the statistics are computed without those of the whole layer.
+_FEW = 4
+
+
 class Activations(NamedLayers, Mapping[str, Floats]):
     """The feature maps of every layer for one image.
 
@@ -212,13 +216,15 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             vector = _frozen(np.maximum(vector, np.float32(0)))
         return vector
 
-    def statistics(self, layer: str) -> ChannelStatistics:
+    def statistics(self, layer: str, channels: Sequence[int] | None = None) -> ChannelStatistics:
         """Return min, max, mean, std and fraction active of each channel.
 
         Parameters
         ----------
         layer : str
             Keras's or torchvision's name.
+        channels : sequence of int, optional
+            Of these alone, in this order.
 
         Returns
         -------
@@ -226,11 +232,15 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             Arrays of float32, shape (C,), read-only; std is the population's (ddof 0).
         """
         if layer not in self._statistics:
+            if channels is not None and len(channels) <= _FEW:
+                # The first picture of a layer mostly asks for one.
+                return channel_statistics(self.of_channels(layer, channels))
             name, before = self._resolve(layer)
             self._statistics[layer] = channel_statistics(
                 self._stored[name], rectified=self._rectified(name, before=before)
             )
-        return self._statistics[layer]
+        found = self._statistics[layer]
+        return found if channels is None else found.of(channels)
 
     def rank(self, layer: str, by: str = "max") -> npt.NDArray[np.intp]:
         """Order the channels of a layer, strongest first.
