@@ -217,16 +217,30 @@ SCORES: dict[str, Callable[[npt.NDArray[np.float64]], float]] = {
 }
 
 
-@pytest.mark.parametrize("channels", [[5], [40, 2, 5], list(range(20, 0, -1)), []])
-def test_statistics_of_some_channels(activations: Activations, channels: list[int]) -> None:
-    flat = activations["block2_conv1"].astype(np.float64).reshape(-1, 128)[:, channels]
+@pytest.mark.parametrize("before_relu", [True, False])
+@pytest.mark.parametrize("channels", [[5], [4, 0, 5], [5, 4, 3, 2, 1], []])
+def test_statistics_of_some_channels(maps: Floats, before_relu: bool, channels: list[int]) -> None:
+    made = make_activations(maps, before_relu=before_relu)
+    shown = np.maximum(maps, 0) if before_relu else maps
+    flat = shown.astype(np.float64).reshape(-1, 6)[:, channels]
     for _ in range(2):
-        found = activations.statistics("block2_conv1", channels)
+        found = made.statistics("conv", channels)
+        np.testing.assert_array_equal(found.min, flat.min(0))
         np.testing.assert_array_equal(found.max, flat.max(0))
         np.testing.assert_allclose(found.mean, flat.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(found.std, flat.std(0), rtol=1e-6)
         np.testing.assert_allclose(found.fraction_active, (flat > 0).mean(0), rtol=1e-6)
-        # Now they are taken from those of the whole layer.
-        activations.statistics("block2_conv1")
+        np.testing.assert_array_equal(found.fraction_finite, np.ones(len(channels)))
+        # From now on they are taken from those of the whole layer.
+        made.statistics("conv")
+
+
+@pytest.mark.parametrize("number", [-1, 6, 1.0, True, "1"])
+def test_channels_that_the_layer_does_not_have(maps: Floats, number: Any) -> None:
+    made = make_activations(maps)
+    for ask in (made.of_channels, made.statistics):
+        with pytest.raises(IndexError, match="but layer 'conv' has 6 channels: choose whole"):
+            ask("conv", [0, number])
 
 
 @pytest.mark.parametrize("before_relu", [True, False])
@@ -356,10 +370,10 @@ def test_what_is_saved_is_found_again_under_home(
 
 
 def test_only_npz_is_saved(maps: Floats, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cat\.npy' does not end in \.npz"):
+    with pytest.raises(ValueError, match=r"cat\.npy' is no name that ends in \.npz"):
         make_activations(maps).save(tmp_path / "cat.npy")
     for name in ("cat.NPZ", ".npz"):
-        with pytest.raises(ValueError, match=r"does not end in \.npz"):
+        with pytest.raises(ValueError, match=r"is no name that ends in \.npz"):
             make_activations(maps).save(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"nowhere.*make the folder first"):
         make_activations(maps).save(tmp_path / "nowhere" / "cat.npz")

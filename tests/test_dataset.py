@@ -19,7 +19,6 @@ from tests.brute_force import (
 from tests.made_pictures import picture, write_pictures
 from vgg_widget import FeatureExtractor, ImageError
 from vgg_widget.dataset import TopActivations, top_activations
-from vgg_widget.images.sources import opened
 from vgg_widget.layers import VGG19_CONVOLUTIONS
 from vgg_widget.weights import random_arrays
 
@@ -190,7 +189,7 @@ def test_what_is_saved_is_loaded(top: TopActivations, tmp_path: Path) -> None:
     np.savez(path, header=np.array([pytest.fail], object))
     with pytest.raises(ValueError, match=r"holds Python objects, which could run code"):
         TopActivations.load(path)
-    with pytest.raises(ValueError, match=r"does not end in \.npz"):
+    with pytest.raises(ValueError, match=r"is no name that ends in \.npz"):
         top.save(tmp_path / "top.json")
 
 
@@ -214,19 +213,21 @@ def test_a_picture_is_read_once_for_its_patch(
     path = tmp_path / "one.png"
     Image.fromarray(picture(1)).save(path)
     top = top_activations(exact, tmp_path, progress=False)
-    names: list[str] = []
+    times: list[Path] = []
+    plain_open = Path.open
 
-    def noted(name: str) -> Any:
-        names.append(name)
-        return opened(name)
+    def noted(opened: Path, *how: Any, **more: Any) -> Any:
+        times.append(opened)
+        return plain_open(opened, *how, **more)
 
-    monkeypatch.setattr("vgg_widget.images.reading.opened", noted)
+    monkeypatch.setattr(Path, "open", noted)
     top.patch("edges", 0, 0)
-    assert names == [str(path)]
-    Image.fromarray(picture(2)).save(path)
+    assert times == [path]
+    path.write_bytes(path.read_bytes() + b"more")
+    times.clear()
     with pytest.raises(ImageError, match=r"one\.png' has changed since"):
         top.patch("edges", 0, 0)
-    assert names == [str(path)] * 2
+    assert times == [path]
 
 
 def test_asking_for_what_is_not_there(top: TopActivations) -> None:

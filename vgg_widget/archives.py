@@ -96,9 +96,12 @@ def damage_told(path: str | os.PathLike[str], what: str, writer: str) -> Iterato
 
 def check_suffix(path: str | os.PathLike[str]) -> None:
     """Raise ValueError unless a file to be written is named as one of these."""
-    # To any other, .NPZ too, numpy adds its own, and the file that was asked for stays empty.
+    # Where another is written, .NPZ too, numpy adds its own, and the file asked for stays empty.
     if Path(path).suffix != ".npz":
-        raise ValueError(f"path {os.fspath(path)!r} does not end in .npz: name it so.")
+        raise ValueError(
+            f"path {os.fspath(path)!r} is no name that ends in .npz, in small letters: choose one "
+            "such as maps.npz."
+        )
 
 
 def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> int:

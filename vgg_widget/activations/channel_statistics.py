@@ -18,7 +18,7 @@ _PIECE = 65_536
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChannelStatistics:
-    """One number a channel, each an ndarray of float32 and shape (C,).
+    """One number a channel, each an ndarray of float32 and shape (C,) for C channels.
 
     Parameters
     ----------

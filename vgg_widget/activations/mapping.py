@@ -134,13 +134,24 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             If there is no such layer or channel.
         """
         name, before = self._resolve(layer)
-        stored = self._stored[name]
-        if list(channels) == list(range(stored.shape[-1])):
+        stored, chosen = self._stored[name], self._checked(layer, channels)
+        if chosen == list(range(stored.shape[-1])):
             return self[layer]
-        some: Floats = stored[..., list(channels)]
+        some: Floats = stored[..., chosen]
         if self._rectified(name, before=before):
             np.maximum(some, np.float32(0), out=some)
         return _frozen(some)
+
+    def _checked(self, layer: str, channels: Sequence[int]) -> list[int]:
+        count = self.shape(layer)[-1]
+        for number in channels:
+            whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+            if not whole or not 0 <= number < count:
+                raise IndexError(
+                    f"channels has {number!r}, but layer {layer!r} has {count} channels: choose "
+                    f"whole numbers 0 to {count - 1}."
+                )
+        return [int(number) for number in channels]
 
     def shape(self, layer: str) -> tuple[int, int, int]:
         """Return (height, width, channels) of a layer's map, which is not computed for that.
@@ -217,7 +228,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         return vector
 
     def statistics(self, layer: str, channels: Sequence[int] | None = None) -> ChannelStatistics:
-        """Return min, max, mean, std and fraction active of each channel.
+        """Return min, max, mean, std and fraction active of each channel, or of some.
 
         Parameters
         ----------
@@ -229,10 +240,16 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         Returns
         -------
         ChannelStatistics
-            Arrays of float32, shape (C,), read-only; std is the population's (ddof 0).
+            Arrays of float32, shape (C,) or (len(channels),), read-only; std is the population's
+            (ddof 0).
+
+        Raises
+        ------
+        LayerNameError, IndexError
+            If there is no such layer or channel.
         """
         if layer not in self._statistics:
-            if channels is not None and len(channels) <= _FEW:
+            if channels is not None and 0 < len(channels) <= _FEW:
                 # The first picture of a layer mostly asks for one.
                 return channel_statistics(self.of_channels(layer, channels))
             name, before = self._resolve(layer)
@@ -240,7 +257,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
                 self._stored[name], rectified=self._rectified(name, before=before)
             )
         found = self._statistics[layer]
-        return found if channels is None else found.of(channels)
+        return found if channels is None else found.of(self._checked(layer, channels))
 
     def rank(self, layer: str, by: str = "max") -> npt.NDArray[np.intp]:
         """Order the channels of a layer, strongest first.

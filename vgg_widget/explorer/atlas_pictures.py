@@ -96,12 +96,10 @@ def histogram_svg(bars: Sequence[Bar], words: str) -> str:
     Parameters
     ----------
     bars : sequence of Bar
-        From `bars_of`.
+        From `bars_of`; one at least.
     words : str
         What it is, for who cannot see it.
     """
-    if not bars:
-        return ""
     most = max(bar.count for bar in bars)
     unit = _WIDTH / max(16.0, bars[-1].place + 1)
     base = _ABOVE + _BARS
