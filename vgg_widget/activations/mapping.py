@@ -144,6 +144,9 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
     def _checked(self, layer: str, channels: Sequence[int]) -> list[int]:
         count = self.shape(layer)[-1]
+        # Most modes ask for all, at every redraw.
+        if list(channels) == list(range(count)):
+            return list(channels)
         for number in channels:
             whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
             if not whole or not 0 <= number < count:
