@@ -24,8 +24,8 @@ from vgg_widget.rendering import ORDERS, SHORT_CMAPS
 _NOT_OFFERED = {"jet", "jet_r"}
 
 
-LAYER_NAMES = ("keras", "torchvision", "both")
-"""Whose names layers can be listed by."""
+LAYER_NAMES = ("keras", "torchvision", "both", "paper")
+"""Whose names layers can be listed by; both are Keras's and torchvision's."""
 
 
 def layer_options(activations: Activations, names: str = "keras") -> list[tuple[str, str]]:
@@ -36,7 +36,7 @@ def layer_options(activations: Activations, names: str = "keras") -> list[tuple[
     activations : Activations
         Whose layers.
     names : str
-        One of `LAYER_NAMES`; torchvision also has a name for what is before a ReLU.
+        One of `LAYER_NAMES`; torchvision and the papers also name what is before a ReLU.
     """
     rows = [
         (info, *row) for info in activations.layers for row in _names_of(activations, info, names)
@@ -51,12 +51,9 @@ def layer_options(activations: Activations, names: str = "keras") -> list[tuple[
 
 
 def _names_of(activations: Activations, info: LayerInfo, names: str) -> list[tuple[str, str]]:
-    torch_names = activations.torch_names(info.name)
-    if names == "keras" or not torch_names:
-        return [(info.name, info.name)]
-    if names == "torchvision":
-        return [(name, name) for name in torch_names]
-    *before, after = torch_names
+    if names != "both":
+        return [(name, name) for name in activations.names_in(names, info.name)]
+    *before, after = activations.torch_names(info.name)
     # In this order, since a closed dropdown shows how a label begins.
     rows = [(f"{name} before ReLU · {info.name}", name) for name in before]
     return [*rows, (f"{after} · {info.name}", info.name)]
@@ -219,7 +216,10 @@ class Controls:
         self._sides = (
             None
             if names == "keras"
-            else {name: activations.before_relu(name) == name for _, name in options}
+            else {
+                name: activations.plain_name(name) != activations.info(name).name
+                for _, name in options
+            }
         )
         listed = {activations.plain_name(name): name for _, name in options}
         plain = activations.plain_name(shown)
@@ -261,10 +261,7 @@ class Controls:
         self._offer(self.order, orders, choice.order)
         self.hide_dead.value = choice.hide_dead
         for number in (self.slider, self.box):
-            # A smaller maximum would fire a value of its own.
-            with number.hold_trait_notifications():
-                number.max = count - 1
-                number.value = choice.channel
+            set_number(number, choice.channel, count)
         self.channels.value = ", ".join(map(str, choice.channels))
         self.channels.placeholder = self._default_words(mode)
         one, tiled = mode.takes == "one", mode.tiled
@@ -346,6 +343,19 @@ def upload_button(host: ViewHost, words: str, name: str) -> widgets.FileUpload:
 
     button.observe(heard(host, uploaded), "value")
     return button
+
+
+def set_number(control: widgets.IntSlider | widgets.BoundedIntText, value: int, count: int) -> None:
+    """Set a control to one of the numbers from 0 to `count` - 1, and its maximum to the last."""
+    # At no time is the value above the maximum, here or on the page: it would be cut off, and a
+    # page sends what it cuts off back, as if a person had chosen it. `hold_sync` would not do: it
+    # sends both in an order that differs from run to run, and the page takes one after the other.
+    if count <= control.max:
+        control.value = value
+        control.max = count - 1
+    else:
+        control.max = count - 1
+        control.value = value
 
 
 def display(control: widgets.DOMWidget, *, shown: bool) -> None:

@@ -19,6 +19,8 @@ from vgg_widget.explorer.displayed import Displayed
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 from vgg_widget.explorer.fitting import fitted
 from vgg_widget.explorer.host import heard
+from vgg_widget.explorer.linked_actions import MADE_WITH
+from vgg_widget.explorer.linked_changes import waits
 from vgg_widget.explorer.linked_host import LinkedHost
 from vgg_widget.explorer.panels import Board
 from vgg_widget.explorer.pointing import KEYS, Pointing, Words
@@ -30,6 +32,7 @@ from vgg_widget.images import ImageReading
 from vgg_widget.interrupts import Undertakings, interrupts_wait
 from vgg_widget.modes.registry import Rendering
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
+from vgg_widget.network.vgg19 import Preprocess
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,15 +43,13 @@ if TYPE_CHECKING:
 
 
 class LinkedView(Displayed):
-    """One figure with controls, for whatever number of images a subclass shows on it.
-
-    A subclass says what is computed of the images, how that is rendered, drawn and put in words.
+    """One figure with controls; a subclass says what is computed, rendered, drawn and said.
 
     Parameters
     ----------
     images : tuple of object
         Anything that `load_image` takes, each.
-    extractor, weights, size, layer, channel, mode, cmap, scale
+    extractor, model, preprocess, weights, size, layer, channel, mode, cmap, scale
         As for `LayerExplorer`.
     layout : dict
         Other keyword arguments, as for `LayerExplorer`.
@@ -73,6 +74,8 @@ class LinkedView(Displayed):
         images: tuple[object, ...],
         *,
         extractor: FeatureExtractor | None,
+        model: Any,
+        preprocess: Preprocess | None,
         weights: str | os.PathLike[str] | Mapping[str, Any],
         size: int | tuple[int, int] | None,
         layer: str,
@@ -84,11 +87,11 @@ class LinkedView(Displayed):
     ) -> None:
         traits = {name: layout.pop(name) for name in (*CHOICES, *LOOKS) if name in layout}
         more = {name: layout.pop(name) for name in self._more_arguments if name in layout}
-        own = {"extractor", "weights", "size", *self._more_arguments, *CHOICES, *LOOKS}
+        own = {*MADE_WITH, *self._more_arguments, *CHOICES, *LOOKS}
         check_layout(layout, own)
         self._undertakings = Undertakings(self._settle)
         self._history = []
-        self._extractor = extractor_for(extractor, weights, size)
+        self._extractor = extractor_for(extractor, weights, size, model, preprocess)
         self._panels = self._choose_panels(**more)
         readings = tuple(self._extractor.read(image) for image in images)
         self.set_trait(self._computed_trait, self._compute(readings))
@@ -322,6 +325,8 @@ class LinkedView(Displayed):
     @observe(*CHOICES)
     def _changed(self, _: dict[str, Any]) -> None:
         with self._at_work():
+            if waits(self, lambda: self._changed({})):
+                return
             # Several traits changed in one go are one picture; and who observes the picture may
             # change a trait again, which comes back here.
             while self._shown not in (None, self._choice()) and not self._closed:

@@ -67,9 +67,12 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
     if "extractor" in more:
         found.pop("weights", None)
         found.pop("size", None)
+    elif more.get("model") is not None:
+        found.pop("weights", None)
     elif found.get("weights") == "model":
         raise ValueError(
-            "state is of a model of your own, which it cannot hold: pass extractor=... too."
+            "state is of a model of your own, which it cannot hold: pass model=... or "
+            "extractor=... too."
         )
     elif found.get("weights") == "state_dict" and "weights" not in more:
         raise ValueError(

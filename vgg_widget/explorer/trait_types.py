@@ -7,9 +7,17 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-from traitlets import Float, Int, TraitError, TraitType
+from traitlets import Float, Int, TraitError, TraitType, Unicode
 
 from vgg_widget.choices import briefly, nearest, unknown_choice
+
+
+class Name(Unicode[str, str]):
+    """A text trait whose validator is also given what is no text, and says what to choose."""
+
+    def validate(self, _: Any, value: Any) -> Any:
+        """Return the value."""
+        return value
 
 
 class WholeNumber(Int[int, int]):

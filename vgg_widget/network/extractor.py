@@ -391,8 +391,10 @@ def extractor_for(
     extractor: FeatureExtractor | None,
     weights: str | os.PathLike[str] | Mapping[str, Any],
     size: int | tuple[int, int] | None,
+    model: Any = None,
+    preprocess: Preprocess | None = None,
 ) -> FeatureExtractor:
-    """Return the extractor that was given, or one made of the other two arguments.
+    """Return the extractor that was given, or one made of the other arguments.
 
     Raises
     ------
@@ -402,17 +404,21 @@ def extractor_for(
         If the others were given too, and would be ignored.
     """
     if extractor is None:
-        return FeatureExtractor(weights, size=size)
+        return FeatureExtractor(weights, model=model, preprocess=preprocess, size=size)
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
-            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, for your own "
-            "model FeatureExtractor(model=...)."
+            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or a model of "
+            "your own as model=."
         )
-    other_weights = not (isinstance(weights, str) and weights == "auto")
-    if other_weights or size != DEFAULT_SIZE:
-        name, given = ("weights", weights) if other_weights else ("size", size)
+    given = {
+        "weights": not (isinstance(weights, str) and weights == "auto"),
+        "size": size != DEFAULT_SIZE,
+        "model": model is not None,
+        "preprocess": preprocess is not None,
+    }
+    for name in (name for name, there in given.items() if there):
         raise ValueError(
-            f"{name} {briefly(given)} and extractor were both given: leave {name} out, since the "
-            "extractor has its own."
+            f"{name} and extractor were both given: leave {name} out, since the extractor has its "
+            "own."
         )
     return extractor

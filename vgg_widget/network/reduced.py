@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.choices import unknown_choice
 from vgg_widget.images import RGB8
-from vgg_widget.layers import LayerInfo, torch_aliases
+from vgg_widget.layers import LayerInfo, other_names
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import fitting
@@ -72,8 +72,9 @@ def chosen_layers(
     before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
     infos = extractor.layers
     indices = {info.name: index for index, info in enumerate(infos)}
-    aliases = torch_aliases(infos, before_relu)
-    known = {name: (name, False) for name in indices} | aliases
+    known = {name: (name, False) for name in indices}
+    for aliases in other_names(infos, before_relu).values():
+        known |= aliases
     wanted = [names] if isinstance(names, str) else [*indices] if names is None else [*names]
     if not wanted:
         raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
