@@ -45,12 +45,13 @@ def test_an_explorer_and_a_comparison_take_the_model_itself() -> None:
 
 def test_what_an_extractor_has_is_not_given_twice() -> None:
     extractor = FeatureExtractor("random", size=64)
-    for name, value in {
+    both: dict[str, Any] = {
         "model": object(),
         "preprocess": len,
         "size": 96,
         "weights": "random",
-    }.items():
+    }
+    for name, value in both.items():
         with pytest.raises(
             ValueError, match=rf"^{name} and extractor were both given: leave {name}"
         ):
@@ -60,4 +61,4 @@ def test_what_an_extractor_has_is_not_given_twice() -> None:
     import keras
 
     with pytest.raises(TypeError, match=r"as model=\."):
-        LayerExplorer(sample_image(), extractor=keras.Sequential())  # type: ignore[arg-type]
+        LayerExplorer(sample_image(), extractor=keras.Sequential())

@@ -19,7 +19,7 @@ Explore = Callable[..., LayerExplorer]
 def assert_alike(one: Any, other: Any, names: tuple[str, ...]) -> None:
     assert [getattr(one, name) for name in names] == [getattr(other, name) for name in names]
     for each in (one, other):
-        first = each.rendering if isinstance(each, LayerExplorer) else each.renderings.first
+        first: Any = each.renderings.first if hasattr(each, "renderings") else each.rendering
         assert (first.layer, first.channels) == (each.layer, (each.channel,))
 
 
