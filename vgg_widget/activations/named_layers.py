@@ -42,9 +42,10 @@ class NamedLayers:
         return self._layers
 
     def _resolve(self, layer: str) -> tuple[str, bool]:
-        if layer in self._infos:
+        # A list has no place in a dict.
+        if isinstance(layer, str) and layer in self._infos:
             return layer, False
-        if layer in self._aliases:
+        if isinstance(layer, str) and layer in self._aliases:
             return self._aliases[layer]
         names = [*self._infos, *self._aliases]
         raise LayerNameError(unknown_choice("layer", layer, names))

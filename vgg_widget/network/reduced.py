@@ -75,12 +75,14 @@ def chosen_layers(
     known = {name: (name, False) for name in indices}
     for aliases in other_names(infos, before_relu).values():
         known |= aliases
-    wanted = [names] if isinstance(names, str) else [*indices] if names is None else [*names]
+    if names is None:
+        names = indices
+    wanted = [*names] if isinstance(names, Iterable) and not isinstance(names, str) else [names]
     if not wanted:
         raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
     found = set()
     for name in wanted:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise LayerNameError(unknown_choice("layers", name, known))
         layer, before = known[name]
         info = infos[indices[layer]]
