@@ -143,19 +143,21 @@ def test_the_list_shows_the_papers_names(explore: Explore) -> None:
 
 @pytest.mark.parametrize("layer", [3, 3.0, None, ["conv1_1"], b"conv1_1"])
 def test_what_is_no_name_is_told_so(explore: Explore, activations: Any, layer: Any) -> None:
-    with pytest.raises(ValueError, match=r"^layer .* is an? \w+, not a name: choose one of") as one:
+    with pytest.raises(
+        ValueError, match=r"^layer .* is of type \w+, not a name: choose one of"
+    ) as one:
         render(activations, layer)
     assert str(one.value).count(". ") == 0
     explorer = explore()
     before = explorer.rendering
-    with pytest.raises(TraitError, match=r"^layer .* is an? \w+, not a name: choose one of"):
+    with pytest.raises(TraitError, match=r"^layer .* is of type \w+, not a name: choose one of"):
         explorer.layer = layer
-    with pytest.raises(TraitError, match=r"^mode .* is an? \w+, not a name: choose one of"):
+    with pytest.raises(TraitError, match=r"^mode .* is of type \w+, not a name: choose one of"):
         explorer.mode = layer
     assert explorer.rendering is before
 
 
 @pytest.mark.parametrize("layers", [3, [3], [["conv1_1"]]])
 def test_no_name_is_told_so_for_a_set(extractor: FeatureExtractor, layers: Any) -> None:
-    with pytest.raises(ValueError, match=r"^layers .* is an? \w+, not a name: choose one of"):
+    with pytest.raises(ValueError, match=r"^layers .* is of type \w+, not a name: choose one of"):
         top_activations(extractor, [sample_image()], layers=layers, progress=False)

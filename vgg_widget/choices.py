@@ -31,7 +31,7 @@ def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
         advice = f"choose one of {', '.join(map(repr, names))}."
     else:
         advice = f"choose one of the {len(names)} names from {names[0]!r} to {names[-1]!r}."
-    what = "not known" if isinstance(value, str) else f"a {type(value).__name__}, not a name"
+    what = "not known" if isinstance(value, str) else f"of type {type(value).__name__}, not a name"
     return f"{argument} {briefly(value)} is {what}: {advice}"
 
 

@@ -77,6 +77,8 @@ def named_alike(layer: str, choice: Choice, activations: Activations) -> str:
     if layer != activations.info(layer).name:
         return layer
     names = _names_of_kind(layer, choice.layer, activations)
+    if not names:
+        return layer
     return names[0] if choice.before_relu else names[-1]
 
 

@@ -410,15 +410,15 @@ def extractor_for(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or a model of "
             "your own as model=."
         )
-    given = {
-        "weights": not (isinstance(weights, str) and weights == "auto"),
-        "size": size != DEFAULT_SIZE,
-        "model": model is not None,
-        "preprocess": preprocess is not None,
-    }
-    for name in (name for name, there in given.items() if there):
-        raise ValueError(
-            f"{name} and extractor were both given: leave {name} out, since the extractor has its "
-            "own."
-        )
+    for name, value, default in (
+        ("weights", weights, "auto"),
+        ("size", size, DEFAULT_SIZE),
+        ("model", model, None),
+        ("preprocess", preprocess, None),
+    ):
+        if not (value is default or (isinstance(value, str | int) and value == default)):
+            raise ValueError(
+                f"{name} {briefly(value)} and extractor were both given: leave {name} out, since "
+                "the extractor has its own."
+            )
     return extractor
