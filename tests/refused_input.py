@@ -421,9 +421,9 @@ ARRAYS = [
                 r"from -0\.3 to 0\.7: undo any",
             ),
             (
-                "floats up to 300",
-                np.linspace(0, 300, 1600),
-                r"float values from 0 to 300: undo any",
+                "floats up to 600",
+                np.linspace(0, 600, 1600),
+                r"float values from 0 to 600: undo any",
             ),
             ("floats of 1e300", np.full(1600, 1e300), r"from 1e\+300 to 1e\+300: undo any"),
             ("long doubles", np.full(1600, np.longdouble(1e300)) ** 2, r"(NaN or infin|from).*: "),

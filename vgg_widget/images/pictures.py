@@ -148,11 +148,21 @@ def _check_format(image: Image.Image) -> None:
 def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, str]:
     check_not_too_large(what, image.height, image.width)
     key = _transparent_value(image)
+    # Only what comes from a file as it was stored is turned. What was made of it by hand, by
+    # `rotate` for instance, still carries the file's EXIF data, and may be the right way up.
+    as_stored = isinstance(image, ImageFile.ImageFile)
     image.load()
-    image = _upright(image)
+    note = ""
+    turn = _turn(image)
+    if turn is not None:
+        if as_stored:
+            image = image.transpose(turn)
+        else:
+            note = "EXIF orientation not applied to an edited image"
     check_sides(what, image.height, image.width, minimum_side)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_numbers(image, what, minimum_side)
+        pixels, rule = _from_numbers(image, what, minimum_side)
+        return pixels, " · ".join(filter(None, (rule, note)))
     if image.has_transparency_data:
         if key != image.info.get("transparency"):
             image = image.copy()
@@ -160,15 +170,15 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB")), ""
+    return np.array(image.convert("RGB")), note
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how the EXIF data say that an image is to be turned, if at all."""
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # Damaged metadata are no reason to refuse good pixels.
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _transparent_value(image: Image.Image) -> Any:

@@ -1,10 +1,11 @@
-"""Where pictures come from: paths and file objects, down to a stream of bytes."""
+"""Where pictures come from: notebook objects, paths and file objects, down to a stream of bytes."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,41 @@ from vgg_widget.choices import reason
 from vgg_widget.images.terms import ImageError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|(data|file):", re.IGNORECASE)
+
+
+def unwrapped(source: Any) -> Any:
+    """Return the file in a `FileUpload.value` or `IPython.display.Image`; else `source` itself.
+
+    Raises
+    ------
+    ImageError
+        If no file or several were uploaded, or the `Image` is only an address.
+    """
+    if any(kind.__module__.startswith("IPython.") for kind in type(source).__mro__):
+        data = getattr(source, "data", None)
+        if isinstance(data, bytes):
+            return data
+        address = getattr(source, "url", None)
+        held = f"the address {_shortly(str(address))} alone" if address else "no picture file"
+        raise ImageError(
+            f"image is an IPython.display.{type(source).__name__} that holds {held}: pass a path, "
+            "the bytes of a file, or Image(filename=...)."
+        )
+    # ipywidgets 8 gives a tuple with a mapping a file, ipywidgets 7 one mapping by file names.
+    files = [source] if isinstance(source, Mapping) and "content" in source else source
+    if isinstance(files, Mapping):
+        files = list(files.values())
+    if not isinstance(files, list | tuple):
+        return source
+    uploaded = [one for one in files if isinstance(one, Mapping) and "content" in one]
+    if len(uploaded) == 1 == len(files):
+        return uploaded[0]["content"]
+    if uploaded or (not files and isinstance(source, tuple | Mapping)):
+        raise ImageError(
+            f"image holds {len(uploaded) or 'no'} uploaded files, as a FileUpload's value: choose "
+            "one file, and pass value[0]."
+        )
+    return source
 
 
 def existing_file(path: str | bytes) -> str:

@@ -1,0 +1,278 @@
+"""Pictures as other tools leave them: resampled floats, turned photographs, uploads, masks."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from IPython.display import Image as DisplayedImage
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from tests import made_files as made
+from vgg_widget import ImageError, LayerExplorer, load_image, sample_image
+from vgg_widget.images import read_image
+
+RGB8 = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+PHOTO = sample_image()[100:400, 100:400].copy()
+UNIT: Floats = PHOTO / 255.0
+
+
+def tf_resize(values: Floats, method: str) -> Any:
+    import tensorflow as tf
+
+    return tf.image.resize(values, (140, 170), method=method)
+
+
+def torch_resize(values: Floats, mode: str) -> Any:
+    import torch
+
+    planes = torch.tensor(values).permute(2, 0, 1)[None]
+    return torch.nn.functional.interpolate(planes, size=(410, 333), mode=mode)
+
+
+def noisy(values: Floats, sigma: float) -> Floats:
+    top = 255 if values.max() > 2 else 1
+    return values + np.random.default_rng(0).normal(0, sigma * top, values.shape)
+
+
+PRODUCERS: dict[str, Callable[[Floats], Any]] = {
+    "tf bicubic": lambda values: tf_resize(values, "bicubic"),
+    "tf lanczos3": lambda values: tf_resize(values, "lanczos3"),
+    "tf lanczos5": lambda values: tf_resize(values, "lanczos5"),
+    "tf mitchellcubic": lambda values: tf_resize(values, "mitchellcubic"),
+    "torch bicubic": lambda values: torch_resize(values, "bicubic"),
+    "scipy zoom up": lambda values: ndimage.zoom(values, (1.7, 1.4, 1)),
+    "scipy zoom down, order 5": lambda values: ndimage.zoom(values, (0.4, 0.6, 1), order=5),
+    "brightness × 1.1": lambda values: values * 1.1,
+    "brightness × 1.4": lambda values: values * 1.4,
+    "contrast × 1.3": lambda values: (values - values.mean()) * 1.3 + values.mean(),
+    "noise of 1 %": lambda values: noisy(values, 0.01),
+    "noise of 8 %": lambda values: noisy(values, 0.08),
+    "float16": lambda values: (values * 1.05).astype(np.float16),
+}
+
+
+def as_rows(values: Any, top: float) -> Any:
+    """The picture by the formula: cut off at the ends of its range, scaled, rounded."""
+    values = np.asarray(values, np.float64)
+    values = np.moveaxis(values[0], 0, -1) if values.ndim == 4 else values
+    return np.rint(np.clip(values / top, 0, 1) * 255)
+
+
+@pytest.mark.parametrize("top", [1, 255])
+@pytest.mark.parametrize("producer", PRODUCERS)
+def test_floats_a_little_beyond_their_range_keep_their_brightness(producer: str, top: int) -> None:
+    values = PRODUCERS[producer](UNIT * top)
+    reading = read_image(values)
+    np.testing.assert_allclose(reading.pixels, as_rows(values, top), atol=1)
+    low, high = float(np.asarray(values).min()), float(np.asarray(values).max())
+    if low < -0.01 * top or high > 1.01 * top:
+        assert reading.note.endswith(f"read as 0–{top}, the rest cut off")
+        assert f"from {low:.3g} to {high:.3g} " in reading.note
+
+
+def test_what_was_cut_off_is_told_under_the_picture(explore: Callable[..., LayerExplorer]) -> None:
+    explorer = explore()
+    explorer.image = UNIT * 1.2
+    assert "float values from 0 to 1.2 read as 0–1, the rest cut off" in (
+        explorer._controls.caption.value
+    )
+
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("ImageNet's mean and deviation", (UNIT - MEAN) / STD),
+        ("the same of a bright picture", (UNIT / 2 + 0.5 - MEAN) / STD),
+        ("its own mean and deviation", (UNIT - UNIT.mean()) / UNIT.std()),
+        ("from -1 to 1", UNIT * 2 - 1),
+        ("from -0.5 to 0.5", UNIT - 0.5),
+        ("less the mean in 0-255", PHOTO - np.array([123.7, 116.8, 103.9])),
+        ("divided by 255 twice", UNIT / 255),
+        ("from 0 to 3", UNIT * 3),
+        ("from 0 to 10", UNIT * 10),
+        ("twice as bright", UNIT * 2),
+        ("one outlier of 40", np.where(np.arange(UNIT.size).reshape(UNIT.shape) == 9, 40, UNIT)),
+        ("hot pixels of 255", np.where(np.arange(UNIT.size).reshape(UNIT.shape) % 99, UNIT, 255)),
+        ("12 bits as floats", UNIT * 4095),
+    ],
+)
+def test_another_range_is_refused_with_what_to_do(name: str, values: Floats) -> None:
+    with pytest.raises(ImageError, match=r"float values from .* to .*: undo any normalis") as told:
+        load_image(values)
+    assert name
+    assert "pass them in 0–1 or 0–255" in str(told.value)
+
+
+@pytest.mark.parametrize("top", [10.0**power for power in range(-6, 4)])
+@pytest.mark.parametrize("low", [-1.0, -0.3, -0.05, 0.0])
+def test_no_float_picture_is_black_without_a_word(top: float, low: float) -> None:
+    values = np.linspace(low, top, 40 * 50).reshape(40, 50)
+    try:
+        reading = read_image(values)
+    except ImageError:
+        return
+    assert reading.pixels.max() > 1
+    assert reading.pixels.max() > 16 or "nearly black" in reading.note
+
+
+@pytest.mark.parametrize(
+    ("source", "brightest"),
+    [
+        ((PHOTO > 90).astype(np.uint8), 1),
+        ((PHOTO[..., 0] > 90).astype(np.int64), 1),
+        ((PHOTO >> 5).astype(np.uint8), 7),
+        (PHOTO.astype(np.uint16) << 4, 16),
+        (PHOTO.astype(np.uint16) << 2, 4),
+        (UNIT / 50, 5),
+    ],
+)
+def test_a_nearly_black_picture_is_told_of(source: Any, brightest: int) -> None:
+    note = read_image(source).note
+    assert f"nearly black: its brightest value is {brightest} of 255" in note
+
+
+def test_a_dark_mask_in_a_file_is_told_of_and_a_black_picture_is_not(tmp_path: Path) -> None:
+    Image.fromarray((PHOTO[..., 0] > 90).astype(np.uint8)).save(tmp_path / "mask.png")
+    assert "nearly black: its brightest value is 1 of 255" in read_image(tmp_path / "mask.png").note
+    for good in (np.zeros((40, 40), np.uint8), PHOTO, PHOTO // 8):
+        assert read_image(good).note == ""
+
+
+# EXIF --------------------------------------------------------------------------------------------
+
+
+def opened(number: int, kind: str = "PNG") -> Image.Image:
+    stream = io.BytesIO()
+    Image.fromarray(PHOTO[:60, :90]).save(stream, kind, exif=made.exif(number), lossless=True)
+    return Image.open(stream)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_orientation_is_applied_once_to_what_was_opened(number: int, kind: str) -> None:
+    upright = np.asarray(ImageOps.exif_transpose(opened(number, kind)))
+    np.testing.assert_array_equal(load_image(opened(number, kind)), upright)
+    loaded = opened(number, kind)
+    loaded.load()
+    np.testing.assert_array_equal(load_image(loaded), upright)
+    np.testing.assert_array_equal(load_image(ImageOps.exif_transpose(loaded)), upright)
+    ImageOps.exif_transpose(loaded, in_place=True)
+    np.testing.assert_array_equal(load_image(loaded), upright)
+    smaller = opened(number, kind)
+    smaller.thumbnail((50, 50))
+    np.testing.assert_array_equal(load_image(smaller), np.asarray(ImageOps.exif_transpose(smaller)))
+
+
+BY_HAND: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "rotate": lambda image: image.rotate(270, expand=True),
+    "rotate by 90": lambda image: image.rotate(90, expand=True),
+    "transpose": lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    "mirror": ImageOps.mirror,
+    "crop": lambda image: image.crop((5, 5, 80, 50)),
+    "resize": lambda image: image.resize((64, 48)),
+    "copy": lambda image: image.copy(),
+    "grey": lambda image: image.convert("L"),
+    "convert and rotate": lambda image: image.convert("RGBA").rotate(180),
+}
+
+
+@pytest.mark.parametrize("number", [2, 3, 6, 8])
+@pytest.mark.parametrize("change", BY_HAND)
+def test_what_was_edited_by_hand_is_taken_as_it_is(change: str, number: int) -> None:
+    image = BY_HAND[change](opened(number))
+    reading = read_image(image)
+    np.testing.assert_array_equal(reading.pixels, np.asarray(image.convert("RGB")))
+    assert reading.note == "EXIF orientation not applied to an edited image"
+
+
+# What notebooks hold -----------------------------------------------------------------------------
+
+
+def png(pixels: RGB8) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_an_upload_is_taken_as_its_file() -> None:
+    data = png(PHOTO)
+    whole = {"name": "cat.png", "type": "image/png", "size": len(data), "content": data}
+    for content in (data, memoryview(data)):
+        one = {**whole, "content": content}
+        # As ipywidgets 8 has it, one of these, and as ipywidgets 7 had it.
+        for value in ((one,), [one], one, {"cat.png": {"metadata": {}, "content": content}}):
+            np.testing.assert_array_equal(load_image(value), PHOTO)
+    for value in ((whole, whole), {"a.png": whole, "b.png": whole}):
+        with pytest.raises(ImageError, match=r"holds 2 uploaded files.*: choose one file"):
+            load_image(value)
+    for value in ((), {}):
+        with pytest.raises(ImageError, match=r"holds no uploaded files.*: choose one file"):
+            load_image(value)
+
+
+def test_a_real_upload_is_taken() -> None:
+    import ipywidgets
+
+    button = ipywidgets.FileUpload()
+    button.set_state(
+        {
+            "value": [
+                {
+                    "name": "cat.png",
+                    "type": "image/png",
+                    "size": 1,
+                    "last_modified": 0,
+                    "content": memoryview(png(PHOTO)),
+                }
+            ]
+        }
+    )
+    np.testing.assert_array_equal(load_image(button.value), PHOTO)
+    np.testing.assert_array_equal(load_image(button.value[0]), PHOTO)
+    from vgg_widget.explorer.trait_types import widgets_of
+
+    for widget in widgets_of(button):
+        widget.close()
+
+
+def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(png(PHOTO))
+    for shown in (
+        DisplayedImage(data=png(PHOTO)),
+        DisplayedImage(filename=str(tmp_path / "cat.png")),
+        DisplayedImage(str(tmp_path / "cat.png"), width=20),
+    ):
+        np.testing.assert_array_equal(load_image(shown), PHOTO)
+    with pytest.raises(ImageError, match=r"the address 'https://example\.org/cat\.png' alone"):
+        load_image(DisplayedImage(url="https://example.org/cat.png"))
+    from IPython.display import HTML
+
+    with pytest.raises(
+        ImageError, match=r"IPython\.display\.HTML that holds no picture file: pass"
+    ):
+        load_image(HTML("<b>cat</b>"))
+
+
+@pytest.mark.slow
+def test_a_tensorflow_tensor_is_read_without_a_word() -> None:
+    code = (
+        "import numpy as np, tensorflow as tf; from vgg_widget import load_image;"
+        "print(load_image(tf.fill((40, 50, 3), 0.5)).mean())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "128.0\n"
+    assert "deprecat" not in done.stderr.lower()
