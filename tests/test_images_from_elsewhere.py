@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from IPython.display import Image as DisplayedImage
 from PIL import Image, ImageOps
 from scipy import ndimage
 
@@ -250,21 +250,21 @@ def test_a_real_upload_is_taken() -> None:
 
 
 def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:
+    # IPython has no types.
+    display: Any = importlib.import_module("IPython.display")
     (tmp_path / "cat.png").write_bytes(png(PHOTO))
     for shown in (
-        DisplayedImage(data=png(PHOTO)),
-        DisplayedImage(filename=str(tmp_path / "cat.png")),
-        DisplayedImage(str(tmp_path / "cat.png"), width=20),
+        display.Image(data=png(PHOTO)),
+        display.Image(filename=str(tmp_path / "cat.png")),
+        display.Image(str(tmp_path / "cat.png"), width=20),
     ):
         np.testing.assert_array_equal(load_image(shown), PHOTO)
     with pytest.raises(ImageError, match=r"the address 'https://example\.org/cat\.png' alone"):
-        load_image(DisplayedImage(url="https://example.org/cat.png"))
-    from IPython.display import HTML
-
+        load_image(display.Image(url="https://example.org/cat.png"))
     with pytest.raises(
         ImageError, match=r"IPython\.display\.HTML that holds no picture file: pass"
     ):
-        load_image(HTML("<b>cat</b>"))
+        load_image(display.HTML("<b>cat</b>"))
 
 
 @pytest.mark.slow
