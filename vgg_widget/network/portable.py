@@ -11,7 +11,7 @@ import numpy as np
 
 from vgg_widget.choices import reason
 from vgg_widget.images import RGB8
-from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.fingerprint import arrays_digest, graph_digest
 from vgg_widget.network.own_model import OwnNetwork
@@ -41,6 +41,7 @@ def digest_of(extractor: FeatureExtractor) -> str:
         If a model has settings or constants that cannot be compared.
     """
     network = extractor._network  # noqa: SLF001 - of this room
+    check_eager()
     if not isinstance(network, OwnNetwork):
         return f"sha256:{arrays_digest(network.model.weights)}"
     (pixels,) = network.model.inputs
