@@ -405,12 +405,14 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         -------
         xarray.Dataset
             One variable a layer, float32, with the dimensions ``"{layer}_row"``,
-            ``"{layer}_column"`` and ``"{layer}_channel"``. The coordinates of rows and columns are
-            the centres of the receptive fields in input pixels (of the units' places where fields
-            are not defined), those of channels their numbers. Attributes: the weights' label, and
-            the layer's kind, torchvision's name, stride and receptive field in pixels, as far as
-            there are any. The maps after their ReLU are computed for it, and take the memory of
-            those before it once more.
+            ``"{layer}_column"`` and ``"{layer}_channel"``. So that its ``to_netcdf`` can write it,
+            a layer ``"base/conv"`` is the variable ``"base_conv"``, with a number where that name
+            is taken; the attribute ``layer`` is the layer's own name. The coordinates of rows and
+            columns are the centres of the receptive fields in input pixels (of the units' places
+            where fields are not defined), those of channels their numbers. Other attributes: the
+            weights' label, and the layer's kind, torchvision's name, stride and receptive field in
+            pixels, as far as there are any. The maps after their ReLU are computed for it, and
+            take the memory of those before it once more.
 
         Raises
         ------
