@@ -1,8 +1,9 @@
-"""What is set for all of Keras changes no map; where TensorFlow cannot compute, a sentence says so."""
+"""Keras's global settings change no map; where TensorFlow cannot compute, a sentence says so."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -71,20 +72,22 @@ def assert_same_maps(found: Activations, expected: Activations) -> None:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
-@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
-@pytest.mark.parametrize("floatx", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "chosen",
+    itertools.product(
+        POLICIES, ("float16", "float32", "float64"), ("channels_last", "channels_first")
+    ),
+    ids=" ".join,
+)
 def test_vgg19_is_the_same_under_all_settings(
     extractor: FeatureExtractor,
     activations: Activations,
     numbers: ResolvedWeights,
-    policy: str,
-    floatx: str,
-    layout: str,
+    chosen: tuple[str, str, str],
 ) -> None:
     image = activations.image
     with networks_apart():
-        with settings(policy, floatx, layout):
+        with settings(*chosen):
             assert_same_maps(extractor(image), activations)
             made = FeatureExtractor(numbers, size=None)
             assert_same_maps(made(image), activations)
@@ -182,7 +185,7 @@ def test_predictions_are_the_same(
     generator = np.random.default_rng(0)
     layers = []
     for incoming, outgoing in ((7 * 7 * 512, 8), (8, 8), (8, 5)):
-        kernel = generator.normal(size=(incoming, outgoing)).astype(np.float32) / incoming
+        kernel = generator.random((incoming, outgoing), np.float32) / np.float32(incoming)
         layers.append((kernel, np.zeros(outgoing, np.float32)))
     classifier = Classifier(tuple(layers), channels_first=False)
     names = tuple(("", f"class {number}") for number in range(5))
@@ -316,7 +319,7 @@ def own(photo: RGB8) -> FeatureExtractor:
         lambda given: given.extractor(given.photo),
         lambda given: given.own(given.photo),
         lambda given: list(given.extractor.stream([given.photo, given.photo])),
-        lambda given: FeatureExtractor("kmeans"),
+        lambda _: FeatureExtractor("kmeans"),
         lambda given: FeatureExtractor(model=given.own.model),
         lambda given: given.extractor.fan_in("block2_conv1"),
         lambda given: LayerExplorer(given.photo, extractor=given.extractor),

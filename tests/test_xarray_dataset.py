@@ -122,7 +122,9 @@ def test_a_netcdf_file_gives_it_back(tmp_path: Path, engine: Any) -> None:
         for name, variable in NAMES.items():
             array = again[variable]
             np.testing.assert_array_equal(array.values, maps[name])
-            assert array.dims == tuple(f"{variable}_{axis}" for axis in ("row", "column", "channel"))
+            assert array.dims == tuple(
+                f"{variable}_{axis}" for axis in ("row", "column", "channel")
+            )
             assert array[f"{variable}_row"].values.tolist() == [
                 own.info(name).field_center(row, 0)[0] for row in range(4)
             ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         image: RGB8,
         weights: Provenance,
         *,
-        before_relu: Sequence[str] = (),
+        before_relu: Collection[str] = (),
         name: str = "",
     ) -> None:
         super().__init__(layers, before_relu)
@@ -192,6 +193,11 @@ class Activations(NamedLayers, Mapping[str, Floats]):
     # trait changes would be a surprise.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the lock and what is derived; and NumPy's arrays do not stay read-only.
+        again = partial(type(self), before_relu=self._before_relu, name=self._name)
+        return again, (self._layers, self._stored, self._image, self._weights)
 
     def __repr__(self) -> str:
         height, width = self._image.shape[:2]

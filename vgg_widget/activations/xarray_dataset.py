@@ -73,8 +73,8 @@ def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        A name that a file can hold is its own; in others underscores stand for what it cannot. Where
-        two variables or dimensions would share a name, the second of these layers has a number.
+        A name that a file can hold is its own; in others underscores stand for what it cannot.
+        Where two variables or dimensions would share a name, the second layer has a number.
     """
     fit = {layer: _UNFIT.sub("_", unicodedata.normalize("NFC", layer)) for layer in layers}
     names: dict[str, str] = {}

@@ -61,8 +61,8 @@ class FeatureExtractor:
         From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
         in the network's own shape. By default what the weights need; for `model`, nothing is
         changed. Keras's own, which have an argument ``data_format``, are told channels last,
-        whatever ``keras.config.image_data_format()`` is. A model with one input channel is given the luma (0.299 R + 0.587 G + 0.114 B) of
-        what has three.
+        whatever ``keras.config.image_data_format()`` is. A model with one input channel is given
+        the luma (0.299 R + 0.587 G + 0.114 B) of what has three.
     size : int, (int, int) or None
         An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
         None keeps the image's own size. A model of fixed input size decides for itself.
@@ -150,6 +150,12 @@ class FeatureExtractor:
         other._announced = set()  # noqa: SLF001 - its own
         return other
 
+    def __copy__(self) -> FeatureExtractor:
+        # Of the same network, unlike what is unpickled: see `PortableExtractor`.
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
     def __repr__(self) -> str:
         return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
 
@@ -170,6 +176,8 @@ class FeatureExtractor:
         ------
         ImageError
             If the image cannot be used.
+        RuntimeError
+            If TensorFlow cannot compute here: without eager execution, or in a forked process.
         """
         reading = image if isinstance(image, ImageReading) else self.read(image)
         return next(self._compute([NamedImage(reading.origin or "", self._resized(reading))]))

@@ -114,7 +114,7 @@ class NetworkInput:
         return np.moveaxis(inputs, 1, -1) if self.channels_first else inputs
 
 
-def told_layout(preprocess: Callable[[Floats], Any]) -> Callable[[Floats], Any]:
+def told_layout(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
     """Return a preprocessing function that knows its input to be channels last.
 
     Keras's own take the layout as ``data_format=None``, which stands for a global setting: with
