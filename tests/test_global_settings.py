@@ -72,13 +72,12 @@ def assert_same_maps(found: Activations, expected: Activations) -> None:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
-@pytest.mark.parametrize(
-    "chosen",
-    itertools.product(
-        POLICIES, ("float16", "float32", "float64"), ("channels_last", "channels_first")
-    ),
-    ids=" ".join,
-)
+FLOATX = ("float16", "float32", "float64")
+LAYOUTS = ("channels_last", "channels_first")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", [*itertools.product(POLICIES, FLOATX, LAYOUTS)], ids=" ".join)
 def test_vgg19_is_the_same_under_all_settings(
     extractor: FeatureExtractor,
     activations: Activations,

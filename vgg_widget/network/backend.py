@@ -29,9 +29,7 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
     ImportError
         If Python itself runs in a browser.
     """
-    # Two threads that both swap the stream would lose it.
-    with _lock:
-        modules = _import_once()
+    # First, since the lock may have been held by a thread that did not come along.
     if _threads_lost.is_set():
         raise RuntimeError(
             "TensorFlow cannot compute in a process that was forked from one where it had started, "
@@ -39,6 +37,9 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
             "multiprocessing.get_context('spawn') and make the extractor there, or compute in the "
             "parent process."
         )
+    # Two threads that both swap the stream would lose it.
+    with _lock:
+        modules = _import_once()
     check_eager()
     return modules
 
