@@ -210,6 +210,7 @@ def png(pixels: RGB8) -> bytes:
 
 def test_an_upload_is_taken_as_its_file() -> None:
     data = png(PHOTO)
+    value: Any
     whole = {"name": "cat.png", "type": "image/png", "size": len(data), "content": data}
     for content in (data, memoryview(data)):
         one = {**whole, "content": content}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vgg_widget.choices import unknown_choice
 from vgg_widget.layers import LayerInfo, other_names
@@ -23,11 +23,11 @@ class NamedLayers:
     ----------
     layers : sequence of LayerInfo
         Names and geometry, in network order.
-    before_relu : sequence of str
+    before_relu : collection of str
         Those whose map before the ReLU is known, and what is after it derived from that.
     """
 
-    def __init__(self, layers: Sequence[LayerInfo], before_relu: Sequence[str]) -> None:
+    def __init__(self, layers: Sequence[LayerInfo], before_relu: Collection[str]) -> None:
         self._layers = tuple(layers)
         self._infos = {info.name: info for info in self._layers}
         self._before_relu = frozenset(before_relu)

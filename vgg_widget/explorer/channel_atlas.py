@@ -16,6 +16,7 @@ from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, static_picture
 from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.controls import display, paragraph, set_number
+from vgg_widget.explorer.displayed import NotCopied
 from vgg_widget.explorer.host import heard
 from vgg_widget.explorer.linked_changes import LOCK, followers_wait, waits
 from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
@@ -39,7 +40,7 @@ ATLAS_ORDERS = ("number", "value", "fraction active")
 _WIDTH = "770px"
 
 
-class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
+class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
     """Look through the channels of a set's result: strongest patches, histogram, mean.
 
     It computes nothing, and needs no network: a file that `TopActivations.save` wrote is enough,
@@ -82,6 +83,7 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
     channel = WholeNumber(0, help="Channel on show; from 0.")
     order = Unicode("number", help="What channels are ordered by on the slider; see above.")
 
+    _kept = "its top"
     # What stands until the constructor has come so far.
     _closed = True
     # An atlas may be linked to an explorer.

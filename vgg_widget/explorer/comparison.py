@@ -63,6 +63,7 @@ class Comparison(LinkedView):
     )
 
     _what, _instead = "comparison", "call compare again"
+    _kept = "its pair"
     _computed_trait, _shown_trait = "pair", "renderings"
     _inches = PAIR_INCHES
     _description = "Two input pictures, beside each a picture of the layer, and what differs"

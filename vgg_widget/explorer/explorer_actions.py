@@ -32,6 +32,7 @@ from vgg_widget.modes.registry import Rendering
 class ExplorerActions(LinkedView):
     """What can be asked about one image's activations, and what can be taken away of them."""
 
+    _kept = "its activations and its state()"
     activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
     rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
     top = ImageSetResult(

@@ -24,9 +24,10 @@ from vgg_widget.images import (
     target_size,
 )
 from vgg_widget.layers import LayerInfo
+from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn
 from vgg_widget.network.memory import check_memory, fitting
-from vgg_widget.network.network_input import Floats
+from vgg_widget.network.network_input import Floats, told_layout
 from vgg_widget.network.own_model import OwnNetwork, own_network
 from vgg_widget.network.streaming import (
     NamedImage,
@@ -59,8 +60,9 @@ class FeatureExtractor:
     preprocess : callable, optional
         From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
         in the network's own shape. By default what the weights need; for `model`, nothing is
-        changed. A model with one input channel is given the luma (0.299 R + 0.587 G + 0.114 B) of
-        what has three.
+        changed. Keras's own, which have an argument ``data_format``, are told channels last,
+        whatever ``keras.config.image_data_format()`` is. A model with one input channel is given
+        the luma (0.299 R + 0.587 G + 0.114 B) of what has three.
     size : int, (int, int) or None
         An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
         None keeps the image's own size. A model of fixed input size decides for itself.
@@ -101,7 +103,7 @@ class FeatureExtractor:
                 f"weights {briefly(weights)} and model were both given: leave weights out, since "
                 "the model brings its own."
             )
-        self._preprocess = preprocess or self._network.preprocess
+        self._preprocess = told_layout(preprocess) if preprocess else self._network.preprocess
         self._own_preprocess = preprocess is not None
         self._announced: set[tuple[int, int]] = set()
 
@@ -148,6 +150,12 @@ class FeatureExtractor:
         other._announced = set()  # noqa: SLF001 - its own
         return other
 
+    def __copy__(self) -> FeatureExtractor:
+        # Of the same network, unlike what is unpickled: see `PortableExtractor`.
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
     def __repr__(self) -> str:
         return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
 
@@ -168,6 +176,8 @@ class FeatureExtractor:
         ------
         ImageError
             If the image cannot be used.
+        RuntimeError
+            If TensorFlow cannot compute here: without eager execution, or in a forked process.
         """
         reading = image if isinstance(image, ImageReading) else self.read(image)
         return next(self._compute([NamedImage(reading.origin or "", self._resized(reading))]))
@@ -274,6 +284,8 @@ class FeatureExtractor:
         return pixels
 
     def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
+        # Looks whether they can compute here.
+        keras_and_tensorflow()
         images = np.stack([image.pixels for image in batch])
         layers = self._network.layers_on(images.shape[1:3])
         inputs = self._network_inputs(images)
@@ -362,6 +374,7 @@ class FeatureExtractor:
         names = [info.name for info in self.layers]
         if layer not in names:
             raise LayerNameError(unknown_choice("layer", layer, names))
+        check_eager()
         return self._network.fan_in(layer)
 
     def to_code(self) -> str:

@@ -335,6 +335,7 @@ def _build(graph: Any, name: str) -> OwnNetwork:
         # Not in a list, or older releases of Keras warn of a picture that comes in none.
         (pixels,) = graph.inputs
         outputs = keras.Model(pixels, [one.tensor for one in shown], name=f"{name}_layers")
+        outputs.dtype_policy = graph.dtype_policy
     except ValueError as error:
         # Keras runs a model whose parts share names, but makes none of all their layers.
         raise ValueError(

@@ -124,6 +124,8 @@ class ReducedNetwork:
 
     def __call__(self, images: RGB8) -> list[npt.NDArray[Any]]:
         """Return what the reduction makes of images of shape (N, H, W, 3)."""
+        # Looks whether they can compute here.
+        keras_and_tensorflow()
         inputs = self._extractor._network_inputs(images)  # noqa: SLF001 - of this room
         try:
             return [np.asarray(made) for made in self._compiled(inputs)]
