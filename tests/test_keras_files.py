@@ -191,7 +191,7 @@ def zipped(path: Path, member: str, content: bytes, how: int = zipfile.ZIP_STORE
 BAD_ARCHIVES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "no weights": (
         lambda path: zipped(path, "config.json", b"{}"),
-        ("is a zip archive without 'model.weights.h5'", "choose"),
+        ("is a zip archive of other files", "unpack it"),
     ),
     "compressed": (
         lambda path: zipped(path, "model.weights.h5", b"0" * 999, zipfile.ZIP_DEFLATED),
@@ -207,9 +207,9 @@ BAD_ARCHIVES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     ),
     "cut short": (
         lambda path: path.write_bytes(b"PK\x03\x04" + bytes(5000)),
-        ("is cut short or damaged", "choose a whole Keras file"),
+        ("is cut short or damaged", "choose a whole file"),
     ),
-    "no archive": (lambda path: path.write_bytes(b"weights" * 99), ("is not HDF5",)),
+    "no archive": (lambda path: path.write_bytes(b"weights" * 99), ("is no file of weights",)),
     "empty": (Path.touch, ("is empty",)),
 }
 

@@ -39,7 +39,7 @@ from vgg_widget.network.streaming import (
 )
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network, shared_vgg19
 from vgg_widget.provenance import Provenance
-from vgg_widget.weights import ResolvedWeights
+from vgg_widget.weights import NETWORKS, ResolvedWeights, framework_of
 
 
 class FeatureExtractor:
@@ -96,6 +96,8 @@ class FeatureExtractor:
         if model is None:
             self._network, self._weights = shared_vgg19(weights)
         elif isinstance(weights, str) and weights == "auto":
+            if told := _not_a_model(model):
+                raise ValueError(f"model {told}.")
             self._network = own_network(model, own_preprocess=preprocess is not None)
             self._weights = self._network.provenance(own_preprocess=preprocess is not None)
         else:
@@ -392,6 +394,20 @@ class FeatureExtractor:
             )
         name = self._weights.path if self._weights.source == "file" else self._weights.source
         return f"FeatureExtractor({name!r}, size={self.size!r})"
+
+
+def _not_a_model(given: object) -> str:
+    """Say what was given as a model where that is plainly something else, and what to do."""
+    if (framework := framework_of(given)) not in ("", "keras"):
+        return NETWORKS[framework]
+    if isinstance(given, str | os.PathLike):
+        return (
+            f"{os.fspath(given)!r} is no model: pass what keras.models.load_model makes of the "
+            "file, or of a VGG19 the file as weights"
+        )
+    return (
+        "is a mapping: pass a state dict of VGG19 as weights" if isinstance(given, Mapping) else ""
+    )
 
 
 DEFAULT_SIZE = 224

@@ -12,14 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.weights.arrays import (
-    ADVICE,
-    Arrays,
-    Stored,
-    WeightsError,
-    checked,
-    first_bytes,
-)
+from vgg_widget.weights.arrays import ADVICE, Arrays, Stored, WeightsError, checked
 from vgg_widget.weights.classifier import (
     CLASSIFIER_ADVICE,
     CLASSIFIER_NAMES,
@@ -33,11 +26,15 @@ PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
 _NUMBERED = re.compile(
     r"((?:.*/)?(?:layers|_layer_checkpoint_dependencies))/conv2d_?(\d*)/vars/[^/]*"
 )
+_SAVE_AGAIN = "save the model with Keras again."
 _LONGEST_CONFIGURATION = 10_000_000
 # In numbers: as many as h5py itself puts in one where it may choose.
 _SMALL_CHUNK = 1 << 20
-_INSIDE_KERAS = "model.weights.h5"
-_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+"""How a Keras file begins: HDF5, or a ``.keras`` file, which is a zip archive."""
+
+INSIDE_KERAS = "model.weights.h5"
+"""The member of a ``.keras`` file that holds its weights."""
 
 
 def read_keras(path: Path) -> tuple[Arrays, str]:
@@ -91,16 +88,15 @@ def _opened(asked: str, path: Path) -> Iterator[Any]:
     """Open a Keras file as HDF5, and say in a sentence what is wrong with it."""
     import h5py
 
-    start = first_bytes(asked, path)
     try:
-        with _hdf5_part(asked, path, start) as part, h5py.File(part, "r") as file:
+        with _hdf5_part(asked, path) as part, h5py.File(part, "r") as file:
             yield file
     except (WeightsError, MemoryError):
         raise
     except Exception as error:  # h5py and zipfile raise anything at all on damaged files.
-        broken = "is cut short or damaged" if start.startswith((_HDF5, _ZIP)) else "is not HDF5"
-        problem = broken if start else "is empty"
-        raise WeightsError(f"{asked} {problem}: choose a whole Keras file.") from error
+        raise WeightsError(
+            f"{asked} is cut short or damaged: choose a whole Keras file."
+        ) from error
 
 
 def prepares_its_input(path: Path) -> bool:
@@ -120,23 +116,17 @@ def prepares_its_input(path: Path) -> bool:
 
 
 @contextmanager
-def _hdf5_part(asked: str, path: Path, start: bytes) -> Iterator[Path | BinaryIO]:
-    if not start.startswith(_ZIP):
-        yield path
-        return
-    with zipfile.ZipFile(path) as archive:
-        member = next((m for m in archive.infolist() if m.filename == _INSIDE_KERAS), None)
-        if member is None:
-            raise WeightsError(
-                f"{asked} is a zip archive without {_INSIDE_KERAS!r}: choose a .keras file that "
-                "Keras 3 saved, or a .weights.h5 file."
-            )
+def _hdf5_part(asked: str, path: Path) -> Iterator[Path | BinaryIO]:
+    with path.open("rb") as whole:
+        if whole.read(len(ZIP)) != ZIP:
+            yield path
+            return
+        with zipfile.ZipFile(whole) as archive:
+            member = archive.getinfo(INSIDE_KERAS)
         if member.compress_type != zipfile.ZIP_STORED:
             raise WeightsError(
-                f"{asked} has its weights compressed, which Keras does not do: save the model "
-                "with Keras again."
+                f"{asked} has its weights compressed, which Keras does not do: {_SAVE_AGAIN}"
             )
-    with path.open("rb") as whole:
         # The central directory does not say how long a member's own header is (APPNOTE 4.3.7).
         whole.seek(member.header_offset + 26)
         lengths = whole.read(4)
@@ -236,11 +226,14 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
     kernel, bias = sorted(items, key=lambda item: -item.ndim)
     for part, item in (("kernel", kernel), ("bias", bias)):
         if item.external or item.is_virtual:
-            raise WeightsError(f"{layer} has a {part} that is no array of the file's own: {advice}")
+            raise WeightsError(
+                f"{layer} has a {part} that is no array of the file's own: {_SAVE_AGAIN}"
+            )
         # HDF5 unpacks a whole chunk, of up to 4 GB, for the one number of it that is wanted.
         if item.chunks is not None and math.prod(item.chunks) > max(item.size, _SMALL_CHUNK):
             raise WeightsError(
-                f"{layer} has a {part} in chunks of {item.chunks}, larger than itself: {advice}"
+                f"{layer} has a {part} in chunks of {item.chunks}, larger than itself: "
+                f"{_SAVE_AGAIN}"
             )
     return _stored(kernel), _stored(bias)
 
