@@ -516,7 +516,7 @@ def test_an_explorer_of_a_state_dict_says_that_it_cannot(
     again = LayerExplorer.from_state(photo, kept, weights=state)
     explorers.append(again)
     assert again.extractor.model is explorer.extractor.model
-    with pytest.raises(ValueError, match="weights and extractor were both given"):
+    with pytest.raises(ValueError, match="weights of type dict and extractor were both given"):
         LayerExplorer(photo, weights=state, extractor=explorer.extractor)
     with pytest.raises(ValueError, match="weights of type dict and model were both given"):
         FeatureExtractor(state, model=explorer.extractor.model)
