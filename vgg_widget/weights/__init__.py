@@ -19,7 +19,7 @@ from vgg_widget.weights import imagenet
 from vgg_widget.weights.arrays import Arrays, WeightsError, arrays_digest, random_arrays
 from vgg_widget.weights.classifier import IMAGENET_CLASSES, Classifier, Name, read_class_names
 from vgg_widget.weights.export import EXPORTED, export_weights
-from vgg_widget.weights.keras_file import prepares_its_input, read_keras, read_keras_classifier
+from vgg_widget.weights.keras_file import preparation_inside, read_keras, read_keras_classifier
 from vgg_widget.weights.learned import embedded_path, read_embedded, read_learned
 from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
 from vgg_widget.weights.torchvision import (
@@ -118,10 +118,10 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
             f"here ({', '.join(map(repr, PREPROCESSINGS))} are): use a newer vgg_widget."
         )
     message = ""
-    if path.suffix.lower() not in _READERS and prepares_its_input(path):
+    if path.suffix.lower() not in _READERS and (inside := preparation_inside(path)):
         message = (
-            f"Another input: the model in {path.name} scales its pixels itself, and here they are "
-            "prepared as ImageNet's are; to see the model as it is, load it with Keras and pass "
+            f"Another input: the model in {path.name} {inside}, and here they are prepared as "
+            "ImageNet's are; to see the model as it is, load it with Keras and pass "
             "extractor=FeatureExtractor(model=...)."
         )
     label, digest = f"weights file {path.name}", file_digest(path, "sha256")
