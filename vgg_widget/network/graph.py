@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -119,8 +120,8 @@ class _Opening:
             key: keras.Input(batch_shape=one.shape, dtype=one.dtype) for key, one in given.items()
         }
         arguments, options = node.arguments.fill_in(inputs)
-        # Keras has no slashes in names.
-        name = name.replace("/", ".")
+        # Neither Keras nor TensorFlow takes every name that a path is.
+        name = re.sub("[/#]", ".", name)
         while name in self._named:
             name += "_"
         outputs = keras.tree.flatten(node.operation(*arguments, **options))

@@ -222,6 +222,11 @@ def _part(passage: Passage) -> Reaches | None:
     return cut[0], cut[1]
 
 
+def _pipeline(passage: Passage) -> Reaches | None:
+    inner = {_rule(each) for each in passage.layer.layers}
+    return passage.sources[0] if inner <= {_unit_by_unit} else None
+
+
 def _named(rule: Callable[[Passage], Reaches | None], names: str) -> dict[str, Any]:
     return dict.fromkeys(names.split(), rule)
 
@@ -247,6 +252,7 @@ _RULES: dict[str, Callable[[Passage], Reaches | None]] = {
     **_named(_reshape, "Reshape ops.Reshape"),
     **dict.fromkeys(TURNS, _turn),
     **_named(_part, "ops.GetItem"),
+    **_named(_pipeline, "Pipeline"),
     # With the statistics of training fixed, each value is scaled by itself.
     **_named(_unit_by_unit, "BatchNormalization Normalization Rescaling LayerScale"),
     **_named(_unit_by_unit, "Activation ReLU LeakyReLU PReLU ELU Identity"),

@@ -78,7 +78,7 @@ _EFFECTS = {
     **_each("cropping2d cropimages zeropadding2d pad padimages", ""),
     # What leaves them in 0–255.
     **_each("maxpooling2d averagepooling2d maxpool averagepool clip clipbyvalue", ""),
-    **_each("autocontrast clahe rgbtograyscale", ""),
+    **_each("mean average max min autocontrast clahe rgbtograyscale", ""),
     # What is at work in training alone.
     **_each("dropout spatialdropout2d alphadropout gaussiannoise gaussiandropout", ""),
     **_each("stochasticdepth activityregularization", ""),
