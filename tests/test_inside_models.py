@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from vgg_widget import FeatureExtractor
 from vgg_widget.network.portable import PortableExtractor
+from vgg_widget.weights import resolve
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
@@ -74,7 +79,7 @@ SCALES: dict[str, Change] = {
     "Lambda": lambda k, x: k.layers.Lambda(lambda images: images / 255)(x),
     "a class of one's own": lambda k, x: ones_own(k)(x),
     "after augmentation": lambda k, x: k.layers.Rescaling(1 / 255)(
-        k.layers.RandomBrightness(0.2)(k.layers.RandomFlip()(x))
+        k.layers.RandomRotation(0.2)(k.layers.RandomFlip()(x))
     ),
     "after a change of size": lambda k, x: (
         k.layers.Resizing(16, 20)(k.layers.ZeroPadding2D(2)(x)) / 255
@@ -135,7 +140,7 @@ def test_pixels_as_they_are_are_told_of(keras: Any, case: tuple[str, str]) -> No
     assert not FeatureExtractor(model=model, preprocess=lambda x: x).weights.message
 
 
-def test_what_comes_after_the_first_weights_is_no_preprocessing(keras: Any) -> None:
+def models_that_scale_late(keras: Any) -> Iterator[Any]:
     layers = keras.layers
     inputs = keras.Input((32, 32, 3))
     conv = layers.Conv2D(3, 3, padding="same", name="conv")(inputs)
@@ -151,8 +156,12 @@ def test_what_comes_after_the_first_weights_is_no_preprocessing(keras: Any) -> N
         layers.Conv2D(2, 3)(layers.BatchNormalization()(inputs)),
         sequential(keras, layers.Conv2D(3, 1), layers.Rescaling(2.0))(inputs),
     ):
-        message = FeatureExtractor(model=keras.Model(inputs, outputs)).weights.message
-        assert message.startswith("Values 0–255")
+        yield keras.Model(inputs, outputs)
+
+
+def test_what_comes_after_the_first_weights_is_no_preprocessing(keras: Any) -> None:
+    for model in models_that_scale_late(keras):
+        assert FeatureExtractor(model=model).weights.message.startswith("Values 0–255")
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -162,6 +171,159 @@ def test_a_model_of_keras_with_and_without_its_preprocessing(keras: Any, inside:
         weights=None, include_top=False, input_shape=(64, 64, 3), include_preprocessing=inside
     )
     assert bool(FeatureExtractor(model=model).weights.message) == (not inside)
+
+
+# In a file ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights_file(vgg19: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A whole VGG19 in a file, which is told to hold other models by their configuration."""
+    path = tmp_path_factory.mktemp("weights") / "mine.h5"
+    vgg19.save(path)
+    yield path
+    path.unlink()
+
+
+def told_of(weights_file: Path, model: Any, suffix: str) -> str:
+    """Return what is said of a file with VGG19's numbers and the configuration of a model."""
+    small = weights_file.with_name(f"small{suffix}")
+    model.save(small)
+    if suffix == ".h5":
+        with h5py.File(small) as source, h5py.File(weights_file, "r+") as target:
+            target.attrs["model_config"] = source.attrs["model_config"]
+        return resolve(weights_file).provenance.message
+    path = weights_file.with_name("mine.keras")
+    with zipfile.ZipFile(small) as source, zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", source.read("config.json"))
+        archive.write(weights_file, "model.weights.h5")
+    message = resolve(path).provenance.message
+    path.unlink()
+    return message
+
+
+REORDERS = ("reversed", "reversed by ops", "taken apart")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+@pytest.mark.parametrize("case", [*(f"scales {o}" for o in SCALES), *(f"keeps {o}" for o in KEEPS)])
+def test_a_file_says_what_its_model_does_to_pixels(
+    keras: Any, weights_file: Path, case: str, suffix: str
+) -> None:
+    kind, name = case.split(" ", 1)
+    model, _ = beginning(keras, (SCALES if kind == "scales" else KEEPS)[name])
+    message = told_of(weights_file, model, suffix)
+    told = "scales its pixels itself" if kind == "scales" else ""
+    told = "rearranges its pixels' channels itself" if name in REORDERS else told
+    assert bool(message) == bool(told)
+    assert not message or f"Another input: the model in mine{suffix} {told}, and here" in message
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_what_a_file_s_model_does_after_its_first_weights_is_not_told(
+    keras: Any, weights_file: Path, suffix: str
+) -> None:
+    for model in models_that_scale_late(keras):
+        assert not told_of(weights_file, model, suffix)
+    # A layer that is called twice, before and after the first weights.
+    inputs = keras.Input((32, 32, 3))
+    pad, scale = keras.layers.ZeroPadding2D(1), keras.layers.Rescaling(0.5)
+    conv = keras.layers.Conv2D(3, 3)
+    assert not told_of(weights_file, keras.Model(inputs, scale(conv(pad(conv(inputs))))), suffix)
+    twice = conv(pad(scale(conv(pad(scale(inputs))))))
+    assert "scales" in told_of(weights_file, keras.Model(inputs, twice), suffix)
+    # Numbers that are no picture.
+    numbers = keras.Input((5,))
+    beside = keras.layers.Dense(3)(keras.layers.Rescaling(0.1)(numbers))
+    model = keras.Model([inputs, numbers], [conv(inputs), beside])
+    assert not told_of(weights_file, model, suffix)
+
+
+def keras_2(*layers: tuple[str, dict[str, Any], Any]) -> str:
+    """Write a configuration as Keras 2 did: class, settings, and what it is called on."""
+    written = [
+        {"class_name": kind, "config": {"name": f"layer_{n}", **config}, "name": f"layer_{n}"}
+        | {"inbound_nodes": [called] if called else []}
+        for n, (kind, config, called) in enumerate(layers)
+    ]
+    ends = {
+        "input_layers": [["layer_0", 0, 0]],
+        "output_layers": [[f"layer_{len(layers) - 1}", 0, 0]],
+    }
+    return json.dumps(
+        {"class_name": "Functional", "config": {"name": "m", "layers": written} | ends}
+    )
+
+
+def test_files_of_keras_2_say_it_too(weights_file: Path) -> None:
+    first = ("InputLayer", {"batch_input_shape": [None, 32, 32, 3]}, None)
+    conv = ("Conv2D", {"kernel_initializer": {"class_name": "Zeros", "config": {}}})
+
+    def on(layer: int, **arguments: Any) -> Any:
+        return [[f"layer_{layer}", 0, 0, arguments]]
+
+    def function(name: str, layer: int, **arguments: Any) -> Any:
+        return "TFOpLambda", {"function": name}, on(layer, **arguments)
+
+    scales, reorders = "scales its pixels itself", "rearranges its pixels' channels itself"
+    turned = {"slice_spec": ["...", {"start": None, "stop": None, "step": -1}]}
+    turn = ("SlicingOpLambda", {"function": "__operators__.getitem"}, on(0, **turned))
+    inner = json.loads(keras_2(first, ("Rescaling", {"scale": 0.1}, on(0)), (*conv, on(1))))
+    for layers, told in (
+        ([first, function("math.truediv", 0, y=255.0), (*conv, on(1))], scales),
+        ([first, turn, function("nn.bias_add", 1, bias=[1.0] * 3), (*conv, on(2))], scales),
+        ([first, turn, (*conv, on(1))], reorders),
+        ([first, function("cast", 0, dtype="float32"), (*conv, on(1))], ""),
+        ([first, function("image.resize", 0, size=[8, 8]), (*conv, on(1))], ""),
+        ([first, (*conv, on(0)), function("math.truediv", 1, y=255.0)], ""),
+        (
+            [
+                first,
+                (*conv, on(0)),
+                function("__operators__.add", 1, y=["layer_0", 0, 0]),
+                (*conv, on(2)),
+            ],
+            "",
+        ),
+        # A nested model, whose first call of its own Keras 2 counted.
+        ([first, ("Functional", inner["config"], [["layer_0", 1, 0, {}]])], scales),
+        ([first, (*conv, on(0)), ("Functional", inner["config"], [["layer_1", 1, 0, {}]])], ""),
+        ([first, ("Scale", {}, on(0)), (*conv, on(1))], scales),
+    ):
+        with h5py.File(weights_file, "r+") as file:
+            file.attrs["model_config"] = keras_2(*layers)
+        message = resolve(weights_file).provenance.message
+        assert (told in message) if told else not message, layers
+    chain = [{"class_name": "Rescaling", "config": {"batch_input_shape": [None, 8, 8, 3]}}]
+    chain += [{"class_name": conv[0], "config": conv[1]}]
+    for order, told in ((chain, True), (chain[::-1], False)):
+        with h5py.File(weights_file, "r+") as file:
+            file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": order})
+        assert (scales in resolve(weights_file).provenance.message) == told
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"",
+        b"[]",
+        b"no JSON",
+        b'{"class_name": "Functional"}',
+        b'{"class_name": "Sequential", "config": {"layers": []}}',
+        # A layer that is called on itself.
+        keras_2(("InputLayer", {}, None), ("Rescaling", {}, [["layer_1", 0, 0, {}]])).encode(),
+        b"[" * 100_000,
+    ],
+)
+def test_a_configuration_that_describes_no_graph_is_passed_over(
+    weights_file: Path, config: bytes
+) -> None:
+    path = weights_file.with_name("odd.keras")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", config)
+        archive.write(weights_file, "model.weights.h5")
+    assert resolve(path).provenance.message == ""
+    path.unlink()
 
 
 # The order of channels ---------------------------------------------------------------------------

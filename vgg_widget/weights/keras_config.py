@@ -156,7 +156,7 @@ class _Graph:
             return self.walk(layer, sources)
         inner = layer["config"].get("layers", ())
         kinds = tuple(_kind(each) for each in (layer, *inner))
-        if kinds[0].endswith("getitem") and re.search(r'"step": -\d', json.dumps(node)):
+        if kinds[0].lower().endswith("getitem") and re.search(r'"step": -\d', json.dumps(node)):
             kinds = ("flip",)
         # Each layer of Keras's that has weights says how they start.
         weighted = '_initializer"' in json.dumps(layer["config"])
