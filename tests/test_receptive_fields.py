@@ -258,7 +258,9 @@ POINTWISE: dict[str, Callable[[Any, Any], Any]] = {
     "augmented": lambda k, x: k.layers.RandomCrop(11, 14)(
         k.layers.RandomPerspective()(k.layers.RandomInvert()(k.layers.RandomGrayscale()(x)))
     ),
-    "Pipeline": lambda k, x: k.layers.Pipeline([k.layers.RandomFlip(), k.layers.Rescaling(2)])(x),
+    "Pipeline": lambda k, x: k.layers.Pipeline(
+        [k.layers.RandomFlip(name="flip"), k.layers.Rescaling(2, name="scale")]
+    )(x),
     "cut": lambda _, x: x[:, 2:-1, 1:],
     "every other pixel": lambda _, x: x[:, 1::2, ::3],
     "every other pixel of one colour": lambda k, x: k.ops.stack([x[:, ::2, 1:, 0]] * 2, axis=-1),
@@ -383,7 +385,7 @@ def test_what_sees_the_whole_map_has_no_receptive_field(keras: Any) -> None:
         lambda maps: maps - keras.ops.mean(maps, axis=(1, 2), keepdims=True),
         lambda maps: maps - keras.ops.max(maps, axis=(2, 3), keepdims=True),
         lambda maps: maps + keras.ops.transpose(maps, (0, 2, 1, 3)),
-        layers.Pipeline([layers.RandomFlip(), layers.Lambda(lambda maps: maps)]),
+        layers.Pipeline([layers.RandomFlip(name="flip"), layers.Lambda(lambda maps: maps)]),
     ]
     assert [undefined_after(keras, layer) for layer in undefined] == [True] * len(undefined)
     defined = [

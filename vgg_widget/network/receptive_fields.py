@@ -133,8 +133,10 @@ def _pool(passage: Passage) -> Reaches:
     return _windows(passage, passage.layer.pool_size)
 
 
-def _transposed(passage: Passage) -> Reaches:
+def _transposed(passage: Passage) -> Reaches | None:
     layer, ((down, across),) = passage.layer, passage.sources
+    if passage.size is None:
+        return None
     kernels, strides = _pair(layer.kernel_size), _pair(layer.strides)
     dilations, (rows, columns) = _pair(layer.dilation_rate), passage.size
     return (
@@ -157,6 +159,8 @@ def _cropping(passage: Passage) -> Reaches:
 
 def _center_crop(passage: Passage) -> Reaches | None:
     ((down, across),) = passage.sources
+    if passage.size is None:
+        return None
     over = down.units - passage.size[0], across.units - passage.size[1]
     if min(over) < 0:
         return None
@@ -170,6 +174,8 @@ def _resize(passage: Passage) -> Reaches | None:
     keeps_shape = getattr(layer, "crop_to_aspect_ratio", False)
     keeps_shape = keeps_shape or getattr(layer, "pad_to_aspect_ratio", False)
     if way not in ("nearest", "bilinear") or keeps_shape or getattr(layer, "antialias", False):
+        return None
+    if passage.size is None:
         return None
     rows, columns = passage.size
     return down.resized(rows, way), across.resized(columns, way)

@@ -104,10 +104,16 @@ def steps_of_config(config: Any) -> tuple[list[Step], list[Hashable]]:
     return graph.steps, graph.images
 
 
+# More than any network has; a few models that hold one another twice could ask for billions.
+_MOST_CALLS = 20_000
+
+
 class _Graph:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.images: list[Hashable] = []
+        self._calls = 0
+        self._weighted: dict[int, bool] = {}
 
     def walk(self, model: Any, given: Sequence[Hashable] | None) -> list[Hashable]:
         """Go through a model's calls from the tensors that it is given; None for its inputs."""
@@ -152,16 +158,20 @@ class _Graph:
         return key
 
     def _call(self, layer: Any, sources: list[Hashable], node: Any) -> list[Hashable]:
+        self._calls += 1
+        if self._calls > _MOST_CALLS:
+            raise ValueError("too many calls")
         if layer["class_name"] == "Sequential" or "input_layers" in layer["config"]:
             return self.walk(layer, sources)
         inner = layer["config"].get("layers", ())
         kinds = tuple(_kind(each) for each in (layer, *inner))
         if kinds[0].lower().endswith("getitem") and re.search(r'"step": -\d', json.dumps(node)):
             kinds = ("flip",)
-        # Each layer of Keras's that has weights says how they start.
-        weighted = '_initializer"' in json.dumps(layer["config"])
+        if id(layer) not in self._weighted:
+            # Each layer of Keras's that has weights says how they start.
+            self._weighted[id(layer)] = '_initializer"' in json.dumps(layer["config"])
         key = object()
-        self.steps.append(Step(kinds, weighted, sources, [key]))
+        self.steps.append(Step(kinds, self._weighted[id(layer)], sources, [key]))
         return [key]
 
 

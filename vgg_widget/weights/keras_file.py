@@ -51,7 +51,8 @@ def read_keras(path: Path) -> tuple[Arrays, str]:
     """Read the convolutions of a Keras file of any layout.
 
     The layers may lie inside other models, beside other layers. They are found by their names in
-    Keras's VGG19; where a file has none of these names, by their order.
+    Keras's VGG19; where a file has none of these names, by their order. Of several models in a
+    file, the one that is a whole VGG19 is taken.
 
     Parameters
     ----------
@@ -67,7 +68,8 @@ def read_keras(path: Path) -> tuple[Arrays, str]:
     Raises
     ------
     WeightsError
-        If it cannot be read, or is not a VGG19; the sentence names the first layer that differs.
+        If it cannot be read, is not a VGG19, or holds several; the sentence names the first layer
+        that differs, or the models.
     """
     asked = f"weights {str(path)!r}"
     with _opened(asked, path) as file:
