@@ -55,8 +55,8 @@ class FeatureExtractor:
         Any functional or sequential model that knows its input, instead of VGG19. Every layer
         whose output is 4-D (batch, height, width, channels; or channels first) is shown, those of
         nested models too, in order of execution and named like ``"base/conv1"``; a second call
-        of the same layer is ``"conv#2"``. It runs as in inference, with the weights that it has
-        at each call. Extractors of the same model share one network.
+        of the same layer is ``"conv#2"``. Maps are given channels last. It runs as in inference,
+        with the weights that it has at each call. Extractors of the same model share one network.
     preprocess : callable, optional
         From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
         in the network's own shape. By default what the weights need; for `model`, nothing is

@@ -21,7 +21,7 @@ from vgg_widget.weights.keras_file import (
     HDF5,
     INSIDE_KERAS,
     ZIP,
-    prepares_its_input,
+    preparation_inside,
     read_keras,
     read_keras_classifier,
 )
@@ -100,11 +100,10 @@ def _resolved(read: Callable[[Path], tuple[Arrays, str, str]], path: Path) -> Re
 def _read_keras(path: Path) -> tuple[Arrays, str, str]:
     arrays, preprocessing = read_keras(path)
     message = ""
-    if prepares_its_input(path):
+    if inside := preparation_inside(path):
         message = (
-            f"Another input: the model in {path.name} scales its pixels itself, and here they are "
-            "prepared as ImageNet's are; to see the model as it is, load it with Keras and pass "
-            "extractor=FeatureExtractor(model=...)."
+            f"Another input: the model in {path.name} {inside}, and here they are prepared as "
+            "ImageNet's are; to see the model as it is, load it with Keras and pass it as model=."
         )
     return arrays, preprocessing, message
 

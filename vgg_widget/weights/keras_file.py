@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +21,7 @@ from vgg_widget.weights.classifier import (
     Classifier,
     checked_classifier,
 )
+from vgg_widget.weights.keras_config import done_before_weights, steps_of_config
 
 PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
 """Where an exported file says what its numbers expect of the input, unless that is Keras's way."""
@@ -36,12 +39,16 @@ HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 INSIDE_KERAS = "model.weights.h5"
 """The member of a ``.keras`` file that holds its weights."""
 
+Layers = dict[str, list[Any]]
+"""A model's arrays in a file, by its layers' names."""
+
 
 def read_keras(path: Path) -> tuple[Arrays, str]:
     """Read the convolutions of a Keras file of any layout.
 
     The layers may lie inside other models, beside other layers. They are found by their names in
-    Keras's VGG19; where a file has none of these names, by their order.
+    Keras's VGG19; where a file has none of these names, by their order. Of several models in a
+    file, the one that is a whole VGG19 is taken.
 
     Parameters
     ----------
@@ -57,7 +64,8 @@ def read_keras(path: Path) -> tuple[Arrays, str]:
     Raises
     ------
     WeightsError
-        If it cannot be read, or is not a VGG19; the sentence names the first layer that differs.
+        If it cannot be read, is not a VGG19, or holds several; the sentence names the first layer
+        that differs, or the models.
     """
     asked = f"weights {str(path)!r}"
     with _opened(asked, path) as file:
@@ -75,7 +83,9 @@ def read_keras_classifier(path: Path) -> Classifier:
     """
     asked = f"weights {str(path)!r}"
     with _opened(asked, path) as file:
-        found, _ = _collected(file, CLASSIFIER_NAMES)
+        models, _ = _collected(file, CLASSIFIER_NAMES)
+        # Of several, the one beside the convolutions.
+        found = models.get(_vgg19(asked, file)[0]) or _together(models)
         layers = [
             (name, *_pair(f"{asked}: layer {name!r}", found.get(name), CLASSIFIER_ADVICE))
             for name in CLASSIFIER_NAMES
@@ -99,8 +109,11 @@ def _opened(asked: str, path: Path) -> Iterator[Any]:
         ) from error
 
 
-def prepares_its_input(path: Path) -> bool:
-    """Tell whether a saved model has a layer that scales pixels, by its configuration's text."""
+def preparation_inside(path: Path) -> str:
+    """Say what the model in a file does to its pixels itself, by its configuration; or nothing.
+
+    Where a file holds weights alone, or a configuration that describes no graph, nothing is known.
+    """
     import h5py
 
     try:
@@ -109,10 +122,13 @@ def prepares_its_input(path: Path) -> bool:
                 text = config.read(_LONGEST_CONFIGURATION).decode()
         else:
             with h5py.File(path, "r") as file:
-                text = str(file.attrs.get("model_config", ""))
+                text = str(file.attrs["model_config"])
+        done = done_before_weights(*steps_of_config(json.loads(text)))
     except Exception:  # The weights are read, and the configuration of no use otherwise.
-        return False
-    return re.search(r'"class_name": ?"(Rescaling|Normalization)"', text) is not None
+        return ""
+    if "values" in done:
+        return "scales its pixels itself"
+    return "rearranges its pixels' channels itself" if done else ""
 
 
 @contextmanager
@@ -163,8 +179,7 @@ class _Piece(io.RawIOBase):
 
 def _arrays(asked: str, file: Any) -> Arrays:
     shapes = vgg19_kernel_shapes()
-    found, numbered = _collected(file, shapes)
-    layers = found or _in_order(numbered, list(shapes.values()))
+    layers = _vgg19(asked, file)[1]
     arrays: Arrays = {}
     for name, shape in shapes.items():
         layer = f"{asked}: layer {name!r}"
@@ -176,14 +191,33 @@ def _arrays(asked: str, file: Any) -> Arrays:
     return arrays
 
 
-def _collected(
-    file: Any, names: Collection[str]
-) -> tuple[dict[str, list[Any]], dict[str, dict[int, list[Any]]]]:
-    """Return the datasets of the layers with these names, and of numbered convolutions by model."""
+def _vgg19(asked: str, file: Any) -> tuple[str, Layers]:
+    """Return the VGG19 in a file, or what is most like it, and the place of that model."""
+    named, numbered = _collected(file, vgg19_kernel_shapes())
+    models = named or numbered
+    complete = [place for place in models if _likeness(models[place]) == len(vgg19_kernel_shapes())]
+    if len(complete) > 1:
+        told = " and ".join(sorted(repr(_model_name(file, place)) for place in complete))
+        raise WeightsError(
+            f"{asked} hold {len(complete)} whole VGG19s, {told}: save the weights of the one that "
+            "is meant, by its own save_weights."
+        )
+    if named and not complete:
+        # Its blocks may be models of their own.
+        models = {**models, "": _together(named)}
+    best = max(models, key=lambda place: _likeness(models[place]), default="")
+    return best, models.get(best, {})
+
+
+def _collected(file: Any, names: Collection[str]) -> tuple[dict[str, Layers], dict[str, Layers]]:
+    """Return the arrays of each model in a file, by its place: of layers that have these names.
+
+    The second is of numbered convolutions, which are given VGG19's names in their order.
+    """
     import h5py
 
-    found: dict[str, list[Any]] = {}
-    numbered: dict[str, dict[int, list[Any]]] = {}
+    found: defaultdict[str, Layers] = defaultdict(dict)
+    numbered: defaultdict[str, dict[int, list[Any]]] = defaultdict(dict)
 
     def visit(place: str, item: Any) -> None:
         parents = place.split("/")[:-1]
@@ -191,30 +225,46 @@ def _collected(
             return
         # Keras 3 numbers its groups and keeps the layer's own name as an attribute; its first
         # versions kept the number only; before that the name is in the path.
-        given = item.parent.attrs.get("name")
-        name = next((part for part in (str(given), *parents) if part in names), None)
-        if name is not None:
-            found.setdefault(name, []).append(item)
+        given = str(item.parent.attrs.get("name"))
+        inside = next((number for number, part in enumerate(parents) if part in names), None)
+        if given in names:
+            found["/".join(parents[:-2])].setdefault(given, []).append(item)
+        elif inside is not None:
+            found["/".join(parents[:inside])].setdefault(parents[inside], []).append(item)
         elif number := _NUMBERED.fullmatch(place):
-            model = numbered.setdefault(number[1], {})
-            model.setdefault(int(number[2] or 0), []).append(item)
+            numbered[number[1]].setdefault(int(number[2] or 0), []).append(item)
 
     file.visititems(visit)  # This follows no link out of the file.
-    return found, numbered
+    in_order = {
+        place: dict(zip(vgg19_kernel_shapes(), (layers[n] for n in sorted(layers)), strict=False))
+        for place, layers in numbered.items()
+    }
+    return dict(found), in_order
 
 
-def _in_order(
-    models: dict[str, dict[int, list[Any]]], shapes: list[tuple[int, ...]]
-) -> dict[str, list[Any]]:
-    """Name the convolutions of the nested model that is most like VGG19."""
+def _together(models: Mapping[str, Layers]) -> Layers:
+    """Return the arrays of all models by their layers' names."""
+    found: defaultdict[str, list[Any]] = defaultdict(list)
+    for layers in models.values():
+        for name, items in layers.items():
+            found[name] += items
+    return found
 
-    def alike(layers: list[list[Any]]) -> int:
-        pairs = zip(layers, shapes, strict=False)
-        return sum(any(item.shape == shape for item in items) for items, shape in pairs)
 
-    ordered = [[model[number] for number in sorted(model)] for model in models.values()]
-    best = max(ordered, key=alike, default=[])
-    return dict(zip(vgg19_kernel_shapes(), best, strict=False))
+def _likeness(layers: Layers) -> int:
+    """Count the layers that have the kernel and the bias of VGG19's."""
+    return sum(
+        {item.shape for item in layers.get(name, ())} == {shape, shape[-1:]}
+        and len(layers[name]) == 2
+        for name, shape in vgg19_kernel_shapes().items()
+    )
+
+
+def _model_name(file: Any, place: str) -> str:
+    """Return what a model is called that has its layers at some place in a file."""
+    own = f"{place.removesuffix('layers')}vars"
+    name = file.visititems(lambda at, item: item.attrs.get("name") if at == own else None)
+    return str(name or place)
 
 
 def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Stored]:
