@@ -17,6 +17,7 @@ from vgg_widget.atlas import run_atlas
 from vgg_widget.choices import unknown_choice
 from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.demo import run_demo
+from vgg_widget.figure.style import own_style
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_LAYERS
@@ -255,6 +256,7 @@ def _render(options: argparse.Namespace) -> int:
     return 0
 
 
+@own_style()
 def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, Any]) -> None:
     from vgg_widget.captions import source_line
     from vgg_widget.figure.feature_figure import static_figure
