@@ -25,7 +25,7 @@ from vgg_widget.animation import FigureFrames, frames
 from vgg_widget.cli import main
 
 Pixels = npt.NDArray[np.uint8]
-Settings = dict[str, Any]
+Settings = dict[Any, Any]
 Explore = Callable[..., LayerExplorer]
 
 # A setting that is no flag gets the first of these that it can be, and is not by default.
@@ -58,7 +58,7 @@ LEFT_OUT = {
 }
 
 
-def another(name: str) -> Any:
+def another(name: Any) -> Any:
     """A value that a setting can have, and has not by default."""
     usual = mpl.rcParamsDefault[name]
     if isinstance(usual, bool):
@@ -103,7 +103,10 @@ STYLES = ("classic", "dark_background", "fivethirtyeight", "ggplot", "seaborn-v0
 GROUPS = _groups()
 """Each setting that could change a picture, with a value that it has not by default."""
 
-SETTINGS = {**GROUPS, **{name: dict(mpl.style.library[name]) for name in STYLES}}
+SETTINGS: dict[str, Settings] = {
+    **GROUPS,
+    **{name: dict(mpl.style.library[name]) for name in STYLES},
+}
 EVERYTHING = GROUPS["everything"]
 
 

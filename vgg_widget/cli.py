@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
     picture.add_argument("--layer", default="block1_conv1", help="Keras's or torchvision's name")
     picture.add_argument("--mode", default="channel", help=", ".join(MODES))
-    picture.add_argument("--channel", type=int, default=0, help="for mode channel")
+    picture.add_argument("--channel", type=int, help="for mode channel; else 0")
     picture.add_argument("--channels", type=int, nargs="+", help="for the other modes")
     picture.add_argument("--cmap", default="viridis", help="any colormap of matplotlib")
     picture.add_argument("--scale", default="layer", help=", ".join(SCOPES))

@@ -17,7 +17,7 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.displayed import Displayed
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
-from vgg_widget.explorer.fitting import fitted
+from vgg_widget.explorer.fitting import first_channel, fitted
 from vgg_widget.explorer.host import heard
 from vgg_widget.explorer.linked_host import LinkedHost
 from vgg_widget.explorer.panels import Board
@@ -76,7 +76,7 @@ class LinkedView(Displayed):
         weights: str | os.PathLike[str] | Mapping[str, Any],
         size: int | tuple[int, int] | None,
         layer: str,
-        channel: int,
+        channel: int | None,
         mode: str,
         cmap: str,
         scale: str,
@@ -97,6 +97,7 @@ class LinkedView(Displayed):
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
         traits.setdefault("panel", self._first_panel())
+        channel = first_channel(mode, channel, traits.get("channels"))
         chosen = {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale}
         try:
             with self._undertakings.begun():

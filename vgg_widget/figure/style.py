@@ -20,7 +20,9 @@ _THEIRS = {
     *("font.family", "font.serif", "font.sans-serif"),
     *("font.cursive", "font.fantasy", "font.monospace"),
 }
-_OURS = {name: value for name, value in mpl.rcParamsDefault.items() if name not in _THEIRS}
+_OURS: dict[str, Any] = {
+    name: value for name, value in mpl.rcParamsDefault.items() if name not in _THEIRS
+}
 _FONT = mpl.rcParamsDefault["font.sans-serif"][0]
 
 
@@ -30,8 +32,8 @@ def own_style() -> Iterator[None]:
 
     Letters are of matplotlib's default font; the person's fonts have those that are not in it.
     """
-    settings = mpl.rcParams
-    ours: dict[str, Any] = dict(_OURS)
+    settings: Any = mpl.rcParams
+    ours = dict(_OURS)
     family = settings["font.family"]
     if family[0] != _FONT:
         ours["font.family"] = [_FONT, *family]
@@ -44,7 +46,8 @@ def own_style() -> Iterator[None]:
         _put({name: value for name, value in theirs.items() if settings[name] == ours[name]})
 
 
-def _put(settings: dict[str, Any]) -> None:
-    for name, value in settings.items():
+def _put(values: dict[str, Any]) -> None:
+    settings: Any = mpl.rcParams
+    for name, value in values.items():
         # Public, as its documentation says: assigning would warn of settings that are deprecated.
-        mpl.rcParams._set(name, value)  # noqa: SLF001
+        settings._set(name, value)  # noqa: SLF001
