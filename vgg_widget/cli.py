@@ -18,6 +18,7 @@ from vgg_widget.atlas import run_atlas
 from vgg_widget.choices import unknown_choice
 from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.demo import run_demo
+from vgg_widget.figure.style import own_style
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, other_names
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         "--layer", default="block1_conv1", help="Keras's, torchvision's or the paper's name"
     )
     picture.add_argument("--mode", default="channel", help=", ".join(MODES))
-    picture.add_argument("--channel", type=int, default=0, help="for mode channel")
+    picture.add_argument("--channel", type=int, help="for mode channel; else 0")
     picture.add_argument("--channels", type=int, nargs="+", help="for the other modes")
     picture.add_argument("--cmap", default="viridis", help="any colormap of matplotlib")
     picture.add_argument("--scale", default="layer", help=", ".join(SCOPES))
@@ -263,6 +264,7 @@ def _render(options: argparse.Namespace) -> int:
     return 0
 
 
+@own_style()
 def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, Any]) -> None:
     from vgg_widget.captions import source_line
     from vgg_widget.figure.feature_figure import static_figure

@@ -81,7 +81,7 @@ class Comparison(LinkedView):
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str = "block1_conv1",
-        channel: int = 0,
+        channel: int | None = None,
         mode: str = "channel",
         cmap: str = "viridis",
         scale: str = "layer",

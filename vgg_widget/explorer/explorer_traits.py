@@ -15,6 +15,7 @@ from vgg_widget.explorer.linked_changes import follows
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.trait_types import (
     ChannelNumbers,
+    ColormapName,
     Location,
     Name,
     RealNumber,
@@ -22,8 +23,9 @@ from vgg_widget.explorer.trait_types import (
     as_trait_error,
 )
 from vgg_widget.figure.themes import THEME_NAMES
+from vgg_widget.modes.colormaps import find_cmap
 from vgg_widget.modes.registry import find_mode
-from vgg_widget.rendering import ORDERS, checked_channel, choose_channels, find_cmap
+from vgg_widget.rendering import ORDERS, checked_channel, choose_channels
 from vgg_widget.scaling import Scale, as_scale
 
 CHOICES = tuple(field.name for field in fields(Choice))
@@ -41,10 +43,13 @@ class ExplorerTraits(HasTraits):
     )
     channel = WholeNumber(0, help="Channel on show in mode 'channel'; from 0.")
     channels = ChannelNumbers(
-        help="Channels that the other modes show, as a tuple of ints; () is the mode's default."
+        help="Channels that the other modes show, as a tuple of ints; () is the mode's default. "
+        "In mode 'channel' they wait for another mode."
     )
     mode = Name("channel", help="How channels become one picture; a registered mode's name.")
-    cmap = Unicode("viridis", help="Name of a matplotlib colormap.")
+    cmap = ColormapName(
+        "viridis", help="Name of a matplotlib colormap; a registered Colormap becomes its name."
+    )
     scale = Unicode("layer", help="What the display range is taken over: channel, layer, network.")
     before_relu = Bool(
         help="Whether activations are shown before the layer's ReLU, where those are kept."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.scene import Choice
+from vgg_widget.explorer.trait_types import as_trait_error
 from vgg_widget.modes.registry import find_mode
-from vgg_widget.rendering import nearest_channels
+from vgg_widget.rendering import asked_channels, nearest_channels
 
 DIVERGING = "coolwarm"
 """The colormap for activations of both signs, where another kind was chosen."""
@@ -17,6 +19,31 @@ _DIVERGING_NAMES = {
     *("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral"),
     *("coolwarm", "bwr", "seismic", "berlin", "managua", "vanimo"),
 }
+
+
+def first_channel(mode: str, channel: int | None, channels: Iterable[int] | None) -> int:
+    """Return the channel that a new explorer has on show, or keeps for when it shows one alone.
+
+    Parameters
+    ----------
+    mode : str
+        The mode that it begins with.
+    channel : int or None
+        The channel that was asked for.
+    channels : iterable of int or None
+        The channels that were asked for; where no channel was, and the mode shows one, they name
+        it.
+
+    Raises
+    ------
+    TraitError
+        If the mode is not known, or they name several and the mode shows one.
+    """
+    if channel is not None:
+        return channel
+    way = as_trait_error(find_mode, mode)
+    asked = as_trait_error(asked_channels, way, None, channels)
+    return int(asked[0]) if asked and way.takes == "one" else 0
 
 
 def fitted(

@@ -52,13 +52,14 @@ class LayerExplorer(ExplorerActions):
         See `FeatureExtractor`.
     layer : str
         The layer on show; a model of your own starts at its first.
-    channel : int
-        The channel on show in the mode ``"channel"``.
+    channel : int, optional
+        The channel on show in the mode ``"channel"``: 0 by default, or the one that ``channels``
+        names. Each of the two is kept for the modes that show it.
     mode : str
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
         ``"rgb"``, ``"rainbow"`` or one that `register_mode` added.
-    cmap : str
-        Any colormap that matplotlib knows.
+    cmap : str or Colormap
+        Any colormap that matplotlib knows, by its name or as it is registered.
     scale : str
         ``"channel"``, ``"layer"`` or ``"network"``.
     **layout
@@ -103,7 +104,7 @@ class LayerExplorer(ExplorerActions):
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str = "block1_conv1",
-        channel: int = 0,
+        channel: int | None = None,
         mode: str = "channel",
         cmap: str = "viridis",
         scale: str = "layer",

@@ -1,7 +1,4 @@
-"""`LinkedView`: traits, controls and a figure, and the links between them.
-
-It computes no feature map and draws nothing: it asks for renderings and hands them to the figure.
-"""
+"""`LinkedView`: traits, controls and a figure, and the links between them."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.displayed import Displayed
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
-from vgg_widget.explorer.fitting import fitted
+from vgg_widget.explorer.fitting import first_channel, fitted
 from vgg_widget.explorer.host import heard
 from vgg_widget.explorer.linked_actions import MADE_WITH
 from vgg_widget.explorer.linked_changes import waits
@@ -55,8 +52,8 @@ class LinkedView(Displayed):
         Other keyword arguments, as for `LayerExplorer`.
     """
 
-    # What a subclass has: the names of its traits for what is computed and for what is on show;
-    # arguments of its own; the size of its figure; and what a screen reader says of that.
+    # A subclass names its traits for what is computed and for what is on show, the figure's size,
+    # and what a screen reader says of it.
     _computed_trait: str
     _shown_trait: str
     _inches = FIGURE_INCHES
@@ -64,7 +61,7 @@ class LinkedView(Displayed):
     _busy_words: str
     # The trait that an upload beside the other controls sets; "" for none.
     _upload = ""
-    # What stands until the constructor has come so far.
+    # Until the constructor has come so far.
     _board: Board
     _whole: Whole | None = None
     _under_mouse: object = None
@@ -79,7 +76,7 @@ class LinkedView(Displayed):
         weights: str | os.PathLike[str] | Mapping[str, Any],
         size: int | tuple[int, int] | None,
         layer: str,
-        channel: int,
+        channel: int | None,
         mode: str,
         cmap: str,
         scale: str,
@@ -100,6 +97,7 @@ class LinkedView(Displayed):
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
         traits.setdefault("panel", self._first_panel())
+        channel = first_channel(mode, channel, traits.get("channels"))
         chosen = {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale}
         try:
             with self._undertakings.begun():
@@ -323,9 +321,9 @@ class LinkedView(Displayed):
     # --- from traits to the picture
 
     @observe(*CHOICES)
-    def _changed(self, _: dict[str, Any]) -> None:
+    def _changed(self, _: object) -> None:
         with self._at_work():
-            if waits(self, lambda: self._changed({})):
+            if waits(self, lambda: self._changed(None)):
                 return
             # Several traits changed in one go are one picture; and who observes the picture may
             # change a trait again, which comes back here.

@@ -16,9 +16,9 @@ from vgg_widget.comparing import Pair
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.images import ImageReading, sample_image
+from vgg_widget.modes.colormaps import find_cmap
 from vgg_widget.modes.registry import find_mode
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.rendering import find_cmap
 from vgg_widget.scaling import Scale
 
 _STATE_VERSION = 1

@@ -405,9 +405,8 @@ def _not_a_model(given: object) -> str:
             f"{os.fspath(given)!r} is no model: pass what keras.models.load_model makes of the "
             "file, or of a VGG19 the file as weights"
         )
-    return (
-        "is a mapping: pass a state dict of VGG19 as weights" if isinstance(given, Mapping) else ""
-    )
+    is_mapping = isinstance(given, Mapping)
+    return "is a mapping: pass a state dict of VGG19 as weights" if is_mapping else ""
 
 
 DEFAULT_SIZE = 224
@@ -439,12 +438,10 @@ def extractor_for(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or a model of "
             "your own as model=."
         )
-    for name, value, default in (
-        ("weights", weights, "auto"),
-        ("size", size, DEFAULT_SIZE),
-        ("model", model, None),
-        ("preprocess", preprocess, None),
-    ):
+    given = {"weights": weights, "size": size, "model": model, "preprocess": preprocess}
+    usual = {"weights": "auto", "size": DEFAULT_SIZE}
+    for name, value in given.items():
+        default = usual.get(name)
         if not (value is default or (isinstance(value, str | int) and value == default)):
             raise ValueError(
                 f"{name} {briefly(value)} and extractor were both given: leave {name} out, since "
