@@ -73,9 +73,7 @@ FILES = [
         "file of zero bytes", _written(b"", "a.png"), r"a\.png' is empty \(0 bytes\): pass a pic"
     ),
     Refused("zero bytes", lambda _: b"", r"image of 0 bytes is empty \(0 bytes\): pass a picture"),
-    Refused(
-        "empty file object", lambda _: io.BytesIO(), r"a file object is empty \(0 bytes\): pass"
-    ),
+    Refused("empty file object", lambda _: io.BytesIO(), r"file object is empty \(0 bytes\): pass"),
     Refused(
         "text named .jpg",
         _written(b"These are no pixels.", "text.jpg"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tests import made_files as made
-from vgg_widget import ImageError, LayerExplorer, load_image, sample_image
+from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, load_image, sample_image
+from vgg_widget.dataset import top_activations
 from vgg_widget.images import read_image
 
 RGB8 = npt.NDArray[np.uint8]
@@ -99,6 +101,9 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
         ("the same of a bright picture", (UNIT / 2 + 0.5 - MEAN) / STD),
         ("its own mean and deviation", (UNIT - UNIT.mean()) / UNIT.std()),
         ("from -1 to 1", UNIT * 2 - 1),
+        ("a printed page from -1 to 1", np.where(np.indices(UNIT.shape)[1] % 70, 1.0, -1.0)),
+        ("a picture without contrast, less its mean", (UNIT - UNIT.mean()) / 10),
+        ("a dark one in 0-255", UNIT * 12),
         ("from -0.5 to 0.5", UNIT - 0.5),
         ("less the mean in 0-255", PHOTO - np.array([123.7, 116.8, 103.9])),
         ("divided by 255 twice", UNIT / 255),
@@ -114,7 +119,12 @@ def test_another_range_is_refused_with_what_to_do(name: str, values: Floats) -> 
     with pytest.raises(ImageError, match=r"float values from .* to .*: undo any normalis") as told:
         load_image(values)
     assert name
-    assert "pass them in 0–1 or 0–255" in str(told.value)
+    assert "pass them in 0–1 or 0–255 (a nearly black picture as uint8)" in str(told.value)
+
+
+def test_what_computing_leaves_of_0_is_black() -> None:
+    spectrum = np.fft.fft2(np.zeros((40, 50)) + 1e-18 * UNIT[:40, :50, 0])
+    assert load_image(np.fft.ifft2(spectrum).real - 1e-18).max() == 0
 
 
 @pytest.mark.parametrize("top", [10.0**power for power in range(-6, 4)])
@@ -199,6 +209,16 @@ def test_what_was_edited_by_hand_is_taken_as_it_is(change: str, number: int) -> 
     assert reading.note == "EXIF orientation not applied to an edited image"
 
 
+def test_pictures_of_a_stream_are_turned_as_single_ones_are() -> None:
+    extractor = FeatureExtractor("random", size=None)
+    made_of = [opened(6), opened(6).rotate(270, expand=True), opened(6).convert("L"), opened(3)]
+    expected = [load_image(image).shape for image in made_of]
+    assert expected == [(90, 60, 3), (90, 60, 3), (60, 90, 3), (60, 90, 3)]
+    for images in (made_of, iter(made_of), (image for image in made_of)):
+        top = top_activations(extractor, images, ["block1_pool"], k=1, progress=False)
+        assert top.seen.sizes.tolist() == [[*shape[:2], *shape[:2]] for shape in expected]
+
+
 # What notebooks hold -----------------------------------------------------------------------------
 
 
@@ -217,8 +237,11 @@ def test_an_upload_is_taken_as_its_file() -> None:
         # As ipywidgets 8 has it, one of these, and as ipywidgets 7 had it.
         for value in ((one,), [one], one, {"cat.png": {"metadata": {}, "content": content}}):
             np.testing.assert_array_equal(load_image(value), PHOTO)
-    for value in ((whole, whole), {"a.png": whole, "b.png": whole}):
-        with pytest.raises(ImageError, match=r"holds 2 uploaded files.*: choose one file"):
+    nameless = {"content": data}
+    for value in ((whole, whole), {"a.png": nameless, "b.png": nameless}):
+        names = "a.png, b.png" if isinstance(value, dict) else "cat.png, cat.png"
+        told = rf"holds 2 uploaded files \('{names}'\).*: choose one file"
+        with pytest.raises(ImageError, match=told):
             load_image(value)
     for value in ((), {}):
         with pytest.raises(ImageError, match=r"holds no uploaded files.*: choose one file"):
@@ -258,14 +281,102 @@ def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:
         display.Image(data=png(PHOTO)),
         display.Image(filename=str(tmp_path / "cat.png")),
         display.Image(str(tmp_path / "cat.png"), width=20),
+        display.Image(filename=str(tmp_path / "cat.png"), embed=False),
     ):
         np.testing.assert_array_equal(load_image(shown), PHOTO)
     with pytest.raises(ImageError, match=r"the address 'https://example\.org/cat\.png' alone"):
         load_image(display.Image(url="https://example.org/cat.png"))
+    with pytest.raises(ImageError, match=r"^image 'dog\.png' was not found: looked for"):
+        load_image(display.Image("dog.png"))
     with pytest.raises(
         ImageError, match=r"IPython\.display\.HTML that holds no picture file: pass"
     ):
         load_image(display.HTML("<b>cat</b>"))
+
+
+WAYS: dict[str, Callable[[Path], Any]] = {
+    "path": lambda path: path,
+    "file object": lambda path: path.open("rb"),
+    "PIL image": Image.open,
+    "upload": lambda path: ({"name": path.name, "content": memoryview(path.read_bytes())},),
+    "older upload": lambda path: {path.name: {"metadata": {}, "content": path.read_bytes()}},
+    "displayed": lambda path: importlib.import_module("IPython.display").Image(filename=str(path)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("small.png", png(PHOTO[:20, :40]), r"is 20×40 pixels .* the network needs at least 32 a"),
+        ("cut.png", png(PHOTO)[:4000], r"could not be read .*: it may be .*damaged, so"),
+        (
+            "page.jpg",
+            b"\n<!DOCTYPE html><title>404",
+            r"is in no picture format, but a web page: download",
+        ),
+        (
+            "notes.png",
+            b"These are no pixels.",
+            r"is in no picture format that can be read: pass an ordi",
+        ),
+        (
+            "large.png",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n",
+            r"is in no picture format, but a Git LFS pointer: .* git lfs pull",
+        ),
+    ],
+)
+def test_an_error_names_the_file_whatever_holds_it(
+    way: str, name: str, content: bytes, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    if way == "PIL image" and name not in ("small.png", "cut.png"):
+        # Pillow itself opens no such file.
+        way = "path"
+    source = WAYS[way](tmp_path / name)
+    try:
+        with pytest.raises(ImageError, match=rf"{name}' {told}") as caught:
+            load_image(source)
+    finally:
+        if way in ("file object", "PIL image"):
+            source.close()
+    assert re.fullmatch(r"image .+: .+\.", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (MemoryError(), "too little memory for it, so make it smaller"),
+        (OSError(5, "Input/output error"), "check the disk or the connection to it"),
+        (OSError("broken data stream"), "damaged, so"),
+    ],
+)
+def test_advice_is_by_kind_of_error(
+    fault: Exception, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cat.png"
+    path.write_bytes(png(PHOTO))
+
+    def fail(*_: object) -> Any:
+        raise fault
+
+    with Image.open(path) as unread, monkeypatch.context() as patched:
+        patched.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+        patched.setattr("PIL.ImageFile.ImageFile.load", fail)
+        for source in (path, path.read_bytes(), unread):
+            with pytest.raises(ImageError, match=advice) as caught:
+                load_image(source)
+            assert caught.value.__cause__ is fault
+
+
+def test_a_file_object_whose_disk_fails_is_not_said_to_be_closed() -> None:
+    class Failing(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(ImageError, match=r"could not be read .*: check the disk or the connection"):
+        load_image(Failing())
 
 
 @pytest.mark.slow

@@ -8,13 +8,13 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
 
 from vgg_widget.choices import briefly
 from vgg_widget.dataset.preparing import Prepared, Unusable, file_digest, prepared, prepared_file
@@ -241,6 +241,10 @@ _READ_ELSEWHERE = (bytes, np.ndarray, Image.Image)
 
 def _own(image: Any) -> Any:
     """Copy what a stream may fill anew for its next image."""
+    if isinstance(image, ImageFile.ImageFile):
+        # Its copy would no longer be turned. What fails here, reading the copy will tell.
+        with suppress(Exception):
+            image = ImageOps.exif_transpose(image)
     if isinstance(image, np.ndarray | Image.Image):
         try:
             return image.copy()

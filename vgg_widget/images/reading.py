@@ -13,7 +13,13 @@ from PIL import Image
 from vgg_widget.choices import reason
 from vgg_widget.images.arrays import as_array, from_array
 from vgg_widget.images.pictures import decoded, from_pillow
-from vgg_widget.images.sources import existing_file, opened, unwrapped, whole_stream
+from vgg_widget.images.sources import (
+    existing_file,
+    opened,
+    stream_name,
+    unwrapped,
+    whole_stream,
+)
 from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
 
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
@@ -103,18 +109,19 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
         The fewest pixels that a side may have.
     """
     origin: str | None = None
-    source = unwrapped(source)
+    source, name = unwrapped(source)
     if isinstance(source, Image.Image):
         pixels, note = from_pillow(source, minimum_side)
     elif isinstance(source, bytes | bytearray | memoryview) and not _is_numbers(source):
         data = _all_bytes(source)
-        pixels, note = decoded(io.BytesIO(data), f"image of {len(data)} bytes", minimum_side)
+        what = f"image {name!r}" if name else f"image of {len(data)} bytes"
+        pixels, note = decoded(io.BytesIO(data), what, minimum_side)
     elif isinstance(source, str | os.PathLike):
         origin = existing_file(os.fspath(source))
         with opened(origin) as stream:
             pixels, note = decoded(stream, f"image {str(source)!r}", minimum_side)
     elif callable(getattr(source, "read", None)):
-        pixels, note = decoded(whole_stream(source), "image from a file object", minimum_side)
+        pixels, note = decoded(whole_stream(source), stream_name(source), minimum_side)
     elif isinstance(source, list | tuple) and _are_pictures(source):
         raise ImageError(
             f"image is a list of {len(source)} pictures: pass one, see two with "
