@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import OrderedDict
@@ -43,6 +44,10 @@ from vgg_widget.provenance import Provenance
 from vgg_widget.weights import Arrays, remote
 
 mpl.use("Agg")
+
+# A shell ignores interrupts for what it starts in the background, `make test &`; so do the programs
+# that this in turn starts. The tests send interrupts, to themselves and to such programs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # With and without internet, and whatever this person's caches hold, the tests see the same: no
 # weights, and nobody at the address. Processes that tests start see it too.

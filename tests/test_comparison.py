@@ -398,6 +398,9 @@ def test_what_is_under_the_mouse_is_said_of_both(make: Make) -> None:
     mouse(comparison, "motion_notify", FIRST, 8.5, 14.5)
     apart = comparison.pair.second[LAYER][7, 4, 1:3] - comparison.pair.first[LAYER][7, 4, 1:3]
     assert f"column 4: distance {np.sqrt((apart**2).sum()):.4g} ·" in words(comparison)
+    for kind in ("figure_leave", "motion_notify"):
+        mouse(comparison, kind, SECOND, 8.5, 14.5)
+        assert "row 7, column 4" not in words(comparison)
 
 
 def test_a_tile_of_any_grid_opens_its_channel(make: Make) -> None:

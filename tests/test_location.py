@@ -418,6 +418,34 @@ def test_a_place_of_a_grid_the_map_has_not_is_forgotten_with_it(explore: Explore
     assert problem(explorer) == ""
 
 
+@pytest.mark.parametrize("location", [None, (1, 2)])
+@pytest.mark.parametrize("on", ["map", "input"])
+def test_a_move_that_comes_after_the_mouse_has_left_is_none(
+    explore: Explore, on: str, location: tuple[int, int] | None
+) -> None:
+    explorer = explore(layer="block3_conv1", location=location)
+    let_paint(explorer)
+    untouched, words = on_canvas(explorer), place_words(explorer)
+
+    mouse(explorer, "figure_enter", on, 5, 6)
+    point(explorer, on, 5, 6)
+    let_paint(explorer)
+    assert place_words(explorer) != words
+    assert (on_canvas(explorer) != untouched).any()
+
+    # The page sends a leaving at once, and every move but the first of 33 ms later.
+    mouse(explorer, "figure_leave", on, 5, 6)
+    for column in (7, 8):
+        point(explorer, on, column, 6)
+    let_paint(explorer)
+    assert place_words(explorer) == words
+    np.testing.assert_array_equal(on_canvas(explorer), untouched)
+
+    mouse(explorer, "figure_enter", on, 8, 6)
+    point(explorer, on, 8, 6)
+    assert place_words(explorer) != words
+
+
 # Models without receptive fields -----------------------------------------------------------------
 
 

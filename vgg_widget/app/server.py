@@ -31,6 +31,15 @@ _CONTENT_POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
     "connect-src 'self' ws://127.0.0.1:* ws://localhost:* data: blob:; frame-ancestors 'self'"
 )
+# Whoever reads the token against forged requests sets its cookie. Voila reads it for its list of notebooks
+# alone, and then refuses the goodbye of a page that has no cookie, whose kernel would stay.
+_COOKIE = """\
+def read_token(request, **_):
+    request.xsrf_token
+
+
+get_config().VoilaConfiguration.prelaunch_hook = read_token
+"""
 # The explorer's own: others that are installed here would only delay the page, or fail on it.
 _EXTENSIONS = [
     "@jupyter-widgets/jupyterlab-manager",
@@ -201,5 +210,6 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
     kernels.mkdir(parents=True)
     (kernels / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
     (folder / "voila.json").write_text(json.dumps(settings), encoding="utf-8")
+    (folder / "voila.py").write_text(_COOKIE, encoding="utf-8")
     paths = [str(folder / "data"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     return {"JUPYTER_CONFIG_DIR": str(folder), "JUPYTER_PATH": os.pathsep.join(paths)}

@@ -35,11 +35,13 @@ class Gestures:
         self._pointed = pointed
         self._clicked = clicked
         self._pressed: tuple[float, float] | None = None
+        self._away = False
         canvas: Any = view.figure.canvas
         for name, heard in (
             ("motion_notify_event", self._moved),
+            ("figure_enter_event", self._entered),
             ("figure_leave_event", self._left),
-            ("axes_leave_event", self._left),
+            ("axes_leave_event", self._beside),
             ("button_press_event", self._down),
             ("button_release_event", self._up),
         ):
@@ -56,9 +58,18 @@ class Gestures:
         return toolbar is not None and bool(toolbar.mode)
 
     def _moved(self, event: Any) -> None:
-        self._pointed(None if self._busy() else self._view.spot(event))
+        # ipympl's page delays moves and not the leaving: the last move may come after it.
+        if not self._away:
+            self._pointed(None if self._busy() else self._view.spot(event))
 
-    def _left(self, _: Any) -> None:
+    def _entered(self, _: Any) -> None:
+        self._away = False
+
+    def _left(self, event: Any) -> None:
+        self._away = True
+        self._beside(event)
+
+    def _beside(self, _: Any) -> None:
         self._pointed(None)
 
     def _down(self, event: Any) -> None:
