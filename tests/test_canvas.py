@@ -442,7 +442,7 @@ def test_a_page_that_takes_the_canvas_for_one_with_a_handle_is_not_believed(
     shown: Shown, others: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(shown.canvas, "_send", lambda message, buffers=None: sent.append(message))
+    monkeypatch.setattr(shown.canvas, "_send", lambda message, **_: sent.append(message))
     data = {"method": "update", "state": {"resizable": True, **others}, "buffer_paths": []}
     shown.canvas._handle_msg({"content": {"data": data}, "buffers": []})
     assert shown.canvas.resizable is False
