@@ -17,7 +17,9 @@ from vgg_widget.images import (
     MINIMUM_SIDE,
     RGB8,
     ImageReading,
+    NamedItem,
     checked_size,
+    named_images,
     read_file_bytes,
     read_image,
     resize_exactly,
@@ -229,8 +231,9 @@ class FeatureExtractor:
         Parameters
         ----------
         images : iterable
-            Anything that `load_image` takes; consumed as needed. Sizes may be mixed: a batch ends
-            where the size changes.
+            Anything that `load_image` takes, or (name, image) pairs; batches and labels as
+            `vgg_widget.dataset.top_activations` takes them. Consumed as needed. Sizes may be mixed:
+            a batch ends where the size changes.
         batch_size : int
             Images in one forward pass.
         progress : bool
@@ -247,16 +250,18 @@ class FeatureExtractor:
         Raises
         ------
         ImageError
-            If an image cannot be used.
+            If an image cannot be used, or an item may be understood in several ways.
         ValueError, TypeError
             If an argument is wrong.
         """
         check_stream(images, batch_size, on_error)
-        made = self._stream(images, batch_size, on_error)
-        return counted(made, images) if progress else made
+        named = named_images(images)
+        made = self._stream(named, batch_size, on_error)
+        total = len(named) if isinstance(named, list) else None
+        return counted(made, total) if progress else made
 
     def _stream(
-        self, images: Iterable[object], batch_size: int, on_error: OnError
+        self, images: Iterable[NamedItem], batch_size: int, on_error: OnError
     ) -> Iterator[Activations]:
         bytes_a_pixel = self._network.bytes_a_pixel
 
