@@ -403,15 +403,13 @@ class FeatureExtractor:
 
 def _not_a_model(given: object) -> str:
     """Say what was given as a model where that is plainly something else, and what to do."""
-    if (framework := framework_of(given)) not in ("", "keras"):
-        return NETWORKS[framework]
     if isinstance(given, str | os.PathLike):
-        return (
-            f"{os.fspath(given)!r} is no model: pass what keras.models.load_model makes of the "
-            "file, or of a VGG19 the file as weights"
-        )
-    is_mapping = isinstance(given, Mapping)
-    return "is a mapping: pass a state dict of VGG19 as weights" if is_mapping else ""
+        file = repr(os.fspath(given))
+        return f"{file} is no model: load it by Keras, or pass the file of a VGG19 as weights"
+    if isinstance(given, Mapping):
+        return "is a mapping: pass a state dict of VGG19 as weights"
+    framework = framework_of(given)
+    return "" if framework in ("", "keras") else NETWORKS[framework]
 
 
 DEFAULT_SIZE = 224
