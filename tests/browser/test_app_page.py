@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +29,17 @@ from .sight import RGB8, decoded
 pytestmark = pytest.mark.browser
 
 LOADING_SECONDS = 120.0
+# What another site can send as a form: the cookie's value where it can read that, or what it likes.
+FORGERY = """
+(address) => {
+  const value = document.cookie.match(/_xsrf=([^;]*)/)?.[1] ?? "2|guess";
+  document.body.innerHTML = '<form method="post"><input name="_xsrf"></form>';
+  const form = document.querySelector("form");
+  form.action = address;
+  form.elements._xsrf.value = value;
+  form.submit();
+}
+"""
 NAME = "street & <sea>.png"
 
 
@@ -87,6 +102,16 @@ class Visit(Actions):
         )
         return self.sum()
 
+    def kernel(self) -> str:
+        """Return the id of its kernel, which it knows before that has computed anything."""
+        config = self.page.locator("#jupyter-config-data")
+        config.wait_for(state="attached", timeout=1000 * LOADING_SECONDS)
+        return str(json.loads(config.text_content() or "")["kernelId"])
+
+    def close(self) -> None:
+        """Close the tab as a person does: the page hears of it."""
+        self.page.close(run_before_unload=True)
+
     def pixels(self) -> RGB8:
         """Return what the canvas shows."""
         return decoded(self.picture_canvas().evaluate("canvas => canvas.toDataURL()"))
@@ -132,6 +157,7 @@ def app(tmp_path: Path) -> Iterator[str]:
         rest, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert rest.strip().endswith("Stopping Voila …")
+    assert not re.search(r"\b403\b|_xsrf", rest), rest
 
 
 @pytest.fixture
@@ -145,6 +171,62 @@ def browser(chromium: tuple[Playwright, str], tmp_path: Path) -> Iterator[Browse
 def shot(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"app-{name}.png")
+
+
+def lives(app: str, kernel: str) -> bool:
+    """Tell whether a kernel of the app's is there."""
+    base, query = app.split("?")
+    try:
+        urllib.request.urlopen(f"{base}api/kernels/{kernel}?{query}", timeout=30).close()
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return False
+    return True
+
+
+def wait_ended(app: str, kernel: str) -> None:
+    """Wait for the end of a kernel, long before that of one that nobody has used for a while."""
+    deadline = time.monotonic() + 60
+    while lives(app, kernel):
+        assert time.monotonic() < deadline, "the kernel of a page that has gone stays"
+        time.sleep(0.2)
+
+
+def test_a_page_that_goes_takes_its_kernel_with_it_and_no_other_site_can_end_one(
+    app: str, browser: BrowserContext
+) -> None:
+    visit = Visit(browser, app)
+    visit.wait()
+    first = visit.kernel()
+    address = f"{app.partition('?')[0]}voila/api/shutdown/{first}"
+    # A browser shows and sends a machine's cookies whatever the port.
+    for site in ("http://127.0.0.1:9/", "http://localhost:9/", "https://evil.example/"):
+        browser.route(site, lambda route: route.fulfill(body="", content_type="text/html"))
+        page = browser.new_page()
+        page.goto(site)
+        assert ("_xsrf=" in page.evaluate("document.cookie")) == ("127" in site)
+        with page.expect_response(address) as answer:
+            page.evaluate(FORGERY, address)
+        assert answer.value.status == 404
+    assert lives(app, first)
+
+    visit.page.reload(wait_until="commit")
+    wait_ended(app, first)
+    visit.wait()
+    second = visit.kernel()
+    before = visit.sum()
+    visit.press_slider("channel", "ArrowRight")
+    visit.wait_other(before)
+
+    # Nothing is waited for that nobody will see.
+    early = Visit(browser, app)
+    third = early.kernel()
+    early.close()
+    wait_ended(app, third)
+    assert lives(app, second)
+    visit.close()
+    wait_ended(app, second)
 
 
 def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
@@ -165,7 +247,8 @@ def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
         "canvas => canvas.getContext('2d')"
         ".getImageData(canvas.width - 4, canvas.height - 4, 1, 1).data[3]"
     )
-    assert visit.page.locator(f"{CANVAS} canvas").nth(1).evaluate(handle) == 0
+    over = visit.page.locator(f"{CANVAS} canvas").nth(1)
+    assert over.evaluate(handle) == 0
 
     # As wide as the page, and in its middle where that is wider than a picture is good for.
     for width in (700, 1000, 1600):
