@@ -56,6 +56,21 @@ def test_render_writes_the_picture_that_was_asked_for(
     assert greys <= {tuple(colour) for colour in drawn.reshape(-1, 3)}
 
 
+def test_one_channel_is_named_either_way_and_several_are_refused(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "out.png"
+    asked = ["render", str(picture), "--weights", "random", "--size", "32", "-o", str(target)]
+
+    def written(*words: str) -> bytes:
+        assert main([*asked, *words]) == 0
+        return target.read_bytes()
+
+    assert written("--channels", "7") == written("--channel", "7") != written()
+    assert main([*asked, "--channels", "7", "8"]) == 1
+    assert "channels has 2 numbers, but mode 'channel' shows one" in capsys.readouterr().err
+
+
 def test_a_grid_can_be_sorted_and_leave_out_what_is_dead(
     picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -821,6 +821,14 @@ def test_one_number_in_channels_is_a_channel(activations: Activations, channels:
     np.testing.assert_array_equal(made.values, activations["block2_conv1"][..., 101])
 
 
+def test_the_same_arguments_serve_every_mode(activations: Activations) -> None:
+    shown = {
+        mode: render(activations, "block2_conv1", mode, channel=7, channels=(3, 9, 4)).channels
+        for mode in BUILT_IN
+    }
+    assert shown == {mode: (7,) if mode == "channel" else (3, 9, 4) for mode in BUILT_IN}
+
+
 @pytest.mark.parametrize("channels", [None, (), [], np.array([])])
 def test_no_number_in_channels_leaves_the_first(activations: Activations, channels: Any) -> None:
     assert render(activations, "block2_conv1", channels=channels).channels == (0,)

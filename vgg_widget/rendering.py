@@ -54,11 +54,13 @@ def render(
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
         ``"rgb"``, ``"rainbow"``, or one that `register_mode` added.
     channel : int, optional
-        For the mode ``"channel"``, which shows one: which, 0 by default.
+        The channel for the mode ``"channel"``; 0 by default. Modes that show several do not read
+        it, so that the same arguments serve every mode.
     channels : iterable of int, optional
-        For the other modes, which show several: which. None or empty: all of them for ``grid``,
-        ``max``, ``mean`` and ``argmax``; for ``composite`` and ``rainbow`` the six, for ``rgb`` the
-        three with the largest maximum. One number alone is a channel for ``"channel"`` too.
+        The channels for the other modes. None or empty: all of them for ``grid``, ``max``,
+        ``mean`` and ``argmax``; for ``composite`` and ``rainbow`` the six, for ``rgb`` the three
+        with the largest maximum. Without `channel`, one number here is the channel of the mode
+        ``"channel"``, and several are refused there.
     cmap : str or Colormap
         A name that matplotlib knows, or a colormap.
     scale : str or Scale
