@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Locator, Page, Playwright, Request, expect
+
+from tests.test_app import status
+from vgg_widget.app.server import IDLE_SECONDS
 
 from .actions import CANVAS, Actions
 from .desk import launch
@@ -87,6 +92,16 @@ class Visit(Actions):
         )
         return self.sum()
 
+    def kernel(self) -> str:
+        """Return the id of its kernel, which the page knows before that has computed anything."""
+        settings = self.page.locator("#jupyter-config-data")
+        settings.wait_for(state="attached", timeout=1000 * LOADING_SECONDS)
+        return str(json.loads(settings.text_content() or "")["kernelId"])
+
+    def leave(self) -> None:
+        """Close the tab as a person does: the page is told."""
+        self.page.close(run_before_unload=True)
+
     def pixels(self) -> RGB8:
         """Return what the canvas shows."""
         return decoded(self.picture_canvas().evaluate("canvas => canvas.toDataURL()"))
@@ -132,6 +147,7 @@ def app(tmp_path: Path) -> Iterator[str]:
         rest, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert rest.strip().endswith("Stopping Voila …")
+    assert "403 POST" not in rest
 
 
 @pytest.fixture
@@ -147,6 +163,51 @@ def shot(page: Page, name: str) -> None:
     page.screenshot(path=SCREENSHOTS / f"app-{name}.png")
 
 
+def lives(app: str, kernel: str) -> bool:
+    base, query = app.split("?")
+    return status(f"{base}api/kernels/{kernel}?{query}") == 200
+
+
+def wait_ended(app: str, kernel: str) -> None:
+    """Wait for a kernel's end, long before that of one that nobody says goodbye to."""
+    deadline = time.monotonic() + IDLE_SECONDS / 10
+    while lives(app, kernel):
+        assert time.monotonic() < deadline, "the kernel of a page that has gone stays"
+        time.sleep(0.2)
+
+
+def test_a_page_that_goes_takes_its_kernel_along(app: str, browser: BrowserContext) -> None:
+    visit = Visit(browser, app)
+    visit.wait()
+    first = visit.kernel()
+
+    # Left while it loads, too.
+    other = Visit(browser, app)
+    second = other.kernel()
+    assert lives(app, second)
+    other.leave()
+    wait_ended(app, second)
+    assert lives(app, first)
+
+    visit.page.reload(wait_until="commit")
+    wait_ended(app, first)
+    visit.wait()
+    third = visit.kernel()
+    before = visit.sum()
+    visit.press_slider("channel", "ArrowRight")
+    visit.wait_other(before)
+    assert len({first, second, third}) == 3
+
+    last = Visit(browser, app)
+    last.wait()
+    visit.leave()
+    wait_ended(app, third)
+    fourth = last.kernel()
+    assert lives(app, fourth)
+    last.page.goto("about:blank")
+    wait_ended(app, fourth)
+
+
 def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     visit = Visit(browser, app)
     loading = visit.page.locator("#loading_text")
@@ -160,12 +221,18 @@ def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     assert "page_content" not in visit.page.content()
     assert visit.page.locator(".jp-InputArea, .cm-content").count() == 0
 
-    # There is no handle in the corner, which would draw the picture out of its proportions.
-    handle = (
-        "canvas => canvas.getContext('2d')"
-        ".getImageData(canvas.width - 4, canvas.height - 4, 1, 1).data[3]"
-    )
-    assert visit.page.locator(f"{CANVAS} canvas").nth(1).evaluate(handle) == 0
+    # There is no handle in the corner, which would draw the picture out of its proportions; nor is
+    # there after the page has told of a zoom.
+    assert visit.handle() == 0
+    whole = visit.sum()
+    visit.click_toolbar("Zoom to rectangle")
+    visit.drag_on_canvas((0.1, 0.2), (0.3, 0.5))
+    zoomed = visit.wait_other(whole)
+    shot(visit.page, "zoomed")
+    assert visit.handle() == 0
+    visit.click_toolbar("Reset original view")
+    visit.wait_other(zoomed)
+    visit.click_toolbar("Zoom to rectangle")
 
     # As wide as the page, and in its middle where that is wider than a picture is good for.
     for width in (700, 1000, 1600):

@@ -31,8 +31,9 @@ _CONTENT_POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
     "connect-src 'self' ws://127.0.0.1:* ws://localhost:* data: blob:; frame-ancestors 'self'"
 )
-# Whoever reads the token against forged requests sets its cookie. Voila reads it for its list of notebooks
-# alone, and then refuses the goodbye of a page that has no cookie, whose kernel would stay.
+# A page that is closed asks the server to end its kernel, and is refused without the cookie of the
+# protection against forged requests. Tornado sets that cookie when a handler reads the token, which
+# Voila's does not. JSON can hold no function.
 _COOKIE = """\
 def read_token(request, **_):
     request.xsrf_token
