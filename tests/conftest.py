@@ -56,6 +56,9 @@ atexit.register(shutil.rmtree, _caches, ignore_errors=True)
 os.environ["KERAS_HOME"] = _caches
 os.environ["XDG_CACHE_HOME"] = _caches
 os.environ["VGG_WIDGET_WEIGHTS_URL"] = "http://127.0.0.1:9/nobody"
+# TensorFlow turns oneDNN on by the processor's kind, and has convolutions of channels first, on a
+# processor, in nothing else.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # The same examples every time, so that a run says something about the code alone; no deadlines,
 # since a busy computer is no failure.

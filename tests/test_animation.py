@@ -80,6 +80,8 @@ def test_its_repr_is_short(made: Activations) -> None:
 def test_a_layer_with_fewer_channels_shows_what_it_has(made: Activations) -> None:
     walk = frames(made, "layers", channel=4)
     assert [picture.channels for picture in walk] == [(4,), (2,)]
+    walk = frames(made, "layers", channels=[4])
+    assert [picture.channels for picture in walk] == [(4,), (2,)]
     walk = frames(made, "layers", mode="max", channels=(4, 1, 2))
     assert [picture.channels for picture in walk] == [(4, 1, 2), (1, 2)]
     # Two are left of three, which is no red, green and blue: the strongest three, then.
@@ -108,6 +110,19 @@ def test_named_layers_by_any_of_their_names(activations: Activations) -> None:
         ({"over": "layers", "layers": "conv"}, r"layers 'conv' is no list: .* \('conv', 'deep'\)"),
         ({"channels": 3}, r"channels 3 is no list: write for instance \(0, 5\)"),
         ({"over": "layers", "channels": 3}, r"channels 3 is no list"),
+        (
+            {"over": "layers", "channels": (1, 2)},
+            r"has 2 numbers.*'channel' shows one channel",
+        ),
+        (
+            {"over": "layers", "layer": "conv"},
+            r"layer 'conv' is not .* layers: give layers instead",
+        ),
+        (
+            {"layers": ("conv",)},
+            r"layers \('conv',\) is not .* through channels: give layer instead",
+        ),
+        ({"channel": 2}, r"channel 2 is not for a walk through channels: give channels instead"),
     ],
 )
 def test_what_cannot_be_gone_through_is_said_before_anything_is_drawn(

@@ -276,7 +276,7 @@ def test_a_page_ends_its_own_kernel_and_no_other_site_does(tmp_path: Path) -> No
     picture = tmp_path / "cat.png"
     Image.fromarray(np.ascontiguousarray(sample_image()[:64, :64])).save(picture)
     with running("pass", str(picture), "--weights", "random") as (_, address):
-        # What a page without an explorer promises is promised sooner.
+        # The page says so at once, and needs no TensorFlow.
         picture.unlink()
         base, query = address.split("?")
         cookies = CookieJar()
@@ -305,7 +305,7 @@ def test_a_page_ends_its_own_kernel_and_no_other_site_does(tmp_path: Path) -> No
         ):
             assert status(post(form, origin), browser) in (403, 404), (form, origin)
             assert status(here) == 200
-        # So is who has the token and no cookie.
+        # The token alone, without the cookies, is refused too.
         assert status(post({"_xsrf": token}, own)) == 403
         assert status(here) == 200
         assert status(post({"_xsrf": token}, own), browser) == 204

@@ -74,7 +74,8 @@ def test_imports_run_one_way() -> None:
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_a_file_fits_one_sitting(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+    # A longer one is perhaps two.
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 700
 
 
 def test_nothing_is_evaluated_or_unpickled() -> None:

@@ -417,7 +417,7 @@ def test_a_tile_of_any_grid_opens_its_channel(make: Make) -> None:
 
 def test_keys_do_what_they_do_in_the_explorer(make: Make) -> None:
     comparison = make(location=(3, 3))
-    page = comparison.children[-1]
+    page: Any = comparison.children[-1]
     for key, trait, value in (
         ("ArrowRight", "channel", 1),
         ("ArrowDown", "layer", "block2_conv2"),

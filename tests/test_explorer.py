@@ -231,7 +231,7 @@ def test_a_zoom_stays_on_the_same_part_of_the_image(make: Make) -> None:
 
 BAD = [
     ("layer", "block1_conv9", "did you mean 'block1_conv"),
-    ("layer", 3, "string"),
+    ("layer", 3, "of type int, not a name"),
     ("mode", "compsite", "did you mean 'composite'"),
     ("cmap", "virdis", "did you mean 'viridis'"),
     ("scale", "layers", "did you mean 'layer'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from tests.weights_server import SHAPES, keras3_without_names
 from vgg_widget import FeatureExtractor, WeightsError
-from vgg_widget.weights import Arrays, resolve
+from vgg_widget.weights import Arrays, resolve, resolve_classifier
 
 # Keras reads its own variables in a way that numpy 2 has deprecated.
 pytestmark = [
@@ -191,7 +192,7 @@ def zipped(path: Path, member: str, content: bytes, how: int = zipfile.ZIP_STORE
 BAD_ARCHIVES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "no weights": (
         lambda path: zipped(path, "config.json", b"{}"),
-        ("is a zip archive without 'model.weights.h5'", "choose"),
+        ("is a zip archive of other files", "unpack it"),
     ),
     "compressed": (
         lambda path: zipped(path, "model.weights.h5", b"0" * 999, zipfile.ZIP_DEFLATED),
@@ -207,9 +208,9 @@ BAD_ARCHIVES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     ),
     "cut short": (
         lambda path: path.write_bytes(b"PK\x03\x04" + bytes(5000)),
-        ("is cut short or damaged", "choose a whole Keras file"),
+        ("is cut short or damaged", "choose a whole file"),
     ),
-    "no archive": (lambda path: path.write_bytes(b"weights" * 99), ("is not HDF5",)),
+    "no archive": (lambda path: path.write_bytes(b"weights" * 99), ("is no file of weights",)),
     "empty": (Path.touch, ("is empty",)),
 }
 
@@ -260,3 +261,131 @@ def test_a_model_that_scales_its_pixels_itself_is_told_from_one_that_does_not(
     assert "FeatureExtractor(model=...)" in message
     plain = keras.Model(inputs, vgg19(inputs))
     assert resolve(save(plain, scratch / f"plain{suffix}")).provenance.message == ""
+
+
+# Several backbones in a file ---------------------------------------------------------------------
+
+
+def vgg16() -> Any:
+    import keras
+
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=(None, None, 3))
+
+
+def side_by_side(*parts: Any) -> Any:
+    """Backbones that share their layers' names, as Keras allows in nested models."""
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+    joined = keras.layers.Concatenate()([part(inputs) for part in parts])
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(joined)))
+
+
+def headed_beside(vgg19: Any, other: Any) -> Any:
+    """One backbone's own layers, and the other nested beside them."""
+    import keras
+
+    both = keras.layers.Concatenate()([vgg19.output, other(vgg19.input)])
+    return keras.Model(vgg19.input, keras.layers.Conv2D(2, 1)(both))
+
+
+def nested_deeper(vgg19: Any, other: Any) -> Any:
+    import keras
+
+    inner = keras.Sequential([keras.Input((32, 32, 3)), vgg19], name="inner")
+    return side_by_side(other, inner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize(
+    "joined",
+    [
+        lambda vgg19, other: side_by_side(other, vgg19),
+        side_by_side,
+        headed_beside,
+        nested_deeper,
+    ],
+    ids=["second", "first", "headed", "deeper"],
+)
+def test_of_several_backbones_the_one_vgg19_is_taken(
+    joined: Callable[[Any, Any], Any], suffix: str, vgg19: Any, expected: Arrays, scratch: Path
+) -> None:
+    path = save(joined(vgg19, vgg16()), scratch / f"mine{suffix}")
+    assert_equal(resolve(path).arrays, expected)
+
+
+def twin(vgg19: Any, name: str) -> Any:
+    import keras
+
+    model = keras.applications.VGG19(
+        include_top=False, weights=None, input_shape=(None, None, 3), name=name
+    )
+    model.set_weights(vgg19.get_weights())
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+def test_several_whole_vgg19s_are_named(suffix: str, vgg19: Any, scratch: Path) -> None:
+    model = side_by_side(twin(vgg19, "teacher"), vgg16(), twin(vgg19, "student"))
+    path = save(model, scratch / f"mine{suffix}")
+    with pytest.raises(WeightsError) as caught:
+        resolve(path)
+    message = str(caught.value)
+    assert message.startswith(f"weights {str(path)!r} hold 2 whole VGG19s, ")
+    # An .h5 file has its models by their places.
+    assert all(re.search(rf"'(model_weights/)?{name}'", message) for name in ("teacher", "student"))
+    assert "vgg16" not in message
+    assert message.endswith("by its own save_weights.")
+
+
+@pytest.mark.slow
+def test_several_vgg19s_without_names_are_told_of(vgg19: Any, scratch: Path) -> None:
+    path = keras3_without_names(scratch / "a.weights.h5", side_by_side(vgg16(), vgg19))
+    assert set(resolve(path).arrays) == set(SHAPES)
+    both = side_by_side(twin(vgg19, "teacher"), twin(vgg19, "student"))
+    path = keras3_without_names(scratch / "b.weights.h5", both)
+    with pytest.raises(WeightsError, match=r"hold 2 whole VGG19s, 'layers/functional/layers' and"):
+        resolve(path)
+
+
+@pytest.mark.slow
+def test_blocks_that_are_models_of_their_own(vgg19: Any, expected: Arrays, scratch: Path) -> None:
+    import keras
+
+    blocks = [
+        keras.Sequential([la for la in vgg19.layers if la.name.startswith(f"block{number}")])
+        for number in range(1, 6)
+    ]
+    whole = keras.Sequential([keras.Input((32, 32, 3)), *blocks])
+    path = save(whole, scratch / "mine.weights.h5")
+    assert_equal(resolve(path).arrays, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+def test_of_two_backbones_with_classifiers_each_keeps_its_own(
+    vgg19: Any, suffix: str, scratch: Path
+) -> None:
+    import keras
+
+    def topped(base: Any, name: str) -> Any:
+        inputs = keras.Input((224, 224, 3))
+        x = inputs
+        for layer in base.layers[1:]:
+            x = layer(x)
+        x = keras.layers.Flatten()(x)
+        for layer, width in (("fc1", 4), ("fc2", 5), ("predictions", 3)):
+            x = keras.layers.Dense(width, name=layer)(x)
+        return keras.Model(inputs, x, name=name)
+
+    parts = [topped(vgg16(), "small"), topped(vgg19, "large")]
+    inputs = keras.Input((224, 224, 3))
+    model = keras.Model(inputs, keras.layers.Add()([part(inputs) for part in parts]))
+    path = save(model, scratch / f"mine{suffix}")
+    classifier, _ = resolve_classifier(resolve(path).provenance)
+    for (kernel, bias), name in zip(classifier.layers, ("fc1", "fc2", "predictions"), strict=True):
+        wanted = parts[1].get_layer(name).get_weights()
+        np.testing.assert_array_equal(kernel, wanted[0])
+        np.testing.assert_array_equal(bias, wanted[1])

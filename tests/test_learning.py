@@ -89,6 +89,15 @@ def test_same_seed_same_bits_other_seed_others(learned: LearnedWeights) -> None:
         assert np.array_equal(bias, again.kernels()[name][1])
 
 
+def test_batches_and_labels_are_learned_from_alike(learned: LearnedWeights) -> None:
+    many = np.stack(SCENES)
+    as_pairs = list(zip(SCENES, "abc", strict=True))
+    for images in (many, (many, [0, 1, 2]), as_pairs, iter([many[:2], many[2:]])):
+        assert learn(images=images).digest == learned.digest
+    with pytest.raises(ImageError, match="several things that may be the picture"):
+        learn(images=[tuple(SCENES)])
+
+
 def test_kernels_are_those_of_vgg19(learned: LearnedWeights) -> None:
     shapes = vgg19_kernel_shapes()
     names = [info.name for info in VGG19_CONVOLUTIONS]

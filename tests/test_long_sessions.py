@@ -228,7 +228,8 @@ def test_a_comparison_displayed_after_it_was_closed(
 
 @pytest.mark.parametrize("kind", [LayerExplorer, Comparison])
 def test_shift_tab_shows_the_arguments(kind: Any) -> None:
-    names = ["extractor", "weights", "size", "layer", "channel", "mode", "cmap", "scale", "layout"]
+    network = ["extractor", "model", "preprocess", "weights", "size"]
+    names = [*network, "layer", "channel", "mode", "cmap", "scale", "layout"]
     images = ["image"] if kind is LayerExplorer else ["first", "second"]
     assert list(inspect.signature(kind).parameters) == [*images, *names]
     shell: Any = InteractiveShell()  # type: ignore[no-untyped-call]

@@ -577,7 +577,8 @@ def special(kind: str) -> Activations:
 def test_flat_channels_give_flat_finite_pictures(kind: str, scale: str | Scale, mode: str) -> None:
     with np.errstate(all="raise"):
         for layer in ("conv", "features.0"):
-            made = render(special(kind), layer, mode, scale=scale, channels=(0, 1, 2))
+            channels = (0,) if mode == "channel" else (0, 1, 2)
+            made = render(special(kind), layer, mode, scale=scale, channels=channels)
             if made.values is not None:
                 assert np.isfinite(made.values).all()
             if made.vmin is not None and made.vmax is not None:
@@ -758,6 +759,11 @@ def test_source_line_says_weights_layer_mode_and_scale(activations: Activations)
         ({"channel": 1.5}, r"channel 1\.5 .*whole numbers"),
         ({"channel": True}, r"channel True .*whole numbers"),
         ({"channel": "3"}, r"channel '3' .*whole numbers"),
+        ({"channels": (64,)}, r"channels 64 .*0 to 63"),
+        ({"channels": ["4"]}, r"channels '4' .*whole"),
+        ({"channels": 5}, r"channels 5 is no list of numbers"),
+        ({"channels": (3, 4)}, r"channels has 2 numbers.*'channel' shows one channel: give one"),
+        ({"channels": range(64)}, r"channels has 64 .*shows one channel: .* such as 'grid'"),
         ({"mode": "max", "channels": (3, 64)}, r"channels 64 .*0 to 63"),
         ({"mode": "max", "channels": (3, "4")}, r"channels '4' .*whole"),
         ({"mode": "rgb", "channels": (3, 4)}, r"channels has 2 numbers.*'rgb' takes exactly 3"),
@@ -806,6 +812,18 @@ def test_numpy_numbers_and_iterators_are_channels(activations: Activations) -> N
     assert type(made.channels[0]) is int
     made = render(activations, "block1_conv1", "max", channels=iter(np.array([3, 5])))
     assert made.channels == (3, 5)
+
+
+@pytest.mark.parametrize("channels", [[101], (101,), {101}, np.array([101]), iter([101])])
+def test_one_number_in_channels_is_a_channel(activations: Activations, channels: Any) -> None:
+    made = render(activations, "block2_conv1", "channel", channels=channels)
+    assert made.channels == (101,)
+    np.testing.assert_array_equal(made.values, activations["block2_conv1"][..., 101])
+
+
+@pytest.mark.parametrize("channels", [None, (), [], np.array([])])
+def test_no_number_in_channels_leaves_the_first(activations: Activations, channels: Any) -> None:
+    assert render(activations, "block2_conv1", channels=channels).channels == (0,)
 
 
 # A mode of one's own -----------------------------------------------------------------------------
@@ -858,6 +876,10 @@ def test_a_mode_gets_the_channels_that_it_takes(activations: Activations) -> Non
     register_mode("one", takes="one")(first)
     register_mode("some", takes="some", phrase="of {channels}: {count}")(first)
     register_mode("two", takes="some", count=2)(first)
+    assert render(activations, "block2_conv1", "one", channels=(9,)).channels == (9,)
+    with pytest.raises(ValueError, match=r"has 2 numbers, but mode 'one' shows one channel"):
+        render(activations, "block2_conv1", "one", channels=(4, 7))
+    seen.clear()
     for mode in ("all of them", "one", "some", "two"):
         render(activations, "block2_conv1", mode, channel=9)
     best = strongest(activations, "block2_conv1", 6)

@@ -689,16 +689,6 @@ def test_groups() -> None:
     ]
 
 
-def test_parts_that_share_a_layers_name_are_told(keras: Any) -> None:
-    def part(side: int, channels: int, name: str) -> Any:
-        layers = [keras.Input((side, side, channels)), keras.layers.Conv2D(4, 3, name="c1")]
-        return keras.Sequential(layers, name=name)
-
-    model = keras.Sequential([keras.Input((32, 32, 3)), part(32, 3, "enc"), part(30, 4, "dec")])
-    with pytest.raises(ValueError, match=r"cannot be opened up .*c1.*a name of its own"):
-        FeatureExtractor(model=model)
-
-
 @pytest.mark.slow
 def test_a_class_that_compares_many_models_is_not_scolded(
     keras: Any, caplog: pytest.LogCaptureFixture

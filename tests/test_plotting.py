@@ -277,3 +277,32 @@ def test_every_option_of_render_is_passed_on(made: Activations) -> None:
 def test_a_picture_in_place_of_activations_is_told() -> None:
     with pytest.raises(TypeError, match=r"activations is a str: .*FeatureExtractor\(\)\(image\)"):
         plot("cat.jpg", "block1_conv1")  # type: ignore[arg-type]
+
+
+def test_the_channel_may_be_named_in_either_way(made: Activations) -> None:
+    one = plot(made, "conv", ax=square_axes(), colorbar=False, channel=7)
+    other = plot(made, "conv", ax=square_axes(), colorbar=False, channels=[7])
+    np.testing.assert_array_equal(inside(one), inside(other))
+    ax = square_axes()
+    with pytest.raises(ValueError, match=r"channels has 2 numbers.*shows one channel"):
+        plot(made, "conv", ax=ax, channels=[7, 8])
+    assert not ax.images
+
+
+@pytest.mark.parametrize(
+    ("ax", "message"),
+    [
+        (Figure(), r"ax is a Figure: pass axes of it, such as ax=figure\.subplots\(\)"),
+        (Figure().subfigures(), r"ax is a SubFigure: pass axes of it"),
+        (Figure().subplots(1, 2), r"ax is a ndarray: pass one of those in it"),
+        (list(Figure().subplots(1, 2)), r"ax is a list: pass one of those in it"),
+        (Figure().add_gridspec(1, 1)[0], r"ax is a SubplotSpec: pass matplotlib axes"),
+        (plt, r"ax is a module: pass matplotlib axes"),
+        (7, r"ax is a int: pass matplotlib axes"),
+    ],
+)
+def test_what_is_no_axes_is_told_what_would_do(made: Activations, ax: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message) as caught:
+        plot(made, "conv", ax=ax)
+    assert "\n" not in str(caught.value)
+    assert not plt.get_fignums()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,28 +32,36 @@ def positive(model: Any, seed: int = 3) -> Any:
     return model
 
 
-def seen(extractor: FeatureExtractor, layers: tuple[LayerInfo, ...]) -> dict[str, Bools]:
+def seen(
+    extractor: FeatureExtractor, layers: tuple[LayerInfo, ...], turned: Mapping[str, int]
+) -> dict[str, Bools]:
     """Change every pixel in turn: (pixel row, pixel column, unit row, unit column) that change."""
     assert layers[0].input_size is not None
     height, width = layers[0].input_size
-    channels = extractor.model.inputs[0].shape[-1]
+    shape = extractor.model.inputs[0].shape
+    channels = shape[turned.get("input", -1)]
     plain = np.ones((1, height, width, channels), np.float32)
     bumped = np.repeat(plain, height * width, axis=0)
     # By much, so that it is the largest under any pool.
     bumped.reshape(-1, height * width, channels)[range(height * width), range(height * width)] = 99
-    made = extractor.model.predict(np.concatenate([plain, bumped]), batch_size=64, verbose=0)
+    inputs = np.moveaxis(np.concatenate([plain, bumped]), -1, turned.get("input", -1))
+    made = extractor.model.predict(inputs, batch_size=64, verbose=0)
     found = {}
-    for info, maps in zip(layers, made if isinstance(made, list) else [made], strict=True):
+    for info, output in zip(layers, made if isinstance(made, list) else [made], strict=True):
+        maps = np.moveaxis(output, turned.get(info.name, -1), -1).astype(np.float32)
         changed = (np.abs(maps[1:] - maps[:1]) > 1e-5 * np.abs(maps[:1])).any(axis=-1)
         found[info.name] = changed.reshape(height, width, *maps.shape[1:3])
     return found
 
 
-def assert_boxes_are_what_is_seen(model: Any, size: tuple[int, int]) -> dict[str, LayerInfo]:
+def assert_boxes_are_what_is_seen(
+    model: Any, size: tuple[int, int], turned: Mapping[str, int] | None = None
+) -> dict[str, LayerInfo]:
+    """Compare all boxes of all layers; `turned` says where some layers have their channels."""
     # Its geometry is asked for, and no picture: these take no RGB.
     extractor = FeatureExtractor(model=positive(model), preprocess=np.asarray)
     layers = extractor._network.layers_on(size)
-    for name, changed in seen(extractor, layers).items():
+    for name, changed in seen(extractor, layers, turned or {}).items():
         info = next(info for info in layers if info.name == name)
         rows, columns = changed.shape[2:]
         for row in range(rows):
@@ -224,6 +233,71 @@ def test_layers_that_look_at_one_location(keras: Any) -> None:
     assert_boxes_are_what_is_seen(model, (6, 7))
 
 
+POINTWISE: dict[str, Callable[[Any, Any], Any]] = {
+    "vgg19": lambda k, x: k.applications.vgg19.preprocess_input(x),
+    "torch": lambda k, x: k.applications.densenet.preprocess_input(x),
+    "mobilenet_v2": lambda k, x: k.applications.mobilenet_v2.preprocess_input(x),
+    "reversed": lambda _, x: x[..., ::-1] / 255,
+    "some channels": lambda _, x: x[:, :, :, 1:],
+    "one channel": lambda _, x: x[..., 1][..., None],
+    "a new axis, and gone": lambda k, x: k.ops.squeeze(x[..., :1], -1)[:, :, :, None],
+    "unstack and stack": lambda k, x: k.ops.stack(
+        [(one - 1) / 3 for one in k.ops.unstack(x, axis=3)], axis=-1
+    ),
+    "split and join": lambda k, x: k.ops.concatenate(k.ops.split(x, 3, axis=-1)[::-1], axis=3),
+    "take": lambda k, x: k.ops.take(x, [2, 0], axis=-1),
+    "flip, roll and repeat": lambda k, x: k.ops.repeat(
+        k.ops.roll(k.ops.flip(x, -1), 1, axis=-1), 2, axis=-1
+    ),
+    "mean of the channels": lambda k, x: x + k.ops.mean(x, axis=-1, keepdims=True),
+    "their largest": lambda k, x: k.ops.expand_dims(k.ops.max(x, axis=-1), -1),
+    "their contrast": lambda k, x: k.ops.std(x * np.array([1, 2, 3.0]), axis=[-1], keepdims=True),
+    "grey": lambda k, x: k.ops.image.rgb_to_grayscale(x),
+    "arithmetic": lambda k, x: k.ops.sqrt(k.ops.clip(k.ops.cast(x, "float32"), 0.5, 400.0)) % 97,
+    "where": lambda k, x: k.ops.where(x > 50, x, 2 * x),
+    "augmented": lambda k, x: k.layers.RandomCrop(11, 14)(
+        k.layers.RandomPerspective()(k.layers.RandomInvert()(k.layers.RandomGrayscale()(x)))
+    ),
+    "Pipeline": lambda k, x: k.layers.Pipeline(
+        [k.layers.RandomFlip(name="flip"), k.layers.Rescaling(2, name="scale")]
+    )(x),
+    "cut": lambda _, x: x[:, 2:-1, 1:],
+    "every other pixel": lambda _, x: x[:, 1::2, ::3],
+    "every other pixel of one colour": lambda k, x: k.ops.stack([x[:, ::2, 1:, 0]] * 2, axis=-1),
+    "another size": lambda k, x: k.ops.image.resize(x, (9, 7)) / 255,
+}
+
+
+@pytest.mark.parametrize("case", POINTWISE)
+def test_arithmetic_and_indexing_before_the_first_convolution(keras: Any, case: str) -> None:
+    inputs = keras.Input((11, 14, 3))
+    maps = POINTWISE[case](keras, inputs)
+    maps = keras.layers.Conv2D(2, 3, strides=2, padding="same", name="conv")(maps)
+    known = assert_boxes_are_what_is_seen(keras.Model(inputs, maps), (11, 14))
+    every = {"every other pixel": 2, "every other pixel of one colour": 2}.get(case, 1)
+    if case != "another size":
+        assert known["conv"].stride == 2 * every
+        assert known["conv"].receptive_field == 1 + 2 * every
+
+
+def test_maps_that_are_turned_on_the_way(keras: Any) -> None:
+    layers, first = keras.layers, {"data_format": "channels_first"}
+    inputs = keras.Input((2, None, None))
+    maps = layers.ZeroPadding2D(((2, 0), (0, 1)), name="padded", **first)(inputs)
+    maps = layers.Permute((2, 3, 1), name="upright")(maps)
+    maps = layers.Conv2D(4, (3, 2), strides=(2, 1), name="conv")(maps)
+    maps = keras.ops.transpose(maps, (0, 3, 1, 2))
+    maps = layers.MaxPooling2D((1, 2), name="pooled", **first)(maps)
+    maps = layers.Permute((2, 1, 3), name="between")(maps)
+    maps = layers.LayerNormalization(axis=2, name="normalization")(maps)
+    maps = keras.ops.swapaxes(maps, 2, 3)
+    model = keras.Model(inputs, layers.Conv2D(2, 3, name="end")(maps))
+    model.operations[4].name = "first"
+    turned = {"input": 1, "padded": 1, "first": 1, "pooled": 1, "between": 2, "normalization": 2}
+    known = assert_boxes_are_what_is_seen(model, (15, 12), turned)
+    assert [info.channels for info in known.values()] == [2, 2, 4, 4, 4, 4, 4, 4, 2]
+
+
 @pytest.mark.parametrize("size", [(26, 30), (27, 29)])
 def test_fields_that_no_border_touches_are_whole(keras: Any, size: tuple[int, int]) -> None:
     layers = keras.layers
@@ -300,7 +374,18 @@ def test_what_sees_the_whole_map_has_no_receptive_field(keras: Any) -> None:
         layers.Activation(lambda maps: maps - keras.ops.mean(maps)),
         lambda maps: layers.Concatenate(axis=1)([maps, maps]),
         layers.Permute((2, 1, 3)),
+        layers.Permute((3, 1, 2)),
+        layers.Reshape((4, 12, 12)),
+        lambda maps: layers.Permute((2, 3, 1))(layers.Reshape((4, 12, 12))(maps)),
         lambda maps: maps[:, ::-1],
+        lambda maps: keras.ops.flip(maps, axis=2),
+        lambda maps: keras.ops.roll(maps, 1, axis=1),
+        lambda maps: keras.ops.take(maps, list(range(12)), axis=1),
+        lambda maps: keras.ops.stack(keras.ops.unstack(maps, axis=1)[::-1], axis=1),
+        lambda maps: maps - keras.ops.mean(maps, axis=(1, 2), keepdims=True),
+        lambda maps: maps - keras.ops.max(maps, axis=(2, 3), keepdims=True),
+        lambda maps: maps + keras.ops.transpose(maps, (0, 2, 1, 3)),
+        layers.Pipeline([layers.RandomFlip(name="flip"), layers.Lambda(lambda maps: maps)]),
     ]
     assert [undefined_after(keras, layer) for layer in undefined] == [True] * len(undefined)
     defined = [

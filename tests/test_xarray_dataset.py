@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from vgg_widget import Activations, LayerInfo
+from vgg_widget import Activations, FeatureExtractor, LayerInfo
 from vgg_widget.provenance import Provenance
 
 
@@ -40,6 +42,7 @@ def test_coordinates_are_centres_in_input_pixels(activations: Activations) -> No
 def test_attributes_say_what_is_known(activations: Activations) -> None:
     dataset = activations.to_xarray()
     assert dataset["block4_conv2"].attrs == {
+        "layer": "block4_conv2",
         "weights": activations.weights.label,
         "kind": "conv",
         "torch_name": "features.21",
@@ -50,10 +53,15 @@ def test_attributes_say_what_is_known(activations: Activations) -> None:
     maps = {"base/attention": np.ones((3, 2, 2), np.float32)}
     image, weights = np.zeros((12, 8, 3), np.uint8), Provenance("model", "mine")
     own = Activations([layer], maps, image, weights, name="cat.jpg").to_xarray()
-    array = own["base/attention"]
-    assert array.attrs == {"weights": "mine", "kind": "attention", "stride": 4}
-    assert array["base/attention_row"].values.tolist() == [1.5, 5.5, 9.5]
-    assert "unit's place" in array["base/attention_row"].attrs["long_name"]
+    array = own["base_attention"]
+    assert array.attrs == {
+        "layer": "base/attention",
+        "weights": "mine",
+        "kind": "attention",
+        "stride": 4,
+    }
+    assert array["base_attention_row"].values.tolist() == [1.5, 5.5, 9.5]
+    assert "unit's place" in array["base_attention_row"].attrs["long_name"]
     assert own.attrs == {"weights": "mine", "image": "cat.jpg"}
 
 
@@ -67,6 +75,86 @@ def test_it_is_made_of_what_files_can_hold(activations: Activations) -> None:
     again = xr.Dataset.from_dict(json.loads(json.dumps(dataset.to_dict())))
     assert [again[name].attrs for name in again] == [dataset[name].attrs for name in dataset]
     xr.testing.assert_allclose(again, dataset)
+
+
+NAMES = {
+    "base/conv": "base_conv",
+    "base/stem/conv#2": "base_stem_conv#2",
+    "split[1]": "split[1]",
+    # The layer that is called so has the name, wherever it stands.
+    "a/b": "a_b_2",
+    "a_b": "a_b",
+    # A number that is taken too.
+    "c_d": "c_d",
+    "c_d_2": "c_d_2",
+    "c/d": "c_d_3",
+    # Dimensions of the first are called like the others.
+    "top": "top",
+    "top_row": "top_row_2",
+    "top/channel": "top_channel_2",
+    "top_column": "top_column_2",
+    # What may not stand at an end, and what Unicode writes in two ways.
+    " conv": "_ conv",
+    "conv ": "conv_",
+    "#1": "_#1",
+    "/": "_",
+    "tête": "tête",
+    "te\u0302te": "tête_2",
+    "tab\there": "tab_here",
+}
+
+
+@pytest.mark.parametrize("engine", ["netcdf4", "h5netcdf"])
+def test_a_netcdf_file_gives_it_back(tmp_path: Path, engine: Any) -> None:
+    generator = np.random.default_rng(3)
+    layers, maps = [], {}
+    for count, name in enumerate(NAMES, start=1):
+        field = None if count % 2 else 3
+        layers.append(LayerInfo(name, None, "conv", count, 2, field, field and 1.0))
+        maps[name] = generator.normal(size=(4, 5, count)).astype(np.float32)
+    image, weights = np.zeros((8, 10, 3), np.uint8), Provenance("model", "model 'mine/own' – ä")
+    own = Activations(layers, maps, image, weights, name="katzen/schön.jpg")
+    dataset = own.to_xarray()
+    assert {dataset[name].attrs["layer"]: name for name in dataset.data_vars} == NAMES
+    dataset.to_netcdf(tmp_path / "maps.nc", engine=engine)
+    with xr.open_dataset(tmp_path / "maps.nc", engine=engine) as again:
+        xr.testing.assert_identical(again.load(), dataset)
+        for name, variable in NAMES.items():
+            array = again[variable]
+            np.testing.assert_array_equal(array.values, maps[name])
+            assert array.dims == tuple(
+                f"{variable}_{axis}" for axis in ("row", "column", "channel")
+            )
+            assert array[f"{variable}_row"].values.tolist() == [
+                own.info(name).field_center(row, 0)[0] for row in range(4)
+            ]
+
+
+@pytest.mark.parametrize("engine", ["netcdf4", "h5netcdf"])
+def test_a_nested_model_and_vgg19_are_written(
+    activations: Activations, photo: Any, tmp_path: Path, engine: Any
+) -> None:
+    import keras
+
+    inner = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(2, 3, strides=2, name="conv"),
+            keras.layers.Activation("relu", name="on"),
+        ],
+        name="base",
+    )
+    pixels = keras.Input((None, None, 3))
+    model = keras.Model(pixels, keras.layers.MaxPooling2D(2, name="base_conv")(inner(pixels)))
+    nested = FeatureExtractor(model=model, size=None)(photo)
+    dataset = nested.to_xarray()
+    assert list(dataset.data_vars) == ["base_conv_2", "base_on", "base_conv"]
+    for made in (dataset, activations.to_xarray()[["block4_conv2", "block5_pool"]]):
+        made.to_netcdf(tmp_path / "maps.nc", engine=engine)
+        with xr.open_dataset(tmp_path / "maps.nc", engine=engine) as again:
+            xr.testing.assert_identical(again.load(), made)
+    np.testing.assert_array_equal(dataset["base_conv_2"].values, nested["base/conv"])
+    np.testing.assert_array_equal(dataset["base_conv"].values, nested["base_conv"])
 
 
 def test_without_xarray_it_says_what_to_install(

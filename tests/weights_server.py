@@ -264,9 +264,9 @@ def linked_outside(path: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "missing": (lambda _: None, ("No such file", "check the path")),
-    "folder": (Path.mkdir, ("directory", "check the path")),
-    "empty": (Path.touch, ("is empty", "choose")),
-    "text": (lambda path: path.write_text("weights" * 99), ("is not HDF5", "choose")),
+    "folder": (Path.mkdir, ("is a folder", "pass the file of weights in it")),
+    "empty": (Path.touch, ("is empty", "download or save it again")),
+    "text": (lambda path: path.write_text("weights" * 99), ("is no file of weights", "choose")),
     "torn": (torn, ("cut short or damaged", "choose")),
     "another network": (
         another_network,

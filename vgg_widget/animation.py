@@ -23,7 +23,7 @@ from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
 from vgg_widget.modes.registry import Rendering, find_mode
-from vgg_widget.rendering import choose_channels, nearest_channels, render
+from vgg_widget.rendering import asked_channels, choose_channels, nearest_channels, render
 
 if TYPE_CHECKING:
     from vgg_widget.figure.feature_figure import FeatureFigure
@@ -82,7 +82,7 @@ def frames(
     *,
     layer: str | None = None,
     mode: str = "channel",
-    channel: int = 0,
+    channel: int | None = None,
     channels: Iterable[int] | None = None,
     layers: Iterable[str] | None = None,
     **as_render: Any,
@@ -100,8 +100,9 @@ def frames(
     mode : str
         For ``"channels"`` one that shows a single channel, such as ``"channel"``; for
         ``"layers"`` any.
-    channel : int
-        For ``"layers"``, in a mode that shows one: which. A layer with fewer shows its last.
+    channel : int, optional
+        For ``"layers"``, in a mode that shows one: which, 0 by default. A layer with fewer shows
+        its last.
     channels : iterable of int, optional
         For ``"channels"``: those to show, in this order; all by default. For ``"layers"``: those
         that the mode is given, as far as a layer has them; see `render`.
@@ -119,8 +120,8 @@ def frames(
     Raises
     ------
     ValueError
-        If a name or channel does not exist, there is nothing to show, or the mode shows several
-        channels at once and cannot go through them.
+        If a name or channel does not exist, there is nothing to show, an argument is for the other
+        walk, or the mode shows several channels at once and cannot go through them.
     """
     if over not in THROUGH:
         raise ValueError(unknown_choice("over", over, THROUGH))
@@ -130,6 +131,14 @@ def frames(
     ):
         if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
             raise ValueError(f"{argument} {given!r} is no list: write for instance {example}.")
+    through_layers: tuple[tuple[str, object, str], ...] = (("layer", layer, "layers"),)
+    through_channels = (("channel", channel, "channels"), ("layers", layers, "layer"))
+    for name, value, instead in through_layers if over == "layers" else through_channels:
+        if value is not None:
+            raise ValueError(
+                f"{name} {value!r} is not for a walk through {over}: give {instead} instead, or "
+                "leave it out."
+            )
     way = find_mode(mode)
     steps: list[dict[str, Any]]
     if over == "channels":
@@ -148,13 +157,14 @@ def frames(
         ]
         steps = [{"layer": layer, "mode": mode, "channel": number} for number in numbers]
     else:
-        some = () if channels is None else tuple(channels)
+        some, alone = asked_channels(way, channel, channels), way.takes == "one"
         steps = []
         for name in activations if layers is None else layers:
             count = activations.info(name).channels
-            one, kept = nearest_channels(way, count, channel, some)
-            choose_channels(activations, name, way, channel=one, channels=kept)
-            steps.append({"layer": name, "mode": mode, "channel": one, "channels": kept})
+            one, kept = nearest_channels(way, count, some[0] if some else 0, some)
+            shown: dict[str, Any] = {"channel": one} if alone else {"channels": kept}
+            choose_channels(activations, name, way, **shown)
+            steps.append({"layer": name, "mode": mode, **shown})
     if not steps:
         raise ValueError(f"{over} is empty: name at least one, or leave it out for all.")
     return Frames(activations, tuple({**step, **as_render} for step in steps))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,7 +91,9 @@ def run_atlas(
             if extractor.weights.message:
                 print(extractor.weights.message, file=sys.stderr)
             kept = _folder(store) / RESULT
-            with _set_aside(kept):
+            with _set_aside(kept), warnings.catch_warnings():
+                # `_report` tells of bad pictures.
+                warnings.filterwarnings("ignore", module=top_activations.__module__)
                 top = top_activations(
                     extractor,
                     source,
@@ -202,6 +205,11 @@ def _report(top: TopActivations, kept: Path) -> None:
             print(f"    {words}", file=sys.stderr)
         if len(top.failed) > _BAD_SHOWN:
             print(f"    and {len(top.failed) - _BAD_SHOWN} more: top.failed", file=sys.stderr)
+        print(
+            "Mend or remove them, and run the same command again: what was computed of others is "
+            "kept.",
+            file=sys.stderr,
+        )
     good = len(top.images) - len(top.failed)
     channels = sum(len(one.images) for one in top.values())
     print(f"{kept}: the {min(top.k, good)} strongest of {good} pictures for {channels} channels")

@@ -24,14 +24,15 @@ def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
         The sentence: the nearest option where one is near, else the options themselves.
     """
     names = list(options)
-    near = nearest(names, value)
+    near = nearest(names, value) if isinstance(value, str) else None
     if near is not None:
         advice = f"did you mean {near!r}?"
     elif len(names) <= 12:
         advice = f"choose one of {', '.join(map(repr, names))}."
     else:
         advice = f"choose one of the {len(names)} names from {names[0]!r} to {names[-1]!r}."
-    return f"{argument} {value!r} is not known: {advice}"
+    what = "not known" if isinstance(value, str) else f"of type {type(value).__name__}, not a name"
+    return f"{argument} {briefly(value)} is {what}: {advice}"
 
 
 def nearest(names: Sequence[str], value: object) -> str | None:

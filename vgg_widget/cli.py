@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from vgg_widget.atlas import run_atlas
 from vgg_widget.choices import unknown_choice
 from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.demo import run_demo
+from vgg_widget.figure.style import own_style
 from vgg_widget.files import written_whole
 from vgg_widget.images import ImageError, load_image, sample_image
-from vgg_widget.layers import VGG19_LAYERS
+from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, other_names
 from vgg_widget.modes.registry import MODES
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.scaling import SCOPES
@@ -89,9 +91,11 @@ def _parser() -> argparse.ArgumentParser:
 
     picture = commands.add_parser("render", help="write a picture of a layer, without a notebook")
     picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
-    picture.add_argument("--layer", default="block1_conv1", help="Keras's or torchvision's name")
+    picture.add_argument(
+        "--layer", default="block1_conv1", help="Keras's, torchvision's or the paper's name"
+    )
     picture.add_argument("--mode", default="channel", help=", ".join(MODES))
-    picture.add_argument("--channel", type=int, default=0, help="for mode channel")
+    picture.add_argument("--channel", type=int, help="for mode channel; else 0")
     picture.add_argument("--channels", type=int, nargs="+", help="for the other modes")
     picture.add_argument("--cmap", default="viridis", help="any colormap of matplotlib")
     picture.add_argument("--scale", default="layer", help=", ".join(SCOPES))
@@ -153,7 +157,10 @@ def _add_atlas(commands: Any) -> None:
         help="a folder for what is computed; the same command goes on where it was interrupted",
     )
     atlas.add_argument(
-        "--layers", nargs="+", metavar="LAYER", help="Keras's or torchvision's names; else all"
+        "--layers",
+        nargs="+",
+        metavar="LAYER",
+        help="Keras's, torchvision's or the paper's names; else all",
     )
     atlas.add_argument("--k", type=int, help="pictures to keep for each channel; else 9")
     atlas.add_argument(
@@ -225,8 +232,10 @@ def _render(options: argparse.Namespace) -> int:
         )
     # Before the network is built, which takes seconds.
     names = [info.name for info in VGG19_LAYERS]
-    if options.layer not in names and not options.layer.startswith("features."):
-        raise ValueError(unknown_choice("--layer", options.layer, names))
+    convolutions = [info.name for info in VGG19_CONVOLUTIONS]
+    known = [*names, *chain(*other_names(VGG19_LAYERS, convolutions).values())]
+    if options.layer not in known:
+        raise ValueError(unknown_choice("--layer", options.layer, known))
     image = sample_image() if options.image == "sample" else load_image(options.image)
     activations = FeatureExtractor(options.weights, size=options.size)(image)
     if activations.weights.message:
@@ -255,6 +264,7 @@ def _render(options: argparse.Namespace) -> int:
     return 0
 
 
+@own_style()
 def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, Any]) -> None:
     from vgg_widget.captions import source_line
     from vgg_widget.figure.feature_figure import static_figure

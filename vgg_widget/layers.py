@@ -325,33 +325,50 @@ class LayerInfo:
         return size[0] // self.stride, size[1] // self.stride
 
 
-def torch_aliases(
+def other_names(
     layers: Iterable[LayerInfo], before_relu: Collection[str]
-) -> dict[str, tuple[str, bool]]:
-    """Say what torchvision's names stand for.
+) -> dict[str, dict[str, tuple[str, bool]]]:
+    """Return the names of VGG's layers that are not Keras's, by naming scheme.
 
     Parameters
     ----------
     layers : iterable of LayerInfo
-        Those that there are.
+        Those that there are. Layers without a `torch_name` have no other names.
     before_relu : collection of str
-        Names of the layers that torchvision has as two modules, a convolution and its ReLU.
+        Keras's names of the convolutions whose maps before the ReLU are there too.
 
     Returns
     -------
-    dict of str to (str, bool)
-        From torchvision's name to Keras's, and whether the maps before the ReLU are meant.
+    dict of str to dict of str to (str, bool)
+        For ``"torchvision"`` (``"features.10"``) and ``"paper"`` (``"conv3_1"``, ``"relu3_1"``,
+        ``"pool3"``): from each name to Keras's, and whether the maps before the ReLU are meant. A
+        layer's name before its ReLU comes first.
+
+    Notes
+    -----
+    The papers' names are those of Simonyan & Zisserman's own Caffe models, and of what was built on
+    them, such as Gatys et al., "Image style transfer using convolutional neural networks" (2016).
     """
-    names: dict[str, tuple[str, bool]] = {}
+    torch: dict[str, tuple[str, bool]] = {}
+    paper: dict[str, tuple[str, bool]] = {}
     for info in layers:
         if info.torch_name is None:
             continue
         before = info.name in before_relu
-        names[info.torch_name] = (info.name, before)
+        torch[info.torch_name] = (info.name, before)
         if before:
             module, _, index = info.torch_name.rpartition(".")
-            names[f"{module}.{int(index) + 1}"] = (info.name, False)
-    return names
+            torch[f"{module}.{int(index) + 1}"] = (info.name, False)
+        # "block3_conv1" is the first convolution of the third block.
+        block, _, place = info.name.removeprefix("block").partition("_")
+        number = place.removeprefix("conv")
+        if info.kind == "pool":
+            paper[f"pool{block}"] = (info.name, False)
+            continue
+        if before:
+            paper[f"conv{block}_{number}"] = (info.name, True)
+        paper[f"relu{block}_{number}"] = (info.name, False)
+    return {"torchvision": torch, "paper": paper}
 
 
 def _as_axis(axis: Axis | Mapping[str, Any]) -> Axis:

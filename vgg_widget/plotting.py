@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.modes.legend import first_entries
 from vgg_widget.modes.registry import Rendering
@@ -31,7 +33,9 @@ def plot(
     layer, mode : str
         As for `render`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default the axes of a new pyplot figure.
+        Where to draw; by default the axes of a new pyplot figure. Which way up the picture is, its
+        aspect and its colours are `render`'s; fonts, sizes and frames are as matplotlib's
+        ``rcParams`` have them.
     colorbar : bool
         Whether to add a colorbar in activation units where colours stand for values, and a legend
         beside the axes where they stand for channels: of ten at most, those with the largest area
@@ -50,6 +54,8 @@ def plot(
     ------
     ValueError
         As `render`; nothing is drawn then.
+    TypeError
+        As `render`, or if `ax` is a figure or an array of axes.
     """
     # matplotlib's figures take longer to import than the whole package.
     from vgg_widget.figure.color_bars import add_colorbar, has_color_scale
@@ -58,13 +64,23 @@ def plot(
     from vgg_widget.figure.themes import PLAIN
 
     rendering = render(activations, layer, mode, **as_render)
+    _check_axes(ax)
     if ax is None:
         from matplotlib import pyplot as plt
 
         _, ax = plt.subplots(layout="constrained")
     place = activations.info(layer).placement
     smooth = "auto" if rendering.tiles else "nearest"
-    picture = ax.imshow(rendering.rgba, extent=map_extent(rendering, place), interpolation=smooth)
+    picture = ax.imshow(
+        rendering.rgba,
+        extent=map_extent(rendering, place),
+        interpolation=smooth,
+        # What is left to `rcParams` may turn the picture over, stretch it or blur it.
+        origin="upper",
+        aspect="equal",
+        interpolation_stage="auto",
+        resample=True,
+    )
     picture.set_mouseover(False)
     ax.format_coord = lambda x, y: value_at(rendering, place, x, y)  # type: ignore[method-assign]
     ax.set(xticks=[], yticks=[])
@@ -75,6 +91,21 @@ def plot(
     if colorbar and rendering.legend:
         _add_legend(ax, rendering)
     return ax
+
+
+def _check_axes(ax: object) -> None:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
+
+    if ax is None or isinstance(ax, Axes):
+        return
+    if isinstance(ax, FigureBase):
+        advice = "pass axes of it, such as ax=figure.subplots()"
+    elif isinstance(ax, np.ndarray | list | tuple):
+        advice = "pass one of those in it, such as ax=axes.flat[0]"
+    else:
+        advice = "pass matplotlib axes, such as those of plt.subplots(), or leave ax out"
+    raise TypeError(f"ax is a {type(ax).__name__}: {advice}.")
 
 
 def _add_legend(ax: Axes, rendering: Rendering) -> None:

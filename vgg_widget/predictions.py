@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,10 @@ class Predictor:
     def classes(self) -> int:
         """How many classes there are to choose from."""
         return self._classifier.classes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without what it remembers of pictures.
+        return type(self), (self._extractor, self._classifier, self._names)
 
     def __repr__(self) -> str:
         return f"<Predictor of {self.classes} classes, {self._extractor.weights.label}>"

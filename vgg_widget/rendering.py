@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Colormap
 
 from vgg_widget.activations.mapping import RANKINGS, Activations
 from vgg_widget.choices import unknown_choice
+from vgg_widget.modes.colormaps import find_cmap
 from vgg_widget.modes.pooling import Pooled, pooled_by_turns
 from vgg_widget.modes.registry import (
     DEFAULT_SOME,
@@ -28,25 +28,13 @@ from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_o
 ORDERS = (*RANKINGS, "location")
 """What a grid can be ordered by: `Activations.rank`'s, and the value at a chosen location."""
 
-SHORT_CMAPS = (
-    "viridis",
-    "magma",
-    "inferno",
-    "plasma",
-    "cividis",
-    "gray",
-    "coolwarm",
-    "twilight",
-)
-"""The colormaps listed first: perceptually uniform ones, grey, a diverging and a cyclic one."""
-
 
 def render(
     activations: Activations,
     layer: str,
     mode: str = "channel",
     *,
-    channel: int = 0,
+    channel: int | None = None,
     channels: Iterable[int] | None = None,
     cmap: str | Colormap = "viridis",
     scale: str | Scale = "layer",
@@ -65,12 +53,12 @@ def render(
     mode : str
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
         ``"rgb"``, ``"rainbow"``, or one that `register_mode` added.
-    channel : int
-        The channel for the mode ``"channel"``.
+    channel : int, optional
+        For the mode ``"channel"``, which shows one: which, 0 by default.
     channels : iterable of int, optional
-        The channels for the other modes. None or empty: all of them for ``grid``, ``max``,
-        ``mean`` and ``argmax``; for ``composite`` and ``rainbow`` the six, for ``rgb`` the three
-        with the largest maximum.
+        For the other modes, which show several: which. None or empty: all of them for ``grid``,
+        ``max``, ``mean`` and ``argmax``; for ``composite`` and ``rainbow`` the six, for ``rgb`` the
+        three with the largest maximum. One number alone is a channel for ``"channel"`` too.
     cmap : str or Colormap
         A name that matplotlib knows, or a colormap.
     scale : str or Scale
@@ -94,8 +82,9 @@ def render(
     Raises
     ------
     ValueError
-        If a name is not known (the nearest is suggested), a channel is out of range, or the
-        location that an order needs is missing or outside the map.
+        If a name is not known (the nearest is suggested), a channel is out of range, `channels`
+        names several for a mode that shows one, or the location that an order needs is missing or
+        outside the map.
     TypeError
         If `activations` is something else, such as an image.
     """
@@ -126,7 +115,7 @@ def render_alike(
     layer: str,
     mode: str = "channel",
     *,
-    channel: int = 0,
+    channel: int | None = None,
     channels: Iterable[int] | None = None,
     cmap: str | Colormap = "viridis",
     scale: str | Scale = "layer",
@@ -209,7 +198,7 @@ def choose_channels(
     layer: str,
     mode: Mode,
     *,
-    channel: int = 0,
+    channel: int | None = None,
     channels: Iterable[int] | None = None,
 ) -> tuple[int, ...]:
     """Return the channels that a mode would show, checked against the layer.
@@ -220,11 +209,10 @@ def choose_channels(
         If a channel is not one of the layer's, or their number is not what the mode needs.
     """
     count = activations.info(layer).channels
+    named = asked_channels(mode, channel, channels)
     if mode.takes == "one":
-        return (checked_channel("channel", channel, layer, count),)
-    if isinstance(channels, str) or not (channels is None or isinstance(channels, Iterable)):
-        raise ValueError(f"channels {channels!r} is no list of numbers: write for instance (0, 5).")
-    named = () if channels is None else tuple(channels)
+        argument = "channels" if channel is None else "channel"
+        return (checked_channel(argument, named[0] if named else 0, layer, count),)
     if named:
         chosen = tuple(checked_channel("channels", number, layer, count) for number in named)
         if mode.count is not None and len(chosen) != mode.count:
@@ -242,6 +230,31 @@ def choose_channels(
             "choose another mode or layer."
         )
     return tuple(int(c) for c in activations.rank(layer, "max")[:wanted])
+
+
+def asked_channels(
+    mode: Mode, channel: int | None, channels: Iterable[int] | None
+) -> tuple[int, ...]:
+    """Return the channels that a mode is asked for; none where that is left to it.
+
+    Raises
+    ------
+    ValueError
+        If more are named than the mode shows.
+    """
+    if isinstance(channels, str) or not (channels is None or isinstance(channels, Iterable)):
+        raise ValueError(f"channels {channels!r} is no list of numbers: write for instance (0, 5).")
+    named = () if channels is None else tuple(channels)
+    if mode.takes != "one":
+        return named
+    if channel is not None:
+        return (channel,)
+    if len(named) > 1:
+        raise ValueError(
+            f"channels has {len(named)} numbers, but mode {mode.name!r} shows one channel: give "
+            "one, or choose a mode that shows several, such as 'grid'."
+        )
+    return named
 
 
 def _arranged(
@@ -331,15 +344,6 @@ def checked_channel(argument: str, number: object, layer: str, count: int) -> in
             f"choose whole numbers from 0 to {count - 1}."
         )
     return int(number)  # type: ignore[call-overload, no-any-return]
-
-
-def find_cmap(cmap: str | Colormap) -> Colormap:
-    """Return a colormap by its name, or raise ValueError naming the nearest."""
-    if isinstance(cmap, Colormap):
-        return cmap
-    if not isinstance(cmap, str) or cmap not in mpl.colormaps:
-        raise ValueError(unknown_choice("cmap", cmap, mpl.colormaps))
-    return mpl.colormaps[cmap]
 
 
 def _range_policy(

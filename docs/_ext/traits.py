@@ -50,6 +50,7 @@ def _type(trait: TraitType[object, object]) -> list[nodes.Node]:
         return [nodes.literal("", name), nodes.Text(", read-only")]
     words = {
         "Unicode": "str",
+        "Name": "str",
         "Bool": "bool",
         "WholeNumber": "int",
         "RealNumber": "float",

@@ -337,6 +337,7 @@ def test_every_word_has_room_in_every_font(lab: OpenNotebook) -> None:
         for names, option in (
             ("keras", "┌ block1"),
             ("torchvision", "features.30"),
+            ("paper", "relu5_4"),
             ("both", "before ReLU · block5"),
         ):
             page.ask(f"explorer.layer_names = {names!r}\nNone")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         image: RGB8,
         weights: Provenance,
         *,
-        before_relu: Sequence[str] = (),
+        before_relu: Collection[str] = (),
         name: str = "",
     ) -> None:
         super().__init__(layers, before_relu)
@@ -192,6 +193,11 @@ class Activations(NamedLayers, Mapping[str, Floats]):
     # trait changes would be a surprise.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the lock and what is derived; and NumPy's arrays do not stay read-only.
+        again = partial(type(self), before_relu=self._before_relu, name=self._name)
+        return again, (self._layers, self._stored, self._image, self._weights)
 
     def __repr__(self) -> str:
         height, width = self._image.shape[:2]
@@ -405,12 +411,14 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         -------
         xarray.Dataset
             One variable a layer, float32, with the dimensions ``"{layer}_row"``,
-            ``"{layer}_column"`` and ``"{layer}_channel"``. The coordinates of rows and columns are
-            the centres of the receptive fields in input pixels (of the units' places where fields
-            are not defined), those of channels their numbers. Attributes: the weights' label, and
-            the layer's kind, torchvision's name, stride and receptive field in pixels, as far as
-            there are any. The maps after their ReLU are computed for it, and take the memory of
-            those before it once more.
+            ``"{layer}_column"`` and ``"{layer}_channel"``. So that its ``to_netcdf`` can write it,
+            a layer ``"base/conv"`` is the variable ``"base_conv"``, with a number where that name
+            is taken; the attribute ``layer`` is the layer's own name. The coordinates of rows and
+            columns are the centres of the receptive fields in input pixels (of the units' places
+            where fields are not defined), those of channels their numbers. Other attributes: the
+            weights' label, and the layer's kind, torchvision's name, stride and receptive field in
+            pixels, as far as there are any. The maps after their ReLU are computed for it, and
+            take the memory of those before it once more.
 
         Raises
         ------

@@ -1,11 +1,11 @@
-"""`NamedLayers`: layers by Keras's and torchvision's names, before their ReLU and after it."""
+"""`NamedLayers`: layers by any of their names, before their ReLU and after it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vgg_widget.choices import unknown_choice
-from vgg_widget.layers import LayerInfo, torch_aliases
+from vgg_widget.layers import LayerInfo, other_names
 
 
 class LayerNameError(KeyError, ValueError):
@@ -23,15 +23,18 @@ class NamedLayers:
     ----------
     layers : sequence of LayerInfo
         Names and geometry, in network order.
-    before_relu : sequence of str
+    before_relu : collection of str
         Those whose map before the ReLU is known, and what is after it derived from that.
     """
 
-    def __init__(self, layers: Sequence[LayerInfo], before_relu: Sequence[str]) -> None:
+    def __init__(self, layers: Sequence[LayerInfo], before_relu: Collection[str]) -> None:
         self._layers = tuple(layers)
         self._infos = {info.name: info for info in self._layers}
         self._before_relu = frozenset(before_relu)
-        self._aliases = torch_aliases(self._layers, self._before_relu)
+        self._schemes = other_names(self._layers, self._before_relu)
+        self._aliases = {
+            alias: meant for names in self._schemes.values() for alias, meant in names.items()
+        }
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -39,15 +42,16 @@ class NamedLayers:
         return self._layers
 
     def _resolve(self, layer: str) -> tuple[str, bool]:
-        if layer in self._infos:
+        # A list has no place in a dict.
+        if isinstance(layer, str) and layer in self._infos:
             return layer, False
-        if layer in self._aliases:
+        if isinstance(layer, str) and layer in self._aliases:
             return self._aliases[layer]
         names = [*self._infos, *self._aliases]
         raise LayerNameError(unknown_choice("layer", layer, names))
 
     def info(self, layer: str) -> LayerInfo:
-        """Return the `LayerInfo` of a layer named in Keras's or torchvision's way.
+        """Return the `LayerInfo` of a layer, by any of its names.
 
         Raises
         ------
@@ -62,11 +66,41 @@ class NamedLayers:
 
     def torch_names(self, layer: str) -> tuple[str, ...]:
         """Return torchvision's names of a layer: before its ReLU and after, or the one it has."""
+        return self.names_in("torchvision", layer)
+
+    def names_in(self, scheme: str, layer: str) -> tuple[str, ...]:
+        """Return a layer's names in a naming scheme: before its ReLU and after, or the one it has.
+
+        Parameters
+        ----------
+        scheme : {"keras", "torchvision", "paper"}
+            Keras names no maps before a ReLU. A model of your own has Keras's names alone.
+        layer : str
+            Any name of the layer.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
         name = self._resolve(layer)[0]
-        return tuple(alias for alias, (other, _) in self._aliases.items() if other == name)
+        if scheme == "keras":
+            return (name,)
+        return tuple(alias for alias, (other, _) in self._schemes[scheme].items() if other == name)
+
+    def scheme_of(self, layer: str) -> str:
+        """Return the scheme that a layer's name is of; see `names_in`.
+
+        Raises
+        ------
+        LayerNameError
+            A KeyError and ValueError, if there is no such layer.
+        """
+        self._resolve(layer)
+        return next((name for name, names in self._schemes.items() if layer in names), "keras")
 
     def plain_name(self, layer: str) -> str:
-        """Return the name that stands for the same maps: Keras's, but for those before a ReLU."""
+        """Return the one name of the same maps: Keras's, or torchvision's before a ReLU."""
         name, before = self._resolve(layer)
         return str(self._infos[name].torch_name) if before else name
 
@@ -76,7 +110,7 @@ class NamedLayers:
         Parameters
         ----------
         layer : str
-            Keras's or torchvision's name, of the maps before their ReLU or after it.
+            Any name of the layer, before its ReLU or after it.
 
         Returns
         -------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,15 +47,54 @@ def as_dataset(
             "to_xarray() needs xarray, which is not installed: "
             "run pip install 'vgg-widget[xarray]'."
         ) from error
-    arrays = {info.name: _array(xr, info, maps[info.name], weights) for info in layers}
+    names = netcdf_names(info.name for info in layers)
+    arrays = {
+        names[info.name]: _array(xr, info, names[info.name], maps[info.name], weights)
+        for info in layers
+    }
     return xr.Dataset(arrays, attrs=_known({"weights": weights, "image": name or None}))
 
 
+_AXES = ("row", "column", "channel")
+
+# What a name in a netCDF file cannot have: a slash, which is for groups, and control characters;
+# and at its ends a space or most punctuation.
+_UNFIT = re.compile(r"[/\x00-\x1f\x7f]|^(?=[^0-9A-Za-z_\x80-\U0010ffff]|$)|\s+$")
+
+
+def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
+    """Return what each layer's variable is called, which a netCDF file can hold too.
+
+    Parameters
+    ----------
+    layers : iterable of str
+        Their own names.
+
+    Returns
+    -------
+    dict of str to str
+        A name that a file can hold is its own; in others underscores stand for what it cannot.
+        Where two variables or dimensions would share a name, the second layer has a number.
+    """
+    fit = {layer: _UNFIT.sub("_", unicodedata.normalize("NFC", layer)) for layer in layers}
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    # Nobody who asks for a layer by its own name is given another.
+    for layer in sorted(fit, key=lambda layer: fit[layer] != layer):
+        name, number = fit[layer], 1
+        while not taken.isdisjoint(wanted := {name, *(f"{name}_{axis}" for axis in _AXES)}):
+            number += 1
+            name = f"{fit[layer]}_{number}"
+        names[layer] = name
+        taken |= wanted
+    return names
+
+
 def _array(
-    xr: Any, info: LayerInfo, maps: npt.NDArray[np.float32], weights: str
+    xr: Any, info: LayerInfo, name: str, maps: npt.NDArray[np.float32], weights: str
 ) -> xarray.DataArray:
     height, width, channels = maps.shape
-    row, column, channel = (f"{info.name}_{axis}" for axis in ("row", "column", "channel"))
+    row, column, channel = (f"{name}_{axis}" for axis in _AXES)
     pixels = {"units": "pixel", "long_name": "centre of the receptive field in the input image"}
     if info.receptive_field is None:
         pixels["long_name"] = "centre of the unit's place in the input image"
@@ -69,6 +110,7 @@ def _array(
         },
         attrs=_known(
             {
+                "layer": info.name,
                 "weights": weights,
                 "kind": info.kind,
                 "torch_name": info.torch_name,

@@ -33,7 +33,7 @@ _CONTENT_POLICY = (
 )
 # A page that is closed asks the server to end its kernel, and is refused without the cookie of the
 # protection against forged requests. Tornado sets that cookie when a handler reads the token, which
-# Voila's does not. JSON can hold no function.
+# Voila's does not. The hook is a function, which voila.json cannot hold.
 _COOKIE = """\
 def read_token(request, **_):
     request.xsrf_token

@@ -5,19 +5,20 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile, ImageOps
 
 from vgg_widget.choices import briefly
 from vgg_widget.dataset.preparing import Prepared, Unusable, file_digest, prepared, prepared_file
+from vgg_widget.images import NamedItem, is_collection, is_one_picture, named_images, nameless
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.streaming import READERS, begun_ahead
 
@@ -85,9 +86,6 @@ class ImageSet:
     empty: str
 
 
-_Item: TypeAlias = tuple[str, Any]
-
-
 def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
     """Find the images that are meant.
 
@@ -103,23 +101,23 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
     ValueError, TypeError
         If they are no images, there is none, or two have one name.
     """
-    ordered: Iterable[_Item]
+    ordered: Iterable[NamedItem]
     total: int | None = None
     empty = "images is empty: pass at least one picture."
     if isinstance(images, str | os.PathLike):
         found, empty = _files(os.fspath(images))
         ordered, total = _distinct(found), len(found)
-    elif isinstance(images, Mapping):
-        ordered, total = _distinct(_by_name(_checked_keys(images))), len(images)
-    elif isinstance(images, list | tuple):
-        ordered, total = _distinct(_by_name(images)), len(images)
     elif isinstance(images, AbstractSet):
-        ordered, total = sorted(_distinct(_checked_names(images)), key=_name_of), len(images)
-    elif _is_one_picture(images):
+        held = sorted(_distinct(_checked_names(images)), key=_name_of)
+        ordered, total = held, len(held)
+    elif is_one_picture(images):
         raise ValueError("images is one picture, not a set: put it in a list.")
-    elif isinstance(images, Iterable) and not isinstance(images, bytes | bytearray):
-        items = (_named(number, image) for number, image in enumerate(images))
-        ordered = ((name, _own(image)) for name, image in _each_once(items))
+    elif is_collection(images):
+        named = named_images(images)
+        if isinstance(named, list):
+            ordered, total = _distinct(_by_name(named)), len(named)
+        else:
+            ordered = ((name, _own(image)) for name, image in _each_once(named))
     else:
         raise TypeError(
             f"images {briefly(images)} is no set of pictures: pass a folder, a pattern such as "
@@ -130,35 +128,17 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
     return ImageSet(_shards(_sources(extractor, ordered)), total, empty)
 
 
-def _is_one_picture(images: object) -> bool:
-    """Tell a picture from an array of them, and from a stream."""
-    return isinstance(images, Image.Image) or (
-        hasattr(images, "__array__") and getattr(images, "ndim", 0) in (2, 3)
-    )
-
-
-def _checked_names(images: Iterable[Any]) -> Iterator[_Item]:
-    for image in images:
-        name, _ = item = _named(0, image)
-        if name == _nameless(0):
+def _checked_names(images: Iterable[Any]) -> Iterator[NamedItem]:
+    for number, (name, image) in enumerate(named_images(images)):
+        if name == nameless(number):
             raise ValueError(
                 f"images is a set, which has no order, and {briefly(image)} in it has no name: "
                 "pass a list, or (name, image) pairs."
             )
-        yield item
+        yield name, image
 
 
-def _checked_keys(images: Mapping[Any, Any]) -> Iterable[_Item]:
-    for key in images:
-        if not isinstance(key, str):
-            raise TypeError(
-                f"images has the key {briefly(key)}, which is no name: give each image a name "
-                "that is a str."
-            )
-    return images.items()
-
-
-def _files(given: str) -> tuple[list[_Item], str]:
+def _files(given: str) -> tuple[list[NamedItem], str]:
     """List the files that a folder or a pattern stands for, and say what if there is none."""
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own can raise.
     endings = "none of its files ends as pictures do (.jpg, .png, .webp and so on)"
@@ -197,36 +177,22 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _named(number: int, item: Any) -> _Item:
-    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
-        return item
-    if isinstance(item, str | os.PathLike):
-        name = os.fspath(item)
-        if isinstance(name, str):
-            return name, item
-    return _nameless(number), item
-
-
-def _nameless(number: int) -> str:
-    return f"images[{number}]"
-
-
-def _name_of(item: _Item) -> str:
+def _name_of(item: NamedItem) -> str:
     return item[0]
 
 
-def _by_name(images: Iterable[Any]) -> list[_Item]:
+def _by_name(items: list[NamedItem]) -> list[NamedItem]:
     """Order images by name; where one has none, they stay as they are."""
-    items = [_named(number, item) for number, item in enumerate(images)]
-    nameless = any(name == _nameless(number) for number, (name, _) in enumerate(items))
-    return items if nameless else sorted(items, key=_name_of)
+    if any(name == nameless(number) for number, (name, _) in enumerate(items)):
+        return items
+    return sorted(items, key=_name_of)
 
 
-def _distinct(items: Iterable[_Item]) -> list[_Item]:
+def _distinct(items: Iterable[NamedItem]) -> list[NamedItem]:
     return list(_each_once(items))
 
 
-def _each_once(items: Iterable[_Item]) -> Iterator[_Item]:
+def _each_once(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
     seen: set[str] = set()
     for name, image in items:
         if name in seen:
@@ -241,6 +207,10 @@ _READ_ELSEWHERE = (bytes, np.ndarray, Image.Image)
 
 def _own(image: Any) -> Any:
     """Copy what a stream may fill anew for its next image."""
+    if isinstance(image, ImageFile.ImageFile):
+        # Its copy would no longer be turned. What fails here, reading the copy will tell.
+        with suppress(Exception):
+            image = ImageOps.exif_transpose(image)
     if isinstance(image, np.ndarray | Image.Image):
         try:
             return image.copy()
@@ -250,11 +220,11 @@ def _own(image: Any) -> Any:
     return image
 
 
-def _sources(extractor: FeatureExtractor, items: Iterable[_Item]) -> Generator[NamedSource]:
+def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generator[NamedSource]:
     """Bring images in memory to the network's size, the next ones meanwhile."""
     with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
 
-        def begin(_: int, item: _Item) -> tuple[str, Future[NamedSource]]:
+        def begin(_: int, item: NamedItem) -> tuple[str, Future[NamedSource]]:
             if isinstance(item[1], _READ_ELSEWHERE):
                 return item[0], pool.submit(_source, extractor, *item)
             done = Future[NamedSource]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -47,12 +48,21 @@ def top_activations(
     ----------
     extractor : FeatureExtractor
         The network, and the size that it sees.
-    images : str, Path, list, set, mapping or iterable
+    images : str, Path, list, set, mapping, iterable or data set
         A folder, in which pictures are looked for by their endings, subfolders included, but not
         those that are links, nor what begins with a dot; a pattern such as ``"photos/**/*.jpg"``,
         which follows links; a list or set of paths or of (name, image) pairs, or a mapping of
         names to images, where an image is anything that `load_image` takes; these are ordered by
-        name. Any other iterable is taken as it comes, a shard at a time.
+        name. Anything else is taken as it comes, a shard at a time: an iterable, such as a
+        ``tf.data.Dataset`` or PyTorch's ``DataLoader``, or what has a length and is indexed, such
+        as a data set of PyTorch's or Keras's.
+
+        Each item may be a batch: an array or tensor of shape (N, H, W, C) or (N, C, H, W). It may
+        also be a tuple, list or dict of an image or batch and its labels, which are left out; of a
+        dict with several pictures that under ``"image"`` is taken. Images without a name are
+        called ``images[0]`` and so on, however they come in batches. An item that may be understood
+        in several ways is refused, such as a tuple of two pictures. Grey pictures in a batch need
+        an axis for channels.
     layers : str, iterable of str or None
         Keras's or torchvision's names; None for all. What only other layers need is not computed.
     k : int
@@ -80,13 +90,20 @@ def top_activations(
         The same to the last bit for any number of workers, and resumed or not, between like
         machines with the same versions: shards depend on the pictures' names alone, and batches
         on their sizes and the machine's memory. Equal values are in the order of the images, and
-        values that are not finite are left out.
+        values that are not finite are left out. Bad images are left out, and named in its
+        ``failed``.
+
+    Warns
+    -----
+    UserWarning
+        Once, at the end, if more than a tenth of the images are bad.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is wrong, there is no image or no good one, or the store was made with other
-        weights, layers, k, statistic, size or preprocessing.
+        If an argument is wrong, there is no image or no good one, an item may be understood in
+        several ways, or the store was made with other weights, layers, k, statistic, size or
+        preprocessing.
     LayerNameError
         A KeyError and ValueError, if there is no such layer.
     OSError
@@ -159,6 +176,17 @@ def _result(
         raise ValueError(
             f"images holds no good picture among its {len(names)}, beginning with {name!r} "
             f"({sentence.rstrip('.')}): pass others."
+        )
+    if 10 * len(failed) > len(names):
+        name, sentence = next(iter(failed.items()))
+        beginning = sentence if name in sentence else f"{name}: {sentence}"
+        # `warn` would say it once only, however often a cell is run.
+        warnings.warn_explicit(
+            f"{len(failed)} of {len(names)} images could not be used, and the result is of the "
+            f"others: mend or leave out those in .failed, beginning with {beginning}",
+            UserWarning,
+            __name__,
+            0,
         )
     images = SeenImages(names, paths, summary.sizes, summary.digests, failed)
     strongest: dict[str, StrongestImages] = {}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vgg_widget.explorer.patch_cards import Patch
+from vgg_widget.figure.style import own_style
 
 # Of the histogram on the page, in pixels: its bars, and room for the numbers around them, of which
 # the outermost stand half beside: -6.55e+04 is the longest.
@@ -130,6 +131,7 @@ def histogram_svg(bars: Sequence[Bar], words: str) -> str:
     )
 
 
+@own_style()
 def static_picture(patches: Sequence[Patch], bars: Sequence[Bar], title: str) -> bytes:
     """Draw patches, values, names and a histogram for where there is no kernel.
 

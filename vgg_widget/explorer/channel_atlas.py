@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import ipywidgets as widgets
@@ -14,9 +15,15 @@ from traitlets import TraitError, Unicode, observe, validate
 from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, static_picture
 from vgg_widget.explorer.complaints import Complaint
-from vgg_widget.explorer.controls import as_wide_as_its_words, display, paragraph
+from vgg_widget.explorer.controls import (
+    as_wide_as_its_words,
+    display,
+    paragraph,
+    set_number,
+)
+from vgg_widget.explorer.displayed import NotCopied
 from vgg_widget.explorer.host import heard
-from vgg_widget.explorer.linked_actions import LinkedActions
+from vgg_widget.explorer.linked_changes import LOCK, followers_wait, waits
 from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
 from vgg_widget.explorer.trait_types import (
     WholeNumber,
@@ -38,7 +45,7 @@ ATLAS_ORDERS = ("number", "value", "fraction active")
 _WIDTH = "770px"
 
 
-class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
+class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
     """Look through the channels of a set's result: strongest patches, histogram, mean.
 
     It computes nothing, and needs no network: a file that `TopActivations.save` wrote is enough,
@@ -81,10 +88,11 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
     channel = WholeNumber(0, help="Channel on show; from 0.")
     order = Unicode("number", help="What channels are ordered by on the slider; see above.")
 
+    _kept = "its top"
     # What stands until the constructor has come so far.
     _closed = True
     # An atlas may be linked to an explorer.
-    _lock: ClassVar[threading.RLock] = LinkedActions._lock  # noqa: SLF001 - of this room
+    _lock: ClassVar[threading.RLock] = LOCK
     _page: Page | None = None
     _cards: PatchCards | None = None
 
@@ -161,10 +169,16 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
     def _count(self, layer: str) -> int:
         return len(self._top[layer].values)
 
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Tell of changes at the end, as traitlets does; other threads and followers wait."""
+        with followers_wait(self), super().hold_trait_notifications():
+            yield
+
     @observe("layer", "channel", "order")
     def _changed(self, _: object) -> None:
         with self._lock:
-            if self._shown is None or self._closed:
+            if self._shown is None or self._closed or waits(self, lambda: self._changed(None)):
                 return
             last = self._count(self.layer) - 1
             if self.channel > last:
@@ -260,10 +274,7 @@ class ChannelAtlas(widgets.VBox):  # type: ignore[misc]
             self._layers.value, self._orders.value = layer, order
             place = self._ranked.index(channel)
             for number, value in ((self._slider, place), (self._number, channel)):
-                # A smaller maximum would fire a value of its own.
-                with number.hold_trait_notifications():
-                    number.max = len(self._ranked) - 1
-                    number.value = value
+                set_number(number, value, len(self._ranked))
         finally:
             self._showing_thread = None
         self._complain(None)

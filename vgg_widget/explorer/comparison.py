@@ -25,6 +25,7 @@ from vgg_widget.figure.frames import PAIR_INCHES
 from vgg_widget.images import ImageReading
 from vgg_widget.modes.registry import Rendering
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
+from vgg_widget.network.vgg19 import Preprocess
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ class Comparison(LinkedView):
     second : object
         The same; brought to the size that the network saw the first in, and the caption says so
         where that changes its shape.
-    extractor, weights, size, layer, channel, mode, cmap, scale
+    extractor, model, preprocess, weights, size, layer, channel, mode, cmap, scale
         As for `LayerExplorer`. A scale is over both images.
     **layout
         Any other trait, such as ``location``, ``before_relu``, ``overlay`` or ``theme``
@@ -62,6 +63,7 @@ class Comparison(LinkedView):
     )
 
     _what, _instead = "comparison", "call compare again"
+    _kept = "its pair"
     _computed_trait, _shown_trait = "pair", "renderings"
     _inches = PAIR_INCHES
     _description = "Two input pictures, beside each a picture of the layer, and what differs"
@@ -74,10 +76,12 @@ class Comparison(LinkedView):
         second: object,
         *,
         extractor: FeatureExtractor | None = None,
+        model: Any = None,
+        preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str = "block1_conv1",
-        channel: int = 0,
+        channel: int | None = None,
         mode: str = "channel",
         cmap: str = "viridis",
         scale: str = "layer",
@@ -86,6 +90,8 @@ class Comparison(LinkedView):
         super().__init__(
             (first, second),
             extractor=extractor,
+            model=model,
+            preprocess=preprocess,
             weights=weights,
             size=size,
             layer=layer,

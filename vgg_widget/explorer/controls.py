@@ -17,15 +17,16 @@ from vgg_widget.explorer.host import ViewHost, heard
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.layers import LayerInfo
+from vgg_widget.modes.colormaps import SHORT_CMAPS
 from vgg_widget.modes.registry import MODES, Mode, find_mode
-from vgg_widget.rendering import ORDERS, SHORT_CMAPS
+from vgg_widget.rendering import ORDERS
 
 # jet invents edges where the data has none; it is accepted by name but not offered.
 _NOT_OFFERED = {"jet", "jet_r"}
 
 
-LAYER_NAMES = ("keras", "torchvision", "both")
-"""Whose names layers can be listed by."""
+LAYER_NAMES = ("keras", "torchvision", "both", "paper")
+"""Whose names layers can be listed by; both are Keras's and torchvision's."""
 
 
 def layer_options(activations: Activations, names: str = "keras") -> list[tuple[str, str]]:
@@ -36,7 +37,7 @@ def layer_options(activations: Activations, names: str = "keras") -> list[tuple[
     activations : Activations
         Whose layers.
     names : str
-        One of `LAYER_NAMES`; torchvision also has a name for what is before a ReLU.
+        One of `LAYER_NAMES`; torchvision and the papers also name what is before a ReLU.
     """
     rows = [
         (info, *row) for info in activations.layers for row in _names_of(activations, info, names)
@@ -51,12 +52,9 @@ def layer_options(activations: Activations, names: str = "keras") -> list[tuple[
 
 
 def _names_of(activations: Activations, info: LayerInfo, names: str) -> list[tuple[str, str]]:
-    torch_names = activations.torch_names(info.name)
-    if names == "keras" or not torch_names:
-        return [(info.name, info.name)]
-    if names == "torchvision":
-        return [(name, name) for name in torch_names]
-    *before, after = torch_names
+    if names != "both":
+        return [(name, name) for name in activations.names_in(names, info.name)]
+    *before, after = activations.torch_names(info.name)
     # In this order, since a closed dropdown shows how a label begins.
     rows = [(f"{name} before ReLU · {info.name}", name) for name in before]
     return [*rows, (f"{after} · {info.name}", info.name)]
@@ -219,7 +217,10 @@ class Controls:
         self._sides = (
             None
             if names == "keras"
-            else {name: activations.before_relu(name) == name for _, name in options}
+            else {
+                name: activations.plain_name(name) != activations.info(name).name
+                for _, name in options
+            }
         )
         listed = {activations.plain_name(name): name for _, name in options}
         plain = activations.plain_name(shown)
@@ -261,10 +262,7 @@ class Controls:
         self._offer(self.order, orders, choice.order)
         self.hide_dead.value = choice.hide_dead
         for number in (self.slider, self.box):
-            # A smaller maximum would fire a value of its own.
-            with number.hold_trait_notifications():
-                number.max = count - 1
-                number.value = choice.channel
+            set_number(number, choice.channel, count)
         self.channels.value = ", ".join(map(str, choice.channels))
         self.channels.placeholder = self._default_words(mode)
         one, tiled = mode.takes == "one", mode.tiled
@@ -359,6 +357,19 @@ def as_wide_as_its_words(margin: str | None = None) -> widgets.Layout:
         In CSS; by default that of every control.
     """
     return widgets.Layout(width="max-content", min_width="0", margin=margin)
+
+
+def set_number(control: widgets.IntSlider | widgets.BoundedIntText, value: int, count: int) -> None:
+    """Set a control to one of the numbers from 0 to `count` - 1, and its maximum to the last."""
+    # At no time is the value above the maximum, here or on the page: it would be cut off, and a
+    # page sends what it cuts off back, as if a person had chosen it. `hold_sync` would not do: it
+    # sends both in an order that differs from run to run, and the page takes one after the other.
+    if count <= control.max:
+        control.value = value
+        control.max = count - 1
+    else:
+        control.max = count - 1
+        control.value = value
 
 
 def display(control: widgets.DOMWidget, *, shown: bool) -> None:

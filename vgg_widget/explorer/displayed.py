@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import threading
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 from weakref import WeakSet
 
 import ipywidgets as widgets
@@ -15,7 +15,26 @@ from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.interrupts import interrupts_wait
 
 
-class Displayed(LinkedActions, widgets.VBox):  # type: ignore[misc]
+class NotCopied:
+    """What is neither pickled nor copied: a widget is one with its page, and with its kernel."""
+
+    # The words for what of it can be.
+    _kept: ClassVar[str]
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied, since it belongs to a page: "
+            f"take {self._kept} instead."
+        )
+
+    def __copy__(self) -> NoReturn:
+        self.__reduce__()
+
+    def __deepcopy__(self, _: object) -> NoReturn:
+        self.__reduce__()
+
+
+class Displayed(NotCopied, LinkedActions, widgets.VBox):  # type: ignore[misc]
     """A box that knows how it is shown, also where no kernel is, and which of its kind are open."""
 
     # What stands until the constructor has come so far.

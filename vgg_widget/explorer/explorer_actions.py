@@ -32,6 +32,7 @@ from vgg_widget.modes.registry import Rendering
 class ExplorerActions(LinkedView):
     """What can be asked about one image's activations, and what can be taken away of them."""
 
+    _kept = "its activations and its state()"
     activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
     rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
     top = ImageSetResult(
@@ -212,10 +213,13 @@ class ExplorerActions(LinkedView):
 
     def _walk(self, over: str) -> FigureFrames:
         choice = self._choice()
-        asked = {"channel": choice.channel, "channels": choice.channels, **choice.as_render()}
+        asked = choice.as_render()
         if over == "channels":
+            # All of them, whichever is on show.
+            for name in ("channel", "channels"):
+                asked.pop(name, None)
             layer = choice.layer_in(self.activations)
-            return FigureFrames(frames(self.activations, over, layer=layer, **_alone(asked)))
+            return FigureFrames(frames(self.activations, over, layer=layer, **asked))
         # A location belongs to one layer, and another one's grid has no such place.
         if asked.pop("location", None) is not None:
             asked["order"] = "index"
@@ -223,8 +227,3 @@ class ExplorerActions(LinkedView):
             replace(choice, layer=name).layer_in(self.activations) for name in self.activations
         ]
         return FigureFrames(frames(self.activations, over, layers=layers, **asked))
-
-
-def _alone(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return what `frames` needs to go through all channels, of what `render` is given."""
-    return {name: value for name, value in asked.items() if name not in ("channel", "channels")}

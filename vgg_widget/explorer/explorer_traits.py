@@ -11,17 +11,21 @@ from traitlets import Bool, Enum, HasTraits, TraitError, Unicode, validate
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.choices import unknown_choice
 from vgg_widget.explorer.controls import LAYER_NAMES
+from vgg_widget.explorer.linked_changes import follows
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.trait_types import (
     ChannelNumbers,
+    ColormapName,
     Location,
+    Name,
     RealNumber,
     WholeNumber,
     as_trait_error,
 )
 from vgg_widget.figure.themes import THEME_NAMES
+from vgg_widget.modes.colormaps import find_cmap
 from vgg_widget.modes.registry import find_mode
-from vgg_widget.rendering import ORDERS, checked_channel, choose_channels, find_cmap
+from vgg_widget.rendering import ORDERS, checked_channel, choose_channels
 from vgg_widget.scaling import Scale, as_scale
 
 CHOICES = tuple(field.name for field in fields(Choice))
@@ -34,13 +38,18 @@ LOOKS = ("layer_names", "theme", "panel")
 class ExplorerTraits(HasTraits):
     """What an explorer or a comparison shows, each trait checked against its activations."""
 
-    layer = Unicode("block1_conv1", help="Name of the layer on show; Keras's or torchvision's.")
+    layer = Name(
+        "block1_conv1", help="Name of the layer on show; Keras's, torchvision's or the paper's."
+    )
     channel = WholeNumber(0, help="Channel on show in mode 'channel'; from 0.")
     channels = ChannelNumbers(
-        help="Channels that the other modes show, as a tuple of ints; () is the mode's default."
+        help="Channels that the other modes show, as a tuple of ints; () is the mode's default. "
+        "In mode 'channel' they wait for another mode."
     )
-    mode = Unicode("channel", help="How channels become one picture; a registered mode's name.")
-    cmap = Unicode("viridis", help="Name of a matplotlib colormap.")
+    mode = Name("channel", help="How channels become one picture; a registered mode's name.")
+    cmap = ColormapName(
+        "viridis", help="Name of a matplotlib colormap; a registered Colormap becomes its name."
+    )
     scale = Unicode("layer", help="What the display range is taken over: channel, layer, network.")
     before_relu = Bool(
         help="Whether activations are shown before the layer's ReLU, where those are kept."
@@ -58,7 +67,9 @@ class ExplorerTraits(HasTraits):
     )
     overlay = RealNumber(0.0, help="Opacity of the map over the input, 0 (not there) to 1.")
     layer_names = Enum(
-        LAYER_NAMES, "keras", help="Whose names the layers are listed by: keras, torchvision, both."
+        LAYER_NAMES,
+        "keras",
+        help="Whose names the layers are listed by: keras, torchvision, both of them, paper.",
     )
     theme = Enum(
         THEME_NAMES, "auto", help="Colours of the figure: light, dark, or auto, as the page has."
@@ -125,7 +136,8 @@ class ExplorerTraits(HasTraits):
     def _valid_location(self, proposal: dict[str, Any]) -> tuple[int, int] | None:
         self._require_open()
         place: tuple[int, int] | None = proposal["value"]
-        if place is not None:
+        # The layer that a link's location belongs to may come after it.
+        if place is not None and not follows(self):
             rows, columns, _ = self._measured.shape(self.layer)
             if not (0 <= place[0] < rows and 0 <= place[1] < columns):
                 raise TraitError(
@@ -168,8 +180,8 @@ class ExplorerTraits(HasTraits):
         value = str(proposal["value"])
         if value != "keras" and not any(info.torch_name for info in self._measured.layers):
             raise TraitError(
-                f"layer_names {value!r} is for VGG19, and this network's layers have no name in "
-                "torchvision: leave it at 'keras'."
+                f"layer_names {value!r} is for VGG19, and this network's layers have one name "
+                "each: leave it at 'keras'."
             )
         return value
 

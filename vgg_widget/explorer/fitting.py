@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.scene import Choice
+from vgg_widget.explorer.trait_types import as_trait_error
 from vgg_widget.modes.registry import find_mode
-from vgg_widget.rendering import nearest_channels
+from vgg_widget.rendering import asked_channels, nearest_channels
 
 DIVERGING = "coolwarm"
 """The colormap for activations of both signs, where another kind was chosen."""
@@ -17,6 +19,31 @@ _DIVERGING_NAMES = {
     *("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral"),
     *("coolwarm", "bwr", "seismic", "berlin", "managua", "vanimo"),
 }
+
+
+def first_channel(mode: str, channel: int | None, channels: Iterable[int] | None) -> int:
+    """Return the channel that a new explorer has on show, or keeps for when it shows one alone.
+
+    Parameters
+    ----------
+    mode : str
+        The mode that it begins with.
+    channel : int or None
+        The channel that was asked for.
+    channels : iterable of int or None
+        The channels that were asked for; where no channel was, and the mode shows one, they name
+        it.
+
+    Raises
+    ------
+    TraitError
+        If the mode is not known, or they name several and the mode shows one.
+    """
+    if channel is not None:
+        return channel
+    way = as_trait_error(find_mode, mode)
+    asked = as_trait_error(asked_channels, way, None, channels)
+    return int(asked[0]) if asked and way.takes == "one" else 0
 
 
 def fitted(
@@ -49,8 +76,8 @@ def fitted(
 def _side(choice: Choice, before: Choice | None, activations: Activations) -> Choice:
     """Keep the layer's name and the side of its ReLU together.
 
-    torchvision's names say on which side they are; Keras's names a convolution, whose maps are
-    shown on the side that was chosen last, unless a torchvision name chose it.
+    The names of torchvision and the papers say on which side they are. Keras names a convolution,
+    whose maps are shown on the side that was chosen last, unless another name chose it.
     """
     layer = choice.layer
     pre = activations.before_relu(layer)
@@ -63,24 +90,28 @@ def _side(choice: Choice, before: Choice | None, activations: Activations) -> Ch
     elif pre is None:
         return choice
     elif choice.before_relu and named_after:
-        return replace(choice, layer=pre)
+        return replace(choice, layer=_names_of_kind(layer, layer, activations)[0])
     elif not choice.before_relu and named_before:
-        return replace(choice, layer=activations.torch_names(layer)[-1])
+        return replace(choice, layer=_names_of_kind(layer, layer, activations)[-1])
     return choice
 
 
 def named_alike(layer: str, choice: Choice, activations: Activations) -> str:
-    """Return another layer's name in the tongue of the one that was chosen, on the same side.
+    """Return a layer's name in the naming scheme of the one on show, on the same side of its ReLU.
 
-    Keras's names stay as they are; whoever named a layer in torchvision's way gets its name for
-    what is before the ReLU, or after it.
+    A name that is not Keras's is returned as it is.
     """
-    info = activations.info(layer)
-    if layer != info.name or choice.layer == activations.info(choice.layer).name:
+    if layer != activations.info(layer).name:
         return layer
-    names = activations.torch_names(layer)
-    before = activations.before_relu(layer) if choice.before_relu else None
-    return before or (names[-1] if names else layer)
+    names = _names_of_kind(layer, choice.layer, activations)
+    if not names:
+        return layer
+    return names[0] if choice.before_relu else names[-1]
+
+
+def _names_of_kind(layer: str, like: str, activations: Activations) -> tuple[str, ...]:
+    """Return a layer's names in the naming scheme that another name is of."""
+    return activations.names_in(activations.scheme_of(like), layer)
 
 
 def says_before(layer: str, activations: Activations) -> bool:

@@ -22,6 +22,7 @@ from vgg_widget.figure.coordinates import Marking
 from vgg_widget.images import ImageReading
 from vgg_widget.modes.registry import Rendering
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
+from vgg_widget.network.vgg19 import Preprocess
 from vgg_widget.predictions import checked_top
 from vgg_widget.rendering import render
 
@@ -40,21 +41,25 @@ class LayerExplorer(ExplorerActions):
     image : object
         Anything that `load_image` takes.
     extractor : FeatureExtractor, optional
-        The network to use, instead of making one from `weights` and `size`; for a model of your
-        own ``FeatureExtractor(model=...)``.
+        The network to use, instead of making one from the arguments that follow.
+    model : keras.Model, optional
+        A model of your own instead of VGG19; see `FeatureExtractor`.
+    preprocess : callable, optional
+        From RGB, float32 in 0–255, to the network's input; see `FeatureExtractor`.
     weights : str, Path or mapping
         A name, a file of Keras's or torchvision's, or a state dict; see `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
     layer : str
         The layer on show; a model of your own starts at its first.
-    channel : int
-        The channel on show in the mode ``"channel"``.
+    channel : int, optional
+        The channel on show in the mode ``"channel"``: 0 by default, or the one that ``channels``
+        names. Each of the two is kept for the modes that show it.
     mode : str
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
         ``"rgb"``, ``"rainbow"`` or one that `register_mode` added.
-    cmap : str
-        Any colormap that matplotlib knows.
+    cmap : str or Colormap
+        Any colormap that matplotlib knows, by its name or as it is registered.
     scale : str
         ``"channel"``, ``"layer"`` or ``"network"``.
     **layout
@@ -94,10 +99,12 @@ class LayerExplorer(ExplorerActions):
         image: object,
         *,
         extractor: FeatureExtractor | None = None,
+        model: Any = None,
+        preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str = "block1_conv1",
-        channel: int = 0,
+        channel: int | None = None,
         mode: str = "channel",
         cmap: str = "viridis",
         scale: str = "layer",
@@ -110,6 +117,8 @@ class LayerExplorer(ExplorerActions):
         super().__init__(
             (image,),
             extractor=extractor,
+            model=model,
+            preprocess=preprocess,
             weights=weights,
             size=size,
             layer=layer,
@@ -145,8 +154,8 @@ class LayerExplorer(ExplorerActions):
             What `state` returned, also after a round trip through JSON.
         **more
             Arguments of the constructor that take the place of what `state` says; ``extractor``
-            is needed where the state is of a model of your own, ``weights`` where it is of a
-            state dict.
+            or ``model`` is needed where the state is of a model of your own, ``weights`` where it
+            is of a state dict.
 
         Raises
         ------

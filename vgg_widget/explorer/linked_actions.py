@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS, ExplorerTraits
 from vgg_widget.explorer.fitting import named_alike, placed
+from vgg_widget.explorer.linked_changes import LOCK, followers_wait
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.trait_types import as_trait_error, check_assignable
 from vgg_widget.files import written_whole
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 # What is held back together, and told of together.
 _TOGETHER = frozenset((*CHOICES, *LOOKS))
-# What a constructor takes for good.
-_MADE_WITH = ("extractor", "weights", "size")
+
+MADE_WITH = ("extractor", "model", "preprocess", "weights", "size")
+"""What a constructor takes for good."""
+
 # Further back than anybody remembers.
 _STEPS_BACK = 100
 
@@ -40,9 +43,7 @@ class LinkedActions(ExplorerTraits):
     # Arguments of a subclass's own constructor.
     _more_arguments: tuple[str, ...] = ()
 
-    # One for all: two that are linked would each hold its own and wait for the other's, where a
-    # cell moves one of them and the page the other.
-    _lock: ClassVar[threading.RLock] = threading.RLock()
+    _lock: ClassVar[threading.RLock] = LOCK
 
     # Made by the constructor.
     _undertakings: Undertakings
@@ -55,19 +56,19 @@ class LinkedActions(ExplorerTraits):
         # Cells and callbacks run on different threads in some kernels: while one holds back
         # notifications, an assignment of another's would be told of to nobody.
         if name in _TOGETHER:
-            with self._at_work():
+            with self._at_work(), followers_wait(self):
                 super().__setattr__(name, value)
             return
         # What begins with an underscore is ipywidgets' own, or ours.
         if not name.startswith("_"):
-            made_with = (*_MADE_WITH, *self._more_arguments)
+            made_with = (*MADE_WITH, *self._more_arguments)
             check_assignable(self, name, value, made_with, (self._what, self._instead))
         super().__setattr__(name, value)
 
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:
-        """Tell of changes at the end, as traitlets does; meanwhile other threads wait."""
-        with self._at_work(), super().hold_trait_notifications():
+        """Tell of changes at the end, as traitlets does; other threads and followers wait."""
+        with self._at_work(), followers_wait(self), super().hold_trait_notifications():
             yield
 
     @contextmanager

@@ -1,7 +1,4 @@
-"""`LinkedView`: traits, controls and a figure, and the links between them.
-
-It computes no feature map and draws nothing: it asks for renderings and hands them to the figure.
-"""
+"""`LinkedView`: traits, controls and a figure, and the links between them."""
 
 from __future__ import annotations
 
@@ -17,8 +14,10 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.displayed import Displayed
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
-from vgg_widget.explorer.fitting import fitted
+from vgg_widget.explorer.fitting import first_channel, fitted
 from vgg_widget.explorer.host import heard
+from vgg_widget.explorer.linked_actions import MADE_WITH
+from vgg_widget.explorer.linked_changes import waits
 from vgg_widget.explorer.linked_host import LinkedHost
 from vgg_widget.explorer.panels import Board
 from vgg_widget.explorer.pointing import KEYS, Pointing, Words
@@ -30,6 +29,7 @@ from vgg_widget.images import ImageReading
 from vgg_widget.interrupts import Undertakings, interrupts_wait
 from vgg_widget.modes.registry import Rendering
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
+from vgg_widget.network.vgg19 import Preprocess
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,22 +40,20 @@ if TYPE_CHECKING:
 
 
 class LinkedView(Displayed):
-    """One figure with controls, for whatever number of images a subclass shows on it.
-
-    A subclass says what is computed of the images, how that is rendered, drawn and put in words.
+    """One figure with controls; a subclass says what is computed, rendered, drawn and said.
 
     Parameters
     ----------
     images : tuple of object
         Anything that `load_image` takes, each.
-    extractor, weights, size, layer, channel, mode, cmap, scale
+    extractor, model, preprocess, weights, size, layer, channel, mode, cmap, scale
         As for `LayerExplorer`.
     layout : dict
         Other keyword arguments, as for `LayerExplorer`.
     """
 
-    # What a subclass has: the names of its traits for what is computed and for what is on show;
-    # arguments of its own; the size of its figure; and what a screen reader says of that.
+    # A subclass names its traits for what is computed and for what is on show, the figure's size,
+    # and what a screen reader says of it.
     _computed_trait: str
     _shown_trait: str
     _inches = FIGURE_INCHES
@@ -63,7 +61,7 @@ class LinkedView(Displayed):
     _busy_words: str
     # The trait that an upload beside the other controls sets; "" for none.
     _upload = ""
-    # What stands until the constructor has come so far.
+    # Until the constructor has come so far.
     _board: Board
     _whole: Whole | None = None
     _under_mouse: object = None
@@ -73,10 +71,12 @@ class LinkedView(Displayed):
         images: tuple[object, ...],
         *,
         extractor: FeatureExtractor | None,
+        model: Any,
+        preprocess: Preprocess | None,
         weights: str | os.PathLike[str] | Mapping[str, Any],
         size: int | tuple[int, int] | None,
         layer: str,
-        channel: int,
+        channel: int | None,
         mode: str,
         cmap: str,
         scale: str,
@@ -84,11 +84,11 @@ class LinkedView(Displayed):
     ) -> None:
         traits = {name: layout.pop(name) for name in (*CHOICES, *LOOKS) if name in layout}
         more = {name: layout.pop(name) for name in self._more_arguments if name in layout}
-        own = {"extractor", "weights", "size", *self._more_arguments, *CHOICES, *LOOKS}
+        own = {*MADE_WITH, *self._more_arguments, *CHOICES, *LOOKS}
         check_layout(layout, own)
         self._undertakings = Undertakings(self._settle)
         self._history = []
-        self._extractor = extractor_for(extractor, weights, size)
+        self._extractor = extractor_for(extractor, weights, size, model, preprocess)
         self._panels = self._choose_panels(**more)
         readings = tuple(self._extractor.read(image) for image in images)
         self.set_trait(self._computed_trait, self._compute(readings))
@@ -97,6 +97,7 @@ class LinkedView(Displayed):
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
         traits.setdefault("panel", self._first_panel())
+        channel = first_channel(mode, channel, traits.get("channels"))
         chosen = {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale}
         try:
             with self._undertakings.begun():
@@ -320,8 +321,10 @@ class LinkedView(Displayed):
     # --- from traits to the picture
 
     @observe(*CHOICES)
-    def _changed(self, _: dict[str, Any]) -> None:
+    def _changed(self, _: object) -> None:
         with self._at_work():
+            if waits(self, lambda: self._changed(None)):
+                return
             # Several traits changed in one go are one picture; and who observes the picture may
             # change a trait again, which comes back here.
             while self._shown not in (None, self._choice()) and not self._closed:

@@ -16,9 +16,9 @@ from vgg_widget.comparing import Pair
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.images import ImageReading, sample_image
+from vgg_widget.modes.colormaps import find_cmap
 from vgg_widget.modes.registry import find_mode
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.rendering import find_cmap
 from vgg_widget.scaling import Scale
 
 _STATE_VERSION = 1
@@ -67,9 +67,12 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
     if "extractor" in more:
         found.pop("weights", None)
         found.pop("size", None)
+    elif more.get("model") is not None:
+        found.pop("weights", None)
     elif found.get("weights") == "model":
         raise ValueError(
-            "state is of a model of your own, which it cannot hold: pass extractor=... too."
+            "state is of a model of your own, which it cannot hold: pass model=... or "
+            "extractor=... too."
         )
     elif found.get("weights") == "state_dict" and "weights" not in more:
         raise ValueError(

@@ -7,9 +7,19 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-from traitlets import Float, Int, TraitError, TraitType
+from matplotlib.colors import Colormap
+from traitlets import Float, Int, TraitError, TraitType, Unicode
 
 from vgg_widget.choices import briefly, nearest, unknown_choice
+from vgg_widget.modes.colormaps import registered_name
+
+
+class Name(Unicode[str, str]):
+    """A text trait whose validator is also given what is no text, and says what to choose."""
+
+    def validate(self, _: Any, value: Any) -> Any:
+        """Return the value."""
+        return value
 
 
 class WholeNumber(Int[int, int]):
@@ -30,6 +40,15 @@ class RealNumber(Float[Any, Any]):
             return super().validate(obj, plain)
         except OverflowError:  # A whole number may be larger than any float.
             self.error(obj, value)
+
+
+class ColormapName(Unicode[str, Any]):
+    """A trait that holds a colormap's name and also takes a `Colormap` that is registered."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Return the name."""
+        name = as_trait_error(registered_name, value) if isinstance(value, Colormap) else value
+        return super().validate(obj, name)
 
 
 class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):

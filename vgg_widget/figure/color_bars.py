@@ -68,6 +68,8 @@ def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar
     mappable = ScalarMappable(color_norm(rendering), rendering.colormap)
     extend = _EXTEND[rendering.clipped]
     bar = figure.colorbar(mappable, extend=extend, label="activation", **where)
+    # The person's `rcParams` may ask for lines over all axes; they would lie over the colours.
+    bar.ax.grid(visible=False, which="both")
     # Panning a colorbar would change its limits, and not the picture's.
     bar.ax.set_navigate(False)
     return bar

@@ -22,6 +22,7 @@ from vgg_widget.figure.legend_list import LegendList
 from vgg_widget.figure.marks import Marks
 from vgg_widget.figure.painting import SidePainter
 from vgg_widget.figure.reduced_image import ReducedImage
+from vgg_widget.figure.style import own_style
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
@@ -61,6 +62,7 @@ class LinkedFigure:
     inches = FIGURE_INCHES
     """Width and height of the figure that `save` writes."""
 
+    @own_style()
     def __init__(
         self,
         figure: Figure,
@@ -121,6 +123,7 @@ class LinkedFigure:
         return round(float(self.figure.get_size_inches()[0]) * DPI)
 
     @width.setter
+    @own_style()
     def width(self, pixels: int) -> None:
         inches = pixels / DPI
         self.figure.set_size_inches(inches, inches * self.inches[1] / self.inches[0])
@@ -139,6 +142,7 @@ class LinkedFigure:
         return self._theme
 
     @theme.setter
+    @own_style()
     def theme(self, theme: Theme) -> None:
         if theme != self._theme:
             self._wear(theme)
@@ -174,6 +178,7 @@ class LinkedFigure:
         """Return the words over each input."""
         return [f"input · {image.shape[0]} × {image.shape[1]}" for image in self._images]
 
+    @own_style()
     def _update(
         self,
         renderings: tuple[Rendering, ...],
@@ -384,6 +389,7 @@ class LinkedFigure:
 
         return describe
 
+    @own_style()
     def save(self, path: Any, suffix: str, source: str) -> None:
         """Write what is on show as PNG, SVG or PDF, without touching the figure on screen.
 
@@ -413,6 +419,15 @@ def _pixel(image: npt.NDArray[Any], x: float, y: float) -> tuple[int, int] | Non
     return (row, column) if inside else None
 
 
+class _OwnFigure(Figure):
+    """A figure that is drawn in `own_style`, on whatever canvas and whoever asks for it."""
+
+    @own_style()
+    def draw(self, renderer: Any) -> None:
+        super().draw(renderer)
+
+
+@own_style()
 def new_figure(inches: tuple[float, float] = FIGURE_INCHES) -> Figure:
     """Return an empty figure, of the explorer's size by default, that pyplot does not know."""
-    return Figure(figsize=inches, dpi=DPI, facecolor="white")
+    return _OwnFigure(figsize=inches, dpi=DPI, facecolor="white")

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
 from vgg_widget.figure.coordinates import Marking, map_extent, unit_box
+from vgg_widget.figure.style import own_style
 from vgg_widget.layers import Placement
 from vgg_widget.modes.registry import Rendering
 
@@ -97,6 +98,7 @@ class Marks:
         self._paint((*self._left_artists(), *self._right_artists()))
         return Bbox.from_extents(0, 0, box.x1, box.y1)
 
+    @own_style()
     def repaint(self) -> None:
         """Paint the marks alone, and send that; nothing before the first drawing."""
         if self._left is None:

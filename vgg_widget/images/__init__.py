@@ -8,6 +8,13 @@ from vgg_widget.images.reading import (
     read_image,
     sample_image,
 )
+from vgg_widget.images.several import (
+    NamedItem,
+    is_collection,
+    is_one_picture,
+    named_images,
+    nameless,
+)
 from vgg_widget.images.sizes import checked_size, resize, resize_exactly, target_size
 from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
 
@@ -16,9 +23,14 @@ __all__ = [
     "RGB8",
     "ImageError",
     "ImageReading",
+    "NamedItem",
     "checked_size",
     "file_bytes",
+    "is_collection",
+    "is_one_picture",
     "load_image",
+    "named_images",
+    "nameless",
     "read_file_bytes",
     "read_image",
     "resize",

@@ -15,12 +15,23 @@ from vgg_widget.images.terms import (
     check_sides,
 )
 
-# A resampled image may overshoot its range by a little, which is no reason to refuse it.
-_OVERSHOOT = 0.002
+# Floats beyond this share of their range are told of: less is rounding, and no resampling's.
+_TOLD_BEYOND = 0.002
+# How far floats may be beyond their range, as shares of it: the smallest and the largest value,
+# and on average what is cut off at either end; below 0 as a share of the brightest value, as a
+# dark picture overshoots by less. Resampling (bicubic, Lanczos), noise and brightening stay within
+# these; no normalisation by a mean does, nor do values from -1 to 1.
+_LEAST, _MOST = -0.75, 2.0
+_CUT_BELOW, _CUT_ABOVE = 0.02, 0.1
+# What computing leaves of 0 is no picture divided by something.
+_NOTHING = 1e-6
+# Floats in 0-255 that are all darker than this would be a nearly black picture. They are refused,
+# since they may as well be some other range.
+_DARKEST_TOP = 16.0
 
 # A PyTorch tensor that is on a GPU, part of a graph or a view of another one with signs turned has
-# no __array__ until it is taken off.
-_TAKEN_OFF = ("detach", "cpu", "resolve_conj", "resolve_neg")
+# no __array__ until these are called. TensorFlow's tensors have a `cpu` too, which is deprecated.
+_DETACHING = ("detach", "cpu", "resolve_conj", "resolve_neg")
 
 
 def as_array(source: Any) -> npt.NDArray[Any]:
@@ -32,7 +43,7 @@ def as_array(source: Any) -> npt.NDArray[Any]:
         If it gives no array, or one of which parts are masked.
     """
     try:
-        for step in _TAKEN_OFF:
+        for step in _DETACHING if callable(getattr(source, "detach", None)) else ():
             if callable(getattr(source, step, None)):
                 source = getattr(source, step)()
         if str(getattr(source, "dtype", "")) == "torch.bfloat16":
@@ -146,16 +157,29 @@ def _float_to_uint8(values: npt.NDArray[np.float64], what: str) -> tuple[RGB8, s
             "with numpy.nan_to_num."
         )
     low, high = float(values.min()), float(values.max())
-    # The largest value alone decides, so that a normalised picture is refused and not blackened.
-    small = high <= 1 + _OVERSHOOT
-    top, note = (
-        (1.0, "float values up to 1 read as 0–1")
-        if small
-        else (255.0, "float values read as 0–255")
+    top = 1.0 if high <= _MOST else 255.0
+    below, above = -values[values < 0].sum(), (values[values > top] - top).sum()
+    fits = max(-low, high) < _NOTHING or (
+        _LEAST * top <= low
+        and high <= _MOST * top
+        and below <= _CUT_BELOW * min(high, top) * values.size
+        and above <= _CUT_ABOVE * top * values.size
     )
-    if low >= -_OVERSHOOT * top and high <= top * (1 + _OVERSHOOT):
-        return np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8), note
-    raise ImageError(
-        f"{what} has float values from {low:.4g} to {high:.4g}: undo any normalisation "
-        "and pass them in 0–1 or 0–255."
-    )
+    pixels: RGB8 = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
+    if top == 1:
+        # A picture in 0-255 that was divided by 255 twice.
+        fits = fits and (high < _NOTHING or pixels.max() > 1)
+        note = "float values up to 1 read as 0–1"
+    else:
+        # A few outliers do not make 0-255 of a range that all others show to be 0-1.
+        few = np.count_nonzero(values > 1) < 0.05 * np.count_nonzero(values > 0)
+        fits = fits and high >= _DARKEST_TOP and not few
+        note = "float values read as 0–255"
+    if not fits:
+        raise ImageError(
+            f"{what} has float values from {low:.4g} to {high:.4g}: undo any normalisation, cut "
+            "outliers off, and pass them in 0–1 or 0–255 (a nearly black picture as uint8)."
+        )
+    if low < -_TOLD_BEYOND * top or high > (1 + _TOLD_BEYOND) * top:
+        note = f"float values from {low:.3g} to {high:.3g} read as 0–{top:g}, the rest cut off"
+    return pixels, note

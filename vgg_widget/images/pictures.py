@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import threading
 import warnings
@@ -26,6 +27,17 @@ from vgg_widget.images.terms import (
 # EPS is a program, which Pillow would have Ghostscript run, and IPTC's envelope may hold one; of
 # MPEG it reads the size alone.
 _NO_PICTURES = ("EPS", "IPTC", "MPEG")
+
+# What often lies under a picture's name, by its start.
+_START = 64
+_NO_PICTURE = {
+    re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE): (
+        "a web page: download the picture itself"
+    ),
+    re.compile(rb"version https://git-lfs"): (
+        "a Git LFS pointer: get the file itself with git lfs pull"
+    ),
+}
 
 _ORIENTATION = 0x0112
 # How to turn what is stored, by the EXIF standard's numbers; 1 is upright.
@@ -100,26 +112,33 @@ def decoded(
     ImageError
         If it is empty, no picture, damaged, too small or too large.
     """
-    if not stream.read(1):
-        raise ImageError(f"{what} is empty (0 bytes): pass a picture file such as PNG or JPEG.")
-    stream.seek(0)
+    start = b""
     try:
+        start = stream.read(_START)
+        stream.seek(0)
         with _hush, Image.open(stream) as image:
             _check_format(image)
             return _converted(image, what, minimum_side)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
+        if not start:
+            raise ImageError(
+                f"{what} is empty (0 bytes): pass a picture file such as PNG or JPEG."
+            ) from error
+        for told, advice in _NO_PICTURE.items():
+            if told.match(start):
+                raise ImageError(f"{what} is in no picture format, but {advice}.") from error
         raise ImageError(
             f"{what} is in no picture format that can be read: pass an ordinary PNG, JPEG, GIF, "
             "WebP, TIFF or BMP file."
         ) from error
-    except Image.DecompressionBombError as error:
-        raise too_large(what, reason(error)) from error
     except Exception as error:  # Pillow's readers raise anything at all on damaged files.
-        raise ImageError(
-            f"{what} could not be read to its end ({reason(error)}): it may be truncated or "
-            "damaged, so save it again from its source."
+        raise _failure(
+            error,
+            what,
+            "could not be read to its end",
+            "it may be truncated or damaged, so save it again from its source",
         ) from error
 
 
@@ -128,16 +147,32 @@ def from_pillow(image: Image.Image, minimum_side: int) -> tuple[RGB8, str]:
 
     Of an animation it is the frame that the image stands at.
     """
+    name = getattr(image, "filename", "")
+    what = f"image {os.fsdecode(name)!r}" if name else "image"
     try:
         with _hush:
-            return _converted(image, "image", minimum_side)
+            return _converted(image, what, minimum_side)
     except ImageError:
         raise
     except Exception as error:  # It may be of a file that is read only now, or closed.
-        raise ImageError(
-            f"image could not be read from a PIL image ({reason(error)}): it may be closed, or its "
-            "file damaged, so open it again."
+        raise _failure(
+            error,
+            what,
+            "could not be read from a PIL image",
+            "it may be closed, or its file damaged, so open it again",
         ) from error
+
+
+def _failure(error: Exception, what: str, problem: str, advice: str) -> ImageError:
+    """Return what to tell of an error, with `advice` where the file is at fault."""
+    if isinstance(error, Image.DecompressionBombError):
+        return too_large(what, reason(error))
+    if isinstance(error, MemoryError):
+        advice = "there is too little memory for it, so make it smaller first"
+    elif isinstance(error, OSError) and error.errno is not None:
+        # Pillow's own errors of this type have no number.
+        advice = "check the disk or the connection to it"
+    return ImageError(f"{what} {problem} ({reason(error)}): {advice}.")
 
 
 def _check_format(image: Image.Image) -> None:
@@ -148,11 +183,21 @@ def _check_format(image: Image.Image) -> None:
 def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, str]:
     check_not_too_large(what, image.height, image.width)
     key = _transparent_value(image)
+    # Only what comes from a file as it was stored is turned. What was made of it by hand, by
+    # `rotate` for instance, still carries the file's EXIF data, and may be the right way up.
+    as_stored = isinstance(image, ImageFile.ImageFile)
     image.load()
-    image = _upright(image)
+    note = ""
+    turn = _turn(image)
+    if turn is not None:
+        if as_stored:
+            image = image.transpose(turn)
+        else:
+            note = "EXIF orientation not applied to an edited image"
     check_sides(what, image.height, image.width, minimum_side)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_numbers(image, what, minimum_side)
+        pixels, rule = _from_numbers(image, what, minimum_side)
+        return pixels, " · ".join(filter(None, (rule, note)))
     if image.has_transparency_data:
         if key != image.info.get("transparency"):
             image = image.copy()
@@ -160,15 +205,15 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB")), ""
+    return np.array(image.convert("RGB")), note
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how the EXIF data say that an image is to be turned, if at all."""
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # Damaged metadata are no reason to refuse good pixels.
-        return image
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _transparent_value(image: Image.Image) -> Any:

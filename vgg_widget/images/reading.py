@@ -13,11 +13,20 @@ from PIL import Image
 from vgg_widget.choices import reason
 from vgg_widget.images.arrays import as_array, from_array
 from vgg_widget.images.pictures import decoded, from_pillow
-from vgg_widget.images.sources import existing_file, opened, whole_stream
+from vgg_widget.images.sources import (
+    existing_file,
+    opened,
+    stream_name,
+    unwrapped,
+    whole_stream,
+)
 from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
 
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
 _PICTURES = (str, bytes, os.PathLike, Image.Image)
+
+# The brightest of 12-bit numbers in 16 bits is 16 of 255.
+_NEARLY_BLACK = 16
 
 # As many pixels as Pillow reads, in 16 bits a colour.
 _MOST_BYTES = 1 << 30
@@ -52,13 +61,21 @@ def load_image(source: object) -> RGB8:
         Files are read by Pillow: EXIF orientation is applied, transparency is laid over white,
         palette, grey, CMYK and 16-bit pictures are converted, an animation gives its first frame
         (a PIL image the frame that it stands at). Damaged metadata are passed over; an address
-        (``https://…``) is refused and never fetched.
+        (``https://…``) is refused and never fetched. The ``value`` of an ipywidgets
+        ``FileUpload`` with one file, and an ``IPython.display.Image`` that holds its data, are
+        taken as that file.
+        The EXIF orientation of a PIL image is applied while it is what ``PIL.Image.open`` gave.
+        An image that was made of it (by ``rotate``, ``transpose``, ``crop``, ``resize``,
+        ``convert`` or ``copy``) still carries the same EXIF data, but may have been turned
+        already: it is taken as it is, which the note tells.
         Arrays and tensors (anything with ``__array__``, Keras, TensorFlow and PyTorch tensors
         included) are grey ``(H, W)``, or have 1, 3 or 4 channels, last or first; a leading batch
         axis of length 1 is dropped. Their values are understood by this rule: bool is black and
         white, ``uint8`` is taken as it is, ``uint16`` is divided by 257, other integers must lie
-        in 0–255; floats up to 1 are read as 0–1, and else up to 255 as 0–255, where an overshoot
-        of 0.2 % at either end, as resampling leaves, is cut off.
+        in 0–255. Floats up to 2 are read as 0–1 and larger ones as 0–255; what is beyond, as
+        resampling, noise or brightening leave it, is cut off and told of in the note. Floats
+        that fit neither range are refused: those with a mean taken off, from -1 to 1, with
+        outliers, or so small in their range that they would be black.
 
     Returns
     -------
@@ -92,17 +109,19 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
         The fewest pixels that a side may have.
     """
     origin: str | None = None
+    source, name = unwrapped(source)
     if isinstance(source, Image.Image):
         pixels, note = from_pillow(source, minimum_side)
     elif isinstance(source, bytes | bytearray | memoryview) and not _is_numbers(source):
         data = _all_bytes(source)
-        pixels, note = decoded(io.BytesIO(data), f"image of {len(data)} bytes", minimum_side)
+        what = f"image {name!r}" if name else f"image of {len(data)} bytes"
+        pixels, note = decoded(io.BytesIO(data), what, minimum_side)
     elif isinstance(source, str | os.PathLike):
         origin = existing_file(os.fspath(source))
         with opened(origin) as stream:
             pixels, note = decoded(stream, f"image {str(source)!r}", minimum_side)
     elif callable(getattr(source, "read", None)):
-        pixels, note = decoded(whole_stream(source), "image from a file object", minimum_side)
+        pixels, note = decoded(whole_stream(source), stream_name(source), minimum_side)
     elif isinstance(source, list | tuple) and _are_pictures(source):
         raise ImageError(
             f"image is a list of {len(source)} pictures: pass one, see two with "
@@ -115,7 +134,16 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
             f"image is a {type(source).__name__}, which is none of path, bytes, file object, "
             "PIL image, array or tensor: pass one of those."
         )
-    return ImageReading(pixels, note, origin)
+    return ImageReading(pixels, _with_darkness(note, pixels), origin)
+
+
+def _with_darkness(note: str, pixels: RGB8) -> str:
+    """Add to a note where a picture is nearly black, as a mask of 0 and 1 or 12 bits in 16 are."""
+    brightest = int(pixels.max())
+    if not 0 < brightest <= _NEARLY_BLACK:
+        return note
+    words = f"nearly black: its brightest value is {brightest} of 255"
+    return f"{note} · {words}" if note else words
 
 
 def file_bytes(path: str) -> bytes:
@@ -147,7 +175,7 @@ def file_bytes(path: str) -> bytes:
 def read_file_bytes(data: bytes, path: str, minimum_side: int) -> ImageReading:
     """Read an image from what `file_bytes` gave, as `read_image` does from the path."""
     pixels, note = decoded(io.BytesIO(data), f"image {path!r}", minimum_side)
-    return ImageReading(pixels, note, path)
+    return ImageReading(pixels, _with_darkness(note, pixels), path)
 
 
 def _is_numbers(source: bytes | bytearray | memoryview) -> bool:

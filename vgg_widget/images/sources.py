@@ -1,10 +1,11 @@
-"""Where pictures come from: paths and file objects, down to a stream of bytes."""
+"""Where pictures come from: notebook objects, paths and file objects, down to a stream of bytes."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,53 @@ from vgg_widget.choices import reason
 from vgg_widget.images.terms import ImageError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|(data|file):", re.IGNORECASE)
+
+
+def unwrapped(source: Any) -> tuple[Any, str]:
+    """Return the file in a `FileUpload.value` or `IPython.display.Image`; else `source` itself.
+
+    Returns
+    -------
+    object, str
+        The file's bytes or path; and its name, which is empty where it has none.
+
+    Raises
+    ------
+    ImageError
+        If no file or several were uploaded, or the `Image` is only an address.
+    """
+    if any(kind.__module__.startswith("IPython.") for kind in type(source).__mro__):
+        data, path, address = (getattr(source, name, None) for name in ("data", "filename", "url"))
+        if isinstance(data, bytes):
+            return data, str(path or "")
+        # With embed=False it has the name alone, and of a file that is not there the name as data.
+        if type(source).__name__ == "Image" and not address and (path or data):
+            return path or data, ""
+        held = f"the address {_shortly(str(address))} alone" if address else "no picture file"
+        raise ImageError(
+            f"image is an IPython.display.{type(source).__name__} that holds {held}: pass a path, "
+            "the bytes of a file, or Image(filename=...)."
+        )
+    # ipywidgets 8 gives a tuple with a mapping a file, ipywidgets 7 one mapping by file names.
+    files = [source] if isinstance(source, Mapping) and "content" in source else source
+    if isinstance(files, Mapping):
+        files = [
+            {"name": name, **one} if isinstance(one, Mapping) else one
+            for name, one in files.items()
+        ]
+    if not isinstance(files, list | tuple):
+        return source, ""
+    uploaded = [one for one in files if isinstance(one, Mapping) and "content" in one]
+    names = [str(one.get("name", "")) for one in uploaded]
+    if len(uploaded) == 1 == len(files):
+        return uploaded[0]["content"], names[0]
+    if uploaded or (not files and isinstance(source, tuple | Mapping)):
+        those = f" ({_shortly(', '.join(names))})" if uploaded else ""
+        raise ImageError(
+            f"image holds {len(uploaded) or 'no'} uploaded files{those}, as a FileUpload's value: "
+            "choose one file, and pass value[0]."
+        )
+    return source, ""
 
 
 def existing_file(path: str | bytes) -> str:
@@ -70,6 +118,13 @@ def opened(path: str) -> io.BufferedReader:
         ) from error
 
 
+def stream_name(stream: Any) -> str:
+    """Return what errors call a file object: by its file's name, where it has one."""
+    name = getattr(stream, "name", None)
+    # A pipe's is a number.
+    return f"image file object {name!r}" if isinstance(name, str) and name else "image file object"
+
+
 def whole_stream(stream: Any) -> io.BytesIO:
     """Return all that a file object still gives; it stays open.
 
@@ -78,26 +133,21 @@ def whole_stream(stream: Any) -> io.BytesIO:
     ImageError
         If it cannot be read, gives text, or is at its end already.
     """
+    what = stream_name(stream)
     try:
         data = stream.read()
     except UnicodeDecodeError as error:
-        raise ImageError(
-            "image file object is open as text: open the file with mode 'rb'."
-        ) from error
+        raise ImageError(f"{what} is open as text: open the file with mode 'rb'.") from error
     except Exception as error:  # Anything can have a method `read`, and raise anything from it.
-        raise ImageError(
-            f"image file object could not be read ({reason(error)}): pass one that is open for "
-            "reading."
-        ) from error
+        failed = isinstance(error, OSError) and error.errno is not None
+        advice = "check the disk or the connection to it" if failed else "pass one that is open"
+        raise ImageError(f"{what} could not be read ({reason(error)}): {advice}.") from error
     if not isinstance(data, bytes | bytearray | memoryview):
         raise ImageError(
-            f"image file object gave {type(data).__name__}, not bytes: open the file with mode "
-            "'rb'."
+            f"{what} gave {type(data).__name__}, not bytes: open the file with mode 'rb'."
         )
     if not len(data) and _is_past_its_start(stream):
-        raise ImageError(
-            "image file object is at its end, as after writing to it: call its seek(0) first."
-        )
+        raise ImageError(f"{what} is at its end, as after writing: call its seek(0) first.")
     return io.BytesIO(bytes(data))
 
 

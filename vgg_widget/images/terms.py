@@ -48,6 +48,6 @@ def check_sides(what: str, height: int, width: int, minimum_side: int) -> None:
     """Refuse a picture that is too small for the network; `ImageError` as above."""
     if min(height, width) < minimum_side:
         raise ImageError(
-            f"{what} is {height}×{width} pixels (height×width), but VGG19 needs at least "
+            f"{what} is {height}×{width} pixels (height×width), but the network needs at least "
             f"{minimum_side} a side: enlarge it first."
         )

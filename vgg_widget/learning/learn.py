@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from vgg_widget.choices import unknown_choice
 from vgg_widget.factorised import Factors, LearnedWeights, Rounded, without
-from vgg_widget.images import RGB8, ImageError, read_image
+from vgg_widget.images import RGB8, ImageError, is_one_picture, named_images, read_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
 from vgg_widget.learning.clustering import least_alike, spherical_kmeans, whitening
 from vgg_widget.learning.recipe import Recipe
@@ -32,7 +33,7 @@ _RANKS = (8, 512)
 
 
 def learn_weights(
-    images: Sequence[Any],
+    images: Iterable[Any],
     *,
     rank: int = 208,
     seed: int = 0,
@@ -44,8 +45,9 @@ def learn_weights(
 
     Parameters
     ----------
-    images : sequence
-        Photographs: anything that `load_image` takes. Half a dozen varied ones will do.
+    images : iterable
+        Photographs: anything that `load_image` takes; batches and labels as
+        `vgg_widget.dataset.top_activations` takes them. Half a dozen varied ones will do.
     rank : int
         Dimensions kept of each layer's patches, 8 to 512: more see finer differences, and take
         more room and time.
@@ -67,7 +69,7 @@ def learn_weights(
     ------
     ImageError
         If one of the images is none, is smaller than what one unit of the last layer sees, or is
-        of a single colour.
+        of a single colour; or an item may be understood in several ways.
     ValueError
         If there are no images, too few patches of any contrast, or an argument is out of range.
 
@@ -134,13 +136,13 @@ def _version() -> str:
         return "unknown"
 
 
-def _read_photographs(images: Sequence[Any], last: LayerInfo) -> tuple[list[RGB8], list[str]]:
+def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8], list[str]]:
     """Read the photographs, and name each by its file or its place; refuse what cannot teach."""
-    if isinstance(images, str | bytes | Path) or getattr(images, "ndim", 4) < 4:
+    if isinstance(images, str | bytes | os.PathLike) or is_one_picture(images):
         raise ValueError("images is one image, not several: put it in a list.")
     photographs: list[RGB8] = []
     names: list[str] = []
-    for index, image in enumerate(images):
+    for index, (name, image) in enumerate(named_images(images)):
         try:
             reading = read_image(image)
         except ImageError as error:
@@ -158,7 +160,7 @@ def _read_photographs(images: Sequence[Any], last: LayerInfo) -> tuple[list[RGB8
                 "leave it out."
             )
         photographs.append(reading.pixels)
-        names.append(Path(reading.origin).name if reading.origin else f"images[{index}]")
+        names.append(Path(reading.origin).name if reading.origin else name)
     if not photographs:
         raise ValueError("images is empty: give a few photographs, best half a dozen varied ones.")
     return photographs, names

@@ -24,13 +24,42 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
     Raises
     ------
     RuntimeError
-        If Keras is set to another backend.
+        If Keras is set to another backend, or TensorFlow cannot compute here: see `check_eager`,
+        and a forked process has none of its threads.
     ImportError
         If Python itself runs in a browser.
     """
+    # First, since the lock may have been held by a thread that did not come along.
+    if _threads_lost.is_set():
+        raise RuntimeError(
+            "TensorFlow cannot compute in a process that was forked from one where it had started, "
+            "since its threads do not come along: start processes with "
+            "multiprocessing.get_context('spawn') and make the extractor there, or compute in the "
+            "parent process."
+        )
     # Two threads that both swap the stream would lose it.
     with _lock:
-        return _import_once()
+        modules = _import_once()
+    check_eager()
+    return modules
+
+
+def check_eager() -> None:
+    """Raise where TensorFlow only notes down what is to be computed.
+
+    Raises
+    ------
+    RuntimeError
+        Inside ``tf.Graph().as_default()`` and a ``tf.function``, and after
+        ``tf.compat.v1.disable_eager_execution()``.
+    """
+    _, tf = _import_once()
+    if not tf.executing_eagerly():
+        raise RuntimeError(
+            "TensorFlow executes nothing eagerly here, as vgg_widget needs it: call it outside "
+            "tf.function and tf.Graph().as_default(), and restart the kernel if "
+            "tf.compat.v1.disable_eager_execution() was called."
+        )
 
 
 def traced(function: Callable[..., Any], signature: Sequence[Any] | None = None) -> Any:
@@ -53,6 +82,21 @@ def traced(function: Callable[..., Any], signature: Sequence[Any] | None = None)
 
 _lock = threading.Lock()
 
+_threads_lost = threading.Event()
+
+
+def _note_fork() -> None:
+    # Whoever started it: this package, or Keras and TensorFlow in the user's own hands, of which
+    # they tell nothing publicly. Where it was imported and no more, it starts in the child.
+    eager = sys.modules.get("tensorflow.python.eager.context")
+    context = getattr(eager, "_context", None)
+    if getattr(context, "_initialized", False):
+        _threads_lost.set()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
 
 @functools.cache
 def _import_once() -> tuple[Any, Any]:
@@ -68,7 +112,8 @@ def _import_once() -> tuple[Any, Any]:
         import keras
         import tensorflow as tf
 
-        tf.constant(0)
+        if tf.executing_eagerly():
+            tf.constant(0)
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             f"Keras runs on {keras.backend.backend()!r} here, but vgg_widget needs TensorFlow: "

@@ -17,16 +17,19 @@ from vgg_widget.images import (
     MINIMUM_SIDE,
     RGB8,
     ImageReading,
+    NamedItem,
     checked_size,
+    named_images,
     read_file_bytes,
     read_image,
     resize_exactly,
     target_size,
 )
 from vgg_widget.layers import LayerInfo
+from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn
 from vgg_widget.network.memory import check_memory, fitting
-from vgg_widget.network.network_input import Floats
+from vgg_widget.network.network_input import Floats, told_layout
 from vgg_widget.network.own_model import OwnNetwork, own_network
 from vgg_widget.network.streaming import (
     NamedImage,
@@ -38,7 +41,7 @@ from vgg_widget.network.streaming import (
 )
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network, shared_vgg19
 from vgg_widget.provenance import Provenance
-from vgg_widget.weights import ResolvedWeights
+from vgg_widget.weights import NETWORKS, ResolvedWeights, framework_of
 
 
 class FeatureExtractor:
@@ -54,13 +57,14 @@ class FeatureExtractor:
         Any functional or sequential model that knows its input, instead of VGG19. Every layer
         whose output is 4-D (batch, height, width, channels; or channels first) is shown, those of
         nested models too, in order of execution and named like ``"base/conv1"``; a second call
-        of the same layer is ``"conv#2"``. It runs as in inference, with the weights that it has
-        at each call. Extractors of the same model share one network.
+        of the same layer is ``"conv#2"``. Maps are given channels last. It runs as in inference,
+        with the weights that it has at each call. Extractors of the same model share one network.
     preprocess : callable, optional
         From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
         in the network's own shape. By default what the weights need; for `model`, nothing is
-        changed. A model with one input channel is given the luma (0.299 R + 0.587 G + 0.114 B) of
-        what has three.
+        changed. Keras's own, which have an argument ``data_format``, are told channels last,
+        whatever ``keras.config.image_data_format()`` is. A model with one input channel is given
+        the luma (0.299 R + 0.587 G + 0.114 B) of what has three.
     size : int, (int, int) or None
         An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
         None keeps the image's own size. A model of fixed input size decides for itself.
@@ -94,6 +98,8 @@ class FeatureExtractor:
         if model is None:
             self._network, self._weights = shared_vgg19(weights)
         elif isinstance(weights, str) and weights == "auto":
+            if told := _not_a_model(model):
+                raise ValueError(f"model {told}.")
             self._network = own_network(model, own_preprocess=preprocess is not None)
             self._weights = self._network.provenance(own_preprocess=preprocess is not None)
         else:
@@ -101,7 +107,7 @@ class FeatureExtractor:
                 f"weights {briefly(weights)} and model were both given: leave weights out, since "
                 "the model brings its own."
             )
-        self._preprocess = preprocess or self._network.preprocess
+        self._preprocess = told_layout(preprocess) if preprocess else self._network.preprocess
         self._own_preprocess = preprocess is not None
         self._announced: set[tuple[int, int]] = set()
 
@@ -148,6 +154,12 @@ class FeatureExtractor:
         other._announced = set()  # noqa: SLF001 - its own
         return other
 
+    def __copy__(self) -> FeatureExtractor:
+        # Of the same network, unlike what is unpickled: see `PortableExtractor`.
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
     def __repr__(self) -> str:
         return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
 
@@ -168,6 +180,8 @@ class FeatureExtractor:
         ------
         ImageError
             If the image cannot be used.
+        RuntimeError
+            If TensorFlow cannot compute here: without eager execution, or in a forked process.
         """
         reading = image if isinstance(image, ImageReading) else self.read(image)
         return next(self._compute([NamedImage(reading.origin or "", self._resized(reading))]))
@@ -217,8 +231,9 @@ class FeatureExtractor:
         Parameters
         ----------
         images : iterable
-            Anything that `load_image` takes; consumed as needed. Sizes may be mixed: a batch ends
-            where the size changes.
+            Anything that `load_image` takes, or (name, image) pairs; batches and labels as
+            `vgg_widget.dataset.top_activations` takes them. Consumed as needed. Sizes may be mixed:
+            a batch ends where the size changes.
         batch_size : int
             Images in one forward pass.
         progress : bool
@@ -235,16 +250,18 @@ class FeatureExtractor:
         Raises
         ------
         ImageError
-            If an image cannot be used.
+            If an image cannot be used, or an item may be understood in several ways.
         ValueError, TypeError
             If an argument is wrong.
         """
         check_stream(images, batch_size, on_error)
-        made = self._stream(images, batch_size, on_error)
-        return counted(made, images) if progress else made
+        named = named_images(images)
+        made = self._stream(named, batch_size, on_error)
+        total = len(named) if isinstance(named, list) else None
+        return counted(made, total) if progress else made
 
     def _stream(
-        self, images: Iterable[object], batch_size: int, on_error: OnError
+        self, images: Iterable[NamedItem], batch_size: int, on_error: OnError
     ) -> Iterator[Activations]:
         bytes_a_pixel = self._network.bytes_a_pixel
 
@@ -274,6 +291,8 @@ class FeatureExtractor:
         return pixels
 
     def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
+        # Looks whether they can compute here.
+        keras_and_tensorflow()
         images = np.stack([image.pixels for image in batch])
         layers = self._network.layers_on(images.shape[1:3])
         inputs = self._network_inputs(images)
@@ -362,6 +381,7 @@ class FeatureExtractor:
         names = [info.name for info in self.layers]
         if layer not in names:
             raise LayerNameError(unknown_choice("layer", layer, names))
+        check_eager()
         return self._network.fan_in(layer)
 
     def to_code(self) -> str:
@@ -381,6 +401,17 @@ class FeatureExtractor:
         return f"FeatureExtractor({name!r}, size={self.size!r})"
 
 
+def _not_a_model(given: object) -> str:
+    """Say what was given as a model where that is plainly something else, and what to do."""
+    if isinstance(given, str | os.PathLike):
+        file = repr(os.fspath(given))
+        return f"{file} is no model: load it by Keras, or pass the file of a VGG19 as weights"
+    if isinstance(given, Mapping):
+        return "is a mapping: pass a state dict of VGG19 as weights"
+    framework = framework_of(given)
+    return "" if framework in ("", "keras") else NETWORKS[framework]
+
+
 DEFAULT_SIZE = 224
 
 COLOURS = ("red", "green", "blue")
@@ -391,8 +422,10 @@ def extractor_for(
     extractor: FeatureExtractor | None,
     weights: str | os.PathLike[str] | Mapping[str, Any],
     size: int | tuple[int, int] | None,
+    model: Any = None,
+    preprocess: Preprocess | None = None,
 ) -> FeatureExtractor:
-    """Return the extractor that was given, or one made of the other two arguments.
+    """Return the extractor that was given, or one made of the other arguments.
 
     Raises
     ------
@@ -402,17 +435,19 @@ def extractor_for(
         If the others were given too, and would be ignored.
     """
     if extractor is None:
-        return FeatureExtractor(weights, size=size)
+        return FeatureExtractor(weights, model=model, preprocess=preprocess, size=size)
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
-            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, for your own "
-            "model FeatureExtractor(model=...)."
+            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or a model of "
+            "your own as model=."
         )
-    other_weights = not (isinstance(weights, str) and weights == "auto")
-    if other_weights or size != DEFAULT_SIZE:
-        name, given = ("weights", weights) if other_weights else ("size", size)
-        raise ValueError(
-            f"{name} {briefly(given)} and extractor were both given: leave {name} out, since the "
-            "extractor has its own."
-        )
+    given = {"weights": weights, "size": size, "model": model, "preprocess": preprocess}
+    usual = {"weights": "auto", "size": DEFAULT_SIZE}
+    for name, value in given.items():
+        default = usual.get(name)
+        if not (value is default or (isinstance(value, str | int) and value == default)):
+            raise ValueError(
+                f"{name} {briefly(value)} and extractor were both given: leave {name} out, since "
+                "the extractor has its own."
+            )
     return extractor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,15 @@ class Call:
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
 
+def kind_of(layer: Any) -> str:
+    """Return the class of one of Keras's own layers, ``"ops.Add"`` for an operation; else ""."""
+    kind = type(layer)
+    module = kind.__module__
+    if not module.startswith("keras."):
+        return ""
+    return f"ops.{kind.__name__}" if ".ops." in module else str(kind.__name__)
+
+
 def graph_of(model: Any) -> Any | None:
     """Return the functional graph of a model; None where Keras knows none.
 
@@ -65,15 +75,17 @@ def open_calls(graph: Any) -> list[Call]:
         In order of execution; every source is an input of the graph or the result of a call
         before.
     """
-    opening = _Opening()
+    opening = _Opening(graph)
     opening.walk(graph, graph.inputs, "")
     return opening.calls
 
 
 class _Opening:
-    def __init__(self) -> None:
+    def __init__(self, graph: Any) -> None:
         self.calls: list[Call] = []
         self._used: Counter[str] = Counter()
+        # Whose name each is: those of the outermost model keep theirs.
+        self._named = {operation.name: operation for operation in graph.operations}
 
     def walk(self, graph: Any, inputs: Sequence[Any], path: str) -> list[Any]:
         """Call what a graph calls, on these inputs, and return its outputs."""
@@ -89,7 +101,9 @@ class _Opening:
             else:
                 results = node.outputs
                 arguments, options = node.arguments.fill_in(made)
-                if any(
+                if self._named.setdefault(layer.name, layer) is not layer:
+                    results = self._apart(node, sources, f"{path}/{name}")
+                elif any(
                     new is not old for new, old in zip(sources, node.input_tensors, strict=True)
                 ):
                     results = keras.tree.flatten(layer(*arguments, **options))
@@ -97,6 +111,22 @@ class _Opening:
                 self.calls.append(Call(layer, path, name, tuple(sources), tuple(results), given))
             made.update({id(old): new for old, new in zip(node.outputs, results, strict=True)})
         return [made[id(old)] for old in graph.outputs]
+
+    def _apart(self, node: Any, sources: Sequence[Any], name: str) -> list[Any]:
+        """Call a layer within a model of its own, since Keras has each name once in a model."""
+        keras, _ = keras_and_tensorflow()
+        given = dict(zip(map(id, node.input_tensors), sources, strict=True))
+        inputs = {
+            key: keras.Input(batch_shape=one.shape, dtype=one.dtype) for key, one in given.items()
+        }
+        arguments, options = node.arguments.fill_in(inputs)
+        # Neither Keras nor TensorFlow takes every name that a path is.
+        name = re.sub("[/#]", ".", name)
+        while name in self._named:
+            name += "_"
+        outputs = keras.tree.flatten(node.operation(*arguments, **options))
+        self._named[name] = model = keras.Model([*inputs.values()], outputs, name=name)
+        return list(keras.tree.flatten(model([*given.values()])))
 
     def _name(self, path: str, name: str) -> str:
         self._used[f"{path}/{name}"] += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,6 +112,22 @@ class NetworkInput:
         if self.flat:
             return inputs[..., np.newaxis]
         return np.moveaxis(inputs, 1, -1) if self.channels_first else inputs
+
+
+def told_layout(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
+    """Return a preprocessing function that knows its input to be channels last.
+
+    Keras's own take the layout as ``data_format=None``, which stands for a global setting: with
+    channels first they would take rows of pixels for colours, and say nothing.
+    """
+    try:
+        asked = inspect.signature(preprocess).parameters.get("data_format")
+    except (TypeError, ValueError):
+        # Some functions written in C have no signature.
+        asked = None
+    if asked is None or asked.default is not None:
+        return preprocess
+    return functools.partial(preprocess, data_format="channels_last")
 
 
 def traced_for(run: Callable[[Any], Any], taken: NetworkInput) -> Any:

@@ -6,7 +6,7 @@ import re
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -15,14 +15,16 @@ from typing import Any
 import numpy.typing as npt
 
 from vgg_widget.layers import Axis, LayerInfo
+from vgg_widget.network.axes import CHANNELS_FIRST, FLAT, layouts
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
 from vgg_widget.network.geometry import Reach
-from vgg_widget.network.graph import Call, graph_of, open_calls
+from vgg_widget.network.graph import Call, graph_of, kind_of, open_calls
 from vgg_widget.network.grouping import Named, groups
 from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Passage, Reaches, reach_after
 from vgg_widget.provenance import Provenance
+from vgg_widget.weights.keras_config import Step, done_before_weights
 
 # Where geometry and memory are measured when a model accepts any size.
 _PROBE_SIDE = 224
@@ -45,6 +47,10 @@ class _Shown:
     kind: str
     channel_axis: int
 
+    @property
+    def channels(self) -> int:
+        return int(self.tensor.shape[self.channel_axis])
+
 
 @dataclass(frozen=True, eq=False)
 class OwnNetwork:
@@ -63,9 +69,11 @@ class OwnNetwork:
     input : NetworkInput
         What it takes.
     scales : bool
-        Whether it brings RGB 0–255 to its own range itself.
+        Whether it changes the pixels' values before its first layers with weights.
     calls : list of Call
         All of its layers' calls, in order.
+    layouts : mapping of int to str
+        The layout of every tensor that has rows and columns, by its ``id``.
     shown : list
         Those results that have feature maps.
     made_from : tuple of KerasTensor
@@ -78,6 +86,7 @@ class OwnNetwork:
     input: NetworkInput
     scales: bool
     calls: Sequence[Call] = field(repr=False)
+    layouts: Mapping[int, str] = field(repr=False)
     shown: Sequence[_Shown] = field(repr=False)
     made_from: tuple[Any, ...] = field(repr=False)
     _measured: OrderedDict[Size, tuple[LayerInfo, ...]] = field(
@@ -129,7 +138,7 @@ class OwnNetwork:
         """Memory of one forward pass, by pixel of the image."""
         size = self.input.fixed_size or (_PROBE_SIDE, _PROBE_SIDE)
         values = sum(
-            rows * columns * _channels(shown)
+            rows * columns * shown.channels
             for shown, (rows, columns) in zip(self.shown, self._map_sizes(size), strict=True)
         )
         # All maps in float32, and about as much again while they are computed; of coarse maps that
@@ -146,9 +155,9 @@ class OwnNetwork:
         message = ""
         if not self.scales:
             message = (
-                f"Values 0–255: model {self.name!r} has no Rescaling or Normalization layer and "
-                "was given pixels as they are; if it was trained on others, pass its preprocess=, "
-                "for instance lambda images: images / 255."
+                f"Values 0–255: model {self.name!r} has no Rescaling, Normalization or arithmetic "
+                "before its first weights and was given pixels as they are; if it was trained on "
+                "others, pass its preprocess=, for instance lambda images: images / 255."
             )
         return Provenance("model", label, message=message)
 
@@ -158,7 +167,7 @@ class OwnNetwork:
             shapes = self.model.compute_output_shape(self.input.shape(batch, *size))
         except Exception as error:
             # Whatever a layer says about sizes that do not suit it.
-            raise _failure(self.name, self.input, size, error) from error
+            raise _failure(self.name, size, error) from error
         return [tuple(shape) for shape in (shapes if isinstance(shapes, list) else [shapes])]
 
     def _map_sizes(self, size: Size) -> list[Size]:
@@ -170,26 +179,34 @@ class OwnNetwork:
     def _measure(self, size: Size) -> list[LayerInfo]:
         """Carry the pixels' reach through every call in turn."""
         sizes = dict(zip((id(s.tensor) for s in self.shown), self._map_sizes(size), strict=True))
-        channels = {id(s.tensor): _channels(s) for s in self.shown}
         (pixels,) = self.model.inputs
-        channels[id(pixels)] = self.input.channels
-        reaches: dict[int, Reaches | None] = {
+        reaches: dict[int, Reaches] = {
             id(pixels): (Reach.of_pixels(size[0]), Reach.of_pixels(size[1]))
         }
-        infos = []
-        for shown in self.shown:
-            call = shown.call
-            sources = [reaches.get(id(source)) for source in call.sources]
-            known = tuple(source for source in sources if source is not None)
-            after = None
-            if sources and len(known) == len(sources):
-                through = channels[id(call.sources[0])], channels[id(shown.tensor)]
-                after = reach_after(
-                    Passage(call.layer, known, sizes[id(shown.tensor)], through, shown.channel_axis)
+        for call in self.calls:
+            if not call.sources or any(id(one) not in reaches for one in call.sources):
+                continue
+            before = tuple(self.layouts[id(one)] for one in call.sources)
+            for result in call.results:
+                layout = self.layouts.get(id(result), "")
+                # Where there is no axis of channels, the size is not among those that are known.
+                if id(result) not in sizes and layout != FLAT:
+                    continue
+                passage = Passage(
+                    call,
+                    tuple(reaches[id(one)] for one in call.sources),
+                    sizes.get(id(result)),
+                    (_channels(call.sources[0], before[0]), _channels(result, layout)),
+                    before,
+                    layout,
                 )
-            reaches[id(shown.tensor)] = after
-            infos.append(_layer_info(shown, after, sizes[id(shown.tensor)], size))
-        return infos
+                after = reach_after(passage)
+                if after is not None:
+                    reaches[id(result)] = after
+        return [
+            _layer_info(shown, reaches.get(id(shown.tensor)), sizes[id(shown.tensor)], size)
+            for shown in self.shown
+        ]
 
 
 def _layer_info(shown: _Shown, reach: Reaches | None, units: Size, size: Size) -> LayerInfo:
@@ -205,7 +222,7 @@ def _layer_info(shown: _Shown, reach: Reaches | None, units: Size, size: Size) -
         shown.name,
         None,
         shown.kind,
-        _channels(shown),
+        shown.channels,
         max(1, round(down.stride)),
         down.receptive_field,
         down.center,
@@ -219,8 +236,8 @@ def _whole(number: float) -> float:
     return int(number) if number == int(number) else number
 
 
-def _channels(shown: _Shown) -> int:
-    return int(shown.tensor.shape[shown.channel_axis])
+def _channels(tensor: Any, layout: str) -> int:
+    return int(tensor.shape[layout.index("C")] or 0) if "C" in layout else 1
 
 
 def _rows_and_columns(shape: Shape, channel_axis: int, size: Size) -> Size:
@@ -289,82 +306,73 @@ def _without_graph(model: Any) -> str:
     return "and no Keras model: pass a functional or sequential keras.Model"
 
 
-def _checked_input(graph: Any, name: str, calls: Sequence[Call]) -> NetworkInput:
-    if len(graph.inputs) != 1:
-        raise ValueError(
-            f"model {name!r} has {len(graph.inputs)} inputs: pass one with a single image input."
-        )
-    shape = tuple(graph.inputs[0].shape)[1:]
-    first = _channels_first(calls)
-    if len(shape) == 2:
-        channels, (height, width) = 1, shape
-    elif len(shape) == 3 and shape[0 if first else 2]:
-        channels = shape[0 if first else 2]
-        height, width = shape[1:] if first else shape[:2]
-    else:
+def _checked_input(graph: Any, name: str, layouts: Mapping[int, str]) -> NetworkInput:
+    (pixels,) = graph.inputs
+    shape = tuple(pixels.shape)[1:]
+    layout = layouts.get(id(pixels), "")
+    sides = {"C": 1, **dict(zip(layout[1:], shape, strict=False))}
+    if not layout or not sides["C"]:
         raise ValueError(
             f"model {name!r} takes inputs of shape {shape}, which are no pictures: pass one that "
             "takes (height, width, channels)."
         )
+    height, width = sides["H"], sides["W"]
     if (height is None) != (width is None):
         raise ValueError(
             f"model {name!r} takes inputs of shape {shape}, with one side fixed: give its Input "
             "both sides or neither."
         )
     fixed = None if height is None or width is None else (int(height), int(width))
-    return NetworkInput(int(channels), first and len(shape) == 3, len(shape) == 2, fixed)
-
-
-def _channels_first(calls: Sequence[Call]) -> bool:
-    """Tell the input's layout by the first layer that names one."""
-    formats = (getattr(call.layer, "data_format", None) for call in calls)
-    return next((known for known in formats if known), "channels_last") == "channels_first"
+    return NetworkInput(int(sides["C"]), layout == CHANNELS_FIRST, layout == FLAT, fixed)
 
 
 def _build(graph: Any, name: str) -> OwnNetwork:
     keras, _ = keras_and_tensorflow()
+    if len(graph.inputs) != 1:
+        raise ValueError(
+            f"model {name!r} has {len(graph.inputs)} inputs: pass one with a single image input."
+        )
+    # Not in a list, or older releases of Keras warn of a picture that comes in none.
+    (pixels,) = graph.inputs
     calls = open_calls(graph)
-    taken = _checked_input(graph, name, calls)
-    shown = _with_maps(calls, channels_first=taken.channels_first)
+    known = layouts(calls, pixels)
+    taken = _checked_input(graph, name, known)
+    shown = _with_maps(calls, known)
     if not shown:
         raise ValueError(
             f"model {name!r} has no layers with 4-D outputs (batch, height, width, channels): "
             "pass one with convolutions, before they are flattened."
         )
-    try:
-        # Not in a list, or older releases of Keras warn of a picture that comes in none.
-        (pixels,) = graph.inputs
-        outputs = keras.Model(pixels, [one.tensor for one in shown], name=f"{name}_layers")
-    except ValueError as error:
-        # Keras runs a model whose parts share names, but makes none of all their layers.
-        raise ValueError(
-            f"model {name!r} cannot be opened up ({error}): give each layer a name of its own."
-        ) from error
+    outputs = keras.Model(pixels, [one.tensor for one in shown], name=f"{name}_layers")
+    outputs.dtype_policy = graph.dtype_policy
     return OwnNetwork(
         outputs,
         _traced(outputs, name, taken, [one.channel_axis for one in shown]),
         name,
         taken,
-        any(type(call.layer).__name__ in ("Rescaling", "Normalization") for call in calls),
+        "values" in done_before_weights(map(_step, calls), [id(pixels)]),
         calls,
+        known,
         shown,
         tuple(graph.outputs),
     )
 
 
-def _with_maps(calls: Sequence[Call], *, channels_first: bool) -> list[_Shown]:
+def _step(call: Call) -> Step:
+    kinds = tuple(kind_of(each) for each in (call.layer, *getattr(call.layer, "layers", ())))
+    # Normalization keeps what it has adapted to as weights.
+    weighted = bool(getattr(call.layer, "weights", ())) and kinds[0] != "Normalization"
+    return Step(kinds, weighted, [*map(id, call.sources)], [*map(id, call.results)])
+
+
+def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown]:
     """Choose the 4-D results, and name and group them."""
     found: list[tuple[Any, Call, str, int]] = []
-    axes: dict[int, int] = {}
     for call in calls:
-        inherited = next((axes[id(s)] for s in call.sources if id(s) in axes), None)
-        axis = {"channels_first": 1, "channels_last": 3}.get(
-            str(getattr(call.layer, "data_format", "")), inherited or (1 if channels_first else 3)
-        )
         for index, tensor in enumerate(call.results):
-            axes[id(tensor)] = axis
-            known = len(tensor.shape) == 4 and tensor.shape[axis] is not None
-            if known:
+            layout = layouts.get(id(tensor), "")
+            axis = layout.find("C")
+            if len(layout) == 4 and layout[0] == "N" and tensor.shape[axis] is not None:
                 name = call.name if len(call.results) == 1 else f"{call.name}[{index}]"
                 found.append((tensor, call, name, axis))
     named = [
@@ -392,7 +400,7 @@ def _traced(
         made = outputs(images, training=False)
         made = made if isinstance(made, list | tuple) else [made]
         return [
-            tf.cast(tf.transpose(one, (0, 2, 3, 1)) if axis == 1 else one, tf.float32)
+            tf.cast(one if axis == 3 else tf.transpose(one, _channels_last(axis)), tf.float32)
             for one, axis in zip(made, channel_axes, strict=True)
         ]
 
@@ -403,15 +411,19 @@ def _traced(
             return list(compiled(images))
         except Exception as error:
             # Whatever a layer, or TensorFlow on this machine, has against it.
-            raise _failure(name, taken, taken.size_of(images.shape), error) from error
+            raise _failure(name, taken.size_of(images.shape), error) from error
 
     return forward
 
 
-def _failure(name: str, taken: NetworkInput, size: Size, error: Exception) -> ValueError:
+def _channels_last(axis: int) -> list[int]:
+    return [*(other for other in range(4) if other != axis), axis]
+
+
+def _failure(name: str, size: Size, error: Exception) -> ValueError:
     reason = _reason(error)
     advice = "choose a size that it can take, such as size=(224, 224)"
-    if taken.channels_first and any(sign in reason for sign in ("NHWC", "NCHW")):
+    if "NHWC" in reason and "only support" in reason:
         advice = (
             "TensorFlow has channels-first convolutions for GPUs, and for some processors through "
             "oneDNN (TF_ENABLE_ONEDNN_OPTS=1), so run it there or build it channels last"

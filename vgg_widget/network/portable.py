@@ -11,7 +11,7 @@ import numpy as np
 
 from vgg_widget.choices import reason
 from vgg_widget.images import RGB8
-from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.fingerprint import arrays_digest, graph_digest
 from vgg_widget.network.own_model import OwnNetwork
@@ -41,6 +41,7 @@ def digest_of(extractor: FeatureExtractor) -> str:
         If a model has settings or constants that cannot be compared.
     """
     network = extractor._network  # noqa: SLF001 - of this room
+    check_eager()
     if not isinstance(network, OwnNetwork):
         return f"sha256:{arrays_digest(network.model.weights)}"
     (pixels,) = network.model.inputs
@@ -83,8 +84,9 @@ class PortableExtractor:
 
     Parameters
     ----------
-    source : ResolvedWeights or bytes
-        The arrays of a VGG19, or a model of one's own as a ``.keras`` file.
+    source : ResolvedWeights, bytes or str
+        The arrays of a VGG19, a model of one's own as a ``.keras`` file, or the name or path of
+        weights.
     size : int, (int, int) or None
         As `FeatureExtractor` takes it.
     preprocess : callable or None
@@ -92,15 +94,40 @@ class PortableExtractor:
     provenance : Provenance
         Where the weights came from.
     digest, preprocessing : str
-        See `digest_of` and `preprocessing_digest`.
+        See `digest_of` and `preprocessing_digest`; the second is empty where weights are named.
     """
 
-    source: ResolvedWeights | bytes = field(repr=False)
+    source: ResolvedWeights | bytes | str = field(repr=False)
     size: int | tuple[int, int] | None
     preprocess: Preprocess | None
     provenance: Provenance
     digest: str
-    preprocessing: str
+    preprocessing: str = ""
+
+    @classmethod
+    def named(cls, extractor: FeatureExtractor) -> Self:
+        """Take only the name of an extractor's weights, which has to lead to the same numbers.
+
+        Raises
+        ------
+        TypeError
+            If they have none.
+        """
+        weights = extractor.weights
+        if weights.source in ("model", "state_dict"):
+            advice = (
+                "pickle the model and make FeatureExtractor(model=...) of it there"
+                if weights.source == "model"
+                else "save the state dict to a file and make the extractor of its path"
+            )
+            raise TypeError(
+                f"an extractor of {weights.label} cannot be pickled or deep-copied, since its "
+                f"weights have no name or path: {advice}."
+            )
+        name = weights.path if weights.source == "file" else weights.source
+        assert name is not None
+        own = _own_preprocess(extractor)
+        return cls(name, extractor.size, own, weights, digest_of(extractor))
 
     @classmethod
     def of(cls, extractor: FeatureExtractor) -> Self:
@@ -119,8 +146,7 @@ class PortableExtractor:
             source = network.resolved(replace(extractor.weights, digest=digest))
         else:
             source = _saved(network)
-        own = extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - of this room
-        preprocessing = preprocessing_digest(extractor)
+        own, preprocessing = _own_preprocess(extractor), preprocessing_digest(extractor)
         return cls(source, extractor.size, own, extractor.weights, digest, preprocessing)
 
     def extractor(self) -> FeatureExtractor:
@@ -136,19 +162,35 @@ class PortableExtractor:
         ValueError
             If the model cannot be read here, or what has arrived is not what was sent.
         """
-        if isinstance(self.source, ResolvedWeights):
-            made = FeatureExtractor(self.source, preprocess=self.preprocess, size=self.size)
-        else:
+        if isinstance(self.source, bytes):
             # Without a function of its own, since a model that needs one would be refused.
             given = self.preprocess or OwnNetwork.preprocess
             made = FeatureExtractor(model=_loaded(self.source), preprocess=given, size=self.size)
+        else:
+            made = FeatureExtractor(self.source, preprocess=self.preprocess, size=self.size)
         if digest_of(made) != self.digest:
+            advice = "run the same versions of vgg_widget, Keras and TensorFlow on all workers"
+            if isinstance(self.source, str):
+                advice = (
+                    "bring the old file back where it has changed, and export weights that were "
+                    "set anew to a file of their own"
+                )
             raise ValueError(
                 f"the extractor of {self.provenance.label} did not arrive whole (digest "
-                f"{digest_of(made)}, not {self.digest}): run the same versions of vgg_widget, "
-                "Keras and TensorFlow on all workers."
+                f"{digest_of(made)}, not {self.digest}): {advice}."
             )
+        # What a person was told of them, such as that ImageNet's could not be had.
+        made._weights = self.provenance  # noqa: SLF001 - of this room
         return made
+
+
+def reduced(extractor: FeatureExtractor) -> tuple[Any, ...]:
+    """Return how an extractor is made again, as pickle and ``copy.deepcopy`` ask it."""
+    return PortableExtractor.extractor, (PortableExtractor.named(extractor),)
+
+
+def _own_preprocess(extractor: FeatureExtractor) -> Preprocess | None:
+    return extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - of this room
 
 
 def _saved(network: OwnNetwork) -> bytes:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.choices import unknown_choice
 from vgg_widget.images import RGB8
-from vgg_widget.layers import LayerInfo, torch_aliases
+from vgg_widget.layers import LayerInfo, other_names
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import fitting
@@ -72,14 +72,17 @@ def chosen_layers(
     before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
     infos = extractor.layers
     indices = {info.name: index for index, info in enumerate(infos)}
-    aliases = torch_aliases(infos, before_relu)
-    known = {name: (name, False) for name in indices} | aliases
-    wanted = [names] if isinstance(names, str) else [*indices] if names is None else [*names]
+    known = {name: (name, False) for name in indices}
+    for aliases in other_names(infos, before_relu).values():
+        known |= aliases
+    if names is None:
+        names = indices
+    wanted = [*names] if isinstance(names, Iterable) and not isinstance(names, str) else [names]
     if not wanted:
         raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
     found = set()
     for name in wanted:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise LayerNameError(unknown_choice("layers", name, known))
         layer, before = known[name]
         info = infos[indices[layer]]
@@ -121,6 +124,8 @@ class ReducedNetwork:
 
     def __call__(self, images: RGB8) -> list[npt.NDArray[Any]]:
         """Return what the reduction makes of images of shape (N, H, W, 3)."""
+        # Looks whether they can compute here.
+        keras_and_tensorflow()
         inputs = self._extractor._network_inputs(images)  # noqa: SLF001 - of this room
         try:
             return [np.asarray(made) for made in self._compiled(inputs)]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from vgg_widget.choices import briefly, unknown_choice
-from vgg_widget.images import RGB8, ImageError
+from vgg_widget.images import RGB8, ImageError, NamedItem, is_collection, is_one_picture
 
 OnError = Literal["raise", "skip"]
 
@@ -52,19 +52,21 @@ def check_stream(images: object, batch_size: object, on_error: object) -> None:
         )
     if isinstance(images, str | bytes | os.PathLike):
         raise TypeError(f"images {briefly(images)} is one image, not several: put it in a list.")
-    if not isinstance(images, Iterable):
+    if is_one_picture(images):
+        raise TypeError("images is one image, not several: put it in a list.")
+    if not is_collection(images):
         raise TypeError(f"images is a {type(images).__name__}: pass a list of pictures.")
 
 
 def read_ahead(
-    images: Iterable[object], read: Callable[[object], RGB8], ahead: int, on_error: OnError
+    images: Iterable[NamedItem], read: Callable[[object], RGB8], ahead: int, on_error: OnError
 ) -> Generator[NamedImage]:
     """Read images on other threads, at most `ahead` of what is asked for.
 
     Parameters
     ----------
-    images : iterable
-        Consumed in the calling thread, as needed.
+    images : iterable of (str, object)
+        Names and images, as of `named_images`; consumed in the calling thread, as needed.
     read : callable
         An image → its pixels; raises ValueError (an `ImageError` is one) for a bad one.
     ahead : int
@@ -87,7 +89,7 @@ def read_ahead(
         closing(
             begun_ahead(
                 images,
-                lambda number, image: (_name(number, image), _begin(pool, read, image)),
+                lambda _, named: (named[0], _begin(pool, read, named[1])),
                 ahead,
             )
         ) as begun,
@@ -162,13 +164,6 @@ def _begin(pool: ThreadPoolExecutor, read: Callable[[object], RGB8], image: obje
     return done
 
 
-def _name(number: int, image: object) -> str:
-    with suppress(TypeError):
-        if isinstance(name := os.fspath(image), str):  # type: ignore[call-overload]
-            return name
-    return f"images[{number}]"
-
-
 def batches(
     images: Iterator[NamedImage], most: Callable[[RGB8], int]
 ) -> Iterator[list[NamedImage]]:
@@ -197,10 +192,9 @@ def batches(
         raise failure
 
 
-def counted(made: Iterator[_Item], images: object) -> Iterator[_Item]:
-    """Show a progress bar while results come; of how many, where `images` has a length."""
+def counted(made: Iterator[_Item], total: int | None) -> Iterator[_Item]:
+    """Show a progress bar while results come; of how many, where that is known."""
     from tqdm.auto import tqdm
 
-    total = len(images) if isinstance(images, Sized) else None
     with closing(tqdm(made, desc="images", unit="image", total=total)) as bar:
         yield from bar

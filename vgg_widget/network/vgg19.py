@@ -174,8 +174,10 @@ def _chain(keras: Any) -> list[Any]:
 
     Keras's own function fills 20 million weights with random numbers first, a fifth of a second.
     """
+    # Keras's global settings of these belong to the user.
+    own = {"data_format": "channels_last", "dtype": "float32"}
     return [
-        keras.layers.MaxPooling2D(2, name=info.name)
+        keras.layers.MaxPooling2D(2, name=info.name, **own)
         if info.kind == "pool"
         else keras.layers.Conv2D(
             info.channels,
@@ -184,6 +186,7 @@ def _chain(keras: Any) -> list[Any]:
             activation="relu",
             kernel_initializer="zeros",
             name=info.name,
+            **own,
         )
         for info in VGG19_LAYERS
     ]
@@ -191,8 +194,9 @@ def _chain(keras: Any) -> list[Any]:
 
 def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
     chain = _chain(keras)
-    x = pixels = keras.Input((None, None, 3))
+    x = pixels = keras.Input((None, None, 3), dtype="float32")
     model = keras.Model(pixels, [x := layer(x) for layer in chain], name="vgg19_layers")
+    model.dtype_policy = "float32"
     for name, (kernel, bias) in resolved.arrays.items():
         model.get_layer(name).set_weights([kernel, bias])
 
@@ -208,10 +212,12 @@ def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
                 outputs.append(x)
         return outputs
 
-    signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+    compiled = traced(forward, [tf.TensorSpec((None, None, None, 3), tf.float32)])
+    # One that cannot run fails here, before it is kept.
+    compiled(np.zeros((1, MINIMUM_SIDE, MINIMUM_SIDE, 3), np.float32))
     return Vgg19Network(
         model=model,
-        forward=traced(forward, signature),
+        forward=compiled,
         layers=VGG19_LAYERS,
         before_relu=tuple(info.name for info in VGG19_LAYERS if info.kind == "conv"),
         preprocess=_PREPROCESSING[resolved.preprocessing],

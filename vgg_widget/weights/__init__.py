@@ -9,29 +9,33 @@ import os
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.provenance import Provenance
 from vgg_widget.weights import imagenet
-from vgg_widget.weights.arrays import Arrays, WeightsError, arrays_digest, random_arrays
+from vgg_widget.weights.arrays import (
+    PREPROCESSINGS,
+    Arrays,
+    ResolvedWeights,
+    WeightsError,
+    arrays_digest,
+    random_arrays,
+)
 from vgg_widget.weights.classifier import IMAGENET_CLASSES, Classifier, Name, read_class_names
 from vgg_widget.weights.export import EXPORTED, export_weights
-from vgg_widget.weights.keras_file import prepares_its_input, read_keras, read_keras_classifier
-from vgg_widget.weights.learned import embedded_path, read_embedded, read_learned
+from vgg_widget.weights.formats import format_of, is_checkpoint
+from vgg_widget.weights.keras_file import read_keras, read_keras_classifier
+from vgg_widget.weights.learned import embedded_path, read_embedded
 from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
-from vgg_widget.weights.torchvision import (
-    read_safetensors,
-    read_safetensors_classifier,
-    read_state_dict,
-    read_torch,
-    read_torch_classifier,
-)
+from vgg_widget.weights.state_dicts import read_state_dict
 
 __all__ = [
     "EXPORTED",
+    "NETWORKS",
     "PREPROCESSINGS",
     "Arrays",
     "CachedFile",
@@ -41,6 +45,7 @@ __all__ = [
     "WeightsError",
     "embedded_path",
     "export_weights",
+    "framework_of",
     "imagenet",
     "random_arrays",
     "resolve",
@@ -50,26 +55,18 @@ __all__ = [
 FALLBACK = "kmeans"
 """The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
 
-PREPROCESSINGS = {
-    "caffe": "BGR in 0–255 minus (103.939, 116.779, 123.68), as Keras's VGG19",
-    "torch": "RGB in 0–1 minus (.485, .456, .406), over (.229, .224, .225), as torchvision's",
+NETWORKS = {
+    "keras": "is a Keras model: pass it as model=",
+    "tf_keras": "is a model of tf_keras (Keras 2), which is not opened here: make it with Keras 3, "
+    "or of a VGG19 pass the file that model.save_weights('mine.weights.h5') writes as weights",
+    "torch": "is a PyTorch module, which is not opened here: of a VGG19 pass "
+    "weights=model.state_dict()",
 }
-"""What `ResolvedWeights.preprocessing` can be, and what it means in words."""
+"""What is said of a network that was passed where it is not taken, by `framework_of`."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|(data|file):", re.IGNORECASE)
 
 _auto_lock = threading.Lock()
-
-
-@dataclass(frozen=True, eq=False)
-class ResolvedWeights:
-    """The numbers of a VGG19 without its top (read-only arrays), and where they came from.
-
-    `preprocessing` is what they expect of the input: ``"caffe"``, as Keras's, is BGR minus
-    ImageNet's mean; ``"torch"``, as torchvision's, RGB in 0–1 normalised by mean and deviation.
-    """
-
-    arrays: Arrays = field(repr=False)
-    provenance: Provenance
-    preprocessing: str = "caffe"
 
 
 def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeights:
@@ -79,10 +76,10 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     ----------
     weights : str, path-like or mapping
         ``"auto"`` (ImageNet from the cache or by download, else `FALLBACK` with a message),
-        ``"imagenet"``, ``"kmeans"``, ``"random"``; or the path of a Keras ``.weights.h5``,
-        ``.h5`` or ``.keras`` file, of a ``.pth``, ``.pt`` or ``.safetensors`` file in
-        torchvision's layout, or of an ``.npz`` file that `LearnedWeights.save` wrote; or a state
-        dict of torchvision's VGG19.
+        ``"imagenet"``, ``"kmeans"``, ``"random"``; or the path of a Keras file, of a PyTorch or
+        safetensors file in torchvision's layout, or of an ``.npz`` file that `LearnedWeights.save`
+        wrote, each told by its content and not by its name; or a state dict of torchvision's
+        VGG19, as `read_state_dict` takes it.
 
     Returns
     -------
@@ -100,44 +97,41 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     if isinstance(weights, Mapping):
         return _from_state_dict(weights)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
+        if framework := framework_of(weights):
+            raise WeightsError(f"weights {NETWORKS[framework]}.")
         raise WeightsError(
             f"weights {briefly(weights)} is neither a name nor a path: choose "
             f"{', '.join(map(repr, _NAMED))}, the path of a Keras, PyTorch, safetensors or learned "
             ".npz file, or a state dict (model.state_dict())."
         )
-    # A bare word that is no file is a mistyped name; anything else is a path.
-    if isinstance(weights, str) and not (re.search(r"[./\\]", weights) or os.path.isfile(weights)):  # noqa: PTH113 - Path's own can raise.
-        raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
-    path = Path(os.path.expanduser(weights)).absolute()  # noqa: PTH111 - Path's own can raise.
-    if path.suffix.lower() == ".npz":
-        return ResolvedWeights(*read_learned(path))
-    arrays, preprocessing = _READERS.get(path.suffix.lower(), read_keras)(path)
-    if preprocessing not in PREPROCESSINGS:
+    if _ADDRESS.match(os.fspath(weights)):
         raise WeightsError(
-            f"weights {str(path)!r} need the preprocessing {preprocessing!r}, which is not known "
-            f"here ({', '.join(map(repr, PREPROCESSINGS))} are): use a newer vgg_widget."
+            f"weights {briefly(os.fspath(weights))} is an address, not a file: download it and "
+            "pass its path."
         )
-    message = ""
-    if path.suffix.lower() not in _READERS and prepares_its_input(path):
-        message = (
-            f"Another input: the model in {path.name} scales its pixels itself, and here they are "
-            "prepared as ImageNet's are; to see the model as it is, load it with Keras and pass "
-            "extractor=FeatureExtractor(model=...)."
-        )
-    label, digest = f"weights file {path.name}", file_digest(path, "sha256")
-    provenance = Provenance("file", label, str(path), digest, message)
-    return ResolvedWeights(arrays, provenance, preprocessing)
+    path = Path(os.path.expanduser(weights)).absolute()  # noqa: PTH111 - Path's own can raise.
+    # A bare word that is nothing on the disk is a mistyped name; anything else is a path.
+    bare = isinstance(weights, str) and not re.search(r"[./\\]", weights)
+    if bare and not (os.path.exists(weights) or is_checkpoint(path)):  # noqa: PTH110 - Path's own can raise.
+        raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
+    return format_of(path).read(path)
 
 
-_READERS = {".pth": read_torch, ".pt": read_torch, ".safetensors": read_safetensors}
+def framework_of(thing: object) -> str:
+    """Return whose network something is: a key of `NETWORKS`, or nothing; imports none of them."""
+    for kind in type(thing).__mro__:
+        root = str(kind.__module__).partition(".")[0]
+        if root == "tf_keras" or (root, kind.__name__) in {("keras", "Model"), ("torch", "Module")}:
+            return root
+    return ""
 
 
 def _from_state_dict(state: Mapping[str, Any]) -> ResolvedWeights:
-    arrays = read_state_dict(state)
+    arrays, message = read_state_dict(state)
     # The same numbers under Keras's preprocessing would be another network.
     digest = arrays_digest(arrays, b"state_dict")
     label = "weights from a state dict in memory"
-    return ResolvedWeights(arrays, Provenance("state_dict", label, None, digest), "torch")
+    return ResolvedWeights(arrays, Provenance("state_dict", label, None, digest, message), "torch")
 
 
 def resolve_classifier(provenance: Provenance) -> tuple[Classifier, tuple[Name, ...]]:
@@ -168,27 +162,25 @@ def resolve_classifier(provenance: Provenance) -> tuple[Classifier, tuple[Name, 
         names = _imagenet_names()
         return read_keras_classifier(imagenet.IMAGENET_TOP.trusted()), names
     path = Path(provenance.path or "")
-    if provenance.source != "file" or path.suffix.lower() == ".npz":
+    known = None
+    if provenance.source == "file":
+        with suppress(WeightsError):  # Such a file has changed.
+            known = format_of(path)
+    if provenance.source != "file" or (known and not known.read_classifier):
         raise ValueError(
             f"top needs the classifier of a VGG19, which is not known for {provenance.label}: pass "
             "weights='imagenet', or the path of a Keras, PyTorch or safetensors file that holds it."
         )
-    if file_digest(path, "sha256") != provenance.digest:
+    read = known and known.read_classifier
+    if not read or file_digest(path, "sha256") != provenance.digest:
         raise WeightsError(
             f"weights {str(path)!r} are not the ones any more that the network was made of: make "
             "it anew."
         )
-    classifier = _CLASSIFIER_READERS.get(path.suffix.lower(), read_keras_classifier)(path)
+    classifier = read(path)
     if classifier.classes == IMAGENET_CLASSES:
         return classifier, _imagenet_names()
     return classifier, tuple(("", f"class {number}") for number in range(classifier.classes))
-
-
-_CLASSIFIER_READERS = {
-    ".pth": read_torch_classifier,
-    ".pt": read_torch_classifier,
-    ".safetensors": read_safetensors_classifier,
-}
 
 
 def _imagenet_names() -> tuple[Name, ...]:

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.layers import vgg19_kernel_shapes
+from vgg_widget.provenance import Provenance
 
 Pair: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 Arrays: TypeAlias = dict[str, Pair]
 """Convolution name to kernel (3, 3, in, out) and bias (out,), both float32, in network order."""
 
 
+PREPROCESSINGS = {
+    "caffe": "BGR in 0–255 minus (103.939, 116.779, 123.68), as Keras's VGG19",
+    "torch": "RGB in 0–1 minus (.485, .456, .406), over (.229, .224, .225), as torchvision's",
+}
+"""What `ResolvedWeights.preprocessing` can be, and what it means in words."""
+
+
 class WeightsError(Exception):
     """Weights cannot be had: one sentence that says which, why, and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedWeights:
+    """The numbers of a VGG19 without its top (read-only arrays), and where they came from.
+
+    `preprocessing` is what they expect of the input: ``"caffe"``, as Keras's, is BGR minus
+    ImageNet's mean; ``"torch"``, as torchvision's, RGB in 0–1 normalised by mean and deviation.
+    """
+
+    arrays: Arrays = field(repr=False)
+    provenance: Provenance
+    preprocessing: str = "caffe"
 
 
 def random_arrays(seed: int = 0) -> Arrays:
@@ -111,22 +131,14 @@ def checked(what: str, stored: Stored, wanted: tuple[int, ...]) -> npt.NDArray[n
         raise WeightsError(f"{what} of shape {stored.shape} where VGG19 has {wanted}: {ADVICE}")
     # To NumPy bfloat16 is a foreign type, and no float.
     if stored.dtype.kind != "f" and stored.dtype.name != "bfloat16":
-        raise WeightsError(f"{what} that is no array of floats: {ADVICE}")
+        raise WeightsError(f"{what} that is no array of floats: save the weights as floats.")
     # A float64 beyond float32 becomes infinite, and is refused as that.
     with np.errstate(over="ignore"):
         read = stored.read()
         array = np.asarray(read, np.float32) if stored.fresh else np.array(read, np.float32)
     if not np.isfinite(array).all():
-        raise WeightsError(f"{what} with NaN or infinite values: {ADVICE}")
+        raise WeightsError(
+            f"{what} with NaN or infinite values: choose weights from before the training failed."
+        )
     array.flags.writeable = False
     return array
-
-
-def first_bytes(asked: str, path: Path) -> bytes:
-    """Return how a file begins, by which its kind is told; `WeightsError` if it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(8)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", error)
-        raise WeightsError(f"{asked} cannot be read ({why}): check the path.") from error

@@ -10,7 +10,8 @@ import numpy as np
 from vgg_widget.files import written_whole
 from vgg_widget.weights.arrays import Arrays, WeightsError
 from vgg_widget.weights.keras_file import PREPROCESSING_ATTRIBUTE
-from vgg_widget.weights.torchvision import PREPROCESSING_KEY, TORCH_NAMES
+from vgg_widget.weights.state_dicts import TORCH_NAMES
+from vgg_widget.weights.torchvision import PREPROCESSING_KEY
 
 EXPORTED = (".safetensors", ".weights.h5")
 """The names that an exported file can end in."""

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
 import zipfile
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.weights.arrays import (
-    ADVICE,
-    Arrays,
-    Stored,
-    WeightsError,
-    checked,
-    first_bytes,
-)
+from vgg_widget.weights.arrays import ADVICE, Arrays, Stored, WeightsError, checked
 from vgg_widget.weights.classifier import (
     CLASSIFIER_ADVICE,
     CLASSIFIER_NAMES,
     Classifier,
     checked_classifier,
 )
+from vgg_widget.weights.keras_config import done_before_weights, steps_of_config
 
 PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
 """Where an exported file says what its numbers expect of the input, unless that is Keras's way."""
@@ -33,18 +29,26 @@ PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
 _NUMBERED = re.compile(
     r"((?:.*/)?(?:layers|_layer_checkpoint_dependencies))/conv2d_?(\d*)/vars/[^/]*"
 )
+_SAVE_AGAIN = "save the model with Keras again."
 _LONGEST_CONFIGURATION = 10_000_000
 # In numbers: as many as h5py itself puts in one where it may choose.
 _SMALL_CHUNK = 1 << 20
-_INSIDE_KERAS = "model.weights.h5"
-_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+"""How a Keras file begins: HDF5, or a ``.keras`` file, which is a zip archive."""
+
+INSIDE_KERAS = "model.weights.h5"
+"""The member of a ``.keras`` file that holds its weights."""
+
+Layers = dict[str, list[Any]]
+"""A model's arrays in a file, by its layers' names."""
 
 
 def read_keras(path: Path) -> tuple[Arrays, str]:
     """Read the convolutions of a Keras file of any layout.
 
     The layers may lie inside other models, beside other layers. They are found by their names in
-    Keras's VGG19; where a file has none of these names, by their order.
+    Keras's VGG19; where a file has none of these names, by their order. Of several models in a
+    file, the one that is a whole VGG19 is taken.
 
     Parameters
     ----------
@@ -60,7 +64,8 @@ def read_keras(path: Path) -> tuple[Arrays, str]:
     Raises
     ------
     WeightsError
-        If it cannot be read, or is not a VGG19; the sentence names the first layer that differs.
+        If it cannot be read, is not a VGG19, or holds several; the sentence names the first layer
+        that differs, or the models.
     """
     asked = f"weights {str(path)!r}"
     with _opened(asked, path) as file:
@@ -78,7 +83,9 @@ def read_keras_classifier(path: Path) -> Classifier:
     """
     asked = f"weights {str(path)!r}"
     with _opened(asked, path) as file:
-        found, _ = _collected(file, CLASSIFIER_NAMES)
+        models, _ = _collected(file, CLASSIFIER_NAMES)
+        # Of several, the one beside the convolutions.
+        found = models.get(_vgg19(asked, file)[0]) or _together(models)
         layers = [
             (name, *_pair(f"{asked}: layer {name!r}", found.get(name), CLASSIFIER_ADVICE))
             for name in CLASSIFIER_NAMES
@@ -91,20 +98,22 @@ def _opened(asked: str, path: Path) -> Iterator[Any]:
     """Open a Keras file as HDF5, and say in a sentence what is wrong with it."""
     import h5py
 
-    start = first_bytes(asked, path)
     try:
-        with _hdf5_part(asked, path, start) as part, h5py.File(part, "r") as file:
+        with _hdf5_part(asked, path) as part, h5py.File(part, "r") as file:
             yield file
     except (WeightsError, MemoryError):
         raise
     except Exception as error:  # h5py and zipfile raise anything at all on damaged files.
-        broken = "is cut short or damaged" if start.startswith((_HDF5, _ZIP)) else "is not HDF5"
-        problem = broken if start else "is empty"
-        raise WeightsError(f"{asked} {problem}: choose a whole Keras file.") from error
+        raise WeightsError(
+            f"{asked} is cut short or damaged: choose a whole Keras file."
+        ) from error
 
 
-def prepares_its_input(path: Path) -> bool:
-    """Tell whether a saved model has a layer that scales pixels, by its configuration's text."""
+def preparation_inside(path: Path) -> str:
+    """Say what the model in a file does to its pixels itself, by its configuration; or nothing.
+
+    Where a file holds weights alone, or a configuration that describes no graph, nothing is known.
+    """
     import h5py
 
     try:
@@ -113,30 +122,27 @@ def prepares_its_input(path: Path) -> bool:
                 text = config.read(_LONGEST_CONFIGURATION).decode()
         else:
             with h5py.File(path, "r") as file:
-                text = str(file.attrs.get("model_config", ""))
+                text = str(file.attrs["model_config"])
+        done = done_before_weights(*steps_of_config(json.loads(text)))
     except Exception:  # The weights are read, and the configuration of no use otherwise.
-        return False
-    return re.search(r'"class_name": ?"(Rescaling|Normalization)"', text) is not None
+        return ""
+    if "values" in done:
+        return "scales its pixels itself"
+    return "rearranges its pixels' channels itself" if done else ""
 
 
 @contextmanager
-def _hdf5_part(asked: str, path: Path, start: bytes) -> Iterator[Path | BinaryIO]:
-    if not start.startswith(_ZIP):
-        yield path
-        return
-    with zipfile.ZipFile(path) as archive:
-        member = next((m for m in archive.infolist() if m.filename == _INSIDE_KERAS), None)
-        if member is None:
-            raise WeightsError(
-                f"{asked} is a zip archive without {_INSIDE_KERAS!r}: choose a .keras file that "
-                "Keras 3 saved, or a .weights.h5 file."
-            )
+def _hdf5_part(asked: str, path: Path) -> Iterator[Path | BinaryIO]:
+    with path.open("rb") as whole:
+        if whole.read(len(ZIP)) != ZIP:
+            yield path
+            return
+        with zipfile.ZipFile(whole) as archive:
+            member = archive.getinfo(INSIDE_KERAS)
         if member.compress_type != zipfile.ZIP_STORED:
             raise WeightsError(
-                f"{asked} has its weights compressed, which Keras does not do: save the model "
-                "with Keras again."
+                f"{asked} has its weights compressed, which Keras does not do: {_SAVE_AGAIN}"
             )
-    with path.open("rb") as whole:
         # The central directory does not say how long a member's own header is (APPNOTE 4.3.7).
         whole.seek(member.header_offset + 26)
         lengths = whole.read(4)
@@ -173,8 +179,7 @@ class _Piece(io.RawIOBase):
 
 def _arrays(asked: str, file: Any) -> Arrays:
     shapes = vgg19_kernel_shapes()
-    found, numbered = _collected(file, shapes)
-    layers = found or _in_order(numbered, list(shapes.values()))
+    layers = _vgg19(asked, file)[1]
     arrays: Arrays = {}
     for name, shape in shapes.items():
         layer = f"{asked}: layer {name!r}"
@@ -186,14 +191,33 @@ def _arrays(asked: str, file: Any) -> Arrays:
     return arrays
 
 
-def _collected(
-    file: Any, names: Collection[str]
-) -> tuple[dict[str, list[Any]], dict[str, dict[int, list[Any]]]]:
-    """Return the datasets of the layers with these names, and of numbered convolutions by model."""
+def _vgg19(asked: str, file: Any) -> tuple[str, Layers]:
+    """Return the VGG19 in a file, or what is most like it, and the place of that model."""
+    named, numbered = _collected(file, vgg19_kernel_shapes())
+    models = named or numbered
+    complete = [place for place in models if _likeness(models[place]) == len(vgg19_kernel_shapes())]
+    if len(complete) > 1:
+        told = " and ".join(sorted(repr(_model_name(file, place)) for place in complete))
+        raise WeightsError(
+            f"{asked} hold {len(complete)} whole VGG19s, {told}: save the weights of the one that "
+            "is meant, by its own save_weights."
+        )
+    if named and not complete:
+        # Its blocks may be models of their own.
+        models = {**models, "": _together(named)}
+    best = max(models, key=lambda place: _likeness(models[place]), default="")
+    return best, models.get(best, {})
+
+
+def _collected(file: Any, names: Collection[str]) -> tuple[dict[str, Layers], dict[str, Layers]]:
+    """Return the arrays of each model in a file, by its place: of layers that have these names.
+
+    The second is of numbered convolutions, which are given VGG19's names in their order.
+    """
     import h5py
 
-    found: dict[str, list[Any]] = {}
-    numbered: dict[str, dict[int, list[Any]]] = {}
+    found: defaultdict[str, Layers] = defaultdict(dict)
+    numbered: defaultdict[str, dict[int, list[Any]]] = defaultdict(dict)
 
     def visit(place: str, item: Any) -> None:
         parents = place.split("/")[:-1]
@@ -201,30 +225,46 @@ def _collected(
             return
         # Keras 3 numbers its groups and keeps the layer's own name as an attribute; its first
         # versions kept the number only; before that the name is in the path.
-        given = item.parent.attrs.get("name")
-        name = next((part for part in (str(given), *parents) if part in names), None)
-        if name is not None:
-            found.setdefault(name, []).append(item)
+        given = str(item.parent.attrs.get("name"))
+        inside = next((number for number, part in enumerate(parents) if part in names), None)
+        if given in names:
+            found["/".join(parents[:-2])].setdefault(given, []).append(item)
+        elif inside is not None:
+            found["/".join(parents[:inside])].setdefault(parents[inside], []).append(item)
         elif number := _NUMBERED.fullmatch(place):
-            model = numbered.setdefault(number[1], {})
-            model.setdefault(int(number[2] or 0), []).append(item)
+            numbered[number[1]].setdefault(int(number[2] or 0), []).append(item)
 
     file.visititems(visit)  # This follows no link out of the file.
-    return found, numbered
+    in_order = {
+        place: dict(zip(vgg19_kernel_shapes(), (layers[n] for n in sorted(layers)), strict=False))
+        for place, layers in numbered.items()
+    }
+    return dict(found), in_order
 
 
-def _in_order(
-    models: dict[str, dict[int, list[Any]]], shapes: list[tuple[int, ...]]
-) -> dict[str, list[Any]]:
-    """Name the convolutions of the nested model that is most like VGG19."""
+def _together(models: Mapping[str, Layers]) -> Layers:
+    """Return the arrays of all models by their layers' names."""
+    found: defaultdict[str, list[Any]] = defaultdict(list)
+    for layers in models.values():
+        for name, items in layers.items():
+            found[name] += items
+    return found
 
-    def alike(layers: list[list[Any]]) -> int:
-        pairs = zip(layers, shapes, strict=False)
-        return sum(any(item.shape == shape for item in items) for items, shape in pairs)
 
-    ordered = [[model[number] for number in sorted(model)] for model in models.values()]
-    best = max(ordered, key=alike, default=[])
-    return dict(zip(vgg19_kernel_shapes(), best, strict=False))
+def _likeness(layers: Layers) -> int:
+    """Count the layers that have the kernel and the bias of VGG19's."""
+    return sum(
+        {item.shape for item in layers.get(name, ())} == {shape, shape[-1:]}
+        and len(layers[name]) == 2
+        for name, shape in vgg19_kernel_shapes().items()
+    )
+
+
+def _model_name(file: Any, place: str) -> str:
+    """Return what a model is called that has its layers at some place in a file."""
+    own = f"{place.removesuffix('layers')}vars"
+    name = file.visititems(lambda at, item: item.attrs.get("name") if at == own else None)
+    return str(name or place)
 
 
 def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Stored]:
@@ -236,11 +276,14 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
     kernel, bias = sorted(items, key=lambda item: -item.ndim)
     for part, item in (("kernel", kernel), ("bias", bias)):
         if item.external or item.is_virtual:
-            raise WeightsError(f"{layer} has a {part} that is no array of the file's own: {advice}")
+            raise WeightsError(
+                f"{layer} has a {part} that is no array of the file's own: {_SAVE_AGAIN}"
+            )
         # HDF5 unpacks a whole chunk, of up to 4 GB, for the one number of it that is wanted.
         if item.chunks is not None and math.prod(item.chunks) > max(item.size, _SMALL_CHUNK):
             raise WeightsError(
-                f"{layer} has a {part} in chunks of {item.chunks}, larger than itself: {advice}"
+                f"{layer} has a {part} in chunks of {item.chunks}, larger than itself: "
+                f"{_SAVE_AGAIN}"
             )
     return _stored(kernel), _stored(bias)
 

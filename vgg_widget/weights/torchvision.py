@@ -1,4 +1,4 @@
-"""VGG19 in torchvision's layout: a PyTorch file, a safetensors file, or a state dict in memory.
+"""Files in torchvision's layout: PyTorch's own, and safetensors.
 
 Nothing read is ever executed: of a pickle, PyTorch rebuilds tensors and plain containers only.
 """
@@ -7,98 +7,37 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from vgg_widget.choices import reason
-from vgg_widget.layers import VGG19_CONVOLUTIONS, vgg19_kernel_shapes
-from vgg_widget.weights.arrays import ADVICE, Arrays, Stored, WeightsError, checked, first_bytes
-from vgg_widget.weights.classifier import (
-    CLASSIFIER_ADVICE,
-    CLASSIFIER_NAMES,
-    Classifier,
-    checked_classifier,
+from vgg_widget.weights.arrays import Arrays, Stored, WeightsError
+from vgg_widget.weights.classifier import Classifier
+from vgg_widget.weights.state_dicts import (
+    Tensors,
+    mappings_in,
+    read_convolutions,
+    read_dense_layers,
 )
 
 PREPROCESSING_KEY = "vgg_widget.preprocessing"
 """Where an exported safetensors file says what its numbers expect of the input."""
 
-# What training loops call the state dict that they save beside the optimizer's.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_FIRST = "features.0.weight"
-
-TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
-"""Keras's name of each convolution to torchvision's."""
-
-
 # CVE-2025-32434: in the releases before, `weights_only=True` did not keep a file from running code.
 _SAFE_TORCH = (2, 6)
 
-_T = TypeVar("_T")
 
-
-@dataclass(frozen=True, slots=True)
-class _Tensors:
-    """The named tensors of a file or mapping, none of which is read yet."""
-
-    keys: Collection[str]
-    stored: Callable[[str], Stored]
-
-    def get(self, layer: str, key: str, advice: str) -> Stored:
-        """Return a tensor of a layer; `WeightsError`, now or when it is read, if it is none."""
-        if key not in self.keys:
-            raise WeightsError(f"{layer} is missing (there is no {key!r}): {advice}")
-        part = key.rpartition(".")[2]
-
-        def guarded(step: Callable[[], _T]) -> _T:
-            try:
-                return step()
-            except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-                # Sparse tensors, tensors without data ("meta"), and what is no array at all.
-                raise WeightsError(
-                    f"{layer} has a {part} that cannot be read ({type(error).__name__}): {advice}"
-                ) from error
-
-        stored = guarded(lambda: self.stored(key))
-        return replace(stored, read=lambda: guarded(stored.read))
-
-
-def read_state_dict(state: Mapping[Any, Any]) -> Arrays:
-    """Read a state dict in memory, such as ``torchvision.models.vgg19(...).state_dict()``.
-
-    Parameters
-    ----------
-    state : mapping of str to tensor or array
-        torchvision's names, also behind a prefix (``"module."``, ``"model."``), or those of its
-        ``features`` alone (``"0.weight"``); or a checkpoint that holds such a mapping under
-        ``"state_dict"``, ``"model_state_dict"`` or ``"model"``. Other entries are ignored.
+def read_torch(path: Path) -> tuple[Arrays, str, str]:
+    """Read a file that ``torch.save`` wrote and that holds what `read_state_dict` takes.
 
     Returns
     -------
-    Arrays
-        Copies.
-
-    Raises
-    ------
-    WeightsError
-        If it is not a VGG19 without batch normalisation; the sentence names the first layer that
-        differs.
-    """
-    return _arrays("weights (a state dict)", _in_mapping(state))
-
-
-def read_torch(path: Path) -> tuple[Arrays, str]:
-    """Read a ``.pth`` or ``.pt`` file that holds what `read_state_dict` takes.
-
-    Returns
-    -------
-    (Arrays, str)
-        And their preprocessing, ``"torch"``.
+    (Arrays, str, str)
+        And their preprocessing, ``"torch"``; and what `read_state_dict` says.
 
     Raises
     ------
@@ -106,11 +45,12 @@ def read_torch(path: Path) -> tuple[Arrays, str]:
         As `read_state_dict`; also if PyTorch is missing, or the file holds more than tensors.
     """
     asked = f"weights {str(path)!r}"
-    return _arrays(asked, _torch_tensors(asked, path)), "torch"
+    arrays, message = read_convolutions(asked, path.name, _torch_mappings(asked, path))
+    return arrays, "torch", message
 
 
 def read_torch_classifier(path: Path) -> Classifier:
-    """Read ``classifier.0``, ``.3`` and ``.6`` of a file that `read_torch` takes.
+    """Read the dense layers of a file that `read_torch` takes, by their numbers 0, 3 and 6.
 
     Raises
     ------
@@ -118,15 +58,10 @@ def read_torch_classifier(path: Path) -> Classifier:
         If it cannot be read, or holds no classifier of VGG19's making.
     """
     asked = f"weights {str(path)!r}"
-    return _classifier(asked, _torch_tensors(asked, path))
+    return read_dense_layers(asked, _torch_mappings(asked, path))
 
 
-def _torch_tensors(asked: str, path: Path) -> _Tensors:
-    start = first_bytes(asked, path)
-    # torch.save writes a zip archive; before PyTorch 1.6 it wrote bare pickles of protocol 2.
-    if not start.startswith((b"PK", b"\x80")):
-        problem = "is not a PyTorch file" if start else "is empty"
-        raise WeightsError(f"{asked} {problem}: choose one that torch.save wrote.")
+def _torch_mappings(asked: str, path: Path) -> list[Tensors]:
     try:
         import torch
     except ImportError as error:
@@ -148,9 +83,12 @@ def _torch_tensors(asked: str, path: Path) -> _Tensors:
         with warnings.catch_warnings():
             # That it is a TorchScript archive; it is refused below.
             warnings.simplefilter("ignore")
-            # Mapped into memory, the 500 MB of the classifier are never read.
-            mapped = zipfile.is_zipfile(path)
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+            # Mapped into memory, the 500 MB of the classifier are never read. That takes a path, of
+            # which PyTorch believes the name that it is of safetensors.
+            mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
+            with path.open("rb") as stream:
+                source = path if mapped else stream
+                state = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # The unpickler passes on whatever a damaged stream leads to.
         torn = isinstance(error, EOFError | RuntimeError) and "TorchScript" not in str(error)
         problem = (
@@ -160,11 +98,11 @@ def _torch_tensors(asked: str, path: Path) -> _Tensors:
             "model.state_dict() with torch.save"
         )
         raise WeightsError(f"{asked} {problem}.") from error
-    if not isinstance(state, Mapping):
+    if not isinstance(state, Mapping | list | tuple) or not (mappings := mappings_in(state)):
         raise WeightsError(
             f"{asked} holds a {type(state).__name__}, not a state dict: save model.state_dict()."
         )
-    return _in_mapping(state)
+    return mappings
 
 
 def _is_packed(path: Path) -> bool:
@@ -177,13 +115,14 @@ def _is_packed(path: Path) -> bool:
         return False
 
 
-def read_safetensors(path: Path) -> tuple[Arrays, str]:
-    """Read a ``.safetensors`` file with the names that `read_state_dict` knows.
+def read_safetensors(path: Path) -> tuple[Arrays, str, str]:
+    """Read a safetensors file with names that `read_state_dict` knows.
 
     Returns
     -------
-    (Arrays, str)
-        And their preprocessing: ``"torch"`` unless the file's metadata says otherwise.
+    (Arrays, str, str)
+        And their preprocessing, ``"torch"`` unless the file's metadata says otherwise; and what
+        `read_state_dict` says.
 
     Raises
     ------
@@ -192,11 +131,12 @@ def read_safetensors(path: Path) -> tuple[Arrays, str]:
     """
     asked = f"weights {str(path)!r}"
     with _safetensors(asked, path) as (tensors, metadata):
-        return _arrays(asked, tensors), metadata.get(PREPROCESSING_KEY, "torch")
+        arrays, message = read_convolutions(asked, path.name, [tensors])
+        return arrays, metadata.get(PREPROCESSING_KEY, "torch"), message
 
 
 def read_safetensors_classifier(path: Path) -> Classifier:
-    """Read ``classifier.0``, ``.3`` and ``.6`` of a ``.safetensors`` file.
+    """Read the dense layers of a file that `read_safetensors` takes.
 
     Raises
     ------
@@ -205,12 +145,11 @@ def read_safetensors_classifier(path: Path) -> Classifier:
     """
     asked = f"weights {str(path)!r}"
     with _safetensors(asked, path) as (tensors, _):
-        return _classifier(asked, tensors)
+        return read_dense_layers(asked, [tensors])
 
 
 @contextmanager
-def _safetensors(asked: str, path: Path) -> Iterator[tuple[_Tensors, dict[str, str]]]:
-    first_bytes(asked, path)
+def _safetensors(asked: str, path: Path) -> Iterator[tuple[Tensors, dict[str, str]]]:
     try:
         import ml_dtypes  # noqa: F401 - Keras brings it; with it NumPy knows bfloat16.
         from safetensors import SafetensorError, safe_open
@@ -221,12 +160,11 @@ def _safetensors(asked: str, path: Path) -> Iterator[tuple[_Tensors, dict[str, s
         ) from error
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = _Tensors(set(file.keys()), _from_safetensors(file))
+            tensors = Tensors(dict.fromkeys(file.keys()), _from_safetensors(file))
             yield tensors, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{asked} is cut short or damaged, or is not a safetensors file ({reason(error)}): "
-            "choose a whole one."
+            f"{asked} is cut short or damaged ({reason(error)}): choose a whole safetensors file."
         ) from error
 
 
@@ -240,74 +178,3 @@ def _from_safetensors(file: Any) -> Callable[[str], Stored]:
         return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key), fresh=True)
 
     return stored
-
-
-def _in_mapping(state: Mapping[Any, Any]) -> _Tensors:
-    for _ in _WRAPPERS:  # Not for ever: a mapping can hold itself.
-        inner = (state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping))
-        state = next(inner, state)
-
-    def stored(key: str) -> Stored:
-        value = state[key]
-        is_float = getattr(value, "is_floating_point", None)
-        if is_float is None:
-            array = np.asarray(value)
-            return Stored(array.shape, array.dtype, lambda: array)
-        # A PyTorch tensor, on whichever device and of whichever float, part of a graph or not.
-        dtype = np.dtype("f4" if is_float() else "V")
-        return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy())
-
-    return _Tensors({key for key in state if isinstance(key, str)}, stored)
-
-
-def _arrays(asked: str, tensors: _Tensors) -> Arrays:
-    keys = tensors.keys
-    stem = _stem(asked, keys)
-    if any(key.startswith(stem) and key.endswith(".running_mean") for key in keys):
-        raise WeightsError(
-            f"{asked} has batch normalisation (is it a vgg19_bn?), which VGG19 has not: choose "
-            "the weights of torchvision's vgg19."
-        )
-    arrays: Arrays = {}
-    for name, (height, width, incoming, outgoing) in vgg19_kernel_shapes().items():
-        module = TORCH_NAMES[name]
-        layer = f"{asked}: layer {module!r} ({name})"
-        parts = []
-        for part, wanted in (
-            ("weight", (outgoing, incoming, height, width)),
-            ("bias", (outgoing,)),
-        ):
-            key = f"{stem}{module.removeprefix('features.')}.{part}"
-            parts.append(checked(f"{layer} has a {part}", tensors.get(layer, key, ADVICE), wanted))
-        # (out, in, height, width) → (height, width, in, out)
-        kernel = np.ascontiguousarray(parts[0].transpose(2, 3, 1, 0))
-        kernel.flags.writeable = False
-        arrays[name] = (kernel, parts[1])
-    return arrays
-
-
-def _classifier(asked: str, tensors: _Tensors) -> Classifier:
-    stem = _stem(asked, tensors.keys).removesuffix("features.")
-    layers = []
-    for name, module in CLASSIFIER_NAMES.items():
-        layer = f"{asked}: layer {module!r} ({name})"
-        weight, bias = (
-            tensors.get(layer, f"{stem}{module}.{part}", CLASSIFIER_ADVICE)
-            for part in ("weight", "bias")
-        )
-        # (out, in) → (in, out)
-        layers.append((module, weight.transposed, bias))
-    return checked_classifier(asked, layers, channels_first=True)
-
-
-def _stem(asked: str, keys: Collection[str]) -> str:
-    """Return what stands before the modules' numbers, such as ``"module.features."``."""
-    ends = [key for key in keys if key == _FIRST or key.endswith(f".{_FIRST}")]
-    if len(ends) > 1:
-        raise WeightsError(
-            f"{asked} holds several networks ({', '.join(map(repr, sorted(ends)))}): pass the "
-            "state dict of one."
-        )
-    if ends:
-        return ends[0].removesuffix("0.weight")
-    return "" if "0.weight" in keys else "features."

@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from vgg_widget.activations.strongest import Strength, strongest_at
-from vgg_widget.explorer.controls import display
+from vgg_widget.explorer.controls import display, set_number
 from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.rendering import layer_label
@@ -73,9 +73,7 @@ class LocationPanel:
                 (self.row, rows, location[0] if location else 0),
                 (self.column, columns, location[1] if location else 0),
             ):
-                with number.hold_trait_notifications():
-                    number.max = count - 1
-                    number.value = value
+                set_number(number, value, count)
         finally:
             self._showing = False
         self._shown = location

@@ -1,0 +1,390 @@
+"""Pictures as other tools leave them: resampled floats, turned photographs, uploads, masks."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageOps
+from scipy import ndimage
+
+from tests import made_files as made
+from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, load_image, sample_image
+from vgg_widget.dataset import top_activations
+from vgg_widget.images import read_image
+
+RGB8 = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+PHOTO = sample_image()[100:400, 100:400].copy()
+UNIT: Floats = PHOTO / 255.0
+
+
+def tf_resize(values: Floats, method: str) -> Any:
+    import tensorflow as tf
+
+    return tf.image.resize(values, (140, 170), method=method)
+
+
+def torch_resize(values: Floats, mode: str) -> Any:
+    import torch
+
+    planes = torch.tensor(values).permute(2, 0, 1)[None]
+    return torch.nn.functional.interpolate(planes, size=(410, 333), mode=mode)
+
+
+def noisy(values: Floats, sigma: float) -> Floats:
+    top = 255 if values.max() > 2 else 1
+    return values + np.random.default_rng(0).normal(0, sigma * top, values.shape)
+
+
+PRODUCERS: dict[str, Callable[[Floats], Any]] = {
+    "tf bicubic": lambda values: tf_resize(values, "bicubic"),
+    "tf lanczos3": lambda values: tf_resize(values, "lanczos3"),
+    "tf lanczos5": lambda values: tf_resize(values, "lanczos5"),
+    "tf mitchellcubic": lambda values: tf_resize(values, "mitchellcubic"),
+    "torch bicubic": lambda values: torch_resize(values, "bicubic"),
+    "scipy zoom up": lambda values: ndimage.zoom(values, (1.7, 1.4, 1)),
+    "scipy zoom down, order 5": lambda values: ndimage.zoom(values, (0.4, 0.6, 1), order=5),
+    "brightness × 1.1": lambda values: values * 1.1,
+    "brightness × 1.4": lambda values: values * 1.4,
+    "contrast × 1.3": lambda values: (values - values.mean()) * 1.3 + values.mean(),
+    "noise of 1 %": lambda values: noisy(values, 0.01),
+    "noise of 8 %": lambda values: noisy(values, 0.08),
+    "float16": lambda values: (values * 1.05).astype(np.float16),
+}
+
+
+def as_rows(values: Any, top: float) -> Any:
+    """The picture by the formula: cut off at the ends of its range, scaled, rounded."""
+    values = np.asarray(values, np.float64)
+    values = np.moveaxis(values[0], 0, -1) if values.ndim == 4 else values
+    return np.rint(np.clip(values / top, 0, 1) * 255)
+
+
+@pytest.mark.parametrize("top", [1, 255])
+@pytest.mark.parametrize("producer", PRODUCERS)
+def test_floats_a_little_beyond_their_range_keep_their_brightness(producer: str, top: int) -> None:
+    values = PRODUCERS[producer](UNIT * top)
+    reading = read_image(values)
+    np.testing.assert_allclose(reading.pixels, as_rows(values, top), atol=1)
+    low, high = float(np.asarray(values).min()), float(np.asarray(values).max())
+    if low < -0.01 * top or high > 1.01 * top:
+        assert reading.note.endswith(f"read as 0–{top}, the rest cut off")
+        assert f"from {low:.3g} to {high:.3g} " in reading.note
+
+
+def test_what_was_cut_off_is_told_under_the_picture(explore: Callable[..., LayerExplorer]) -> None:
+    explorer = explore()
+    explorer.image = UNIT * 1.2
+    assert "float values from 0 to 1.2 read as 0–1, the rest cut off" in (
+        explorer._controls.caption.value
+    )
+
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("ImageNet's mean and deviation", (UNIT - MEAN) / STD),
+        ("the same of a bright picture", (UNIT / 2 + 0.5 - MEAN) / STD),
+        ("its own mean and deviation", (UNIT - UNIT.mean()) / UNIT.std()),
+        ("from -1 to 1", UNIT * 2 - 1),
+        ("a printed page from -1 to 1", np.where(np.indices(UNIT.shape)[1] % 70, 1.0, -1.0)),
+        ("a picture without contrast, less its mean", (UNIT - UNIT.mean()) / 10),
+        ("a dark one in 0-255", UNIT * 12),
+        ("from -0.5 to 0.5", UNIT - 0.5),
+        ("less the mean in 0-255", PHOTO - np.array([123.7, 116.8, 103.9])),
+        ("divided by 255 twice", UNIT / 255),
+        ("from 0 to 3", UNIT * 3),
+        ("from 0 to 10", UNIT * 10),
+        ("twice as bright", UNIT * 2),
+        ("one outlier of 40", np.where(np.arange(UNIT.size).reshape(UNIT.shape) == 9, 40, UNIT)),
+        ("hot pixels of 255", np.where(np.arange(UNIT.size).reshape(UNIT.shape) % 99, UNIT, 255)),
+        ("12 bits as floats", UNIT * 4095),
+    ],
+)
+def test_another_range_is_refused_with_what_to_do(name: str, values: Floats) -> None:
+    with pytest.raises(ImageError, match=r"float values from .* to .*: undo any normalis") as told:
+        load_image(values)
+    assert name
+    assert "pass them in 0–1 or 0–255 (a nearly black picture as uint8)" in str(told.value)
+
+
+def test_what_computing_leaves_of_0_is_black() -> None:
+    spectrum = np.fft.fft2(np.zeros((40, 50)) + 1e-18 * UNIT[:40, :50, 0])
+    assert load_image(np.fft.ifft2(spectrum).real - 1e-18).max() == 0
+
+
+@pytest.mark.parametrize("top", [10.0**power for power in range(-6, 4)])
+@pytest.mark.parametrize("low", [-1.0, -0.3, -0.05, 0.0])
+def test_no_float_picture_is_black_without_a_word(top: float, low: float) -> None:
+    values = np.linspace(low, top, 40 * 50).reshape(40, 50)
+    try:
+        reading = read_image(values)
+    except ImageError:
+        return
+    assert reading.pixels.max() > 1
+    assert reading.pixels.max() > 16 or "nearly black" in reading.note
+
+
+@pytest.mark.parametrize(
+    ("source", "brightest"),
+    [
+        ((PHOTO > 90).astype(np.uint8), 1),
+        ((PHOTO[..., 0] > 90).astype(np.int64), 1),
+        ((PHOTO >> 5).astype(np.uint8), 7),
+        (PHOTO.astype(np.uint16) << 4, 16),
+        (PHOTO.astype(np.uint16) << 2, 4),
+        (UNIT / 50, 5),
+    ],
+)
+def test_a_nearly_black_picture_is_told_of(source: Any, brightest: int) -> None:
+    note = read_image(source).note
+    assert f"nearly black: its brightest value is {brightest} of 255" in note
+
+
+def test_a_dark_mask_in_a_file_is_told_of_and_a_black_picture_is_not(tmp_path: Path) -> None:
+    Image.fromarray((PHOTO[..., 0] > 90).astype(np.uint8)).save(tmp_path / "mask.png")
+    assert "nearly black: its brightest value is 1 of 255" in read_image(tmp_path / "mask.png").note
+    for good in (np.zeros((40, 40), np.uint8), PHOTO, PHOTO // 8):
+        assert read_image(good).note == ""
+
+
+# EXIF --------------------------------------------------------------------------------------------
+
+
+def opened(number: int, kind: str = "PNG") -> Image.Image:
+    stream = io.BytesIO()
+    Image.fromarray(PHOTO[:60, :90]).save(stream, kind, exif=made.exif(number), lossless=True)
+    return Image.open(stream)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_orientation_is_applied_once_to_what_was_opened(number: int, kind: str) -> None:
+    upright = np.asarray(ImageOps.exif_transpose(opened(number, kind)))
+    np.testing.assert_array_equal(load_image(opened(number, kind)), upright)
+    loaded = opened(number, kind)
+    loaded.load()
+    np.testing.assert_array_equal(load_image(loaded), upright)
+    np.testing.assert_array_equal(load_image(ImageOps.exif_transpose(loaded)), upright)
+    ImageOps.exif_transpose(loaded, in_place=True)
+    np.testing.assert_array_equal(load_image(loaded), upright)
+    smaller = opened(number, kind)
+    smaller.thumbnail((50, 50))
+    np.testing.assert_array_equal(load_image(smaller), np.asarray(ImageOps.exif_transpose(smaller)))
+
+
+BY_HAND: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "rotate": lambda image: image.rotate(270, expand=True),
+    "rotate by 90": lambda image: image.rotate(90, expand=True),
+    "transpose": lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    "mirror": ImageOps.mirror,
+    "crop": lambda image: image.crop((5, 5, 80, 50)),
+    "resize": lambda image: image.resize((64, 48)),
+    "copy": lambda image: image.copy(),
+    "grey": lambda image: image.convert("L"),
+    "convert and rotate": lambda image: image.convert("RGBA").rotate(180),
+}
+
+
+@pytest.mark.parametrize("number", [2, 3, 6, 8])
+@pytest.mark.parametrize("change", BY_HAND)
+def test_what_was_edited_by_hand_is_taken_as_it_is(change: str, number: int) -> None:
+    image = BY_HAND[change](opened(number))
+    reading = read_image(image)
+    np.testing.assert_array_equal(reading.pixels, np.asarray(image.convert("RGB")))
+    assert reading.note == "EXIF orientation not applied to an edited image"
+
+
+def test_pictures_of_a_stream_are_turned_as_single_ones_are() -> None:
+    extractor = FeatureExtractor("random", size=None)
+    made_of = [opened(6), opened(6).rotate(270, expand=True), opened(6).convert("L"), opened(3)]
+    expected = [load_image(image).shape for image in made_of]
+    assert expected == [(90, 60, 3), (90, 60, 3), (60, 90, 3), (60, 90, 3)]
+    for images in (made_of, iter(made_of), (image for image in made_of)):
+        top = top_activations(extractor, images, ["block1_pool"], k=1, progress=False)
+        assert top.seen.sizes.tolist() == [[*shape[:2], *shape[:2]] for shape in expected]
+
+
+# What notebooks hold -----------------------------------------------------------------------------
+
+
+def png(pixels: RGB8) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_an_upload_is_taken_as_its_file() -> None:
+    data = png(PHOTO)
+    value: Any
+    whole = {"name": "cat.png", "type": "image/png", "size": len(data), "content": data}
+    for content in (data, memoryview(data)):
+        one = {**whole, "content": content}
+        # As ipywidgets 8 has it, one of these, and as ipywidgets 7 had it.
+        for value in ((one,), [one], one, {"cat.png": {"metadata": {}, "content": content}}):
+            np.testing.assert_array_equal(load_image(value), PHOTO)
+    nameless = {"content": data}
+    for value in ((whole, whole), {"a.png": nameless, "b.png": nameless}):
+        names = "a.png, b.png" if isinstance(value, dict) else "cat.png, cat.png"
+        told = rf"holds 2 uploaded files \('{names}'\).*: choose one file"
+        with pytest.raises(ImageError, match=told):
+            load_image(value)
+    for value in ((), {}):
+        with pytest.raises(ImageError, match=r"holds no uploaded files.*: choose one file"):
+            load_image(value)
+
+
+def test_a_real_upload_is_taken() -> None:
+    import ipywidgets
+
+    button = ipywidgets.FileUpload()
+    button.set_state(
+        {
+            "value": [
+                {
+                    "name": "cat.png",
+                    "type": "image/png",
+                    "size": 1,
+                    "last_modified": 0,
+                    "content": memoryview(png(PHOTO)),
+                }
+            ]
+        }
+    )
+    np.testing.assert_array_equal(load_image(button.value), PHOTO)
+    np.testing.assert_array_equal(load_image(button.value[0]), PHOTO)
+    from vgg_widget.explorer.trait_types import widgets_of
+
+    for widget in widgets_of(button):
+        widget.close()
+
+
+def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:
+    # IPython has no types.
+    display: Any = importlib.import_module("IPython.display")
+    (tmp_path / "cat.png").write_bytes(png(PHOTO))
+    for shown in (
+        display.Image(data=png(PHOTO)),
+        display.Image(filename=str(tmp_path / "cat.png")),
+        display.Image(str(tmp_path / "cat.png"), width=20),
+        display.Image(filename=str(tmp_path / "cat.png"), embed=False),
+    ):
+        np.testing.assert_array_equal(load_image(shown), PHOTO)
+    with pytest.raises(ImageError, match=r"the address 'https://example\.org/cat\.png' alone"):
+        load_image(display.Image(url="https://example.org/cat.png"))
+    with pytest.raises(ImageError, match=r"^image 'dog\.png' was not found: looked for"):
+        load_image(display.Image("dog.png"))
+    with pytest.raises(
+        ImageError, match=r"IPython\.display\.HTML that holds no picture file: pass"
+    ):
+        load_image(display.HTML("<b>cat</b>"))
+
+
+WAYS: dict[str, Callable[[Path], Any]] = {
+    "path": lambda path: path,
+    "file object": lambda path: path.open("rb"),
+    "PIL image": Image.open,
+    "upload": lambda path: ({"name": path.name, "content": memoryview(path.read_bytes())},),
+    "older upload": lambda path: {path.name: {"metadata": {}, "content": path.read_bytes()}},
+    "displayed": lambda path: importlib.import_module("IPython.display").Image(filename=str(path)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("small.png", png(PHOTO[:20, :40]), r"is 20×40 pixels .* the network needs at least 32 a"),
+        ("cut.png", png(PHOTO)[:4000], r"could not be read .*: it may be .*damaged, so"),
+        (
+            "page.jpg",
+            b"\n<!DOCTYPE html><title>404",
+            r"is in no picture format, but a web page: download",
+        ),
+        (
+            "notes.png",
+            b"These are no pixels.",
+            r"is in no picture format that can be read: pass an ordi",
+        ),
+        (
+            "large.png",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n",
+            r"is in no picture format, but a Git LFS pointer: .* git lfs pull",
+        ),
+    ],
+)
+def test_an_error_names_the_file_whatever_holds_it(
+    way: str, name: str, content: bytes, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    if way == "PIL image" and name not in ("small.png", "cut.png"):
+        # Pillow itself opens no such file.
+        way = "path"
+    source = WAYS[way](tmp_path / name)
+    try:
+        with pytest.raises(ImageError, match=rf"{name}' {told}") as caught:
+            load_image(source)
+    finally:
+        if way in ("file object", "PIL image"):
+            source.close()
+    assert re.fullmatch(r"image .+: .+\.", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (MemoryError(), "too little memory for it, so make it smaller"),
+        (OSError(5, "Input/output error"), "check the disk or the connection to it"),
+        (OSError("broken data stream"), "damaged, so"),
+    ],
+)
+def test_advice_is_by_kind_of_error(
+    fault: Exception, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cat.png"
+    path.write_bytes(png(PHOTO))
+
+    def fail(*_: object) -> Any:
+        raise fault
+
+    with Image.open(path) as unread, monkeypatch.context() as patched:
+        patched.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+        patched.setattr("PIL.ImageFile.ImageFile.load", fail)
+        for source in (path, path.read_bytes(), unread):
+            with pytest.raises(ImageError, match=advice) as caught:
+                load_image(source)
+            assert caught.value.__cause__ is fault
+
+
+def test_a_file_object_whose_disk_fails_is_not_said_to_be_closed() -> None:
+    class Failing(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(ImageError, match=r"could not be read .*: check the disk or the connection"):
+        load_image(Failing())
+
+
+@pytest.mark.slow
+def test_a_tensorflow_tensor_is_read_without_a_word() -> None:
+    code = (
+        "import numpy as np, tensorflow as tf; from vgg_widget import load_image;"
+        "print(load_image(tf.fill((40, 50, 3), 0.5)).mean())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "128.0\n"
+    assert "deprecat" not in done.stderr.lower()

@@ -1,0 +1,163 @@
+"""Layers by the names of the VGG paper, as style transfer and its many tutorials have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from traitlets import TraitError
+
+from tests.explorers import control
+from vgg_widget import FeatureExtractor, LayerExplorer, compare, plot, render, sample_image
+from vgg_widget.circuit import circuit
+from vgg_widget.cli import main
+from vgg_widget.dataset import TopActivations, top_activations
+
+Explore = Callable[..., LayerExplorer]
+
+# Convolutions of each block: Simonyan & Zisserman 2015, table 1, column E.
+BLOCKS = {1: 2, 2: 2, 3: 4, 4: 4, 5: 4}
+CONVOLUTIONS = [(block, number + 1) for block, count in BLOCKS.items() for number in range(count)]
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor("random", size=64)
+
+
+@pytest.fixture(scope="module")
+def activations(extractor: FeatureExtractor) -> Any:
+    return extractor(sample_image())
+
+
+def test_every_layer_has_the_papers_names(activations: Any) -> None:
+    for block, number in CONVOLUTIONS:
+        after = activations[f"block{block}_conv{number}"]
+        before = activations[f"conv{block}_{number}"]
+        assert (before < 0).any()
+        np.testing.assert_array_equal(np.maximum(before, 0), after)
+        np.testing.assert_array_equal(activations[f"relu{block}_{number}"], after)
+    for block in BLOCKS:
+        np.testing.assert_array_equal(
+            activations[f"pool{block}"], activations[f"block{block}_pool"]
+        )
+
+
+@pytest.mark.parametrize("name", ["conv3_5", "relu6_1", "pool0", "conv1-1", "norm1_1"])
+def test_other_names_are_refused(activations: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=f"layer '{name}' is not known: "):
+        render(activations, name)
+
+
+def test_they_are_taken_wherever_a_layer_is_named(
+    extractor: FeatureExtractor, activations: Any, tmp_path: Path
+) -> None:
+    plain = render(activations, "block4_conv2", channel=9)
+    np.testing.assert_array_equal(render(activations, "relu4_2", channel=9).rgba, plain.rgba)
+    before = render(activations, "conv4_2", channel=9)
+    np.testing.assert_array_equal(before.rgba, render(activations, "features.21", channel=9).rgba)
+    assert before.title == "block4_conv2 before ReLU (conv4_2) · channel 9"
+    axes = Figure().subplots()
+    plot(activations, "pool3", "max", ax=axes)
+    pool = render(activations, "block3_pool", "max").rgba
+    np.testing.assert_array_equal(axes.images[0].get_array(), pool)
+    np.testing.assert_array_equal(
+        activations.rank("relu2_1", by="max"), activations.rank("block2_conv1", by="max")
+    )
+    found = circuit(extractor, activations, "conv3_1", 5)
+    assert [one.channel for one in found.inputs] == [
+        one.channel for one in circuit(extractor, activations, "block3_conv1", 5).inputs
+    ]
+
+    photographs = {"up": sample_image(), "down": sample_image()[::-1]}
+    top = top_activations(extractor, photographs, layers=["conv2_1", "pool2"], progress=False)
+    top.save(tmp_path / "top.npz")
+    for result in (top, TopActivations.load(tmp_path / "top.npz")):
+        np.testing.assert_array_equal(result["conv2_1"].values, result["features.5"].values)
+        np.testing.assert_array_equal(result["pool2"].values, result["block2_pool"].values)
+
+    photo = sample_image()
+    with closing(compare(photo, photo[::-1], extractor=extractor, layer="relu1_2")) as comparison:
+        assert comparison.renderings is not None
+        shown = comparison.renderings.first.values
+    np.testing.assert_array_equal(shown, activations["block1_conv2"][..., 0])
+
+
+def test_the_command_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["render", "sample", "--weights", "random", "--size", "64", "--mode", "mean"]
+    for layer in ("conv2_2", "relu2_2", "pool2"):
+        path = tmp_path / f"{layer}.svg"
+        assert main([*words, "--layer", layer, "-o", str(path)]) == 0
+        assert layer in path.read_text(encoding="utf-8")
+    assert main([*words, "--layer", "conv2_9", "-o", str(tmp_path / "none.svg")]) != 0
+    assert "--layer 'conv2_9' is not known" in capsys.readouterr().err
+
+
+def test_an_explorer_keeps_to_the_papers_names(explore: Explore) -> None:
+    explorer = explore(layer="conv3_1", channel=5)
+
+    def shown() -> tuple[str, bool, bool]:
+        assert explorer.rendering is not None
+        values = explorer.rendering.values
+        assert values is not None
+        return explorer.layer, explorer.before_relu, bool((values < 0).any())
+
+    assert shown() == ("conv3_1", True, True)
+    explorer.before_relu = False
+    assert shown() == ("relu3_1", False, False)
+    explorer.before_relu = True
+    assert shown() == ("conv3_1", True, True)
+    # A jump by Keras's name goes on in the names, and on the side, of the layer on show.
+    explorer.open_channel(7, "block2_conv2")
+    assert shown() == ("conv2_2", True, True)
+    explorer.open_channel(7, "block2_pool")
+    assert explorer.layer == "pool2"
+    explorer.back()
+    explorer.back()
+    assert shown() == ("conv3_1", True, True)
+    with closing(LayerExplorer.from_state(explorer.image, explorer.state())) as again:
+        assert again.layer == "conv3_1"
+        assert again.rendering is not None
+        assert explorer.rendering is not None
+        np.testing.assert_array_equal(again.rendering.rgba, explorer.rendering.rgba)
+
+
+def test_the_list_shows_the_papers_names(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=5, layer_names="paper")
+    listed = control(explorer, "layer")
+    names = [name for _, name in listed.options]
+    assert names[:3] == ["conv1_1", "relu1_1", "conv1_2"]
+    assert len(names) == 2 * len(CONVOLUTIONS) + len(BLOCKS)
+    assert listed.value == "relu3_1"
+    listed.value = "conv4_4"
+    assert (explorer.layer, explorer.before_relu) == ("conv4_4", True)
+    listed.value = "pool5"
+    listed.value = "relu4_4"
+    assert (explorer.layer, explorer.before_relu) == ("relu4_4", False)
+
+
+@pytest.mark.parametrize("layer", [3, 3.0, None, ["conv1_1"], b"conv1_1"])
+def test_what_is_no_name_is_told_so(explore: Explore, activations: Any, layer: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^layer .* is of type \w+, not a name: choose one of"
+    ) as one:
+        render(activations, layer)
+    assert str(one.value).count(". ") == 0
+    explorer = explore()
+    before = explorer.rendering
+    with pytest.raises(TraitError, match=r"^layer .* is of type \w+, not a name: choose one of"):
+        explorer.layer = layer
+    with pytest.raises(TraitError, match=r"^mode .* is of type \w+, not a name: choose one of"):
+        explorer.mode = layer
+    assert explorer.rendering is before
+
+
+@pytest.mark.parametrize("layers", [3, [3], [["conv1_1"]]])
+def test_no_name_is_told_so_for_a_set(extractor: FeatureExtractor, layers: Any) -> None:
+    with pytest.raises(ValueError, match=r"^layers .* is of type \w+, not a name: choose one of"):
+        top_activations(extractor, [sample_image()], layers=layers, progress=False)

@@ -1,0 +1,337 @@
+"""matplotlib's rcParams belong to the person: they change no picture of ours, and stay theirs."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pytest
+from cycler import cycler
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from PIL import Image
+
+from tests.conftest import make_activations, pixels_of
+from vgg_widget import ChannelAtlas, FeatureExtractor, LayerExplorer, compare, plot
+from vgg_widget.animation import FigureFrames, frames
+from vgg_widget.cli import main
+
+Pixels = npt.NDArray[np.uint8]
+Settings = dict[Any, Any]
+Explore = Callable[..., LayerExplorer]
+
+# A setting that is no flag gets the first of these that it can be, and is not by default.
+VALUES: tuple[Any, ...] = (
+    *(23.0, 0.3, 7, 2, [3.0, 9.0], [-1, 1], (9, 30, 20), cycler(color=["red"])),
+    *("red", "lower", "auto", "data", "left", "top", "in", "both", "x", "bold", "tight"),
+    *("none", "round", "bevel", "stix", "bf", "nearest", "round_numbers"),
+    *("landscape", "latex+dvipng", True),
+)
+# These take any words, also such as mean nothing.
+WORDS: Settings = {
+    "font.style": "italic",
+    "font.variant": "small-caps",
+    "image.cmap": "gray",
+    "image.interpolation": "bicubic",
+    "lines.marker": "o",
+    "path.effects": [withStroke(linewidth=5, foreground="red")],
+    "savefig.format": "svg",
+    "text.language": "tr",
+    **{f"grid.{kind}.alpha": 0.3 for kind in ("major", "minor")},
+    **{f"figure.subplot.{side}": 0.3 for side in ("left", "bottom", "hspace", "wspace")},
+    **{f"figure.subplot.{side}": 0.8 for side in ("right", "top")},
+    **{f"font.{kind}": ["DejaVu Serif"] for kind in ("family", "serif", "sans-serif")},
+}
+# How a file holds its picture; and what is no matter of a picture such as ours.
+LEFT_OUT = {
+    *("pdf.compression", "pdf.fonttype", "svg.fonttype", "svg.hashsalt", "svg.id"),
+    *("animation", "axes3d", "boxplot", "contour", "date", "docstring", "errorbar", "hist"),
+    *("keymap", "macosx", "pgf", "polaraxes", "ps", "scatter", "tk", "webagg"),
+}
+
+
+def another(name: Any) -> Any:
+    """A value that a setting can have, and has not by default."""
+    usual = mpl.rcParamsDefault[name]
+    if isinstance(usual, bool):
+        return not usual
+    for value in (WORDS[name],) if name in WORDS else VALUES:
+        try:
+            taken = mpl.RcParams({name: value})[name]
+        except (ValueError, TypeError, AttributeError, RuntimeError):
+            continue
+        if taken != usual:
+            return taken
+    raise AssertionError(f"VALUES has none for {name}")
+
+
+@contextmanager
+def having(settings: Settings) -> Iterator[None]:
+    """Set what a person sets; at the end all of it must be as they have set it."""
+    with warnings.catch_warnings(), mpl.rc_context():
+        # Some are deprecated; a person may have them all the same.
+        warnings.simplefilter("ignore", mpl.MatplotlibDeprecationWarning)
+        mpl.rcParams.update(settings)
+        before = dict(mpl.rcParams.items())
+        yield
+        assert dict(mpl.rcParams.items()) == before
+
+
+def _groups() -> dict[str, Settings]:
+    groups: dict[str, Settings] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mpl.MatplotlibDeprecationWarning)
+        for name in mpl.rcParamsDefault:
+            group, dot, _ = name.partition(".")
+            if dot and not LEFT_OUT & {group, name}:
+                kept = group if group in NAMED else "others"
+                for key in (kept, "everything"):
+                    groups.setdefault(key, {})[name] = another(name)
+    return groups
+
+
+NAMED = ("axes", "figure", "font", "image", "path", "savefig", "text", "xtick", "ytick")
+STYLES = ("classic", "dark_background", "fivethirtyeight", "ggplot", "seaborn-v0_8")
+GROUPS = _groups()
+"""Each setting that could change a picture, with a value that it has not by default."""
+
+SETTINGS: dict[str, Settings] = {
+    **GROUPS,
+    **{name: dict(mpl.style.library[name]) for name in STYLES},
+}
+EVERYTHING = GROUPS["everything"]
+
+
+def png(data: bytes) -> Pixels:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGBA"))
+
+
+def on_canvas(explorer: Any) -> Pixels:
+    return np.array(explorer.canvas.get_renderer().buffer_rgba())
+
+
+# The explorer ------------------------------------------------------------------------------------
+
+STEPS: tuple[Settings, ...] = (
+    {"channel": 3},
+    {"overlay": 0.0, "mode": "grid"},
+    {"mode": "argmax"},
+    {"mode": "channel", "layer": "corners", "scale": "channel"},
+    {"theme": "dark"},
+)
+
+
+def shown_by(explorer: LayerExplorer) -> list[Pixels]:
+    """What the page sees at each step, all of it drawn once more, and what is saved."""
+    seen = [on_canvas(explorer)]
+    for step in STEPS:
+        with explorer.hold_trait_notifications():
+            for name, value in step.items():
+                setattr(explorer, name, value)
+        seen.append(on_canvas(explorer))
+    explorer.canvas.draw()
+    return [*seen, on_canvas(explorer), png(explorer.to_bytes(".png"))]
+
+
+START: Settings = {"channel": 1, "location": (7, 5), "overlay": 0.4}
+
+
+@pytest.fixture(scope="module")
+def plain(photo: Pixels, exact: FeatureExtractor) -> list[Pixels]:
+    """What is seen by somebody who has set nothing."""
+    explorer = LayerExplorer(photo, extractor=exact, **START)
+    seen = shown_by(explorer)
+    explorer.close()
+    return seen
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["set before", "set after"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_setting_changes_what_an_explorer_shows_and_saves(
+    explore: Explore, exact: FeatureExtractor, plain: list[Pixels], name: str, first: bool
+) -> None:
+    if not first:
+        explorer = explore(extractor=exact, **START)
+    with having(SETTINGS[name]):
+        if first:
+            explorer = explore(extractor=exact, **START)
+        seen = shown_by(explorer)
+    for number, (ours, usual) in enumerate(zip(seen, plain, strict=True)):
+        np.testing.assert_array_equal(ours, usual, f"picture {number}")
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_no_setting_changes_a_drawing_that_is_saved(
+    explore: Explore,
+    exact: FeatureExtractor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    # Without these no two files are alike.
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    explorer = explore(extractor=exact, **START)
+    for folder, settings in (("usual", {}), ("ours", GROUPS[name])):
+        (tmp_path / folder).mkdir()
+        with having({**settings, "svg.hashsalt": "the same"}):
+            for suffix in ("svg", "pdf"):
+                explorer.save(tmp_path / folder / f"picture.{suffix}")
+    for suffix in ("svg", "pdf"):
+        # One alone: no picture is written into a file beside it.
+        ours, usual = sorted(tmp_path.rglob(f"*{suffix}*"))
+        assert ours.read_bytes() == usual.read_bytes()
+    assert len(list(tmp_path.rglob("*.*"))) == 4
+
+
+def test_how_a_file_holds_its_text_is_the_persons(
+    explore: Explore, exact: FeatureExtractor
+) -> None:
+    explorer = explore(extractor=exact)
+    assert b"<text" not in explorer.to_bytes(".svg")
+    with having({"svg.fonttype": "none", "pdf.fonttype": 42}):
+        assert b">edges \xc2\xb7 channel 0</text>" in explorer.to_bytes(".svg")
+        assert b"/CIDFontType2" in explorer.to_bytes(".pdf")
+
+
+def test_a_script_that_matplotlibs_font_has_not_is_written_in_the_persons(
+    explore: Explore, exact: FeatureExtractor
+) -> None:
+    explorer = explore(extractor=exact)
+    with pytest.warns(UserWarning, match="missing from font"):
+        _draw_with_title(explorer)
+    for family in ("font.family", "font.sans-serif"):
+        with having({family: ["STIXGeneral"]}):
+            _draw_with_title(explorer)
+
+
+def _draw_with_title(explorer: LayerExplorer) -> None:
+    explorer.figure.axes[1].set_title("\u1d81")
+    explorer.canvas.draw()
+
+
+def test_what_is_set_while_it_draws_stays_set(explore: Explore, exact: FeatureExtractor) -> None:
+    explorer = explore(extractor=exact)
+    explorer.canvas.mpl_connect("draw_event", lambda _: plt.rc("lines", linewidth=9, marker="x"))
+    with mpl.rc_context({"lines.linewidth": 5.0, "axes.grid": True}):
+        explorer.canvas.draw()
+        now = mpl.rcParams
+        assert (now["lines.linewidth"], now["lines.marker"], now["axes.grid"]) == (9.0, "x", True)
+
+
+# All else that is drawn --------------------------------------------------------------------------
+
+
+Of = Callable[[str], Any]
+
+
+def comparison(of: Of) -> list[Pixels]:
+    photo = of("photo")
+    two = compare(photo, photo[:, ::-1] // 2, extractor=of("exact"), channel=2)
+    seen = [on_canvas(two)]
+    two.mode = "grid"
+    seen += [on_canvas(two), png(two.to_bytes())]
+    two.close()
+    return seen
+
+
+def animation(of: Of) -> list[Pixels]:
+    return list(FigureFrames(frames(of("exact")(of("photo")), "layers", mode="grid"), 400))
+
+
+def atlas(of: Of) -> list[Pixels]:
+    made = ChannelAtlas(of("noisy_top"), channel=17)
+    seen = [png(made.to_bytes())]
+    made.close()
+    return seen
+
+
+def command(of: Of) -> list[Pixels]:
+    patch, network = of("monkeypatch"), of("exact")
+    patch.chdir(of("tmp_path"))
+    patch.setattr("vgg_widget.cli.FeatureExtractor", lambda *_, **__: network)
+    patch.setattr("vgg_widget.cli.VGG19_LAYERS", network.layers)
+    asked = ["--layer", "edges", "--mode", "argmax", "-o", "picture.png"]
+    assert main(["render", "sample", *asked]) == 0
+    return [png(Path("picture.png").read_bytes())]
+
+
+@pytest.mark.parametrize("name", ["everything", "dark_background", "ggplot"])
+@pytest.mark.parametrize("drawn", [comparison, animation, atlas, command])
+def test_no_setting_changes_what_else_is_drawn(
+    request: pytest.FixtureRequest, drawn: Callable[[Of], list[Pixels]], name: str
+) -> None:
+    usual = drawn(request.getfixturevalue)
+    with having(SETTINGS[name]):
+        ours = drawn(request.getfixturevalue)
+    for number, (one, other) in enumerate(zip(ours, usual, strict=True)):
+        np.testing.assert_array_equal(one, other, f"picture {number}")
+
+
+# `plot`, in a person's own style -----------------------------------------------------------------
+
+UPSIDE_DOWN: Settings = {
+    "image.origin": "lower",
+    "image.aspect": "auto",
+    "image.interpolation": "bicubic",
+    "image.interpolation_stage": "rgba",
+    "image.resample": False,
+    "image.cmap": "gray",
+}
+GRID: Settings = {
+    "axes.grid": True,
+    "axes.grid.which": "both",
+    "axes.axisbelow": False,
+    "xtick.minor.visible": True,
+    "ytick.minor.visible": True,
+    "grid.color": "red",
+    "grid.linewidth": 3,
+}
+
+
+def plotted(mode: str) -> list[Pixels]:
+    """The picture, and the colorbar where there is one, without their frames."""
+    random = np.random.default_rng(3)
+    made = make_activations(random.random((12, 16, 6)).astype(np.float32), stride=4)
+    figure = Figure(figsize=(4, 3), dpi=100)
+    ax = figure.add_axes((0.1, 0.1, 0.6, 0.6), facecolor="white")
+    assert plot(made, "conv", mode, ax=ax).get_aspect() == 1
+    drawn = pixels_of(figure)
+    inside = []
+    for axes in figure.axes:
+        box = axes.get_window_extent()
+        top, bottom = (round(len(drawn) - edge) for edge in (box.y1, box.y0))
+        inside.append(drawn[top + 3 : bottom - 3, round(box.x0) + 3 : round(box.x1) - 3])
+    return inside
+
+
+@pytest.mark.parametrize("mode", ["channel", "grid", "max", "rgb"])
+@pytest.mark.parametrize(
+    "settings",
+    [UPSIDE_DOWN, GRID, *(SETTINGS[style] for style in STYLES if style != "classic")],
+    ids=["upside down", "grid", *(style for style in STYLES if style != "classic")],
+)
+def test_a_plot_has_its_own_way_up_and_no_grid(settings: Settings, mode: str) -> None:
+    usual = plotted(mode)
+    with having(settings):
+        ours = plotted(mode)
+    assert len(ours) == len(usual) == (1 if mode == "rgb" else 2)
+    for one, other in zip(ours, usual, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_words_and_frames_of_a_plot_are_the_persons() -> None:
+    made = make_activations(np.ones((4, 4, 2), np.float32))
+    with having({"axes.titlesize": 31, "axes.titlelocation": "left", "axes.edgecolor": "red"}):
+        ax = plot(made, "conv", ax=Figure().subplots())
+    assert ax.get_title(loc="left").startswith("conv · channel 0")
+    assert ax._left_title.get_fontsize() == 31  # type: ignore[attr-defined]
+    assert ax.spines["left"].get_edgecolor()[:3] == (1, 0, 0)

@@ -1,0 +1,630 @@
+"""Weights as people find them: behind any prefix, in any container, under any file name."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pickle
+import re
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tests.torch_networks import VGG16, VGG19, torch_features
+from tests.weights_server import SHAPES
+from vgg_widget import FeatureExtractor, LayerExplorer, WeightsError
+from vgg_widget.predictions import predictor_for
+from vgg_widget.weights import embedded_path, resolve, resolve_classifier
+
+pytestmark = pytest.mark.usefixtures("own_networks")
+
+State = dict[str, Any]
+
+VGG13 = (64, 64, 0, 128, 128, 0, 256, 256, 0, 512, 512, 0, 512, 512, 0)
+HALF = tuple(width // 2 for width in VGG19)
+
+
+def numbered(columns: tuple[int, ...] = VGG19, start: float = 0, *, norm: bool = False) -> State:
+    """A state dict by modules' numbers; each tensor tells its place, and takes no memory."""
+    state: State = {}
+    with torch.device("meta"):
+        modules = torch_features(columns, norm=norm)
+    for place, (key, value) in enumerate(modules.state_dict().items()):
+        channels = torch.arange(len(value) if value.ndim else 1) + start + 1000 * place
+        shape = (-1, *[1] * max(0, value.ndim - 1))
+        state[key] = channels.float().reshape(shape).expand(value.shape if value.ndim else (1,))
+    return state
+
+
+STATE = numbered()
+OTHER = numbered(start=0.5)
+
+
+def behind(prefix: str, state: State = STATE) -> State:
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def assert_taken(weights: Any, state: State = STATE) -> str:
+    """Weights give the numbers of a state dict; what is said of them is returned."""
+    resolved = resolve(weights)
+    parts = iter(state.values())
+    for kernel, bias in resolved.arrays.values():
+        np.testing.assert_array_equal(kernel, np.einsum("oihw->hwio", next(parts).numpy()))
+        np.testing.assert_array_equal(bias, next(parts).numpy())
+    assert list(resolved.arrays) == list(SHAPES)
+    assert resolved.preprocessing == "torch"
+    return resolved.provenance.message
+
+
+def refused(weights: Any, error: type[Exception] = WeightsError, **more: Any) -> str:
+    """Return the one sentence that weights are refused with."""
+    with pytest.raises(error) as caught:
+        FeatureExtractor(weights, **more)
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert not re.search(r"\. [A-Z]", sentence), sentence
+    assert len(sentence) < 450
+    return sentence
+
+
+# --- prefixes
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "features.module.",
+        "module.features.",
+        "module.",
+        "backbone.",
+        "vgg.",
+        "encoder.module.",
+        "",
+        "_orig_mod.features.",
+        "loss.perceptual.0.",
+        "net_",
+        "é h.",
+    ],
+)
+def test_the_layers_are_found_behind_any_prefix(prefix: str) -> None:
+    # Other entries of a network that VGG19 is a part of.
+    more = {"head.0.weight": torch.zeros(10, 512), "conv1.weight": torch.zeros(64, 3, 7, 7)}
+    assert assert_taken({**more, **behind(prefix)}) == ""
+
+
+@settings(max_examples=15)
+@given(st.lists(st.text(min_size=1), max_size=3))
+def test_any_prefix_at_all(parts: list[str]) -> None:
+    prefix = "".join(f"{part}." for part in parts)
+    assert_taken(behind(prefix))
+
+
+@pytest.mark.parametrize("prefix", ["features.", "encoder.module.", ""])
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (numbered(VGG16), ("VGG16", "'features.16' (block3_conv4)", "'{prefix}16.weight'")),
+        (numbered(VGG13), ("VGG13", "'features.14' (block3_conv3)", "'{prefix}14.weight'")),
+        (numbered(VGG19, norm=True), ("vgg19_bn", "batch normalisation")),
+        (numbered(VGG16, norm=True), ("vgg16_bn", "batch normalisation")),
+        (
+            numbered(HALF),
+            ("'features.0' (block1_conv1) has a weight of shape (32, 3, 3, 3)", "(64, 3, 3, 3)"),
+        ),
+        (
+            {key: value for key, value in STATE.items() if key != "28.bias"},
+            ("'features.28' (block5_conv1) is missing (there is no '{prefix}28.bias')",),
+        ),
+        (
+            {**STATE, "34.weight": torch.zeros(512, 512, 1, 1)},
+            ("'features.34' (block5_conv4) has a weight of shape (512, 512, 1, 1)",),
+        ),
+    ],
+    ids=["VGG16", "VGG13", "VGG19-BN", "VGG16-BN", "half", "no bias", "1×1"],
+)
+def test_what_is_nearest_is_named(state: State, words: tuple[str, ...], prefix: str) -> None:
+    sentence = refused({"epoch": 3, **behind(prefix, state)})
+    for part in words:
+        assert part.format(prefix=prefix) in sentence, sentence
+
+
+def test_several_networks_are_named_and_none_is_guessed() -> None:
+    sentence = refused({**behind("content.", STATE), **behind("style.features.", OTHER)})
+    assert "several networks ('content', 'style.features'): pass the state dict of one" in sentence
+    assert "('best', 'last')" in refused({"best": STATE, "last": OTHER})
+
+
+def test_one_network_under_two_names_is_one() -> None:
+    # As a module has it that holds both a network and its features.
+    assert assert_taken({**behind("vgg.features."), **behind("features.")}) == ""
+
+
+# --- wrappers
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["net", "network", "params", "weights", "model_state", "generator", "G", "ema", "teacher"],
+)
+def test_a_state_dict_is_found_under_any_key(key: str) -> None:
+    checkpoint = {"epoch": 3, "optimizer": {"state": {0: {"step": 1}}}, key: behind("features.")}
+    message = assert_taken(checkpoint)
+    assert (message == "") == (key not in ("ema", "teacher"))
+
+
+CONTAINERS = st.sampled_from(
+    [
+        lambda inner: {"net": inner, "epoch": 3},
+        lambda inner: {0: {}, 1: inner},
+        lambda inner: [inner],
+        lambda inner: [{"lr": 0.1}, inner],
+        lambda inner: ({"features.0.weight": torch.zeros(3)}, inner),
+        lambda inner: {"a": {"0.weight": None}, "b c": [inner, 7]},
+    ]
+)
+
+
+@settings(max_examples=15)
+@given(st.lists(CONTAINERS, max_size=2), st.sampled_from(["", "features.", "module.vgg."]))
+def test_any_containers_a_few_levels_deep(wraps: list[Callable[[Any], Any]], prefix: str) -> None:
+    thing: Any = behind(prefix)
+    for wrap in wraps:
+        thing = wrap(thing)
+    assert assert_taken({"checkpoint": thing}) == ""
+
+
+AVERAGES: dict[str, Callable[[], tuple[Any, str, str]]] = {
+    "params_ema": lambda: ({"params_ema": OTHER, "params": STATE}, "'params'", "'params_ema'"),
+    "teacher": lambda: (
+        {"student": behind("vgg.", STATE), "teacher": behind("vgg.", OTHER)},
+        "'student.vgg'",
+        "'teacher.vgg'",
+    ),
+    "in one mapping": lambda: (
+        {"state_dict": {**behind("modelEMA.", OTHER), **behind("model.", STATE)}},
+        "'state_dict.model'",
+        "'state_dict.modelEMA'",
+    ),
+    "beside it": lambda: (
+        {"model": {"features": STATE}, "ema": {"shadow": [OTHER]}},
+        "'model.features'",
+        "'ema.shadow.0'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", AVERAGES)
+def test_no_moving_average_is_taken_where_there_is_another(case: str, tmp_path: Path) -> None:
+    checkpoint, taken, left = AVERAGES[case]()
+    assert f"{taken} was taken, and not the moving average {left}" in assert_taken(checkpoint)
+    path = tmp_path / "x.pth"
+    torch.save(checkpoint, path)
+    assert assert_taken(path).startswith("x.pth holds several networks: ")
+
+
+def test_a_moving_average_alone_is_taken_and_said(tmp_path: Path, photo: Any) -> None:
+    path = tmp_path / "g.ckpt"
+    torch.save({"params_ema": behind("vgg.", OTHER)}, path)
+    message = assert_taken(path, OTHER)
+    assert message == "g.ckpt holds a moving average alone, 'params_ema.vgg', which was taken."
+    extractor = FeatureExtractor(path, size=32)
+    assert extractor(photo).weights.message == message
+    assert "('ema', 'teacher')" in refused({"ema": OTHER, "teacher": STATE})
+
+
+# --- suffixes
+
+
+def keras_h5(path: Path) -> None:
+    """VGG19 of Keras, whose kernels are all 2 and whose biases are all 3; it is small."""
+    with h5py.File(path, "w") as file:
+        for name, shape in SHAPES.items():
+            file.create_dataset(f"{name}/{name}/kernel:0", shape, "f4", fillvalue=2)
+            file.create_dataset(f"{name}/{name}/bias:0", shape[-1:], "f4", fillvalue=3)
+
+
+def keras_archive(path: Path) -> None:
+    inner = path.with_name("inner")
+    keras_h5(inner)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.write(inner, "model.weights.h5")
+
+
+def in_torchs_order() -> State:
+    shapes = {key: value.shape for key, value in STATE.items()}
+    return {
+        f"features.{key}": torch.full(shape, 2.0 + key.endswith("bias"))
+        for key, shape in shapes.items()
+    }
+
+
+WRITERS: dict[str, Callable[[Path], Any]] = {
+    "Keras HDF5": keras_h5,
+    "Keras archive": keras_archive,
+    "PyTorch": lambda path: torch.save({"net": in_torchs_order()}, path),
+    "PyTorch before 1.6": lambda path: torch.save(
+        in_torchs_order(), path, _use_new_zipfile_serialization=False
+    ),
+    "safetensors": lambda path: safetensors.torch.save_file(in_torchs_order(), path),
+}
+
+
+@pytest.fixture(scope="module", params=WRITERS)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("written")
+    WRITERS[request.param](folder / "file")
+    yield folder / "file"
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a.pth.tar", "a.ckpt", "a.bin", "a.pkl", "a", "a.h5", "a.weights.h5", "a.keras", "a.pth"),
+        *("a.PT", "a.safetensors", "a.npz", "a.model", "a.tar.gz", "a.7"),
+    ],
+)
+def test_a_file_is_told_by_its_content(name: str, written: Path) -> None:
+    path = written.with_name(name)
+    written.rename(path)
+    try:
+        resolved = resolve(path)
+        for kernel, bias in resolved.arrays.values():
+            assert (kernel == 2).all()
+            assert (bias == 3).all()
+        assert list(resolved.arrays) == list(SHAPES)
+        assert resolved.provenance.label == f"weights file {name}"
+    finally:
+        path.rename(written)
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a", "a.h5", "a.zip"])
+def test_learned_filters_are_told_by_their_content(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    shutil.copy(embedded_path(), path)
+    found, shipped = resolve(path), resolve("kmeans")
+    np.testing.assert_array_equal(
+        found.arrays["block2_conv1"][0], shipped.arrays["block2_conv1"][0]
+    )
+    assert found.provenance.digest == shipped.provenance.digest
+    with pytest.raises(ValueError, match="classifier of a VGG19, which is not known for k-means"):
+        predictor_for(FeatureExtractor(path))
+
+
+@pytest.mark.parametrize("name", ["a.pkl", "a.h5", "a", "a.safetensors", "a.npz", "a.ckpt"])
+def test_under_no_name_is_anything_executed(name: str, tmp_path: Path) -> None:
+    mark = tmp_path / "it ran"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (mark,))
+
+    path = tmp_path / name
+    for write in (
+        lambda: torch.save({"net": Trap()}, path),
+        lambda: torch.save([Trap()], path, _use_new_zipfile_serialization=False),
+        lambda: path.write_bytes(pickle.dumps({"net": Trap()})),
+        lambda: path.write_bytes(pickle.dumps({"net": Trap()}, protocol=0)),
+    ):
+        write()
+        assert "which could run code, and was not loaded" in refused(path)
+    assert not mark.exists()
+
+
+# --- classifiers
+
+
+def dense(start: float = 0) -> State:
+    shapes = {"0": (24, 25088), "3": (16, 24), "6": (5, 16)}
+    state = {}
+    for key, (outgoing, incoming) in shapes.items():
+        rows = torch.arange(outgoing).float() + start
+        state[f"{key}.weight"] = rows[:, None].expand(outgoing, incoming)
+        state[f"{key}.bias"] = -rows
+    return state
+
+
+CLASSIFIED: dict[str, Callable[[], Any]] = {
+    "plain": lambda: {**behind("features."), **behind("classifier.", dense())},
+    "parallel features": lambda: {**behind("features.module."), **behind("classifier.", dense())},
+    "parallel": lambda: {
+        "net": {**behind("module.features."), **behind("module.classifier.", dense())}
+    },
+    "other names": lambda: [{**behind("backbone."), **behind("head.", dense())}],
+    "with an average": lambda: {
+        "params_ema": {**behind("features.", OTHER), **behind("classifier.", dense(0.5))},
+        "params": {**behind("features."), **behind("classifier.", dense())},
+    },
+}
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.ckpt", "a"])
+@pytest.mark.parametrize("case", CLASSIFIED)
+def test_the_classifier_is_found_with_its_convolutions(
+    case: str, name: str, tmp_path: Path
+) -> None:
+    torch.save(CLASSIFIED[case](), tmp_path / name)
+    classifier, _ = resolve_classifier(resolve(tmp_path / name).provenance)
+    wanted = dense()
+    for key, (kernel, bias) in zip("036", classifier.layers, strict=True):
+        np.testing.assert_array_equal(kernel.T, wanted[f"{key}.weight"].numpy())
+        np.testing.assert_array_equal(bias, wanted[f"{key}.bias"].numpy())
+    assert classifier.channels_first
+
+
+def test_several_classifiers_are_named(tmp_path: Path) -> None:
+    heads = {**behind("head_a.", dense()), **behind("head_b.", dense(1))}
+    torch.save({**behind("features."), **heads}, tmp_path / "a.pth")
+    with pytest.raises(
+        WeightsError, match=r"a\.pth' holds several classifiers \('head_a', 'head_b"
+    ):
+        resolve_classifier(resolve(tmp_path / "a.pth").provenance)
+
+
+# --- what is something else
+
+
+def packed(path: Path) -> None:
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("vgg19.pth"))
+
+
+def numpys(save: Callable[..., None], *arrays: Any, **named: Any) -> Callable[[Path], Any]:
+    stream = io.BytesIO()
+    save(stream, *arrays, **named)
+    return lambda path: path.write_bytes(stream.getvalue())
+
+
+def zipped(path: Path, **members: bytes) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
+
+
+ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
+    "empty": (Path.touch, ("is empty", "download or save it again")),
+    "LFS": (
+        lambda path: path.write_bytes(
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 574673361\n"
+        ),
+        ("a pointer of Git LFS", "`git lfs pull`"),
+    ),
+    "HTML": (
+        lambda path: path.write_bytes(b"\n <!DOCTYPE html><title>Google Drive</title>"),
+        ("is a web page", "download the file itself"),
+    ),
+    "HTML with a mark": (
+        lambda path: path.write_bytes(b"\xef\xbb\xbf<html>"),
+        ("is a web page",),
+    ),
+    "XML": (
+        lambda path: path.write_bytes(b'<?xml version="1.0"?><Error>AccessDenied</Error>'),
+        ("is a web page",),
+    ),
+    "npy": (
+        numpys(np.save, np.zeros((3, 3, 3, 64))),
+        ("is one array of NumPy (.npy)", "pass a state dict"),
+    ),
+    "npz": (
+        numpys(np.savez, conv1_1=np.zeros(3)),
+        ("is an .npz file of NumPy that learn_weights did not write", "state dict"),
+    ),
+    "pickle": (
+        lambda path: path.write_bytes(pickle.dumps({"0.weight": np.zeros(3)})),
+        ("is a Python pickle", "torch.save"),
+    ),
+    "pickle of Python 2": (
+        lambda path: path.write_bytes(pickle.dumps({"0.weight": [1.0]}, protocol=0)),
+        ("is a Python pickle", "torch.save"),
+    ),
+    # ir_version 8, then the producer's name.
+    "ONNX": (
+        lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch\x1a\x052.4.0:\xff\x01"),
+        ("is an ONNX model", "save_weights"),
+    ),
+    "ONNX of tf2onnx": (
+        lambda path: path.write_bytes(b"\x08\x0a\x12\x07tf2onnx:\xff\x01"),
+        ("is an ONNX model",),
+    ),
+    "TFLite": (
+        lambda path: path.write_bytes(b"\x1c\0\0\0TFL3\x14\0\x20\0"),
+        ("is a TFLite model", "save_weights"),
+    ),
+    "gzip": (lambda path: path.write_bytes(gzip.compress(b"weights")), ("unpack it",)),
+    "tar": (packed, ("unpack it, and pass the file in it",)),
+    "zip": (
+        lambda path: zipped(path, vgg19__pth=b"weights"),
+        ("is a zip archive of other files", "unpack it"),
+    ),
+    "noise": (
+        lambda path: path.write_bytes(bytes(range(255, 0, -1))),
+        ("is no file of weights that is known here", "choose one of Keras"),
+    ),
+    "half a zip": (
+        lambda path: path.write_bytes(b"PK\x03\x04" + bytes(300)),
+        ("is cut short or damaged", "choose a whole file"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.h5", "a.safetensors", "a", "a.npz", "a.tflite"])
+@pytest.mark.parametrize("case", ELSE)
+def test_a_file_of_something_else_is_called_what_it_is(
+    case: str, name: str, tmp_path: Path
+) -> None:
+    make, words = ELSE[case]
+    make(tmp_path / name)
+    sentence = refused(tmp_path / name)
+    assert sentence.startswith(f"weights {str(tmp_path / name)!r} is ")
+    assert all(part in sentence for part in words), sentence
+    assert "size" not in sentence
+
+
+FOLDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "SavedModel": (("saved_model.pb", "variables/variables.index"), ("is a SavedModel", "save_w")),
+    "unpacked .keras": (
+        ("config.json", "metadata.json", "model.weights.h5"),
+        ("is an unpacked .keras file", "pass the model.weights.h5 in it"),
+    ),
+    "unpacked PyTorch": (("data.pkl", "version", "data/0"), ("is an unpacked file of PyTorch",)),
+    "checkpoints": (("checkpoint", "ckpt-1.index"), ("is a checkpoint of TensorFlow",)),
+    "other": (("vgg19.pth",), ("is a folder: pass the file of weights in it",)),
+}
+
+
+@pytest.mark.parametrize("name", ["mine.keras", "vgg19", "mine.pth"])
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_folder_is_called_what_it_is(
+    case: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, words = FOLDERS[case]
+    for file in files:
+        (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / file).touch()
+    monkeypatch.chdir(tmp_path)
+    # A bare word, too, is a folder that there is.
+    for asked in (tmp_path / name, name, f"{name}{os.sep}"):
+        sentence = refused(asked)
+        assert sentence.startswith(f"weights {str(tmp_path / name)!r} ")
+        assert all(part in sentence for part in words), sentence
+
+
+def test_an_unpacked_keras_file_is_read_as_its_sentence_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.keras").mkdir()
+    keras_h5(tmp_path / "mine.keras" / "model.weights.h5")
+    assert "pass the model.weights.h5 in it" in refused(tmp_path / "mine.keras")
+    assert resolve(tmp_path / "mine.keras" / "model.weights.h5").preprocessing == "caffe"
+
+
+@pytest.mark.parametrize("prefix", ["ckpt", "model.ckpt-300", "weights.h5"])
+@pytest.mark.parametrize("end", ["", ".index", ".data-00000-of-00001"])
+def test_a_checkpoint_of_tensorflow(
+    end: str, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in (".index", ".data-00000-of-00001"):
+        (tmp_path / f"{prefix}{part}").write_bytes(b"\0" * 64)
+    monkeypatch.chdir(tmp_path)
+    for asked in (prefix + end, tmp_path / f"{prefix}{end}"):
+        sentence = refused(asked)
+        assert f"{prefix}{end}' is a checkpoint of TensorFlow" in sentence
+        assert "model.save_weights('mine.weights.h5')" in sentence
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "HTTP://EXAMPLE.ORG/vgg19.h5",
+        "s3://bucket/vgg19",
+        "hf://someone/vgg19/model.safetensors",
+        "file:///tmp/vgg19.pth",
+        Path("https://example.org/vgg19.h5"),
+    ],
+)
+def test_an_address_is_called_one(address: str | Path) -> None:
+    assert "is an address, not a file: download it and pass its path" in refused(address)
+
+
+# --- networks in the wrong place
+
+
+class Functional:
+    """As Keras 2 has it, beside Keras 3."""
+
+
+Functional.__module__ = "tf_keras.src.engine.functional"
+
+
+class Mine(Functional):
+    """A person's own subclass."""
+
+
+@pytest.fixture
+def keras_models() -> list[Any]:
+    import keras
+
+    inputs = keras.Input((32, 32, 3))
+
+    class Own(keras.Model):  # type: ignore[misc]
+        pass
+
+    layers = [keras.layers.Conv2D(2, 3)]
+    return [keras.Model(inputs, layers[0](inputs)), keras.Sequential([inputs, *layers]), Own()]
+
+
+def test_a_keras_model_belongs_to_model(keras_models: list[Any], photo: Any) -> None:
+    for model in keras_models:
+        assert refused(model) == "weights is a Keras model: pass it as model=."
+        with pytest.raises(WeightsError, match="is a Keras model: pass it as model="):
+            LayerExplorer(photo, weights=model)
+    assert FeatureExtractor(model=keras_models[0], size=32).weights.source == "model"
+
+
+@pytest.mark.parametrize("argument", ["weights", "model"])
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (Functional(), "is a model of tf_keras (Keras 2), which is not opened here: make it with"),
+        (Mine(), "is a model of tf_keras (Keras 2)"),
+        (nn.ReLU(), "is a PyTorch module, which is not opened here: of a VGG19 pass weights=model"),
+        (torch_features((2, 0)), "is a PyTorch module"),
+    ],
+    ids=["tf_keras", "its subclass", "ReLU", "Sequential"],
+)
+def test_a_network_that_is_not_opened_is_called_what_it_is(
+    network: Any, words: str, argument: str
+) -> None:
+    if argument == "weights":
+        assert refused(network).startswith(f"weights {words}")
+    else:
+        assert refused("auto", ValueError, model=network).startswith(f"model {words}")
+
+
+def test_a_file_or_a_state_dict_is_no_model() -> None:
+    for file in ("mine.keras", Path("mine.keras")):
+        sentence = refused("auto", ValueError, model=file)
+        assert sentence.startswith("model 'mine.keras' is no model: pass what keras.models.load_m")
+    assert "pass a state dict of VGG19 as weights" in refused("auto", ValueError, model=STATE)
+
+
+# --- advice by the kind of error
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        (
+            "0.bias",
+            torch.full((64,), torch.nan),
+            "with NaN or infinite values: choose weights from",
+        ),
+        (
+            "2.bias",
+            torch.zeros(64, dtype=torch.int8),
+            "array of floats: save the weights as floats",
+        ),
+        ("2.bias", torch.zeros(64, device="meta"), "cannot be read (NotImplementedError): save it"),
+    ],
+)
+def test_the_advice_fits_the_fault(key: str, value: Any, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save(behind("module.", {**STATE, key: value}), path)
+    sentence = refused(path)
+    assert f"{str(path)!r}: layer 'features.{key[0]}'" in sentence
+    assert words in sentence
+    assert "VGG19" not in sentence

@@ -1,0 +1,42 @@
+"""matplotlib's colormaps, by their names and as objects."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+from matplotlib.colors import Colormap
+
+from vgg_widget.choices import unknown_choice
+
+SHORT_CMAPS = (
+    "viridis",
+    "magma",
+    "inferno",
+    "plasma",
+    "cividis",
+    "gray",
+    "coolwarm",
+    "twilight",
+)
+"""The colormaps listed first: perceptually uniform ones, grey, a diverging and a cyclic one."""
+
+
+def find_cmap(cmap: str | Colormap) -> Colormap:
+    """Return a colormap by its name, or raise ValueError naming the nearest."""
+    if isinstance(cmap, Colormap):
+        return cmap
+    if not isinstance(cmap, str) or cmap not in mpl.colormaps:
+        raise ValueError(unknown_choice("cmap", cmap, mpl.colormaps))
+    return mpl.colormaps[cmap]
+
+
+def registered_name(cmap: Colormap) -> str:
+    """Return the name under which matplotlib has these colours, or raise ValueError."""
+    # What is registered under another name keeps its own.
+    names: tuple[str, ...] = (cmap.name, *mpl.colormaps)
+    for name in names:
+        if name in mpl.colormaps and mpl.colormaps[name] == cmap:
+            return name
+    raise ValueError(
+        f"cmap is a Colormap called {cmap.name!r} that is not registered with its colours: call "
+        "matplotlib.colormaps.register(cmap, name=...) with a name of your own first."
+    )
