@@ -250,8 +250,8 @@ def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     assert "page_content" not in visit.page.content()
     assert visit.page.locator(".jp-InputArea, .cm-content").count() == 0
 
-    # There is no handle in the corner, which would draw the picture out of its proportions. Nor does
-    # a zoom bring one, here to a part of the input's black half.
+    # There is no handle in the corner, which would draw the picture out of its proportions. A zoom
+    # brings none, here to a part of the input's black half.
     assert visit.handle() == 0
     visit.click_toolbar("Zoom to rectangle")
     visit.drag_on_canvas((0.06, 0.4), (0.12, 0.5))
