@@ -14,11 +14,14 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
+from urllib.request import OpenerDirector, Request
 
 import nbformat
 import numpy as np
@@ -213,10 +216,11 @@ def running(change: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], s
         process.communicate(timeout=60)
 
 
-def status(address: str) -> int:
-    """Return the HTTP status at an address."""
+def status(address: str | Request, browser: OpenerDirector | None = None) -> int:
+    """Return the HTTP status at an address, for who has a browser's cookies or none."""
+    ask = urllib.request.urlopen if browser is None else browser.open
     try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
+        with ask(address, timeout=30) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -265,3 +269,44 @@ def test_a_failing_page_says_why_and_each_visit_has_a_kernel_that_does_not_stay(
     assert process.returncode == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(address, timeout=5)
+
+
+@pytest.mark.slow
+def test_a_page_ends_its_own_kernel_and_no_other_site_does(tmp_path: Path) -> None:
+    picture = tmp_path / "cat.png"
+    Image.fromarray(np.ascontiguousarray(sample_image()[:64, :64])).save(picture)
+    with running("pass", str(picture), "--weights", "random") as (_, address):
+        # The page says so at once, and needs no TensorFlow.
+        picture.unlink()
+        base, query = address.split("?")
+        cookies = CookieJar()
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
+        with browser.open(address, timeout=120) as answer:
+            kernel = re.findall(r'"kernelId": "([\w-]+)"', answer.read().decode())[0]
+        here = f"{base}api/kernels/{kernel}?{query}"
+        assert status(here) == 200
+        token = {each.name: each.value for each in cookies}["_xsrf"] or ""
+
+        def post(form: dict[str, str], origin: str | None) -> Request:
+            data = urllib.parse.urlencode(form).encode()
+            headers = {} if origin is None else {"Origin": origin}
+            return Request(f"{base}voila/api/shutdown/{kernel}", data, headers)
+
+        own = base.rstrip("/")
+        for form, origin in (
+            # A form of another site is sent with the cookies, whose values it does not know.
+            ({}, None),
+            ({"_xsrf": ""}, own),
+            ({"_xsrf": "2|0|0|0"}, "https://other.example"),
+            # Other programs of this machine have the same cookies, and another port.
+            ({"_xsrf": token}, "http://127.0.0.1:9"),
+            ({"_xsrf": token}, "https://other.example"),
+            ({"_xsrf": token}, "null"),
+        ):
+            assert status(post(form, origin), browser) in (403, 404), (form, origin)
+            assert status(here) == 200
+        # The token alone, without the cookies, is refused too.
+        assert status(post({"_xsrf": token}, own)) == 403
+        assert status(here) == 200
+        assert status(post({"_xsrf": token}, own), browser) == 204
+        assert status(here) == 404

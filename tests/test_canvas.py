@@ -425,27 +425,3 @@ def test_whatever_is_lost_the_last_picture_is_right(
         np.testing.assert_array_equal(screen, shown.page.truth())
     finally:
         shown.close()
-
-
-def test_a_page_that_comes_is_told_that_there_is_no_handle(
-    shown: Shown, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[object] = []
-    monkeypatch.setattr(shown.canvas, "send_state", lambda key=None: told.append(key))
-    shown.page.opens()
-    assert "resizable" in told
-    assert shown.canvas.resizable is False
-
-
-@pytest.mark.parametrize("others", [{}, {"_rubberband_width": 15}])
-def test_a_page_that_takes_the_canvas_for_one_with_a_handle_is_not_believed(
-    shown: Shown, others: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr(shown.canvas, "_send", lambda message, **_: sent.append(message))
-    data = {"method": "update", "state": {"resizable": True, **others}, "buffer_paths": []}
-    shown.canvas._handle_msg({"content": {"data": data}, "buffers": []})
-    assert shown.canvas.resizable is False
-    # Nor is it told to other pages.
-    assert all("resizable" not in message["state"] for message in sent)
-    assert shown.canvas._rubberband_width == others.get("_rubberband_width", 0)

@@ -6,6 +6,8 @@ import gc
 import io
 import pkgutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -550,3 +552,21 @@ def test_a_stream_ends_its_readers(extractor: FeatureExtractor, photo: Any) -> N
     gc.collect()
     assert threading.active_count() == before
     assert len(list(extractor.stream([photo] * 3, batch_size=2))) == 3
+
+
+# --- the tests themselves
+
+
+def test_what_a_test_starts_can_be_interrupted() -> None:
+    code = "import signal; signal.raise_signal(signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1:] == ["KeyboardInterrupt"]
+
+
+def test_a_run_in_the_background_is_as_any_other() -> None:
+    # `make test &` in a script, `nohup` and some services start what is deaf to interrupts.
+    deaf = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "pytest", "-q"]
+    names = ("an_interrupt_waits_for_what_cannot_be_begun_again", "what_a_test_starts")
+    chosen = ["-p", "no:cacheprovider", __file__, "-k", " or ".join(names)]
+    done = subprocess.run([*deaf, *chosen], capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout

@@ -10,6 +10,18 @@ from playwright.sync_api import Locator, Page
 
 Point = tuple[float, float]
 
+# How many pixels of the longest text of a dropdown, or of a checkbox's, there is no room for.
+_BEYOND = """controls => controls.map((control) => {
+  if (control.matches("label"))
+    return [control.innerText, control.scrollWidth - control.clientWidth];
+  const style = getComputedStyle(control);
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.font = style.font;
+  const widths = [...control.options].map(({ text }) => context.measureText(text).width);
+  const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+  return [control.value, Math.max(...widths) + padding - control.clientWidth];
+})"""
+
 ACTION_SECONDS = 15.0
 
 CANVAS = ".jupyter-matplotlib-canvas-div"
@@ -119,6 +131,21 @@ class Actions:
         canvas = self.picture_canvas(index)
         canvas.scroll_into_view_if_needed()
         self._drag(self._at(canvas, start), self._at(canvas, end))
+
+    def handle(self, index: int = 0) -> int:
+        """Return the opacity of ipympl's handle in a figure's corner, from 0 for none to 255."""
+        corner = (
+            "canvas => canvas.getContext('2d')"
+            ".getImageData(canvas.width - 4, canvas.height - 4, 1, 1).data[3]"
+        )
+        return int(self.page.locator(CANVAS).nth(index).locator("canvas").nth(1).evaluate(corner))
+
+    def cut_words(self) -> list[str]:
+        """Return the dropdowns and checkboxes of explorers that have too little room for words."""
+        texts = ".vgg-explorer :is(.widget-dropdown select, .widget-checkbox label):visible"
+        found = self.page.locator(texts).evaluate_all(_BEYOND)
+        # Browsers round widths to whole pixels.
+        return [name for name, beyond in found if beyond > 1]
 
     def _at(self, element: Locator, point: Point) -> Point:
         box = element.bounding_box()

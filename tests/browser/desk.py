@@ -84,7 +84,11 @@ class Desk:
         settings: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self.baseline: list[str] = []
-        """The console errors of a notebook that does nothing."""
+        """The console errors of a notebook that does nothing.
+
+        Notebook 7 cannot read ``schema`` of undefined, which Firefox words as ``t.plugins[W.id] is
+        undefined``; Voila fails to find a federated module.
+        """
         self.context: BrowserContext | None = None
         self.free: NotebookPage | None = None
         """A page whose test is over, for the next one."""

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from vgg_widget.demo import demo_notebook
 
 from .desk import OpenNotebook
-from .page import RUN_SECONDS, NotebookPage
+from .page import OPEN_SECONDS, RUN_SECONDS, NotebookPage
 from .picture import Picture
+from .sight import HINT, wait_words
 
 pytestmark = pytest.mark.browser
 
@@ -124,6 +126,62 @@ def test_a_zoom_stays_over_layers_and_home_goes_back(lab: OpenNotebook) -> None:
     page.click_toolbar("Reset original view")
     page.wait_value("[*explorer.figure.axes[1].get_xlim()]", [-0.5, 95.5])
     page.wait_picture_equal(CANVAS)
+
+
+def test_a_zoom_brings_no_handle_to_the_corner(front_end: OpenNotebook) -> None:
+    page = front_end(RANDOM, fresh=True)
+    whole = page.wait_picture_equal(CANVAS)
+    page.click_toolbar("Zoom to rectangle")
+    page.drag_on_canvas((0.1, 0.2), (0.3, 0.5))
+    page.wait_picture_equal(CANVAS, unlike=whole)
+    page.screenshot(f"{page.server.front_end}-handle")
+    assert page.handle() == 0
+    assert page.ask("explorer.canvas.resizable") is False
+
+
+def test_a_zoom_on_a_page_that_was_loaded_anew_brings_none(lab: OpenNotebook) -> None:
+    page = lab(RANDOM, fresh=True)
+    whole = page.wait_picture_equal(CANVAS)
+    page.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    page.page.reload()
+    page.page.wait_for_function("window.harness?.idle()", timeout=1000 * OPEN_SECONDS)
+    page.picture_canvas().wait_for(timeout=1000 * OPEN_SECONDS)
+    assert page.wait_picture_equal(CANVAS) == whole
+    page.click_toolbar("Zoom to rectangle")
+    page.drag_on_canvas((0.1, 0.2), (0.3, 0.5))
+    page.wait_picture_equal(CANVAS, unlike=whole)
+    assert page.handle() == 0
+
+
+# What happens where a mouse crosses the picture within 33 ms.
+CROSS = """canvas => {
+  const { left, top } = canvas.getBoundingClientRect();
+  const does = (kind, x) =>
+    canvas.dispatchEvent(new MouseEvent(kind, { clientX: left + x, clientY: top + 150 }));
+  does("mouseenter", 200);
+  for (const x of [200, 210, 220]) does("mousemove", x);
+  does("mouseleave", 220);
+}"""
+NOTE = """
+heard = []
+for name in ("motion_notify_event", "figure_leave_event"):
+    explorer.canvas.mpl_connect(name, lambda event: heard.append(event.name.split("_")[1]))
+"""
+
+
+def test_nothing_is_marked_when_the_mouse_has_crossed_the_picture(front_end: OpenNotebook) -> None:
+    page = front_end(RANDOM, NOTE)
+    untouched = page.wait_picture_equal(CANVAS)
+    page.page.locator(".jupyter-matplotlib-canvas-div canvas").nth(1).evaluate(CROSS)
+    # ipympl's page holds the last move back, and the leaving not.
+    page.wait_value("heard", ["notify", "leave", "notify"])
+    wait_words(page, "place", HINT)
+    page.wait_picture_equal(CANVAS)
+    assert page.canvas_rows() == untouched
+    # It points again when it comes back.
+    page.hover_canvas((0.25, 0.5))
+    wait_words(page, "place", "input row")
+    assert page.errors() == []
 
 
 def test_a_dragged_slider_ends_on_its_own_picture(lab: OpenNotebook) -> None:
@@ -254,3 +312,41 @@ def test_the_figure_is_as_wide_as_the_page_has_room_for(lab: OpenNotebook, width
     assert abs(column / across - 0.5) < 0.06
     page.wait_picture_equal(CANVAS, unlike=picture)
     assert page.errors() == page.console_errors() == []
+
+
+LONG_NAMES = """
+from vgg_widget import register_mode
+
+@register_mode("the larger half of all the values")
+def _half(maps, _):
+    return maps.max(axis=-1)
+"""
+
+
+FONTS = ("none", "16px DejaVu Sans Mono", "bold 15px serif", "11px cursive")
+
+
+def test_every_word_has_room_in_every_font(lab: OpenNotebook) -> None:
+    page = lab(f"{LONG_NAMES}\n{ONE_CELL}", viewport=(1800, 1000), fresh=True)
+    page.wait_picture_equal(CANVAS)
+    for font in FONTS:
+        # Firefox takes another font for dropdowns than Chromium does.
+        style = f".vgg-explorer :is(select, label) {{ font: {font} !important }}"
+        page.page.add_style_tag(content=style)
+        page.ask("explorer.mode = 'channel'\nNone")
+        for names, option in (
+            ("keras", "┌ block1"),
+            ("torchvision", "features.30"),
+            ("paper", "relu5_4"),
+            ("both", "before ReLU · block5"),
+        ):
+            page.ask(f"explorer.layer_names = {names!r}\nNone")
+            expect(page.control("layer").locator("select")).to_contain_text(option)
+            assert page.cut_words() == []
+        page.ask("explorer.mode = 'grid'\nNone")
+        for panel, control in (("Display", "scale"), ("Play", "speed")):
+            page.ask(f"explorer.panel = {panel!r}\nNone")
+            for label in ("order", control):
+                expect(page.control(label)).to_be_visible()
+            page.screenshot(f"lab-font-{font}-{panel}")
+            assert page.cut_words() == []

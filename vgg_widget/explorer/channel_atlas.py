@@ -15,7 +15,12 @@ from traitlets import TraitError, Unicode, observe, validate
 from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, static_picture
 from vgg_widget.explorer.complaints import Complaint
-from vgg_widget.explorer.controls import display, paragraph, set_number
+from vgg_widget.explorer.controls import (
+    as_wide_as_its_words,
+    display,
+    paragraph,
+    set_number,
+)
 from vgg_widget.explorer.displayed import NotCopied
 from vgg_widget.explorer.host import heard
 from vgg_widget.explorer.linked_changes import LOCK, followers_wait, waits
@@ -193,7 +198,7 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
             description="layer",
             options=[(f"{name} · {self._count(name)} channels", name) for name in self._top],
             style=fitting,
-            layout=widgets.Layout(width="285px", margin="2px 10px 2px 0"),
+            layout=as_wide_as_its_words("2px 10px 2px 0"),
         )
         self._slider = widgets.IntSlider(
             description="channel",
@@ -209,7 +214,7 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
             description="order",
             options=list(ATLAS_ORDERS),
             style=fitting,
-            layout=widgets.Layout(width="170px"),
+            layout=as_wide_as_its_words(),
         )
         self._caption = widgets.HTML(layout=widgets.Layout(margin="0", max_width=_WIDTH))
         self._histogram = widgets.HTML(

@@ -118,20 +118,20 @@ class Controls:
         self._sides: dict[str, bool] | None = None
         wide = {"description_width": "max-content"}
 
-        def dropdown(description: str, options: list[Any], width: str) -> widgets.Dropdown:
+        def dropdown(description: str, options: list[Any]) -> widgets.Dropdown:
             return widgets.Dropdown(
                 description=description,
                 options=options,
-                layout=widgets.Layout(width=width, margin="2px 10px 2px 0"),
+                layout=as_wide_as_its_words("2px 10px 2px 0"),
                 style=wide,
             )
 
-        self.layer = dropdown("layer", [], "285px")
-        self.mode = dropdown("mode", list(MODES), "150px")
-        self.cmap = dropdown("colormap", cmap_options(), "175px")
-        self.order = dropdown("order", list(ORDERS), "150px")
+        self.layer = dropdown("layer", [])
+        self.mode = dropdown("mode", list(MODES))
+        self.cmap = dropdown("colormap", cmap_options())
+        self.order = dropdown("order", list(ORDERS))
         self.hide_dead = widgets.Checkbox(
-            description="hide dead", indent=False, layout=widgets.Layout(width="95px")
+            description="hide dead", indent=False, layout=as_wide_as_its_words()
         )
         self.slider = widgets.IntSlider(
             description="channel",
@@ -344,6 +344,19 @@ def upload_button(host: ViewHost, words: str, name: str) -> widgets.FileUpload:
 
     button.observe(heard(host, uploaded), "value")
     return button
+
+
+def as_wide_as_its_words(margin: str | None = None) -> widgets.Layout:
+    """Return the layout of a dropdown or checkbox that shows its longest words in any font.
+
+    Where the page is narrower than that, it is as wide as the page.
+
+    Parameters
+    ----------
+    margin : str, optional
+        In CSS; by default that of every control.
+    """
+    return widgets.Layout(width="max-content", min_width="0", margin=margin)
 
 
 def set_number(control: widgets.IntSlider | widgets.BoundedIntText, value: int, count: int) -> None:

@@ -265,11 +265,16 @@ function download(name, data) {
 // So long without a frame and the picture is kept.
 const REST_MS = 400;
 
+// ipympl takes every canvas that is connected for one with a handle to drag, whatever the kernel says.
+function keepSize(figure) {
+  const refuse = () => figure.set("resizable", false);
+  figure.on("change:resizable", refuse);
+  refuse();
+}
+
 // ipympl encodes its whole canvas at every frame, for where the state of widgets is saved: 10 ms of each
 // step, and of the frame before, since the new one is not drawn yet. Here the last one is encoded, once.
-async function keepPicture(model) {
-  if (!model.get("figure")) return;
-  const figure = await model.widget_manager.get_model(model.get("figure"));
+function keepPicture(figure) {
   const canvas = figure.offscreen_canvas;
   const encode = canvas.toDataURL.bind(canvas);
   let timer;
@@ -279,6 +284,13 @@ async function keepPicture(model) {
     timer = setTimeout(() => figure.set("_data_url", encode()), REST_MS);
     return figure.get("_data_url");
   };
+}
+
+async function mendFigure(model) {
+  if (!model.get("figure")) return;
+  const figure = await model.widget_manager.get_model(model.get("figure"));
+  keepSize(figure);
+  keepPicture(figure);
 }
 
 // What fails on the page is told where the explorer tells of its other errors: nobody has the
@@ -309,7 +321,7 @@ export default () => {
       model.on("msg:custom", (message, buffers) =>
         follow(message, buffers).catch(tellFailure(model, message.kind)));
       // A front end or an ipympl of another kind goes on as it would.
-      keepPicture(model).catch(() => {});
+      mendFigure(model).catch(() => {});
     },
     render({ model, el, signal }) {
       // Not awaited: the explorer's other children need not wait for it.

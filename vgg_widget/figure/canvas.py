@@ -185,14 +185,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def handle_refresh(self, event: Any) -> None:
         """Send everything to a page that has come, or come back; it owes no answer yet."""
         self._answers_owed, self._page_waits, self._arrived = 0, False, None
-        # ipympl's page takes every canvas that it opens for one with a handle to drag, and says so
-        # with the first change that it sends.
-        self.send_state("resizable")
         super().handle_refresh(event)
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take the page's values, but for whether there is a handle, of which it knows nothing."""
-        super().set_state({name: sync_data[name] for name in sync_data if name != "resizable"})
 
     def remember(self, png: bytes) -> None:
         """Keep a picture in the widget's state, for a page that has the state and no kernel."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from vgg_widget.explorer.controls import as_wide_as_its_words
 from vgg_widget.explorer.host import ViewHost, heard
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.figure.themes import THEME_NAMES
@@ -28,7 +29,7 @@ class LookPanel:
             return widgets.Layout(width=width, margin=gap)
 
         self.scale = widgets.Dropdown(
-            description="scale", options=list(SCOPES), layout=sized("140px"), style=wide
+            description="scale", options=list(SCOPES), layout=as_wide_as_its_words(gap), style=wide
         )
         self.percentile = widgets.BoundedFloatText(
             description="percentile",
@@ -50,7 +51,7 @@ class LookPanel:
             style=wide,
         )
         self.before_relu = widgets.Checkbox(
-            description="before ReLU", indent=False, layout=sized("130px")
+            description="before ReLU", indent=False, layout=as_wide_as_its_words(gap)
         )
         self.overlay = widgets.FloatSlider(
             description="map over the input",
@@ -62,7 +63,10 @@ class LookPanel:
             style=wide,
         )
         self.theme = widgets.Dropdown(
-            description="theme", options=list(THEME_NAMES), layout=sized("140px"), style=wide
+            description="theme",
+            options=list(THEME_NAMES),
+            layout=as_wide_as_its_words(gap),
+            style=wide,
         )
         row = widgets.Layout(flex_flow="row wrap", align_items="center")
         self.widget = widgets.VBox(

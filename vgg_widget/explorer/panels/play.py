@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from vgg_widget.explorer.controls import as_wide_as_its_words
 from vgg_widget.explorer.fitting import named_alike
 from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
@@ -49,7 +50,7 @@ class PlayPanel:
             description="through",
             options=[("the channels of this layer", "channels"), ("the layers", "layers")],
             style=fitting,
-            layout=widgets.Layout(width="260px"),
+            layout=as_wide_as_its_words(),
         )
         self.play = _button("play", "Show one after another")
         self.start = _button("from the start", "Go to the first channel or layer")
@@ -58,10 +59,10 @@ class PlayPanel:
             options=[(f"{speed:g} a second", speed) for speed in _SPEEDS],
             value=_DEFAULT_SPEED,
             style=fitting,
-            layout=widgets.Layout(width="165px"),
+            layout=as_wide_as_its_words(),
         )
         self.repeat = widgets.Checkbox(
-            description="repeat", indent=False, layout=widgets.Layout(width="80px")
+            description="repeat", indent=False, layout=as_wide_as_its_words()
         )
         self.save = _button("save as GIF", "Draw all of them, and save them as an animated GIF")
         self.words = widgets.HTML(layout=widgets.Layout(margin="2px 4px"))
