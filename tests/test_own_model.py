@@ -501,6 +501,29 @@ def test_a_size_that_does_not_suit(keras: Any, photo: RGB8) -> None:
         FeatureExtractor(model=deep, size=None)(photo)
 
 
+@pytest.mark.parametrize("side", [None, 64])
+def test_a_layer_that_fails_at_any_size_is_not_blamed_on_the_size(
+    keras: Any, photo: RGB8, side: int | None
+) -> None:
+    class Broken(keras.layers.Layer):  # type: ignore[misc]
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+        def call(self, x: Any) -> Any:
+            import tensorflow as tf
+
+            tf.debugging.Assert(tf.reduce_max(x) < -1e9, ["no such thing"])
+            return x
+
+    layers = [keras.Input((side, side, 3)), keras.layers.Conv2D(2, 3), Broken()]
+    extractor = FeatureExtractor(model=keras.Sequential(layers, name="mine"), size=64)
+    for size in (64, 96):
+        with pytest.raises(ValueError, match=r"model 'mine' failed on .*no such thing") as raised:
+            extractor.at_size(size)(photo)
+        assert "mend the layer that fails there" in str(raised.value)
+        assert "choose a size" not in str(raised.value)
+
+
 @pytest.mark.slow
 def test_a_machine_without_channels_first_convolutions_says_so() -> None:
     # Without oneDNN, TensorFlow's own kernels for processors know channels last alone.

@@ -47,9 +47,11 @@ from vgg_widget.explorer.comparison import compare
 from vgg_widget.explorer.panels import PANELS
 from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.factorised import Factors, LearnedWeights, Rounded
+from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.modes.registry import MODES
 from vgg_widget.weights import RemoteFile, embedded_path, imagenet, remote, resolve
 
+CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 MARKUP = "<img src=x onerror=alert(1)>&\"'"
 CODE = "'\"\"\"\n); open('canary', 'w')#\n\\'$x^{$"
 
@@ -524,6 +526,24 @@ def test_no_name_of_a_weights_file_is_markup(tmp_path: Path, photo: Any) -> None
     path.write_bytes(embedded_path().read_bytes())
     explorer = LayerExplorer(photo, weights=path, size=32)
     assert "&lt;img src=x" in assert_no_markup(explorer)
+    explorer.close()
+
+
+@pytest.mark.torch
+def test_no_name_in_a_weights_file_is_markup(tmp_path: Path, photo: Any) -> None:
+    import torch
+
+    shapes = {
+        f"{number}.{part}": shape
+        for number, kernel in zip(CONVOLUTIONS, vgg19_kernel_shapes().values(), strict=True)
+        for part, shape in (("weight", [kernel[3], kernel[2], 3, 3]), ("bias", [kernel[3]]))
+    }
+    state = {key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}
+    torch.save({MARKUP: state, f"{MARKUP} ema": {**state}}, tmp_path / "a.pth")
+    explorer = LayerExplorer(photo, weights=tmp_path / "a.pth", size=32)
+    page = assert_no_markup(explorer)
+    assert "was taken, and not the moving average" in page
+    assert "&lt;img src=x" in page
     explorer.close()
 
 

@@ -560,11 +560,9 @@ def keras_models() -> list[Any]:
 
     inputs = keras.Input((32, 32, 3))
 
-    class Own(keras.Model):  # type: ignore[misc]
-        pass
-
     layers = [keras.layers.Conv2D(2, 3)]
-    return [keras.Model(inputs, layers[0](inputs)), keras.Sequential([inputs, *layers]), Own()]
+    own = type("Own", (keras.Model,), {})
+    return [keras.Model(inputs, layers[0](inputs)), keras.Sequential([inputs, *layers]), own()]
 
 
 def test_a_keras_model_belongs_to_model(keras_models: list[Any], photo: Any) -> None:

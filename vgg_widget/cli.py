@@ -320,7 +320,7 @@ def _list_weights() -> int:
     print(f"    {shipped}: {_megabytes(shipped.stat().st_size)}")
     print("random    untrained, made from seed 0")
     print(f"auto      is {'imagenet' if here else 'imagenet after a download, else kmeans'}")
-    print("a path    your own .weights.h5, .h5, .keras, .pth, .pt, .safetensors or .npz file")
+    print("a path    your own file of Keras, PyTorch or safetensors, or learned filters (.npz)")
     if not here:
         print("ImageNet's are not here: fetch them with `vgg-widget weights --download`")
     return 0 if here else 1

@@ -49,10 +49,10 @@ class FeatureExtractor:
 
     Parameters
     ----------
-    weights : str or Path
+    weights : str, Path or mapping
         ``"auto"``: ImageNet from Keras's cache or by download, else an offline default with a
-        message; ``"imagenet"``; ``"kmeans"``, filters learned without labels; ``"random"``; or the
-        path of a weights file.
+        message; ``"imagenet"``; ``"kmeans"``, filters learned without labels; ``"random"``; the
+        path of a weights file, which is told by its content; or a state dict.
     model : keras.Model, optional
         Any functional or sequential model that knows its input, instead of VGG19. Every layer
         whose output is 4-D (batch, height, width, channels; or channels first) is shown, those of

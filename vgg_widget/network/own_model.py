@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
@@ -167,7 +168,8 @@ class OwnNetwork:
             shapes = self.model.compute_output_shape(self.input.shape(batch, *size))
         except Exception as error:
             # Whatever a layer says about sizes that do not suit it.
-            raise _failure(self.name, size, error) from error
+            probe = self.model.compute_output_shape
+            raise _failure(self.name, self.input, size, error, probe) from error
         return [tuple(shape) for shape in (shapes if isinstance(shapes, list) else [shapes])]
 
     def _map_sizes(self, size: Size) -> list[Size]:
@@ -411,7 +413,8 @@ def _traced(
             return list(compiled(images))
         except Exception as error:
             # Whatever a layer, or TensorFlow on this machine, has against it.
-            raise _failure(name, taken.size_of(images.shape), error) from error
+            size = taken.size_of(images.shape)
+            raise _failure(name, taken, size, error, lambda shape: run(tf.zeros(shape))) from error
 
     return forward
 
@@ -420,9 +423,16 @@ def _channels_last(axis: int) -> list[int]:
     return [*(other for other in range(4) if other != axis), axis]
 
 
-def _failure(name: str, size: Size, error: Exception) -> ValueError:
+def _failure(
+    name: str, taken: NetworkInput, size: Size, error: Exception, probe: Callable[[Shape], Any]
+) -> ValueError:
+    """Say why a model failed, and what to do: another size where `probe` takes an input of one."""
     reason = _reason(error)
-    advice = "choose a size that it can take, such as size=(224, 224)"
+    advice = "call the model itself on such an image, and mend the layer that fails there"
+    if taken.fixed_size is None:
+        with suppress(Exception):  # Then the size is not what it fails on.
+            probe(taken.shape(1, _PROBE_SIDE, _PROBE_SIDE))
+            advice = "choose a size that it can take, such as size=(224, 224)"
     if "NHWC" in reason and "only support" in reason:
         advice = (
             "TensorFlow has channels-first convolutions for GPUs, and for some processors through "
