@@ -169,7 +169,8 @@ def test_a_momentary_failure_is_told_and_not_kept(
 
     def run() -> Any:
         paths = [(name, tmp_path / "set" / name) for name in [*names, "005.png"]]
-        return top_activations(exact, paths, progress=False, store=tmp_path / "store")
+        with pytest.warns(UserWarning, match="of 7 images could not be used"):
+            return top_activations(exact, paths, progress=False, store=tmp_path / "store")
 
     with monkeypatch.context() as bad_day:
         if what == "memory":

@@ -51,6 +51,7 @@ def _type(trait: TraitType[object, object]) -> list[nodes.Node]:
     words = {
         "Unicode": "str",
         "Name": "str",
+        "ColormapName": "str",
         "Bool": "bool",
         "WholeNumber": "int",
         "RealNumber": "float",

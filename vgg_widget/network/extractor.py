@@ -405,7 +405,10 @@ def _not_a_model(given: object) -> str:
     """Say what was given as a model where that is plainly something else, and what to do."""
     if isinstance(given, str | os.PathLike):
         file = repr(os.fspath(given))
-        return f"{file} is no model: load it by Keras, or pass the file of a VGG19 as weights"
+        return (
+            f"{file} is no model: load it with keras.models.load_model, or pass the file of a "
+            "VGG19 as weights"
+        )
     if isinstance(given, Mapping):
         return "is a mapping: pass a state dict of VGG19 as weights"
     framework = framework_of(given)
