@@ -116,8 +116,10 @@ def test_any_picture_comes_back_from_png(picture: RGB8) -> None:
     np.testing.assert_array_equal(load_image(picture), picture)
 
 
-@given(PICTURES.filter(lambda picture: bool(picture.max() > 1)), st.sampled_from(["f4", ">f8"]))
+@given(PICTURES, st.sampled_from(["f4", ">f8"]))
 def test_any_picture_comes_back_from_floats(picture: RGB8, dtype: str) -> None:
+    # Floats of a nearly black picture are read as 0-1, or refused.
+    picture[::2] = np.maximum(picture[::2], 16)
     np.testing.assert_array_equal(load_image(picture.astype(dtype) / np.float32(255)), picture)
     np.testing.assert_array_equal(load_image(picture.astype(dtype)), picture)
 

@@ -458,7 +458,7 @@ def test_models_that_cannot_be_used(keras: Any) -> None:
         (sequential([layers.Conv2D(4, 3)]), r"model is a Sequential that has no inputs yet: begin"),
         (sequential([]), r"model is a Sequential that has no inputs yet: begin"),
         (subclass, r"model is a Subclass with a call of its own, .*: wrap it, as in inputs"),
-        ("vgg16", r"model is a str and no Keras model: pass a functional"),
+        ("vgg16", r"model 'vgg16' is no model: load it with keras.models.load_model"),
         (keras.Sequential, r"model is a type and no Keras model"),
         (sequential([keras.Input((8,)), layers.Dense(2)]), r"inputs of shape \(8,\), which are no"),
         (sequential(flat), r"no layers with 4-D outputs .*: pass one with convolutions"),

@@ -93,11 +93,6 @@ def top_activations(
         values that are not finite are left out. Bad images are left out, and named in its
         ``failed``.
 
-    Warns
-    -----
-    UserWarning
-        Once, at the end, if more than a tenth of the images are bad.
-
     Raises
     ------
     ValueError, TypeError
@@ -108,6 +103,11 @@ def top_activations(
         A KeyError and ValueError, if there is no such layer.
     OSError
         If the store cannot be written to.
+
+    Warns
+    -----
+    UserWarning
+        Once, at the end, if more than a tenth of the images are bad.
     """
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor.")

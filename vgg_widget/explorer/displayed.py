@@ -14,6 +14,9 @@ from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.interrupts import interrupts_wait
 
+# The parts of an explorer that nobody asks for once it is closed.
+_PARTS = ("_undertakings", "_controls", "_board", "_panels", "_pointing", "_gestures", "_page")
+
 
 class NotCopied:
     """What is neither pickled nor copied: a widget is one with its page, and with its kernel."""
@@ -40,6 +43,7 @@ class Displayed(NotCopied, LinkedActions, widgets.VBox):  # type: ignore[misc]
     # What stands until the constructor has come so far.
     _canvas: Any = None
     _board: Any = None
+    _host: Any = None
     _page: Any = None
 
     _open: ClassVar[WeakSet[Displayed]] = WeakSet()
@@ -98,6 +102,23 @@ class Displayed(NotCopied, LinkedActions, widgets.VBox):  # type: ignore[misc]
             del self._repr_mimebundle_
             with self._open_lock:
                 self._open.discard(self)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop the parts that refer to the explorer, so that its last variable frees it.
+
+        Otherwise it would stay, with all of its maps, until Python next looks for cycles.
+        """
+        self.children = ()
+        if self._page is not None:
+            self._page.unobserve_all()
+        if self._board is not None:
+            self._board.forget()
+        parts = [vars(self).pop(name, None) for name in _PARTS]
+        for part in (*parts, self._host, self._canvas):
+            for name, value in list(getattr(part, "__dict__", {}).items()):
+                if getattr(value, "__self__", value) is self:
+                    delattr(part, name)
 
     @classmethod
     def close_all(cls) -> None:

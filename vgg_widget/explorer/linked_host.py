@@ -33,6 +33,8 @@ class LinkedHost:
         The explorer's, which settle what an interrupt leaves.
     """
 
+    # None once the explorer is closed, when an order may still be on its way.
+    _explorer: Any = None
     # Set when they are made, since they are given this.
     controls: Controls
     board: Board
@@ -52,9 +54,13 @@ class LinkedHost:
         # Of each thread, whether it is at an order, which may bring others about.
         self._orders = threading.local()
 
+    @property
+    def _closed(self) -> bool:
+        return self._explorer is None or self._explorer.closed
+
     def tell(self, **changes: Any) -> None:
         """Set traits in one go; an error is shown under the controls, and nothing is lost."""
-        if "panel" in changes:
+        if "panel" in changes and not self._closed:
             # Whoever runs the cell again finds the panel open that was open.
             type(self._explorer).remembered_panel = changes["panel"]
         self.do(lambda: self._set(changes))
@@ -72,8 +78,7 @@ class LinkedHost:
 
     def do(self, action: Callable[[], object]) -> None:
         """Run something a person asked for; an error is shown until the next order."""
-        if self._explorer.closed:
-            # An order was on its way.
+        if self._closed:
             return
         first = not getattr(self._orders, "under_way", False)
         if first:
@@ -86,7 +91,7 @@ class LinkedHost:
 
     def guard(self, action: Callable[[], object]) -> None:
         """Run what nobody asked for; an error is shown under the controls."""
-        if self._explorer.closed:
+        if self._closed:
             return
         inner = self._undertakings.under_way
         try:

@@ -210,3 +210,8 @@ class Board:
     def made(self) -> list[widgets.Widget]:
         """Return the panels that exist, open or not."""
         return [panel.widget for panel in self._made.values()]
+
+    def forget(self) -> None:
+        """Drop the activations that a panel holds."""
+        for panel in self._made.values():
+            vars(panel).pop("_scene", None)

@@ -37,10 +37,10 @@ class PlayPanel:
     """
 
     title = "Play"
+    _scene: Scene | None = None
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._scene: Scene | None = None
         self._left: object = None
         self._frames = 0
         fitting = {"description_width": "max-content"}
