@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import matplotlib as mpl
@@ -155,12 +156,27 @@ def test_several_are_refused_where_one_is_shown(
     for mode in ("channel", single):
         told = rf"channels has 2 numbers, but mode '{mode}' shows one channel: give one"
         asked: dict[str, Any] = {"extractor": exact, "channels": (1, 4), "mode": mode}
-        with pytest.raises(TraitError, match=told):
-            explore(**asked)
-        with pytest.raises(TraitError, match=told):
-            compare(photo, photo, **asked)
+        with pytest.raises(ValueError, match=told):
+            render(exact(photo), LAYER, mode, channels=(1, 4))
         with pytest.raises(ValueError, match=told):
             render_pair(pair(exact, photo, photo), LAYER, mode, channels=(1, 4))
+        # An explorer keeps them for a mode that shows several.
+        explorer = explore(**asked)
+        assert explorer.rendering.channels == (0,)
+        explorer.mode = "rainbow"
+        assert explorer.rendering.channels == (1, 4)
+        with closing(compare(photo, photo, **asked)) as comparison:
+            assert comparison.renderings.first.channels == (0,)
+
+
+@pytest.mark.parametrize("wrong", [5, np.array(5), "12", ["a"], [None], [1.5]], ids=repr)
+def test_what_is_no_list_of_channels_is_told_so(
+    explore: Explore, photo: Any, exact: FeatureExtractor, wrong: Any
+) -> None:
+    with pytest.raises(TraitError, match="'channels' trait of a LayerExplorer instance expected"):
+        explore(extractor=exact, channels=wrong)
+    with pytest.raises(ValueError, match="channel"):
+        render(exact(photo), LAYER, "channel", channels=wrong)
 
 
 def test_channel_and_channels_are_each_kept_for_their_modes(

@@ -127,6 +127,31 @@ def test_an_explorer_keeps_to_the_papers_names(explore: Explore) -> None:
         np.testing.assert_array_equal(again.rendering.rgba, explorer.rendering.rgba)
 
 
+@pytest.mark.parametrize(
+    ("layer", "before", "shown"),
+    [
+        ("conv3_1", False, "relu3_1"),
+        ("relu3_1", True, "conv3_1"),
+        ("features.10", False, "features.11"),
+        ("features.11", True, "features.10"),
+        ("block3_conv1", True, "block3_conv1"),
+        ("pool3", True, "pool3"),
+    ],
+)
+def test_the_side_of_a_relu_that_is_asked_for_by_itself_is_shown(
+    explore: Explore, layer: str, before: bool, shown: str
+) -> None:
+    made = explore(layer=layer, before_relu=before)
+    moved = explore(layer="block1_conv1", before_relu=not before)
+    with moved.hold_trait_notifications():
+        moved.layer, moved.before_relu = layer, before
+    for explorer in (made, moved):
+        assert (explorer.layer, explorer.before_relu) == (shown, before)
+        values = explorer.rendering.values  # type: ignore[union-attr]
+        assert values is not None
+        assert bool((values < 0).any()) == (before and layer != "pool3")
+
+
 def test_the_list_shows_the_papers_names(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=5, layer_names="paper")
     listed = control(explorer, "layer")

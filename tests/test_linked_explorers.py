@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -140,3 +141,51 @@ def test_an_atlas_and_an_explorer_lead_each_other() -> None:
     )
     atlas.close()
     explorer.close()
+
+
+def test_a_location_that_a_linked_explorer_does_not_have_is_refused(explore: Explore) -> None:
+    one, other = explore(layer="block1_conv1"), explore(layer="block5_conv1")
+    link((one, "location"), (other, "location"))
+    one.location = (3, 2)
+    assert other.location == (3, 2)
+    with pytest.raises(TraitError, match=r"location \(60, 40\) is outside layer 'block5_conv1'"):
+        one.location = (60, 40)
+    assert one.location == other.location == (3, 2)
+    one.location = (1, 1)
+    assert other.location == (1, 1)
+
+
+def test_a_location_that_an_observer_sets_is_checked(explore: Explore) -> None:
+    one, other = explore(layer="block1_conv1"), explore(layer="block2_conv1", location=(4, 5))
+
+    def point(_: object) -> None:
+        other.location = (5000, 1)
+        other.channel = 9
+
+    one.observe(point, "channel")
+    with pytest.raises(TraitError, match=r"location \(5000, 1\) is outside layer 'block2_conv1'"):
+        one.channel = 3
+    assert other.location == (4, 5)
+    # The rest of what was asked for is followed.
+    assert other.rendering is not None
+    assert other.rendering.channels == (9,)
+
+
+def test_what_is_not_drawn_yet_is_not_saved(explore: Explore, tmp_path: Path) -> None:
+    one, other = explore(), explore()
+    path = tmp_path / "other.png"
+
+    def keep(_: object) -> None:
+        other.channel = 7
+        other.save(path)
+
+    one.observe(keep, "channel")
+    with pytest.raises(RuntimeError, match=r"explorer waits for another .*: save it"):
+        one.channel = 3
+    assert not path.exists()
+    # When it is drawn, it can be saved.
+    one.unobserve(keep, "channel")
+    other.observe(lambda _: other.save(path), "rendering")
+    one.observe(lambda _: setattr(other, "channel", 8), "channel")
+    one.channel = 4
+    assert path.read_bytes() == other.to_bytes(".png")

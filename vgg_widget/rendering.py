@@ -244,9 +244,12 @@ def asked_channels(
     ValueError
         If more are named than the mode shows.
     """
-    if isinstance(channels, str) or not (channels is None or isinstance(channels, Iterable)):
+    try:
+        named = () if channels is None else tuple(channels)
+    except TypeError:
+        named = None
+    if named is None or isinstance(channels, str):
         raise ValueError(f"channels {channels!r} is no list of numbers: write for instance (0, 5).")
-    named = () if channels is None else tuple(channels)
     if mode.takes != "one":
         return named
     if channel is not None:

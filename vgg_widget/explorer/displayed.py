@@ -72,7 +72,7 @@ class Displayed(NotCopied, LinkedActions, widgets.VBox):  # type: ignore[misc]
         # A saved notebook shows this where no kernel is: on GitHub, nbviewer and in nbconvert.
         bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
         with self._lock:
-            png = self.to_bytes(".png")
+            png = self._bytes(".png")
             self._canvas.remember(png)
             bundle["image/png"] = base64.b64encode(png).decode()
         # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and says

@@ -137,14 +137,17 @@ class ExplorerTraits(HasTraits):
         self._require_open()
         place: tuple[int, int] | None = proposal["value"]
         # The layer that a link's location belongs to may come after it.
-        if place is not None and not follows(self):
-            rows, columns, _ = self._measured.shape(self.layer)
-            if not (0 <= place[0] < rows and 0 <= place[1] < columns):
-                raise TraitError(
-                    f"location {place} is outside layer {self.layer!r}, which has {rows} rows and "
-                    f"{columns} columns: choose up to ({rows - 1}, {columns - 1})."
-                )
+        if not follows(self):
+            self._check_location(place)
         return place
+
+    def _check_location(self, place: tuple[int, int] | None) -> None:
+        rows, columns, _ = self._measured.shape(self.layer)
+        if place is not None and not (0 <= place[0] < rows and 0 <= place[1] < columns):
+            raise TraitError(
+                f"location {place} is outside layer {self.layer!r}, which has {rows} rows and "
+                f"{columns} columns: choose up to ({rows - 1}, {columns - 1})."
+            )
 
     @validate("percentile", "gamma")
     def _valid_policy(self, proposal: dict[str, Any]) -> float | None:

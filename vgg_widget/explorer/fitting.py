@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.scene import Choice
-from vgg_widget.explorer.trait_types import as_trait_error
 from vgg_widget.modes.registry import find_mode
-from vgg_widget.rendering import asked_channels, nearest_channels
+from vgg_widget.rendering import nearest_channels
 
 DIVERGING = "coolwarm"
 """The colormap for activations of both signs, where another kind was chosen."""
@@ -19,31 +17,6 @@ _DIVERGING_NAMES = {
     *("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral"),
     *("coolwarm", "bwr", "seismic", "berlin", "managua", "vanimo"),
 }
-
-
-def first_channel(mode: str, channel: int | None, channels: Iterable[int] | None) -> int:
-    """Return the channel that a new explorer has on show, or keeps for when it shows one alone.
-
-    Parameters
-    ----------
-    mode : str
-        The mode that it begins with.
-    channel : int or None
-        The channel that was asked for.
-    channels : iterable of int or None
-        The channels that were asked for; where no channel was, and the mode shows one, they name
-        it.
-
-    Raises
-    ------
-    TraitError
-        If the mode is not known, or they name several and the mode shows one.
-    """
-    if channel is not None:
-        return channel
-    way = as_trait_error(find_mode, mode)
-    asked = as_trait_error(asked_channels, way, None, channels)
-    return int(asked[0]) if asked and way.takes == "one" else 0
 
 
 def fitted(
@@ -86,14 +59,21 @@ def _side(choice: Choice, before: Choice | None, activations: Activations) -> Ch
     if before is None or layer != before.layer:
         left = before is not None and says_before(before.layer, activations)
         if left or named_before or (named_after and pre):
-            return replace(choice, before_relu=named_before)
+            asked = before is not None and choice.before_relu != before.before_relu
+            if not asked or pre is None or choice.before_relu == named_before:
+                return replace(choice, before_relu=named_before)
+            return replace(choice, layer=_name_on_side(choice, activations))
     elif pre is None:
         return choice
-    elif choice.before_relu and named_after:
-        return replace(choice, layer=_names_of_kind(layer, layer, activations)[0])
-    elif not choice.before_relu and named_before:
-        return replace(choice, layer=_names_of_kind(layer, layer, activations)[-1])
+    elif named_after if choice.before_relu else named_before:
+        return replace(choice, layer=_name_on_side(choice, activations))
     return choice
+
+
+def _name_on_side(choice: Choice, activations: Activations) -> str:
+    """Return the layer's name on the chosen side of its ReLU, in the same naming scheme."""
+    names = _names_of_kind(choice.layer, choice.layer, activations)
+    return names[0] if choice.before_relu else names[-1]
 
 
 def named_alike(layer: str, choice: Choice, activations: Activations) -> str:

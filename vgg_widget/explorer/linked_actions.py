@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS, ExplorerTraits
 from vgg_widget.explorer.fitting import named_alike, placed
-from vgg_widget.explorer.linked_changes import LOCK, followers_wait
+from vgg_widget.explorer.linked_changes import LOCK, followers_wait, is_behind
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.trait_types import as_trait_error, check_assignable
 from vgg_widget.files import written_whole
@@ -182,7 +182,7 @@ class LinkedActions(ExplorerTraits):
         """
         kind = self._checked_suffix(Path(path).suffix.lower(), os.fspath(path))
         with self._lock, written_whole(path) as draft:
-            self._require_open()
+            self._require_drawn()
             self._view.save(draft, kind, self._source())
 
     def to_bytes(self, suffix: str = ".png") -> bytes:
@@ -193,10 +193,22 @@ class LinkedActions(ExplorerTraits):
         suffix : str
             ``".png"``, ``".svg"`` or ``".pdf"``.
         """
-        with self._lock, io.BytesIO() as stream:
-            self._require_open()
+        with self._lock:
+            self._require_drawn()
+            return self._bytes(suffix)
+
+    def _bytes(self, suffix: str) -> bytes:
+        with io.BytesIO() as stream:
             self._view.save(stream, self._checked_suffix(suffix), self._source())
             return stream.getvalue()
+
+    def _require_drawn(self) -> None:
+        self._require_open()
+        if is_behind(self):
+            raise RuntimeError(
+                f"{self._what} waits for another one to tell of all its changes, and what was set "
+                "here is not drawn yet: save it afterwards, or when its rendering changes."
+            )
 
     def file_name(self, suffix: str) -> str:
         """Return a name for a file of what is on show, such as ``block3_conv1-max.png``."""

@@ -16,7 +16,7 @@ LOCK = threading.RLock()
 
 # Who is telling others of changes at the moment: one explorer or none.
 _leader: list[object] = []
-_followers: list[Callable[[], object]] = []
+_followers: list[tuple[object, Callable[[], object]]] = []
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def followers_wait(leader: object) -> Iterator[None]:
                 yield
             finally:
                 _leader.clear()
-                for catch_up in reversed(_followers):
+                for _, catch_up in reversed(_followers):
                     stack.callback(catch_up)
                 _followers.clear()
 
@@ -47,5 +47,10 @@ def waits(follower: object, catch_up: Callable[[], object]) -> bool:
     """Tell whether `follower` is to change nothing by itself yet; `catch_up` is called later."""
     if not follows(follower):
         return False
-    _followers.append(catch_up)
+    _followers.append((follower, catch_up))
     return True
+
+
+def is_behind(one: object) -> bool:
+    """Tell whether `one` was told of changes that it does not show yet."""
+    return any(follower is one for follower, _ in _followers)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
-from traitlets import observe
+from traitlets import TraitError, observe
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.displayed import Displayed
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
-from vgg_widget.explorer.fitting import first_channel, fitted
+from vgg_widget.explorer.fitting import fitted
 from vgg_widget.explorer.host import heard
 from vgg_widget.explorer.linked_actions import MADE_WITH
 from vgg_widget.explorer.linked_changes import waits
@@ -27,7 +27,7 @@ from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width, full_width
 from vgg_widget.figure.themes import DARK, LIGHT, Theme
 from vgg_widget.images import ImageReading
 from vgg_widget.interrupts import Undertakings, interrupts_wait
-from vgg_widget.modes.registry import Rendering
+from vgg_widget.modes.registry import Rendering, find_mode
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
 from vgg_widget.network.vgg19 import Preprocess
 
@@ -97,17 +97,22 @@ class LinkedView(Displayed):
             # The default is VGG19's; somebody's own model begins at its own first layer.
             layer = names[0]
         traits.setdefault("panel", self._first_panel())
-        channel = first_channel(mode, channel, traits.get("channels"))
-        chosen = {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale}
+        chosen = {"layer": layer, "mode": mode, "cmap": cmap, "scale": scale}
         try:
             with self._undertakings.begun():
                 # What is interrupted here would be in the widget registry, and nowhere else.
                 with interrupts_wait():
                     self._note_open()
                     super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
-                self._choose(**chosen, **traits)
+                self._choose(**chosen, channel=0 if channel is None else channel, **traits)
+                if channel is None and len(self.channels) == 1 and find_mode(mode).takes == "one":
+                    self.channel = self.channels[0]
                 self._usual_cmap = self.cmap
                 self._first = self._fitted(self._choice())
+                if "before_relu" in traits:
+                    # It was asked for by itself, whatever the layer's name says of it.
+                    asked = replace(self._first, before_relu=traits["before_relu"])
+                    self._first = fitted(asked, self._first, self._measured, self.cmap)
                 self._choose(**asdict(self._first))
                 self.set_trait(self._shown_trait, self._render(self._first, self._computed))
                 # The page knows of each widget as soon as it is made, and what it says comes on
@@ -280,9 +285,7 @@ class LinkedView(Displayed):
             self.set_trait(self._computed_trait, whole.computed)
             self.set_trait(self._shown_trait, whole.rendered)
             self._choose(**asdict(whole.choice))
-        # An observer may have chosen something else meanwhile, which is drawn already.
-        if self._rendered is whole.rendered and not self._closed:
-            self._draw(self._choice())
+            self._draw(whole.choice)
 
     def _settle(self) -> None:
         """Make everything whole again after an interrupt, wherever that was, and say so."""
@@ -323,7 +326,7 @@ class LinkedView(Displayed):
     @observe(*CHOICES)
     def _changed(self, _: object) -> None:
         with self._at_work():
-            if waits(self, lambda: self._changed(None)):
+            if waits(self, self._catch_up):
                 return
             # Several traits changed in one go are one picture; and who observes the picture may
             # change a trait again, which comes back here.
@@ -332,6 +335,20 @@ class LinkedView(Displayed):
                 self._choose(**asdict(choice))
                 if self._shown != choice:
                     self._show(choice)
+
+    def _catch_up(self) -> None:
+        """Show what another explorer told of, now that it has told of everything."""
+        with self._at_work():
+            before = self._shown
+            if before is None or self._closed:
+                return
+            if before.layer == self.layer and before.location != self.location:
+                try:
+                    self._check_location(self.location)
+                except TraitError:
+                    self.location = before.location
+                    raise
+            self._changed(None)
 
     @observe(*LOOKS)
     def _looked(self, _: dict[str, Any]) -> None:
@@ -373,12 +390,10 @@ class LinkedView(Displayed):
             self._pointing.refresh()
             self._show_around(choice)
             return
-        try:
+        # Whoever is told of the picture finds it drawn, and can save it.
+        with self.hold_trait_notifications():
             self.set_trait(self._shown_trait, rendered)
-        finally:
-            # Also where somebody's observer failed; one may have chosen something else meanwhile.
-            if self._rendered is rendered and not self._closed:
-                self._draw(choice)
+            self._draw(choice)
 
     def _restore(self, choice: Choice) -> None:
         # By the time that anybody is told of the traits, what they say is on show.

@@ -59,9 +59,10 @@ class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
 
     def validate(self, obj: Any, value: Any) -> tuple[int, ...]:
         """Return a tuple of plain ints."""
-        if isinstance(value, str) or not isinstance(value, Iterable):
+        try:
+            numbers = tuple(value)
+        except TypeError:
             self.error(obj, value)
-        numbers = tuple(value)
         if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
             self.error(obj, value)
         return tuple(int(number) for number in numbers)
