@@ -161,12 +161,13 @@ def test_several_are_refused_where_one_is_shown(
         with pytest.raises(ValueError, match=told):
             render_pair(pair(exact, photo, photo), LAYER, mode, channels=(1, 4))
         # An explorer keeps them for a mode that shows several.
-        explorer = explore(**asked)
+        explorer: Any = explore(**asked)
         assert explorer.rendering.channels == (0,)
         explorer.mode = "rainbow"
         assert explorer.rendering.channels == (1, 4)
         with closing(compare(photo, photo, **asked)) as comparison:
-            assert comparison.renderings.first.channels == (0,)
+            both: Any = comparison.renderings
+            assert both.first.channels == both.second.channels == (0,)
 
 
 @pytest.mark.parametrize("wrong", [5, np.array(5), "12", ["a"], [None], [1.5]], ids=repr)

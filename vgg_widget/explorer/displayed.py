@@ -109,12 +109,12 @@ class Displayed(NotCopied, LinkedActions, widgets.VBox):  # type: ignore[misc]
 
         Otherwise it would stay, with all of its maps, until Python next looks for cycles.
         """
-        self.children = ()
+        self.set_trait("children", ())
         if self._page is not None:
             self._page.unobserve_all()
         if self._board is not None:
             self._board.forget()
-        parts = [vars(self).pop(name, None) for name in _PARTS]
+        parts = [self.__dict__.pop(name, None) for name in _PARTS]
         for part in (*parts, self._host, self._canvas):
             for name, value in list(getattr(part, "__dict__", {}).items()):
                 if getattr(value, "__self__", value) is self:

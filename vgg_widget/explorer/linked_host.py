@@ -151,7 +151,8 @@ class LinkedHost:
 
     def to_code(self) -> str:
         """Return Python text that makes the picture on show."""
-        return self._explorer.to_code()
+        code: str = self._explorer.to_code()
+        return code
 
     def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
         """Put text on the clipboard of the page, and tell whether the browser allowed it."""
