@@ -1,6 +1,8 @@
 # make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
-# make test        lint, types and every test, the browser's included
-# make check       lint, types and the quick tests
+# make test        lint, types and the quick tests, lessons and the browser's included
+# make test-all    every test, however long it takes
+# make check       as make test, without lessons and browser
+# make coverage    which lines the quick tests reach
 # make lint        lint and types alone; make audit asks for known vulnerabilities
 # make assignment  the course assignment's notebooks, from their source
 # make fuzz        arbitrary images, weights and states, for MINUTES=2 each
@@ -22,22 +24,26 @@ MINUTES ?= 2
 
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# No lesson waits for 80 MB: where ImageNet's weights are not cached it runs with those of the package.
-LESSONS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 2 --nbmake \
-  --nbmake-timeout=300 --timeout=600 --ignore=notebooks/assignment notebooks
+# Three workers, so that two cores compute while the browser waits. No lesson waits for 80 MB: where
+# ImageNet's weights are not cached it runs with those of the package.
+TESTS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 3 --dist loadgroup \
+  --nbmake --nbmake-timeout=300 --ignore=notebooks/assignment tests notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-matrix check lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
+.PHONY: demo test test-all test-matrix check coverage lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
 	@$(BIN)/vgg-widget demo $${IMAGE:+"$$IMAGE"}
 
-# Two processes each, which on two cores takes two thirds of the time of one.
 test: lint browser
-	$(BIN)/pytest -n 2 -m "not browser" $(PYTEST_ARGS)
-	$(LESSONS) $(PYTEST_ARGS)
-	$(BIN)/pytest -n 2 -m browser $(PYTEST_ARGS)
+	$(TESTS) -m "not slow" $(PYTEST_ARGS)
+
+test-all: lint browser
+	$(TESTS) $(PYTEST_ARGS)
+
+coverage: $(VENV)/.test
+	$(BIN)/pytest -n 2 -m "not browser" --cov=vgg_widget --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
 
 check: lint
 	$(BIN)/pytest -n 2 -m "not browser and not slow" $(PYTEST_ARGS)

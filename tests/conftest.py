@@ -73,6 +73,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
 
+# It learns filters, for three minutes.
+LONG_LESSON = "06-learn-filters-without-labels.ipynb"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the browser's tests on one worker, where they share servers, and know the lessons."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.timeout(600))
+            if item.path.name == LONG_LESSON:
+                item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def _no_page_before(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,17 +61,6 @@ def test_the_public_names_are_those_of_the_interface() -> None:
     assert all(getattr(vgg_widget, name).__doc__ for name in vgg_widget.__all__)
 
 
-def test_imports_run_one_way() -> None:
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
-        cwd=PACKAGE.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-
-
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_a_file_fits_one_sitting(path: Path) -> None:
     # A longer one is perhaps two.

@@ -140,6 +140,26 @@ def test_weights_set_anew_follow_the_unchanged_ones() -> None:
     np.testing.assert_allclose(found[1][on] - found[0][on], 100, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("_small_shards")
+def test_a_worker_that_leaves_half_way(folder: Path) -> None:
+    extractor = exact_extractor()
+    left: list[int] = []
+    with local_client(2, processes=False) as client:
+        first, _ = client.scheduler_info()["workers"]
+
+        def leave(done: int, _: object) -> None:
+            if done > COUNT // 3 and not left:
+                left.append(done)
+                # Without a word to the scheduler, as where a machine is switched off.
+                worker = client.cluster.scheduler.workers[first]
+                client.sync(client.cluster.scheduler.remove_worker, worker.address, stimulus_id="t")
+
+        there = top_activations(extractor, folder, client=client, progress=leave)
+        assert first not in client.scheduler_info()["workers"]
+    assert left[0] < 2 * COUNT / 3
+    assert_same(there, top_activations(extractor, folder, progress=False))
+
+
 @pytest.mark.slow
 def test_two_workers_give_what_one_does_with_vgg19(two: Any, folder: Path) -> None:
     extractor = FeatureExtractor("random", size=(32, 32))

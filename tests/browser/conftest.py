@@ -120,9 +120,15 @@ def voila(desks: Desks, request: pytest.FixtureRequest) -> Iterator[OpenNotebook
     yield from _opener("voila", desks, request)
 
 
-@pytest.fixture(params=["lab", "notebook7", "voila"])
+@pytest.fixture(
+    params=[
+        "lab",
+        pytest.param("notebook7", marks=pytest.mark.slow),
+        pytest.param("voila", marks=pytest.mark.slow),
+    ]
+)
 def front_end(request: pytest.FixtureRequest) -> OpenNotebook:
-    """Open a notebook in each front end in turn."""
+    """Open a notebook in each front end in turn, in JupyterLab alone where it has to be quick."""
     opener: OpenNotebook = request.getfixturevalue(request.param)
     return opener
 
