@@ -162,6 +162,100 @@ def test_a_dark_mask_in_a_file_is_told_of_and_a_black_picture_is_not(tmp_path: P
         assert read_image(good).note == ""
 
 
+@pytest.mark.parametrize("kind", ["array", "big-endian array", "channels first", "PIL", "PNG"])
+@pytest.mark.parametrize("brightest", [1, 2, 100, 128])
+def test_16_bits_that_round_to_black_are_told_of(kind: str, brightest: int, tmp_path: Path) -> None:
+    values = ((PHOTO[..., 0] > 90) * brightest).astype(np.uint16)
+    image = Image.fromarray(values)
+    assert image.mode == "I;16"
+    image.save(tmp_path / "mask.png")
+    source = {
+        "array": np.dstack([values] * 3),
+        "big-endian array": values.astype(">u2"),
+        "channels first": values[np.newaxis],
+        "PIL": image,
+        "PNG": tmp_path / "mask.png",
+    }[kind]
+    reading = read_image(source)
+    assert not reading.pixels.any()
+    assert f"nearly black: its brightest value is {brightest} of 65535" in reading.note
+    assert "nearly" not in read_image(np.zeros((40, 50), np.uint16)).note
+
+
+# Transparency ------------------------------------------------------------------------------------
+
+ALPHA = np.linspace(0, 1, PHOTO[..., 0].size).reshape(PHOTO.shape[:2]).round()
+ALPHA[:, :9] = 0.4
+CUT_OUT = ALPHA.round()
+
+
+def over_white(alpha: Floats) -> Floats:
+    return np.rint(PHOTO * alpha[..., None] + 255 * (1 - alpha[..., None]))
+
+
+WITH_ALPHA: dict[str, tuple[Any, Any, str]] = {
+    "uint8 and a mask": (PHOTO, CUT_OUT.astype(np.uint8), "values up to 1 read as 0–1"),
+    "int64 and a mask": (PHOTO.astype(np.int64), CUT_OUT.astype(int), "values up to 1 read as 0–1"),
+    "16 bits and a mask": (
+        PHOTO.astype(np.uint16) * 257,
+        CUT_OUT.astype(np.uint16),
+        "values up to 1 read as 0–1",
+    ),
+    "16 bits and 8 bits": (
+        PHOTO.astype(np.uint16) * 257,
+        (ALPHA * 255).astype(np.uint16),
+        "values up to 255 read as 0–255",
+    ),
+    "floats to 255 and to 1": (PHOTO * 1.0, ALPHA, "float values up to 1 read as 0–1"),
+    "float32 to 255 and to 1": (
+        PHOTO.astype(np.float32),
+        ALPHA.astype(np.float32),
+        "float values up to 1 read as 0–1",
+    ),
+    "floats to 1 and to 255": (UNIT, ALPHA * 255, "float values read as 0–255"),
+    "uint8 as usual": (PHOTO, (ALPHA * 255).astype(np.uint8), ""),
+    "floats to 1 as usual": (UNIT, ALPHA, ""),
+    "floats to 255 as usual": (PHOTO * 1.0, ALPHA * 255, ""),
+}
+
+
+@pytest.mark.parametrize("case", WITH_ALPHA)
+@pytest.mark.parametrize("first", [False, True])
+def test_alpha_has_a_range_of_its_own(case: str, first: bool) -> None:
+    colors, alpha, rule = WITH_ALPHA[case]
+    array = np.dstack([colors, alpha])
+    reading = read_image(np.moveaxis(array, -1, 0) if first else array)
+    opacity = CUT_OUT if "a mask" in case else ALPHA
+    np.testing.assert_allclose(reading.pixels, over_white(opacity), atol=1)
+    assert reading.note.partition("alpha: ")[2] == rule
+    np.testing.assert_array_equal(read_image(colors).pixels, PHOTO)
+    assert reading.note.startswith(read_image(colors).note)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint16, np.float32, np.float64])
+def test_an_opaque_picture_is_itself(dtype: type) -> None:
+    for one in (PHOTO.astype(dtype), UNIT.astype(dtype)):
+        if one.any() and dtype is not np.uint16:
+            opaque = np.dstack([one, np.ones(one.shape[:2], dtype)])
+            np.testing.assert_array_equal(load_image(opaque), load_image(one))
+
+
+def test_a_transparent_picture_is_told_of(tmp_path: Path) -> None:
+    for most, words in ((0, "wholly transparent"), (1, "alpha is at most 1 of 255"), (17, "")):
+        rgba = np.dstack([PHOTO, (CUT_OUT * most).astype(np.uint8)])
+        Image.fromarray(rgba).save(tmp_path / f"{most}.png")
+        sources: list[Any] = [Image.fromarray(rgba), tmp_path / f"{most}.png"]
+        if most != 1:
+            sources += [rgba, rgba / 255.0, rgba.astype(np.uint16) * 257]
+        for source in sources:
+            reading = read_image(source)
+            assert words in reading.note
+            assert ("transparent" in reading.note) == bool(words)
+            assert reading.pixels.min() >= 254 - most
+    Image.new("LA", (50, 40), (9, 0)).save(tmp_path / "grey.png")
+    assert read_image(tmp_path / "grey.png").note == "wholly transparent, and so white all over"
+
+
 # EXIF --------------------------------------------------------------------------------------------
 
 

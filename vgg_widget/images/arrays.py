@@ -13,6 +13,7 @@ from vgg_widget.images.terms import (
     ImageError,
     check_not_too_large,
     check_sides,
+    transparency,
 )
 
 # Floats beyond this share of their range are told of: less is rounding, and no resampling's.
@@ -87,13 +88,20 @@ def from_array(
     height, width, _ = pixels.shape
     check_not_too_large(what, height, width)
     check_sides(what, height, width, minimum_side)
-    values, note = _to_uint8(pixels, what)
+    colors = pixels[..., :3]
+    values, note = _to_uint8(colors, what)
     if values.shape[-1] == 1:
         values = np.repeat(values, 3, axis=-1)
-    elif values.shape[-1] == 4:
-        alpha = values[..., 3:].astype(np.float32) / 255
-        over_white = values[..., :3] * alpha + 255 * (1 - alpha)
+    elif pixels.shape[-1] == 4:
+        opacity, told = _opacity(pixels[..., 3:], note, what)
+        note = " · ".join(filter(None, (note, told)))
+        alpha = opacity.astype(np.float32) / 255
+        over_white = values * alpha + 255 * (1 - alpha)
         values = np.rint(over_white).astype(np.uint8)
+    if colors.dtype.kind in "ui" and colors.any() and not values.any():
+        # What 16 bits hold may round to 0, and is told of here, where it is known.
+        words = f"nearly black: its brightest value is {colors.max()} of 65535"
+        note = f"{note} · {words}"
     return np.array(values, order="C"), note
 
 
@@ -142,6 +150,24 @@ def _to_uint8(array: npt.NDArray[Any], what: str) -> tuple[RGB8, str]:
             "or pass 16-bit values as uint16."
         )
     return array.astype(np.uint8), ""
+
+
+def _opacity(alpha: npt.NDArray[Any], note: str, what: str) -> tuple[RGB8, str]:
+    """Return how opaque each pixel is, from 0 to 255, and how that was read.
+
+    The range of alpha is its own: a mask of 0 and 1 is often put beside colours in 0–255, or one
+    in 0–255 beside 16 bits. What its dtype allows would leave a white picture.
+    """
+    if alpha.dtype.kind in "ui" and alpha.min() >= 0 and alpha.max() <= 255:
+        top = 1 if alpha.max() <= 1 else 255
+        opacity = alpha.astype(np.uint8) * np.uint8(255 // top)
+        as_usual = top == 255 and alpha.dtype.newbyteorder("=") != np.uint16
+        rule = "" if as_usual else f"values up to {alpha.max()} read as 0–{top}"
+    else:
+        opacity, rule = _to_uint8(alpha, f"alpha of {what}")
+    most = int(opacity.max())
+    told = f"alpha: {rule}" if most and rule not in ("", note) else ""
+    return opacity, " · ".join(filter(None, (told, transparency(most))))
 
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:

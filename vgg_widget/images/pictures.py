@@ -22,6 +22,7 @@ from vgg_widget.images.terms import (
     check_not_too_large,
     check_sides,
     too_large,
+    transparency,
 )
 
 # EPS is a program, which Pillow would have Ghostscript run, and IPTC's envelope may hold one; of
@@ -203,6 +204,8 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
             image = image.copy()
             image.info["transparency"] = key
         image = image.convert("RGBA")
+        most = image.getchannel("A").getextrema()[1]
+        note = " · ".join(filter(None, (note, transparency(int(most)))))
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB")), note

@@ -20,13 +20,10 @@ from vgg_widget.images.sources import (
     unwrapped,
     whole_stream,
 )
-from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
+from vgg_widget.images.terms import MINIMUM_SIDE, NEARLY_NOTHING, RGB8, ImageError
 
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
 _PICTURES = (str, bytes, os.PathLike, Image.Image)
-
-# The brightest of 12-bit numbers in 16 bits is 16 of 255.
-_NEARLY_BLACK = 16
 
 # As many pixels as Pillow reads, in 16 bits a colour.
 _MOST_BYTES = 1 << 30
@@ -70,7 +67,8 @@ def load_image(source: object) -> RGB8:
         already: it is taken as it is, which the note tells.
         Arrays and tensors (anything with ``__array__``, Keras, TensorFlow and PyTorch tensors
         included) are grey ``(H, W)``, or have 1, 3 or 4 channels, last or first; a leading batch
-        axis of length 1 is dropped. Their values are understood by this rule: bool is black and
+        axis of length 1 is dropped. The range of alpha is judged by itself: integers up to 1 are
+        0–1, and those up to 255 are 0–255. All other values are understood by this rule: bool is black and
         white, ``uint8`` is taken as it is, ``uint16`` is divided by 257, other integers must lie
         in 0–255. Floats up to 2 are read as 0–1 and larger ones as 0–255; what is beyond, as
         resampling, noise or brightening leave it, is cut off and told of in the note. Floats
@@ -140,7 +138,7 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
 def _with_darkness(note: str, pixels: RGB8) -> str:
     """Add to a note where a picture is nearly black, as a mask of 0 and 1 or 12 bits in 16 are."""
     brightest = int(pixels.max())
-    if not 0 < brightest <= _NEARLY_BLACK:
+    if not 0 < brightest <= NEARLY_NOTHING:
         return note
     words = f"nearly black: its brightest value is {brightest} of 255"
     return f"{note} · {words}" if note else words

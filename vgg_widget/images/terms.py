@@ -14,6 +14,11 @@ MINIMUM_SIDE = 32
 """VGG19 halves the image five times, so every side needs 2⁵ pixels."""
 
 
+# A picture that is no brighter or no more opaque than this, of 255, shows next to nothing; the
+# brightest of 12-bit numbers in 16 bits is 16.
+NEARLY_NOTHING = 16
+
+
 class ImageError(ValueError):
     """What was given as an image cannot be used as one; the message says what would do."""
 
@@ -51,3 +56,12 @@ def check_sides(what: str, height: int, width: int, minimum_side: int) -> None:
             f"{what} is {height}×{width} pixels (height×width), but the network needs at least "
             f"{minimum_side} a side: enlarge it first."
         )
+
+
+def transparency(most: int) -> str:
+    """Tell of a picture that is white all over, by the largest alpha of 255; else nothing."""
+    if most > NEARLY_NOTHING:
+        return ""
+    if not most:
+        return "wholly transparent, and so white all over"
+    return f"nearly transparent: its alpha is at most {most} of 255"
