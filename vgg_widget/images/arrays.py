@@ -13,6 +13,7 @@ from vgg_widget.images.terms import (
     ImageError,
     check_not_too_large,
     check_sides,
+    looks_like_grey_pictures,
     transparency,
 )
 
@@ -117,6 +118,11 @@ def _channels_last(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
         return array
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         return np.moveaxis(array, 0, -1)
+    if looks_like_grey_pictures(shape):
+        raise ImageError(
+            f"{what} of shape {shape} is no picture, but looks like {shape[0]} grey ones: pass one "
+            f"of them, such as array[0], or all as several with the shape {(*shape, 1)}."
+        )
     raise ImageError(
         f"{what} of shape {shape} is no picture: pass (height, width) for grey, or "
         "(height, width, 3) for RGB, (height, width, 4) for RGBA, or channels first."

@@ -67,13 +67,14 @@ def load_image(source: object) -> RGB8:
         already: it is taken as it is, which the note tells.
         Arrays and tensors (anything with ``__array__``, Keras, TensorFlow and PyTorch tensors
         included) are grey ``(H, W)``, or have 1, 3 or 4 channels, last or first; a leading batch
-        axis of length 1 is dropped. The range of alpha is judged by itself: integers up to 1 are
-        0–1, and those up to 255 are 0–255. All other values are understood by this rule: bool is black and
+        axis of length 1 is dropped. Their values are understood by this rule: bool is black and
         white, ``uint8`` is taken as it is, ``uint16`` is divided by 257, other integers must lie
         in 0–255. Floats up to 2 are read as 0–1 and larger ones as 0–255; what is beyond, as
         resampling, noise or brightening leave it, is cut off and told of in the note. Floats
         that fit neither range are refused: those with a mean taken off, from -1 to 1, with
-        outliers, or so small in their range that they would be black.
+        outliers, or so small in their range that they would be black. The range of alpha is its
+        own: integers up to 1 are read as 0–1, those up to 255 as 0–255, and floats by the rule
+        above.
 
     Returns
     -------
