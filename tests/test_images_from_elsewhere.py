@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import io
 import re
@@ -289,6 +290,7 @@ BY_HAND: dict[str, Callable[[Image.Image], Image.Image]] = {
     "crop": lambda image: image.crop((5, 5, 80, 50)),
     "resize": lambda image: image.resize((64, 48)),
     "copy": lambda image: image.copy(),
+    "Python's copy": copy.copy,
     "grey": lambda image: image.convert("L"),
     "convert and rotate": lambda image: image.convert("RGBA").rotate(180),
 }
@@ -300,7 +302,15 @@ def test_what_was_edited_by_hand_is_taken_as_it_is(change: str, number: int) -> 
     image = BY_HAND[change](opened(number))
     reading = read_image(image)
     np.testing.assert_array_equal(reading.pixels, np.asarray(image.convert("RGB")))
-    assert reading.note == "EXIF orientation not applied to an edited image"
+    assert reading.note == "EXIF orientation not applied to a copied or edited image"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 6, 8])
+def test_a_deep_copy_of_what_was_opened_is_turned(number: int) -> None:
+    reading = read_image(copy.deepcopy(opened(number)))
+    upright = ImageOps.exif_transpose(opened(number))
+    np.testing.assert_array_equal(reading.pixels, np.asarray(upright))
+    assert reading.note == ""
 
 
 def test_pictures_of_a_stream_are_turned_as_single_ones_are() -> None:
@@ -311,6 +321,51 @@ def test_pictures_of_a_stream_are_turned_as_single_ones_are() -> None:
     for images in (made_of, iter(made_of), (image for image in made_of)):
         top = top_activations(extractor, images, ["block1_pool"], k=1, progress=False)
         assert top.seen.sizes.tolist() == [[*shape[:2], *shape[:2]] for shape in expected]
+
+
+# One picture is asked for ------------------------------------------------------------------------
+
+
+def torch_pair() -> Any:
+    import torch
+
+    return [torch.as_tensor(PHOTO), torch.tensor(3)]
+
+
+def tf_batch(of: int) -> Any:
+    import tensorflow as tf
+
+    return next(iter(tf.data.Dataset.from_tensor_slices((PHOTO[None], [3])).batch(of)))
+
+
+PAIRS: dict[str, tuple[Callable[[], Any], str]] = {
+    "a label": (lambda: (PHOTO, 1), r"a tuple of 2 \(ndarray, int\)"),
+    "a label in an array": (lambda: (PHOTO, np.array(1)), r"a tuple of 2 \(ndarray, ndarray\)"),
+    "a row of labels": (lambda: [PHOTO, np.eye(9)[0]], r"a list of 2 \(ndarray, ndarray\)"),
+    "a mask": (lambda: (PHOTO, PHOTO[..., 0]), r"a tuple of 2 \(ndarray, ndarray\)"),
+    "a text": (lambda: (PHOTO, "cat"), r"a tuple of 2 \(ndarray, str\)"),
+    "nothing": (lambda: (PHOTO, None), r"a tuple of 2 \(ndarray, NoneType\)"),
+    "boxes": (lambda: (PHOTO, {"boxes": []}), r"a tuple of 2 \(ndarray, dict\)"),
+    "a name": (lambda: ("cat", PHOTO), r"a tuple of 2 \(str, ndarray\)"),
+    "grey and a label": (lambda: (PHOTO[..., 0], 3), r"a tuple of 2 \(ndarray, int\)"),
+    "Pillow's and a label": (lambda: (Image.fromarray(PHOTO), 3), r"a tuple of 2 \(Image, int\)"),
+    "a list and a label": (lambda: (PHOTO.tolist(), 3), r"a tuple of 2 \(list, int\)"),
+    "six things": (
+        lambda: (PHOTO, *range(5)),
+        r"a tuple of 6 \(ndarray, int, int, int, …\)",
+    ),
+    "PyTorch's": (torch_pair, r"a list of 2 \(Tensor, Tensor\)"),
+    "TensorFlow's": (lambda: tf_batch(1), r"a tuple of 2 \(EagerTensor, EagerTensor\)"),
+}
+
+
+@pytest.mark.parametrize(("make", "told"), PAIRS.values(), ids=PAIRS)
+def test_a_picture_with_something_else_is_to_be_passed_alone(
+    make: Callable[[], Any], told: str
+) -> None:
+    for ask in (load_image, FeatureExtractor("random", size=64)):
+        with pytest.raises(ImageError, match=rf"^image is {told}: pass the picture alone\.$"):
+            ask(make())
 
 
 # What notebooks hold -----------------------------------------------------------------------------

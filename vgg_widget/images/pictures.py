@@ -194,7 +194,7 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
         if as_stored:
             image = image.transpose(turn)
         else:
-            note = "EXIF orientation not applied to an edited image"
+            note = "EXIF orientation not applied to a copied or edited image"
     check_sides(what, image.height, image.width, minimum_side)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         pixels, rule = _from_numbers(image, what, minimum_side)

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from vgg_widget.choices import reason
-from vgg_widget.images.arrays import as_array, from_array
+from vgg_widget.images.arrays import as_array, from_array, not_alone
 from vgg_widget.images.pictures import decoded, from_pillow
 from vgg_widget.images.sources import (
     existing_file,
@@ -122,6 +122,8 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
     elif callable(getattr(source, "read", None)):
         pixels, note = decoded(whole_stream(source), stream_name(source), minimum_side)
     elif isinstance(source, list | tuple) and _are_pictures(source):
+        if len({isinstance(item, _PICTURES) for item in source}) > 1:
+            raise not_alone(source)
         raise ImageError(
             f"image is a list of {len(source)} pictures: pass one, see two with "
             "vgg_widget.compare(a, b), or use FeatureExtractor.stream for several."
