@@ -264,7 +264,18 @@ PATHS = [
             "ftp://example.org/cat.jpg",
             "s3://bucket/cat.jpg",
             "file:///etc/hostname",
+        )
+    ),
+    *(
+        Refused(
+            f"address {address[:12]}",
+            lambda _, address=address: address,  # type: ignore[misc]
+            r"image '[Dd]ata:.{,60}' is a data address, .*: pass its bytes, base64.b64decode\(addr",
+        )
+        for address in (
             "data:image/png;base64," + "iVBORw0KGgo" * 1000,
+            "Data:image/jpeg;charset=utf-8;base64,/9j/4AAQ",
+            "data:,",
         )
     ),
     Refused("file object at its end", _at_its_end, r"is at its end.*: call its seek\(0\) first"),

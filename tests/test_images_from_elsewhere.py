@@ -19,7 +19,14 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tests import made_files as made
-from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, load_image, sample_image
+from vgg_widget import (
+    FeatureExtractor,
+    ImageError,
+    LayerExplorer,
+    compare,
+    load_image,
+    sample_image,
+)
 from vgg_widget.dataset import top_activations
 from vgg_widget.images import read_image
 
@@ -368,6 +375,58 @@ def test_a_picture_with_something_else_is_to_be_passed_alone(
             ask(make())
 
 
+class Camera:
+    """As OpenCV's captures and rasterio's files: its `read` gives no bytes."""
+
+    def read(self) -> tuple[bool, RGB8]:
+        return True, PHOTO
+
+
+class Shelf:
+    """As zip files: its `read` asks for a name."""
+
+    def read(self, name: str) -> bytes:
+        return name.encode()
+
+
+def keras_models() -> list[Any]:
+    import keras
+
+    line = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(2, 3)])
+    return [line, keras.Model(line.inputs, line.outputs)]
+
+
+def test_what_is_no_picture_says_what_it_is() -> None:
+    extractor = FeatureExtractor("random", size=64)
+    as_model = "which is no picture: pass the picture first and the model as model=."
+    sentences: list[tuple[Any, str]] = [
+        (extractor, "image is a FeatureExtractor, which is no picture: pass it as extractor=."),
+        (
+            extractor(PHOTO),
+            "image is an Activations, which is no picture: draw them with vgg_widget.render(",
+        ),
+        *((model, f"image is a {type(model).__name__}, {as_model}") for model in keras_models()),
+        (
+            Camera(),
+            "image is a Camera, whose read() gives a tuple and no bytes, as a file's would: pass",
+        ),
+    ]
+    for source, sentence in sentences:
+        for ask in (
+            load_image,
+            extractor,
+            lambda image: LayerExplorer(image, extractor=extractor),
+            lambda image: compare(PHOTO, image, extractor=extractor),
+        ):
+            with pytest.raises(ImageError) as caught:
+                ask(source)
+            assert sentence in str(caught.value)
+    with pytest.raises(
+        ImageError, match=r"^image is a Shelf, whose read\(\) is no file's .*: pass"
+    ):
+        load_image(Shelf())
+
+
 # What notebooks hold -----------------------------------------------------------------------------
 
 
@@ -416,10 +475,23 @@ def test_a_real_upload_is_taken() -> None:
     )
     np.testing.assert_array_equal(load_image(button.value), PHOTO)
     np.testing.assert_array_equal(load_image(button.value[0]), PHOTO)
+    np.testing.assert_array_equal(load_image(button), PHOTO)
+    shown = ipywidgets.Image(value=png(PHOTO), format="png")
+    np.testing.assert_array_equal(load_image(shown), PHOTO)
+    nothing, address = ipywidgets.FileUpload(), ipywidgets.Image(value=b"", format="url")
+    with pytest.raises(ImageError, match=r"^image holds no uploaded files"):
+        load_image(nothing)
+    address.value = b"https://example.org/cat.png"
+    with pytest.raises(ImageError, match=r"^image 'https://example.org/cat.png' is an address"):
+        load_image(address)
+    address.format, address.value = "png", b""
+    with pytest.raises(ImageError, match=r"^image of 0 bytes is empty"):
+        load_image(address)
     from vgg_widget.explorer.trait_types import widgets_of
 
-    for widget in widgets_of(button):
-        widget.close()
+    for top in (button, shown, nothing, address):
+        for widget in widgets_of(top):
+            widget.close()
 
 
 def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:

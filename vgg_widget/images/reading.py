@@ -59,8 +59,8 @@ def load_image(source: object) -> RGB8:
         palette, grey, CMYK and 16-bit pictures are converted, an animation gives its first frame
         (a PIL image the frame that it stands at). Damaged metadata are passed over; an address
         (``https://…``) is refused and never fetched. The ``value`` of an ipywidgets
-        ``FileUpload`` with one file, and an ``IPython.display.Image`` that holds its data, are
-        taken as that file.
+        ``FileUpload`` with one file, the ``FileUpload`` itself, an ``ipywidgets.Image`` and an
+        ``IPython.display.Image`` that holds its data are taken as that file.
         The EXIF orientation of a PIL image is applied while it is what ``PIL.Image.open`` gave.
         An image that was made of it (by ``rotate``, ``transpose``, ``crop``, ``resize``,
         ``convert`` or ``copy``) still carries the same EXIF data, but may have been turned
