@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections import UserDict, deque
 from collections.abc import Callable, Iterator
@@ -386,12 +387,12 @@ def test_a_path_may_be_named_and_a_label_be_a_number(
 
 
 def test_what_is_no_set_says_what_it_looks_like(exact: FeatureExtractor) -> None:
-    import pandas as pd
     import torch
 
     from vgg_widget.learning import learn_weights
 
-    table = pd.DataFrame({"path": ["a.png"], "label": [1]})
+    # pandas has no types.
+    table = importlib.import_module("pandas").DataFrame({"path": ["a.png"], "label": [1]})
     told = {
         r"looks like 7 grey pictures: give it the shape \(7, 40, 48, 1\)": (
             *(GREY, torch.as_tensor(GREY), tf_tensor(GREY)),

@@ -240,12 +240,11 @@ def test_alpha_has_a_range_of_its_own(case: str, first: bool) -> None:
     assert reading.note.startswith(read_image(colors).note)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint16, np.float32, np.float64])
-def test_an_opaque_picture_is_itself(dtype: type) -> None:
-    for one in (PHOTO.astype(dtype), UNIT.astype(dtype)):
-        if one.any() and dtype is not np.uint16:
-            opaque = np.dstack([one, np.ones(one.shape[:2], dtype)])
-            np.testing.assert_array_equal(load_image(opaque), load_image(one))
+@pytest.mark.parametrize("colors", [PHOTO, PHOTO.astype(np.int32), PHOTO * 1.0, UNIT])
+@pytest.mark.parametrize("opaque", [1, 255])
+def test_an_opaque_picture_is_itself(colors: Any, opaque: int) -> None:
+    alpha = np.full(colors.shape[:2], opaque, colors.dtype)
+    np.testing.assert_array_equal(load_image(np.dstack([colors, alpha])), PHOTO)
 
 
 def test_a_transparent_picture_is_told_of(tmp_path: Path) -> None:

@@ -204,8 +204,8 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
             image = image.copy()
             image.info["transparency"] = key
         image = image.convert("RGBA")
-        most = image.getchannel("A").getextrema()[1]
-        note = " · ".join(filter(None, (note, transparency(int(most)))))
+        most = int(np.asarray(image.getchannel("A")).max())
+        note = " · ".join(filter(None, (note, transparency(most))))
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB")), note
