@@ -61,7 +61,7 @@ def test_they_are_taken_wherever_a_layer_is_named(
     np.testing.assert_array_equal(render(activations, "relu4_2", channel=9).rgba, plain.rgba)
     before = render(activations, "conv4_2", channel=9)
     np.testing.assert_array_equal(before.rgba, render(activations, "features.21", channel=9).rgba)
-    assert before.title == "block4_conv2 before ReLU (conv4_2) · channel 9"
+    assert before.title == "conv4_2 before ReLU · channel 9"
     axes = Figure().subplots()
     plot(activations, "pool3", "max", ax=axes)
     pool = render(activations, "block3_pool", "max").rgba
@@ -103,6 +103,7 @@ def test_an_explorer_keeps_to_the_papers_names(explore: Explore) -> None:
 
     def shown() -> tuple[str, bool, bool]:
         assert explorer.rendering is not None
+        assert explorer.rendering.title.startswith(explorer.layer)
         values = explorer.rendering.values
         assert values is not None
         return explorer.layer, explorer.before_relu, bool((values < 0).any())
