@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.named_layers import LayerNameError
-from vgg_widget.choices import briefly, unknown_choice
+from vgg_widget.choices import briefly, percent, unknown_choice
 from vgg_widget.images import (
     MINIMUM_SIDE,
     RGB8,
@@ -182,6 +183,11 @@ class FeatureExtractor:
             If the image cannot be used.
         RuntimeError
             If TensorFlow cannot compute here: without eager execution, or in a forked process.
+
+        Warns
+        -----
+        UserWarning
+            If values of a layer are NaN or infinite.
         """
         reading = image if isinstance(image, ImageReading) else self.read(image)
         return next(self._compute([NamedImage(reading.origin or "", self._resized(reading))]))
@@ -297,6 +303,7 @@ class FeatureExtractor:
         layers = self._network.layers_on(images.shape[1:3])
         inputs = self._network_inputs(images)
         outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
+        self._warn_of_nan(layers, outputs)
         for index, image in enumerate(batch):
             # A view of a batch would keep the whole batch's memory.
             own = (output[index].copy() if len(batch) > 1 else output[0] for output in outputs)
@@ -309,6 +316,23 @@ class FeatureExtractor:
                 before_relu=self._network.before_relu,
                 name=image.name,
             )
+
+    def _warn_of_nan(self, layers: Sequence[LayerInfo], outputs: Sequence[Floats]) -> None:
+        """Say which layer is the first whose values are no numbers: its pictures do not tell."""
+        ill = [
+            (info.name, maps) for info, maps in zip(layers, outputs, strict=True) if not _finite(maps)
+        ]
+        if ill:
+            name, maps = ill[0]
+            share = percent(1 - np.isfinite(maps).mean())
+            others = f", and so are some of {len(ill) - 1} later ones" if ill[1:] else ""
+            words = (
+                f"{share} of the values of layer {name!r} ({self._weights.label}) are NaN or "
+                f"infinite{others}; pictures show NaN as the lowest value: look at the weights, "
+                "and at what preprocess returns."
+            )
+            # Of no line of code, so that each forward pass says it.
+            warnings.warn_explicit(words, UserWarning, __name__, 0)
 
     def _network_inputs(self, images: RGB8) -> Floats:
         # A fresh float copy: many preprocessing functions change their input in place.
@@ -399,6 +423,12 @@ class FeatureExtractor:
             )
         name = self._weights.path if self._weights.source == "file" else self._weights.source
         return f"FeatureExtractor({name!r}, size={self.size!r})"
+
+
+def _finite(maps: Floats) -> bool:
+    # Both ends are NaN where any value is; an array of answers would be slower.
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite([maps.min(initial=0), maps.max(initial=0)]).all())
 
 
 def _not_a_model(given: object) -> str:
