@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.activations.named_layers import LayerNameError
-from vgg_widget.choices import briefly, percent, unknown_choice
+from vgg_widget.activations.named_layers import NamedLayers
+from vgg_widget.choices import briefly, percent
 from vgg_widget.images import (
     MINIMUM_SIDE,
     RGB8,
@@ -387,7 +387,7 @@ class FeatureExtractor:
         Parameters
         ----------
         layer : str
-            The name of one of `layers`.
+            Any name of one of `layers`. Before a ReLU and after it are made of the same.
 
         Returns
         -------
@@ -402,11 +402,10 @@ class FeatureExtractor:
             If the layer is one of a model of your own that reads several others, or has no
             kernels.
         """
-        names = [info.name for info in self.layers]
-        if layer not in names:
-            raise LayerNameError(unknown_choice("layer", layer, names))
+        named = NamedLayers(self.layers, self._network.before_relu)
+        name = named.info(layer).name
         check_eager()
-        return self._network.fan_in(layer)
+        return self._network.fan_in(name)
 
     def to_code(self) -> str:
         """Return the Python expression that makes this extractor again.
