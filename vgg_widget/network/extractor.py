@@ -199,7 +199,10 @@ class FeatureExtractor:
         ------
         ImageError
             If the image cannot be used.
+        RuntimeError
+            If TensorFlow does not execute eagerly: its tensors have no values then.
         """
+        check_eager()
         return read_image(image, self._network.input.minimum_side)
 
     def read_bytes(self, data: bytes, path: str) -> ImageReading:
@@ -259,8 +262,11 @@ class FeatureExtractor:
             If an image cannot be used, or an item may be understood in several ways.
         ValueError, TypeError
             If an argument is wrong.
+        RuntimeError
+            If TensorFlow does not execute eagerly.
         """
         check_stream(images, batch_size, on_error)
+        check_eager()
         named = named_images(images)
         made = self._stream(named, batch_size, on_error)
         total = len(named) if isinstance(named, list) else None
