@@ -17,6 +17,7 @@ import pytest
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot, render
 from vgg_widget.captions import caption
 from vgg_widget.explorer.controls import layer_options
+from vgg_widget.dataset import top_activations
 from vgg_widget.modes.registry import MODES
 from vgg_widget.network.grouping import Named, groups
 
@@ -404,6 +405,49 @@ def test_nan_and_infinite_maps_break_no_picture(keras: Any, photo: RGB8) -> None
         )
     explorer.layer, explorer.mode = "after", "grid"
     explorer.close()
+
+
+@pytest.mark.parametrize("size", [None, 40])
+@pytest.mark.parametrize("name", ["conv 2", "größe", "a#2", "a:b", "1×1", "_last one"])
+def test_a_layer_that_tensorflow_compiles_under_no_such_name(
+    keras: Any, name: str, size: int | None, photo: RGB8
+) -> None:
+    inputs = keras.Input((size, size, 3))
+    inner = keras.layers.Conv2D(2, 3, name="first")(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 3, name=name)(inner), name="m")
+    extractor = FeatureExtractor(model=model)
+    for act in (
+        lambda: extractor(photo),
+        lambda: list(extractor.stream([photo])),
+        lambda: top_activations(extractor, [photo], progress=False),
+    ):
+        with pytest.raises(ValueError, match=r"^model 'm' failed on an image of") as caught:
+            act()
+        words = str(caught.value)
+        assert f"(TensorFlow compiles no layer called {name!r}): build the model with another" in words
+        assert "mend" not in words
+        assert "size" not in words
+
+
+@pytest.mark.parametrize("name", ["my model", "größe", "a:b", "_m", "-", "1×1"])
+def test_a_model_may_have_any_name(keras: Any, name: str, photo: RGB8) -> None:
+    inside = [keras.layers.Conv2D(2, 3, name="c"), keras.layers.ReLU(name="r")]
+    inputs = keras.Input((None, None, 3))
+    # Two that share their layers' names, so that these are called apart.
+    first, second = (
+        keras.Sequential([keras.Input((None, None, 3)), *map(copied, inside)], name=f"{name}{n}")
+        for n in (1, 2)
+    )
+    out = keras.layers.Add(name="add")([first(inputs), second(inputs)])
+    model = keras.Model(inputs, out, name=name)
+    activations = FeatureExtractor(model=model)(photo)
+    expected = np.asarray(model(activations.image[None].astype(np.float32)))[0]
+    np.testing.assert_allclose(activations["add"], expected, rtol=1e-4, atol=1e-3)
+    assert activations.weights.label == f"model {name!r}"
+
+
+def copied(layer: Any) -> Any:
+    return type(layer).from_config(layer.get_config())
 
 
 def nowhere(images: Any) -> Any:

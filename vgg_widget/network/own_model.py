@@ -20,7 +20,7 @@ from vgg_widget.network.axes import CHANNELS_FIRST, CHANNELS_LAST, FLAT, layouts
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
 from vgg_widget.network.geometry import Reach
-from vgg_widget.network.graph import Call, graph_of, kind_of, open_calls
+from vgg_widget.network.graph import Call, graph_of, kind_of, open_calls, scope_name
 from vgg_widget.network.grouping import Named, groups
 from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Passage, Reaches, reach_after
@@ -347,7 +347,7 @@ def _build(graph: Any, name: str) -> OwnNetwork:
             f"model {name!r} has no layers with 4-D outputs (batch, height, width, channels): "
             "pass one with convolutions, before they are flattened."
         )
-    outputs = keras.Model(pixels, [one.tensor for one in shown], name=f"{name}_layers")
+    outputs = keras.Model(pixels, [one.tensor for one in shown], name=scope_name(f"{name}_layers"))
     outputs.dtype_policy = graph.dtype_policy
     return OwnNetwork(
         outputs,
@@ -436,10 +436,18 @@ def _failure(
             "TensorFlow has channels-first convolutions for GPUs, and for some processors through "
             "oneDNN (TF_ENABLE_ONEDNN_OPTS=1), so run it there or build it channels last"
         )
+    if scope := _SCOPE.match(reason):
+        reason = f"TensorFlow compiles no layer called {scope[1]}"
+        advice = (
+            "build the model with another name for it, of the letters A to Z, digits, '.', '_' and "
+            "'-', the first a letter or digit"
+        )
     return ValueError(
         f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({reason}): {advice}."
     )
 
+
+_SCOPE = re.compile("(.*) is not a valid (root )?scope name")
 
 # What Keras and TensorFlow write around the sentence that matters.
 _AROUND = re.compile(
