@@ -177,7 +177,7 @@ def test_what_is_no_name_is_told_so(
         lambda name: activations.at(name, 0, 0),
         lambda name: activations.rank_at(name, 0, 0),
         lambda name: activations.of_channels(name, [0]),
-        lambda name: extractor.fan_in(name),
+        extractor.fan_in,
         lambda name: circuit(extractor, activations, name, 0),
     ):
         with pytest.raises(ValueError, match=told):

@@ -16,8 +16,8 @@ import pytest
 
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot, render
 from vgg_widget.captions import caption
-from vgg_widget.explorer.controls import layer_options
 from vgg_widget.dataset import top_activations
+from vgg_widget.explorer.controls import layer_options
 from vgg_widget.modes.registry import MODES
 from vgg_widget.network.grouping import Named, groups
 
@@ -424,7 +424,7 @@ def test_a_layer_that_tensorflow_compiles_under_no_such_name(
         with pytest.raises(ValueError, match=r"^model 'm' failed on an image of") as caught:
             act()
         words = str(caught.value)
-        assert f"(TensorFlow compiles no layer called {name!r}): build the model with another" in words
+        assert f"(TensorFlow compiles no layer called {name!r}): build the model with" in words
         assert "mend" not in words
         assert "size" not in words
 

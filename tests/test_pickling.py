@@ -248,7 +248,7 @@ def test_preprocessing_that_has_no_name_says_what_to_do(
     own = preprocessing_without_a_name()[case]
     extractor = FeatureExtractor(weights, preprocess=own, size=32)
     for protocol in (0, 2, 5):
-        with pytest.raises(TypeError, match="^an extractor of .*, which .*: define it with def"):
+        with pytest.raises(TypeError, match=r"^an extractor of .*, which .*: define it with def"):
             pickle.dumps(extractor, protocol)
     assert_same_activations(copy.deepcopy(extractor)(photo), extractor(photo))
 

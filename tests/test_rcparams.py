@@ -344,16 +344,17 @@ def test_a_plot_is_drawn_without_tex_and_whatever_the_fonts(
     made = make_activations(maps, others={"a_b$c": maps})
     with having(settings):
         for layer in made:
-            axes = plot(made, layer, mode)
-            axes.figure.canvas.draw()
+            figure = plt.figure()
+            axes = plot(made, layer, mode, ax=figure.subplots())
+            figure.canvas.draw()
             assert layer in axes.get_title()
             # Where the colorbar's limits are moved later, there are other ticks.
-            for other in axes.figure.axes[1:]:
+            for other in figure.axes[1:]:
                 other.yaxis.set_major_locator(MaxNLocator(20))
                 other.minorticks_on()
             for ending in ("png", "svg", "pdf"):
-                axes.figure.savefig(io.BytesIO(), format=ending)
-            plt.close(axes.figure)
+                figure.savefig(io.BytesIO(), format=ending)
+            plt.close(figure)
 
 
 def test_an_explorer_is_saved_where_no_font_is_chosen(explore: Explore) -> None:

@@ -279,7 +279,9 @@ def normalised(state: State) -> State:
 
 def papers(state: State, prefix: str = "") -> State:
     """Named as Simonyan & Zisserman's own Caffe models are."""
-    names = [f"conv{b}_{n}" for b, count in enumerate((2, 2, 4, 4, 4), 1) for n in range(1, count + 1)]
+    names = [
+        f"conv{b}_{n}" for b, count in enumerate((2, 2, 4, 4, 4), 1) for n in range(1, count + 1)
+    ]
     parts = [f"{prefix}{name}.{part}" for name in names for part in ("weight", "bias")]
     return dict(zip(parts, state.values(), strict=True))
 
@@ -510,7 +512,8 @@ def scripted(path: Path) -> None:
 
 
 def traced(path: Path) -> None:
-    torch.jit.save(torch.jit.trace(nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 9, 9)), path)
+    whole: Any = torch.jit.trace(nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 9, 9))  # type: ignore[no-untyped-call]
+    torch.jit.save(whole, path)
 
 
 ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {

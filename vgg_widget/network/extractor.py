@@ -326,7 +326,9 @@ class FeatureExtractor:
     def _warn_of_nan(self, layers: Sequence[LayerInfo], outputs: Sequence[Floats]) -> None:
         """Say which layer is the first whose values are no numbers: its pictures do not tell."""
         ill = [
-            (info.name, maps) for info, maps in zip(layers, outputs, strict=True) if not _finite(maps)
+            (info.name, maps)
+            for info, maps in zip(layers, outputs, strict=True)
+            if not _finite(maps)
         ]
         if ill:
             name, maps = ill[0]

@@ -112,8 +112,8 @@ class PortableExtractor:
         if isinstance(self.source, str) and not _is_found(self.preprocess):
             raise TypeError(
                 f"an extractor of {self.provenance.label} cannot be pickled with its preprocess, "
-                f"{briefly(self.preprocess)}, which another process cannot find by its name: define "
-                "it with def, or its class, at the top level of a module or notebook."
+                f"{briefly(self.preprocess)}, which another process cannot find by its name: "
+                "define it with def, or its class, at the top level of a module or notebook."
             )
         return vars(self)
 
