@@ -264,7 +264,18 @@ PATHS = [
             "ftp://example.org/cat.jpg",
             "s3://bucket/cat.jpg",
             "file:///etc/hostname",
+        )
+    ),
+    *(
+        Refused(
+            f"address {address[:12]}",
+            lambda _, address=address: address,  # type: ignore[misc]
+            r"image '[Dd]ata:.{,60}' is a data address, .*: pass its bytes, base64.b64decode\(addr",
+        )
+        for address in (
             "data:image/png;base64," + "iVBORw0KGgo" * 1000,
+            "Data:image/jpeg;charset=utf-8;base64,/9j/4AAQ",
+            "data:,",
         )
     ),
     Refused("file object at its end", _at_its_end, r"is at its end.*: call its seek\(0\) first"),
@@ -346,15 +357,23 @@ def _shapes() -> list[Refused]:
         (40,): r"\(40,\)",
         (40, 40, 2): r"\(40, 40, 2\)",
         (40, 40, 5): r"\(40, 40, 5\)",
-        (40, 40, 40): r"\(40, 40, 40\)",
-        (2, 40, 40, 3): r"\(2, 40, 40, 3\)",
         (1, 1, 40, 40, 3): r"\(1, 1, 40, 40, 3\)",
+    }
+    several = {
+        (2, 40, 32, 3): r"a batch of 2: pass one of them, such as array\[0\], or all to .*stream",
+        (7, 3, 40, 32): r"a batch of 7: pass one of them, such as array\[0\], or all to .*stream",
+        (2, 40, 32): r"looks like 2 grey ones: pass one .*stream with the shape \(2, 40, 32, 1\)",
+        (40, 40, 40): r"looks like 40 grey ones: pass one of them, such as array\[0\], or all to",
+        (1, 9, 40, 41): r"looks like 9 grey ones: pass one .* shape \(9, 40, 41, 1\)",
     }
     empty = ((0, 40, 3), (40, 0), (0, 40, 40, 3), (1, 0, 0, 3))
     small = ((31, 40), (40, 31), (1, 1, 3), (31, 31, 4), (1, 5000, 3))
     cases = [
         (shape, rf"array of shape {told} is no picture: pass \(height, width\) for grey")
         for shape, told in shape_is_none.items()
+    ]
+    cases += [
+        (shape, rf"array of shape .* no picture, but {told}") for shape, told in several.items()
     ]
     cases += [(shape, r"array of shape \(.*\) is empty: pass one with pixels") for shape in empty]
     cases += [

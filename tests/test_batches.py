@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections import UserDict, deque
 from collections.abc import Callable, Iterator
@@ -44,6 +45,12 @@ def tf_data(*arrays: Any) -> Any:
     import tensorflow as tf
 
     return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0])
+
+
+def tf_tensor(array: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.constant(array)
 
 
 def tf_dicts(**arrays: Any) -> Any:
@@ -238,6 +245,7 @@ def test_names_stay_and_number_what_is_in_a_batch(exact: FeatureExtractor, tmp_p
 
 
 one, two = PHOTOGRAPHS[:2]
+GREY = np.ascontiguousarray(PHOTOGRAPHS[..., 0])
 FLAT = PHOTOGRAPHS.reshape(COUNT, -1)
 REFUSED: dict[str, tuple[Any, str]] = {
     "two pictures": (
@@ -263,6 +271,30 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "grey ones": ((PHOTOGRAPHS[..., 0], LABELS), r"with 7 labels.*\(number, height, width, 1\)"),
     "four grey ones": ((PHOTOGRAPHS[:4, ..., 0], LABELS[:4]), "4 labels, which may be one picture"),
+    "grey ones in a dict": (
+        {"image": GREY[:3], "label": LABELS[:3]},
+        r"ndarray of shape \(3, 40, 48\) with 3 labels, which may be one picture or 3",
+    ),
+    "grey ones in a dict with rows of labels": (
+        {"label": ONE_HOT[:4], "image": GREY[:4]},
+        "4 labels, which may be one picture or 4",
+    ),
+    "grey ones in another dict": (
+        {"pixels": GREY[:4], "classes": list("abcd")},
+        "4 labels, which may be one picture or 4",
+    ),
+    "grey ones and texts": ((GREY[:3], ["cat", "dog", "cat"]), "3 labels, which may be one"),
+    "grey ones alone": (GREY, r"shape \(7, 40, 48\), which looks like 7 grey pictures: give it"),
+    "two grey ones": (GREY[:2], r"2 grey pictures: give it the shape \(2, 40, 48, 1\)"),
+    "grey ones with a name": (("cats", GREY[:5]), r"5 grey pictures: give it the shape \(5, 40, "),
+    "a path and a label": (
+        ("cats/1.jpg", "cat"),
+        r"'cats/1.jpg', 'cat'.*label .* str: pass the pa",
+    ),
+    "a path in capitals": (
+        ("B.PNG", "a long dog"),
+        "path with a label that is a str: pass the pat",
+    ),
     "clips": (PHOTOGRAPHS[np.newaxis, np.newaxis], "which is neither a picture nor a batch"),
 }
 
@@ -292,6 +324,94 @@ def test_what_may_be_read_in_several_ways_is_refused_where_it_stands(
     assert max(taken) == 2
     with pytest.raises(ImageError, match=words):
         top_activations(exact, [one, item], progress=False)
+
+
+@pytest.mark.parametrize("of", [2, 3, 4, 5])
+def test_grey_batches_without_labels_are_refused(exact: FeatureExtractor, of: int) -> None:
+    many = np.concatenate([GREY, GREY])
+    for batches in (
+        tf_data(many).batch(of),
+        tf_data(many[:3]).batch(5),
+        tf_data(many).batch(of).prefetch(1),
+        tf_dicts(image=many).batch(of),
+        loader(many, of=of),
+        loader_of(list(many), batch_size=of),
+        [many[:4], many[4:8], many[8:10]],
+    ):
+        told = r"which looks like \d+ grey pictures: give it the shape \(\d, 40, 48, 1\)"
+        with pytest.raises(ImageError, match=told):
+            top_activations(exact, batches, progress=False)
+        with pytest.raises(ImageError, match=told):
+            list(exact.stream(batches))
+
+
+def test_grey_batches_of_two_columns_are_refused(exact: FeatureExtractor) -> None:
+    for number in (3, 4, 7):
+        grey, labels = GREY[:number], LABELS[:number]
+        texts = list("abcdefg")[:number]
+        for images in ((grey, labels), {"image": grey, "label": labels}, [grey, texts]):
+            with pytest.raises(ImageError, match=f"{number} labels, which may be one picture"):
+                top_activations(exact, images, progress=False)
+
+
+def test_pictures_with_channels_first_are_no_grey_batches(exact: FeatureExtractor) -> None:
+    few = CHANNELS_FIRST[:2]
+    alpha = [np.concatenate([one, one[:1]]) for one in few]
+    mixed = [few[0], alpha[0], few[0][:1], few[1]]
+    for images, count in (
+        (list(few), 2),
+        (tf_data(few), 2),
+        (iter(mixed), 4),
+        (loader_of(list(few), batch_size=None), 2),
+        (loader_of([few[0]], batch_size=4, collate_fn=list), 1),
+        ([{"image": few[0], "label": 3, "box": [1, 2, 3]}], 1),
+        ([{"image": few[0], "file": "a.png", "boxes": np.zeros((3, 4))}], 1),
+        ([{"image": few[0], "boxes": np.zeros((2, 4))}, {"image": few[1]}], 2),
+    ):
+        assert len(top_activations(exact, images, progress=False).images) == count
+
+
+def test_a_path_may_be_named_and_a_label_be_a_number(
+    exact: FeatureExtractor, tmp_path: Path
+) -> None:
+    path = tmp_path / "no suffix"
+    PILLOW[0].save(path, "PNG")
+    PILLOW[0].save(tmp_path / "a.jpg")
+    named = [("a", str(path)), ("b.jpg", str(tmp_path / "a.jpg")), (str(path), np.int64(3))]
+    assert [one.name for one in exact.stream(named)] == ["a", "b.jpg", str(path)]
+    for pair in ((str(path), "cat"), (str(path), "c" * 999)):
+        with pytest.raises(ImageError, match="a path with a label that is a str: pass the paths"):
+            top_activations(exact, [pair], progress=False)
+        with pytest.raises(ImageError, match="a path with a label that is a str: pass the paths"):
+            exact.stream(dict([pair]))
+
+
+def test_what_is_no_set_says_what_it_looks_like(exact: FeatureExtractor) -> None:
+    import torch
+
+    from vgg_widget.learning import learn_weights
+
+    # pandas has no types.
+    table = importlib.import_module("pandas").DataFrame({"path": ["a.png"], "label": [1]})
+    told = {
+        r"looks like 7 grey pictures: give it the shape \(7, 40, 48, 1\)": (
+            *(GREY, torch.as_tensor(GREY), tf_tensor(GREY)),
+        ),
+        r"is a DataFrame, which is a table .*: pass its column of paths, .*list\(table\['pa": (
+            table,
+            table[["label"]],
+        ),
+        r"images is one image, not several: put it in a list": (CHANNELS_FIRST[0], GREY[0]),
+    }
+    for words, given in told.items():
+        for images in given:
+            for ask in (
+                lambda images: top_activations(exact, images, progress=False),
+                exact.stream,
+                learn_weights,
+            ):
+                with pytest.raises((ValueError, TypeError), match=words):
+                    ask(images)
 
 
 def test_one_picture_is_no_stream(exact: FeatureExtractor) -> None:

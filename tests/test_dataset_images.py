@@ -137,9 +137,9 @@ def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_pa
         ({"images": "no/such/*.png"}, "is a pattern without a picture .it fits no file"),
         ({"images": [("a", b""), ("a", b"")]}, "images has 'a' twice"),
         ({"images": [picture(1), ("a", b""), ("a", b"")]}, "images has 'a' twice"),
-        ({"images": picture(1)}, "images is one picture, not a set: put it in a list"),
-        ({"images": picture(1)[..., 0]}, "images is one picture, not a set: put it in a list"),
-        ({"images": Image.fromarray(picture(1))}, "images is one picture, not a set: put it in"),
+        ({"images": picture(1)}, "images is one image, not several: put it in a list"),
+        ({"images": picture(1)[..., 0]}, "images is one image, not several: put it in a list"),
+        ({"images": Image.fromarray(picture(1))}, "images is one image, not several: put it in"),
         ({"images": {1: picture(1)}}, "images has the key 1, which is no name"),
         ({"images": {b"a", b"b"}}, "images is a set, which has no order, and .* has no name"),
         ({"images": [b"no", b"nor this"]}, "no good picture among its 2, beginning with 'images.0"),
@@ -192,7 +192,7 @@ def test_folders_without_pictures(exact: FeatureExtractor, tmp_path: Path) -> No
     (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
     with pytest.raises(ValueError, match=r"none of its files ends as pictures do"):
         top_activations(exact, tmp_path)
-    with pytest.raises(ValueError, match="is one picture, not a set"):
+    with pytest.raises(ValueError, match="is one image, not several"):
         top_activations(exact, tmp_path / "notes.txt")
     with pytest.raises(TypeError, match="extractor is a str"):
         top_activations("random", tmp_path)  # type: ignore[arg-type]

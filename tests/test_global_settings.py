@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.conftest import networks_apart
-from vgg_widget import Activations, FeatureExtractor, LayerExplorer
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, compare
 from vgg_widget.dataset import top_activations
 from vgg_widget.learning import learn_weights
 from vgg_widget.learning.recipe import Recipe
@@ -306,6 +306,29 @@ def inside_a_data_set(act: Callable[[], object]) -> None:
     tf.data.Dataset.range(1).map(tf.autograph.experimental.do_not_convert(mapped))
 
 
+def symbolic(image: Any) -> Any:
+    """A tensor of the graph that is made."""
+    import tensorflow as tf
+
+    tensor = tf.identity(tf.constant(np.asarray(image)))
+    assert not hasattr(tensor, "numpy")
+    return tensor
+
+
+def test_a_data_set_that_is_mapped_through_an_extractor(
+    extractor: FeatureExtractor, photo: RGB8
+) -> None:
+    import tensorflow as tf
+
+    images = tf.data.Dataset.from_tensors(photo)
+    for act in (
+        lambda image: extractor(image)["block1_conv1"],
+        lambda image: next(iter(extractor.stream([image])))["block1_conv1"],
+    ):
+        with pytest.raises(RuntimeError, match="executes nothing eagerly here"):
+            images.map(act)
+
+
 @pytest.fixture(scope="module")
 def own(photo: RGB8) -> FeatureExtractor:
     return FeatureExtractor(model=own_model())
@@ -318,6 +341,16 @@ def own(photo: RGB8) -> FeatureExtractor:
         lambda given: given.extractor(given.photo),
         lambda given: given.own(given.photo),
         lambda given: list(given.extractor.stream([given.photo, given.photo])),
+        # A tensor of a graph has no values that could be read as an image.
+        lambda given: given.extractor(symbolic(given.photo)),
+        lambda given: given.own(symbolic(given.photo)),
+        lambda given: given.extractor(symbolic(given.photo / 255)),
+        lambda given: given.extractor.read(symbolic(given.photo)),
+        lambda given: given.extractor.stream(symbolic([given.photo, given.photo])),
+        lambda given: list(given.own.stream([symbolic(given.photo)])),
+        lambda given: LayerExplorer(symbolic(given.photo), extractor=given.extractor),
+        lambda given: compare(symbolic(given.photo), given.photo, extractor=given.extractor),
+        lambda given: top_activations(given.own, [symbolic(given.photo)], progress=False),
         lambda _: FeatureExtractor("kmeans"),
         lambda given: FeatureExtractor(model=given.own.model),
         lambda given: given.extractor.fan_in("block2_conv1"),

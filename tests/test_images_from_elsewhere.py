@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import io
 import re
@@ -18,7 +19,14 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tests import made_files as made
-from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, load_image, sample_image
+from vgg_widget import (
+    FeatureExtractor,
+    ImageError,
+    LayerExplorer,
+    compare,
+    load_image,
+    sample_image,
+)
 from vgg_widget.dataset import top_activations
 from vgg_widget.images import read_image
 
@@ -162,6 +170,99 @@ def test_a_dark_mask_in_a_file_is_told_of_and_a_black_picture_is_not(tmp_path: P
         assert read_image(good).note == ""
 
 
+@pytest.mark.parametrize("kind", ["array", "big-endian array", "channels first", "PIL", "PNG"])
+@pytest.mark.parametrize("brightest", [1, 2, 100, 128])
+def test_16_bits_that_round_to_black_are_told_of(kind: str, brightest: int, tmp_path: Path) -> None:
+    values = ((PHOTO[..., 0] > 90) * brightest).astype(np.uint16)
+    image = Image.fromarray(values)
+    assert image.mode == "I;16"
+    image.save(tmp_path / "mask.png")
+    source = {
+        "array": np.dstack([values] * 3),
+        "big-endian array": values.astype(">u2"),
+        "channels first": values[np.newaxis],
+        "PIL": image,
+        "PNG": tmp_path / "mask.png",
+    }[kind]
+    reading = read_image(source)
+    assert not reading.pixels.any()
+    assert f"nearly black: its brightest value is {brightest} of 65535" in reading.note
+    assert "nearly" not in read_image(np.zeros((40, 50), np.uint16)).note
+
+
+# Transparency ------------------------------------------------------------------------------------
+
+ALPHA = np.linspace(0, 1, PHOTO[..., 0].size).reshape(PHOTO.shape[:2]).round()
+ALPHA[:, :9] = 0.4
+CUT_OUT = ALPHA.round()
+
+
+def over_white(alpha: Floats) -> Floats:
+    return np.rint(PHOTO * alpha[..., None] + 255 * (1 - alpha[..., None]))
+
+
+WITH_ALPHA: dict[str, tuple[Any, Any, str]] = {
+    "uint8 and a mask": (PHOTO, CUT_OUT.astype(np.uint8), "values up to 1 read as 0–1"),
+    "int64 and a mask": (PHOTO.astype(np.int64), CUT_OUT.astype(int), "values up to 1 read as 0–1"),
+    "16 bits and a mask": (
+        PHOTO.astype(np.uint16) * 257,
+        CUT_OUT.astype(np.uint16),
+        "values up to 1 read as 0–1",
+    ),
+    "16 bits and 8 bits": (
+        PHOTO.astype(np.uint16) * 257,
+        (ALPHA * 255).astype(np.uint16),
+        "values up to 255 read as 0–255",
+    ),
+    "floats to 255 and to 1": (PHOTO * 1.0, ALPHA, "float values up to 1 read as 0–1"),
+    "float32 to 255 and to 1": (
+        PHOTO.astype(np.float32),
+        ALPHA.astype(np.float32),
+        "float values up to 1 read as 0–1",
+    ),
+    "floats to 1 and to 255": (UNIT, ALPHA * 255, "float values read as 0–255"),
+    "uint8 as usual": (PHOTO, (ALPHA * 255).astype(np.uint8), ""),
+    "floats to 1 as usual": (UNIT, ALPHA, ""),
+    "floats to 255 as usual": (PHOTO * 1.0, ALPHA * 255, ""),
+}
+
+
+@pytest.mark.parametrize("case", WITH_ALPHA)
+@pytest.mark.parametrize("first", [False, True])
+def test_alpha_has_a_range_of_its_own(case: str, first: bool) -> None:
+    colors, alpha, rule = WITH_ALPHA[case]
+    array = np.dstack([colors, alpha])
+    reading = read_image(np.moveaxis(array, -1, 0) if first else array)
+    opacity = CUT_OUT if "a mask" in case else ALPHA
+    np.testing.assert_allclose(reading.pixels, over_white(opacity), atol=1)
+    assert reading.note.partition("alpha: ")[2] == rule
+    np.testing.assert_array_equal(read_image(colors).pixels, PHOTO)
+    assert reading.note.startswith(read_image(colors).note)
+
+
+@pytest.mark.parametrize("colors", [PHOTO, PHOTO.astype(np.int32), PHOTO * 1.0, UNIT])
+@pytest.mark.parametrize("opaque", [1, 255])
+def test_an_opaque_picture_is_itself(colors: Any, opaque: int) -> None:
+    alpha = np.full(colors.shape[:2], opaque, colors.dtype)
+    np.testing.assert_array_equal(load_image(np.dstack([colors, alpha])), PHOTO)
+
+
+def test_a_transparent_picture_is_told_of(tmp_path: Path) -> None:
+    for most, words in ((0, "wholly transparent"), (1, "alpha is at most 1 of 255"), (17, "")):
+        rgba = np.dstack([PHOTO, (CUT_OUT * most).astype(np.uint8)])
+        Image.fromarray(rgba).save(tmp_path / f"{most}.png")
+        sources: list[Any] = [Image.fromarray(rgba), tmp_path / f"{most}.png"]
+        if most != 1:
+            sources += [rgba, rgba / 255.0, rgba.astype(np.uint16) * 257]
+        for source in sources:
+            reading = read_image(source)
+            assert words in reading.note
+            assert ("transparent" in reading.note) == bool(words)
+            assert reading.pixels.min() >= 254 - most
+    Image.new("LA", (50, 40), (9, 0)).save(tmp_path / "grey.png")
+    assert read_image(tmp_path / "grey.png").note == "wholly transparent, and so white all over"
+
+
 # EXIF --------------------------------------------------------------------------------------------
 
 
@@ -195,6 +296,7 @@ BY_HAND: dict[str, Callable[[Image.Image], Image.Image]] = {
     "crop": lambda image: image.crop((5, 5, 80, 50)),
     "resize": lambda image: image.resize((64, 48)),
     "copy": lambda image: image.copy(),
+    "Python's copy": copy.copy,
     "grey": lambda image: image.convert("L"),
     "convert and rotate": lambda image: image.convert("RGBA").rotate(180),
 }
@@ -206,7 +308,15 @@ def test_what_was_edited_by_hand_is_taken_as_it_is(change: str, number: int) -> 
     image = BY_HAND[change](opened(number))
     reading = read_image(image)
     np.testing.assert_array_equal(reading.pixels, np.asarray(image.convert("RGB")))
-    assert reading.note == "EXIF orientation not applied to an edited image"
+    assert reading.note == "EXIF orientation not applied to a copied or edited image"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 6, 8])
+def test_a_deep_copy_of_what_was_opened_is_turned(number: int) -> None:
+    reading = read_image(copy.deepcopy(opened(number)))
+    upright = ImageOps.exif_transpose(opened(number))
+    np.testing.assert_array_equal(reading.pixels, np.asarray(upright))
+    assert reading.note == ""
 
 
 def test_pictures_of_a_stream_are_turned_as_single_ones_are() -> None:
@@ -217,6 +327,103 @@ def test_pictures_of_a_stream_are_turned_as_single_ones_are() -> None:
     for images in (made_of, iter(made_of), (image for image in made_of)):
         top = top_activations(extractor, images, ["block1_pool"], k=1, progress=False)
         assert top.seen.sizes.tolist() == [[*shape[:2], *shape[:2]] for shape in expected]
+
+
+# One picture is asked for ------------------------------------------------------------------------
+
+
+def torch_pair() -> Any:
+    import torch
+
+    return [torch.as_tensor(PHOTO), torch.tensor(3)]
+
+
+def tf_batch(of: int) -> Any:
+    import tensorflow as tf
+
+    return next(iter(tf.data.Dataset.from_tensor_slices((PHOTO[None], [3])).batch(of)))
+
+
+PAIRS: dict[str, tuple[Callable[[], Any], str]] = {
+    "a label": (lambda: (PHOTO, 1), r"a tuple of 2 \(ndarray, int\)"),
+    "a label in an array": (lambda: (PHOTO, np.array(1)), r"a tuple of 2 \(ndarray, ndarray\)"),
+    "a row of labels": (lambda: [PHOTO, np.eye(9)[0]], r"a list of 2 \(ndarray, ndarray\)"),
+    "a mask": (lambda: (PHOTO, PHOTO[..., 0]), r"a tuple of 2 \(ndarray, ndarray\)"),
+    "a text": (lambda: (PHOTO, "cat"), r"a tuple of 2 \(ndarray, str\)"),
+    "nothing": (lambda: (PHOTO, None), r"a tuple of 2 \(ndarray, NoneType\)"),
+    "boxes": (lambda: (PHOTO, {"boxes": []}), r"a tuple of 2 \(ndarray, dict\)"),
+    "a name": (lambda: ("cat", PHOTO), r"a tuple of 2 \(str, ndarray\)"),
+    "grey and a label": (lambda: (PHOTO[..., 0], 3), r"a tuple of 2 \(ndarray, int\)"),
+    "Pillow's and a label": (lambda: (Image.fromarray(PHOTO), 3), r"a tuple of 2 \(Image, int\)"),
+    "a list and a label": (lambda: (PHOTO.tolist(), 3), r"a tuple of 2 \(list, int\)"),
+    "six things": (
+        lambda: (PHOTO, *range(5)),
+        r"a tuple of 6 \(ndarray, int, int, int, …\)",
+    ),
+    "PyTorch's": (torch_pair, r"a list of 2 \(Tensor, Tensor\)"),
+    "TensorFlow's": (lambda: tf_batch(1), r"a tuple of 2 \(EagerTensor, EagerTensor\)"),
+}
+
+
+@pytest.mark.parametrize(("make", "told"), PAIRS.values(), ids=PAIRS)
+def test_a_picture_with_something_else_is_to_be_passed_alone(
+    make: Callable[[], Any], told: str
+) -> None:
+    for ask in (load_image, FeatureExtractor("random", size=64)):
+        with pytest.raises(ImageError, match=rf"^image is {told}: pass the picture alone\.$"):
+            ask(make())
+
+
+class Camera:
+    """As OpenCV's captures and rasterio's files: its `read` gives no bytes."""
+
+    def read(self) -> tuple[bool, RGB8]:
+        return True, PHOTO
+
+
+class Shelf:
+    """As zip files: its `read` asks for a name."""
+
+    def read(self, name: str) -> bytes:
+        return name.encode()
+
+
+def keras_models() -> list[Any]:
+    import keras
+
+    line = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(2, 3)])
+    return [line, keras.Model(line.inputs, line.outputs)]
+
+
+def test_what_is_no_picture_says_what_it_is() -> None:
+    extractor = FeatureExtractor("random", size=64)
+    as_model = "which is no picture: pass the picture first and the model as model=."
+    sentences: list[tuple[Any, str]] = [
+        (extractor, "image is a FeatureExtractor, which is no picture: pass it as extractor=."),
+        (
+            extractor(PHOTO),
+            "image is an Activations, which is no picture: draw them with vgg_widget.render(",
+        ),
+        *((model, f"image is a {type(model).__name__}, {as_model}") for model in keras_models()),
+        (
+            Camera(),
+            "image is a Camera, whose read() gives a tuple and no bytes, as a file's would: pass",
+        ),
+    ]
+    for source, sentence in sentences:
+        for ask in (
+            load_image,
+            extractor,
+            lambda image: LayerExplorer(image, extractor=extractor),
+            lambda image: compare(PHOTO, image, extractor=extractor),
+        ):
+            with pytest.raises(ImageError) as caught:
+                ask(source)
+            assert sentence in str(caught.value)
+    with pytest.raises(
+        ImageError, match=r"^image is a Shelf, whose read\(\) is no file's .*: pass"
+    ):
+        load_image(Shelf())
 
 
 # What notebooks hold -----------------------------------------------------------------------------
@@ -267,10 +474,23 @@ def test_a_real_upload_is_taken() -> None:
     )
     np.testing.assert_array_equal(load_image(button.value), PHOTO)
     np.testing.assert_array_equal(load_image(button.value[0]), PHOTO)
+    np.testing.assert_array_equal(load_image(button), PHOTO)
+    shown = ipywidgets.Image(value=png(PHOTO), format="png")
+    np.testing.assert_array_equal(load_image(shown), PHOTO)
+    nothing, address = ipywidgets.FileUpload(), ipywidgets.Image(value=b"", format="url")
+    with pytest.raises(ImageError, match=r"^image holds no uploaded files"):
+        load_image(nothing)
+    address.value = b"https://example.org/cat.png"
+    with pytest.raises(ImageError, match=r"^image 'https://example.org/cat.png' is an address"):
+        load_image(address)
+    address.format, address.value = "png", b""
+    with pytest.raises(ImageError, match=r"^image of 0 bytes is empty"):
+        load_image(address)
     from vgg_widget.explorer.trait_types import widgets_of
 
-    for widget in widgets_of(button):
-        widget.close()
+    for top in (button, shown, nothing, address):
+        for widget in widgets_of(top):
+            widget.close()
 
 
 def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:

@@ -463,6 +463,88 @@ def test_maps_that_are_turned_in_the_model_are_shown_upright(
         assert info.receptive_field_box(2, 7, (64, 64))[:2] == (2, 7)
 
 
+LYING: dict[str, tuple[Change, str]] = {
+    # What turns maps of (rows, columns, channels), and the axes that come of it.
+    "Permute": (lambda k, x: k.layers.Permute((2, 1, 3))(x), "WHC"),
+    "Permute, channels first": (lambda k, x: k.layers.Permute((3, 2, 1))(x), "CWH"),
+    "Permute, channels in the middle": (lambda k, x: k.layers.Permute((2, 3, 1))(x), "WCH"),
+    "transpose": (lambda k, x: k.ops.transpose(x, (0, 2, 1, 3)), "WHC"),
+    "swapaxes": (lambda k, x: k.ops.swapaxes(x, 1, -1), "CWH"),
+    "moveaxis": (lambda k, x: k.ops.moveaxis(x, 1, 2), "WHC"),
+    "in two steps": (
+        lambda k, x: k.layers.Permute((2, 1, 3))(k.layers.Permute((3, 1, 2))(x)),
+        "HCW",
+    ),
+    "Lambda": (
+        lambda k, x: k.layers.Lambda(lambda maps: k.ops.transpose(maps, (0, 2, 1, 3)))(x),
+        "WHC",
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [(32, 48), (41, 30)])
+@pytest.mark.parametrize("case", LYING)
+def test_maps_that_lie_on_their_side_in_the_model_are_shown_upright(
+    keras: Any, case: str, size: tuple[int, int], photo: RGB8
+) -> None:
+    layers = keras.layers
+    turn, axes = LYING[case]
+    inputs = keras.Input((*size, 3))
+    conv = layers.Conv2D(4, (3, 5), name="conv")(inputs)
+    turned = turn(keras, conv)
+    scaled = layers.Activation("tanh", name="scaled")(turned / 100)
+    ends = {"scaled": axes}
+    if axes.endswith("C"):
+        # A kernel of three by one is three columns of the picture wide here.
+        windows = {"strides": (2, 1), "padding": "same"}
+        scaled = layers.Conv2D(5, (3, 1), name="window", **windows)(scaled)
+        scaled = layers.ZeroPadding2D(((1, 0), (0, 2)), name="padded")(scaled)
+        ends |= {"window": axes, "padded": axes}
+    model = keras.Model(inputs, scaled)
+    extractor = FeatureExtractor(model=model)
+    activations = extractor(photo)
+    expected = first_maps(keras, model, activations.image[None].astype(np.float32))
+    for name, order in ends.items():
+        of_keras = np.transpose(expected[name][0], [order.index(letter) for letter in "HWC"])
+        assert activations[name].shape == of_keras.shape
+        np.testing.assert_allclose(activations[name], of_keras, rtol=1e-4, atol=1e-4)
+    # What each unit sees of the picture: 3×5 pixels, and three times as wide behind the window.
+    row, column = 6, 9
+    if case != "Lambda":
+        box = activations.info("scaled").receptive_field_box(row, column, size)
+        assert box == (row, column, row + 3, column + 5)
+    if case != "Lambda" and "window" in ends:
+        units = activations["window"].shape[1]
+        # TensorFlow pads what is missing at the left end by half, rounded down.
+        before = max((units - 1) * 2 + 3 - (size[1] - 4), 0) // 2
+        left = 2 * column - before
+        box = activations.info("window").receptive_field_box(row, column, size)
+        assert box == (row, left, row + 3, left + 2 + 5)
+        padded = activations.info("padded").receptive_field_box(row, column + 1, size)
+        assert padded == box
+    if "window" in ends:
+        found = extractor.fan_in("window")
+        added = found.contributions(activations["scaled"], 3, row, column)
+        assert added is not None
+        assert added.sum() == pytest.approx(activations["window"][row, column, 3], abs=1e-5)
+
+
+def test_a_picture_that_the_model_turns_with_its_channels_first(keras: Any, photo: RGB8) -> None:
+    layers = keras.layers
+    inputs = keras.Input((3, 40, 56))
+    conv = layers.Conv2D(4, 3, name="conv")(layers.Permute((3, 2, 1))(inputs))
+    model = keras.Model(inputs, layers.MaxPooling2D(2, name="pool")(conv))
+    activations = FeatureExtractor(model=model)(photo)
+    pixels = np.moveaxis(activations.image[None].astype(np.float32), -1, 1)
+    expected = first_maps(keras, model, pixels)
+    for name in ("conv", "pool"):
+        np.testing.assert_allclose(
+            activations[name], expected[name][0].transpose(1, 0, 2), rtol=1e-4, atol=1e-3
+        )
+        assert activations[name].shape[0] < activations[name].shape[1]
+    assert activations.info("pool").receptive_field_box(3, 7, (40, 56)) == (6, 14, 10, 18)
+
+
 def test_layers_with_channels_first_in_the_middle(keras: Any, photo: RGB8) -> None:
     layers = keras.layers
     first = {"data_format": "channels_first"}

@@ -61,7 +61,7 @@ def test_they_are_taken_wherever_a_layer_is_named(
     np.testing.assert_array_equal(render(activations, "relu4_2", channel=9).rgba, plain.rgba)
     before = render(activations, "conv4_2", channel=9)
     np.testing.assert_array_equal(before.rgba, render(activations, "features.21", channel=9).rgba)
-    assert before.title == "block4_conv2 before ReLU (conv4_2) · channel 9"
+    assert before.title == "conv4_2 before ReLU · channel 9"
     axes = Figure().subplots()
     plot(activations, "pool3", "max", ax=axes)
     pool = render(activations, "block3_pool", "max").rgba
@@ -73,6 +73,19 @@ def test_they_are_taken_wherever_a_layer_is_named(
     assert [one.channel for one in found.inputs] == [
         one.channel for one in circuit(extractor, activations, "block3_conv1", 5).inputs
     ]
+
+    for names in (
+        ("conv1_1", "relu1_1", "features.0", "features.1", "block1_conv1"),
+        ("conv3_1", "relu3_1", "features.10", "features.11", "block3_conv1"),
+        ("pool3", "features.18", "block3_pool"),
+    ):
+        *others, keras_name = (extractor.fan_in(name) for name in names)
+        for other in others:
+            assert (other.layer, other.source) == (names[-1], keras_name.source)
+            if keras_name.kernel is not None:
+                np.testing.assert_array_equal(other.kernel, keras_name.kernel)
+    with pytest.raises(ValueError, match=r"layer 'pool6' is not known: did you mean 'pool\d'"):
+        extractor.fan_in("pool6")
 
     photographs = {"up": sample_image(), "down": sample_image()[::-1]}
     top = top_activations(extractor, photographs, layers=["conv2_1", "pool2"], progress=False)
@@ -103,6 +116,7 @@ def test_an_explorer_keeps_to_the_papers_names(explore: Explore) -> None:
 
     def shown() -> tuple[str, bool, bool]:
         assert explorer.rendering is not None
+        assert explorer.rendering.title.startswith(explorer.layer)
         values = explorer.rendering.values
         assert values is not None
         return explorer.layer, explorer.before_relu, bool((values < 0).any())
@@ -166,13 +180,37 @@ def test_the_list_shows_the_papers_names(explore: Explore) -> None:
     assert (explorer.layer, explorer.before_relu) == ("relu4_4", False)
 
 
-@pytest.mark.parametrize("layer", [3, 3.0, None, ["conv1_1"], b"conv1_1"])
-def test_what_is_no_name_is_told_so(explore: Explore, activations: Any, layer: Any) -> None:
-    with pytest.raises(
-        ValueError, match=r"^layer .* is of type \w+, not a name: choose one of"
-    ) as one:
+@pytest.mark.parametrize("layer", [3, 3.0, None, ["conv1_1"], {"pool1"}, b"conv1_1"])
+def test_what_is_no_name_is_told_so(
+    explore: Explore,
+    extractor: FeatureExtractor,
+    activations: Any,
+    layer: Any,
+) -> None:
+    told = r"^layer .* is of type \w+, not a name: choose one of"
+    with pytest.raises(ValueError, match=told) as one:
         render(activations, layer)
     assert str(one.value).count(". ") == 0
+    for ask in (
+        activations.__getitem__,
+        activations.rank,
+        lambda name: activations.rank(name, "entropy"),
+        activations.statistics,
+        lambda name: activations.statistics(name, [0]),
+        activations.info,
+        activations.shape,
+        activations.signed,
+        lambda name: activations.at(name, 0, 0),
+        lambda name: activations.rank_at(name, 0, 0),
+        lambda name: activations.of_channels(name, [0]),
+        extractor.fan_in,
+        lambda name: circuit(extractor, activations, name, 0),
+    ):
+        with pytest.raises(ValueError, match=told):
+            ask(layer)
+    if layer is not None:
+        with pytest.raises(ValueError, match=told):
+            activations.top(layer, 99)
     explorer = explore()
     before = explorer.rendering
     with pytest.raises(TraitError, match=r"^layer .* is of type \w+, not a name: choose one of"):
@@ -186,3 +224,6 @@ def test_what_is_no_name_is_told_so(explore: Explore, activations: Any, layer: A
 def test_no_name_is_told_so_for_a_set(extractor: FeatureExtractor, layers: Any) -> None:
     with pytest.raises(ValueError, match=r"^layers .* is of type \w+, not a name: choose one of"):
         top_activations(extractor, [sample_image()], layers=layers, progress=False)
+    top = top_activations(extractor, [sample_image()], layers="pool1", progress=False)
+    with pytest.raises(ValueError, match=r"^layer .* is of type \w+, not a name: choose one of"):
+        top[layers]

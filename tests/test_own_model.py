@@ -16,6 +16,7 @@ import pytest
 
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot, render
 from vgg_widget.captions import caption
+from vgg_widget.dataset import top_activations
 from vgg_widget.explorer.controls import layer_options
 from vgg_widget.modes.registry import MODES
 from vgg_widget.network.grouping import Named, groups
@@ -380,7 +381,8 @@ def test_nan_and_infinite_maps_break_no_picture(keras: Any, photo: RGB8) -> None
     )
     kernel = model.get_layer("ill").get_weights()[0]
     model.get_layer("ill").set_weights([kernel, np.array([0, np.nan, np.inf, 0], np.float32)])
-    activations = FeatureExtractor(model=model, size=None)(photo)
+    with pytest.warns(UserWarning, match=r"^50% of the values of layer 'ill' .* some of 1 later"):
+        activations = FeatureExtractor(model=model, size=None)(photo)
     assert np.isnan(activations["ill"][..., 1]).all()
     statistics = activations.statistics("ill")
     np.testing.assert_array_equal(statistics.fraction_finite, [1, 0, 0, 1])
@@ -397,9 +399,109 @@ def test_nan_and_infinite_maps_break_no_picture(keras: Any, photo: RGB8) -> None
     # What is sound in the layer is drawn as if nothing were wrong.
     picture = render(activations, "ill", scale="channel")
     assert picture.vmax == pytest.approx(np.abs(first).max())
-    explorer = LayerExplorer(photo, extractor=FeatureExtractor(model=model, size=None), channel=1)
+    with pytest.warns(UserWarning, match="NaN or infinite"):
+        explorer = LayerExplorer(
+            photo, extractor=FeatureExtractor(model=model, size=None), channel=1
+        )
     explorer.layer, explorer.mode = "after", "grid"
     explorer.close()
+
+
+@pytest.mark.parametrize("size", [None, 40])
+@pytest.mark.parametrize("name", ["conv 2", "größe", "a#2", "a:b", "1×1", "_last one"])
+def test_a_layer_that_tensorflow_compiles_under_no_such_name(
+    keras: Any, name: str, size: int | None, photo: RGB8
+) -> None:
+    inputs = keras.Input((size, size, 3))
+    inner = keras.layers.Conv2D(2, 3, name="first")(inputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 3, name=name)(inner), name="m")
+    extractor = FeatureExtractor(model=model)
+    for act in (
+        lambda: extractor(photo),
+        lambda: list(extractor.stream([photo])),
+        lambda: top_activations(extractor, [photo], progress=False),
+    ):
+        with pytest.raises(ValueError, match=r"^model 'm' failed on an image of") as caught:
+            act()
+        words = str(caught.value)
+        assert f"(TensorFlow compiles no layer called {name!r}): build the model with" in words
+        assert "mend" not in words
+        assert "size" not in words
+
+
+@pytest.mark.parametrize("name", ["my model", "größe", "a:b", "_m", "-", "1×1"])
+def test_a_model_may_have_any_name(keras: Any, name: str, photo: RGB8) -> None:
+    inside = [keras.layers.Conv2D(2, 3, name="c"), keras.layers.ReLU(name="r")]
+    inputs = keras.Input((None, None, 3))
+    # Two that share their layers' names, so that these are called apart.
+    first, second = (
+        keras.Sequential([keras.Input((None, None, 3)), *map(copied, inside)], name=f"{name}{n}")
+        for n in (1, 2)
+    )
+    out = keras.layers.Add(name="add")([first(inputs), second(inputs)])
+    model = keras.Model(inputs, out, name=name)
+    activations = FeatureExtractor(model=model)(photo)
+    expected = np.asarray(model(activations.image[None].astype(np.float32)))[0]
+    np.testing.assert_allclose(activations["add"], expected, rtol=1e-4, atol=1e-3)
+    assert activations.weights.label == f"model {name!r}"
+
+
+def copied(layer: Any) -> Any:
+    return type(layer).from_config(layer.get_config())
+
+
+def nowhere(images: Any) -> Any:
+    return images * np.nan
+
+
+def half_infinite(images: Any) -> Any:
+    images[:, : images.shape[1] // 2] = np.inf
+    return images
+
+
+def in_one_pixel(images: Any) -> Any:
+    images[:, 0, 0, 0] = -np.inf
+    return images
+
+
+@pytest.mark.parametrize(
+    ("prepare", "share"), [(nowhere, "100%"), (half_infinite, "50%"), (in_one_pixel, "0.021%")]
+)
+def test_maps_of_no_numbers_are_told_once_a_forward_pass(
+    keras: Any, prepare: Any, share: str, photo: RGB8
+) -> None:
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            layers.Conv2D(2, 1, name="ill"),
+        ]
+    )
+    extractor = FeatureExtractor(model=model, preprocess=prepare, size=None)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=f"^{share} of the values of layer 'ill' ") as told:
+            activations = extractor(photo)
+        assert len(told) == 1
+    with pytest.warns(UserWarning, match="NaN or infinite") as told:
+        assert len(list(extractor.stream([photo] * 3, batch_size=2))) == 3
+    assert len(told) == 2
+    words = caption(activations, render(activations, "ill", "grid"))
+    assert f"{share} of the values NaN or infinite" in words
+
+
+def test_the_first_layer_with_nan_is_named(keras: Any, photo: RGB8) -> None:
+    layers = keras.layers
+    inside = [layers.Conv2D(2, 3, name=name) for name in ("sound", "ill", "after", "last")]
+    model = keras.Sequential([keras.Input((None, None, 3)), *inside], name="one")
+    model.get_layer("ill").bias.assign([0, np.nan])
+    with pytest.warns(UserWarning, match=r"^50% .* 'ill' \(model 'one'\) .* some of 2 later"):
+        FeatureExtractor(model=model)(photo)
+
+
+def test_vgg19_tells_that_its_input_was_nan(photo: RGB8) -> None:
+    extractor = FeatureExtractor("random", preprocess=nowhere, size=32)
+    with pytest.warns(UserWarning, match="^100% of the values of layer 'block1_conv1' "):
+        extractor(photo)
 
 
 # What goes in ------------------------------------------------------------------------------------

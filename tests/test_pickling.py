@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import multiprocessing
 import pickle
 import shutil
@@ -209,6 +210,56 @@ def test_an_extractor_goes_by_the_name_of_its_weights(
     assert_same_activations(found(photo), extractor(photo))
     given = np.asarray(extractor(photo).image, np.float32)
     np.testing.assert_array_equal(found.network_input(found(photo).image), given / 2)
+
+
+class Scaled:
+    """A preprocessing with a setting, as an object that is called."""
+
+    def __call__(self, images: Floats) -> Floats:
+        return images / np.float32(3)
+
+    def applied(self, images: Floats) -> Floats:
+        return self(images)
+
+
+def preprocessing_without_a_name() -> dict[str, Callable[[Floats], Floats]]:
+    factor = np.float32(2)
+
+    def inner(images: Floats) -> Floats:
+        return images * factor
+
+    class Inner(Scaled):
+        pass
+
+    return {
+        "lambda": lambda images: images,
+        "in a function": inner,
+        "partial": functools.partial(inner),
+        "of a class in a function": Inner(),
+        "method of one": Inner().applied,
+    }
+
+
+@pytest.mark.parametrize("case", preprocessing_without_a_name())
+@pytest.mark.parametrize("weights", ["random", "kmeans"])
+def test_preprocessing_that_has_no_name_says_what_to_do(
+    photo: RGB8, weights: str, case: str
+) -> None:
+    own = preprocessing_without_a_name()[case]
+    extractor = FeatureExtractor(weights, preprocess=own, size=32)
+    for protocol in (0, 2, 5):
+        with pytest.raises(TypeError, match=r"^an extractor of .*, which .*: define it with def"):
+            pickle.dumps(extractor, protocol)
+    assert_same_activations(copy.deepcopy(extractor)(photo), extractor(photo))
+
+
+@pytest.mark.parametrize(
+    "own", [halved, functools.partial(halved), Scaled(), Scaled().applied, np.sqrt, np.asarray]
+)
+def test_preprocessing_that_is_found_by_its_name(photo: RGB8, own: Any) -> None:
+    extractor = FeatureExtractor("random", preprocess=own, size=32)
+    found = pickle.loads(pickle.dumps(extractor))  # noqa: S301 - made here
+    assert_same_activations(found(photo), extractor(photo))
 
 
 def test_a_file_that_is_gone_or_changed_is_told_of(learned_file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import matplotlib as mpl
@@ -306,3 +307,42 @@ def test_what_is_no_axes_is_told_what_would_do(made: Activations, ax: Any, messa
         plot(made, "conv", ax=ax)
     assert "\n" not in str(caught.value)
     assert not plt.get_fignums()
+
+
+def removed_axes() -> Any:
+    axes = Figure().subplots()
+    axes.remove()
+    return axes
+
+
+@pytest.mark.parametrize(
+    ("ax", "message"),
+    [
+        (removed_axes(), r"^ax was removed from its figure: pass axes that are on one\.$"),
+        (Figure().add_subplot(projection="polar"), r"^ax is of projection 'polar', .*plain axes"),
+        (Figure().add_subplot(projection="3d"), r"^ax is of projection '3d', .*plain axes"),
+        (Figure().add_subplot(projection="aitoff"), r"^ax is of projection 'aitoff', .*plain axes"),
+        (Figure().add_subplot(yscale="log"), r"^ax is not linear, .*plain axes"),
+    ],
+)
+def test_axes_that_cannot_show_a_picture_are_refused(
+    made: Activations, ax: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        plot(made, "conv", ax=ax)
+    assert not ax.images
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        lambda figure: figure.add_subplot(),
+        lambda figure: figure.add_subplot(xlim=(3, 9)).inset_axes((0, 0, 0.5, 0.5)),
+        lambda figure: figure.subplots().twinx(),
+        lambda figure: figure.subfigures().subplots(),
+    ],
+)
+def test_other_axes_are_drawn_on(made: Activations, axes: Any) -> None:
+    figure = Figure()
+    assert plot(made, "conv", ax=axes(figure), colorbar=False).images
+    figure.savefig(io.BytesIO())

@@ -17,6 +17,7 @@ from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
@@ -326,6 +327,40 @@ def test_a_plot_has_its_own_way_up_and_no_grid(settings: Settings, mode: str) ->
     assert len(ours) == len(usual) == (1 if mode == "rgb" else 2)
     for one, other in zip(ours, usual, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("settings", [{"text.usetex": True}, {"font.family": []}])
+@pytest.mark.parametrize("mode", ["channel", "grid", "rainbow", "rgb"])
+@pytest.mark.parametrize("scale", [1, 1e-9])
+def test_a_plot_is_drawn_without_tex_and_whatever_the_fonts(
+    settings: Settings, mode: str, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("TeX was started")
+
+    for name in ("make_dvi", "make_png"):
+        monkeypatch.setattr(f"matplotlib.texmanager.TexManager.{name}", refused)
+    maps = np.random.default_rng(3).random((12, 16, 6)).astype(np.float32) * np.float32(scale)
+    made = make_activations(maps, others={"a_b$c": maps})
+    with having(settings):
+        for layer in made:
+            figure = plt.figure()
+            axes = plot(made, layer, mode, ax=figure.subplots())
+            figure.canvas.draw()
+            assert layer in axes.get_title()
+            # Where the colorbar's limits are moved later, there are other ticks.
+            for other in figure.axes[1:]:
+                other.yaxis.set_major_locator(MaxNLocator(20))
+                other.minorticks_on()
+            for ending in ("png", "svg", "pdf"):
+                figure.savefig(io.BytesIO(), format=ending)
+            plt.close(figure)
+
+
+def test_an_explorer_is_saved_where_no_font_is_chosen(explore: Explore) -> None:
+    usual = explore().to_bytes(".png")
+    with having({"font.family": []}):
+        assert explore().to_bytes(".png") == usual
 
 
 def test_words_and_frames_of_a_plot_are_the_persons() -> None:

@@ -386,7 +386,7 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
     ),
     "trap under another name": ("a.h5", lambda mark: saved([Trap(mark)]), (UNSAFE,)),
     "whole model": ("a.pth", lambda _: saved(nn.ReLU()), (UNSAFE, "save only model.state_dict()")),
-    "script": ("a.pt", script, (UNSAFE,)),
+    "script": ("a.pt", script, ("is a TorchScript archive", "torch.jit.load")),
     "list": ("a.pt", lambda _: saved([torch.zeros(2)]), ("holds a list, not a state dict",)),
     "tensor": ("a.pth", lambda _: saved(torch.zeros(2)), ("holds a Tensor, not a state dict",)),
     "half": ("a.pth", lambda _: saved(changed())[:4000], ("is cut short or damaged",)),

@@ -207,6 +207,115 @@ AVERAGES: dict[str, Callable[[], tuple[Any, str, str]]] = {
 }
 
 
+for _key, _plain in {
+    "emamodel": "model",
+    "netEMA": "net",
+    "ema_net": "net",
+    "model_swa": "model",
+    "EMA_0": "model_0",
+    "EmaModel": "Model",
+    "unet.avg": "unet",
+}.items():
+    AVERAGES[_key] = lambda key=_key, plain=_plain: (  # type: ignore[misc]
+        {key: OTHER, plain: STATE},
+        f"'{plain}'",
+        f"'{key}'",
+    )
+AVERAGES["AveragedModel"] = lambda: (
+    {"a": {"n_averaged": torch.tensor(3), **behind("module.features.", OTHER)}, "b": STATE},
+    "'b'",
+    "'a.module.features'",
+)
+AVERAGES["AveragedModel in a module"] = lambda: (
+    {"kept.n_averaged": torch.tensor(3), **behind("kept.module.", OTHER), **behind("module.")},
+    "'module'",
+    "'kept.module'",
+)
+
+
+def test_pytorchs_own_average_is_known(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        average = torch.optim.swa_utils.AveragedModel(nn.Sequential(torch_features(VGG19)))
+    names = list(average.state_dict())
+    state = dict(zip(names, [torch.tensor(3), *OTHER.values()], strict=True))
+    message = assert_taken(state, OTHER)
+    assert message == "the state dict holds a moving average alone, 'module.0', which was taken."
+
+
+@pytest.mark.parametrize("key", ["cinema", "emails", "module", "avgpool_net"])
+def test_no_average_is_seen_in_other_words(key: str) -> None:
+    assert assert_taken({key: STATE}) == ""
+
+
+@pytest.mark.parametrize("key", ["grads", "grad", "model_grad", "modelGrads", "gradients.module"])
+def test_gradients_are_no_second_network(key: str, tmp_path: Path) -> None:
+    checkpoint = {key: OTHER, "model": behind("features.")}
+    torch.save(checkpoint, tmp_path / "a.pth")
+    for weights in (checkpoint, tmp_path / "a.pth"):
+        assert assert_taken(weights) == ""
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: (7, [{"a": inner}])])
+def test_a_list_is_taken_in_memory_as_from_a_file(wrap: Any, tmp_path: Path) -> None:
+    torch.save(wrap(STATE), tmp_path / "a.pth")
+    for weights in (wrap(STATE), tmp_path / "a.pth"):
+        assert_taken(weights)
+    assert FeatureExtractor(wrap(STATE), size=32).weights.source == "state_dict"
+    assert "neither a name nor a path" in refused([1, 2])
+
+
+def pruned(state: State) -> State:
+    return {f"{key}_{end}": value for key, value in state.items() for end in ("orig", "mask")}
+
+
+def normalised(state: State) -> State:
+    made = {}
+    for key, value in state.items():
+        module, _, part = key.rpartition(".")
+        name = f"{module}.parametrizations.weight.original1" if part == "weight" else key
+        made[name] = value
+    return made
+
+
+def papers(state: State, prefix: str = "") -> State:
+    """Named as Simonyan & Zisserman's own Caffe models are."""
+    names = [
+        f"conv{b}_{n}" for b, count in enumerate((2, 2, 4, 4, 4), 1) for n in range(1, count + 1)
+    ]
+    parts = [f"{prefix}{name}.{part}" for name in names for part in ("weight", "bias")]
+    return dict(zip(parts, state.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (papers(STATE), ("named as in the VGG papers ('conv1_1.weight')", "preprocess=")),
+        (papers(STATE, "vgg."), ("named as in the VGG papers ('vgg.conv1_1.weight')",)),
+        (pruned(STATE), ("pruned or normalised ('0.weight_orig')", "prune.remove")),
+        (
+            {"net": behind("module.features.", pruned(STATE))},
+            ("pruned or normalised ('net.module.features.0.weight_orig')",),
+        ),
+        (
+            behind("features.", normalised(STATE)),
+            ("pruned or normalised ('features.0.parametrizations.weight.original1')",),
+        ),
+        (
+            {key.replace("weight", "weight_g"): value for key, value in STATE.items()},
+            ("pruned or normalised ('0.weight_g')", "remove_weight_norm"),
+        ),
+        (behind("net.slice1.", numbered(VGG16)), ("cut into slices ('net.slice1.0.weight')",)),
+    ],
+)
+def test_another_form_is_called_what_it_is(
+    state: State, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    torch.save(state, tmp_path / "a.pth")
+    for weights in (state, tmp_path / "a.pth"):
+        sentence = refused(weights)
+        assert all(part in sentence for part in words), sentence
+
+
 @pytest.mark.parametrize("case", AVERAGES)
 def test_no_moving_average_is_taken_where_there_is_another(case: str, tmp_path: Path) -> None:
     checkpoint, taken, left = AVERAGES[case]()
@@ -216,6 +325,8 @@ def test_no_moving_average_is_taken_where_there_is_another(case: str, tmp_path: 
     assert assert_taken(path).startswith("x.pth holds several networks: ")
 
 
+# Kernels of thousands lead to infinity.
+@pytest.mark.filterwarnings("ignore:.* NaN or infinite:UserWarning")
 def test_a_moving_average_alone_is_taken_and_said(tmp_path: Path, photo: Any) -> None:
     path = tmp_path / "g.ckpt"
     torch.save({"params_ema": behind("vgg.", OTHER)}, path)
@@ -396,6 +507,15 @@ def zipped(path: Path, **members: bytes) -> None:
             archive.writestr(name.replace("__", "."), content)
 
 
+def scripted(path: Path) -> None:
+    torch.jit.save(torch.jit.script(nn.Sequential(nn.Conv2d(3, 3, 3))), path)
+
+
+def traced(path: Path) -> None:
+    whole: Any = torch.jit.trace(nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 9, 9))  # type: ignore[no-untyped-call]
+    torch.jit.save(whole, path)
+
+
 ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "empty": (Path.touch, ("is empty", "download or save it again")),
     "LFS": (
@@ -445,6 +565,11 @@ ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
         lambda path: path.write_bytes(b"\x1c\0\0\0TFL3\x14\0\x20\0"),
         ("is a TFLite model", "save_weights"),
     ),
+    "TorchScript": (scripted, ("is a TorchScript archive", "torch.jit.load", "state_dict()")),
+    "traced TorchScript": (
+        traced,
+        ("is a TorchScript archive", "torch.jit.load", "state_dict()"),
+    ),
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"weights")), ("unpack it",)),
     "tar": (packed, ("unpack it, and pass the file in it",)),
     "zip": (
@@ -464,6 +589,7 @@ ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("name", ["a.pth", "a.h5", "a.safetensors", "a", "a.npz", "a.tflite"])
 @pytest.mark.parametrize("case", ELSE)
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_a_file_of_something_else_is_called_what_it_is(
     case: str, name: str, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vgg_widget.activations.mapping import Activations
+from vgg_widget.choices import percent
 from vgg_widget.comparing import DISTANCE_CMAP, Pair, PairRendering
 from vgg_widget.figure.coordinates import unit_name, unit_value, words_for_unit
 from vgg_widget.modes.registry import Floats, Rendering, find_mode
@@ -56,7 +57,7 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
     ]
     missing = 1 - float(statistics.fraction_finite.mean())
     if missing:
-        parts.append(f"{100 * missing:.2g}% of the values NaN or infinite")
+        parts.append(f"{percent(missing)} of the values NaN or infinite")
     dead = int(statistics.dead.sum())
     if len(chosen) > 1 and dead:
         parts.append("all of them dead" if dead == len(chosen) else f"{dead} of them dead")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 
 def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
     """Say in one sentence that `value` is not an option, and what would do.
@@ -44,6 +46,11 @@ def briefly(value: object) -> str:
     """Return a value's repr for a sentence, or its type where that would fill the page."""
     words = repr(value)
     return words if len(words) <= 200 else f"of type {type(value).__name__}"
+
+
+def percent(share: float) -> str:
+    """Return a share with two digits as people write it: ``"100%"``, ``"0.0031%"``."""
+    return f"{np.format_float_positional(100 * share, 2, fractional=False, trim='-')}%"
 
 
 def reason(error: BaseException) -> str:

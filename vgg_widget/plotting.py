@@ -35,7 +35,7 @@ def plot(
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default the axes of a new pyplot figure. Which way up the picture is, its
         aspect and its colours are `render`'s; fonts, sizes and frames are as matplotlib's
-        ``rcParams`` have them.
+        ``rcParams`` have them. TeX is never used, since names of layers are no TeX.
     colorbar : bool
         Whether to add a colorbar in activation units where colours stand for values, and a legend
         beside the axes where they stand for channels: of ten at most, those with the largest area
@@ -53,7 +53,8 @@ def plot(
     Raises
     ------
     ValueError
-        As `render`; nothing is drawn then.
+        As `render`, or if `ax` was removed from its figure, or is polar, in three dimensions or
+        otherwise not linear; nothing is drawn then.
     TypeError
         As `render`, or if `ax` is a figure or an array of axes.
     """
@@ -97,7 +98,17 @@ def _check_axes(ax: object) -> None:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
-    if ax is None or isinstance(ax, Axes):
+    if ax is None:
+        return
+    if isinstance(ax, Axes):
+        if ax.get_figure() is None:
+            raise ValueError("ax was removed from its figure: pass axes that are on one.")
+        if ax.name == "3d" or not ax.transData.is_affine:
+            kind = f"of projection {ax.name!r}" if ax.name != "rectilinear" else "not linear"
+            raise ValueError(
+                f"ax is {kind}, which would bend the picture: pass plain axes, such as those of "
+                "plt.subplots()."
+            )
         return
     if isinstance(ax, FigureBase):
         advice = "pass axes of it, such as ax=figure.subplots()"
@@ -111,11 +122,13 @@ def _check_axes(ax: object) -> None:
 def _add_legend(ax: Axes, rendering: Rendering) -> None:
     from matplotlib.patches import Patch
 
+    from vgg_widget.figure.themes import PLAIN
+
     entries, left_out = first_entries(rendering.legend)
     handles = [Patch(facecolor=entry.color, label=entry.words) for entry in entries]
     if left_out:
         handles.append(Patch(visible=False, label=f"and {left_out} more"))
-    ax.legend(
+    legend = ax.legend(
         handles=handles,
         loc="upper left",
         bbox_to_anchor=(1, 1),
@@ -124,3 +137,5 @@ def _add_legend(ax: Axes, rendering: Rendering) -> None:
         frameon=False,
         handlelength=1,
     )
+    for text in legend.get_texts():
+        text.set(**PLAIN)

@@ -287,9 +287,12 @@ def _alive(activations: Activations, layer: str, chosen: tuple[int, ...]) -> tup
 
 
 def layer_label(activations: Activations, layer: str) -> str:
-    """Return a layer's name for people: before a ReLU, in Keras's words and torchvision's."""
+    """Return a layer's name for people, which says where its maps are before a ReLU."""
     plain, name = activations.plain_name(layer), activations.info(layer).name
-    return layer if plain == name else f"{name} before ReLU ({layer})"
+    if plain == name:
+        return layer
+    # torchvision's numbers say little; the papers' names say all.
+    return f"{name} before ReLU ({layer})" if layer == plain else f"{layer} before ReLU"
 
 
 def checked_location(location: object, layer: str, activations: Activations) -> tuple[int, int]:

@@ -257,11 +257,11 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         LayerNameError, IndexError
             If there is no such layer or channel.
         """
+        name, before = self._resolve(layer)
         if layer not in self._statistics:
             if channels is not None and 0 < len(channels) <= _FEW:
                 # The first picture of a layer mostly asks for one.
                 return channel_statistics(self.of_channels(layer, channels))
-            name, before = self._resolve(layer)
             self._statistics[layer] = channel_statistics(
                 self._stored[name], rectified=self._rectified(name, before=before)
             )
@@ -348,6 +348,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         float
             In activation units; 0.0 where nothing is positive.
         """
+        name = "" if layer is None else self._resolve(layer)[0]
         key = (layer, percentile, signed)
         if key not in self._tops:
             if layer is None:
@@ -356,7 +357,6 @@ class Activations(NamedLayers, Mapping[str, Floats]):
                 positive = np.concatenate(list(stored))
                 self._tops[key] = top_of(positive, percentile) if positive.size else 0.0
             else:
-                name, _ = self._resolve(layer)
                 maps = self._stored[name]
                 self._tops[key] = top_of(np.abs(maps) if signed else maps, percentile)
         return self._tops[key]

@@ -18,18 +18,16 @@ from PIL import Image, ImageFile, ImageOps
 
 from vgg_widget.choices import briefly
 from vgg_widget.dataset.preparing import Prepared, Unusable, file_digest, prepared, prepared_file
-from vgg_widget.images import NamedItem, is_collection, is_one_picture, named_images, nameless
+from vgg_widget.images import (
+    PICTURE_SUFFIXES,
+    NamedItem,
+    is_collection,
+    named_images,
+    nameless,
+    not_several,
+)
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.streaming import READERS, begun_ahead
-
-PICTURE_SUFFIXES = frozenset(
-    f".{ending}"
-    for ending in (
-        *("avif", "bmp", "gif", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm"),
-        *("ppm", "tga", "tif", "tiff", "webp"),
-    )
-)
-"""What a folder is searched for."""
 
 # A shard takes the network a quarter of a minute: as much is lost by an interruption.
 _LEAST, _EVERY, _MOST = 32, 32, 128
@@ -110,8 +108,8 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
     elif isinstance(images, AbstractSet):
         held = sorted(_distinct(_checked_names(images)), key=_name_of)
         ordered, total = held, len(held)
-    elif is_one_picture(images):
-        raise ValueError("images is one picture, not a set: put it in a list.")
+    elif told := not_several(images):
+        raise ValueError(told)
     elif is_collection(images):
         named = named_images(images)
         if isinstance(named, list):
@@ -159,7 +157,7 @@ def _files(given: str) -> tuple[list[NamedItem], str]:
         there = "it fits no file" if not files else endings
         empty = f"images {given!r} is a pattern without a picture ({there}): check it."
     elif os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
-        raise ValueError(f"images {given!r} is one picture, not a set: put it in a list.")
+        raise ValueError(f"images {given!r} is one image, not several: put it in a list.")
     else:
         raise ValueError(
             f"images {given!r} was not found: pass a folder, a pattern such as 'photos/*.jpg', or "

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.archives import check_suffix, damage_told
+from vgg_widget.choices import unknown_choice
 from vgg_widget.dataset.saved_top import SavedTop
 from vgg_widget.dataset.strongest import SeenImages, StrongestImages
 from vgg_widget.dataset.summary import HISTOGRAM_EDGES
@@ -75,6 +76,8 @@ class TopActivations(Mapping[str, StrongestImages]):
         return HISTOGRAM_EDGES
 
     def __getitem__(self, layer: str) -> StrongestImages:
+        if not isinstance(layer, str):
+            raise LayerNameError(unknown_choice("layer", layer, self.strongest))
         found = self.strongest.get(self.aliases.get(layer, layer))
         if found is None:
             names = list(self.strongest)

@@ -48,8 +48,10 @@ class Choice:
 
     def layer_in(self, activations: Activations) -> str:
         """Return the name of the maps on show: those before the ReLU, where they are asked for."""
-        before = activations.before_relu(self.layer) if self.before_relu else None
-        return before or self.layer
+        named_before = activations.plain_name(self.layer) != activations.info(self.layer).name
+        if named_before or not self.before_relu:
+            return self.layer
+        return activations.before_relu(self.layer) or self.layer
 
     def as_render(self) -> dict[str, Any]:
         """Return the keyword arguments of `render` that matter in this mode."""

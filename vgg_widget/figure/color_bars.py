@@ -70,6 +70,10 @@ def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar
     bar = figure.colorbar(mappable, extend=extend, label="activation", **where)
     # Panning a colorbar would change its limits, and not the picture's.
     bar.ax.set_navigate(False)
+    # Further ticks are made like the first one.
+    ticks = (bar.ax.yaxis.get_major_ticks(1)[0], bar.ax.yaxis.get_minor_ticks(1)[0])
+    for text in (bar.ax.yaxis.label, bar.ax.yaxis.offsetText, *(tick.label2 for tick in ticks)):
+        text.set_usetex(False)
     return bar
 
 

@@ -35,7 +35,7 @@ def own_style() -> Iterator[None]:
     settings: Any = mpl.rcParams
     ours = dict(_OURS)
     family = settings["font.family"]
-    if family[0] != _FONT:
+    if family[:1] != [_FONT]:
         ours["font.family"] = [_FONT, *family]
     theirs = {name: settings[name] for name in ours if settings[name] != ours[name]}
     _put({name: ours[name] for name in theirs})

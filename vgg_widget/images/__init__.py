@@ -11,15 +11,16 @@ from vgg_widget.images.reading import (
 from vgg_widget.images.several import (
     NamedItem,
     is_collection,
-    is_one_picture,
     named_images,
     nameless,
+    not_several,
 )
 from vgg_widget.images.sizes import checked_size, resize, resize_exactly, target_size
-from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
+from vgg_widget.images.terms import MINIMUM_SIDE, PICTURE_SUFFIXES, RGB8, ImageError
 
 __all__ = [
     "MINIMUM_SIDE",
+    "PICTURE_SUFFIXES",
     "RGB8",
     "ImageError",
     "ImageReading",
@@ -27,10 +28,10 @@ __all__ = [
     "checked_size",
     "file_bytes",
     "is_collection",
-    "is_one_picture",
     "load_image",
     "named_images",
     "nameless",
+    "not_several",
     "read_file_bytes",
     "read_image",
     "resize",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from vgg_widget.images.terms import (
     ImageError,
     check_not_too_large,
     check_sides,
+    looks_like_grey_pictures,
+    transparency,
 )
 
 # Floats beyond this share of their range are told of: less is rounding, and no resampling's.
@@ -52,6 +55,8 @@ def as_array(source: Any) -> npt.NDArray[Any]:
         array = np.asarray(source)
         hidden = np.count_nonzero(source.mask) if isinstance(source, np.ma.MaskedArray) else 0
     except Exception as error:  # Whatever calls itself an array may raise anything from it.
+        if isinstance(error, ValueError | TypeError) and _are_several_things(source):
+            raise not_alone(source) from error
         raise ImageError(
             f"image of type {type(source).__name__} could not be made an array "
             f"({reason(error)}): pass numbers of shape (height, width, 3)."
@@ -62,6 +67,22 @@ def as_array(source: Any) -> npt.NDArray[Any]:
             "instance with array.filled(255)."
         )
     return array
+
+
+def not_alone(things: Sequence[Any]) -> ImageError:
+    """Return the error of a picture that comes with something else, such as its label."""
+    kinds = ", ".join(type(thing).__name__ for thing in things[:4])
+    return ImageError(
+        f"image is a {type(things).__name__} of {len(things)} ({kinds}{', …' * (len(things) > 4)}):"
+        " pass the picture alone."
+    )
+
+
+def _are_several_things(source: Any) -> bool:
+    """Tell a picture with its label, say, from a list of numbers that are not in rows."""
+    if not isinstance(source, list | tuple) or len(source) < 2:
+        return False
+    return hasattr(source[0], "shape") or len({type(part) for part in source}) > 1
 
 
 def from_array(
@@ -87,13 +108,20 @@ def from_array(
     height, width, _ = pixels.shape
     check_not_too_large(what, height, width)
     check_sides(what, height, width, minimum_side)
-    values, note = _to_uint8(pixels, what)
+    colors = pixels[..., :3]
+    values, note = _to_uint8(colors, what)
     if values.shape[-1] == 1:
         values = np.repeat(values, 3, axis=-1)
-    elif values.shape[-1] == 4:
-        alpha = values[..., 3:].astype(np.float32) / 255
-        over_white = values[..., :3] * alpha + 255 * (1 - alpha)
+    elif pixels.shape[-1] == 4:
+        opacity, told = _opacity(pixels[..., 3:], note, what)
+        note = " · ".join(filter(None, (note, told)))
+        alpha = opacity.astype(np.float32) / 255
+        over_white = values * alpha + 255 * (1 - alpha)
         values = np.rint(over_white).astype(np.uint8)
+    if colors.dtype.kind in "ui" and colors.any() and not values.any():
+        # What 16 bits hold may round to 0, and is told of here, where it is known.
+        words = f"nearly black: its brightest value is {colors.max()} of 65535"
+        note = f"{note} · {words}"
     return np.array(values, order="C"), note
 
 
@@ -109,6 +137,17 @@ def _channels_last(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
         return array
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         return np.moveaxis(array, 0, -1)
+    if array.ndim == 4:
+        raise ImageError(
+            f"{what} of shape {shape} is no picture, but a batch of {shape[0]}: pass one of them, "
+            "such as array[0], or all to FeatureExtractor.stream."
+        )
+    if looks_like_grey_pictures(array.shape):
+        raise ImageError(
+            f"{what} of shape {shape} is no picture, but looks like {array.shape[0]} grey "
+            "ones: pass one of them, such as array[0], or all to FeatureExtractor.stream with the "
+            f"shape {(*array.shape, 1)}."
+        )
     raise ImageError(
         f"{what} of shape {shape} is no picture: pass (height, width) for grey, or "
         "(height, width, 3) for RGB, (height, width, 4) for RGBA, or channels first."
@@ -142,6 +181,24 @@ def _to_uint8(array: npt.NDArray[Any], what: str) -> tuple[RGB8, str]:
             "or pass 16-bit values as uint16."
         )
     return array.astype(np.uint8), ""
+
+
+def _opacity(alpha: npt.NDArray[Any], note: str, what: str) -> tuple[RGB8, str]:
+    """Return how opaque each pixel is, from 0 to 255, and how that was read.
+
+    The range of alpha is its own: a mask of 0 and 1 is often put beside colours in 0–255, or one
+    in 0–255 beside 16 bits. What its dtype allows would leave a white picture.
+    """
+    if alpha.dtype.kind in "ui" and alpha.min() >= 0 and alpha.max() <= 255:
+        top = 1 if alpha.max() <= 1 else 255
+        opacity = alpha.astype(np.uint8) * np.uint8(255 // top)
+        as_usual = top == 255 and alpha.dtype.newbyteorder("=") != np.uint16
+        rule = "" if as_usual else f"values up to {alpha.max()} read as 0–{top}"
+    else:
+        opacity, rule = _to_uint8(alpha, f"alpha of {what}")
+    most = int(opacity.max())
+    told = f"alpha: {rule}" if most and rule not in ("", note) else ""
+    return opacity, " · ".join(filter(None, (told, transparency(most))))
 
 
 def _is_bfloat16(dtype: np.dtype[Any]) -> bool:

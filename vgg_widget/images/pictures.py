@@ -22,6 +22,7 @@ from vgg_widget.images.terms import (
     check_not_too_large,
     check_sides,
     too_large,
+    transparency,
 )
 
 # EPS is a program, which Pillow would have Ghostscript run, and IPTC's envelope may hold one; of
@@ -193,7 +194,7 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
         if as_stored:
             image = image.transpose(turn)
         else:
-            note = "EXIF orientation not applied to an edited image"
+            note = "EXIF orientation not applied to a copied or edited image"
     check_sides(what, image.height, image.width, minimum_side)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         pixels, rule = _from_numbers(image, what, minimum_side)
@@ -203,6 +204,8 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
             image = image.copy()
             image.info["transparency"] = key
         image = image.convert("RGBA")
+        most = int(np.asarray(image.getchannel("A")).max())
+        note = " · ".join(filter(None, (note, transparency(most))))
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB")), note

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from vgg_widget.choices import reason
-from vgg_widget.images.arrays import as_array, from_array
+from vgg_widget.images.arrays import as_array, from_array, not_alone
 from vgg_widget.images.pictures import decoded, from_pillow
 from vgg_widget.images.sources import (
     existing_file,
@@ -20,13 +20,10 @@ from vgg_widget.images.sources import (
     unwrapped,
     whole_stream,
 )
-from vgg_widget.images.terms import MINIMUM_SIDE, RGB8, ImageError
+from vgg_widget.images.terms import MINIMUM_SIDE, NEARLY_NOTHING, RGB8, ImageError
 
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
 _PICTURES = (str, bytes, os.PathLike, Image.Image)
-
-# The brightest of 12-bit numbers in 16 bits is 16 of 255.
-_NEARLY_BLACK = 16
 
 # As many pixels as Pillow reads, in 16 bits a colour.
 _MOST_BYTES = 1 << 30
@@ -62,8 +59,8 @@ def load_image(source: object) -> RGB8:
         palette, grey, CMYK and 16-bit pictures are converted, an animation gives its first frame
         (a PIL image the frame that it stands at). Damaged metadata are passed over; an address
         (``https://…``) is refused and never fetched. The ``value`` of an ipywidgets
-        ``FileUpload`` with one file, and an ``IPython.display.Image`` that holds its data, are
-        taken as that file.
+        ``FileUpload`` with one file, the ``FileUpload`` itself, an ``ipywidgets.Image`` and an
+        ``IPython.display.Image`` that holds its data are taken as that file.
         The EXIF orientation of a PIL image is applied while it is what ``PIL.Image.open`` gave.
         An image that was made of it (by ``rotate``, ``transpose``, ``crop``, ``resize``,
         ``convert`` or ``copy``) still carries the same EXIF data, but may have been turned
@@ -75,7 +72,9 @@ def load_image(source: object) -> RGB8:
         in 0–255. Floats up to 2 are read as 0–1 and larger ones as 0–255; what is beyond, as
         resampling, noise or brightening leave it, is cut off and told of in the note. Floats
         that fit neither range are refused: those with a mean taken off, from -1 to 1, with
-        outliers, or so small in their range that they would be black.
+        outliers, or so small in their range that they would be black. The range of alpha is its
+        own: integers up to 1 are read as 0–1, those up to 255 as 0–255, and floats by the rule
+        above.
 
     Returns
     -------
@@ -123,6 +122,8 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
     elif callable(getattr(source, "read", None)):
         pixels, note = decoded(whole_stream(source), stream_name(source), minimum_side)
     elif isinstance(source, list | tuple) and _are_pictures(source):
+        if len({isinstance(item, _PICTURES) for item in source}) > 1:
+            raise not_alone(source)
         raise ImageError(
             f"image is a list of {len(source)} pictures: pass one, see two with "
             "vgg_widget.compare(a, b), or use FeatureExtractor.stream for several."
@@ -140,7 +141,7 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
 def _with_darkness(note: str, pixels: RGB8) -> str:
     """Add to a note where a picture is nearly black, as a mask of 0 and 1 or 12 bits in 16 are."""
     brightest = int(pixels.max())
-    if not 0 < brightest <= _NEARLY_BLACK:
+    if not 0 < brightest <= NEARLY_NOTHING:
         return note
     words = f"nearly black: its brightest value is {brightest} of 255"
     return f"{note} · {words}" if note else words

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from vgg_widget.choices import briefly
-from vgg_widget.images.terms import ImageError
+from vgg_widget.images.terms import PICTURE_SUFFIXES, ImageError, looks_like_grey_pictures
 
 NamedItem: TypeAlias = tuple[str, Any]
 
@@ -19,11 +20,20 @@ NamedItem: TypeAlias = tuple[str, Any]
 _IMAGE_KEYS = ("image", "images")
 
 
-def is_one_picture(images: object) -> bool:
-    """Tell a picture from an array of them, and from what gives several."""
-    return isinstance(images, Image.Image) or (
-        hasattr(images, "__array__") and _axes(images) in (2, 3)
-    )
+def not_several(images: object) -> str:
+    """Say in a sentence why something does not stand for several pictures; else nothing."""
+    axes = _axes(images) if hasattr(images, "__array__") else 0
+    if axes == 2 and hasattr(images, "columns"):
+        return (
+            f"images is a {type(images).__name__}, which is a table and no set of pictures: pass "
+            "its column of paths, for instance list(table['path'])."
+        )
+    shape = _shape(images)
+    if axes == 3 and looks_like_grey_pictures(shape):
+        return f"images {_as_grey(images)}."
+    if axes in (2, 3) or isinstance(images, str | bytes | os.PathLike | Image.Image):
+        return "images is one image, not several: put it in a list."
+    return ""
 
 
 def is_collection(images: object) -> bool:
@@ -54,7 +64,7 @@ def named_images(images: Any) -> Iterable[NamedItem]:
     TypeError
         If a mapping has a key that is no name.
     """
-    named = _named(_items(images))
+    named = _named(_items(images), _gives_batches(images))
     return list(named) if isinstance(images, list | tuple | Mapping | np.ndarray) else named
 
 
@@ -85,22 +95,44 @@ def _is_indexed(images: object) -> bool:
     return hasattr(images, "__getitem__") and hasattr(images, "__len__")
 
 
+def _gives_batches(images: Any) -> bool:
+    """Tell whether all arrays of a loader are known to be batches, whatever their shapes."""
+    collate = getattr(images, "collate_fn", None)
+    if getattr(collate, "__name__", "") == "default_collate":
+        return getattr(images, "batch_size", None) is not None
+    spec = getattr(images, "element_spec", None)
+    while isinstance(spec, Mapping | tuple) and len(spec) == 1:
+        (spec,) = spec.values() if isinstance(spec, Mapping) else spec
+    # A picture that TensorFlow does not know the number of channels of is one of unknown sides.
+    shape: Any = getattr(spec, "shape", None)
+    if getattr(shape, "rank", None) != 3:
+        return False
+    return shape[0] is None and None not in tuple(shape)[1:]
+
+
 def _is_labelled_batch(images: Mapping[Any, Any] | Sequence[Any]) -> bool:
     parts = list(images.values()) if isinstance(images, Mapping) else images
-    axes = [_axes(part) for part in parts]
+    axes = [1 if _is_texts(part) else _axes(part) for part in parts]
+    batches = [part for part, count in zip(parts, axes, strict=True) if count > 2]
     return (
         len(parts) > 1
-        and axes.count(4) == 1
-        and set(axes) <= {1, 2, 4}
+        and len(batches) == 1
+        and (4 in axes or _may_be_grey(batches[0]))
+        and set(axes) <= {1, 2, 3, 4}
         and len({len(part) for part in parts}) == 1
     )
 
 
-def _named(items: Iterable[Any]) -> Iterator[NamedItem]:
+def _named(items: Iterable[Any], are_batches: bool) -> Iterator[NamedItem]:
     number = 0
     for place, item in enumerate(items):
         name, held = item if _has_name(item) else ("", item)
-        pictures = _pictures(held, nameless(place))
+        if name and isinstance(held, str) and _may_be_a_file(name) and not _may_be_a_file(held):
+            raise ImageError(
+                f"{nameless(place)} is {briefly(item)}, a path with a label that is a str: pass "
+                "the paths alone, for instance [path for path, label in pairs]."
+            )
+        pictures = _apart(_chosen(held, nameless(place)), nameless(place), are_batches)
         for index, picture in enumerate(pictures):
             if not name:
                 yield _path(picture) or nameless(number), picture
@@ -115,6 +147,10 @@ def _has_name(item: Any) -> bool:
     return pair and _axes(item[1]) not in (0, 1)
 
 
+def _may_be_a_file(name: str) -> bool:
+    return Path(name).suffix.lower() in PICTURE_SUFFIXES or os.path.isfile(name)  # noqa: PTH113 - Path's own can raise.
+
+
 def _path(picture: Any) -> str:
     path = os.fspath(picture) if isinstance(picture, str | os.PathLike) else ""
     return path if isinstance(path, str) else ""
@@ -126,6 +162,31 @@ def _is_file(value: Any) -> bool:
         return bool(value) and all(_is_file(one) for one in value)
     plain = isinstance(value, str | bytes | bytearray | memoryview | os.PathLike)
     return plain or callable(getattr(value, "read", None))
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and _is_file(value)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Return an array's shape, and of anything else, or of rows of mixed lengths, an empty one."""
+    shape = tuple(getattr(value, "shape", ())) if _axes(value) > 0 else ()
+    return shape if all(isinstance(side, int) for side in shape) else ()
+
+
+def _may_be_grey(value: Any) -> bool:
+    """Tell an array that may be several grey pictures, or as many rows of pixels."""
+    shape = _shape(value)
+    of_shape = len(shape) == 2 or (len(shape) == 3 and shape[-1] not in (1, 3, 4))
+    return of_shape and shape[0] > 1
+
+
+def _as_grey(value: Any) -> str:
+    shape = _shape(value)
+    return (
+        f"is {_told(value)}, which looks like {shape[0]} grey pictures: give it the shape "
+        f"{(*shape, 1)}"
+    )
 
 
 def _axes(value: Any) -> int:
@@ -143,16 +204,19 @@ def _axes(value: Any) -> int:
     return len(shape) if hasattr(shape, "__len__") else -1
 
 
-def _pictures(held: Any, where: str) -> Sequence[Any]:
-    """Return the pictures of an item."""
+def _chosen(held: Any, where: str) -> Any:
+    """Return the part of an item that is its picture, or its batch of them."""
     if isinstance(held, Mapping):
-        of_key = _of_key(held)
-        return _among(list(held.values()), where) if of_key is None else _apart(of_key, where)
+        of_key, parts = _of_key(held), list(held.values())
+        if of_key is None:
+            return _among(parts, where)
+        _check_labels(of_key, parts, where)
+        return of_key
     if isinstance(held, list | tuple) and not _is_one_array(held):
         return _among(
             [_of_key(part) if isinstance(part, Mapping) else part for part in held], where
         )
-    return _apart(held, where)
+    return held
 
 
 def _of_key(held: Mapping[Any, Any]) -> Any:
@@ -167,8 +231,8 @@ def _is_one_array(held: Sequence[Any]) -> bool:
     return set(axes) in ({0}, {1}, {2}, set()) and axes != [2, 2]
 
 
-def _among(parts: Sequence[Any], where: str) -> Sequence[Any]:
-    """Return the pictures of what may hold labels too."""
+def _among(parts: Sequence[Any], where: str) -> Any:
+    """Return the picture, or the batch, of what may hold labels too."""
     found = [part for part in parts if _axes(part) > 2]
     flat = [part for part in parts if _axes(part) == 2]
     if len(found) == 1 and _axes(found[0]) == 4:
@@ -182,14 +246,25 @@ def _among(parts: Sequence[Any], where: str) -> Sequence[Any]:
             "for instance (image for image, _ in data)."
         )
     picture = found[0]
-    shape = tuple(getattr(picture, "shape", ()))
-    may_be_grey = len(shape) == 2 or (len(shape) == 3 and shape[-1] not in (1, 3, 4))
-    if may_be_grey and shape[0] > 1 and any(_axes(p) == 1 and len(p) == shape[0] for p in parts):
+    _check_labels(picture, parts, where)
+    return picture
+
+
+def _check_labels(picture: Any, parts: Sequence[Any], where: str) -> None:
+    """Refuse an array that has as many labels as it would be grey pictures."""
+    # A number or a text of its own is one picture's, and no batch's.
+    if not _may_be_grey(picture) or any(isinstance(p, str) or _axes(p) == 0 for p in parts):
+        return
+    shape = _shape(picture)
+    # Labels may be a row each; beside a grey picture that is another one.
+    most = len(shape) - 1
+    labels = [part for part in parts if _is_texts(part) or 0 < _axes(part) <= most]
+    if any(len(part) == shape[0] for part in labels if part is not picture):
         raise ImageError(
             f"{where} holds {_told(picture)} with {shape[0]} labels, which may be one picture or "
-            f"{shape[0]}: give several the shape (number, height, width, 1)."
+            f"{shape[0]}: give several the shape (number, height, width, 1), or pass one without "
+            "its labels."
         )
-    return _apart(picture, where)
 
 
 def _is_doubtful_list(part: Any, parts: Sequence[Any]) -> bool:
@@ -198,7 +273,8 @@ def _is_doubtful_list(part: Any, parts: Sequence[Any]) -> bool:
     return several and any(not _is_indexed(p) or len(p) != len(part) for p in parts)
 
 
-def _apart(held: Any, where: str) -> Sequence[Any]:
+def _apart(held: Any, where: str, are_batches: bool) -> Sequence[Any]:
+    """Return the pictures of a batch one by one, and a single picture alone."""
     axes = _axes(held)
     if axes > 4:
         raise ImageError(
@@ -208,6 +284,9 @@ def _apart(held: Any, where: str) -> Sequence[Any]:
     if axes == 4 or (isinstance(held, list | tuple) and _is_file(held)):
         batch: Sequence[Any] = held
         return batch
+    surely_several = are_batches and axes == 3 and _may_be_grey(held)
+    if surely_several or looks_like_grey_pictures(_shape(held)):
+        raise ImageError(f"{where} {_as_grey(held)}.")
     return (held,)
 
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vgg_widget.choices import reason
 from vgg_widget.images.terms import ImageError
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|(data|file):", re.IGNORECASE)
+# What comes as an image where it is another argument's, by its type and the package of that.
+_ANOTHER_ARGUMENT = {
+    ("vgg_widget", "FeatureExtractor"): "pass it as extractor=",
+    ("vgg_widget", "Activations"): (
+        "draw them with vgg_widget.render(activations, layer), or pass their .image"
+    ),
+    ("keras", "Model"): "pass the picture first and the model as model=",
+}
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|file:", re.IGNORECASE)
 
 
 def unwrapped(source: Any) -> tuple[Any, str]:
-    """Return the file in a `FileUpload.value` or `IPython.display.Image`; else `source` itself.
+    """Return the file in a notebook's object or an upload; else `source` itself.
 
     Returns
     -------
@@ -26,20 +35,18 @@ def unwrapped(source: Any) -> tuple[Any, str]:
     Raises
     ------
     ImageError
-        If no file or several were uploaded, or the `Image` is only an address.
+        If no file or several were uploaded, an image on show is only an address, or `source` is
+        no image but another argument.
     """
-    if any(kind.__module__.startswith("IPython.") for kind in type(source).__mro__):
-        data, path, address = (getattr(source, name, None) for name in ("data", "filename", "url"))
-        if isinstance(data, bytes):
-            return data, str(path or "")
-        # With embed=False it has the name alone, and of a file that is not there the name as data.
-        if type(source).__name__ == "Image" and not address and (path or data):
-            return path or data, ""
-        held = f"the address {_shortly(str(address))} alone" if address else "no picture file"
-        raise ImageError(
-            f"image is an IPython.display.{type(source).__name__} that holds {held}: pass a path, "
-            "the bytes of a file, or Image(filename=...)."
-        )
+    kinds = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(source).__mro__]
+    _refuse_another_argument(source, kinds)
+    if any(package == "IPython" for package, _ in kinds):
+        return _displayed(source)
+    if ("ipywidgets", "Image") in kinds:
+        data = bytes(source.value)
+        return (os.fsdecode(data) if source.format == "url" else data), ""
+    if ("ipywidgets", "FileUpload") in kinds:
+        source = source.value
     # ipywidgets 8 gives a tuple with a mapping a file, ipywidgets 7 one mapping by file names.
     files = [source] if isinstance(source, Mapping) and "content" in source else source
     if isinstance(files, Mapping):
@@ -62,6 +69,29 @@ def unwrapped(source: Any) -> tuple[Any, str]:
     return source, ""
 
 
+def _refuse_another_argument(source: Any, kinds: Sequence[tuple[str, str]]) -> None:
+    advice = next((_ANOTHER_ARGUMENT[kind] for kind in kinds if kind in _ANOTHER_ARGUMENT), "")
+    if advice:
+        name = type(source).__name__
+        article = "an" if name[0] in "AEIOU" else "a"
+        raise ImageError(f"image is {article} {name}, which is no picture: {advice}.")
+
+
+def _displayed(source: Any) -> tuple[Any, str]:
+    """Return the file in an `IPython.display.Image`."""
+    data, path, address = (getattr(source, name, None) for name in ("data", "filename", "url"))
+    if isinstance(data, bytes):
+        return data, str(path or "")
+    # With embed=False it has the name alone, and of a file that is not there the name as data.
+    if type(source).__name__ == "Image" and not address and (path or data):
+        return path or data, ""
+    held = f"the address {_shortly(str(address))} alone" if address else "no picture file"
+    raise ImageError(
+        f"image is an IPython.display.{type(source).__name__} that holds {held}: pass a path, "
+        "the bytes of a file, or Image(filename=...)."
+    )
+
+
 def existing_file(path: str | bytes) -> str:
     """Return the absolute path of a file that there is.
 
@@ -76,6 +106,11 @@ def existing_file(path: str | bytes) -> str:
         If there is no such file; the sentence says where it was looked for.
     """
     name = os.fsdecode(path)
+    if name[:5].lower() == "data:":
+        raise ImageError(
+            f"image {_shortly(name)} is a data address, which holds a whole file: pass its bytes, "
+            "base64.b64decode(address.partition(',')[2])."
+        )
     if _ADDRESS.match(name):
         raise ImageError(
             f"image {_shortly(name)} is an address, not a file: download it and pass its path."
@@ -138,10 +173,20 @@ def whole_stream(stream: Any) -> io.BytesIO:
         data = stream.read()
     except UnicodeDecodeError as error:
         raise ImageError(f"{what} is open as text: open the file with mode 'rb'.") from error
+    except TypeError as error:
+        raise ImageError(
+            f"image is a {type(stream).__name__}, whose read() is no file's ({reason(error)}): "
+            "pass a path, bytes or an open file."
+        ) from error
     except Exception as error:  # Anything can have a method `read`, and raise anything from it.
         failed = isinstance(error, OSError) and error.errno is not None
         advice = "check the disk or the connection to it" if failed else "pass one that is open"
         raise ImageError(f"{what} could not be read ({reason(error)}): {advice}.") from error
+    if not isinstance(data, bytes | bytearray | memoryview | str | None):
+        raise ImageError(
+            f"image is a {type(stream).__name__}, whose read() gives a {type(data).__name__} and "
+            "no bytes, as a file's would: pass the picture itself."
+        )
     if not isinstance(data, bytes | bytearray | memoryview):
         raise ImageError(
             f"{what} gave {type(data).__name__}, not bytes: open the file with mode 'rb'."

@@ -14,8 +14,35 @@ MINIMUM_SIDE = 32
 """VGG19 halves the image five times, so every side needs 2⁵ pixels."""
 
 
+# A picture that is no brighter or no more opaque than this, of 255, shows next to nothing; the
+# brightest of 12-bit numbers in 16 bits is 16.
+NEARLY_NOTHING = 16
+
+PICTURE_SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in (
+        *("avif", "bmp", "gif", "jfif", "jp2", "jpe", "jpeg", "jpg", "pbm", "pgm", "png", "pnm"),
+        *("ppm", "tga", "tif", "tiff", "webp"),
+    )
+)
+"""What a folder is searched for, and what tells a path from a label."""
+
+# An axis shorter than this is none of a picture's sides.
+_SHORTEST_SIDE = 16
+
+
 class ImageError(ValueError):
     """What was given as an image cannot be used as one; the message says what would do."""
+
+
+def looks_like_grey_pictures(shape: tuple[int, ...]) -> bool:
+    """Tell the shape (number, height, width) of several grey pictures, and of no single one."""
+    return (
+        len(shape) == 3
+        and shape[0] not in (1, 3, 4)
+        and shape[0] > 0
+        and min(shape[1:]) >= _SHORTEST_SIDE
+    )
 
 
 def check_not_too_large(what: str, height: int, width: int) -> None:
@@ -51,3 +78,12 @@ def check_sides(what: str, height: int, width: int, minimum_side: int) -> None:
             f"{what} is {height}×{width} pixels (height×width), but the network needs at least "
             f"{minimum_side} a side: enlarge it first."
         )
+
+
+def transparency(most: int) -> str:
+    """Tell of a picture that is white all over, by the largest alpha of 255; else nothing."""
+    if most > NEARLY_NOTHING:
+        return ""
+    if not most:
+        return "wholly transparent, and so white all over"
+    return f"nearly transparent: its alpha is at most {most} of 255"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from importlib import metadata
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from vgg_widget.choices import unknown_choice
 from vgg_widget.factorised import Factors, LearnedWeights, Rounded, without
-from vgg_widget.images import RGB8, ImageError, is_one_picture, named_images, read_image
+from vgg_widget.images import RGB8, ImageError, named_images, not_several, read_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
 from vgg_widget.learning.clustering import least_alike, spherical_kmeans, whitening
 from vgg_widget.learning.recipe import Recipe
@@ -138,8 +137,8 @@ def _version() -> str:
 
 def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8], list[str]]:
     """Read the photographs, and name each by its file or its place; refuse what cannot teach."""
-    if isinstance(images, str | bytes | os.PathLike) or is_one_picture(images):
-        raise ValueError("images is one image, not several: put it in a list.")
+    if told := not_several(images):
+        raise ValueError(told)
     photographs: list[RGB8] = []
     names: list[str] = []
     for index, (name, image) in enumerate(named_images(images)):

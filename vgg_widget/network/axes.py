@@ -43,6 +43,11 @@ def layouts(calls: Sequence[Call], pixels: Any) -> Mapping[int, str]:
     return min(ways, key=lambda way: way[0])[1]
 
 
+def rows_last(layout: str) -> bool:
+    """Tell whether columns come before rows, as in a picture that lies on its side."""
+    return layout.index("W") < layout.index("H")
+
+
 def indexed(layout: str, call: Call) -> list[tuple[str, Any]] | None:
     """Return the axes of a tensor with the index that a GetItem takes of each.
 
@@ -85,7 +90,10 @@ def _followed(calls: Sequence[Call], pixels: Any, layout: str) -> tuple[dict[int
         if asked:
             usual = asked
             before = [known[id(source)] for source in sources if len(source.shape) == 4]
-            refused += any(one.index("C") != asked.index("C") for one in before)
+            taken = [one for one in before if one.index("C") == asked.index("C")]
+            refused += len(taken) < len(before)
+            # It asks for the channels' place alone: rows and columns stay as they come.
+            asked = taken[0] if taken else asked
         for result in call.results:
             rank = len(result.shape)
             after = asked if rank == 4 else None
@@ -124,7 +132,8 @@ def _after(call: Call, layout: str, before: Sequence[Any], after: Sequence[Any])
         (axis,) = axes
         rest = layout[axis:] if gained > 0 else layout[axis + 1 :]
         return _with_channels(layout[:axis] + "+" * (gained > 0) + rest)
-    return _by_shape(layout, before, after)
+    # A reshape to the sides of a picture that lies on its side would mix its rows and columns.
+    return _by_shape(layout, before, after, may_turn="Reshape" not in kind)
 
 
 def _is_number(index: Any) -> bool:
@@ -138,18 +147,25 @@ def _with_channels(layout: str) -> str | None:
     return layout if {*"NHW"} <= {*layout} <= {*"NHWC"} else None
 
 
-def _by_shape(layout: str, before: Sequence[Any], after: Sequence[Any]) -> str | None:
-    """Look for the channels by their number, after what does not tell where they are."""
+def _by_shape(
+    layout: str, before: Sequence[Any], after: Sequence[Any], *, may_turn: bool
+) -> str | None:
+    """Look for the axes by their lengths, after what does not tell where they are."""
     sides = {"C": 1, **dict(zip(layout, before, strict=True))}
     rest = layout.replace("C", "")
-    ways = [rest] if sides["C"] == 1 else []
-    ways += [rest[:axis] + "C" + rest[axis:] for axis in range(1, 4)]
-    fitting = [way for way in ways if [sides[letter] for letter in way] == list(after)]
-    if layout in fitting:
-        return layout
-    if len(fitting) == 1:
-        return fitting[0]
+    for order in [rest, _turned(rest)] if may_turn else [rest]:
+        ways = [order] if sides["C"] == 1 else []
+        ways += [order[:axis] + "C" + order[axis:] for axis in range(1, 4)]
+        fitting = [way for way in ways if [sides[letter] for letter in way] == list(after)]
+        if layout in fitting:
+            return layout
+        if len(fitting) == 1:
+            return fitting[0]
     return layout if len(after) == len(layout) else None
+
+
+def _turned(layout: str) -> str:
+    return layout.translate(str.maketrans("HW", "WH"))
 
 
 _TURNS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.activations.named_layers import LayerNameError
-from vgg_widget.choices import briefly, unknown_choice
+from vgg_widget.activations.named_layers import NamedLayers
+from vgg_widget.choices import briefly, percent
 from vgg_widget.images import (
     MINIMUM_SIDE,
     RGB8,
@@ -182,6 +183,11 @@ class FeatureExtractor:
             If the image cannot be used.
         RuntimeError
             If TensorFlow cannot compute here: without eager execution, or in a forked process.
+
+        Warns
+        -----
+        UserWarning
+            If values of a layer are NaN or infinite.
         """
         reading = image if isinstance(image, ImageReading) else self.read(image)
         return next(self._compute([NamedImage(reading.origin or "", self._resized(reading))]))
@@ -193,7 +199,10 @@ class FeatureExtractor:
         ------
         ImageError
             If the image cannot be used.
+        RuntimeError
+            If TensorFlow does not execute eagerly: its tensors have no values then.
         """
+        check_eager()
         return read_image(image, self._network.input.minimum_side)
 
     def read_bytes(self, data: bytes, path: str) -> ImageReading:
@@ -253,8 +262,11 @@ class FeatureExtractor:
             If an image cannot be used, or an item may be understood in several ways.
         ValueError, TypeError
             If an argument is wrong.
+        RuntimeError
+            If TensorFlow does not execute eagerly.
         """
         check_stream(images, batch_size, on_error)
+        check_eager()
         named = named_images(images)
         made = self._stream(named, batch_size, on_error)
         total = len(named) if isinstance(named, list) else None
@@ -297,6 +309,7 @@ class FeatureExtractor:
         layers = self._network.layers_on(images.shape[1:3])
         inputs = self._network_inputs(images)
         outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
+        self._warn_of_nan(layers, outputs)
         for index, image in enumerate(batch):
             # A view of a batch would keep the whole batch's memory.
             own = (output[index].copy() if len(batch) > 1 else output[0] for output in outputs)
@@ -309,6 +322,25 @@ class FeatureExtractor:
                 before_relu=self._network.before_relu,
                 name=image.name,
             )
+
+    def _warn_of_nan(self, layers: Sequence[LayerInfo], outputs: Sequence[Floats]) -> None:
+        """Say which layer is the first whose values are no numbers: its pictures do not tell."""
+        ill = [
+            (info.name, maps)
+            for info, maps in zip(layers, outputs, strict=True)
+            if not _finite(maps)
+        ]
+        if ill:
+            name, maps = ill[0]
+            share = percent(1 - np.isfinite(maps).mean())
+            others = f", and so are some of {len(ill) - 1} later ones" if ill[1:] else ""
+            words = (
+                f"{share} of the values of layer {name!r} ({self._weights.label}) are NaN or "
+                f"infinite{others}; pictures show NaN as the lowest value: look at the weights, "
+                "and at what preprocess returns."
+            )
+            # Of no line of code, so that each forward pass says it.
+            warnings.warn_explicit(words, UserWarning, __name__, 0)
 
     def _network_inputs(self, images: RGB8) -> Floats:
         # A fresh float copy: many preprocessing functions change their input in place.
@@ -363,7 +395,7 @@ class FeatureExtractor:
         Parameters
         ----------
         layer : str
-            The name of one of `layers`.
+            Any name of one of `layers`. Before a ReLU and after it are made of the same.
 
         Returns
         -------
@@ -378,11 +410,10 @@ class FeatureExtractor:
             If the layer is one of a model of your own that reads several others, or has no
             kernels.
         """
-        names = [info.name for info in self.layers]
-        if layer not in names:
-            raise LayerNameError(unknown_choice("layer", layer, names))
+        named = NamedLayers(self.layers, self._network.before_relu)
+        name = named.info(layer).name
         check_eager()
-        return self._network.fan_in(layer)
+        return self._network.fan_in(name)
 
     def to_code(self) -> str:
         """Return the Python expression that makes this extractor again.
@@ -399,6 +430,12 @@ class FeatureExtractor:
             )
         name = self._weights.path if self._weights.source == "file" else self._weights.source
         return f"FeatureExtractor({name!r}, size={self.size!r})"
+
+
+def _finite(maps: Floats) -> bool:
+    # Both ends are NaN where any value is; an array of answers would be slower.
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite([maps.min(initial=0), maps.max(initial=0)]).all())
 
 
 def _not_a_model(given: object) -> str:

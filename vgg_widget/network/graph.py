@@ -46,6 +46,11 @@ def kind_of(layer: Any) -> str:
     return f"ops.{kind.__name__}" if ".ops." in module else str(kind.__name__)
 
 
+def scope_name(name: str) -> str:
+    """Return a name that Keras and TensorFlow take: they do not take every path, nor a space."""
+    return re.sub(r"^[^A-Za-z0-9.]|[^A-Za-z0-9_.-]", ".", name)
+
+
 def graph_of(model: Any) -> Any | None:
     """Return the functional graph of a model; None where Keras knows none.
 
@@ -120,8 +125,7 @@ class _Opening:
             key: keras.Input(batch_shape=one.shape, dtype=one.dtype) for key, one in given.items()
         }
         arguments, options = node.arguments.fill_in(inputs)
-        # Neither Keras nor TensorFlow takes every name that a path is.
-        name = re.sub("[/#]", ".", name)
+        name = scope_name(name)
         while name in self._named:
             name += "_"
         outputs = keras.tree.flatten(node.operation(*arguments, **options))

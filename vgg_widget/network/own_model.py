@@ -16,11 +16,11 @@ from typing import Any
 import numpy.typing as npt
 
 from vgg_widget.layers import Axis, LayerInfo
-from vgg_widget.network.axes import CHANNELS_FIRST, FLAT, layouts
+from vgg_widget.network.axes import CHANNELS_FIRST, CHANNELS_LAST, FLAT, layouts, rows_last
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
 from vgg_widget.network.geometry import Reach
-from vgg_widget.network.graph import Call, graph_of, kind_of, open_calls
+from vgg_widget.network.graph import Call, graph_of, kind_of, open_calls, scope_name
 from vgg_widget.network.grouping import Named, groups
 from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Passage, Reaches, reach_after
@@ -46,11 +46,11 @@ class _Shown:
     name: str
     group: str
     kind: str
-    channel_axis: int
+    layout: str
 
     @property
     def channels(self) -> int:
-        return int(self.tensor.shape[self.channel_axis])
+        return int(self.tensor.shape[self.layout.index("C")])
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,9 @@ class OwnNetwork:
         known: dict[int, str | None] = {id(one.tensor): one.name for one in self.shown}
         if len(pixels.shape) == 4:
             known[id(pixels)] = None
-        return fan_in_of_call(call, name, known)
+        found = fan_in_of_call(call, name, known)
+        lies = rows_last(self.layouts[id(call.results[0])])
+        return found.transposed() if lies else found
 
     @cached_property
     def bytes_a_pixel(self) -> int:
@@ -174,7 +176,7 @@ class OwnNetwork:
 
     def _map_sizes(self, size: Size) -> list[Size]:
         return [
-            _rows_and_columns(shape, shown.channel_axis, size)
+            _rows_and_columns(shape, shown.layout, size)
             for shape, shown in zip(self._shapes(size), self.shown, strict=True)
         ]
 
@@ -192,7 +194,7 @@ class OwnNetwork:
             for result in call.results:
                 layout = self.layouts.get(id(result), "")
                 # Where there is no axis of channels, the size is not among those that are known.
-                if id(result) not in sizes and layout != FLAT:
+                if id(result) not in sizes and len(layout) != len(FLAT):
                     continue
                 passage = Passage(
                     call,
@@ -242,8 +244,8 @@ def _channels(tensor: Any, layout: str) -> int:
     return int(tensor.shape[layout.index("C")] or 0) if "C" in layout else 1
 
 
-def _rows_and_columns(shape: Shape, channel_axis: int, size: Size) -> Size:
-    rows, columns = (shape[axis] for axis in (1, 2, 3) if axis != channel_axis)
+def _rows_and_columns(shape: Shape, layout: str, size: Size) -> Size:
+    rows, columns = (shape[layout.index(letter)] for letter in "HW")
     # What some layer of a person's own does not tell is taken to be the image's.
     return rows or size[0], columns or size[1]
 
@@ -345,11 +347,11 @@ def _build(graph: Any, name: str) -> OwnNetwork:
             f"model {name!r} has no layers with 4-D outputs (batch, height, width, channels): "
             "pass one with convolutions, before they are flattened."
         )
-    outputs = keras.Model(pixels, [one.tensor for one in shown], name=f"{name}_layers")
+    outputs = keras.Model(pixels, [one.tensor for one in shown], name=scope_name(f"{name}_layers"))
     outputs.dtype_policy = graph.dtype_policy
     return OwnNetwork(
         outputs,
-        _traced(outputs, name, taken, [one.channel_axis for one in shown]),
+        _traced(outputs, name, taken, [one.layout for one in shown]),
         name,
         taken,
         "values" in done_before_weights(map(_step, calls), [id(pixels)]),
@@ -369,21 +371,21 @@ def _step(call: Call) -> Step:
 
 def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown]:
     """Choose the 4-D results, and name and group them."""
-    found: list[tuple[Any, Call, str, int]] = []
+    found: list[tuple[Any, Call, str, str]] = []
     for call in calls:
         for index, tensor in enumerate(call.results):
             layout = layouts.get(id(tensor), "")
-            axis = layout.find("C")
-            if len(layout) == 4 and layout[0] == "N" and tensor.shape[axis] is not None:
+            is_maps = len(layout) == 4 and layout[0] == "N"
+            if is_maps and tensor.shape[layout.index("C")] is not None:
                 name = call.name if len(call.results) == 1 else f"{call.name}[{index}]"
-                found.append((tensor, call, name, axis))
+                found.append((tensor, call, name, layout))
     named = [
         Named(call.path, name, type(call.layer).__name__, hasattr(call.layer, "kernel"))
         for _, call, name, _ in found
     ]
     return [
-        _Shown(tensor, call, f"{call.path}/{name}" if call.path else name, group, _kind(call), axis)
-        for (tensor, call, name, axis), group in zip(found, groups(named), strict=True)
+        _Shown(tensor, call, f"{call.path}/{name}" if call.path else name, group, _kind(call), word)
+        for (tensor, call, name, word), group in zip(found, groups(named), strict=True)
     ]
 
 
@@ -393,7 +395,7 @@ def _kind(call: Call) -> str:
 
 
 def _traced(
-    outputs: Any, name: str, taken: NetworkInput, channel_axes: Sequence[int]
+    outputs: Any, name: str, taken: NetworkInput, layouts: Sequence[str]
 ) -> Callable[[Any], list[Any]]:
     """Compile one forward pass that gives every map as float32, channels last."""
     _, tf = keras_and_tensorflow()
@@ -402,8 +404,8 @@ def _traced(
         made = outputs(images, training=False)
         made = made if isinstance(made, list | tuple) else [made]
         return [
-            tf.cast(one if axis == 3 else tf.transpose(one, _channels_last(axis)), tf.float32)
-            for one, axis in zip(made, channel_axes, strict=True)
+            tf.cast(tf.transpose(one, [*map(layout.index, CHANNELS_LAST)]), tf.float32)
+            for one, layout in zip(made, layouts, strict=True)
         ]
 
     compiled = traced_for(run, taken)
@@ -417,10 +419,6 @@ def _traced(
             raise _failure(name, taken, size, error, lambda shape: run(tf.zeros(shape))) from error
 
     return forward
-
-
-def _channels_last(axis: int) -> list[int]:
-    return [*(other for other in range(4) if other != axis), axis]
 
 
 def _failure(
@@ -438,10 +436,18 @@ def _failure(
             "TensorFlow has channels-first convolutions for GPUs, and for some processors through "
             "oneDNN (TF_ENABLE_ONEDNN_OPTS=1), so run it there or build it channels last"
         )
+    if scope := _SCOPE.match(reason):
+        reason = f"TensorFlow compiles no layer called {scope[1]}"
+        advice = (
+            "build the model with another name for it, of the letters A to Z, digits, '.', '_' and "
+            "'-', the first a letter or digit"
+        )
     return ValueError(
         f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({reason}): {advice}."
     )
 
+
+_SCOPE = re.compile("(.*) is not a valid (root )?scope name")
 
 # What Keras and TensorFlow write around the sentence that matters.
 _AROUND = re.compile(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 import tempfile
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Self
 
 import numpy as np
 
-from vgg_widget.choices import reason
+from vgg_widget.choices import briefly, reason
 from vgg_widget.images import RGB8
 from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
@@ -104,6 +108,19 @@ class PortableExtractor:
     digest: str
     preprocessing: str = ""
 
+    def __getstate__(self) -> dict[str, Any]:
+        if isinstance(self.source, str) and not _is_found(self.preprocess):
+            raise TypeError(
+                f"an extractor of {self.provenance.label} cannot be pickled with its preprocess, "
+                f"{briefly(self.preprocess)}, which another process cannot find by its name: "
+                "define it with def, or its class, at the top level of a module or notebook."
+            )
+        return vars(self)
+
+    def __deepcopy__(self, _: object) -> Self:
+        # Nothing in it changes, and in this process its function needs no name.
+        return self
+
     @classmethod
     def named(cls, extractor: FeatureExtractor) -> Self:
         """Take only the name of an extractor's weights, which has to lead to the same numbers.
@@ -191,6 +208,22 @@ def reduced(extractor: FeatureExtractor) -> tuple[Any, ...]:
 
 def _own_preprocess(extractor: FeatureExtractor) -> Preprocess | None:
     return extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - of this room
+
+
+def _is_found(function: Any) -> bool:
+    """Tell whether a function, or the class of what is called, is where its name leads."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    bound = getattr(function, "__self__", None)
+    thing = function if isinstance(function, FunctionType) else type(bound or function)
+    if thing.__module__ == "builtins":
+        # None, and functions written in C.
+        return True
+    try:
+        found: object = attrgetter(thing.__qualname__)(sys.modules[thing.__module__])
+    except (AttributeError, KeyError):
+        return False
+    return found is thing
 
 
 def _saved(network: OwnNetwork) -> bytes:

@@ -8,10 +8,10 @@ somebody's own, whatever it inherits, has none.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vgg_widget.network.axes import TURNS, axes_of, indexed
+from vgg_widget.network.axes import TURNS, axes_of, indexed, rows_last
 from vgg_widget.network.geometry import Reach
 from vgg_widget.network.graph import Call, kind_of
 
@@ -58,16 +58,27 @@ def reach_after(passage: Passage) -> Reaches | None:
     activation = getattr(passage.layer, "activation", None)
     if rule is None or not (activation is None or _acts_on_units(activation, passage)):
         return None
-    # Rows that have become columns, or channels, are not what a rule takes them for.
-    if any(layout.replace("C", "") != "NHW" for layout in (*passage.before, passage.after)):
+    # Rows that have become channels, or pictures of the batch, are not what a rule takes them for.
+    orders = {layout.replace("C", "") for layout in (*passage.before, passage.after)}
+    if not orders <= {"NHW", "NWH"}:
         return None
-    if len({*passage.before, passage.after}) > 1 and rule not in _MOVING:
+    moving = rule in _MOVING
+    if len({*passage.before, passage.after}) > 1 and not moving:
         return None
-    after = rule(passage)
+    # A window's first side lies along the first axis, which may be the columns.
+    lies = not moving and rows_last(passage.after)
+    after = rule(_turned(passage) if lies else passage)
+    if after is not None and lies:
+        after = after[::-1]
     # A rule that counts other units than there are is not this layer's rule.
     if after is None or passage.size not in (None, (after[0].units, after[1].units)):
         return None
     return after
+
+
+def _turned(passage: Passage) -> Passage:
+    size = passage.size and passage.size[::-1]
+    return replace(passage, sources=tuple(one[::-1] for one in passage.sources), size=size)
 
 
 def keeps_channels_apart(layer: Any) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from vgg_widget.choices import briefly, unknown_choice
-from vgg_widget.images import RGB8, ImageError, NamedItem, is_collection, is_one_picture
+from vgg_widget.images import RGB8, ImageError, NamedItem, is_collection, not_several
 
 OnError = Literal["raise", "skip"]
 
@@ -52,8 +52,8 @@ def check_stream(images: object, batch_size: object, on_error: object) -> None:
         )
     if isinstance(images, str | bytes | os.PathLike):
         raise TypeError(f"images {briefly(images)} is one image, not several: put it in a list.")
-    if is_one_picture(images):
-        raise TypeError("images is one image, not several: put it in a list.")
+    if told := not_several(images):
+        raise TypeError(told)
     if not is_collection(images):
         raise TypeError(f"images is a {type(images).__name__}: pass a list of pictures.")
 

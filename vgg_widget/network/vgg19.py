@@ -107,7 +107,7 @@ def shared_vgg19(
         If the weights cannot be had.
     """
     # Which a state dict is cannot be told without reading it.
-    source = resolve(weights) if isinstance(weights, Mapping) else weights
+    source = resolve(weights) if isinstance(weights, Mapping | list | tuple) else weights
     with _networks_lock:
         key = _identity(source)
         if key not in _networks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from vgg_widget.weights.formats import format_of, is_checkpoint
 from vgg_widget.weights.keras_file import read_keras, read_keras_classifier
 from vgg_widget.weights.learned import embedded_path, read_embedded
 from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
-from vgg_widget.weights.state_dicts import read_state_dict
+from vgg_widget.weights.state_dicts import mappings_in, read_state_dict
 
 __all__ = [
     "EXPORTED",
@@ -94,7 +94,7 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     """
     if isinstance(weights, str) and weights in _NAMED:
         return _NAMED[weights]()
-    if isinstance(weights, Mapping):
+    if isinstance(weights, Mapping | list | tuple) and mappings_in(weights):
         return _from_state_dict(weights)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
         if framework := framework_of(weights):
@@ -126,7 +126,7 @@ def framework_of(thing: object) -> str:
     return ""
 
 
-def _from_state_dict(state: Mapping[str, Any]) -> ResolvedWeights:
+def _from_state_dict(state: Mapping[str, Any] | Sequence[Any]) -> ResolvedWeights:
     arrays, message = read_state_dict(state)
     # The same numbers under Keras's preprocessing would be another network.
     digest = arrays_digest(arrays, b"state_dict")

@@ -112,7 +112,8 @@ def _is_torch(content: Content) -> bool:
     if content.start.startswith(b"\x80"):
         # Before PyTorch 1.6: bare pickles, the first of which is this number.
         return b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." in content.start[:32]
-    return any(name.rpartition("/")[2] == "data.pkl" for name in content.members)
+    names = {name.rpartition("/")[2] for name in content.members}
+    return "data.pkl" in names and _TORCHSCRIPT not in names
 
 
 def _is_safetensors(content: Content) -> bool:
@@ -163,6 +164,9 @@ def _content(asked: str, path: Path) -> Content:
         ) from error
 
 
+# What PyTorch knows a TorchScript archive by.
+_TORCHSCRIPT = "constants.pkl"
+
 _SAVE = "model.save_weights('mine.weights.h5'), and pass that file"
 _CHECKPOINT = (
     "is a checkpoint of TensorFlow, which is not read: load it with load_weights of the model that "
@@ -209,6 +213,11 @@ def _what_it_is(path: Path, content: Content) -> str:
     for start, what in _OTHERS.items():
         if re.match(start, content.start, re.DOTALL):
             return what
+    if any(name.rpartition("/")[2] == _TORCHSCRIPT for name in content.members):
+        return (
+            "is a TorchScript archive, whose code is not run: save its state dict, with "
+            "torch.save(torch.jit.load('mine.pt').state_dict(), 'mine.pth'), and pass that file"
+        )
     if any(name.endswith(".npy") for name in content.members):
         return (
             "is an .npz file of NumPy that learn_weights did not write: pass its arrays as a "

@@ -40,6 +40,33 @@ _DEEPEST = 5
 
 # Words for weights that are the mean of those of many training steps.
 _AVERAGES = {"ema", "swa", "avg", "average", "averaged", "teacher", "momentum", "polyak", "shadow"}
+_AVERAGES |= {
+    word
+    for what in ("model", "net", "network", "params", "weights", "state")
+    for word in (f"ema{what}", f"{what}ema", f"swa{what}", f"{what}swa")
+}
+_GRADIENTS = {"grad", "grads", "gradient", "gradients"}
+
+# How PyTorch's own average, AveragedModel, counts what it is made of, beside its "module.".
+_COUNT = "n_averaged"
+
+# How VGG19 may be kept otherwise, and what to do.
+_OTHER_FORMS = {
+    r"(^|\.)conv[1-5]_[1-4]\.(weight|bias)$": (
+        "are named as in the VGG papers ({key!r}), not by torchvision's numbers "
+        "('features.0.weight'): rename them in a state dict, and where they are Caffe's, pass "
+        "preprocess=keras.applications.vgg19.preprocess_input"
+    ),
+    r"(^|\D)\d+\.((weight|bias)_(orig|g|v)$|parametrizations\.)": (
+        "are pruned or normalised ({key!r}): remove that first (torch.nn.utils.prune.remove, "
+        "remove_weight_norm, remove_spectral_norm or parametrize.remove_parametrizations), and "
+        "pass the state dict then"
+    ),
+    r"(^|\.)slice\d\.\d+\.(weight|bias)$": (
+        "are those of a network cut into slices ({key!r}), as LPIPS has a VGG16: pass the state "
+        "dict of a whole VGG19"
+    ),
+}
 
 # The networks of the paper that VGG19 is of, by their convolutions' channels.
 _VGGS = {
@@ -100,12 +127,12 @@ class Tensors:
         return replace(stored, read=lambda: guarded(stored.read))
 
 
-def read_state_dict(state: Mapping[Any, Any]) -> tuple[Arrays, str]:
+def read_state_dict(state: Mapping[Any, Any] | Sequence[Any]) -> tuple[Arrays, str]:
     """Read a state dict in memory, such as ``torchvision.models.vgg19(...).state_dict()``.
 
     Parameters
     ----------
-    state : mapping of str to tensor or array
+    state : mapping of str to tensor or array, or a list that holds one
         The numbers of torchvision's layers behind any prefix or none (``"features.0.weight"``,
         ``"module.features.0.weight"``, ``"0.weight"``); or a checkpoint that holds such a mapping
         a few mappings or lists deep. Other entries are ignored.
@@ -185,12 +212,14 @@ def read_convolutions(asked: str, source: str, mappings: Sequence[Tensors]) -> t
     """
     whole, plain = _networks(mappings)
     if not whole:
+        if form := _other_form(mappings):
+            raise WeightsError(f"{asked} {form}.")
         tensors, stem = _nearest(mappings)
         return _arrays(f"{asked}{_what_else(tensors, stem)}", tensors, stem), ""
     first, *others = plain or whole
     arrays = _arrays(asked, *first)
-    digest = arrays_digest(arrays)
     # Where a module is a part of two others, the same network has two names.
+    digest = arrays_digest(arrays) if others else ""
     if any(arrays_digest(_arrays(asked, *other)) != digest for other in others):
         names = ", ".join(repr(_called(*one)) for one in (first, *others))
         raise WeightsError(f"{asked} holds several networks ({names}): pass the state dict of one.")
@@ -218,7 +247,9 @@ def _networks(mappings: Sequence[Tensors]) -> tuple[list[_Network], list[_Networ
         for tensors, stem in _candidates(mappings)
         if all(tensors.shape(stem + end) == shape for end, shape in wanted.items())
     ]
-    return whole, [one for one in whole if not _is_average(_called(*one))]
+    # A training loop may keep the gradients beside the weights.
+    whole = [one for one in whole if _GRADIENTS.isdisjoint(_words(one))] or whole
+    return whole, [one for one in whole if not _is_average(one)]
 
 
 def _wanted() -> dict[str, tuple[int, ...]]:
@@ -251,9 +282,27 @@ def _called(tensors: Tensors, stem: str) -> str:
     return tensors.name(stem).rstrip(".") or "0.weight"
 
 
-def _is_average(name: str) -> bool:
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
-    return not _AVERAGES.isdisjoint(word.lower() for word in words)
+def _words(network: _Network) -> set[str]:
+    found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", _called(*network))
+    return {word.lower() for word in found}
+
+
+def _is_average(network: _Network) -> bool:
+    tensors, stem = network
+    counted = (key.removesuffix(_COUNT) for key in tensors.keys if key.endswith(_COUNT))
+    averaged = any(stem.startswith(f"{place}module.") for place in counted)
+    return averaged or not _AVERAGES.isdisjoint(_words(network))
+
+
+def _other_form(mappings: Sequence[Tensors]) -> str:
+    """Say in which other form the layers of a VGG are kept, if they are, and what to do."""
+    for pattern, what in _OTHER_FORMS.items():
+        for tensors in mappings:
+            found = [key for key in tensors.keys if re.search(pattern, key)]
+            # Fewer are what any network may have by chance.
+            if len(found) >= 8:
+                return what.format(key=tensors.name(found[0]))
+    return ""
 
 
 def _nearest(mappings: Sequence[Tensors]) -> _Network:

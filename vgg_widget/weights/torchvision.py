@@ -5,7 +5,6 @@ Nothing read is ever executed: of a pickle, PyTorch rebuilds tensors and plain c
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -80,17 +79,14 @@ def _torch_mappings(asked: str, path: Path) -> list[Tensors]:
             "with torch.save again."
         )
     try:
-        with warnings.catch_warnings():
-            # That it is a TorchScript archive; it is refused below.
-            warnings.simplefilter("ignore")
-            # Mapped into memory, the 500 MB of the classifier are never read. That takes a path, of
-            # which PyTorch believes the name that it is of safetensors.
-            mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
-            with path.open("rb") as stream:
-                source = path if mapped else stream
-                state = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+        # Mapped into memory, the 500 MB of the classifier are never read. That takes a path, of
+        # which PyTorch believes the name that it is of safetensors.
+        mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
+        with path.open("rb") as stream:
+            source = path if mapped else stream
+            state = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # The unpickler passes on whatever a damaged stream leads to.
-        torn = isinstance(error, EOFError | RuntimeError) and "TorchScript" not in str(error)
+        torn = isinstance(error, EOFError | RuntimeError)
         problem = (
             "is cut short or damaged: choose a whole PyTorch file"
             if torn
