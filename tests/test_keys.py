@@ -193,10 +193,12 @@ def test_a_key_that_is_not_ones_own_does_nothing(explore: Explore) -> None:
 
 
 def test_a_key_after_closing_does_no_harm(explore: Explore) -> None:
-    explorer = explore()
+    explorer = explore(channel=3)
+    page: Any = explorer.children[-1]
     explorer.close()
     for key in KEYS:
-        explorer._pointing.press(key)
+        page._handle_custom_msg({"kind": "key", "key": key}, [])
+    assert (explorer.layer, explorer.channel, explorer.mode) == ("block1_conv1", 3, "channel")
 
 
 # Jumps -------------------------------------------------------------------------------------------

@@ -14,8 +14,21 @@ from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.interrupts import interrupts_wait
 
-# The parts of an explorer that nobody asks for once it is closed.
-_PARTS = ("_undertakings", "_controls", "_board", "_panels", "_pointing", "_gestures", "_page")
+# The parts of an explorer that refer to it.
+_PARTS = (
+    "_undertakings",
+    "_host",
+    "_controls",
+    "_board",
+    "_pointing",
+    "_gestures",
+    "_page",
+    "_canvas",
+)
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing, in the place of what an explorer did before it was closed."""
 
 
 class NotCopied:
@@ -43,7 +56,6 @@ class Displayed(NotCopied, LinkedActions, widgets.VBox):  # type: ignore[misc]
     # What stands until the constructor has come so far.
     _canvas: Any = None
     _board: Any = None
-    _host: Any = None
     _page: Any = None
 
     _open: ClassVar[WeakSet[Displayed]] = WeakSet()
@@ -114,11 +126,13 @@ class Displayed(NotCopied, LinkedActions, widgets.VBox):  # type: ignore[misc]
             self._page.unobserve_all()
         if self._board is not None:
             self._board.forget()
-        parts = [self.__dict__.pop(name, None) for name in _PARTS]
-        for part in (*parts, self._host, self._canvas):
+        for part in (getattr(self, name, None) for name in _PARTS):
             for name, value in list(getattr(part, "__dict__", {}).items()):
-                if getattr(value, "__self__", value) is self:
-                    delattr(part, name)
+                if value is self:
+                    setattr(part, name, None)
+                elif getattr(value, "__self__", None) is self:
+                    # A message of the page may be on its way.
+                    setattr(part, name, _nothing)
 
     @classmethod
     def close_all(cls) -> None:

@@ -33,8 +33,6 @@ class LinkedHost:
         The explorer's, which settle what an interrupt leaves.
     """
 
-    # None once the explorer is closed, when an order may still be on its way.
-    _explorer: Any = None
     # Set when they are made, since they are given this.
     controls: Controls
     board: Board
@@ -46,7 +44,8 @@ class LinkedHost:
         refresh: Callable[[], None],
         undertakings: Undertakings,
     ) -> None:
-        self._explorer = explorer
+        # None once it is closed, when an order may still be on its way.
+        self._explorer: Any = explorer
         self._undertakings = undertakings
         self._page = page
         self._refresh = refresh

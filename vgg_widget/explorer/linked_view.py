@@ -20,7 +20,7 @@ from vgg_widget.explorer.linked_actions import MADE_WITH
 from vgg_widget.explorer.linked_changes import waits
 from vgg_widget.explorer.linked_host import LinkedHost
 from vgg_widget.explorer.panels import Board
-from vgg_widget.explorer.pointing import KEYS, Pointing, Words
+from vgg_widget.explorer.pointing import KEYS, Pointing
 from vgg_widget.explorer.scene import Choice, Scene, Whole
 from vgg_widget.explorer.trait_types import check_layout
 from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width, full_width
@@ -221,8 +221,14 @@ class LinkedView(Displayed):
             host, upload=self._upload, max_width=self.layout.max_width
         )
         self._board = host.board = Board(host, self._panels)
-        words = Words(self._unit_words, self._pixel_words)
-        self._pointing = Pointing(self._scene, self._view, controls, host, words)
+        self._pointing = Pointing(
+            self._scene,
+            self._view,
+            controls,
+            host,
+            unit_words=self._unit_words,
+            pixel_words=self._pixel_words,
+        )
         # matplotlib holds its listeners by weak references.
         self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
         self._canvas.guard = self._guard

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vgg_widget.explorer.controls import Controls
@@ -36,22 +35,6 @@ KEYS = {
 _OVERLAY = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What is said of a place.
-
-    Parameters
-    ----------
-    unit : callable
-        Gets row, column and, in a grid, the tile's channel of a unit of the layer on show.
-    pixel : callable
-        Gets row and column of a pixel of the input.
-    """
-
-    unit: Callable[[int, int, int | None], str]
-    pixel: Callable[[int, int], str]
-
-
 class Pointing:
     """Links the place under the mouse, the chosen location and the keys to an explorer.
 
@@ -65,8 +48,11 @@ class Pointing:
         Which say what is there.
     host : ViewHost
         Is told what a person chose.
-    words : Words
-        What is there, in words.
+    unit_words : callable
+        Says what is there; gets row, column and, in a grid, the tile's channel of a unit of the
+        layer on show.
+    pixel_words : callable
+        Says what is there; gets row and column of a pixel of the input.
     """
 
     def __init__(
@@ -75,13 +61,16 @@ class Pointing:
         view: LinkedFigure,
         controls: Controls,
         host: ViewHost,
-        words: Words,
+        *,
+        unit_words: Callable[[int, int, int | None], str],
+        pixel_words: Callable[[int, int], str],
     ) -> None:
         self._scene = scene
         self._view = view
         self._controls = controls
         self._host = host
-        self._words = words
+        self._unit_words = unit_words
+        self._pixel_words = pixel_words
         self._spot: Spot | None = None
         self._clicked: Spot | None = None
         self._without_grid = "channel"
@@ -194,10 +183,10 @@ class Pointing:
         unit = self._scene().choice.location if spot is None else self._unit(spot)
         if unit is None:
             return ""
-        words = self._words.unit(*unit, None if spot is None else spot.channel)
+        words = self._unit_words(*unit, None if spot is None else spot.channel)
         if spot is None:
             return f"location: {words}"
         if spot.on == "input":
-            pixel = self._words.pixel(spot.row, spot.column)
+            pixel = self._pixel_words(spot.row, spot.column)
             return f"input row {spot.row}, column {spot.column}: {pixel} · nearest unit {words}"
         return words
