@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Three workers, so that two cores compute while the browser waits. No lesson waits for 80 MB: where
 # ImageNet's weights are not cached it runs with those of the package.
-TESTS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 3 --dist loadgroup \
+TESTS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 3 --dist worksteal \
   --nbmake --nbmake-timeout=300 --ignore=notebooks/assignment tests notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 

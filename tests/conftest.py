@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,14 +79,18 @@ LONG_LESSON = "06-learn-filters-without-labels.ipynb"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the browser's tests on one worker, where they share servers, and know the lessons."""
+    """Mark what only `make test-all` runs, beside what is marked as slow itself."""
+    seen: Counter[str] = Counter()
     for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
         if item.path.suffix == ".ipynb":
             item.add_marker(pytest.mark.timeout(600))
             if item.path.name == LONG_LESSON:
                 item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("sampled"):
+            test, _, _ = item.nodeid.partition("[")
+            if seen[test] % 4:
+                item.add_marker(pytest.mark.slow)
+            seen[test] += 1
 
 
 @pytest.fixture(autouse=True)

@@ -173,6 +173,7 @@ COLLECTIONS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", COLLECTIONS.values(), ids=COLLECTIONS)
 def test_every_image_is_computed_under_its_number(
     exact: FeatureExtractor, make: Callable[[], Any]

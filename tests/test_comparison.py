@@ -497,6 +497,7 @@ def test_an_uploaded_picture_is_shown_and_a_bad_one_told(
     assert "no picture format" in words(comparison)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "value", "advice"),
     [

@@ -142,6 +142,7 @@ PAGES_WITH_CODE = [
 ]
 
 
+@pytest.mark.sampled
 # Keras writes its own variables in a way that numpy 2 has deprecated.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)

@@ -128,6 +128,7 @@ def beginning(keras: Any, change: Change) -> tuple[Any, Any]:
     return keras.Model(inputs, conv(changed), name="mine"), keras.Model(inputs, changed)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "case", [*(("scales", one) for one in SCALES), *(("keeps", o) for o in KEEPS)]
 )
@@ -211,6 +212,7 @@ def told_of(weights_file: Path, model: Any, suffix: str) -> str:
 REORDERS = ("reversed", "reversed by ops", "taken apart")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
 @pytest.mark.parametrize("case", [*(f"scales {o}" for o in SCALES), *(f"keeps {o}" for o in KEEPS)])
 def test_a_file_says_what_its_model_does_to_pixels(
@@ -385,6 +387,7 @@ TURNED: dict[str, Change] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("shape", [(3, 64, 64), (3, 40, 56), (3, None, None)])
 @pytest.mark.parametrize("case", TURNED)
 def test_an_input_that_is_turned_in_the_model(
@@ -425,6 +428,7 @@ def test_an_input_that_is_turned_in_the_model(
         )(photo)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("channels", [4, 62, 64])
 @pytest.mark.parametrize(
     ("turn", "axis"),

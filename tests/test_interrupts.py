@@ -139,6 +139,7 @@ def place(path: str) -> tuple[object, str]:
     return pkgutil.resolve_name(owner), name
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("stage", "by"),
     [
@@ -208,6 +209,7 @@ def test_another_explorer_at_work_only_delays_the_mending(
     assert_next_works(explorer, photo)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("stage", WITH_IMAGES)
 @pytest.mark.parametrize("by", ["a cell", "an upload"])
 def test_another_picture(explore: Explore, photo: Any, stage: str, by: str, tmp_path: Path) -> None:
@@ -361,6 +363,7 @@ MAKING = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("stage", MAKING)
 def test_making_one_leaves_nothing_behind(
     extractor: FeatureExtractor, photo: Any, stage: str

@@ -100,6 +100,7 @@ def assert_equal(given: Arrays, expected: Arrays) -> None:
             np.testing.assert_array_equal(array, wanted)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
 @pytest.mark.parametrize("case", MODELS)
 def test_a_model_that_vgg19_is_a_part_of(

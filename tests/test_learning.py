@@ -80,6 +80,7 @@ def maps_of(
     return found
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_other_seed_others(learned: LearnedWeights) -> None:
     again, other = learn(), learn(seed=1)
     assert again.digest == learned.digest
@@ -89,6 +90,7 @@ def test_same_seed_same_bits_other_seed_others(learned: LearnedWeights) -> None:
         assert np.array_equal(bias, again.kernels()[name][1])
 
 
+@pytest.mark.slow
 def test_batches_and_labels_are_learned_from_alike(learned: LearnedWeights) -> None:
     many = np.stack(SCENES)
     as_pairs = list(zip(SCENES, "abc", strict=True))
@@ -110,6 +112,7 @@ def test_kernels_are_those_of_vgg19(learned: LearnedWeights) -> None:
         assert np.isfinite(bias).all()
 
 
+@pytest.mark.slow
 def test_every_channel_is_alive_and_selective_on_the_training_images() -> None:
     weights = learn(through="block1_conv2")
     maps = [maps_of(weights, image) for image in SCENES]

@@ -24,6 +24,7 @@ def assert_alike(one: Any, other: Any, names: tuple[str, ...]) -> None:
         assert (first.layer, first.channels) == (each.layer, (each.channel,))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "names",
     [

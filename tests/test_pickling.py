@@ -137,6 +137,7 @@ def test_a_saved_file_and_a_copy_are_the_same(
     assert_same_activations(again(Activations.load(tmp_path / "maps.npz")), activations)
 
 
+@pytest.mark.sampled
 def test_results_are_given_back(
     extractor: FeatureExtractor, activations: Activations, noisy_top: TopActivations, again: Any
 ) -> None:
@@ -192,6 +193,7 @@ def learned_file(tmp_path: Path) -> Path:
     return Path(shutil.copy(embedded_path(), tmp_path / "mine.npz"))
 
 
+@pytest.mark.sampled
 @few_ways
 @pytest.mark.usefixtures("own_networks")
 @pytest.mark.parametrize("weights", ["random", "kmeans", "auto", "file"])
@@ -240,6 +242,7 @@ def preprocessing_without_a_name() -> dict[str, Callable[[Floats], Floats]]:
     }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", preprocessing_without_a_name())
 @pytest.mark.parametrize("weights", ["random", "kmeans"])
 def test_preprocessing_that_has_no_name_says_what_to_do(

@@ -155,6 +155,7 @@ def plain(photo: Pixels, exact: FeatureExtractor) -> list[Pixels]:
     return seen
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("first", [True, False], ids=["set before", "set after"])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_no_setting_changes_what_an_explorer_shows_and_saves(
@@ -170,6 +171,7 @@ def test_no_setting_changes_what_an_explorer_shows_and_saves(
         np.testing.assert_array_equal(ours, usual, f"picture {number}")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", GROUPS)
 def test_no_setting_changes_a_drawing_that_is_saved(
     explore: Explore,
@@ -265,6 +267,7 @@ def command(of: Of) -> list[Pixels]:
     return [png(Path("picture.png").read_bytes())]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["everything", "dark_background", "ggplot"])
 @pytest.mark.parametrize("drawn", [comparison, animation, atlas, command])
 def test_no_setting_changes_what_else_is_drawn(
@@ -329,6 +332,7 @@ def test_a_plot_has_its_own_way_up_and_no_grid(settings: Settings, mode: str) ->
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("settings", [{"text.usetex": True}, {"font.family": []}])
 @pytest.mark.parametrize("mode", ["channel", "grid", "rainbow", "rgb"])
 @pytest.mark.parametrize("scale", [1, 1e-9])

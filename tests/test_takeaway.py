@@ -140,6 +140,7 @@ STATES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("chosen", STATES)
 def test_a_state_goes_through_json_and_makes_the_same_explorer(
     explore: Explore, chosen: dict[str, Any]
@@ -313,6 +314,7 @@ def test_a_walk_through_channels_is_the_explorers_pictures(small: LayerExplorer)
     assert small.channel == 3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "mode", ["channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"]
 )

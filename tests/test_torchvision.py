@@ -230,6 +230,7 @@ FILES: dict[str, tuple[str, Callable[[State, Path], Any]]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", FILES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_files(case: str, dtype: torch.dtype, state: State, scratch: Path) -> None:

@@ -383,6 +383,7 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     shutil.rmtree(folder)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "name",
     [

@@ -237,6 +237,7 @@ def test_a_page_that_goes_takes_its_kernel_with_it_and_no_other_site_can_end_one
     wait_ended(app, second)
 
 
+@pytest.mark.slow
 def test_a_visit(app: str, browser: BrowserContext, tmp_path: Path) -> None:
     visit = Visit(browser, app)
     loading = visit.page.locator("#loading_text")

@@ -141,6 +141,7 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_an_atlas_is_gone_through(lab: OpenNotebook, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     write_pictures(folder, 40)

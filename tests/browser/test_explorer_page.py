@@ -139,6 +139,7 @@ def test_a_zoom_brings_no_handle_to_the_corner(front_end: OpenNotebook) -> None:
     assert page.ask("explorer.canvas.resizable") is False
 
 
+@pytest.mark.slow
 def test_a_zoom_on_a_page_that_was_loaded_anew_brings_none(lab: OpenNotebook) -> None:
     page = lab(RANDOM, fresh=True)
     whole = page.wait_picture_equal(CANVAS)
@@ -247,6 +248,7 @@ def test_inline_plots_stay_inline(lab: OpenNotebook) -> None:
     assert page.ask("plt.get_fignums()") == []
 
 
+@pytest.mark.slow
 def test_the_demo_notebook_shows_its_picture_before_it_is_run(
     lab: OpenNotebook, tmp_path: Path
 ) -> None:
@@ -265,6 +267,7 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(
     assert page.errors() == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("width", [700, 900, 1800])
 def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: int) -> None:
     page = lab(ONE_CELL, "explorer.location = (20, 10)", viewport=(width, 1000))
@@ -289,6 +292,7 @@ def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: in
         assert page.control(label).is_visible()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("width", [900, 1400])
 def test_the_figure_is_as_wide_as_the_page_has_room_for(lab: OpenNotebook, width: int) -> None:
     page = lab(ONE_CELL, viewport=(width, 1000), fresh=True)
@@ -326,6 +330,7 @@ def _half(maps, _):
 FONTS = ("none", "16px DejaVu Sans Mono", "bold 15px serif", "11px cursive")
 
 
+@pytest.mark.slow
 def test_every_word_has_room_in_every_font(lab: OpenNotebook) -> None:
     page = lab(f"{LONG_NAMES}\n{ONE_CELL}", viewport=(1800, 1000), fresh=True)
     page.wait_picture_equal(CANVAS)

@@ -20,6 +20,7 @@ SEED = int(os.environ.get("MONKEY_SEED", "1"))
 BETWEEN = 10
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60 + 4 * ACTS)
 def test_a_monkey_finds_nothing_wrong(lab: OpenNotebook, tmp_path: Path) -> None:
     page = lab(CELL, *NAMES, viewport=(1280, 1700), fresh=True)

@@ -282,6 +282,7 @@ def change_theme(page: NotebookPage, name: str) -> None:
     page.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
 
+@pytest.mark.slow
 def test_the_theme_is_told_and_told_again_when_it_changes(lab: OpenNotebook) -> None:
     page = opened(lab, ONE, fresh=True)
     assert page.ask("one.page.theme") == "light"
@@ -349,6 +350,7 @@ def test_words_and_focus_can_be_seen_in_light_and_dark(lab: OpenNotebook) -> Non
     assert page.console_errors() == []
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("secure", [True, False])
 def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
     page = opened(lab, ONE, fresh=True)
@@ -369,6 +371,7 @@ def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
     assert page.console_errors() == []
 
 
+@pytest.mark.slow
 def test_a_refused_copy_is_told(lab: OpenNotebook) -> None:
     page = opened(lab, ONE, fresh=True)
     page.page.evaluate(
