@@ -14,7 +14,7 @@ from vgg_widget.choices import briefly, nearest, unknown_choice
 from vgg_widget.modes.colormaps import registered_name
 
 
-class Name(Unicode[str, str]):
+class Name(Unicode[str, Any]):
     """A text trait whose validator is also given what is no text, and says what to choose."""
 
     def validate(self, _: Any, value: Any) -> Any:
