@@ -14,7 +14,7 @@ from vgg_widget.choices import briefly, nearest, unknown_choice
 from vgg_widget.modes.colormaps import registered_name
 
 
-class Name(Unicode[str, Any]):
+class Name(Unicode[str, str]):
     """A text trait whose validator is also given what is no text, and says what to choose."""
 
     def validate(self, _: Any, value: Any) -> Any:
@@ -42,7 +42,7 @@ class RealNumber(Float[Any, Any]):
             self.error(obj, value)
 
 
-class ColormapName(Name):
+class ColormapName(Unicode[str, Any]):
     """A trait that holds a colormap's name and also takes a `Colormap` that is registered."""
 
     def validate(self, _: Any, value: Any) -> Any:
