@@ -193,3 +193,13 @@ def test_channel_and_channels_are_each_kept_for_their_modes(
     again = LayerExplorer.from_state(explorer.image, explorer.state(), extractor=exact)
     assert (again.channel, again.channels) == (2, (1, 4))
     again.close()
+
+
+@pytest.mark.parametrize("wrong", [3, 2.5, None, ["r", "g"], b"magma"], ids=repr)
+def test_what_is_no_colormap_is_told_so(explore: Explore, wrong: Any) -> None:
+    explorer = explore(cmap="magma")
+    with pytest.raises(TraitError, match=r"^cmap .* is of type \w+, not a name: choose one of"):
+        explorer.cmap = wrong
+    assert explorer.cmap == "magma"
+    with pytest.raises(TraitError, match=r"^cmap .* is of type \w+, not a name: choose one of"):
+        explore(cmap=wrong)

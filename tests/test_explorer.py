@@ -478,6 +478,8 @@ def test_save_refuses_what_it_cannot_write(make: Make, tmp_path: Path) -> None:
     explorer = make()
     with pytest.raises(ValueError, match=r"choose \.png, \.svg or \.pdf"):
         explorer.save(tmp_path / "picture.jpeg")
+    with pytest.raises(ValueError, match=r"picture' has no suffix: choose \.png, \.svg or \.pdf"):
+        explorer.save(tmp_path / "picture")
     with pytest.raises(FileNotFoundError, match="make the folder first"):
         explorer.save(tmp_path / "none" / "picture.png")
     assert list(tmp_path.iterdir()) == []

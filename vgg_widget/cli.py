@@ -226,9 +226,10 @@ def _atlas(options: argparse.Namespace) -> int:
 
 def _render(options: argparse.Namespace) -> int:
     if options.output is not None and options.output.suffix.lower() not in _PICTURES:
+        suffix = options.output.suffix
+        ending = f"ends in {suffix!r}" if suffix else "has no suffix"
         raise ValueError(
-            f"--output {str(options.output)!r} ends in {options.output.suffix!r}: choose one of "
-            f"{', '.join(_PICTURES)}."
+            f"--output {str(options.output)!r} {ending}: choose one of {', '.join(_PICTURES)}."
         )
     # Before the network is built, which takes seconds.
     names = [info.name for info in VGG19_LAYERS]

@@ -224,8 +224,9 @@ class LinkedActions(ExplorerTraits):
     def _checked_suffix(self, suffix: str, path: str = "") -> str:
         """Return what matplotlib calls the kind of file that a suffix stands for."""
         if suffix not in (".png", ".svg", ".pdf"):
+            ending = f"ends in {suffix!r}" if suffix else "has no suffix"
             raise ValueError(
-                f"path {path or suffix!r} ends in {suffix!r}: choose .png, .svg or .pdf for the "
+                f"path {path or suffix!r} {ending}: choose .png, .svg or .pdf for the "
                 f"picture{self._also_saved}."
             )
         return suffix[1:]

@@ -45,10 +45,9 @@ class RealNumber(Float[Any, Any]):
 class ColormapName(Unicode[str, Any]):
     """A trait that holds a colormap's name and also takes a `Colormap` that is registered."""
 
-    def validate(self, obj: Any, value: Any) -> Any:
+    def validate(self, _: Any, value: Any) -> Any:
         """Return the name."""
-        name = as_trait_error(registered_name, value) if isinstance(value, Colormap) else value
-        return super().validate(obj, name)
+        return as_trait_error(registered_name, value) if isinstance(value, Colormap) else value
 
 
 class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
