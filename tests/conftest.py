@@ -73,8 +73,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
 
-# It learns filters, for three minutes.
-LONG_LESSON = "06-learn-filters-without-labels.ipynb"
+# One learns filters, for three minutes; the other is drawn from what other tests compute too.
+LONG_NOTEBOOKS = ("06-learn-filters-without-labels.ipynb", "gallery.ipynb")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker(pytest.mark.timeout(600))
-            if item.path.name == LONG_LESSON:
+            if item.path.name in LONG_NOTEBOOKS:
                 item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("sampled"):
             test, _, _ = item.nodeid.partition("[")

@@ -82,6 +82,7 @@ def within_the_page(page: NotebookPage, cards: Locator, width: int) -> None:
         assert box["x"] + box["width"] <= width
 
 
+@pytest.mark.slow
 def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     write_pictures(folder, 40)

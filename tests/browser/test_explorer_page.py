@@ -128,6 +128,7 @@ def test_a_zoom_stays_over_layers_and_home_goes_back(lab: OpenNotebook) -> None:
     page.wait_picture_equal(CANVAS)
 
 
+@pytest.mark.slow
 def test_a_zoom_brings_no_handle_to_the_corner(front_end: OpenNotebook) -> None:
     page = front_end(RANDOM, fresh=True)
     whole = page.wait_picture_equal(CANVAS)
@@ -292,7 +293,7 @@ def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: in
         assert page.control(label).is_visible()
 
 
-@pytest.mark.sampled
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [900, 1400])
 def test_the_figure_is_as_wide_as_the_page_has_room_for(lab: OpenNotebook, width: int) -> None:
     page = lab(ONE_CELL, viewport=(width, 1000), fresh=True)

@@ -204,6 +204,7 @@ def wait_channel(page: NotebookPage, first: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_it_plays_pauses_follows_and_becomes_a_gif(lab: OpenNotebook, tmp_path: Path) -> None:
     page = lab(EXPLORER)
     first = page.wait_picture_equal(CANVAS)
