@@ -155,13 +155,13 @@ def test_an_explorer_keeps_to_the_papers_names(explore: Explore) -> None:
 def test_the_side_of_a_relu_that_is_asked_for_by_itself_is_shown(
     explore: Explore, layer: str, before: bool, shown: str
 ) -> None:
-    made = explore(layer=layer, before_relu=before)
-    moved = explore(layer="block1_conv1", before_relu=not before)
+    made: Any = explore(layer=layer, before_relu=before)
+    moved: Any = explore(layer="block1_conv1", before_relu=not before)
     with moved.hold_trait_notifications():
         moved.layer, moved.before_relu = layer, before
     for explorer in (made, moved):
         assert (explorer.layer, explorer.before_relu) == (shown, before)
-        values = explorer.rendering.values  # type: ignore[union-attr]
+        values = explorer.rendering.values
         assert values is not None
         assert bool((values < 0).any()) == (before and layer != "pool3")
 

@@ -34,10 +34,6 @@ SETTLED_SECONDS = 0.3
 """How long after it was handed a frame a page has certainly decoded and shown it."""
 
 
-def _plainly(action: Callable[[], object]) -> None:
-    action()
-
-
 class LiveCanvas(Canvas):  # type: ignore[misc]
     """An ipympl canvas that draws at once, and sends no more than has changed.
 
@@ -58,11 +54,11 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         Held while it draws, and while it does what the page asks; one of its own by default.
     """
 
-    guard: Callable[[Callable[[], object]], object] = staticmethod(_plainly)
-    """Runs what follows a message of the page, and shows the errors of that."""
     _png_is_old: bool
 
     def __init__(self, figure: Figure, lock: threading.RLock | None = None) -> None:
+        self.guard: Callable[[Callable[[], object]], object] = _plainly
+        """Runs what follows a message of the page, and shows the errors of that."""
         # Widget callbacks and cells run on different threads in some kernels.
         self.lock = lock or threading.RLock()
         self._handling = False
@@ -217,6 +213,10 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             # One gesture changes limits more than once.
             if self._page_is_ready:
                 self.guard(self._paint_wanted)
+
+
+def _plainly(action: Callable[[], object]) -> None:
+    action()
 
 
 def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanvas:
