@@ -40,7 +40,7 @@ from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.page import Page
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import Arrays, remote
 
 mpl.use("Agg")

@@ -14,7 +14,7 @@ import pytest
 import vgg_widget
 from vgg_widget import LayerExplorer
 from vgg_widget.explorer.patch_cards import PatchCard, PatchCards
-from vgg_widget.figure.coordinates import Spot
+from vgg_widget.pictures.coordinates import Hit
 
 RGB8 = npt.NDArray[np.uint8]
 
@@ -181,7 +181,7 @@ def click(explorer: LayerExplorer, on: str, x: float, y: float) -> None:
     mouse(explorer, "button_release", on, x, y)
 
 
-def hover(explorer: LayerExplorer, spot: Spot | None) -> None:
+def hover(explorer: LayerExplorer, spot: Hit | None) -> None:
     """Take the mouse to a unit or pixel, or off the pictures."""
     explorer._pointing.point(spot)
     let_paint(explorer)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import make_activations
 from vgg_widget import Activations, LayerInfo
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 
 Floats = npt.NDArray[np.float32]
 

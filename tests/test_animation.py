@@ -13,10 +13,10 @@ from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
-from vgg_widget.animation import FigureFrames, Frames, frames, save_gif, write_gif
-from vgg_widget.captions import source_line
+from vgg_widget.figure.animation import FigureFrames, Frames, frames, save_gif, write_gif
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure, static_figure
-from vgg_widget.modes.registry import Rendering
+from vgg_widget.pictures.captions import source_line
+from vgg_widget.pictures.modes import Rendering
 
 RGB8 = npt.NDArray[np.uint8]
 

@@ -29,9 +29,10 @@ import pytest
 from PIL import Image
 
 from vgg_widget import LayerExplorer, sample_image
-from vgg_widget.app import page, server
-from vgg_widget.cli import main
-from vgg_widget.serving import Program
+from vgg_widget.cli import app as server
+from vgg_widget.cli import app_page as page
+from vgg_widget.cli.command import main
+from vgg_widget.cli.serving import Program
 from vgg_widget.weights import embedded_path
 
 HOSTILE = 'it\'s <b>"a"</b>\ncat.png'
@@ -185,7 +186,7 @@ def test_python_m_is_the_command(capfd: pytest.CaptureFixture[str]) -> None:
 
 # --- the real thing, over HTTP
 
-_RUN = "import sys; from vgg_widget.app import server; {}; from vgg_widget.cli import main; "
+_RUN = "import sys; from vgg_widget.cli import app as server, main; {}; "
 
 
 @contextmanager

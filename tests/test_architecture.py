@@ -61,6 +61,29 @@ def test_the_public_names_are_those_of_the_interface() -> None:
     assert all(getattr(vgg_widget, name).__doc__ for name in vgg_widget.__all__)
 
 
+def test_the_package_has_few_parts() -> None:
+    names = {path.stem for path in PACKAGE.iterdir()} - {"__init__", "__main__", "__pycache__"}
+    assert len(names - {"py"}) <= 15
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from vgg_widget.scaling import DisplayRange, Scale",
+        "import vgg_widget.scaling as old, vgg_widget.pictures.scaling as new; assert old is new",
+        "import vgg_widget.comparing; vgg_widget.comparing.pair, vgg_widget.comparing.render_pair",
+        "from vgg_widget.animation import FigureFrames, frames, save_gif, write_gif",
+        "from vgg_widget.modes import MODES, ModeRequest, Picture, Rendering, find_mode",
+        "from vgg_widget.modes.legend import LegendEntry",
+        "from vgg_widget.modes.tiles import TileGrid",
+        "from vgg_widget.histogram import Histogram, histogram",
+        "from vgg_widget.provenance import Provenance",
+    ],
+)
+def test_notebooks_of_earlier_releases_find_what_they_import(code: str) -> None:
+    fresh(code)
+
+
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
 def test_a_file_fits_one_sitting(path: Path) -> None:
     # A longer one is perhaps two.

@@ -18,8 +18,9 @@ import pytest
 from tests.brute_force import assert_same
 from tests.local_cluster import local_client
 from tests.made_pictures import write_pictures
-from vgg_widget import FeatureExtractor, atlas
-from vgg_widget.cli import main
+from vgg_widget import FeatureExtractor
+from vgg_widget.cli import atlas
+from vgg_widget.cli.command import main
 from vgg_widget.dataset import TopActivations, image_set
 from vgg_widget.dataset.progress import ProgressLines
 from vgg_widget.dataset.reduction import ReducingNetwork

@@ -21,8 +21,8 @@ from tests.conftest import make_activations
 from vgg_widget import render
 from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.figure.canvas import SETTLED_SECONDS, LiveCanvas, live_canvas
-from vgg_widget.figure.coordinates import Marking
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
+from vgg_widget.pictures.coordinates import Marks
 
 RGB8 = npt.NDArray[np.uint8]
 
@@ -133,7 +133,7 @@ class Shown:
     def hover(self, row: int) -> None:
         """Point at a unit: its marks are painted when the page is ready for them."""
         seen = (4 * row, 8, 4 * row + 9, 20)
-        self.view.mark(Marking((row, 3), seen) if row else Marking())
+        self.view.mark(Marks((row, 3), seen) if row else Marks())
 
     def gesture(self, kind: str) -> None:
         """Zoom in, as a drag does: more than one call for a redraw in one message."""

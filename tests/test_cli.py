@@ -23,8 +23,8 @@ from PIL import Image
 
 from tests.weights_server import Mirror, passing_for
 from vgg_widget import Activations, FeatureExtractor, render, sample_image
-from vgg_widget.cli import main
-from vgg_widget.demo import demo_notebook
+from vgg_widget.cli.command import main
+from vgg_widget.cli.demo import demo_notebook
 from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.weights import imagenet, resolve
 from vgg_widget.weights.remote import ADDRESS_VARIABLE
@@ -79,7 +79,9 @@ def test_a_grid_can_be_sorted_and_leave_out_what_is_dead(
     before = {info.name: made[info.name].copy() for info in made.layers}
     before["block1_conv1"][..., :60] = 0
     half_dead = Activations(made.layers, before, made.image, made.weights)
-    monkeypatch.setattr("vgg_widget.cli.FeatureExtractor", lambda *_, **__: lambda _: half_dead)
+    monkeypatch.setattr(
+        "vgg_widget.cli.command.FeatureExtractor", lambda *_, **__: lambda _: half_dead
+    )
     drawn: list[bytes] = []
     for options in ([], ["--hide-dead"], ["--hide-dead", "--order", "entropy"]):
         target = tmp_path / f"{len(drawn)}.png"
@@ -320,7 +322,7 @@ def test_the_demo_serves_its_notebook_and_stops_at_ctrl_c(picture: Path, tmp_pat
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
     }
     demo = subprocess.Popen(
-        [sys.executable, "-m", "vgg_widget.cli", "demo", str(picture)],
+        [sys.executable, "-m", "vgg_widget", "demo", str(picture)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -14,9 +14,9 @@ from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.themes import DARK
-from vgg_widget.modes.legend import LegendEntry
-from vgg_widget.modes.registry import Rendering
-from vgg_widget.scaling import Scale
+from vgg_widget.pictures.legend import LegendEntry
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.scaling import Scale
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]

@@ -16,9 +16,9 @@ from traitlets import TraitError
 
 from tests.explorers import control
 from vgg_widget import FeatureExtractor, LayerExplorer, compare, plot, register_mode, render
-from vgg_widget.animation import frames
-from vgg_widget.comparing import pair, render_pair
-from vgg_widget.modes.registry import MODES
+from vgg_widget.figure.animation import frames
+from vgg_widget.pictures.comparing import pair, render_pair
+from vgg_widget.pictures.modes import MODES
 
 Explore = Callable[..., LayerExplorer]
 LAYER = "edges"

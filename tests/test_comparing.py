@@ -13,12 +13,12 @@ from PIL import Image
 
 from tests.conftest import Floats, make_activations
 from vgg_widget import Activations, FeatureExtractor, register_mode, render
-from vgg_widget.captions import pair_caption
-from vgg_widget.comparing import Pair, pair, render_pair
 from vgg_widget.images import ImageReading
-from vgg_widget.modes.registry import MODES, ModeRequest, Picture, Rendering
-from vgg_widget.provenance import Provenance
-from vgg_widget.scaling import DisplayRange, Scale
+from vgg_widget.pictures.captions import pair_caption
+from vgg_widget.pictures.comparing import Pair, pair, render_pair
+from vgg_widget.pictures.modes import MODES, ModeRequest, Picture, Rendering
+from vgg_widget.pictures.scaling import DisplayRange, Scale
+from vgg_widget.support.provenance import Provenance
 
 RGB8 = npt.NDArray[np.uint8]
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import tests.test_modes
-import vgg_widget.modes.registry
+import vgg_widget.pictures.modes
 from vgg_widget import Activations, LayerExplorer
-from vgg_widget.modes.registry import MODES
+from vgg_widget.pictures.modes import MODES
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +42,7 @@ def test_a_mode_and_its_test_take_ten_lines_as_they_are_described(
     lines = [line for block in blocks for line in block.splitlines() if line]
     assert len(lines) <= 10
     before = set(MODES)
-    run(mode, vgg_widget.modes.registry)
+    run(mode, vgg_widget.pictures.modes)
     (added,) = set(MODES) - before
     checks = {
         name: found
@@ -59,7 +59,7 @@ def test_a_mode_and_its_test_take_ten_lines_as_they_are_described(
 
 def test_the_test_described_can_fail(blocks: list[str], activations: Activations) -> None:
     mode, test = blocks
-    run(mode.replace("np.median", "np.mean"), vgg_widget.modes.registry)
+    run(mode.replace("np.median", "np.mean"), vgg_widget.pictures.modes)
     names = run(test, tests.test_modes)
     with pytest.raises(AssertionError, match="Mismatched elements"):
         names["test_median"](activations)

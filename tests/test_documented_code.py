@@ -23,9 +23,10 @@ from ipywidgets.widgets.widget import _instances as widgets
 from PIL import Image
 
 import vgg_widget
-from vgg_widget import cli, sample_image
+from vgg_widget import sample_image
+from vgg_widget.cli import command as cli
 from vgg_widget.explorer.linked_view import LinkedView
-from vgg_widget.modes.registry import MODES
+from vgg_widget.pictures.modes import MODES
 
 REPOSITORY = Path(vgg_widget.__file__).parent.parent
 DOCS = REPOSITORY / "docs"

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pytest
 
 from vgg_widget import FeatureExtractor, LayerExplorer, WeightsError, sample_image
-from vgg_widget.factorised import LearnedWeights
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.weights import resolve
 from vgg_widget.weights.learned import embedded_path
+from vgg_widget.weights.learned_weights import LearnedWeights
 
 
 def test_the_shipped_file_is_whole_small_and_says_what_it_is() -> None:

@@ -17,7 +17,7 @@ from vgg_widget.explorer.comparison import compare
 from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.panels import PANELS
 from vgg_widget.explorer.trait_types import widgets_of
-from vgg_widget.modes.registry import MODES
+from vgg_widget.pictures.modes import MODES
 
 Explore = Callable[..., LayerExplorer]
 

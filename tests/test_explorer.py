@@ -24,7 +24,7 @@ from ipywidgets.widgets.widget import _instances
 from matplotlib import pyplot as plt
 from PIL import Image
 
-import vgg_widget.modes.registry
+import vgg_widget.pictures.modes
 from vgg_widget import (
     Activations,
     FeatureExtractor,
@@ -391,7 +391,7 @@ def test_a_mode_of_ones_own_appears_and_one_that_fails_changes_nothing(make: Mak
         assert np.array_equal(drawn(explorer), picture)
     finally:
         for name in ("spread over channels", "broken"):
-            vgg_widget.modes.MODES.pop(name, None)
+            vgg_widget.pictures.MODES.pop(name, None)
 
 
 def test_rgb_takes_three_channels(make: Make) -> None:
@@ -532,7 +532,7 @@ def test_names_are_never_markup(make: Make, picture: Pixels, tmp_path: Path) -> 
         assert "<script>" not in text
         assert "&lt;script&gt;" in text
     finally:
-        vgg_widget.modes.MODES.pop("<script>alert(1)</script>", None)
+        vgg_widget.pictures.MODES.pop("<script>alert(1)</script>", None)
 
 
 def test_who_observes_the_picture_may_change_a_trait(make: Make, picture: Pixels) -> None:

@@ -18,10 +18,10 @@ from PIL import Image
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
 from vgg_widget.figure.color_bars import color_norm
-from vgg_widget.figure.coordinates import map_extent, value_at
 from vgg_widget.figure.feature_figure import FeatureFigure, static_figure
-from vgg_widget.modes.registry import Rendering
-from vgg_widget.scaling import Scale
+from vgg_widget.pictures.coordinates import map_extent, value_at
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.scaling import Scale
 
 RGB8 = npt.NDArray[np.uint8]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vgg_widget.files import written_whole
+from vgg_widget.support.files import written_whole
 
 
 def test_the_file_appears_only_at_the_end_and_nothing_else_stays(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.conftest import make_activations
 from vgg_widget import Activations, render
-from vgg_widget.histogram import Histogram, histogram
-from vgg_widget.modes.registry import Rendering
-from vgg_widget.scaling import Scale
+from vgg_widget.pictures.histogram import Histogram, histogram
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.scaling import Scale
 
 Floats = npt.NDArray[np.float32]
 

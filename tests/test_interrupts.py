@@ -29,8 +29,8 @@ from vgg_widget.explorer.comparison import Comparison, compare
 from vgg_widget.figure.color_bars import ColorBars
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.linked_figure import LinkedFigure
-from vgg_widget.interrupts import interrupts_wait
 from vgg_widget.network import backend, vgg19
+from vgg_widget.support.interrupts import interrupts_wait
 from vgg_widget.weights import imagenet
 
 Explore = Callable[..., LayerExplorer]

@@ -17,7 +17,7 @@ from vgg_widget import LayerExplorer, register_mode
 from vgg_widget.circuit.inputs import circuit
 from vgg_widget.explorer.pointing import KEYS
 from vgg_widget.explorer.trait_types import widgets_of
-from vgg_widget.modes.registry import MODES
+from vgg_widget.pictures.modes import MODES
 
 Explore = Callable[..., LayerExplorer]
 

@@ -15,7 +15,7 @@ from traitlets import TraitError
 from tests.explorers import control
 from vgg_widget import FeatureExtractor, LayerExplorer, compare, plot, render, sample_image
 from vgg_widget.circuit import circuit
-from vgg_widget.cli import main
+from vgg_widget.cli.command import main
 from vgg_widget.dataset import TopActivations, top_activations
 
 Explore = Callable[..., LayerExplorer]

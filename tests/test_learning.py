@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vgg_widget.factorised import Factors, LearnedWeights, Rounded, without
 from vgg_widget.images import ImageError, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, vgg19_kernel_shapes
 from vgg_widget.learning import Recipe, learn_weights, spherical_kmeans, whitening
 from vgg_widget.learning.embedded import EMBEDDED_PHOTOGRAPHS, main
+from vgg_widget.weights.learned_weights import Factors, LearnedWeights, Rounded, without
 
 THROUGH = "block2_conv1"
 RECIPE = Recipe(views=4, canvas=96, shorter=(48, 96), patches=4_000, rounds=5)

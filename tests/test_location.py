@@ -24,7 +24,7 @@ from tests.explorers import (
     problem,
 )
 from vgg_widget import FeatureExtractor, LayerExplorer
-from vgg_widget.figure.coordinates import Spot
+from vgg_widget.pictures.coordinates import Hit
 
 Explore = Callable[..., LayerExplorer]
 
@@ -388,7 +388,7 @@ def test_what_was_under_the_mouse_does_not_outlive_its_picture(
 ) -> None:
     explorer = explore(layer="block2_conv1", location=(3, 3))
     for change in ({"layer": "block4_conv1"}, {"mode": "grid"}, {"image": photo[:50]}):
-        hover(explorer, Spot("map", 1, 2))
+        hover(explorer, Hit("map", 1, 2))
         assert "row 1, column 2" in place_words(explorer)
         for name, value in change.items():
             setattr(explorer, name, value)
@@ -399,7 +399,7 @@ def test_what_was_under_the_mouse_does_not_outlive_its_picture(
 
 def test_the_unit_under_the_mouse_stays_while_channels_pass(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", location=(3, 3))
-    hover(explorer, Spot("map", 1, 2))
+    hover(explorer, Hit("map", 1, 2))
     maps = explorer.activations["block2_conv1"]
     for channel in (4, 5, 60):
         explorer.channel = channel
@@ -412,7 +412,7 @@ def test_the_unit_under_the_mouse_stays_while_channels_pass(explore: Explore) ->
 def test_a_place_of_a_grid_the_map_has_not_is_forgotten_with_it(explore: Explore) -> None:
     # Row 60 of the first layer is no row of the last.
     explorer = explore(layer="block1_conv1")
-    hover(explorer, Spot("map", 60, 70))
+    hover(explorer, Hit("map", 60, 70))
     explorer.layer = "block5_conv4"
     assert "row 60" not in place_words(explorer)
     assert problem(explorer) == ""

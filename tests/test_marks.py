@@ -29,9 +29,9 @@ from tests.explorers import (
     whole_drawings,
 )
 from vgg_widget import Activations, LayerExplorer, render
-from vgg_widget.figure.coordinates import Marking, Spot
 from vgg_widget.figure.feature_figure import FeatureFigure
-from vgg_widget.scaling import Scale
+from vgg_widget.pictures.coordinates import Hit, Marks
+from vgg_widget.pictures.scaling import Scale
 
 Explore = Callable[..., LayerExplorer]
 RGB8 = npt.NDArray[np.uint8]
@@ -200,7 +200,7 @@ def test_marks_render_nothing_and_draw_no_figure(
         for opacity in (0.5, 0.2, 0.0, 1.0):
             explorer.overlay = opacity
             let_paint(explorer)
-        for spot in (Spot("map", 2, 2), Spot("input", 60, 70), None):
+        for spot in (Hit("map", 2, 2), Hit("input", 60, 70), None):
             hover(explorer, spot)
     assert (renderings, drawings, seen) == ([], [], [])
     assert_as_drawn_whole(explorer)
@@ -228,7 +228,7 @@ def random_step(explorer: LayerExplorer, chance: random.Random) -> None:
     }
     kind = chance.choice([*(name for name in steps for _ in range(steps[name][0])), *"hhhzs"])
     if kind == "h":
-        spots = (Spot("map", *place()), Spot("input", chance.randrange(64), 70), None)
+        spots = (Hit("map", *place()), Hit("input", chance.randrange(64), 70), None)
         explorer._pointing.point(chance.choice(spots))
     elif kind == "z":
         explorer._view.view = chance.choice([ZOOM, ((-0.5, 74.5), (63.5, -0.5))])
@@ -266,7 +266,7 @@ def test_steps_with_marks_and_histogram_are_as_drawn_whole(explore: Explore) -> 
     with whole_drawings(explorer) as drawings:
         for channel in (3, 4, 3):
             explorer.channel = channel
-            hover(explorer, Spot("map", 2, 2))
+            hover(explorer, Hit("map", 2, 2))
             hover(explorer, None)
     assert_as_drawn_whole(explorer)
 
@@ -280,30 +280,30 @@ def made() -> Activations:
 def test_marks_on_a_canvas_without_a_page_are_painted_at_once(
     made: Activations, shown: FeatureFigure
 ) -> None:
-    shown.mark(Marking((1, 2), (0, 0, 9, 9)))  # nothing is shown yet
+    shown.mark(Marks((1, 2), (0, 0, 9, 9)))  # nothing is shown yet
     shown.show(render(made, "conv"), made.image, 4)
     clean = pixels_of(shown.figure, redraw=False)
     for marking in (
-        Marking((1, 2), (0, 3, 12, 17)),
-        Marking((7, 9), None, 0.5),
-        Marking(None, (0, 0, 32, 40), 1.0),
-        Marking(),
+        Marks((1, 2), (0, 3, 12, 17)),
+        Marks((7, 9), None, 0.5),
+        Marks(None, (0, 0, 32, 40), 1.0),
+        Marks(),
     ):
         shown.mark(marking)
         painted = pixels_of(shown.figure, redraw=False)
         shown.figure.canvas.draw()
         np.testing.assert_array_equal(painted, pixels_of(shown.figure, redraw=False))
-        assert np.array_equal(painted, clean) == (marking == Marking())
+        assert np.array_equal(painted, clean) == (marking == Marks())
 
 
 def test_marks_at_another_resolution(made: Activations, shown: FeatureFigure) -> None:
     shown.show(render(made, "conv"), made.image, 4)
-    shown.mark(Marking((1, 2), (0, 3, 12, 17), 0.5))
+    shown.mark(Marks((1, 2), (0, 3, 12, 17), 0.5))
     shown.figure.set_dpi(150)
     for channel in (1, 2):
-        marking = Marking((1, 2), (0, 3, 12, 17), 0.5)
+        marking = Marks((1, 2), (0, 3, 12, 17), 0.5)
         shown.show(render(made, "conv", channel=channel), made.image, 4, marking=marking)
-        shown.mark(Marking((3, 4), (2, 3, 12, 17), 0.5))
+        shown.mark(Marks((3, 4), (2, 3, 12, 17), 0.5))
         painted = pixels_of(shown.figure, redraw=False)
         shown.figure.canvas.draw()
         np.testing.assert_array_equal(painted, pixels_of(shown.figure, redraw=False))

@@ -17,12 +17,12 @@ from matplotlib.colors import ListedColormap
 
 from tests.conftest import make_activations
 from vgg_widget import Activations, register_mode, render
-from vgg_widget.captions import caption, source_line
-from vgg_widget.modes.legend import first_entries
-from vgg_widget.modes.palette import channel_colors
-from vgg_widget.modes.registry import MODES, ModeRequest, Picture, Rendering
-from vgg_widget.modes.tiles import TileGrid
-from vgg_widget.scaling import DisplayRange, Scale
+from vgg_widget.pictures.captions import caption, source_line
+from vgg_widget.pictures.legend import first_entries
+from vgg_widget.pictures.modes import MODES, ModeRequest, Picture, Rendering
+from vgg_widget.pictures.palette import channel_colors
+from vgg_widget.pictures.scaling import DisplayRange, Scale
+from vgg_widget.pictures.tiles import TileGrid
 
 Floats = npt.NDArray[np.float32]
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pytest
 
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot, render
-from vgg_widget.captions import caption
 from vgg_widget.dataset import top_activations
 from vgg_widget.explorer.controls import layer_options
-from vgg_widget.modes.registry import MODES
 from vgg_widget.network.grouping import Named, groups
+from vgg_widget.pictures.captions import caption
+from vgg_widget.pictures.modes import MODES
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]

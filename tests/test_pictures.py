@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, plot
-from vgg_widget.scaling import Scale
+from vgg_widget.pictures.scaling import Scale
 
 as_accepted = pytest.mark.mpl_image_compare(
     tolerance=2, style="default", remove_text=True, savefig_kwargs={"dpi": 80}

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, plot, render
-from vgg_widget.modes.registry import MODES
-from vgg_widget.scaling import Scale
+from vgg_widget.pictures.modes import MODES
+from vgg_widget.pictures.scaling import Scale
 
 RGB8 = npt.NDArray[np.uint8]
 

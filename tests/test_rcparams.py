@@ -22,8 +22,8 @@ from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import ChannelAtlas, FeatureExtractor, LayerExplorer, compare, plot
-from vgg_widget.animation import FigureFrames, frames
-from vgg_widget.cli import main
+from vgg_widget.cli.command import main
+from vgg_widget.figure.animation import FigureFrames, frames
 
 Pixels = npt.NDArray[np.uint8]
 Settings = dict[Any, Any]
@@ -260,8 +260,8 @@ def atlas(of: Of) -> list[Pixels]:
 def command(of: Of) -> list[Pixels]:
     patch, network = of("monkeypatch"), of("exact")
     patch.chdir(of("tmp_path"))
-    patch.setattr("vgg_widget.cli.FeatureExtractor", lambda *_, **__: network)
-    patch.setattr("vgg_widget.cli.VGG19_LAYERS", network.layers)
+    patch.setattr("vgg_widget.cli.command.FeatureExtractor", lambda *_, **__: network)
+    patch.setattr("vgg_widget.cli.command.VGG19_LAYERS", network.layers)
     asked = ["--layer", "edges", "--mode", "argmax", "-o", "picture.png"]
     assert main(["render", "sample", *asked]) == 0
     return [png(Path("picture.png").read_bytes())]

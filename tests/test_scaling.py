@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
+from vgg_widget.activations.channel_statistics import top_of
+from vgg_widget.pictures.scaling import DisplayRange, Scale, as_scale, range_up_to
 
 Floats = npt.NDArray[np.float32]
 

@@ -36,20 +36,20 @@ from vgg_widget import (
     ImageError,
     LayerExplorer,
     WeightsError,
-    archives,
     load_image,
     plot,
     register_mode,
 )
-from vgg_widget.cli import main
-from vgg_widget.demo import demo_notebook
+from vgg_widget.cli.command import main
+from vgg_widget.cli.demo import demo_notebook
 from vgg_widget.explorer.comparison import compare
 from vgg_widget.explorer.panels import PANELS
 from vgg_widget.explorer.trait_types import widgets_of
-from vgg_widget.factorised import Factors, LearnedWeights, Rounded
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.modes.registry import MODES
+from vgg_widget.pictures.modes import MODES
+from vgg_widget.support import safe_npz
 from vgg_widget.weights import RemoteFile, embedded_path, imagenet, remote, resolve
+from vgg_widget.weights.learned_weights import Factors, LearnedWeights, Rounded
 
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 MARKUP = "<img src=x onerror=alert(1)>&\"'"
@@ -340,7 +340,7 @@ def test_an_array_that_is_less_than_it_says_is_refused_before_there_is_memory_fo
 def test_what_unpacks_to_more_than_is_allowed_is_refused_unread(
     saved: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(safe_npz, "MOST_BYTES", 1 << 20)
     path = tmp_path / "bomb.npz"
     zeros = npy((5000, 4000, 3), body=bytes(240_000))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -360,7 +360,7 @@ def test_a_large_file_of_activations_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Uncompressed, as they are saved, they are as large as the file.
-    monkeypatch.setattr(archives, "MOST_BYTES", 100)
+    monkeypatch.setattr(safe_npz, "MOST_BYTES", 100)
     path = tmp_path / "large.npz"
     maps = np.arange(40 * 50 * 3, dtype=np.float32).reshape(40, 50, 3)
     make_activations(maps).save(path)

@@ -18,8 +18,8 @@ from vgg_widget import LayerExplorer
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 from vgg_widget.explorer.linked_view import LinkedView
 from vgg_widget.explorer.pointing import KEYS
-from vgg_widget.modes.registry import MODES
-from vgg_widget.scaling import SCOPES
+from vgg_widget.pictures.modes import MODES
+from vgg_widget.pictures.scaling import SCOPES
 
 REPOSITORY = Path(vgg_widget.__file__).parent.parent
 DOCS = REPOSITORY / "docs"

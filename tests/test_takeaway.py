@@ -18,8 +18,8 @@ from traitlets import TraitError
 
 from tests.explorers import on_canvas
 from vgg_widget import FeatureExtractor, LayerExplorer, render
-from vgg_widget.animation import FigureFrames, frames
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
+from vgg_widget.figure.animation import FigureFrames, frames
 
 Explore = Callable[..., LayerExplorer]
 

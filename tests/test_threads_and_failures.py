@@ -18,7 +18,7 @@ from tests.explorers import problem
 from vgg_widget import LayerExplorer, render
 from vgg_widget.activations.strongest import strongest_at
 from vgg_widget.explorer.panels import PANELS
-from vgg_widget.histogram import histogram
+from vgg_widget.pictures.histogram import histogram
 
 Explore = Callable[..., LayerExplorer]
 

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from vgg_widget import Activations, FeatureExtractor, LayerInfo
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 
 
 def test_every_layer_is_a_variable_of_its_maps(activations: Activations) -> None:

@@ -1,22 +1,41 @@
 """See what every layer of a CNN makes of a picture, in a notebook."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.comparison import compare
 from vgg_widget.explorer.layer_explorer import LayerExplorer
+from vgg_widget.figure import animation
+from vgg_widget.figure.plotting import plot
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import LayerInfo
-from vgg_widget.modes.registry import register_mode
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.plotting import plot
-from vgg_widget.rendering import render
+from vgg_widget.pictures import comparing, histogram, legend, modes, scaling, tiles
+from vgg_widget.pictures.modes import register_mode
+from vgg_widget.pictures.rendering import render
+from vgg_widget.support import provenance
 from vgg_widget.weights import WeightsError
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.channel_atlas import ChannelAtlas
 
 __version__ = "0.1.0"
+
+# Where notebooks of earlier releases import these from.
+sys.modules |= {
+    f"{__name__}.{name}": module
+    for name, module in {
+        "animation": animation,
+        "comparing": comparing,
+        "histogram": histogram,
+        "modes": modes,
+        "modes.legend": legend,
+        "modes.tiles": tiles,
+        "provenance": provenance,
+        "scaling": scaling,
+    }.items()
+}
 
 __all__ = [
     "Activations",

@@ -2,7 +2,7 @@
 
 import sys
 
-from vgg_widget.cli import main
+from vgg_widget.cli.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

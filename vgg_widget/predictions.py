@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.choices import briefly
 from vgg_widget.images import RGB8, resize, target_size
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.messages import briefly
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import Classifier, imagenet, resolve_classifier
 from vgg_widget.weights.classifier import CLASSIFIER_INPUT, Name
 

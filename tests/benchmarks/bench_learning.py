@@ -49,12 +49,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from vgg_widget.factorised import LearnedWeights
 from vgg_widget.images import resize, sample_image
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.learning.embedded import learn_embedded
 from vgg_widget.network.vgg19 import preprocess_caffe
 from vgg_widget.weights import random_arrays
+from vgg_widget.weights.learned_weights import LearnedWeights
 
 Floats = NDArray[np.float32]
 Kernels = Mapping[str, tuple[Floats, Floats]]

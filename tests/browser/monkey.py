@@ -37,7 +37,7 @@ def _wrong(explorer, folder):
     from PIL import Image
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from vgg_widget import LayerExplorer, render
-    from vgg_widget.scaling import Scale
+    from vgg_widget.pictures.scaling import Scale
 
     activations, layer = explorer.activations, explorer.layer
     side = activations.before_relu if explorer.before_relu else activations.after_relu

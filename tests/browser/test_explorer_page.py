@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from vgg_widget.demo import demo_notebook
+from vgg_widget.cli.demo import demo_notebook
 
 from .desk import OpenNotebook
 from .page import OPEN_SECONDS, RUN_SECONDS, NotebookPage

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 import numpy as np
 from vgg_widget import Activations, FeatureExtractor, LayerInfo, render
 from vgg_widget.explorer.panels.play import PlayPanel
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.explorer.scene import Choice, Scene
 
 maps = np.random.default_rng(0).random((4, 4, 40)).astype(np.float32)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from tests.fuzz.targets import SMALL_SHAPES, first_byte, mended, zipped
 from tests.good_input import GOOD
-from vgg_widget.factorised import Factors, LearnedWeights, Rounded
 from vgg_widget.weights import Arrays
+from vgg_widget.weights.learned_weights import Factors, LearnedWeights, Rounded
 
 _LONGEST = 20_000
 

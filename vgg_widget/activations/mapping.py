@@ -16,16 +16,16 @@ from vgg_widget.activations.channel_statistics import (
     channel_statistics,
     spatial_entropy,
     strongest_first,
+    top_of,
 )
 from vgg_widget.activations.named_layers import NamedLayers
 from vgg_widget.activations.saved_activations import SavedActivations
 from vgg_widget.activations.xarray_dataset import as_dataset
-from vgg_widget.archives import check_suffix, damage_told
-from vgg_widget.choices import unknown_choice
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
-from vgg_widget.provenance import Provenance
-from vgg_widget.scaling import top_of
+from vgg_widget.support.messages import unknown_choice
+from vgg_widget.support.provenance import Provenance
+from vgg_widget.support.safe_npz import check_suffix, damage_told
 
 if TYPE_CHECKING:
     import xarray

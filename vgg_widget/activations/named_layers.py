@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from vgg_widget.choices import unknown_choice
 from vgg_widget.layers import LayerInfo, other_names
+from vgg_widget.support.messages import unknown_choice
 
 
 class LayerNameError(KeyError, ValueError):

@@ -11,11 +11,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.archives import opened_npz
-from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.files import written_whole
+from vgg_widget.support.provenance import Provenance
+from vgg_widget.support.safe_npz import opened_npz
 
 _VERSION = 1
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.choices import unknown_choice
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.rendering import checked_channel, checked_location
+from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.support.messages import unknown_choice
 
 Floats = npt.NDArray[np.float32]
 Location = tuple[int, int]

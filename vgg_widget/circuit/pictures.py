@@ -12,10 +12,10 @@ from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import CircuitInput
-from vgg_widget.modes.registry import coloured
 from vgg_widget.network.extractor import COLOURS, FeatureExtractor
-from vgg_widget.rendering import render
-from vgg_widget.scaling import DisplayRange, Scale
+from vgg_widget.pictures.modes import coloured
+from vgg_widget.pictures.rendering import render
+from vgg_widget.pictures.scaling import DisplayRange, Scale
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from vgg_widget.choices import briefly
 from vgg_widget.dataset.preparing import Prepared, Unusable, file_digest, prepared, prepared_file
 from vgg_widget.images import (
     PICTURE_SUFFIXES,
@@ -28,6 +27,7 @@ from vgg_widget.images import (
 )
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.streaming import READERS, begun_ahead
+from vgg_widget.support.messages import briefly
 
 # A shard takes the network a quarter of a minute: as much is lost by an interruption.
 _LEAST, _EVERY, _MOST = 32, 32, 128

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.choices import briefly
 from vgg_widget.dataset.patch_files import Box, cut_patches
 from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.strongest import StrongestImages
-from vgg_widget.files import checked_target, written_whole
 from vgg_widget.images import ImageError
+from vgg_widget.support.files import checked_target, written_whole
+from vgg_widget.support.messages import briefly
 
 _SUFFIXES = (".html", ".htm")
 _HERE = files("vgg_widget.dataset")

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vgg_widget.choices import reason
 from vgg_widget.images import RGB8, ImageReading, file_bytes
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import NotEnoughMemoryError
+from vgg_widget.support.messages import reason
 
 DIGEST_BYTES = 32
 _NO_DIGEST = bytes(DIGEST_BYTES)

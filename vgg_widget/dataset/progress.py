@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TextIO, TypeAlias
 
-from vgg_widget.choices import briefly
+from vgg_widget.support.messages import briefly
 
 Progress: TypeAlias = bool | Callable[[int, int | None], object]
 

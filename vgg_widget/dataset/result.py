@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import LayerNameError
-from vgg_widget.archives import check_suffix, damage_told
-from vgg_widget.choices import unknown_choice
 from vgg_widget.dataset.saved_top import SavedTop
 from vgg_widget.dataset.strongest import SeenImages, StrongestImages
 from vgg_widget.dataset.summary import HISTOGRAM_EDGES
 from vgg_widget.images import RGB8, ImageError, file_bytes, read_file_bytes, resize_exactly
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.messages import unknown_choice
+from vgg_widget.support.provenance import Provenance
+from vgg_widget.support.safe_npz import check_suffix, damage_told
 
 Ints = npt.NDArray[np.int32]
 

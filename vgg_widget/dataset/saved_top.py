@@ -10,12 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from vgg_widget.archives import opened_npz
 from vgg_widget.dataset.strongest import SeenImages, StrongestImages
 from vgg_widget.dataset.summary import BINS
-from vgg_widget.files import written_whole
 from vgg_widget.layers import LayerInfo
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.files import written_whole
+from vgg_widget.support.provenance import Provenance
+from vgg_widget.support.safe_npz import opened_npz
 
 _VERSION = 1
 

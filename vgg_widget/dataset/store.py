@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from vgg_widget.archives import DAMAGE, opened_npz
 from vgg_widget.dataset.preparing import DIGEST_BYTES
 from vgg_widget.dataset.summary import BINS, Summary
-from vgg_widget.files import written_whole
-from vgg_widget.interrupts import interrupts_wait
+from vgg_widget.support.files import written_whole
+from vgg_widget.support.interrupts import interrupts_wait
+from vgg_widget.support.safe_npz import DAMAGE, opened_npz
 
 VERSION = 1
 """Of the files. Another way to cut shards, or to compute them, is another version."""

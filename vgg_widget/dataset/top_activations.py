@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.dataset.cluster import check_client, computed_by_cluster
 from vgg_widget.dataset.computing import BATCH, Job, computed_shard
 from vgg_widget.dataset.image_set import Shard, image_set
@@ -26,6 +25,7 @@ from vgg_widget.layers import LayerInfo
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import digest_of, preprocessing_digest, weights_digest
 from vgg_widget.network.reduced import ChosenLayer, chosen_layers, layers_on
+from vgg_widget.support.messages import briefly, unknown_choice
 
 
 def top_activations(

@@ -12,7 +12,6 @@ import ipywidgets as widgets
 import numpy as np
 from traitlets import TraitError, Unicode, observe, validate
 
-from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, static_picture
 from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.controls import (
@@ -32,7 +31,8 @@ from vgg_widget.explorer.trait_types import (
     is_top_activations,
     widgets_of,
 )
-from vgg_widget.rendering import checked_channel
+from vgg_widget.pictures.rendering import checked_channel
+from vgg_widget.support.messages import briefly, unknown_choice
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.

@@ -13,19 +13,19 @@ import numpy as np
 from traitlets import Instance
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.captions import pair_caption, pair_place_words, source_line
-from vgg_widget.choices import briefly
-from vgg_widget.comparing import Pair, PairRendering, pair, render_pair
 from vgg_widget.explorer.linked_view import LinkedView
 from vgg_widget.explorer.panels import PAIR_PANELS
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.state import pair_script
-from vgg_widget.figure.coordinates import Marking
 from vgg_widget.figure.frames import PAIR_INCHES
 from vgg_widget.images import ImageReading
-from vgg_widget.modes.registry import Rendering
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
+from vgg_widget.pictures.captions import pair_caption, pair_place_words, source_line
+from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair
+from vgg_widget.pictures.coordinates import Marks
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.support.messages import briefly
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -178,7 +178,7 @@ class Comparison(LinkedView):
 
         return PairFigure(figure)
 
-    def _draw_on_view(self, choice: Choice, marking: Marking) -> None:
+    def _draw_on_view(self, choice: Choice, marking: Marks) -> None:
         place = self._measured.info(choice.layer).placement
         images = self.pair.first.image, self.pair.second.image
         self._view.show(self._three(), images, place, marking=marking)

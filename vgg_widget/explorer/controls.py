@@ -17,9 +17,9 @@ from vgg_widget.explorer.host import ViewHost, heard
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.layers import LayerInfo
-from vgg_widget.modes.colormaps import SHORT_CMAPS
-from vgg_widget.modes.registry import MODES, Mode, find_mode
-from vgg_widget.rendering import ORDERS
+from vgg_widget.pictures.colormaps import SHORT_CMAPS
+from vgg_widget.pictures.modes import MODES, Mode, find_mode
+from vgg_widget.pictures.rendering import ORDERS
 
 # jet invents edges where the data has none; it is accepted by name but not offered.
 _NOT_OFFERED = {"jet", "jet_r"}

@@ -12,7 +12,7 @@ import ipywidgets as widgets
 
 from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.trait_types import widgets_of
-from vgg_widget.interrupts import interrupts_wait
+from vgg_widget.support.interrupts import interrupts_wait
 
 # The parts of an explorer that refer to it.
 _PARTS = (

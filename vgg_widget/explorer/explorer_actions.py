@@ -11,14 +11,6 @@ from typing import Any
 from traitlets import Instance, observe, validate
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.animation import (
-    DEFAULT_SECONDS,
-    FigureFrames,
-    Progress,
-    frames,
-    save_gif,
-    write_gif,
-)
 from vgg_widget.circuit.inputs import Circuit, circuit
 from vgg_widget.explorer.explorer_traits import LOOKS
 from vgg_widget.explorer.linked_view import LinkedView
@@ -26,7 +18,15 @@ from vgg_widget.explorer.panels import SET_PANELS
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.explorer.state import script, write_state
 from vgg_widget.explorer.trait_types import ImageSetResult
-from vgg_widget.modes.registry import Rendering
+from vgg_widget.figure.animation import (
+    DEFAULT_SECONDS,
+    FigureFrames,
+    Progress,
+    frames,
+    save_gif,
+    write_gif,
+)
+from vgg_widget.pictures.modes import Rendering
 
 
 class ExplorerActions(LinkedView):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vgg_widget.explorer.explorer_actions import ExplorerActions
 from vgg_widget.explorer.linked_host import LinkedHost
-from vgg_widget.interrupts import Undertakings
+from vgg_widget.support.interrupts import Undertakings
 
 if TYPE_CHECKING:
     # It brings anywidget along, which only what is displayed needs.

@@ -9,7 +9,6 @@ from typing import Any
 from traitlets import Bool, Enum, HasTraits, TraitError, Unicode, validate
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.choices import unknown_choice
 from vgg_widget.explorer.controls import LAYER_NAMES
 from vgg_widget.explorer.linked_changes import follows
 from vgg_widget.explorer.scene import Choice
@@ -23,10 +22,11 @@ from vgg_widget.explorer.trait_types import (
     as_trait_error,
 )
 from vgg_widget.figure.themes import THEME_NAMES
-from vgg_widget.modes.colormaps import find_cmap
-from vgg_widget.modes.registry import find_mode
-from vgg_widget.rendering import ORDERS, checked_channel, choose_channels
-from vgg_widget.scaling import Scale, as_scale
+from vgg_widget.pictures.colormaps import find_cmap
+from vgg_widget.pictures.modes import find_mode
+from vgg_widget.pictures.rendering import ORDERS, checked_channel, choose_channels
+from vgg_widget.pictures.scaling import Scale, as_scale
+from vgg_widget.support.messages import unknown_choice
 
 CHOICES = tuple(field.name for field in fields(Choice))
 """The traits that say what an explorer shows."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.scene import Choice
-from vgg_widget.modes.registry import find_mode
-from vgg_widget.rendering import nearest_channels
+from vgg_widget.pictures.modes import find_mode
+from vgg_widget.pictures.rendering import nearest_channels
 
 DIVERGING = "coolwarm"
 """The colormap for activations of both signs, where another kind was chosen."""

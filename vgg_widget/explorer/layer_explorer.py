@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.captions import caption, place_words, source_line
 from vgg_widget.explorer.explorer_actions import ExplorerActions
 from vgg_widget.explorer.explorer_host import ExplorerHost
 from vgg_widget.explorer.linked_host import LinkedHost
@@ -18,13 +17,14 @@ from vgg_widget.explorer.panels import PANELS, predictions_panel
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.state import read_state
 from vgg_widget.explorer.trait_types import is_top_activations
-from vgg_widget.figure.coordinates import Marking
 from vgg_widget.images import ImageReading
-from vgg_widget.modes.registry import Rendering
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
+from vgg_widget.pictures.captions import caption, place_words, source_line
+from vgg_widget.pictures.coordinates import Marks
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.rendering import render
 from vgg_widget.predictions import checked_top
-from vgg_widget.rendering import render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -206,7 +206,7 @@ class LayerExplorer(ExplorerActions):
     def _host_for(self, page: Page) -> LinkedHost:
         return ExplorerHost(self, page, self._refresh, self._undertakings)
 
-    def _draw_on_view(self, choice: Choice, marking: Marking) -> None:
+    def _draw_on_view(self, choice: Choice, marking: Marks) -> None:
         place = self.activations.info(choice.layer).placement
         self._view.show(self._main_rendering(), self.activations.image, place, marking=marking)
 

@@ -17,9 +17,9 @@ from vgg_widget.explorer.fitting import named_alike, placed
 from vgg_widget.explorer.linked_changes import LOCK, followers_wait, is_behind
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.explorer.trait_types import as_trait_error, check_assignable
-from vgg_widget.files import written_whole
-from vgg_widget.interrupts import Undertakings
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.support.files import written_whole
+from vgg_widget.support.interrupts import Undertakings
 
 if TYPE_CHECKING:
     from vgg_widget.figure.linked_figure import LinkedFigure

@@ -11,7 +11,7 @@ from vgg_widget.explorer.complaints import Complaint
 from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.linked_actions import LinkedActions
 from vgg_widget.explorer.panels import Board
-from vgg_widget.interrupts import Undertakings
+from vgg_widget.support.interrupts import Undertakings
 
 if TYPE_CHECKING:
     # It brings anywidget along, which only what is displayed needs.

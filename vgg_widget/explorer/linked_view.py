@@ -26,17 +26,17 @@ from vgg_widget.explorer.trait_types import check_layout
 from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width, full_width
 from vgg_widget.figure.themes import DARK, LIGHT, Theme
 from vgg_widget.images import ImageReading
-from vgg_widget.interrupts import Undertakings, interrupts_wait
-from vgg_widget.modes.registry import Rendering, find_mode
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
 from vgg_widget.network.vgg19 import Preprocess
+from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.support.interrupts import Undertakings, interrupts_wait
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vgg_widget.explorer.page import Page
-    from vgg_widget.figure.coordinates import Marking
     from vgg_widget.figure.linked_figure import LinkedFigure
+    from vgg_widget.pictures.coordinates import Marks
 
 
 class LinkedView(Displayed):
@@ -159,7 +159,7 @@ class LinkedView(Displayed):
         """Return what controls and panels ask."""
         return LinkedHost(self, page, self._refresh, self._undertakings)
 
-    def _draw_on_view(self, choice: Choice, marking: Marking) -> None:
+    def _draw_on_view(self, choice: Choice, marking: Marks) -> None:
         """Draw what is on show."""
         raise NotImplementedError
 

@@ -9,8 +9,8 @@ from vgg_widget.explorer.controls import Controls
 from vgg_widget.explorer.fitting import named_alike
 from vgg_widget.explorer.host import ViewHost
 from vgg_widget.explorer.scene import Scene
-from vgg_widget.figure.coordinates import Marking, Spot
-from vgg_widget.modes.registry import find_mode
+from vgg_widget.pictures.coordinates import Hit, Marks
+from vgg_widget.pictures.modes import find_mode
 
 if TYPE_CHECKING:
     from vgg_widget.figure.linked_figure import LinkedFigure
@@ -71,11 +71,11 @@ class Pointing:
         self._host = host
         self._unit_words = unit_words
         self._pixel_words = pixel_words
-        self._spot: Spot | None = None
-        self._clicked: Spot | None = None
+        self._spot: Hit | None = None
+        self._clicked: Hit | None = None
         self._without_grid = "channel"
 
-    def point(self, spot: Spot | None) -> None:
+    def point(self, spot: Hit | None) -> None:
         """Show what is under the mouse; what is at the chosen location where there is nothing."""
         if spot != self._spot:
             self._spot = spot
@@ -93,7 +93,7 @@ class Pointing:
         """Mark what is to be marked now."""
         self._view.mark(self.marking())
 
-    def click(self, spot: Spot) -> None:
+    def click(self, spot: Hit) -> None:
         """Choose the place of a click; a grid's tile is opened, and the same place let go."""
         choice = self._scene().choice
         tiled = find_mode(choice.mode).tiled
@@ -152,7 +152,7 @@ class Pointing:
             return
         self._host.tell(layer=named_alike(names[place], choice, activations))
 
-    def _unit(self, spot: Spot) -> tuple[int, int]:
+    def _unit(self, spot: Hit) -> tuple[int, int]:
         if spot.on == "map":
             return spot.row, spot.column
         scene = self._scene()
@@ -160,12 +160,12 @@ class Pointing:
         rows, columns, _ = activations.shape(layer)
         return activations.info(layer).unit_at(spot.row, spot.column, (rows, columns))
 
-    def marking(self) -> Marking:
+    def marking(self) -> Marks:
         """Return the marks of the place under the mouse, or else of the chosen location."""
         scene = self._scene()
         choice = scene.choice
         unit = choice.location if self._spot is None else self._unit(self._spot)
-        return Marking(unit, None if unit is None else self._seen_by(*unit), choice.overlay)
+        return Marks(unit, None if unit is None else self._seen_by(*unit), choice.overlay)
 
     def _seen_by(self, row: int, column: int) -> tuple[int, int, int, int] | None:
         """Return the input pixels that a unit sees; None where it sees none, or nobody knows."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.images import ImageReading
-from vgg_widget.modes.registry import Rendering, find_mode
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.scaling import Scale, as_scale
+from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.pictures.scaling import Scale, as_scale
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.comparing import Pair
 from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
 from vgg_widget.explorer.scene import Choice
 from vgg_widget.images import ImageReading, sample_image
-from vgg_widget.modes.colormaps import find_cmap
-from vgg_widget.modes.registry import find_mode
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.scaling import Scale
+from vgg_widget.pictures.colormaps import find_cmap
+from vgg_widget.pictures.comparing import Pair
+from vgg_widget.pictures.modes import find_mode
+from vgg_widget.pictures.scaling import Scale
 
 _STATE_VERSION = 1
 
@@ -140,7 +140,7 @@ def pair_script(
     layer = choice.layer_in(pair.first)
     return _program(
         {"FeatureExtractor", *imports[0], *imports[1]},
-        ["from vgg_widget.comparing import pair, render_pair"],
+        ["from vgg_widget.pictures.comparing import pair, render_pair"],
         [
             f"first = {sources[0]}",
             f"second = {sources[1]}",
@@ -161,7 +161,7 @@ def _program(names: set[str], imports: list[str], lines: list[str], choice: Choi
     text = "\n".join(lines) + "\n"
     imports = [f"from vgg_widget import {', '.join(sorted(names))}", *imports]
     if isinstance(choice.as_render().get("scale"), Scale):
-        imports.append("from vgg_widget.scaling import Scale")
+        imports.append("from vgg_widget.pictures.scaling import Scale")
     standard = "import base64\n\n" if "base64." in text else ""
     own = (
         ""

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.colors import Colormap
 from traitlets import Float, Int, TraitError, TraitType, Unicode
 
-from vgg_widget.choices import briefly, nearest, unknown_choice
-from vgg_widget.modes.colormaps import registered_name
+from vgg_widget.pictures.colormaps import registered_name
+from vgg_widget.support.messages import briefly, nearest, unknown_choice
 
 
 class Name(Unicode[str, str]):

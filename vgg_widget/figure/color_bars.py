@@ -16,9 +16,9 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from vgg_widget.figure.themes import LIGHT, Theme
-from vgg_widget.histogram import Histogram, histogram
-from vgg_widget.modes.registry import Rendering
-from vgg_widget.scaling import DisplayRange
+from vgg_widget.pictures.histogram import Histogram, histogram
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.scaling import DisplayRange
 
 # Which ends of a colorbar get an arrow, since values beyond them are shown.
 _EXTEND = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vgg_widget.figure.coordinates import Marking
 from vgg_widget.figure.linked_figure import LinkedFigure, new_figure, title_of
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
-from vgg_widget.modes.registry import Rendering
+from vgg_widget.pictures.coordinates import Marks
+from vgg_widget.pictures.modes import Rendering
 
 __all__ = ["FeatureFigure", "new_figure", "static_figure", "title_of"]
 
@@ -49,7 +49,7 @@ class FeatureFigure(LinkedFigure):
         image: RGB8,
         place: float | Placement,
         source: str = "",
-        marking: Marking | None = None,
+        marking: Marks | None = None,
     ) -> None:
         """Show another rendering, and draw.
 
@@ -64,7 +64,7 @@ class FeatureFigure(LinkedFigure):
         source : str
             A line at the foot that says where the numbers come from, for a picture that is taken
             away; beside a live figure that is said in a widget.
-        marking : Marking, optional
+        marking : Marks, optional
             What is marked on the two pictures; nothing by default.
         """
         self._update((rendering,), (image,), place, source, marking)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vgg_widget.figure.coordinates import Spot
 from vgg_widget.figure.linked_figure import LinkedFigure
+from vgg_widget.pictures.coordinates import Hit
 
 # A hand is not steady; a drag is no click.
 _CLICK_PIXELS = 4
@@ -28,8 +28,8 @@ class Gestures:
     def __init__(
         self,
         view: LinkedFigure,
-        pointed: Callable[[Spot | None], None],
-        clicked: Callable[[Spot], None],
+        pointed: Callable[[Hit | None], None],
+        clicked: Callable[[Hit], None],
     ) -> None:
         self._view = view
         self._pointed = pointed

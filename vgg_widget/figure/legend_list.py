@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
-from vgg_widget.modes.legend import LegendEntry, first_entries
+from vgg_widget.pictures.legend import LegendEntry, first_entries
 
 SHOWN = 12
 """How many channels are listed at most; how many there are beyond them is said below."""

@@ -16,18 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from vgg_widget.figure.color_bars import ColorBars
-from vgg_widget.figure.coordinates import Marking, Spot, map_extent, unit_under, value_at
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.figure.legend_list import LegendList
-from vgg_widget.figure.marks import Marks
+from vgg_widget.figure.marks import MarksPainter
 from vgg_widget.figure.painting import SidePainter
 from vgg_widget.figure.reduced_image import ReducedImage
 from vgg_widget.figure.style import own_style
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
-from vgg_widget.modes.legend import LegendEntry
-from vgg_widget.modes.registry import Rendering
+from vgg_widget.pictures.coordinates import Hit, Marks, map_extent, unit_under, value_at
+from vgg_widget.pictures.legend import LegendEntry
+from vgg_widget.pictures.modes import Rendering
 
 View = tuple[tuple[float, float], tuple[float, float]]
 Box = tuple[float, float, float, float]
@@ -83,7 +83,7 @@ class LinkedFigure:
         self._renderings: tuple[Rendering, ...] = ()
         self._images: tuple[RGB8, ...] = ()
         self._place: float | Placement = Placement()
-        self._marking = Marking()
+        self._marking = Marks()
         self._kept_view: View | None = None
         # Whether the last update came to its end.
         self._whole = False
@@ -92,7 +92,7 @@ class LinkedFigure:
         input_axes = [picture.axes for picture in self._inputs]
         map_axes = [picture.axes for picture in self._maps]
         histograms = [patch for bars in self._bars for patch in bars.histograms]
-        self._marks = Marks(figure, input_axes, map_axes, histograms)
+        self._marks = MarksPainter(figure, input_axes, map_axes, histograms)
         beside = (*(bars.axes for bars in self._bars), self._legend.axes)
         self._painter = SidePainter(figure, self._maps, beside, self._marks)
         self._theme = LIGHT
@@ -185,7 +185,7 @@ class LinkedFigure:
         images: tuple[RGB8, ...],
         place: float | Placement,
         source: str = "",
-        marking: Marking | None = None,
+        marking: Marks | None = None,
     ) -> None:
         """Show other renderings, and draw; each image is as the network saw it.
 
@@ -208,7 +208,7 @@ class LinkedFigure:
             and rendering.tiles is not None
         ):
             self._kept_view = self.view
-        marking = marking or Marking()
+        marking = marking or Marks()
         if self._changes_input(marking):
             side_alone = False
         self._renderings, self._images, self._place = renderings, images, place
@@ -273,7 +273,7 @@ class LinkedFigure:
             bars.update(shown, key)
         self._legend.show(self._legend_entries())
 
-    def mark(self, marking: Marking) -> None:
+    def mark(self, marking: Marks) -> None:
         """Mark something else on the same pictures, as soon as the page is ready for a frame."""
         if not self._renderings or marking == self._marking:
             return
@@ -285,13 +285,13 @@ class LinkedFigure:
         else:
             paint_idle(self._marks.repaint)
 
-    def _changes_input(self, marking: Marking) -> bool:
+    def _changes_input(self, marking: Marks) -> bool:
         """Tell whether marks on the input come, go or move, which a side alone does not repaint."""
         return marking.box != self._marking.box or bool(marking.overlay) != bool(
             self._marking.overlay
         )
 
-    def spot(self, event: Any) -> Spot | None:
+    def spot(self, event: Any) -> Hit | None:
         """Return the place on a picture where a mouse event of matplotlib's happened.
 
         None beside the pictures, and between a grid's tiles.
@@ -301,11 +301,11 @@ class LinkedFigure:
         for picture, rendering in zip(self._maps, self._renderings, strict=True):
             if event.inaxes is picture.axes:
                 found = unit_under(rendering, self._place, event.xdata, event.ydata)
-                return None if found is None else Spot("map", *found)
+                return None if found is None else Hit("map", *found)
         for picture, image in zip(self._inputs, self._images, strict=True):
             if event.inaxes is picture.axes:
                 pixel = _pixel(image, event.xdata, event.ydata)
-                return None if pixel is None else Spot("input", *pixel)
+                return None if pixel is None else Hit("input", *pixel)
         return None
 
     @staticmethod

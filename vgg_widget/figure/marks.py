@@ -16,17 +16,17 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox
 
-from vgg_widget.figure.coordinates import Marking, map_extent, unit_box
 from vgg_widget.figure.style import own_style
 from vgg_widget.layers import Placement
-from vgg_widget.modes.registry import Rendering
+from vgg_widget.pictures.coordinates import Marks, map_extent, unit_box
+from vgg_widget.pictures.modes import Rendering
 
 # Seen on any picture: a bright line on a dark one.
 _LINES = (("black", 3.2), ("#ffe14d", 1.4))
 
 
-class Marks:
-    """Paints a `Marking`, and the histograms beside colorbars, over a drawn figure.
+class MarksPainter:
+    """Paints a `Marks`, and the histograms beside colorbars, over a drawn figure.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Marks:
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
     def set(
-        self, marking: Marking, renderings: Sequence[Rendering], place: float | Placement
+        self, marking: Marks, renderings: Sequence[Rendering], place: float | Placement
     ) -> None:
         """Take over what is to be marked; nothing is painted yet."""
         in_tiles = renderings[0].tiles is not None

@@ -20,7 +20,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox, IdentityTransform, TransformedBbox
 
-from vgg_widget.figure.marks import Marks, side_edge
+from vgg_widget.figure.marks import MarksPainter, side_edge
 
 # Colorbars with and without arrows alternate from channel to channel; 0.6 MB each.
 _KEPT = 6
@@ -72,7 +72,7 @@ class SidePainter:
         axes bounds the side.
     neighbours : sequence of Axes
         Other axes on this side, painted as long as they are visible.
-    marks : Marks
+    marks : MarksPainter
         What lies over it all.
     """
 
@@ -81,7 +81,7 @@ class SidePainter:
         figure: Figure,
         pictures: Sequence[AxesImage],
         neighbours: Sequence[Axes],
-        marks: Marks,
+        marks: MarksPainter,
     ) -> None:
         self._figure = figure
         self._pictures = tuple(pictures)

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.figure import Figure
 
-from vgg_widget.comparing import PairRendering
-from vgg_widget.figure.coordinates import Marking
 from vgg_widget.figure.frames import PAIR_INCHES
 from vgg_widget.figure.linked_figure import LinkedFigure, new_figure
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
-from vgg_widget.modes.legend import LegendEntry, legend_of_both
-from vgg_widget.modes.registry import Rendering
-from vgg_widget.modes.tiles import gaps_between
+from vgg_widget.pictures.comparing import PairRendering
+from vgg_widget.pictures.coordinates import Marks
+from vgg_widget.pictures.legend import LegendEntry, legend_of_both
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.tiles import gaps_between
 
 # Left, bottom, width and height, as fractions of the figure. Three columns of two: the images,
 # their maps, and the difference above the two colorbars, each with a histogram on its left.
@@ -56,7 +56,7 @@ class PairFigure(LinkedFigure):
         images: tuple[RGB8, RGB8],
         place: float | Placement,
         source: str = "",
-        marking: Marking | None = None,
+        marking: Marks | None = None,
     ) -> None:
         """Show another pair of renderings, and draw.
 

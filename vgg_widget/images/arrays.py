@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.choices import reason
 from vgg_widget.images.terms import (
     RGB8,
     ImageError,
@@ -17,6 +16,7 @@ from vgg_widget.images.terms import (
     looks_like_grey_pictures,
     transparency,
 )
+from vgg_widget.support.messages import reason
 
 # Floats beyond this share of their range are told of: less is rounding, and no resampling's.
 _TOLD_BEYOND = 0.002

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from vgg_widget.choices import reason
 from vgg_widget.images.arrays import from_array
 from vgg_widget.images.terms import (
     RGB8,
@@ -24,6 +23,7 @@ from vgg_widget.images.terms import (
     too_large,
     transparency,
 )
+from vgg_widget.support.messages import reason
 
 # EPS is a program, which Pillow would have Ghostscript run, and IPTC's envelope may hold one; of
 # MPEG it reads the size alone.

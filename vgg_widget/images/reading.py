@@ -10,7 +10,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from vgg_widget.choices import reason
 from vgg_widget.images.arrays import as_array, from_array, not_alone
 from vgg_widget.images.pictures import decoded, from_pillow
 from vgg_widget.images.sources import (
@@ -21,6 +20,7 @@ from vgg_widget.images.sources import (
     whole_stream,
 )
 from vgg_widget.images.terms import MINIMUM_SIDE, NEARLY_NOTHING, RGB8, ImageError
+from vgg_widget.support.messages import reason
 
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
 _PICTURES = (str, bytes, os.PathLike, Image.Image)

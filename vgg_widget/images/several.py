@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from vgg_widget.choices import briefly
 from vgg_widget.images.terms import PICTURE_SUFFIXES, ImageError, looks_like_grey_pictures
+from vgg_widget.support.messages import briefly
 
 NamedItem: TypeAlias = tuple[str, Any]
 

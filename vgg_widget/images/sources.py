@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.choices import reason
 from vgg_widget.images.terms import ImageError
+from vgg_widget.support.messages import reason
 
 # What comes as an image where it is another argument's, by its type and the package of that.
 _ANOTHER_ARGUMENT = {

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from vgg_widget.factorised import LearnedWeights
 from vgg_widget.images import RGB8, ImageError, read_image
 from vgg_widget.learning.learn import learn_weights
+from vgg_widget.weights.learned_weights import LearnedWeights
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_widget.choices import unknown_choice
-from vgg_widget.factorised import Factors, LearnedWeights, Rounded, without
 from vgg_widget.images import RGB8, ImageError, named_images, not_several, read_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
 from vgg_widget.learning.clustering import least_alike, spherical_kmeans, whitening
 from vgg_widget.learning.recipe import Recipe
 from vgg_widget.learning.views import Stage, draw_patches, views_of
 from vgg_widget.network.vgg19 import preprocess_caffe
+from vgg_widget.support.messages import unknown_choice
+from vgg_widget.weights.learned_weights import Factors, LearnedWeights, Rounded, without
 
 Floats: TypeAlias = NDArray[np.float32]
 

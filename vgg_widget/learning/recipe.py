@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vgg_widget.factorised import Storage
+from vgg_widget.weights.learned_weights import Storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_widget.factorised import Factors
 from vgg_widget.images import RGB8, resize
 from vgg_widget.layers import LayerInfo
 from vgg_widget.learning.recipe import Recipe
 from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.weights.learned_weights import Factors
 
 Floats: TypeAlias = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from vgg_widget.interrupts import interrupts_wait
+from vgg_widget.support.interrupts import interrupts_wait
 
 
 def keras_and_tensorflow() -> tuple[Any, Any]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.choices import briefly, percent
 from vgg_widget.images import (
     MINIMUM_SIDE,
     RGB8,
@@ -41,7 +40,8 @@ from vgg_widget.network.streaming import (
     read_ahead,
 )
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network, shared_vgg19
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.messages import briefly, percent
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import NETWORKS, ResolvedWeights, framework_of
 
 

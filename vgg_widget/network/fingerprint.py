@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from vgg_widget.choices import reason
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.graph import Call
+from vgg_widget.support.messages import reason
 
 
 def arrays_digest(arrays: Sequence[Any]) -> str:

@@ -24,7 +24,7 @@ from vgg_widget.network.graph import Call, graph_of, kind_of, open_calls, scope_
 from vgg_widget.network.grouping import Named, groups
 from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Passage, Reaches, reach_after
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.keras_config import Step, done_before_weights
 
 # Where geometry and memory are measured when a model accepts any size.

@@ -13,14 +13,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from vgg_widget.choices import briefly, reason
 from vgg_widget.images import RGB8
 from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.fingerprint import arrays_digest, graph_digest
 from vgg_widget.network.own_model import OwnNetwork
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.messages import briefly, reason
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
 
 # What preprocessing is told apart by: pictures with every value in every colour and no grey, of

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import LayerNameError
-from vgg_widget.choices import unknown_choice
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo, other_names
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import fitting
 from vgg_widget.network.network_input import traced_for
+from vgg_widget.support.messages import unknown_choice
 
 Reduction = Callable[[Any, bool], Sequence[Any]]
 """From one layer's maps, a float32 tensor of shape (N, H, W, C), to tensors of shape (N, C).

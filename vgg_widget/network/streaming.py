@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from vgg_widget.choices import briefly, unknown_choice
 from vgg_widget.images import RGB8, ImageError, NamedItem, is_collection, not_several
+from vgg_widget.support.messages import briefly, unknown_choice
 
 OnError = Literal["raise", "skip"]
 

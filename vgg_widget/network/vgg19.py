@@ -21,7 +21,7 @@ from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow, traced
 from vgg_widget.network.fan_in import FanIn, fan_in_of
 from vgg_widget.network.network_input import NetworkInput
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights, imagenet, resolve
 from vgg_widget.weights.remote import ADDRESS_VARIABLE, failed_downloads
 

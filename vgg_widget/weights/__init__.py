@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.choices import briefly, unknown_choice
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.messages import briefly, unknown_choice
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import imagenet
 from vgg_widget.weights.arrays import (
     PREPROCESSINGS,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 
 Pair: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 Arrays: TypeAlias = dict[str, Pair]

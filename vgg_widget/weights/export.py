@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_widget.files import written_whole
+from vgg_widget.support.files import written_whole
 from vgg_widget.weights.arrays import Arrays, WeightsError
 from vgg_widget.weights.keras_file import PREPROCESSING_ATTRIBUTE
 from vgg_widget.weights.state_dicts import TORCH_NAMES

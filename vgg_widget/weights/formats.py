@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.arrays import PREPROCESSINGS, Arrays, ResolvedWeights, WeightsError
 from vgg_widget.weights.classifier import Classifier
 from vgg_widget.weights.keras_file import (

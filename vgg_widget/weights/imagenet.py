@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.remote import RemoteFile
 
 _BASE = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"

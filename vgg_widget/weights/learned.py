@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vgg_widget.factorised import LearnedWeights
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.provenance import Provenance
+from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.arrays import Arrays, WeightsError
+from vgg_widget.weights.learned_weights import LearnedWeights
 
 EMBEDDED = "vgg19_kmeans.npz"
 """The shipped file's name, in the folder ``vgg_widget/data``."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vgg_widget.choices import reason
+from vgg_widget.support.messages import reason
 from vgg_widget.weights.arrays import Arrays, Stored, WeightsError
 from vgg_widget.weights.classifier import Classifier
 from vgg_widget.weights.state_dicts import (

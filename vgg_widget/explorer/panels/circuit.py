@@ -13,7 +13,7 @@ from vgg_widget.explorer.described_image import FRAME, described_image
 from vgg_widget.explorer.fitting import DIVERGING
 from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
-from vgg_widget.modes.registry import find_mode
+from vgg_widget.pictures.modes import find_mode
 
 _CARDS = 6
 # Of an input after its ReLU, where the explorer shows what is before one.

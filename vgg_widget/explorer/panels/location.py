@@ -11,7 +11,7 @@ from vgg_widget.activations.strongest import Strength, strongest_at
 from vgg_widget.explorer.controls import display, set_number
 from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
-from vgg_widget.rendering import layer_label
+from vgg_widget.pictures.rendering import layer_label
 
 _BARS = 10
 # In pixels.

@@ -10,8 +10,8 @@ from vgg_widget.explorer.controls import as_wide_as_its_words
 from vgg_widget.explorer.host import ViewHost, heard
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.figure.themes import THEME_NAMES
-from vgg_widget.modes.registry import find_mode
-from vgg_widget.scaling import SCOPES, as_scale
+from vgg_widget.pictures.modes import find_mode
+from vgg_widget.pictures.scaling import SCOPES, as_scale
 
 
 class LookPanel:

@@ -11,7 +11,7 @@ from vgg_widget.explorer.controls import as_wide_as_its_words
 from vgg_widget.explorer.fitting import named_alike
 from vgg_widget.explorer.host import Host, heard
 from vgg_widget.explorer.scene import Scene
-from vgg_widget.modes.registry import find_mode
+from vgg_widget.pictures.modes import find_mode
 
 # Frames a second. At more than 20 a page shows no more, and a GIF's frames become uneven.
 _SPEEDS = (0.5, 1, 2, 5, 10, 20)

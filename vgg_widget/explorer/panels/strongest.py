@@ -8,9 +8,9 @@ from vgg_widget.explorer.host import Host
 from vgg_widget.explorer.patch_cards import Patch, PatchCards, set_words
 from vgg_widget.explorer.scene import Scene
 from vgg_widget.images import ImageError
-from vgg_widget.modes.registry import find_mode
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import weights_digest
+from vgg_widget.pictures.modes import find_mode
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib as mpl
 from matplotlib.colors import Colormap
 
-from vgg_widget.choices import unknown_choice
+from vgg_widget.support.messages import unknown_choice
 
 SHORT_CMAPS = (
     "viridis",

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from vgg_widget.layers import Placement, as_placement
-from vgg_widget.modes.registry import Rendering
+from vgg_widget.pictures.modes import Rendering
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Hit:
     """A place on one of the two pictures, as a mouse finds it.
 
     Parameters
@@ -30,7 +30,7 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
-class Marking:
+class Marks:
     """What is marked on the two pictures.
 
     Parameters

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Colormap, hsv_to_rgb
 
-from vgg_widget.choices import unknown_choice
-from vgg_widget.modes.legend import LegendEntry, legend_of, winners
-from vgg_widget.modes.palette import channel_colors
-from vgg_widget.modes.pooling import Pooled, alone
-from vgg_widget.modes.tiles import TileGrid, about_square, gaps_between, montage
-from vgg_widget.scaling import DisplayRange, top_of
+from vgg_widget.activations.channel_statistics import top_of
+from vgg_widget.pictures.legend import LegendEntry, legend_of, winners
+from vgg_widget.pictures.palette import channel_colors
+from vgg_widget.pictures.pooling import Pooled, alone
+from vgg_widget.pictures.scaling import DisplayRange
+from vgg_widget.pictures.tiles import TileGrid, about_square, gaps_between, montage
+from vgg_widget.support.messages import unknown_choice
 
 Floats = npt.NDArray[np.float32]
 RGBA8 = npt.NDArray[np.uint8]
@@ -76,7 +77,7 @@ class Rendering:
     channels : tuple of int
         The channels that went in.
     gamma : float
-        See `vgg_widget.scaling.Scale`.
+        See `vgg_widget.pictures.scaling.Scale`.
     clipped : (bool, bool)
         Whether values below `vmin` and above `vmax` are shown.
     note : str

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.modes.legend import first_entries
-from vgg_widget.modes.registry import Rendering
-from vgg_widget.rendering import render
+from vgg_widget.pictures.legend import first_entries
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.rendering import render
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,9 +60,9 @@ def plot(
     """
     # matplotlib's figures take longer to import than the whole package.
     from vgg_widget.figure.color_bars import add_colorbar, has_color_scale
-    from vgg_widget.figure.coordinates import map_extent, value_at
     from vgg_widget.figure.feature_figure import title_of
     from vgg_widget.figure.themes import PLAIN
+    from vgg_widget.pictures.coordinates import map_extent, value_at
 
     rendering = render(activations, layer, mode, **as_render)
     _check_axes(ax)

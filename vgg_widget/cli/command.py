@@ -12,19 +12,18 @@ from typing import Any
 
 from vgg_widget import __version__
 from vgg_widget.activations.mapping import RANKINGS
-from vgg_widget.app import run_app
-from vgg_widget.app.server import THEMES
-from vgg_widget.atlas import run_atlas
-from vgg_widget.choices import unknown_choice
+from vgg_widget.cli.app import THEMES, run_app
+from vgg_widget.cli.atlas import run_atlas
+from vgg_widget.cli.demo import run_demo
 from vgg_widget.dataset.reduction import STATISTICS
-from vgg_widget.demo import run_demo
 from vgg_widget.figure.style import own_style
-from vgg_widget.files import written_whole
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, other_names
-from vgg_widget.modes.registry import MODES
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.scaling import SCOPES
+from vgg_widget.pictures.modes import MODES
+from vgg_widget.pictures.scaling import SCOPES
+from vgg_widget.support.files import written_whole
+from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights import (
     EXPORTED,
     PREPROCESSINGS,
@@ -267,9 +266,9 @@ def _render(options: argparse.Namespace) -> int:
 
 @own_style()
 def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, Any]) -> None:
-    from vgg_widget.captions import source_line
     from vgg_widget.figure.feature_figure import static_figure
-    from vgg_widget.rendering import render
+    from vgg_widget.pictures.captions import source_line
+    from vgg_widget.pictures.rendering import render
 
     rendering = render(activations, layer, **chosen)
     figure = static_figure(

@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Colormap
 
+from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.activations.mapping import RANKINGS, Activations
-from vgg_widget.choices import unknown_choice
-from vgg_widget.modes.colormaps import find_cmap
-from vgg_widget.modes.pooling import Pooled, pooled_by_turns
-from vgg_widget.modes.registry import (
+from vgg_widget.pictures.colormaps import find_cmap
+from vgg_widget.pictures.modes import (
     DEFAULT_SOME,
     Floats,
     Mode,
@@ -23,7 +22,9 @@ from vgg_widget.modes.registry import (
     coloured,
     find_mode,
 )
-from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
+from vgg_widget.pictures.pooling import Pooled, pooled_by_turns
+from vgg_widget.pictures.scaling import DisplayRange, Scale, as_scale, range_up_to
+from vgg_widget.support.messages import unknown_choice
 
 ORDERS = (*RANKINGS, "location")
 """What a grid can be ordered by: `Activations.rank`'s, and the value at a chosen location."""

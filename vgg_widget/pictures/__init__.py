@@ -1,6 +1,6 @@
 """How channels become one picture, and what goes with it: tiles, colours, legends."""
 
-from vgg_widget.modes.registry import (
+from vgg_widget.pictures.modes import (
     MODES,
     Mode,
     ModeRequest,

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.cli.serving import ADDRESS, Program, serve, usable_port
 from vgg_widget.images import load_image
-from vgg_widget.serving import ADDRESS, Program, serve, usable_port
 
 _NOTEBOOK = "vgg19-explorer.ipynb"
 

@@ -18,9 +18,9 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_widget.archives import check_suffix, opened_npz
-from vgg_widget.choices import reason
-from vgg_widget.files import written_whole
+from vgg_widget.support.files import written_whole
+from vgg_widget.support.messages import reason
+from vgg_widget.support.safe_npz import check_suffix, opened_npz
 
 FORMAT = "vgg_widget/factorised/1"
 """What a file says of itself; the number rises when an older reader could not follow."""

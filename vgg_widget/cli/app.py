@@ -11,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.cli.serving import ADDRESS, Program, serve, usable_port
 from vgg_widget.images import MINIMUM_SIDE, checked_size, load_image
-from vgg_widget.serving import ADDRESS, Program, serve, usable_port
 from vgg_widget.weights import resolve
 
 THEMES = ("light", "dark")
@@ -143,7 +143,7 @@ def app_notebook(path: str | None, weights: str, size: int) -> dict[str, Any]:
         "id": "explorer",
         "execution_count": None,
         "metadata": {},
-        "source": "from vgg_widget.app.page import page_content\n\n"
+        "source": "from vgg_widget.cli.app_page import page_content\n\n"
         f"page_content({path!r}, weights={weights!r}, size={size!r})",
         "outputs": [],
     }
@@ -205,7 +205,7 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
     }
     template = folder / "data" / "voila" / "templates" / _NAME
     template.mkdir(parents=True)
-    for file in files("vgg_widget.app").joinpath("template").iterdir():
+    for file in files("vgg_widget.cli").joinpath("template").iterdir():
         (template / file.name).write_bytes(file.read_bytes())
     kernels = folder / "data" / "kernels" / _NAME
     kernels.mkdir(parents=True)

@@ -10,13 +10,14 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
+from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.images import ImageReading, resize_exactly
-from vgg_widget.modes.registry import Rendering, as_rgba, coloured
-from vgg_widget.modes.tiles import TileGrid
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.rendering import render_alike
-from vgg_widget.scaling import DisplayRange, Scale, as_scale, range_up_to, top_of
+from vgg_widget.pictures.modes import Rendering, as_rgba, coloured
+from vgg_widget.pictures.rendering import render_alike
+from vgg_widget.pictures.scaling import DisplayRange, Scale, as_scale, range_up_to
+from vgg_widget.pictures.tiles import TileGrid
 
 Floats = npt.NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.modes.registry import Rendering
+from vgg_widget.pictures.modes import Rendering
 
 # All of a 256×256 image's map are counted; of more, every n-th, so that about this many are.
 _ALL, _SOME = 1 << 16, 1 << 14

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.choices import percent
-from vgg_widget.comparing import DISTANCE_CMAP, Pair, PairRendering
-from vgg_widget.figure.coordinates import unit_name, unit_value, words_for_unit
-from vgg_widget.modes.registry import Floats, Rendering, find_mode
-from vgg_widget.rendering import layer_label
+from vgg_widget.pictures.comparing import DISTANCE_CMAP, Pair, PairRendering
+from vgg_widget.pictures.coordinates import unit_name, unit_value, words_for_unit
+from vgg_widget.pictures.modes import Floats, Rendering, find_mode
+from vgg_widget.pictures.rendering import layer_label
+from vgg_widget.support.messages import percent
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:

@@ -17,13 +17,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.captions import source_line
-from vgg_widget.choices import unknown_choice
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
-from vgg_widget.files import written_whole
 from vgg_widget.images import RGB8
-from vgg_widget.modes.registry import Rendering, find_mode
-from vgg_widget.rendering import asked_channels, choose_channels, nearest_channels, render
+from vgg_widget.pictures.captions import source_line
+from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.pictures.rendering import asked_channels, choose_channels, nearest_channels, render
+from vgg_widget.support.files import written_whole
+from vgg_widget.support.messages import unknown_choice
 
 if TYPE_CHECKING:
     from vgg_widget.figure.feature_figure import FeatureFigure

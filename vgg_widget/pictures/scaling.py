@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.choices import unknown_choice
+from vgg_widget.support.messages import unknown_choice
 
 Floats = npt.NDArray[np.float32]
 
@@ -56,8 +56,6 @@ class Scale:
 
 SCOPES = ("channel", "layer", "network")
 
-# Enough to guess the value that all but a hundredth lie below.
-_SAMPLE = 20_000
 
 NAMED_SCALES: dict[str, Scale] = {
     # A picture on its own range is the textbook one: up to its own maximum, nothing clipped.
@@ -131,49 +129,6 @@ class DisplayRange:
         # float32 values against a float64 end would call the end itself clipped.
         low, high = np.float32(self.vmin), np.float32(self.vmax)
         return bool((values < low).any()), bool((values > high).any())
-
-
-def top_of(values: npt.NDArray[Any], percentile: float) -> float:
-    """Return the percentile of the finite values above 0, or 0.0 where there are none.
-
-    Parameters
-    ----------
-    values : ndarray of float
-        Activations, any shape.
-    percentile : float
-        0 < p ≤ 100; linear interpolation, as `numpy.percentile`.
-    """
-    if not np.isfinite(values.max(initial=0.0)):
-        values = values[np.isfinite(values)]
-    if percentile >= 100:
-        return float(values.max(initial=0.0))
-    count = int(np.count_nonzero(values > 0))
-    if not count:
-        return 0.0
-    # Where the percentile lies among the positive values in order, from 0.
-    place = (count - 1) * percentile / 100
-    largest = _largest(values, count, count - int(place))
-    if largest.size == 1:
-        return float(largest[0])
-    place -= count - largest.size
-    return float(np.percentile(largest, min(100.0, 100 * place / (largest.size - 1))))
-
-
-def _largest(values: npt.NDArray[Any], count: int, wanted: int) -> npt.NDArray[Any]:
-    """Return the largest of the `count` positive values: `wanted` of them, or more.
-
-    A few thousand of millions are wanted, and to leave the others out first takes a fifth of the
-    time of putting all in order.
-    """
-    some = values.reshape(-1)[:: 1 + values.size // _SAMPLE]
-    some = some[some > 0]
-    share = 4 * wanted / count
-    if some.size and share < 0.5:
-        found: npt.NDArray[Any] = values[values > np.quantile(some, 1 - share)]
-        if found.size >= wanted:
-            return found
-    positive: npt.NDArray[Any] = values[values > 0]
-    return positive
 
 
 def range_up_to(top: float, *, signed: bool, gamma: float = 1.0) -> DisplayRange:

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.choices import reason
 from vgg_widget.dataset import TopActivations, top_activations, write_page
 from vgg_widget.dataset.page import check_channels, check_page_path
 from vgg_widget.dataset.progress import Progress, ProgressLines
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.support.messages import reason
 
 RESULT = "top.npz"
 """What a store's folder holds beside its shards, once all of them are done."""

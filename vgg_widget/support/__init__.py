@@ -1,0 +1,1 @@
+"""Small helpers that any room may use: wording, whole files, `.npz` files of others, Ctrl-C."""
