@@ -106,7 +106,7 @@ class Mine(LayerExplorer):
 
     @property
     def half(self) -> int:
-        return self.channel // 2
+        return int(self.channel) // 2
 
     @half.setter
     def half(self, value: int) -> None:

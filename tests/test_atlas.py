@@ -21,8 +21,8 @@ from tests.explorers import below, control, words
 from tests.made_pictures import LAYER, OTHER, K, picture
 from vgg_widget import ChannelAtlas, FeatureExtractor, load_image
 from vgg_widget.dataset import TopActivations, top_activations
-from vgg_widget.explorer.atlas_pictures import bars_of, histogram_svg, ticks_of
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.atlas.histogram import bars_of, histogram_svg, ticks_of
+from vgg_widget.explorer.box import widgets_of
 
 MakeAtlas = Callable[..., ChannelAtlas]
 

@@ -7,6 +7,9 @@ from matplotlib.colors import Colormap
 
 from vgg_widget.support.messages import unknown_choice
 
+DEFAULT_CMAP = "viridis"
+"""The colormap where none is chosen."""
+
 SHORT_CMAPS = (
     "viridis",
     "magma",
