@@ -302,7 +302,7 @@ def test_closed_it_leaves_nothing(top: TopActivations) -> None:
     atlas.close()
     assert atlas.closed
     assert repr(atlas) == "<ChannelAtlas: closed>"
-    assert atlas._repr_mimebundle_() == {"text/plain": "<ChannelAtlas: closed>"}
+    assert atlas._repr_mimebundle_() == {"text/plain": "atlas is closed: make a new ChannelAtlas."}
     assert all(widget.comm is None for widget in inside)
     assert atlas._cards is not None
     assert atlas._cards.wait(30)

@@ -279,6 +279,8 @@ def test_shift_tab_shows_the_arguments(kind: Any) -> None:
     network = ["extractor", "model", "preprocess", "weights", "size"]
     names = [*network, "layer", "channel", "mode", "cmap", "scale", "layout"]
     images = ["image"] if kind is LayerExplorer else ["first", "second"]
+    if kind is LayerExplorer:
+        names[-1:] = ["predict", "top_images", "layout"]
     assert list(inspect.signature(kind).parameters) == [*images, *names]
     shell: Any = InteractiveShell()  # type: ignore[no-untyped-call]
     shell.user_ns["kind"] = kind

@@ -549,9 +549,9 @@ def test_a_copy_that_the_browser_refuses_is_told(
 def test_what_was_saved_of_another_picture_is_said_no_more(
     build: Any, made: Activations, extractor: FeatureExtractor
 ) -> None:
-    panel, show = build(FilesPanel)
+    panel, see = build(FilesPanel)
     panel.arrays.click()
-    show(channel=1)
+    see(channel=1)
     assert "Saved as" in panel.words.value
     other = make_activations(np.ones((3, 4, 12), np.float32))
     show(panel, Scene(DisplaySettings("conv"), other, render(other, "conv"), extractor))

@@ -624,7 +624,7 @@ def test_no_name_is_code_in_the_notebook_of_the_demo(tmp_path: Path) -> None:
 
 
 def test_the_page_makes_no_markup_of_what_it_is_told() -> None:
-    script = files("vgg_widget.explorer").joinpath("page.js").read_text(encoding="utf-8")
+    script = files("vgg_widget.explorer").joinpath("helper.js").read_text(encoding="utf-8")
     for way in (
         *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("),
         *("fetch(", "XMLHttpRequest", "WebSocket", "import(", "sendBeacon", "http:", "https:"),

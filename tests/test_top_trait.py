@@ -59,13 +59,26 @@ def test_it_may_be_set_exchanged_and_taken_away_later(
 def test_what_is_no_result_is_refused_in_a_sentence(
     explore: Explore, noisy_top: TopActivations, wrong: object
 ) -> None:
-    explorer = explore(layer=LAYER, top=noisy_top)
-    with pytest.raises(TraitError, match=r"^top .* is no TopActivations: set what "):
+    explorer = explore(layer=LAYER, top_images=noisy_top)
+    with pytest.raises(TraitError, match=r"^top_images .* is no TopActivations: set what "):
         explorer.top_images = wrong
     assert explorer.top_images is noisy_top
     explorer.close()
     with pytest.raises(RuntimeError, match="explorer is closed"):
         explorer.top_images = None
+
+
+def test_the_former_name_is_taken_and_warned_of(
+    explore: Explore, noisy_top: TopActivations
+) -> None:
+    with pytest.warns(FutureWarning, match=r"pass predict=5 .* or top_images=") as warned:
+        explorer = explore(layer=LAYER, top=noisy_top)
+    assert len(warned) == 1
+    assert explorer.top is explorer.top_images is noisy_top
+    with pytest.warns(FutureWarning, match="top_images=") as warned:
+        explorer.top = None
+    assert warned[0].filename == __file__
+    assert explorer.top_images is None
 
 
 def test_a_panel_that_a_person_opened_or_asked_for_goes_first(

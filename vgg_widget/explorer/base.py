@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import os
 import re
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet, proxy
 
 import ipywidgets as widgets
-from traitlets import Enum, TraitError, TraitType, Unicode, observe, validate
+from traitlets import Enum, TraitError, Unicode, observe, validate
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.box import ExplorerBox
@@ -30,7 +29,7 @@ from vgg_widget.explorer.settings import (
     check_setting,
     setting_traits,
 )
-from vgg_widget.explorer.traits import as_trait_error
+from vgg_widget.explorer.traits import as_trait_error, check_assignable
 from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width, full_width
 from vgg_widget.figure.themes import DARK, LIGHT, THEME_NAMES
 from vgg_widget.images import ImageReading
@@ -39,7 +38,7 @@ from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import Rendering, find_mode
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.interrupts import interrupts_come
-from vgg_widget.support.messages import briefly, nearest, unknown_choice
+from vgg_widget.support.messages import unknown_choice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,13 +113,6 @@ class ExplorerBase(ExplorerBox):
     _open_lock: ClassVar[threading.Lock] = threading.Lock()
 
     _view: LinkedFigure
-
-    def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
-        # Python, and with it Shift+Tab in a notebook, finds that of traitlets' `__new__`, which
-        # takes anything.
-        own = inspect.signature(cls.__init__)
-        cls.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])
 
     def __init__(
         self,
@@ -265,6 +257,7 @@ class ExplorerBase(ExplorerBox):
             self._switcher.widget,
             self._page,
         )
+        self._built = True
 
     def _follow_page(self, _: object) -> None:
         self._apply_theme()
@@ -292,40 +285,8 @@ class ExplorerBase(ExplorerBox):
             # What begins with an underscore is ipywidgets' own, or ours; traitlets replaces its
             # own method while it holds notifications.
             if not name.startswith("_") and name != "notify_change":
-                self._check_assignable(name, value)
+                check_assignable(self, name, value, self._made_with, (self._what, self._instead))
             super().__setattr__(name, value)
-
-    def _check_assignable(self, name: str, value: object) -> None:
-        """Raise AttributeError where an assignment would have no effect."""
-        found = getattr(type(self), name, None)
-        # A class made of this one has attributes of its own.
-        if isinstance(found, TraitType) or getattr(found, "fset", None) is not None:
-            return
-        if name in self._made_with:
-            raise AttributeError(
-                f"{name} is what this {self._what} was made with, and stays so: {self._instead} "
-                f"with {name}={briefly(value)}."
-            )
-        # As Python does for attributes: a TypeError would be of the value.
-        if isinstance(found, property):
-            raise AttributeError(  # noqa: TRY004
-                f"{name} of this {self._what} can only be read: set one of its traits instead."
-            )
-        if str(getattr(found, "__module__", "")).startswith("vgg_widget."):
-            raise AttributeError(
-                f"{name} is a method of this {self._what}: call it, as in {name}(…)."
-            )
-        if not hasattr(type(self), name):
-            properties = [
-                part
-                for part in dir(type(self))
-                if getattr(getattr(type(self), part), "fset", None) is not None
-            ]
-            near = nearest(sorted({*properties, *self.trait_names()}), name)
-            advice = (
-                f"did you mean {near!r}?" if near else f"see {type(self).__name__}.class_traits()."
-            )
-            raise AttributeError(f"{type(self).__name__} has no trait {name!r}: {advice}")
 
     @validate(*SETTINGS)
     def _valid_setting(self, proposal: dict[str, Any]) -> Any:
@@ -417,13 +378,11 @@ class ExplorerBase(ExplorerBox):
         """Render and publish; what is rendered already is not rendered again."""
         assert self._snapshot is not None
         before, rendered = self._snapshot.settings, self._snapshot.rendered
-        if self._picture_asked(settings) != self._picture_asked(before):
+        now, then = (one.layer_in(self.measured) for one in (settings, before))
+        if now != then or settings.for_render() != before.for_render():
             with interrupts_come():
                 rendered = self._render(settings, self._snapshot.computed)
         self._publish(self._snapshot._replace(rendered=rendered, settings=settings))
-
-    def _picture_asked(self, settings: DisplaySettings) -> tuple[str, dict[str, Any]]:
-        return settings.layer_in(self.measured), settings.for_render()
 
     def _publish(self, snapshot: Snapshot) -> None:
         """Make a snapshot what is on show: in the traits, on the figure and around it."""
@@ -692,26 +651,9 @@ class ExplorerBase(ExplorerBox):
         self._page.download(name, self.to_bytes(suffix))
         self.show_status(f"{name} is where your browser keeps downloads.")
 
-    def copy_code(self, then: Callable[[bool], object] | None = None) -> None:
-        """Put what `to_code` returns on the clipboard of the page.
-
-        Parameters
-        ----------
-        then : callable, optional
-            Called with whether the browser allowed it; by default that is said under the picture.
-        """
-        self._page.copy(self.to_code(), then or self._code_copied)
-
-    def _code_copied(self, ok: bool) -> None:
-        if ok:
-            self.show_status("The code is on the clipboard.")
-        else:
-            self.show_error(
-                ErrorMessage(
-                    'The browser did not let the code be copied: use "show code" under '
-                    '"Open & save" instead.'
-                )
-            )
+    def copy_code(self, then: Callable[[bool], object]) -> None:
+        """Put `to_code` on the clipboard; `then` is called with whether the browser allowed it."""
+        self._page.copy(self.to_code(), then)
 
     # --- how it comes into a notebook, and is taken away again
 

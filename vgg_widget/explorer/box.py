@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakMethod, proxy
 
 import ipywidgets as widgets
 
-from vgg_widget.explorer.controls import display
+from vgg_widget.explorer.controls import display, set_value
 from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.support.interrupts import interrupts_come, interrupts_wait
 from vgg_widget.support.messages import unknown_choice
@@ -40,12 +41,20 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     # What stands until the constructor has come so far.
     _closed = True
+    _built = False
     _problem: Any = None
     _page: Any = None
     # How many changes and callbacks are under way; whoever counts holds the lock.
     _depth = 0
     showing = False
     """Whether controls are being brought to what is shown, which is nobody's choice."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        # Python, and with it Shift+Tab in a notebook, finds that of traitlets' `__new__`, which
+        # takes anything.
+        own = inspect.signature(cls.__init__)
+        cls.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])
 
     # --- one change at a time
 
@@ -73,7 +82,8 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     def notify_change(self, change: Any) -> None:
         """Tell observers of a change, as traitlets does; theirs can be interrupted."""
-        with interrupts_come():
+        # An interrupt amid the building would leave widgets that nobody holds.
+        with interrupts_come() if self._built else nullcontext():
             super().notify_change(change)
 
     def _show_interrupted(self) -> None:
@@ -205,9 +215,8 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     def show_error(self, message: ErrorMessage | None) -> None:
         """Show what went wrong, under the controls; None takes it away."""
         words = "" if message is None else message.as_html()
-        if words != self._problem.value:
-            self._problem.value = words
-            display(self._problem, shown=bool(words))
+        set_value(self._problem, words)
+        display(self._problem, shown=bool(words))
 
     # --- how it comes into a notebook, and is taken away again
 
@@ -254,7 +263,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 widget.close()
         super().close()
         # ipywidgets lets nobody ask a closed widget how it is shown.
-        del self._repr_mimebundle_
+        self.__dict__.pop("_repr_mimebundle_", None)
 
     def __reduce__(self) -> NoReturn:
         # A widget is one with its page and its kernel.

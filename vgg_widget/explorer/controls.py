@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import ipywidgets as widgets
 import matplotlib as mpl
@@ -116,8 +117,8 @@ class Controls:
         self, explorer: ExplorerBase, upload: str = "image", max_width: str | None = None
     ) -> None:
         self._explorer = explorer
-        # What the list of layers was made of.
-        self._listed: Activations | None = None
+        # What the list of layers was made of; the activations are freed with their explorer.
+        self._listed: ref[Activations] | None = None
         self._listed_by = ""
         # What the list of colormaps was made for.
         self._cmaps: tuple[str, int, str] | None = None
@@ -238,8 +239,12 @@ class Controls:
 
     def _show_layer(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
         with self.layer.hold_sync():
-            if self._listed is not activations or self._listed_by != names:
-                self._listed, self._listed_by = activations, names
+            if (
+                self._listed is None
+                or self._listed() is not activations
+                or self._listed_by != names
+            ):
+                self._listed, self._listed_by = ref(activations), names
                 options = layer_options(activations, names)
                 self._sides = (
                     None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.pictures.coordinates import Hit, Marks
 from vgg_widget.pictures.modes import MODES, find_mode
@@ -96,7 +97,7 @@ class MouseAndKeys:
             "Backspace": explorer.back,
             "Escape": lambda: explorer.choose(location=None),
             "b": lambda: explorer.choose(before_relu=not settings.before_relu),
-            "c": explorer.copy_code,
+            "c": lambda: explorer.copy_code(self._code_copied),
             "g": self._turn_grid,
             "o": lambda: explorer.choose(overlay=0.0 if settings.overlay else _OVERLAY),
             "p": explorer.play,
@@ -105,6 +106,17 @@ class MouseAndKeys:
         }
         if key in meanings:
             meanings[key]()
+
+    def _code_copied(self, ok: bool) -> None:
+        if ok:
+            self._explorer.show_status("The code is on the clipboard.")
+        else:
+            self._explorer.show_error(
+                ErrorMessage(
+                    'The browser did not let the code be copied: use "show code" under '
+                    '"Open & save" instead.'
+                )
+            )
 
     def _turn_grid(self) -> None:
         mode = self._explorer.settings.mode

@@ -10,7 +10,7 @@ from matplotlib.colors import Colormap
 from traitlets import Float, Int, TraitError, TraitType, Unicode
 
 from vgg_widget.pictures.colormaps import registered_name
-from vgg_widget.support.messages import briefly
+from vgg_widget.support.messages import briefly, nearest
 
 
 class Name(Unicode[str, str]):
@@ -93,8 +93,8 @@ class ImageSetResult(TraitType[Any, Any]):
         if value is not None and not is_top_activations(value):
             raise TraitError(
                 f"{self.name} {briefly(value)} is no TopActivations: set what "
-                "vgg_widget.dataset.top_activations returned, or None; a number of classes is for "
-                "a new LayerExplorer."
+                "vgg_widget.dataset.top_activations returned, or None; for classes, make a new "
+                "LayerExplorer with predict=5."
             )
         return value
 
@@ -113,3 +113,46 @@ def as_trait_error(check: Any, *arguments: Any, **keywords: Any) -> Any:
         return check(*arguments, **keywords)
     except ValueError as error:
         raise TraitError(str(error)) from error
+
+
+def check_assignable(
+    widget: Any, name: str, value: object, made_with: Iterable[str], words: tuple[str, str]
+) -> None:
+    """Raise AttributeError where an assignment to a widget's attribute would have no effect.
+
+    Parameters
+    ----------
+    widget : HasTraits
+        A class made of its class has attributes of its own.
+    name : str
+        The attribute.
+    value : object
+        What it is to be, for the advice.
+    made_with : iterable of str
+        Arguments of the constructor that hold for good.
+    words : (str, str)
+        What the widget is called in a sentence, and how another one is had.
+    """
+    kind, (what, instead) = type(widget), words
+    found = getattr(kind, name, None)
+    if isinstance(found, TraitType) or getattr(found, "fset", None) is not None:
+        return
+    if name in made_with:
+        problem = f"is what this {what} was made with, and stays so: {instead} with {name}="
+        raise AttributeError(f"{name} {problem}{briefly(value)}.")
+    if isinstance(found, property):
+        raise AttributeError(  # noqa: TRY004 - a TypeError would be of the value
+            f"{name} of this {what} can only be read: set one of its traits instead."
+        )
+    if str(getattr(found, "__module__", "")).startswith("vgg_widget."):
+        raise AttributeError(f"{name} is a method of this {what}: call it, as in {name}(…).")
+    if not hasattr(kind, name):
+        properties = {
+            part
+            for one in kind.__mro__
+            for part, of in vars(one).items()
+            if getattr(of, "fset", None) is not None and not part.startswith("_")
+        }
+        near = nearest(sorted(properties.union(widget.trait_names())), name)
+        advice = f"did you mean {near!r}?" if near else f"see {kind.__name__}.class_traits()."
+        raise AttributeError(f"{kind.__name__} has no trait {name!r}: {advice}")

@@ -207,6 +207,7 @@ class ChannelAtlas(ExplorerBox):
             self._histogram,
             self._page,
         )
+        self._built = True
 
     def show_ranked(self, place: int) -> None:
         """Show the channel at a place of the order on show, from 0."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from threading import Event
 from typing import Any, TypeAlias
 
 Read: TypeAlias = Callable[[Callable[[], bool]], Any]
@@ -29,21 +29,22 @@ class Debouncer:
         self._report = report
         self._worker: ThreadPoolExecutor | None = None
         self._last: Future[None] | None = None
-        # The number of the last request.
-        self._generation = 0
+        # Of the last request.
+        self._superseded = Event()
 
     def ask(self, read: Read, show: Callable[[Future[Any]], object]) -> None:
         """Soon call `read` on another thread, and then `show` with its outcome."""
-        self._generation += 1
+        self.cancel()
+        self._superseded = Event()
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, "vgg-widget-patches")
         # What is sent to the page belongs to the cell or message that asked for it.
         run = copy_context().run
-        self._last = self._worker.submit(run, self._run, self._generation, read, show)
+        self._last = self._worker.submit(run, self._run, self._superseded, REST_SECONDS, read, show)
 
     def cancel(self) -> None:
         """Let nothing be shown of what was asked for."""
-        self._generation += 1
+        self._superseded.set()
 
     def close(self) -> None:
         """Cancel, and end the thread."""
@@ -55,18 +56,15 @@ class Debouncer:
         """Wait until nothing is left to do; return whether that came."""
         return self._last is None or not wait([self._last], seconds).not_done
 
-    def _run(self, generation: int, read: Read, show: Callable[[Future[Any]], object]) -> None:
-        def wanted() -> bool:
-            return generation == self._generation
-
-        if wanted():
-            time.sleep(REST_SECONDS)
-        if not wanted():
+    def _run(
+        self, superseded: Event, rest: float, read: Read, show: Callable[[Future[Any]], object]
+    ) -> None:
+        if superseded.wait(rest):
             return
         outcome: Future[Any] = Future()
         try:
-            outcome.set_result(read(wanted))
+            outcome.set_result(read(lambda: not superseded.is_set()))
         except Exception as error:
             # Raised again where it can be shown.
             outcome.set_exception(error)
-        self._report(lambda: show(outcome) if wanted() else None)()
+        self._report(lambda: None if superseded.is_set() else show(outcome))()

@@ -56,7 +56,8 @@ class FilesPanel(Panel):
         self.widget = widgets.VBox([*lines, self.words, self.text])
 
     def _more_buttons(self) -> list[widgets.Button]:
-        return [self._button("save arrays (.npz)", self._save_arrays)]
+        self.arrays = self._button("save arrays (.npz)", self._save_arrays)
+        return [self.arrays]
 
     def _opening(self, words: str, name: str) -> list[widgets.Widget]:
         path = widgets.Text(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import ipywidgets as widgets
 
@@ -33,7 +34,7 @@ class PredictionsPanel(Panel):
         super().__init__(explorer)
         self._predictor = predictor
         self._count = checked_top(count, "count")
-        self._shown: Activations | None = None
+        self._shown: ref[Activations] | None = None
         # One widget for all rows is one message a picture.
         self.widget = widgets.HTML(
             layout=widgets.Layout(
@@ -44,14 +45,14 @@ class PredictionsPanel(Panel):
     def show(self) -> None:
         """Show the classes of a picture; nothing changes with its layer, channel or colours."""
         activations = self._explorer.activations
-        if activations is self._shown:
+        if self._shown is not None and self._shown() is activations:
             return
         # What was predicted of another picture must not stay beside this one.
         self._shown = None
         self.widget.value = ""
         predictions = self._predictor.predict(activations, self._count)
         self.widget.value = _table(predictions, self._words(activations))
-        self._shown = activations
+        self._shown = ref(activations)
 
     def _words(self, activations: Activations) -> str:
         count = min(self._count, self._predictor.classes)
