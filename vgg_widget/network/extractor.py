@@ -146,9 +146,9 @@ class FeatureExtractor:
         ValueError
             If it is no size.
         """
-        own = {"_size": checked_size(size, self._network.input.minimum_side), "_announced": set()}
+        size = checked_size(size, self._network.input.minimum_side)
         other = object.__new__(type(self))
-        vars(other).update(vars(self) | own)
+        vars(other).update(vars(self), _size=size, _announced=set())
         return other
 
     def __copy__(self) -> FeatureExtractor:

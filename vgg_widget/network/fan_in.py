@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.network.graph import Call, kind_of
-from vgg_widget.network.receptive_fields import keeps_channels_apart
+from vgg_widget.network.receptive_fields import keeps_channels_apart, window_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -80,8 +80,9 @@ class FanIn:
         kernels = self.kernels(channel)
         if kernels is None:
             return None
-        rows = self._window(0, row, kernels.shape[1], maps.shape[0])
-        columns = self._window(1, column, kernels.shape[2], maps.shape[1])
+        _, height, width = kernels.shape
+        rows = self._cells(0, row, height, maps.shape[0])
+        columns = self._cells(1, column, width, maps.shape[1])
         down = (rows >= 0) & (rows < maps.shape[0])
         across = (columns >= 0) & (columns < maps.shape[1])
         numbers = self.inputs(channel)
@@ -93,19 +94,10 @@ class FanIn:
         )
         return total
 
-    def _window(self, axis: int, unit: int, size: int, count: int) -> npt.NDArray[np.int64]:
-        """Return the input's index under each cell of the kernel; one that is outside is padding.
-
-        The sides of "same" padding are TensorFlow's: half of what is missing, rounded down, goes
-        before.
-        """
+    def _cells(self, axis: int, unit: int, size: int, count: int) -> npt.NDArray[np.int64]:
+        """Return the input's index under each cell of the kernel; what is outside is padding."""
         stride, dilation = self.strides[axis], self.dilation[axis]
-        before = 0
-        if self.padding == "same":
-            units = -(-count // stride)
-            missing = (units - 1) * stride + (size - 1) * dilation + 1 - count
-            before = max(missing, 0) // 2
-        return unit * stride - before + dilation * np.arange(size, dtype=np.int64)
+        return unit * stride + window_of(count, size, stride, dilation, self.padding)[1]
 
 
 def fan_in_of(layer: Any, name: str, source: str | None) -> FanIn | None:

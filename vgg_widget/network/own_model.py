@@ -151,13 +151,12 @@ class OwnNetwork:
             # Whatever a layer says about sizes that do not suit it.
             probe = self.model.compute_output_shape
             raise _failure(self.name, self.input, size, error, probe) from error
+        made = made if isinstance(made, list) else [made]
         # What some layer of a person's own does not tell is taken to be the image's.
         usual = dict(zip("HW", size, strict=True))
         return [
             {axis: shape[one.layout.index(axis)] or usual[axis] for axis in "HW"}
-            for shape, one in zip(
-                made if isinstance(made, list) else [made], self.shown, strict=True
-            )
+            for shape, one in zip(made, self.shown, strict=True)
         ]
 
     @cached_property
@@ -353,8 +352,8 @@ class Named(NamedTuple):
     leads: bool
 
 
-# Up to the last word that says "the so-manieth part": conv2_block1 of conv2_block1_1_conv, block_3
-# of block_3_expand, …stage_0_block_0 of ConvNeXt's. Else up to a number: conv_dw_1 of conv_dw_1_bn.
+# Up to the last word for a part with its number: conv2_block1 of conv2_block1_1_conv, block_3 of
+# block_3_expand, …stage_0_block_0 of ConvNeXt's. Else up to a number: conv_dw_1 of conv_dw_1_bn.
 # Else the first word.
 _PART = re.compile(
     r".*(?:block|stage|layer|cell|unit|module|group|level|expanded_conv)_?\d+[a-z]?(?=_|$)"

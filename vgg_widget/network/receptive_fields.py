@@ -112,19 +112,9 @@ class Reach:
     def window(
         self, kernel: int, stride: int = 1, dilation: int = 1, padding: str = "valid"
     ) -> Self:
-        """Carry it through a convolution or a pool.
-
-        TensorFlow's ``"same"`` pads by what the number of units asks for, the odd one at the end,
-        so that the result depends on the image's size.
-        """
-        wide = (kernel - 1) * dilation + 1
-        before = 0
-        units = (self.units - wide) // stride + 1
-        if padding == "same":
-            units = -(-self.units // stride)
-            before = max((units - 1) * stride + wide - self.units, 0) // 2
-        offsets = dilation * np.arange(kernel) - before
-        return self._through(lambda i: (i[:, None] * stride + offsets, True), units, down=stride)
+        """Carry it through a convolution or a pool."""
+        units, cells = window_of(self.units, kernel, stride, dilation, padding)
+        return self._through(lambda i: (i[:, None] * stride + cells, True), units, down=stride)
 
     def transposed(self, units: int, kernel: int, stride: int, dilation: int, padding: str) -> Self:
         """Carry it through a transposed convolution that makes this many units.
@@ -181,6 +171,22 @@ class Reach:
         index = np.where(inside, index, 0)
         first = np.where(inside, self.first[index], _NOWHERE)
         return first, np.where(inside, self.last[index], -_NOWHERE)
+
+
+def window_of(
+    units: int, kernel: int, stride: int, dilation: int, padding: str
+) -> tuple[int, Ints]:
+    """Return how many units a kernel makes of others, and which of these its cells lie on for 0.
+
+    TensorFlow's ``"same"`` pads by what the number of units asks for, the odd one at the end, so
+    that the result depends on the image's size.
+    """
+    wide = (kernel - 1) * dilation + 1
+    made, before = (units - wide) // stride + 1, 0
+    if padding == "same":
+        made = -(-units // stride)
+        before = max((made - 1) * stride + wide - units, 0) // 2
+    return made, dilation * np.arange(kernel, dtype=np.int64) - before
 
 
 def _spans(first: Ints, last: Ints) -> tuple[int, ...]:
