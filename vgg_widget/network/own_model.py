@@ -144,6 +144,8 @@ class OwnNetwork:
 
     def _sizes(self, size: Size) -> list[Sizes]:
         """Return rows and columns of every map, on an image of this size."""
+        # In a forked process this raises, where Keras might wait for ever.
+        keras_and_tensorflow()
         shape = self.input.shape(self.model.inputs[0].shape[0] or 1, *size)
         try:
             made = self.model.compute_output_shape(shape)
