@@ -517,7 +517,7 @@ def test_the_import_of_tensorflow_is_not_left_half_done(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("own_networks")
-@pytest.mark.parametrize("stage", ["resolve", "_built", "traced"])
+@pytest.mark.parametrize("stage", ["resolve", "_built", "traced_for"])
 def test_a_network_that_was_not_finished_is_not_kept(photo: Any, stage: str) -> None:
     with interrupted(vgg19, stage), pytest.raises(KeyboardInterrupt):
         LayerExplorer(photo, weights="random")

@@ -17,7 +17,7 @@ import pytest
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot, render
 from vgg_widget.dataset import top_activations
 from vgg_widget.explorer.controls import layer_options
-from vgg_widget.network.grouping import Named, groups
+from vgg_widget.network.own_model import Named, groups
 from vgg_widget.pictures.captions import caption
 from vgg_widget.pictures.modes import MODES
 

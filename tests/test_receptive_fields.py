@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from vgg_widget import FeatureExtractor, LayerInfo
-from vgg_widget.network.geometry import Reach
+from vgg_widget.network.receptive_fields import Reach
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

@@ -5,10 +5,9 @@ Pure geometry: no weights, no activations, no TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any
 
 import numpy as np
 
@@ -160,8 +159,8 @@ class LayerInfo:
     def __post_init__(self) -> None:
         # A file holds lists and dicts.
         if self.axes is not None:
-            down, across = (_as_axis(axis) for axis in self.axes)
-            object.__setattr__(self, "axes", (down, across))
+            axes = tuple(axis if isinstance(axis, Axis) else Axis(**axis) for axis in self.axes)
+            object.__setattr__(self, "axes", axes)
         if self.input_size is not None:
             object.__setattr__(self, "input_size", tuple(self.input_size))
 
@@ -221,22 +220,25 @@ class LayerInfo:
                 f"{self.input_size[1]} pixels, not {size[0]}×{size[1]}: ask activations.info of "
                 "that image."
             )
-        counts = self._units(size)
-        for axis, index, units in (("row", row, counts[0]), ("column", column, counts[1])):
+        ends: list[tuple[int, int]] = []
+        for name, axis, index, pixels in zip(
+            ("row", "column"), self._both_axes(), (row, column), size, strict=True
+        ):
+            units = len(axis.spans) // 2 if axis.spans else pixels // self.stride
             integer = isinstance(index, int | np.integer) and not isinstance(index, bool)
             if not integer or not 0 <= index < units:
                 raise ValueError(
-                    f"{axis} {index!r} is none of the {units} units of layer {self.name!r} on an "
+                    f"{name} {index!r} is none of the {units} units of layer {self.name!r} on an "
                     f"image of {size[0]}×{size[1]} pixels: choose a whole number from 0 to "
                     f"{units - 1}."
                 )
-        if self.axes is not None:
-            down, across = (axis.spans for axis in self.axes)
-            return down[2 * row], across[2 * column], down[2 * row + 1], across[2 * column + 1]
-        whole = self.whole_box(row, column)
-        assert whole is not None  # since there is a centre
-        top, left, bottom, right = whole
-        return max(0, top), max(0, left), min(size[0], bottom), min(size[1], right)
+            if axis.spans:
+                ends.append((axis.spans[2 * index], axis.spans[2 * index + 1]))
+            else:
+                first, end = axis.whole_span(index) or (0, 0)
+                ends.append((max(0, first), min(pixels, end)))
+        (top, bottom), (left, right) = ends
+        return top, left, bottom, right
 
     def whole_box(self, row: int, column: int) -> tuple[int, int, int, int] | None:
         """Return the pixels that a unit would see of an image without borders.
@@ -255,10 +257,8 @@ class LayerInfo:
             Half open, in input pixels, negative above and left of the image; both ends 0 along an
             axis where the unit sees nothing. None where the receptive field is not defined.
         """
-        down, across = (
-            axis.whole_span(index)
-            for axis, index in zip(self._both_axes(), (row, column), strict=True)
-        )
+        both = self._both_axes()
+        down, across = both[0].whole_span(row), both[1].whole_span(column)
         if down is None or across is None:
             return None
         return down[0], across[0], down[1], across[1]
@@ -318,61 +318,6 @@ class LayerInfo:
             whole = ceil(self.center - reach), floor(self.center + reach) + 1
         axis = Axis(place.row_step, place.top, self.receptive_field, self.center, whole=whole)
         return axis, axis
-
-    def _units(self, size: tuple[int, int]) -> tuple[int, int]:
-        if self.axes is not None:
-            return len(self.axes[0].spans) // 2, len(self.axes[1].spans) // 2
-        return size[0] // self.stride, size[1] // self.stride
-
-
-def other_names(
-    layers: Iterable[LayerInfo], before_relu: Collection[str]
-) -> dict[str, dict[str, tuple[str, bool]]]:
-    """Return the names of VGG's layers that are not Keras's, by naming scheme.
-
-    Parameters
-    ----------
-    layers : iterable of LayerInfo
-        Those that there are. Layers without a `torch_name` have no other names.
-    before_relu : collection of str
-        Keras's names of the convolutions whose maps before the ReLU are there too.
-
-    Returns
-    -------
-    dict of str to dict of str to (str, bool)
-        For ``"torchvision"`` (``"features.10"``) and ``"paper"`` (``"conv3_1"``, ``"relu3_1"``,
-        ``"pool3"``): from each name to Keras's, and whether the maps before the ReLU are meant. A
-        layer's name before its ReLU comes first.
-
-    Notes
-    -----
-    The papers' names are those of Simonyan & Zisserman's own Caffe models, and of what was built on
-    them, such as Gatys et al., "Image style transfer using convolutional neural networks" (2016).
-    """
-    torch: dict[str, tuple[str, bool]] = {}
-    paper: dict[str, tuple[str, bool]] = {}
-    for info in layers:
-        if info.torch_name is None:
-            continue
-        before = info.name in before_relu
-        torch[info.torch_name] = (info.name, before)
-        if before:
-            module, _, index = info.torch_name.rpartition(".")
-            torch[f"{module}.{int(index) + 1}"] = (info.name, False)
-        # "block3_conv1" is the first convolution of the third block.
-        block, _, place = info.name.removeprefix("block").partition("_")
-        number = place.removeprefix("conv")
-        if info.kind == "pool":
-            paper[f"pool{block}"] = (info.name, False)
-            continue
-        if before:
-            paper[f"conv{block}_{number}"] = (info.name, True)
-        paper[f"relu{block}_{number}"] = (info.name, False)
-    return {"torchvision": torch, "paper": paper}
-
-
-def _as_axis(axis: Axis | Mapping[str, Any]) -> Axis:
-    return axis if isinstance(axis, Axis) else Axis(**axis)
 
 
 def _walk_vgg19() -> Iterable[LayerInfo]:

@@ -3,8 +3,4 @@
 from vgg_widget.activations.mapping import RANKINGS, Activations
 from vgg_widget.activations.named_layers import LayerNameError
 
-__all__ = [
-    "RANKINGS",
-    "Activations",
-    "LayerNameError",
-]
+__all__ = ["RANKINGS", "Activations", "LayerNameError"]

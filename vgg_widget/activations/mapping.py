@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from vgg_widget.activations.channel_statistics import (
     top_of,
 )
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.activations.saved_activations import SavedActivations
+from vgg_widget.activations.saved_activations import read_activations, write_activations
 from vgg_widget.activations.xarray_dataset import as_dataset
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
@@ -74,12 +73,13 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         name: str = "",
     ) -> None:
         super().__init__(layers, before_relu)
-        self._stored = {name: _frozen(maps[name]) for name in self._infos}
+        self._stored = stored = {info.name: _frozen(maps[info.name]) for info in self._layers}
         self._image = _frozen(image)
         self._weights = weights
         self._name = name
-        self._recent: dict[str, Floats] = {}
-        self._lock = threading.Lock()
+        # Keeping every derived map would double the memory; a person looks at one or two at a time.
+        # Of the maps alone, so that the cache does not keep these activations alive.
+        self._after_relu = lru_cache(maxsize=2)(lambda name: _after_relu(stored[name]))
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
         self._entropies: dict[str, npt.NDArray[np.float64]] = {}
@@ -101,18 +101,9 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         return self._weights
 
     def __getitem__(self, layer: str) -> Floats:
-        name, before = self._resolve(layer)
-        if not self._rectified(name, before=before):
-            return self._stored[name]
-        # Keeping every derived map would double the memory; a person looks at one or two at a time.
-        with self._lock:
-            maps = self._recent.pop(name, None)
-            if maps is None:
-                maps = _frozen(np.maximum(self._stored[name], np.float32(0)))
-            while len(self._recent) >= 2:
-                self._recent.pop(next(iter(self._recent)))
-            self._recent[name] = maps
-        return maps
+        found = self._find(layer)
+        name = found.info.name
+        return self._after_relu(name) if found.rectified else self._stored[name]
 
     def of_channels(self, layer: str, channels: Sequence[int]) -> Floats:
         """Return the maps of some channels, without those of the others where that can be.
@@ -134,20 +125,18 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         LayerNameError, IndexError
             If there is no such layer or channel.
         """
-        name, before = self._resolve(layer)
-        stored, chosen = self._stored[name], self._checked(layer, channels)
-        if chosen == list(range(stored.shape[-1])):
+        found = self._find(layer)
+        stored = self._stored[found.info.name]
+        # Most modes ask for all, at every redraw.
+        if list(channels) == list(range(stored.shape[-1])):
             return self[layer]
-        some: Floats = stored[..., chosen]
-        if self._rectified(name, before=before):
+        some: Floats = stored[..., self._checked(layer, channels)]
+        if found.rectified:
             np.maximum(some, np.float32(0), out=some)
         return _frozen(some)
 
     def _checked(self, layer: str, channels: Sequence[int]) -> list[int]:
         count = self.shape(layer)[-1]
-        # Most modes ask for all, at every redraw.
-        if list(channels) == list(range(count)):
-            return list(channels)
         for number in channels:
             whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
             if not whole or not 0 <= number < count:
@@ -165,7 +154,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         """
-        height, width, channels = self._stored[self._resolve(layer)[0]].shape
+        height, width, channels = self._stored[self._find(layer).info.name].shape
         return height, width, channels
 
     def signed(self, layer: str) -> bool:
@@ -176,15 +165,16 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         """
-        name, before = self._resolve(layer)
-        if self._rectified(name, before=before):
+        found = self._find(layer)
+        if found.rectified:
             return False
+        name = found.info.name
         if name not in self._signs:
             self._signs[name] = bool((self._stored[name] < 0).any())
         return self._signs[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._infos)
+        return iter(self._stored)
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -195,9 +185,18 @@ class Activations(NamedLayers, Mapping[str, Floats]):
     __hash__ = object.__hash__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the lock and what is derived; and NumPy's arrays do not stay read-only.
-        again = partial(type(self), before_relu=self._before_relu, name=self._name)
-        return again, (self._layers, self._stored, self._image, self._weights)
+        # Without what is derived; and NumPy's arrays do not stay read-only.
+        return partial(type(self), **self._arguments()), ()
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "layers": self._layers,
+            "maps": self._stored,
+            "image": self._image,
+            "weights": self._weights,
+            "before_relu": self._before_relu,
+            "name": self._name,
+        }
 
     def __repr__(self) -> str:
         height, width = self._image.shape[:2]
@@ -223,8 +222,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         IndexError
             If the location is outside the map.
         """
-        name, before = self._resolve(layer)
-        maps = self._stored[name]
+        found = self._find(layer)
+        maps = self._stored[found.info.name]
         for axis, index, count in (("row", row, maps.shape[0]), ("column", column, maps.shape[1])):
             if not isinstance(index, int | np.integer) or not 0 <= index < count:
                 raise IndexError(
@@ -232,8 +231,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
                     f"choose whole numbers 0 to {count - 1}."
                 )
         vector: Floats = maps[int(row), int(column)]
-        if self._rectified(name, before=before):
-            vector = _frozen(np.maximum(vector, np.float32(0)))
+        if found.rectified:
+            vector = _after_relu(vector)
         return vector
 
     def statistics(self, layer: str, channels: Sequence[int] | None = None) -> ChannelStatistics:
@@ -257,16 +256,16 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         LayerNameError, IndexError
             If there is no such layer or channel.
         """
-        name, before = self._resolve(layer)
+        found = self._find(layer)
         if layer not in self._statistics:
             if channels is not None and 0 < len(channels) <= _FEW:
                 # The first picture of a layer mostly asks for one.
                 return channel_statistics(self.of_channels(layer, channels))
             self._statistics[layer] = channel_statistics(
-                self._stored[name], rectified=self._rectified(name, before=before)
+                self._stored[found.info.name], rectified=found.rectified
             )
-        found = self._statistics[layer]
-        return found if channels is None else found.of(self._checked(layer, channels))
+        statistics = self._statistics[layer]
+        return statistics if channels is None else statistics.of(self._checked(layer, channels))
 
     def rank(self, layer: str, by: str = "max") -> npt.NDArray[np.intp]:
         """Order the channels of a layer, strongest first.
@@ -348,17 +347,16 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         float
             In activation units; 0.0 where nothing is positive.
         """
-        name = "" if layer is None else self._resolve(layer)[0]
         key = (layer, percentile, signed)
-        if key not in self._tops:
-            if layer is None:
+        if layer is None:
+            if key not in self._tops:
                 # What lies below 0 before a ReLU is not among the positive values after it.
-                stored = (maps[maps > 0] for maps in self._stored.values())
-                positive = np.concatenate(list(stored))
-                self._tops[key] = top_of(positive, percentile) if positive.size else 0.0
-            else:
-                maps = self._stored[name]
-                self._tops[key] = top_of(np.abs(maps) if signed else maps, percentile)
+                positive = np.concatenate([maps[maps > 0] for maps in self._stored.values()])
+                self._tops[key] = top_of(positive, percentile)
+            return self._tops[key]
+        maps = self._stored[self._find(layer).info.name]
+        if key not in self._tops:
+            self._tops[key] = top_of(np.abs(maps) if signed else maps, percentile)
         return self._tops[key]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -377,10 +375,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             If the folder is missing or cannot be written.
         """
         check_suffix(path)
-        saved = SavedActivations(
-            self._layers, self._stored, self._image, self._weights, self._before_relu, self._name
-        )
-        saved.write(path)
+        write_activations(path, **self._arguments())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Activations:
@@ -394,15 +389,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             If there is no such file.
         """
         with damage_told(path, "saved activations", "Activations.save"):
-            saved = SavedActivations.read(path)
-            return cls(
-                saved.layers,
-                saved.maps,
-                saved.image,
-                saved.weights,
-                before_relu=tuple(saved.before_relu),
-                name=saved.name,
-            )
+            return cls(**read_activations(path))
 
     def to_xarray(self) -> xarray.Dataset:
         """Return every layer's maps, as the mapping has them, with their coordinates.
@@ -433,3 +420,7 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def _after_relu(maps: Floats) -> Floats:
+    return _frozen(np.maximum(maps, np.float32(0)))

@@ -1,11 +1,14 @@
-"""`NamedLayers`: layers by any of their names, before their ReLU and after it."""
+"""The names of layers: Keras's, torchvision's and the VGG papers', before a ReLU and after it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from vgg_widget.layers import LayerInfo, other_names
+from vgg_widget.layers import LayerInfo
 from vgg_widget.support.messages import unknown_choice
+
+_SCHEMES = ("keras", "torchvision", "paper")
 
 
 class LayerNameError(KeyError, ValueError):
@@ -16,39 +19,98 @@ class LayerNameError(KeyError, ValueError):
         return str(self.args[0])
 
 
-class NamedLayers:
-    """Layers of a network, by whichever name a person knows them.
+@dataclass(frozen=True, slots=True)
+class NamedMaps:
+    """What a name stands for.
+
+    Parameters
+    ----------
+    info : LayerInfo
+        The layer.
+    plain_name : str
+        The one name of these maps: Keras's, or torchvision's before a ReLU.
+    rectified : bool
+        Whether they are after a ReLU, while the network gives the maps before it.
+    scheme : str
+        The naming scheme that the name belongs to.
+    """
+
+    info: LayerInfo
+    plain_name: str
+    rectified: bool
+    scheme: str
+
+
+def layer_names(layers: Sequence[LayerInfo], before_relu: Collection[str]) -> dict[str, NamedMaps]:
+    """Return what every name of every layer stands for, scheme by scheme, in network order.
+
+    The papers' names are those of Simonyan & Zisserman's own Caffe models, and of what was built on
+    them, such as Gatys et al., "Image style transfer using convolutional neural networks" (2016).
 
     Parameters
     ----------
     layers : sequence of LayerInfo
-        Names and geometry, in network order.
+        Those without a `torch_name` have Keras's name alone.
     before_relu : collection of str
-        Those whose map before the ReLU is known, and what is after it derived from that.
+        Keras's names of the layers whose maps the network gives before their ReLU.
     """
+    found: dict[str, NamedMaps] = {}
+    for scheme in _SCHEMES:
+        for info in layers:
+            before = info.name in before_relu
+            names = _names(scheme, info, before=before)
+            for name in names:
+                means_before = len(names) == 2 and name == names[0]
+                plain = str(info.torch_name) if means_before else info.name
+                rectified = before and not means_before
+                found.setdefault(name, NamedMaps(info, plain, rectified, scheme))
+    return found
+
+
+def _names(scheme: str, info: LayerInfo, *, before: bool) -> list[str]:
+    """Return a layer's names in a scheme: before its ReLU and after, or the one it has."""
+    if scheme == "keras":
+        return [info.name]
+    if info.torch_name is None:
+        return []
+    if scheme == "torchvision":
+        if not before:
+            return [info.torch_name]
+        # torchvision counts the ReLU as a module of its own.
+        module, _, index = info.torch_name.rpartition(".")
+        return [info.torch_name, f"{module}.{int(index) + 1}"]
+    # "block3_conv1" is the first convolution of the third block.
+    block, _, place = info.name.removeprefix("block").partition("_")
+    if info.kind == "pool":
+        return [f"pool{block}"]
+    number = f"{block}_{place.removeprefix('conv')}"
+    return [f"conv{number}", f"relu{number}"] if before else [f"relu{number}"]
+
+
+class NamedLayers:
+    """Layers of a network, by whichever name a person knows them; see `layer_names`."""
 
     def __init__(self, layers: Sequence[LayerInfo], before_relu: Collection[str]) -> None:
         self._layers = tuple(layers)
-        self._infos = {info.name: info for info in self._layers}
         self._before_relu = frozenset(before_relu)
-        self._schemes = other_names(self._layers, self._before_relu)
-        self._aliases = {
-            alias: meant for names in self._schemes.values() for alias, meant in names.items()
+        self._named = layer_names(self._layers, self._before_relu)
+        self._names_in: dict[tuple[str, str], tuple[str, ...]] = {
+            (scheme, info.name): () for scheme in _SCHEMES for info in self._layers
         }
+        for name, maps in self._named.items():
+            self._names_in[maps.scheme, maps.info.name] += (name,)
+
+    def _find(self, layer: str) -> NamedMaps:
+        try:
+            return self._named[layer]
+        except (KeyError, TypeError):
+            # A list has no place in a dict.
+            raise LayerNameError(unknown_choice("layer", layer, self._named)) from None
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
         """Names and geometry, in network order."""
         return self._layers
-
-    def _resolve(self, layer: str) -> tuple[str, bool]:
-        # A list has no place in a dict.
-        if isinstance(layer, str) and layer in self._infos:
-            return layer, False
-        if isinstance(layer, str) and layer in self._aliases:
-            return self._aliases[layer]
-        names = [*self._infos, *self._aliases]
-        raise LayerNameError(unknown_choice("layer", layer, names))
 
     def info(self, layer: str) -> LayerInfo:
         """Return the `LayerInfo` of a layer, by any of its names.
@@ -58,11 +120,7 @@ class NamedLayers:
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         """
-        return self._infos[self._resolve(layer)[0]]
-
-    def _rectified(self, name: str, *, before: bool) -> bool:
-        """Tell whether what is asked for is the stored map after a ReLU."""
-        return name in self._before_relu and not before
+        return self._find(layer).info
 
     def torch_names(self, layer: str) -> tuple[str, ...]:
         """Return torchvision's names of a layer: before its ReLU and after, or the one it has."""
@@ -83,10 +141,7 @@ class NamedLayers:
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         """
-        name = self._resolve(layer)[0]
-        if scheme == "keras":
-            return (name,)
-        return tuple(alias for alias, (other, _) in self._schemes[scheme].items() if other == name)
+        return self._names_in[scheme, self._find(layer).info.name]
 
     def scheme_of(self, layer: str) -> str:
         """Return the scheme that a layer's name is of; see `names_in`.
@@ -96,13 +151,11 @@ class NamedLayers:
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         """
-        self._resolve(layer)
-        return next((name for name, names in self._schemes.items() if layer in names), "keras")
+        return self._find(layer).scheme
 
     def plain_name(self, layer: str) -> str:
         """Return the one name of the same maps: Keras's, or torchvision's before a ReLU."""
-        name, before = self._resolve(layer)
-        return str(self._infos[name].torch_name) if before else name
+        return self._find(layer).plain_name
 
     def before_relu(self, layer: str) -> str | None:
         """Return the name of the same maps before their ReLU.
@@ -123,8 +176,8 @@ class NamedLayers:
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         """
-        name = self._resolve(layer)[0]
-        return self._infos[name].torch_name if name in self._before_relu else None
+        info = self._find(layer).info
+        return info.torch_name if info.name in self._before_relu else None
 
     def after_relu(self, layer: str) -> str:
         """Return the name of the same maps after their ReLU, where they have one: Keras's.
@@ -134,4 +187,4 @@ class NamedLayers:
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         """
-        return self._resolve(layer)[0]
+        return self._find(layer).info.name

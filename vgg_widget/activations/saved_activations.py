@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,64 +20,52 @@ from vgg_widget.support.safe_npz import opened_npz
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SavedActivations:
-    """What is in a file; the fields are the arguments of `Activations`."""
-
-    layers: Sequence[LayerInfo]
-    maps: Mapping[str, npt.NDArray[np.float32]]
-    image: RGB8
-    weights: Provenance
-    before_relu: Collection[str]
-    name: str
-
-    def write(self, path: str | os.PathLike[str]) -> None:
-        """Write a file, which replaces another as a whole."""
-        header = {
-            "version": _VERSION,
-            "layers": [asdict(info) for info in self.layers],
-            "before_relu": sorted(self.before_relu),
-            "weights": self.weights.to_dict(),
-            "name": self.name,
-        }
-        arrays: dict[str, Any] = {f"maps/{name}": maps for name, maps in self.maps.items()}
-        with written_whole(path) as draft:
-            np.savez(draft, header=np.array(json.dumps(header)), image=self.image, **arrays)
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file; `damage_told` turns what can go wrong into one sentence."""
-        with opened_npz(path) as array:
-            header = json.loads(str(array("header")))
-            _check_version(header["version"])
-            layers = [LayerInfo(**fields) for fields in header["layers"]]
-            maps = {info.name: array(f"maps/{info.name}") for info in layers}
-            image = array("image")
-        _check_arrays(layers, maps, image)
-        return cls(
-            layers,
-            maps,
-            image,
-            Provenance.from_dict(header["weights"]),
-            tuple(header["before_relu"]),
-            str(header.get("name", "")),
-        )
-
-
-def _check_version(version: object) -> None:
-    if version != _VERSION:
-        raise ValueError(f"it is of version {version}")
-
-
-def _check_arrays(
-    layers: Sequence[LayerInfo], maps: Mapping[str, npt.NDArray[Any]], image: npt.NDArray[Any]
+def write_activations(
+    path: str | os.PathLike[str],
+    *,
+    layers: Sequence[LayerInfo],
+    maps: Mapping[str, npt.NDArray[np.float32]],
+    image: RGB8,
+    weights: Provenance,
+    before_relu: Collection[str],
+    name: str,
 ) -> None:
+    """Write the arguments of `Activations` to a file, which replaces another as a whole."""
+    header = {
+        "version": _VERSION,
+        "layers": [asdict(info) for info in layers],
+        "before_relu": sorted(before_relu),
+        "weights": weights.to_dict(),
+        "name": name,
+    }
+    arrays: dict[str, Any] = {f"maps/{layer}": stored for layer, stored in maps.items()}
+    with written_whole(path) as draft:
+        np.savez(draft, header=np.array(json.dumps(header)), image=image, **arrays)
+
+
+def read_activations(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the arguments of `Activations`; `damage_told` makes a sentence of what can go wrong."""
+    with opened_npz(path) as array:
+        header = json.loads(str(array("header")))
+        if header["version"] != _VERSION:
+            raise ValueError(f"it is of version {header['version']}")
+        layers = [LayerInfo(**fields) for fields in header["layers"]]
+        maps = {info.name: array(f"maps/{info.name}") for info in layers}
+        image = array("image")
     for info in layers:
-        array = maps[info.name]
-        if array.dtype != np.float32 or array.ndim != 3 or array.shape[-1] != info.channels:
+        stored = maps[info.name]
+        if stored.dtype != np.float32 or stored.ndim != 3 or stored.shape[-1] != info.channels:
             raise ValueError(
-                f"layer {info.name!r} is {array.dtype} of shape {array.shape}, not float32 of "
+                f"layer {info.name!r} is {stored.dtype} of shape {stored.shape}, not float32 of "
                 f"{info.channels} channels"
             )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
         raise ValueError(f"the image is {image.dtype} of shape {image.shape}, not uint8 RGB")
+    return {
+        "layers": layers,
+        "maps": maps,
+        "image": image,
+        "weights": Provenance.from_dict(header["weights"]),
+        "before_relu": tuple(header["before_relu"]),
+        "name": str(header.get("name", "")),
+    }

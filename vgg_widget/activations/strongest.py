@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,13 +54,5 @@ def strongest_at(
     most = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
     order = activations.rank_at(layer, row, column)
     there = order[(values[order] != 0) & ~np.isnan(values[order])][:count]
-    return tuple(
-        Strength(int(channel), float(values[channel]), _share(float(values[channel]), most))
-        for channel in there
-    )
-
-
-def _share(value: float, most: float) -> float:
-    if not math.isfinite(value):
-        return math.copysign(1.0, value)
-    return value / most if most else 0.0
+    shares = np.where(np.isfinite(values), values / (most or 1), np.sign(values))
+    return tuple(Strength(int(c), float(values[c]), float(shares[c])) for c in there)

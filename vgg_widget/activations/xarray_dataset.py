@@ -22,24 +22,7 @@ def as_dataset(
     weights: str,
     name: str = "",
 ) -> xarray.Dataset:
-    """Return one variable a layer; see `Activations.to_xarray`.
-
-    Parameters
-    ----------
-    layers : sequence of LayerInfo
-        In network order.
-    maps : mapping of str to ndarray of float32, shape (H, W, C)
-        By layer name.
-    weights : str
-        The label of the weights that computed them.
-    name : str
-        The image's path; empty where it has none.
-
-    Raises
-    ------
-    ImportError
-        If xarray is not installed.
-    """
+    """Return one variable a layer, with the label of the weights; see `Activations.to_xarray`."""
     try:
         import xarray as xr
     except ImportError as error:
@@ -63,18 +46,10 @@ _UNFIT = re.compile(r"[/\x00-\x1f\x7f]|^(?=[^0-9A-Za-z_\x80-\U0010ffff]|$)|\s+$"
 
 
 def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
-    """Return what each layer's variable is called, which a netCDF file can hold too.
+    """Return a name that a netCDF file can hold for each layer's variable.
 
-    Parameters
-    ----------
-    layers : iterable of str
-        Their own names.
-
-    Returns
-    -------
-    dict of str to str
-        A name that a file can hold is its own; in others underscores stand for what it cannot.
-        Where two variables or dimensions would share a name, the second layer has a number.
+    Underscores stand for what it cannot hold. Where two variables or dimensions would share a name,
+    the second has a number.
     """
     fit = {layer: _UNFIT.sub("_", unicodedata.normalize("NFC", layer)) for layer in layers}
     names: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -146,7 +146,12 @@ def circuit(
         If an argument is not one of these, `activations` are another network's, or the layer is
         one of a model of your own that has no kernels or reads several layers.
     """
-    _check_same_weights(extractor, activations)
+    own, theirs = extractor.weights, activations.weights
+    if (own.digest or own.label) != (theirs.digest or theirs.label):
+        raise ValueError(
+            f"activations are of {theirs.label}, and extractor has {own.label}: pass the "
+            "extractor that made them."
+        )
     info = activations.info(layer)
     number = checked_channel("channel", channel, layer, info.channels)
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
@@ -172,49 +177,40 @@ def circuit(
         alone = CircuitInput(fan_in.source, same, names[same], _strongest(maps[..., same]))
         return Circuit(info.name, number, fan_in.source, (alone,), 1, place)
     squares = np.square(kernels, dtype=np.float64).sum(axis=(1, 2))
+    total = float(squares.sum())
     added = None if place is None else fan_in.contributions(maps, number, *place)
     score = squares if by == "norm" or added is None else np.abs(added)
     chosen = np.argsort(-score, kind="stable")[:k].tolist()
+    inputs = []
+    for index in chosen:
+        kernel = kernels[index].copy()
+        kernel.flags.writeable = False
+        exact = kernel.astype(np.float64)
+        inputs.append(
+            CircuitInput(
+                fan_in.source,
+                numbers[index],
+                names[numbers[index]],
+                _strongest(maps[..., numbers[index]]),
+                kernel,
+                norm=float(squares[index]) ** 0.5,
+                share=_ratio(squares[index], total),
+                excitatory=_ratio(exact[exact > 0].sum(), np.abs(exact).sum()),
+                contribution=None if added is None else float(added[index]),
+            )
+        )
     bias = 0.0 if fan_in.bias is None else float(fan_in.bias[number])
     return Circuit(
         info.name,
         number,
         fan_in.source,
-        tuple(
-            _weighed(
-                CircuitInput(
-                    fan_in.source,
-                    numbers[index],
-                    names[numbers[index]],
-                    _strongest(maps[..., numbers[index]]),
-                    contribution=None if added is None else float(added[index]),
-                ),
-                kernels[index],
-                float(squares.sum()),
-            )
-            for index in chosen
-        ),
+        tuple(inputs),
         len(numbers),
         place,
-        share=_ratio(squares[chosen].sum(), squares.sum()),
+        share=_ratio(squares[chosen].sum(), total),
         top=float(np.abs(kernels[chosen]).max()),
         bias=bias,
         activation=None if added is None else float(added.sum()) + bias,
-    )
-
-
-def _weighed(one: CircuitInput, weights: Floats, total: float) -> CircuitInput:
-    """Add an input's kernel and its numbers; `total` is the sum of all inputs' squares."""
-    kernel = weights.copy()
-    kernel.flags.writeable = False
-    exact = kernel.astype(np.float64)
-    square = float(np.square(exact).sum())
-    return replace(
-        one,
-        kernel=kernel,
-        norm=square**0.5,
-        share=_ratio(square, total),
-        excitatory=_ratio(exact[exact > 0].sum(), np.abs(exact).sum()),
     )
 
 
@@ -227,12 +223,3 @@ def _strongest(values: Floats) -> Location | None:
     finite = np.where(np.isfinite(values), values, -np.inf)
     row, column = divmod(int(finite.argmax()), values.shape[1])
     return None if finite[row, column] == finite.min() else (row, column)
-
-
-def _check_same_weights(extractor: FeatureExtractor, activations: Activations) -> None:
-    own, theirs = extractor.weights, activations.weights
-    if (own.digest or own.label) != (theirs.digest or theirs.label):
-        raise ValueError(
-            f"activations are of {theirs.label}, and extractor has {own.label}: pass the "
-            "extractor that made them."
-        )

@@ -25,19 +25,7 @@ KERNEL_CMAP = "RdBu_r"
 
 
 def kernel_picture(kernel: Floats, top: float) -> Pixels:
-    """Colour the weights of a kernel.
-
-    Parameters
-    ----------
-    kernel : ndarray of float32, shape (h, w)
-        Weights of either sign.
-    top : float
-        The magnitude that full red and full blue stand for.
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 4)
-    """
+    """Colour the weights of a kernel; full red and full blue stand for the magnitude `top`."""
     # A kernel of zeros alone is white and no colour's end.
     limits = DisplayRange(-top, top) if top > 0 else DisplayRange(-1.0, 1.0)
     return coloured(limits.normalise(kernel), mpl.colormaps[KERNEL_CMAP])
@@ -51,23 +39,11 @@ def input_picture(
     cmap: str | Colormap,
     scale: str | Scale,
 ) -> Pixels:
-    """Draw the map that an input of a circuit is.
+    """Draw the map that an input of a circuit is, in 3 or 4 bytes a pixel.
 
-    Parameters
-    ----------
-    one : CircuitInput
-        Whose map.
-    extractor, activations
-        What the circuit was made of.
-    cmap, scale
-        As for `render`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (H, W, 3 or 4)
-        `render`'s picture of a layer's channel; of the network's input the picture's red, green
-        or blue part in its own colour, or shades of grey from the smallest to the largest value
-        where the colours are mixed.
+    It is `render`'s picture of a layer's channel; of the network's input the picture's red, green
+    or blue part in its own colour, or where the colours are mixed shades of grey, from the smallest
+    to the largest value.
     """
     if one.layer is not None:
         return render(activations, one.layer, channel=one.channel, cmap=cmap, scale=scale).rgba
@@ -82,21 +58,11 @@ def input_picture(
 
 
 def small_png(pixels: Pixels, side: int) -> bytes:
-    """Encode a picture, brought near a size for the page.
+    """Return the PNG of an opaque picture, whose longer side is brought near `side` pixels.
 
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (h, w, 3 or 4)
-        Opaque; left as it is.
-    side : int
-        The longer side, in pixels. A smaller picture is enlarged by a whole number, each pixel
-        to a square with hard edges, as far as that fits; a larger one is reduced by a whole
-        number, to means of squares, and may remain a little larger.
-
-    Returns
-    -------
-    bytes
-        PNG.
+    A smaller picture is enlarged by a whole number, each pixel to a square with hard edges, as far
+    as that fits; a larger one is reduced by a whole number, to means of squares, and may remain a
+    little larger.
     """
     picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
     longer = max(picture.size)

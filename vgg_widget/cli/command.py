@@ -6,19 +6,19 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from vgg_widget import __version__
 from vgg_widget.activations.mapping import RANKINGS
+from vgg_widget.activations.named_layers import layer_names
 from vgg_widget.cli.app import THEMES, run_app
 from vgg_widget.cli.atlas import run_atlas
 from vgg_widget.cli.demo import run_demo
 from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.figure.style import own_style
 from vgg_widget.images import ImageError, load_image, sample_image
-from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, other_names
+from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.modes import MODES
 from vgg_widget.pictures.scaling import SCOPES
@@ -231,9 +231,7 @@ def _render(options: argparse.Namespace) -> int:
             f"--output {str(options.output)!r} {ending}: choose one of {', '.join(_PICTURES)}."
         )
     # Before the network is built, which takes seconds.
-    names = [info.name for info in VGG19_LAYERS]
-    convolutions = [info.name for info in VGG19_CONVOLUTIONS]
-    known = [*names, *chain(*other_names(VGG19_LAYERS, convolutions).values())]
+    known = layer_names(VGG19_LAYERS, [info.name for info in VGG19_CONVOLUTIONS])
     if options.layer not in known:
         raise ValueError(unknown_choice("--layer", options.layer, known))
     image = sample_image() if options.image == "sample" else load_image(options.image)
@@ -257,7 +255,7 @@ def _render(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     options.all_layers.mkdir(parents=True, exist_ok=True)
-    for layer in tqdm(names, desc="layers", unit="layer"):
+    for layer in tqdm(activations, desc="layers", unit="layer"):
         target = options.all_layers / f"{layer}_{options.mode}.png"
         _write_picture(activations, layer, target, chosen)
     print(options.all_layers)

@@ -2,14 +2,10 @@
 
 import copyreg
 
-from vgg_widget.network.extractor import (
-    FeatureExtractor,
-)
+from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import reduced
 
-__all__ = [
-    "FeatureExtractor",
-]
+__all__ = ["FeatureExtractor"]
 
 # Here, since an extractor's own module knows nothing of how it travels.
 copyreg.pickle(FeatureExtractor, reduced)

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,15 +17,10 @@ from vgg_widget.support.interrupts import interrupts_wait
 def keras_and_tensorflow() -> tuple[Any, Any]:
     """Import Keras and TensorFlow, and let TensorFlow find its devices.
 
-    Returns
-    -------
-    (keras, tensorflow) : tuple of module
-
     Raises
     ------
     RuntimeError
-        If Keras is set to another backend, or TensorFlow cannot compute here: see `check_eager`,
-        and a forked process has none of its threads.
+        If Keras is set to another backend, or TensorFlow cannot compute here.
     ImportError
         If Python itself runs in a browser.
     """
@@ -45,14 +40,7 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
 
 
 def check_eager() -> None:
-    """Raise where TensorFlow only notes down what is to be computed.
-
-    Raises
-    ------
-    RuntimeError
-        Inside ``tf.Graph().as_default()`` and a ``tf.function``, and after
-        ``tf.compat.v1.disable_eager_execution()``.
-    """
+    """Raise RuntimeError where TensorFlow only notes down what is to be computed."""
     _, tf = _import_once()
     if not tf.executing_eagerly():
         raise RuntimeError(
@@ -62,35 +50,15 @@ def check_eager() -> None:
         )
 
 
-def traced(function: Callable[..., Any], signature: Sequence[Any] | None = None) -> Any:
-    """Return a ``tf.function``: traced once for a signature, or once for each kind of input.
-
-    Parameters
-    ----------
-    function : callable
-        Plain Python, which autograph would rewrite, leaving temporary files.
-    signature : sequence of TensorSpec, optional
-        With open sizes, so that a new image size does not trace it again.
-    """
-    _, tf = keras_and_tensorflow()
-    compiled = tf.function(function, input_signature=signature, autograph=False)
-    # TensorFlow takes the networks of several extractors, or the sizes of several images, for one
-    # function that is traced again and again, and would scold whoever makes them.
-    compiled._omit_frequent_tracing_warning = True  # noqa: SLF001 - there is no public switch
-    return compiled
-
-
 _lock = threading.Lock()
-
 _threads_lost = threading.Event()
 
 
 def _note_fork() -> None:
-    # Whoever started it: this package, or Keras and TensorFlow in the user's own hands, of which
-    # they tell nothing publicly. Where it was imported and no more, it starts in the child.
+    # Whoever started TensorFlow, there is no public way to ask. One that was imported and no more
+    # starts in the child.
     eager = sys.modules.get("tensorflow.python.eager.context")
-    context = getattr(eager, "_context", None)
-    if getattr(context, "_initialized", False):
+    if getattr(getattr(eager, "_context", None), "_initialized", False):
         _threads_lost.set()
 
 
@@ -124,7 +92,7 @@ def _import_once() -> tuple[Any, Any]:
 
 @contextmanager
 def quiet_log() -> Iterator[None]:
-    """Keep what native code writes to the standard error stream, and show it only on failure.
+    """Show what native code writes to the standard error stream only on failure.
 
     TensorFlow reports processors and missing GPUs there before its own log level counts, and
     Jupyter would show that as errors in a student's cell.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,13 +35,12 @@ from vgg_widget.network.streaming import (
     OnError,
     batches,
     check_stream,
-    counted,
     read_ahead,
 )
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network, shared_vgg19
 from vgg_widget.support.messages import briefly, percent
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights import NETWORKS, ResolvedWeights, framework_of
+from vgg_widget.weights import ResolvedWeights
 
 
 class FeatureExtractor:
@@ -99,8 +97,6 @@ class FeatureExtractor:
         if model is None:
             self._network, self._weights = shared_vgg19(weights)
         elif isinstance(weights, str) and weights == "auto":
-            if told := _not_a_model(model):
-                raise ValueError(f"model {told}.")
             self._network = own_network(model, own_preprocess=preprocess is not None)
             self._weights = self._network.provenance(own_preprocess=preprocess is not None)
         else:
@@ -150,16 +146,14 @@ class FeatureExtractor:
         ValueError
             If it is no size.
         """
-        other = copy.copy(self)
-        other._size = checked_size(size, self._network.input.minimum_side)  # noqa: SLF001 - its own
-        other._announced = set()  # noqa: SLF001 - its own
+        size = checked_size(size, self._network.input.minimum_side)
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), _size=size, _announced=set())
         return other
 
     def __copy__(self) -> FeatureExtractor:
-        # Of the same network, unlike what is unpickled: see `PortableExtractor`.
-        other = object.__new__(type(self))
-        vars(other).update(vars(self))
-        return other
+        # Of the same network, unlike what is unpickled.
+        return self.at_size(self._size)
 
     def __repr__(self) -> str:
         return f"<FeatureExtractor of {len(self.layers)} layers, {self._weights.label}>"
@@ -190,7 +184,7 @@ class FeatureExtractor:
             If values of a layer are NaN or infinite.
         """
         reading = image if isinstance(image, ImageReading) else self.read(image)
-        return next(self._compute([NamedImage(reading.origin or "", self._resized(reading))]))
+        return next(self._compute([NamedImage(reading.origin or "", self.prepared(reading))]))
 
     def read(self, image: object) -> ImageReading:
         """Read an image as `load_image` does, as small as the network allows.
@@ -214,15 +208,6 @@ class FeatureExtractor:
             If the image cannot be used.
         """
         return read_file_bytes(data, path, self._network.input.minimum_side)
-
-    def _resized(self, reading: ImageReading) -> RGB8:
-        network, pixels = self._network, reading.pixels
-        target = network.input.fixed_size or target_size(pixels, self._size)
-        if check_memory(*target, network.bytes_a_pixel) and target not in self._announced:
-            self._announced.add(target)
-            need = target[0] * target[1] * network.bytes_a_pixel / 2**30
-            print(f"{target[0]}×{target[1]} pixels take about {need:.1f} GB of memory.", flush=True)
-        return resize_exactly(pixels, target)
 
     def stream(
         self,
@@ -267,27 +252,27 @@ class FeatureExtractor:
         """
         check_stream(images, batch_size, on_error)
         check_eager()
-        named = named_images(images)
-        made = self._stream(named, batch_size, on_error)
-        total = len(named) if isinstance(named, list) else None
-        return counted(made, total) if progress else made
+        return self._stream(named_images(images), batch_size, on_error, progress=progress)
 
     def _stream(
-        self, images: Iterable[NamedItem], batch_size: int, on_error: OnError
+        self, images: Iterable[NamedItem], batch_size: int, on_error: OnError, *, progress: bool
     ) -> Iterator[Activations]:
-        bytes_a_pixel = self._network.bytes_a_pixel
+        from tqdm.auto import tqdm
 
         def most(pixels: RGB8) -> int:
             height, width, _ = pixels.shape
-            return min(batch_size, fitting(height, width, bytes_a_pixel))
+            return min(batch_size, fitting(height, width, self._network.bytes_a_pixel))
 
         def read(image: object) -> RGB8:
             return self.prepared(self.read(image))
 
-        ready = read_ahead(images, read, 2 * batch_size, on_error)
-        with closing(ready):
+        total = len(images) if isinstance(images, list) else None
+        bar = tqdm(desc="images", unit="image", total=total, disable=not progress)
+        with closing(read_ahead(images, read, 2 * batch_size, on_error)) as ready, bar:
             for batch in batches(ready, most):
-                yield from self._compute(batch)
+                for activations in self._compute(batch):
+                    yield activations
+                    bar.update()
 
     def prepared(self, reading: ImageReading) -> RGB8:
         """Bring what `read` gave to the size that the network will see.
@@ -297,10 +282,15 @@ class FeatureExtractor:
         ValueError
             If that would fill the memory, or the network cannot take it.
         """
-        pixels = self._resized(reading)
+        network, pixels = self._network, reading.pixels
+        target = network.input.fixed_size or target_size(pixels, self._size)
+        if check_memory(*target, network.bytes_a_pixel) and target not in self._announced:
+            self._announced.add(target)
+            need = target[0] * target[1] * network.bytes_a_pixel / 2**30
+            print(f"{target[0]}×{target[1]} pixels take about {need:.1f} GB of memory.", flush=True)
         # A size that the network cannot take is this image's fault.
-        self._network.layers_on(pixels.shape[:2])
-        return pixels
+        network.layers_on(target)
+        return resize_exactly(pixels, target)
 
     def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
         # Looks whether they can compute here.
@@ -325,11 +315,8 @@ class FeatureExtractor:
 
     def _warn_of_nan(self, layers: Sequence[LayerInfo], outputs: Sequence[Floats]) -> None:
         """Say which layer is the first whose values are no numbers: its pictures do not tell."""
-        ill = [
-            (info.name, maps)
-            for info, maps in zip(layers, outputs, strict=True)
-            if not _finite(maps)
-        ]
+        named = zip((info.name for info in layers), outputs, strict=True)
+        ill = [(name, maps) for name, maps in named if not _finite(maps)]
         if ill:
             name, maps = ill[0]
             share = percent(1 - np.isfinite(maps).mean())
@@ -438,20 +425,6 @@ def _finite(maps: Floats) -> bool:
         return bool(np.isfinite([maps.min(initial=0), maps.max(initial=0)]).all())
 
 
-def _not_a_model(given: object) -> str:
-    """Say what was given as a model where that is plainly something else, and what to do."""
-    if isinstance(given, str | os.PathLike):
-        file = repr(os.fspath(given))
-        return (
-            f"{file} is no model: load it with keras.models.load_model, or pass the file of a "
-            "VGG19 as weights"
-        )
-    if isinstance(given, Mapping):
-        return "is a mapping: pass a state dict of VGG19 as weights"
-    framework = framework_of(given)
-    return "" if framework in ("", "keras") else NETWORKS[framework]
-
-
 DEFAULT_SIZE = 224
 
 COLOURS = ("red", "green", "blue")
@@ -481,11 +454,13 @@ def extractor_for(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or a model of "
             "your own as model=."
         )
-    given = {"weights": weights, "size": size, "model": model, "preprocess": preprocess}
-    usual = {"weights": "auto", "size": DEFAULT_SIZE}
-    for name, value in given.items():
-        default = usual.get(name)
-        if not (value is default or (isinstance(value, str | int) and value == default)):
+    for name, value, usual in (
+        ("weights", weights, "auto"),
+        ("size", size, DEFAULT_SIZE),
+        ("model", model, None),
+        ("preprocess", preprocess, None),
+    ):
+        if not (value is usual or (isinstance(value, str | int) and value == usual)):
             raise ValueError(
                 f"{name} {briefly(value)} and extractor were both given: leave {name} out, since "
                 "the extractor has its own."

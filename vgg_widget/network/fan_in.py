@@ -1,8 +1,4 @@
-"""`FanIn`: which input channels a layer's channels are made of, and by which kernels.
-
-Rules go by the names of Keras's own classes, so that a class of somebody's own, whatever it
-inherits, has none.
-"""
+"""`FanIn`: which input channels a layer's channels are made of, and by which kernels."""
 
 from __future__ import annotations
 
@@ -13,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.network.graph import Call
-from vgg_widget.network.receptive_fields import keeps_channels_apart
+from vgg_widget.network.graph import Call, kind_of
+from vgg_widget.network.receptive_fields import keeps_channels_apart, window_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -67,13 +63,7 @@ class FanIn:
         return replace(self, kernel=kernel, strides=strides, dilation=dilation)
 
     def kernels(self, channel: int) -> Floats | None:
-        """Return the kernels of a channel, one for each of its `inputs`.
-
-        Returns
-        -------
-        ndarray of float32, shape (inputs, h, w), or None
-            None where there are no kernels.
-        """
+        """Return the kernels of a channel, shape (inputs, h, w), or None where there are none."""
         if self.kernel is None:
             return None
         return np.ascontiguousarray(np.moveaxis(self.kernel[..., channel], -1, 0))
@@ -81,27 +71,18 @@ class FanIn:
     def contributions(
         self, maps: Floats, channel: int, row: int, column: int
     ) -> npt.NDArray[np.float64] | None:
-        """Return what each input adds to a channel at one location.
+        """Return what each input adds to a channel at one location, in the order of `inputs`.
 
-        Parameters
-        ----------
-        maps : ndarray of float32, shape (H, W, C)
-            All maps that the layer reads.
-        channel, row, column : int
-            The channel, and the location in its own map.
-
-        Returns
-        -------
-        ndarray of float64, shape (inputs,), or None
-            The sums over the window of kernel × map, in the order of `inputs`. All of them and the
-            bias together are the channel there, before any activation function. None where there
-            are no kernels.
+        Each is the sum over the window of kernel × map, of all `maps` that the layer reads. All of
+        them and the bias together are the channel there, before any activation function. None where
+        there are no kernels.
         """
         kernels = self.kernels(channel)
         if kernels is None:
             return None
-        rows = self._window(0, row, kernels.shape[1], maps.shape[0])
-        columns = self._window(1, column, kernels.shape[2], maps.shape[1])
+        _, height, width = kernels.shape
+        rows = self._cells(0, row, height, maps.shape[0])
+        columns = self._cells(1, column, width, maps.shape[1])
         down = (rows >= 0) & (rows < maps.shape[0])
         across = (columns >= 0) & (columns < maps.shape[1])
         numbers = self.inputs(channel)
@@ -113,45 +94,41 @@ class FanIn:
         )
         return total
 
-    def _window(self, axis: int, unit: int, size: int, count: int) -> npt.NDArray[np.int64]:
-        """Return the input's index under each cell of the kernel; one that is outside is padding.
-
-        The sides of "same" padding are TensorFlow's: half of what is missing, rounded down, goes
-        before.
-        """
+    def _cells(self, axis: int, unit: int, size: int, count: int) -> npt.NDArray[np.int64]:
+        """Return the input's index under each cell of the kernel; what is outside is padding."""
         stride, dilation = self.strides[axis], self.dilation[axis]
-        before = 0
-        if self.padding == "same":
-            units = -(-count // stride)
-            missing = (units - 1) * stride + (size - 1) * dilation + 1 - count
-            before = max(missing, 0) // 2
-        return unit * stride - before + dilation * np.arange(size, dtype=np.int64)
+        return unit * stride + window_of(count, size, stride, dilation, self.padding)[1]
 
 
 def fan_in_of(layer: Any, name: str, source: str | None) -> FanIn | None:
-    """Return what the channels of a Keras layer are made of, with the weights it has now.
+    """Return what a Keras layer's channels are made of, with the weights it has now.
 
-    Parameters
-    ----------
-    layer : keras.Operation
-        What was called.
-    name : str
-        What the layer is called here.
-    source : str or None
-        The layer whose maps it reads.
-
-    Returns
-    -------
-    FanIn or None
-        None where the layer has neither kernels nor channels that are kept apart.
+    Rules go by the names of Keras's own classes: a class of somebody's own, whatever it inherits,
+    has none. None where the layer has neither kernels nor channels that are kept apart.
     """
     if keeps_channels_apart(layer):
         return FanIn(name, source)
-    kind = type(layer).__name__ if type(layer).__module__.startswith("keras.") else ""
     # What is quantised holds other numbers than it computes with.
-    if kind not in _KERNELS or getattr(layer, "quantization_mode", None) is not None:
+    if getattr(layer, "quantization_mode", None) is not None:
         return None
-    kernel, groups = _KERNELS[kind](layer)
+    groups = 1
+    match kind_of(layer):
+        case "Conv2D":
+            kernel, groups = _array(layer.kernel), int(layer.groups)
+        case "DepthwiseConv2D":
+            kernel = _array(layer.kernel)
+            height, width, groups, multiplier = kernel.shape
+            kernel = kernel.reshape(height, width, 1, groups * multiplier)
+        case "SeparableConv2D":
+            # Between its two steps there is nothing but a sum.
+            depthwise, pointwise = _array(layer.depthwise_kernel), _array(layer.pointwise_kernel)
+            mixing = pointwise.reshape(*depthwise.shape[2:], -1)
+            kernel = np.einsum("hwim,imo->hwio", depthwise, mixing)
+        case "Dense":
+            # On the channels of one location it is a convolution of 1×1.
+            kernel = _array(layer.kernel)[np.newaxis, np.newaxis]
+        case _:
+            return None
     bias = getattr(layer, "bias", None)
     return FanIn(
         name,
@@ -166,16 +143,9 @@ def fan_in_of(layer: Any, name: str, source: str | None) -> FanIn | None:
 
 
 def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> FanIn:
-    """Return what the result of a call in a model's graph is made of.
+    """Return what the result of a call in a model's graph, called `name`, is made of.
 
-    Parameters
-    ----------
-    call : Call
-        Of a layer or operation.
-    name : str
-        What its result is called.
-    known : mapping of int to str or None
-        The names of all maps by their tensor's ``id``; None names the network's input.
+    `known` has the names of all maps by their tensor's ``id``; None names the network's input.
 
     Raises
     ------
@@ -205,34 +175,3 @@ def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> Fa
 
 def _array(weights: Any) -> Floats:
     return np.asarray(weights).astype(np.float32, copy=False)
-
-
-def _convolution(layer: Any) -> tuple[Floats, int]:
-    return _array(layer.kernel), int(layer.groups)
-
-
-def _depthwise(layer: Any) -> tuple[Floats, int]:
-    kernel = _array(layer.kernel)
-    height, width, inputs, multiplier = kernel.shape
-    return kernel.reshape(height, width, 1, inputs * multiplier), inputs
-
-
-def _separable(layer: Any) -> tuple[Floats, int]:
-    """Put its two steps together, between which there is nothing but a sum."""
-    depthwise, pointwise = _array(layer.depthwise_kernel), _array(layer.pointwise_kernel)
-    _, _, inputs, multiplier = depthwise.shape
-    mixing = pointwise.reshape(inputs, multiplier, -1)
-    return np.einsum("hwim,imo->hwio", depthwise, mixing), 1
-
-
-def _dense(layer: Any) -> tuple[Floats, int]:
-    """Take what works on the channels of one location for the 1×1 convolution that it is."""
-    return _array(layer.kernel)[np.newaxis, np.newaxis], 1
-
-
-_KERNELS = {
-    "Conv2D": _convolution,
-    "DepthwiseConv2D": _depthwise,
-    "SeparableConv2D": _separable,
-    "Dense": _dense,
-}

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.images import RGB8
-from vgg_widget.network.backend import keras_and_tensorflow, traced
+from vgg_widget.network.backend import keras_and_tensorflow
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,26 +22,16 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """Shape of a network's input: (batch, height, width, channels) unless said otherwise.
-
-    Parameters
-    ----------
-    channels : int
-        3 for RGB, 1 for grey.
-    channels_first : bool
-        Whether it is (batch, channels, height, width).
-    flat : bool
-        Whether it is (batch, height, width), grey without a channel axis.
-    fixed_size : (int, int) or None
-        Height and width, where only one is accepted.
-    minimum_side : int
-        The fewest pixels that a side of an image may have.
-    """
+    """Shape of a network's input: (batch, height, width, channels) unless said otherwise."""
 
     channels: int = 3
+    # (batch, channels, height, width).
     channels_first: bool = False
+    # (batch, height, width): grey without an axis for channels.
     flat: bool = False
+    # Height and width, where only one is accepted.
     fixed_size: tuple[int, int] | None = None
+    # The fewest pixels that a side of an image may have.
     minimum_side: int = 1
 
     def shape(self, count: int | None, height: int | None, width: int | None) -> tuple[Any, ...]:
@@ -58,24 +48,10 @@ class NetworkInput:
         return height, width
 
     def fit(self, given: Any, images: RGB8) -> Floats:
-        """Bring what a preprocessing function returned to the network's shape.
+        """Bring what a preprocessing function made of `images` to the network's shape.
 
-        Parameters
-        ----------
-        given : array or tensor
-            In the network's own shape, or channels last; of three channels where the network
-            takes one, which is then their luma.
-        images : ndarray of shape (N, H, W, 3)
-            What the function was given.
-
-        Returns
-        -------
-        ndarray of float32
-
-        Raises
-        ------
-        ValueError
-            If it has another shape, or holds no numbers.
+        It may be in the network's own shape, or channels last; where the network takes one channel,
+        three are brought to their luma. ValueError tells of another shape, or of no numbers.
         """
         count, height, width = images.shape[:3]
         wanted = self.shape(count, height, width)
@@ -131,21 +107,22 @@ def told_layout(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
 
 
 def traced_for(run: Callable[[Any], Any], taken: NetworkInput) -> Any:
-    """Trace a function of a network's input: once for all sizes, or once a size.
-
-    Parameters
-    ----------
-    run : callable
-        From a tensor of the shape that `taken` says.
-    taken : NetworkInput
-        What the network takes.
-    """
+    """Return a ``tf.function`` of a network's input, traced once for all sizes, or once a size."""
     _, tf = keras_and_tensorflow()
+
+    def traced(signature: Any) -> Any:
+        # Autograph would rewrite plain Python, and leave temporary files.
+        compiled = tf.function(run, input_signature=signature, autograph=False)
+        # TensorFlow takes the networks of several extractors, or the sizes of several images, for
+        # one function that is traced again and again, and would warn of it.
+        compiled._omit_frequent_tracing_warning = True  # noqa: SLF001 - there is no public switch
+        return compiled
+
     sides = taken.fixed_size or (None, None)
-    compiled = traced(run, [tf.TensorSpec(taken.shape(None, *sides), tf.float32)])
+    compiled = traced([tf.TensorSpec(taken.shape(None, *sides), tf.float32)])
     try:
         compiled.get_concrete_function()
     except Exception:
         # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
-        compiled = traced(run)
+        compiled = traced(None)
     return compiled

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import weakref
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
 from vgg_widget.layers import Axis, LayerInfo
-from vgg_widget.network.axes import CHANNELS_FIRST, CHANNELS_LAST, FLAT, layouts, rows_last
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
-from vgg_widget.network.geometry import Reach
-from vgg_widget.network.graph import Call, graph_of, kind_of, open_calls, scope_name
-from vgg_widget.network.grouping import Named, groups
+from vgg_widget.network.graph import (
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    FLAT,
+    Call,
+    channels_of,
+    graph_of,
+    kind_of,
+    layouts,
+    open_calls,
+    scope_name,
+)
 from vgg_widget.network.network_input import NetworkInput, traced_for
-from vgg_widget.network.receptive_fields import Passage, Reaches, reach_after
+from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
+from vgg_widget.weights import NETWORKS, framework_of
 from vgg_widget.weights.keras_config import Step, done_before_weights
 
 # Where geometry and memory are measured when a model accepts any size.
 _PROBE_SIDE = 224
-
-# Sizes whose geometry is remembered: images of one folder come in a few.
-_KEPT_SIZES = 16
 
 Size = tuple[int, int]
 Shape = tuple[int, ...]
@@ -50,7 +57,7 @@ class _Shown:
 
     @property
     def channels(self) -> int:
-        return int(self.tensor.shape[self.layout.index("C")])
+        return channels_of(self.tensor, self.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,42 +65,21 @@ class OwnNetwork:
     """A built model with one output a layer; shared by all extractors of the same model.
 
     It holds the model's layers and not the model, which is freed with its last other owner.
-
-    Parameters
-    ----------
-    model : keras.Model
-        One output for each of `shown`.
-    forward : callable
-        From the network's input to all maps, float32 and channels last.
-    name : str
-        The model's own.
-    input : NetworkInput
-        What it takes.
-    scales : bool
-        Whether it changes the pixels' values before its first layers with weights.
-    calls : list of Call
-        All of its layers' calls, in order.
-    layouts : mapping of int to str
-        The layout of every tensor that has rows and columns, by its ``id``.
-    shown : list
-        Those results that have feature maps.
-    made_from : tuple of KerasTensor
-        The outputs of the model when this was built; a model that has changed has others.
     """
 
     model: Any
+    # From the network's input to all maps, float32 and channels last.
     forward: Callable[[Any], list[Any]] = field(repr=False)
     name: str
     input: NetworkInput
+    # Whether it changes the pixels' values before its first layers with weights.
     scales: bool
     calls: Sequence[Call] = field(repr=False)
+    # Of every tensor that has rows and columns, by its ``id``.
     layouts: Mapping[int, str] = field(repr=False)
     shown: Sequence[_Shown] = field(repr=False)
+    # The outputs of the model when this was built; a model that has changed has others.
     made_from: tuple[Any, ...] = field(repr=False)
-    _measured: OrderedDict[Size, tuple[LayerInfo, ...]] = field(
-        default_factory=OrderedDict, repr=False
-    )
-
     before_relu: tuple[str, ...] = ()
 
     @staticmethod
@@ -109,15 +95,9 @@ class OwnNetwork:
         ValueError
             If the model cannot take that size.
         """
-        size = self.input.fixed_size or size or (_PROBE_SIDE, _PROBE_SIDE)
         # Streams ask on the threads that read their images.
         with _lock:
-            layers = self._measured.get(size)
-            if layers is None:
-                layers = self._measured[size] = tuple(self._measure(size))
-                while len(self._measured) > _KEPT_SIZES:
-                    self._measured.popitem(last=False)
-        return layers
+            return self._measured(self.input.fixed_size or size or (_PROBE_SIDE, _PROBE_SIDE))
 
     def fan_in(self, name: str) -> FanIn:
         """Return what the channels of one of `shown` are made of.
@@ -127,23 +107,21 @@ class OwnNetwork:
         ValueError
             If they are not made of one layer's maps, or not by kernels.
         """
-        call = next(one.call for one in self.shown if one.name == name)
+        one = next(one for one in self.shown if one.name == name)
         (pixels,) = self.model.inputs
         known: dict[int, str | None] = {id(one.tensor): one.name for one in self.shown}
         if len(pixels.shape) == 4:
             known[id(pixels)] = None
-        found = fan_in_of_call(call, name, known)
-        lies = rows_last(self.layouts[id(call.results[0])])
-        return found.transposed() if lies else found
+        found = fan_in_of_call(one.call, name, known)
+        lies_on_its_side = one.layout.index("W") < one.layout.index("H")
+        return found.transposed() if lies_on_its_side else found
 
     @cached_property
     def bytes_a_pixel(self) -> int:
         """Memory of one forward pass, by pixel of the image."""
         size = self.input.fixed_size or (_PROBE_SIDE, _PROBE_SIDE)
-        values = sum(
-            rows * columns * shown.channels
-            for shown, (rows, columns) in zip(self.shown, self._map_sizes(size), strict=True)
-        )
+        sizes = zip(self.shown, self._sizes(size), strict=True)
+        values = sum(units["H"] * units["W"] * one.channels for one, units in sizes)
         # All maps in float32, and about as much again while they are computed; of coarse maps that
         # is less than a byte.
         return max(1, 8 * values // (size[0] * size[1]))
@@ -164,63 +142,53 @@ class OwnNetwork:
             )
         return Provenance("model", label, message=message)
 
-    def _shapes(self, size: Size) -> list[Shape]:
+    def _sizes(self, size: Size) -> list[Sizes]:
+        """Return rows and columns of every map, on an image of this size."""
+        # In a forked process this raises, where Keras might wait for ever.
+        keras_and_tensorflow()
+        shape = self.input.shape(self.model.inputs[0].shape[0] or 1, *size)
         try:
-            batch = self.model.inputs[0].shape[0] or 1
-            shapes = self.model.compute_output_shape(self.input.shape(batch, *size))
+            made = self.model.compute_output_shape(shape)
         except Exception as error:
             # Whatever a layer says about sizes that do not suit it.
             probe = self.model.compute_output_shape
             raise _failure(self.name, self.input, size, error, probe) from error
-        return [tuple(shape) for shape in (shapes if isinstance(shapes, list) else [shapes])]
-
-    def _map_sizes(self, size: Size) -> list[Size]:
+        made = made if isinstance(made, list) else [made]
+        # What some layer of a person's own does not tell is taken to be the image's.
+        usual = dict(zip("HW", size, strict=True))
         return [
-            _rows_and_columns(shape, shown.layout, size)
-            for shape, shown in zip(self._shapes(size), self.shown, strict=True)
+            {axis: shape[one.layout.index(axis)] or usual[axis] for axis in "HW"}
+            for shape, one in zip(made, self.shown, strict=True)
         ]
 
-    def _measure(self, size: Size) -> list[LayerInfo]:
-        """Carry the pixels' reach through every call in turn."""
-        sizes = dict(zip((id(s.tensor) for s in self.shown), self._map_sizes(size), strict=True))
+    @cached_property
+    def _measured(self) -> Callable[[Size], tuple[LayerInfo, ...]]:
+        # Images of one folder come in a few sizes.
+        return lru_cache(maxsize=16)(self._measure)
+
+    def _measure(self, size: Size) -> tuple[LayerInfo, ...]:
         (pixels,) = self.model.inputs
-        reaches: dict[int, Reaches] = {
-            id(pixels): (Reach.of_pixels(size[0]), Reach.of_pixels(size[1]))
-        }
-        for call in self.calls:
-            if not call.sources or any(id(one) not in reaches for one in call.sources):
-                continue
-            before = tuple(self.layouts[id(one)] for one in call.sources)
-            for result in call.results:
-                layout = self.layouts.get(id(result), "")
-                # Where there is no axis of channels, the size is not among those that are known.
-                if id(result) not in sizes and len(layout) != len(FLAT):
-                    continue
-                passage = Passage(
-                    call,
-                    tuple(reaches[id(one)] for one in call.sources),
-                    sizes.get(id(result)),
-                    (_channels(call.sources[0], before[0]), _channels(result, layout)),
-                    before,
-                    layout,
-                )
-                after = reach_after(passage)
-                if after is not None:
-                    reaches[id(result)] = after
-        return [
-            _layer_info(shown, reaches.get(id(shown.tensor)), sizes[id(shown.tensor)], size)
-            for shown in self.shown
-        ]
+        units = self._sizes(size)
+        sizes: dict[int, Sizes] = {id(pixels): dict(zip("HW", size, strict=True))}
+        sizes |= {id(one.tensor): each for one, each in zip(self.shown, units, strict=True)}
+        reaches = reaches_of(self.calls, self.layouts, pixels, sizes)
+        return tuple(
+            _layer_info(one, reaches.get(id(one.tensor)), each, size)
+            for one, each in zip(self.shown, units, strict=True)
+        )
 
 
-def _layer_info(shown: _Shown, reach: Reaches | None, units: Size, size: Size) -> LayerInfo:
-    if reach is None:
+def _layer_info(shown: _Shown, reaches: Reaches | None, units: Sizes, size: Size) -> LayerInfo:
+    if reaches is None:
         # Nobody knows where such a map lies: over the whole image.
-        down, across = (Axis(size[axis] / max(1, units[axis]), -0.5) for axis in (0, 1))
+        down, across = (
+            Axis(pixels / max(1, units[axis]), -0.5)
+            for axis, pixels in zip("HW", size, strict=True)
+        )
     else:
         down, across = (
-            Axis(_whole(one.stride), one.edge, one.size, one.center, one.spans, one.whole)
-            for one in reach
+            Axis(one.stride, one.edge, one.size, one.center, one.spans, one.whole)
+            for one in (reaches["H"], reaches["W"])
         )
     return LayerInfo(
         shown.name,
@@ -236,20 +204,6 @@ def _layer_info(shown: _Shown, reach: Reaches | None, units: Size, size: Size) -
     )
 
 
-def _whole(number: float) -> float:
-    return int(number) if number == int(number) else number
-
-
-def _channels(tensor: Any, layout: str) -> int:
-    return int(tensor.shape[layout.index("C")] or 0) if "C" in layout else 1
-
-
-def _rows_and_columns(shape: Shape, layout: str, size: Size) -> Size:
-    rows, columns = (shape[layout.index(letter)] for letter in "HW")
-    # What some layer of a person's own does not tell is taken to be the image's.
-    return rows or size[0], columns or size[1]
-
-
 # Models that were given before, for as long as somebody else has them.
 _networks: weakref.WeakKeyDictionary[Any, OwnNetwork] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
@@ -258,25 +212,17 @@ _lock = threading.RLock()
 def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
     """Return the network of a Keras model, the same for the same model.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Functional or sequential.
-    own_preprocess : bool
-        Whether its owner makes its input from RGB.
-
     Raises
     ------
     ValueError
         If the model has no graph, not exactly one input, an input that is no picture, no feature
-        maps, or channels that RGB does not have.
+        maps, or channels that RGB does not have, unless its owner makes its input from RGB.
     """
     graph = _checked_graph(model)
     with _lock:
         network = _networks.get(model)
-        outputs = tuple(graph.outputs)
         if network is None or any(
-            new is not old for new, old in zip_longest(outputs, network.made_from)
+            new is not old for new, old in zip_longest(graph.outputs, network.made_from)
         ):
             _networks[model] = network = _build(graph, str(model.name))
     if network.input.channels not in (1, 3) and not own_preprocess:
@@ -288,14 +234,25 @@ def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
 
 
 def _checked_graph(model: Any) -> Any:
-    graph = graph_of(model)
-    if graph is None:
-        raise ValueError(f"model is a {type(model).__name__} {_without_graph(model)}.")
-    return graph
+    """Return a model's graph, or say why it has none and what would do."""
+    if isinstance(model, str | os.PathLike):
+        told = (
+            f"{os.fspath(model)!r} is no model: load it with keras.models.load_model, or pass the "
+            "file of a VGG19 as weights"
+        )
+    elif isinstance(model, Mapping):
+        told = "is a mapping: pass a state dict of VGG19 as weights"
+    elif (framework := framework_of(model)) not in ("", "keras"):
+        told = NETWORKS[framework]
+    else:
+        graph = graph_of(model)
+        if graph is not None:
+            return graph
+        told = f"is a {type(model).__name__} {_without_graph(model)}"
+    raise ValueError(f"model {told}.")
 
 
 def _without_graph(model: Any) -> str:
-    """Say why a model has no graph, and what would do."""
     keras, _ = keras_and_tensorflow()
     if isinstance(model, keras.Sequential):
         return (
@@ -310,10 +267,8 @@ def _without_graph(model: Any) -> str:
     return "and no Keras model: pass a functional or sequential keras.Model"
 
 
-def _checked_input(graph: Any, name: str, layouts: Mapping[int, str]) -> NetworkInput:
-    (pixels,) = graph.inputs
+def _checked_input(pixels: Any, name: str, layout: str) -> NetworkInput:
     shape = tuple(pixels.shape)[1:]
-    layout = layouts.get(id(pixels), "")
     sides = {"C": 1, **dict(zip(layout[1:], shape, strict=False))}
     if not layout or not sides["C"]:
         raise ValueError(
@@ -340,7 +295,7 @@ def _build(graph: Any, name: str) -> OwnNetwork:
     (pixels,) = graph.inputs
     calls = open_calls(graph)
     known = layouts(calls, pixels)
-    taken = _checked_input(graph, name, known)
+    taken = _checked_input(pixels, name, known.get(id(pixels), ""))
     shown = _with_maps(calls, known)
     if not shown:
         raise ValueError(
@@ -349,17 +304,10 @@ def _build(graph: Any, name: str) -> OwnNetwork:
         )
     outputs = keras.Model(pixels, [one.tensor for one in shown], name=scope_name(f"{name}_layers"))
     outputs.dtype_policy = graph.dtype_policy
-    return OwnNetwork(
-        outputs,
-        _traced(outputs, name, taken, [one.layout for one in shown]),
-        name,
-        taken,
-        "values" in done_before_weights(map(_step, calls), [id(pixels)]),
-        calls,
-        known,
-        shown,
-        tuple(graph.outputs),
-    )
+    forward = _traced(outputs, name, taken, [one.layout for one in shown])
+    scales = "values" in done_before_weights(map(_step, calls), [id(pixels)])
+    made_from = tuple(graph.outputs)
+    return OwnNetwork(outputs, forward, name, taken, scales, calls, known, shown, made_from)
 
 
 def _step(call: Call) -> Step:
@@ -371,27 +319,84 @@ def _step(call: Call) -> Step:
 
 def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown]:
     """Choose the 4-D results, and name and group them."""
-    found: list[tuple[Any, Call, str, str]] = []
+    found: list[tuple[Any, Call, str]] = []
+    named: list[Named] = []
     for call in calls:
         for index, tensor in enumerate(call.results):
             layout = layouts.get(id(tensor), "")
             is_maps = len(layout) == 4 and layout[0] == "N"
             if is_maps and tensor.shape[layout.index("C")] is not None:
                 name = call.name if len(call.results) == 1 else f"{call.name}[{index}]"
-                found.append((tensor, call, name, layout))
-    named = [
-        Named(call.path, name, type(call.layer).__name__, hasattr(call.layer, "kernel"))
-        for _, call, name, _ in found
-    ]
+                leads = hasattr(call.layer, "kernel")
+                named.append(Named(call.path, name, type(call.layer).__name__, leads))
+                found.append((tensor, call, layout))
     return [
-        _Shown(tensor, call, f"{call.path}/{name}" if call.path else name, group, _kind(call), word)
-        for (tensor, call, name, word), group in zip(found, groups(named), strict=True)
+        _Shown(tensor, call, "/".join(filter(None, one[:2])), group, _kind(one.class_name), layout)
+        for (tensor, call, layout), one, group in zip(found, named, groups(named), strict=True)
     ]
 
 
-def _kind(call: Call) -> str:
-    name = type(call.layer).__name__.lower()
+def _kind(class_name: str) -> str:
+    name = class_name.lower()
     return next((kind for kind in ("conv", "pool", "relu") if kind in name), name)
+
+
+# Groups ------------------------------------------------------------------------------------------
+
+
+class Named(NamedTuple):
+    """A call of a layer within the nested models of a path, as far as its group depends on it."""
+
+    path: str
+    name: str
+    class_name: str
+    # Whether it is a convolution or the like, which others are attached to.
+    leads: bool
+
+
+# Up to the last word for a part with its number: conv2_block1 of conv2_block1_1_conv, block_3 of
+# block_3_expand, …stage_0_block_0 of ConvNeXt's. Else up to a number: conv_dw_1 of conv_dw_1_bn.
+# Else the first word.
+_PART = re.compile(
+    r".*(?:block|stage|layer|cell|unit|module|group|level|expanded_conv)_?\d+[a-z]?(?=_|$)"
+    r"|.*?_\d+(?=_|$)|[^_]*"
+)
+
+
+def groups(layers: Sequence[Named]) -> list[str]:
+    """Return the group of each layer, in network order.
+
+    It is the part of the name that it shares with other layers, such as ``"conv2_block1"``, after
+    the nested model's name where there is one; the nested model's alone where nothing is shared;
+    the layer's own name where it stands alone. A normalisation, activation or pool without a name
+    of its own belongs to what came before.
+    """
+    parts = [_part(layer) for layer in layers]
+    members = Counter((layer.path, part) for layer, part in zip(layers, parts, strict=True))
+    parts_of = Counter(path for path, part in members if part)
+    found: list[str] = []
+    for index, (layer, part) in enumerate(zip(layers, parts, strict=True)):
+        follows = index > 0 and layers[index - 1].path == layer.path
+        shared = members[layer.path, part] > 1 and (not layer.path or parts_of[layer.path] > 1)
+        if part and shared:
+            found.append(f"{layer.path}/{part}" if layer.path else part)
+        elif not part and not layer.leads and follows:
+            found.append(found[-1])
+        else:
+            found.append(layer.path or layer.name)
+    return found
+
+
+def _part(layer: Named) -> str:
+    """Return what a layer's name may share with others; "" where Keras made it of the class."""
+    stem = re.sub(r"(_\d+)?(#\d+)?(\[\d+\])?$", "", layer.name)
+    if stem.replace("_", "") == layer.class_name.lower():
+        return ""
+    found = _PART.match(layer.name)
+    return (found and found[0]) or layer.name
+
+
+# The forward pass --------------------------------------------------------------------------------
 
 
 def _traced(
@@ -436,7 +441,7 @@ def _failure(
             "TensorFlow has channels-first convolutions for GPUs, and for some processors through "
             "oneDNN (TF_ENABLE_ONEDNN_OPTS=1), so run it there or build it channels last"
         )
-    if scope := _SCOPE.match(reason):
+    if scope := re.match("(.*) is not a valid (root )?scope name", reason):
         reason = f"TensorFlow compiles no layer called {scope[1]}"
         advice = (
             "build the model with another name for it, of the letters A to Z, digits, '.', '_' and "
@@ -446,8 +451,6 @@ def _failure(
         f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({reason}): {advice}."
     )
 
-
-_SCOPE = re.compile("(.*) is not a valid (root )?scope name")
 
 # What Keras and TensorFlow write around the sentence that matters.
 _AROUND = re.compile(

@@ -1,195 +1,394 @@
-"""What a Keras layer does to receptive fields: a rule for each kind that has one.
+"""Which input pixels the units of a map see, and what each kind of Keras layer does to that.
 
-A layer without a rule sees the whole map, or something that cannot be told from outside; after it
-receptive fields are not defined. Rules go by the names of Keras's own classes, so that a class of
-somebody's own, whatever it inherits, has none.
+Rules go by the names of Keras's own classes: a class of somebody's own, whatever it inherits, has
+none. A layer without a rule sees the whole map, or something that cannot be told from outside, and
+after it receptive fields are not defined.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
-from vgg_widget.network.axes import TURNS, axes_of, indexed, rows_last
-from vgg_widget.network.geometry import Reach
-from vgg_widget.network.graph import Call, kind_of
+import numpy as np
+import numpy.typing as npt
 
-Reaches = tuple[Reach, Reach]
-Size = tuple[int, int]
+from vgg_widget.network.graph import FLAT, TURNS, Call, axes_of, channels_of, indexed, kind_of
+
+Ints = npt.NDArray[np.int64]
+# From units to the units of the map before that they read, and which of these there are.
+Taps = Callable[[Ints], tuple[Ints, npt.NDArray[np.bool_] | bool]]
+
+# An interval that holds nothing: no pixel is so far away.
+_NOWHERE = 1 << 40
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """Which input pixels each unit of a map sees along one axis, exactly.
+
+    For a chain of convolutions and pools this is the arithmetic of Dumoulin & Visin
+    (arXiv:1603.07285); for branches, that of Araujo, Norris & Sim, "Computing Receptive Fields of
+    Convolutional Neural Networks" (Distill, 2019).
+    """
+
+    # First and last input coordinate that units 0 to P - 1 would see of an image without borders;
+    # unit i + P sees the same, `shift` pixels on. P is 1 unless something was enlarged on the way,
+    # after which neighbouring units may see the same pixels.
+    low: Ints
+    high: Ints
+    shift: int
+    # First and last input pixel that each unit of this very map sees, with its borders and padding;
+    # first > last where a unit sees padding alone.
+    first: Ints
+    last: Ints
+
+    @classmethod
+    def of_pixels(cls, count: int) -> Self:
+        """Return what the input itself sees: each pixel is its own."""
+        pixels = np.arange(count, dtype=np.int64)
+        zero = np.zeros(1, np.int64)
+        return cls(zero, zero, 1, pixels, pixels)
+
+    @classmethod
+    def union(cls, reaches: Sequence[Self]) -> Self | None:
+        """Return what units see through several branches; None where their strides disagree."""
+        one = reaches[0]
+        if any(other.units != one.units or other.stride != one.stride for other in reaches):
+            return None
+        period = math.lcm(*(len(reach.low) for reach in reaches))
+        ends = [reach.without_borders(np.arange(period)) for reach in reaches]
+        low = np.minimum.reduce([low for low, _ in ends])
+        high = np.maximum.reduce([high for _, high in ends])
+        first = np.minimum.reduce([reach.first for reach in reaches])
+        last = np.maximum.reduce([reach.last for reach in reaches])
+        return cls(*_shortest(low, high, one.shift * period // len(one.low)), first, last)
+
+    @property
+    def units(self) -> int:
+        """Number of units along the axis."""
+        return len(self.first)
+
+    @property
+    def stride(self) -> float:
+        """Input pixels from one unit to the next, on average; whole unless maps are enlarged."""
+        stride, rest = divmod(self.shift, len(self.low))
+        return self.shift / len(self.low) if rest else stride
+
+    @property
+    def size(self) -> int:
+        """Input pixels from the first to the last that a unit sees: the most, where they differ."""
+        seen = self.high - self.low + 1
+        return int(seen[self._sees()].max(initial=0))
+
+    @property
+    def center(self) -> float:
+        """Input coordinate of the middle of what unit 0 sees, were there no border."""
+        if not self._sees()[0]:
+            return self.edge + self.stride / 2
+        return float(self.low[0] + self.high[0]) / 2
+
+    @property
+    def edge(self) -> float:
+        """Input coordinate at which the map begins when it is laid over the image."""
+        middles = (self.low + self.high) / 2 - self.stride * np.arange(len(self.low))
+        return float(middles[self._sees()].mean()) - self.stride / 2
+
+    @property
+    def spans(self) -> tuple[int, ...]:
+        """First pixel and last pixel + 1 of each unit in turn; both 0 where it sees none."""
+        return _spans(self.first, self.last)
+
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """The same of an image without borders, for as many units as differ."""
+        return _spans(self.low, self.high)
+
+    def _sees(self) -> npt.NDArray[np.bool_]:
+        return self.low <= self.high
+
+    def window(
+        self, kernel: int, stride: int = 1, dilation: int = 1, padding: str = "valid"
+    ) -> Self:
+        """Carry it through a convolution or a pool."""
+        units, cells = window_of(self.units, kernel, stride, dilation, padding)
+        return self._through(lambda i: (i[:, None] * stride + cells, True), units, down=stride)
+
+    def transposed(self, units: int, kernel: int, stride: int, dilation: int, padding: str) -> Self:
+        """Carry it through a transposed convolution that makes this many units.
+
+        It is a convolution's gradient: a unit sees the units that the convolution from its side
+        would give its value to.
+        """
+        wide = (kernel - 1) * dilation + 1
+        excess = (self.units - 1) * stride + wide - units
+        before = max(excess, 0) // 2 if padding == "same" else 0
+
+        def taps(i: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+            steps = i[:, None] + before - dilation * np.arange(kernel)
+            return steps // stride, steps % stride == 0
+
+        return self._through(taps, units, up=stride)
+
+    def padded(self, before: int, after: int) -> Self:
+        """Carry it through a border of zeros; negative numbers crop."""
+        return self._through(lambda i: (i[:, None] - before, True), self.units + before + after)
+
+    def resized(self, units: int, interpolation: str) -> Self:
+        """Carry it through a resize to this many units, by ``"nearest"`` or ``"bilinear"``.
+
+        Samples lie in the middle of units (half-pixel centres), without antialiasing, as in
+        ``tf.image.resize``.
+        """
+        old, new = self.units, units
+
+        def taps(i: Ints) -> tuple[Ints, bool]:
+            if interpolation == "nearest":
+                return (2 * i[:, None] + 1) * old // (2 * new), True
+            place = (2 * i[:, None] + 1) * old - new
+            # A sample that falls on a unit's middle takes nothing from its neighbour.
+            return np.concatenate([place // (2 * new), -(-place // (2 * new))], axis=1), True
+
+        return self._through(taps, units, down=old, up=new)
+
+    def _through(self, taps: Taps, units: int, down: int = 1, up: int = 1) -> Self:
+        """Carry it through a layer whose unit i reads units ``taps(i)``, about i * down / up."""
+        period = len(self.low) * up // math.gcd(down, len(self.low) * up)
+        shift = self.shift * period * down // (up * len(self.low))
+        low, high = _extremes(*taps(np.arange(period)), self.without_borders)
+        first, last = _extremes(*taps(np.arange(max(0, units))), self._within_borders)
+        return type(self)(*_shortest(low, high, shift), first, last)
+
+    def without_borders(self, index: Ints) -> tuple[Ints, Ints]:
+        """Return first and last input coordinates that units see of an image without borders."""
+        turns, phase = np.divmod(index, len(self.low))
+        return self.low[phase] + turns * self.shift, self.high[phase] + turns * self.shift
+
+    def _within_borders(self, index: Ints) -> tuple[Ints, Ints]:
+        inside = (index >= 0) & (index < self.units)
+        index = np.where(inside, index, 0)
+        first = np.where(inside, self.first[index], _NOWHERE)
+        return first, np.where(inside, self.last[index], -_NOWHERE)
+
+
+def window_of(
+    units: int, kernel: int, stride: int, dilation: int, padding: str
+) -> tuple[int, Ints]:
+    """Return how many units a kernel makes of others, and which of these its cells lie on for 0.
+
+    TensorFlow's ``"same"`` pads by what the number of units asks for, the odd one at the end, so
+    that the result depends on the image's size.
+    """
+    wide = (kernel - 1) * dilation + 1
+    made, before = (units - wide) // stride + 1, 0
+    if padding == "same":
+        made = -(-units // stride)
+        before = max((made - 1) * stride + wide - units, 0) // 2
+    return made, dilation * np.arange(kernel, dtype=np.int64) - before
+
+
+def _spans(first: Ints, last: Ints) -> tuple[int, ...]:
+    ends = np.stack([first, last + 1], axis=-1)
+    ends[first > last] = 0
+    return tuple(ends.ravel().tolist())
+
+
+def _shortest(low: Ints, high: Ints, shift: int) -> tuple[Ints, Ints, int]:
+    """Say the same with the shortest period, so that equal strides are seen to be equal."""
+    period = len(low)
+    index = np.arange(period)
+    for short in range(1, period):
+        step, rest = divmod(shift * short, period)
+        if period % short or rest:
+            continue
+        turns = index // short * step
+        repeats = [ends[index % short] + turns == ends for ends in (low, high)]
+        if np.all(repeats):
+            return low[:short], high[:short], step
+    return low, high, shift
+
+
+def _extremes(
+    index: Ints,
+    present: npt.NDArray[np.bool_] | bool,
+    look_up: Callable[[Ints], tuple[Ints, Ints]],
+) -> tuple[Ints, Ints]:
+    low, high = look_up(index)
+    present = present & (low <= high)
+    return (
+        np.where(present, low, _NOWHERE).min(axis=1, initial=_NOWHERE),
+        np.where(present, high, -_NOWHERE).max(axis=1, initial=-_NOWHERE),
+    )
+
+
+# Rules -------------------------------------------------------------------------------------------
+
+Reaches = Mapping[str, Reach]
+"""Of rows, ``"H"``, and of columns, ``"W"``."""
+
+Sizes = Mapping[str, int]
+"""How many rows, ``"H"``, and columns, ``"W"``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """One call of a layer, as far as geometry depends on it.
-
-    Parameters
-    ----------
-    call : Call
-        Of a layer, or of an operation such as an addition.
-    sources : tuple of (Reach, Reach)
-        Rows and columns of each map that goes in.
-    size : (int, int) or None
-        Rows and columns of the map that comes out; None where that is not known beforehand.
-    channels : (int, int)
-        Channels of the first map that goes in, and of what comes out.
-    before : tuple of str
-        The layout of each map that goes in: see `axes`.
-    after : str
-        That of what comes out.
-    """
+    """One result of a layer's call, as far as geometry depends on it."""
 
     call: Call
+    result: Any
+    # What the units of each map that goes in see, and its layout.
     sources: tuple[Reaches, ...]
-    size: Size | None
-    channels: tuple[int, int]
     before: tuple[str, ...]
+    # The layout of the result, and its size where that is known beforehand.
     after: str
+    size: Sizes | None
 
     @property
     def layer(self) -> Any:
         """What was called."""
         return self.call.layer
 
+    def along(self, change: Callable[..., Reach], *settings: Any) -> Reaches:
+        """Change each axis, with its own of every pair of settings.
 
-def reach_after(passage: Passage) -> Reaches | None:
-    """Return what the units see after a layer, rows and columns; None where not defined."""
+        A layer's first setting is for the first axis, which may be the columns.
+        """
+        (source,) = self.sources
+        order = [letter for letter in self.after if letter in "HW"]
+        pairs = [one if isinstance(one, tuple | list) else (one, one) for one in settings]
+        return {
+            letter: change(source[letter], *(pair[place] for pair in pairs))
+            for place, letter in enumerate(order)
+        }
+
+
+Rule = Callable[[Passage], Reaches | None]
+
+
+def reaches_of(
+    calls: Sequence[Call],
+    layouts: Mapping[int, str],
+    pixels: Any,
+    sizes: Mapping[int, Sizes],
+) -> Mapping[int, Reaches]:
+    """Carry the pixels' reach through every call in turn, as far as receptive fields are defined.
+
+    Layouts, sizes of the input and of the feature maps, and reaches are by their tensors' ``id``.
+    """
+    of_pixels = {axis: Reach.of_pixels(count) for axis, count in sizes[id(pixels)].items()}
+    reaches: dict[int, Reaches] = {id(pixels): of_pixels}
+    for call in calls:
+        if not call.sources or any(id(one) not in reaches for one in call.sources):
+            continue
+        sources = tuple(reaches[id(one)] for one in call.sources)
+        before = tuple(layouts[id(one)] for one in call.sources)
+        for result in call.results:
+            after = layouts.get(id(result), "")
+            size = sizes.get(id(result))
+            # Without an axis of channels it is no feature map, and its size is not known.
+            if size is None and len(after) != len(FLAT):
+                continue
+            seen = _after(Passage(call, result, sources, before, after, size))
+            if seen is not None:
+                reaches[id(result)] = seen
+    return reaches
+
+
+def _after(passage: Passage) -> Reaches | None:
     rule = _rule(passage.layer)
-    activation = getattr(passage.layer, "activation", None)
-    if rule is None or not (activation is None or _acts_on_units(activation, passage)):
+    # Softmax takes the last axis together, which are the channels unless these come first.
+    if rule is None or not _acts_alone(passage.layer, or_on_channels=passage.after[-1:] == "C"):
         return None
     # Rows that have become channels, or pictures of the batch, are not what a rule takes them for.
-    orders = {layout.replace("C", "") for layout in (*passage.before, passage.after)}
-    if not orders <= {"NHW", "NWH"}:
+    layouts = {*passage.before, passage.after}
+    if not {layout.replace("C", "") for layout in layouts} <= {"NHW", "NWH"}:
         return None
-    moving = rule in _MOVING
-    if len({*passage.before, passage.after}) > 1 and not moving:
+    if len(layouts) > 1 and rule not in _MOVING:
         return None
-    # A window's first side lies along the first axis, which may be the columns.
-    lies = not moving and rows_last(passage.after)
-    after = rule(_turned(passage) if lies else passage)
-    if after is not None and lies:
-        after = after[::-1]
+    after = rule(passage)
     # A rule that counts other units than there are is not this layer's rule.
-    if after is None or passage.size not in (None, (after[0].units, after[1].units)):
+    if after is None or passage.size not in (None, {axis: after[axis].units for axis in "HW"}):
         return None
     return after
 
 
-def _turned(passage: Passage) -> Passage:
-    size = passage.size and passage.size[::-1]
-    return replace(passage, sources=tuple(one[::-1] for one in passage.sources), size=size)
-
-
 def keeps_channels_apart(layer: Any) -> bool:
     """Tell whether each channel is made of the one of the same number alone, as in a pool."""
-    if _rule(layer) not in (
-        _pool,
-        _padding,
-        _cropping,
-        _center_crop,
-        _resize,
-        _unit_by_unit,
-        _turn,
-    ):
-        return False
-    activation = getattr(layer, "activation", None)
-    return activation is None or (
-        _is_known(activation) and not _takes_last_axis_together(activation)
-    )
+    return _rule(layer) in _APART and _acts_alone(layer)
 
 
-def _rule(layer: Any) -> Callable[[Passage], Reaches | None] | None:
+def _rule(layer: Any) -> Rule | None:
     kind = kind_of(layer)
     # In inference they give what they are given, or maps of another size.
     return _unit_by_unit if kind.startswith("Random") else _RULES.get(kind)
 
 
-def _acts_on_units(activation: Any, passage: Passage) -> bool:
-    """Tell whether an activation function looks at one location at a time."""
-    # Those take the last axis together, which are the channels unless these come first.
-    together = _takes_last_axis_together(activation)
-    return _is_known(activation) and not (together and passage.after[-1] != "C")
-
-
-def _is_known(activation: Any) -> bool:
-    return str(getattr(activation, "__module__", "")).startswith(("keras.", "tensorflow."))
-
-
-def _takes_last_axis_together(activation: Any) -> bool:
+def _acts_alone(layer: Any, *, or_on_channels: bool = False) -> bool:
+    """Tell whether a layer's activation function takes each value, or each location, by itself."""
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        return True
     name = str(getattr(activation, "__name__", type(activation).__name__)).lower()
-    return "softmax" in name or name in ("sparsemax", "glu")
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    down, across = value if isinstance(value, tuple | list) else (value, value)
-    return int(down), int(across)
-
-
-def _windows(passage: Passage, kernel: Any, dilation: Any = 1) -> Reaches:
-    layer = passage.layer
-    kernels, strides, dilations = _pair(kernel), _pair(layer.strides), _pair(dilation)
-    ((down, across),) = passage.sources
-    return (
-        down.window(kernels[0], strides[0], dilations[0], layer.padding),
-        across.window(kernels[1], strides[1], dilations[1], layer.padding),
-    )
+    on_channels = "softmax" in name or name in ("sparsemax", "glu")
+    known = str(getattr(activation, "__module__", "")).startswith(("keras.", "tensorflow."))
+    return known and (or_on_channels or not on_channels)
 
 
 def _convolution(passage: Passage) -> Reaches:
-    return _windows(passage, passage.layer.kernel_size, passage.layer.dilation_rate)
-
-
-def _pool(passage: Passage) -> Reaches:
-    return _windows(passage, passage.layer.pool_size)
-
-
-def _transposed(passage: Passage) -> Reaches | None:
-    layer, ((down, across),) = passage.layer, passage.sources
-    if passage.size is None:
-        return None
-    kernels, strides = _pair(layer.kernel_size), _pair(layer.strides)
-    dilations, (rows, columns) = _pair(layer.dilation_rate), passage.size
-    return (
-        down.transposed(kernels[0], strides[0], dilations[0], layer.padding, rows),
-        across.transposed(kernels[1], strides[1], dilations[1], layer.padding, columns),
+    layer = passage.layer
+    return passage.along(
+        Reach.window, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
     )
 
 
+def _pool(passage: Passage) -> Reaches:
+    layer = passage.layer
+    return passage.along(Reach.window, layer.pool_size, layer.strides, 1, layer.padding)
+
+
+def _to_size(passage: Passage, change: Callable[..., Reach], *settings: Any) -> Reaches | None:
+    """Change each axis, with the number of units that come out as the first argument."""
+    size = passage.size
+    if size is None:
+        return None
+    units = [size[letter] for letter in passage.after if letter in "HW"]
+    return passage.along(change, units, *settings)
+
+
+def _transposed(passage: Passage) -> Reaches | None:
+    layer = passage.layer
+    settings = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding)
+    return _to_size(passage, Reach.transposed, *settings)
+
+
 def _padding(passage: Passage) -> Reaches:
-    ((down, across),) = passage.sources
-    (top, bottom), (left, right) = passage.layer.padding
-    return down.padded(top, bottom), across.padded(left, right)
+    return passage.along(lambda reach, ends: reach.padded(*ends), passage.layer.padding)
 
 
 def _cropping(passage: Passage) -> Reaches:
-    ((down, across),) = passage.sources
-    (top, bottom), (left, right) = passage.layer.cropping
-    return down.padded(-top, -bottom), across.padded(-left, -right)
+    return passage.along(
+        lambda reach, ends: reach.padded(-ends[0], -ends[1]), passage.layer.cropping
+    )
 
 
 def _center_crop(passage: Passage) -> Reaches | None:
-    ((down, across),) = passage.sources
-    if passage.size is None:
-        return None
-    over = down.units - passage.size[0], across.units - passage.size[1]
-    if min(over) < 0:
-        return None
-    top, left = over[0] // 2, over[1] // 2
-    return down.padded(-top, top - over[0]), across.padded(-left, left - over[1])
+    def cropped(reach: Reach, units: int) -> Reach:
+        over = reach.units - units
+        # A map that is too small is enlarged, which no rule tells.
+        return reach.padded(-(over // 2), over // 2 - over) if over >= 0 else reach
+
+    return _to_size(passage, cropped)
 
 
 def _resize(passage: Passage) -> Reaches | None:
-    layer, ((down, across),) = passage.layer, passage.sources
-    way = layer.interpolation
-    keeps_shape = getattr(layer, "crop_to_aspect_ratio", False)
-    keeps_shape = keeps_shape or getattr(layer, "pad_to_aspect_ratio", False)
-    if way not in ("nearest", "bilinear") or keeps_shape or getattr(layer, "antialias", False):
+    layer = passage.layer
+    options = ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias")
+    if any(getattr(layer, name, False) for name in options):
         return None
-    if passage.size is None:
-        return None
-    rows, columns = passage.size
-    return down.resized(rows, way), across.resized(columns, way)
+    known = layer.interpolation in ("nearest", "bilinear")
+    return _to_size(passage, Reach.resized, layer.interpolation) if known else None
 
 
 def _unit_by_unit(passage: Passage) -> Reaches:
@@ -197,17 +396,21 @@ def _unit_by_unit(passage: Passage) -> Reaches:
 
 
 def _merge(passage: Passage) -> Reaches | None:
-    downs, acrosses = zip(*passage.sources, strict=True)
-    down, across = Reach.union(downs), Reach.union(acrosses)
-    return None if down is None or across is None else (down, across)
+    found = {}
+    for axis in "HW":
+        union = Reach.union([source[axis] for source in passage.sources])
+        if union is None:
+            return None
+        found[axis] = union
+    return found
 
 
 def _along_channels(passage: Passage) -> Reaches | None:
     """Keep what is done to the channels of one location, and joins several maps by them."""
     # An axis that goes is one of the source's, and one that comes of the result's.
     layout = max(passage.before[0], passage.after, key=len)
-    axes = axes_of(passage.layer, len(layout))
-    return _merge(passage) if axes and {layout[axis] for axis in axes} == {"C"} else None
+    axes = {layout[axis] for axis in axes_of(passage.layer, len(layout))}
+    return _merge(passage) if axes == {"C"} else None
 
 
 def _dense(passage: Passage) -> Reaches | None:
@@ -217,10 +420,10 @@ def _dense(passage: Passage) -> Reaches | None:
 
 def _reshape(passage: Passage) -> Reaches | None:
     """Keep what a reshape leaves in its order."""
-    ((down, across),) = passage.sources
-    stays = passage.before[0] == passage.after or passage.channels[0] == 1
-    same = passage.size in (None, (down.units, across.units))
-    return (down, across) if stays and same and len({*passage.channels}) == 1 else None
+    before = channels_of(passage.call.sources[0], passage.before[0])
+    stays = passage.before[0] == passage.after or before == 1
+    same = before == channels_of(passage.result, passage.after)
+    return passage.sources[0] if stays and same else None
 
 
 def _turn(passage: Passage) -> Reaches:
@@ -229,14 +432,16 @@ def _turn(passage: Passage) -> Reaches:
 
 def _part(passage: Passage) -> Reaches | None:
     """Cut as an index does: ``maps[:, 1:-1, ::2]``, or some channels."""
-    ends = dict(indexed(passage.before[0], passage.call) or ())
-    cut = []
-    for letter, reach in zip("HW", passage.sources[0], strict=True):
-        start, stop, step = ends[letter].indices(reach.units)
+    ends = dict(indexed(passage.before[0], passage.call))
+    if not ends:
+        return None
+    cut = {}
+    for axis, reach in passage.sources[0].items():
+        start, stop, step = ends[axis].indices(reach.units)
         if step < 1 or stop <= start:
             return None
-        cut.append(reach.padded(-start, stop - reach.units).window(1, step))
-    return cut[0], cut[1]
+        cut[axis] = reach.padded(-start, stop - reach.units).window(1, step)
+    return cut
 
 
 def _pipeline(passage: Passage) -> Reaches | None:
@@ -244,46 +449,48 @@ def _pipeline(passage: Passage) -> Reaches | None:
     return passage.sources[0] if inner <= {_unit_by_unit} else None
 
 
-def _named(rule: Callable[[Passage], Reaches | None], names: str) -> dict[str, Any]:
-    return dict.fromkeys(names.split(), rule)
-
-
-_RULES: dict[str, Callable[[Passage], Reaches | None]] = {
-    **_named(_convolution, "Conv2D DepthwiseConv2D SeparableConv2D"),
-    **_named(_pool, "MaxPooling2D AveragePooling2D"),
-    **_named(_transposed, "Conv2DTranspose"),
-    **_named(_padding, "ZeroPadding2D"),
-    **_named(_cropping, "Cropping2D"),
-    **_named(_center_crop, "CenterCrop"),
-    **_named(_resize, "UpSampling2D Resizing ops.Resize"),
-    **_named(_along_channels, "Concatenate ops.Concatenate ops.Stack ops.Split ops.Unstack"),
-    **_named(_along_channels, "ops.Flip ops.Roll ops.Take ops.Repeat ops.ExpandDims ops.Squeeze"),
-    **_named(_along_channels, "ops.Mean ops.Sum ops.Max ops.Min ops.Std ops.Var ops.Argmax"),
-    **_named(_along_channels, "LayerNormalization RMSNormalization UnitNormalization Softmax"),
-    **_named(_along_channels, "ops.Softmax ops.LogSoftmax"),
-    **_named(_merge, "Add Subtract Multiply Average Maximum Minimum CustomScaleLayer"),
-    **_named(_merge, "ops.Add ops.Subtract ops.Multiply ops.Divide ops.TrueDivide"),
-    **_named(_merge, "ops.Maximum ops.Minimum ops.Power ops.Mod ops.FloorDivide ops.Where"),
-    **_named(_merge, "ops.Greater ops.GreaterEqual ops.Less ops.LessEqual"),
-    **_named(_dense, "Dense"),
-    **_named(_reshape, "Reshape ops.Reshape"),
-    **dict.fromkeys(TURNS, _turn),
-    **_named(_part, "ops.GetItem"),
-    **_named(_pipeline, "Pipeline"),
-    # With the statistics of training fixed, each value is scaled by itself.
-    **_named(_unit_by_unit, "BatchNormalization Normalization Rescaling LayerScale"),
-    **_named(_unit_by_unit, "Activation ReLU LeakyReLU PReLU ELU Identity"),
-    # What works in training alone, beside everything that is called Random….
-    **_named(_unit_by_unit, "Dropout SpatialDropout2D AlphaDropout GaussianNoise GaussianDropout"),
-    **_named(_unit_by_unit, "StochasticDepth ActivityRegularization RandAugment AugMix CutMix"),
-    **_named(_unit_by_unit, "MixUp Solarization Equalization"),
-    **_named(_unit_by_unit, "ops.Relu ops.Relu6 ops.LeakyRelu ops.Elu ops.Selu ops.Gelu ops.Silu"),
-    **_named(_unit_by_unit, "ops.Sigmoid ops.HardSigmoid ops.HardSilu ops.Softplus ops.Tanh"),
-    **_named(_unit_by_unit, "ops.Abs ops.Absolute ops.Negative ops.Square ops.Sqrt ops.Exp"),
-    **_named(_unit_by_unit, "ops.Rsqrt ops.Reciprocal ops.Sign ops.Floor ops.Ceil ops.Round"),
-    **_named(_unit_by_unit, "ops.Log ops.Log1p ops.Log10 ops.Clip ops.Cast ops.StopGradient"),
-    **_named(_unit_by_unit, "ops.RGBToGrayscale"),
+_NAMES: Mapping[Rule, str] = {
+    _convolution: "Conv2D DepthwiseConv2D SeparableConv2D",
+    _pool: "MaxPooling2D AveragePooling2D",
+    _transposed: "Conv2DTranspose",
+    _padding: "ZeroPadding2D",
+    _cropping: "Cropping2D",
+    _center_crop: "CenterCrop",
+    _resize: "UpSampling2D Resizing ops.Resize",
+    _along_channels: """
+        Concatenate ops.Concatenate ops.Stack ops.Split ops.Unstack
+        ops.Flip ops.Roll ops.Take ops.Repeat ops.ExpandDims ops.Squeeze
+        ops.Mean ops.Sum ops.Max ops.Min ops.Std ops.Var ops.Argmax
+        LayerNormalization RMSNormalization UnitNormalization Softmax ops.Softmax ops.LogSoftmax
+    """,
+    _merge: """
+        Add Subtract Multiply Average Maximum Minimum CustomScaleLayer
+        ops.Add ops.Subtract ops.Multiply ops.Divide ops.TrueDivide
+        ops.Maximum ops.Minimum ops.Power ops.Mod ops.FloorDivide ops.Where
+        ops.Greater ops.GreaterEqual ops.Less ops.LessEqual
+    """,
+    _dense: "Dense",
+    _reshape: "Reshape ops.Reshape",
+    _turn: " ".join(TURNS),
+    _part: "ops.GetItem",
+    _pipeline: "Pipeline",
+    # Normalisations with the statistics of training fixed; and in the middle what works in training
+    # alone, beside everything that is called Random….
+    _unit_by_unit: """
+        BatchNormalization Normalization Rescaling LayerScale
+        Activation ReLU LeakyReLU PReLU ELU Identity
+        Dropout SpatialDropout2D AlphaDropout GaussianNoise GaussianDropout
+        StochasticDepth ActivityRegularization RandAugment AugMix CutMix
+        MixUp Solarization Equalization
+        ops.Relu ops.Relu6 ops.LeakyRelu ops.Elu ops.Selu ops.Gelu ops.Silu
+        ops.Sigmoid ops.HardSigmoid ops.HardSilu ops.Softplus ops.Tanh
+        ops.Abs ops.Absolute ops.Negative ops.Square ops.Sqrt ops.Exp
+        ops.Rsqrt ops.Reciprocal ops.Sign ops.Floor ops.Ceil ops.Round
+        ops.Log ops.Log1p ops.Log10 ops.Clip ops.Cast ops.StopGradient ops.RGBToGrayscale
+    """,
 }
+_RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 
 # Those that take rows and columns from one layout to another.
-_MOVING = (_along_channels, _reshape, _turn, _part)
+_MOVING = {_along_channels, _reshape, _turn, _part}
+_APART = {_pool, _padding, _cropping, _center_crop, _resize, _unit_by_unit, _turn}

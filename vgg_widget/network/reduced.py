@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.activations.named_layers import LayerNameError
+from vgg_widget.activations.named_layers import LayerNameError, layer_names
 from vgg_widget.images import RGB8
-from vgg_widget.layers import LayerInfo, other_names
+from vgg_widget.layers import LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import fitting
@@ -72,9 +72,7 @@ def chosen_layers(
     before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
     infos = extractor.layers
     indices = {info.name: index for index, info in enumerate(infos)}
-    known = {name: (name, False) for name in indices}
-    for aliases in other_names(infos, before_relu).values():
-        known |= aliases
+    known = layer_names(infos, before_relu)
     if names is None:
         names = indices
     wanted = [*names] if isinstance(names, Iterable) and not isinstance(names, str) else [names]
@@ -84,12 +82,10 @@ def chosen_layers(
     for name in wanted:
         if not isinstance(name, str) or name not in known:
             raise LayerNameError(unknown_choice("layers", name, known))
-        layer, before = known[name]
-        info = infos[indices[layer]]
-        plain = str(info.torch_name) if before else layer
-        relu = layer in before_relu and not before
-        others = tuple(one for one, same in known.items() if same == known[name] and one != plain)
-        found.add(ChosenLayer(plain, indices[layer], relu, info, others))
+        maps = known[name]
+        plain, info = maps.plain_name, maps.info
+        same = (other for other, its in known.items() if its.plain_name == plain != other)
+        found.add(ChosenLayer(plain, indices[info.name], maps.rectified, info, tuple(same)))
     return tuple(sorted(found, key=lambda one: (one.index, one.relu)))
 
 

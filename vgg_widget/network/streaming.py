@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _Name = TypeVar("_Name")
 _Result = TypeVar("_Result")
 
 READERS = 2
-"""Pillow decodes without Python's lock; more would take the processor from the network."""
+"""Threads: Pillow decodes without Python's lock; more would slow the network down."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,13 +34,7 @@ class NamedImage:
 
 
 def check_stream(images: object, batch_size: object, on_error: object) -> None:
-    """Raise for what cannot be streamed, at the call and not at the first image.
-
-    Raises
-    ------
-    ValueError, TypeError
-        In one sentence that names the argument.
-    """
+    """Raise for what cannot be streamed, at the call and not at the first image."""
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
         raise ValueError(f"batch_size {batch_size!r} is no number of images: give 1 or more.")
     if on_error not in ("raise", "skip"):
@@ -61,51 +55,29 @@ def check_stream(images: object, batch_size: object, on_error: object) -> None:
 def read_ahead(
     images: Iterable[NamedItem], read: Callable[[object], RGB8], ahead: int, on_error: OnError
 ) -> Generator[NamedImage]:
-    """Read images on other threads, at most `ahead` of what is asked for.
+    """Read named images on other threads, in their order, at most `ahead` of what is asked for.
 
-    Parameters
-    ----------
-    images : iterable of (str, object)
-        Names and images, as of `named_images`; consumed in the calling thread, as needed.
-    read : callable
-        An image → its pixels; raises ValueError (an `ImageError` is one) for a bad one.
-    ahead : int
-        How many pictures may wait.
-    on_error : {"raise", "skip"}
-        What becomes of a bad image; one that is skipped is named in a warning.
-
-    Yields
-    ------
-    NamedImage
-        In the order of `images`.
-
-    Raises
-    ------
-    ImageError
-        For a bad image, after all good ones before it.
+    A bad one, for which `read` raises a ValueError, ends it with an `ImageError` after all good
+    ones before it, or is left out with a warning.
     """
-    with (
-        ThreadPoolExecutor(READERS, "vgg_widget-read") as pool,
-        closing(
-            begun_ahead(
-                images,
-                lambda _, named: (named[0], _begin(pool, read, named[1])),
-                ahead,
-            )
-        ) as begun,
-    ):
-        for name, future in begun:
-            try:
-                pixels = future.result()
-            except ValueError as error:
-                # A message about a file names it; one about an array does not.
-                words = str(error) if name in str(error) else f"{name}: {error}"
-                if on_error == "raise":
-                    raise ImageError(words) from error
-                # `warn` would name a file left out once only, however often a cell is run.
-                warnings.warn_explicit(f"{words} It was left out.", UserWarning, __name__, 0)
-            else:
-                yield NamedImage(name, pixels)
+    with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
+
+        def begin(_: int, named: NamedItem) -> tuple[str, Future[RGB8]]:
+            return named[0], _begin(pool, read, named[1])
+
+        with closing(begun_ahead(images, begin, ahead)) as begun:
+            for name, future in begun:
+                try:
+                    pixels = future.result()
+                except ValueError as error:
+                    # A message about a file names it; one about an array does not.
+                    words = str(error) if name in str(error) else f"{name}: {error}"
+                    if on_error == "raise":
+                        raise ImageError(words) from error
+                    # `warn` would name a file left out once only, however often a cell is run.
+                    warnings.warn_explicit(f"{words} It was left out.", UserWarning, __name__, 0)
+                else:
+                    yield NamedImage(name, pixels)
 
 
 def begun_ahead(
@@ -115,41 +87,26 @@ def begun_ahead(
 ) -> Generator[tuple[_Name, Future[_Result]]]:
     """Begin to read images, up to `ahead` before they are asked for; cancel what is not.
 
-    Parameters
-    ----------
-    images : iterable
-        Consumed in the calling thread, as needed.
-    begin : callable
-        From an image's place and the image to what it is called and what will become of it.
-    ahead : int
-        How many may wait.
-
-    Yields
-    ------
-    tuple
-        What `begin` returned, in the order of `images`.
+    The images are consumed in the calling thread, as needed. `begin` makes of an image and its
+    place what it is called and what will become of it.
     """
-    numbered = enumerate(images)
     waiting: deque[tuple[_Name, Future[_Result]]] = deque()
-    failure: Exception | None = None
     try:
-        while True:
-            while len(waiting) < ahead and failure is None:
-                try:
-                    number, image = next(numbered)
-                except Exception as error:
-                    # The end, or an error of the iterable's own: what was begun comes first.
-                    failure = error
-                else:
-                    waiting.append(begin(number, image))
-            if not waiting:
-                break
+        try:
+            for place, image in enumerate(images):
+                waiting.append(begin(place, image))
+                if len(waiting) >= ahead:
+                    yield waiting.popleft()
+        except Exception:
+            # An error of the iterable's own: what was begun comes first.
+            while waiting:
+                yield waiting.popleft()
+            raise
+        while waiting:
             yield waiting.popleft()
     finally:
         for _, future in waiting:
             future.cancel()
-    if failure is not None and not isinstance(failure, StopIteration):
-        raise failure
 
 
 def _begin(pool: ThreadPoolExecutor, read: Callable[[object], RGB8], image: object) -> Future[RGB8]:
@@ -165,36 +122,25 @@ def _begin(pool: ThreadPoolExecutor, read: Callable[[object], RGB8], image: obje
 
 
 def batches(
-    images: Iterator[NamedImage], most: Callable[[RGB8], int]
-) -> Iterator[list[NamedImage]]:
+    images: Iterable[NamedImage], most: Callable[[RGB8], int]
+) -> Generator[list[NamedImage]]:
     """Put neighbours of the same size together, of each size at most what `most` says.
 
     An error of `images` is raised after what came before it.
     """
     batch: list[NamedImage] = []
-    failure: Exception
-    while True:
-        try:
-            image = next(images)
-        except Exception as error:
-            failure = error
-            break
-        if batch and batch[0].pixels.shape != image.pixels.shape:
+    try:
+        for image in images:
+            if batch and batch[0].pixels.shape != image.pixels.shape:
+                yield batch
+                batch = []
+            batch.append(image)
+            if len(batch) >= most(image.pixels):
+                yield batch
+                batch = []
+    except Exception:
+        if batch:
             yield batch
-            batch = []
-        batch.append(image)
-        if len(batch) >= most(image.pixels):
-            yield batch
-            batch = []
+        raise
     if batch:
         yield batch
-    if not isinstance(failure, StopIteration):
-        raise failure
-
-
-def counted(made: Iterator[_Item], total: int | None) -> Iterator[_Item]:
-    """Show a progress bar while results come; of how many, where that is known."""
-    from tqdm.auto import tqdm
-
-    with closing(tqdm(made, desc="images", unit="image", total=total)) as bar:
-        yield from bar

@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vgg_widget.images import MINIMUM_SIDE
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
-from vgg_widget.network.backend import keras_and_tensorflow, traced
+from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of
-from vgg_widget.network.network_input import NetworkInput
+from vgg_widget.network.network_input import Floats, NetworkInput, traced_for
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights, imagenet, resolve
 from vgg_widget.weights.remote import ADDRESS_VARIABLE, failed_downloads
 
-Floats = npt.NDArray[np.float32]
 Preprocess = Callable[[Floats], Any]
 
 _CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
@@ -34,11 +32,7 @@ _TORCH_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def preprocess_caffe(images: Floats) -> Floats:
-    """RGB 0–255 → blue, green, red minus the ImageNet mean.
-
-    As ``keras.applications.imagenet_utils.preprocess_input(mode="caffe")``, but the input is left
-    as it was.
-    """
+    """RGB 0–255 → blue, green, red minus the ImageNet mean, as Keras has it, in a new array."""
     centred: Floats = images[..., ::-1] - _CAFFE_MEAN_BGR
     return centred
 
@@ -51,6 +45,8 @@ def preprocess_torch(images: Floats) -> Floats:
 
 _PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
 
+_INPUT = NetworkInput(minimum_side=MINIMUM_SIDE)
+
 
 @dataclass(frozen=True, eq=False)
 class Vgg19Network:
@@ -58,11 +54,12 @@ class Vgg19Network:
 
     model: Any
     forward: Callable[[Any], list[Any]] = field(repr=False)
-    layers: tuple[LayerInfo, ...]
-    before_relu: tuple[str, ...]
     preprocess: Preprocess
-    bytes_a_pixel: int
-    input: NetworkInput = NetworkInput(minimum_side=MINIMUM_SIDE)  # noqa: RUF009 - it is frozen
+    input: NetworkInput = _INPUT
+    layers: tuple[LayerInfo, ...] = VGG19_LAYERS
+    before_relu: tuple[str, ...] = tuple(info.name for info in VGG19_CONVOLUTIONS)
+    # All maps in float32, and about as much again while they are computed.
+    bytes_a_pixel: int = 8 * sum(info.channels // info.stride**2 or 1 for info in VGG19_LAYERS)
 
     def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
         """Return names and geometry, which are the same for every size."""
@@ -71,8 +68,7 @@ class Vgg19Network:
     def fan_in(self, name: str) -> FanIn:
         """Return what the channels of one of `layers` are made of."""
         names = [info.name for info in self.layers]
-        place = names.index(name)
-        source = names[place - 1] if place else None
+        source = dict(zip(names[1:], names, strict=False)).get(name)
         found = fan_in_of(self.model.get_layer(name), name, source)
         assert found is not None
         return found
@@ -134,16 +130,11 @@ def _made(source: str | os.PathLike[str] | ResolvedWeights) -> tuple[Vgg19Networ
 def _with_weights(
     resolved: ResolvedWeights, keras: Any, tf: Any
 ) -> tuple[Vgg19Network, Provenance]:
-    same = next(
-        (
-            network
-            for network, known in _networks.values()
-            if known.digest == resolved.provenance.digest
-            and network.preprocess is _PREPROCESSING[resolved.preprocessing]
-        ),
-        None,
-    )
-    return same or _built(resolved, keras, tf), resolved.provenance
+    preprocess = _PREPROCESSING[resolved.preprocessing]
+    for network, known in _networks.values():
+        if known.digest == resolved.provenance.digest and network.preprocess is preprocess:
+            return network, resolved.provenance
+    return _built(resolved, keras, tf), resolved.provenance
 
 
 def _identity(weights: object) -> object:
@@ -169,31 +160,17 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _chain(keras: Any) -> list[Any]:
-    """Return the layers of VGG19, as in Keras's ``keras/src/applications/vgg19.py``.
-
-    Keras's own function fills 20 million weights with random numbers first, a fifth of a second.
-    """
-    # Keras's global settings of these belong to the user.
+def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
+    # Keras's own VGG19 would first be filled with random numbers, and its global settings of these
+    # belong to the user.
     own = {"data_format": "channels_last", "dtype": "float32"}
-    return [
+    convolution = {"padding": "same", "activation": "relu", "kernel_initializer": "zeros", **own}
+    chain = [
         keras.layers.MaxPooling2D(2, name=info.name, **own)
         if info.kind == "pool"
-        else keras.layers.Conv2D(
-            info.channels,
-            3,
-            padding="same",
-            activation="relu",
-            kernel_initializer="zeros",
-            name=info.name,
-            **own,
-        )
+        else keras.layers.Conv2D(info.channels, 3, name=info.name, **convolution)
         for info in VGG19_LAYERS
     ]
-
-
-def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
-    chain = _chain(keras)
     x = pixels = keras.Input((None, None, 3), dtype="float32")
     model = keras.Model(pixels, [x := layer(x) for layer in chain], name="vgg19_layers")
     model.dtype_policy = "float32"
@@ -212,15 +189,7 @@ def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
                 outputs.append(x)
         return outputs
 
-    compiled = traced(forward, [tf.TensorSpec((None, None, None, 3), tf.float32)])
+    compiled = traced_for(forward, _INPUT)
     # One that cannot run fails here, before it is kept.
     compiled(np.zeros((1, MINIMUM_SIDE, MINIMUM_SIDE, 3), np.float32))
-    return Vgg19Network(
-        model=model,
-        forward=compiled,
-        layers=VGG19_LAYERS,
-        before_relu=tuple(info.name for info in VGG19_LAYERS if info.kind == "conv"),
-        preprocess=_PREPROCESSING[resolved.preprocessing],
-        # All maps in float32, and about as much again while they are computed.
-        bytes_a_pixel=8 * sum(info.channels // info.stride**2 or 1 for info in VGG19_LAYERS),
-    )
+    return Vgg19Network(model, compiled, _PREPROCESSING[resolved.preprocessing])
