@@ -27,7 +27,7 @@ The second argument says that the maps after a ReLU are meant, and these are bef
 
 @dataclass(frozen=True, slots=True)
 class ChosenLayer:
-    """One of a network's layers, whose maps are asked for.
+    """A layer whose maps are asked for.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ChosenLayer:
     index : int
         Its place among the network's outputs.
     relu : bool
-        Whether the output is to go through the ReLU that the network leaves to its reader.
+        Whether the output still has to go through its ReLU.
     info : LayerInfo
         Its name and geometry.
     aliases : tuple of str
@@ -47,20 +47,13 @@ class ChosenLayer:
     index: int
     relu: bool
     info: LayerInfo
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[str, ...]
 
 
 def chosen_layers(
     extractor: FeatureExtractor, names: str | Iterable[str] | None
 ) -> tuple[ChosenLayer, ...]:
-    """Return layers by name, in network order, each once.
-
-    Parameters
-    ----------
-    extractor : FeatureExtractor
-        Whose layers.
-    names : str, iterable of str or None
-        Keras's or torchvision's; None for all, after their ReLU.
+    """Return layers by any of their names, each once, in network order; all for None.
 
     Raises
     ------
@@ -70,14 +63,12 @@ def chosen_layers(
         If there is no name.
     """
     before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
-    infos = extractor.layers
-    indices = {info.name: index for index, info in enumerate(infos)}
-    known = {name: (name, False) for name in indices}
-    for aliases in other_names(infos, before_relu).values():
-        known |= aliases
-    if names is None:
-        names = indices
-    wanted = [*names] if isinstance(names, Iterable) and not isinstance(names, str) else [names]
+    infos = {info.name: (index, info) for index, info in enumerate(extractor.layers)}
+    known = {name: (name, False) for name in infos}
+    for scheme in other_names(extractor.layers, before_relu).values():
+        known |= scheme
+    wanted = infos if names is None else names
+    wanted = [*wanted] if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
     if not wanted:
         raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
     found = set()
@@ -85,18 +76,16 @@ def chosen_layers(
         if not isinstance(name, str) or name not in known:
             raise LayerNameError(unknown_choice("layers", name, known))
         layer, before = known[name]
-        info = infos[indices[layer]]
+        index, info = infos[layer]
         plain = str(info.torch_name) if before else layer
         relu = layer in before_relu and not before
         others = tuple(one for one, same in known.items() if same == known[name] and one != plain)
-        found.add(ChosenLayer(plain, indices[layer], relu, info, others))
+        found.add(ChosenLayer(plain, index, relu, info, others))
     return tuple(sorted(found, key=lambda one: (one.index, one.relu)))
 
 
 class ReducedNetwork:
-    """A network that gives what a function makes of its maps; the maps end in TensorFlow.
-
-    Layers that nothing depends on are not computed.
+    """A network that gives what a function makes of its maps; unused layers are not computed.
 
     Parameters
     ----------
@@ -111,7 +100,7 @@ class ReducedNetwork:
     def __init__(
         self, extractor: FeatureExtractor, layers: Sequence[ChosenLayer], reduction: Reduction
     ) -> None:
-        self._extractor = extractor
+        self.extractor = extractor
         self._network = network = extractor._network  # noqa: SLF001 - of this room
         _, tf = keras_and_tensorflow()
 
@@ -126,11 +115,11 @@ class ReducedNetwork:
         """Return what the reduction makes of images of shape (N, H, W, 3)."""
         # Looks whether they can compute here.
         keras_and_tensorflow()
-        inputs = self._extractor._network_inputs(images)  # noqa: SLF001 - of this room
+        inputs = self.extractor._network_inputs(images)  # noqa: SLF001 - of this room
         try:
             return [np.asarray(made) for made in self._compiled(inputs)]
         except Exception:
-            # Whatever TensorFlow has against it, the network itself says in a sentence.
+            # The network itself tells in a sentence what TensorFlow has against the images.
             self._network.forward(inputs)
             raise
 
@@ -138,8 +127,3 @@ class ReducedNetwork:
         """Return how many images of this size fit into the memory at once."""
         height, width, _ = pixels.shape
         return fitting(height, width, self._network.bytes_a_pixel)
-
-
-def layers_on(extractor: FeatureExtractor, size: tuple[int, int]) -> tuple[LayerInfo, ...]:
-    """Return names and geometry of all of an extractor's layers, for one (height, width)."""
-    return extractor._network.layers_on(size)  # noqa: SLF001 - of this room
