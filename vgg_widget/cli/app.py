@@ -31,16 +31,6 @@ _CONTENT_POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
     "connect-src 'self' ws://127.0.0.1:* ws://localhost:* data: blob:; frame-ancestors 'self'"
 )
-# A page that is closed asks the server to end its kernel, and is refused without the cookie of the
-# protection against forged requests. Tornado sets that cookie when a handler reads the token, which
-# Voila's does not. The hook is a function, which voila.json cannot hold.
-_COOKIE = """\
-def read_token(request, **_):
-    request.xsrf_token
-
-
-get_config().VoilaConfiguration.prelaunch_hook = read_token
-"""
 # The explorer's own: others that are installed here would only delay the page, or fail on it.
 _EXTENSIONS = [
     "@jupyter-widgets/jupyterlab-manager",
@@ -106,16 +96,12 @@ def run_app(
         notebook.write_text(json.dumps(app_notebook(path, weights, size)), encoding="utf-8")
         program = Program(
             name="Voila",
-            arguments=[
-                *("-m", "voila", str(notebook), f"--Voila.config_file_paths={folder}"),
-                # From the environment.
-                "--Voila.auto_token=True",
-            ],
-            environment=_settings(folder, port, theme),
+            make=lambda token: _voila(notebook, _settings(port, theme, token)),
+            # It ends its kernels once its loop has stopped.
+            stop=lambda server: server.ioloop.stop(),
+            environment=_environment(folder),
             port=port,
             page="/",
-            # The page itself would start a kernel.
-            alive="/voila/static/voila.js",
             advice="Open that address in a browser.",
         )
         return serve(program, browser=browser)
@@ -160,18 +146,26 @@ def app_notebook(path: str | None, weights: str, size: int) -> dict[str, Any]:
     }
 
 
-def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
-    """Write Voila's settings, template and kernel; return the environment that names them.
+def _voila(notebook: Path, settings: dict[str, Any]) -> Any:
+    from traitlets.config import Config
+    from voila.app import Voila
 
-    Neither the person's own settings nor a ``voila.py`` in the current folder are read.
-    """
-    settings = {
+    server: Any = Voila(config=Config(settings))
+    server.initialize([str(notebook)])
+    return server
+
+
+def _settings(port: int, theme: str, token: str) -> dict[str, Any]:
+    return {
         "Voila": {
             "ip": ADDRESS,
             "port": port,
             "port_retries": 0,
+            "token": token,
             "open_browser": False,
             "log_level": "ERROR",
+            # Neither the person's own settings nor a voila.py in the current folder.
+            "config_file_paths": [],
             # With jupyter_server's own, tornado would warn that it is longer than the interval.
             "tornado_settings": {
                 "websocket_max_message_size": _UPLOAD_BYTES,
@@ -184,6 +178,7 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
             "allow_template_override": "NO",
             "theme": theme,
             "extension_allowlist": _EXTENSIONS,
+            "prelaunch_hook": _read_token,
         },
         "VoilaExecutor": {
             "cell_error_instruction": "The terminal in which vgg-widget runs says more."
@@ -193,6 +188,19 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
             "cull_interval": _CHECK_SECONDS,
         },
     }
+
+
+def _read_token(request: Any, **_: object) -> None:
+    """Set the cookie of the protection against forged requests, as reading the token does.
+
+    A page that is closed asks the server to end its kernel, and is refused without that cookie,
+    which Voila's own handler does not set.
+    """
+    _ = request.xsrf_token
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Write the page's template and kernel; return the environment in which Jupyter finds them."""
     # This very Python, whatever kernels a person has installed, and without its remark about
     # connections within this machine.
     kernel = {
@@ -210,7 +218,5 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
     kernels = folder / "data" / "kernels" / _NAME
     kernels.mkdir(parents=True)
     (kernels / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
-    (folder / "voila.json").write_text(json.dumps(settings), encoding="utf-8")
-    (folder / "voila.py").write_text(_COOKIE, encoding="utf-8")
     paths = [str(folder / "data"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     return {"JUPYTER_CONFIG_DIR": str(folder), "JUPYTER_PATH": os.pathsep.join(paths)}

@@ -56,11 +56,11 @@ def run_demo(image: str | None = None, *, port: int = 0, browser: bool = True) -
     (folder / _NOTEBOOK).write_text(json.dumps(demo_notebook(path), indent=1), encoding="utf-8")
     program = Program(
         name="JupyterLab",
-        arguments=_jupyterlab(folder, port),
+        make=lambda token: _jupyterlab(folder, port, token),
+        stop=lambda server: server.stop(from_signal=True),
         environment=_own_settings(folder),
         port=port,
         page=f"/lab/tree/{_NOTEBOOK}",
-        alive="/api",
         advice="On that page, click into the cell and press Shift+Enter.",
     )
     try:
@@ -135,19 +135,22 @@ def _own_settings(folder: Path) -> dict[str, str]:
     return {name: str(place) for name, place in places.items()}
 
 
-def _jupyterlab(folder: Path, port: int) -> list[str]:
-    arguments = [
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={folder}",
-        f"--ServerApp.ip={ADDRESS}",
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        "--ServerApp.answer_yes=True",
-        "--ServerApp.log_level=ERROR",
-        "--LabApp.log_level=ERROR",
-        "--no-browser",
-    ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--allow-root")
-    return arguments
+def _jupyterlab(folder: Path, port: int, token: str) -> Any:
+    from jupyterlab.labapp import LabApp
+    from traitlets.config import Config
+
+    server = {
+        "root_dir": str(folder),
+        "ip": ADDRESS,
+        "port": port,
+        "port_retries": 0,
+        "open_browser": False,
+        "log_level": "ERROR",
+        "allow_root": True,
+    }
+    settings = {
+        "ServerApp": server,
+        "LabApp": {"log_level": "ERROR"},
+        "IdentityProvider": {"token": token},
+    }
+    return LabApp.initialize_server(config=Config(settings))  # type: ignore[no-untyped-call]
