@@ -95,8 +95,8 @@ def test_the_page_is_served_to_this_machine_alone_with_nothing_left_behind(
 
     def serve(program: Program, *, browser: bool) -> int:
         assert browser
-        read["folder"] = folder = Path(program.environment["JUPYTER_CONFIG_DIR"])
-        read["config"] = program.make("secret").config
+        read["folder"] = Path(program.environment["JUPYTER_CONFIG_DIR"])
+        read["config"] = program.make(HOSTILE).config
         read["port"] = program.port
         return 7
 
@@ -105,7 +105,7 @@ def test_the_page_is_served_to_this_machine_alone_with_nothing_left_behind(
     assert main(["app", "--weights", "random", "--theme", "dark"]) == 7
     voila = read["config"]["Voila"]
     assert (voila["ip"], voila["port"]) == ("127.0.0.1", read["port"])
-    assert voila["token"] == "secret"
+    assert voila["token"] == HOSTILE
     assert read["config"]["VoilaConfiguration"]["theme"] == "dark"
     assert not read["folder"].exists()
     assert list(tmp_path.iterdir()) == []

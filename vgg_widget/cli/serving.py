@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import secrets
 import signal
@@ -11,7 +12,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from vgg_widget.images import load_image
 
 ADDRESS = "127.0.0.1"
 """Where every server listens: no other machine reaches it."""
@@ -49,6 +53,48 @@ class Program:
     port: int
     page: str
     advice: str
+
+
+def add_server_options(command: argparse.ArgumentParser) -> None:
+    """Add what the demo and the app have in common."""
+    command.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; else a sample")
+    command.add_argument("--port", type=int, default=0, help="the server's port; else any free one")
+    command.add_argument("--no-browser", action="store_true", help="only print the address")
+
+
+def add_network_options(command: argparse.ArgumentParser) -> None:
+    """Add what the app and a picture of a layer have in common."""
+    command.add_argument(
+        "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
+    )
+    command.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
+
+
+def checked_picture(image: str | None) -> str | None:
+    """Return the absolute path of a picture, None for the sample; raise for what is no picture."""
+    if image is None:
+        return None
+    path = str(Path(image).expanduser().absolute())
+    load_image(path)
+    return path
+
+
+def notebook_of(source: str, outputs: list[dict[str, Any]], **metadata: Any) -> dict[str, Any]:
+    """Return a notebook of one cell, in nbformat 4.5."""
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "id": "explorer",
+        "execution_count": None,
+        "metadata": {},
+        "source": source.splitlines(keepends=True),
+        "outputs": outputs,
+    }
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {"language_info": {"name": "python"}, **metadata},
+        "cells": [cell],
+    }
 
 
 def usable_port(port: int) -> int:
