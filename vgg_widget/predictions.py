@@ -184,13 +184,7 @@ def _is_cropped(image: RGB8) -> bool:
 
 
 def checked_top(top: object) -> int:
-    """Return a number of classes as a plain int.
-
-    Raises
-    ------
-    ValueError
-        If it is no whole number from 1 to 1000.
-    """
+    """Return a number of classes as a plain int; raise ValueError for what is none."""
     if not isinstance(top, int | np.integer) or isinstance(top, bool) or not 1 <= top <= MOST:
         raise ValueError(f"top {briefly(top)} is no whole number from 1 to {MOST}: pass 5.")
     return int(top)

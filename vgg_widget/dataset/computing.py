@@ -46,18 +46,9 @@ class Job:
 def computed_shard(
     network: ReducedNetwork, job: Job, shard: Shard, tell: Callable[[int], object]
 ) -> Summary:
-    """Return what is asked of a shard, from the store where it is there already.
+    """Return what a job asks of a shard, from the store where it is there already.
 
-    Parameters
-    ----------
-    network : ReducedNetwork
-        Of the job.
-    job : Job
-        What is asked.
-    shard : Shard
-        The images.
-    tell : callable
-        Called with a number of images, whenever so many more are done.
+    `tell` is called with a number of images, whenever so many more are done.
     """
     store = job.store
     if store is None:

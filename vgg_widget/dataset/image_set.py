@@ -44,16 +44,9 @@ _pillow = threading.Lock()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A picture of the network's size.
+    """A picture of the network's size, its (height, width) before that, and a digest.
 
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (H, W, 3)
-        For the network.
-    original : (int, int)
-        Height and width before resizing.
-    digest : bytes
-        SHA-256 of the file; of the pixels as they were given where there is none.
+    That is SHA-256 of the file, or of the pixels as they were given where there is none.
     """
 
     pixels: RGB8
@@ -63,16 +56,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unusable:
-    """A picture that cannot be used.
+    """A picture that cannot be used, and why; its digest is zeros where it could not be read.
 
-    Parameters
-    ----------
-    sentence : str
-        Why.
-    digest : bytes
-        As of `Prepared`; zeros where it could not be read.
-    lasting : bool
-        Whether the same bytes would be refused again: a full disk or memory may pass.
+    `lasting` tells whether the same bytes would be refused again: a full memory may pass.
     """
 
     sentence: str
@@ -115,15 +101,9 @@ class Shard:
 class ImageSet:
     """The images, in the order of their names.
 
-    Parameters
-    ----------
-    shards : generator of Shard
-        To be gone through once, and closed. Where they end depends on the names alone, and on few
-        of them: an image more or less changes its own shard and seldom another.
-    total : int or None
-        How many images there are, where that is known.
-    empty : str
-        The sentence for a set that turns out to have none.
+    `shards` is gone through once, and closed. Where they end depends on the names alone, and on few
+    of them: an image more or less changes its own shard and seldom another. `total` is the number
+    of images, where that is known, and `empty` the sentence for a set that turns out to have none.
     """
 
     shards: Generator[Shard]
@@ -132,14 +112,7 @@ class ImageSet:
 
 
 def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
-    """Find the images that are meant.
-
-    Parameters
-    ----------
-    images : object
-        See `top_activations`.
-    extractor : FeatureExtractor
-        What brings images in memory to the network's size.
+    """Find the images that `top_activations` was given.
 
     Raises
     ------

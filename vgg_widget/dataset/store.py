@@ -99,15 +99,7 @@ class Store:
         return hashlib.sha256(content).hexdigest()
 
     def read(self, key: str, channels: int, k: int, count: int) -> Summary | None:
-        """Return a finished shard; None where there is none, or its file is damaged.
-
-        Parameters
-        ----------
-        key : str
-            From `key`.
-        channels, k, count : int
-            What a whole one has: channels, how many images a channel at most, and images.
-        """
+        """Return a finished shard of `count` images; None where there is none, or it is damaged."""
         try:
             with opened_npz(self._path(key)) as array:
                 header = json.loads(str(array("header")))

@@ -155,11 +155,6 @@ class MergeTree(Generic[_Part]):
 
     So the result is the same to the last bit, wherever and in whatever order parts are computed.
     Few are held at a time: less than `FAN` on each of the tree's levels.
-
-    Parameters
-    ----------
-    merge : callable
-        Of several parts, in their order.
     """
 
     FAN = 4

@@ -159,14 +159,9 @@ def _arrays_digest(arrays: Any) -> str:
 class PortableExtractor:
     """What an extractor is made of.
 
-    Parameters
-    ----------
-    source : ResolvedWeights, bytes or str
-        The arrays of a VGG19, a model as a ``.keras`` file, or the name or path of weights.
-    size, preprocess, provenance
-        The extractor's; `preprocess` is None where weights or model decide.
-    digest, preprocessing : str
-        See `digest_of` and `preprocessing_digest`; the second is empty where weights are named.
+    `source` is the arrays of a VGG19, a model as a ``.keras`` file, or the name or path of weights;
+    `preprocess` is None where they decide. `digest` is that of `digest_of`, and `preprocessing`
+    that of `preprocessing_digest`, empty where weights are named.
     """
 
     source: ResolvedWeights | bytes | str = field(repr=False)

@@ -27,20 +27,10 @@ The second argument says that the maps after a ReLU are meant, and these are bef
 
 @dataclass(frozen=True, slots=True)
 class ChosenLayer:
-    """A layer whose maps are asked for.
+    """A layer whose maps are asked for: the network's output of that index.
 
-    Parameters
-    ----------
-    name : str
-        Keras's; torchvision's for the maps before a ReLU.
-    index : int
-        Its place among the network's outputs.
-    relu : bool
-        Whether the output still has to go through its ReLU.
-    info : LayerInfo
-        Its name and geometry.
-    aliases : tuple of str
-        Other names of the same maps.
+    The name is Keras's, or torchvision's for the maps before a ReLU, and `aliases` are other names
+    of the same maps. `relu` tells that the output still has to go through its ReLU.
     """
 
     name: str
@@ -57,10 +47,8 @@ def chosen_layers(
 
     Raises
     ------
-    LayerNameError
-        A KeyError and ValueError, if there is no such layer.
-    ValueError
-        If there is no name.
+    LayerNameError, ValueError
+        If there is no such layer, or no name.
     """
     before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
     infos = {info.name: (index, info) for index, info in enumerate(extractor.layers)}
@@ -87,14 +75,7 @@ def chosen_layers(
 class ReducedNetwork:
     """A network that gives what a function makes of its maps; unused layers are not computed.
 
-    Parameters
-    ----------
-    extractor : FeatureExtractor
-        Whose network, size and preprocessing.
-    layers : sequence of ChosenLayer
-        What to reduce.
-    reduction : callable
-        How; each of its tensors is put together over the layers, along channels.
+    Each tensor of the reduction is put together over the layers, along channels.
     """
 
     def __init__(

@@ -44,11 +44,6 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[..., npt.NDArr
     the header is read first: there must be as much of it as it says, and all that are read may
     take no more than `MOST_BYTES`, or than the file if that is larger.
 
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
     Raises
     ------
     ValueError, KeyError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error
@@ -79,17 +74,7 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[..., npt.NDArr
 
 @contextmanager
 def damage_told(path: str | os.PathLike[str], what: str, writer: str) -> Iterator[None]:
-    """Raise ValueError, which names the file, for all that a damaged one leads to.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file that is read meanwhile.
-    what : str
-        What it should hold, in the plural.
-    writer : str
-        What writes such files.
-    """
+    """Raise ValueError for all that a damaged file leads to: it holds no `what` of `writer`'s."""
     try:
         yield
     except DAMAGE as error:
