@@ -116,4 +116,4 @@ def _jupyterlab(folder: Path, port: int, token: str) -> Any:
         "LabApp": {"log_level": "ERROR"},
         "IdentityProvider": {"token": token},
     }
-    return LabApp.initialize_server(config=Config(settings))  # type: ignore[no-untyped-call]
+    return LabApp.initialize_server(config=Config(settings))

@@ -8,7 +8,9 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import warnings
+import webbrowser
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,24 +28,11 @@ _STOPS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP"
 
 @dataclass(frozen=True)
 class Program:
-    """An application of Jupyter's that serves a page.
+    """An application of Jupyter's that serves a page on a port from `usable_port`.
 
-    Parameters
-    ----------
-    name : str
-        What it is called in messages.
-    make : callable
-        From the token that the page asks for to the application, which only has to be started.
-    stop : callable
-        Called with the application, ends it and its kernels.
-    environment : mapping of str to str
-        What Jupyter is to find in this process's environment.
-    port : int
-        As `usable_port` returned it.
-    page : str
-        The path of what a person is to open.
-    advice : str
-        What a person does on the page.
+    `make` gives the application, which only has to be started, from the token that its page asks
+    for, and `stop` ends it and its kernels. Jupyter finds `environment` in this process's. `page`
+    is the path of what a person opens, and `advice` what they do there.
     """
 
     name: str
@@ -156,9 +145,8 @@ def _announce(program: Program, token: str, *, browser: bool) -> None:
         print(f"From your own machine, first: ssh -L {forward} THIS-HOST")
     print(f"{program.advice} Ctrl-C here stops it all.", flush=True)
     if browser and _has_browser():
-        import webbrowser
-
-        webbrowser.open(page)
+        # Some browsers are waited for until they are closed, and the page is served meanwhile.
+        threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
 
 def _has_browser() -> bool:

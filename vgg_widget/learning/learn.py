@@ -185,8 +185,9 @@ def _learn_layer(
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     found = spherical_kmeans(directions, surplus, rng, rounds=recipe.rounds)
 
-    def threshold(response: Floats) -> Any:
-        return np.quantile(response, 1 - recipe.active, axis=0).astype(np.float32)
+    def threshold(response: NDArray[Any]) -> Floats:
+        top: Floats = np.quantile(response, 1 - recipe.active, axis=0).astype(np.float32)
+        return top
 
     # A quarter of the patches tells twins as well as all.
     response = white[::4] @ found.T
