@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import pickle  # nosec B403  # only asked whether a function has a name
+import pkgutil
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -256,13 +257,19 @@ def _own_preprocess(extractor: FeatureExtractor) -> Preprocess | None:
 
 
 def _has_name(function: Any) -> bool:
-    """Tell whether another process can find a function, or the class of what is called."""
+    """Tell whether a function, or the class of what is called, is where its name leads."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    bound = getattr(function, "__self__", None)
+    thing = function if isinstance(function, FunctionType) else type(bound or function)
+    if thing.__module__ == "builtins":
+        # None, and functions written in C.
+        return True
     try:
-        pickle.dumps(function)
-    except Exception:
-        # Of many types: the object decides what it raises.
+        found: object = pkgutil.resolve_name(f"{thing.__module__}:{thing.__qualname__}")
+    except (AttributeError, ImportError, ValueError):
         return False
-    return True
+    return found is thing
 
 
 def _saved(network: OwnNetwork) -> bytes:
