@@ -45,6 +45,16 @@ def scaled(factor: float) -> Any:
     return inner
 
 
+class Scale:
+    """What a method computes depends on its object, too."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def applied(self, x: Any) -> Any:
+        return x * self.factor
+
+
 def nested(keras: Any, x: Any, strides: int) -> Any:
     pixels = keras.Input((None, None, 3))
     inner = keras.Model(pixels, keras.layers.AveragePooling2D(2, strides)(pixels) * 3)
@@ -91,6 +101,7 @@ OTHERS: dict[str, tuple[Build, Build]] = {
         lambda k, x: k.layers.Lambda(doubled)(x),
         lambda k, x: k.layers.Lambda(tripled)(x),
     ),
+    "precision of a number": (lambda _, x: x * np.float32(2), lambda _, x: x * np.float64(2)),
     "which tensor": (
         lambda k, x: k.layers.Concatenate()([x * 2, x + 1, x * 2]),
         lambda k, x: k.layers.Concatenate()([x * 2, x + 1, x + 1]),
@@ -185,16 +196,23 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence() -> None:
             return x * 2
 
     extractor = network(lambda _, x: Unconfigured(object())(x))
-    with pytest.raises(ValueError, match=r"'unconfigured' have no text \(.*get_config"):
+    with pytest.raises(
+        ValueError, match=r"'unconfigured' has settings that have no text \(.*get_config"
+    ):
         digest_of(extractor)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.parametrize("what", ["lambda", "in a function", "of a notebook"])
+@pytest.mark.parametrize("what", ["lambda", "in a function", "of a notebook", "of an object"])
 def test_a_function_without_a_module_is_refused_in_a_sentence_and_computed(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    function = {"lambda": lambda y: y * 2, "in a function": scaled(2), "of a notebook": doubled}
+    function = {
+        "lambda": lambda y: y * 2,
+        "in a function": scaled(2),
+        "of a notebook": doubled,
+        "of an object": Scale(2).applied,
+    }
     if what == "of a notebook":
         monkeypatch.setattr(doubled, "__module__", "__main__")
         monkeypatch.setattr(sys.modules["__main__"], "doubled", doubled, raising=False)
@@ -202,7 +220,8 @@ def test_a_function_without_a_module_is_refused_in_a_sentence_and_computed(
     arguments: Any = {"images": [picture(1)], "layers": "last", "progress": False}
     sentence = (
         r"cannot be told from others, since .* layer 'last' .* is not a function of an imported "
-        r"module\): move its functions into a module and import them, or leave store and client out"
+        r"module\): give it numbers, arrays and functions of imported modules, or leave store and "
+        "client out"
     )
     with pytest.raises(ValueError, match=sentence):
         top_activations(extractor, store=tmp_path, **arguments)

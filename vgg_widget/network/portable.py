@@ -9,7 +9,7 @@ import pkgutil
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, Self
 
 import numpy as np
@@ -46,8 +46,8 @@ def digest_of(extractor: FeatureExtractor) -> str:
     digest, unknown = _network_digest(extractor)
     if unknown:
         raise ValueError(
-            f"{extractor.weights.label} cannot be told from others, since {unknown}: move its "
-            "functions into a module and import them, or leave store and client out."
+            f"{extractor.weights.label} cannot be told from others, since {unknown}: give it "
+            "numbers, arrays and functions of imported modules, or leave store and client out."
         )
     return digest
 
@@ -101,9 +101,8 @@ def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
         except Exception as error:
             # Whatever a layer of a person's own has against it.
             settings = ""
-            unknown = (
-                unknown or f"settings of its layer {call.name!r} have no text ({reason(error)})"
-            )
+            why = f"its layer {call.name!r} has settings that have no text ({reason(error)})"
+            unknown = unknown or why
         told = json.dumps([type(call.layer).__name__, settings, weights])
         digest = hashlib.sha256(told.encode()).hexdigest()
         made |= {id(one): f"{digest}[{index}]" for index, one in enumerate(call.results)}
@@ -111,40 +110,40 @@ def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
     return f"sha256:{hashlib.sha256(told.encode()).hexdigest()}", unknown
 
 
-def _settings(call: Call, made: dict[int, str]) -> Any:
+def _settings(call: Call, made: dict[int, str]) -> str:
     """Return as JSON a layer's settings and arguments, with tensors by the call that made them."""
     keras, _ = keras_and_tensorflow()
-    config = call.layer.get_config()
+    config = {key: value for key, value in call.layer.get_config().items() if key != "name"}
     if isinstance(call.layer, keras.layers.Lambda):
         # Keras writes only its name, or its code with the line that it stands in.
         config["function"] = call.layer.function
 
     def plain(value: Any) -> Any:
-        if isinstance(value, FunctionType):
+        if isinstance(value, FunctionType | MethodType):
             return _function_name(value)
-        return made.get(id(value), value)
+        # Keras writes the dtypes of arrays, and not those of single numbers.
+        return np.atleast_1d(value) if isinstance(value, np.generic) else made.get(id(value), value)
 
     parts = keras.tree.map_structure(plain, [config, *call.arguments])
-    settings, *arguments = keras.saving.serialize_keras_object(parts)
-    # Keras counts names up whenever a layer is made.
-    settings.pop("name", None)
-    return [_without_layer_names(settings), arguments]
+    return json.dumps(_comparable(keras.saving.serialize_keras_object(parts)), sort_keys=True)
 
 
-def _function_name(function: FunctionType) -> str:
+def _function_name(function: Any) -> str:
     name = f"{function.__module__}.{function.__qualname__}"
-    if function.__module__ == "__main__" or not _has_name(function):
+    found = isinstance(function, FunctionType) and _has_name(function)
+    if function.__module__ == "__main__" or not found:
         raise ValueError(f"{name} is not a function of an imported module")
     return name
 
 
-def _without_layer_names(value: Any) -> Any:
-    """Leave out the names of layers within layers; of a dtype policy the name is all there is."""
+def _comparable(value: Any) -> Any:
+    """Tell tuples from lists, and leave out the names of layers, which Keras counts up."""
     if isinstance(value, dict):
-        unnamed = "trainable" in value
-        kept = {key: inner for key, inner in value.items() if not (unnamed and key == "name")}
-        return {key: _without_layer_names(inner) for key, inner in kept.items()}
-    return [*map(_without_layer_names, value)] if isinstance(value, list | tuple) else value
+        layer = "trainable" in value
+        return {k: _comparable(inner) for k, inner in value.items() if not (layer and k == "name")}
+    if isinstance(value, tuple):
+        return ["tuple", *map(_comparable, value)]
+    return [*map(_comparable, value)] if isinstance(value, list) else value
 
 
 def _arrays_digest(arrays: Any) -> str:
