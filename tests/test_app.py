@@ -95,17 +95,18 @@ def test_the_page_is_served_to_this_machine_alone_with_nothing_left_behind(
 
     def serve(program: Program, *, browser: bool) -> int:
         assert browser
-        read["folder"] = folder = Path(program.environment["JUPYTER_CONFIG_DIR"])
-        read["settings"] = json.loads((folder / "voila.json").read_text())
+        read["folder"] = Path(program.environment["JUPYTER_CONFIG_DIR"])
+        read["config"] = program.make(HOSTILE).config
         read["port"] = program.port
         return 7
 
     monkeypatch.setattr(server, "serve", serve)
     monkeypatch.chdir(tmp_path)
     assert main(["app", "--weights", "random", "--theme", "dark"]) == 7
-    voila = read["settings"]["Voila"]
+    voila = read["config"]["Voila"]
     assert (voila["ip"], voila["port"]) == ("127.0.0.1", read["port"])
-    assert read["settings"]["VoilaConfiguration"]["theme"] == "dark"
+    assert voila["token"] == HOSTILE
+    assert read["config"]["VoilaConfiguration"]["theme"] == "dark"
     assert not read["folder"].exists()
     assert list(tmp_path.iterdir()) == []
 

@@ -23,7 +23,7 @@ from vgg_widget.cli import atlas
 from vgg_widget.cli.command import main
 from vgg_widget.dataset import TopActivations, image_set
 from vgg_widget.dataset.progress import ProgressLines
-from vgg_widget.dataset.reduction import ReducingNetwork
+from vgg_widget.network.reduced import ReducedNetwork
 
 COUNT = 20
 LAYERS = ["block1_conv2", "features.5"]
@@ -83,7 +83,7 @@ def test_what_is_finished_is_not_computed_again(
     def compute(*_: Any) -> None:
         raise AssertionError("it was computed again")
 
-    monkeypatch.setattr(ReducingNetwork, "__call__", compute)
+    monkeypatch.setattr(ReducedNetwork, "__call__", compute)
     assert main([*command, "--html", "atlas.html", "--channels", "2"]) == 0
     assert_same(first, TopActivations.load("kept/top.npz"))
     assert first.statistic == "mean"
@@ -103,18 +103,18 @@ def test_an_interrupt_says_how_to_go_on(
     work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["atlas", "my set", "-o", "whole", *CHOSEN]) == 0
-    compute = ReducingNetwork.__call__
+    compute = ReducedNetwork.__call__
     calls: list[int] = []
     interrupted: list[bool] = []
 
-    def until_two_are_kept(self: ReducingNetwork, images: Any) -> Any:
+    def until_two_are_kept(self: ReducedNetwork, images: Any) -> Any:
         if not interrupted and len(list(Path("kept").glob("shard-*"))) == 2:
             interrupted.append(True)
             raise KeyboardInterrupt
         calls.append(len(images))
         return compute(self, images)
 
-    monkeypatch.setattr(ReducingNetwork, "__call__", until_two_are_kept)
+    monkeypatch.setattr(ReducedNetwork, "__call__", until_two_are_kept)
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 130
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("vgg-widget: interrupted: what was finished is kept in kept, and ")
@@ -142,7 +142,7 @@ def test_an_earlier_result_does_not_pass_for_one_that_was_interrupted(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ReducingNetwork, "__call__", interrupt)
+    monkeypatch.setattr(ReducedNetwork, "__call__", interrupt)
     assert main(["atlas", "other", "-o", "kept", *CHOSEN]) == 130
     assert main(["atlas", "kept", "--html", "page.html"]) == 1
     assert "holds no top.npz, with which a store is finished" in capsys.readouterr().err

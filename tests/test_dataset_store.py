@@ -23,8 +23,8 @@ from tests.made_pictures import picture, write_pictures
 from vgg_widget import FeatureExtractor
 from vgg_widget.dataset import top_activations
 from vgg_widget.dataset.image_set import image_set
-from vgg_widget.dataset.reduction import ReducingNetwork
 from vgg_widget.network import memory
+from vgg_widget.network.reduced import ReducedNetwork
 
 COUNT = 230
 
@@ -42,15 +42,15 @@ class Counted:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.images = 0
         self.interrupt_after: int | None = None
-        real = ReducingNetwork.__call__
+        real = ReducedNetwork.__call__
 
-        def counted(network: ReducingNetwork, images: Any) -> Any:
+        def counted(network: ReducedNetwork, images: Any) -> Any:
             if self.interrupt_after is not None and self.images >= self.interrupt_after:
                 raise KeyboardInterrupt
             self.images += len(images)
             return real(network, images)
 
-        monkeypatch.setattr(ReducingNetwork, "__call__", counted)
+        monkeypatch.setattr(ReducedNetwork, "__call__", counted)
 
     def since(self) -> int:
         found, self.images = self.images, 0

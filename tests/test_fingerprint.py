@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tests.made_pictures import picture
 from vgg_widget import FeatureExtractor
 from vgg_widget.dataset import cluster, top_activations
 from vgg_widget.dataset.computing import Job
-from vgg_widget.network.portable import PortableExtractor, digest_of
+from vgg_widget.network.portable import PortableExtractor, digest_of, weights_digest
 from vgg_widget.network.reduced import chosen_layers
 
 Build = Callable[[Any, Any], Any]
@@ -29,8 +30,29 @@ def network(build: Build) -> FeatureExtractor:
     return FeatureExtractor(model=model, size=None)
 
 
+def doubled(x: Any) -> Any:
+    return x * 2
+
+
+def tripled(x: Any) -> Any:
+    return x * 3
+
+
 def scaled(factor: float) -> Any:
-    return lambda x: x * factor
+    def inner(x: Any) -> Any:
+        return x * factor
+
+    return inner
+
+
+class Scale:
+    """What a method computes depends on its object, too."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def applied(self, x: Any) -> Any:
+        return x * self.factor
 
 
 def nested(keras: Any, x: Any, strides: int) -> Any:
@@ -76,13 +98,10 @@ OTHERS: dict[str, tuple[Build, Build]] = {
         lambda k, x: k.layers.Activation("tanh", dtype="float16")(x),
     ),
     "function": (
-        lambda k, x: k.layers.Lambda(lambda y: y * 2)(x),
-        lambda k, x: k.layers.Lambda(lambda y: y * 3)(x),
+        lambda k, x: k.layers.Lambda(doubled)(x),
+        lambda k, x: k.layers.Lambda(tripled)(x),
     ),
-    "what a function holds": (
-        lambda k, x: k.layers.Lambda(scaled(2))(x),
-        lambda k, x: k.layers.Lambda(scaled(3))(x),
-    ),
+    "precision of a number": (lambda _, x: x * np.float32(2), lambda _, x: x * np.float64(2)),
     "which tensor": (
         lambda k, x: k.layers.Concatenate()([x * 2, x + 1, x * 2]),
         lambda k, x: k.layers.Concatenate()([x * 2, x + 1, x + 1]),
@@ -136,7 +155,7 @@ def test_a_worker_computes_with_the_constant_that_was_sent() -> None:
         job = Job(chosen_layers(extractor, "last"), "max", 1, None)
         made = cluster._network(PortableExtractor.of(extractor), job)
         np.testing.assert_array_equal(
-            made(images).values[0], factor * images[0].max(axis=(0, 1)).astype(np.float32)
+            made(images)[0][0], factor * images[0].max(axis=(0, 1)).astype(np.float32)
         )
 
 
@@ -165,7 +184,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence() -> None:
             return {**super().get_config(), "thing": object()}
 
     extractor = network(lambda _, x: Own(name="own")(x))
-    with pytest.raises(ValueError, match=r"cannot be told from others.*'own' has a object"):
+    with pytest.raises(ValueError, match=r"cannot be told from others.*'own' .*object object at"):
         digest_of(extractor)
 
     class Unconfigured(keras.layers.Layer):  # type: ignore[misc]
@@ -177,5 +196,41 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence() -> None:
             return x * 2
 
     extractor = network(lambda _, x: Unconfigured(object())(x))
-    with pytest.raises(ValueError, match=r"'unconfigured' has no settings"):
+    with pytest.raises(
+        ValueError, match=r"'unconfigured' has settings that have no text \(.*get_config"
+    ):
         digest_of(extractor)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("what", ["lambda", "in a function", "of a notebook", "of an object"])
+def test_a_function_without_a_module_is_refused_in_a_sentence_and_computed(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = {
+        "lambda": lambda y: y * 2,
+        "in a function": scaled(2),
+        "of a notebook": doubled,
+        "of an object": Scale(2).applied,
+    }
+    if what == "of a notebook":
+        monkeypatch.setattr(doubled, "__module__", "__main__")
+        monkeypatch.setattr(sys.modules["__main__"], "doubled", doubled, raising=False)
+    extractor = network(lambda k, x: k.layers.Lambda(function[what], name="last")(x))
+    arguments: Any = {"images": [picture(1)], "layers": "last", "progress": False}
+    sentence = (
+        r"cannot be told from others, since .* layer 'last' .* is not a function of an imported "
+        r"module\): give it numbers, arrays and functions of imported modules, or leave store and "
+        "client out"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        top_activations(extractor, store=tmp_path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match=sentence):
+        PortableExtractor.of(extractor)
+    top = top_activations(extractor, **arguments)
+    assert top["last"].values[0, 0] == 2.0 * int(picture(1)[..., 0].max())
+    # The explorer asks whether it has the same network.
+    assert top.weights.digest == weights_digest(extractor)
+    other = network(lambda k, x: k.layers.Lambda(function[what], name="last")(x[:, ::2]))
+    assert top.weights.digest != weights_digest(other)

@@ -184,12 +184,9 @@ def _is_cropped(image: RGB8) -> bool:
 
 
 def checked_top(top: object, argument: str = "top") -> int:
-    """Return a number of classes as a plain int; the argument's name is for the error.
+    """Return a number of classes as a plain int; raise ValueError for what is none.
 
-    Raises
-    ------
-    ValueError
-        If it is no whole number from 1 to 1000.
+    `argument` is what the error calls it.
     """
     if not isinstance(top, int | np.integer) or isinstance(top, bool) or not 1 <= top <= MOST:
         raise ValueError(f"{argument} {briefly(top)} is no whole number from 1 to {MOST}: pass 5.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
@@ -11,8 +12,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.cli.serving import ADDRESS, Program, serve, usable_port
-from vgg_widget.images import MINIMUM_SIDE, checked_size, load_image
+from vgg_widget.cli.serving import (
+    ADDRESS,
+    Program,
+    add_network_options,
+    add_server_options,
+    checked_picture,
+    notebook_of,
+    serve,
+    usable_port,
+)
+from vgg_widget.images import MINIMUM_SIDE, checked_size
 from vgg_widget.weights import resolve
 
 THEMES = ("light", "dark")
@@ -31,16 +41,6 @@ _CONTENT_POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
     "connect-src 'self' ws://127.0.0.1:* ws://localhost:* data: blob:; frame-ancestors 'self'"
 )
-# A page that is closed asks the server to end its kernel, and is refused without the cookie of the
-# protection against forged requests. Tornado sets that cookie when a handler reads the token, which
-# Voila's does not. The hook is a function, which voila.json cannot hold.
-_COOKIE = """\
-def read_token(request, **_):
-    request.xsrf_token
-
-
-get_config().VoilaConfiguration.prelaunch_hook = read_token
-"""
 # The explorer's own: others that are installed here would only delay the page, or fail on it.
 _EXTENSIONS = [
     "@jupyter-widgets/jupyterlab-manager",
@@ -50,128 +50,79 @@ _EXTENSIONS = [
 ]
 
 
-def run_app(
-    image: str | None = None,
-    *,
-    port: int = 0,
-    browser: bool = True,
-    weights: str = "auto",
-    size: int = 224,
-    theme: str = "light",
-) -> int:
-    """Serve the explorer as a page until interrupted; each visit has a kernel of its own.
+def add_app(commands: Any) -> None:
+    """Add the command to a parser's."""
+    app = commands.add_parser("app", help="serve the explorer as a page, without code")
+    add_server_options(app)
+    app.add_argument("--theme", choices=THEMES, default="light", help="how the page looks")
+    add_network_options(app)
+    app.set_defaults(run=_run)
 
-    Parameters
-    ----------
-    image : str, optional
-        Path of a picture; matplotlib's sample photograph by default.
-    port : int
-        The server's port on 127.0.0.1; 0 takes a free one.
-    browser : bool
-        Whether to open a browser, where there is one.
-    weights, size
-        As for `LayerExplorer`.
-    theme : {"light", "dark"}
-        How the page looks.
 
-    Returns
-    -------
-    int
-        0 once stopped by Ctrl-C or a termination signal; the server's own code where it fails.
-
-    Raises
-    ------
-    ImageError, WeightsError
-        If the picture or the weights cannot be used.
-    ImportError
-        If Voila is not installed.
-    ValueError, OSError
-        If `size` is no size, the port cannot be used, or Voila does not start.
-    """
+def _run(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("voila") is None:
         raise ModuleNotFoundError("Voila is not installed: run pip install 'vgg-widget[app]'.")
-    checked_size(size, MINIMUM_SIDE)
-    path = None if image is None else str(Path(image).expanduser().absolute())
-    if path is not None:
-        load_image(path)
-    port = usable_port(port)
+    checked_size(options.size, MINIMUM_SIDE)
+    path = checked_picture(options.image)
+    port = usable_port(options.port)
     # What has to be downloaded is downloaded here, once, and not while each visitor waits.
-    named = resolve(weights).provenance
+    named = resolve(options.weights).provenance
+    weights = options.weights
     if named.source == "file" and named.path is not None:
         # Visitors' kernels run in another folder.
         weights = str(Path(named.path).absolute())
     with tempfile.TemporaryDirectory(prefix="vgg-widget-app-") as name:
         folder = Path(name)
         notebook = folder / f"{_NAME}.ipynb"
-        notebook.write_text(json.dumps(app_notebook(path, weights, size)), encoding="utf-8")
+        content = app_notebook(path, weights, options.size)
+        notebook.write_text(json.dumps(content), encoding="utf-8")
         program = Program(
             name="Voila",
-            arguments=[
-                *("-m", "voila", str(notebook), f"--Voila.config_file_paths={folder}"),
-                # From the environment.
-                "--Voila.auto_token=True",
-            ],
-            environment=_settings(folder, port, theme),
+            make=lambda token: _voila(notebook, _settings(port, options.theme, token)),
+            # It ends its kernels once its loop has stopped.
+            stop=lambda server: server.ioloop.stop(),
+            environment=_environment(folder),
             port=port,
             page="/",
-            # The page itself would start a kernel.
-            alive="/voila/static/voila.js",
             advice="Open that address in a browser.",
         )
-        return serve(program, browser=browser)
+        return serve(program, browser=not options.no_browser)
 
 
 def app_notebook(path: str | None, weights: str, size: int) -> dict[str, Any]:
-    """Return the notebook that Voila runs for each visitor: one cell, whose code is not shown.
-
-    Parameters
-    ----------
-    path : str or None
-        Absolute path of the picture, None for the sample photograph.
-    weights, size
-        As for `LayerExplorer`.
-
-    Returns
-    -------
-    dict
-        In nbformat 4.5.
-    """
+    """Return the notebook that Voila runs for each visitor, whose code is not shown."""
     name = None if path is None else Path(path).name
-    shown = "a sample photograph" if name is None else name
-    cell: dict[str, Any] = {
-        "cell_type": "code",
-        "id": "explorer",
-        "execution_count": None,
-        "metadata": {},
-        "source": "from vgg_widget.cli.app_page import page_content\n\n"
+    return notebook_of(
+        "from vgg_widget.cli.app_page import page_content\n\n"
         f"page_content({path!r}, weights={weights!r}, size={size!r})",
-        "outputs": [],
-    }
+        [],
+        kernelspec={"name": _NAME, "display_name": "Python 3", "language": "python"},
+        title="VGG19 explorer" if name is None else f"{name} · VGG19 explorer",
+        loading="Loading TensorFlow and computing all layers of "
+        f"{'a sample photograph' if name is None else name} …",
+    )
+
+
+def _voila(notebook: Path, settings: dict[str, Any]) -> Any:
+    from traitlets.config import Config
+    from voila.app import Voila
+
+    server: Any = Voila(config=Config(settings))
+    server.initialize([str(notebook)])
+    return server
+
+
+def _settings(port: int, theme: str, token: str) -> dict[str, Any]:
     return {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {
-            "kernelspec": {"name": _NAME, "display_name": "Python 3", "language": "python"},
-            "language_info": {"name": "python"},
-            "title": "VGG19 explorer" if name is None else f"{name} · VGG19 explorer",
-            "loading": f"Loading TensorFlow and computing all layers of {shown} …",
-        },
-        "cells": [cell],
-    }
-
-
-def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
-    """Write Voila's settings, template and kernel; return the environment that names them.
-
-    Neither the person's own settings nor a ``voila.py`` in the current folder are read.
-    """
-    settings = {
         "Voila": {
             "ip": ADDRESS,
             "port": port,
             "port_retries": 0,
+            "token": token,
             "open_browser": False,
             "log_level": "ERROR",
+            # Neither the person's own settings nor a voila.py in the current folder.
+            "config_file_paths": [],
             # With jupyter_server's own, tornado would warn that it is longer than the interval.
             "tornado_settings": {
                 "websocket_max_message_size": _UPLOAD_BYTES,
@@ -184,6 +135,7 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
             "allow_template_override": "NO",
             "theme": theme,
             "extension_allowlist": _EXTENSIONS,
+            "prelaunch_hook": _read_token,
         },
         "VoilaExecutor": {
             "cell_error_instruction": "The terminal in which vgg-widget runs says more."
@@ -193,6 +145,19 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
             "cull_interval": _CHECK_SECONDS,
         },
     }
+
+
+def _read_token(request: Any, **_: object) -> None:
+    """Set the cookie of the protection against forged requests, as reading the token does.
+
+    A page that is closed asks the server to end its kernel, and is refused without that cookie,
+    which Voila's own handler does not set.
+    """
+    _ = request.xsrf_token
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Write the page's template and kernel; return the environment in which Jupyter finds them."""
     # This very Python, whatever kernels a person has installed, and without its remark about
     # connections within this machine.
     kernel = {
@@ -210,7 +175,5 @@ def _settings(folder: Path, port: int, theme: str) -> dict[str, str]:
     kernels = folder / "data" / "kernels" / _NAME
     kernels.mkdir(parents=True)
     (kernels / "kernel.json").write_text(json.dumps(kernel), encoding="utf-8")
-    (folder / "voila.json").write_text(json.dumps(settings), encoding="utf-8")
-    (folder / "voila.py").write_text(_COOKIE, encoding="utf-8")
     paths = [str(folder / "data"), *filter(None, [os.environ.get("JUPYTER_PATH")])]
     return {"JUPYTER_CONFIG_DIR": str(folder), "JUPYTER_PATH": os.pathsep.join(paths)}

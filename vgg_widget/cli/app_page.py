@@ -18,19 +18,7 @@ _WIDEST = "1244px"
 
 
 def page_content(image: str | None, *, weights: str, size: int) -> Any:
-    """Return what the page shows: the explorer, or in a sentence why there is none.
-
-    Parameters
-    ----------
-    image : str or None
-        Path of a picture; None for the sample photograph.
-    weights, size
-        As for `LayerExplorer`.
-
-    Returns
-    -------
-    LayerExplorer or IPython.display.HTML
-    """
+    """Return the explorer of a picture or of the sample, or in a sentence why there is none."""
     try:
         return LayerExplorer(
             sample_image() if image is None else image,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from vgg_widget.dataset import TopActivations, top_activations, write_page
 from vgg_widget.dataset.page import check_channels, check_page_path
 from vgg_widget.dataset.progress import Progress, ProgressLines
+from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.support.messages import reason
 
@@ -29,65 +31,63 @@ _LARGE = 100e6
 _BAD_SHOWN = 5
 
 
-def run_atlas(
-    source: str,
-    *,
-    store: str | None,
-    page: Path | None,
-    layers: Sequence[str] | None,
-    channels: int | None,
-    scheduler: str | None,
-    network: Mapping[str, Any],
-    asked: Mapping[str, Any],
-    again: str,
-) -> int:
-    """Compute a set of pictures into a store, or take a finished store; write a page of it.
+def add_atlas(commands: Any) -> None:
+    """Add the command to a parser's."""
+    atlas = commands.add_parser(
+        "atlas", help="find what excites each channel, over a folder of pictures"
+    )
+    atlas.add_argument(
+        "source",
+        metavar="FOLDER",
+        help="pictures: a folder or a pattern in quotes; without -o a finished STORE",
+    )
+    atlas.add_argument(
+        "-o",
+        "--output",
+        metavar="STORE",
+        help="a folder for what is computed; the same command goes on where it was interrupted",
+    )
+    atlas.add_argument(
+        "--layers",
+        nargs="+",
+        metavar="LAYER",
+        help="Keras's, torchvision's or the paper's names; else all",
+    )
+    atlas.add_argument("--k", type=int, help="pictures to keep for each channel; else 9")
+    atlas.add_argument(
+        "--statistic",
+        choices=STATISTICS,
+        help="what a picture's strength is: its feature map's max, or mean; else max",
+    )
+    atlas.add_argument(
+        "--weights", help="auto, imagenet, kmeans, random or your own file; else auto"
+    )
+    atlas.add_argument("--size", type=int, help="pixels of the shorter side; else 224")
+    atlas.add_argument(
+        "--scheduler", metavar="ADDRESS", help="compute on this Dask cluster, as tcp://host:8786"
+    )
+    atlas.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page that needs nothing else"
+    )
+    atlas.add_argument(
+        "--channels", type=int, metavar="N", help="on the page, the first N of each layer"
+    )
+    atlas.set_defaults(run=_run)
 
-    Parameters
-    ----------
-    source : str
-        A folder or pattern of pictures; without `store`, a finished store or its result.
-    store : str or None
-        Where to keep what is computed.
-    page : Path or None
-        The page to write.
-    layers : sequence of str or None
-        Which to compute, or of a finished store which to show; None for all.
-    channels : int or None
-        How many of each layer the page shows.
-    scheduler : str or None
-        Address of a Dask cluster's.
-    network : mapping
-        Arguments of `FeatureExtractor`.
-    asked : mapping
-        Further arguments of `top_activations`.
-    again : str
-        The command that goes on after an interrupt.
 
-    Returns
-    -------
-    int
-        The command's exit status.
-
-    Raises
-    ------
-    ValueError, OSError, ImportError
-        In a sentence.
-    KeyboardInterrupt
-        With a sentence that says how to go on, where something is kept.
-    """
-    if page is not None:
-        check_page_path(page)
-        check_channels(channels)
-    elif channels is not None:
+def _run(options: argparse.Namespace) -> int:
+    if options.html is not None:
+        check_page_path(options.html)
+        check_channels(options.channels)
+    elif options.channels is not None:
         raise ValueError("--channels goes with --html: it is the page that shows fewer.")
+    store = options.output
     if store is None:
-        top = _finished(source, page, {"scheduler": scheduler, **network, **asked})
-        _write(top, page, layers, channels)
+        _write(_finished(options), options, options.layers)
         return 0
     try:
-        with _connected(scheduler) as client:
-            extractor = FeatureExtractor(**network)
+        with _connected(options.scheduler) as client:
+            extractor = FeatureExtractor(**_given(options, "weights", "size"))
             if extractor.weights.message:
                 print(extractor.weights.message, file=sys.stderr)
             kept = _folder(store) / RESULT
@@ -96,24 +96,30 @@ def run_atlas(
                 warnings.filterwarnings("ignore", module=top_activations.__module__)
                 top = top_activations(
                     extractor,
-                    source,
-                    layers,
+                    options.source,
+                    options.layers,
                     client=client,
                     progress=_progress("images"),
                     store=store,
-                    **asked,
+                    **_given(options, "k", "statistic"),
                 )
                 top.save(kept)
         _report(top, kept)
-        _write(top, page, None, channels)
+        _write(top, options, None)
     except KeyboardInterrupt:
+        again = shlex.join(["vgg-widget", *options.words])
         raise KeyboardInterrupt(
             f"what was finished is kept in {store}, and the same command goes on from there: "
             f"{again}"
         ) from None
-    if page is None:
+    if options.html is None:
         print(f"a page of it: vgg-widget atlas {shlex.quote(store)} --html atlas.html")
     return 0
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    every = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in every.items() if value is not None}
 
 
 @contextmanager
@@ -136,9 +142,9 @@ def _folder(path: str) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
-def _finished(source: str, page: Path | None, asked: Mapping[str, object]) -> TopActivations:
+def _finished(options: argparse.Namespace) -> TopActivations:
     """Load what an earlier command has computed."""
-    path = _folder(source)
+    source, path = options.source, _folder(options.source)
     kept = path / RESULT if path.is_dir() else path
     if path.is_dir() and not kept.exists():
         raise ValueError(
@@ -149,13 +155,14 @@ def _finished(source: str, page: Path | None, asked: Mapping[str, object]) -> To
         raise ValueError(
             f"{source!r} is no finished store: say with -o where to keep what is computed of it."
         )
-    if page is None:
+    if options.html is None:
         raise ValueError(f"{source!r} is finished already: say with --html what page to write.")
-    for name, value in asked.items():
-        if value is not None:
-            raise ValueError(
-                f"--{name} goes with -o: {source!r} is finished already, and nothing is computed."
-            )
+    computing = _given(options, "scheduler", "weights", "size", "k", "statistic")
+    if computing:
+        raise ValueError(
+            f"--{next(iter(computing))} goes with -o: {source!r} is finished already, and nothing "
+            "is computed."
+        )
     return TopActivations.load(kept)
 
 
@@ -218,26 +225,20 @@ def _report(top: TopActivations, kept: Path) -> None:
     print(f"    top = TopActivations.load({str(kept)!r})")
 
 
-def _write(
-    top: TopActivations,
-    page: Path | None,
-    layers: Sequence[str] | None,
-    channels: int | None,
-) -> None:
-    if page is None:
+def _write(top: TopActivations, options: argparse.Namespace, layers: Sequence[str] | None) -> None:
+    """Write the page, if one is asked for."""
+    if options.html is None:
         return
+    progress = _progress("pictures")
     written = write_page(
-        top, page, layers=layers, channels=channels, progress=_progress("pictures")
+        top, options.html, layers=layers, channels=options.channels, progress=progress
     )
-    if written.missing:
+    count = len(written.missing)
+    if count:
         name, sentence = next(iter(written.missing.items()))
-        gone = (
-            "1 picture has"
-            if len(written.missing) == 1
-            else f"{len(written.missing)} pictures have"
-        )
+        pictures = "1 picture has" if count == 1 else f"{count} pictures have"
         print(
-            f"{gone} changed or cannot be read any more, and no patches on the page, "
+            f"{pictures} changed or cannot be read any more, and no patches on the page, "
             f"beginning with {name!r}: {sentence}",
             file=sys.stderr,
         )

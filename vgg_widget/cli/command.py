@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 from vgg_widget import __version__
 from vgg_widget.activations.mapping import RANKINGS
 from vgg_widget.activations.named_layers import layer_names
-from vgg_widget.cli.app import THEMES, run_app
-from vgg_widget.cli.atlas import run_atlas
-from vgg_widget.cli.demo import run_demo
-from vgg_widget.dataset.reduction import STATISTICS
+from vgg_widget.cli.app import add_app
+from vgg_widget.cli.atlas import add_atlas
+from vgg_widget.cli.demo import add_demo
+from vgg_widget.cli.serving import add_network_options
 from vgg_widget.figure.style import own_style
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
@@ -72,21 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="open JupyterLab on a notebook with the explorer")
-    demo.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; else a sample")
-    demo.add_argument("--port", type=int, default=0, help="the server's port; else any free one")
-    demo.add_argument("--no-browser", action="store_true", help="only print the address")
-    demo.set_defaults(run=_demo)
-
-    app = commands.add_parser("app", help="serve the explorer as a page, without code")
-    app.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; else a sample")
-    app.add_argument("--port", type=int, default=0, help="the server's port; else any free one")
-    app.add_argument("--no-browser", action="store_true", help="only print the address")
-    app.add_argument("--theme", choices=THEMES, default="light", help="how the page looks")
-    _add_network_options(app)
-    app.set_defaults(run=_app)
-
-    _add_atlas(commands)
+    add_demo(commands)
+    add_app(commands)
+    add_atlas(commands)
 
     picture = commands.add_parser("render", help="write a picture of a layer, without a notebook")
     picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
@@ -108,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument(
         "--hide-dead", action="store_true", help="leave channels that are 0 out of a grid"
     )
-    _add_network_options(picture)
+    add_network_options(picture)
     target = picture.add_mutually_exclusive_group(required=True)
     target.add_argument("-o", "--output", type=Path, help="a .png, .svg or .pdf file to write")
     target.add_argument("--all-layers", type=Path, metavar="DIR", help="write a PNG a layer there")
@@ -140,89 +127,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_atlas(commands: Any) -> None:
-    atlas = commands.add_parser(
-        "atlas", help="find what excites each channel, over a folder of pictures"
-    )
-    atlas.add_argument(
-        "source",
-        metavar="FOLDER",
-        help="pictures: a folder or a pattern in quotes; without -o a finished STORE",
-    )
-    atlas.add_argument(
-        "-o",
-        "--output",
-        metavar="STORE",
-        help="a folder for what is computed; the same command goes on where it was interrupted",
-    )
-    atlas.add_argument(
-        "--layers",
-        nargs="+",
-        metavar="LAYER",
-        help="Keras's, torchvision's or the paper's names; else all",
-    )
-    atlas.add_argument("--k", type=int, help="pictures to keep for each channel; else 9")
-    atlas.add_argument(
-        "--statistic",
-        choices=STATISTICS,
-        help="what a picture's strength is: its feature map's max, or mean; else max",
-    )
-    atlas.add_argument(
-        "--weights", help="auto, imagenet, kmeans, random or your own file; else auto"
-    )
-    atlas.add_argument("--size", type=int, help="pixels of the shorter side; else 224")
-    atlas.add_argument(
-        "--scheduler", metavar="ADDRESS", help="compute on this Dask cluster, as tcp://host:8786"
-    )
-    atlas.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page that needs nothing else"
-    )
-    atlas.add_argument(
-        "--channels", type=int, metavar="N", help="on the page, the first N of each layer"
-    )
-    atlas.set_defaults(run=_atlas)
-
-
-def _add_network_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
-    )
-    command.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
-
-
-def _demo(options: argparse.Namespace) -> int:
-    return run_demo(options.image, port=options.port, browser=not options.no_browser)
-
-
-def _app(options: argparse.Namespace) -> int:
-    return run_app(
-        options.image,
-        port=options.port,
-        browser=not options.no_browser,
-        weights=options.weights,
-        size=options.size,
-        theme=options.theme,
-    )
-
-
-def _atlas(options: argparse.Namespace) -> int:
-    def given(*names: str) -> dict[str, Any]:
-        every = {name: getattr(options, name) for name in names}
-        return {name: value for name, value in every.items() if value is not None}
-
-    return run_atlas(
-        options.source,
-        store=options.output,
-        page=options.html,
-        layers=options.layers,
-        channels=options.channels,
-        scheduler=options.scheduler,
-        network=given("weights", "size"),
-        asked=given("k", "statistic"),
-        again=shlex.join(["vgg-widget", *options.words]),
-    )
-
-
 def _render(options: argparse.Namespace) -> int:
     if options.output is not None and options.output.suffix.lower() not in _PICTURES:
         suffix = options.output.suffix
@@ -238,15 +142,8 @@ def _render(options: argparse.Namespace) -> int:
     activations = FeatureExtractor(options.weights, size=options.size)(image)
     if activations.weights.message:
         print(activations.weights.message, file=sys.stderr)
-    chosen = {
-        "mode": options.mode,
-        "channel": options.channel,
-        "channels": options.channels,
-        "cmap": options.cmap,
-        "scale": options.scale,
-        "order": options.order,
-        "hide_dead": options.hide_dead,
-    }
+    names_of_options = ("mode", "channel", "channels", "cmap", "scale", "order", "hide_dead")
+    chosen = {name: getattr(options, name) for name in names_of_options}
     if options.output is not None:
         _write_picture(activations, options.layer, options.output, chosen)
         print(options.output)

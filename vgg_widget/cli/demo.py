@@ -2,69 +2,56 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import importlib.util
 import json
-import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.cli.serving import ADDRESS, Program, serve, usable_port
-from vgg_widget.images import load_image
+from vgg_widget.cli.serving import (
+    ADDRESS,
+    Program,
+    add_server_options,
+    checked_picture,
+    notebook_of,
+    serve,
+    usable_port,
+)
 
 _NOTEBOOK = "vgg19-explorer.ipynb"
 
 
-def run_demo(image: str | None = None, *, port: int = 0, browser: bool = True) -> int:
-    """Serve the demo notebook in JupyterLab until interrupted.
+def add_demo(commands: Any) -> None:
+    """Add the command to a parser's."""
+    demo = commands.add_parser("demo", help="open JupyterLab on a notebook with the explorer")
+    add_server_options(demo)
+    demo.set_defaults(run=_run)
 
-    Parameters
-    ----------
-    image : str, optional
-        Path of a picture; matplotlib's sample photograph by default.
-    port : int
-        The server's port on 127.0.0.1; 0 takes a free one.
-    browser : bool
-        Whether to open a browser, where there is one.
 
-    Returns
-    -------
-    int
-        0 once stopped by Ctrl-C or a termination signal; the server's own code where it fails.
-
-    Raises
-    ------
-    ImageError
-        If the picture cannot be used.
-    ImportError
-        If JupyterLab is not installed.
-    ValueError, OSError
-        If the port cannot be used, or JupyterLab does not start.
-    """
+def _run(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("jupyterlab") is None:
         raise ModuleNotFoundError(
             "JupyterLab is not installed: run pip install 'vgg-widget[demo]'."
         )
-    path = None if image is None else str(Path(image).expanduser().absolute())
-    if path is not None:
-        load_image(path)
-    port = usable_port(port)
+    path = checked_picture(options.image)
+    port = usable_port(options.port)
     print("Computing the first picture …", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="vgg-widget-demo-"))
     (folder / _NOTEBOOK).write_text(json.dumps(demo_notebook(path), indent=1), encoding="utf-8")
     program = Program(
         name="JupyterLab",
-        arguments=_jupyterlab(folder, port),
+        make=lambda token: _jupyterlab(folder, port, token),
+        stop=lambda server: server.stop(from_signal=True),
         environment=_own_settings(folder),
         port=port,
         page=f"/lab/tree/{_NOTEBOOK}",
-        alive="/api",
         advice="On that page, click into the cell and press Shift+Enter.",
     )
     try:
-        return serve(program, browser=browser)
+        return serve(program, browser=not options.no_browser)
     finally:
         with suppress(OSError):
             # The terminal may be gone.
@@ -72,18 +59,7 @@ def run_demo(image: str | None = None, *, port: int = 0, browser: bool = True) -
 
 
 def demo_notebook(path: str | None) -> dict[str, Any]:
-    """Return the notebook: one cell, and its picture as it will be, rendered beforehand.
-
-    Parameters
-    ----------
-    path : str or None
-        Absolute path of the picture, None for the sample photograph.
-
-    Returns
-    -------
-    dict
-        In nbformat 4.5.
-    """
+    """Return the notebook of a picture, or of the sample: its output is rendered beforehand."""
     from vgg_widget.explorer.layer_explorer import LayerExplorer
     from vgg_widget.images import sample_image
 
@@ -92,32 +68,19 @@ def demo_notebook(path: str | None) -> dict[str, Any]:
         picture = base64.b64encode(explorer.to_bytes()).decode()
     finally:
         explorer.close()
+    names, argument = "LayerExplorer", repr(path)
     if path is None:
-        source = (
-            "from vgg_widget import LayerExplorer, sample_image\n\nLayerExplorer(sample_image())"
-        )
-    else:
-        source = f"from vgg_widget import LayerExplorer\n\nLayerExplorer({path!r})"
+        names, argument = "LayerExplorer, sample_image", "sample_image()"
     output = {
         "output_type": "display_data",
         "metadata": {},
         "data": {"image/png": picture, "text/plain": ["VGG19 explorer: run the cell"]},
     }
-    cell: dict[str, Any] = {
-        "cell_type": "code",
-        "id": "explorer",
-        "execution_count": None,
-        "metadata": {},
-        "source": source.splitlines(keepends=True),
-        "outputs": [output],
-    }
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {"kernelspec": kernel, "language_info": {"name": "python"}},
-        "cells": [cell],
-    }
+    return notebook_of(
+        f"from vgg_widget import {names}\n\nLayerExplorer({argument})",
+        [output],
+        kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
+    )
 
 
 def _own_settings(folder: Path) -> dict[str, str]:
@@ -135,19 +98,22 @@ def _own_settings(folder: Path) -> dict[str, str]:
     return {name: str(place) for name, place in places.items()}
 
 
-def _jupyterlab(folder: Path, port: int) -> list[str]:
-    arguments = [
-        "-m",
-        "jupyterlab",
-        f"--ServerApp.root_dir={folder}",
-        f"--ServerApp.ip={ADDRESS}",
-        f"--ServerApp.port={port}",
-        "--ServerApp.port_retries=0",
-        "--ServerApp.answer_yes=True",
-        "--ServerApp.log_level=ERROR",
-        "--LabApp.log_level=ERROR",
-        "--no-browser",
-    ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--allow-root")
-    return arguments
+def _jupyterlab(folder: Path, port: int, token: str) -> Any:
+    from jupyterlab.labapp import LabApp
+    from traitlets.config import Config
+
+    server = {
+        "root_dir": str(folder),
+        "ip": ADDRESS,
+        "port": port,
+        "port_retries": 0,
+        "open_browser": False,
+        "log_level": "ERROR",
+        "allow_root": True,
+    }
+    settings = {
+        "ServerApp": server,
+        "LabApp": {"log_level": "ERROR"},
+        "IdentityProvider": {"token": token},
+    }
+    return LabApp.initialize_server(config=Config(settings))

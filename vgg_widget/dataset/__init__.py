@@ -2,8 +2,8 @@
 
 from vgg_widget.dataset.page import WrittenPage, write_page
 from vgg_widget.dataset.result import TopActivations
-from vgg_widget.dataset.strongest import StrongestImages
 from vgg_widget.dataset.top_activations import top_activations
+from vgg_widget.dataset.top_images import StrongestImages
 
 __all__ = [
     "StrongestImages",

@@ -7,18 +7,15 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 from vgg_widget.dataset.computing import Job, computed_shard
 from vgg_widget.dataset.image_set import Shard
-from vgg_widget.dataset.reduction import ReducingNetwork
 from vgg_widget.dataset.summary import MergeTree, Summary, merged
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import PortableExtractor
-
-if TYPE_CHECKING:
-    from distributed import Future
+from vgg_widget.network.reduced import ReducedNetwork
 
 # Shards that the scheduler knows of at a time, for each of its workers' threads: enough to have
 # the next at hand, and no more, since pictures in memory travel with them.
@@ -26,19 +23,13 @@ _AHEAD = 4
 
 # Networks that a worker's process keeps: jobs in turn, such as two sets of weights.
 _KEPT = 2
-_networks: OrderedDict[tuple[Any, ...], ReducingNetwork] = OrderedDict()
+_networks: OrderedDict[tuple[Any, ...], ReducedNetwork] = OrderedDict()
 # One shard at a time: TensorFlow has threads of its own, and memory is for one batch.
 _lock = threading.Lock()
 
 
 def check_client(client: object) -> None:
-    """Raise for what is no client that waits for its results.
-
-    Raises
-    ------
-    TypeError, ValueError
-        In one sentence.
-    """
+    """Raise TypeError or ValueError for what is no client that waits for its results."""
     # Without importing distributed, which nobody has who passes something else.
     names = {f"{kind.__module__}.{kind.__name__}" for kind in type(client).__mro__}
     if "distributed.client.Client" not in names:
@@ -63,28 +54,23 @@ def computed_by_cluster(
 ) -> Summary | None:
     """Return what is asked of all shards, merged; None where there are none.
 
-    Parameters
-    ----------
-    client : distributed.Client
-        Of any Dask cluster. A worker that is lost has its shards done again by others.
-    extractor, job, shards, tell
-        As for one machine; the pictures' paths, and the store's, have to be those of the workers.
+    A worker that is lost has its shards done again by others. The paths of pictures and store have
+    to be those of the workers.
     """
     import dask
     from distributed import as_completed
 
     name = f"vgg_widget-{uuid.uuid4().hex}"
-    begun: WeakSet[Future[Any]] = WeakSet()
+    numbers = itertools.count()
+    begun: WeakSet[Any] = WeakSet()
 
-    def submit(task: Callable[..., Any], *arguments: Any, what: str) -> Future[Any]:
-        future: Future[Any] = client.submit(task, *arguments, key=f"{name}-{what}", pure=False)
+    def submit(task: Callable[..., Any], *arguments: Any) -> Any:
+        key = f"{name}-{task.__name__.strip('_')}-{next(numbers)}"
+        future = client.submit(task, *arguments, key=key, pure=False)
         begun.add(future)
         return future
 
-    numbers = itertools.count()
-    tree = MergeTree[Any](
-        lambda parts: submit(_merged, parts, job.k, what=f"merge-{next(numbers)}")
-    )
+    tree = MergeTree[Any](lambda parts: submit(merged, parts, job.k))
     running: Any = as_completed(loop=client.loop)  # type: ignore[no-untyped-call]
     images: dict[Any, int] = {}
 
@@ -99,11 +85,11 @@ def computed_by_cluster(
     # what a lost worker had of them is then sent again.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
         try:
-            portable = submit(_arrived, PortableExtractor.of(extractor), what="extractor")
+            portable = submit(_extractor, PortableExtractor.of(extractor))
             for shard in shards:
                 while running.count() >= _AHEAD * max(1, sum(client.nthreads().values())):
                     finish_one()
-                future = submit(_shard, portable, job, shard, what=f"shard-{shard.start}")
+                future = submit(_shard, portable, job, shard)
                 images[future.key] = len(shard.images)
                 running.add(future)
                 tree.add(future)
@@ -117,7 +103,7 @@ def computed_by_cluster(
             raise
 
 
-def _arrived(portable: PortableExtractor) -> PortableExtractor:
+def _extractor(portable: PortableExtractor) -> PortableExtractor:
     return portable
 
 
@@ -126,11 +112,7 @@ def _shard(portable: PortableExtractor, job: Job, shard: Shard) -> Summary:
         return computed_shard(_network(portable, job), job, shard, lambda _: None)
 
 
-def _merged(parts: list[Summary], k: int) -> Summary:
-    return merged(parts, k)
-
-
-def _network(portable: PortableExtractor, job: Job) -> ReducingNetwork:
+def _network(portable: PortableExtractor, job: Job) -> ReducedNetwork:
     """Return a job's network, built once a process."""
     key = (portable.digest, portable.size, portable.preprocessing, job.layers, job.statistic)
     if key not in _networks:

@@ -6,17 +6,15 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
-from vgg_widget.dataset.image_set import NamedSource, Shard
-from vgg_widget.dataset.preparing import DIGEST_BYTES, Prepared, Unusable
-from vgg_widget.dataset.reduction import ReducingNetwork
+from vgg_widget.dataset.image_set import DIGEST_BYTES, NamedSource, Prepared, Shard, Unusable
+from vgg_widget.dataset.reduction import reduction_by
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import Reduced, Summary, summarised
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.network.reduced import ChosenLayer
+from vgg_widget.network.reduced import ChosenLayer, ReducedNetwork
 from vgg_widget.network.streaming import READERS, begun_ahead
 
 BATCH = 8
@@ -25,24 +23,10 @@ BATCH = 8
 # How many may wait until there is a whole batch of their size.
 _WAITING = 4 * BATCH
 
-_Ready: TypeAlias = tuple[int, Prepared]
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked of every shard.
-
-    Parameters
-    ----------
-    layers : tuple of ChosenLayer
-        Whose channels.
-    statistic : str
-        What strength is.
-    k : int
-        How many of the strongest to keep.
-    store : Store or None
-        Where finished shards are kept.
-    """
+    """What is asked of every shard: `k` and `statistic` are those of `top_activations`."""
 
     layers: tuple[ChosenLayer, ...]
     statistic: str
@@ -54,38 +38,28 @@ class Job:
         """How many there are, of all layers together."""
         return sum(layer.info.channels for layer in self.layers)
 
-    def network(self, extractor: FeatureExtractor) -> ReducingNetwork:
+    def network(self, extractor: FeatureExtractor) -> ReducedNetwork:
         """Return what computes it."""
-        return ReducingNetwork(extractor, self.layers, self.statistic)
+        return ReducedNetwork(extractor, self.layers, reduction_by(self.statistic))
 
 
 def computed_shard(
-    network: ReducingNetwork, job: Job, shard: Shard, tell: Callable[[int], object]
+    network: ReducedNetwork, job: Job, shard: Shard, tell: Callable[[int], object]
 ) -> Summary:
-    """Return what is asked of a shard, from the store where it is there already.
+    """Return what a job asks of a shard, from the store where it is there already.
 
-    Parameters
-    ----------
-    network : ReducingNetwork
-        Of the job.
-    job : Job
-        What is asked.
-    shard : Shard
-        The images.
-    tell : callable
-        Called with a number of images, whenever so many more are done.
+    `tell` is called with a number of images, whenever so many more are done.
     """
     store = job.store
     if store is None:
-        return _computed(network, job, shard, tell).summary.shifted(shard.start)
+        return _computed(network, job, shard, tell)[0].shifted(shard.start)
     names = [image.name for image in shard.images]
     # Of the bytes: what has the same size and time need not be the same picture.
     key = store.key(names, [image.digest() for image in shard.images])
     summary = store.read(key, job.channels, job.k, len(names))
     if summary is None:
-        made = _computed(network, job, shard, tell)
-        summary = made.summary
-        if made.lasting:
+        summary, lasting = _computed(network, job, shard, tell)
+        if lasting:
             # By what was computed, which may have changed since it was looked for.
             key = store.key(names, [digest.tobytes() for digest in summary.digests])
             store.write(key, summary)
@@ -95,29 +69,22 @@ def computed_shard(
     return summary.shifted(shard.start)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Computed:
-    """A shard's summary, and whether the same bytes would give it again."""
-
-    summary: Summary
-    lasting: bool
-
-
 def _computed(
-    network: ReducingNetwork, job: Job, shard: Shard, tell: Callable[[int], object]
-) -> _Computed:
+    network: ReducedNetwork, job: Job, shard: Shard, tell: Callable[[int], object]
+) -> tuple[Summary, bool]:
+    """Return a shard's summary, and whether the same bytes would give it again."""
     count = len(shard.images)
     sizes = np.zeros((count, 4), np.int32)
     digests = np.zeros((count, DIGEST_BYTES), np.uint8)
-    failed: list[tuple[int, Unusable]] = []
-    parts: list[Reduced] = []
+    failed: dict[int, Unusable] = {}
     places: list[int] = []
+    parts = [Reduced.of_none(job.channels)]
 
-    def good(pictures: Iterator[tuple[int, Prepared | Unusable]]) -> Iterator[_Ready]:
+    def good(pictures: Iterator[tuple[int, Prepared | Unusable]]) -> Iterator[tuple[int, Prepared]]:
         for place, picture in pictures:
             digests[place] = np.frombuffer(picture.digest, np.uint8)
             if isinstance(picture, Unusable):
-                failed.append((place, picture))
+                failed[place] = picture
                 tell(1)
             else:
                 sizes[place] = *picture.pixels.shape[:2], *picture.original
@@ -126,15 +93,16 @@ def _computed(
     # Closed, since an interrupt's traceback would keep its threads.
     with closing(_read(network.extractor, shard.images)) as pictures:
         for batch in _batches(good(pictures), network):
-            parts.append(network(np.stack([picture.pixels for _, picture in batch])))
+            parts.append(Reduced(*network(np.stack([picture.pixels for _, picture in batch]))))
             places += [place for place, _ in batch]
             tell(len(batch))
-    reduced = _in_order(parts, np.array(places, np.intp), job.channels)
-    sentences = tuple((place, picture.sentence) for place, picture in failed)
+    order = np.argsort(places)
+    reduced = Reduced(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
+    sentences = tuple((place, picture.sentence) for place, picture in failed.items())
     summary = summarised(
         reduced, sorted(places), job.k, sizes=sizes, digests=digests, failed=sentences
     )
-    return _Computed(summary, all(picture.lasting for _, picture in failed))
+    return summary, all(picture.lasting for picture in failed.values())
 
 
 def _read(
@@ -151,33 +119,20 @@ def _read(
                 yield place, future.result()
 
 
-def _batches(ready: Iterator[_Ready], network: ReducingNetwork) -> Iterator[list[_Ready]]:
+def _batches(
+    ready: Iterator[tuple[int, Prepared]], network: ReducedNetwork
+) -> Iterator[list[tuple[int, Prepared]]]:
     """Put pictures of one size together, which in a folder lie between those of others.
 
     It depends on the sizes and their order alone, so that a shard's batches are always the same.
     """
-    waiting: dict[tuple[int, ...], list[_Ready]] = {}
-    count = 0
+    waiting: dict[tuple[int, ...], list[tuple[int, Prepared]]] = {}
     for place, picture in ready:
         shape = picture.pixels.shape
         batch = waiting.setdefault(shape, [])
         batch.append((place, picture))
-        count += 1
-        if len(batch) < min(BATCH, network.most(picture.pixels)):
-            if count < _WAITING:
-                continue
-            shape = max(waiting, key=lambda one: len(waiting[one]))
-        count -= len(waiting[shape])
-        yield waiting.pop(shape)
+        if len(batch) >= min(BATCH, network.most(picture.pixels)):
+            yield waiting.pop(shape)
+        elif sum(map(len, waiting.values())) >= _WAITING:
+            yield waiting.pop(max(waiting, key=lambda one: len(waiting[one])))
     yield from waiting.values()
-
-
-def _in_order(parts: list[Reduced], places: np.ndarray, channels: int) -> Reduced:
-    """Put batches together, in the order of the images."""
-    if not parts:
-        none = np.empty((0, channels))
-        whole, numbers = none.astype(np.float32), none.astype(np.int32)
-        return Reduced(whole, whole, numbers, numbers)
-    order = np.argsort(places)
-    fields = ("values", "peaks", "rows", "columns")
-    return Reduced(*(np.concatenate([getattr(p, name) for p in parts])[order] for name in fields))

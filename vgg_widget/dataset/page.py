@@ -8,26 +8,41 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from vgg_widget.dataset.patch_files import Box, cut_patches
 from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.dataset.result import TopActivations
-from vgg_widget.dataset.strongest import StrongestImages
-from vgg_widget.images import ImageError
+from vgg_widget.dataset.top_images import StrongestImages
+from vgg_widget.images import RGB8, ImageError
+from vgg_widget.network.streaming import READERS, begun_ahead
 from vgg_widget.support.files import checked_target, written_whole
 from vgg_widget.support.messages import briefly
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""(top, left, bottom, right) in pixels of the network's input, half open."""
+Cut: TypeAlias = tuple[int, Box | None]
+"""A patch: its picture's place in ``top.images``, and its box; None is the whole picture."""
+
+# Pixels; a larger patch is made smaller.
+_LARGEST_SIDE = 96
+# A page enlarges small patches until their pixels can be told apart, and JPEG would smear them.
+_EXACT_SIDE = 24
+_JPEG_QUALITY = 75
 
 _SUFFIXES = (".html", ".htm")
 _HERE = files("vgg_widget.dataset")
@@ -54,26 +69,15 @@ class WrittenPage:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """One layer on the page: its first channels."""
+    """One layer on the page: its first channels, and the patches of each."""
 
     name: str
     strongest: StrongestImages
-    channels: int
+    cuts: list[list[Cut]]
 
-    def places(self, channel: int) -> list[int]:
-        places: list[int] = self.strongest.places(channel).tolist()
-        return places
-
-    def boxes(self, channel: int) -> Iterator[tuple[int, Box | None]]:
-        """Give of each of the strongest images its place and what the unit sees."""
-        for rank, place in enumerate(self.places(channel)):
-            if self.strongest.boxes is None:
-                yield place, None
-            else:
-                first_row, first_column, end_row, end_column = self.strongest.boxes[
-                    channel, rank
-                ].tolist()
-                yield place, (first_row, first_column, end_row, end_column)
+    @property
+    def channels(self) -> int:
+        return len(self.cuts)
 
 
 def write_page(
@@ -124,11 +128,11 @@ def write_page(
     shown = _shown(top, layers, channels)
     wanted: dict[int, set[Box | None]] = {}
     for layer in shown:
-        for channel in range(layer.channels):
-            for place, box in layer.boxes(channel):
+        for cuts in layer.cuts:
+            for place, box in cuts:
                 wanted.setdefault(place, set()).add(box)
     with shown_progress(progress, len(wanted), "pictures") as tell:
-        patches, missing = cut_patches(top, wanted, tell)
+        patches, missing = _cut_patches(top, wanted, tell)
     if wanted and not patches:
         name, sentence = next(iter(missing.items()))
         raise ImageError(
@@ -145,31 +149,16 @@ def write_page(
 
 
 def check_page_path(path: str | os.PathLike[str]) -> None:
-    """Raise for what cannot be a page's path, which is better known before hours of work.
-
-    Raises
-    ------
-    ValueError
-        If it does not end in ``.html``.
-    FileNotFoundError
-        If its folder is missing.
-    """
+    """Raise ValueError or OSError for what cannot be a page's path, before hours of work."""
     if not os.fspath(path).lower().endswith(_SUFFIXES):
         raise ValueError(f"path {os.fspath(path)!r} does not end in .html: name it so.")
     checked_target(path)
 
 
 def check_channels(channels: int | None) -> None:
-    """Raise for what is no number of channels, as early as `check_page_path`.
-
-    Raises
-    ------
-    ValueError
-        If it is not 1 or more, nor None for all.
-    """
-    if channels is not None and (
-        not isinstance(channels, int | np.integer) or isinstance(channels, bool) or channels < 1
-    ):
+    """Raise ValueError for what is no number of channels, as early as `check_page_path`."""
+    integer = isinstance(channels, int | np.integer) and not isinstance(channels, bool)
+    if channels is not None and (not integer or channels < 1):
         raise ValueError(
             f"channels {briefly(channels)} is no number of channels: give 1 or more, or leave it "
             "out for all."
@@ -186,16 +175,72 @@ def _shown(
     chosen = [top[name] for name in names]
     # In network order, each once, whatever its name was.
     return [
-        _Shown(name, one, min(len(one.images), int(channels or len(one.images))))
+        _Shown(name, one, [_cuts(one, channel) for channel in range(len(one.images))[:channels]])
         for name, one in top.items()
         if any(one is each for each in chosen)
     ]
 
 
+def _cuts(strongest: StrongestImages, channel: int) -> list[Cut]:
+    places = strongest.places(channel).tolist()
+    if strongest.boxes is None:
+        return [(place, None) for place in places]
+    boxes = strongest.boxes[channel, : len(places)].tolist()
+    return list(zip(places, map(tuple, boxes), strict=True))
+
+
+def _cut_patches(
+    top: TopActivations, wanted: Mapping[int, Iterable[Box | None]], tell: Callable[[int], object]
+) -> tuple[dict[Cut, bytes], dict[str, str]]:
+    """Cut patches out of pictures, each of which is read once.
+
+    Returns
+    -------
+    patches : dict
+        Picture files: PNG of patches up to 24 pixels a side, and JPEG of larger ones.
+    missing : dict of str to str
+        Names of pictures that cannot be read any more, and why.
+    """
+    patches: dict[Cut, bytes] = {}
+    missing: dict[str, str] = {}
+
+    def cut(place: int) -> dict[Cut, bytes]:
+        pixels = top._picture(place, original=False)  # noqa: SLF001 - of this room
+        return {(place, box): _picture_file(pixels, box) for box in wanted[place]}
+
+    with ThreadPoolExecutor(READERS, "vgg_widget-cut") as pool:
+
+        def begin(_: int, place: int) -> tuple[int, Future[dict[Cut, bytes]]]:
+            return place, pool.submit(cut, place)
+
+        with closing(begun_ahead(sorted(wanted), begin, 2 * READERS)) as begun:
+            for place, future in begun:
+                try:
+                    patches |= future.result()
+                except (ImageError, OSError) as error:
+                    missing[top.images[place]] = str(error)
+                tell(1)
+    return patches, missing
+
+
+def _picture_file(pixels: RGB8, box: Box | None) -> bytes:
+    if box is not None:
+        first_row, first_column, end_row, end_column = box
+        pixels = pixels[first_row:end_row, first_column:end_column]
+    image = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    if max(image.size) <= _EXACT_SIDE:
+        image.save(buffer, "PNG", optimize=True)
+    else:
+        image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
+        image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    return buffer.getvalue()
+
+
 def _pieces(
     top: TopActivations,
     shown: list[_Shown],
-    patches: Mapping[tuple[int, Box | None], bytes],
+    patches: Mapping[Cut, bytes],
     numbers: Mapping[int, int],
     missing: int,
 ) -> Iterator[str]:
@@ -277,31 +322,26 @@ def _header(top: TopActivations, shown: list[_Shown], numbers: Mapping[int, int]
 
 def _layer(
     layer: _Shown,
-    patches: Mapping[tuple[int, Box | None], bytes],
+    patches: Mapping[Cut, bytes],
     numbers: Mapping[int, int],
 ) -> dict[str, Any]:
-    strongest, channels = layer.strongest, range(layer.channels)
+    strongest, channels = layer.strongest, layer.channels
     # Channels share patches: where one has its maximum, others have theirs.
     known: dict[bytes, int] = {}
     cut = [
-        [
-            known.setdefault(patches[key], len(known)) if key in patches else -1
-            for key in layer.boxes(channel)
-        ]
-        for channel in channels
+        [known.setdefault(patches[key], len(known)) if key in patches else -1 for key in cuts]
+        for cuts in layer.cuts
     ]
-    histogram = strongest.histogram[: layer.channels]
+    histogram = strongest.histogram[:channels]
     bins = _bins(histogram)
     return {
         "patches": [_address(patch) for patch in known],
         "cut": cut,
-        "values": [
-            _decimals(strongest.values[channel, : len(cut[channel])]) for channel in channels
-        ],
-        "images": [[numbers[place] for place in layer.places(channel)] for channel in channels],
-        "mean": _decimals(strongest.mean[: layer.channels].astype(np.float32)),
-        "active": _decimals(strongest.fraction_active[: layer.channels]),
-        "counted": strongest.counted[: layer.channels].tolist(),
+        "values": [_decimals(strongest.values[c, : len(cut[c])]) for c in range(channels)],
+        "images": [[numbers[place] for place, _ in cuts] for cuts in layer.cuts],
+        "mean": _decimals(strongest.mean[:channels].astype(np.float32)),
+        "active": _decimals(strongest.fraction_active[:channels]),
+        "counted": strongest.counted[:channels].tolist(),
         "bins": bins,
         "histogram": histogram[:, bins].tolist(),
     }

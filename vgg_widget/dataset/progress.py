@@ -1,10 +1,10 @@
-"""How far it is: a bar, or a function of the person's own."""
+"""How far it is: a bar, lines in a log, or a function of the person's own."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TextIO, TypeAlias
 
 from vgg_widget.support.messages import briefly
@@ -16,68 +16,35 @@ Progress: TypeAlias = bool | Callable[[int, int | None], object]
 def shown_progress(
     progress: Progress, total: int | None, what: str = "images"
 ) -> Iterator[Callable[[int], object]]:
-    """Give a function to be told of images that are done.
+    """Give a function to be told of a number of images that are done.
 
-    Parameters
-    ----------
-    progress : bool or callable
-        See `top_activations`.
-    total : int or None
-        Images, where that is known.
-    what : str
-        What stands before the bar.
-
-    Raises
-    ------
-    TypeError
-        If `progress` is something else.
+    `progress` is that of `top_activations`; `what` stands before the bar.
     """
-    if callable(progress):
-        yield _counting(progress, total)
-    elif not isinstance(progress, bool):
+    if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(
             f"progress {briefly(progress)} is neither True, False nor a function of the number of "
             "images that are done and of all: pass one of these."
         )
-    elif not progress:
-        yield lambda _: None
-    else:
-        from tqdm.auto import tqdm
+    from tqdm.auto import tqdm
 
-        with closing(tqdm(desc=what, unit="image", total=total)) as bar:
-            yield bar.update
-
-
-def _counting(
-    progress: Callable[[int, int | None], object], total: int | None
-) -> Callable[[int], None]:
     done = 0
 
     def tell(count: int) -> None:
         nonlocal done
         done += count
-        progress(done, total)
+        bar.update(count)
+        if callable(progress):
+            progress(done, total)
 
-    return tell
+    with tqdm(desc=what, unit="image", total=total, disable=progress is not True) as bar:
+        yield tell
 
 
 class ProgressLines:
-    """Progress as lines now and then, for a log, in which a bar would be one endless line.
+    """A `Progress` of lines now and then, for a log, in which a bar would be one endless line.
 
-    It is a function as `top_activations` takes for `progress`. The speed is that since the last
-    line: images that are in a store already take no time.
-
-    Parameters
-    ----------
-    stream : text file
-        Where to write.
-    what : str
-        How a line begins.
-    every : float
-        Seconds between two lines, at least; the last one comes in any case where the number of all
-        is known.
-    clock : callable
-        Gives the time in seconds.
+    The speed is that since the last line: images that are in a store already take no time. There
+    are `every` seconds between two lines, but for the last one; `clock` gives the time in seconds.
     """
 
     def __init__(

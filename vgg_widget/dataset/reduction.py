@@ -2,59 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from vgg_widget.dataset.summary import Reduced
-from vgg_widget.images import RGB8
 from vgg_widget.network.backend import keras_and_tensorflow
-from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.network.reduced import ChosenLayer, ReducedNetwork, Reduction
+from vgg_widget.network.reduced import Reduction
 
-Statistic = Callable[[Any, Any, Any, bool], Any]
-"""From TensorFlow, maps (N, H, W, C), their maxima (N, C) and `relu` to one number each, (N, C)."""
-
-
-def _max(_tf: Any, _maps: Any, peaks: Any, _relu: bool) -> Any:
-    return peaks
-
-
-def _mean(tf: Any, maps: Any, _peaks: Any, relu: bool) -> Any:
-    # In float32 the sum of 50,000 values would lose digits; of one row's it does not.
-    rows = tf.cast(tf.reduce_sum(tf.nn.relu(maps) if relu else maps, axis=2), tf.float64)
-    units = tf.cast(tf.shape(maps)[1] * tf.shape(maps)[2], tf.float64)
-    return tf.cast(tf.reduce_sum(rows, axis=1) / units, tf.float32)
-
-
-STATISTICS: dict[str, Statistic] = {"max": _max, "mean": _mean}
+STATISTICS = ("max", "mean")
 """What an image's strength in a channel can be."""
 
 
 def reduction_by(statistic: str) -> Reduction:
-    """Return what makes of maps (N, H, W, C): statistic, maximum, its row and its column, (N, C).
+    """Return what makes of maps (N, H, W, C) the fields of `Reduced`, each (N, C).
 
     A map is gone through once, for the maximum of each of its rows; the rest looks at those, and
     at the row that has the largest. That takes the processor 6 % of the network's time; a copy of
     the map after its ReLU would take as much again.
     """
     _, tf = keras_and_tensorflow()
-    chosen = STATISTICS[statistic]
 
     def reduced(maps: Any, relu: bool) -> list[Any]:
         of_rows = tf.reduce_max(maps, axis=2)
         peaks = tf.reduce_max(of_rows, axis=1)
         rows = tf.argmax(of_rows, axis=1, output_type=tf.int32)
-        columns = tf.argmax(_lines(tf, maps, rows), axis=1, output_type=tf.int32)
+        columns = tf.argmax(_row_of_each(tf, maps, rows), axis=1, output_type=tf.int32)
         if relu:
             # Where nothing is above 0, all is 0 after it, and the first place the largest.
             rows, columns = (tf.where(peaks > 0, place, 0) for place in (rows, columns))
             peaks = tf.where(peaks < 0, tf.zeros_like(peaks), peaks)
-        return [chosen(tf, maps, peaks, relu), peaks, rows, columns]
+        values = peaks if statistic == "max" else _means(tf, tf.nn.relu(maps) if relu else maps)
+        return [values, peaks, rows, columns]
 
     return reduced
 
 
-def _lines(tf: Any, maps: Any, rows: Any) -> Any:
+def _means(tf: Any, maps: Any) -> Any:
+    # In float32 the sum of 50,000 values would lose digits; of one row's it does not.
+    rows = tf.cast(tf.reduce_sum(maps, axis=2), tf.float64)
+    units = tf.cast(tf.shape(maps)[1] * tf.shape(maps)[2], tf.float64)
+    return tf.cast(tf.reduce_sum(rows, axis=1) / units, tf.float32)
+
+
+def _row_of_each(tf: Any, maps: Any, rows: Any) -> Any:
     """Return of each image and channel one row of its map: (N, W, C)."""
     count, height, width, channels = (tf.shape(maps, tf.int64)[axis] for axis in range(4))
     # Places in the maps as one long row: numbers with four coordinates would be looked up slowly.
@@ -62,31 +50,3 @@ def _lines(tf: Any, maps: Any, rows: Any) -> Any:
     first = first * width * channels + tf.range(channels)
     places = first[:, None, :] + (tf.range(width) * channels)[:, None]
     return tf.gather(tf.reshape(maps, [-1]), places)
-
-
-class ReducingNetwork:
-    """A network that gives `Reduced` images.
-
-    Parameters
-    ----------
-    extractor : FeatureExtractor
-        Whose network.
-    layers : sequence of ChosenLayer
-        Whose channels, all in a row.
-    statistic : str
-        One of `STATISTICS`.
-    """
-
-    def __init__(
-        self, extractor: FeatureExtractor, layers: Sequence[ChosenLayer], statistic: str
-    ) -> None:
-        self.extractor = extractor
-        self._network = ReducedNetwork(extractor, layers, reduction_by(statistic))
-
-    def __call__(self, images: RGB8) -> Reduced:
-        """Compute images of shape (N, H, W, 3)."""
-        return Reduced(*self._network(images))
-
-    def most(self, pixels: RGB8) -> int:
-        """Return how many images of this size fit into the memory at once."""
-        return self._network.most(pixels)

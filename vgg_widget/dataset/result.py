@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import LayerNameError
-from vgg_widget.dataset.saved_top import SavedTop
-from vgg_widget.dataset.strongest import SeenImages, StrongestImages
-from vgg_widget.dataset.summary import HISTOGRAM_EDGES
+from vgg_widget.dataset.summary import BINS, HISTOGRAM_EDGES
+from vgg_widget.dataset.top_images import SeenImages, StrongestImages
 from vgg_widget.images import RGB8, ImageError, file_bytes, read_file_bytes, resize_exactly
+from vgg_widget.layers import LayerInfo
+from vgg_widget.support.files import written_whole
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.support.safe_npz import check_suffix, damage_told
+from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 
 Ints = npt.NDArray[np.int32]
+
+# The saved file's version, and of a layer's arrays dtype and axes after that of the channels.
+_VERSION = 1
+_PARTS: dict[str, tuple[type[np.generic], str]] = {
+    "values": (np.float32, "k"),
+    "images": (np.int32, "k"),
+    "rows": (np.int32, "k"),
+    "columns": (np.int32, "k"),
+    "boxes": (np.int32, "k4"),
+    "histogram": (np.int32, "b"),
+    "mean": (np.float64, ""),
+    "fraction_active": (np.float64, ""),
+    "counted": (np.int32, ""),
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -235,15 +252,26 @@ class TopActivations(Mapping[str, StrongestImages]):
             If the folder is missing or cannot be written.
         """
         check_suffix(path)
-        SavedTop(
-            self.strongest,
-            self.seen,
-            self.weights,
-            self.k,
-            self.statistic,
-            self.size,
-            self.aliases,
-        ).write(path)
+        header = {
+            "version": _VERSION,
+            "layers": {name: asdict(one.layer) for name, one in self.strongest.items()},
+            "boxes": [name for name, one in self.strongest.items() if one.boxes is not None],
+            "names": self.seen.names,
+            "paths": self.seen.paths,
+            "failed": dict(self.seen.failed),
+            "weights": self.weights.to_dict(),
+            "k": self.k,
+            "statistic": self.statistic,
+            "size": self.size,
+            "aliases": dict(self.aliases),
+        }
+        arrays: dict[str, Any] = {"sizes": self.seen.sizes, "digests": self.seen.digests}
+        for name, one in self.strongest.items():
+            for part in _PARTS:
+                if (array := getattr(one, part)) is not None:
+                    arrays[f"{part}/{name}"] = array
+        with written_whole(path) as draft:
+            np.savez_compressed(draft, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TopActivations:
@@ -260,14 +288,50 @@ class TopActivations(Mapping[str, StrongestImages]):
             raise ValueError(
                 f"path {os.fspath(path)!r} is a folder: pass the .npz file in it, such as top.npz."
             )
-        with damage_told(path, "saved top activations", "TopActivations.save"):
-            saved = SavedTop.read(path)
-        return cls(
-            saved.strongest,
-            saved.seen,
-            saved.weights,
-            saved.k,
-            saved.statistic,
-            saved.size,
-            saved.aliases,
-        )
+        with (
+            damage_told(path, "saved top activations", "TopActivations.save"),
+            opened_npz(path) as array,
+        ):
+            header = json.loads(str(array("header")))
+            if header["version"] != _VERSION:
+                raise ValueError(f"it is of version {header['version']}")
+            names, paths = (tuple(map(str, header[part])) for part in ("names", "paths"))
+            if len(paths) != len(names):
+                raise ValueError(f"it has {len(paths)} paths of {len(names)} images")
+            seen = SeenImages(
+                names,
+                paths,
+                array("sizes", np.int32, (len(names), 4)),
+                array("digests", np.uint8, (len(names), 32)),
+                {str(name): str(words) for name, words in header["failed"].items()},
+            )
+            layers = {
+                str(name): _read_layer(
+                    array, name, LayerInfo(**fields), len(names), boxes=name in header["boxes"]
+                )
+                for name, fields in header["layers"].items()
+            }
+            size = header["size"]
+            return cls(
+                layers,
+                seen,
+                Provenance.from_dict(header["weights"]),
+                int(header["k"]),
+                str(header["statistic"]),
+                tuple(size) if isinstance(size, list) else size,
+                {str(alias): str(name) for alias, name in header["aliases"].items()},
+            )
+
+
+def _read_layer(
+    array: Callable[..., Any], name: str, info: LayerInfo, images: int, *, boxes: bool
+) -> StrongestImages:
+    axes = {"k": array(f"values/{name}").shape[-1], "4": 4, "b": BINS}
+    parts: dict[str, Any] = {
+        part: array(f"{part}/{name}", dtype, (info.channels, *(axes[axis] for axis in shape)))
+        for part, (dtype, shape) in _PARTS.items()
+        if boxes or part != "boxes"
+    }
+    if not ((parts["images"] >= -1) & (parts["images"] < images)).all():
+        raise ValueError(f"layer {name!r} names images that there are not")
+    return StrongestImages(info, **{"boxes": None, **parts})

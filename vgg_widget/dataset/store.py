@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vgg_widget.dataset.preparing import DIGEST_BYTES
+from vgg_widget.dataset.image_set import DIGEST_BYTES
 from vgg_widget.dataset.summary import BINS, Summary
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.interrupts import interrupts_wait
@@ -23,7 +23,7 @@ VERSION = 1
 
 _MANIFEST = "manifest.json"
 
-# Field, dtype, and what shape: the number of channels, columns kept and images are put in.
+# Field, dtype and axes: channels, columns kept, images, bins, bytes of a digest; numbers are as is.
 _ARRAYS: dict[str, tuple[type[np.generic], str]] = {
     "values": (np.float32, "ck"),
     "images": (np.int32, "ck"),
@@ -42,27 +42,15 @@ _ARRAYS: dict[str, tuple[type[np.generic], str]] = {
 class Store:
     """A folder of shards, each named by what it was computed from.
 
-    Parameters
-    ----------
-    folder : str
-        Absolute.
-    manifest : str
-        As JSON, what all of its shards have in common: weights, layers, k and so on.
+    `manifest` is JSON of what all of its shards have in common: weights, layers, k and so on.
     """
 
-    folder: str
+    folder: Path
     manifest: str
 
     @classmethod
     def opened(cls, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> Store:
         """Make a store, or go on with one.
-
-        Parameters
-        ----------
-        folder : str or Path
-            Made where there is none.
-        manifest : mapping
-            Words for what is compared, such as ``"k"``, to what can be written as JSON.
 
         Raises
         ------
@@ -79,13 +67,30 @@ class Store:
         file = path / _MANIFEST
         if not file.exists():
             # What begins with a dot may be another process's draft of the manifest.
-            if any(not each.name.startswith(".") for each in path.iterdir() if each != file):
-                _check_still_none(file, path)
-            else:
+            others = [each for each in path.iterdir() if not each.name.startswith(".")]
+            if not others:
                 with written_whole(file) as draft:
                     draft.write_text(json.dumps(ours, indent=1), encoding="utf-8")
-        _compare(path, _read_manifest(file, path), ours)
-        return cls(str(path), json.dumps(ours, sort_keys=True))
+            # Another process may have begun the same store meanwhile.
+            elif not file.exists():
+                raise ValueError(
+                    f"store {str(path)!r} holds files, and none of them is a store's {_MANIFEST}: "
+                    "pass an empty folder, or one that there is not yet."
+                )
+        try:
+            theirs = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"store {str(path)!r} has a damaged {_MANIFEST} ({error}): pass another folder."
+            ) from error
+        # As JSON has it: a tuple is a list there.
+        for what, asked in json.loads(json.dumps(ours)).items():
+            if theirs.get(what) != asked:
+                raise ValueError(
+                    f"store {str(path)!r} was made with {what} {_short(theirs.get(what))}, and not "
+                    f"{_short(asked)}: ask for the same, or pass another folder."
+                )
+        return cls(path, json.dumps(ours, sort_keys=True))
 
     def key(self, names: Iterable[str], digests: Iterable[bytes]) -> str:
         """Return what a shard of these images is called."""
@@ -94,28 +99,27 @@ class Store:
         return hashlib.sha256(content).hexdigest()
 
     def read(self, key: str, channels: int, k: int, count: int) -> Summary | None:
-        """Return a finished shard; None where there is none, or its file is damaged.
-
-        Parameters
-        ----------
-        key : str
-            From `key`.
-        channels, k, count : int
-            What a whole one has: channels, how many images a channel at most, and images.
-        """
-        letters = {"c": channels, "k": min(k, count), "n": count, "b": BINS, "d": DIGEST_BYTES}
+        """Return a finished shard of `count` images; None where there is none, or it is damaged."""
         try:
             with opened_npz(self._path(key)) as array:
                 header = json.loads(str(array("header")))
-                arrays = {name: array(name) for name in _ARRAYS}
-            failed = tuple((int(place), str(words)) for place, words in header["failed"])
-            # Columns are kept for good images only.
-            letters["k"] = min(k, count - len(failed))
-            for name, (dtype, shape) in _ARRAYS.items():
-                wanted = tuple(letters.get(letter, 4) for letter in shape)
-                if arrays[name].dtype != dtype or arrays[name].shape != wanted:
-                    return None
-            if header["key"] != key or not _in_range(arrays["images"], count):
+                failed = tuple((int(place), str(words)) for place, words in header["failed"])
+                # Columns are kept for good images only.
+                kept = min(k, count - len(failed))
+                lengths = {
+                    "c": channels,
+                    "k": kept,
+                    "n": count,
+                    "b": BINS,
+                    "d": DIGEST_BYTES,
+                    "4": 4,
+                }
+                arrays: dict[str, Any] = {
+                    name: array(name, dtype, tuple(lengths[axis] for axis in axes))
+                    for name, (dtype, axes) in _ARRAYS.items()
+                }
+            places = arrays["images"]
+            if header["key"] != key or ((places < -1) | (places >= count)).any():
                 return None
             return Summary(**arrays, failed=failed)
         except FileNotFoundError:
@@ -131,41 +135,7 @@ class Store:
             np.savez_compressed(draft, header=np.array(header), **arrays)
 
     def _path(self, key: str) -> Path:
-        return Path(self.folder) / f"shard-{key[:32]}.npz"
-
-
-def _in_range(images: Any, count: int) -> bool:
-    return bool(((images >= -1) & (images < count)).all())
-
-
-def _check_still_none(file: Path, folder: Path) -> None:
-    # Another process may have begun the same store meanwhile.
-    if not file.exists():
-        raise ValueError(
-            f"store {str(folder)!r} holds files, and none of them is a store's {_MANIFEST}: pass "
-            "an empty folder, or one that there is not yet."
-        )
-
-
-def _read_manifest(file: Path, folder: Path) -> dict[str, Any]:
-    try:
-        found = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(
-            f"store {str(folder)!r} has a damaged {_MANIFEST} ({error}): pass another folder."
-        ) from error
-    return found
-
-
-def _compare(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    # As JSON has it: a tuple is a list there.
-    plain = json.loads(json.dumps(ours))
-    for what, asked in plain.items():
-        if theirs.get(what) != asked:
-            raise ValueError(
-                f"store {str(folder)!r} was made with {what} {_short(theirs.get(what))}, and not "
-                f"{_short(asked)}: ask for the same, or pass another folder."
-            )
+        return self.folder / f"shard-{key[:32]}.npz"
 
 
 def _short(value: object) -> str:

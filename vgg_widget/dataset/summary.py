@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,18 +29,11 @@ HISTOGRAM_EDGES.flags.writeable = False
 BINS = HISTOGRAM_EDGES.size + 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reduced:
+class Reduced(NamedTuple):
     """What the network left of some images' maps: arrays of shape (images, channels).
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        The statistic.
-    peaks : ndarray of float32
-        The map's maximum.
-    rows, columns : ndarray of int32
-        Where that is: of equal ones the first row, and there the first column.
+    The statistic, the map's maximum, and where that is: of equal ones the first row, and there the
+    first column.
     """
 
     values: Floats
@@ -47,34 +41,25 @@ class Reduced:
     rows: Ints
     columns: Ints
 
+    @classmethod
+    def of_none(cls, channels: int) -> Self:
+        """Return that of no images."""
+        none = np.empty((0, channels))
+        values, places = none.astype(np.float32), none.astype(np.int32)
+        return cls(values, values, places, places)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
     """Every channel over some images; the channels of all layers in a row.
 
-    Parameters
-    ----------
-    values : ndarray of float32, shape (C, k)
-        The largest statistics, largest first; of equal ones that of the earlier image. -inf where
-        there are no more.
-    images : ndarray of int32, shape (C, k)
-        Whose they are: places in the set; -1 where there are no more.
-    rows, columns : ndarray of int32, shape (C, k)
-        Where the maps have their maximum.
-    histogram : ndarray of int32, shape (C, `BINS`)
-        Images by statistic, see `HISTOGRAM_EDGES`.
-    total : ndarray of float64, shape (C,)
-        Sum of the statistics.
-    active : ndarray of int32, shape (C,)
-        Images whose map is above 0 anywhere.
-    counted : ndarray of int32, shape (C,)
-        Images whose statistic is finite: those that the fields above are of.
-    sizes : ndarray of int32, shape (images, 4)
-        Height and width that the network saw, and those of the picture itself; 0 for a bad image.
-    digests : ndarray of uint8, shape (images, 32)
-        SHA-256 of each image.
-    failed : tuple of (int, str)
-        Places of bad images, and what is the matter with them.
+    Arrays of C channels: the `k` strongest `images` by `values`, strongest first, and `rows` and
+    `columns` of their maxima (-1 and -inf where there are no more); `histogram` of the statistic,
+    its sum in `total`, how many images are `active` anywhere, and `counted` in all of this, since
+    their statistic is finite.
+
+    Of all images: `sizes` (height and width that the network saw, and the picture's own; 0 for bad
+    ones), `digests`, and places and reasons of those that `failed`.
     """
 
     values: Floats
@@ -107,28 +92,16 @@ def summarised(
     digests: npt.NDArray[np.uint8],
     failed: tuple[tuple[int, str], ...],
 ) -> Summary:
-    """Sum up some images.
-
-    Parameters
-    ----------
-    reduced : Reduced
-        Of the good images.
-    places : sequence of int
-        Which of all images those are, in rising order.
-    k : int
-        How many of the strongest to keep.
-    sizes, digests, failed
-        As in `Summary`, of all images.
-    """
+    """Sum up images: `reduced` is of the good ones, at these rising places, the rest of all."""
     values = reduced.values.T
     finite = np.isfinite(values)
     kept = np.where(finite, values, np.float32(-np.inf))
     order = np.argsort(-kept, axis=1, kind="stable")[:, :k]
     best = np.take_along_axis(kept, order, axis=1)
-    images = np.where(np.isneginf(best), -1, np.asarray(places, np.int32)[order])
+    images = np.where(np.isneginf(best), np.int32(-1), np.asarray(places, np.int32)[order])
     return Summary(
         values=best,
-        images=images.astype(np.int32),
+        images=images,
         rows=np.take_along_axis(reduced.rows.T, order, axis=1),
         columns=np.take_along_axis(reduced.columns.T, order, axis=1),
         histogram=_histogram(values, finite),
@@ -150,37 +123,26 @@ def _histogram(values: Floats, finite: npt.NDArray[np.bool_]) -> Ints:
 
 
 def merged(summaries: Sequence[Summary], k: int) -> Summary:
-    """Sum up images whose parts are summed up already.
+    """Put summaries together, in the order of their images; of equal values the earlier is kept."""
 
-    Parameters
-    ----------
-    summaries : sequence of Summary
-        In the order of their images, so that of equal values the earlier image's comes first.
-    k : int
-        How many of the strongest to keep.
-    """
-    values = np.concatenate([one.values for one in summaries], axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
+    def joined(name: str, axis: int = 0) -> Any:
+        return np.concatenate([getattr(one, name) for one in summaries], axis=axis)
 
-    def strongest(name: str) -> Ints:
-        whole = np.concatenate([getattr(one, name) for one in summaries], axis=1)
-        return np.take_along_axis(whole, order, axis=1)
+    def added(name: str) -> Any:
+        return np.sum([getattr(one, name) for one in summaries], axis=0, dtype=np.int32)
 
-    # From the first to the last: another order would round otherwise.
-    total = summaries[0].total
-    for one in summaries[1:]:
-        total = total + one.total
+    order = np.argsort(-joined("values", 1), axis=1, kind="stable")[:, :k]
+    best: dict[str, Any] = {
+        name: np.take_along_axis(joined(name, 1), order, axis=1)
+        for name in ("values", "images", "rows", "columns")
+    }
     return Summary(
-        values=np.take_along_axis(values, order, axis=1),
-        images=strongest("images"),
-        rows=strongest("rows"),
-        columns=strongest("columns"),
-        histogram=np.sum([one.histogram for one in summaries], axis=0, dtype=np.int32),
-        total=total,
-        active=np.sum([one.active for one in summaries], axis=0, dtype=np.int32),
-        counted=np.sum([one.counted for one in summaries], axis=0, dtype=np.int32),
-        sizes=np.concatenate([one.sizes for one in summaries]),
-        digests=np.concatenate([one.digests for one in summaries]),
+        **best,
+        **{name: added(name) for name in ("histogram", "active", "counted")},
+        # From the first to the last: another order would round otherwise.
+        total=functools.reduce(np.add, [one.total for one in summaries]),
+        sizes=joined("sizes"),
+        digests=joined("digests"),
         failed=sum((one.failed for one in summaries), ()),
     )
 
@@ -193,11 +155,6 @@ class MergeTree(Generic[_Part]):
 
     So the result is the same to the last bit, wherever and in whatever order parts are computed.
     Few are held at a time: less than `FAN` on each of the tree's levels.
-
-    Parameters
-    ----------
-    merge : callable
-        Of several parts, in their order.
     """
 
     FAN = 4
@@ -208,16 +165,12 @@ class MergeTree(Generic[_Part]):
 
     def add(self, part: _Part) -> None:
         """Add the next part."""
-        self._add(part, 0)
-
-    def _add(self, part: _Part, level: int) -> None:
-        if level == len(self._levels):
-            self._levels.append([])
-        held = self._levels[level]
-        held.append(part)
-        if len(held) == self.FAN:
-            self._levels[level] = []
-            self._add(self._merge(held), level + 1)
+        for level, held in enumerate(self._levels):
+            held.append(part)
+            if len(held) < self.FAN:
+                return
+            part, self._levels[level] = self._merge(held), []
+        self._levels.append([part])
 
     def result(self) -> _Part | None:
         """Return all that were added as one; None if there was none."""

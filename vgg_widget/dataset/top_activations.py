@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,12 @@ from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.store import Store
-from vgg_widget.dataset.strongest import SeenImages, StrongestImages, strongest_of
 from vgg_widget.dataset.summary import MergeTree, Summary, merged
+from vgg_widget.dataset.top_images import SeenImages, strongest_of
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import digest_of, preprocessing_digest, weights_digest
-from vgg_widget.network.reduced import ChosenLayer, chosen_layers, layers_on
+from vgg_widget.network.reduced import ChosenLayer, chosen_layers
 from vgg_widget.support.messages import briefly, unknown_choice
 
 
@@ -82,8 +81,9 @@ def top_activations(
         A folder for finished shards. The same call goes on where another ended; a shard of which
         an image has changed, or could not be read, is computed again. Several processes may share
         it. Networks are compared by their numbers, and a model of your own by its layers' classes,
-        settings and constants too (of classes of your own the name counts, not their code);
-        preprocessing by what it makes of a dozen pictures.
+        settings and constants too. Of classes of your own, and of functions in ``Lambda`` layers,
+        the name counts and not the code; functions that are not in an imported module are refused.
+        Preprocessing is compared by what it makes of a dozen pictures.
 
     Returns
     -------
@@ -122,18 +122,34 @@ def top_activations(
     found = image_set(images, extractor)
     job = Job(chosen, statistic, int(k), None)
     if store is not None:
-        job = Job(chosen, statistic, int(k), Store.opened(store, _manifest(extractor, job)))
+        job = replace(job, store=Store.opened(store, _manifest(extractor, job)))
+    # Names and paths, and not the pictures.
     seen: list[tuple[str, str]] = []
+
+    def noted(shards: Iterable[Shard]) -> Iterator[Shard]:
+        for shard in shards:
+            seen.extend((image.name, image.path) for image in shard.images)
+            yield shard
+
     # Closed, since an interrupt's traceback would keep its threads.
-    with shown_progress(progress, found.total) as tell, closing(found.shards) as found_shards:
-        shards = _noted(found_shards, seen)
+    with shown_progress(progress, found.total) as tell, closing(found.shards) as shards:
         if client is not None:
-            summary = computed_by_cluster(client, extractor, job, shards, tell)
+            summary = computed_by_cluster(client, extractor, job, noted(shards), tell)
         else:
-            summary = _computed_here(extractor, job, shards, tell)
+            summary = _computed_here(extractor, job, noted(shards), tell)
     if summary is None:
         raise ValueError(found.empty)
     return _result(extractor, job, summary, seen)
+
+
+def _computed_here(
+    extractor: FeatureExtractor, job: Job, shards: Iterable[Shard], tell: Callable[[int], object]
+) -> Summary | None:
+    network = job.network(extractor)
+    tree = MergeTree[Summary](lambda parts: merged(parts, job.k))
+    for shard in shards:
+        tree.add(computed_shard(network, job, shard, tell))
+    return tree.result()
 
 
 def _manifest(extractor: FeatureExtractor, job: Job) -> dict[str, Any]:
@@ -150,36 +166,18 @@ def _manifest(extractor: FeatureExtractor, job: Job) -> dict[str, Any]:
     }
 
 
-def _noted(shards: Iterator[Shard], seen: list[tuple[str, str]]) -> Iterator[Shard]:
-    """Keep names and paths, and not the pictures."""
-    for shard in shards:
-        seen += [(image.name, image.path) for image in shard.images]
-        yield shard
-
-
-def _computed_here(
-    extractor: FeatureExtractor, job: Job, shards: Iterable[Shard], tell: Callable[[int], object]
-) -> Summary | None:
-    network = job.network(extractor)
-    tree = MergeTree[Summary](lambda parts: merged(parts, job.k))
-    for shard in shards:
-        tree.add(computed_shard(network, job, shard, tell))
-    return tree.result()
-
-
 def _result(
     extractor: FeatureExtractor, job: Job, summary: Summary, seen: list[tuple[str, str]]
 ) -> TopActivations:
     names, paths = zip(*seen, strict=True)
     failed = {names[place]: sentence for place, sentence in summary.failed}
+    name, sentence = next(iter(failed.items()), ("", ""))
     if len(failed) == len(names):
-        name, sentence = next(iter(failed.items()))
         raise ValueError(
             f"images holds no good picture among its {len(names)}, beginning with {name!r} "
             f"({sentence.rstrip('.')}): pass others."
         )
     if 10 * len(failed) > len(names):
-        name, sentence = next(iter(failed.items()))
         beginning = sentence if name in sentence else f"{name}: {sentence}"
         # `warn` would say it once only, however often a cell is run.
         warnings.warn_explicit(
@@ -189,21 +187,24 @@ def _result(
             __name__,
             0,
         )
-    images = SeenImages(names, paths, summary.sizes, summary.digests, failed)
-    strongest: dict[str, StrongestImages] = {}
-    aliases: dict[str, str] = {}
+    strongest, aliases = {}, dict[str, str]()
     first = 0
     for layer in job.layers:
         channels = slice(first, first + layer.info.channels)
         first = channels.stop
-        strongest[layer.name] = strongest_of(
-            summary, channels, layer.info, partial(_info_on, extractor, layer)
-        )
+
+        def info_on(size: tuple[int, int], layer: ChosenLayer = layer) -> LayerInfo:
+            return extractor.at_size(size).layers[layer.index]
+
+        strongest[layer.name] = strongest_of(summary, channels, layer.info, info_on)
         aliases |= dict.fromkeys(layer.aliases, layer.name)
-    # A model of one's own is known by its name alone, which others may have.
-    weights = replace(extractor.weights, digest=weights_digest(extractor))
-    return TopActivations(strongest, images, weights, job.k, job.statistic, extractor.size, aliases)
-
-
-def _info_on(extractor: FeatureExtractor, layer: ChosenLayer, size: tuple[int, int]) -> LayerInfo:
-    return layers_on(extractor, size)[layer.index]
+    return TopActivations(
+        strongest,
+        SeenImages(names, paths, summary.sizes, summary.digests, failed),
+        # A model of one's own is known by its name alone, which others may have.
+        replace(extractor.weights, digest=weights_digest(extractor)),
+        job.k,
+        job.statistic,
+        extractor.size,
+        aliases,
+    )

@@ -92,19 +92,10 @@ def spherical_kmeans(
 
 
 def least_alike(responses: Floats, count: int) -> NDArray[np.intp]:
-    """Choose columns so that no two correlate much.
+    """Return rising numbers of columns, of which no two correlate much.
 
-    Parameters
-    ----------
-    responses : (n, candidates) float32 array
-        What each candidate answers to each patch.
-    count : int
-        How many to keep: of the most correlated pair one is dropped, until so many are left.
-
-    Returns
-    -------
-    (count,) int array
-        Their columns, rising.
+    `responses` has a row a patch and a column a candidate. Of the most correlated pair one is
+    dropped, until `count` are left.
     """
     centred = responses - responses.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=0), 1e-12)

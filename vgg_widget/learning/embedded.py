@@ -15,16 +15,9 @@ from vgg_widget.weights.learned_weights import LearnedWeights
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A photograph that another package carries, and on what terms.
+    """A photograph that another package carries.
 
-    Parameters
-    ----------
-    package, file : str
-        Where it lies in which installed package.
-    author, licence : str
-        As the package states them.
-    stated : str
-        Where the package states them.
+    `author` and `licence` are as the package states them, in the place that `stated` names.
     """
 
     package: str
@@ -45,43 +38,25 @@ class Photograph:
         return read_image(data).pixels
 
 
-_SKIMAGE_SAYS = "docstring of skimage.data."
-_SKLEARN_SAYS = "sklearn/datasets/images/README.txt"
+_TABLE = """
+skimage | data/astronaut.png | NASA | no known copyright restrictions, public domain
+skimage | data/coffee.png | Rachel Michetti (courtesy of Pikolo Espresso Bar) | CC0
+skimage | data/chelsea.png | Stefan van der Walt | CC0
+skimage | data/rocket.jpg | SpaceX | public domain
+sklearn | datasets/images/china.jpg | danielbuechele (flickr.com) | CC BY 2.0
+sklearn | datasets/images/flower.jpg | vultilion (flickr.com) | CC BY 2.0
+"""
 
-EMBEDDED_PHOTOGRAPHS: tuple[Photograph, ...] = (
-    Photograph(
-        "skimage",
-        "data/astronaut.png",
-        "NASA",
-        "no known copyright restrictions, public domain",
-        f"{_SKIMAGE_SAYS}astronaut",
-    ),
-    Photograph(
-        "skimage",
-        "data/coffee.png",
-        "Rachel Michetti (courtesy of Pikolo Espresso Bar)",
-        "CC0",
-        f"{_SKIMAGE_SAYS}coffee",
-    ),
-    Photograph(
-        "skimage", "data/chelsea.png", "Stefan van der Walt", "CC0", f"{_SKIMAGE_SAYS}chelsea"
-    ),
-    Photograph("skimage", "data/rocket.jpg", "SpaceX", "public domain", f"{_SKIMAGE_SAYS}rocket"),
-    Photograph(
-        "sklearn",
-        "datasets/images/china.jpg",
-        "danielbuechele (flickr.com)",
-        "CC BY 2.0",
-        _SKLEARN_SAYS,
-    ),
-    Photograph(
-        "sklearn",
-        "datasets/images/flower.jpg",
-        "vultilion (flickr.com)",
-        "CC BY 2.0",
-        _SKLEARN_SAYS,
-    ),
-)
+
+def _photograph(row: str) -> Photograph:
+    package, file, author, licence = row.split(" | ")
+    stated = "sklearn/datasets/images/README.txt"
+    if package == "skimage":
+        stated = f"docstring of skimage.data.{Path(file).stem}"
+    return Photograph(package, file, author, licence, stated)
+
+
+EMBEDDED_PHOTOGRAPHS = tuple(map(_photograph, _TABLE.strip().splitlines()))
 """What the embedded default is learned from; the sample image is not among them."""
 
 

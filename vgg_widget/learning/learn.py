@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -103,7 +103,8 @@ def learn_weights(
                 stage.pool()
     about = {
         "method": "k-means on whitened patches, layer by layer, without labels",
-        "version": _version(),
+        # By way of the import system's table, against the direction of the rooms' imports.
+        "version": sys.modules["vgg_widget"].__version__,
         "rank": rank,
         "seed": seed,
         "photographs": len(photographs),
@@ -126,13 +127,6 @@ def _check_arguments(rank: Any, seed: Any, through: str) -> None:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("vgg-widget")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8], list[str]]:

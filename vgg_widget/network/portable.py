@@ -1,14 +1,15 @@
-"""An extractor as plain data, which another process makes it of again."""
+"""Extractors told apart by digests, and as plain data for another process."""
 
 from __future__ import annotations
 
 import functools
-import sys
+import hashlib
+import json
+import pkgutil
 import tempfile
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, Self
 
 import numpy as np
@@ -16,15 +17,15 @@ import numpy as np
 from vgg_widget.images import RGB8
 from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.network.fingerprint import arrays_digest, graph_digest
+from vgg_widget.network.graph import Call
 from vgg_widget.network.own_model import OwnNetwork
 from vgg_widget.network.vgg19 import Preprocess, Vgg19Network
 from vgg_widget.support.messages import briefly, reason
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
 
-# What preprocessing is told apart by: pictures with every value in every colour and no grey, of
-# few values in the dark, in the middle and in the light, and of one value; upright and lying.
+# Pictures that tell preprocessing functions apart: one with every value in every colour, three of
+# low contrast (dark, middling, bright), black and white.
 _EVERY_VALUE = (np.arange(256 * 3) * 7 % 256).astype(np.uint8).reshape(16, 16, 3)
 _PROBES = (
     _EVERY_VALUE,
@@ -35,46 +36,42 @@ _PROBE_SIZES = ((64, 64), (48, 96))
 
 
 def digest_of(extractor: FeatureExtractor) -> str:
-    """Return ``"sha256:hex"`` of the numbers that an extractor's network has now.
-
-    That of a model of one's own is of all that its maps are computed by: see `graph_digest`.
+    """Return ``"sha256:hex"`` of all that an extractor's network computes with now.
 
     Raises
     ------
     ValueError
-        If a model has settings or constants that cannot be compared.
+        If a model of one's own has a part that cannot be compared.
     """
-    network = extractor._network  # noqa: SLF001 - of this room
-    check_eager()
-    if not isinstance(network, OwnNetwork):
-        return f"sha256:{arrays_digest(network.model.weights)}"
-    (pixels,) = network.model.inputs
-    shown = [one.tensor for one in network.shown]
-    return f"sha256:{graph_digest(network.calls, pixels, shown, network.name)}"
+    digest, unknown = _network_digest(extractor)
+    if unknown:
+        raise ValueError(
+            f"{extractor.weights.label} cannot be told from others, since {unknown}: give it "
+            "numbers, arrays and functions of imported modules, or leave store and client out."
+        )
+    return digest
 
 
 def weights_digest(extractor: FeatureExtractor) -> str:
-    """Return the digest that an extractor's weights are known by: their file's, or `digest_of`."""
-    return extractor.weights.digest or digest_of(extractor)
+    """Return the digest of an extractor's weights: their file's, or of what can be compared."""
+    return extractor.weights.digest or _network_digest(extractor)[0]
 
 
 def preprocessing_digest(extractor: FeatureExtractor) -> str:
-    """Return ``"sha256:hex"`` of what the network is given for a dozen certain pictures.
+    """Return ``"sha256:hex"`` of what the network is given for a dozen pictures.
 
-    Functions cannot be compared, and what they do can: to a picture of every value, to a dark, a
-    middling and a bright one of low contrast, to black and to white; each square and lying, or of
-    the extractor's size where that is one.
+    Functions cannot be compared, but what they return can.
     """
     sizes = (extractor.size,) if isinstance(extractor.size, tuple) else _PROBE_SIZES
     made = []
     for height, width in sizes:
         rows, columns = np.arange(height) % 16, np.arange(width) % 16
-        made += [_given(extractor, probe[np.ix_(rows, columns)]) for probe in _PROBES]
-    return f"sha256:{arrays_digest(made)}"
+        made += [_network_input(extractor, probe[np.ix_(rows, columns)]) for probe in _PROBES]
+    return f"sha256:{_arrays_digest(made)}"
 
 
-def _given(extractor: FeatureExtractor, picture: RGB8) -> Any:
-    # A function of a person's own may divide by the contrast, or refuse a picture without any.
+def _network_input(extractor: FeatureExtractor, picture: RGB8) -> Any:
+    # A person's function may divide by the contrast, or refuse a picture without any.
     with np.errstate(all="ignore"):
         try:
             return extractor.network_input(picture)
@@ -82,23 +79,89 @@ def _given(extractor: FeatureExtractor, picture: RGB8) -> Any:
             return np.frombuffer(type(error).__name__.encode(), np.uint8)
 
 
+def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
+    """Return a digest, and in words the first part that it leaves out; "" if there is none."""
+    network = extractor._network  # noqa: SLF001 - of this room
+    check_eager()
+    if not isinstance(network, OwnNetwork):
+        return f"sha256:{_arrays_digest(network.model.weights)}", ""
+    results = [one.tensor for one in network.shown]
+    needed = {id(one) for one in results}
+    calls: list[Call] = []
+    for call in reversed(network.calls):
+        if any(id(one) in needed for one in call.results):
+            needed |= {id(one) for one in call.sources}
+            calls.insert(0, call)
+    made = {id(network.model.inputs[0]): "input"}
+    unknown = ""
+    for call in calls:
+        weights = _arrays_digest(getattr(call.layer, "weights", ()))
+        try:
+            settings = _settings(call, made)
+        except Exception as error:
+            # Whatever a layer of a person's own has against it.
+            settings = ""
+            why = f"its layer {call.name!r} has settings that have no text ({reason(error)})"
+            unknown = unknown or why
+        told = json.dumps([type(call.layer).__name__, settings, weights])
+        digest = hashlib.sha256(told.encode()).hexdigest()
+        made |= {id(one): f"{digest}[{index}]" for index, one in enumerate(call.results)}
+    told = json.dumps([made[id(one)] for one in results])
+    return f"sha256:{hashlib.sha256(told.encode()).hexdigest()}", unknown
+
+
+def _settings(call: Call, made: dict[int, str]) -> str:
+    """Return as JSON a layer's settings and arguments, with tensors by the call that made them."""
+    keras, _ = keras_and_tensorflow()
+    config = {key: value for key, value in call.layer.get_config().items() if key != "name"}
+    if isinstance(call.layer, keras.layers.Lambda):
+        # Keras writes only its name, or its code with the line that it stands in.
+        config["function"] = call.layer.function
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, FunctionType | MethodType):
+            return _function_name(value)
+        # Keras writes the dtypes of arrays, and not those of single numbers.
+        return np.atleast_1d(value) if isinstance(value, np.generic) else made.get(id(value), value)
+
+    parts = keras.tree.map_structure(plain, [config, *call.arguments])
+    return json.dumps(_comparable(keras.saving.serialize_keras_object(parts)), sort_keys=True)
+
+
+def _function_name(function: Any) -> str:
+    name = f"{function.__module__}.{function.__qualname__}"
+    found = isinstance(function, FunctionType) and _has_name(function)
+    if function.__module__ == "__main__" or not found:
+        raise ValueError(f"{name} is not a function of an imported module")
+    return name
+
+
+def _comparable(value: Any) -> Any:
+    """Tell tuples from lists, and leave out the names of layers, which Keras counts up."""
+    if isinstance(value, dict):
+        layer = "trainable" in value
+        return {k: _comparable(inner) for k, inner in value.items() if not (layer and k == "name")}
+    if isinstance(value, tuple):
+        return ["tuple", *map(_comparable, value)]
+    return [*map(_comparable, value)] if isinstance(value, list) else value
+
+
+def _arrays_digest(arrays: Any) -> str:
+    digest = hashlib.sha256()
+    for each in arrays:
+        array = np.ascontiguousarray(each)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class PortableExtractor:
     """What an extractor is made of.
 
-    Parameters
-    ----------
-    source : ResolvedWeights, bytes or str
-        The arrays of a VGG19, a model of one's own as a ``.keras`` file, or the name or path of
-        weights.
-    size : int, (int, int) or None
-        As `FeatureExtractor` takes it.
-    preprocess : callable or None
-        The person's own; None where weights or model decide.
-    provenance : Provenance
-        Where the weights came from.
-    digest, preprocessing : str
-        See `digest_of` and `preprocessing_digest`; the second is empty where weights are named.
+    `source` is the arrays of a VGG19, a model as a ``.keras`` file, or the name or path of weights;
+    `preprocess` is None where they decide. `digest` is that of `digest_of`, and `preprocessing`
+    that of `preprocessing_digest`, empty where weights are named.
     """
 
     source: ResolvedWeights | bytes | str = field(repr=False)
@@ -109,7 +172,8 @@ class PortableExtractor:
     preprocessing: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        if isinstance(self.source, str) and not _is_found(self.preprocess):
+        # Dask pickles functions without a name too, and so what is sent to workers may have them.
+        if isinstance(self.source, str) and not _has_name(self.preprocess):
             raise TypeError(
                 f"an extractor of {self.provenance.label} cannot be pickled with its preprocess, "
                 f"{briefly(self.preprocess)}, which another process cannot find by its name: "
@@ -123,13 +187,7 @@ class PortableExtractor:
 
     @classmethod
     def named(cls, extractor: FeatureExtractor) -> Self:
-        """Take only the name of an extractor's weights, which has to lead to the same numbers.
-
-        Raises
-        ------
-        TypeError
-            If they have none.
-        """
+        """Take only the name of an extractor's weights; raise TypeError if they have none."""
         weights = extractor.weights
         if weights.source in ("model", "state_dict"):
             advice = (
@@ -141,46 +199,33 @@ class PortableExtractor:
                 f"an extractor of {weights.label} cannot be pickled or deep-copied, since its "
                 f"weights have no name or path: {advice}."
             )
-        name = weights.path if weights.source == "file" else weights.source
-        assert name is not None
-        own = _own_preprocess(extractor)
-        return cls(name, extractor.size, own, weights, digest_of(extractor))
+        name = str(weights.path) if weights.source == "file" else weights.source
+        return cls(name, extractor.size, _own_preprocess(extractor), weights, digest_of(extractor))
 
     @classmethod
     def of(cls, extractor: FeatureExtractor) -> Self:
-        """Take an extractor apart.
-
-        Raises
-        ------
-        ValueError
-            If a model of one's own cannot be saved.
-        """
+        """Take an extractor apart; raise ValueError for a model that cannot be saved."""
         network = extractor._network  # noqa: SLF001 - of this room
-        source: ResolvedWeights | bytes
         digest = digest_of(extractor)
-        if isinstance(network, Vgg19Network):
-            # By the numbers of now, or a process that has the file's would take those.
-            source = network.resolved(replace(extractor.weights, digest=digest))
-        else:
-            source = _saved(network)
+        source = (
+            # With this digest, or a process that has the file's weights would take those.
+            network.resolved(replace(extractor.weights, digest=digest))
+            if isinstance(network, Vgg19Network)
+            else _saved(network)
+        )
         own, preprocessing = _own_preprocess(extractor), preprocessing_digest(extractor)
         return cls(source, extractor.size, own, extractor.weights, digest, preprocessing)
 
     def extractor(self) -> FeatureExtractor:
-        """Put it together again, in whichever process this is.
-
-        Returns
-        -------
-        FeatureExtractor
-            Whose outputs are in the same order; layers of nested models have other names.
+        """Make the extractor again; layers of nested models have other names.
 
         Raises
         ------
         ValueError
-            If the model cannot be read here, or what has arrived is not what was sent.
+            If the model cannot be read here, or its digest is another.
         """
         if isinstance(self.source, bytes):
-            # Without a function of its own, since a model that needs one would be refused.
+            # With a function, since a model of other than three channels would be refused.
             given = self.preprocess or OwnNetwork.preprocess
             made = FeatureExtractor(model=_loaded(self.source), preprocess=given, size=self.size)
         else:
@@ -196,13 +241,13 @@ class PortableExtractor:
                 f"the extractor of {self.provenance.label} did not arrive whole (digest "
                 f"{digest_of(made)}, not {self.digest}): {advice}."
             )
-        # What a person was told of them, such as that ImageNet's could not be had.
+        # Its message too, such as that ImageNet's weights could not be had.
         made._weights = self.provenance  # noqa: SLF001 - of this room
         return made
 
 
 def reduced(extractor: FeatureExtractor) -> tuple[Any, ...]:
-    """Return how an extractor is made again, as pickle and ``copy.deepcopy`` ask it."""
+    """Return how to make an extractor again, for pickle and ``copy.deepcopy``."""
     return PortableExtractor.extractor, (PortableExtractor.named(extractor),)
 
 
@@ -210,7 +255,7 @@ def _own_preprocess(extractor: FeatureExtractor) -> Preprocess | None:
     return extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - of this room
 
 
-def _is_found(function: Any) -> bool:
+def _has_name(function: Any) -> bool:
     """Tell whether a function, or the class of what is called, is where its name leads."""
     while isinstance(function, functools.partial):
         function = function.func
@@ -220,8 +265,8 @@ def _is_found(function: Any) -> bool:
         # None, and functions written in C.
         return True
     try:
-        found: object = attrgetter(thing.__qualname__)(sys.modules[thing.__module__])
-    except (AttributeError, KeyError):
+        found: object = pkgutil.resolve_name(f"{thing.__module__}:{thing.__qualname__}")
+    except (AttributeError, ImportError, ValueError):
         return False
     return found is thing
 

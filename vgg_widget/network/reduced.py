@@ -27,47 +27,28 @@ The second argument says that the maps after a ReLU are meant, and these are bef
 
 @dataclass(frozen=True, slots=True)
 class ChosenLayer:
-    """One of a network's layers, whose maps are asked for.
+    """A layer whose maps are asked for: the network's output of that index.
 
-    Parameters
-    ----------
-    name : str
-        Keras's; torchvision's for the maps before a ReLU.
-    index : int
-        Its place among the network's outputs.
-    relu : bool
-        Whether the output is to go through the ReLU that the network leaves to its reader.
-    info : LayerInfo
-        Its name and geometry.
-    aliases : tuple of str
-        Other names of the same maps.
+    The name is Keras's, or torchvision's for the maps before a ReLU, and `aliases` are other names
+    of the same maps. `relu` tells that the output still has to go through its ReLU.
     """
 
     name: str
     index: int
     relu: bool
     info: LayerInfo
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[str, ...]
 
 
 def chosen_layers(
     extractor: FeatureExtractor, names: str | Iterable[str] | None
 ) -> tuple[ChosenLayer, ...]:
-    """Return layers by name, in network order, each once.
-
-    Parameters
-    ----------
-    extractor : FeatureExtractor
-        Whose layers.
-    names : str, iterable of str or None
-        Keras's or torchvision's; None for all, after their ReLU.
+    """Return layers by any of their names, each once, in network order; all for None.
 
     Raises
     ------
-    LayerNameError
-        A KeyError and ValueError, if there is no such layer.
-    ValueError
-        If there is no name.
+    LayerNameError, ValueError
+        If there is no such layer, or no name.
     """
     before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
     infos = extractor.layers
@@ -90,24 +71,15 @@ def chosen_layers(
 
 
 class ReducedNetwork:
-    """A network that gives what a function makes of its maps; the maps end in TensorFlow.
+    """A network that gives what a function makes of its maps; unused layers are not computed.
 
-    Layers that nothing depends on are not computed.
-
-    Parameters
-    ----------
-    extractor : FeatureExtractor
-        Whose network, size and preprocessing.
-    layers : sequence of ChosenLayer
-        What to reduce.
-    reduction : callable
-        How; each of its tensors is put together over the layers, along channels.
+    Each tensor of the reduction is put together over the layers, along channels.
     """
 
     def __init__(
         self, extractor: FeatureExtractor, layers: Sequence[ChosenLayer], reduction: Reduction
     ) -> None:
-        self._extractor = extractor
+        self.extractor = extractor
         self._network = network = extractor._network  # noqa: SLF001 - of this room
         _, tf = keras_and_tensorflow()
 
@@ -122,11 +94,11 @@ class ReducedNetwork:
         """Return what the reduction makes of images of shape (N, H, W, 3)."""
         # Looks whether they can compute here.
         keras_and_tensorflow()
-        inputs = self._extractor._network_inputs(images)  # noqa: SLF001 - of this room
+        inputs = self.extractor._network_inputs(images)  # noqa: SLF001 - of this room
         try:
             return [np.asarray(made) for made in self._compiled(inputs)]
         except Exception:
-            # Whatever TensorFlow has against it, the network itself says in a sentence.
+            # The network itself tells in a sentence what TensorFlow has against the images.
             self._network.forward(inputs)
             raise
 
@@ -134,8 +106,3 @@ class ReducedNetwork:
         """Return how many images of this size fit into the memory at once."""
         height, width, _ = pixels.shape
         return fitting(height, width, self._network.bytes_a_pixel)
-
-
-def layers_on(extractor: FeatureExtractor, size: tuple[int, int]) -> tuple[LayerInfo, ...]:
-    """Return names and geometry of all of an extractor's layers, for one (height, width)."""
-    return extractor._network.layers_on(size)  # noqa: SLF001 - of this room

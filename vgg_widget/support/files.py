@@ -10,13 +10,7 @@ from pathlib import Path
 
 
 def checked_target(path: str | os.PathLike[str]) -> Path:
-    """Return where a file is to be written: `path`, with ``~`` spelt out.
-
-    Raises
-    ------
-    FileNotFoundError
-        If its folder does not exist.
-    """
+    """Return where a file is to be written; raise FileNotFoundError if its folder is missing."""
     target = Path(path).expanduser()
     if not target.parent.is_dir():
         raise FileNotFoundError(
@@ -28,24 +22,9 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; it takes the name at the end.
+    """Give a temporary path beside `path`, with its suffix; it takes the name at the end.
 
     Where the body raises, what stood at `path` before is left as it was.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file to make or replace; its folder must exist.
-
-    Yields
-    ------
-    Path
-        Where to write, with the same suffix.
-
-    Raises
-    ------
-    OSError
-        If the folder is missing or not writable.
     """
     target = checked_target(path)
     handle, name = tempfile.mkstemp(

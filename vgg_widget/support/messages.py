@@ -11,19 +11,7 @@ import numpy as np
 def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
     """Say in one sentence that `value` is not an option, and what would do.
 
-    Parameters
-    ----------
-    argument : str
-        The argument's name as the person wrote it, such as ``"layer"``.
-    value : object
-        What came.
-    options : iterable of str
-        What is accepted, in the order to list it.
-
-    Returns
-    -------
-    str
-        The sentence: the nearest option where one is near, else the options themselves.
+    That is the nearest option where one is near, else the options in their order.
     """
     names = list(options)
     near = nearest(names, value) if isinstance(value, str) else None

@@ -37,17 +37,12 @@ _HEADERS = {
 
 
 @contextmanager
-def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[[str], npt.NDArray[Any]]]:
-    """Open a file, and give what reads an array of it by name.
+def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[..., npt.NDArray[Any]]]:
+    """Open a file, and give what reads an array of it by name, and if given by dtype and shape.
 
     A few kilobytes can hold gigabytes of zeros, and an array can claim any shape. So of each array
     the header is read first: there must be as much of it as it says, and all that are read may
     take no more than `MOST_BYTES`, or than the file if that is larger.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
 
     Raises
     ------
@@ -58,10 +53,15 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[[str], npt.NDA
     with Path(path).expanduser().open("rb") as stream, zipfile.ZipFile(stream) as archive:
         left = most = max(MOST_BYTES, os.fstat(stream.fileno()).st_size)
 
-        def read(name: str) -> npt.NDArray[Any]:
+        def read(name: str, dtype: Any = None, shape: Any = None) -> npt.NDArray[Any]:
             nonlocal left
             member = archive.getinfo(f"{name}.npy")
-            size = _declared(archive, member, name)
+            size, *declared = _declared(archive, member, name)
+            if dtype is not None and declared != [dtype, shape]:
+                raise ValueError(
+                    f"{name!r} is {declared[0]} of shape {declared[1]}, not {np.dtype(dtype)} of "
+                    f"{shape}"
+                )
             if size > left:
                 raise ValueError(f"its arrays take more than the {most:,} bytes that they may")
             left -= size
@@ -74,17 +74,7 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[[str], npt.NDA
 
 @contextmanager
 def damage_told(path: str | os.PathLike[str], what: str, writer: str) -> Iterator[None]:
-    """Raise ValueError, which names the file, for all that a damaged one leads to.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file that is read meanwhile.
-    what : str
-        What it should hold, in the plural.
-    writer : str
-        What writes such files.
-    """
+    """Raise ValueError for all that a damaged file leads to: it holds no `what` of `writer`'s."""
     try:
         yield
     except DAMAGE as error:
@@ -104,8 +94,10 @@ def check_suffix(path: str | os.PathLike[str]) -> None:
         )
 
 
-def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> int:
-    """Return how many bytes an array takes, once it is known that they are there."""
+def _declared(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str
+) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
+    """Return an array's bytes, dtype and shape, once it is known that they are there."""
     with archive.open(member) as part:
         header = _HEADERS.get(np.lib.format.read_magic(part))
         if header is None:
@@ -116,4 +108,4 @@ def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> i
         size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or part.tell() + size != member.file_size:
             raise ValueError(f"{name!r} says that it is {dtype} of shape {shape}, and is not")
-    return size
+    return size, dtype, shape
