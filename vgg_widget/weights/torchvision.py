@@ -14,14 +14,9 @@ from typing import Any
 import numpy as np
 
 from vgg_widget.support.messages import reason
-from vgg_widget.weights.arrays import Arrays, Stored, WeightsError
-from vgg_widget.weights.classifier import Classifier
-from vgg_widget.weights.state_dicts import (
-    Tensors,
-    mappings_in,
-    read_convolutions,
-    read_dense_layers,
-)
+from vgg_widget.weights.arrays import Arrays, WeightsError
+from vgg_widget.weights.state_dicts import TORCH_NAMES, Tensors, mappings_in, vgg19_in
+from vgg_widget.weights.stored import Stored, StoredVGG19
 
 PREPROCESSING_KEY = "vgg_widget.preprocessing"
 """Where an exported safetensors file says what its numbers expect of the input."""
@@ -30,37 +25,8 @@ PREPROCESSING_KEY = "vgg_widget.preprocessing"
 _SAFE_TORCH = (2, 6)
 
 
-def read_torch(path: Path) -> tuple[Arrays, str, str]:
-    """Read a file that ``torch.save`` wrote and that holds what `read_state_dict` takes.
-
-    Returns
-    -------
-    (Arrays, str, str)
-        And their preprocessing, ``"torch"``; and what `read_state_dict` says.
-
-    Raises
-    ------
-    WeightsError
-        As `read_state_dict`; also if PyTorch is missing, or the file holds more than tensors.
-    """
-    asked = f"weights {str(path)!r}"
-    arrays, message = read_convolutions(asked, path.name, _torch_mappings(asked, path))
-    return arrays, "torch", message
-
-
-def read_torch_classifier(path: Path) -> Classifier:
-    """Read the dense layers of a file that `read_torch` takes, by their numbers 0, 3 and 6.
-
-    Raises
-    ------
-    WeightsError
-        If it cannot be read, or holds no classifier of VGG19's making.
-    """
-    asked = f"weights {str(path)!r}"
-    return read_dense_layers(asked, _torch_mappings(asked, path))
-
-
-def _torch_mappings(asked: str, path: Path) -> list[Tensors]:
+def torch_vgg19(asked: str, path: Path) -> StoredVGG19:
+    """Find VGG19 in a file that ``torch.save`` wrote; `asked` is how an error begins."""
     try:
         import torch
     except ImportError as error:
@@ -98,7 +64,7 @@ def _torch_mappings(asked: str, path: Path) -> list[Tensors]:
         raise WeightsError(
             f"{asked} holds a {type(state).__name__}, not a state dict: save model.state_dict()."
         )
-    return mappings
+    return vgg19_in(asked, path.name, mappings)
 
 
 def _is_packed(path: Path) -> bool:
@@ -111,41 +77,9 @@ def _is_packed(path: Path) -> bool:
         return False
 
 
-def read_safetensors(path: Path) -> tuple[Arrays, str, str]:
-    """Read a safetensors file with names that `read_state_dict` knows.
-
-    Returns
-    -------
-    (Arrays, str, str)
-        And their preprocessing, ``"torch"`` unless the file's metadata says otherwise; and what
-        `read_state_dict` says.
-
-    Raises
-    ------
-    WeightsError
-        As `read_state_dict`; also if the package safetensors is missing.
-    """
-    asked = f"weights {str(path)!r}"
-    with _safetensors(asked, path) as (tensors, metadata):
-        arrays, message = read_convolutions(asked, path.name, [tensors])
-        return arrays, metadata.get(PREPROCESSING_KEY, "torch"), message
-
-
-def read_safetensors_classifier(path: Path) -> Classifier:
-    """Read the dense layers of a file that `read_safetensors` takes.
-
-    Raises
-    ------
-    WeightsError
-        If it cannot be read, or holds no classifier of VGG19's making.
-    """
-    asked = f"weights {str(path)!r}"
-    with _safetensors(asked, path) as (tensors, _):
-        return read_dense_layers(asked, [tensors])
-
-
 @contextmanager
-def _safetensors(asked: str, path: Path) -> Iterator[tuple[Tensors, dict[str, str]]]:
+def opened_safetensors(asked: str, path: Path) -> Iterator[StoredVGG19]:
+    """Open a safetensors file; `asked` is how an error begins."""
     try:
         import ml_dtypes  # noqa: F401 - Keras brings it; with it NumPy knows bfloat16.
         from safetensors import SafetensorError, safe_open
@@ -157,7 +91,8 @@ def _safetensors(asked: str, path: Path) -> Iterator[tuple[Tensors, dict[str, st
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = Tensors(dict.fromkeys(file.keys()), _from_safetensors(file))
-            yield tensors, file.metadata() or {}
+            preprocessing = (file.metadata() or {}).get(PREPROCESSING_KEY, "torch")
+            yield vgg19_in(asked, path.name, [tensors], preprocessing)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{asked} is cut short or damaged ({reason(error)}): choose a whole safetensors file."
@@ -174,3 +109,25 @@ def _from_safetensors(file: Any) -> Callable[[str], Stored]:
         return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key), fresh=True)
 
     return stored
+
+
+def write_safetensors(arrays: Arrays, preprocessing: str, path: Path) -> None:
+    """Write a state dict of torchvision's VGG19 without its classifier."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise WeightsError(
+            "a .safetensors file needs the package safetensors: run "
+            "`pip install 'vgg-widget[safetensors]'`, or choose .weights.h5."
+        ) from error
+    tensors = {}
+    for name, (kernel, bias) in arrays.items():
+        # (height, width, in, out) → (out, in, height, width)
+        tensors[f"{TORCH_NAMES[name]}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        tensors[f"{TORCH_NAMES[name]}.bias"] = bias
+    try:
+        # Other programs ask for the format before they read on.
+        save_file(tensors, path, {"format": "pt", PREPROCESSING_KEY: preprocessing})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
