@@ -149,25 +149,10 @@ def resolve_classifier(
 ) -> tuple[Classifier, tuple[imagenet.Name, ...]]:
     """Return the classifier that belongs to convolutions, and the names of its classes.
 
-    Parameters
-    ----------
-    provenance : Provenance
-        Of the convolutions. ImageNet's have their classifier in a file of its own, fetched where
-        it is not cached; a person's file must hold it beside the convolutions.
-
-    Returns
-    -------
-    (Classifier, tuple of (str, str))
-        And WordNet's number and the name of each class: of 1000 those of ImageNet, fetched where
-        they are not cached; of others only their place is known.
-
-    Raises
-    ------
-    ValueError
-        If there is none: weights that were never trained to recognise anything have no classifier,
-        a state dict is not kept, and a model of somebody's own is no VGG19.
-    WeightsError
-        If the classifier or the names cannot be had, or what the file holds is no VGG19's.
+    ImageNet's classifier is in a file of its own, fetched where it is not cached; a person's file
+    must hold it beside the convolutions. 1000 classes have the names of ImageNet's, fetched too;
+    of others only their place is known. Where no weights of this kind have a classifier, that is a
+    `ValueError`; where it cannot be had, a `WeightsError`.
     """
     if provenance.source == "imagenet":
         # The small file first: where it cannot be had, the large one is not fetched for nothing.

@@ -52,13 +52,7 @@ IMAGENET_NAMES = RemoteFile(
 
 
 def class_names() -> tuple[Name, ...]:
-    """Return the names of the classes in the order of the classifier's outputs.
-
-    Raises
-    ------
-    WeightsError
-        If the list is neither cached nor to be downloaded, or is no such list.
-    """
+    """Return the names of the classes, in the order of the classifier's outputs."""
     path = IMAGENET_NAMES.trusted()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -56,30 +56,24 @@ def unrounded(numbers: NDArray[Any], scale: _Floats) -> _Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """One convolution's kernel and bias, factorised; each field is an array of the file.
+    """One convolution's kernel and bias, factorised; the fields are the arrays of the file.
 
-    Parameters
-    ----------
-    projection, projection_scale : (9 * incoming, rank) int8 or float16, (rank,) float32
-        The whitening, as `rounded` gives it: a 3×3 patch, flattened row by row with its channels
-        last, times this.
-    centroids, centroids_scale : (rank, outgoing) int8 or float16, (outgoing,) float32
-        The directions that k-means found, one a column, as long as makes the standard deviation
-        of each response 1 on the patches learned from.
-    blind : (9 * incoming,) float32 array
-        A patch of which no filter sees anything, in any of its nine places (see `without`): the
-        mean patch, or zeros for none. Taken out of the projection after rounding, so that
-        rounding does not bring it back.
-    bias : (outgoing,) float32 array
-        Minus the response to the mean patch, minus the threshold.
+    `projection` and `centroids` are as `rounded` gives them, each with its scale.
     """
 
     projection: NDArray[Any]
     projection_scale: _Floats
+    """The whitening, (9 * incoming, rank): a flattened 3×3 patch, its channels last, times this."""
     centroids: NDArray[Any]
     centroids_scale: _Floats
+    """The directions that k-means found, (rank, outgoing); the standard deviation of each response
+    is 1 on the patches learned from."""
     blind: _Floats
+    """A patch, (9 * incoming,), of which no filter sees anything (see `without`), or zeros.
+
+    It is taken out of the projection after rounding, so that rounding does not bring it back."""
     bias: _Floats
+    """Minus the response to the mean patch, minus the threshold: (outgoing,)."""
 
     def __post_init__(self) -> None:
         arrays = self.arrays()
@@ -124,12 +118,8 @@ class Factors:
 def without(patches: _Floats, direction: _Floats) -> None:
     """Take a direction out of each of the nine places of flattened 3×3 patches, in place.
 
-    Parameters
-    ----------
-    patches : (n, 9 * channels) float32 array
-        Changed.
-    direction : (9 * channels,) float32 array
-        Nine directions, one a place, of any length; a place of zeros is left alone.
+    `patches` is (n, 9 * channels). `direction`, (9 * channels,), is one direction a place, of any
+    length; a place of zeros is left alone.
     """
     channels = len(direction) // 9
     for start in range(0, len(direction), channels):

@@ -108,7 +108,7 @@ class RemoteFile:
         return next(right, None)
 
     def trusted(self) -> Path:
-        """Return the file, fetched where it is not cached; `WeightsError` if that one is damaged."""
+        """Return the file, fetched where it is not cached; a damaged one is a `WeightsError`."""
         path, found = self.verified(), self.find()
         if path is None and found is not None:
             raise WeightsError(
@@ -272,8 +272,6 @@ def _why_not(error: Exception, *, page: bool) -> str:
     # A time-out amid the file comes wrapped in a ConnectionError.
     if isinstance(error, http.Timeout) or isinstance(next(iter(error.args), 0), ReadTimeoutError):
         return "the server did not answer in time"
-    if isinstance(error, ValueError) and page:
-        return "a web page came instead of the file (a network's sign-in page?)"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full"
     reasons = {
@@ -281,7 +279,9 @@ def _why_not(error: Exception, *, page: bool) -> str:
         http.ChunkedEncodingError: "the connection broke half-way",
         http.ConnectionError: "there is no connection to the server",
         http.RequestException: f"the server cannot be used ({type(error).__name__})",
-        ValueError: "the file that came is not the right one (its hash differs)",
+        ValueError: "a web page came instead of the file (a network's sign-in page?)"
+        if page
+        else "the file that came is not the right one (its hash differs)",
         OSError: f"the file could not be written ({error})",
     }
     return next(words for kind, words in reasons.items() if isinstance(error, kind))

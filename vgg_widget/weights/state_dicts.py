@@ -218,26 +218,8 @@ def vgg19_in(
 ) -> StoredVGG19:
     """Find the one VGG19 in some mappings, and the dense layers that belong to it.
 
-    Parameters
-    ----------
-    asked : str
-        How an error begins: the source.
-    source : str
-        The source in a few words.
-    mappings : sequence of Tensors
-        At least one.
-    preprocessing : str
-        What the numbers expect of the input.
-
-    Returns
-    -------
-    StoredVGG19
-        Its message says which network was taken where there was a choice.
-
-    Raises
-    ------
-    WeightsError
-        If there are several, or the layers are kept in another form.
+    `asked` is how an error begins; `source` is for the message, which says which network was taken
+    where there was a choice.
     """
     modules = _numbered_modules(mappings)
     whole = [one for one in modules if _is_whole(one)]

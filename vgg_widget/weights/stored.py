@@ -85,19 +85,11 @@ class StoredLayer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """The dense layers of a VGG19, in order.
-
-    Parameters
-    ----------
-    layers : tuple of (ndarray, ndarray)
-        Kernel (in, out) and bias (out,) of each, float32 and read-only.
-    channels_first : bool
-        Whether the first of them takes the maps flattened as (channel, row, column), as PyTorch
-        does, and not as (row, column, channel), as Keras does.
-    """
+    """The dense layers of a VGG19, in order: kernel (in, out) and bias (out,) of each."""
 
     layers: tuple[Pair, ...] = field(repr=False)
     channels_first: bool
+    """Whether the first layer takes the maps flattened as (channel, row, column), as in PyTorch."""
 
     @property
     def classes(self) -> int:
@@ -107,32 +99,20 @@ class Classifier:
 
 @dataclass(frozen=True, slots=True)
 class StoredVGG19:
-    """A VGG19 in an open file or in memory.
-
-    Parameters
-    ----------
-    layer : callable
-        From Keras's name of a layer (``"block1_conv1"``, ``"fc1"``) to its arrays; it raises
-        `WeightsError` where the layer is missing.
-    channels_first : bool
-        Whether the axes of kernels are PyTorch's, (out, in, height, width) and (out, in), and not
-        Keras's, (height, width, in, out) and (in, out).
-    preprocessing : str
-        A key of `PREPROCESSINGS`.
-    message : str
-        What a person must know of these weights, if anything.
-    label : str
-        What they are in a few words, where the file's name does not say it.
-    digest : str
-        ``"algorithm:hex"`` of the numbers, where it is not to be the file's.
-    """
+    """A VGG19 in an open file or in memory."""
 
     layer: Callable[[str], StoredLayer]
+    """From a layer's name in Keras (``"fc1"``); it raises `WeightsError` where that is missing."""
     channels_first: bool = False
+    """Whether kernels are (out, in, height, width) as in PyTorch, not (height, width, in, out)."""
     preprocessing: str = "caffe"
+    """A key of `PREPROCESSINGS`."""
     message: str = ""
+    """What a person must know of these weights, if anything."""
     label: str = ""
+    """What they are in a few words, where a file's name does not say it."""
     digest: str = ""
+    """``"algorithm:hex"`` of the numbers, where it is not to be a file's."""
 
     def convolutions(self) -> Arrays:
         """Read the convolutions; `WeightsError` names the first that is not VGG19's."""
