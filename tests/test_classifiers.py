@@ -19,8 +19,8 @@ from tests.weights_server import HIDDEN, Mirror, by_hand, class_list, dense, pas
 from vgg_widget import FeatureExtractor, WeightsError, predictions, sample_image
 from vgg_widget.predictions import predictor_for
 from vgg_widget.weights import Arrays, Classifier, imagenet, remote
+from vgg_widget.weights.arrays import CLASSIFIER_NAMES
 from vgg_widget.weights.formats import read_classifier
-from vgg_widget.weights.stored import CLASSIFIER_NAMES
 
 pytestmark = [
     pytest.mark.usefixtures("home", "own_networks"),

@@ -18,8 +18,8 @@ from vgg_widget.cli.command import main
 from vgg_widget.pictures.modes import MODES
 from vgg_widget.predictions import predictor_for
 from vgg_widget.weights import random_arrays, resolve
+from vgg_widget.weights.arrays import CLASSIFIER_NAMES
 from vgg_widget.weights.formats import FORMATS
-from vgg_widget.weights.stored import CLASSIFIER_NAMES
 
 ROOT = Path(__file__).parents[1]
 

@@ -20,6 +20,7 @@ from vgg_widget.weights import imagenet
 from vgg_widget.weights.arrays import (
     PREPROCESSINGS,
     Arrays,
+    Classifier,
     ResolvedWeights,
     WeightsError,
     arrays_digest,
@@ -38,7 +39,6 @@ from vgg_widget.weights.formats import (
 from vgg_widget.weights.learned_weights import embedded_path, learned_vgg19
 from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
 from vgg_widget.weights.state_dicts import Tensors, mappings_in, vgg19_in
-from vgg_widget.weights.stored import Classifier
 
 __all__ = [
     "NETWORKS",
@@ -87,7 +87,8 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
         ``"imagenet"``, ``"kmeans"``, ``"random"``; or the path of a Keras file, of a PyTorch or
         safetensors file in torchvision's layout, or of an ``.npz`` file that `LearnedWeights.save`
         wrote, each told by its content and not by its name; or a state dict of torchvision's
-        VGG19, as `read_state_dict` takes it.
+        VGG19, whose names may begin with anything (``"module.features.0.weight"``), or a mapping
+        or list that holds one.
 
     Returns
     -------

@@ -18,12 +18,18 @@ from typing import TypeVar
 
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights.arrays import PREPROCESSINGS, Arrays, ResolvedWeights, WeightsError
+from vgg_widget.weights.arrays import (
+    PREPROCESSINGS,
+    Arrays,
+    Classifier,
+    ResolvedWeights,
+    StoredVGG19,
+    WeightsError,
+)
 from vgg_widget.weights.keras_file import HDF5, INSIDE_KERAS, ZIP, opened_keras, write_keras
 from vgg_widget.weights.learned_weights import learned_vgg19
 from vgg_widget.weights.remote import file_digest
-from vgg_widget.weights.stored import Classifier, StoredVGG19
-from vgg_widget.weights.torchvision import opened_safetensors, torch_vgg19, write_safetensors
+from vgg_widget.weights.state_dicts import opened_safetensors, torch_vgg19, write_safetensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,8 @@ class WeightsFormat(ABC):
         """Tell a file of this format by its content."""
 
     @abstractmethod
-    def opened(self, asked: str, path: Path) -> AbstractContextManager[StoredVGG19]:
-        """Open a file; `asked` is how an error begins."""
+    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
+        """Open a file; `what` is how an error begins."""
 
     def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
         """Write the convolutions and what they expect of the input."""
@@ -79,8 +85,8 @@ class _Keras(WeightsFormat):
     def tells(self, content: Content) -> bool:
         return content.start.startswith(HDF5) or INSIDE_KERAS in content.members
 
-    def opened(self, asked: str, path: Path) -> AbstractContextManager[StoredVGG19]:
-        return opened_keras(asked, path)
+    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
+        return opened_keras(what, path)
 
     def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
         write_keras(arrays, preprocessing, path)
@@ -98,8 +104,8 @@ class _Torch(WeightsFormat):
         return "data.pkl" in names and _TORCHSCRIPT not in names
 
     @contextmanager
-    def opened(self, asked: str, path: Path) -> Iterator[StoredVGG19]:
-        yield torch_vgg19(asked, path)
+    def opened(self, what: str, path: Path) -> Iterator[StoredVGG19]:
+        yield torch_vgg19(what, path)
 
 
 @register_format
@@ -111,8 +117,8 @@ class _Safetensors(WeightsFormat):
         # The length of the header, in eight bytes of which some are zero, and then JSON.
         return content.start[8:9] == b"{" and 0 in content.start[:8]
 
-    def opened(self, asked: str, path: Path) -> AbstractContextManager[StoredVGG19]:
-        return opened_safetensors(asked, path)
+    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
+        return opened_safetensors(what, path)
 
     def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
         write_safetensors(arrays, preprocessing, path)
@@ -127,8 +133,8 @@ class _Learned(WeightsFormat):
         return "metadata.npy" in content.members
 
     @contextmanager
-    def opened(self, asked: str, path: Path) -> Iterator[StoredVGG19]:
-        yield learned_vgg19(asked, path, f"k-means filters {path.name}")
+    def opened(self, what: str, path: Path) -> Iterator[StoredVGG19]:
+        yield learned_vgg19(what, path, f"k-means filters {path.name}")
 
 
 def format_names(*, with_classifier: bool = False) -> str:
@@ -204,11 +210,12 @@ def export_weights(arrays: Arrays, preprocessing: str, path: str | os.PathLike[s
         If the folder is missing or cannot be written.
     """
     name = os.fspath(path)
-    suffixes = exported_suffixes()
-    ending = next((one for one in suffixes if name.lower().endswith(one)), None)
-    if ending is None:
-        raise ValueError(f"path {name!r} does not end in {' or '.join(suffixes)}: name it so.")
-    kind = next(one for one in FORMATS if one.exported == ending)
+    kinds = (one for one in FORMATS if one.exported and name.lower().endswith(one.exported))
+    kind = next(kinds, None)
+    if kind is None:
+        raise ValueError(
+            f"path {name!r} does not end in {' or '.join(exported_suffixes())}: name it so."
+        )
     with written_whole(path) as draft:
         try:
             kind.write(arrays, preprocessing, draft)
@@ -227,17 +234,17 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def _content(path: Path) -> Content:
-    asked = f"weights {str(path)!r}"
+    what = f"weights {str(path)!r}"
     try:
         with path.open("rb") as stream:
             start = stream.read(512)
     except (OSError, ValueError) as error:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-            raise WeightsError(f"{asked} {_what_folder_it_is(path)}.") from error
+            raise WeightsError(f"{what} {_what_folder_it_is(path)}.") from error
         if is_checkpoint(path):
-            raise WeightsError(f"{asked} {_CHECKPOINT}.") from error
+            raise WeightsError(f"{what} {_CHECKPOINT}.") from error
         why = getattr(error, "strerror", error)
-        raise WeightsError(f"{asked} cannot be read ({why}): check the path.") from error
+        raise WeightsError(f"{what} cannot be read ({why}): check the path.") from error
     if not start.startswith(ZIP):
         return Content(start, ())
     try:
@@ -245,7 +252,7 @@ def _content(path: Path) -> Content:
             return Content(start, archive.namelist())
     except Exception as error:  # zipfile raises anything at all on damaged files.
         raise WeightsError(
-            f"{asked} is cut short or damaged (it begins as a zip archive, which Keras and PyTorch "
+            f"{what} is cut short or damaged (it begins as a zip archive, which Keras and PyTorch "
             "write): choose a whole file."
         ) from error
 

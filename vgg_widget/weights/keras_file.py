@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.weights.arrays import Arrays, WeightsError
-from vgg_widget.weights.keras_config import done_before_weights, steps_of_config
-from vgg_widget.weights.stored import (
+from vgg_widget.weights.arrays import (
     ADVICE,
     CLASSIFIER_ADVICE,
     CLASSIFIER_NAMES,
+    Arrays,
     Stored,
     StoredLayer,
     StoredVGG19,
+    WeightsError,
 )
+from vgg_widget.weights.keras_config import done_before_weights, steps_of_config
 
 PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
 """Where an exported file says what its numbers expect of the input, unless that is Keras's way."""
@@ -46,8 +47,8 @@ Layers = dict[str, list[Any]]
 
 
 @contextmanager
-def opened_keras(asked: str, path: Path) -> Iterator[StoredVGG19]:
-    """Open a Keras file of any layout; `asked` is how an error begins.
+def opened_keras(what: str, path: Path) -> Iterator[StoredVGG19]:
+    """Open a Keras file of any layout; `what` is how an error begins.
 
     The layers may lie inside other models, beside other layers. They are found by their names in
     Keras's VGG19; where a file has none of these names, convolutions by their order. Of several
@@ -56,24 +57,22 @@ def opened_keras(asked: str, path: Path) -> Iterator[StoredVGG19]:
     import h5py
 
     try:
-        with _hdf5_part(asked, path) as part, h5py.File(part, "r") as file:
-            yield _vgg19(asked, path, file)
+        with _hdf5_part(what, path) as part, h5py.File(part, "r") as file:
+            yield _vgg19(what, path, file)
     except (WeightsError, MemoryError):
         raise
     except Exception as error:  # h5py and zipfile raise anything at all on damaged files.
-        raise WeightsError(
-            f"{asked} is cut short or damaged: choose a whole Keras file."
-        ) from error
+        raise WeightsError(f"{what} is cut short or damaged: choose a whole Keras file.") from error
 
 
-def _vgg19(asked: str, path: Path, file: Any) -> StoredVGG19:
-    place, convolutions = _most_like_vgg19(asked, file)
+def _vgg19(what: str, path: Path, file: Any) -> StoredVGG19:
+    place, convolutions = _most_like_vgg19(what, file)
     models, _ = _collected(file, CLASSIFIER_NAMES)
     # Of several classifiers, the one beside the convolutions.
     layers = {**(models.get(place) or _together(models)), **convolutions}
 
     def layer(name: str) -> StoredLayer:
-        called = f"{asked}: layer {name!r}"
+        called = f"{what}: layer {name!r}"
         advice = CLASSIFIER_ADVICE if name in CLASSIFIER_NAMES else ADVICE
         return StoredLayer(called, *_pair(called, layers.get(name), advice))
 
@@ -104,7 +103,7 @@ def _done_to_pixels(path: Path, file: Any) -> str:
 
 
 @contextmanager
-def _hdf5_part(asked: str, path: Path) -> Iterator[Path | BinaryIO]:
+def _hdf5_part(what: str, path: Path) -> Iterator[Path | BinaryIO]:
     with path.open("rb") as whole:
         if whole.read(len(ZIP)) != ZIP:
             yield path
@@ -113,7 +112,7 @@ def _hdf5_part(asked: str, path: Path) -> Iterator[Path | BinaryIO]:
             member = archive.getinfo(INSIDE_KERAS)
         if member.compress_type != zipfile.ZIP_STORED:
             raise WeightsError(
-                f"{asked} has its weights compressed, which Keras does not do: {_SAVE_AGAIN}"
+                f"{what} has its weights compressed, which Keras does not do: {_SAVE_AGAIN}"
             )
         # The central directory does not say how long a member's own header is (APPNOTE 4.3.7).
         whole.seek(member.header_offset + 26)
@@ -146,7 +145,7 @@ class _Piece(io.RawIOBase):
         return int(count)
 
 
-def _most_like_vgg19(asked: str, file: Any) -> tuple[str, Layers]:
+def _most_like_vgg19(what: str, file: Any) -> tuple[str, Layers]:
     """Return the place and the arrays of the model that is VGG19, or is most like it."""
     named, numbered = _collected(file, vgg19_kernel_shapes())
     models = named or numbered
@@ -154,7 +153,7 @@ def _most_like_vgg19(asked: str, file: Any) -> tuple[str, Layers]:
     if len(complete) > 1:
         told = " and ".join(sorted(repr(_model_name(file, place)) for place in complete))
         raise WeightsError(
-            f"{asked} hold {len(complete)} whole VGG19s, {told}: save the weights of the one that "
+            f"{what} hold {len(complete)} whole VGG19s, {told}: save the weights of the one that "
             "is meant, by its own save_weights."
         )
     if named and not complete:

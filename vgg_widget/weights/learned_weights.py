@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.messages import reason
 from vgg_widget.support.safe_npz import check_suffix, opened_npz
-from vgg_widget.weights.arrays import WeightsError
-from vgg_widget.weights.stored import Stored, StoredLayer, StoredVGG19
+from vgg_widget.weights.arrays import Stored, StoredLayer, StoredVGG19, WeightsError
 
 EMBEDDED = "vgg19_kmeans.npz"
 """The shipped file's name, in the folder ``vgg_widget/data``."""
@@ -253,20 +252,20 @@ def embedded_path() -> Path:
     return Path(str(resources.files("vgg_widget") / "data" / EMBEDDED))
 
 
-def learned_vgg19(asked: str, path: Path, label: str) -> StoredVGG19:
-    """Open a file that `LearnedWeights.save` wrote; `asked` is how an error begins."""
+def learned_vgg19(what: str, path: Path, label: str) -> StoredVGG19:
+    """Open a file that `LearnedWeights.save` wrote; `what` is how an error begins."""
     try:
         learned = LearnedWeights.load(path)
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{asked} cannot be read: {error}") from error
+        raise WeightsError(f"{what} cannot be read: {error}") from error
 
     def layer(name: str) -> StoredLayer:
         if name not in learned.layers:
-            raise WeightsError(f"{asked} has nothing for layer {name!r}: learn all layers.")
+            raise WeightsError(f"{what} has nothing for layer {name!r}: learn all layers.")
         part = learned.layers[name]
         # The shape is checked before the factors are multiplied: thin ones can make any matrix.
         kernel = Stored(part.kernel_shape, np.dtype("f4"), part.kernel, fresh=True)
-        return StoredLayer(f"{asked}: layer {name!r}", kernel, Stored.of(part.bias))
+        return StoredLayer(f"{what}: layer {name!r}", kernel, Stored.of(part.bias))
 
     found = learned.metadata.get("photographs")
     count = found if isinstance(found, int) else "some"

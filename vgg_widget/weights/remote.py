@@ -153,14 +153,14 @@ class RemoteFile:
         bar = tqdm(desc=self.title, disable=not progress, **look)
         answers: list[Any] = []  # pooch leaves a failed answer's connection open.
 
-        def heard(response: Any, **_: object) -> None:
+        def on_answer(response: Any, **_: object) -> None:
             answers.append(response)
             if target := _unsafe_redirect(response):
                 reason = f"the server sends on to {target}, which is not https"
                 raise self._not_downloaded(reason, url, folder)
 
         waits = (CONNECT_SECONDS, READ_SECONDS)
-        http = pooch.HTTPDownloader(bar, 1 << 16, timeout=waits, hooks={"response": heard})
+        http = pooch.HTTPDownloader(bar, 1 << 16, timeout=waits, hooks={"response": on_answer})
         logger, level = pooch.get_logger(), pooch.get_logger().level
         logger.setLevel(logging.WARNING)
         try:

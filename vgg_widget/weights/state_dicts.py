@@ -1,34 +1,47 @@
-"""VGG19 among the named tensors of a state dict in torchvision's layout.
+"""VGG19 among the named tensors of a state dict in torchvision's layout, in memory or in a file.
 
 The layers are known by their numbers and shapes. What stands before the numbers, such as
 ``"module.features."``, and what the state dict lies in are whatever a training loop made of them.
+Nothing read is ever executed: of a pickle, PyTorch rebuilds tensors and plain containers only.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from vgg_widget.layers import VGG19_BLOCKS, VGG19_CONVOLUTIONS, vgg19_kernel_shapes
-from vgg_widget.weights.arrays import WeightsError, arrays_digest
-from vgg_widget.weights.stored import (
+from vgg_widget.support.messages import reason
+from vgg_widget.weights.arrays import (
     ADVICE,
     CLASSIFIER_ADVICE,
     CLASSIFIER_INPUT,
     CLASSIFIER_NAMES,
+    Arrays,
     Stored,
     StoredLayer,
     StoredVGG19,
+    WeightsError,
+    arrays_digest,
 )
 
 TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
 """Keras's name of each convolution to torchvision's."""
+
+PREPROCESSING_KEY = "vgg_widget.preprocessing"
+"""Where an exported safetensors file says what its numbers expect of the input."""
+
+# CVE-2025-32434: in the releases before, `weights_only=True` did not keep a file from running code.
+_SAFE_TORCH = (2, 6)
 
 # How many containers may lie in each other around a state dict.
 _DEEPEST = 5
@@ -191,11 +204,11 @@ class _Modules:
         there = [end for end in wanted if self.prefix + end in self.tensors.keys]
         return sum(1 + (self.shape(end) == wanted[end]) for end in there)
 
-    def layer(self, asked: str, name: str) -> StoredLayer:
+    def layer(self, what: str, name: str) -> StoredLayer:
         """Return a layer by Keras's name."""
         module = TORCH_NAMES.get(name) or CLASSIFIER_NAMES[name]
         advice = ADVICE if name in TORCH_NAMES else CLASSIFIER_ADVICE
-        called = f"{asked}: layer {module!r} ({name})"
+        called = f"{what}: layer {module!r} ({name})"
         key = self.prefix + module.rpartition(".")[2]
         weight, bias = (
             self.tensors.get(called, f"{key}.{part}", advice) for part in ("weight", "bias")
@@ -214,11 +227,11 @@ def _vgg19_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def vgg19_in(
-    asked: str, source: str, mappings: Sequence[Tensors], preprocessing: str = "torch"
+    what: str, source: str, mappings: Sequence[Tensors], preprocessing: str = "torch"
 ) -> StoredVGG19:
     """Find the one VGG19 in some mappings, and the dense layers that belong to it.
 
-    `asked` is how an error begins; `source` is for the message, which says which network was taken
+    `what` is how an error begins; `source` is for the message, which says which network was taken
     where there was a choice.
     """
     modules = _numbered_modules(mappings)
@@ -229,21 +242,21 @@ def vgg19_in(
     message = ""
     if whole:
         features, *others = plain or whole
-        _check_same(asked, features, others)
+        _check_same(what, features, others)
         message = _choice(source, whole, plain)
     elif form := _other_form(mappings):
-        raise WeightsError(f"{asked} {form}.")
+        raise WeightsError(f"{what} {form}.")
     else:
         features = _nearest(mappings, modules)
     dense = _dense_modules(modules, features, whole)
 
     def layer(name: str) -> StoredLayer:
         if name in TORCH_NAMES:
-            return features.layer(asked if whole else f"{asked}{_what_else(features)}", name)
+            return features.layer(what if whole else f"{what}{_what_else(features)}", name)
         if len(dense) > 1:
             names = ", ".join(repr(one.name) for one in dense)
-            raise WeightsError(f"{asked} holds several classifiers ({names}): save a file of one.")
-        return dense[0].layer(asked, name)
+            raise WeightsError(f"{what} holds several classifiers ({names}): save a file of one.")
+        return dense[0].layer(what, name)
 
     return StoredVGG19(layer, channels_first=True, preprocessing=preprocessing, message=message)
 
@@ -268,17 +281,17 @@ def _is_whole(modules: _Modules) -> bool:
     return all(modules.shape(end) == shape for end, shape in _vgg19_shapes().items())
 
 
-def _check_same(asked: str, first: _Modules, others: Sequence[_Modules]) -> None:
+def _check_same(what: str, first: _Modules, others: Sequence[_Modules]) -> None:
     """Refuse several networks; one has two names where a module is a part of two others."""
 
     def digest(modules: _Modules) -> str:
-        network = StoredVGG19(lambda name: modules.layer(asked, name), channels_first=True)
+        network = StoredVGG19(lambda name: modules.layer(what, name), channels_first=True)
         return arrays_digest(network.convolutions())
 
     own = digest(first) if others else ""
     if any(digest(other) != own for other in others):
         names = ", ".join(repr(one.name) for one in (first, *others))
-        raise WeightsError(f"{asked} holds several networks ({names}): pass the state dict of one.")
+        raise WeightsError(f"{what} holds several networks ({names}): pass the state dict of one.")
 
 
 def _choice(source: str, whole: Sequence[_Modules], plain: Sequence[_Modules]) -> str:
@@ -345,3 +358,111 @@ def _dense_modules(
 
     best = max(map(nearness, found))
     return [one for one in found if nearness(one) == best]
+
+
+def torch_vgg19(what: str, path: Path) -> StoredVGG19:
+    """Find VGG19 in a file that ``torch.save`` wrote; `what` is how an error begins."""
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{what} needs PyTorch to be read: run `pip install 'vgg-widget[torch]'`, or save "
+            "the weights as .safetensors where PyTorch is."
+        ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
+        raise WeightsError(
+            f"{what} is not safe to open with PyTorch {torch.__version__}, in which a file can "
+            "run code: run `pip install 'torch>=2.6'`, or save the weights as .safetensors."
+        )
+    if _is_packed(path):
+        raise WeightsError(
+            f"{what} has compressed members, which PyTorch does not write: save the state dict "
+            "with torch.save again."
+        )
+    try:
+        # Mapped into memory, the 500 MB of the classifier are never read. That takes a path, of
+        # which PyTorch believes the name that it is of safetensors.
+        mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
+        with path.open("rb") as stream:
+            source = path if mapped else stream
+            state = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # The unpickler passes on whatever a damaged stream leads to.
+        torn = isinstance(error, EOFError | RuntimeError)
+        problem = (
+            "is cut short or damaged: choose a whole PyTorch file"
+            if torn
+            else "holds more than tensors, which could run code, and was not loaded: save only "
+            "model.state_dict() with torch.save"
+        )
+        raise WeightsError(f"{what} {problem}.") from error
+    if not isinstance(state, Mapping | list | tuple) or not (mappings := mappings_in(state)):
+        raise WeightsError(
+            f"{what} holds a {type(state).__name__}, not a state dict: save model.state_dict()."
+        )
+    return vgg19_in(what, path.name, mappings)
+
+
+def _is_packed(path: Path) -> bool:
+    """Tell whether a zip archive has compressed members, which a few bytes can make enormous."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist())
+    except zipfile.BadZipFile:
+        # An old file, or a damaged one, of which PyTorch tells.
+        return False
+
+
+@contextmanager
+def opened_safetensors(what: str, path: Path) -> Iterator[StoredVGG19]:
+    """Open a safetensors file; `what` is how an error begins."""
+    try:
+        import ml_dtypes  # noqa: F401 - Keras brings it; with it NumPy knows bfloat16.
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise WeightsError(
+            f"{what} needs the package safetensors to be read: run "
+            "`pip install 'vgg-widget[safetensors]'`."
+        ) from error
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = Tensors(dict.fromkeys(file.keys()), _from_safetensors(file))
+            preprocessing = (file.metadata() or {}).get(PREPROCESSING_KEY, "torch")
+            yield vgg19_in(what, path.name, [tensors], preprocessing)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{what} is cut short or damaged ({reason(error)}): choose a whole safetensors file."
+        ) from error
+
+
+_SAFETENSORS_DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "bfloat16"}
+
+
+def _from_safetensors(file: Any) -> Callable[[str], Stored]:
+    def stored(key: str) -> Stored:
+        piece = file.get_slice(key)
+        dtype = np.dtype(_SAFETENSORS_DTYPES.get(piece.get_dtype(), "V"))
+        return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key), fresh=True)
+
+    return stored
+
+
+def write_safetensors(arrays: Arrays, preprocessing: str, path: Path) -> None:
+    """Write a state dict of torchvision's VGG19 without its classifier."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise WeightsError(
+            "a .safetensors file needs the package safetensors: run "
+            "`pip install 'vgg-widget[safetensors]'`, or choose .weights.h5."
+        ) from error
+    tensors = {}
+    for name, (kernel, bias) in arrays.items():
+        # (height, width, in, out) → (out, in, height, width)
+        tensors[f"{TORCH_NAMES[name]}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        tensors[f"{TORCH_NAMES[name]}.bias"] = bias
+    try:
+        # Other programs ask for the format before they read on.
+        save_file(tensors, path, {"format": "pt", PREPROCESSING_KEY: preprocessing})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
