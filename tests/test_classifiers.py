@@ -19,9 +19,8 @@ from tests.weights_server import HIDDEN, Mirror, by_hand, class_list, dense, pas
 from vgg_widget import FeatureExtractor, WeightsError, predictions, sample_image
 from vgg_widget.predictions import predictor_for
 from vgg_widget.weights import Arrays, Classifier, imagenet, remote
-from vgg_widget.weights.classifier import CLASSIFIER_NAMES
-from vgg_widget.weights.keras_file import read_keras_classifier
-from vgg_widget.weights.torchvision import read_safetensors_classifier, read_torch_classifier
+from vgg_widget.weights.arrays import CLASSIFIER_NAMES
+from vgg_widget.weights.formats import read_classifier
 
 pytestmark = [
     pytest.mark.usefixtures("home", "own_networks"),
@@ -103,7 +102,7 @@ def test_keras_files_of_every_kind_give_the_dense_layers(
         model.save_weights(path)
     else:
         model.save(path)
-    classifier = read_keras_classifier(path)
+    classifier = read_classifier(path)
     assert_dense(classifier)
     assert (classifier.classes, classifier.channels_first) == (5, False)
 
@@ -120,10 +119,9 @@ def test_torchvision_files_give_the_dense_layers(
         state[f"{module}.bias"] = torch.from_numpy(bias).to(dtype)
     if suffix == ".pt":
         torch.save(state, path)
-        classifier = read_torch_classifier(path)
     else:
         safetensors.torch.save_file(state, path)
-        classifier = read_safetensors_classifier(path)
+    classifier = read_classifier(path)
     assert (classifier.classes, classifier.channels_first) == (5, True)
     if dtype != torch.bfloat16:
         assert_dense(classifier)
@@ -145,11 +143,11 @@ def test_a_tensor_without_numbers_is_named(home: Path) -> None:
     torch.save(state, path)
     words = r"layer 'classifier\.0' \(fc1\) has a weight that cannot be read"
     with pytest.raises(WeightsError, match=words):
-        read_torch_classifier(path)
+        read_classifier(path)
     state["classifier.0.weight"] = torch.full((24, 25088), torch.nan)
     torch.save(state, path)
     with pytest.raises(WeightsError, match="has weights with NaN or infinite values"):
-        read_torch_classifier(path)
+        read_classifier(path)
 
 
 def declared(path: Path, **changes: tuple[int, ...] | None) -> Path:
@@ -181,13 +179,13 @@ def test_a_classifier_that_does_not_fit_is_named(
 ) -> None:
     path = declared(home / "mine.h5", **changes)
     with pytest.raises(WeightsError) as caught:
-        read_keras_classifier(path)
+        read_classifier(path)
     message = str(caught.value)
     assert message.startswith(f"weights {str(path)!r}: layer ")
     assert words in message
     assert message.endswith("choose a file that holds it, or weights='imagenet'.")
     assert ". " not in message
-    assert read_keras_classifier(declared(home / "good.h5")).classes == 5
+    assert read_classifier(declared(home / "good.h5")).classes == 5
 
 
 def test_a_file_of_feature_maps_alone_says_what_is_missing(expected: Arrays, home: Path) -> None:

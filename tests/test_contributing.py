@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md tells how to add a mode in ten lines and its test: both are run as they stand."""
+"""CONTRIBUTING.md tells how to add a mode, its test and a weights format: run as they stand."""
 
 from __future__ import annotations
 
@@ -7,25 +7,47 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tests.test_modes
 import vgg_widget.pictures.modes
-from vgg_widget import Activations, LayerExplorer
+from tests.weights_server import dense
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, WeightsError
+from vgg_widget.cli.command import main
 from vgg_widget.pictures.modes import MODES
+from vgg_widget.predictions import predictor_for
+from vgg_widget.weights import random_arrays, resolve
+from vgg_widget.weights.arrays import CLASSIFIER_NAMES
+from vgg_widget.weights.formats import FORMATS
 
 ROOT = Path(__file__).parents[1]
+
+
+def code_under(heading: str) -> list[str]:
+    """Return what stands in Python under a heading."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, _, section = text.partition(f"## {heading}\n")
+    return re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
 
 
 @pytest.fixture
 def blocks() -> Iterator[list[str]]:
     """What stands in Python under "Add a mode"; the modes are as before afterwards."""
     before = dict(MODES)
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    _, _, section = text.partition("## Add a mode\n")
-    yield re.findall(r"```python\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    yield code_under("Add a mode")
     MODES.clear()
     MODES.update(before)
+
+
+@pytest.fixture
+def numpy_format() -> Iterator[None]:
+    """What stands under "Add a weights format"; the formats are as before afterwards."""
+    before = list(FORMATS)
+    (block,) = code_under("Add a weights format")
+    exec(block, {"__name__": "mine"})  # noqa: S102 - our own page
+    yield
+    FORMATS[:] = before
 
 
 def run(code: str, place: object) -> dict[str, Any]:
@@ -63,3 +85,33 @@ def test_the_test_described_can_fail(blocks: list[str], activations: Activations
     names = run(test, tests.test_modes)
     with pytest.raises(AssertionError, match="Mismatched elements"):
         names["test_median"](activations)
+
+
+@pytest.mark.usefixtures("home", "own_networks", "numpy_format")
+def test_a_weights_format_is_one_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], photo: Any
+) -> None:
+    arrays = random_arrays(seed=3)
+    top = dict(zip(CLASSIFIER_NAMES, dense(5), strict=True))
+    path = tmp_path / "mine"
+    parts: dict[str, Any] = {
+        f"{name}_{part}": array
+        for name, pair in {**arrays, **top}.items()
+        for part, array in zip(("kernel", "bias"), pair, strict=True)
+    }
+    with path.open("wb") as file:
+        np.savez(file, **parts)
+    resolved = resolve(path)
+    for name, pair in arrays.items():
+        for array, wanted in zip(resolved.arrays[name], pair, strict=True):
+            np.testing.assert_array_equal(array, wanted)
+    assert resolved.provenance.label == "weights file mine"
+    assert len(predictor_for(FeatureExtractor(path)).predict(photo)) == 5
+    assert main(["weights", "--weights", str(path)]) == 0
+    assert main(["weights"]) == 1
+    printed = capsys.readouterr().out
+    assert "weights: weights file mine\n" in printed
+    assert re.search(r"your own file of Keras .* or NumPy \(\.npz\)\n", printed)
+    path.write_bytes(bytes(range(255, 0, -1)))
+    with pytest.raises(WeightsError, match=r"choose one of Keras .* or NumPy \(\.npz\)\."):
+        resolve(path)

@@ -11,8 +11,7 @@ import pytest
 
 from vgg_widget import FeatureExtractor, LayerExplorer, WeightsError, sample_image
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.weights import resolve
-from vgg_widget.weights.learned import embedded_path
+from vgg_widget.weights import embedded_path, resolve
 from vgg_widget.weights.learned_weights import LearnedWeights
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from vgg_widget.images import ImageError, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, vgg19_kernel_shapes
 from vgg_widget.learning import Recipe, learn_weights, spherical_kmeans, whitening
 from vgg_widget.learning.embedded import EMBEDDED_PHOTOGRAPHS, main
-from vgg_widget.weights.learned_weights import Factors, LearnedWeights, Rounded, without
+from vgg_widget.weights.learned_weights import (
+    Factors,
+    LearnedWeights,
+    rounded,
+    unrounded,
+    without,
+)
 
 THROUGH = "block2_conv1"
 RECIPE = Recipe(views=4, canvas=96, shorter=(48, 96), patches=4_000, rounds=5)
@@ -230,10 +237,10 @@ def test_rounding_errs_as_little_as_it_says(storage: Any, error: float) -> None:
     rng = np.random.default_rng(4)
     matrix = (rng.standard_normal((90, 12)) * np.geomspace(1e-4, 1e3, 12)).astype(np.float32)
     matrix[:, 3] = 0
-    rounded = Rounded.of(matrix, storage)
-    assert rounded.numbers.dtype == storage
+    numbers, scale = rounded(matrix, storage)
+    assert numbers.dtype == storage
     bound = error * np.abs(matrix).max(axis=0) * (1 + 1e-5)
-    assert (np.abs(rounded.matrix() - matrix) <= bound).all()
+    assert (np.abs(unrounded(numbers, scale) - matrix) <= bound).all()
 
 
 def test_factors_reproduce_the_kernel_within_float16() -> None:
@@ -242,8 +249,8 @@ def test_factors_reproduce_the_kernel_within_float16() -> None:
     centroids = rng.standard_normal((10, 7)).astype(np.float32)
     blind = np.zeros(36, np.float32)
     part = Factors(
-        Rounded.of(projection, "float16"),
-        Rounded.of(centroids, "float16"),
+        *rounded(projection, "float16"),
+        *rounded(centroids, "float16"),
         blind,
         np.zeros(7, np.float32),
     )
@@ -295,7 +302,7 @@ def test_digest_is_of_the_numbers(learned: LearnedWeights) -> None:
     assert learned.digest.startswith("sha256:")
     name, part = next(iter(learned.layers.items()))
     bias = part.bias + np.float32(1)
-    changed = Factors(part.projection, part.centroids, part.blind, bias)
+    changed = replace(part, bias=bias)
     assert LearnedWeights({**learned.layers, name: changed}).digest != learned.digest
 
 

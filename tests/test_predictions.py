@@ -21,7 +21,7 @@ from vgg_widget.images import resize
 from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at, predictor_for
 from vgg_widget.weights import Classifier, imagenet
-from vgg_widget.weights.keras_file import read_keras_classifier
+from vgg_widget.weights.formats import read_classifier
 
 pytestmark = [
     pytest.mark.usefixtures("home", "own_networks"),
@@ -213,7 +213,7 @@ def test_a_file_of_the_real_size(extractor: FeatureExtractor, home: Path) -> Non
         file["predictions/predictions_W_1:0"][7, 999] = 4
     maps = np.zeros((7, 7, 512), np.float32)
     maps[3, 5, 17] = 2
-    predictor = made(extractor, read_keras_classifier(path))
+    predictor = made(extractor, read_classifier(path))
     (first, second) = predictor.predict(of_pool(maps, extractor), top=2)
     logit = 4 * (0.5 * (2 * 2 - 1))
     assert (first.index, second.index) == (999, 0)

@@ -422,7 +422,10 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
     "eight bits": (
         "a.safetensors",
         lambda _: safetensors.torch.save(
-            {"features.0.weight": torch.zeros(64, 3, 3, 3).to(torch.float8_e4m3fn)}
+            {
+                "features.0.weight": torch.zeros(64, 3, 3, 3).to(torch.float8_e4m3fn),
+                "features.0.bias": torch.zeros(64),
+            }
         ),
         ("has a weight that is no array of floats",),
     ),

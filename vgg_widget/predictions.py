@@ -16,7 +16,8 @@ from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.support.messages import briefly
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import Classifier, imagenet, resolve_classifier
-from vgg_widget.weights.classifier import CLASSIFIER_INPUT, Name
+from vgg_widget.weights.arrays import CLASSIFIER_INPUT
+from vgg_widget.weights.imagenet import Name
 
 Floats = npt.NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from tests.benchmarks.peers import arrays_of
 from tests.benchmarks.processes import in_fresh_process
 from tests.benchmarks.targets import EXPLORERS, LARGE, START, STREAM
 from vgg_widget import FeatureExtractor
-from vgg_widget.weights.export import export_weights
+from vgg_widget.weights import export_weights
 
 pytestmark = pytest.mark.usefixtures("settled_caches")
 

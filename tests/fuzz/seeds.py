@@ -17,7 +17,7 @@ import numpy.typing as npt
 from tests.fuzz.targets import SMALL_SHAPES, first_byte, mended, zipped
 from tests.good_input import GOOD
 from vgg_widget.weights import Arrays
-from vgg_widget.weights.learned_weights import Factors, LearnedWeights, Rounded
+from vgg_widget.weights.learned_weights import Factors, LearnedWeights, rounded
 
 _LONGEST = 20_000
 
@@ -99,9 +99,9 @@ def _npz(weights: Arrays) -> bytes:
     layers = {}
     for name, (kernel, bias) in weights.items():
         rows = kernel.shape[2] * 9
-        projection = Rounded.of(np.eye(rows, dtype=np.float32))
-        centroids = Rounded.of(kernel.reshape(rows, -1), "float16")
-        layers[name] = Factors(projection, centroids, np.zeros(rows, np.float32), bias.copy())
+        projection = rounded(np.eye(rows, dtype=np.float32))
+        centroids = rounded(kernel.reshape(rows, -1), "float16")
+        layers[name] = Factors(*projection, *centroids, np.zeros(rows, np.float32), bias.copy())
     with tempfile.TemporaryDirectory() as folder:
         path = LearnedWeights(layers, {"photographs": 6}).save(Path(folder) / "w.npz")
         # Not compressed, a change is one of numbers and not of everything that follows.

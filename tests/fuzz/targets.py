@@ -95,7 +95,7 @@ def array(data: bytes) -> None:
 def small_network() -> Iterator[None]:
     """Let VGG19 have two convolutions, for those who read its weights."""
     with ExitStack() as stack:
-        for room in ("keras_file", "state_dicts", "learned"):
+        for room in ("keras_file", "state_dicts", "arrays"):
             name = f"vgg_widget.weights.{room}.vgg19_kernel_shapes"
             stack.enter_context(mock.patch(name, return_value=SMALL_SHAPES))
         yield

@@ -24,13 +24,14 @@ from vgg_widget.pictures.scaling import SCOPES
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights import (
-    EXPORTED,
     PREPROCESSINGS,
     CachedFile,
     RemoteFile,
     WeightsError,
     embedded_path,
     export_weights,
+    exported_suffixes,
+    format_names,
     imagenet,
     resolve,
 )
@@ -121,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "--export",
         type=Path,
         metavar="FILE",
-        help=f"write weights to a {' or '.join(EXPORTED)} file",
+        help=f"write weights to a {' or '.join(exported_suffixes())} file",
     )
     weights.set_defaults(run=_weights)
     return parser
@@ -177,9 +178,10 @@ def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, A
 
 
 def _weights(options: argparse.Namespace) -> int:
-    if options.export is not None and not options.export.name.lower().endswith(EXPORTED):
+    if options.export is not None and not options.export.name.lower().endswith(exported_suffixes()):
         raise ValueError(
-            f"--export {str(options.export)!r} does not end in {' or '.join(EXPORTED)}: name it so."
+            f"--export {str(options.export)!r} does not end in "
+            f"{' or '.join(exported_suffixes())}: name it so."
         )
     if options.top and not options.download:
         raise ValueError("--top goes with --download: run `vgg-widget weights --download --top`.")
@@ -215,7 +217,7 @@ def _list_weights() -> int:
     print(f"    {shipped}: {_megabytes(shipped.stat().st_size)}")
     print("random    untrained, made from seed 0")
     print(f"auto      is {'imagenet' if here else 'imagenet after a download, else kmeans'}")
-    print("a path    your own file of Keras, PyTorch or safetensors, or learned filters (.npz)")
+    print(f"a path    your own file of {format_names()}")
     if not here:
         print("ImageNet's are not here: fetch them with `vgg-widget weights --download`")
     return 0 if here else 1

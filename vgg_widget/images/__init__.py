@@ -15,8 +15,16 @@ from vgg_widget.images.several import (
     nameless,
     not_several,
 )
-from vgg_widget.images.sizes import checked_size, resize, resize_exactly, target_size
-from vgg_widget.images.terms import MINIMUM_SIDE, PICTURE_SUFFIXES, RGB8, ImageError
+from vgg_widget.images.terms import (
+    MINIMUM_SIDE,
+    PICTURE_SUFFIXES,
+    RGB8,
+    ImageError,
+    checked_size,
+    resize,
+    resize_exactly,
+    target_size,
+)
 
 __all__ = [
     "MINIMUM_SIDE",

@@ -13,6 +13,7 @@ from vgg_widget.images.terms import (
     ImageError,
     check_not_too_large,
     check_sides,
+    joined,
     looks_like_grey_pictures,
     transparency,
 )
@@ -38,13 +39,7 @@ _DETACHING = ("detach", "cpu", "resolve_conj", "resolve_neg")
 
 
 def as_array(source: Any) -> npt.NDArray[Any]:
-    """Return what an array, tensor, buffer or list of numbers holds.
-
-    Raises
-    ------
-    ImageError
-        If it gives no array, or one of which parts are masked.
-    """
+    """Return what an array, tensor, buffer or list of numbers holds."""
     try:
         for step in _DETACHING if callable(getattr(source, "detach", None)) else ():
             if callable(getattr(source, step, None)):
@@ -90,19 +85,7 @@ def from_array(
 ) -> tuple[RGB8, str]:
     """Return an array's picture, by the rule that `load_image` tells, and how it was understood.
 
-    Parameters
-    ----------
-    array : ndarray
-        Of any shape, dtype and memory layout; never changed.
-    minimum_side : int
-        The fewest pixels that a side may have.
-    what : str
-        How an error begins.
-
-    Raises
-    ------
-    ImageError
-        If its shape or values are no picture's.
+    The array is never changed; `what` is how an error begins.
     """
     pixels = _channels_last(array, what)
     height, width, _ = pixels.shape
@@ -114,14 +97,13 @@ def from_array(
         values = np.repeat(values, 3, axis=-1)
     elif pixels.shape[-1] == 4:
         opacity, told = _opacity(pixels[..., 3:], note, what)
-        note = " · ".join(filter(None, (note, told)))
+        note = joined(note, told)
         alpha = opacity.astype(np.float32) / 255
         over_white = values * alpha + 255 * (1 - alpha)
         values = np.rint(over_white).astype(np.uint8)
     if colors.dtype.kind in "ui" and colors.any() and not values.any():
         # What 16 bits hold may round to 0, and is told of here, where it is known.
-        words = f"nearly black: its brightest value is {colors.max()} of 65535"
-        note = f"{note} · {words}"
+        note = joined(note, f"nearly black: its brightest value is {colors.max()} of 65535")
     return np.array(values, order="C"), note
 
 
@@ -159,11 +141,12 @@ def _to_uint8(array: npt.NDArray[Any], what: str) -> tuple[RGB8, str]:
         return array.astype(np.uint8) * np.uint8(255), ""
     if array.dtype == np.uint8:
         return array, ""
-    if array.dtype.kind not in "uif" and not _is_bfloat16(array.dtype):
-        # A record's type, written out, may be as long as one likes.
-        name = array.dtype.name
+    # ml_dtypes' bfloat16, which TensorFlow and JAX give, has a kind of its own.
+    if array.dtype.kind not in "uif" and array.dtype.name != "bfloat16":
+        # The name, since a record's type may be as long as one likes.
         raise ImageError(
-            f"{what} has dtype {name}, which is no picture's: pass uint8, uint16, bool or float."
+            f"{what} has dtype {array.dtype.name}, which is no picture's: pass uint8, uint16, bool "
+            "or float."
         )
     if array.dtype.kind not in "ui":
         # What does not fit becomes infinite, and is refused as that; a NaN may be of a kind that
@@ -171,9 +154,8 @@ def _to_uint8(array: npt.NDArray[Any], what: str) -> tuple[RGB8, str]:
         with np.errstate(over="ignore", invalid="ignore"):
             return _float_to_uint8(array.astype(np.float64), what)
     if array.dtype.newbyteorder("=") == np.uint16:
-        return ((array.astype(np.uint32) + 128) // 257).astype(
-            np.uint8
-        ), "16-bit values read as 0–65535"
+        eight_bits = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return eight_bits, "16-bit values read as 0–65535"
     low, high = int(array.min()), int(array.max())
     if low < 0 or high > 255:
         raise ImageError(
@@ -198,12 +180,7 @@ def _opacity(alpha: npt.NDArray[Any], note: str, what: str) -> tuple[RGB8, str]:
         opacity, rule = _to_uint8(alpha, f"alpha of {what}")
     most = int(opacity.max())
     told = f"alpha: {rule}" if most and rule not in ("", note) else ""
-    return opacity, " · ".join(filter(None, (told, transparency(most))))
-
-
-def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
-    # ml_dtypes' bfloat16, which TensorFlow and JAX give, has a kind of its own.
-    return dtype.name == "bfloat16"
+    return opacity, joined(told, transparency(most))
 
 
 def _float_to_uint8(values: npt.NDArray[np.float64], what: str) -> tuple[RGB8, str]:

@@ -20,6 +20,7 @@ from vgg_widget.images.terms import (
     ImageError,
     check_not_too_large,
     check_sides,
+    joined,
     too_large,
     transparency,
 )
@@ -97,21 +98,9 @@ _hush = _Hush()
 def decoded(
     stream: io.BufferedReader | io.BytesIO, what: str, minimum_side: int
 ) -> tuple[RGB8, str]:
-    """Return the picture in a file, and how its values were understood.
+    """Return the picture in a file at its start, and how its values were understood.
 
-    Parameters
-    ----------
-    stream : binary file
-        At its start.
-    what : str
-        How an error begins, such as ``"image 'cat.jpg'"``.
-    minimum_side : int
-        The fewest pixels that a side may have.
-
-    Raises
-    ------
-    ImageError
-        If it is empty, no picture, damaged, too small or too large.
+    `what` is how an error begins, such as ``"image 'cat.jpg'"``.
     """
     start = b""
     try:
@@ -141,6 +130,11 @@ def decoded(
             "could not be read to its end",
             "it may be truncated or damaged, so save it again from its source",
         ) from error
+
+
+def _check_format(image: Image.Image) -> None:
+    if image.format in _NO_PICTURES or isinstance(image, ImageFile.StubImageFile):
+        raise UnidentifiedImageError
 
 
 def from_pillow(image: Image.Image, minimum_side: int) -> tuple[RGB8, str]:
@@ -176,11 +170,6 @@ def _failure(error: Exception, what: str, problem: str, advice: str) -> ImageErr
     return ImageError(f"{what} {problem} ({reason(error)}): {advice}.")
 
 
-def _check_format(image: Image.Image) -> None:
-    if image.format in _NO_PICTURES or isinstance(image, ImageFile.StubImageFile):
-        raise UnidentifiedImageError
-
-
 def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, str]:
     check_not_too_large(what, image.height, image.width)
     key = _transparent_value(image)
@@ -198,14 +187,13 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
     check_sides(what, image.height, image.width, minimum_side)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         pixels, rule = _from_numbers(image, what, minimum_side)
-        return pixels, " · ".join(filter(None, (rule, note)))
+        return pixels, joined(rule, note)
     if image.has_transparency_data:
         if key != image.info.get("transparency"):
             image = image.copy()
             image.info["transparency"] = key
         image = image.convert("RGBA")
-        most = int(np.asarray(image.getchannel("A")).max())
-        note = " · ".join(filter(None, (note, transparency(most))))
+        note = joined(note, transparency(int(np.asarray(image.getchannel("A")).max())))
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB")), note

@@ -19,7 +19,7 @@ from vgg_widget.images.sources import (
     unwrapped,
     whole_stream,
 )
-from vgg_widget.images.terms import MINIMUM_SIDE, NEARLY_NOTHING, RGB8, ImageError
+from vgg_widget.images.terms import MINIMUM_SIDE, NEARLY_NOTHING, RGB8, ImageError, joined
 from vgg_widget.support.messages import reason
 
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
@@ -98,15 +98,7 @@ def load_image(source: object) -> RGB8:
 
 
 def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading:
-    """Read an image as `load_image` does, and tell how its values were understood.
-
-    Parameters
-    ----------
-    source : object
-        What `load_image` takes.
-    minimum_side : int
-        The fewest pixels that a side may have.
-    """
+    """Read an image as `load_image` does, and tell how its values were understood."""
     origin: str | None = None
     source, name = unwrapped(source)
     if isinstance(source, Image.Image):
@@ -135,27 +127,19 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
             f"image is a {type(source).__name__}, which is none of path, bytes, file object, "
             "PIL image, array or tensor: pass one of those."
         )
-    return ImageReading(pixels, _with_darkness(note, pixels), origin)
+    return ImageReading(pixels, joined(note, _darkness(pixels)), origin)
 
 
-def _with_darkness(note: str, pixels: RGB8) -> str:
-    """Add to a note where a picture is nearly black, as a mask of 0 and 1 or 12 bits in 16 are."""
+def _darkness(pixels: RGB8) -> str:
+    """Tell of a picture that is nearly black, as a mask of 0 and 1 or 12 bits in 16 are."""
     brightest = int(pixels.max())
     if not 0 < brightest <= NEARLY_NOTHING:
-        return note
-    words = f"nearly black: its brightest value is {brightest} of 255"
-    return f"{note} · {words}" if note else words
+        return ""
+    return f"nearly black: its brightest value is {brightest} of 255"
 
 
 def file_bytes(path: str) -> bytes:
-    """Return what a picture's file holds.
-
-    Raises
-    ------
-    ImageError
-        If there is no such file, it cannot be read, or is no file; the cause is the system's error
-        where there was one.
-    """
+    """Return what a picture's file holds; an `ImageError` has the system's error as its cause."""
     origin = existing_file(path)
     with opened(origin) as stream:
         try:
@@ -176,7 +160,7 @@ def file_bytes(path: str) -> bytes:
 def read_file_bytes(data: bytes, path: str, minimum_side: int) -> ImageReading:
     """Read an image from what `file_bytes` gave, as `read_image` does from the path."""
     pixels, note = decoded(io.BytesIO(data), f"image {path!r}", minimum_side)
-    return ImageReading(pixels, _with_darkness(note, pixels), path)
+    return ImageReading(pixels, joined(note, _darkness(pixels)), path)
 
 
 def _is_numbers(source: bytes | bytearray | memoryview) -> bool:

@@ -45,24 +45,10 @@ def is_collection(images: object) -> bool:
 def named_images(images: Any) -> Iterable[NamedItem]:
     """Give images one by one, each with its name; leave labels out, and take batches apart.
 
-    Parameters
-    ----------
-    images : collection
-        Its items are images, (name, image) pairs, batches (arrays with one axis more), or tuples,
-        lists and dicts of one of these and labels. A batch with as many labels may be the whole.
-
-    Returns
-    -------
-    list or iterator of (str, object)
-        A list where `images` holds all of them already. What has no name is called ``images[3]``,
-        by its place among all images.
-
-    Raises
-    ------
-    ImageError
-        At an item that holds no picture, or may be understood in several ways.
-    TypeError
-        If a mapping has a key that is no name.
+    Items are images, (name, image) pairs, batches (arrays with one axis more), or tuples, lists and
+    dicts of one of these and labels. A batch with as many labels may be the whole. What has no name
+    is called ``images[3]``, by its place among all images. What may be understood in several ways
+    is an `ImageError`.
     """
     named = _named(_items(images), _gives_batches(images))
     return list(named) if isinstance(images, list | tuple | Mapping | np.ndarray) else named

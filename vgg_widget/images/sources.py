@@ -25,18 +25,10 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|file:", re.IGNORECASE)
 
 
 def unwrapped(source: Any) -> tuple[Any, str]:
-    """Return the file in a notebook's object or an upload; else `source` itself.
+    """Return the bytes or path of the file in a notebook's object or an upload, and its name.
 
-    Returns
-    -------
-    object, str
-        The file's bytes or path; and its name, which is empty where it has none.
-
-    Raises
-    ------
-    ImageError
-        If no file or several were uploaded, an image on show is only an address, or `source` is
-        no image but another argument.
+    What is anything else is returned itself, unless it is another argument. A file without a name
+    has an empty one.
     """
     kinds = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(source).__mro__]
     _refuse_another_argument(source, kinds)
@@ -93,18 +85,7 @@ def _displayed(source: Any) -> tuple[Any, str]:
 
 
 def existing_file(path: str | bytes) -> str:
-    """Return the absolute path of a file that there is.
-
-    Parameters
-    ----------
-    path : str or bytes
-        As a person wrote it; ``~`` is their home. An address is refused and never fetched.
-
-    Raises
-    ------
-    ImageError
-        If there is no such file; the sentence says where it was looked for.
-    """
+    """Return the absolute path of a file that there is; an address is refused, never fetched."""
     name = os.fsdecode(path)
     if name[:5].lower() == "data:":
         raise ImageError(
@@ -161,13 +142,7 @@ def stream_name(stream: Any) -> str:
 
 
 def whole_stream(stream: Any) -> io.BytesIO:
-    """Return all that a file object still gives; it stays open.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read, gives text, or is at its end already.
-    """
+    """Return all that a file object still gives; it stays open."""
     what = stream_name(stream)
     try:
         data = stream.read()

@@ -1,4 +1,4 @@
-"""What the other files of this room speak of: pictures, how large they may be, and their error."""
+"""What the other files of this room share: what a picture is, its size, its notes and its error."""
 
 from __future__ import annotations
 
@@ -48,18 +48,8 @@ def looks_like_grey_pictures(shape: tuple[int, ...]) -> bool:
 def check_not_too_large(what: str, height: int, width: int) -> None:
     """Refuse more pixels than Pillow reads, before any of them takes up memory.
 
-    Parameters
-    ----------
-    what : str
-        How the error begins.
-    height, width : int
-        In pixels. At most twice ``PIL.Image.MAX_IMAGE_PIXELS``, which is 178,956,970 together
-        unless somebody changed it; None there is no limit.
-
-    Raises
-    ------
-    ImageError
-        If it is larger.
+    That is twice ``PIL.Image.MAX_IMAGE_PIXELS``, 178,956,970 unless somebody changed it; None there
+    is no limit. `what` is how the error begins.
     """
     usual = Image.MAX_IMAGE_PIXELS
     if usual is not None and height * width > 2 * usual:
@@ -72,12 +62,17 @@ def too_large(what: str, pixels: str) -> ImageError:
 
 
 def check_sides(what: str, height: int, width: int, minimum_side: int) -> None:
-    """Refuse a picture that is too small for the network; `ImageError` as above."""
+    """Refuse a picture that is too small for the network."""
     if min(height, width) < minimum_side:
         raise ImageError(
             f"{what} is {height}×{width} pixels (height×width), but the network needs at least "
             f"{minimum_side} a side: enlarge it first."
         )
+
+
+def joined(*notes: str) -> str:
+    """Return the notes that there are as one."""
+    return " · ".join(filter(None, notes))
 
 
 def transparency(most: int) -> str:
@@ -87,3 +82,50 @@ def transparency(most: int) -> str:
     if not most:
         return "wholly transparent, and so white all over"
     return f"nearly transparent: its alpha is at most {most} of 255"
+
+
+def resize(image: RGB8, size: int | tuple[int, int] | None) -> RGB8:
+    """Bring an image to the size that the network will see; ValueError if that is no size.
+
+    An int scales the shorter side to it and keeps the aspect ratio; ``(height, width)`` is exactly
+    that; None keeps the image's own size.
+    """
+    return resize_exactly(image, target_size(image, checked_size(size)))
+
+
+def resize_exactly(image: RGB8, target: tuple[int, int]) -> RGB8:
+    """Resize to (height, width) by Pillow's antialiased bilinear filter, as torchvision does."""
+    if target == image.shape[:2]:
+        return image.copy()
+    resized = Image.fromarray(image).resize(target[::-1], Image.Resampling.BILINEAR)
+    return np.array(resized)
+
+
+def checked_size(size: object, minimum_side: int = MINIMUM_SIDE) -> int | tuple[int, int] | None:
+    """Return `size` as plain ints, or raise ValueError saying which sizes there are."""
+    if size is None:
+        return None
+    sides = size if isinstance(size, tuple | list) else (size,)
+    whole = [
+        int(side)
+        for side in sides
+        if isinstance(side, int | np.integer) and not isinstance(side, bool)
+    ]
+    wanted = 2 if isinstance(size, tuple | list) else 1
+    if len(whole) != len(sides) or len(whole) != wanted or min(whole) < minimum_side:
+        raise ValueError(
+            f"size {size!r} cannot be used: give whole pixels of at least {minimum_side}, either "
+            "one number (the shorter side) or (height, width), or None for the image's own size."
+        )
+    return whole[0] if wanted == 1 else (whole[0], whole[1])
+
+
+def target_size(image: RGB8, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Return the (height, width) in pixels that a checked size means for an image."""
+    height, width = image.shape[:2]
+    if size is None:
+        return height, width
+    if isinstance(size, tuple):
+        return size
+    scale = size / min(height, width)
+    return max(size, round(height * scale)), max(size, round(width * scale))

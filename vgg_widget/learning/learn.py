@@ -20,7 +20,13 @@ from vgg_widget.learning.recipe import Recipe
 from vgg_widget.learning.views import Stage, draw_patches, views_of
 from vgg_widget.network.vgg19 import preprocess_caffe
 from vgg_widget.support.messages import unknown_choice
-from vgg_widget.weights.learned_weights import Factors, LearnedWeights, Rounded, without
+from vgg_widget.weights.learned_weights import (
+    Factors,
+    LearnedWeights,
+    rounded,
+    unrounded,
+    without,
+)
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -179,8 +185,8 @@ def _learn_layer(
             f"images gave {np.count_nonzero(clear)} patches with contrast for {info.name}, which "
             f"needs {needed}: give more varied photographs, or a recipe with more views."
         )
-    projection = Rounded.of(whitening(patches, rank, rng, floor=recipe.floor), recipe.storage)
-    white = patches @ projection.matrix()
+    projection = rounded(whitening(patches, rank, rng, floor=recipe.floor), recipe.storage)
+    white = patches @ unrounded(*projection)
     directions = white[clear]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     found = spherical_kmeans(directions, surplus, rng, rounds=recipe.rounds)
@@ -193,8 +199,8 @@ def _learn_layer(
     response = white[::4] @ found.T
     found = found[least_alike(np.maximum(response - threshold(response), 0), info.channels)]
     found /= (white @ found.T).std(axis=0)[:, None]
-    centroids = Rounded.of(found.T, recipe.storage)
-    response = white @ centroids.matrix()
-    factors = Factors(projection, centroids, blind, -threshold(response))
+    centroids = rounded(found.T, recipe.storage)
+    response = white @ unrounded(*centroids)
+    factors = Factors(*projection, *centroids, blind, -threshold(response))
     to_mean = mean @ factors.kernel().reshape(mean.size, -1)
     return replace(factors, bias=factors.bias - to_mean)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +20,27 @@ from vgg_widget.weights import imagenet
 from vgg_widget.weights.arrays import (
     PREPROCESSINGS,
     Arrays,
+    Classifier,
     ResolvedWeights,
     WeightsError,
     arrays_digest,
     random_arrays,
 )
-from vgg_widget.weights.classifier import IMAGENET_CLASSES, Classifier, Name, read_class_names
-from vgg_widget.weights.export import EXPORTED, export_weights
-from vgg_widget.weights.formats import format_of, is_checkpoint
-from vgg_widget.weights.keras_file import read_keras, read_keras_classifier
-from vgg_widget.weights.learned import embedded_path, read_embedded
+from vgg_widget.weights.formats import (
+    export_weights,
+    exported_suffixes,
+    format_names,
+    format_of,
+    is_checkpoint,
+    opened_weights,
+    read_classifier,
+    read_weights,
+)
+from vgg_widget.weights.learned_weights import embedded_path, learned_vgg19
 from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
-from vgg_widget.weights.state_dicts import mappings_in, read_state_dict
+from vgg_widget.weights.state_dicts import Tensors, mappings_in, vgg19_in
 
 __all__ = [
-    "EXPORTED",
     "NETWORKS",
     "PREPROCESSINGS",
     "Arrays",
@@ -45,6 +51,8 @@ __all__ = [
     "WeightsError",
     "embedded_path",
     "export_weights",
+    "exported_suffixes",
+    "format_names",
     "framework_of",
     "imagenet",
     "random_arrays",
@@ -79,7 +87,8 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
         ``"imagenet"``, ``"kmeans"``, ``"random"``; or the path of a Keras file, of a PyTorch or
         safetensors file in torchvision's layout, or of an ``.npz`` file that `LearnedWeights.save`
         wrote, each told by its content and not by its name; or a state dict of torchvision's
-        VGG19, as `read_state_dict` takes it.
+        VGG19, whose names may begin with anything (``"module.features.0.weight"``), or a mapping
+        or list that holds one.
 
     Returns
     -------
@@ -94,15 +103,15 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     """
     if isinstance(weights, str) and weights in _NAMED:
         return _NAMED[weights]()
-    if isinstance(weights, Mapping | list | tuple) and mappings_in(weights):
-        return _from_state_dict(weights)
+    if isinstance(weights, Mapping | list | tuple) and (mappings := mappings_in(weights)):
+        return _from_state_dict(mappings)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
         if framework := framework_of(weights):
             raise WeightsError(f"weights {NETWORKS[framework]}.")
         raise WeightsError(
             f"weights {briefly(weights)} is neither a name nor a path: choose "
-            f"{', '.join(map(repr, _NAMED))}, the path of a Keras, PyTorch, safetensors or learned "
-            ".npz file, or a state dict (model.state_dict())."
+            f"{', '.join(map(repr, _NAMED))}, the path of a file of {format_names()}, or a state "
+            "dict (model.state_dict())."
         )
     if _ADDRESS.match(os.fspath(weights)):
         raise WeightsError(
@@ -114,7 +123,7 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     bare = isinstance(weights, str) and not re.search(r"[./\\]", weights)
     if bare and not (os.path.exists(weights) or is_checkpoint(path)):  # noqa: PTH110 - Path's own can raise.
         raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
-    return format_of(path).read(path)
+    return read_weights(path)
 
 
 def framework_of(thing: object) -> str:
@@ -126,66 +135,50 @@ def framework_of(thing: object) -> str:
     return ""
 
 
-def _from_state_dict(state: Mapping[str, Any] | Sequence[Any]) -> ResolvedWeights:
-    arrays, message = read_state_dict(state)
+def _from_state_dict(mappings: list[Tensors]) -> ResolvedWeights:
+    network = vgg19_in("weights (a state dict)", "the state dict", mappings)
+    arrays = network.convolutions()
     # The same numbers under Keras's preprocessing would be another network.
     digest = arrays_digest(arrays, b"state_dict")
     label = "weights from a state dict in memory"
-    return ResolvedWeights(arrays, Provenance("state_dict", label, None, digest, message), "torch")
+    provenance = Provenance("state_dict", label, None, digest, network.message)
+    return ResolvedWeights(arrays, provenance, network.preprocessing)
 
 
-def resolve_classifier(provenance: Provenance) -> tuple[Classifier, tuple[Name, ...]]:
-    """Return the classifier that belongs to convolutions, and what its classes are called.
+def resolve_classifier(
+    provenance: Provenance,
+) -> tuple[Classifier, tuple[imagenet.Name, ...]]:
+    """Return the classifier that belongs to convolutions, and the names of its classes.
 
-    Parameters
-    ----------
-    provenance : Provenance
-        Of the convolutions. ImageNet's have theirs in a file of its own, fetched where it is not
-        cached; a person's file must hold it beside the convolutions.
-
-    Returns
-    -------
-    (Classifier, tuple of (str, str))
-        And WordNet's number and the name of each class: of 1000 those of ImageNet, fetched where
-        they are not cached; of others only their place is known.
-
-    Raises
-    ------
-    ValueError
-        If there is none: weights that were never trained to recognise anything have no classifier,
-        a state dict is not kept, and a model of somebody's own is no VGG19.
-    WeightsError
-        If the classifier or the names cannot be had, or what the file holds is no VGG19's.
+    ImageNet's classifier is in a file of its own, fetched where it is not cached; a person's file
+    must hold it beside the convolutions. 1000 classes have the names of ImageNet's, fetched too;
+    of others only their place is known. Where no weights of this kind have a classifier, that is a
+    `ValueError`; where it cannot be had, a `WeightsError`.
     """
     if provenance.source == "imagenet":
         # The small file first: where it cannot be had, the large one is not fetched for nothing.
-        names = _imagenet_names()
-        return read_keras_classifier(imagenet.IMAGENET_TOP.trusted()), names
+        names = imagenet.class_names()
+        return read_classifier(imagenet.IMAGENET_TOP.trusted()), names
     path = Path(provenance.path or "")
     known = None
     if provenance.source == "file":
         with suppress(WeightsError):  # Such a file has changed.
             known = format_of(path)
-    if provenance.source != "file" or (known and not known.read_classifier):
+    if provenance.source != "file" or (known and not known.has_classifier):
         raise ValueError(
             f"top needs the classifier of a VGG19, which is not known for {provenance.label}: pass "
-            "weights='imagenet', or the path of a Keras, PyTorch or safetensors file that holds it."
+            "weights='imagenet', or the path of a file that holds it, of "
+            f"{format_names(with_classifier=True)}."
         )
-    read = known and known.read_classifier
-    if not read or file_digest(path, "sha256") != provenance.digest:
+    if known is None or file_digest(path, "sha256") != provenance.digest:
         raise WeightsError(
             f"weights {str(path)!r} are not the ones any more that the network was made of: make "
             "it anew."
         )
-    classifier = read(path)
-    if classifier.classes == IMAGENET_CLASSES:
-        return classifier, _imagenet_names()
+    classifier = read_classifier(path)
+    if classifier.classes == imagenet.CLASSES:
+        return classifier, imagenet.class_names()
     return classifier, tuple(("", f"class {number}") for number in range(classifier.classes))
-
-
-def _imagenet_names() -> tuple[Name, ...]:
-    file = imagenet.IMAGENET_NAMES
-    return read_class_names(file.trusted(), file.command)
 
 
 def _auto() -> ResolvedWeights:
@@ -206,7 +199,9 @@ def _imagenet() -> ResolvedWeights:
 
 
 def _from_imagenet(path: Path) -> ResolvedWeights:
-    return ResolvedWeights(read_keras(path)[0], imagenet.imagenet_provenance(path))
+    provenance = Provenance("imagenet", "ImageNet weights", str(path), imagenet.IMAGENET.hash)
+    with opened_weights(path) as network:
+        return ResolvedWeights(network.convolutions(), provenance)
 
 
 def _random() -> ResolvedWeights:
@@ -217,7 +212,10 @@ def _random() -> ResolvedWeights:
 
 
 def _kmeans() -> ResolvedWeights:
-    return ResolvedWeights(*read_embedded())
+    path = embedded_path()
+    network = learned_vgg19(f"weights {str(path)!r}", path, "k-means filters")
+    provenance = Provenance("kmeans", network.label, str(path), network.digest, network.message)
+    return ResolvedWeights(network.convolutions(), provenance)
 
 
 _NAMED = {"auto": _auto, "imagenet": _imagenet, "kmeans": _kmeans, "random": _random}

@@ -1,8 +1,12 @@
-"""What weights are in memory, whichever way they came: kernels and biases by layer."""
+"""The numbers of a VGG19, in memory and before they are read, whatever holds them.
+
+Each array is checked before it is read, so that no file can fill the memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -45,16 +49,8 @@ class ResolvedWeights:
 def random_arrays(seed: int = 0) -> Arrays:
     """Return He-normal kernels and zero biases: a network that has learned nothing.
 
-    Parameters
-    ----------
-    seed : int
-        Seed of `numpy.random.default_rng`; the same numbers each time on one machine.
-
-    Returns
-    -------
-    Arrays
-        Kernels with standard deviation sqrt(2 / fan_in), fan_in = 9 * channels in, after He et
-        al., "Delving deep into rectifiers" (2015, arXiv:1502.01852), equation 10.
+    Their standard deviation is sqrt(2 / fan_in), fan_in = 9 * channels in, after He et al.,
+    "Delving deep into rectifiers" (2015, arXiv:1502.01852), equation 10.
     """
     generator = np.random.default_rng(seed)
     arrays: Arrays = {}
@@ -75,23 +71,27 @@ def arrays_digest(arrays: Arrays, start: bytes = b"") -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+CLASSIFIER_INPUT = (7, 7, 512)
+"""Rows, columns and channels of block5_pool on a picture of 224×224 pixels."""
+
+CLASSIFIER_NAMES = {"fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}
+"""Keras's name of each dense layer to torchvision's; a ReLU follows each but the last."""
+
+# What may come out of each dense layer, so that no file can fill the memory: as many as VGG19 has,
+# and as there are classes in all of ImageNet.
+_WIDEST = (4096, 4096, 21_841)
+
 ADVICE = "choose the weights of a VGG19."
+CLASSIFIER_ADVICE = (
+    "predictions need VGG19's classifier, so choose a file that holds it, or weights='imagenet'."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """An array that is not read yet.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        What it will have.
-    dtype : dtype
-        What it will have.
-    read : callable
-        Gives the array.
-    fresh : bool
-        Whether `read` gives an array of its own, which may be kept without a copy.
+    Where `fresh`, what `read` gives is nobody else's, and may be kept without a copy.
     """
 
     shape: tuple[int, ...]
@@ -99,46 +99,118 @@ class Stored:
     read: Callable[[], npt.NDArray[Any]]
     fresh: bool = False
 
+    @classmethod
+    def of(cls, array: npt.NDArray[Any]) -> Stored:
+        """Return an array that is in memory already."""
+        return cls(array.shape, array.dtype, lambda: array)
+
     @property
     def transposed(self) -> Stored:
         """The same with its axes the other way round."""
         return replace(self, shape=self.shape[::-1], read=lambda: self.read().T)
 
+    def checked(self, what: str, wanted: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Read it as float32, read-only, if it has this shape and holds finite numbers.
 
-def checked(what: str, stored: Stored, wanted: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Read one kernel or bias, checked first, so that no file can fill the memory.
+        `what` is how an error begins: the source, the layer, and "has a kernel" or "has a bias".
+        """
+        if self.shape != wanted:
+            raise WeightsError(f"{what} of shape {self.shape} where VGG19 has {wanted}: {ADVICE}")
+        # To NumPy bfloat16 is a foreign type, and no float.
+        if self.dtype.kind != "f" and self.dtype.name != "bfloat16":
+            raise WeightsError(f"{what} that is no array of floats: save the weights as floats.")
+        # A float64 beyond float32 becomes infinite, and is refused as that.
+        with np.errstate(all="ignore"):
+            read = self.read()
+            array = np.asarray(read, np.float32) if self.fresh else np.array(read, np.float32)
+        if not np.isfinite(array).all():
+            raise WeightsError(
+                f"{what} with NaN or infinite values: choose weights from before the training "
+                "failed."
+            )
+        array.flags.writeable = False
+        return array
 
-    Parameters
-    ----------
-    what : str
-        How an error begins: the source, the layer, and "has a kernel" or "has a bias".
-    stored : Stored
-        Any kind of float will do.
-    wanted : tuple of int
-        The shape that VGG19 has.
 
-    Returns
-    -------
-    ndarray of float32
-        Read-only, and nobody else's.
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """A layer's kernel and bias, and how an error begins: ``"weights 'a.h5': layer 'fc1'"``."""
 
-    Raises
-    ------
-    WeightsError
-        If the shape is another, or what is in it is no finite number.
-    """
-    if stored.shape != wanted:
-        raise WeightsError(f"{what} of shape {stored.shape} where VGG19 has {wanted}: {ADVICE}")
-    # To NumPy bfloat16 is a foreign type, and no float.
-    if stored.dtype.kind != "f" and stored.dtype.name != "bfloat16":
-        raise WeightsError(f"{what} that is no array of floats: save the weights as floats.")
-    # A float64 beyond float32 becomes infinite, and is refused as that.
-    with np.errstate(over="ignore"):
-        read = stored.read()
-        array = np.asarray(read, np.float32) if stored.fresh else np.array(read, np.float32)
-    if not np.isfinite(array).all():
-        raise WeightsError(
-            f"{what} with NaN or infinite values: choose weights from before the training failed."
-        )
-    array.flags.writeable = False
-    return array
+    called: str
+    kernel: Stored
+    bias: Stored
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classifier:
+    """The dense layers of a VGG19, in order: kernel (in, out) and bias (out,) of each."""
+
+    layers: tuple[Pair, ...] = field(repr=False)
+    channels_first: bool
+    """Whether the first layer takes the maps flattened as (channel, row, column), as in PyTorch."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are to choose from."""
+        return int(self.layers[-1][1].size)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVGG19:
+    """A VGG19 in an open file or in memory."""
+
+    layer: Callable[[str], StoredLayer]
+    """From a layer's name in Keras (``"fc1"``); it raises `WeightsError` where that is missing."""
+    channels_first: bool = False
+    """Whether kernels are (out, in, height, width) as in PyTorch, not (height, width, in, out)."""
+    preprocessing: str = "caffe"
+    """A key of `PREPROCESSINGS`."""
+    message: str = ""
+    """What a person must know of these weights, if anything."""
+    label: str = ""
+    """What they are in a few words, where a file's name does not say it."""
+    digest: str = ""
+    """``"algorithm:hex"`` of the numbers, where it is not to be a file's."""
+
+    def convolutions(self) -> Arrays:
+        """Read the convolutions; `WeightsError` names the first that is not VGG19's."""
+        return {
+            name: self._convolution(name, shape) for name, shape in vgg19_kernel_shapes().items()
+        }
+
+    def _convolution(self, name: str, shape: tuple[int, ...]) -> Pair:
+        layer = self.layer(name)
+        word = "weight" if self.channels_first else "kernel"
+        wanted = (shape[3], shape[2], *shape[:2]) if self.channels_first else shape
+        kernel = layer.kernel.checked(f"{layer.called} has a {word}", wanted)
+        bias = layer.bias.checked(f"{layer.called} has a bias", shape[-1:])
+        if self.channels_first:
+            kernel = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))
+            kernel.flags.writeable = False
+        return kernel, bias
+
+    def classifier(self) -> Classifier:
+        """Read the dense layers; `WeightsError` names the first that does not fit."""
+        incoming, pairs = math.prod(CLASSIFIER_INPUT), []
+        layers = [self.layer(name) for name in CLASSIFIER_NAMES]
+        for layer, most in zip(layers, _WIDEST, strict=True):
+            kernel = layer.kernel.transposed if self.channels_first else layer.kernel
+            outgoing = kernel.shape[-1] if kernel.shape else 0
+            if kernel.shape != (incoming, outgoing) or not 1 <= outgoing <= most:
+                raise WeightsError(
+                    f"{layer.called} has weights of shape {kernel.shape} (in, out) where "
+                    f"{incoming} go in and at most {most} come out: {CLASSIFIER_ADVICE}"
+                )
+            if layer.bias.shape != (outgoing,):
+                raise WeightsError(
+                    f"{layer.called} has a bias of shape {layer.bias.shape}, not {(outgoing,)}: "
+                    f"{CLASSIFIER_ADVICE}"
+                )
+            pairs.append(
+                (
+                    kernel.checked(f"{layer.called} has weights", kernel.shape),
+                    layer.bias.checked(f"{layer.called} has a bias", layer.bias.shape),
+                )
+            )
+            incoming = outgoing
+        return Classifier(tuple(pairs), self.channels_first)

@@ -1,4 +1,4 @@
-"""The formats of weights files: what tells each by its content, and what reads it.
+"""The formats of weights files: one class each, told by a file's content.
 
 A file's name says nothing: PyTorch's files are called ``.pth``, ``.pth.tar``, ``.ckpt``, ``.bin``
 and ``.pkl``, and any of them may be renamed.
@@ -9,30 +9,27 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from vgg_widget.support.files import written_whole
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights.arrays import PREPROCESSINGS, Arrays, ResolvedWeights, WeightsError
-from vgg_widget.weights.classifier import Classifier
-from vgg_widget.weights.keras_file import (
-    HDF5,
-    INSIDE_KERAS,
-    ZIP,
-    preparation_inside,
-    read_keras,
-    read_keras_classifier,
+from vgg_widget.weights.arrays import (
+    PREPROCESSINGS,
+    Arrays,
+    Classifier,
+    ResolvedWeights,
+    StoredVGG19,
+    WeightsError,
 )
-from vgg_widget.weights.learned import read_learned
+from vgg_widget.weights.keras_file import HDF5, INSIDE_KERAS, ZIP, opened_keras, write_keras
+from vgg_widget.weights.learned_weights import learned_vgg19
 from vgg_widget.weights.remote import file_digest
-from vgg_widget.weights.torchvision import (
-    read_safetensors,
-    read_safetensors_classifier,
-    read_torch,
-    read_torch_classifier,
-)
+from vgg_widget.weights.state_dicts import opened_safetensors, torch_vgg19, write_safetensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,39 +40,191 @@ class Content:
     members: Collection[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """A format of weights files.
+class WeightsFormat(ABC):
+    """A format of weights files; `register_format` makes it known."""
+
+    name: str
+    """What it and its files are usually called, such as ``"PyTorch (.pth, .pt)"``."""
+
+    has_classifier = True
+    """Whether such a file can hold the dense layers too."""
+
+    exported = ""
+    """How the name of an exported file ends; empty where `write` is not there."""
+
+    @abstractmethod
+    def tells(self, content: Content) -> bool:
+        """Tell a file of this format by its content."""
+
+    @abstractmethod
+    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
+        """Open a file; `what` is how an error begins."""
+
+    def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
+        """Write the convolutions and what they expect of the input."""
+        raise NotImplementedError
+
+
+FORMATS: list[WeightsFormat] = []
+"""All that are known, in the order in which a file is looked at."""
+
+_Format = TypeVar("_Format", bound=type[WeightsFormat])
+
+
+def register_format(kind: _Format) -> _Format:
+    """Make a format known: to readers, export, the command line and the words of errors."""
+    FORMATS.append(kind())
+    return kind
+
+
+@register_format
+class _Keras(WeightsFormat):
+    name = "Keras (.weights.h5, .h5, .keras)"
+    exported = ".weights.h5"
+
+    def tells(self, content: Content) -> bool:
+        return content.start.startswith(HDF5) or INSIDE_KERAS in content.members
+
+    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
+        return opened_keras(what, path)
+
+    def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
+        write_keras(arrays, preprocessing, path)
+
+
+@register_format
+class _Torch(WeightsFormat):
+    name = "PyTorch (.pth, .pt)"
+
+    def tells(self, content: Content) -> bool:
+        if content.start.startswith(b"\x80"):
+            # Before PyTorch 1.6: bare pickles, the first of which is this number.
+            return b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." in content.start[:32]
+        names = {name.rpartition("/")[2] for name in content.members}
+        return "data.pkl" in names and _TORCHSCRIPT not in names
+
+    @contextmanager
+    def opened(self, what: str, path: Path) -> Iterator[StoredVGG19]:
+        yield torch_vgg19(what, path)
+
+
+@register_format
+class _Safetensors(WeightsFormat):
+    name = "safetensors (.safetensors)"
+    exported = ".safetensors"
+
+    def tells(self, content: Content) -> bool:
+        # The length of the header, in eight bytes of which some are zero, and then JSON.
+        return content.start[8:9] == b"{" and 0 in content.start[:8]
+
+    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
+        return opened_safetensors(what, path)
+
+    def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
+        write_safetensors(arrays, preprocessing, path)
+
+
+@register_format
+class _Learned(WeightsFormat):
+    name = "learned filters (.npz)"
+    has_classifier = False
+
+    def tells(self, content: Content) -> bool:
+        return "metadata.npy" in content.members
+
+    @contextmanager
+    def opened(self, what: str, path: Path) -> Iterator[StoredVGG19]:
+        yield learned_vgg19(what, path, f"k-means filters {path.name}")
+
+
+def format_names(*, with_classifier: bool = False) -> str:
+    """Return what the formats are called, as a list in a sentence."""
+    names = [one.name for one in FORMATS if one.has_classifier or not with_classifier]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def format_of(path: Path) -> WeightsFormat:
+    """Return the format of a file; `WeightsError` says what it is instead where that is known."""
+    content = _content(path)
+    for known in FORMATS:
+        if known.tells(content):
+            return known
+    raise WeightsError(f"weights {str(path)!r} {_what_it_is(path, content)}.")
+
+
+def opened_weights(path: Path) -> AbstractContextManager[StoredVGG19]:
+    """Open a file of any format; `WeightsError`, now or meanwhile, says what is wrong with it."""
+    return format_of(path).opened(f"weights {str(path)!r}", path)
+
+
+def read_weights(path: Path) -> ResolvedWeights:
+    """Read the convolutions of a file; `WeightsError` if it cannot be, or is no VGG19's."""
+    with opened_weights(path) as network:
+        arrays = network.convolutions()
+    if network.preprocessing not in PREPROCESSINGS:
+        raise WeightsError(
+            f"weights {str(path)!r} need the preprocessing {network.preprocessing!r}, which is not "
+            f"known here ({', '.join(map(repr, PREPROCESSINGS))} are): use a newer vgg_widget."
+        )
+    label = network.label or f"weights file {path.name}"
+    digest = network.digest or file_digest(path, "sha256")
+    provenance = Provenance("file", label, str(path), digest, network.message)
+    return ResolvedWeights(arrays, provenance, network.preprocessing)
+
+
+def read_classifier(path: Path) -> Classifier:
+    """Read the dense layers of a file; `WeightsError` if it has none of VGG19's making."""
+    with opened_weights(path) as network:
+        return network.classifier()
+
+
+def exported_suffixes() -> tuple[str, ...]:
+    """Return how the name of an exported file can end."""
+    return tuple(sorted(one.exported for one in FORMATS if one.exported))
+
+
+def export_weights(arrays: Arrays, preprocessing: str, path: str | os.PathLike[str]) -> None:
+    """Write the convolutions to a file that `resolve` reads back, preprocessing and all.
+
+    The numbers are kept as they are. Neither layout has a place for what they expect of the
+    input, so that is written into the file's metadata, where other programs do not look.
 
     Parameters
     ----------
-    tells : callable
-        Whether a file's content is of this format.
-    read : callable
-        From its path to the convolutions.
-    read_classifier : callable or None
-        From its path to the dense layers; None where such files never have any.
-    """
-
-    tells: Callable[[Content], bool]
-    read: Callable[[Path], ResolvedWeights]
-    read_classifier: Callable[[Path], Classifier] | None
-
-
-def format_of(path: Path) -> Format:
-    """Return the format of a file.
+    arrays : Arrays
+        In Keras's order of axes.
+    preprocessing : str
+        ``"caffe"`` or ``"torch"``.
+    path : str or Path
+        ``.safetensors`` is a state dict of torchvision's VGG19 without its classifier
+        (``load_state_dict(..., strict=False)`` takes it); ``.weights.h5`` is for
+        ``keras.applications.VGG19(include_top=False).load_weights``. Replaced as a whole.
 
     Raises
     ------
+    ValueError
+        If the suffix is another.
     WeightsError
-        If it cannot be read, or is of none; the sentence says what it is where that is known.
+        If it cannot be written, or the package safetensors is missing.
+    OSError
+        If the folder is missing or cannot be written.
     """
-    asked = f"weights {str(path)!r}"
-    content = _content(asked, path)
-    for known in _FORMATS:
-        if known.tells(content):
-            return known
-    raise WeightsError(f"{asked} {_what_it_is(path, content)}.")
+    name = os.fspath(path)
+    kinds = (one for one in FORMATS if one.exported and name.lower().endswith(one.exported))
+    kind = next(kinds, None)
+    if kind is None:
+        raise ValueError(
+            f"path {name!r} does not end in {' or '.join(exported_suffixes())}: name it so."
+        )
+    with written_whole(path) as draft:
+        try:
+            kind.write(arrays, preprocessing, draft)
+        except OSError as error:
+            # HDF5's own words fill several lines.
+            why = os.strerror(error.errno) if error.errno else error
+            raise WeightsError(
+                f"path {name!r} could not be written ({why}): make room, or choose another folder."
+            ) from error
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -84,74 +233,18 @@ def is_checkpoint(path: Path) -> bool:
     return os.path.isfile(f"{prefix}.index")  # noqa: PTH113 - Path's own can raise.
 
 
-def _resolved(read: Callable[[Path], tuple[Arrays, str, str]], path: Path) -> ResolvedWeights:
-    arrays, preprocessing, message = read(path)
-    if preprocessing not in PREPROCESSINGS:
-        raise WeightsError(
-            f"weights {str(path)!r} need the preprocessing {preprocessing!r}, which is not known "
-            f"here ({', '.join(map(repr, PREPROCESSINGS))} are): use a newer vgg_widget."
-        )
-    label, digest = f"weights file {path.name}", file_digest(path, "sha256")
-    return ResolvedWeights(
-        arrays, Provenance("file", label, str(path), digest, message), preprocessing
-    )
-
-
-def _read_keras(path: Path) -> tuple[Arrays, str, str]:
-    arrays, preprocessing = read_keras(path)
-    message = ""
-    if inside := preparation_inside(path):
-        message = (
-            f"Another input: the model in {path.name} {inside}, and here they are prepared as "
-            "ImageNet's are; to see the model as it is, load it with Keras and pass it as model=."
-        )
-    return arrays, preprocessing, message
-
-
-def _is_torch(content: Content) -> bool:
-    if content.start.startswith(b"\x80"):
-        # Before PyTorch 1.6: bare pickles, the first of which is this number.
-        return b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." in content.start[:32]
-    names = {name.rpartition("/")[2] for name in content.members}
-    return "data.pkl" in names and _TORCHSCRIPT not in names
-
-
-def _is_safetensors(content: Content) -> bool:
-    # The length of the header, in eight bytes of which some are zero, and then JSON.
-    return content.start[8:9] == b"{" and 0 in content.start[:8]
-
-
-_FORMATS = (
-    Format(
-        lambda content: content.start.startswith(HDF5) or INSIDE_KERAS in content.members,
-        lambda path: _resolved(_read_keras, path),
-        read_keras_classifier,
-    ),
-    Format(_is_torch, lambda path: _resolved(read_torch, path), read_torch_classifier),
-    Format(
-        _is_safetensors,
-        lambda path: _resolved(read_safetensors, path),
-        read_safetensors_classifier,
-    ),
-    Format(
-        lambda content: "metadata.npy" in content.members,
-        lambda path: ResolvedWeights(*read_learned(path)),
-        None,
-    ),
-)
-
-
-def _content(asked: str, path: Path) -> Content:
+def _content(path: Path) -> Content:
+    what = f"weights {str(path)!r}"
     try:
         with path.open("rb") as stream:
             start = stream.read(512)
     except (OSError, ValueError) as error:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-            raise WeightsError(f"{asked} {_what_folder_it_is(path)}.") from error
+            raise WeightsError(f"{what} {_what_folder_it_is(path)}.") from error
         if is_checkpoint(path):
-            raise WeightsError(f"{asked} {_CHECKPOINT}.") from error
+            raise WeightsError(f"{what} {_CHECKPOINT}.") from error
         why = getattr(error, "strerror", error)
-        raise WeightsError(f"{asked} cannot be read ({why}): check the path.") from error
+        raise WeightsError(f"{what} cannot be read ({why}): check the path.") from error
     if not start.startswith(ZIP):
         return Content(start, ())
     try:
@@ -159,7 +252,7 @@ def _content(asked: str, path: Path) -> Content:
             return Content(start, archive.namelist())
     except Exception as error:  # zipfile raises anything at all on damaged files.
         raise WeightsError(
-            f"{asked} is cut short or damaged (it begins as a zip archive, which Keras and PyTorch "
+            f"{what} is cut short or damaged (it begins as a zip archive, which Keras and PyTorch "
             "write): choose a whole file."
         ) from error
 
@@ -210,8 +303,8 @@ def _what_it_is(path: Path, content: Content) -> str:
     """Say what a file is that is of none of the formats, and what to do."""
     if is_checkpoint(path):
         return _CHECKPOINT
-    for start, what in _OTHERS.items():
-        if re.match(start, content.start, re.DOTALL):
+    for beginning, what in _OTHERS.items():
+        if re.match(beginning, content.start, re.DOTALL):
             return what
     if any(name.rpartition("/")[2] == _TORCHSCRIPT for name in content.members):
         return (
@@ -221,14 +314,11 @@ def _what_it_is(path: Path, content: Content) -> str:
     if any(name.endswith(".npy") for name in content.members):
         return (
             "is an .npz file of NumPy that learn_weights did not write: pass its arrays as a "
-            "state dict, or a file of PyTorch, safetensors or Keras"
+            f"state dict, or a file of {format_names(with_classifier=True)}"
         )
     if content.members:
         return "is a zip archive of other files: unpack it, and pass the file in it"
-    return (
-        "is no file of weights that is known here: choose one of Keras (.weights.h5, .h5, .keras), "
-        "PyTorch or safetensors, or filters that learn_weights wrote (.npz)"
-    )
+    return f"is no file of weights that is known here: choose one of {format_names()}"
 
 
 def _what_folder_it_is(path: Path) -> str:

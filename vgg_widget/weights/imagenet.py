@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TypeAlias
 
-from vgg_widget.support.provenance import Provenance
+from vgg_widget.weights.arrays import WeightsError
 from vgg_widget.weights.remote import RemoteFile
+
+CLASSES = 1000
+"""How many classes the network was trained to tell."""
+
+Name: TypeAlias = tuple[str, str]
+"""WordNet's number of a class, and what it is called."""
 
 _BASE = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
 
@@ -43,6 +51,28 @@ IMAGENET_NAMES = RemoteFile(
 """Keras's list of what the 1000 classes are called."""
 
 
-def imagenet_provenance(path: Path) -> Provenance:
-    """Return what is said of weights from a file whose hash was right."""
-    return Provenance("imagenet", "ImageNet weights", str(path), IMAGENET.hash)
+def class_names() -> tuple[Name, ...]:
+    """Return the names of the classes, in the order of the classifier's outputs."""
+    path = IMAGENET_NAMES.trusted()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _no_list(path, f"it is no JSON: {error}") from error
+    names = []
+    for number in range(CLASSES):
+        entry = content.get(str(number)) if isinstance(content, dict) else None
+        if not (
+            isinstance(entry, list)
+            and len(entry) == 2
+            and all(isinstance(part, str) for part in entry)
+        ):
+            raise _no_list(path, f"class {number} has no name in it")
+        names.append((entry[0], entry[1]))
+    return tuple(names)
+
+
+def _no_list(path: Path, why: str) -> WeightsError:
+    return WeightsError(
+        f"the names of ImageNet's classes cannot be read from {path} ({why}): delete it and run "
+        f"`{IMAGENET_NAMES.command}`."
+    )

@@ -11,40 +11,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call of a layer in a model's graph.
-
-    Parameters
-    ----------
-    kinds : tuple of str
-        The class of the layer and of those it holds; empty strings for classes that are not
-        Keras's own.
-    weighted : bool
-        Whether it has weights that are trained.
-    sources, results : collection
-        Keys of the tensors that go in and come out.
-    """
+    """One call of a layer in a model's graph, from the tensors with some keys to others."""
 
     kinds: tuple[str, ...]
+    """The class of the layer and of those it holds; empty for classes that are not Keras's own."""
     weighted: bool
+    """Whether it has weights that are trained."""
     sources: Collection[Hashable]
     results: Collection[Hashable]
 
 
 def done_before_weights(steps: Iterable[Step], pixels: Iterable[Hashable]) -> frozenset[str]:
-    """Tell what a model does to its pixels on the way to its first layers with weights.
+    """Tell what a model does to its inputs on the way to its first layers with weights.
 
-    Parameters
-    ----------
-    steps : iterable of Step
-        In order of execution.
-    pixels : iterable
-        Keys of the inputs.
-
-    Returns
-    -------
-    frozenset of str
-        ``"values"`` where they are scaled, shifted, or given to something whose class says
-        nothing about it, such as a Lambda; ``"order"`` where channels may be rearranged.
+    ``"values"`` where they are scaled, shifted, or given to something whose class says nothing
+    about it, such as a Lambda; ``"order"`` where channels may be rearranged.
     """
     done: dict[Hashable, frozenset[str]] = dict.fromkeys(pixels, frozenset())
     found: frozenset[str] = frozenset()
@@ -87,17 +68,10 @@ _EFFECTS = {
 
 
 def steps_of_config(config: Any) -> tuple[list[Step], list[Hashable]]:
-    """Read the graph that a saved model's configuration describes; nothing of it is made.
+    """Return the calls in a saved model's configuration, and the keys of inputs that are images.
 
-    Parameters
-    ----------
-    config : mapping
-        Of a functional or sequential model, as Keras 2 or 3 writes it.
-
-    Returns
-    -------
-    (list of Step, list)
-        Nested models are opened up; and the keys of those inputs that are images.
+    The model is functional or sequential, as Keras 2 or 3 writes it; those nested in it are opened
+    up, and nothing of it is made.
     """
     graph = _Graph()
     graph.walk(config, None)

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vgg_widget.layers import vgg19_kernel_shapes
-from vgg_widget.weights.arrays import ADVICE, Arrays, Stored, WeightsError, checked
-from vgg_widget.weights.classifier import (
+from vgg_widget.weights.arrays import (
+    ADVICE,
     CLASSIFIER_ADVICE,
     CLASSIFIER_NAMES,
-    Classifier,
-    checked_classifier,
+    Arrays,
+    Stored,
+    StoredLayer,
+    StoredVGG19,
+    WeightsError,
 )
 from vgg_widget.weights.keras_config import done_before_weights, steps_of_config
 
@@ -43,86 +46,54 @@ Layers = dict[str, list[Any]]
 """A model's arrays in a file, by its layers' names."""
 
 
-def read_keras(path: Path) -> tuple[Arrays, str]:
-    """Read the convolutions of a Keras file of any layout.
+@contextmanager
+def opened_keras(what: str, path: Path) -> Iterator[StoredVGG19]:
+    """Open a Keras file of any layout; `what` is how an error begins.
 
     The layers may lie inside other models, beside other layers. They are found by their names in
-    Keras's VGG19; where a file has none of these names, by their order. Of several models in a
-    file, the one that is a whole VGG19 is taken.
-
-    Parameters
-    ----------
-    path : Path
-        A ``.weights.h5`` file, a legacy ``.h5`` file of weights or of a whole model, or a
-        ``.keras`` file, of which only the weights are read and never the configuration.
-
-    Returns
-    -------
-    (Arrays, str)
-        In network order, and their preprocessing: ``"caffe"`` unless the file says otherwise.
-
-    Raises
-    ------
-    WeightsError
-        If it cannot be read, is not a VGG19, or holds several; the sentence names the first layer
-        that differs, or the models.
+    Keras's VGG19; where a file has none of these names, convolutions by their order. Of several
+    models in a file, the one that is a whole VGG19 is taken.
     """
-    asked = f"weights {str(path)!r}"
-    with _opened(asked, path) as file:
-        said = file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe")
-        return _arrays(asked, file), str(said)
-
-
-def read_keras_classifier(path: Path) -> Classifier:
-    """Read the dense layers of a file that `read_keras` takes, by their names in Keras's VGG19.
-
-    Raises
-    ------
-    WeightsError
-        If it cannot be read, or holds no classifier of VGG19's making.
-    """
-    asked = f"weights {str(path)!r}"
-    with _opened(asked, path) as file:
-        models, _ = _collected(file, CLASSIFIER_NAMES)
-        # Of several, the one beside the convolutions.
-        found = models.get(_vgg19(asked, file)[0]) or _together(models)
-        layers = [
-            (name, *_pair(f"{asked}: layer {name!r}", found.get(name), CLASSIFIER_ADVICE))
-            for name in CLASSIFIER_NAMES
-        ]
-        return checked_classifier(asked, layers, channels_first=False)
-
-
-@contextmanager
-def _opened(asked: str, path: Path) -> Iterator[Any]:
-    """Open a Keras file as HDF5, and say in a sentence what is wrong with it."""
     import h5py
 
     try:
-        with _hdf5_part(asked, path) as part, h5py.File(part, "r") as file:
-            yield file
+        with _hdf5_part(what, path) as part, h5py.File(part, "r") as file:
+            yield _vgg19(what, path, file)
     except (WeightsError, MemoryError):
         raise
     except Exception as error:  # h5py and zipfile raise anything at all on damaged files.
-        raise WeightsError(
-            f"{asked} is cut short or damaged: choose a whole Keras file."
-        ) from error
+        raise WeightsError(f"{what} is cut short or damaged: choose a whole Keras file.") from error
 
 
-def preparation_inside(path: Path) -> str:
-    """Say what the model in a file does to its pixels itself, by its configuration; or nothing.
+def _vgg19(what: str, path: Path, file: Any) -> StoredVGG19:
+    place, convolutions = _most_like_vgg19(what, file)
+    models, _ = _collected(file, CLASSIFIER_NAMES)
+    # Of several classifiers, the one beside the convolutions.
+    layers = {**(models.get(place) or _together(models)), **convolutions}
 
-    Where a file holds weights alone, or a configuration that describes no graph, nothing is known.
-    """
-    import h5py
+    def layer(name: str) -> StoredLayer:
+        called = f"{what}: layer {name!r}"
+        advice = CLASSIFIER_ADVICE if name in CLASSIFIER_NAMES else ADVICE
+        return StoredLayer(called, *_pair(called, layers.get(name), advice))
 
+    message = ""
+    if done := _done_to_pixels(path, file):
+        message = (
+            f"Another input: the model in {path.name} {done}, and here they are prepared as "
+            "ImageNet's are; to see the model as it is, load it with Keras and pass it as model=."
+        )
+    preprocessing = str(file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe"))
+    return StoredVGG19(layer, preprocessing=preprocessing, message=message)
+
+
+def _done_to_pixels(path: Path, file: Any) -> str:
+    """Say what the model in a file does to its pixels itself, where its configuration tells."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive, archive.open("config.json") as config:
                 text = config.read(_LONGEST_CONFIGURATION).decode()
         else:
-            with h5py.File(path, "r") as file:
-                text = str(file.attrs["model_config"])
+            text = str(file.attrs["model_config"])
         done = done_before_weights(*steps_of_config(json.loads(text)))
     except Exception:  # The weights are read, and the configuration of no use otherwise.
         return ""
@@ -132,7 +103,7 @@ def preparation_inside(path: Path) -> str:
 
 
 @contextmanager
-def _hdf5_part(asked: str, path: Path) -> Iterator[Path | BinaryIO]:
+def _hdf5_part(what: str, path: Path) -> Iterator[Path | BinaryIO]:
     with path.open("rb") as whole:
         if whole.read(len(ZIP)) != ZIP:
             yield path
@@ -141,7 +112,7 @@ def _hdf5_part(asked: str, path: Path) -> Iterator[Path | BinaryIO]:
             member = archive.getinfo(INSIDE_KERAS)
         if member.compress_type != zipfile.ZIP_STORED:
             raise WeightsError(
-                f"{asked} has its weights compressed, which Keras does not do: {_SAVE_AGAIN}"
+                f"{what} has its weights compressed, which Keras does not do: {_SAVE_AGAIN}"
             )
         # The central directory does not say how long a member's own header is (APPNOTE 4.3.7).
         whole.seek(member.header_offset + 26)
@@ -162,9 +133,6 @@ class _Piece(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._at
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._at = offset + (0, self._at, self._length)[whence]
         return self._at
@@ -177,29 +145,15 @@ class _Piece(io.RawIOBase):
         return int(count)
 
 
-def _arrays(asked: str, file: Any) -> Arrays:
-    shapes = vgg19_kernel_shapes()
-    layers = _vgg19(asked, file)[1]
-    arrays: Arrays = {}
-    for name, shape in shapes.items():
-        layer = f"{asked}: layer {name!r}"
-        kernel, bias = _pair(layer, layers.get(name), ADVICE)
-        arrays[name] = (
-            checked(f"{layer} has a kernel", kernel, shape),
-            checked(f"{layer} has a bias", bias, shape[-1:]),
-        )
-    return arrays
-
-
-def _vgg19(asked: str, file: Any) -> tuple[str, Layers]:
-    """Return the VGG19 in a file, or what is most like it, and the place of that model."""
+def _most_like_vgg19(what: str, file: Any) -> tuple[str, Layers]:
+    """Return the place and the arrays of the model that is VGG19, or is most like it."""
     named, numbered = _collected(file, vgg19_kernel_shapes())
     models = named or numbered
     complete = [place for place in models if _likeness(models[place]) == len(vgg19_kernel_shapes())]
     if len(complete) > 1:
         told = " and ".join(sorted(repr(_model_name(file, place)) for place in complete))
         raise WeightsError(
-            f"{asked} hold {len(complete)} whole VGG19s, {told}: save the weights of the one that "
+            f"{what} hold {len(complete)} whole VGG19s, {told}: save the weights of the one that "
             "is meant, by its own save_weights."
         )
     if named and not complete:
@@ -285,8 +239,21 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
                 f"{layer} has a {part} in chunks of {item.chunks}, larger than itself: "
                 f"{_SAVE_AGAIN}"
             )
-    return _stored(kernel), _stored(bias)
+    return (
+        Stored(kernel.shape, kernel.dtype, kernel.__array__, fresh=True),
+        Stored(bias.shape, bias.dtype, bias.__array__, fresh=True),
+    )
 
 
-def _stored(item: Any) -> Stored:
-    return Stored(item.shape, item.dtype, item.__array__, fresh=True)
+def write_keras(arrays: Arrays, preprocessing: str, path: Path) -> None:
+    """Write what ``keras.applications.VGG19(include_top=False).load_weights`` takes."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs[PREPROCESSING_ATTRIBUTE] = preprocessing
+        for number, (name, pair) in enumerate(arrays.items()):
+            # As Keras 3 numbers the layers of a class.
+            group = file.create_group(f"layers/conv2d{f'_{number}' if number else ''}/vars")
+            group.attrs["name"] = name
+            for part, array in enumerate(pair):
+                group[str(part)] = array

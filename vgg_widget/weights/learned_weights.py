@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -21,6 +22,10 @@ from numpy.typing import NDArray
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.messages import reason
 from vgg_widget.support.safe_npz import check_suffix, opened_npz
+from vgg_widget.weights.arrays import Stored, StoredLayer, StoredVGG19, WeightsError
+
+EMBEDDED = "vgg19_kmeans.npz"
+"""The shipped file's name, in the folder ``vgg_widget/data``."""
 
 FORMAT = "vgg_widget/factorised/1"
 """What a file says of itself; the number rises when an older reader could not follow."""
@@ -30,95 +35,71 @@ Storage: TypeAlias = Literal["int8", "float16"]
 _Floats: TypeAlias = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rounded:
-    """A matrix in few bytes: small numbers, and a scale for each column.
+def rounded(matrix: _Floats, storage: Storage = "int8") -> tuple[NDArray[Any], _Floats]:
+    """Return a matrix in few bytes: small numbers, and what each column is multiplied by.
 
-    Parameters
-    ----------
-    numbers : (rows, columns) array of int8 or float16
-        The matrix over its scale.
-    scale : (columns,) float32 array
-        What each column is multiplied by.
+    An int8 errs by at most 1/254 of its column's largest number, a float16 by 1/2048 of itself.
     """
+    top = np.abs(matrix).max(axis=0)
+    scale = np.where(top > 0, top, 1).astype(np.float32)
+    if storage == "float16":
+        return (matrix / scale).astype(np.float16), scale
+    scale /= np.float32(127)
+    return np.rint(matrix / scale).astype(np.int8), scale
 
-    numbers: NDArray[Any]
-    scale: _Floats
 
-    def __post_init__(self) -> None:
-        if self.numbers.ndim != 2 or self.scale.shape != self.numbers.shape[1:]:
-            raise ValueError(
-                f"a scale of shape {self.scale.shape} does not fit numbers of shape "
-                f"{self.numbers.shape}: it takes one for each column."
-            )
-        if self.numbers.dtype not in (np.int8, np.float16) or self.scale.dtype != np.float32:
-            raise ValueError(
-                f"numbers of type {self.numbers.dtype} and a scale of type {self.scale.dtype} are "
-                "not read: they must be int8 or float16, and float32."
-            )
-        self.numbers.flags.writeable = self.scale.flags.writeable = False
-
-    @classmethod
-    def of(cls, matrix: _Floats, storage: Storage = "int8") -> Self:
-        """Round a matrix, column by column.
-
-        Parameters
-        ----------
-        matrix : (rows, columns) array
-            Finite numbers.
-        storage : {"int8", "float16"}
-            An int8 errs by at most 1/254 of its column's largest number, a float16 by 1/2048 of
-            itself.
-        """
-        top = np.abs(matrix).max(axis=0)
-        scale = np.where(top > 0, top, 1).astype(np.float32)
-        if storage == "float16":
-            return cls((matrix / scale).astype(np.float16), scale)
-        scale /= np.float32(127)
-        return cls(np.rint(matrix / scale).astype(np.int8), scale)
-
-    def matrix(self) -> _Floats:
-        """Return the matrix in float32, as rounded."""
-        return self.numbers.astype(np.float32) * self.scale
+def unrounded(numbers: NDArray[Any], scale: _Floats) -> _Floats:
+    """Return the matrix that `rounded` took, in float32."""
+    return numbers.astype(np.float32) * scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """One convolution's kernel and bias, factorised.
+    """One convolution's kernel and bias, factorised; the fields are the arrays of the file.
 
-    Parameters
-    ----------
-    projection : Rounded, (9 * incoming, rank)
-        The whitening: a 3×3 patch, flattened row by row with its channels last, times this.
-    centroids : Rounded, (rank, outgoing)
-        The directions that k-means found, one a column, as long as makes the standard deviation
-        of each response 1 on the patches learned from.
-    blind : (9 * incoming,) float32 array
-        A patch of which no filter sees anything, in any of its nine places (see `without`): the
-        mean patch, or zeros for none. Taken out of the projection after rounding, so that
-        rounding does not bring it back.
-    bias : (outgoing,) float32 array
-        Minus the response to the mean patch, minus the threshold.
+    `projection` and `centroids` are as `rounded` gives them, each with its scale.
     """
 
-    projection: Rounded
-    centroids: Rounded
+    projection: NDArray[Any]
+    projection_scale: _Floats
+    """The whitening, (9 * incoming, rank): a flattened 3×3 patch, its channels last, times this."""
+    centroids: NDArray[Any]
+    centroids_scale: _Floats
+    """The directions that k-means found, (rank, outgoing); the standard deviation of each response
+    is 1 on the patches learned from."""
     blind: _Floats
+    """A patch, (9 * incoming,), of which no filter sees anything (see `without`), or zeros.
+
+    It is taken out of the projection after rounding, so that rounding does not bring it back."""
     bias: _Floats
+    """Minus the response to the mean patch, minus the threshold: (outgoing,)."""
 
     def __post_init__(self) -> None:
-        rows, rank = self.projection.numbers.shape
-        shapes = ((rows, rank), self.centroids.numbers.shape, self.blind.shape, self.bias.shape)
-        if rows % 9 or shapes[1:] != ((rank, *self.bias.shape), (rows,), self.bias.shape[:1]):
+        arrays = self.arrays()
+        rows, rank, outgoing = self.blind.size, self.projection_scale.size, self.bias.size
+        wanted = [(rows, rank), (rank,), (rank, outgoing), (outgoing,), (rows,), (outgoing,)]
+        shapes = [array.shape for array in arrays.values()]
+        if rows % 9 or shapes != wanted:
             raise ValueError(
                 f"factors of shapes {', '.join(map(str, shapes))} make no 3×3 kernel: they must be "
-                "(9 * incoming, rank), (rank, outgoing), (9 * incoming,) and (outgoing,)."
+                "(9 * incoming, rank), (rank,), (rank, outgoing), (outgoing,), (9 * incoming,) and "
+                "(outgoing,)."
             )
-        self.blind.flags.writeable = self.bias.flags.writeable = False
+        for name, array in arrays.items():
+            small = name in ("projection", "centroids")
+            if array.dtype not in ((np.int8, np.float16) if small else (np.float32,)):
+                read = "int8 or float16" if small else "float32"
+                raise ValueError(f"{name} of type {array.dtype} is not read: it must be {read}.")
+            array.flags.writeable = False
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what is stored, by name and in order."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
     def whitening(self) -> _Floats:
         """Return the projection as it is used: (9 * incoming, rank) float32."""
-        projection = np.ascontiguousarray(self.projection.matrix().T)
+        projection = unrounded(self.projection, self.projection_scale).T
+        projection = np.ascontiguousarray(projection)
         without(projection, self.blind)
         return projection.T
 
@@ -129,43 +110,15 @@ class Factors:
 
     def kernel(self) -> _Floats:
         """Return the kernel as Keras wants it: (3, 3, incoming, outgoing) float32."""
-        flat: _Floats = self.whitening() @ self.centroids.matrix()
+        flat: _Floats = self.whitening() @ unrounded(self.centroids, self.centroids_scale)
         return flat.reshape(3, 3, -1, flat.shape[1])
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is stored, by name and in order."""
-        return {
-            "projection": self.projection.numbers,
-            "projection_scale": self.projection.scale,
-            "centroids": self.centroids.numbers,
-            "centroids_scale": self.centroids.scale,
-            "blind": self.blind,
-            "bias": self.bias,
-        }
-
-    @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Make the object again from `arrays`' result."""
-        return cls(
-            Rounded(arrays["projection"], arrays["projection_scale"]),
-            Rounded(arrays["centroids"], arrays["centroids_scale"]),
-            arrays["blind"],
-            arrays["bias"],
-        )
-
-
-_STORED = ("projection", "projection_scale", "centroids", "centroids_scale", "blind", "bias")
 
 
 def without(patches: _Floats, direction: _Floats) -> None:
     """Take a direction out of each of the nine places of flattened 3×3 patches, in place.
 
-    Parameters
-    ----------
-    patches : (n, 9 * channels) float32 array
-        Changed.
-    direction : (9 * channels,) float32 array
-        Nine directions, one a place, of any length; a place of zeros is left alone.
+    `patches` is (n, 9 * channels). `direction`, (9 * channels,), is one direction a place, of any
+    length; a place of zeros is left alone.
     """
     channels = len(direction) // 9
     for start in range(0, len(direction), channels):
@@ -272,7 +225,7 @@ class LearnedWeights:
                 found = about.pop("format")
                 names = about.pop("layers") if found == FORMAT else ()
                 layers = {
-                    name: Factors.of_arrays({key: stored(f"{name}/{key}") for key in _STORED})
+                    name: Factors(*(stored(f"{name}/{key}") for key in Factors.__slots__))
                     for name in names
                 }
         except FileNotFoundError:
@@ -292,3 +245,34 @@ class LearnedWeights:
                 "install the version that wrote it."
             )
         return cls(layers, about)
+
+
+def embedded_path() -> Path:
+    """Return where the shipped filters lie."""
+    return Path(str(resources.files("vgg_widget") / "data" / EMBEDDED))
+
+
+def learned_vgg19(what: str, path: Path, label: str) -> StoredVGG19:
+    """Open a file that `LearnedWeights.save` wrote; `what` is how an error begins."""
+    try:
+        learned = LearnedWeights.load(path)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{what} cannot be read: {error}") from error
+
+    def layer(name: str) -> StoredLayer:
+        if name not in learned.layers:
+            raise WeightsError(f"{what} has nothing for layer {name!r}: learn all layers.")
+        part = learned.layers[name]
+        # The shape is checked before the factors are multiplied: thin ones can make any matrix.
+        kernel = Stored(part.kernel_shape, np.dtype("f4"), part.kernel, fresh=True)
+        return StoredLayer(f"{what}: layer {name!r}", kernel, Stored.of(part.bias))
+
+    found = learned.metadata.get("photographs")
+    count = found if isinstance(found, int) else "some"
+    return StoredVGG19(
+        layer,
+        label=f"{label} (learned without labels from {count} photographs)",
+        digest=learned.digest,
+        message=f"These filters were learned without labels from {count} photographs: they were "
+        "not trained to recognise anything, and are not ImageNet weights.",
+    )

@@ -108,13 +108,7 @@ class RemoteFile:
         return next(right, None)
 
     def trusted(self) -> Path:
-        """Return the file, fetched where it is not cached.
-
-        Raises
-        ------
-        WeightsError
-            If the cached one is damaged, or there is none and it cannot be fetched.
-        """
+        """Return the file, fetched where it is not cached; a damaged one is a `WeightsError`."""
         path, found = self.verified(), self.find()
         if path is None and found is not None:
             raise WeightsError(
@@ -151,43 +145,34 @@ class RemoteFile:
         import pooch
         from tqdm.auto import tqdm
 
-        for path in self.locations():
-            if self._hash_of(path) == self.hash:
-                return path
+        if found := self.verified():
+            return found
         url, folder = self.address(), self.folder()
         # Without its total from the start the notebook's bar has no width.
         look = {"total": self.size, "unit": "B", "unit_scale": True, "delay": BAR_SECONDS}
         bar = tqdm(desc=self.title, disable=not progress, **look)
-        opened: list[Any] = []  # pooch leaves a failed answer's connection open.
+        answers: list[Any] = []  # pooch leaves a failed answer's connection open.
 
-        def heard(response: Any, **_: object) -> None:
-            opened.append(response)
+        def on_answer(response: Any, **_: object) -> None:
+            answers.append(response)
             if target := _unsafe_redirect(response):
                 reason = f"the server sends on to {target}, which is not https"
                 raise self._not_downloaded(reason, url, folder)
 
-        hooks = {"response": heard}
         waits = (CONNECT_SECONDS, READ_SECONDS)
-        http = pooch.HTTPDownloader(bar, 1 << 16, timeout=waits, hooks=hooks)
-
-        def fetch(address: str, output: str, keeper: object) -> None:
-            http(address, output, keeper)
-            with Path(output).open("rb") as file:
-                if file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-                    reason = "a web page came instead of the file (a network's sign-in page?)"
-                    raise self._not_downloaded(reason, url, folder)
-
+        http = pooch.HTTPDownloader(bar, 1 << 16, timeout=waits, hooks={"response": on_answer})
         logger, level = pooch.get_logger(), pooch.get_logger().level
         logger.setLevel(logging.WARNING)
         try:
             with bar:
-                path = Path(pooch.retrieve(url, self.hash, self.name, folder, downloader=fetch))
+                path = Path(pooch.retrieve(url, self.hash, self.name, folder, downloader=http))
         except (OSError, ValueError) as error:  # Those of requests are OSErrors.
             _forget_frames(error)
-            raise self._not_downloaded(_why_not(error), url, folder) from error
+            page = bool(answers) and "html" in answers[-1].headers.get("Content-Type", "")
+            raise self._not_downloaded(_why_not(error, page=page), url, folder) from error
         finally:
             logger.setLevel(level)
-            for response in opened:
+            for response in answers:
                 response.close()
         with suppress(OSError):
             path.chmod(0o644)  # It was made as a private file, but a cache may be shared.
@@ -195,13 +180,7 @@ class RemoteFile:
         return path
 
     def download_once(self) -> Path:
-        """Fetch the file for ``"auto"``, unless that has failed in this process already.
-
-        Raises
-        ------
-        WeightsError
-            As `download`, now or the last time.
-        """
+        """Fetch the file; where that has failed in this process, raise the same error again."""
         url = self.address()
         if url in failed_downloads:
             raise WeightsError(failed_downloads[url])
@@ -212,13 +191,7 @@ class RemoteFile:
             raise
 
     def folder(self) -> Path:
-        """Return where a download will lie: the first of the places that can be written.
-
-        Raises
-        ------
-        WeightsError
-            If none can be.
-        """
+        """Return where a download will lie: the first of the places that can be written."""
         refusals = []
         for path in self.locations():
             try:
@@ -289,7 +262,8 @@ def _forget_frames(error: BaseException) -> None:
         chain = chain.__context__
 
 
-def _why_not(error: Exception) -> str:
+def _why_not(error: Exception, *, page: bool) -> str:
+    """Say why nothing came; `page` if the last answer was a web page."""
     from requests import exceptions as http
     from urllib3.exceptions import ReadTimeoutError
 
@@ -298,14 +272,16 @@ def _why_not(error: Exception) -> str:
     # A time-out amid the file comes wrapped in a ConnectionError.
     if isinstance(error, http.Timeout) or isinstance(next(iter(error.args), 0), ReadTimeoutError):
         return "the server did not answer in time"
-    for kind, reason in (
-        (http.SSLError, "no secure connection could be made (a network's sign-in page?)"),
-        (http.ChunkedEncodingError, "the connection broke half-way"),
-        (http.ConnectionError, "there is no connection to the server"),
-        (http.RequestException, f"the server cannot be used ({type(error).__name__})"),
-        (ValueError, "the file that came is not the right one (its hash differs)"),
-    ):
-        if isinstance(error, kind):
-            return reason
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    return "the disk is full" if full else f"the file could not be written ({error})"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "the disk is full"
+    reasons = {
+        http.SSLError: "no secure connection could be made (a network's sign-in page?)",
+        http.ChunkedEncodingError: "the connection broke half-way",
+        http.ConnectionError: "there is no connection to the server",
+        http.RequestException: f"the server cannot be used ({type(error).__name__})",
+        ValueError: "a web page came instead of the file (a network's sign-in page?)"
+        if page
+        else "the file that came is not the right one (its hash differs)",
+        OSError: f"the file could not be written ({error})",
+    }
+    return next(words for kind, words in reasons.items() if isinstance(error, kind))

@@ -1,39 +1,47 @@
-"""VGG19 among the named tensors of a state dict in torchvision's layout.
+"""VGG19 among the named tensors of a state dict in torchvision's layout, in memory or in a file.
 
 The layers are known by their numbers and shapes. What stands before the numbers, such as
 ``"module.features."``, and what the state dict lies in are whatever a training loop made of them.
+Nothing read is ever executed: of a pickle, PyTorch rebuilds tensors and plain containers only.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from vgg_widget.layers import VGG19_BLOCKS, VGG19_CONVOLUTIONS, vgg19_kernel_shapes
+from vgg_widget.support.messages import reason
 from vgg_widget.weights.arrays import (
     ADVICE,
-    Arrays,
-    Stored,
-    WeightsError,
-    arrays_digest,
-    checked,
-)
-from vgg_widget.weights.classifier import (
     CLASSIFIER_ADVICE,
     CLASSIFIER_INPUT,
     CLASSIFIER_NAMES,
-    Classifier,
-    checked_classifier,
+    Arrays,
+    Stored,
+    StoredLayer,
+    StoredVGG19,
+    WeightsError,
+    arrays_digest,
 )
 
 TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
 """Keras's name of each convolution to torchvision's."""
+
+PREPROCESSING_KEY = "vgg_widget.preprocessing"
+"""Where an exported safetensors file says what its numbers expect of the input."""
+
+# CVE-2025-32434: in the releases before, `weights_only=True` did not keep a file from running code.
+_SAFE_TORCH = (2, 6)
 
 # How many containers may lie in each other around a state dict.
 _DEEPEST = 5
@@ -127,30 +135,6 @@ class Tensors:
         return replace(stored, read=lambda: guarded(stored.read))
 
 
-def read_state_dict(state: Mapping[Any, Any] | Sequence[Any]) -> tuple[Arrays, str]:
-    """Read a state dict in memory, such as ``torchvision.models.vgg19(...).state_dict()``.
-
-    Parameters
-    ----------
-    state : mapping of str to tensor or array, or a list that holds one
-        The numbers of torchvision's layers behind any prefix or none (``"features.0.weight"``,
-        ``"module.features.0.weight"``, ``"0.weight"``); or a checkpoint that holds such a mapping
-        a few mappings or lists deep. Other entries are ignored.
-
-    Returns
-    -------
-    (Arrays, str)
-        Copies; and a sentence that says which network was taken where there was a choice.
-
-    Raises
-    ------
-    WeightsError
-        If there is no VGG19 without batch normalisation, or several; the sentence names the first
-        layer that differs in what is nearest.
-    """
-    return read_convolutions("weights (a state dict)", "the state dict", mappings_in(state))
-
-
 def mappings_in(thing: Any) -> list[Tensors]:
     """Return the mappings in a checkpoint, the outermost first."""
     found: list[Tensors] = []
@@ -179,8 +163,7 @@ def _in_mapping(state: Mapping[Any, Any], place: tuple[str, ...]) -> Tensors:
         value = state[key]
         is_float = getattr(value, "is_floating_point", None)
         if is_float is None:
-            array = np.asarray(value)
-            return Stored(array.shape, array.dtype, lambda: array)
+            return Stored.of(np.asarray(value))
         # A PyTorch tensor, on whichever device and of whichever float, part of a graph or not.
         dtype = np.dtype("f4" if is_float() else "V")
         return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy())
@@ -188,72 +171,53 @@ def _in_mapping(state: Mapping[Any, Any], place: tuple[str, ...]) -> Tensors:
     return Tensors(dict.fromkeys(key for key in state if isinstance(key, str)), stored, place)
 
 
-def read_convolutions(asked: str, source: str, mappings: Sequence[Tensors]) -> tuple[Arrays, str]:
-    """Read the one VGG19 that is in some mappings.
+@dataclass(frozen=True, slots=True)
+class _Modules:
+    """The numbered modules of a mapping behind one prefix, such as ``"module.features."``."""
 
-    Parameters
-    ----------
-    asked : str
-        How an error begins: the source.
-    source : str
-        The source in a few words.
-    mappings : sequence of Tensors
-        At least one.
+    tensors: Tensors
+    prefix: str
 
-    Returns
-    -------
-    (Arrays, str)
-        And a sentence that says which network was taken where there was a choice.
+    @property
+    def name(self) -> str:
+        return self.tensors.name(self.prefix).rstrip(".") or "0.weight"
 
-    Raises
-    ------
-    WeightsError
-        If there is none, or there are several.
-    """
-    whole, plain = _networks(mappings)
-    if not whole:
-        if form := _other_form(mappings):
-            raise WeightsError(f"{asked} {form}.")
-        tensors, stem = _nearest(mappings)
-        return _arrays(f"{asked}{_what_else(tensors, stem)}", tensors, stem), ""
-    first, *others = plain or whole
-    arrays = _arrays(asked, *first)
-    # Where a module is a part of two others, the same network has two names.
-    digest = arrays_digest(arrays) if others else ""
-    if any(arrays_digest(_arrays(asked, *other)) != digest for other in others):
-        names = ", ".join(repr(_called(*one)) for one in (first, *others))
-        raise WeightsError(f"{asked} holds several networks ({names}): pass the state dict of one.")
-    averages = [repr(_called(*one)) for one in whole if one not in plain]
-    if not averages:
-        return arrays, ""
-    if not plain:
-        return arrays, f"{source} holds a moving average alone, {averages[0]}, which was taken."
-    several = "averages" if len(averages) > 1 else "average"
-    return arrays, (
-        f"{source} holds several networks: {_called(*first)!r} was taken, and not the moving "
-        f"{several} {', '.join(averages)}."
-    )
+    @property
+    def words(self) -> set[str]:
+        found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", self.name)
+        return {word.lower() for word in found}
+
+    @property
+    def is_average(self) -> bool:
+        """Whether these are the mean of the weights of many training steps."""
+        keys = self.tensors.keys
+        counted = (key.removesuffix(_COUNT) for key in keys if key.endswith(_COUNT))
+        averaged = any(self.prefix.startswith(f"{place}module.") for place in counted)
+        return averaged or not _AVERAGES.isdisjoint(self.words)
+
+    def shape(self, end: str) -> tuple[int, ...]:
+        return self.tensors.shape(self.prefix + end)
+
+    def likeness(self) -> int:
+        """Count the tensors that VGG19 has too, and again those of its shapes."""
+        wanted = _vgg19_shapes()
+        there = [end for end in wanted if self.prefix + end in self.tensors.keys]
+        return sum(1 + (self.shape(end) == wanted[end]) for end in there)
+
+    def layer(self, what: str, name: str) -> StoredLayer:
+        """Return a layer by Keras's name."""
+        module = TORCH_NAMES.get(name) or CLASSIFIER_NAMES[name]
+        advice = ADVICE if name in TORCH_NAMES else CLASSIFIER_ADVICE
+        called = f"{what}: layer {module!r} ({name})"
+        key = self.prefix + module.rpartition(".")[2]
+        weight, bias = (
+            self.tensors.get(called, f"{key}.{part}", advice) for part in ("weight", "bias")
+        )
+        return StoredLayer(called, weight, bias)
 
 
-_Network = tuple[Tensors, str]
-"""A mapping, and what stands before the numbers of modules in it."""
-
-
-def _networks(mappings: Sequence[Tensors]) -> tuple[list[_Network], list[_Network]]:
-    """Return all whole VGG19s, and those of them that are no moving averages."""
-    wanted = _wanted()
-    whole = [
-        (tensors, stem)
-        for tensors, stem in _candidates(mappings)
-        if all(tensors.shape(stem + end) == shape for end, shape in wanted.items())
-    ]
-    # A training loop may keep the gradients beside the weights.
-    whole = [one for one in whole if _GRADIENTS.isdisjoint(_words(one))] or whole
-    return whole, [one for one in whole if not _is_average(one)]
-
-
-def _wanted() -> dict[str, tuple[int, ...]]:
-    """Return what stands behind a stem, such as ``"0.weight"``, with the shapes that VGG19 has."""
+def _vgg19_shapes() -> dict[str, tuple[int, ...]]:
+    """Return what stands behind a prefix, such as ``"0.weight"``, with its shape in VGG19."""
     wanted: dict[str, tuple[int, ...]] = {}
     for name, (height, width, incoming, outgoing) in vgg19_kernel_shapes().items():
         number = TORCH_NAMES[name].removeprefix("features.")
@@ -262,36 +226,86 @@ def _wanted() -> dict[str, tuple[int, ...]]:
     return wanted
 
 
-def _candidates(mappings: Sequence[Tensors]) -> list[_Network]:
-    """Return each mapping with each stem in it, which is what stands before modules' numbers."""
+def vgg19_in(
+    what: str, source: str, mappings: Sequence[Tensors], preprocessing: str = "torch"
+) -> StoredVGG19:
+    """Find the one VGG19 in some mappings, and the dense layers that belong to it.
+
+    `what` is how an error begins; `source` is for the message, which says which network was taken
+    where there was a choice.
+    """
+    modules = _numbered_modules(mappings)
+    whole = [one for one in modules if _is_whole(one)]
+    # A training loop may keep the gradients beside the weights.
+    whole = [one for one in whole if _GRADIENTS.isdisjoint(one.words)] or whole
+    plain = [one for one in whole if not one.is_average]
+    message = ""
+    if whole:
+        features, *others = plain or whole
+        _check_same(what, features, others)
+        message = _choice(source, whole, plain)
+    elif form := _other_form(mappings):
+        raise WeightsError(f"{what} {form}.")
+    else:
+        features = _nearest(mappings, modules)
+    dense = _dense_modules(modules, features, whole)
+
+    def layer(name: str) -> StoredLayer:
+        if name in TORCH_NAMES:
+            return features.layer(what if whole else f"{what}{_what_else(features)}", name)
+        if len(dense) > 1:
+            names = ", ".join(repr(one.name) for one in dense)
+            raise WeightsError(f"{what} holds several classifiers ({names}): save a file of one.")
+        return dense[0].layer(what, name)
+
+    return StoredVGG19(layer, channels_first=True, preprocessing=preprocessing, message=message)
+
+
+def _numbered_modules(mappings: Sequence[Tensors]) -> list[_Modules]:
+    """Return each mapping with each prefix in it."""
     return [
-        (tensors, stem)
+        _Modules(tensors, prefix)
         for tensors in mappings
-        for stem in dict.fromkeys(map(_stem, tensors.keys))
-        if stem is not None
+        for prefix in dict.fromkeys(map(_prefix, tensors.keys))
+        if prefix is not None
     ]
 
 
-def _stem(key: str) -> str | None:
+def _prefix(key: str) -> str | None:
     module, _, part = key.rpartition(".")
-    stem = module.rstrip("0123456789")
-    return stem if part in ("weight", "bias") and stem != module else None
+    prefix = module.rstrip("0123456789")
+    return prefix if part in ("weight", "bias") and prefix != module else None
 
 
-def _called(tensors: Tensors, stem: str) -> str:
-    return tensors.name(stem).rstrip(".") or "0.weight"
+def _is_whole(modules: _Modules) -> bool:
+    return all(modules.shape(end) == shape for end, shape in _vgg19_shapes().items())
 
 
-def _words(network: _Network) -> set[str]:
-    found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", _called(*network))
-    return {word.lower() for word in found}
+def _check_same(what: str, first: _Modules, others: Sequence[_Modules]) -> None:
+    """Refuse several networks; one has two names where a module is a part of two others."""
+
+    def digest(modules: _Modules) -> str:
+        network = StoredVGG19(lambda name: modules.layer(what, name), channels_first=True)
+        return arrays_digest(network.convolutions())
+
+    own = digest(first) if others else ""
+    if any(digest(other) != own for other in others):
+        names = ", ".join(repr(one.name) for one in (first, *others))
+        raise WeightsError(f"{what} holds several networks ({names}): pass the state dict of one.")
 
 
-def _is_average(network: _Network) -> bool:
-    tensors, stem = network
-    counted = (key.removesuffix(_COUNT) for key in tensors.keys if key.endswith(_COUNT))
-    averaged = any(stem.startswith(f"{place}module.") for place in counted)
-    return averaged or not _AVERAGES.isdisjoint(_words(network))
+def _choice(source: str, whole: Sequence[_Modules], plain: Sequence[_Modules]) -> str:
+    """Say which network was taken of itself and its moving averages, if there are any."""
+    averages = [repr(one.name) for one in whole if one not in plain]
+    if not averages:
+        return ""
+    if not plain:
+        return f"{source} holds a moving average alone, {averages[0]}, which was taken."
+    several = "averages" if len(averages) > 1 else "average"
+    return (
+        f"{source} holds several networks: {plain[0].name!r} was taken, and not the moving "
+        f"{several} {', '.join(averages)}."
+    )
 
 
 def _other_form(mappings: Sequence[Tensors]) -> str:
@@ -305,25 +319,19 @@ def _other_form(mappings: Sequence[Tensors]) -> str:
     return ""
 
 
-def _nearest(mappings: Sequence[Tensors]) -> _Network:
-    """Return what is most like VGG19, or where it is usually found if nothing is."""
-    wanted = _wanted()
-
-    def likeness(one: _Network) -> int:
-        tensors, stem = one
-        there = [end for end in wanted if stem + end in tensors.keys]
-        return sum(1 + (tensors.shape(stem + end) == wanted[end]) for end in there)
-
-    best = max(_candidates(mappings), key=likeness, default=(mappings[0], ""))
+def _nearest(mappings: Sequence[Tensors], modules: Sequence[_Modules]) -> _Modules:
+    """Return what is most like VGG19, or where it usually is if nothing is."""
+    usual = _Modules(mappings[0], "features.")
+    best = max(modules, key=_Modules.likeness, default=usual)
     # Less than two layers is what any network may have by chance.
-    return best if likeness(best) >= 4 else (mappings[0], "features.")
+    return best if best.likeness() >= 4 else usual
 
 
-def _what_else(tensors: Tensors, stem: str) -> str:
+def _what_else(modules: _Modules) -> str:
     """Say which network of the VGG paper it is instead, if it is one."""
-    part = re.compile(re.escape(stem) + r"(\d{1,3})\.(weight|running_mean)")
-    own = [found for found in map(part.fullmatch, tensors.keys) if found]
-    shapes = {int(one[1]): tensors.shape(one[0]) for one in own if one[2] == "weight"}
+    part = re.compile(re.escape(modules.prefix) + r"(\d{1,3})\.(weight|running_mean)")
+    own = [found for found in map(part.fullmatch, modules.tensors.keys) if found]
+    shapes = {int(one[1]): modules.tensors.shape(one[0]) for one in own if one[2] == "weight"}
     channels = tuple(shapes[number][0] for number in sorted(shapes) if len(shapes[number]) == 4)
     name = _VGGS.get(channels)
     if any(one[2] == "running_mean" for one in own):
@@ -332,71 +340,129 @@ def _what_else(tensors: Tensors, stem: str) -> str:
     return f" are of {name}, not of VGG19" if name not in (None, "VGG19") else ""
 
 
-def _arrays(asked: str, tensors: Tensors, stem: str) -> Arrays:
-    wanted = _wanted()
-    arrays: Arrays = {}
-    for name in vgg19_kernel_shapes():
-        module = TORCH_NAMES[name]
-        layer = f"{asked}: layer {module!r} ({name})"
-        parts = []
-        for part in ("weight", "bias"):
-            end = f"{module.removeprefix('features.')}.{part}"
-            stored = tensors.get(layer, stem + end, ADVICE)
-            parts.append(checked(f"{layer} has a {part}", stored, wanted[end]))
-        # (out, in, height, width) → (height, width, in, out)
-        kernel = np.ascontiguousarray(parts[0].transpose(2, 3, 1, 0))
-        kernel.flags.writeable = False
-        arrays[name] = (kernel, parts[1])
-    return arrays
-
-
-def read_dense_layers(asked: str, mappings: Sequence[Tensors]) -> Classifier:
-    """Read the three dense layers that go with the convolutions, by their numbers 0, 3 and 6.
-
-    Raises
-    ------
-    WeightsError
-        If there are none of VGG19's making.
-    """
-    tensors, stem = _dense_stem(asked, mappings)
-    layers = []
-    for name, module in CLASSIFIER_NAMES.items():
-        layer = f"{asked}: layer {module!r} ({name})"
-        weight, bias = (
-            tensors.get(
-                layer, f"{stem}{module.removeprefix('classifier.')}.{part}", CLASSIFIER_ADVICE
-            )
-            for part in ("weight", "bias")
-        )
-        # (out, in) → (in, out)
-        layers.append((module, weight.transposed, bias))
-    return checked_classifier(asked, layers, channels_first=True)
-
-
-def _dense_stem(asked: str, mappings: Sequence[Tensors]) -> _Network:
-    """Return what stands before the numbers of the dense layers that are on the convolutions."""
+def _dense_modules(
+    modules: Sequence[_Modules], features: _Modules, whole: Sequence[_Modules]
+) -> list[_Modules]:
+    """Return the dense layers nearest to the convolutions; several where they are equally near."""
     incoming = (math.prod(CLASSIFIER_INPUT),)
-    found = [
-        (tensors, stem)
-        for tensors, stem in _candidates(mappings)
-        if tensors.shape(f"{stem}0.weight")[1:] == incoming
-    ]
+    found = [one for one in modules if one.shape("0.weight")[1:] == incoming]
     if not found:
-        tensors, stem = _nearest(mappings)
-        return tensors, f"{stem.removesuffix('features.')}classifier."
-    if len(found) == 1:
-        return found[0]
-    whole, plain = _networks(mappings)
-    home = _called(*(plain or whole or found)[0]).split(".")
+        usual = f"{features.prefix.removesuffix('features.')}classifier."
+        return [_Modules(features.tensors, usual)]
+    home = (features if whole else found[0]).name.split(".")
 
-    def nearness(one: _Network) -> tuple[int, int]:
-        parts = _called(*one).split(".")
+    def nearness(one: _Modules) -> tuple[int, int]:
+        parts = one.name.split(".")
         pairs = takewhile(lambda pair: pair[0] == pair[1], zip(home, parts, strict=False))
-        return sum(1 for _ in pairs), -len(parts)
+        return len(list(pairs)), -len(parts)
 
     best = max(map(nearness, found))
-    nearest = [one for one in found if nearness(one) == best]
-    if len(nearest) > 1:
-        names = ", ".join(repr(_called(*one)) for one in nearest)
-        raise WeightsError(f"{asked} holds several classifiers ({names}): save a file of one.")
-    return nearest[0]
+    return [one for one in found if nearness(one) == best]
+
+
+def torch_vgg19(what: str, path: Path) -> StoredVGG19:
+    """Find VGG19 in a file that ``torch.save`` wrote; `what` is how an error begins."""
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(
+            f"{what} needs PyTorch to be read: run `pip install 'vgg-widget[torch]'`, or save "
+            "the weights as .safetensors where PyTorch is."
+        ) from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
+        raise WeightsError(
+            f"{what} is not safe to open with PyTorch {torch.__version__}, in which a file can "
+            "run code: run `pip install 'torch>=2.6'`, or save the weights as .safetensors."
+        )
+    if _is_packed(path):
+        raise WeightsError(
+            f"{what} has compressed members, which PyTorch does not write: save the state dict "
+            "with torch.save again."
+        )
+    try:
+        # Mapped into memory, the 500 MB of the classifier are never read. That takes a path, of
+        # which PyTorch believes the name that it is of safetensors.
+        mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
+        with path.open("rb") as stream:
+            source = path if mapped else stream
+            state = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # The unpickler passes on whatever a damaged stream leads to.
+        torn = isinstance(error, EOFError | RuntimeError)
+        problem = (
+            "is cut short or damaged: choose a whole PyTorch file"
+            if torn
+            else "holds more than tensors, which could run code, and was not loaded: save only "
+            "model.state_dict() with torch.save"
+        )
+        raise WeightsError(f"{what} {problem}.") from error
+    if not isinstance(state, Mapping | list | tuple) or not (mappings := mappings_in(state)):
+        raise WeightsError(
+            f"{what} holds a {type(state).__name__}, not a state dict: save model.state_dict()."
+        )
+    return vgg19_in(what, path.name, mappings)
+
+
+def _is_packed(path: Path) -> bool:
+    """Tell whether a zip archive has compressed members, which a few bytes can make enormous."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist())
+    except zipfile.BadZipFile:
+        # An old file, or a damaged one, of which PyTorch tells.
+        return False
+
+
+@contextmanager
+def opened_safetensors(what: str, path: Path) -> Iterator[StoredVGG19]:
+    """Open a safetensors file; `what` is how an error begins."""
+    try:
+        import ml_dtypes  # noqa: F401 - Keras brings it; with it NumPy knows bfloat16.
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise WeightsError(
+            f"{what} needs the package safetensors to be read: run "
+            "`pip install 'vgg-widget[safetensors]'`."
+        ) from error
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = Tensors(dict.fromkeys(file.keys()), _from_safetensors(file))
+            preprocessing = (file.metadata() or {}).get(PREPROCESSING_KEY, "torch")
+            yield vgg19_in(what, path.name, [tensors], preprocessing)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{what} is cut short or damaged ({reason(error)}): choose a whole safetensors file."
+        ) from error
+
+
+_SAFETENSORS_DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "bfloat16"}
+
+
+def _from_safetensors(file: Any) -> Callable[[str], Stored]:
+    def stored(key: str) -> Stored:
+        piece = file.get_slice(key)
+        dtype = np.dtype(_SAFETENSORS_DTYPES.get(piece.get_dtype(), "V"))
+        return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key), fresh=True)
+
+    return stored
+
+
+def write_safetensors(arrays: Arrays, preprocessing: str, path: Path) -> None:
+    """Write a state dict of torchvision's VGG19 without its classifier."""
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
+    except ImportError as error:
+        raise WeightsError(
+            "a .safetensors file needs the package safetensors: run "
+            "`pip install 'vgg-widget[safetensors]'`, or choose .weights.h5."
+        ) from error
+    tensors = {}
+    for name, (kernel, bias) in arrays.items():
+        # (height, width, in, out) → (out, in, height, width)
+        tensors[f"{TORCH_NAMES[name]}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        tensors[f"{TORCH_NAMES[name]}.bias"] = bias
+    try:
+        # Other programs ask for the format before they read on.
+        save_file(tensors, path, {"format": "pt", PREPROCESSING_KEY: preprocessing})
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
