@@ -7,8 +7,11 @@ from matplotlib.colors import Colormap
 
 from vgg_widget.support.messages import unknown_choice
 
+DEFAULT_CMAP = "viridis"
+"""The colormap where none is named."""
+
 SHORT_CMAPS = (
-    "viridis",
+    DEFAULT_CMAP,
     "magma",
     "inferno",
     "plasma",

@@ -40,14 +40,9 @@ class LegendEntry:
 def first_entries(
     legend: tuple[LegendEntry, ...], most: int = 10
 ) -> tuple[tuple[LegendEntry, ...], int]:
-    """Return what a view has room for: the first channels, and where no channel is active.
+    """Return the first channels, at most `most`, and how many channels are left out.
 
-    Returns
-    -------
-    entries : tuple of LegendEntry
-        At most `most` channels.
-    left_out : int
-        How many channels are not among them.
+    The entry for locations where no channel is active is always among them.
     """
     channels = [entry for entry in legend if entry.channel is not None]
     others = [entry for entry in legend if entry.channel is None]
@@ -69,16 +64,8 @@ def winners(
 ) -> tuple[LegendEntry, ...]:
     """Return the channels that win anywhere, the one with the largest area first.
 
-    Parameters
-    ----------
-    channels : tuple of int
-        Those that compete.
-    palette : ndarray of uint8, shape (K, 3)
-        Their colours.
-    areas : ndarray of int, shape (K,)
-        At how many locations each wins.
-    locations : int
-        How many there are. Where nobody wins, the colour is black and the entry is the last.
+    `palette`, of shape (K, 3), holds the channels' colours, and `areas` at how many of all
+    `locations` each wins. Those where none wins are black, and come last.
     """
     order = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]
     ranked = [channels[place] for place in order]

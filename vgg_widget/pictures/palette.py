@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from vgg_widget.pictures.scaling import Floats
 
 # Levels of red, green and blue from which colours are taken.
 _LEVELS = 16
@@ -36,15 +36,11 @@ _OPPONENTS = np.array(
 
 
 def channel_colors(channels: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Return a colour for each channel number that never depends on the other channels.
+    """Return a colour for each channel number, as uint8 of shape (K, 3), whatever the others are.
 
-    The colours are those of one fixed list, in which each is the one of some thousands that is
-    farthest, in the perceptual space OKLab, from all before it and from black and white.
-
-    Returns
-    -------
-    ndarray of uint8, shape (K, 3)
-        RGB. Numbers from 3665 on begin anew.
+    They come from one fixed list: of some thousands of colours, the next is the one farthest, in
+    the perceptual space OKLab, from all before it and from black and white. From number 3665 on it
+    begins anew.
     """
     choices, _ = _choices()
     numbers = np.asarray(channels, np.intp) % len(choices)
