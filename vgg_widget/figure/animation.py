@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
@@ -20,7 +21,7 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.pictures.captions import source_line
-from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.pictures.rendering import asked_channels, choose_channels, nearest_channels, render
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.messages import unknown_choice
@@ -81,7 +82,7 @@ def frames(
     over: str = "channels",
     *,
     layer: str | None = None,
-    mode: str = "channel",
+    mode: str = DEFAULT_MODE,
     channel: int | None = None,
     channels: Iterable[int] | None = None,
     layers: Iterable[str] | None = None,
@@ -131,13 +132,13 @@ def frames(
     ):
         if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
             raise ValueError(f"{argument} {given!r} is no list: write for instance {example}.")
-    through_layers: tuple[tuple[str, object, str], ...] = (("layer", layer, "layers"),)
-    through_channels = (("channel", channel, "channels"), ("layers", layers, "layer"))
-    for name, value, instead in through_layers if over == "layers" else through_channels:
+    unused = {"layer": layer} if over == "layers" else {"channel": channel, "layers": layers}
+    instead = {"layer": "layers", "channel": "channels", "layers": "layer"}
+    for name, value in unused.items():
         if value is not None:
             raise ValueError(
-                f"{name} {value!r} is not for a walk through {over}: give {instead} instead, or "
-                "leave it out."
+                f"{name} {value!r} is not for a walk through {over}: give {instead[name]} instead, "
+                "or leave it out."
             )
     way = find_mode(mode)
     steps: list[dict[str, Any]]
@@ -145,7 +146,7 @@ def frames(
         if way.takes != "one":
             raise ValueError(
                 f"mode {mode!r} shows several channels at once: go through channels with mode "
-                "'channel', or through layers."
+                f"{DEFAULT_MODE!r}, or through layers."
             )
         layer = next(iter(activations)) if layer is None else layer
         whole = range(activations.info(layer).channels) if channels is None else channels
@@ -170,7 +171,7 @@ def frames(
     return Frames(activations, tuple({**step, **as_render} for step in steps))
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class FigureFrames(Sequence[RGB8]):
     """Renderings as the explorer shows them: input, map and colorbar on one figure.
 
@@ -191,7 +192,6 @@ class FigureFrames(Sequence[RGB8]):
 
     frames: Frames
     width: int = DEFAULT_WIDTH
-    _view: FeatureFigure | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if not _SMALLEST_WIDTH <= self.width <= _LARGEST_WIDTH:
@@ -208,8 +208,7 @@ class FigureFrames(Sequence[RGB8]):
         if isinstance(index, slice):
             return FigureFrames(self.frames[index], self.width)
         rendering, activations = self.frames[index], self.frames.activations
-        view = self._figure()
-        place = activations.info(rendering.layer).placement
+        view, place = self._view, activations.info(rendering.layer).placement
         # The line at the foot runs under the map, where repainting that side alone would cut it.
         view.figure.stale = True
         view.show(rendering, activations.image, place, source_line(activations, rendering))
@@ -223,21 +222,20 @@ class FigureFrames(Sequence[RGB8]):
     def __repr__(self) -> str:
         return f"<FigureFrames: {len(self)} pictures, {self.width} pixels wide>"
 
-    def _figure(self) -> FeatureFigure:
-        if self._view is None:
-            # matplotlib's figures take longer to import than the whole package.
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
+    @cached_property
+    def _view(self) -> FeatureFigure:
+        # matplotlib's figures take longer to import than the whole package.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-            from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
+        from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 
-            figure = new_figure()
-            inches = float(figure.get_size_inches()[0])
-            dpi = self.width / inches
-            # matplotlib 3.11.0 cuts 999.9999 pixels off at 999.
-            figure.set_dpi(dpi if dpi * inches >= self.width else math.nextafter(dpi, math.inf))
-            FigureCanvasAgg(figure)
-            self._view = FeatureFigure(figure)
-        return self._view
+        figure = new_figure()
+        inches = float(figure.get_size_inches()[0])
+        dpi = self.width / inches
+        # matplotlib 3.11.0 cuts 999.9999 pixels off at 999.
+        figure.set_dpi(dpi if dpi * inches >= self.width else math.nextafter(dpi, math.inf))
+        FigureCanvasAgg(figure)
+        return FeatureFigure(figure)
 
 
 def save_gif(

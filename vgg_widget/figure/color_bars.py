@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,15 +43,13 @@ def color_norm(rendering: Rendering) -> Normalize:
     if vmin >= 0:
         return PowerNorm(gamma, vmin, vmax)
 
-    def bend(values: npt.ArrayLike) -> npt.NDArray[Any]:
-        bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** gamma
-        return bent
-
-    def unbend(values: npt.ArrayLike) -> npt.NDArray[Any]:
-        straight: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** (1 / gamma)
-        return straight
-
+    bend, unbend = (partial(_bent, power=power) for power in (gamma, 1 / gamma))
     return FuncNorm((bend, unbend), vmin, vmax)
+
+
+def _bent(values: npt.ArrayLike, power: float) -> npt.NDArray[Any]:
+    bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
+    return bent
 
 
 def has_color_scale(rendering: Rendering) -> bool:
@@ -82,23 +81,14 @@ class ColorBars:
 
     The arrows of a colorbar cannot be changed once it is made: each of the four is made when it is
     first shown, and kept. They stand in axes of their own, since new axes of the figure would clear
-    the toolbar's history.
-
-    Parameters
-    ----------
-    figure : Figure
-        What they are on.
-    place : (float, float, float, float)
-        Left, bottom, width and height, as fractions of the figure.
-    label : str
-        What the numbers are.
+    the toolbar's history. `place` is left, bottom, width and height, as fractions of the figure.
     """
 
     def __init__(
         self,
         figure: Figure,
         place: tuple[float, float, float, float],
-        label: str = "activation",
+        label: str,
     ) -> None:
         self._figure = figure
         self._label = label
@@ -123,7 +113,7 @@ class ColorBars:
             bar.ax.tick_params(labelsize=8)
             bar.set_label(self._label, fontsize=8)
             bar.ax.set_navigate(False)
-            self._clothe(bar)
+            self._color(bar)
         return self._bars[extend]
 
     @staticmethod
@@ -152,27 +142,29 @@ class ColorBars:
 
     def update(self, rendering: Rendering, key: Hashable) -> None:
         """Show the bar of a rendering, whose `key` this is."""
-        shown = self._bar(_EXTEND[rendering.clipped]) if key else None
+        extend = _EXTEND[rendering.clipped]
+        shown = self._bar(extend) if key else None
         for bar in self._bars.values():
             if bar.ax.get_visible() != (bar is shown):
                 bar.ax.set_visible(bar is shown)
         # Any change of its mappable makes a colorbar anew, which takes 10 ms.
-        if shown is not None and self._keys.get(shown.extend) != key:
-            self._keys[shown.extend] = key
+        if shown is not None and self._keys.get(extend) != key:
+            assert rendering.colormap is not None
+            self._keys[extend] = key
             with shown.mappable.callbacks.blocked():
-                shown.mappable.set_cmap(rendering.colormap or "viridis")
+                shown.mappable.set_cmap(rendering.colormap)
             shown.mappable.set_norm(color_norm(rendering))
 
-    def wear(self, theme: Theme) -> None:
+    def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""
         self._theme = theme
         for bar in self._bars.values():
-            self._clothe(bar)
+            self._color(bar)
         bars, clipped = self.histograms
         bars.set_facecolor(theme.faint)
         clipped.set_facecolor(_CLIPPED_COLOUR)
 
-    def _clothe(self, bar: Colorbar) -> None:
+    def _color(self, bar: Colorbar) -> None:
         bar.ax.tick_params(colors=self._theme.ink)
         bar.ax.yaxis.label.set_color(self._theme.ink)
         bar.outline.set_edgecolor(self._theme.ink)

@@ -21,12 +21,7 @@ _LINE, _SWATCH = 0.064, 0.04
 class LegendList:
     """A column of colours with words, made once and filled anew.
 
-    Parameters
-    ----------
-    figure : Figure
-        What it is on.
-    place : (float, float, float, float)
-        Left, bottom, width and height, as fractions of the figure.
+    `place` is its left, bottom, width and height, as fractions of the figure.
     """
 
     def __init__(self, figure: Figure, place: tuple[float, float, float, float]) -> None:
@@ -57,7 +52,7 @@ class LegendList:
                 self._across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
             )
             self._words.append(words)
-        self._clothe()
+        self.apply_theme(self._theme)
 
     def show(self, entries: Sequence[LegendEntry]) -> None:
         """List the first of these entries; none hides the list."""
@@ -81,14 +76,11 @@ class LegendList:
         self._rest.set_y(1 - (len(listed) + 1) * _LINE)
         self._rest.set_text(f"and {rest} more" if rest else "")
 
-    def wear(self, theme: Theme) -> None:
+    def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""
         self._theme = theme
-        self._clothe()
-
-    def _clothe(self) -> None:
         for words in () if self._column is None else self._column.texts:
-            words.set_color(self._theme.ink)
+            words.set_color(theme.ink)
 
 
 def _words(entry: LegendEntry) -> str:

@@ -26,17 +26,10 @@ _LINES = (("black", 3.2), ("#ffe14d", 1.4))
 
 
 class MarksPainter:
-    """Paints a `Marks`, and the histograms beside colorbars, over a drawn figure.
+    """Paints `Marks`, and the histograms beside colorbars, over a drawn figure.
 
-    Parameters
-    ----------
-    figure : Figure
-        What they are on.
-    inputs, maps : sequence of Axes
-        Of the pictures; the left edge of the leftmost map parts the figure into two sides. The
-        map of the same number lies over each input.
-    others : sequence of Artist
-        Other animated artists of the right side, painted with the marks.
+    The left edge of the leftmost map parts the figure into two sides. The map of the same number
+    lies over each input. `others` are more animated artists of the right side.
     """
 
     def __init__(
@@ -50,7 +43,8 @@ class MarksPainter:
         self._overlays = tuple(_overlay(axes) for axes in inputs)
         self._boxes = tuple(line for axes in inputs for line in _rectangles(axes))
         self._units = tuple(line for axes in maps for line in _rectangles(axes))
-        self._others = tuple(others)
+        self._on_left = (*self._overlays, *self._boxes)
+        self._on_right = (*self._units, *others)
         self._left: Any = None
         self._right: Any = None
         self._edge = min(axes.get_position(original=True).x0 for axes in maps)
@@ -83,19 +77,16 @@ class MarksPainter:
     def over_side(self, box: Bbox) -> Bbox:
         """Paint the marks over the right side, which has been painted anew without them.
 
-        Returns
-        -------
-        Bbox
-            What has changed, in pixels.
+        Return what has changed, in pixels.
         """
         canvas: Any = self._figure.canvas
         self._right = canvas.copy_from_bbox(box)
         if not self._overlays[0].get_visible():
-            self._paint(self._right_artists())
+            self._paint(self._on_right)
             return box
         # An overlay is the same map: the left side changes with the right one.
         canvas.restore_region(self._left)
-        self._paint((*self._left_artists(), *self._right_artists()))
+        self._paint((*self._on_left, *self._on_right))
         return Bbox.from_extents(0, 0, box.x1, box.y1)
 
     @own_style()
@@ -106,7 +97,7 @@ class MarksPainter:
         canvas: Any = self._figure.canvas
         canvas.restore_region(self._left)
         canvas.restore_region(self._right)
-        self._paint((*self._left_artists(), *self._right_artists()))
+        self._paint((*self._on_left, *self._on_right))
         canvas.blit(None)
 
     def _drawn_whole(self, _: object) -> None:
@@ -117,13 +108,7 @@ class MarksPainter:
         edge = side_edge(self._edge, width)
         self._left = canvas.copy_from_bbox(Bbox.from_extents(0, 0, edge, height))
         self._right = canvas.copy_from_bbox(Bbox.from_extents(edge, 0, width, height))
-        self._paint((*self._left_artists(), *self._right_artists()))
-
-    def _left_artists(self) -> tuple[Artist, ...]:
-        return *self._overlays, *self._boxes
-
-    def _right_artists(self) -> tuple[Artist, ...]:
-        return *self._units, *self._others
+        self._paint((*self._on_left, *self._on_right))
 
     def _paint(self, artists: Sequence[Artist]) -> None:
         for artist in artists:

@@ -25,7 +25,6 @@ from vgg_widget.figure.marks import MarksPainter, side_edge
 # Colorbars with and without arrows alternate from channel to channel; 0.6 MB each.
 _KEPT = 6
 
-
 # As little-endian RGBA: the colour behind the numbers that `_find_enlargement` draws; their alpha.
 _WHITE, _OPAQUE = 0x00FFFFFF, 0xFF000000
 
@@ -36,12 +35,8 @@ RGBA8 = npt.NDArray[np.uint8]
 class Enlargement:
     """Which pixel of a picture is on which pixel of the canvas.
 
-    Parameters
-    ----------
-    top, left : int
-        Where the picture begins on the canvas, in pixels.
-    rows, columns : ndarray of int
-        The picture's row for each row of the canvas from `top` on, and so for columns.
+    The picture begins at `top` and `left` on the canvas, in pixels; `rows` holds the picture's row
+    for each row of the canvas from there on, and so does `columns`.
     """
 
     top: int
@@ -63,17 +58,9 @@ class SidePainter:
 
     Whatever else changes on the figure, by whomever, makes the next drawing a whole one.
 
-    Parameters
-    ----------
-    figure : Figure
-        On a canvas of Agg's family; on another it is never `ready`.
-    pictures : sequence of AxesImage
-        What changes with every step, as the titles of their axes do; the left edge of the leftmost
-        axes bounds the side.
-    neighbours : sequence of Axes
-        Other axes on this side, painted as long as they are visible.
-    marks : MarksPainter
-        What lies over it all.
+    What changes with every step is `pictures` and the titles of their axes; the left edge of the
+    leftmost bounds the side. `neighbours` are other axes on this side, painted as long as they are
+    visible. On a canvas that is not of Agg's family it is never `ready`.
     """
 
     def __init__(
@@ -135,12 +122,8 @@ class SidePainter:
     def paint(self, backdrop: Hashable, *, title_moves: bool) -> None:
         """Paint this side and send it.
 
-        Parameters
-        ----------
-        backdrop : hashable
-            Names what lies behind and beside the picture, so that it is drawn once only.
-        title_moves : bool
-            Whether the titles are others with every step, and no part of the backdrop.
+        `backdrop` names what lies behind and beside the pictures, so that it is drawn once only.
+        The titles are part of it unless they are others with every step.
         """
         canvas: Any = self._figure.canvas
         box = self._box()

@@ -9,8 +9,9 @@ import numpy as np
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.pictures.comparing import Pair, PairRendering
 from vgg_widget.pictures.coordinates import unit_name, unit_value, words_for_unit
-from vgg_widget.pictures.modes import Floats, Rendering, find_mode
+from vgg_widget.pictures.modes import Rendering, find_mode
 from vgg_widget.pictures.rendering import layer_label
+from vgg_widget.pictures.scaling import Floats
 from vgg_widget.pictures.tiles import gaps_between
 from vgg_widget.support.messages import percent
 
