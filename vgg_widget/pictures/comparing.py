@@ -270,8 +270,8 @@ def render_pair(
         As `render`.
     """
     policy = as_scale(scale)
-    options = RenderOptions(scale=policy, **as_render)
-    first, second = render_alike((pair.first, pair.second), pair.pooled, layer, mode, options)
+    options = RenderOptions(mode, scale=policy, **as_render)
+    first, second = render_alike((pair.first, pair.second), pair.pooled, layer, options)
     if first.values_are == "channel":
         difference = _other_winners(first, second)
     elif first.values is None or (first.vmin is None and first.tiles is None):

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, hsv_to_rgb
 
 from vgg_widget.activations.channel_statistics import top_of
-from vgg_widget.pictures.legend import LegendEntry, legend_of, winners
-from vgg_widget.pictures.palette import channel_colors
+from vgg_widget.pictures.legend import LegendEntry, channel_colors, legend_of, winners
 from vgg_widget.pictures.scaling import DisplayRange, Floats
 from vgg_widget.pictures.tiles import (
     TileGrid,
@@ -258,18 +257,9 @@ def register_mode(
         raise ValueError(f"name {name!r} is a built-in mode: choose another.")
 
     def add(function: ModeFunction) -> ModeFunction:
-        MODES[name] = Mode(
-            name,
-            function,
-            takes=takes,
-            count=count,
-            phrase=phrase or name,
-            uses_cmap=uses_cmap,
-            uses_scale=uses_scale,
-            tiled=tiled,
-            range_words=range_words,
-            built_in=function.__module__ == __name__,
-        )
+        fixed = function.__module__ == __name__
+        chosen = takes, count, phrase or name, uses_cmap, uses_scale, tiled, range_words
+        MODES[name] = Mode(name, function, *chosen, built_in=fixed)
         return function
 
     return add

@@ -9,7 +9,6 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.colors import Colormap
 
 from vgg_widget.activations.channel_statistics import top_of
@@ -109,14 +108,15 @@ def render(
             f"activations is a {type(activations).__name__}: pass what an extractor makes of an "
             "image, FeatureExtractor()(image)."
         )
-    options = RenderOptions(channel, channels, cmap, scale, order, location, hide_dead)
-    return render_alike((activations,), activations, layer, mode, options)[0]
+    options = RenderOptions(mode, channel, channels, cmap, scale, order, location, hide_dead)
+    return render_alike((activations,), activations, layer, options)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """The keyword arguments of `render`, with their defaults."""
+    """What `render` takes beside activations and layer, with its defaults."""
 
+    mode: str = DEFAULT_MODE
     channel: int | None = None
     channels: Iterable[int] | None = None
     cmap: str | Colormap = DEFAULT_CMAP
@@ -127,38 +127,34 @@ class RenderOptions:
 
 
 def render_alike(
-    shown: Sequence[Activations],
-    together: Activations,
-    layer: str,
-    mode: str,
-    options: RenderOptions,
+    shown: Sequence[Activations], together: Activations, layer: str, options: RenderOptions
 ) -> tuple[Rendering, ...]:
     """Make a picture of each of `shown` that can be compared: same channels, order and range.
 
     `together` holds the activations of all of them: it ranks the channels and gives the ranges over
     a layer and the network. A location is one of the first.
     """
-    way, scale, cmap = find_mode(mode), as_scale(options.scale), find_cmap(options.cmap)
+    mode, scale, cmap = find_mode(options.mode), as_scale(options.scale), find_cmap(options.cmap)
     if options.order not in ORDERS:
         raise ValueError(unknown_choice("order", options.order, ORDERS))
     asked = choose_channels(
-        together, layer, way, channel=options.channel, channels=options.channels
+        together, layer, mode, channel=options.channel, channels=options.channels
     )
     chosen = asked
-    if way.tiled:
+    if mode.tiled:
         ranked = shown[0] if options.order == "location" else together
         chosen = _arranged(ranked, layer, asked, options.order, options.location)
         chosen = _alive(together, layer, chosen) if options.hide_dead else chosen
     same = {
         "layer": layer,
-        "mode": way.name,
+        "mode": mode.name,
         "channels": chosen,
         "hidden": len(asked) - len(chosen),
         "scale": scale.scope,
         "gamma": scale.gamma,
-        "cmap": cmap.name if way.uses_cmap else None,
-        "colormap": cmap if way.uses_cmap else None,
-        "title": _title(layer_label(together, layer), chosen, way),
+        "cmap": cmap.name if mode.uses_cmap else None,
+        "colormap": cmap if mode.uses_cmap else None,
+        "title": _title(layer_label(together, layer), chosen, mode),
     }
     parts = [one.of_channels(layer, chosen) for one in shown]
 
@@ -175,7 +171,7 @@ def render_alike(
             for pooled in pools
         ]
         pictures = [
-            _picture(way, maps, request) for maps, request in zip(parts, requests, strict=True)
+            _picture(mode, maps, request) for maps, request in zip(parts, requests, strict=True)
         ]
         own = _widest([picture.range for picture in pictures if picture.range is not None])
         return tuple(
@@ -346,8 +342,8 @@ def nearest_channels(
     so that the mode chooses by itself, where these are too few for it.
     """
     left = tuple(number for number in channels if number < count)
-    if mode.count is not None and len(left) != mode.count:
-        left = left[: mode.count] if len(left) > mode.count else ()
+    if mode.count is not None:
+        left = left[: mode.count] if len(left) >= mode.count else ()
     return min(channel, count - 1), left
 
 
@@ -379,17 +375,16 @@ def _range_policy(
     return range_of
 
 
-def _picture(way: Mode, maps: Floats, request: ModeRequest) -> Picture:
+def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
     try:
-        made = way.function(maps, request)
+        made = mode.function(maps, request)
     except Exception as error:
-        if not way.built_in:
-            error.add_note(f"mode {way.name!r} failed on layer {request.layer!r}")
+        if not mode.built_in:
+            error.add_note(f"mode {mode.name!r} failed on layer {request.layer!r}")
         raise
-    return made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
-
-
-def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
+    if isinstance(made, Picture):
+        return made
+    made = np.asarray(made)
     if made.ndim == 2:
         return Picture(values=made.astype(np.float32, copy=False))
     if made.ndim == 3 and made.shape[-1] in (3, 4):

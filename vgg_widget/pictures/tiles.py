@@ -56,17 +56,6 @@ class TileGrid:
             return None
         return self.channels[position], row - top, column - left
 
-    def hold(
-        self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
-    ) -> npt.NDArray[np.bool_]:
-        """Tell which pixels of the rendering, by row and column, belong to a tile."""
-        (down, y), (across, x) = (
-            np.divmod(rows, self.height + self.gap),
-            np.divmod(columns, self.width + self.gap),
-        )
-        filled = down * self.columns + across < len(self.channels)
-        return filled & (y < self.height) & (x < self.width)
-
 
 def about_square(count: int, shape: float) -> int:
     """Choose a number of columns that makes the grid about square and leaves few tiles empty."""
