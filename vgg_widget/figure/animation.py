@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
@@ -278,7 +277,6 @@ def save_gif(
     """
     if Path(path).suffix.lower() != ".gif":
         raise ValueError(f"path {os.fspath(path)!r} does not end in .gif: name it so.")
-    check_seconds(seconds)
     with written_whole(path) as draft, draft.open("wb") as stream:
         write_gif(stream, images, seconds, progress=progress)
 
@@ -291,14 +289,19 @@ def write_gif(
     progress: Progress | None = None,
 ) -> None:
     """Write what `save_gif` writes to an open binary file, or to ``io.BytesIO``."""
-    check_seconds(seconds)
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise ValueError(
+            f"seconds {seconds!r} is no time for a frame: choose from {_SHORTEST} to {_LONGEST}."
+        )
     if not len(images):
         raise ValueError("images is empty: give at least one picture.")
     palette, shape = _common_palette(images)
 
     def reduced() -> Iterator[Image.Image]:
         for index in range(len(images)):
-            yield _in_palette(_checked_shape(images[index], index, shape), palette)
+            picture = Image.fromarray(_checked_shape(images[index], index, shape))
+            # Dithering would swarm.
+            yield picture.quantize(palette=palette, dither=Image.Dither.NONE)
             if progress is not None:
                 progress(index + 1, len(images))
 
@@ -313,14 +316,6 @@ def write_gif(
         # A palette put in another order for each frame would be no common one.
         optimize=False,
     )
-
-
-def check_seconds(seconds: float) -> None:
-    """Raise ValueError unless a GIF's frame can be shown for so many seconds."""
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise ValueError(
-            f"seconds {seconds!r} is no time for a frame: choose from {_SHORTEST} to {_LONGEST}."
-        )
 
 
 def _common_palette(images: Sequence[RGB8]) -> tuple[Image.Image, tuple[int, ...]]:
@@ -347,8 +342,3 @@ def _checked_shape(image: RGB8, index: int, shape: tuple[int, ...]) -> RGB8:
             "of one size."
         )
     return image
-
-
-def _in_palette(image: npt.NDArray[np.uint8], palette: Image.Image) -> Image.Image:
-    # Dithering would swarm.
-    return Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
