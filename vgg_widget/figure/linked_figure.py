@@ -74,7 +74,7 @@ class LinkedFigure:
         self._renderings: tuple[Rendering, ...] = ()
         self._images: tuple[RGB8, ...] = ()
         self._place: float | Placement = Placement()
-        self._marking = Marks()
+        self._marks = Marks()
         self._kept_view: View | None = None
         # Whether the last update came to its end.
         self._whole = False
@@ -83,9 +83,9 @@ class LinkedFigure:
         input_axes = [picture.axes for picture in self._inputs]
         map_axes = [picture.axes for picture in self._maps]
         histograms = [patch for bars in self._bars for patch in bars.histograms]
-        self._marks = MarksPainter(figure, input_axes, map_axes, histograms)
+        self._marks_painter = MarksPainter(figure, input_axes, map_axes, histograms)
         beside = (*(bars.axes for bars in self._bars), self._legend.axes)
-        self._painter = SidePainter(figure, self._maps, beside, self._marks)
+        self._side_painter = SidePainter(figure, self._maps, beside, self._marks_painter)
         self._theme = LIGHT
         self._apply_theme(LIGHT)
         for describe, group in (
@@ -169,13 +169,13 @@ class LinkedFigure:
         images: tuple[RGB8, ...],
         place: float | Placement,
         source: str = "",
-        marking: Marks | None = None,
+        marks: Marks | None = None,
     ) -> None:
         """Show other renderings, and draw; each image is as the network saw it.
 
         Where the inputs stay as they are, the side of the maps alone is painted and sent.
         """
-        marking = marking or Marks()
+        marks = marks or Marks()
         rendering, before = renderings[0], self._renderings[0] if self._renderings else None
         same_images = (
             self._whole
@@ -186,15 +186,15 @@ class LinkedFigure:
         same_inputs = (
             same_images
             and source == self._source.get_text()
-            and marking.box == self._marking.box
-            and bool(marking.overlay) == bool(self._marking.overlay)
+            and marks.box == self._marks.box
+            and bool(marks.overlay) == bool(self._marks.overlay)
         )
         # Asked before anything is changed.
-        side_alone = same_inputs and self._painter.ready()
+        side_alone = same_inputs and self._side_painter.ready()
         if same_images and before and not before.tiles and rendering.tiles:
             self._kept_view = self.view
         self._renderings, self._images, self._place = renderings, images, place
-        self._marking = marking
+        self._marks = marks
         if not same_images:
             self._kept_view = None
             self._show_images()
@@ -206,7 +206,7 @@ class LinkedFigure:
             picture.set_interpolation("auto" if shown.tiles else "nearest")
             self._entitle(picture.axes, title)
         self._source.set_text(source)
-        self._marks.set(marking, renderings, place)
+        self._marks_painter.set(marks, renderings, place)
         scales = self._scales()
         for bars, shown in zip(self._bars, scales, strict=True):
             bars.count(shown)
@@ -217,16 +217,16 @@ class LinkedFigure:
         one = len(rendering.channels) == 1
         backdrop = (keys, self._legend_entries(), one or tuple(titles))
         # The artists beside the maps may then wait until the frame is on its way.
-        known = side_alone and self._painter.knows(backdrop)
+        known = side_alone and self._side_painter.knows(backdrop)
         if not known:
             self._update_beside(scales, keys)
         if side_alone:
-            self._painter.paint(backdrop, title_moves=one)
+            self._side_painter.paint(backdrop, title_moves=one)
         else:
             self.figure.canvas.draw()
         if known:
             self._update_beside(scales, keys)
-            self._painter.settle()
+            self._side_painter.settle()
         if (toolbar := self.figure.canvas.toolbar) is not None:
             # What it says of the place under the mouse was said of the picture before.
             toolbar.set_message("")
@@ -247,17 +247,17 @@ class LinkedFigure:
             bars.update(shown, key)
         self._legend.show(self._legend_entries())
 
-    def mark(self, marking: Marks) -> None:
+    def mark(self, marks: Marks) -> None:
         """Mark something else on the same pictures, as soon as the page is ready for a frame."""
-        if not self._renderings or marking == self._marking:
+        if not self._renderings or marks == self._marks:
             return
-        self._marking = marking
-        self._marks.set(marking, self._renderings, self._place)
+        self._marks = marks
+        self._marks_painter.set(marks, self._renderings, self._place)
         paint_idle = getattr(self.figure.canvas, "paint_idle", None)
         if paint_idle is None:
-            self._marks.repaint()
+            self._marks_painter.repaint()
         else:
-            paint_idle(self._marks.repaint)
+            paint_idle(self._marks_painter.repaint)
 
     # --- what is at a place
 
@@ -354,7 +354,7 @@ class LinkedFigure:
         # Saving the live figure would change its resolution under the canvas that shows it.
         twin = type(self)(new_figure(self.inches))
         shown = self._renderings, self._images, self._place
-        twin._update(*shown, source, self._marking)  # noqa: SLF001 - of this class
+        twin._update(*shown, source, self._marks)  # noqa: SLF001 - of this class
         twin.view = self.view
         twin.figure.savefig(path, format=suffix)
 

@@ -70,29 +70,27 @@ class MarksPainter:
         width, height = self._figure.canvas.get_width_height(physical=True)
         return Bbox.from_extents(int(self._edge * width) - _MARGIN_PIXELS, 0, width, height)
 
-    def set(
-        self, marking: Marks, renderings: Sequence[Rendering], place: float | Placement
-    ) -> None:
+    def set(self, marks: Marks, renderings: Sequence[Rendering], place: float | Placement) -> None:
         """Take over what is to be marked; nothing is painted yet."""
         in_tiles = renderings[0].tiles is not None
-        unit = None if in_tiles else marking.unit
+        unit = None if in_tiles else marks.unit
         for rectangle in self._units:
             rectangle.set_visible(unit is not None)
             if unit is not None:
                 rectangle.set_bounds(*unit_box(place, *unit))
         for rectangle in self._boxes:
-            rectangle.set_visible(marking.box is not None)
-            if marking.box is not None:
-                top, left, bottom, right = marking.box
+            rectangle.set_visible(marks.box is not None)
+            if marks.box is not None:
+                top, left, bottom, right = marks.box
                 rectangle.set_bounds(left - 0.5, top - 0.5, right - left, bottom - top)
-        shown = marking.overlay > 0 and not in_tiles
+        shown = marks.overlay > 0 and not in_tiles
         # There may be maps that belong to no one input.
         for overlay, rendering in zip(self._overlays, renderings, strict=False):
             overlay.set_visible(shown)
             if shown:
                 overlay.set_data(rendering.rgba)
                 overlay.set_extent(map_extent(rendering, place))
-                overlay.set_alpha(marking.overlay)
+                overlay.set_alpha(marks.overlay)
 
     def over_side(self, box: Bbox) -> Bbox:
         """Paint the marks over the right side, which has been painted anew without them.
@@ -196,13 +194,13 @@ class SidePainter:
         figure: Figure,
         pictures: Sequence[AxesImage],
         neighbours: Sequence[Axes],
-        marks: MarksPainter,
+        marks_painter: MarksPainter,
     ) -> None:
         self._figure = figure
         self._pictures = tuple(pictures)
         self._axes = tuple(picture.axes for picture in pictures)
         self._neighbours = tuple(neighbours)
-        self._marks = marks
+        self._marks_painter = marks_painter
         self._backdrops: OrderedDict[Hashable, Any] = OrderedDict()
         self._enlargements: dict[tuple[float, ...], Enlargement | None] = {}
         self._drawn = False
@@ -253,7 +251,7 @@ class SidePainter:
         The titles are part of it unless they are others with every step.
         """
         canvas: Any = self._figure.canvas
-        box = self._marks.side()
+        box = self._marks_painter.side()
         region = self._backdrops.get(backdrop)
         if region is None:
             self._paint_backdrop(box)
@@ -269,7 +267,7 @@ class SidePainter:
         if title_moves:
             self._paint_titles()
         self.settle()
-        canvas.blit(self._marks.over_side(box))
+        canvas.blit(self._marks_painter.over_side(box))
 
     def _paint_titles(self) -> None:
         for axes in self._axes:
@@ -335,7 +333,7 @@ class SidePainter:
         if picture.get_interpolation() != "nearest" or height * width > _WHITE:
             return None
         numbers = np.arange(height * width, dtype="<u4") | np.uint32(_OPAQUE)
-        side = self._marks.side()
+        side = self._marks_painter.side()
         self._blank(side, "white")
         picture.set_data(numbers.view(np.uint8).reshape(height, width, 4))
         picture.axes.draw_artist(picture)
