@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     _png_is_old: bool
 
     def __init__(self, figure: Figure, lock: threading.RLock | None = None) -> None:
-        self.guard: Callable[[Callable[[], object]], object] = _plainly
+        self.guard: Callable[[Callable[[], object]], object] = operator.call
         """Runs what follows a message of the page, and shows the errors of that."""
         # Widget callbacks and cells run on different threads in some kernels.
         self.lock = lock or threading.RLock()
@@ -202,10 +203,6 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             # One gesture changes limits more than once.
             if self._page_is_ready:
                 self.guard(self._paint_wanted)
-
-
-def _plainly(action: Callable[[], object]) -> None:
-    action()
 
 
 def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanvas:

@@ -17,9 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image
 
-from vgg_widget.figure.color_bars import ColorBars
+from vgg_widget.figure.color_bars import ColorBars, LegendList
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
-from vgg_widget.figure.legend_list import LegendList
 from vgg_widget.figure.painting import MarksPainter, SidePainter
 from vgg_widget.figure.style import own_style
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
