@@ -139,10 +139,10 @@ def frames(
                 f"{name} {value!r} is not for a walk through {over}: give {instead[name]} instead, "
                 "or leave it out."
             )
-    way = find_mode(mode)
+    registered = find_mode(mode)
     steps: list[dict[str, Any]]
     if over == "channels":
-        if way.takes != "one":
+        if registered.takes != "one":
             raise ValueError(
                 f"mode {mode!r} shows several channels at once: go through channels with mode "
                 f"{DEFAULT_MODE!r}, or through layers."
@@ -153,17 +153,17 @@ def frames(
         numbers = [
             number
             for one in whole
-            for number in choose_channels(activations, layer, way, channel=one)
+            for number in choose_channels(activations, layer, registered, channel=one)
         ]
         steps = [{"layer": layer, "mode": mode, "channel": number} for number in numbers]
     else:
-        some, alone = asked_channels(way, channel, channels), way.takes == "one"
+        some, alone = asked_channels(registered, channel, channels), registered.takes == "one"
         steps = []
         for name in activations if layers is None else layers:
             count = activations.info(name).channels
-            one, kept = nearest_channels(way, count, some[0] if some else 0, some)
+            one, kept = nearest_channels(registered, count, some[0] if some else 0, some)
             shown: dict[str, Any] = {"channel": one} if alone else {"channels": kept}
-            choose_channels(activations, name, way, **shown)
+            choose_channels(activations, name, registered, **shown)
             steps.append({"layer": name, "mode": mode, **shown})
     if not steps:
         raise ValueError(f"{over} is empty: name at least one, or leave it out for all.")
