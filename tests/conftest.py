@@ -35,9 +35,9 @@ from vgg_widget import (
     sample_image,
 )
 from vgg_widget.dataset import TopActivations, top_activations
-from vgg_widget.explorer import resting
-from vgg_widget.explorer.linked_actions import LinkedActions
-from vgg_widget.explorer.page import Page
+from vgg_widget.explorer.atlas import debouncer
+from vgg_widget.explorer.base import ExplorerBase
+from vgg_widget.explorer.helper import PageHelper
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.support.provenance import Provenance
@@ -96,8 +96,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _no_page_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start on a page that has told nothing, with no panel that somebody opened."""
-    monkeypatch.setattr(Page, "_seen", {})
-    monkeypatch.setattr(LinkedActions, "remembered_panel", "")
+    monkeypatch.setattr(PageHelper, "_seen", {})
+    monkeypatch.setattr(ExplorerBase, "remembered_panel", "")
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +174,7 @@ def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def rest_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Say how long nothing must be asked for before patches are read, on however busy a machine."""
-    return lambda seconds: monkeypatch.setattr(resting, "REST_SECONDS", seconds)
+    return lambda seconds: monkeypatch.setattr(debouncer, "REST_SECONDS", seconds)
 
 
 @pytest.fixture

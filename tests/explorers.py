@@ -13,7 +13,7 @@ import pytest
 
 import vgg_widget
 from vgg_widget import LayerExplorer
-from vgg_widget.explorer.patch_cards import PatchCard, PatchCards
+from vgg_widget.explorer.atlas.patch_cards import PatchCard, PatchCards
 from vgg_widget.pictures.coordinates import Hit
 
 RGB8 = npt.NDArray[np.uint8]
@@ -138,7 +138,7 @@ def count_messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def patches(explorer: LayerExplorer) -> PatchCards:
     """The panel's cards, when they show what they are to show."""
-    panel: Any = explorer._board._made["Strongest"]
+    panel: Any = explorer._switcher._made["Strongest"]
     assert panel.patches.wait(30)
     return panel.patches  # type: ignore[no-any-return]
 

@@ -1,10 +1,30 @@
-"""An explorer's host for tests of one panel: notes what it is asked, and does none of it."""
+"""An explorer for tests of one panel: shows what it is given, notes what it is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from vgg_widget import Activations, FeatureExtractor
+from vgg_widget.circuit.inputs import Circuit, circuit
+from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.settings import DisplaySettings
+from vgg_widget.pictures.modes import Rendering
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What an explorer shows."""
+
+    settings: DisplaySettings
+    activations: Activations
+    rendering: Rendering
+    extractor: FeatureExtractor
+    theme: str = "auto"
+    top_images: Any = None
 
 
 class StandIn:
@@ -14,17 +34,47 @@ class StandIn:
         self.can_copy = True
         self.asked: list[Any] = []
         self.errors: list[str] = []
+        self.showing = False
 
-    def tell(self, **changes: Any) -> None:
+    # Any: a panel is given an explorer, of which this has a part.
+    def shows(self, scene: Scene) -> Any:
+        self.__dict__.update(vars(scene), measured=scene.activations)
+        self.scene = scene
+
+    def reporting_errors(
+        self,
+        callback: Callable[..., object],
+        *,
+        clear: bool = True,  # noqa: ARG002
+    ) -> Callable[..., None]:
+        def reported(*given: object) -> None:
+            try:
+                callback(*given)
+            except Exception as error:
+                self.errors.append(str(error))
+
+        return reported
+
+    def on_change(self, control: Any, callback: Callable[[Any], object]) -> None:
+        report = self.reporting_errors(callback)
+        control.observe(lambda change: self.showing or report(change["new"]), "value")
+
+    @contextmanager
+    def showing_controls(self) -> Iterator[None]:
+        before, self.showing = self.showing, True
+        yield
+        self.showing = before
+
+    def choose(self, **changes: Any) -> None:
         self.asked.append(changes)
 
-    def do(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except Exception as error:
-            self.errors.append(str(error))
+    def choose_with(self, control: Any, name: str) -> None:
+        self.on_change(control, lambda value: self.choose(**{name: value}))
 
-    guard = do
+    def circuit(self, k: int) -> Circuit:
+        of, settings = self.scene, self.scene.settings
+        where = settings.layer, settings.channel
+        return circuit(of.extractor, of.activations, *where, k, location=settings.location)
 
     def open_channel(self, channel: int, layer: str | None = None) -> None:
         self.asked.append((layer, channel))
@@ -32,19 +82,15 @@ class StandIn:
     def back(self) -> None:
         self.asked.append("back")
 
-    def play(self) -> None:
-        self.asked.append("play")
-
     def reset(self) -> None:
         self.asked.append("reset")
 
     def to_code(self) -> str:
         return "print('the code')"
 
-    def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
-        self.asked.append(("copy", text))
-        if then is not None:
-            then(self.can_copy)
+    def copy_code(self, then: Callable[[bool], object]) -> None:
+        self.asked.append(("copy", self.to_code()))
+        then(self.can_copy)
 
     def download(self, suffix: str) -> None:
         self.asked.append(("download", suffix))
@@ -61,3 +107,12 @@ class StandIn:
     def save_arrays(self) -> Path:
         self.asked.append("save arrays")
         return Path("<here>.npz")
+
+
+def show(panel: Panel, scene: Scene) -> None:
+    """Bring a panel to what its explorer now shows, as its switcher does."""
+    explorer: StandIn = panel._explorer
+    explorer.shows(scene)
+    with explorer.showing_controls():
+        report = explorer.reporting_errors(panel.show)
+        report()

@@ -56,8 +56,10 @@ def test_what_is_no_trait_is_refused_in_a_sentence(
 def test_a_number_of_classes_is_said_at_the_beginning(explore: Explore) -> None:
     explorer = explore()
     before = explorer.state()
-    with pytest.raises(TraitError, match="a number of classes is for a new LayerExplorer"):
-        explorer.top = 5
+    with pytest.raises(TraitError, match="make a new LayerExplorer with predict=5"):
+        explorer.top_images = 5
+    with pytest.raises(AttributeError, match="predict is what this explorer was made with"):
+        explorer.predict = 5
     assert explorer.state() == before
 
 
@@ -106,7 +108,7 @@ class Mine(LayerExplorer):
 
     @property
     def half(self) -> int:
-        return self.channel // 2
+        return int(self.channel) // 2
 
     @half.setter
     def half(self, value: int) -> None:

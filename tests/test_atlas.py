@@ -21,8 +21,8 @@ from tests.explorers import below, control, words
 from tests.made_pictures import LAYER, OTHER, K, picture
 from vgg_widget import ChannelAtlas, FeatureExtractor, load_image
 from vgg_widget.dataset import TopActivations, top_activations
-from vgg_widget.explorer.atlas_pictures import bars_of, histogram_svg, ticks_of
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.atlas.histogram import bars_of, histogram_svg, ticks_of
+from vgg_widget.explorer.box import widgets_of
 
 MakeAtlas = Callable[..., ChannelAtlas]
 
@@ -302,7 +302,7 @@ def test_closed_it_leaves_nothing(top: TopActivations) -> None:
     atlas.close()
     assert atlas.closed
     assert repr(atlas) == "<ChannelAtlas: closed>"
-    assert atlas._repr_mimebundle_() == {"text/plain": "<ChannelAtlas: closed>"}
+    assert atlas._repr_mimebundle_() == {"text/plain": "atlas is closed: make a new ChannelAtlas."}
     assert all(widget.comm is None for widget in inside)
     assert atlas._cards is not None
     assert atlas._cards.wait(30)

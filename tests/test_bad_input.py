@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,6 @@ def test_a_missing_files_name_is_shown_as_it_is(
     explorer = explore()
     for name in NAMES:
         path = tmp_path / name
-        explorer._controls._host.tell(image=path)
+        explorer.reporting_errors(partial(explorer.choose, image=path))()
         assert "<" not in problem(explorer)
         assert f"image {str(path)!r} was not found" in html.unescape(problem(explorer))

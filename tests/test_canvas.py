@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.conftest import make_activations
 from vgg_widget import render
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.box import widgets_of
 from vgg_widget.figure.canvas import SETTLED_SECONDS, LiveCanvas, live_canvas
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 from vgg_widget.pictures.coordinates import Marks

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tests.standin import StandIn
+from tests.standin import Scene, StandIn, show
 from vgg_widget import Activations, FeatureExtractor, render
 from vgg_widget.circuit.inputs import circuit
+from vgg_widget.explorer.box import widgets_of
 from vgg_widget.explorer.panels.circuit import CircuitPanel, InputCard
-from vgg_widget.explorer.scene import Choice, Scene
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.settings import DisplaySettings
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def host() -> StandIn:
 
 @pytest.fixture
 def panel(host: StandIn) -> Iterator[CircuitPanel]:
-    made = CircuitPanel(host)
+    made = CircuitPanel(host)  # type: ignore[arg-type]
     yield made
     for widget in widgets_of(made.widget):
         widget.close()
@@ -36,12 +36,12 @@ def panel(host: StandIn) -> Iterator[CircuitPanel]:
 
 @pytest.fixture(scope="module")
 def scene(extractor: FeatureExtractor, activations: Activations) -> Scene:
-    choice = Choice("block2_conv1", 10)
-    return Scene(choice, activations, render(activations, "block2_conv1", channel=10), extractor)
+    settings = DisplaySettings("block2_conv1", 10)
+    return Scene(settings, activations, render(activations, "block2_conv1", channel=10), extractor)
 
 
 def at(scene: Scene, **changes: Any) -> Scene:
-    return replace(scene, choice=replace(scene.choice, **changes))
+    return replace(scene, settings=replace(scene.settings, **changes))
 
 
 def on_show(panel: CircuitPanel) -> list[InputCard]:
@@ -57,7 +57,7 @@ def test_a_card_for_each_of_the_largest_kernels(
     panel: CircuitPanel, scene: Scene, extractor: FeatureExtractor, activations: Activations
 ) -> None:
     assert not on_show(panel)
-    panel.show(scene)
+    show(panel, scene)
     kernel = extractor.model.get_layer("block2_conv1").get_weights()[0][..., 10]
     squares = np.square(kernel).sum(axis=(0, 1))
     order = np.argsort(-squares)[:6]
@@ -93,7 +93,7 @@ def test_a_card_for_each_of_the_largest_kernels(
 def test_its_maps_have_the_colormap_and_scale_of_the_explorer(
     panel: CircuitPanel, scene: Scene, activations: Activations
 ) -> None:
-    panel.show(at(scene, cmap="magma", scale="channel"))
+    show(panel, at(scene, cmap="magma", scale="channel"))
     found = circuit(scene.extractor, activations, "block2_conv1", 10)
     expected = render(
         activations,
@@ -119,7 +119,7 @@ def test_its_maps_have_the_colormap_and_scale_of_the_explorer(
 def test_its_maps_have_the_percentile_and_gamma_and_a_colormap_that_fits(
     panel: CircuitPanel, scene: Scene, activations: Activations, changes: Any, cmap: str
 ) -> None:
-    panel.show(at(scene, percentile=90.0, gamma=0.5, **changes))
+    show(panel, at(scene, percentile=90.0, gamma=0.5, **changes))
     number = int(panel.cards[0].button.description.removeprefix("channel "))
     values = activations["block1_pool"]
     top = np.percentile(values[values > 0], 90)
@@ -134,38 +134,38 @@ def test_its_maps_have_the_percentile_and_gamma_and_a_colormap_that_fits(
 def test_a_button_walks_down_and_another_one_back(
     panel: CircuitPanel, host: StandIn, scene: Scene, activations: Activations
 ) -> None:
-    panel.show(scene)
+    show(panel, scene)
     found = circuit(scene.extractor, activations, "block2_conv1", 10)
     for card in panel.cards:
         card.button.click()
     assert host.asked == [("block1_pool", one.channel) for one in found.inputs]
     host.asked.clear()
-    panel.show(at(scene, layer="block1_pool", channel=3))
+    show(panel, at(scene, layer="block1_pool", channel=3))
     (card,) = on_show(panel)
     card.button.click()
     panel.back.click()
     assert host.asked == [("block1_conv2", 3), "back"]
-    panel.show(scene)
+    show(panel, scene)
     # A button that is disabled under the focus takes the keyboard with it.
     assert not panel.back.disabled
     assert len(on_show(panel)) == 6
 
 
 def test_a_pool_has_one_input_and_no_kernel(panel: CircuitPanel, scene: Scene) -> None:
-    panel.show(at(scene, layer="block1_pool", channel=3))
+    show(panel, at(scene, layer="block1_pool", channel=3))
     words = "block1_pool channel 3 is made of channel 3 of block1_conv2 alone, without a kernel."
     assert words in panel.heading.value
     (card,) = on_show(panel)
     assert card.kernel.layout.display == "none"
     assert card.numbers.value == ""
-    panel.show(scene)
+    show(panel, scene)
     assert card.kernel.layout.display != "none"
 
 
 def test_under_the_first_layer_is_the_picture(
     panel: CircuitPanel, host: StandIn, scene: Scene
 ) -> None:
-    panel.show(at(scene, layer="features.0", channel=3))
+    show(panel, at(scene, layer="features.0", channel=3))
     assert "features.0 channel 3 reads the 3 channels of the picture" in panel.heading.value
     cards = on_show(panel)
     assert sorted(card.button.description for card in cards) == ["blue", "green", "red"]
@@ -180,22 +180,22 @@ def test_with_a_location_each_card_says_what_it_adds(
     panel: CircuitPanel, scene: Scene, activations: Activations
 ) -> None:
     before = activations["features.5"][0, 7, 10]
-    panel.show(at(scene, location=(0, 7)))
+    show(panel, at(scene, location=(0, 7)))
     assert "At (0, 7) all inputs and the bias" in panel.heading.value
     assert f"add up to {before:.3g}, before any" in panel.heading.value
     found = circuit(scene.extractor, activations, "block2_conv1", 10, location=(0, 7))
     for card, one in zip(panel.cards, found.inputs, strict=True):
         assert one.contribution is not None
         assert f"adds {one.contribution:+.2g}<" in card.numbers.value
-    panel.show(scene)
+    show(panel, scene)
     assert "adds" not in "".join(card.numbers.value for card in panel.cards)
 
 
 def test_in_modes_of_several_channels_it_says_so(panel: CircuitPanel, scene: Scene) -> None:
-    panel.show(at(scene, mode="max", channels=(1, 2)))
+    show(panel, at(scene, mode="max", channels=(1, 2)))
     assert "block2_conv1 channel 10 reads" in panel.heading.value
     assert "Mode max shows several; this is about one of them" in panel.heading.value
-    panel.show(scene)
+    show(panel, scene)
     assert "Mode" not in panel.heading.value
 
 
@@ -209,25 +209,25 @@ def test_a_layer_without_kernels_is_told_and_loses_nothing(
     model = keras.Model(inputs, keras.layers.LayerNormalization(name="norm")(conv))
     extractor = FeatureExtractor(model=model, size=None)
     activations = extractor(photo)
-    panel.show(scene)
+    show(panel, scene)
     rendering = render(activations, "norm")
-    panel.show(Scene(Choice("norm", 0), activations, rendering, extractor))
+    show(panel, Scene(DisplaySettings("norm", 0), activations, rendering, extractor))
     assert not on_show(panel)
     assert "layer &#x27;norm&#x27; (LayerNormalization) has no kernels" in panel.heading.value
     # A person's own names are no markup.
     assert "a&gt;b" in panel.heading.value
     assert "a>b" not in panel.heading.value
-    panel.show(Scene(Choice("a>b", 1), activations, rendering, extractor))
+    show(panel, Scene(DisplaySettings("a>b", 1), activations, rendering, extractor))
     assert len(on_show(panel)) == 3
     assert "a>b" not in panel.heading.value
 
 
 def test_showing_the_same_again_sends_nothing(panel: CircuitPanel, scene: Scene) -> None:
-    panel.show(scene)
+    show(panel, scene)
     sent: list[str] = []
     for widget in widgets_of(panel.widget):
         widget.observe(lambda change: sent.append(change["name"]))
     before = widgets_of(panel.widget)
-    panel.show(scene)
+    show(panel, scene)
     assert sent == []
     assert widgets_of(panel.widget) == before

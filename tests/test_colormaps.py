@@ -49,7 +49,7 @@ def test_an_explorer_takes_a_registered_colormap(
 ) -> None:
     explorer = explore(extractor=exact)
     for name, cmap in known(dusk).items():
-        explorer.cmap = cmap
+        explorer.choose(cmap=cmap)
         assert mpl.colormaps[explorer.cmap] == cmap
         assert explorer.cmap == name
         assert control(explorer, "colormap").value == name
@@ -117,7 +117,7 @@ def test_a_colormap_that_is_not_registered_is_refused_in_a_sentence(
     assert explorer.cmap == "magma"
     mpl.colormaps.register(cmap, name="now it is")
     try:
-        explorer.cmap = cmap
+        explorer.choose(cmap=cmap)
         assert explorer.cmap == "now it is"
         assert explorer.rendering is not None
         by_hand = render(explorer.activations, LAYER, cmap=cmap)

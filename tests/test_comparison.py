@@ -28,7 +28,7 @@ from PIL import Image
 from tests.conftest import make_activations
 from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, compare
 from vgg_widget.explorer.comparison import Comparison
-from vgg_widget.explorer.page import Page
+from vgg_widget.explorer.helper import PageHelper
 from vgg_widget.figure.frames import PAIR_INCHES
 from vgg_widget.figure.linked_figure import new_figure
 from vgg_widget.figure.pair_figure import PairFigure
@@ -59,7 +59,7 @@ def make(
     extractor: FeatureExtractor, photo: RGB8, other: RGB8, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Make]:
     # What another test's page told, and the panel opened on it, are not this one's.
-    monkeypatch.setattr(Page, "_seen", {})
+    monkeypatch.setattr(PageHelper, "_seen", {})
     monkeypatch.setattr(Comparison, "remembered_panel", "")
     made: list[Comparison] = []
 

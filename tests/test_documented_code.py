@@ -25,7 +25,7 @@ from PIL import Image
 import vgg_widget
 from vgg_widget import sample_image
 from vgg_widget.cli import command as cli
-from vgg_widget.explorer.linked_view import LinkedView
+from vgg_widget.explorer.base import ExplorerBase
 from vgg_widget.pictures.modes import MODES
 
 REPOSITORY = Path(vgg_widget.__file__).parent.parent
@@ -100,7 +100,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     MODES.update(registered)
     left = [widgets[key] for key in set(widgets) - before]
     # An explorer closes what it is made of; the rest is what an example made beside it.
-    for widget in sorted(left, key=lambda one: not isinstance(one, LinkedView)):
+    for widget in sorted(left, key=lambda one: not isinstance(one, ExplorerBase)):
         widget.close()
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")

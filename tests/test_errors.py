@@ -13,10 +13,10 @@ import pytest
 
 from tests.explorers import click, control, let_paint, point, problem
 from vgg_widget import FeatureExtractor, LayerExplorer, register_mode
+from vgg_widget.explorer.box import widgets_of
 from vgg_widget.explorer.comparison import compare
-from vgg_widget.explorer.complaints import Complaint
+from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.explorer.panels import PANELS
-from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.pictures.modes import MODES
 
 Explore = Callable[..., LayerExplorer]
@@ -252,7 +252,7 @@ def test_a_key(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_messages_of_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     explorer = explore()
     page = explorer._page
-    explorer._host.copy("text", fail)
+    explorer._page.copy("text", fail)
     page._handle_custom_msg({"kind": "copied", "number": 0, "ok": True}, [])
     assert "on purpose" in parts(explorer)[0]
     assert_works(explorer)
@@ -269,7 +269,7 @@ def test_messages_of_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch)
         page.theme = "dark"
         assert "on purpose" in parts(explorer)[0]
     with monkeypatch.context() as patch:
-        patch.setattr("vgg_widget.explorer.linked_view.fitting_width", fail)
+        patch.setattr("vgg_widget.explorer.base.fitting_width", fail)
         page.room = 400
         assert "on purpose" in parts(explorer)[0]
     assert_works(explorer)
@@ -283,7 +283,7 @@ def test_a_panel_that_cannot_be_made_stays_folded(
     explore: Explore, title: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explorer = explore()
-    explorer._board._makers[title] = fail
+    explorer._switcher._makers[title] = fail
     button = control(explorer, title)
     button.value = True
     assert "on purpose" in parts(explorer)[0]
@@ -300,7 +300,7 @@ def own(callback: Any) -> bool:
 
 def callbacks_of(explorer: Any) -> Iterator[tuple[str, Callable[..., object]]]:
     """What we have asked the explorer's widgets to call, panels included."""
-    inside = widgets_of(*explorer.children, *explorer._board.made())
+    inside = widgets_of(*explorer.children, *explorer._switcher.made())
     for widget in inside:
         what = f"{type(widget).__name__} {getattr(widget, 'description', '')!r}"
         for name, kinds in widget._trait_notifiers.items():
@@ -345,7 +345,7 @@ def test_no_callback_lets_an_error_out(
             if what.endswith("_msg_callbacks"):
                 callback(None, {"kind": "no such"}, [])
                 callback(None, {"type": "no such"}, [])
-            elif what.startswith("Page "):
+            elif what.startswith("PageHelper "):
                 callback({"name": "theme", "new": "light"})
             else:
                 callback(Poison())
@@ -359,7 +359,7 @@ def test_controls_that_cannot_be_brought_back_are_told_of_too(
     explorer = explore()
     explorer.observe(fail, "channel")
     with monkeypatch.context() as patch:
-        patch.setattr(explorer._host, "_refresh", lambda: int("lost"))
+        patch.setattr(explorer, "_refresh_controls", lambda: int("lost"))
         explorer._controls.slider.value = 4
     sentence, details = parts(explorer)
     assert "on purpose" in sentence
@@ -373,18 +373,18 @@ def test_an_order_within_an_order_does_not_take_its_error_away(explore: Explore)
     explorer = explore()
 
     def two() -> None:
-        explorer._host.guard(fail)
-        explorer._host.do(lambda: None)
+        explorer.reporting_errors(fail, clear=False)()
+        explorer.reporting_errors(lambda: None)()
 
-    explorer._host.do(two)
+    explorer.reporting_errors(two)()
     assert "on purpose" in parts(explorer)[0]
-    explorer._host.do(lambda: None)
+    explorer.reporting_errors(lambda: None)()
     assert parts(explorer) == ("", "")
 
 
 def test_a_long_error_has_its_first_line_in_the_sentence_and_all_of_it_in_the_details() -> None:
     words = f"first {'x' * 1000}\nsecond"
-    complaint = Complaint.of(MemoryError(words))
+    complaint = ErrorMessage.of(MemoryError(words))
     assert len(complaint.sentence) < 500
     assert "MemoryError: first xxx" in complaint.sentence
     assert words in complaint.details

@@ -486,7 +486,7 @@ def test_a_real_upload_is_taken() -> None:
     address.format, address.value = "png", b""
     with pytest.raises(ImageError, match=r"^image of 0 bytes is empty"):
         load_image(address)
-    from vgg_widget.explorer.trait_types import widgets_of
+    from vgg_widget.explorer.box import widgets_of
 
     for top in (button, shown, nothing, address):
         for widget in widgets_of(top):

@@ -15,8 +15,8 @@ from traitlets import TraitError
 from tests.explorers import count_renderings, on_canvas, problem
 from vgg_widget import LayerExplorer, register_mode
 from vgg_widget.circuit.inputs import circuit
-from vgg_widget.explorer.pointing import KEYS
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.box import widgets_of
+from vgg_widget.explorer.mouse_and_keys import KEYS
 from vgg_widget.pictures.modes import MODES
 
 Explore = Callable[..., LayerExplorer]
@@ -147,7 +147,7 @@ def test_r_resets_everything_that_is_on_show(explore: Explore, photo: Any) -> No
     )
     first = explorer.state()
     shown = on_canvas(explorer)
-    explorer._choose(
+    explorer.choose(
         layer="block1_conv1",
         location=(60, 70),
         mode="grid",
@@ -177,9 +177,9 @@ def test_r_resets_everything_that_is_on_show(explore: Explore, photo: Any) -> No
 
 def test_reset_takes_a_location_as_it_was_and_does_not_move_it(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", location=(5, 6))
-    explorer._choose(layer="block3_conv1", location=(5, 6))
-    explorer._choose(location=(4, 4))
-    explorer._choose(location=(5, 6))
+    explorer.choose(layer="block3_conv1", location=(5, 6))
+    explorer.choose(location=(4, 4))
+    explorer.choose(location=(5, 6))
     explorer.reset()
     assert (explorer.layer, explorer.location) == ("block2_conv1", (5, 6))
 

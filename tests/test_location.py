@@ -99,7 +99,7 @@ def test_a_location_of_the_layer_that_is_chosen_with_it(explore: Explore) -> Non
         explorer.layer = "block5_conv1"
     assert (explorer.layer, explorer.location) == ("block5_conv1", (3, 1))
     with pytest.raises(TraitError, match=r"\(9, 9\) is outside layer 'block4_conv1'"):
-        explorer._choose(layer="block4_conv1", location=(9, 9))
+        explorer.choose(layer="block4_conv1", location=(9, 9))
     assert (explorer.layer, explorer.location) == ("block5_conv1", (3, 1))
     assert explorer.rendering is not None
     assert explorer.rendering.layer == "block5_conv1"
@@ -467,7 +467,7 @@ def test_a_unit_without_a_field_says_so_and_marks_itself_only(
 ) -> None:
     explorer = explore(photo[:24, :24], extractor=strange, layer="twice", location=(0, 0))
     assert place_words(explorer).endswith("its receptive field is not defined")
-    marking = explorer._pointing.marking()
+    marking = explorer._pointing.marks()
     assert (marking.unit, marking.box) == ((0, 0), None)
     point(explorer, "input", 5, 7)
     assert "nearest unit row 0, column 0" in place_words(explorer)
@@ -480,7 +480,7 @@ def test_a_unit_that_sees_the_border_alone_says_so(
     explorer = explore(photo[:24, :24], extractor=strange, layer="padded", location=(2, 9))
     assert explorer.activations.shape("padded")[:2] == (36, 36)
     assert place_words(explorer).endswith("sees nothing of the picture, only the border around it")
-    assert explorer._pointing.marking().box is None
+    assert explorer._pointing.marks().box is None
     explorer.location = (6, 9)
     assert place_words(explorer).endswith("sees input rows 0–0, columns 3–3")
-    assert explorer._pointing.marking().box == (0, 3, 1, 4)
+    assert explorer._pointing.marks().box == (0, 3, 1, 4)

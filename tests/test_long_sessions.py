@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -67,7 +68,7 @@ def memory() -> float:
 def parts(explorer: Any) -> dict[str, ref[Any]]:
     parts = {
         "explorer": explorer,
-        "activations": explorer._measured,
+        "activations": explorer.measured,
         "figure": explorer.figure,
         "canvas": explorer.canvas,
         "page": explorer._page,
@@ -140,7 +141,7 @@ def test_explorers_that_are_closed_are_gone(extractor: FeatureExtractor, photo: 
     megabytes = 0.0
     for number in range(ROUNDS):
         explorer = KINDS[number % len(KINDS)](extractor, photo)
-        measured = explorer._measured
+        measured = explorer.measured
         megabytes += sum(maps.nbytes for maps in measured.values()) / 1e6
         known = parts(explorer)
         explorer.close()
@@ -278,6 +279,8 @@ def test_shift_tab_shows_the_arguments(kind: Any) -> None:
     network = ["extractor", "model", "preprocess", "weights", "size"]
     names = [*network, "layer", "channel", "mode", "cmap", "scale", "layout"]
     images = ["image"] if kind is LayerExplorer else ["first", "second"]
+    if kind is LayerExplorer:
+        names[-1:] = ["predict", "top_images", "layout"]
     assert list(inspect.signature(kind).parameters) == [*images, *names]
     shell: Any = InteractiveShell()  # type: ignore[no-untyped-call]
     shell.user_ns["kind"] = kind
@@ -358,7 +361,7 @@ def test_callbacks_on_other_threads_and_cells_at_once(
                 "mode": generator.choice(["channel", "max", "grid"]),
                 "cmap": generator.choice(["viridis", "gray"]),
             }[act]
-            explorer._host.tell(**{act: value})
+            explorer.reporting_errors(partial(explorer.choose, **{act: value}))()
 
     def by_cells() -> None:
         generator = random.Random(9)
@@ -410,7 +413,7 @@ def test_closing_while_it_computes(
     np.testing.assert_array_equal(explorer.image, photo[::-1])
     with pytest.raises(RuntimeError, match="explorer is closed: make a new LayerExplorer"):
         explorer.image = photo
-    explorer._host.tell(channel=3)
+    explorer.reporting_errors(lambda: explorer.choose(channel=3))()
     assert explorer.channel == 0
 
 
@@ -421,7 +424,7 @@ def test_closing_in_an_observer(explore: Explore, photo: Any, name: str) -> None
     if name == "activations":
         explorer.image = photo[::-1]
     elif name == "layer":
-        explorer._host.tell(layer="block3_conv1", channel=200)
+        explorer.reporting_errors(lambda: explorer.choose(layer="block3_conv1", channel=200))()
     else:
         explorer.channel = 5
     assert explorer.closed

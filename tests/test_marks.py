@@ -234,7 +234,7 @@ def random_step(explorer: LayerExplorer, chance: random.Random) -> None:
         explorer._view.view = chance.choice([ZOOM, ((-0.5, 74.5), (63.5, -0.5))])
         explorer.canvas.draw_idle()
     elif kind == "s":
-        explorer._choose(
+        explorer.choose(
             channel=chance.randrange(64), overlay=chance.choice([0.0, 0.5]), location=place()
         )
     else:

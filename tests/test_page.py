@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 
 import vgg_widget
-from vgg_widget.explorer.page import Page
+from vgg_widget.explorer.helper import PageHelper
 
 Sent = list[tuple[dict[str, Any], list[bytes] | None]]
-MakePage = Callable[..., Page]
+MakePage = Callable[..., PageHelper]
 
 
 @pytest.fixture
 def page_of() -> Iterator[MakePage]:
-    made: list[Page] = []
+    made: list[PageHelper] = []
 
-    def make(on_key: Callable[[str], object] = str, **more: Any) -> Page:
-        made.append(Page(on_key, **more))
+    def make(on_key: Callable[[str], object] = str, **more: Any) -> PageHelper:
+        made.append(PageHelper(on_key, **more))
         return made[-1]
 
     yield make
@@ -31,14 +31,14 @@ def page_of() -> Iterator[MakePage]:
         page.close()
 
 
-def sent_by(page: Page, monkeypatch: pytest.MonkeyPatch) -> Sent:
+def sent_by(page: PageHelper, monkeypatch: pytest.MonkeyPatch) -> Sent:
     """Collect what a helper sends to the page."""
     sent: Sent = []
     monkeypatch.setattr(page, "send", lambda content, buffers=None: sent.append((content, buffers)))
     return sent
 
 
-def hear(page: Page, content: dict[str, Any]) -> None:
+def hear(page: PageHelper, content: dict[str, Any]) -> None:
     """Do what happens when the page sends a message."""
     page._handle_custom_msg(content, [])
 
@@ -95,12 +95,12 @@ def test_a_helper_is_invisible_and_sends_its_script_and_style(page_of: MakePage)
     assert page.layout.display == "none"
     assert (state["wanted"], state["description"]) == (["o", "ArrowLeft"], "what is shown")
     folder = Path(vgg_widget.__file__).parent / "explorer"
-    assert state["_esm"] == (folder / "page.js").read_text(encoding="utf-8")
-    assert state["_css"] == (folder / "page.css").read_text(encoding="utf-8")
+    assert state["_esm"] == (folder / "helper.js").read_text(encoding="utf-8")
+    assert state["_css"] == (folder / "helper.css").read_text(encoding="utf-8")
 
 
 def test_a_closed_helper_is_freed() -> None:
-    page = Page(str)
+    page = PageHelper(str)
     gone = weakref.ref(page)
     page.layout.close()
     page.close()

@@ -17,15 +17,15 @@ from traitlets import TraitError
 
 from tests.conftest import make_activations
 from tests.explorers import below, control, count_messages, on_canvas, problem, words
-from tests.standin import StandIn
+from tests.standin import Scene, StandIn, show
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render
 from vgg_widget.activations.strongest import strongest_at
+from vgg_widget.explorer.box import widgets_of
+from vgg_widget.explorer.panels.display import DisplayPanel
 from vgg_widget.explorer.panels.files import FilesPanel
 from vgg_widget.explorer.panels.location import LocationPanel
-from vgg_widget.explorer.panels.look import LookPanel
 from vgg_widget.explorer.panels.play import PlayPanel
-from vgg_widget.explorer.scene import Choice, Scene
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.settings import DisplaySettings
 
 Explore = Callable[..., LayerExplorer]
 
@@ -45,19 +45,19 @@ def open_panels(explorer: LayerExplorer) -> list[str]:
 
 
 def unfolded(explorer: LayerExplorer) -> bool:
-    return bool(explorer._board._stage.layout.display != "none")
+    return bool(explorer._switcher._stage.layout.display != "none")
 
 
 def test_no_panel_is_made_before_it_is_opened(explore: Explore) -> None:
     explorer = explore()
     assert explorer.panel == ""
-    assert explorer._board.titles == tuple(TITLES)
+    assert explorer._switcher.titles == tuple(TITLES)
     before = set(_instances)
-    assert explorer._board.made() == []
+    assert explorer._switcher.made() == []
     assert not unfolded(explorer)
     explorer.channel = 3
     explorer.panel = "Location"
-    assert len(explorer._board.made()) == 1
+    assert len(explorer._switcher.made()) == 1
     made = set(_instances) - before
     assert len(made) > 10
     # Opened again it is the same one.
@@ -76,7 +76,7 @@ def test_one_panel_is_open_at_a_time(explore: Explore) -> None:
         assert explorer.panel == title
         assert open_panels(explorer) == [title]
         assert unfolded(explorer)
-        assert len(explorer._board._stage.children) == 1
+        assert len(explorer._switcher._stage.children) == 1
     explorer.panel = "Display"
     assert open_panels(explorer) == ["Display"]
     control(explorer, "Display").value = False
@@ -166,7 +166,7 @@ def test_display_controls_and_traits_follow_each_other(
 
 def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", channel=6, scale="channel")
-    explorer._choose(percentile=90.0, gamma=0.5)
+    explorer.choose(percentile=90.0, gamma=0.5)
     shown = explorer.activations["block3_conv1"][..., 6]
     top = np.percentile(shown[shown > 0].astype(np.float64), 90)
     assert explorer.rendering is not None
@@ -260,10 +260,10 @@ def test_the_same_scene_again_sends_nothing(
     explorer = explore(layer="block3_conv1", location=(3, 4), panel=title)
     explorer.channel = 4
     sent = count_messages(monkeypatch)
-    explorer._board.show(explorer._scene())
-    explorer._board.show(explorer._scene())
-    explorer._show_controls(explorer._scene().choice)
-    explorer._choose(layer="block3_conv1", channel=4, location=(3, 4), panel=title, overlay=0.0)
+    explorer._switcher.show()
+    explorer._switcher.show()
+    explorer._show_controls()
+    explorer.choose(layer="block3_conv1", channel=4, location=(3, 4), panel=title, overlay=0.0)
     assert sent == []
     explorer.channel = 5
     assert sent != []
@@ -301,7 +301,7 @@ def test_close_with_every_panel_made_leaves_nothing(
         weakref.ref(explorer.figure),
         weakref.ref(explorer.canvas),
         weakref.ref(explorer._page),
-        *(weakref.ref(panel) for panel in explorer._board.made()),
+        *(weakref.ref(panel) for panel in explorer._switcher.made()),
     ]
     explorer.close()
     explorer.close()
@@ -339,13 +339,13 @@ def build(
         panel = kind(host)
         panels.append(panel)
 
-        def show(**changes: Any) -> None:
-            chosen = Choice(**{"layer": "conv", **choice, **changes})
-            picture = render(made, chosen.layer_in(made), **chosen.as_render())
-            panel.show(Scene(chosen, made, picture, extractor))
+        def see(**changes: Any) -> None:
+            chosen = DisplaySettings(**{"layer": "conv", **choice, **changes})
+            picture = render(made, chosen.layer_in(made), **chosen.for_render())
+            show(panel, Scene(chosen, made, picture, extractor))
 
-        show()
-        return panel, show
+        see()
+        return panel, see
 
     yield build
     for panel in panels:
@@ -446,7 +446,7 @@ def test_the_strongest_are_those_with_the_largest_values() -> None:
 
 
 def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: Any) -> None:
-    panel, show = build(LookPanel)
+    panel, show = build(DisplayPanel)
     assert panel.percentile.value == 99.9
     show(scale="channel")
     assert panel.percentile.value == 100
@@ -461,7 +461,7 @@ def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: 
 def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
     build: Any, host: StandIn
 ) -> None:
-    panel, show = build(LookPanel)
+    panel, show = build(DisplayPanel)
     show(scale="network", percentile=3.0, gamma=0.02, overlay=1.0, before_relu=True)
     assert host.asked == []
     assert panel.gamma.value == 0.1  # as low as the slider goes
@@ -549,12 +549,12 @@ def test_a_copy_that_the_browser_refuses_is_told(
 def test_what_was_saved_of_another_picture_is_said_no_more(
     build: Any, made: Activations, extractor: FeatureExtractor
 ) -> None:
-    panel, show = build(FilesPanel)
+    panel, see = build(FilesPanel)
     panel.arrays.click()
-    show(channel=1)
+    see(channel=1)
     assert "Saved as" in panel.words.value
     other = make_activations(np.ones((3, 4, 12), np.float32))
-    panel.show(Scene(Choice("conv"), other, render(other, "conv"), extractor))
+    show(panel, Scene(DisplaySettings("conv"), other, render(other, "conv"), extractor))
     assert panel.words.value == ""
 
 
@@ -624,8 +624,8 @@ def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPa
 
 def test_an_order_that_fails_is_told_and_the_controls_come_back(explore: Explore) -> None:
     explorer = explore(panel="Location", layer="block3_conv1", location=(3, 3))
-    panel: LocationPanel = explorer._board._made["Location"]  # type: ignore[assignment]
-    explorer._pointing._host.tell(location=(99, 0))
+    panel: LocationPanel = explorer._switcher._made["Location"]
+    explorer.reporting_errors(lambda: explorer.choose(location=(99, 0)))()
     assert "location (99, 0) is outside" in problem(explorer)
     assert (panel.row.value, panel.column.value) == (3, 3)
     panel.row.value = 5
@@ -635,7 +635,7 @@ def test_an_order_that_fails_is_told_and_the_controls_come_back(explore: Explore
 
 def test_play_through_the_explorer_shows_one_channel_after_another(explore: Explore) -> None:
     explorer = explore(panel="Play", mode="max")
-    panel: PlayPanel = explorer._board._made["Play"]  # type: ignore[assignment]
+    panel: PlayPanel = explorer._switcher._made["Play"]
     seen: list[Any] = []
     explorer.observe(lambda change: seen.append(change["new"].title), "rendering")
     panel.play.click()

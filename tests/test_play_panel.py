@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import make_activations
-from tests.standin import StandIn
+from tests.standin import Scene, StandIn, show
 from vgg_widget import Activations, FeatureExtractor, render
+from vgg_widget.explorer.box import widgets_of
 from vgg_widget.explorer.panels.play import PlayPanel
-from vgg_widget.explorer.scene import Choice, Scene
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.settings import DisplaySettings
 
 
 @pytest.fixture
@@ -33,36 +33,30 @@ class Explorer(StandIn):
     """A host that shows what it is told, as the explorer does."""
 
     def __init__(self, activations: Activations, extractor: FeatureExtractor) -> None:
-        self.choice = Choice("conv", 0)
+        super().__init__()
         self.told: list[dict[str, Any]] = []
         self.downloads: list[tuple[str, float]] = []
         self.during: list[tuple[bool, str]] = []
-        self.complaints: list[str] = []
         self.deaf = self.failing = False
         self._activations, self._extractor = activations, extractor
-        self.panel = PlayPanel(self)
-        self.show()
+        self.settings = DisplaySettings("conv", 0)
+        self._see()
+        self.panel = PlayPanel(self)  # type: ignore[arg-type]
+        show(self.panel, self.scene)
 
-    def show(self) -> None:
-        choice = self.choice
-        picture = render(self._activations, choice.layer, choice.mode, channel=choice.channel)
-        self.panel.show(Scene(choice, self._activations, picture, self._extractor))
+    def _see(self) -> None:
+        now = self.settings
+        picture = render(self._activations, now.layer, now.mode, channel=now.channel)
+        self.shows(Scene(now, self._activations, picture, self._extractor))
 
-    def tell(self, **changes: Any) -> None:
+    def choose(self, **changes: Any) -> None:
         self.told.append(changes)
         if not self.deaf:
-            self.choice = replace(self.choice, **changes)
-            count = self._activations.info(self.choice.layer).channels
-            self.choice = replace(self.choice, channel=min(self.choice.channel, count - 1))
-            self.show()
-
-    def do(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except ValueError as error:
-            self.complaints.append(str(error))
-
-    guard = do
+            self.settings = replace(self.settings, **changes)
+            count = self._activations.info(self.settings.layer).channels
+            self.settings = replace(self.settings, channel=min(self.settings.channel, count - 1))
+            self._see()
+            show(self.panel, self.scene)
 
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]
@@ -107,7 +101,7 @@ def test_it_plays_to_the_last_channel_and_stops(explorer: Explorer) -> None:
 
 
 def test_from_the_last_one_it_begins_anew(explorer: Explorer) -> None:
-    explorer.tell(channel=4)
+    explorer.choose(channel=4)
     explorer.panel.play.click()
     explorer.page_ticks(2)
     assert explorer.channels == [4, 0, 1]
@@ -126,10 +120,10 @@ def test_pausing_stays_where_it_is(explorer: Explorer) -> None:
     explorer.panel.play.click()
     # This one was on its way already.
     explorer.panel.clock.set_state({"value": explorer.panel.clock.value + 1})
-    assert explorer.choice.channel == 2
+    assert explorer.settings.channel == 2
     explorer.panel.play.click()
     explorer.page_ticks(1)
-    assert explorer.choice.channel == 3
+    assert explorer.settings.channel == 3
 
 
 def test_a_slow_kernel_leaves_no_channel_out(explorer: Explorer) -> None:
@@ -139,26 +133,26 @@ def test_a_slow_kernel_leaves_no_channel_out(explorer: Explorer) -> None:
 
 
 def test_it_follows_whoever_moves_the_slider(explorer: Explorer) -> None:
-    explorer.tell(layer="wide")
+    explorer.choose(layer="wide")
     explorer.panel.play.click()
     explorer.page_ticks(2)
-    explorer.tell(channel=5)
+    explorer.choose(channel=5)
     explorer.page_ticks(1)
-    assert explorer.choice.channel == 6
-    explorer.tell(channel=1)
+    assert explorer.settings.channel == 6
+    explorer.choose(channel=1)
     explorer.page_ticks(2)
-    assert explorer.choice.channel == 3
+    assert explorer.settings.channel == 3
 
 
 def test_a_layer_with_fewer_channels_while_it_plays(explorer: Explorer) -> None:
-    explorer.tell(layer="wide", channel=6)
+    explorer.choose(layer="wide", channel=6)
     explorer.panel.repeat.value = True
     explorer.panel.play.click()
     explorer.page_ticks(1)
-    explorer.tell(layer="conv")  # its last channel is 4
+    explorer.choose(layer="conv")  # its last channel is 4
     explorer.page_ticks(3)
     assert explorer.channels[-3:] == [0, 1, 2]
-    explorer.tell(layer="one")
+    explorer.choose(layer="one")
     explorer.page_ticks(1)
     assert explorer.channels[-1] == 2  # nothing was told: there is nowhere to go
     assert not explorer.panel.clock.playing
@@ -166,24 +160,24 @@ def test_a_layer_with_fewer_channels_while_it_plays(explorer: Explorer) -> None:
 
 def test_through_the_layers(explorer: Explorer) -> None:
     explorer.panel.over.value = "layers"
-    explorer.tell(mode="grid")
+    explorer.choose(mode="grid")
     explorer.panel.play.click()
     explorer.page_ticks(9)
     assert explorer.told[1:] == [{"layer": "wide"}, {"layer": "one"}]
-    assert explorer.choice.mode == "grid"
+    assert explorer.settings.mode == "grid"
     assert not explorer.panel.clock.playing
 
 
 def test_through_the_layers_from_torchvisions_name(explorer: Explorer) -> None:
     explorer.panel.over.value = "layers"
-    explorer.tell(layer="features.0")
+    explorer.choose(layer="features.0")
     explorer.panel.play.click()
     explorer.page_ticks(1)
-    assert explorer.choice.layer == "wide"
+    assert explorer.settings.layer == "wide"
 
 
 def test_channels_are_shown_one_by_one_whatever_the_mode(explorer: Explorer) -> None:
-    explorer.tell(mode="max")
+    explorer.choose(mode="max")
     explorer.panel.play.click()
     explorer.page_ticks(2)
     assert explorer.told[1:] == [{"channel": 1, "mode": "channel"}, {"channel": 2}]
@@ -199,19 +193,19 @@ def test_it_stops_where_nobody_follows(explorer: Explorer) -> None:
     explorer.deaf = False
     explorer.panel.play.click()
     explorer.page_ticks(2)
-    assert explorer.choice.channel == 2
+    assert explorer.settings.channel == 2
 
 
 def test_from_the_start(explorer: Explorer) -> None:
-    explorer.tell(channel=3)
+    explorer.choose(channel=3)
     explorer.panel.start.click()
-    assert explorer.choice.channel == 0
+    assert explorer.settings.channel == 0
     explorer.panel.start.click()
     assert len(explorer.told) == 2
     explorer.panel.over.value = "layers"
-    explorer.tell(layer="one")
+    explorer.choose(layer="one")
     explorer.panel.start.click()
-    assert explorer.choice.layer == "conv"
+    assert explorer.settings.layer == "conv"
 
 
 def test_the_speed_is_the_clocks(explorer: Explorer) -> None:
@@ -260,19 +254,19 @@ def test_saving_as_gif(explorer: Explorer, over: str) -> None:
 
 
 def test_the_gif_of_channels_is_what_playing_shows(explorer: Explorer) -> None:
-    explorer.tell(mode="grid")
+    explorer.choose(mode="grid")
     explorer.panel.save.click()
-    assert explorer.choice.mode == "channel"
-    explorer.tell(mode="grid")
+    assert explorer.settings.mode == "channel"
+    explorer.choose(mode="grid")
     explorer.panel.over.value = "layers"
     explorer.panel.save.click()
-    assert explorer.choice.mode == "grid"
+    assert explorer.settings.mode == "grid"
 
 
 def test_a_failure_is_told_and_it_can_be_tried_again(explorer: Explorer) -> None:
     explorer.failing = True
     explorer.panel.save.click()
-    assert explorer.complaints == ["the disk is full"]
+    assert explorer.errors == ["the disk is full"]
     assert "5 frames" in explorer.panel.words.value
     explorer.failing = False
     explorer.panel.save.click()

@@ -16,7 +16,7 @@ from traitlets import TraitError
 
 from tests.weights_server import HIDDEN, class_list, dense, passing_for
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, sample_image
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.box import widgets_of
 from vgg_widget.images import resize
 from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at, predictor_for
@@ -317,7 +317,7 @@ def test_an_explorer_lists_the_most_probable_classes(
     path = home / "mine.weights.h5"
     keras_model.save_weights(path)
     square = sample_image()[:400, :400]
-    explorer = LayerExplorer(square, weights=path, top=3, panel="Predictions")
+    explorer = LayerExplorer(square, weights=path, predict=3, panel="Predictions")
     try:
         order = np.argsort(-by_keras(keras_model, resize(square, 224)))[:3]
         wanted = [class_names[str(index)][1].replace("_", " ") for index in order]
@@ -334,12 +334,12 @@ def words_of(explorer: LayerExplorer) -> list[str]:
     return [w.value for w in widgets_of(explorer) if isinstance(w, widgets.HTML)]
 
 
-@pytest.mark.parametrize("top", [0, 1001, "five", 2.5])
-def test_an_explorer_refuses_a_number_of_classes_before_it_loads_anything(top: object) -> None:
-    with pytest.raises(ValueError, match=f"top {top!r}"):
-        LayerExplorer(sample_image(), weights="random", top=top)
+@pytest.mark.parametrize("predict", [0, 1001, "five", 2.5])
+def test_an_explorer_refuses_a_number_of_classes_before_it_loads_anything(predict: Any) -> None:
+    with pytest.raises(ValueError, match=f"predict {predict!r}"):
+        LayerExplorer(sample_image(), weights="random", predict=predict)
 
 
 def test_an_explorer_without_a_classifier_says_what_would_have_one() -> None:
     with pytest.raises(ValueError, match=r"weights=['\"]imagenet"):
-        LayerExplorer(sample_image(), weights="random", top=5)
+        LayerExplorer(sample_image(), weights="random", predict=5)

@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.standin import StandIn
+from tests.standin import Scene, StandIn, show
 from vgg_widget import Activations, FeatureExtractor, render
 from vgg_widget.explorer.panels.predictions import PredictionsPanel
-from vgg_widget.explorer.scene import Choice, Scene
+from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.predictions import Predictor
 from vgg_widget.weights import Classifier
 
 Floats = npt.NDArray[np.float32]
-
-
-class Told(StandIn):
-    """A host that remembers the errors it would show."""
-
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-        self.actions = 0
-
-    def tell(self, **changes: Any) -> None:
-        raise AssertionError(changes)
-
-    def do(self, action: Callable[[], object]) -> None:
-        self.actions += 1
-        try:
-            action()
-        except ValueError as error:
-            self.errors.append(str(error))
-
-    guard = do
 
 
 class Reader(HTMLParser):
@@ -97,19 +76,19 @@ def scene(extractor: FeatureExtractor, first: float) -> Scene:
     maps[0, 0, 0] = first
     image = np.zeros((224, 224, 3), np.uint8)
     activations = Activations(VGG19_LAYERS[-1:], {"block5_pool": maps}, image, extractor.weights)
-    choice = Choice("block5_pool", 0, (), "channel", "viridis", "layer")
-    return Scene(choice, activations, render(activations, "block5_pool"), extractor)
+    settings = DisplaySettings("block5_pool", 0, (), "channel", "viridis", "layer")
+    return Scene(settings, activations, render(activations, "block5_pool"), extractor)
 
 
 @pytest.fixture
-def host() -> Told:
-    return Told()
+def host() -> StandIn:
+    return StandIn()
 
 
 @pytest.fixture
-def panel(host: Told, extractor: FeatureExtractor) -> Iterator[PredictionsPanel]:
+def panel(host: StandIn, extractor: FeatureExtractor) -> Iterator[PredictionsPanel]:
     predictor = with_logits(extractor, 0, float(np.log(6)), float(np.log(2)), -9)
-    made = PredictionsPanel(host, predictor, top=4)
+    made = PredictionsPanel(host, predictor, count=4)  # type: ignore[arg-type]
     yield made
     for widget in (made.widget.layout, made.widget.style, made.widget):
         widget.close()
@@ -118,8 +97,7 @@ def panel(host: Told, extractor: FeatureExtractor) -> Iterator[PredictionsPanel]
 def test_a_row_says_class_and_percentage_and_has_a_bar(
     panel: PredictionsPanel, extractor: FeatureExtractor
 ) -> None:
-    assert panel.title == "Predictions"
-    panel.show(scene(extractor, 1))
+    show(panel, scene(extractor, 1))
     table = Reader(panel.widget.value)
     # exp of the logits is 6, 2, 1 and next to nothing, of about 9 together.
     assert table.rows == [
@@ -133,40 +111,40 @@ def test_a_row_says_class_and_percentage_and_has_a_bar(
 
 
 def test_it_changes_with_the_picture_and_with_nothing_else(
-    panel: PredictionsPanel, host: Told, extractor: FeatureExtractor
+    panel: PredictionsPanel, host: StandIn, extractor: FeatureExtractor
 ) -> None:
     shown = scene(extractor, 1)
     sent: list[str] = []
     panel.widget.observe(lambda change: sent.append(change["new"]), "value")
-    panel.show(shown)
+    show(panel, shown)
     before = len(sent)
-    other_colours = Choice("block5_pool", 7, (), "channel", "magma", "layer")
-    panel.show(Scene(other_colours, shown.activations, shown.rendering, extractor))
-    assert (len(sent), host.actions) == (before, 1)
-    panel.show(scene(extractor, 0))
+    other_colours = DisplaySettings("block5_pool", 7, (), "channel", "magma", "layer")
+    show(panel, Scene(other_colours, shown.activations, shown.rendering, extractor))
+    assert len(sent) == before
+    show(panel, scene(extractor, 0))
     assert [row[-1] for row in Reader(panel.widget.value).rows] == ["25.0 %"] * 4
     assert host.errors == []
 
 
 def test_an_error_leaves_no_predictions_of_another_picture(
-    panel: PredictionsPanel, host: Told, extractor: FeatureExtractor
+    panel: PredictionsPanel, host: StandIn, extractor: FeatureExtractor
 ) -> None:
     good = scene(extractor, 1)
-    panel.show(good)
+    show(panel, good)
     words = panel.widget.value
     broken = scene(extractor, 1)
     maps = np.full((7, 7, 512), np.nan, np.float32)
     lost = Activations(
         VGG19_LAYERS[-1:], {"block5_pool": maps}, broken.activations.image, extractor.weights
     )
-    panel.show(Scene(broken.choice, lost, broken.rendering, extractor))
+    show(panel, Scene(broken.settings, lost, broken.rendering, extractor))
     assert panel.widget.value == ""
     assert len(host.errors) == 1
     assert "NaN or infinite" in host.errors[0]
-    panel.show(good)
+    show(panel, good)
     assert panel.widget.value == words
 
 
-def test_a_wrong_top_is_refused_at_once(host: Told, extractor: FeatureExtractor) -> None:
-    with pytest.raises(ValueError, match="top 0 is no whole number from 1 to 1000"):
-        PredictionsPanel(host, with_logits(extractor, 0, 1), top=0)
+def test_a_wrong_top_is_refused_at_once(host: StandIn, extractor: FeatureExtractor) -> None:
+    with pytest.raises(ValueError, match="count 0 is no whole number from 1 to 1000"):
+        PredictionsPanel(host, with_logits(extractor, 0, 1), count=0)  # type: ignore[arg-type]

@@ -42,9 +42,9 @@ from vgg_widget import (
 )
 from vgg_widget.cli.command import main
 from vgg_widget.cli.demo import demo_notebook
+from vgg_widget.explorer.box import widgets_of
 from vgg_widget.explorer.comparison import compare
 from vgg_widget.explorer.panels import PANELS
-from vgg_widget.explorer.trait_types import widgets_of
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.pictures.modes import MODES
 from vgg_widget.support import safe_npz
@@ -464,7 +464,7 @@ class Tags(HTMLParser):
 def assert_no_markup(root: Any) -> str:
     """Parse all that a page would take for markup, and return it."""
     page = []
-    for widget in widgets_of(root, *root._board.made()):
+    for widget in widgets_of(root, *root._switcher.made()):
         assert not getattr(widget, "description_allow_html", False)
         if isinstance(widget, widgets.HTML | widgets.HTMLMath):
             page.append(widget.value)
@@ -512,11 +512,11 @@ def test_no_name_is_markup(hostile: LayerExplorer, tmp_path: Path) -> None:
         said = assert_no_markup(hostile)
         assert "&lt;img src=x onerror=alert(1)&gt;" in said
     # What an error quotes is no markup either.
-    hostile._host.tell(layer=f"no {MARKUP}")
+    hostile.reporting_errors(lambda: hostile.choose(layer=f"no {MARKUP}"))()
     assert "&lt;img" in hostile._controls.problem.value
-    hostile._host.tell(image=str(tmp_path / f"no {MARKUP}"))
+    hostile.reporting_errors(lambda: hostile.choose(image=str(tmp_path / f"no {MARKUP}")))()
     assert "&lt;img" in hostile._controls.problem.value
-    hostile._host.guard(lambda: {}[MARKUP])  # type: ignore[index]
+    hostile.reporting_errors(lambda: {}[MARKUP])()  # type: ignore[index]
     assert "<details" in hostile._controls.problem.value
     assert_no_markup(hostile)
 
@@ -624,7 +624,7 @@ def test_no_name_is_code_in_the_notebook_of_the_demo(tmp_path: Path) -> None:
 
 
 def test_the_page_makes_no_markup_of_what_it_is_told() -> None:
-    script = files("vgg_widget.explorer").joinpath("page.js").read_text(encoding="utf-8")
+    script = files("vgg_widget.explorer").joinpath("helper.js").read_text(encoding="utf-8")
     for way in (
         *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("),
         *("fetch(", "XMLHttpRequest", "WebSocket", "import(", "sendBeacon", "http:", "https:"),

@@ -11,13 +11,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from ipywidgets import VBox
 from sphinx.util.inventory import InventoryFile
 
 import vgg_widget
 from vgg_widget import LayerExplorer
-from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
-from vgg_widget.explorer.linked_view import LinkedView
-from vgg_widget.explorer.pointing import KEYS
+from vgg_widget.explorer.base import LOOKS
+from vgg_widget.explorer.mouse_and_keys import KEYS
+from vgg_widget.explorer.settings import SETTINGS
 from vgg_widget.pictures.modes import MODES
 from vgg_widget.pictures.scaling import SCOPES
 
@@ -101,10 +102,8 @@ def assert_everything_public_is_described(site: Path) -> None:
             own |= {name for name, value in vars(kind).items() if isinstance(value, property)}
             own |= {name for name, value in vars(kind).items() if callable(value)}
     # What the base class has of its own is described by ipywidgets.
-    own = {
-        name for name in own if not name.startswith("_") and name not in dir(LinkedView.__base__)
-    }
-    own -= {"hold_trait_notifications", *CHOICES, *LOOKS}
+    own = {name for name in own if not name.startswith("_") and name not in dir(VBox)}
+    own -= {"hold_trait_notifications", *SETTINGS, *LOOKS}
     assert {f"vgg_widget.LayerExplorer.{name}" for name in own} <= described
 
 

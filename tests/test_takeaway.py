@@ -18,7 +18,8 @@ from traitlets import TraitError
 
 from tests.explorers import on_canvas
 from vgg_widget import FeatureExtractor, LayerExplorer, render
-from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
+from vgg_widget.explorer.base import LOOKS
+from vgg_widget.explorer.settings import SETTINGS
 from vgg_widget.figure.animation import FigureFrames, frames
 
 Explore = Callable[..., LayerExplorer]
@@ -57,10 +58,10 @@ def test_the_code_of_every_mode_makes_the_same_picture_in_a_fresh_process(
     explore: Explore, tmp_path: Path
 ) -> None:
     explorer = explore(layer="block3_conv1")
-    first = {name: getattr(explorer, name) for name in CHOICES}
+    first = {name: getattr(explorer, name) for name in SETTINGS}
     expected = {}
     for number, chosen in enumerate(CHOSEN.values()):
-        explorer._choose(**{**first, **chosen})
+        explorer.choose(**{**first, **chosen})
         assert explorer.rendering is not None
         expected[number] = explorer.rendering
         (tmp_path / f"{number}.py").write_text(explorer.to_code(), encoding="utf-8")
@@ -149,7 +150,7 @@ def test_a_state_goes_through_json_and_makes_the_same_explorer(
     text = json.dumps(explorer.state(), allow_nan=False)
     again = LayerExplorer.from_state(explorer.image, json.loads(text), extractor=explorer.extractor)
     assert again.state() == explorer.state()
-    for name in (*CHOICES, *LOOKS):
+    for name in (*SETTINGS, *LOOKS):
         assert getattr(again, name) == getattr(explorer, name), name
     assert again.rendering is not None
     assert explorer.rendering is not None
@@ -302,11 +303,11 @@ def close_to(frame: Any, picture: Any) -> bool:
 
 @pytest.mark.slow
 def test_a_walk_through_channels_is_the_explorers_pictures(small: LayerExplorer) -> None:
-    small._choose(channel=3, gamma=0.5, cmap="magma", scale="network")
+    small.choose(channel=3, gamma=0.5, cmap="magma", scale="network")
     found = pictures_of(small.to_gif("channels", 0.1))
     assert len(found) == 5
     for channel in range(5):
-        options = {"cmap": "magma", "scale": small._choice().policy}
+        options = {"cmap": "magma", "scale": small.settings.full_scale}
         expected = drawn(small, "mixed", "channel", channel=channel, **options)
         others = drawn(small, "mixed", "channel", channel=(channel + 1) % 5, **options)
         assert close_to(found[channel], expected)
@@ -319,7 +320,7 @@ def test_a_walk_through_channels_is_the_explorers_pictures(small: LayerExplorer)
     "mode", ["channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"]
 )
 def test_a_walk_through_layers_is_in_every_mode(small: LayerExplorer, mode: str) -> None:
-    small._choose(mode=mode, channel=4)
+    small.choose(mode=mode, channel=4)
     found = pictures_of(small.to_gif("layers", 0.5))
     assert len(found) == 2
     for frame, layer in zip(found, ("pooled", "mixed"), strict=True):
@@ -331,7 +332,7 @@ def test_a_walk_through_layers_is_in_every_mode(small: LayerExplorer, mode: str)
 
 
 def test_a_grid_in_the_order_of_a_location_walks_by_index(small: LayerExplorer) -> None:
-    small._choose(mode="grid", location=(15, 17), order="location", hide_dead=True)
+    small.choose(mode="grid", location=(15, 17), order="location", hide_dead=True)
     assert len(pictures_of(small.to_gif("layers"))) == 2
     assert small.order == "location"
 

@@ -18,6 +18,7 @@ from tests.explorers import problem
 from vgg_widget import LayerExplorer, render
 from vgg_widget.activations.strongest import strongest_at
 from vgg_widget.explorer.panels import PANELS
+from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.pictures.histogram import histogram
 
 Explore = Callable[..., LayerExplorer]
@@ -80,19 +81,17 @@ def test_linked_explorers_that_two_threads_move_do_not_wait_for_each_other(
         assert shown == (explorer.layer, explorer.mode) == ("block2_conv1", "max")
 
 
-class Broken:
+class Broken(Panel):
     """A panel that cannot show anything."""
 
-    title = "Broken"
-
-    def __init__(self, host: Any) -> None:
-        self.host = host
+    def __init__(self, explorer: Any) -> None:
+        super().__init__(explorer)
         self.widget = widgets.HTML()
         self.shown = 0
 
-    def show(self, _: object) -> None:
+    def show(self) -> None:
         self.shown += 1
-        self.host.do(self.fail)
+        self._explorer.reporting_errors(self.fail)()
 
     def fail(self) -> None:
         raise ZeroDivisionError("this panel fails on purpose")
@@ -103,8 +102,8 @@ def test_a_failing_panel_is_told_of_and_takes_nothing_along(
 ) -> None:
     made: list[Broken] = []
 
-    def build(host: Any) -> Broken:
-        made.append(Broken(host))
+    def build(explorer: Any) -> Broken:
+        made.append(Broken(explorer))
         return made[-1]
 
     monkeypatch.setitem(PANELS, "Broken", build)
@@ -197,7 +196,7 @@ def test_a_page_that_speaks_while_the_explorer_is_made_waits_until_it_is(
     explore: Explore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages = list[threading.Thread]()
-    view_on = LayerExplorer._view_on
+    view_on = LayerExplorer._new_view
 
     def interrupted(self: LayerExplorer, figure: Figure) -> Any:
         # The canvas is known to the page from here on, and says on a thread of its own, in kernels
@@ -210,7 +209,7 @@ def test_a_page_that_speaks_while_the_explorer_is_made_waits_until_it_is(
         assert speaks.is_alive()
         return view_on(self, figure)
 
-    monkeypatch.setattr(LayerExplorer, "_view_on", interrupted)
+    monkeypatch.setattr(LayerExplorer, "_new_view", interrupted)
     explorer = explore()
     pages[0].join(10)
     assert not pages[0].is_alive()

@@ -25,8 +25,8 @@ from tests.explorers import (
 from tests.made_pictures import HOSTILE, LAYER, OTHER, K, picture
 from vgg_widget import FeatureExtractor, LayerExplorer, load_image
 from vgg_widget.dataset import TopActivations, top_activations
-from vgg_widget.explorer.patch_cards import Patch, PatchCard
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.atlas.patch_cards import Patch, PatchCard
+from vgg_widget.explorer.box import widgets_of
 
 RGB8 = npt.NDArray[np.uint8]
 Explore = Callable[..., LayerExplorer]
@@ -59,7 +59,7 @@ def test_it_shows_the_pixels_that_excite_the_channel_most(
     noisy_top: TopActivations,
     channel: int,
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, channel=channel)
+    explorer = explore(top_images=noisy_top, layer=LAYER, channel=channel)
     expected = by_hand(extractor, noisy_folder, LAYER, channel)
     assert explorer.panel == "Strongest"
     cards = patches_on_show(explorer)
@@ -79,7 +79,7 @@ def test_it_shows_the_pixels_that_excite_the_channel_most(
 def test_a_click_makes_the_patchs_picture_the_image(
     explore: Explore, noisy_folder: Path, noisy_top: TopActivations
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, channel=3, cmap="magma")
+    explorer = explore(top_images=noisy_top, layer=LAYER, channel=3, cmap="magma")
     card = patches_on_show(explorer)[1]
     assert card.button is not None
     name = card.button.description
@@ -103,11 +103,11 @@ def test_a_click_on_a_patch_of_the_channel_before_opens_its_picture(
     noisy_top: TopActivations,
     rest_for: Callable[[float], None],
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
+    explorer = explore(top_images=noisy_top, layer=LAYER, channel=3)
     card = patches_on_show(explorer)[0]
     assert card.button is not None
     name = card.button.description
-    cards = explorer._board._made["Strongest"].patches  # type: ignore[attr-defined]
+    cards = explorer._switcher._made["Strongest"].patches
     assert cards.settled
     rest_for(600)
     explorer.layer = OTHER
@@ -125,7 +125,7 @@ def test_a_click_on_a_patch_of_the_channel_before_opens_its_picture(
 def test_another_channel_or_layer_has_other_patches(
     explore: Explore, extractor: FeatureExtractor, noisy_folder: Path, noisy_top: TopActivations
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
+    explorer = explore(top_images=noisy_top, layer=LAYER, channel=3)
     patches(explorer)
     for layer, channel in ((LAYER, 4), (OTHER, 9), ("features.11", 10)):
         explorer.layer, explorer.channel = layer, channel
@@ -146,7 +146,7 @@ def test_a_dragged_slider_reads_the_pictures_of_its_last_channel_alone(
     pictures_read: list[str],
     rest_for: Callable[[float], None],
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
+    explorer = explore(top_images=noisy_top, layer=LAYER, channel=3)
     patches(explorer)
     assert len(pictures_read) == K
     pictures_read.clear()
@@ -173,7 +173,7 @@ def test_a_step_sends_no_patch_before_the_slider_rests(
     monkeypatch: pytest.MonkeyPatch,
     rest_for: Callable[[float], None],
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
+    explorer = explore(top_images=noisy_top, layer=LAYER, channel=3)
     row = patches(explorer).row
     sent = count_messages(monkeypatch)
     rest_for(600)
@@ -198,11 +198,11 @@ def test_a_step_sends_no_patch_before_the_slider_rests(
 def test_folded_it_reads_nothing(
     explore: Explore, noisy_top: TopActivations, pictures_read: list[str]
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, panel="")
+    explorer = explore(top_images=noisy_top, layer=LAYER, panel="")
     explorer.channel = 5
     assert explorer.panel == ""
     assert pictures_read == []
-    assert explorer._board.made() == []
+    assert explorer._switcher.made() == []
     control(explorer, "Strongest").value = True
     assert len(patches_on_show(explorer)) == K
 
@@ -210,7 +210,7 @@ def test_folded_it_reads_nothing(
 def test_modes_of_several_channels_say_what_to_do(
     explore: Explore, noisy_top: TopActivations
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, mode="max")
+    explorer = explore(top_images=noisy_top, layer=LAYER, mode="max")
     assert "Mode max shows several channels at once: choose mode channel" in patch_words(explorer)
     assert patches(explorer).row.layout.display == "none"
     explorer.mode = "channel"
@@ -220,7 +220,7 @@ def test_modes_of_several_channels_say_what_to_do(
 
 
 def test_a_layer_that_the_set_does_not_hold(explore: Explore, noisy_top: TopActivations) -> None:
-    explorer = explore(top=noisy_top, layer="block1_conv1")
+    explorer = explore(top_images=noisy_top, layer="block1_conv1")
     expected = f"Layer block1_conv1 is not in this set, which holds {LAYER}, {OTHER}: choose one"
     assert expected in patch_words(explorer)
     explorer.layer = LAYER
@@ -233,7 +233,7 @@ def test_other_weights_are_told_of(
     other = replace(
         noisy_top, weights=replace(noisy_top.weights, digest="sha256:0", label="somebody's")
     )
-    explorer = explore(top=other, layer=LAYER)
+    explorer = explore(top_images=other, layer=LAYER)
     assert "This set was computed with somebody&#x27;s, and this explorer" in patch_words(explorer)
     assert patches(explorer).row.layout.display == "none"
     explorer.channel = 7
@@ -251,13 +251,13 @@ def test_models_of_ones_own_are_told_apart(explore: Explore, noisy_folder: Path)
 
     one, another = made(1), made(2)
     top = top_activations(one, noisy_folder, k=2, progress=False)
-    assert len(patches_on_show(explore(top=top, extractor=one))) == 2
-    assert "whose channels are others" in patch_words(explore(top=top, extractor=another))
+    assert len(patches_on_show(explore(top_images=top, extractor=one))) == 2
+    assert "whose channels are others" in patch_words(explore(top_images=top, extractor=another))
 
 
 def test_another_size_is_told_of(explore: Explore, noisy_top: TopActivations) -> None:
     extractor = FeatureExtractor("random", size=64)
-    explorer = explore(top=noisy_top, layer=LAYER, extractor=extractor)
+    explorer = explore(top_images=noisy_top, layer=LAYER, extractor=extractor)
     assert "computed at size None, and this explorer&#x27;s is 64: values differ" in patch_words(
         explorer
     )
@@ -272,7 +272,7 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     top = top_activations(extractor, tmp_path, layers=LAYER, k=3, progress=False)
     first, second, third = (top.images[place] for place in top[LAYER].places(3))
     (tmp_path / first).rename(tmp_path / "away")
-    explorer = explore(top=top, layer=LAYER, channel=3)
+    explorer = explore(top_images=top, layer=LAYER, channel=3)
     gone, *rest = patches_on_show(explorer)
     assert f"{first}&#x27; was not found" in patches(explorer).problem.value
     assert gone.picture.layout.display == "none"
@@ -309,7 +309,7 @@ def test_images_that_were_given_in_memory(
 ) -> None:
     images = {"up": photo, "down": photo[::-1]}
     top = top_activations(extractor, images, layers=LAYER, k=5, progress=False)
-    explorer = explore(top=top, layer=LAYER)
+    explorer = explore(top_images=top, layer=LAYER)
     cards = patches_on_show(explorer)
     assert sorted(card.button.description for card in cards if card.button) == ["down", "up"]
     assert "was given in memory and is not kept" in patches(explorer).problem.value
@@ -319,7 +319,7 @@ def test_images_that_were_given_in_memory(
 
 
 def test_no_name_is_markup(explore: Explore, noisy_top: TopActivations) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER)
+    explorer = explore(top_images=noisy_top, layer=LAYER)
     texts = []
     for channel in range(0, 128, 8):
         explorer.channel = channel
@@ -327,7 +327,7 @@ def test_no_name_is_markup(explore: Explore, noisy_top: TopActivations) -> None:
         for widget in below(patches(explorer).widget):
             assert "<script" not in str(getattr(widget, "value", ""))
     assert HOSTILE in texts
-    card = PatchCard(explorer._host, None)
+    card = PatchCard(explorer, None)
     card.show(Patch(1.0, f'"{HOSTILE}', "", "", 0, (0, 0)))
     assert "<script" not in card.value.value
     assert "&quot;&lt;script&gt;" in card.value.value
@@ -341,8 +341,8 @@ def test_an_unexpected_error_is_told_under_the_controls(
     def fail(*_: object, **__: object) -> Iterator[Patch]:
         raise ArithmeticError("of no kind that anybody thought of")
 
-    monkeypatch.setattr("vgg_widget.explorer.patch_cards.strong_patches", fail)
-    explorer = explore(top=noisy_top, layer=LAYER)
+    monkeypatch.setattr("vgg_widget.explorer.atlas.patch_cards.strong_patches", fail)
+    explorer = explore(top_images=noisy_top, layer=LAYER)
     patches(explorer)
     assert "An unexpected error (ArithmeticError: of no kind" in problem(explorer)
     monkeypatch.undo()

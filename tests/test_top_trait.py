@@ -24,32 +24,34 @@ def test_it_may_be_set_exchanged_and_taken_away_later(
     explore: Explore, noisy_top: TopActivations, extractor: FeatureExtractor, noisy_folder: Path
 ) -> None:
     explorer = explore(layer=LAYER)
-    assert explorer.top is None
-    assert "Strongest" not in explorer._board.titles
+    assert explorer.top_images is None
+    assert "Strongest" not in explorer._switcher.titles
     with pytest.raises(TraitError, match="panel 'Strongest' is not known"):
         explorer.panel = "Strongest"
-    explorer.top = noisy_top
+    explorer.top_images = noisy_top
     assert explorer.panel == "Strongest"
     assert control(explorer, "Strongest").value
     assert len(patches_on_show(explorer)) == K
-    explorer.top = top_activations(extractor, noisy_folder, layers=LAYER, k=2, progress=False)
+    explorer.top_images = top_activations(
+        extractor, noisy_folder, layers=LAYER, k=2, progress=False
+    )
     assert len(patches_on_show(explorer)) == 2
-    panel = explorer._board.made()
-    explorer.top = None
-    assert (explorer.panel, explorer._board.opened) == ("", "")
-    assert "Strongest" not in explorer._board.titles
+    panel = explorer._switcher.made()
+    explorer.top_images = None
+    assert (explorer.panel, explorer._switcher.opened) == ("", "")
+    assert "Strongest" not in explorer._switcher.titles
     assert all(widget.comm is None for widget in panel)
     # Another panel that is open stays open.
     explorer.panel = "Circuit"
-    explorer.top = noisy_top
+    explorer.top_images = noisy_top
     assert explorer.panel == "Circuit"
     with explorer.hold_trait_notifications():
         explorer.panel = ""
-        explorer.top = None
+        explorer.top_images = None
     with explorer.hold_trait_notifications():
         explorer.panel = "Strongest"
-        explorer.top = noisy_top
-    assert explorer.panel == explorer._board.opened == "Strongest"
+        explorer.top_images = noisy_top
+    assert explorer.panel == explorer._switcher.opened == "Strongest"
     assert problem(explorer) == ""
 
 
@@ -57,21 +59,34 @@ def test_it_may_be_set_exchanged_and_taken_away_later(
 def test_what_is_no_result_is_refused_in_a_sentence(
     explore: Explore, noisy_top: TopActivations, wrong: object
 ) -> None:
-    explorer = explore(layer=LAYER, top=noisy_top)
-    with pytest.raises(TraitError, match=r"^top .* is no TopActivations: set what "):
-        explorer.top = wrong
-    assert explorer.top is noisy_top
+    explorer = explore(layer=LAYER, top_images=noisy_top)
+    with pytest.raises(TraitError, match=r"^top_images .* is no TopActivations: set what "):
+        explorer.top_images = wrong
+    assert explorer.top_images is noisy_top
     explorer.close()
     with pytest.raises(RuntimeError, match="explorer is closed"):
+        explorer.top_images = None
+
+
+def test_the_former_name_is_taken_and_warned_of(
+    explore: Explore, noisy_top: TopActivations
+) -> None:
+    with pytest.warns(FutureWarning, match=r"pass predict=5 .* or top_images=") as warned:
+        explorer = explore(layer=LAYER, top=noisy_top)
+    assert len(warned) == 1
+    assert explorer.top is explorer.top_images is noisy_top
+    with pytest.warns(FutureWarning, match="top_images=") as warned:
         explorer.top = None
+    assert warned[0].filename == __file__
+    assert explorer.top_images is None
 
 
 def test_a_panel_that_a_person_opened_or_asked_for_goes_first(
     explore: Explore, noisy_top: TopActivations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert explore(top=noisy_top, panel="Display").panel == "Display"
+    assert explore(top_images=noisy_top, panel="Display").panel == "Display"
     monkeypatch.setattr(LayerExplorer, "remembered_panel", "Play")
-    assert explore(top=noisy_top).panel == "Play"
+    assert explore(top_images=noisy_top).panel == "Play"
     # Of another explorer, which had a set.
     monkeypatch.setattr(LayerExplorer, "remembered_panel", "Strongest")
     assert explore().panel == ""
@@ -80,16 +95,16 @@ def test_a_panel_that_a_person_opened_or_asked_for_goes_first(
 def test_no_state_and_no_code_holds_the_set(
     explore: Explore, noisy_top: TopActivations, photo: RGB8, extractor: FeatureExtractor
 ) -> None:
-    explorer = explore(top=noisy_top, layer=LAYER, channel=3)
+    explorer = explore(top_images=noisy_top, layer=LAYER, channel=3)
     without = explore(layer=LAYER, channel=3)
     assert explorer.to_code() == without.to_code()
     state = explorer.state()
     assert not {"top", "panel"} & set(state)
     again = LayerExplorer.from_state(photo, state, extractor=extractor)
-    assert (again.top, again.panel, again.channel) == (None, "", 3)
+    assert (again.top_images, again.panel, again.channel) == (None, "", 3)
     again.close()
-    again = LayerExplorer.from_state(photo, state, extractor=extractor, top=noisy_top)
-    assert (again.top, again.panel) == (noisy_top, "Strongest")
+    again = LayerExplorer.from_state(photo, state, extractor=extractor, top_images=noisy_top)
+    assert (again.top_images, again.panel) == (noisy_top, "Strongest")
     again.close()
 
 
@@ -100,8 +115,8 @@ def test_closing_ends_what_is_read(
     rest_for: Callable[[float], None],
 ) -> None:
     rest_for(600)
-    explorer = explore(top=noisy_top, layer=LAYER)
-    shown: Any = explorer._board._made["Strongest"]
+    explorer = explore(top_images=noisy_top, layer=LAYER)
+    shown: Any = explorer._switcher._made["Strongest"]
     explorer.close()
     assert shown.patches.wait(30)
     assert pictures_read == []

@@ -18,7 +18,7 @@ from vgg_widget.support import provenance
 from vgg_widget.weights import WeightsError
 
 if TYPE_CHECKING:
-    from vgg_widget.explorer.channel_atlas import ChannelAtlas
+    from vgg_widget.explorer.atlas.channel_atlas import ChannelAtlas
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> Any:
         # Only who has a set of images needs what is about sets.
         if name == "ChannelAtlas":
-            from vgg_widget.explorer.channel_atlas import ChannelAtlas
+            from vgg_widget.explorer.atlas.channel_atlas import ChannelAtlas
 
             return ChannelAtlas
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

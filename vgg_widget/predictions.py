@@ -183,8 +183,8 @@ def _is_cropped(image: RGB8) -> bool:
     return max(target_size(image, _SIDE)) // _STRIDE > CLASSIFIER_INPUT[0]
 
 
-def checked_top(top: object) -> int:
-    """Return a number of classes as a plain int.
+def checked_top(top: object, argument: str = "top") -> int:
+    """Return a number of classes as a plain int; the argument's name is for the error.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def checked_top(top: object) -> int:
         If it is no whole number from 1 to 1000.
     """
     if not isinstance(top, int | np.integer) or isinstance(top, bool) or not 1 <= top <= MOST:
-        raise ValueError(f"top {briefly(top)} is no whole number from 1 to {MOST}: pass 5.")
+        raise ValueError(f"{argument} {briefly(top)} is no whole number from 1 to {MOST}: pass 5.")
     return int(top)
 
 

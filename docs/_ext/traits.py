@@ -9,10 +9,11 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from traitlets import Enum, HasTraits, Instance, TraitType
 
-from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
+from vgg_widget.explorer.base import LOOKS
+from vgg_widget.explorer.settings import SETTINGS
 
 # What an explorer of one image has, and a comparison has not.
-_OF_SOME = ("top",)
+_OF_SOME = ("top_images",)
 _HEAD = ("trait", "type", "default", "meaning")
 
 
@@ -32,7 +33,7 @@ class TraitTable(SphinxDirective):
         group += nodes.thead("", _row(*([nodes.Text(word)] for word in _HEAD)))
         body = nodes.tbody()
         more = [key for key in _OF_SOME if key in traits]
-        for key in (*CHOICES, *LOOKS, *more, *made):
+        for key in (*SETTINGS, *LOOKS, *more, *made):
             trait = traits[key]
             default = [] if trait.read_only else [nodes.literal("", repr(trait.default()))]
             words, meaning = self.state.inline_text(trait.help, self.lineno)

@@ -18,7 +18,7 @@ from PIL import Image
 from tests.benchmarks.conftest import Book
 from tests.benchmarks.drawers import Stock, drawn_on
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot
-from vgg_widget.explorer.trait_types import widgets_of
+from vgg_widget.explorer.box import widgets_of
 from vgg_widget.figure.canvas import SETTLED_SECONDS
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES, part_of_frame, whole_frame
 

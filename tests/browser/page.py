@@ -48,7 +48,7 @@ ipywidgets.Widget.close_all()
 if "vgg_widget" in sys.modules:
     from vgg_widget import LayerExplorer
     from vgg_widget.explorer.comparison import Comparison
-    from vgg_widget.explorer.page import Page
+    from vgg_widget.explorer.helper import PageHelper
     Page._seen.clear()
     LayerExplorer.remembered_panel = Comparison.remembered_panel = ""
 get_ipython().reset(new_session=False)

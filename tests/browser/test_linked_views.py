@@ -303,7 +303,7 @@ def test_hasty_hands_end_on_the_right_picture(lab: OpenNotebook) -> None:
     assert_framed(pixels_of(page), shown, unit_cell(LAYER, 17, 11))
     leave_picture(page)
     wait_words(page, "place", HINT)
-    page.wait_value("explorer._pointing.marking().box", None)
+    page.wait_value("explorer._pointing.marks().box", None)
     swept = page.wait_picture_equal(CANVAS)
     assert_framed(pixels_of(page), seen, None)
     # Nothing of the marks, or of channels on the way, is left.

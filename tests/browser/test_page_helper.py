@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 from vgg_widget.figure.canvas import live_canvas
-from vgg_widget.explorer.page import Page
+from vgg_widget.explorer.helper import PageHelper
 
 KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Escape", "Backspace", "b", "o"]
 
@@ -44,7 +44,7 @@ def stand_in(delay=0):
         caption=widgets.HTML("channel 7").add_class("vgg-caption"),
         place=widgets.HTML("a location").add_class("vgg-place"),
         notice=widgets.HTML("<b>NOT</b> ImageNet weights").add_class("vgg-notice"),
-        page=Page(on_key, keys=KEYS, description="Input image and feature map"),
+        page=PageHelper(on_key, keys=KEYS, description="Input image and feature map"),
     )
     box = widgets.VBox(list(parts.values())).add_class("vgg-explorer")
     return SimpleNamespace(box=box, pressed=pressed, **parts)

@@ -9,7 +9,7 @@ from typing import Any
 
 from IPython.display import HTML
 
-from vgg_widget.explorer.complaints import Complaint
+from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.explorer.layer_explorer import LayerExplorer
 from vgg_widget.images import sample_image
 
@@ -42,7 +42,7 @@ def page_content(image: str | None, *, weights: str, size: int) -> Any:
     except Exception as error:
         # The page would be blank. Whoever runs the server reads the details where it runs.
         traceback.print_exc(file=sys.__stderr__)
-        words = html.escape(Complaint.of(error).sentence)
+        words = html.escape(ErrorMessage.of(error).sentence)
         return HTML(  # type: ignore[no-untyped-call]
             f'<p class="vgg-failure" role="alert">There is no explorer: {words} '
             "Once that is mended, reload the page.</p>"

@@ -6,25 +6,25 @@ Like the explorer, it computes no feature map and draws nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from traitlets import Instance
 
-from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.linked_view import LinkedView
-from vgg_widget.explorer.panels import PAIR_PANELS
-from vgg_widget.explorer.scene import Choice
-from vgg_widget.explorer.state import pair_script
+from vgg_widget.explorer.base import ExplorerBase
+from vgg_widget.explorer.export import pair_script
+from vgg_widget.explorer.panels import PAIR_PANELS, PanelMaker
+from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.figure.frames import PAIR_INCHES
 from vgg_widget.images import ImageReading
+from vgg_widget.layers import Placement
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
-from vgg_widget.pictures.captions import pair_caption, pair_place_words, source_line
+from vgg_widget.pictures.captions import pair_caption, pair_place_words
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair
 from vgg_widget.pictures.coordinates import Marks
-from vgg_widget.pictures.modes import Rendering
 from vgg_widget.support.messages import briefly
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vgg_widget.figure.pair_figure import PairFigure
 
 
-class Comparison(LinkedView):
+class Comparison(ExplorerBase):
     """See two images through one network; `compare` makes one.
 
     Parameters
@@ -64,7 +64,7 @@ class Comparison(LinkedView):
 
     _what, _instead = "comparison", "call compare again"
     _kept = "its pair"
-    _computed_trait, _shown_trait = "pair", "renderings"
+    _computed_trait, _rendered_trait = "pair", "renderings"
     _inches = PAIR_INCHES
     _description = "Two input pictures, beside each a picture of the layer, and what differs"
     _busy_words = "Computing all layers of both pictures …"
@@ -83,23 +83,15 @@ class Comparison(LinkedView):
         layer: str = "block1_conv1",
         channel: int | None = None,
         mode: str = "channel",
-        cmap: str = "viridis",
+        cmap: str = DEFAULT_CMAP,
         scale: str = "layer",
         **layout: Any,
     ) -> None:
         super().__init__(
             (first, second),
-            extractor=extractor,
-            model=model,
-            preprocess=preprocess,
-            weights=weights,
-            size=size,
-            layer=layer,
-            channel=channel,
-            mode=mode,
-            cmap=cmap,
-            scale=scale,
-            layout=layout,
+            (extractor, weights, size, model, preprocess),
+            {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale},
+            layout,
         )
 
     @property
@@ -147,57 +139,54 @@ class Comparison(LinkedView):
             If the network is a model or state dict of your own, which has no text.
         """
         one, other = self._readings
-        extractor = self._extractor.to_code()
-        return pair_script((one, other), self.pair, extractor, self._choice())
+        return pair_script((one, other), self.pair, self._extractor.to_code(), self._asked())
 
-    # --- what `LinkedView` asks
+    # --- what `ExplorerBase` asks
 
-    def _choose_panels(self) -> dict[str, Callable[[Any], Any]]:
+    def _available_panels(self) -> dict[str, PanelMaker]:
         return dict(PAIR_PANELS)
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Pair:
-        one, other = readings
-        return pair(self._extractor, one, other)
+        return pair(self._extractor, *readings)
 
     @staticmethod
-    def _measured_in(computed: Pair) -> Activations:
+    def _first_of(computed: Any) -> Any:
         return computed.first
 
-    def _render(self, choice: Choice, computed: Pair) -> PairRendering:
-        return render_pair(computed, choice.layer_in(computed.first), **choice.as_render())
+    def _render(self, settings: DisplaySettings, computed: Pair) -> PairRendering:
+        return render_pair(computed, settings.layer_in(computed.first), **settings.for_render())
 
-    def _three(self) -> PairRendering:
-        assert self.renderings is not None
-        return self.renderings
-
-    def _main_rendering(self) -> Rendering:
-        return self._three().first
-
-    def _view_on(self, figure: Figure) -> PairFigure:
+    def _new_view(self, figure: Figure) -> PairFigure:
         from vgg_widget.figure.pair_figure import PairFigure
 
         return PairFigure(figure)
 
-    def _draw_on_view(self, choice: Choice, marking: Marks) -> None:
-        place = self._measured.info(choice.layer).placement
-        images = self.pair.first.image, self.pair.second.image
-        self._view.show(self._three(), images, place, marking=marking)
+    @property
+    def _three(self) -> PairRendering:
+        assert self.renderings is not None
+        return self.renderings
+
+    @property
+    def _images(self) -> tuple[Any, Any]:
+        """Both pictures as the network saw them."""
+        return self.pair.first.image, self.pair.second.image
+
+    def _draw(self, place: float | Placement, marks: Marks) -> None:
+        self._view.show(self._three, self._images, place, marking=marks)
 
     def _caption(self) -> str:
-        notes = [reading.note for reading in self._readings]
-        return pair_caption(self.pair, self._three(), (notes[0], notes[1]))
+        one, other = self._readings
+        return pair_caption(self.pair, self._three, (one.note, other.note))
 
-    def _source(self) -> str:
-        return source_line(self.pair.first, self._three().first)
+    def unit_words(self, row: int, column: int, channel: int | None) -> str:
+        """Say what is at a unit in both pictures; `channel` is that of a grid's tile."""
+        return pair_place_words(self.pair, self._three, row, column, channel)
 
-    def _unit_words(self, row: int, column: int, channel: int | None) -> str:
-        return pair_place_words(self.pair, self._three(), row, column, channel)
-
-    def _pixel_words(self, row: int, column: int) -> str:
-        images = self.pair.first.image, self.pair.second.image
+    def pixel_words(self, row: int, column: int) -> str:
+        """Say which colours a pixel of both inputs has."""
         return " and ".join(
             "RGB " + ", ".join(str(level) for level in np.asarray(image[row, column]))
-            for image in images
+            for image in self._images
         )
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import ipywidgets as widgets
 import matplotlib as mpl
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.complaints import Complaint
-from vgg_widget.explorer.host import ViewHost, heard
-from vgg_widget.explorer.scene import Choice
+from vgg_widget.explorer.settings import DisplaySettings, is_before_relu
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.layers import LayerInfo
 from vgg_widget.pictures.colormaps import SHORT_CMAPS
 from vgg_widget.pictures.modes import MODES, Mode, find_mode
 from vgg_widget.pictures.rendering import ORDERS
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.base import ExplorerBase
 
 # jet invents edges where the data has none; it is accepted by name but not offered.
 _NOT_OFFERED = {"jet", "jet_r"}
@@ -103,17 +105,23 @@ class Controls:
 
     Parameters
     ----------
-    host : ViewHost
-        Is told what a person chose.
+    explorer : ExplorerBase
+        Gets what a person chose.
     upload : str
         The trait that is set to a picture that a person uploads; "" for no such button here.
     max_width : str, optional
         In CSS; by default as wide as the figure and its toolbar usually are.
     """
 
-    def __init__(self, host: ViewHost, upload: str = "image", max_width: str | None = None) -> None:
-        self._host = host
-        self._listeners: dict[widgets.Widget, Callable[[dict[str, Any]], None]] = {}
+    def __init__(
+        self, explorer: ExplorerBase, upload: str = "image", max_width: str | None = None
+    ) -> None:
+        self._explorer = explorer
+        # What the list of layers was made of; the activations are freed with their explorer.
+        self._listed: ref[Activations] | None = None
+        self._listed_by = ""
+        # What the list of colormaps was made for.
+        self._cmaps: tuple[str, int, str] | None = None
         # Whether each layer in the list is before its ReLU; None where the list does not say.
         self._sides: dict[str, bool] | None = None
         wide = {"description_width": "max-content"}
@@ -164,7 +172,7 @@ class Controls:
             width="100%",
             max_width=max_width or _WIDTH,
         )
-        uploads = [upload_button(host, "other picture", upload)] if upload else []
+        uploads = [upload_button(explorer, "other picture", upload)] if upload else []
         for button in uploads:
             button.layout.margin = "2px 0 2px auto"
         self.rows = (
@@ -173,108 +181,82 @@ class Controls:
                 [self.slider, self.box, self.channels, self.order, self.hide_dead], layout=row
             ),
         )
-        self._listen(self.layer, "layer", self._layer_chosen)
-        for name in ("mode", "cmap", "order", "hide_dead"):
-            self._listen(getattr(self, name), name)
-        self._listen(self.slider, "channel")
-        self._listen(self.box, "channel")
-        self.channels.observe(heard(host, self._typed), "value")
-
-    def _listen(
-        self,
-        control: widgets.Widget,
-        name: str,
-        then: Callable[[dict[str, Any]], None] | None = None,
-    ) -> None:
-        def told(change: dict[str, Any]) -> None:
-            self._host.tell(**{name: change["new"]})
-
-        self._listeners[control] = heard(self._host, then or told)
-        control.observe(self._listeners[control], "value")
-
-    def _layer_chosen(self, change: dict[str, Any]) -> None:
-        layer = change["new"]
-        side = {} if self._sides is None else {"before_relu": self._sides[layer]}
-        self._host.tell(layer=layer, **side)
-
-    def _typed(self, change: dict[str, Any]) -> None:
-        text = change["new"]
-        self._host.do(lambda: self._host.tell(channels=parse_channels(text)))
-
-    def offer(self, activations: Activations, names: str, shown: str) -> None:
-        """List the layers of an image by their names, with their shapes.
-
-        Parameters
-        ----------
-        activations : Activations
-            Whose layers.
-        names : str
-            One of `LAYER_NAMES`.
-        shown : str
-            The layer on show, which is chosen in the list.
-        """
-        options = layer_options(activations, names)
-        self._sides = (
-            None
-            if names == "keras"
-            else {
-                name: activations.plain_name(name) != activations.info(name).name
-                for _, name in options
-            }
+        for name, control in (
+            ("mode", self.mode),
+            ("cmap", self.cmap),
+            ("order", self.order),
+            ("hide_dead", self.hide_dead),
+            ("channel", self.slider),
+            ("channel", self.box),
+        ):
+            explorer.choose_with(control, name)
+        explorer.on_change(self.layer, self._layer_chosen)
+        explorer.on_change(
+            self.channels, lambda text: explorer.choose(channels=parse_channels(text))
         )
-        listed = {activations.plain_name(name): name for _, name in options}
-        plain = activations.plain_name(shown)
-        # Keras has no name for what is before a ReLU: the convolution stands for it.
-        value = listed.get(plain) or listed[activations.after_relu(shown)]
-        self._offer(self.layer, options, value)
 
-    def _offer(self, control: widgets.Dropdown, options: list[Any], value: str) -> None:
-        # A dropdown with new options chooses the first of them by itself, and a layer may be
-        # listed by another name than it was asked for by: nobody's wish, so that nobody is told.
-        told = self._listeners[control]
-        try:
-            control.unobserve(told, "value")
-            with control.hold_sync():
-                if options != list(control.options):
-                    control.options = options
-                control.value = value
-        finally:
-            control.observe(told, "value")
+    def _layer_chosen(self, layer: str) -> None:
+        side = {} if self._sides is None else {"before_relu": self._sides[layer]}
+        self._explorer.choose(layer=layer, **side)
 
-    def show(self, choice: Choice, count: int) -> None:
+    def show(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
         """Bring every control to what the explorer shows.
 
         Parameters
         ----------
-        choice : Choice
-            The traits' values.
-        count : int
-            Channels of the layer.
+        settings : DisplaySettings
+            What is on show.
+        activations : Activations
+            Whose layers are listed.
+        names : str
+            By which of `LAYER_NAMES`.
         """
-        mode = find_mode(choice.mode)
-        for control, value, known in (
-            (self.mode, choice.mode, list(MODES)),
-            (self.cmap, choice.cmap, cmap_options()),
-        ):
+        mode = find_mode(settings.mode)
+        count = activations.info(settings.layer).channels
+        with self._explorer.showing_controls():
+            self._show_layer(settings, activations, names)
             # A mode may be registered since, and a colormap set that is not offered.
-            self._offer(control, known if value in known else [*known, value], value)
-        orders = [order for order in ORDERS if order != "location" or choice.location is not None]
-        self._offer(self.order, orders, choice.order)
-        self.hide_dead.value = choice.hide_dead
-        for number in (self.slider, self.box):
-            set_number(number, choice.channel, count)
-        self.channels.value = ", ".join(map(str, choice.channels))
-        self.channels.placeholder = self._default_words(mode)
-        one, tiled = mode.takes == "one", mode.tiled
+            _offer(self.mode, MODES, settings.mode)
+            if self._cmaps != (settings.cmap, len(mpl.colormaps), self.cmap.value):
+                _offer(self.cmap, cmap_options(), settings.cmap)
+                self._cmaps = settings.cmap, len(mpl.colormaps), settings.cmap
+            some = settings.location is not None
+            _offer(self.order, [one for one in ORDERS if some or one != "location"], settings.order)
+            set_value(self.hide_dead, settings.hide_dead)
+            for number in (self.slider, self.box):
+                set_number(number, settings.channel, count)
+            set_value(self.channels, ", ".join(map(str, settings.channels)))
+        set_value(self.channels, self._default_words(mode), "placeholder")
         for control, shown in (
-            (self.slider, one),
-            (self.box, one),
-            (self.channels, not one),
-            (self.order, tiled),
-            (self.hide_dead, tiled),
+            (self.slider, mode.takes == "one"),
+            (self.box, mode.takes == "one"),
+            (self.channels, mode.takes != "one"),
+            (self.order, mode.tiled),
+            (self.hide_dead, mode.tiled),
         ):
             display(control, shown=shown)
-        self.cmap.disabled = not mode.uses_cmap
+        set_value(self.cmap, not mode.uses_cmap, "disabled")
+
+    def _show_layer(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
+        with self.layer.hold_sync():
+            if (
+                self._listed is None
+                or self._listed() is not activations
+                or self._listed_by != names
+            ):
+                self._listed, self._listed_by = ref(activations), names
+                options = layer_options(activations, names)
+                self._sides = (
+                    None
+                    if names == "keras"
+                    else {name: is_before_relu(name, activations) for _, name in options}
+                )
+                self._names = {activations.plain_name(name): name for _, name in options}
+                set_value(self.layer, tuple(options), "options")
+            shown = settings.layer_in(activations)
+            # Keras has no name for what is before a ReLU: the convolution stands for it.
+            name = self._names.get(activations.plain_name(shown))
+            set_value(self.layer, name or self._names[activations.after_relu(shown)])
 
     @staticmethod
     def _default_words(mode: Mode) -> str:
@@ -303,24 +285,18 @@ class Controls:
 
     def say(self, caption: str, source: str, notice: str) -> None:
         """Show the words under the picture, and the notice above it where there is one."""
-        self.caption.value = paragraph(caption)
-        self.source.value = paragraph(source)
+        set_value(self.caption, paragraph(caption))
+        set_value(self.source, paragraph(source))
         headline, _, rest = notice.partition(": ")
         words = html.escape(rest)
         fold = f"<summary>why, and what to do</summary><div>{words}</div>" if rest else ""
-        self.notice.value = f"<b>{html.escape(headline)}</b>" + (
-            f'<details class="vgg-details">{fold}</details>' if fold else ""
-        )
+        details = f'<details class="vgg-details">{fold}</details>' if fold else ""
+        set_value(self.notice, f"<b>{html.escape(headline)}</b>{details}")
         display(self.notice, shown=bool(notice))
 
-    def locate(self, words: str) -> None:
+    def show_status(self, words: str) -> None:
         """Say what is under the mouse, or at the chosen location."""
-        self.place.value = paragraph(words or _HINT)
-
-    def complain(self, complaint: Complaint | None) -> None:
-        """Show what went wrong; None takes it away."""
-        self.problem.value = "" if complaint is None else complaint.as_html()
-        display(self.problem, shown=complaint is not None)
+        set_value(self.place, paragraph(words or _HINT))
 
 
 # As wide as the figure and its toolbar usually are.
@@ -328,21 +304,20 @@ _WIDTH = f"{int(FIGURE_INCHES[0] * DPI) + 44}px"
 _HINT = "Point at a picture to read its values; click to keep a location."
 
 
-def upload_button(host: ViewHost, words: str, name: str) -> widgets.FileUpload:
-    """Return a button that sets the trait of this name to a picture from the person's computer."""
+def upload_button(explorer: ExplorerBase, words: str, name: str) -> widgets.FileUpload:
+    """Return a button that sets an attribute to a picture from the person's computer."""
     button = widgets.FileUpload(
         accept="image/*", multiple=False, description=words, layout=widgets.Layout(width="auto")
     )
 
-    def uploaded(change: dict[str, Any]) -> None:
-        files = change["new"]
+    def uploaded(files: Any) -> None:
         if files:
             content = bytes(files[0]["content"])
             # Emptied, so that the same file can be chosen again, and is kept once only.
             button.value = ()
-            host.tell(**{name: content})
+            explorer.choose(**{name: content})
 
-    button.observe(heard(host, uploaded), "value")
+    explorer.on_change(button, uploaded)
     return button
 
 
@@ -364,17 +339,31 @@ def set_number(control: widgets.IntSlider | widgets.BoundedIntText, value: int, 
     # At no time is the value above the maximum, here or on the page: it would be cut off, and a
     # page sends what it cuts off back, as if a person had chosen it. `hold_sync` would not do: it
     # sends both in an order that differs from run to run, and the page takes one after the other.
-    if count <= control.max:
-        control.value = value
-        control.max = count - 1
-    else:
-        control.max = count - 1
-        control.value = value
+    if count > control.max:
+        set_value(control, count - 1, "max")
+    set_value(control, value)
+    set_value(control, count - 1, "max")
+
+
+def set_value(control: widgets.Widget, value: object, name: str = "value") -> None:
+    """Set a widget's trait, unless it is that already."""
+    if getattr(control, name) != value:
+        setattr(control, name, value)
+
+
+def _offer(control: widgets.Dropdown, options: Iterable[str], value: str) -> None:
+    """Choose a value in a list, which is brought to these options, and to the value besides."""
+    offered = tuple(options)
+    offered = offered if value in offered else (*offered, value)
+    with control.hold_sync():
+        if offered != tuple(control.options):
+            control.options = offered
+        set_value(control, value)
 
 
 def display(control: widgets.DOMWidget, *, shown: bool) -> None:
     """Show or hide a widget, which keeps its place."""
-    control.layout.display = None if shown else "none"
+    set_value(control.layout, None if shown else "none", "display")
 
 
 def paragraph(words: str) -> str:

@@ -5,22 +5,38 @@ It computes no feature map and draws nothing: it asks for renderings and hands t
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import chain, count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from traitlets import Instance, observe, validate
+
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.explorer_actions import ExplorerActions
-from vgg_widget.explorer.explorer_host import ExplorerHost
-from vgg_widget.explorer.linked_host import LinkedHost
-from vgg_widget.explorer.panels import PANELS, predictions_panel
-from vgg_widget.explorer.scene import Choice
-from vgg_widget.explorer.state import read_state
-from vgg_widget.explorer.trait_types import is_top_activations
+from vgg_widget.circuit.inputs import Circuit, circuit
+from vgg_widget.explorer.base import LOOKS, MADE_WITH, ExplorerBase
+from vgg_widget.explorer.export import read_state, script, write_state
+from vgg_widget.explorer.panels import PANELS, SET_PANELS, PanelMaker, predictions_panel
+from vgg_widget.explorer.settings import DisplaySettings
+from vgg_widget.explorer.traits import ImageSetResult, is_top_activations
+from vgg_widget.figure.animation import (
+    DEFAULT_SECONDS,
+    FigureFrames,
+    Progress,
+    frames,
+    save_gif,
+    write_gif,
+)
 from vgg_widget.images import ImageReading
+from vgg_widget.layers import Placement
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
-from vgg_widget.pictures.captions import caption, place_words, source_line
+from vgg_widget.pictures.captions import caption, place_words
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.coordinates import Marks
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.rendering import render
@@ -29,11 +45,16 @@ from vgg_widget.predictions import checked_top
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vgg_widget.explorer.page import Page
+    from vgg_widget.dataset.result import TopActivations
     from vgg_widget.figure.feature_figure import FeatureFigure
 
+_TOP_IS_RENAMED = (
+    "top= of LayerExplorer is now two arguments: pass predict={} for classes that the network "
+    "predicts, or top_images= for what vgg_widget.dataset.top_activations returned."
+)
 
-class LayerExplorer(ExplorerActions):
+
+class LayerExplorer(ExplorerBase):
     """See what every layer of a network makes of a picture.
 
     Parameters
@@ -62,14 +83,17 @@ class LayerExplorer(ExplorerActions):
         Any colormap that matplotlib knows, by its name or as it is registered.
     scale : str
         ``"channel"``, ``"layer"`` or ``"network"``.
+    predict : int, optional
+        Adds a panel with so many of the most probable classes, 1 to 1000. It needs the
+        classifier's file, which is 575 MB for ImageNet.
+    top_images : TopActivations, optional
+        What `vgg_widget.dataset.top_activations` returned; adds a panel with the patches that the
+        channel on show answers to most.
     **layout
         Any other trait, such as ``channels``, ``location``, ``before_relu``, ``overlay`` or
         ``theme`` (``LayerExplorer.class_traits()`` lists them, `help` describes them); and fields
         of `ipywidgets.Layout`, such as ``width="700px"``; with a ``max_width="1200px"`` the figure
-        grows so far where the page has room. ``top=5`` adds a panel with the five most probable
-        classes; it needs the classifier's file, which is 575 MB for ImageNet. ``top=`` what
-        `vgg_widget.dataset.top_activations` returned adds a panel with the patches that the
-        channel on show answers to most; for both, set ``explorer.top`` afterwards.
+        grows so far where the page has room.
 
     Raises
     ------
@@ -87,8 +111,17 @@ class LayerExplorer(ExplorerActions):
     'block3_conv1 · maximum over 256 channels'
     """
 
-    _computed_trait, _shown_trait = "activations", "rendering"
-    _more_arguments = ("top",)
+    activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
+    rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
+    top_images = ImageSetResult(
+        help="Strongest images of a set, of which a panel shows those of the channel; or None.",
+    )
+
+    _what, _instead = "explorer", "make a new LayerExplorer"
+    _kept = "its activations and its state()"
+    _also_saved = ", or .npz for the activations"
+    _made_with = (*MADE_WITH, "predict")
+    _computed_trait, _rendered_trait = "activations", "rendering"
     _description = "Input picture, and beside it a picture of the layer"
     _busy_words = "Computing all layers of the new picture …"
     _upload = "image"
@@ -106,27 +139,27 @@ class LayerExplorer(ExplorerActions):
         layer: str = "block1_conv1",
         channel: int | None = None,
         mode: str = "channel",
-        cmap: str = "viridis",
+        cmap: str = DEFAULT_CMAP,
         scale: str = "layer",
+        predict: int | None = None,
+        top_images: TopActivations | None = None,
         **layout: Any,
     ) -> None:
-        top = layout.get("top")
-        if top is not None and not is_top_activations(top):
-            # Before anything is downloaded.
-            layout["top"] = checked_top(top)
+        top = layout.pop("top", None)
+        if top is not None:
+            warnings.warn(_TOP_IS_RENAMED.format(5), FutureWarning, stacklevel=2)
+            if is_top_activations(top):
+                top_images = top
+            else:
+                predict = top
+        # Before anything is downloaded.
+        self._classes = None if predict is None else checked_top(predict, "predict")
+        self.top_images = top_images
         super().__init__(
             (image,),
-            extractor=extractor,
-            model=model,
-            preprocess=preprocess,
-            weights=weights,
-            size=size,
-            layer=layer,
-            channel=channel,
-            mode=mode,
-            cmap=cmap,
-            scale=scale,
-            layout=layout,
+            (extractor, weights, size, model, preprocess),
+            {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale},
+            layout,
         )
 
     @property
@@ -172,14 +205,11 @@ class LayerExplorer(ExplorerActions):
         explorer._usual_cmap = str(state.get("usual_cmap", explorer._usual_cmap))
         return explorer
 
-    # --- what `LinkedView` asks
+    # --- what `ExplorerBase` asks
 
-    def _choose_panels(self, top: Any = None) -> dict[str, Callable[[Any], Any]]:
-        self._classes = top if isinstance(top, int) else None
+    def _available_panels(self) -> dict[str, PanelMaker]:
         panels = dict(PANELS)
-        if self._classes is None:
-            self.top = top
-        else:
+        if self._classes is not None:
             panels["Predictions"] = predictions_panel(self._extractor, self._classes)
         return panels
 
@@ -187,40 +217,252 @@ class LayerExplorer(ExplorerActions):
         return self._extractor(readings[0])
 
     @staticmethod
-    def _measured_in(computed: Activations) -> Activations:
+    def _first_of(computed: Any) -> Any:
         return computed
 
-    def _render(self, choice: Choice, computed: Activations) -> Rendering:
-        return render(computed, choice.layer_in(computed), **choice.as_render())
+    def _render(self, settings: DisplaySettings, computed: Activations) -> Rendering:
+        return render(computed, settings.layer_in(computed), **settings.for_render())
 
-    def _main_rendering(self) -> Rendering:
-        assert self.rendering is not None
-        return self.rendering
-
-    def _view_on(self, figure: Figure) -> FeatureFigure:
+    def _new_view(self, figure: Figure) -> FeatureFigure:
         # matplotlib's figures take longer to import than all the rest here.
         from vgg_widget.figure.feature_figure import FeatureFigure
 
         return FeatureFigure(figure)
 
-    def _host_for(self, page: Page) -> LinkedHost:
-        return ExplorerHost(self, page, self._refresh, self._undertakings)
-
-    def _draw_on_view(self, choice: Choice, marking: Marks) -> None:
-        place = self.activations.info(choice.layer).placement
-        self._view.show(self._main_rendering(), self.activations.image, place, marking=marking)
+    def _draw(self, place: float | Placement, marks: Marks) -> None:
+        self._view.show(self.main_rendering, self.activations.image, place, marking=marks)
 
     def _caption(self) -> str:
-        words = caption(self.activations, self._main_rendering())
+        words = caption(self.activations, self.main_rendering)
         note = self._readings[0].note
         return f"{words} · {note}" if note else words
 
-    def _source(self) -> str:
-        return source_line(self.activations, self._main_rendering())
+    def unit_words(self, row: int, column: int, channel: int | None) -> str:
+        """Say what is at a unit of the layer on show; `channel` is that of a grid's tile."""
+        return place_words(self.activations, self.main_rendering, row, column, channel)
 
-    def _unit_words(self, row: int, column: int, channel: int | None) -> str:
-        return place_words(self.activations, self._main_rendering(), row, column, channel)
-
-    def _pixel_words(self, row: int, column: int) -> str:
+    def pixel_words(self, row: int, column: int) -> str:
+        """Say which colour a pixel of the input has."""
         red, green, blue = self.activations.image[row, column]
         return f"RGB {red}, {green}, {blue}"
+
+    # --- analyses
+
+    def circuit(self, k: int = 6) -> Circuit:
+        """Return the input channels that the channel on show is mostly made of.
+
+        Parameters
+        ----------
+        k : int
+            How many at most, those with the largest kernels first.
+
+        Returns
+        -------
+        Circuit
+            See `vgg_widget.circuit.circuit`; with a `location`, also what each adds there.
+
+        Raises
+        ------
+        ValueError
+            If the layer reads its input through no kernel that can be shown.
+        """
+        return circuit(
+            self._extractor, self.activations, self.layer, self.channel, k, location=self.location
+        )
+
+    @property
+    def top(self) -> Any:
+        """The former name of `top_images`."""
+        return self.top_images
+
+    @top.setter
+    def top(self, value: Any) -> None:
+        warnings.warn(_TOP_IS_RENAMED.format(5), FutureWarning, stacklevel=3)
+        self.top_images = value
+
+    @validate("top_images")
+    def _valid_top_images(self, proposal: dict[str, Any]) -> Any:
+        if self._snapshot is not None:
+            self._require_open()
+        return proposal["value"]
+
+    @observe("top_images")
+    def _top_images_changed(self, change: dict[str, Any]) -> None:
+        with self._changing():
+            if self._snapshot is None or self._closed:
+                return
+            if self.top_images is None and self.panel in SET_PANELS:
+                self.panel = ""
+            elif change["old"] is None and not self.panel:
+                (self.panel,) = SET_PANELS
+            self._unfold()
+
+    def _panel_titles(self) -> tuple[str, ...]:
+        more = () if self.top_images is None else tuple(SET_PANELS)
+        return (*super()._panel_titles(), *more)
+
+    def _first_panel(self) -> str:
+        (own,) = SET_PANELS
+        return super()._first_panel() or ("" if self.top_images is None else own)
+
+    def _unfold(self) -> None:
+        if self.top_images is None:
+            self._switcher.remove(SET_PANELS)
+        else:
+            self._switcher.add(SET_PANELS)
+        super()._unfold()
+
+    # --- what panels and keys ask
+
+    def play(self) -> None:
+        """Unfold the panel that plays, and start it, or stop it."""
+        if self.panel != "Play":
+            self.open_panel("Play")
+        self._switcher.play()
+
+    def look_at(self, path: str, location: tuple[int, int] | None) -> None:
+        """Make a file the image, and mark a unit of the layer on show, if one is given."""
+        self.image = path
+        if location is not None:
+            self.location = location
+
+    def save_arrays(self) -> Path:
+        """Write the activations beside the notebook, and return where."""
+        first = Path.cwd() / self.file_name(".npz")
+        later = (first.with_stem(f"{first.stem}-{number}") for number in count(2))
+        # What a person saved before, under the same picture's name, is theirs.
+        path = next(path for path in chain([first], later) if not path.exists())
+        self.save(path)
+        return path
+
+    def download_animation(
+        self, over: str, seconds: float, progress: Callable[[int, int], object]
+    ) -> None:
+        """Hand the page a GIF that runs through the channels or the layers."""
+        data = self.to_gif(over, seconds, progress=progress)
+        self._page.download(f"{self.file_name(f'-{over}')}.gif", data)
+
+    # --- to take away
+
+    def state(self) -> dict[str, Any]:
+        """Return a JSON-able dict from which `from_state` makes the same explorer.
+
+        Returns
+        -------
+        dict
+            The traits, the size and the weights as a name or path; neither the image nor
+            `top_images`.
+        """
+        with self._lock:
+            looks: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
+            if self.panel in SET_PANELS:
+                # It opens by itself where there is a set, which no state holds.
+                del looks["panel"]
+            if self._classes is not None:
+                looks["predict"] = self._classes
+            return write_state(self._asked(), looks, self._usual_cmap, self._extractor)
+
+    def to_code(self) -> str:
+        """Return Python text that makes the same picture without a widget.
+
+        Raises
+        ------
+        ValueError
+            If the network is a model or state dict of your own, which has no text.
+        """
+        return script(self._readings[0], self.activations, self._extractor.to_code(), self._asked())
+
+    def file_name(self, suffix: str) -> str:
+        """Return a name for a file of what is on show, or of the whole picture's activations.
+
+        Parameters
+        ----------
+        suffix : str
+            ``".npz"`` for the activations, such as ``cat-activations.npz``.
+        """
+        if suffix != ".npz":
+            return super().file_name(suffix)
+        origin = self._readings[0].origin
+        return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced as a whole.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is none of these.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        if Path(path).suffix.lower() == ".npz":
+            self.activations.save(path)
+        else:
+            super().save(path)
+
+    def save_animation(
+        self,
+        path: str | os.PathLike[str],
+        over: str = "channels",
+        seconds: float = DEFAULT_SECONDS,
+        *,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write an animated GIF of a walk through the channels of this layer, or the layers.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.gif``; replaced as a whole.
+        over : {"channels", "layers"}
+            What changes from frame to frame. Of channels each is shown alone.
+        seconds : float
+            That each frame is shown, from 0.02.
+        progress : callable, optional
+            Called with the number of frames drawn, and of all, after each.
+
+        Raises
+        ------
+        ValueError
+            If an argument is wrong, or the mode shows several channels at once and channels are
+            to be gone through.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        self._require_open()
+        save_gif(path, self._walk(over), seconds, progress=progress)
+
+    def to_gif(
+        self,
+        over: str = "channels",
+        seconds: float = DEFAULT_SECONDS,
+        *,
+        progress: Progress | None = None,
+    ) -> bytes:
+        """Return the bytes of what `save_animation` writes."""
+        self._require_open()
+        with io.BytesIO() as stream:
+            write_gif(stream, self._walk(over), seconds, progress=progress)
+            return stream.getvalue()
+
+    def _walk(self, over: str) -> FigureFrames:
+        settings = self._asked()
+        asked = settings.for_render()
+        if over == "channels":
+            # All of them, whichever is on show.
+            for name in ("channel", "channels"):
+                asked.pop(name, None)
+            layer = settings.layer_in(self.activations)
+            return FigureFrames(frames(self.activations, over, layer=layer, **asked))
+        # A location belongs to one layer, and another one's grid has no such place.
+        if asked.pop("location", None) is not None:
+            asked["order"] = "index"
+        layers = [
+            replace(settings, layer=name).layer_in(self.activations) for name in self.activations
+        ]
+        return FigureFrames(frames(self.activations, over, layers=layers, **asked))

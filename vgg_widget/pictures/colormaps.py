@@ -8,7 +8,7 @@ from matplotlib.colors import Colormap
 from vgg_widget.support.messages import unknown_choice
 
 DEFAULT_CMAP = "viridis"
-"""The colormap where none is named."""
+"""The colormap where none is chosen."""
 
 SHORT_CMAPS = (
     DEFAULT_CMAP,

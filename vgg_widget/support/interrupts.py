@@ -1,74 +1,69 @@
-"""What becomes of work that a person interrupts, by Ctrl-C or the notebook's stop button."""
+"""Where an interrupt, by Ctrl-C or the notebook's stop button, takes effect."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+# For each `interrupts_wait` that is entered, outermost first: the interrupts that came meanwhile,
+# and the handler of before. Python handles signals on its main thread only.
+_waiting: list[tuple[list[int], Any]] = []
 
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Let an interrupt wait for the end of the body, which half done could not be begun again.
+    """Delay interrupts to the end of the body, which must not be left half done.
 
-    Python raises interrupts on its main thread only; on others this does nothing.
+    On threads other than the main one, where no interrupt is raised, this does nothing.
 
     Raises
     ------
     KeyboardInterrupt
-        At the end, if one came meanwhile.
+        At the end, if an interrupt came meanwhile.
     """
     here = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if here else None
     if not callable(before):
-        # Nobody would be told: interrupts are ignored, or end the process.
+        # Interrupts are ignored, or end the process: nobody would be told.
         yield
         return
     came: list[int] = []
+    _waiting.append((came, before))
     signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
+        _waiting.pop()
         signal.signal(signal.SIGINT, before)
         if came:
             before(came[0], None)
 
 
-class Undertakings:
-    """What is under way on each thread: what an interrupt leaves half done is settled once.
+@contextmanager
+def interrupts_come() -> Iterator[None]:
+    """Let interrupts take effect during the body, within `interrupts_wait`.
 
-    Parameters
-    ----------
-    settle : callable
-        Called after an interrupt, when all that was under way on the thread has ended.
+    For what may take long: a forward pass, and code of the person at the notebook.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If an interrupt comes, or came since interrupts wait.
     """
-
-    def __init__(self, settle: Callable[[], object]) -> None:
-        self._settle = settle
-        self._here = threading.local()
-
-    @property
-    def under_way(self) -> bool:
-        """Whether this thread is inside `begun`."""
-        return getattr(self._here, "under_way", False)
-
-    @contextmanager
-    def begun(self) -> Iterator[None]:
-        """Note that something is under way; an interrupt is settled by the outermost, and goes on.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            As the body raised it.
-        """
-        outermost = not self.under_way
-        try:
-            self._here.under_way = True
-            yield
-        except KeyboardInterrupt:
-            if outermost:
-                self._settle()
-            raise
-        finally:
-            self._here.under_way = not outermost
+    if not _waiting or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual, delaying = _waiting[0][1], signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, usual)
+    try:
+        for came, _ in _waiting:
+            if came:
+                number = came[0]
+                came.clear()
+                usual(number, None)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, delaying)

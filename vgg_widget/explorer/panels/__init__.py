@@ -1,11 +1,19 @@
 """What unfolds under the picture: one panel at a time, each made when it is first opened."""
 
-from vgg_widget.explorer.panels.board import (
+from vgg_widget.explorer.panels.switcher import (
     PAIR_PANELS,
     PANELS,
     SET_PANELS,
-    Board,
+    PanelMaker,
+    PanelSwitcher,
     predictions_panel,
 )
 
-__all__ = ["PAIR_PANELS", "PANELS", "SET_PANELS", "Board", "predictions_panel"]
+__all__ = [
+    "PAIR_PANELS",
+    "PANELS",
+    "SET_PANELS",
+    "PanelMaker",
+    "PanelSwitcher",
+    "predictions_panel",
+]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import html
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from vgg_widget.circuit.inputs import Circuit, CircuitInput, circuit
+from vgg_widget.circuit.inputs import Circuit, CircuitInput
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
 from vgg_widget.explorer.controls import paragraph
 from vgg_widget.explorer.described_image import FRAME, described_image
-from vgg_widget.explorer.fitting import DIVERGING
-from vgg_widget.explorer.host import Host, heard
-from vgg_widget.explorer.scene import Scene
+from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.settings import DIVERGING
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import find_mode
 
+if TYPE_CHECKING:
+    from vgg_widget.explorer.layer_explorer import LayerExplorer
+
 _CARDS = 6
-# Of an input after its ReLU, where the explorer shows what is before one.
-_SEQUENTIAL = "viridis"
 
 # Of a card and what is in it, on the page; six cards with their margins are as wide as the figure.
 _CARD, _MAP, _KERNEL = 124, 112, 72
@@ -25,19 +27,11 @@ _CARD, _MAP, _KERNEL = 124, 112, 72
 _NUMBERS = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
 
 
-class CircuitPanel:
-    """Shows the inputs with the largest kernels of the channel on show.
+class CircuitPanel(Panel):
+    """Shows the inputs with the largest kernels of the channel on show."""
 
-    Parameters
-    ----------
-    host : Host
-        The explorer; a card's button opens that input's channel there.
-    """
-
-    title = "Circuit"
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, explorer: LayerExplorer) -> None:
+        super().__init__(explorer)
         self.heading = widgets.HTML(layout=widgets.Layout(margin="0", flex="1 1 300px"))
         self.heading.add_class("vgg-words")
         self.back = widgets.Button(
@@ -46,37 +40,30 @@ class CircuitPanel:
             layout=widgets.Layout(width="auto", flex="0 0 auto"),
         )
         # Never disabled, nor are the cards' buttons: the keyboard's focus would be lost with it.
-        self.back.on_click(lambda _: host.do(host.back))
-        self.cards = tuple(InputCard(host) for _ in range(_CARDS))
+        self.back.on_click(explorer.reporting_errors(lambda _: explorer.back()))
+        self.cards = tuple(InputCard(explorer) for _ in range(_CARDS))
         row = widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
         top = widgets.HBox([self.heading, self.back], layout=row)
         cards = widgets.HBox([card.widget for card in self.cards], layout=row)
         self.widget = widgets.VBox([top, cards], layout=widgets.Layout(width="100%"))
 
-    def show(self, scene: Scene) -> None:
+    def show(self) -> None:
         """Show what the channel on show is made of."""
-        choice = scene.choice
+        settings = self._explorer.settings
         try:
-            found = circuit(
-                scene.extractor,
-                scene.activations,
-                choice.layer,
-                choice.channel,
-                _CARDS,
-                location=choice.location,
-            )
+            found = self._explorer.circuit(_CARDS)
         except ValueError as error:
             # A layer without kernels is no mistake of whoever looks at it.
             self._say(str(error))
             for card in self.cards:
                 card.hide()
             return
-        one = find_mode(choice.mode).takes == "one"
-        several = "" if one else f" (Mode {choice.mode} shows several; this is about one of them.)"
-        self._say(f"{_words(found, choice.layer)}{several}")
+        one = find_mode(settings.mode).takes == "one"
+        several = f" (Mode {settings.mode} shows several; this is about one of them.)"
+        self._say(f"{_words(found, settings.layer)}{'' if one else several}")
         for number, card in enumerate(self.cards):
             if number < len(found.inputs):
-                card.show(found, found.inputs[number], scene)
+                card.show(found, found.inputs[number])
             else:
                 card.hide()
 
@@ -85,17 +72,17 @@ class CircuitPanel:
 
 
 class InputCard:
-    """One input: its kernel, its map, their numbers, and the way there."""
+    """One input: its kernel, its map, their numbers, and a button that opens its channel."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, explorer: LayerExplorer) -> None:
+        self._explorer = explorer
         self._way: tuple[int, str] | None = None
         # A kernel is white where it is 0, which a light page is too.
         self.kernel = described_image(_KERNEL, border=FRAME)
         self.map = described_image(_MAP)
         self.numbers = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
         self.button = widgets.Button(layout=widgets.Layout(width=f"{_MAP}px", margin="2px 0"))
-        self.button.on_click(heard(host, self._pressed))
+        self.button.on_click(explorer.reporting_errors(self._pressed))
         self.widget = widgets.VBox(
             [self.kernel, self.map, self.numbers, self.button],
             layout=widgets.Layout(
@@ -103,16 +90,17 @@ class InputCard:
             ),
         )
 
-    def show(self, whole: Circuit, one: CircuitInput, scene: Scene) -> None:
+    def show(self, whole: Circuit, one: CircuitInput) -> None:
         """Show one input of a circuit."""
         source = "the picture" if one.layer is None else one.layer
         self._way = None if one.layer is None else (one.channel, one.layer)
+        explorer = self._explorer
         picture = input_picture(
             one,
-            scene.extractor,
-            scene.activations,
-            cmap=_cmap(one, scene),
-            scale=scene.choice.policy,
+            explorer.extractor,
+            explorer.activations,
+            cmap=self._cmap(one),
+            scale=explorer.settings.full_scale,
         )
         self.map.value = small_png(picture, 2 * _MAP)
         self.map.tooltip = f"{one.name} of {source}, on this image"
@@ -141,17 +129,15 @@ class InputCard:
 
     def _pressed(self, _: object) -> None:
         if self._way is not None:
-            channel, layer = self._way
-            self._host.do(lambda: self._host.open_channel(channel, layer))
+            self._explorer.open_channel(*self._way)
 
-
-def _cmap(one: CircuitInput, scene: Scene) -> str:
-    """Return the explorer's colormap, or a sequential one for a map that has nothing below 0."""
-    choice = scene.choice
-    if one.layer is None or not choice.before_relu or choice.cmap != DIVERGING:
-        return choice.cmap
-    signed = bool((scene.activations[one.layer] < 0).any())
-    return choice.cmap if signed else _SEQUENTIAL
+    def _cmap(self, one: CircuitInput) -> str:
+        """Return the explorer's colormap, or a sequential one for a map with nothing below 0."""
+        settings = self._explorer.settings
+        if one.layer is None or not settings.before_relu or settings.cmap != DIVERGING:
+            return settings.cmap
+        signed = bool((self._explorer.activations[one.layer] < 0).any())
+        return settings.cmap if signed else DEFAULT_CMAP
 
 
 def _words(found: Circuit, layer: str) -> str:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import html
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
 from vgg_widget.activations.strongest import Strength, strongest_at
 from vgg_widget.explorer.controls import display, set_number
-from vgg_widget.explorer.host import Host, heard
-from vgg_widget.explorer.scene import Scene
+from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.pictures.rendering import layer_label
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 _BARS = 10
 # In pixels.
 _LONGEST = 170
 
 
-class LocationPanel:
+class LocationPanel(Panel):
     """Row and column of the chosen location, and the strongest channels there."""
 
-    title = "Location"
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._shown: tuple[int, int] | None = None
-        self._showing = False
+    def __init__(self, explorer: LayerExplorer) -> None:
+        super().__init__(explorer)
         number = {"width": "130px"}
         wide = {"description_width": "max-content"}
         self.row = widgets.BoundedIntText(
@@ -37,7 +35,7 @@ class LocationPanel:
         )
         self.clear = widgets.Button(description="clear", layout=widgets.Layout(width="auto"))
         self.words = widgets.HTML()
-        self._lines = [_Line(host) for _ in range(_BARS)]
+        self._lines = [_Line(explorer) for _ in range(_BARS)]
         half = _BARS // 2
         columns = [self._lines[:half], self._lines[half:]]
         self.widget = widgets.VBox(
@@ -54,31 +52,21 @@ class LocationPanel:
             ]
         )
         for number in (self.row, self.column):
-            number.observe(heard(host, self._moved), "value")
-        self.clear.on_click(lambda _: host.tell(location=None))
+            explorer.on_change(
+                number, lambda _: explorer.choose(location=(self.row.value, self.column.value))
+            )
+        self.clear.on_click(explorer.reporting_errors(lambda _: explorer.choose(location=None)))
 
-    def _moved(self, _: dict[str, Any]) -> None:
-        chosen = self.row.value, self.column.value
-        if not self._showing and chosen != self._shown:
-            self._host.tell(location=chosen)
-
-    def show(self, scene: Scene) -> None:
+    def show(self) -> None:
         """Bring the panel to what is on show."""
-        location, layer = scene.choice.location, scene.rendering.layer
-        rows, columns, _ = scene.activations.shape(layer)
-        # While the numbers are brought to the new location they are nobody's choice.
-        self._showing = True
-        try:
-            for number, count, value in (
-                (self.row, rows, location[0] if location else 0),
-                (self.column, columns, location[1] if location else 0),
-            ):
-                set_number(number, value, count)
-        finally:
-            self._showing = False
-        self._shown = location
-        found = strongest_at(scene.activations, layer, *location, _BARS) if location else ()
-        name = html.escape(layer_label(scene.activations, layer))
+        activations, settings = self._explorer.activations, self._explorer.settings
+        layer = self._explorer.rendering.layer
+        location: tuple[int, int] | None = settings.location
+        rows, columns, _ = activations.shape(layer)
+        set_number(self.row, location[0] if location else 0, rows)
+        set_number(self.column, location[1] if location else 0, columns)
+        found = strongest_at(activations, layer, *location, _BARS) if location else ()
+        name = html.escape(layer_label(activations, layer))
         if location is None:
             self.words.value = (
                 "Click on a picture, or give a row and a column, to choose a location: the "
@@ -90,13 +78,13 @@ class LocationPanel:
         else:
             self.words.value = f"No channel of {name} is active there."
         for place, line in enumerate(self._lines):
-            line.show(found[place] if place < len(found) else None, scene.choice.channel)
+            line.show(found[place] if place < len(found) else None, settings.channel)
 
 
 class _Line:
     """A button that shows a channel, a bar that does so too, and its value."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, explorer: LayerExplorer) -> None:
         self._channel = 0
         # On a narrow page it would shrink to where its number is cut off.
         self.button = widgets.Button(
@@ -107,7 +95,9 @@ class _Line:
             [self.button, self.bar], layout=widgets.Layout(align_items="center")
         )
         self.widget.add_class("vgg-line")
-        self.button.on_click(lambda _: host.do(lambda: host.open_channel(self._channel)))
+        self.button.on_click(
+            explorer.reporting_errors(lambda _: explorer.open_channel(self._channel))
+        )
 
     def show(self, strength: Strength | None, on_view: int) -> None:
         display(self.widget, shown=strength is not None)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
 from vgg_widget.explorer.controls import as_wide_as_its_words
-from vgg_widget.explorer.fitting import named_alike
-from vgg_widget.explorer.host import Host, heard
-from vgg_widget.explorer.scene import Scene
+from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.pictures.modes import find_mode
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 # Frames a second. At more than 20 a page shows no more, and a GIF's frames become uneven.
 _SPEEDS = (0.5, 1, 2, 5, 10, 20)
@@ -22,25 +24,17 @@ _ENDLESS = 2**31 - 1
 _STEPS = 20
 
 
-class PlayPanel:
+class PlayPanel(Panel):
     """Plays through channels or layers, at no more than the kernel keeps up with.
 
     The page's clock counts ticks, and each goes one on from whatever is on show by then. So
     somebody who moves a slider meanwhile, or changes the layer, is followed, and nothing has to be
     set on the page. Its ``Play`` has one message under way at a time and leaves out ticks while
     the kernel is busy; no channel is left out, the walk is only slower.
-
-    Parameters
-    ----------
-    host : Host
-        The explorer.
     """
 
-    title = "Play"
-    _scene: Scene | None = None
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, explorer: LayerExplorer) -> None:
+        super().__init__(explorer)
         self._left: object = None
         self._frames = 0
         fitting = {"description_width": "max-content"}
@@ -77,18 +71,18 @@ class PlayPanel:
             ],
             layout=widgets.Layout(width="100%"),
         )
-        self.clock.observe(heard(host, self._ticked), "value")
-        self.clock.observe(heard(host, self._turned), "playing")
-        self.speed.observe(heard(host, self._paced), "value")
-        self.over.observe(heard(host, self._chosen), "value")
-        self.play.on_click(lambda _: host.do(self.toggle))
-        self.start.on_click(lambda _: host.do(self._begin))
-        self.save.on_click(lambda _: host.do(self._save))
+        reporting = explorer.reporting_errors
+        self.clock.observe(reporting(self._ticked, clear=False), "value")
+        self.clock.observe(reporting(self._turned, clear=False), "playing")
+        self.speed.observe(reporting(self._paced, clear=False), "value")
+        self.over.observe(reporting(self._chosen, clear=False), "value")
+        self.play.on_click(reporting(lambda _: self.toggle()))
+        self.start.on_click(reporting(lambda _: self._begin()))
+        self.save.on_click(reporting(lambda _: self._save()))
         self._paced()
 
-    def show(self, scene: Scene) -> None:
+    def show(self) -> None:
         """Go on from what is on show now."""
-        self._scene = scene
         self._describe()
 
     def pause(self) -> None:
@@ -100,19 +94,19 @@ class PlayPanel:
         """How long one is on show."""
         return 1 / float(self.speed.value)
 
-    def _places(self, scene: Scene) -> tuple[Sequence[Any], Any]:
+    def _places(self) -> tuple[Sequence[Any], Any]:
         """Return what is gone through, and what of it is on show."""
-        choice, activations = scene.choice, scene.activations
-        info = activations.info(choice.layer)
+        settings, activations = self._explorer.settings, self._explorer.activations
+        info = activations.info(settings.layer)
         if self.over.value == "channels":
-            return range(info.channels), choice.channel
+            return range(info.channels), settings.channel
         return list(activations), info.name
 
     def _ticked(self, _: dict[str, Any]) -> None:
-        if self._scene is None or not self.clock.playing:
+        if not self.clock.playing:
             # One more tick was on its way.
             return
-        places, here = self._places(self._scene)
+        places, here = self._places()
         if here == self._left or len(places) < 2:
             # The last step was refused, or nobody says any more what is on show.
             self.pause()
@@ -128,15 +122,14 @@ class PlayPanel:
             self.pause()
 
     def _go(self, place: Any) -> None:
-        assert self._scene is not None
+        explorer, settings = self._explorer, self._explorer.settings
         if self.over.value == "layers":
-            scene = self._scene
-            self._host.tell(layer=named_alike(place, scene.choice, scene.activations))
-        elif find_mode(self._scene.choice.mode).takes == "one":
-            self._host.tell(channel=place)
+            explorer.choose(layer=settings.name_of(place, explorer.activations))
+        elif find_mode(settings.mode).takes == "one":
+            explorer.choose(channel=place)
         else:
             # What shows many channels at once would be the same for each.
-            self._host.tell(channel=place, mode="channel")
+            explorer.choose(channel=place, mode=DisplaySettings().mode)
 
     def toggle(self) -> None:
         """Start playing, or stop."""
@@ -147,11 +140,10 @@ class PlayPanel:
         self.play.description = "pause" if self.clock.playing else "play"
 
     def _begin(self) -> None:
-        if self._scene is not None:
-            places, here = self._places(self._scene)
-            self._left = None
-            if here != places[0]:
-                self._go(places[0])
+        places, here = self._places()
+        self._left = None
+        if here != places[0]:
+            self._go(places[0])
 
     def _paced(self, _: object = None) -> None:
         self.clock.interval = round(1000 * self.seconds)
@@ -162,21 +154,17 @@ class PlayPanel:
         self._describe()
 
     def _describe(self) -> None:
-        if self._scene is not None:
-            self._frames = len(self._places(self._scene)[0])
-            self._say(f"{self._frames} frames of {self.seconds:g} s")
+        self._frames = len(self._places()[0])
+        self._say(f"{self._frames} frames of {self.seconds:g} s")
 
     def _save(self) -> None:
-        scene = self._scene
-        if scene is None:
-            return
         self.pause()
-        over, seconds = self.over.value, self.seconds
-        if over == "channels" and find_mode(scene.choice.mode).takes != "one":
-            self._host.tell(mode="channel")
+        over, settings = self.over.value, self._explorer.settings
+        if over == "channels" and find_mode(settings.mode).takes != "one":
+            self._explorer.choose(mode=DisplaySettings().mode)
         self._say(f"Drawing {self._frames} frames …")
         try:
-            self._host.do(lambda: self._host.download_animation(over, seconds, self._drawn))
+            self._explorer.download_animation(over, self.seconds, self._drawn)
         finally:
             self._describe()
 

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from weakref import ref
 
 import ipywidgets as widgets
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.host import Host
-from vgg_widget.explorer.scene import Scene
+from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at
 
+if TYPE_CHECKING:
+    from vgg_widget.explorer.layer_explorer import LayerExplorer
 
-class PredictionsPanel:
+
+class PredictionsPanel(Panel):
     """The most probable classes of the picture on show.
 
     Parameters
     ----------
-    host : Host
-        The explorer.
+    explorer : LayerExplorer
+        Whose picture.
     predictor : Predictor
         Loaded before, in the calling thread: its download is said and shown in the cell.
-    top : int
+    count : int
         How many classes, 1 to 1000.
     """
 
-    title = "Predictions"
-
-    def __init__(self, host: Host, predictor: Predictor, top: int = 5) -> None:
-        self._host = host
+    def __init__(self, explorer: LayerExplorer, predictor: Predictor, count: int = 5) -> None:
+        super().__init__(explorer)
         self._predictor = predictor
-        self._top = checked_top(top)
-        self._shown: Activations | None = None
+        self._count = checked_top(count, "count")
+        self._shown: ref[Activations] | None = None
         # One widget for all rows is one message a picture.
         self.widget = widgets.HTML(
             layout=widgets.Layout(
@@ -40,21 +42,20 @@ class PredictionsPanel:
             )
         )
 
-    def show(self, scene: Scene) -> None:
+    def show(self) -> None:
         """Show the classes of a picture; nothing changes with its layer, channel or colours."""
-        if scene.activations is not self._shown:
-            self._host.guard(lambda: self._predict(scene.activations))
-
-    def _predict(self, activations: Activations) -> None:
+        activations = self._explorer.activations
+        if self._shown is not None and self._shown() is activations:
+            return
         # What was predicted of another picture must not stay beside this one.
         self._shown = None
         self.widget.value = ""
-        predictions = self._predictor.predict(activations, self._top)
+        predictions = self._predictor.predict(activations, self._count)
         self.widget.value = _table(predictions, self._words(activations))
-        self._shown = activations
+        self._shown = ref(activations)
 
     def _words(self, activations: Activations) -> str:
-        count = min(self._top, self._predictor.classes)
+        count = min(self._count, self._predictor.classes)
         return (
             f"VGG19 looked at {looked_at(activations)}: the {count} most probable of "
             f"{self._predictor.classes} classes."

@@ -1,7 +1,7 @@
 """The explorer's helper on the page, for what ipywidgets cannot do.
 
 Keys, names for screen readers, the page's theme, the clipboard and downloads. Its other half is in
-``page.js`` and ``page.css``.
+``helper.js`` and ``helper.css``.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import ipywidgets as widgets
 from traitlets import Enum, Int, List, Unicode
 
 ROOT_CLASS = "vgg-explorer"
-"""The CSS class of the box that a `Page` serves: the nearest one that it is in."""
+"""The CSS class of the box that a `PageHelper` serves: the nearest one that it is in."""
 
 _HERE = files("vgg_widget.explorer")
 
 
-def _plainly(action: Callable[[], object]) -> None:
-    action()
+def _as_it_is(callback: Callable[..., object]) -> Callable[..., object]:
+    return callback
 
 
-class Page(anywidget.AnyWidget):
+class PageHelper(anywidget.AnyWidget):
     """An invisible widget that serves the box with the class `ROOT_CLASS` that it is a child of.
 
     Of the box's parts it knows the canvas of ipympl, ``vgg-caption`` (announced when it changes),
@@ -43,18 +43,18 @@ class Page(anywidget.AnyWidget):
         What a screen reader says of the canvas, before the caption.
     canvas : ipywidgets.Widget, optional
         The canvas of ipympl, to keep its picture when it rests and not at every frame.
-    guard : callable
-        Runs what follows a message of the page, and shows the errors of that.
+    report : callable
+        Gets what follows a message of the page, and returns it so that its errors are shown.
 
     Examples
     --------
-    >>> page = Page(print, keys=["ArrowLeft", "ArrowRight"])
-    >>> box = widgets.VBox([widgets.Label("a picture"), page]).add_class(ROOT_CLASS)
+    >>> helper = PageHelper(print, keys=["ArrowLeft", "ArrowRight"])
+    >>> box = widgets.VBox([widgets.Label("a picture"), helper]).add_class(ROOT_CLASS)
     """
 
     # The text, not the path: anywidget would hold on to every widget made from a path.
-    _esm = Unicode(_HERE.joinpath("page.js").read_text(encoding="utf-8")).tag(sync=True)
-    _css = Unicode(_HERE.joinpath("page.css").read_text(encoding="utf-8")).tag(sync=True)
+    _esm = Unicode(_HERE.joinpath("helper.js").read_text(encoding="utf-8")).tag(sync=True)
+    _css = Unicode(_HERE.joinpath("helper.css").read_text(encoding="utf-8")).tag(sync=True)
 
     # ipywidgets has `keys` itself, for something else.
     wanted = List(Unicode(), help="Keys that are taken, as in KeyboardEvent.key.").tag(sync=True)
@@ -78,7 +78,7 @@ class Page(anywidget.AnyWidget):
         keys: Iterable[str] = (),
         description: str = "",
         canvas: widgets.Widget | None = None,
-        guard: Callable[[Callable[[], object]], object] = _plainly,
+        report: Callable[[Callable[..., object]], Callable[..., object]] = _as_it_is,
     ) -> None:
         super().__init__(
             wanted=list(keys),
@@ -88,7 +88,7 @@ class Page(anywidget.AnyWidget):
             **self._seen,
         )
         self.observe(self._see, ["theme", "room"])
-        self._on_key, self._guard = on_key, guard
+        self._on_key, self._follow = on_key, report(self._follow_message)
         self._numbers = count()
         self._copies: dict[int, Callable[[bool], object]] = {}
         self.on_msg(self._hear)
@@ -125,13 +125,13 @@ class Page(anywidget.AnyWidget):
 
     def _hear(self, _: widgets.Widget, content: dict[str, Any], __: list[memoryview]) -> None:
         try:
-            self._guard(lambda: self._follow(content))
+            self._follow(content)
         finally:
             if content.get("kind") == "key":
                 # The page holds the next key back until now.
                 self.send({"kind": "answered"})
 
-    def _follow(self, content: dict[str, Any]) -> None:
+    def _follow_message(self, content: dict[str, Any]) -> None:
         if content["kind"] == "copied":
             then = self._copies.pop(content["number"], None)
             if then is not None:

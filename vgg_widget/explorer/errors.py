@@ -1,4 +1,4 @@
-"""What a person is told of an error: one sentence, and the details where nobody expected it."""
+"""What is shown of an error: one sentence, and the details where nobody expected it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class ErrorMessage:
     """What is said of an error.
 
     Parameters

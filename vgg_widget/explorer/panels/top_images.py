@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vgg_widget.explorer.host import Host
-from vgg_widget.explorer.patch_cards import Patch, PatchCards, set_words
-from vgg_widget.explorer.scene import Scene
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer.atlas.patch_cards import Patch, PatchCards, set_words
+from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.images import ImageError
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import weights_digest
@@ -15,47 +15,42 @@ from vgg_widget.pictures.modes import find_mode
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
     from vgg_widget.dataset.result import TopActivations
+    from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 
-class StrongestPanel:
+class TopImagesPanel(Panel):
     """Shows the strongest patches of the channel on show.
 
-    Parameters
-    ----------
-    host : Host
-        The explorer; a card's button makes that patch's picture the image there, and marks the
-        unit.
+    A card's button makes that patch's picture the explorer's image, and marks the unit.
     """
 
-    title = "Strongest"
-
-    def __init__(self, host: Host) -> None:
+    def __init__(self, explorer: LayerExplorer) -> None:
+        super().__init__(explorer)
         self._known: tuple[FeatureExtractor, str] | None = None
-        self._host = host
         self._shown: tuple[TopActivations, str, int] | None = None
         self._same_size = True
-        self.patches = PatchCards(host, self._look_at)
+        self.patches = PatchCards(explorer, self._look_at)
         self.widget = self.patches.widget
 
-    def show(self, scene: Scene) -> None:
+    def show(self) -> None:
         """Show the patches of the channel on show, when it has been a moment."""
-        top, choice = scene.top, scene.choice
+        top, settings = self._explorer.top_images, self._explorer.settings
         if top is None:
             return
-        layer = _held(top, scene)
-        why_not = self._other_weights(top, scene.extractor) or _other_mode(choice.mode)
+        layer, extractor = self._layer_in(top), self._explorer.extractor
+        why_not = self._other_weights(top, extractor) or _other_mode(settings.mode)
         if layer is None or why_not:
-            self.patches.say(why_not or _absent(top, scene))
+            self.patches.say(why_not or self._absent(top))
             return
-        words = f"{set_words(top, layer, choice.channel)} Click on one to look at its picture."
-        self._shown = top, layer, choice.channel
-        self._same_size = top.size == scene.extractor.size
+        words = f"{set_words(top, layer, settings.channel)} Click on one to look at its picture."
+        self._shown = top, layer, settings.channel
+        self._same_size = top.size == extractor.size
         if not self._same_size:
             words += (
                 f" They were computed at size {top.size}, and this explorer's is "
-                f"{scene.extractor.size}: values differ."
+                f"{extractor.size}: values differ."
             )
-        self.patches.show(top, layer, choice.channel, words)
+        self.patches.show(top, layer, settings.channel, words)
 
     def _look_at(self, patch: Patch) -> None:
         assert self._shown is not None
@@ -64,12 +59,12 @@ class StrongestPanel:
             raise ImageError(patch.problem)
         if not self.patches.settled:
             # The patches of the channel before are still there, faintly.
-            self._host.look_at(patch.path, None)
+            self._explorer.look_at(patch.path, None)
             return
         if top[layer].boxes is not None:
             # Reads the picture once more, and says where it is another one by now.
             top.patch(layer, channel, patch.rank)
-        self._host.look_at(patch.path, patch.location if self._same_size else None)
+        self._explorer.look_at(patch.path, patch.location if self._same_size else None)
 
     def _other_weights(self, top: TopActivations, extractor: FeatureExtractor) -> str:
         """Say in a sentence that the set is of other weights; "" where it is of these."""
@@ -84,23 +79,22 @@ class StrongestPanel:
             "explorer.extractor."
         )
 
+    def _layer_in(self, top: TopActivations) -> str | None:
+        """Return the set's own name of the layer on show, or of the other side of its ReLU."""
+        activations: Activations = self._explorer.activations
+        shown: str = self._explorer.rendering.layer
+        for name in (shown, activations.after_relu(shown), activations.before_relu(shown)):
+            if name is not None and name in top:
+                return top.aliases.get(name, name)
+        return None
 
-def _held(top: TopActivations, scene: Scene) -> str | None:
-    """Return the set's own name of the layer on show, or else of the other side of its ReLU."""
-    shown, measured = scene.rendering.layer, scene.activations
-    for name in (shown, measured.after_relu(shown), measured.before_relu(shown)):
-        if name is not None and name in top:
-            return top.aliases.get(name, name)
-    return None
-
-
-def _absent(top: TopActivations, scene: Scene) -> str:
-    names = list(top)
-    held = ", ".join(names) if len(names) <= 8 else f"{len(names)} others, such as {names[-1]}"
-    return (
-        f"Layer {scene.rendering.layer} is not in this set, which holds {held}: choose one of "
-        "those, or compute it with top_activations."
-    )
+    def _absent(self, top: TopActivations) -> str:
+        names = list(top)
+        held = ", ".join(names) if len(names) <= 8 else f"{len(names)} others, such as {names[-1]}"
+        return (
+            f"Layer {self._explorer.rendering.layer} is not in this set, which holds {held}: "
+            "choose one of those, or compute it with top_activations."
+        )
 
 
 def _other_mode(mode: str) -> str:

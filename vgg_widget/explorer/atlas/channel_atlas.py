@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
+from weakref import proxy
 
 import ipywidgets as widgets
 import numpy as np
 from traitlets import TraitError, Unicode, observe, validate
 
-from vgg_widget.explorer.atlas_pictures import Bar, bars_of, histogram_svg, static_picture
-from vgg_widget.explorer.complaints import Complaint
-from vgg_widget.explorer.controls import (
-    as_wide_as_its_words,
-    display,
-    paragraph,
-    set_number,
-)
-from vgg_widget.explorer.displayed import NotCopied
-from vgg_widget.explorer.host import heard
-from vgg_widget.explorer.linked_changes import LOCK, followers_wait, waits
-from vgg_widget.explorer.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
-from vgg_widget.explorer.trait_types import (
-    WholeNumber,
-    as_trait_error,
-    check_layout,
-    is_top_activations,
-    widgets_of,
-)
+from vgg_widget.explorer.atlas.histogram import Bar, bars_of, histogram_svg, static_picture
+from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
+from vgg_widget.explorer.box import ExplorerBox
+from vgg_widget.explorer.controls import as_wide_as_its_words, paragraph, set_number, set_value
+from vgg_widget.explorer.traits import WholeNumber, as_trait_error, is_top_activations
 from vgg_widget.pictures.rendering import checked_channel
 from vgg_widget.support.messages import briefly, unknown_choice
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
+
     from vgg_widget.dataset.result import TopActivations
-    from vgg_widget.explorer.page import Page
 
 ATLAS_ORDERS = ("number", "value", "fraction active")
 """What the slider's channels can be ordered by: the largest value, the share of images."""
@@ -45,7 +28,7 @@ ATLAS_ORDERS = ("number", "value", "fraction active")
 _WIDTH = "770px"
 
 
-class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
+class ChannelAtlas(ExplorerBox):
     """Look through the channels of a set's result: strongest patches, histogram, mean.
 
     It computes nothing, and needs no network: a file that `TopActivations.save` wrote is enough,
@@ -88,13 +71,9 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
     channel = WholeNumber(0, help="Channel on show; from 0.")
     order = Unicode("number", help="What channels are ordered by on the slider; see above.")
 
+    _what, _instead = "atlas", "make a new ChannelAtlas"
     _kept = "its top"
-    # What stands until the constructor has come so far.
-    _closed = True
-    # An atlas may be linked to an explorer.
-    _lock: ClassVar[threading.RLock] = LOCK
-    _page: Page | None = None
-    _cards: PatchCards | None = None
+    _cards: PatchCards
 
     def __init__(
         self,
@@ -112,7 +91,7 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
             )
         if not len(top):
             raise ValueError("top holds no layer: compute it with one at least.")
-        check_layout(layout, {"layer", "channel", "order"})
+        self._check_layout(layout, {"layer", "channel", "order"})
         self._top = top
         self._shown: tuple[str, int, str] | None = None
         self._ranked: tuple[int, ...] = ()
@@ -122,7 +101,7 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
             with self.hold_trait_notifications():
                 self.layer = next(iter(top)) if layer is None else layer
                 self.channel, self.order = channel, order
-            with self._lock:
+            with self._changing():
                 self._build()
                 self._show()
         except BaseException:
@@ -134,11 +113,6 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
     def top(self) -> TopActivations:
         """The set's result."""
         return self._top
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
 
     # --- what is asked for
 
@@ -162,23 +136,13 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
             raise TraitError(unknown_choice("order", proposal["value"], ATLAS_ORDERS))
         return str(proposal["value"])
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("atlas is closed: make a new ChannelAtlas.")
-
     def _count(self, layer: str) -> int:
         return len(self._top[layer].values)
 
-    @contextmanager
-    def hold_trait_notifications(self) -> Iterator[None]:
-        """Tell of changes at the end, as traitlets does; other threads and followers wait."""
-        with followers_wait(self), super().hold_trait_notifications():
-            yield
-
     @observe("layer", "channel", "order")
     def _changed(self, _: object) -> None:
-        with self._lock:
-            if self._shown is None or self._closed or waits(self, lambda: self._changed(None)):
+        with self._changing():
+            if self._shown is None or self._closed or self._waits(lambda: self._changed(None)):
                 return
             last = self._count(self.layer) - 1
             if self.channel > last:
@@ -190,7 +154,7 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
     # --- the parts
 
     def _build(self) -> None:
-        from vgg_widget.explorer.page import ROOT_CLASS, Page
+        from vgg_widget.explorer.helper import ROOT_CLASS, PageHelper
 
         fitting = {"description_width": "max-content"}
         self._problem = widgets.HTML(layout=widgets.Layout(display="none", max_width=_WIDTH))
@@ -221,17 +185,16 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
             layout=widgets.Layout(margin="4px 0 0 0", width="100%", max_width=_WIDTH)
         )
         self._histogram.add_class("vgg-words")
-        self._cards = PatchCards(self)
-        self._page = Page(lambda _: None, guard=self.guard)
+        # The parts refer to their atlas weakly, so that it is freed with its last variable.
+        atlas: Any = proxy(self)
+        self._cards = PatchCards(atlas)
+        self._page = PageHelper(lambda _: None, report=self.reporting_errors)
         for name in ("caption", "problem"):
             getattr(self, f"_{name}").add_class(f"vgg-{name}")
-        for control, act in (
-            (self._layers, lambda change: self.set_trait("layer", change["new"])),
-            (self._slider, lambda change: self._slide(change["new"])),
-            (self._number, lambda change: self.set_trait("channel", change["new"])),
-            (self._orders, lambda change: self.set_trait("order", change["new"])),
-        ):
-            control.observe(heard(self, self._ordered(act)), "value")
+        self.on_change(self._layers, lambda layer: atlas.set_trait("layer", layer))
+        self.on_change(self._slider, lambda place: atlas.show_ranked(place))  # noqa: PLW0108
+        self.on_change(self._number, lambda channel: atlas.set_trait("channel", channel))
+        self.on_change(self._orders, lambda order: atlas.set_trait("order", order))
         row = widgets.Layout(
             flex_flow="row wrap", align_items="center", width="100%", max_width=_WIDTH
         )
@@ -244,20 +207,10 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
             self._histogram,
             self._page,
         )
+        self._built = True
 
-    def _ordered(self, act: Callable[[dict[str, Any]], object]) -> Callable[..., None]:
-        """Return what follows a control; what it is brought to by `_show` is known already."""
-
-        def told(change: dict[str, Any]) -> None:
-            # What another thread brings meanwhile is somebody's order.
-            if self._showing_thread != threading.get_ident():
-                self.do(lambda: act(change))
-
-        return told
-
-    _showing_thread: int | None = None
-
-    def _slide(self, place: int) -> None:
+    def show_ranked(self, place: int) -> None:
+        """Show the channel at a place of the order on show, from 0."""
         self.channel = self._ranked[place]
 
     def _show(self) -> None:
@@ -269,20 +222,17 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
         if self._shown is None or self._shown[0] != layer or self._shown[2] != order:
             self._ranked = _ranked(self._top, layer, order)
         self._shown = asked
-        try:
-            self._showing_thread = threading.get_ident()
-            self._layers.value, self._orders.value = layer, order
+        with self.showing_controls():
+            set_value(self._layers, layer)
+            set_value(self._orders, order)
             place = self._ranked.index(channel)
             for number, value in ((self._slider, place), (self._number, channel)):
                 set_number(number, value, len(self._ranked))
-        finally:
-            self._showing_thread = None
-        self._complain(None)
+        self.show_error(None)
         self._caption.value = paragraph(_caption(self._top, layer, channel))
         what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"
         bars = self._bars()
         self._histogram.value = paragraph(what) + histogram_svg(bars, what) if bars else ""
-        assert self._cards is not None
         self._cards.show(
             self._top,
             layer,
@@ -295,29 +245,6 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
         found = self._top[self.layer].histogram[self.channel]
         return bars_of(found, self._top.histogram_edges)
 
-    # --- what a person is told of
-
-    def guard(self, action: Callable[[], object]) -> None:
-        """Run what nobody asked for; an error is shown under the controls."""
-        if self._closed:
-            return
-        try:
-            action()
-        except Exception as error:
-            # An error in a callback is lost unless it is shown on the page.
-            self._complain(Complaint.of(error))
-
-    def do(self, action: Callable[[], object]) -> None:
-        """Run something a person asked for; an error is shown until the next order."""
-        with self._lock:
-            if not self._closed:
-                self._complain(None)
-                self.guard(action)
-
-    def _complain(self, complaint: Complaint | None) -> None:
-        self._problem.value = "" if complaint is None else complaint.as_html()
-        display(self._problem, shown=complaint is not None)
-
     # --- how it comes into a notebook, and is taken away again
 
     def __repr__(self) -> str:
@@ -325,21 +252,12 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
         return f"<ChannelAtlas: {state}>"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        if self._closed:
-            return {"text/plain": repr(self)}
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        # A saved notebook shows this where no kernel is: on GitHub, nbviewer and in nbconvert.
-        bundle["image/png"] = base64.b64encode(self.to_bytes()).decode()
-        # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own.
-        assert self._page is not None
-        helper: Any = self._page._repr_mimebundle_()
-        return (bundle, helper[1]) if helper[1] else bundle
+        return self._bundled(kwargs, self.to_bytes)
 
     def to_bytes(self) -> bytes:
         """Return a picture of what is on show, as PNG; patches are read where they must be."""
         with self._lock:
             self._require_open()
-            assert self._cards is not None
             found = self._cards.read(self._top, self.layer, self.channel)
             return static_picture(
                 found, self._bars(), _caption(self._top, self.layer, self.channel)
@@ -347,17 +265,9 @@ class ChannelAtlas(NotCopied, widgets.VBox):  # type: ignore[misc]
 
     def close(self) -> None:
         """Take it off the page and free its widgets; closing twice does no harm."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
-            for widget in widgets_of(self):
-                if widget is not self:
-                    widget.close()
-            super().close()
-            # ipywidgets lets nobody ask a closed widget how it is shown.
-            del self._repr_mimebundle_
+        with self._changing():
+            if not self._closed:
+                self._close_with(self._page)
 
 
 def _ranked(top: TopActivations, layer: str, order: str) -> tuple[int, ...]:

@@ -12,11 +12,10 @@ import numpy as np
 from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.explorer_traits import CHOICES, LOOKS
-from vgg_widget.explorer.scene import Choice
+from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.pictures.colormaps import find_cmap
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
 from vgg_widget.pictures.comparing import Pair
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.pictures.scaling import Scale
@@ -25,15 +24,18 @@ _STATE_VERSION = 1
 
 
 def write_state(
-    choice: Choice, looks: Mapping[str, Any], usual_cmap: str, extractor: FeatureExtractor
+    settings: DisplaySettings,
+    looks: Mapping[str, Any],
+    usual_cmap: str,
+    extractor: FeatureExtractor,
 ) -> dict[str, Any]:
     """Return what an explorer shows, and how, as a JSON-able dict."""
     weights = extractor.weights
     return {
         "version": _STATE_VERSION,
-        **asdict(choice),
-        "channels": list(choice.channels),
-        "location": None if choice.location is None else list(choice.location),
+        **asdict(settings),
+        "channels": list(settings.channels),
+        "location": None if settings.location is None else list(settings.location),
         **looks,
         "usual_cmap": usual_cmap,
         "size": extractor.size,
@@ -54,14 +56,16 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
         )
-    usual = state.get("usual_cmap", "viridis")
+    usual = state.get("usual_cmap", DEFAULT_CMAP)
     try:
         find_cmap(usual)
     except ValueError as error:
         raise ValueError(f"usual_cmap of the state cannot be used: {error}") from error
-    found = {
-        name: state[name] for name in (*CHOICES, *LOOKS, "top", "size", "weights") if name in state
-    }
+    known = (*SETTINGS, "layer_names", "theme", "panel", "predict", "size", "weights")
+    found = {name: state[name] for name in known if name in state}
+    if "top" in state:
+        # The former name of `predict`.
+        found["predict"] = state["top"]
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
     if "extractor" in more:
@@ -81,7 +85,9 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
     return {**found, **more}
 
 
-def script(reading: ImageReading, activations: Activations, extractor: str, choice: Choice) -> str:
+def script(
+    reading: ImageReading, activations: Activations, extractor: str, settings: DisplaySettings
+) -> str:
     """Write a short script that computes the same activations and makes the same picture.
 
     Parameters
@@ -92,7 +98,7 @@ def script(reading: ImageReading, activations: Activations, extractor: str, choi
         Of that image.
     extractor : str
         The expression that makes the extractor.
-    choice : Choice
+    settings : DisplaySettings
         What is on show.
 
     Returns
@@ -101,7 +107,7 @@ def script(reading: ImageReading, activations: Activations, extractor: str, choi
         Python; it leaves the picture in ``rendering`` and a figure's axes in ``axes``.
     """
     imports, source = _image_code(reading)
-    layer = choice.layer_in(activations)
+    layer = settings.layer_in(activations)
     return _program(
         {"FeatureExtractor", "plot", "render", *imports},
         [],
@@ -109,16 +115,19 @@ def script(reading: ImageReading, activations: Activations, extractor: str, choi
             f"image = {source}",
             f"extractor = {extractor}  # {_one_line(activations.weights.label)}",
             "activations = extractor(image)",
-            f"picture = dict({_arguments(choice)})",
+            f"picture = dict({_arguments(settings)})",
             f"rendering = render(activations, {layer!r}, **picture)",
             f"axes = plot(activations, {layer!r}, **picture)",
         ],
-        choice,
+        settings,
     )
 
 
 def pair_script(
-    readings: tuple[ImageReading, ImageReading], pair: Pair, extractor: str, choice: Choice
+    readings: tuple[ImageReading, ImageReading],
+    pair: Pair,
+    extractor: str,
+    settings: DisplaySettings,
 ) -> str:
     """Write a short script that makes the same pictures of two images.
 
@@ -128,7 +137,7 @@ def pair_script(
         The images on show; one without a path is written into the text as PNG.
     pair : Pair
         Of these.
-    extractor, choice
+    extractor, settings
         As for `script`.
 
     Returns
@@ -137,7 +146,7 @@ def pair_script(
         Python; it leaves the pictures in ``renderings``.
     """
     imports, sources = zip(*map(_image_code, readings), strict=True)
-    layer = choice.layer_in(pair.first)
+    layer = settings.layer_in(pair.first)
     return _program(
         {"FeatureExtractor", *imports[0], *imports[1]},
         ["from vgg_widget.pictures.comparing import pair, render_pair"],
@@ -146,27 +155,29 @@ def pair_script(
             f"second = {sources[1]}",
             f"extractor = {extractor}  # {_one_line(pair.first.weights.label)}",
             "both = pair(extractor, first, second)",
-            f"renderings = render_pair(both, {layer!r}, {_arguments(choice)})",
+            f"renderings = render_pair(both, {layer!r}, {_arguments(settings)})",
         ],
-        choice,
+        settings,
     )
 
 
-def _arguments(choice: Choice) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in choice.as_render().items())
+def _arguments(settings: DisplaySettings) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in settings.for_render().items())
 
 
-def _program(names: set[str], imports: list[str], lines: list[str], choice: Choice) -> str:
+def _program(
+    names: set[str], imports: list[str], lines: list[str], settings: DisplaySettings
+) -> str:
     """Write imports and then lines, with whatever else these need."""
     text = "\n".join(lines) + "\n"
     imports = [f"from vgg_widget import {', '.join(sorted(names))}", *imports]
-    if isinstance(choice.as_render().get("scale"), Scale):
+    if isinstance(settings.for_render().get("scale"), Scale):
         imports.append("from vgg_widget.pictures.scaling import Scale")
     standard = "import base64\n\n" if "base64." in text else ""
     own = (
         ""
-        if find_mode(choice.mode).built_in
-        else f"# Mode {choice.mode!r} must be registered first.\n"
+        if find_mode(settings.mode).built_in
+        else f"# Mode {settings.mode!r} must be registered first.\n"
     )
     return f"{standard}{chr(10).join(imports)}\n\n{own}{text}"
 

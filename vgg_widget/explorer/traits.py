@@ -1,17 +1,16 @@
-"""Trait types and checks that ipywidgets and traitlets do not have."""
+"""Trait types that ipywidgets and traitlets do not have."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
 from matplotlib.colors import Colormap
 from traitlets import Float, Int, TraitError, TraitType, Unicode
 
 from vgg_widget.pictures.colormaps import registered_name
-from vgg_widget.support.messages import briefly, nearest, unknown_choice
+from vgg_widget.support.messages import briefly, nearest
 
 
 class Name(Unicode[str, str]):
@@ -94,8 +93,8 @@ class ImageSetResult(TraitType[Any, Any]):
         if value is not None and not is_top_activations(value):
             raise TraitError(
                 f"{self.name} {briefly(value)} is no TopActivations: set what "
-                "vgg_widget.dataset.top_activations returned, or None; a number of classes is for "
-                "a new LayerExplorer."
+                "vgg_widget.dataset.top_activations returned, or None; for classes, make a new "
+                "LayerExplorer with predict=5."
             )
         return value
 
@@ -108,86 +107,52 @@ def is_top_activations(value: object) -> bool:
     return isinstance(value, TopActivations)
 
 
-def widgets_of(*roots: widgets.Widget | None) -> list[widgets.Widget]:
-    """Return widgets and all that they hold: children, layouts, styles, toolbar."""
-    found: dict[int, widgets.Widget] = {}
-    waiting: list[Any] = list(roots)
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, list | tuple):
-            waiting.extend(item)
-        elif isinstance(item, widgets.Widget) and id(item) not in found:
-            found[id(item)] = item
-            waiting.extend(item.trait_values(sync=True).values())
-    return list(found.values())
-
-
-def check_layout(layout: dict[str, Any], own: Iterable[str]) -> None:
-    """Raise TypeError, naming the nearest argument, if a keyword is no field of a Layout.
-
-    Parameters
-    ----------
-    layout : dict
-        Keyword arguments that were not taken by name.
-    own : iterable of str
-        The arguments that are taken by name, for the advice.
-    """
-    fields = [name for name in widgets.Layout.class_trait_names() if not name.startswith("_")]
-    for name in layout:
-        if name not in fields:
-            raise TypeError(unknown_choice("argument", name, [*sorted(own), *sorted(fields)]))
-
-
-def check_assignable(
-    explorer: Any, name: str, value: object, made_with: Collection[str], words: tuple[str, str]
-) -> None:
-    """Raise AttributeError where an assignment would be to no trait, and so without effect.
-
-    Parameters
-    ----------
-    explorer : HasTraits
-        Whose attribute is to be set. A class made of its class declares attributes of its own in
-        its body.
-    name : str
-        The attribute.
-    value : object
-        What it is to be, for the advice.
-    made_with : collection of str
-        Arguments of the constructor that hold for good.
-    words : (str, str)
-        What the explorer is called in a sentence, and how another one is had.
-    """
-    kind = type(explorer)
-    found = getattr(kind, name, None)
-    if isinstance(found, TraitType):
-        return
-    what, instead = words
-    if name in made_with:
-        raise AttributeError(
-            f"{name} is what this {what} was made with, and stays so: {instead} with "
-            f"{name}={briefly(value)}."
-        )
-    if isinstance(found, property):
-        if found.fset is None:
-            raise AttributeError(
-                f"{name} of this {what} can only be read: set one of its traits instead."
-            )
-    elif callable(found):
-        # traitlets puts others in the place of its own while it holds notifications.
-        if str(getattr(found, "__module__", "")).startswith("vgg_widget."):
-            raise AttributeError(f"{name} is a method of this {what}: call it, as in {name}(…).")
-    elif not hasattr(kind, name):
-        parts = ((part, value) for one in kind.__mro__ for part, value in vars(one).items())
-        settable = {part for part, of in parts if isinstance(of, property) and of.fset is not None}
-        options = settable.union(explorer.trait_names())
-        near = nearest(sorted(part for part in options if not part.startswith("_")), name)
-        advice = f"did you mean {near!r}?" if near else f"see {kind.__name__}.class_traits()."
-        raise AttributeError(f"{kind.__name__} has no trait {name!r}: {advice}")
-
-
 def as_trait_error(check: Any, *arguments: Any, **keywords: Any) -> Any:
     """Call a check, and raise its ValueError as the TraitError that traits are to raise."""
     try:
         return check(*arguments, **keywords)
     except ValueError as error:
         raise TraitError(str(error)) from error
+
+
+def check_assignable(
+    widget: Any, name: str, value: object, made_with: Iterable[str], words: tuple[str, str]
+) -> None:
+    """Raise AttributeError where an assignment to a widget's attribute would have no effect.
+
+    Parameters
+    ----------
+    widget : HasTraits
+        A class made of its class has attributes of its own.
+    name : str
+        The attribute.
+    value : object
+        What it is to be, for the advice.
+    made_with : iterable of str
+        Arguments of the constructor that hold for good.
+    words : (str, str)
+        What the widget is called in a sentence, and how another one is had.
+    """
+    kind, (what, instead) = type(widget), words
+    found = getattr(kind, name, None)
+    if isinstance(found, TraitType) or getattr(found, "fset", None) is not None:
+        return
+    if name in made_with:
+        problem = f"is what this {what} was made with, and stays so: {instead} with {name}="
+        raise AttributeError(f"{name} {problem}{briefly(value)}.")
+    if isinstance(found, property):
+        raise AttributeError(  # noqa: TRY004 - a TypeError would be of the value
+            f"{name} of this {what} can only be read: set one of its traits instead."
+        )
+    if str(getattr(found, "__module__", "")).startswith("vgg_widget."):
+        raise AttributeError(f"{name} is a method of this {what}: call it, as in {name}(…).")
+    if not hasattr(kind, name):
+        properties = {
+            part
+            for one in kind.__mro__
+            for part, of in vars(one).items()
+            if getattr(of, "fset", None) is not None and not part.startswith("_")
+        }
+        near = nearest(sorted(properties.union(widget.trait_names())), name)
+        advice = f"did you mean {near!r}?" if near else f"see {kind.__name__}.class_traits()."
+        raise AttributeError(f"{kind.__name__} has no trait {name!r}: {advice}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from vgg_widget.circuit.pictures import small_png
+from vgg_widget.explorer.atlas.debouncer import Debouncer
+from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.controls import display, paragraph
 from vgg_widget.explorer.described_image import FRAME, described_image
-from vgg_widget.explorer.host import Guarding, heard
-from vgg_widget.explorer.resting import Resting
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
@@ -120,22 +121,22 @@ def _shown(name: str) -> str:
 class PatchCards:
     """The strongest patches of one channel, in rows that wrap, under a few words.
 
-    They are read on a thread of their own, when nobody has asked for another channel a moment: at
-    most k pictures a channel, and none of a channel that is kept. What is shown meanwhile is
+    They are read on a thread of their own, once nobody has asked for another channel for a moment:
+    at most k pictures a channel, and none of a channel that is kept. What is shown meanwhile is
     faint.
 
     Parameters
     ----------
-    host : Guarding
+    box : ExplorerBox
         Shows what goes wrong.
     look_at : callable, optional
         Called with the patch that a person has chosen; where there is none, cards are not to be
         chosen.
     """
 
-    def __init__(self, host: Guarding, look_at: Callable[[Patch], object] | None = None) -> None:
-        self._host, self._look_at = host, look_at
-        self._resting = Resting(host)
+    def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None = None) -> None:
+        self._box, self._look_at = box, look_at
+        self._debouncer = Debouncer(lambda callback: box.reporting_errors(callback, clear=False))
         self._asked: tuple[object, ...] | None = None
         self._shown: tuple[object, ...] | None = None
         self._kept: OrderedDict[tuple[str, int], tuple[Patch, ...]] = OrderedDict()
@@ -149,14 +150,14 @@ class PatchCards:
             layout=widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
         )
         self.widget = _Closing(
-            self._resting.drop,
+            self._debouncer.close,
             [self.words, self.problem, self.row],
             layout=widgets.Layout(width="100%"),
         )
 
     def say(self, words: str) -> None:
         """Say something in place of patches."""
-        self._resting.drop()
+        self._debouncer.cancel()
         self._asked = None
         self._tell(words, "")
         display(self.row, shown=False)
@@ -166,77 +167,64 @@ class PatchCards:
         asked = (top, layer, channel, words)
         if asked == self._asked:
             return
-        # Nothing of the channel before is shown from here on.
-        self._resting.drop()
         self._asked = asked
         # Here, since a widget made while others are closed would be left.
         self._make(len(top[layer].places(channel)))
         self.row.add_class("vgg-waiting")
-
-        def work() -> Iterator[Callable[[], object]]:
-            try:
-                found = yield from self._reading(top, layer, channel)
-            except Exception:
-                # Told by whoever runs this. It stays asked for: telling shows the panel again.
-                self.row.remove_class("vgg-waiting")
-                raise
-            yield lambda: self._show(found, words)
-
-        self._resting.ask(work)
+        self._debouncer.ask(
+            lambda wanted: self.read(top, layer, channel, wanted),
+            lambda outcome: self._show(outcome, words),
+        )
 
     @property
     def settled(self) -> bool:
         """Whether the patches that can be seen are those that were last asked for."""
         return self._asked is not None and self._shown == self._asked
 
-    def read(self, top: TopActivations, layer: str, channel: int) -> tuple[Patch, ...]:
-        """Return the patches of a channel, read in this thread where they are not kept."""
-        reading = self._reading(top, layer, channel)
-        while True:
-            try:
-                next(reading)
-            except StopIteration as end:
-                found: tuple[Patch, ...] = end.value
-                return found
-
     def wait(self, seconds: float = 60.0) -> bool:
         """Wait until all is shown that was asked for; return whether that came."""
-        return self._resting.wait(seconds)
+        return self._debouncer.wait(seconds)
 
-    def _reading(
-        self, top: TopActivations, layer: str, channel: int
-    ) -> Generator[Callable[[], object], None, tuple[Patch, ...]]:
+    def read(
+        self,
+        top: TopActivations,
+        layer: str,
+        channel: int,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> tuple[Patch, ...]:
+        """Return the patches of a channel; those read so far once nobody wants them any more."""
         if top is not self._top:
             self._kept, self._top = OrderedDict(), top
         kept, key = self._kept, (layer, channel)
-        found = kept.get(key)
-        if found is None:
-            patches: list[Patch] = []
-            for patch in strong_patches(top, layer, channel):
-                patches.append(patch)
-                # Between two pictures it may turn out that nobody wants them any more.
-                yield lambda: None
-            found = tuple(patches)
-            # A picture that is gone may be back the next time.
-            if not any(patch.problem for patch in found):
-                kept[key] = found
-                while len(kept) > _KEPT:
-                    kept.popitem(last=False)
-        return found
+        if (found := kept.get(key)) is not None:
+            return found
+        patches: list[Patch] = []
+        for patch in strong_patches(top, layer, channel):
+            patches.append(patch)
+            if not wanted():
+                return tuple(patches)
+        # A picture that is gone may be back the next time.
+        if not any(patch.problem for patch in patches):
+            kept[key] = tuple(patches)
+            while len(kept) > _KEPT:
+                kept.popitem(last=False)
+        return tuple(patches)
 
     def _make(self, count: int) -> None:
         missing = count - len(self.cards)
         if missing > 0:
-            made = (PatchCard(self._host, self._look_at) for _ in range(missing))
+            made = (PatchCard(self._box, self._look_at) for _ in range(missing))
             self.cards = (*self.cards, *made)
             self.row.children = [card.widget for card in self.cards]
 
-    def _show(self, found: tuple[Patch, ...], words: str) -> None:
+    def _show(self, outcome: Future[tuple[Patch, ...]], words: str) -> None:
+        self.row.remove_class("vgg-waiting")
+        # An error of the reading is raised here.
+        found = outcome.result()
         for number, card in enumerate(self.cards):
             card.show(found[number] if number < len(found) else None)
         self._tell(words, _told([patch.problem for patch in found if patch.problem]))
         display(self.row, shown=bool(found))
-        self.row.remove_class("vgg-waiting")
         self._shown = self._asked
 
     def _tell(self, words: str, problem: str) -> None:
@@ -247,8 +235,8 @@ class PatchCards:
 class PatchCard:
     """One patch: its picture, its value, and the name of what it was cut from."""
 
-    def __init__(self, host: Guarding, look_at: Callable[[Patch], object] | None) -> None:
-        self._host, self._look_at = host, look_at
+    def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None) -> None:
+        self._look_at = look_at
         self._patch: Patch | None = None
         self.picture = described_image(_PICTURE, border=FRAME)
         self.value = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
@@ -268,7 +256,7 @@ class PatchCard:
         if self.button is not None:
             # The picture is as good to click as its button.
             self.widget.add_class("vgg-line")
-            self.button.on_click(heard(host, self._pressed))
+            self.button.on_click(box.reporting_errors(self._pressed))
 
     def show(self, patch: Patch | None) -> None:
         """Show a patch; None takes the card off the page."""
@@ -296,9 +284,8 @@ class PatchCard:
         self.value.value = lines
 
     def _pressed(self, _: object) -> None:
-        patch, look_at = self._patch, self._look_at
-        if patch is not None and look_at is not None:
-            self._host.do(lambda: look_at(patch))
+        if self._patch is not None and self._look_at is not None:
+            self._look_at(self._patch)
 
 
 class _Closing(widgets.VBox):  # type: ignore[misc]

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from vgg_widget.explorer.controls import as_wide_as_its_words
-from vgg_widget.explorer.host import ViewHost, heard
-from vgg_widget.explorer.scene import Scene
+from vgg_widget.explorer.controls import as_wide_as_its_words, set_value
+from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.figure.themes import THEME_NAMES
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.pictures.scaling import SCOPES, as_scale
 
+if TYPE_CHECKING:
+    from vgg_widget.explorer.base import ExplorerBase
 
-class LookPanel:
+
+class DisplayPanel(Panel):
     """Scale, percentile, gamma, the side of the ReLU, overlay and theme."""
 
-    title = "Display"
-
-    def __init__(self, host: ViewHost) -> None:
-        self._host = host
-        self._showing = False
+    def __init__(self, explorer: ExplorerBase) -> None:
+        super().__init__(explorer)
         wide = {"description_width": "max-content"}
         gap = "2px 14px 2px 0"
 
@@ -75,39 +74,30 @@ class LookPanel:
                 widgets.HBox([self.before_relu, self.overlay, self.theme], layout=row),
             ]
         )
-        for name in ("scale", "percentile", "gamma", "before_relu", "overlay", "theme"):
-            self._listen(name)
+        for name in ("gamma", "before_relu", "overlay", "theme"):
+            explorer.choose_with(getattr(self, name), name)
+        # Each scale has a percentile of its own.
+        explorer.on_change(self.scale, lambda scale: explorer.choose(scale=scale, percentile=None))
+        explorer.on_change(self.percentile, self._percentile_chosen)
 
-    def _listen(self, name: str) -> None:
-        def told(change: dict[str, Any]) -> None:
-            if self._showing:
-                return
-            changes = {name: change["new"]}
-            if name == "scale":
-                # Each scale has a percentile of its own.
-                changes["percentile"] = None
-            elif name == "percentile" and change["new"] == as_scale(self.scale.value).percentile:
-                changes["percentile"] = None
-            self._host.tell(**changes)
+    def _percentile_chosen(self, percentile: float) -> None:
+        own = as_scale(self.scale.value).percentile
+        self._explorer.choose(percentile=None if percentile == own else percentile)
 
-        getattr(self, name).observe(heard(self._host, told), "value")
-
-    def show(self, scene: Scene) -> None:
+    def show(self) -> None:
         """Bring the panel to what is on show."""
-        choice, mode = scene.choice, find_mode(scene.choice.mode)
-        own = as_scale(choice.scale).percentile
-        self._showing = True
-        try:
-            self.scale.value = choice.scale
-            self.percentile.value = own if choice.percentile is None else choice.percentile
-            # A slider has steps, and a trait has not.
-            self.gamma.value = min(max(choice.gamma, 0.1), 10**0.5)
-            self.before_relu.value = choice.before_relu
-            self.overlay.value = choice.overlay
-            self.theme.value = scene.theme
-        finally:
-            self._showing = False
+        settings = self._explorer.settings
+        mode = find_mode(settings.mode)
+        own = as_scale(settings.scale).percentile
+        set_value(self.scale, settings.scale)
+        set_value(self.percentile, own if settings.percentile is None else settings.percentile)
+        # A slider has steps, and a trait has not.
+        set_value(self.gamma, min(max(settings.gamma, 0.1), 10**0.5))
+        set_value(self.before_relu, settings.before_relu)
+        set_value(self.overlay, settings.overlay)
+        set_value(self.theme, self._explorer.theme)
         for control in (self.scale, self.percentile, self.gamma):
-            control.disabled = not mode.uses_scale
-        self.before_relu.disabled = scene.activations.before_relu(choice.layer) is None
-        self.overlay.disabled = mode.tiled
+            set_value(control, not mode.uses_scale, "disabled")
+        unsided = self._explorer.measured.before_relu(settings.layer) is None
+        set_value(self.before_relu, unsided, "disabled")
+        set_value(self.overlay, mode.tiled, "disabled")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vgg_widget.explorer.patch_cards import Patch
+from vgg_widget.explorer.atlas.patch_cards import Patch
 from vgg_widget.figure.style import own_style
 
 # Of the histogram on the page, in pixels: its bars, and room for the numbers around them, of which

@@ -1,0 +1,1 @@
+"""`ChannelAtlas`: the strongest patches of a set of images, channel by channel."""

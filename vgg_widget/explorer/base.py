@@ -1,0 +1,700 @@
+"""`ExplorerBase`: traits, controls and a figure, and the links between them."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet, proxy
+
+import ipywidgets as widgets
+from traitlets import Enum, TraitError, Unicode, observe, validate
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer.box import ExplorerBox
+from vgg_widget.explorer.controls import LAYER_NAMES, Controls
+from vgg_widget.explorer.errors import ErrorMessage
+from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
+from vgg_widget.explorer.panels import PanelMaker, PanelSwitcher
+from vgg_widget.explorer.settings import (
+    SETTINGS,
+    DisplaySettings,
+    Snapshot,
+    check_location,
+    check_setting,
+    setting_traits,
+)
+from vgg_widget.explorer.traits import as_trait_error, check_assignable
+from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width, full_width
+from vgg_widget.figure.themes import DARK, LIGHT, THEME_NAMES
+from vgg_widget.images import ImageReading
+from vgg_widget.network.extractor import FeatureExtractor, extractor_for
+from vgg_widget.pictures.captions import source_line
+from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.support.files import written_whole
+from vgg_widget.support.interrupts import interrupts_come
+from vgg_widget.support.messages import unknown_choice
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vgg_widget.figure.linked_figure import LinkedFigure
+
+LOOKS = ("layer_names", "theme", "panel")
+"""The traits that say what stands around the picture."""
+
+MADE_WITH = ("extractor", "model", "preprocess", "weights", "size")
+"""What a constructor takes for good."""
+
+# Further back than anybody remembers.
+_STEPS_BACK = 100
+
+
+class ExplorerBase(ExplorerBox):
+    """One figure with controls.
+
+    A subclass says what is computed (`_compute`), which picture is made of that (`_render`), which
+    part of either the settings are about (`_first_of`), and what is drawn and said (`_new_view`,
+    `_draw`, `_caption`, `unit_words`, `pixel_words`, `to_code`).
+
+    Parameters
+    ----------
+    images : tuple of object
+        Anything that `load_image` takes, each.
+    network : tuple
+        Arguments of `extractor_for`.
+    settings : dict
+        Settings; a channel of None is the only one of ``channels``, or 0.
+    layout : dict
+        The constructor's other keyword arguments.
+    """
+
+    # One trait for each setting.
+    vars().update(setting_traits())
+    layer_names = Enum(
+        LAYER_NAMES,
+        "keras",
+        help="Whose names the layers are listed by: keras, torchvision, both of them, paper.",
+    )
+    theme = Enum(
+        THEME_NAMES, "auto", help="Colours of the figure: light, dark, or auto, as the page has."
+    )
+    panel = Unicode(help="Title of the panel that is unfolded; '' where all are folded.")
+
+    remembered_panel = ""
+    """The panel that a person opened last, which the next one opens with."""
+
+    # A subclass's traits for what is computed and for what is on show, its figure's size, what a
+    # screen reader says of it, and what it says while it computes.
+    _computed_trait: ClassVar[str]
+    _rendered_trait: ClassVar[str]
+    _inches = FIGURE_INCHES
+    _description: ClassVar[str]
+    _busy_words: ClassVar[str]
+    # The trait that an upload beside the other controls sets; "" for none.
+    _upload = ""
+    # Its own arguments that stay what they were, and suffixes that it saves too, in words.
+    _made_with: tuple[str, ...] = MADE_WITH
+    _also_saved = ""
+
+    # What stands until the constructor has come so far.
+    _snapshot: Snapshot | None = None
+    _canvas: Any = None
+    _switcher: Any = None
+    _under_mouse: object = None
+
+    _open: ClassVar[WeakSet[ExplorerBase]] = WeakSet()
+    # Explorers may be made on several threads.
+    _open_lock: ClassVar[threading.Lock] = threading.Lock()
+
+    _view: LinkedFigure
+
+    def __init__(
+        self,
+        images: tuple[object, ...],
+        network: tuple[Any, ...],
+        settings: dict[str, Any],
+        layout: dict[str, Any],
+    ) -> None:
+        given = {name: layout.pop(name) for name in (*SETTINGS, *LOOKS) if name in layout}
+        self._check_layout(layout, {*self._made_with, *SETTINGS, *LOOKS})
+        self._history: list[DisplaySettings] = []
+        self._extractor: FeatureExtractor = extractor_for(*network)
+        self._panels = self._available_panels()
+        readings = tuple(self._extractor.read(image) for image in images)
+        computed = self._compute(readings)
+        try:
+            with self._changing():
+                self._closed = False
+                with self._open_lock:
+                    self._open.add(self)
+                super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
+                self.set_trait(self._computed_trait, computed)
+                given.setdefault("panel", self._first_panel())
+                self._first = self._first_settings({**settings, **given})
+                with interrupts_come():
+                    rendered = self._render(self._first, computed)
+                self._build()
+                self._publish(Snapshot(readings, computed, rendered, self._first))
+                self._unfold()
+        except BaseException:
+            # Half an explorer would stay in the widget registry for ever.
+            self.close()
+            raise
+
+    def _first_settings(self, given: dict[str, Any]) -> DisplaySettings:
+        """Set the traits that were given, and return what they stand for."""
+        names = [info.name for info in self.measured.layers]
+        if given["layer"] == DisplaySettings().layer and given["layer"] not in names:
+            # The default is VGG19's; somebody's own model begins at its own first layer.
+            given["layer"] = names[0]
+        any_channel = given["channel"] is None
+        self.choose(**{**given, "channel": 0 if any_channel else given["channel"]})
+        if any_channel and len(self.channels) == 1 and find_mode(self.mode).takes == "one":
+            self.channel = self.channels[0]
+        self._usual_cmap: str = self.cmap
+        first = self._asked().fitted_to(self.measured, None, self.cmap)
+        if "before_relu" in given:
+            # It was asked for by itself, whatever the layer's name says of it.
+            asked = replace(first, before_relu=given["before_relu"])
+            first = asked.fitted_to(self.measured, first, self.cmap)
+        return first
+
+    # --- what is on show
+
+    @property
+    def settings(self) -> DisplaySettings:
+        """What is chosen about the picture on show."""
+        assert self._snapshot is not None
+        return self._snapshot.settings
+
+    @property
+    def measured(self) -> Activations:
+        """The activations that the settings must fit: the image's, or the first image's."""
+        return self._first_of(getattr(self, self._computed_trait))  # type: ignore[no-any-return]
+
+    @property
+    def main_rendering(self) -> Rendering:
+        """The picture on show, or the first image's."""
+        return self._first_of(getattr(self, self._rendered_trait))  # type: ignore[no-any-return]
+
+    @property
+    def _readings(self) -> tuple[ImageReading, ...]:
+        assert self._snapshot is not None
+        return self._snapshot.readings
+
+    @property
+    def extractor(self) -> FeatureExtractor:
+        """The network that computes the feature maps."""
+        return self._extractor
+
+    @property
+    def figure(self) -> Figure:
+        """The matplotlib figure on show."""
+        return self._view.figure
+
+    @property
+    def canvas(self) -> Any:
+        """The ipympl canvas that shows the figure."""
+        return self._canvas
+
+    # --- the parts
+
+    def _available_panels(self) -> dict[str, PanelMaker]:
+        """Return what makes each panel, by its title."""
+        return {}
+
+    def _build(self) -> None:
+        """Make controls, figure and canvas, once what they show is known to be good."""
+        # matplotlib's figures take longer to import than all the rest here.
+        from vgg_widget.explorer.helper import ROOT_CLASS, PageHelper
+        from vgg_widget.figure.canvas import live_canvas
+        from vgg_widget.figure.gestures import Gestures
+        from vgg_widget.figure.linked_figure import new_figure
+
+        # The parts refer to their explorer weakly, so that it is freed with its last variable.
+        explorer: Any = proxy(self)
+        self._canvas = live_canvas(new_figure(self._inches), self._lock)
+        self._canvas.guard = lambda act: explorer.reporting_errors(act, clear=False)()
+        self._view = self._new_view(self._canvas.figure)
+        self._controls = Controls(explorer, upload=self._upload, max_width=self.layout.max_width)
+        self._problem = self._controls.problem
+        self._switcher = PanelSwitcher(explorer, self._panels)
+        self._pointing = MouseAndKeys(explorer, self._view)
+        # matplotlib holds its listeners by weak references.
+        self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
+        # The caption, which changes with every step, is read after the description.
+        self._page = PageHelper(
+            self._pointing.press,
+            keys=KEYS,
+            description=self._description,
+            canvas=self._canvas,
+            report=self.reporting_errors,
+        )
+        follow = self.reporting_errors(self._follow_page, clear=False)
+        self._page.observe(follow, ["theme", "room"])
+        self._full_width = full_width(self.layout.max_width, self._view.width)
+        self._apply_theme()
+        self._fit()
+        # On a page narrower than the figure, the figure scrolls and the controls stay.
+        stage = widgets.Box(
+            [self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%")
+        )
+        self.add_class(ROOT_CLASS)
+        self.children = (
+            self._controls.notice,
+            *self._controls.rows,
+            self._controls.problem,
+            stage,
+            self._controls.caption,
+            self._controls.place,
+            self._controls.source,
+            self._switcher.widget,
+            self._page,
+        )
+        self._built = True
+
+    def _follow_page(self, _: object) -> None:
+        self._apply_theme()
+        self._fit()
+
+    def _fit(self) -> None:
+        """Make the figure as wide as the page has room."""
+        width = fitting_width(self._page.room, self._view.width, self._full_width)
+        if width != self._view.width:
+            self._view.width = width
+
+    def _apply_theme(self) -> None:
+        wanted = self._page.theme if self.theme == "auto" else self.theme
+        self._view.theme = DARK if wanted == "dark" else LIGHT
+
+    # --- from traits to the picture
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in SETTINGS or name in LOOKS:
+            # Cells and callbacks run on different threads in some kernels: while one holds back
+            # notifications, an assignment of another's would be told of to nobody.
+            with self._changing():
+                super().__setattr__(name, value)
+        else:
+            # What begins with an underscore is ipywidgets' own, or ours; traitlets replaces its
+            # own method while it holds notifications.
+            if not name.startswith("_") and name != "notify_change":
+                check_assignable(self, name, value, self._made_with, (self._what, self._instead))
+            super().__setattr__(name, value)
+
+    @validate(*SETTINGS)
+    def _valid_setting(self, proposal: dict[str, Any]) -> Any:
+        self._require_open()
+        name, value = proposal["trait"].name, proposal["value"]
+        # The layer that a link's location belongs to may come after it.
+        if name != "location" or not self._follows:
+            as_trait_error(check_setting, name, value, self._asked(), self.measured)
+        return str(value) if isinstance(value, str) else value
+
+    @validate("panel")
+    def _valid_panel(self, proposal: dict[str, Any]) -> str:
+        self._require_open()
+        title, known = str(proposal["value"]), self._panel_titles()
+        if title and title not in known:
+            raise TraitError(unknown_choice("panel", title, ("", *known)))
+        return title
+
+    @validate("layer_names")
+    def _valid_names(self, proposal: dict[str, Any]) -> str:
+        self._require_open()
+        value = str(proposal["value"])
+        if value != "keras" and not any(info.torch_name for info in self.measured.layers):
+            raise TraitError(
+                f"layer_names {value!r} is for VGG19, and this network's layers have one name "
+                "each: leave it at 'keras'."
+            )
+        return value
+
+    def choose(self, **changes: Any) -> None:
+        """Set traits in one go, which is one picture; then what is no trait, such as an image."""
+        with self.hold_trait_notifications():
+            for name in filter(self.has_trait, changes):
+                setattr(self, name, changes[name])
+        # Another image takes itself back where somebody's observer fails, which it cannot do while
+        # notifications are held.
+        for name, value in changes.items():
+            if not self.has_trait(name):
+                setattr(self, name, value)
+
+    def choose_with(self, control: widgets.Widget, name: str) -> None:
+        """Let a control set the trait of a name."""
+        explorer: Any = proxy(self)
+        self.on_change(control, lambda value: explorer.choose(**{name: value}))
+
+    def _asked(self) -> DisplaySettings:
+        """Return what the traits say."""
+        return DisplaySettings(**{name: getattr(self, name) for name in SETTINGS})
+
+    @observe(*SETTINGS)
+    def _settings_changed(self, _: object) -> None:
+        with self._changing():
+            if self._waits(self._catch_up):
+                return
+            # Several traits changed in one go are one picture; and who observes the picture may
+            # change a trait again, which comes back here.
+            while self._snapshot and not self._closed and self._asked() != self.settings:
+                self._update()
+
+    def _catch_up(self) -> None:
+        """Show what another explorer told of, now that it has told of everything."""
+        if self._snapshot is None or self._closed:
+            return
+        with self._changing():
+            before, asked = self.settings, self._asked()
+            if before.layer == asked.layer and before.location != asked.location:
+                try:
+                    check_location(asked.location, asked, self.measured)
+                except TraitError:
+                    self.location = before.location
+                    raise
+            self._settings_changed(None)
+
+    def _update(self) -> None:
+        """Show what the traits ask for; where that fails, take the traits back and raise."""
+        before = self._snapshot
+        assert before is not None
+        try:
+            settings = self._asked().fitted_to(self.measured, before.settings, self._usual_cmap)
+            self._show(settings)
+        except BaseException:
+            # Drawn or not, the traits say what is on show.
+            if self._asked() != self.settings:
+                self._set_traits(self.settings)
+                self._refresh_controls()
+            raise
+
+    def _show(self, settings: DisplaySettings) -> None:
+        """Render and publish; what is rendered already is not rendered again."""
+        assert self._snapshot is not None
+        before, rendered = self._snapshot.settings, self._snapshot.rendered
+        now, then = (one.layer_in(self.measured) for one in (settings, before))
+        if now != then or settings.for_render() != before.for_render():
+            with interrupts_come():
+                rendered = self._render(settings, self._snapshot.computed)
+        self._publish(self._snapshot._replace(rendered=rendered, settings=settings))
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        """Make a snapshot what is on show: in the traits, on the figure and around it."""
+        before, self._snapshot = self._snapshot, snapshot
+        if not snapshot.settings.shows_before_relu(self._first_of(snapshot.computed)):
+            self._usual_cmap = snapshot.settings.cmap
+        # Whoever is told of the picture finds it drawn, and can save it; by the time that anybody
+        # is told of the traits, what they say is on show.
+        with self.hold_trait_notifications():
+            for name, value in (
+                (self._computed_trait, snapshot.computed),
+                (self._rendered_trait, snapshot.rendered),
+            ):
+                if getattr(self, name) is not value:
+                    self.set_trait(name, value)
+            self._set_traits(snapshot.settings)
+            if before is not None and snapshot.rendered is before.rendered:
+                self._pointing.refresh()
+            else:
+                self._draw_picture()
+            self._show_around()
+
+    def _set_traits(self, settings: DisplaySettings) -> None:
+        changed = {
+            name: value for name, value in asdict(settings).items() if getattr(self, name) != value
+        }
+        if changed:
+            self.choose(**changed)
+
+    def _draw_picture(self) -> None:
+        layer = self.settings.layer
+        under = (getattr(self, self._computed_trait), layer, self.main_rendering.tiles)
+        # The mouse is still on the same unit, of another channel or in another mode.
+        if under != self._under_mouse:
+            self._under_mouse = under
+            self._pointing.forget()
+        # The picture before the words: whatever is sent first is on the page first.
+        self._draw(self.measured.info(layer).placement, self._pointing.marks())
+
+    def _show_around(self) -> None:
+        """Bring words, controls and the open panel to what is on show."""
+        message = self.measured.weights.message
+        self._controls.say(self._caption(), f"weights: {self._source()}", message)
+        self.show_status(self._pointing.words())
+        self.show_error(None)
+        self._show_controls()
+        if self._switcher.opened:
+            self._switcher.show()
+
+    def _show_controls(self) -> None:
+        self._controls.show(self.settings, self.measured, self.layer_names)
+
+    def _refresh_controls(self) -> None:
+        """Bring the controls back to what is on show, whatever they say."""
+        if self._snapshot is not None:
+            self._show_controls()
+            self._unfold()
+
+    def _look_at(self, *images: object) -> None:
+        """Read and compute other images; where that fails, those on show stay.
+
+        An `ImageReading` is taken as it is.
+        """
+        with self._changing():
+            self._require_open()
+            before = self._snapshot
+            assert before is not None
+            with self._controls.busy(self._busy_words), interrupts_come():
+                readings = tuple(
+                    image if isinstance(image, ImageReading) else self._extractor.read(image)
+                    for image in images
+                )
+                computed = self._compute(readings)
+                # A location of a large picture may be none of a small one.
+                measured = self._first_of(computed)
+                settings = self._asked().fitted_to(measured, before.settings, self._usual_cmap)
+                rendered = self._render(settings, computed)
+            try:
+                self._publish(Snapshot(readings, computed, rendered, settings))
+            except Exception:
+                # Somebody's observer failed: what was there before is there again.
+                self._publish(before)
+                raise
+
+    def _show_interrupted(self) -> None:
+        if self._snapshot is None or self._closed:
+            return
+        self._switcher.pause()
+        # A panel whose making was interrupted stays folded.
+        self.panel = self._switcher.opened
+        self._set_traits(self.settings)
+        self._apply_theme()
+        self._refresh_controls()
+        # A mark or a zoom may be half drawn.
+        self._canvas.draw()
+        self.show_error(
+            ErrorMessage(
+                f"Interrupted: what is on show is layer {self.layer} in mode {self.mode}, as the "
+                "controls say; ask again, or for something else."
+            )
+        )
+
+    # --- around the picture
+
+    @observe(*LOOKS)
+    def _looks_changed(self, _: dict[str, Any]) -> None:
+        with self._changing():
+            if self._snapshot is not None and not self._closed:
+                self.show_error(None)
+                self._apply_theme()
+                self._refresh_controls()
+
+    def _panel_titles(self) -> tuple[str, ...]:
+        return tuple(self._panels)
+
+    def _first_panel(self) -> str:
+        """Return the title of the panel that is open at first, where none is asked for."""
+        return self.remembered_panel if self.remembered_panel in self._panel_titles() else ""
+
+    def _unfold(self) -> None:
+        self._switcher.unfold(self.panel)
+
+    def show_status(self, words: str) -> None:
+        """Say something in the line below the caption, such as what is under the mouse."""
+        self._controls.show_status(words)
+
+    def open_panel(self, title: str) -> None:
+        """Unfold a panel for a person; whoever runs the cell again finds it open."""
+        type(self).remembered_panel = title
+        self.panel = title
+
+    def play(self) -> None:
+        """Start what plays, or stop it; here nothing does."""
+
+    # --- jumps
+
+    def open_channel(self, channel: int, layer: str | None = None) -> None:
+        """Show one channel, of this layer or of another one; `back` returns.
+
+        Parameters
+        ----------
+        channel : int
+            Its number.
+        layer : str, optional
+            Keras's or torchvision's name; by default the layer on show.
+
+        Raises
+        ------
+        TraitError
+            If there is no such layer or channel.
+        """
+        with self._changing():
+            before = self._asked()
+            # Whoever is told of the channel is told of the way back too.
+            self._history.append(before)
+            try:
+                named = self.layer
+                if layer is not None:
+                    named = as_trait_error(before.name_of, layer, self.measured)
+                self.choose(layer=named, channel=channel, mode=DisplaySettings().mode)
+            finally:
+                if self._asked() == before:
+                    self._history = [one for one in self._history if one is not before]
+                del self._history[:-_STEPS_BACK]
+
+    def back(self) -> None:
+        """Show what was on show before the last `open_channel`; nothing where there is none."""
+        with self._changing():
+            self._require_open()
+            if not self._history:
+                return
+            last, now = self._history[-1], self._asked()
+            # All that a jump changes; what was chosen since stays.
+            jumped = ("layer", "channel", "channels", "mode", "before_relu", "cmap")
+            there = replace(now, **{name: getattr(last, name) for name in jumped})
+            if now.location == replace(last, layer=now.layer).placed(last, self.measured).location:
+                # It is what the jump made of it; a deeper layer knows places less exactly.
+                there = now = replace(there, location=last.location)
+            self._show(there.placed(now, self.measured))
+            self._history.pop()
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether `back` has something to go back to."""
+        return bool(self._history)
+
+    def reset(self) -> None:
+        """Show what was on show at first, and the whole of it, of what is looked at now."""
+        with self._changing():
+            self._require_open()
+            self._show(self._first.placed(None, self.measured))
+            self._history.clear()
+            self._view.home()
+
+    # --- to take away
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the picture as ``.png``, ``.svg`` or ``.pdf``.
+
+        Parameters
+        ----------
+        path : str or Path
+            Replaced as a whole.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is none of these.
+        OSError
+            If the folder is missing or cannot be written.
+        """
+        kind = self._checked_suffix(Path(path).suffix.lower(), os.fspath(path))
+        with self._lock, written_whole(path) as draft:
+            self._require_drawn()
+            self._view.save(draft, kind, self._source())
+
+    def to_bytes(self, suffix: str = ".png") -> bytes:
+        """Return the picture as the bytes of a file.
+
+        Parameters
+        ----------
+        suffix : str
+            ``".png"``, ``".svg"`` or ``".pdf"``.
+        """
+        with self._lock:
+            self._require_drawn()
+            return self._bytes(suffix)
+
+    def _bytes(self, suffix: str) -> bytes:
+        with io.BytesIO() as stream:
+            self._view.save(stream, self._checked_suffix(suffix), self._source())
+            return stream.getvalue()
+
+    def _require_drawn(self) -> None:
+        self._require_open()
+        if self._is_behind:
+            raise RuntimeError(
+                f"{self._what} waits for another one to tell of all its changes, and what was set "
+                "here is not drawn yet: save it afterwards, or when its rendering changes."
+            )
+
+    def file_name(self, suffix: str) -> str:
+        """Return a name for a file of what is on show, such as ``block3_conv1-max.png``."""
+        layer = re.sub(r"[^\w.]+", "_", self.layer)
+        mode = re.sub(r"\W+", "_", self.mode)
+        number = self.channel if find_mode(self.mode).takes == "one" else ""
+        return f"{layer}-{mode}{number}{suffix}"
+
+    def _checked_suffix(self, suffix: str, path: str = "") -> str:
+        """Return what matplotlib calls the kind of file that a suffix stands for."""
+        if suffix not in (".png", ".svg", ".pdf"):
+            ending = f"ends in {suffix!r}" if suffix else "has no suffix"
+            raise ValueError(
+                f"path {path or suffix!r} {ending}: choose .png, .svg or .pdf for the "
+                f"picture{self._also_saved}."
+            )
+        return suffix[1:]
+
+    def _source(self) -> str:
+        """Say where the picture's numbers come from."""
+        return source_line(self.measured, self.main_rendering)
+
+    def download(self, suffix: str) -> None:
+        """Hand the picture on show to the page, as a file for the browser's downloads."""
+        name = self.file_name(suffix)
+        self._page.download(name, self.to_bytes(suffix))
+        self.show_status(f"{name} is where your browser keeps downloads.")
+
+    def copy_code(self, then: Callable[[bool], object]) -> None:
+        """Put `to_code` on the clipboard; `then` is called with whether the browser allowed it."""
+        self._page.copy(self.to_code(), then)
+
+    # --- how it comes into a notebook, and is taken away again
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{self.layer}, {self.mode}"
+        return f"<{type(self).__name__}: {state}>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        with self._lock:
+            return self._bundled(kwargs, self._remembered_png)
+
+    def _remembered_png(self) -> bytes:
+        png = self._bytes(".png")
+        self._canvas.remember(png)
+        return png
+
+    def close(self) -> None:
+        """Take it off the page and free its widgets and figure; closing twice does no harm.
+
+        Its activations are freed with the last variable that holds it or them.
+        """
+        with self._changing():
+            if self._closed:
+                return
+            panels = [] if self._switcher is None else self._switcher.made()
+            self._close_with(self._canvas, self._page, *panels)
+            with self._open_lock:
+                self._open.discard(self)
+            if self._canvas is not None:
+                self._canvas.manager = None
+                self._canvas.figure.clear()
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Close every explorer and comparison of this kernel, on whichever page it is shown.
+
+        Other widgets stay, unlike with ``close_all`` of ipywidgets' own. An explorer that is not
+        closed keeps its activations, 65 MB at 224×224, even if its cell was run again and no
+        variable holds it any more.
+        """
+        with cls._open_lock:
+            found = list(cls._open)
+        for one in found:
+            one.close()

@@ -1,0 +1,293 @@
+"""`ExplorerBox`: what all widgets of this room share, from the lock to the closing."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any, ClassVar, NoReturn
+from weakref import WeakMethod, proxy
+
+import ipywidgets as widgets
+
+from vgg_widget.explorer.controls import display, set_value
+from vgg_widget.explorer.errors import ErrorMessage
+from vgg_widget.support.interrupts import interrupts_come, interrupts_wait
+from vgg_widget.support.messages import unknown_choice
+
+# One lock for all: two linked explorers would each hold their own and wait for the other's, where
+# a cell changes one of them and the page the other.
+LOCK = threading.RLock()
+
+# A link between traits hands over one trait at a time. Half way through a jump, the follower would
+# fit its old channel to the new layer, and the link would hand that channel back. So the box that
+# tells others of its changes is noted here, and its followers catch up after all of them.
+_leader: list[object] = []
+_followers: list[tuple[object, Callable[[], object]]] = []
+
+
+class ExplorerBox(widgets.VBox):  # type: ignore[misc]
+    """A box of controls and pictures that shows its errors and cleans up after itself."""
+
+    # What a sentence calls it, how another one is had, and what can be pickled in its place.
+    _what: ClassVar[str]
+    _instead: ClassVar[str]
+    _kept: ClassVar[str]
+
+    _lock: ClassVar[threading.RLock] = LOCK
+
+    # What stands until the constructor has come so far.
+    _closed = True
+    _built = False
+    _problem: Any = None
+    _page: Any = None
+    # How many changes and callbacks are under way; whoever counts holds the lock.
+    _depth = 0
+    showing = False
+    """Whether controls are being brought to what is shown, which is nobody's choice."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        # Python, and with it Shift+Tab in a notebook, finds that of traitlets' `__new__`, which
+        # takes anything.
+        own = inspect.signature(cls.__init__)
+        cls.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])
+
+    # --- one change at a time
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let other threads, followers and interrupts wait until a change is complete."""
+        with self._lock:
+            outermost = not self._depth
+            self._depth += 1
+            try:
+                with interrupts_wait(), self._leading():
+                    yield
+            except KeyboardInterrupt:
+                if outermost:
+                    self._show_interrupted()
+                raise
+            finally:
+                self._depth -= 1
+
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Tell of changes at the end, as traitlets does; other threads and followers wait."""
+        with self._changing(), super().hold_trait_notifications():
+            yield
+
+    def notify_change(self, change: Any) -> None:
+        """Tell observers of a change, as traitlets does; theirs can be interrupted."""
+        # An interrupt amid the building would leave widgets that nobody holds.
+        with interrupts_come() if self._built else nullcontext():
+            super().notify_change(change)
+
+    def _show_interrupted(self) -> None:
+        """Bring everything to what is on show, and say that an interrupt ended the rest."""
+
+    @contextmanager
+    def _leading(self) -> Iterator[None]:
+        """Let linked boxes wait until this one has told of everything that the body changes."""
+        if _leader:
+            yield
+            return
+        # Each follower catches up, also where another one fails.
+        with ExitStack() as stack:
+            _leader.append(self)
+            try:
+                yield
+            finally:
+                _leader.clear()
+                for _, catch_up in reversed(_followers):
+                    stack.callback(catch_up)
+                _followers.clear()
+
+    @property
+    def _follows(self) -> bool:
+        """Whether another box is telling of changes, of which this one may know only some."""
+        return bool(_leader) and _leader[0] is not self
+
+    def _waits(self, catch_up: Callable[[], object]) -> bool:
+        """Tell whether this box changes nothing by itself yet; `catch_up` is called later."""
+        if not self._follows:
+            return False
+        _followers.append((self, catch_up))
+        return True
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether this box was told of changes that it does not show yet."""
+        return any(follower is self for follower, _ in _followers)
+
+    # --- callbacks of the page
+
+    def reporting_errors(
+        self, callback: Callable[..., object], *, clear: bool = True
+    ) -> Callable[..., None]:
+        """Return a callback whose errors are shown under the controls.
+
+        ipywidgets would write them to a log that nobody has open. Once the box is closed, the
+        callback does nothing.
+
+        Parameters
+        ----------
+        callback : callable
+            Gets what the widget gives.
+        clear : bool
+            Whether to take an earlier error away first. False for what nobody asked for, such as
+            what follows the mouse: the error may be being read.
+        """
+        # The widget that keeps the callback is not to keep the box.
+        report = WeakMethod(self._report)
+        is_own = getattr(callback, "__self__", None) is self
+        called = WeakMethod(callback) if is_own else lambda: callback
+
+        def reported(*given: object) -> None:
+            call, back = report(), called()
+            if call is not None and back is not None:
+                call(back, given, clear=clear)
+
+        return reported
+
+    def _report(
+        self, callback: Callable[..., object], given: tuple[object, ...], *, clear: bool
+    ) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            outermost = not self._depth
+            if clear and outermost:
+                self.show_error(None)
+            self._depth += 1
+            try:
+                callback(*given)
+            except Exception as error:
+                self.show_error(self._message_of(error, refresh=outermost))
+            except KeyboardInterrupt:
+                # In a cell, it ends the cell; Jupyter would write a callback's to a log.
+                if not outermost:
+                    raise
+                self._show_interrupted()
+            finally:
+                self._depth -= 1
+
+    def on_change(self, control: widgets.Widget, callback: Callable[[Any], object]) -> None:
+        """Call back with a control's new value when a person changes it; errors are shown.
+
+        Nothing is called while the box itself brings its controls to what it shows.
+        """
+        box = proxy(self)
+
+        def changed(change: dict[str, Any]) -> None:
+            # The lock is held: on another thread, the showing is over by now.
+            if not box.showing:
+                callback(change["new"])
+
+        control.observe(self.reporting_errors(changed), "value")
+
+    @contextmanager
+    def showing_controls(self) -> Iterator[None]:
+        """Take what happens to controls in the body for nobody's choice."""
+        before, self.showing = self.showing, True
+        try:
+            yield
+        finally:
+            self.showing = before
+
+    def _message_of(self, error: Exception, *, refresh: bool) -> ErrorMessage:
+        """Return what to show of an error, once the controls are back at what is on show."""
+        message = ErrorMessage.of(error)
+        if refresh:
+            try:
+                self._refresh_controls()
+            except Exception as another:
+                # Its traceback tells of the first one too.
+                return replace(message, details=ErrorMessage.of(another).details)
+        return message
+
+    def _refresh_controls(self) -> None:
+        """Bring the controls to what is on show, after an order that could not be followed."""
+
+    def show_error(self, message: ErrorMessage | None) -> None:
+        """Show what went wrong, under the controls; None takes it away."""
+        words = "" if message is None else message.as_html()
+        set_value(self._problem, words)
+        display(self._problem, shown=bool(words))
+
+    # --- how it comes into a notebook, and is taken away again
+
+    def _bundled(self, kwargs: dict[str, Any], png: Callable[[], bytes]) -> Any:
+        """Return what Jupyter shows, with a picture for where no kernel is.
+
+        GitHub, nbviewer and nbconvert show the picture.
+        """
+        if self._closed:
+            return {"text/plain": self._closed_words}
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        bundle["image/png"] = base64.b64encode(png()).decode()
+        # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and says
+        # where that is; Colab says so itself only for what is shown by `display`.
+        helper: Any = self._page._repr_mimebundle_()
+        return (bundle, helper[1]) if helper[1] else bundle
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
+    def _closed_words(self) -> str:
+        return f"{self._what} is closed: {self._instead}."
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(self._closed_words)
+
+    def _check_layout(self, layout: dict[str, Any], own: set[str]) -> None:
+        """Raise TypeError, naming the nearest argument, if a keyword is no field of a Layout."""
+        known = [name for name in widgets.Layout.class_trait_names() if not name.startswith("_")]
+        for name in layout:
+            if name not in known:
+                raise TypeError(unknown_choice("argument", name, [*sorted(own), *sorted(known)]))
+
+    def _close_with(self, *more: widgets.Widget | None) -> None:
+        """Close the box, all that it holds, and more widgets that belong to it."""
+        self._closed = True
+        # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
+        for widget in widgets_of(self, *more):
+            if widget is not self:
+                widget.close()
+        super().close()
+        # ipywidgets lets nobody ask a closed widget how it is shown.
+        self.__dict__.pop("_repr_mimebundle_", None)
+
+    def __reduce__(self) -> NoReturn:
+        # A widget is one with its page and its kernel.
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied, since it belongs to a page: "
+            f"take {self._kept} instead."
+        )
+
+    def __copy__(self) -> NoReturn:
+        self.__reduce__()
+
+    def __deepcopy__(self, _: object) -> NoReturn:
+        self.__reduce__()
+
+
+def widgets_of(*roots: widgets.Widget | None) -> list[widgets.Widget]:
+    """Return widgets and all that they hold: children, layouts, styles, toolbar."""
+    found: dict[int, widgets.Widget] = {}
+    waiting: list[Any] = list(roots)
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list | tuple):
+            waiting.extend(item)
+        elif isinstance(item, widgets.Widget) and id(item) not in found:
+            found[id(item)] = item
+            waiting.extend(item.trait_values(sync=True).values())
+    return list(found.values())

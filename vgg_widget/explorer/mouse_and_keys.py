@@ -1,0 +1,179 @@
+"""What pointing, clicking and the keyboard mean to an explorer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vgg_widget.explorer.errors import ErrorMessage
+from vgg_widget.explorer.settings import DisplaySettings
+from vgg_widget.pictures.coordinates import Hit, Marks
+from vgg_widget.pictures.modes import MODES, find_mode
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.base import ExplorerBase
+    from vgg_widget.figure.linked_figure import LinkedFigure
+
+KEYS = {
+    "ArrowLeft": "previous channel",
+    "ArrowRight": "next channel",
+    "ArrowUp": "previous layer",
+    "ArrowDown": "next layer",
+    "Backspace": "back to what was on show before a jump",
+    "Escape": "no location",
+    "b": "before or after the ReLU",
+    "c": "copy the code that makes the picture",
+    "g": "grid, and back",
+    "o": "map over the input, and back",
+    "p": "play, and stop",
+    "r": "reset",
+    "s": "save the picture",
+}
+"""The keys of an explorer, as JavaScript names them, and what they do."""
+
+_OVERLAY = 0.5
+
+
+class MouseAndKeys:
+    """Links the place under the mouse, the chosen location and the keys to an explorer.
+
+    Parameters
+    ----------
+    explorer : ExplorerBase
+        What is pointed at.
+    view : LinkedFigure
+        Where places are marked.
+    """
+
+    def __init__(self, explorer: ExplorerBase, view: LinkedFigure) -> None:
+        self._explorer = explorer
+        self._view = view
+        self._hit: Hit | None = None
+        self._clicked: Hit | None = None
+        self._without_grid = DisplaySettings().mode
+        self._show_place = explorer.reporting_errors(self._pointed, clear=False)
+
+    def point(self, hit: Hit | None) -> None:
+        """Show what is under the mouse; what is at the chosen location where there is nothing."""
+        if hit != self._hit:
+            self._hit = hit
+            self._show_place()
+
+    def _pointed(self) -> None:
+        self.refresh()
+        self._explorer.show_status(self.words())
+
+    def forget(self) -> None:
+        """Take the mouse to be elsewhere: its place was on another picture."""
+        self._hit = None
+
+    def refresh(self) -> None:
+        """Mark what is to be marked now."""
+        self._view.mark(self.marks())
+
+    def click(self, hit: Hit) -> None:
+        """Choose the place of a click; a grid's tile is opened, and the same place let go."""
+        self._explorer.reporting_errors(self._clicked_on)(hit)
+
+    def _clicked_on(self, hit: Hit) -> None:
+        explorer, settings = self._explorer, self._explorer.settings
+        if find_mode(settings.mode).tiled and hit.on == "map" and hit.channel is not None:
+            explorer.open_channel(hit.channel)
+            return
+        unit = self._unit(hit)
+        # Many pixels of the input belong to one unit: a click beside the last is no second one.
+        again = unit == settings.location and (hit.on == "map" or hit == self._clicked)
+        self._clicked = hit
+        explorer.choose(location=None if again else unit)
+
+    def press(self, key: str) -> None:
+        """Do what a key of `KEYS` stands for."""
+        explorer, settings = self._explorer, self._explorer.settings
+        meanings: dict[str, Callable[[], object]] = {
+            "ArrowLeft": lambda: self._step_channel(-1),
+            "ArrowRight": lambda: self._step_channel(1),
+            "ArrowUp": lambda: self._step_layer(-1),
+            "ArrowDown": lambda: self._step_layer(1),
+            "Backspace": explorer.back,
+            "Escape": lambda: explorer.choose(location=None),
+            "b": lambda: explorer.choose(before_relu=not settings.before_relu),
+            "c": lambda: explorer.copy_code(self._code_copied),
+            "g": self._turn_grid,
+            "o": lambda: explorer.choose(overlay=0.0 if settings.overlay else _OVERLAY),
+            "p": explorer.play,
+            "r": explorer.reset,
+            "s": lambda: explorer.download(".png"),
+        }
+        if key in meanings:
+            meanings[key]()
+
+    def _code_copied(self, ok: bool) -> None:
+        if ok:
+            self._explorer.show_status("The code is on the clipboard.")
+        else:
+            self._explorer.show_error(
+                ErrorMessage(
+                    'The browser did not let the code be copied: use "show code" under '
+                    '"Open & save" instead.'
+                )
+            )
+
+    def _turn_grid(self) -> None:
+        mode = self._explorer.settings.mode
+        if find_mode(mode).tiled:
+            self._explorer.choose(mode=self._without_grid)
+        else:
+            self._without_grid = mode
+            tiled = next(name for name, one in MODES.items() if one.tiled)
+            self._explorer.choose(mode=tiled)
+
+    def _step_channel(self, step: int) -> None:
+        settings = self._explorer.settings
+        count = self._explorer.measured.info(settings.layer).channels
+        channel = settings.channel + step
+        if find_mode(settings.mode).takes == "one" and 0 <= channel < count:
+            self._explorer.choose(channel=channel)
+
+    def _step_layer(self, step: int) -> None:
+        settings, activations = self._explorer.settings, self._explorer.measured
+        names = list(activations)
+        place = names.index(activations.info(settings.layer).name) + step
+        if 0 <= place < len(names):
+            self._explorer.choose(layer=settings.name_of(names[place], activations))
+
+    def _unit(self, hit: Hit) -> tuple[int, int]:
+        if hit.on == "map":
+            return hit.row, hit.column
+        activations, layer = self._explorer.measured, self._explorer.settings.layer
+        rows, columns, _ = activations.shape(layer)
+        return activations.info(layer).unit_at(hit.row, hit.column, (rows, columns))
+
+    def marks(self) -> Marks:
+        """Return the marks of the place under the mouse, or else of the chosen location."""
+        settings = self._explorer.settings
+        unit = settings.location if self._hit is None else self._unit(self._hit)
+        return Marks(unit, None if unit is None else self._seen_by(*unit), settings.overlay)
+
+    def _seen_by(self, row: int, column: int) -> tuple[int, int, int, int] | None:
+        """Return the input pixels that a unit sees; None where it sees none, or nobody knows."""
+        activations = self._explorer.measured
+        info = activations.info(self._explorer.settings.layer)
+        if info.receptive_field is None:
+            return None
+        height, width = activations.image.shape[:2]
+        top, left, bottom, right = box = info.receptive_field_box(row, column, (height, width))
+        return box if top < bottom and left < right else None
+
+    def words(self) -> str:
+        """Say what is at that place; nothing where there is none."""
+        hit = self._hit
+        unit = self._explorer.settings.location if hit is None else self._unit(hit)
+        if unit is None:
+            return ""
+        words: str = self._explorer.unit_words(*unit, None if hit is None else hit.channel)
+        if hit is None:
+            return f"location: {words}"
+        if hit.on == "input":
+            pixel = self._explorer.pixel_words(hit.row, hit.column)
+            return f"input row {hit.row}, column {hit.column}: {pixel} · nearest unit {words}"
+        return words

@@ -1,0 +1,35 @@
+"""`Panel`: something that unfolds under the picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.base import ExplorerBase
+
+
+class Panel:
+    """A widget that shows more about what an explorer shows.
+
+    Parameters
+    ----------
+    explorer : ExplorerBase
+        What it is about; it is asked for what is on show, and told what a person chooses.
+    """
+
+    widget: widgets.Widget
+
+    def __init__(self, explorer: ExplorerBase) -> None:
+        # A weak reference to a `LayerExplorer`, whose own attributes most panels ask for.
+        self._explorer: Any = explorer
+
+    def show(self) -> None:
+        """Bring the panel to what is on show; called only while it is open."""
+
+    def toggle(self) -> None:
+        """Start what it does by itself, or stop."""
+
+    def pause(self) -> None:
+        """Stop what it does by itself."""

@@ -1,0 +1,386 @@
+"""`DisplaySettings`: everything that can be chosen about the picture on show.
+
+Each setting is one field: its default, its trait, its help and its check. The traits of the
+explorers, `state`, `to_code`, `back` and `reset` follow from the fields.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
+
+from traitlets import Bool, TraitError, TraitType, Unicode
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer.traits import (
+    ChannelNumbers,
+    ColormapName,
+    Location,
+    Name,
+    RealNumber,
+    WholeNumber,
+)
+from vgg_widget.images import ImageReading
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
+from vgg_widget.pictures.modes import find_mode
+from vgg_widget.pictures.rendering import (
+    ORDERS,
+    checked_channel,
+    choose_channels,
+    nearest_channels,
+)
+from vgg_widget.pictures.scaling import Scale, as_scale
+from vgg_widget.support.messages import unknown_choice
+
+DIVERGING = "coolwarm"
+"""The colormap for activations of both signs, where another kind was chosen."""
+
+# What matplotlib's documentation lists as diverging.
+_DIVERGING_NAMES = {
+    *("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral"),
+    *("coolwarm", "bwr", "seismic", "berlin", "managua", "vanimo"),
+}
+
+
+# --- checks: each gets the value, the settings with it and the activations that must have it
+
+
+def _check_layer(value: Any, _: DisplaySettings, activations: Activations) -> None:
+    activations.info(value)
+
+
+def _check_channel(value: int, settings: DisplaySettings, activations: Activations) -> None:
+    count = activations.info(settings.layer).channels
+    checked_channel("channel", value, settings.layer, count)
+
+
+def _check_channels(
+    value: tuple[int, ...], settings: DisplaySettings, activations: Activations
+) -> None:
+    mode = find_mode(settings.mode)
+    if value and mode.takes != "one":
+        choose_channels(activations, settings.layer, mode, channels=value)
+    count = activations.info(settings.layer).channels
+    for number in value:
+        checked_channel("channels", number, settings.layer, count)
+
+
+def _check_order(value: str, settings: DisplaySettings, _: Activations) -> None:
+    if value not in ORDERS:
+        raise ValueError(unknown_choice("order", value, ORDERS))
+    if value == "location" and settings.location is None:
+        raise ValueError(
+            "order 'location' sorts by the value at a location, and none is chosen: set "
+            "location first, or click on a picture."
+        )
+
+
+def check_location(
+    value: tuple[int, int] | None, settings: DisplaySettings, activations: Activations
+) -> None:
+    """Raise TraitError if the layer has no unit at a location."""
+    rows, columns, _ = activations.shape(settings.layer)
+    if value is not None and not (0 <= value[0] < rows and 0 <= value[1] < columns):
+        raise TraitError(
+            f"location {value} is outside layer {settings.layer!r}, which has {rows} rows and "
+            f"{columns} columns: choose up to ({rows - 1}, {columns - 1})."
+        )
+
+
+def _check_overlay(value: float, _: DisplaySettings, __: Activations) -> None:
+    if not 0 <= value <= 1 or math.isnan(value):
+        raise ValueError(f"overlay {value!r} is no opacity: choose from 0 (none) to 1.")
+
+
+def _setting(
+    default: Any, trait: type[TraitType[Any, Any]], check: Any = None, *, words: str
+) -> Any:
+    """Return a field of `DisplaySettings`; the explorers have a trait of the same name."""
+    return field(default=default, metadata={"trait": trait, "check": check, "help": words})
+
+
+@dataclass(frozen=True, slots=True)
+class DisplaySettings:
+    """What an explorer shows: the values of its traits, comparable and hashable."""
+
+    layer: str = _setting(
+        "block1_conv1",
+        Name,
+        _check_layer,
+        words="Name of the layer on show; Keras's, torchvision's or the paper's.",
+    )
+    channel: int = _setting(
+        0, WholeNumber, _check_channel, words="Channel on show in mode 'channel'; from 0."
+    )
+    channels: tuple[int, ...] = _setting(
+        (),
+        ChannelNumbers,
+        _check_channels,
+        words="Channels that the other modes show, as a tuple of ints; () is the mode's default. "
+        "In mode 'channel' they wait for another mode.",
+    )
+    mode: str = _setting(
+        "channel",
+        Name,
+        lambda value, *_: find_mode(value),
+        words="How channels become one picture; a registered mode's name.",
+    )
+    cmap: str = _setting(
+        DEFAULT_CMAP,
+        ColormapName,
+        lambda value, *_: find_cmap(value),
+        words="Name of a matplotlib colormap; a registered Colormap becomes its name.",
+    )
+    scale: str = _setting(
+        "layer",
+        Unicode,
+        lambda value, *_: as_scale(value),
+        words="What the display range is taken over: channel, layer, network.",
+    )
+    before_relu: bool = _setting(
+        default=False,
+        trait=Bool,
+        words="Whether activations are shown before the layer's ReLU, where those are kept.",
+    )
+    order: str = _setting(
+        "index",
+        Unicode,
+        _check_order,
+        words="How a grid is ordered; see `render`. 'location' needs one.",
+    )
+    hide_dead: bool = _setting(
+        default=False, trait=Bool, words="Whether a grid leaves out channels that are 0 everywhere."
+    )
+    percentile: float | None = _setting(
+        None,
+        RealNumber,
+        lambda value, *_: value is None or Scale(percentile=value),
+        words="Percentile of the positive values at the top of the range; None: the scale's own.",
+    )
+    gamma: float = _setting(
+        1.0,
+        RealNumber,
+        lambda value, *_: Scale(gamma=value),
+        words="Exponent of the colours; below 1 lifts weak activations.",
+    )
+    location: tuple[int, int] | None = _setting(
+        None,
+        Location,
+        check_location,
+        words="Row and column of a unit of the map, whose receptive field is marked; or None.",
+    )
+    overlay: float = _setting(
+        0.0,
+        RealNumber,
+        _check_overlay,
+        words="Opacity of the map over the input, 0 (not there) to 1.",
+    )
+
+    # --- what they ask `render` for
+
+    @property
+    def full_scale(self) -> str | Scale:
+        """The scale as `render` takes it: its name, unless percentile or gamma were chosen."""
+        if self.percentile is None and self.gamma == 1:
+            return self.scale
+        named = as_scale(self.scale)
+        percentile = named.percentile if self.percentile is None else self.percentile
+        return Scale(self.scale, percentile, self.gamma)
+
+    def layer_in(self, activations: Activations) -> str:
+        """Return the name of the maps on show: those before the ReLU, where they are asked for."""
+        if not self.before_relu or is_before_relu(self.layer, activations):
+            return self.layer
+        return activations.before_relu(self.layer) or self.layer
+
+    def shows_before_relu(self, activations: Activations) -> bool:
+        """Tell whether the maps on show are those before a ReLU."""
+        return self.before_relu and activations.before_relu(self.layer) is not None
+
+    def for_render(self) -> dict[str, Any]:
+        """Return the keyword arguments of `render` that matter in this mode."""
+        mode = find_mode(self.mode)
+        arguments: dict[str, Any] = {"mode": self.mode}
+        if mode.takes == "one":
+            arguments["channel"] = self.channel
+        elif self.channels:
+            arguments["channels"] = self.channels
+        if mode.uses_cmap:
+            arguments["cmap"] = self.cmap
+        if mode.uses_scale:
+            arguments["scale"] = self.full_scale
+        if mode.tiled:
+            if self.order == "location":
+                arguments["location"] = self.location
+            if self.order != "index":
+                arguments["order"] = self.order
+            if self.hide_dead:
+                arguments["hide_dead"] = True
+        return arguments
+
+    # --- what follows from them
+
+    def fitted_to(
+        self, activations: Activations, before: DisplaySettings | None, usual_cmap: str
+    ) -> DisplaySettings:
+        """Return the nearest settings that the layer and mode can show.
+
+        Parameters
+        ----------
+        activations : Activations
+            Of the image.
+        before : DisplaySettings or None
+            What is on show; None at first.
+        usual_cmap : str
+            The colormap of what was last on show after its ReLU.
+        """
+        fitted = _with_side(self, before, activations)
+        fitted = _with_cmap(fitted, before, activations, usual_cmap)
+        fitted = fitted.placed(before, activations)
+        count = activations.info(fitted.layer).channels
+        channel, channels = nearest_channels(
+            find_mode(fitted.mode), count, fitted.channel, fitted.channels
+        )
+        no_location = fitted.location is None and fitted.order == "location"
+        order = "index" if no_location else fitted.order
+        return replace(fitted, channel=channel, channels=channels, order=order)
+
+    def placed(self, before: DisplaySettings | None, activations: Activations) -> DisplaySettings:
+        """Keep the location where it is on the image when the layer is another one.
+
+        Parameters
+        ----------
+        before : DisplaySettings or None
+            What is on show; None where the location is meant as it is.
+        activations : Activations
+            Of the image, on which the location is in any case.
+        """
+        if self.location is None:
+            return self
+        rows, columns, _ = activations.shape(self.layer)
+        row, column = self.location
+        if before and self.layer != before.layer and self.location == before.location:
+            y, x = activations.info(before.layer).field_center(row, column)
+            row, column = activations.info(self.layer).unit_at(y, x, (rows, columns))
+        return replace(self, location=(min(row, rows - 1), min(column, columns - 1)))
+
+    def name_of(self, layer: str, activations: Activations) -> str:
+        """Return another layer's name in the naming scheme of this one, on the same ReLU side.
+
+        A name that is not Keras's is returned as it is.
+        """
+        if layer != activations.info(layer).name:
+            return layer
+        names = activations.names_in(activations.scheme_of(self.layer), layer)
+        if not names:
+            return layer
+        return names[0] if self.before_relu else names[-1]
+
+
+SETTINGS = tuple(field.name for field in fields(DisplaySettings))
+"""The traits that say what an explorer shows."""
+
+_CHECKS: dict[str, Any] = {field.name: field.metadata["check"] for field in fields(DisplaySettings)}
+
+
+def setting_traits() -> dict[str, TraitType[Any, Any]]:
+    """Return a new trait for each field of `DisplaySettings`, by its name."""
+    return {
+        one.name: one.metadata["trait"](
+            one.default,
+            help=one.metadata["help"],
+            **({"allow_none": True} if one.default is None else {}),
+        )
+        for one in fields(DisplaySettings)
+    }
+
+
+def check_setting(
+    name: str, value: Any, settings: DisplaySettings, activations: Activations
+) -> None:
+    """Raise ValueError or TraitError if a setting cannot have a value.
+
+    Parameters
+    ----------
+    name : str
+        Of `SETTINGS`.
+    value : object
+        What it is to be.
+    settings : DisplaySettings
+        The others, as they are to be.
+    activations : Activations
+        Whose layers and sizes they must fit.
+    """
+    check = _CHECKS[name]
+    if check is not None:
+        check(value, settings, activations)
+
+
+def is_before_relu(layer: str, activations: Activations) -> bool:
+    """Tell whether a layer's name is that of activations before a ReLU."""
+    return activations.plain_name(layer) != activations.info(layer).name
+
+
+def _with_side(
+    settings: DisplaySettings, before: DisplaySettings | None, activations: Activations
+) -> DisplaySettings:
+    """Keep the layer's name and the side of its ReLU together.
+
+    The names of torchvision and the papers say on which side they are. Keras names a convolution,
+    whose maps are shown on the side that was chosen last, unless another name chose it.
+    """
+    layer = settings.layer
+    has_sides = activations.before_relu(layer) is not None
+    named_before = is_before_relu(layer, activations)
+    named_after = not named_before and layer != activations.info(layer).name
+    name_says_it = named_before or (named_after and has_sides)
+    if before is not None and layer == before.layer:
+        contradicts = named_after if settings.before_relu else named_before
+        if has_sides and contradicts:
+            return _named_on_side(settings, activations)
+        return settings
+    left_before = before is not None and is_before_relu(before.layer, activations)
+    if not (left_before or name_says_it):
+        return settings
+    asked = before is not None and settings.before_relu != before.before_relu
+    if asked and has_sides and settings.before_relu != named_before:
+        return _named_on_side(settings, activations)
+    return replace(settings, before_relu=named_before)
+
+
+def _named_on_side(settings: DisplaySettings, activations: Activations) -> DisplaySettings:
+    """Choose the name, in the same naming scheme, of the side of the ReLU that is asked for."""
+    names = activations.names_in(activations.scheme_of(settings.layer), settings.layer)
+    return replace(settings, layer=names[0] if settings.before_relu else names[-1])
+
+
+def _with_cmap(
+    settings: DisplaySettings,
+    before: DisplaySettings | None,
+    activations: Activations,
+    usual: str,
+) -> DisplaySettings:
+    """Give maps before a ReLU a colormap with a middle, and take it back after."""
+    signed = settings.shows_before_relu(activations)
+    if before is None:
+        # Nobody chose the default.
+        if signed and settings.cmap == DEFAULT_CMAP:
+            return replace(settings, cmap=DIVERGING)
+        return settings
+    if settings.cmap != before.cmap or signed == before.shows_before_relu(activations):
+        return settings
+    if signed and settings.cmap.removesuffix("_r") not in _DIVERGING_NAMES:
+        return replace(settings, cmap=DIVERGING)
+    if not signed and settings.cmap == DIVERGING:
+        return replace(settings, cmap=usual)
+    return settings
+
+
+class Snapshot(NamedTuple):
+    """What is on show: images as read, what was computed of them, the picture, its settings."""
+
+    readings: tuple[ImageReading, ...]
+    computed: Any
+    rendered: Any
+    settings: DisplaySettings
