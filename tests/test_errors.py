@@ -205,7 +205,7 @@ def test_the_mouse(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its units are two pixels apart.
     assert (explorer.location, parts(explorer)) == ((3, 2), ("", ""))
     with monkeypatch.context() as patch:
-        patch.setattr(explorer._view, "spot", fail)
+        patch.setattr(explorer._view, "hit", fail)
         click(explorer, "map", 3, 3)
         assert "on purpose" in parts(explorer)[0]
     assert_works(explorer)

@@ -289,7 +289,7 @@ def test_the_mouse_and_a_key(explore: Explore, photo: Any, monkeypatch: pytest.M
     with interrupted(FeatureFigure, "mark", at="after"):
         point(explorer, "map", 3, 4)
     assert_told(explorer)
-    with interrupted(LinkedFigure, "spot"):
+    with interrupted(LinkedFigure, "hit"):
         click(explorer, "map", 3, 3)
     assert_told(explorer)
     monkeypatch.setattr(explorer._page, "send", lambda *_: None)

@@ -18,9 +18,10 @@ from matplotlib.colors import ListedColormap
 from tests.conftest import make_activations
 from vgg_widget import Activations, register_mode, render
 from vgg_widget.pictures.captions import caption, source_line
-from vgg_widget.pictures.legend import first_entries
+from vgg_widget.pictures.comparing import Pair, render_pair
+from vgg_widget.pictures.coordinates import words_for_unit
+from vgg_widget.pictures.legend import channel_colors, first_entries
 from vgg_widget.pictures.modes import MODES, ModeRequest, Picture, Rendering
-from vgg_widget.pictures.palette import channel_colors
 from vgg_widget.pictures.scaling import DisplayRange, Scale
 from vgg_widget.pictures.tiles import TileGrid
 
@@ -937,6 +938,24 @@ def test_a_mode_may_return_colours_or_say_more() -> None:
     numbers = render(made, "conv", "whole numbers")
     assert numbers.values is not None
     assert numbers.values.dtype == np.float32
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_mode_says_what_its_values_are_and_over_which_range_they_are_shown() -> None:
+    @register_mode("weakest", uses_scale=False, range_words="a colour for each channel")
+    def weakest(maps: Floats, _: ModeRequest) -> Picture:
+        numbers = maps.argmin(axis=-1).astype(np.float32)
+        return Picture(numbers, rgba=np.zeros((*numbers.shape, 4), np.uint8), values_are="channel")
+
+    maps = np.array([[[3, 1, 2], [0, 5, 4]]], np.float32)
+    made = make_activations(maps)
+    picture = render(made, "conv", "weakest")
+    assert picture.values_are == render(made, "conv", "argmax").values_are == "channel"
+    assert words_for_unit(picture, 0, 0, None) == "row 0, column 0: channel 1"
+    assert source_line(made, picture).endswith("mode weakest · a colour for each channel")
+    other = render_pair(Pair.of(made, make_activations(maps[..., ::-1])), "conv", "weakest")
+    assert other.difference.values_are == "mismatch"
+    np.testing.assert_array_equal(other.difference.values, [[0, 1]])
 
 
 @pytest.mark.usefixtures("registry")

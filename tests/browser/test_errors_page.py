@@ -149,8 +149,8 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
 
     # Keys and the mouse, of which nobody sees a traceback.
     fail = "def fail(*_): raise MemoryError('none left')\n"
-    page.ask(f"{fail}keep = explorer._pointing._turn_grid, explorer._view.spot\n0")
-    page.ask("explorer._pointing._turn_grid = explorer._view.spot = fail\n0")
+    page.ask(f"{fail}keep = explorer._pointing._turn_grid, explorer._view.hit\n0")
+    page.ask("explorer._pointing._turn_grid = explorer._view.hit = fail\n0")
     page.click_canvas((0.65, 0.4))
     expect(problem).to_contain_text("MemoryError: none left")
     page.page.keyboard.press("ArrowRight")
@@ -158,7 +158,7 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     expect(problem).to_be_hidden()
     page.page.keyboard.press("g")
     expect(problem).to_contain_text("MemoryError: none left")
-    page.ask("explorer._pointing._turn_grid, explorer._view.spot = keep\n0")
+    page.ask("explorer._pointing._turn_grid, explorer._view.hit = keep\n0")
     page.page.keyboard.press("g")
     page.wait_value("explorer.mode", "grid")
     expect(problem).to_be_hidden()

@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.pictures.captions import source_line
-from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.pictures.rendering import asked_channels, choose_channels, nearest_channels, render
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.messages import unknown_choice
@@ -81,7 +81,7 @@ def frames(
     over: str = "channels",
     *,
     layer: str | None = None,
-    mode: str = "channel",
+    mode: str = DEFAULT_MODE,
     channel: int | None = None,
     channels: Iterable[int] | None = None,
     layers: Iterable[str] | None = None,
@@ -131,21 +131,21 @@ def frames(
     ):
         if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
             raise ValueError(f"{argument} {given!r} is no list: write for instance {example}.")
-    through_layers: tuple[tuple[str, object, str], ...] = (("layer", layer, "layers"),)
-    through_channels = (("channel", channel, "channels"), ("layers", layers, "layer"))
-    for name, value, instead in through_layers if over == "layers" else through_channels:
+    unused = {"layer": layer} if over == "layers" else {"channel": channel, "layers": layers}
+    instead = {"layer": "layers", "channel": "channels", "layers": "layer"}
+    for name, value in unused.items():
         if value is not None:
             raise ValueError(
-                f"{name} {value!r} is not for a walk through {over}: give {instead} instead, or "
-                "leave it out."
+                f"{name} {value!r} is not for a walk through {over}: give {instead[name]} instead, "
+                "or leave it out."
             )
-    way = find_mode(mode)
+    registered = find_mode(mode)
     steps: list[dict[str, Any]]
     if over == "channels":
-        if way.takes != "one":
+        if registered.takes != "one":
             raise ValueError(
                 f"mode {mode!r} shows several channels at once: go through channels with mode "
-                "'channel', or through layers."
+                f"{DEFAULT_MODE!r}, or through layers."
             )
         layer = next(iter(activations)) if layer is None else layer
         whole = range(activations.info(layer).channels) if channels is None else channels
@@ -153,24 +153,24 @@ def frames(
         numbers = [
             number
             for one in whole
-            for number in choose_channels(activations, layer, way, channel=one)
+            for number in choose_channels(activations, layer, registered, channel=one)
         ]
         steps = [{"layer": layer, "mode": mode, "channel": number} for number in numbers]
     else:
-        some, alone = asked_channels(way, channel, channels), way.takes == "one"
+        some, alone = asked_channels(registered, channel, channels), registered.takes == "one"
         steps = []
         for name in activations if layers is None else layers:
             count = activations.info(name).channels
-            one, kept = nearest_channels(way, count, some[0] if some else 0, some)
+            one, kept = nearest_channels(registered, count, some[0] if some else 0, some)
             shown: dict[str, Any] = {"channel": one} if alone else {"channels": kept}
-            choose_channels(activations, name, way, **shown)
+            choose_channels(activations, name, registered, **shown)
             steps.append({"layer": name, "mode": mode, **shown})
     if not steps:
         raise ValueError(f"{over} is empty: name at least one, or leave it out for all.")
     return Frames(activations, tuple({**step, **as_render} for step in steps))
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class FigureFrames(Sequence[RGB8]):
     """Renderings as the explorer shows them: input, map and colorbar on one figure.
 
@@ -191,7 +191,6 @@ class FigureFrames(Sequence[RGB8]):
 
     frames: Frames
     width: int = DEFAULT_WIDTH
-    _view: FeatureFigure | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if not _SMALLEST_WIDTH <= self.width <= _LARGEST_WIDTH:
@@ -208,8 +207,7 @@ class FigureFrames(Sequence[RGB8]):
         if isinstance(index, slice):
             return FigureFrames(self.frames[index], self.width)
         rendering, activations = self.frames[index], self.frames.activations
-        view = self._figure()
-        place = activations.info(rendering.layer).placement
+        view, place = self._view, activations.info(rendering.layer).placement
         # The line at the foot runs under the map, where repainting that side alone would cut it.
         view.figure.stale = True
         view.show(rendering, activations.image, place, source_line(activations, rendering))
@@ -223,21 +221,20 @@ class FigureFrames(Sequence[RGB8]):
     def __repr__(self) -> str:
         return f"<FigureFrames: {len(self)} pictures, {self.width} pixels wide>"
 
-    def _figure(self) -> FeatureFigure:
-        if self._view is None:
-            # matplotlib's figures take longer to import than the whole package.
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
+    @cached_property
+    def _view(self) -> FeatureFigure:
+        # matplotlib's figures take longer to import than the whole package.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-            from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
+        from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
 
-            figure = new_figure()
-            inches = float(figure.get_size_inches()[0])
-            dpi = self.width / inches
-            # matplotlib 3.11.0 cuts 999.9999 pixels off at 999.
-            figure.set_dpi(dpi if dpi * inches >= self.width else math.nextafter(dpi, math.inf))
-            FigureCanvasAgg(figure)
-            self._view = FeatureFigure(figure)
-        return self._view
+        figure = new_figure()
+        inches = float(figure.get_size_inches()[0])
+        dpi = self.width / inches
+        # matplotlib 3.11.0 cuts 999.9999 pixels off at 999.
+        figure.set_dpi(dpi if dpi * inches >= self.width else math.nextafter(dpi, math.inf))
+        FigureCanvasAgg(figure)
+        return FeatureFigure(figure)
 
 
 def save_gif(
@@ -280,7 +277,6 @@ def save_gif(
     """
     if Path(path).suffix.lower() != ".gif":
         raise ValueError(f"path {os.fspath(path)!r} does not end in .gif: name it so.")
-    check_seconds(seconds)
     with written_whole(path) as draft, draft.open("wb") as stream:
         write_gif(stream, images, seconds, progress=progress)
 
@@ -293,14 +289,19 @@ def write_gif(
     progress: Progress | None = None,
 ) -> None:
     """Write what `save_gif` writes to an open binary file, or to ``io.BytesIO``."""
-    check_seconds(seconds)
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise ValueError(
+            f"seconds {seconds!r} is no time for a frame: choose from {_SHORTEST} to {_LONGEST}."
+        )
     if not len(images):
         raise ValueError("images is empty: give at least one picture.")
     palette, shape = _common_palette(images)
 
     def reduced() -> Iterator[Image.Image]:
         for index in range(len(images)):
-            yield _in_palette(_checked_shape(images[index], index, shape), palette)
+            picture = Image.fromarray(_checked_shape(images[index], index, shape))
+            # Dithering would swarm.
+            yield picture.quantize(palette=palette, dither=Image.Dither.NONE)
             if progress is not None:
                 progress(index + 1, len(images))
 
@@ -315,14 +316,6 @@ def write_gif(
         # A palette put in another order for each frame would be no common one.
         optimize=False,
     )
-
-
-def check_seconds(seconds: float) -> None:
-    """Raise ValueError unless a GIF's frame can be shown for so many seconds."""
-    if not _SHORTEST <= seconds <= _LONGEST:
-        raise ValueError(
-            f"seconds {seconds!r} is no time for a frame: choose from {_SHORTEST} to {_LONGEST}."
-        )
 
 
 def _common_palette(images: Sequence[RGB8]) -> tuple[Image.Image, tuple[int, ...]]:
@@ -349,8 +342,3 @@ def _checked_shape(image: RGB8, index: int, shape: tuple[int, ...]) -> RGB8:
             "of one size."
         )
     return image
-
-
-def _in_palette(image: npt.NDArray[np.uint8], palette: Image.Image) -> Image.Image:
-    # Dithering would swarm.
-    return Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)

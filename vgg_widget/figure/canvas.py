@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -46,18 +47,13 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     gets, but for those that come while it waits for a frame. One is sent after each whole frame:
     its answer tells that the frame has arrived, and lets the next zoom or pan draw without asking.
 
-    Parameters
-    ----------
-    figure : Figure
-        A matplotlib figure that pyplot does not know.
-    lock : RLock, optional
-        Held while it draws, and while it does what the page asks; one of its own by default.
+    `lock` is held while it draws, and while it does what the page asks.
     """
 
     _png_is_old: bool
 
     def __init__(self, figure: Figure, lock: threading.RLock | None = None) -> None:
-        self.guard: Callable[[Callable[[], object]], object] = _plainly
+        self.guard: Callable[[Callable[[], object]], object] = operator.call
         """Runs what follows a message of the page, and shows the errors of that."""
         # Widget callbacks and cells run on different threads in some kernels.
         self.lock = lock or threading.RLock()
@@ -108,10 +104,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def blit(self, bbox: Bbox | None = None) -> None:
         """Send what has been painted on the canvas to the right of `bbox`'s left edge.
 
-        Parameters
-        ----------
-        bbox : Bbox, optional
-            In pixels. What was painted outside is sent with the next whole frame.
+        What was painted elsewhere is sent with the next whole frame.
         """
         with self.lock:
             settled = self._arrived is not None and (
@@ -135,10 +128,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def paint_idle(self, paint: Callable[[], object]) -> None:
         """Paint when the page is ready for it; the last one asked for, unless a drawing is.
 
-        Parameters
-        ----------
-        paint : callable
-            Changes the canvas and sends it, as a `blit` does.
+        `paint` changes the canvas and sends it, as a `blit` does.
         """
         with self.lock:
             if self._wanted != self.draw:
@@ -213,10 +203,6 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             # One gesture changes limits more than once.
             if self._page_is_ready:
                 self.guard(self._paint_wanted)
-
-
-def _plainly(action: Callable[[], object]) -> None:
-    action()
 
 
 def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanvas:

@@ -1,8 +1,9 @@
-"""The colorbar in activation units, and the histogram of the picture beside it."""
+"""What the colours stand for, beside a picture: a colorbar and its histogram, or a list."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
+from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
-from vgg_widget.figure.themes import LIGHT, Theme
+from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
 from vgg_widget.pictures.histogram import Histogram, histogram
+from vgg_widget.pictures.legend import LegendEntry, first_entries
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.scaling import DisplayRange
 
@@ -33,6 +35,12 @@ _FOOT, _REACH = -0.25, -2.3
 _ARROW = 0.05
 _CLIPPED_COLOUR = "#d93025"
 
+SHOWN = 12
+"""How many channels are listed at most; how many there are beyond them is said below."""
+
+# Of the height of the axes: from line to line, and the side of a swatch.
+_LINE, _SWATCH = 0.064, 0.04
+
 
 def color_norm(rendering: Rendering) -> Normalize:
     """Return the matplotlib norm that a rendering's colours follow."""
@@ -42,15 +50,13 @@ def color_norm(rendering: Rendering) -> Normalize:
     if vmin >= 0:
         return PowerNorm(gamma, vmin, vmax)
 
-    def bend(values: npt.ArrayLike) -> npt.NDArray[Any]:
-        bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** gamma
-        return bent
-
-    def unbend(values: npt.ArrayLike) -> npt.NDArray[Any]:
-        straight: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** (1 / gamma)
-        return straight
-
+    bend, unbend = (partial(_bent, power=power) for power in (gamma, 1 / gamma))
     return FuncNorm((bend, unbend), vmin, vmax)
+
+
+def _bent(values: npt.ArrayLike, power: float) -> npt.NDArray[Any]:
+    bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
+    return bent
 
 
 def has_color_scale(rendering: Rendering) -> bool:
@@ -82,23 +88,14 @@ class ColorBars:
 
     The arrows of a colorbar cannot be changed once it is made: each of the four is made when it is
     first shown, and kept. They stand in axes of their own, since new axes of the figure would clear
-    the toolbar's history.
-
-    Parameters
-    ----------
-    figure : Figure
-        What they are on.
-    place : (float, float, float, float)
-        Left, bottom, width and height, as fractions of the figure.
-    label : str
-        What the numbers are.
+    the toolbar's history. `place` is left, bottom, width and height, as fractions of the figure.
     """
 
     def __init__(
         self,
         figure: Figure,
         place: tuple[float, float, float, float],
-        label: str = "activation",
+        label: str,
     ) -> None:
         self._figure = figure
         self._label = label
@@ -123,7 +120,7 @@ class ColorBars:
             bar.ax.tick_params(labelsize=8)
             bar.set_label(self._label, fontsize=8)
             bar.ax.set_navigate(False)
-            self._clothe(bar)
+            self._color(bar)
         return self._bars[extend]
 
     @staticmethod
@@ -152,27 +149,29 @@ class ColorBars:
 
     def update(self, rendering: Rendering, key: Hashable) -> None:
         """Show the bar of a rendering, whose `key` this is."""
-        shown = self._bar(_EXTEND[rendering.clipped]) if key else None
+        extend = _EXTEND[rendering.clipped]
+        shown = self._bar(extend) if key else None
         for bar in self._bars.values():
             if bar.ax.get_visible() != (bar is shown):
                 bar.ax.set_visible(bar is shown)
         # Any change of its mappable makes a colorbar anew, which takes 10 ms.
-        if shown is not None and self._keys.get(shown.extend) != key:
-            self._keys[shown.extend] = key
+        if shown is not None and self._keys.get(extend) != key:
+            assert rendering.colormap is not None
+            self._keys[extend] = key
             with shown.mappable.callbacks.blocked():
-                shown.mappable.set_cmap(rendering.colormap or "viridis")
+                shown.mappable.set_cmap(rendering.colormap)
             shown.mappable.set_norm(color_norm(rendering))
 
-    def wear(self, theme: Theme) -> None:
+    def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""
         self._theme = theme
         for bar in self._bars.values():
-            self._clothe(bar)
+            self._color(bar)
         bars, clipped = self.histograms
         bars.set_facecolor(theme.faint)
         clipped.set_facecolor(_CLIPPED_COLOUR)
 
-    def _clothe(self, bar: Colorbar) -> None:
+    def _color(self, bar: Colorbar) -> None:
         bar.ax.tick_params(colors=self._theme.ink)
         bar.ax.yaxis.label.set_color(self._theme.ink)
         bar.outline.set_edgecolor(self._theme.ink)
@@ -223,3 +222,75 @@ def _lengths(counts: npt.NDArray[Any], found: Histogram) -> npt.NDArray[np.float
     most = max(int(found.counts.max(initial=0)), found.below, found.above, 1)
     lengths: npt.NDArray[np.float64] = np.log1p(counts) / np.log1p(most)
     return lengths
+
+
+class LegendList:
+    """A column of colours with words, made once and filled anew.
+
+    `place` is its left, bottom, width and height, as fractions of the figure.
+    """
+
+    def __init__(self, figure: Figure, place: tuple[float, float, float, float]) -> None:
+        self.axes = figure.add_axes(place, visible=False)
+        self.axes.set_axis_off()
+        self.axes.set_navigate(False)
+        self._column: Axes | None = None
+        self._entries: tuple[LegendEntry, ...] = ()
+        self._theme = LIGHT
+        width, height = figure.get_size_inches()
+        self._across = _SWATCH * place[3] * height / (place[2] * width)
+
+    def _fill(self) -> None:
+        """Make the lines, which most figures never need."""
+        # In axes of their own within `axes`, to which somebody else's artists may be added.
+        self._column = column = self.axes.inset_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0, 1))
+        column.set_axis_off()
+        column.set_navigate(False)
+        self._heading = column.text(0, 1, "", fontsize=8, va="top")
+        self._rest = column.text(0, 0, "", fontsize=8, va="top")
+        self._swatches = []
+        self._words = []
+        for line in range(SHOWN + 1):
+            top = 1 - (line + 1) * _LINE
+            swatch = Rectangle((0, top - _SWATCH), self._across, _SWATCH, linewidth=0)
+            self._swatches.append(column.add_patch(swatch))
+            words = column.text(
+                self._across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
+            )
+            self._words.append(words)
+        self.apply_theme(self._theme)
+
+    def show(self, entries: Sequence[LegendEntry]) -> None:
+        """List the first of these entries; none hides the list."""
+        entries = tuple(entries)
+        if entries == self._entries:
+            return
+        if self._column is None:
+            self._fill()
+        self._entries = entries
+        self.axes.set_visible(bool(entries))
+        shares = any(entry.share is not None for entry in entries)
+        self._heading.set_text("channel · area" if shares else "")
+        listed, rest = first_entries(entries, SHOWN)
+        for line, (swatch, words) in enumerate(zip(self._swatches, self._words, strict=True)):
+            swatch.set_visible(line < len(listed))
+            if line < len(listed):
+                swatch.set_facecolor(listed[line].color)
+                words.set_text(_words(listed[line]))
+            else:
+                words.set_text("")
+        self._rest.set_y(1 - (len(listed) + 1) * _LINE)
+        self._rest.set_text(f"and {rest} more" if rest else "")
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Take on a theme's colours."""
+        self._theme = theme
+        for words in () if self._column is None else self._column.texts:
+            words.set_color(theme.ink)
+
+
+def _words(entry: LegendEntry) -> str:
+    if entry.share is None or entry.channel is None:
+        return entry.words
+    # The column is narrow; the line above it says what the numbers are.
+    return entry.words.removeprefix("channel ")

@@ -13,25 +13,15 @@ from vgg_widget.pictures.modes import Rendering
 
 __all__ = ["FeatureFigure", "new_figure", "static_figure", "title_of"]
 
-# Left, bottom, width and height, as fractions of the figure; the histogram stands between the
-# map and the bar.
-_INPUT = (0.012, 0.055, 0.408, 0.865)
-_MAP = (0.442, 0.055, 0.408, 0.865)
-_BAR = (0.899, 0.055, 0.018, 0.865)
-_LEGEND = (0.862, 0.055, 0.135, 0.865)
-
 
 class FeatureFigure(LinkedFigure):
-    """The input image, the picture on show, and its colorbar, on one figure.
+    """The input image, the picture on show, and its colorbar, on one figure."""
 
-    Parameters
-    ----------
-    figure : Figure
-        An empty figure; its canvas is drawn on at every `show`.
-    """
-
-    def __init__(self, figure: Figure) -> None:
-        super().__init__(figure, [_INPUT], [_MAP], {"activation": _BAR}, _LEGEND)
+    input_boxes = ((0.012, 0.055, 0.408, 0.865),)
+    map_boxes = ((0.442, 0.055, 0.408, 0.865),)
+    # The histogram stands between the map and the bar.
+    bar_boxes = (("activation", (0.899, 0.055, 0.018, 0.865)),)
+    legend_box = (0.862, 0.055, 0.135, 0.865)
 
     @property
     def map_axes(self) -> Axes:
@@ -53,26 +43,11 @@ class FeatureFigure(LinkedFigure):
     ) -> None:
         """Show another rendering, and draw.
 
-        Parameters
-        ----------
-        rendering : Rendering
-            What to show.
-        image : ndarray of uint8, shape (H, W, 3)
-            The picture as the network saw it.
-        place : Placement or float
-            Where the layer's map lies on the image; a number is its stride, from the corner.
-        source : str
-            A line at the foot that says where the numbers come from, for a picture that is taken
-            away; beside a live figure that is said in a widget.
-        marking : Marks, optional
-            What is marked on the two pictures; nothing by default.
+        `image` is as the network saw it, and `place` says where the layer's map lies on it, or is
+        its stride from the corner. `source` is a line at the foot that says where the numbers come
+        from, for a picture that is taken away; beside a live figure a widget says it.
         """
         self._update((rendering,), (image,), place, source, marking)
-
-    def _twin(self, source: str) -> LinkedFigure:
-        twin = FeatureFigure(new_figure())
-        twin.show(self._renderings[0], self._images[0], self._place, source, self._marking)
-        return twin
 
 
 def static_figure(

@@ -36,13 +36,8 @@ _FORMAT: dict[str, Any] = (
 def full_width(max_width: str | None, usual: int) -> int:
     """Return how many pixels wide a figure is where there is room.
 
-    Parameters
-    ----------
-    max_width : str or None
-        Of the explorer's layout; what is no number of CSS pixels, such as ``"80%"``, is left to
-        the page.
-    usual : int
-        As wide as it is unless somebody says how wide the explorer may be.
+    `max_width` is that of the explorer's layout; what is no number of CSS pixels, such as
+    ``"80%"``, is left to the page. `usual` is the width where there is none.
     """
     pixels = re.fullmatch(r"(\d+)px", max_width or "")
     return max(_NARROWEST, int(pixels[1]) - TOOLBAR_PIXELS) if pixels else usual
@@ -51,14 +46,8 @@ def full_width(max_width: str | None, usual: int) -> int:
 def fitting_width(room: int, now: int, full: int) -> int:
     """Return how many pixels wide a figure is to be on a page.
 
-    Parameters
-    ----------
-    room : int
-        CSS pixels that figure and toolbar may take; 0 where no page has told.
-    now : int
-        As wide as the figure is; it stays so where little would change.
-    full : int
-        As wide as it is where there is room.
+    `room` is what figure and toolbar may take, in CSS pixels; 0 where no page has told. The figure
+    stays as wide as it is `now` where little would change; `full` is its width where there is room.
     """
     if not room:
         return now
@@ -67,36 +56,12 @@ def fitting_width(room: int, now: int, full: int) -> int:
 
 
 def whole_frame(pixels: Pixels) -> bytes:
-    """Encode a drawn figure, opaque.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (h, w, 4)
-        The renderer's RGBA; it is left as it is.
-
-    Returns
-    -------
-    bytes
-        A lossless picture.
-    """
+    """Encode a drawn figure, RGBA of shape (h, w, 4), as a lossless opaque picture."""
     return _encoded(np.ascontiguousarray(pixels[..., :3]))
 
 
 def part_of_frame(pixels: Pixels, left: int) -> bytes:
-    """Encode the columns from `left` on; the page keeps what it has to the left of them.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (h, w, 4)
-        The renderer's RGBA.
-    left : int
-        The first column that is sent.
-
-    Returns
-    -------
-    bytes
-        A lossless picture of the figure's size, transparent to the left.
-    """
+    """Encode the columns from `left` on, as a picture that is transparent to the left of them."""
     part = np.zeros_like(pixels)
     part[:, left:, :3] = pixels[:, left:, :3]
     part[:, left:, 3] = 255

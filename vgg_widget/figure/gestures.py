@@ -13,16 +13,10 @@ _CLICK_PIXELS = 4
 
 
 class Gestures:
-    """Listens to a canvas and tells of places on its pictures.
+    """Listens to a view's canvas and tells of places on its pictures.
 
-    Parameters
-    ----------
-    view : LinkedFigure
-        On the canvas that is listened to.
-    pointed : callable
-        Gets the place under the mouse whenever that moves; None beside the pictures.
-    clicked : callable
-        Gets the place of a click, but while the toolbar's zoom or pan is on.
+    `pointed` gets the place under the mouse whenever that moves, None beside the pictures;
+    `clicked` gets the place of a click, unless the toolbar's zoom or pan is on.
     """
 
     def __init__(
@@ -60,14 +54,14 @@ class Gestures:
     def _moved(self, event: Any) -> None:
         # ipympl's page delays moves and not the leaving: the last move may come after it.
         if not self._away:
-            self._pointed(None if self._busy() else self._view.spot(event))
+            self._pointed(None if self._busy() else self._view.hit(event))
 
     def _entered(self, _: Any) -> None:
         self._away = False
 
-    def _left(self, event: Any) -> None:
+    def _left(self, _: Any) -> None:
         self._away = True
-        self._beside(event)
+        self._pointed(None)
 
     def _beside(self, _: Any) -> None:
         self._pointed(None)
@@ -80,6 +74,6 @@ class Gestures:
         if pressed is None or event.button != 1:
             return
         moved = max(abs(event.x - pressed[0]), abs(event.y - pressed[1]))
-        spot = self._view.spot(event)
-        if moved <= _CLICK_PIXELS and spot is not None:
-            self._clicked(spot)
+        hit = self._view.hit(event)
+        if moved <= _CLICK_PIXELS and hit is not None:
+            self._clicked(hit)

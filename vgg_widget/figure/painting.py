@@ -1,7 +1,11 @@
-"""Repaint the side of a figure that has changed, and leave the rest as it was drawn.
+"""Repaint the side of a figure that has changed, with the marks over it, and leave the rest.
 
 Drawing a figure is mostly axes, colorbar and text; the pixels that a new channel changes are one
 image. What each part costs, and what is saved, is measured by `tests/benchmarks/bench_frame.py`.
+
+Marks (overlay, field, location) are animated, in matplotlib's sense: a drawing of the figure leaves
+them out, and they are painted over the finished drawing. A file gets them all the same, since
+saving draws everything.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -20,28 +25,144 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox, IdentityTransform, TransformedBbox
 
-from vgg_widget.figure.marks import MarksPainter, side_edge
+from vgg_widget.figure.style import own_style
+from vgg_widget.layers import Placement
+from vgg_widget.pictures.coordinates import Marks, map_extent, unit_box
+from vgg_widget.pictures.modes import RGBA8, Rendering
 
+# Seen on any picture: a bright line on a dark one.
+_LINES = (("black", 3.2), ("#ffe14d", 1.4))
+# An axes' frame is drawn half outside it.
+_MARGIN_PIXELS = 4
 # Colorbars with and without arrows alternate from channel to channel; 0.6 MB each.
 _KEPT = 6
-
-
 # As little-endian RGBA: the colour behind the numbers that `_find_enlargement` draws; their alpha.
 _WHITE, _OPAQUE = 0x00FFFFFF, 0xFF000000
 
-RGBA8 = npt.NDArray[np.uint8]
+
+class MarksPainter:
+    """Paints `Marks`, and the histograms beside colorbars, over a drawn figure.
+
+    The left edge of the leftmost map parts the figure into two sides. The map of the same number
+    lies over each input. `others` are more animated artists of the right side.
+    """
+
+    def __init__(
+        self,
+        figure: Figure,
+        inputs: Sequence[Axes],
+        maps: Sequence[Axes],
+        others: Sequence[Artist] = (),
+    ) -> None:
+        self._figure = figure
+        self._overlays = tuple(_overlay(axes) for axes in inputs)
+        self._boxes = tuple(line for axes in inputs for line in _rectangles(axes))
+        self._units = tuple(line for axes in maps for line in _rectangles(axes))
+        self._on_left = (*self._overlays, *self._boxes)
+        self._on_right = (*self._units, *others)
+        self._left: Any = None
+        self._right: Any = None
+        self._edge = min(axes.get_position(original=True).x0 for axes in maps)
+        figure.canvas.mpl_connect("draw_event", self._drawn_whole)
+
+    def side(self) -> Bbox:
+        """Return the right side in whole pixels."""
+        width, height = self._figure.canvas.get_width_height(physical=True)
+        return Bbox.from_extents(int(self._edge * width) - _MARGIN_PIXELS, 0, width, height)
+
+    def set(self, marks: Marks, renderings: Sequence[Rendering], place: float | Placement) -> None:
+        """Take over what is to be marked; nothing is painted yet."""
+        in_tiles = renderings[0].tiles is not None
+        unit = None if in_tiles else marks.unit
+        for rectangle in self._units:
+            rectangle.set_visible(unit is not None)
+            if unit is not None:
+                rectangle.set_bounds(*unit_box(place, *unit))
+        for rectangle in self._boxes:
+            rectangle.set_visible(marks.box is not None)
+            if marks.box is not None:
+                top, left, bottom, right = marks.box
+                rectangle.set_bounds(left - 0.5, top - 0.5, right - left, bottom - top)
+        shown = marks.overlay > 0 and not in_tiles
+        # There may be maps that belong to no one input.
+        for overlay, rendering in zip(self._overlays, renderings, strict=False):
+            overlay.set_visible(shown)
+            if shown:
+                overlay.set_data(rendering.rgba)
+                overlay.set_extent(map_extent(rendering, place))
+                overlay.set_alpha(marks.overlay)
+
+    def over_side(self, box: Bbox) -> Bbox:
+        """Paint the marks over the right side, which has been painted anew without them.
+
+        Return what has changed, in pixels.
+        """
+        canvas: Any = self._figure.canvas
+        self._right = canvas.copy_from_bbox(box)
+        if not self._overlays[0].get_visible():
+            self._paint(self._on_right)
+            return box
+        # An overlay is the same map: the left side changes with the right one.
+        canvas.restore_region(self._left)
+        self._paint((*self._on_left, *self._on_right))
+        return Bbox.from_extents(0, 0, box.x1, box.y1)
+
+    @own_style()
+    def repaint(self) -> None:
+        """Paint the marks alone, and send that; nothing before the first drawing."""
+        if self._left is None:
+            return
+        canvas: Any = self._figure.canvas
+        canvas.restore_region(self._left)
+        canvas.restore_region(self._right)
+        self._paint((*self._on_left, *self._on_right))
+        canvas.blit(None)
+
+    def _drawn_whole(self, _: object) -> None:
+        canvas: Any = self._figure.canvas
+        if canvas.is_saving() or not hasattr(canvas, "copy_from_bbox"):
+            return
+        side = self.side()
+        self._left = canvas.copy_from_bbox(Bbox.from_extents(0, 0, side.x0, side.y1))
+        self._right = canvas.copy_from_bbox(side)
+        self._paint((*self._on_left, *self._on_right))
+
+    def _paint(self, artists: Sequence[Artist]) -> None:
+        for artist in artists:
+            if artist.get_visible() and artist.axes is not None:
+                artist.axes.draw_artist(artist)
+
+
+def _overlay(axes: Axes) -> AxesImage:
+    overlay = AxesImage(axes, interpolation="nearest", animated=True, zorder=0.5)
+    overlay.set_data([[0.0]])
+    overlay.set_mouseover(False)
+    overlay.set_visible(False)
+    axes.add_image(overlay)
+    for spine in axes.spines.values():
+        # Below the pictures, as in a file: the overlay would be painted over a drawn frame.
+        spine.set_zorder(-1)
+    return overlay
+
+
+def _rectangles(axes: Axes) -> tuple[Rectangle, ...]:
+    made = []
+    for colour, width in _LINES:
+        line = Rectangle(
+            (0, 0), 1, 1, fill=False, edgecolor=colour, linewidth=width, animated=True, zorder=3
+        )
+        line.set_visible(False)
+        axes.add_patch(line)
+        made.append(line)
+    return tuple(made)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enlargement:
     """Which pixel of a picture is on which pixel of the canvas.
 
-    Parameters
-    ----------
-    top, left : int
-        Where the picture begins on the canvas, in pixels.
-    rows, columns : ndarray of int
-        The picture's row for each row of the canvas from `top` on, and so for columns.
+    The picture begins at `top` and `left` on the canvas, in pixels; `rows` holds the picture's row
+    for each row of the canvas from there on, and so does `columns`.
     """
 
     top: int
@@ -63,17 +184,9 @@ class SidePainter:
 
     Whatever else changes on the figure, by whomever, makes the next drawing a whole one.
 
-    Parameters
-    ----------
-    figure : Figure
-        On a canvas of Agg's family; on another it is never `ready`.
-    pictures : sequence of AxesImage
-        What changes with every step, as the titles of their axes do; the left edge of the leftmost
-        axes bounds the side.
-    neighbours : sequence of Axes
-        Other axes on this side, painted as long as they are visible.
-    marks : MarksPainter
-        What lies over it all.
+    What changes with every step is `pictures` and the titles of their axes. `neighbours` are other
+    axes on this side, painted as long as they are visible. On a canvas that is not of Agg's family
+    it is never `ready`.
     """
 
     def __init__(
@@ -81,18 +194,17 @@ class SidePainter:
         figure: Figure,
         pictures: Sequence[AxesImage],
         neighbours: Sequence[Axes],
-        marks: MarksPainter,
+        marks_painter: MarksPainter,
     ) -> None:
         self._figure = figure
         self._pictures = tuple(pictures)
         self._axes = tuple(picture.axes for picture in pictures)
         self._neighbours = tuple(neighbours)
-        self._marks = marks
+        self._marks_painter = marks_painter
         self._backdrops: OrderedDict[Hashable, Any] = OrderedDict()
         self._enlargements: dict[tuple[float, ...], Enlargement | None] = {}
         self._drawn = False
         self._clips = tuple(self._title_place(axes) for axes in self._axes)
-        self._left = min(axes.get_position(original=True).x0 for axes in self._axes)
         for axes, clip in zip(self._axes, self._clips, strict=True):
             for spine in axes.spines.values():
                 # Below the picture, or it would have to be painted again over each new one.
@@ -135,15 +247,11 @@ class SidePainter:
     def paint(self, backdrop: Hashable, *, title_moves: bool) -> None:
         """Paint this side and send it.
 
-        Parameters
-        ----------
-        backdrop : hashable
-            Names what lies behind and beside the picture, so that it is drawn once only.
-        title_moves : bool
-            Whether the titles are others with every step, and no part of the backdrop.
+        `backdrop` names what lies behind and beside the pictures, so that it is drawn once only.
+        The titles are part of it unless they are others with every step.
         """
         canvas: Any = self._figure.canvas
-        box = self._box()
+        box = self._marks_painter.side()
         region = self._backdrops.get(backdrop)
         if region is None:
             self._paint_backdrop(box)
@@ -159,7 +267,7 @@ class SidePainter:
         if title_moves:
             self._paint_titles()
         self.settle()
-        canvas.blit(self._marks.over_side(box))
+        canvas.blit(self._marks_painter.over_side(box))
 
     def _paint_titles(self) -> None:
         for axes in self._axes:
@@ -225,14 +333,15 @@ class SidePainter:
         if picture.get_interpolation() != "nearest" or height * width > _WHITE:
             return None
         numbers = np.arange(height * width, dtype="<u4") | np.uint32(_OPAQUE)
-        self._blank(self._box(), "white")
+        side = self._marks_painter.side()
+        self._blank(side, "white")
         picture.set_data(numbers.view(np.uint8).reshape(height, width, 4))
         picture.axes.draw_artist(picture)
         picture.set_data(rgba)
         canvas: Any = self._figure.canvas
-        left = int(self._box().x0)
-        side = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, left:])
-        found = side.view("<u4")[..., 0] & _WHITE
+        left = int(side.x0)
+        pixels = np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, left:])
+        found = pixels.view("<u4")[..., 0] & _WHITE
         painted = found != _WHITE
         rows, columns = np.flatnonzero(painted.any(axis=1)), np.flatnonzero(painted.any(axis=0))
         if not rows.size:
@@ -242,12 +351,6 @@ class SidePainter:
         if not np.array_equal(found, from_rows[:, np.newaxis] * width + from_columns):
             return None
         return Enlargement(int(rows[0]), left + int(columns[0]), from_rows, from_columns)
-
-    def _box(self) -> Bbox:
-        """Return this side in whole pixels."""
-        width, height = self._figure.canvas.get_width_height(physical=True)
-        left = side_edge(self._left, width)
-        return Bbox.from_extents(left, 0, width, height)
 
     def _count(self) -> tuple[int, ...]:
         # Somebody's own line over the picture would vanish under the next one.

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from vgg_widget.figure.frames import PAIR_INCHES
-from vgg_widget.figure.linked_figure import LinkedFigure, new_figure
+from vgg_widget.figure.linked_figure import LinkedFigure
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
 from vgg_widget.pictures.comparing import PairRendering
@@ -18,37 +17,28 @@ from vgg_widget.pictures.legend import LegendEntry, legend_of_both
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.tiles import gaps_between
 
-# Left, bottom, width and height, as fractions of the figure. Three columns of two: the images,
-# their maps, and the difference above the two colorbars, each with a histogram on its left.
+# Three columns of two: the images, their maps, and the difference above the two colorbars, each
+# with a histogram on its left.
 _WIDTH, _HEIGHT = 0.316, 0.43
 _LEFT, _MIDDLE, _RIGHT = 0.012, 0.340, 0.672
 _UPPER, _LOWER = 0.523, 0.038
-_INPUTS = [(_LEFT, _UPPER, _WIDTH, _HEIGHT), (_LEFT, _LOWER, _WIDTH, _HEIGHT)]
-_MAPS = [
-    (_MIDDLE, _UPPER, _WIDTH, _HEIGHT),
-    (_MIDDLE, _LOWER, _WIDTH, _HEIGHT),
-    (_RIGHT, _UPPER, _WIDTH, _HEIGHT),
-]
-_BARS = {
-    "activation, both": (0.726, 0.06, 0.018, 0.38),
-    "difference": (0.892, 0.06, 0.018, 0.38),
-}
-_LEGEND = (0.680, 0.038, 0.135, 0.43)
 
 
 class PairFigure(LinkedFigure):
-    """Two images, the same picture of each over one range, and their difference.
-
-    Parameters
-    ----------
-    figure : Figure
-        An empty figure; its canvas is drawn on at every `show`.
-    """
+    """Two images, the same picture of each over one range, and their difference."""
 
     inches = PAIR_INCHES
-
-    def __init__(self, figure: Figure) -> None:
-        super().__init__(figure, _INPUTS, _MAPS, _BARS, _LEGEND)
+    input_boxes = ((_LEFT, _UPPER, _WIDTH, _HEIGHT), (_LEFT, _LOWER, _WIDTH, _HEIGHT))
+    map_boxes = (
+        (_MIDDLE, _UPPER, _WIDTH, _HEIGHT),
+        (_MIDDLE, _LOWER, _WIDTH, _HEIGHT),
+        (_RIGHT, _UPPER, _WIDTH, _HEIGHT),
+    )
+    bar_boxes = (
+        ("activation, both", (0.726, 0.06, 0.018, 0.38)),
+        ("difference", (0.892, 0.06, 0.018, 0.38)),
+    )
+    legend_box = (0.680, 0.038, 0.135, 0.43)
 
     def show(
         self,
@@ -58,16 +48,9 @@ class PairFigure(LinkedFigure):
         source: str = "",
         marking: Marks | None = None,
     ) -> None:
-        """Show another pair of renderings, and draw.
+        """Show another pair of renderings, and draw; see `FeatureFigure.show`.
 
-        Parameters
-        ----------
-        renderings : PairRendering
-            What to show.
-        images : (ndarray, ndarray), each uint8, shape (H, W, 3)
-            The pictures as the network saw them.
-        place, source, marking
-            As for `FeatureFigure.show`; marks are the same on both images, and on all three maps.
+        Marks are the same on both images, and on all three maps.
         """
         three = renderings.first, renderings.second, renderings.difference
         self._update(three, images, place, source, marking)
@@ -82,13 +65,6 @@ class PairFigure(LinkedFigure):
     def _input_titles(self) -> Sequence[str]:
         height, width = self._images[0].shape[:2]
         return [f"{which} input · {height} × {width}" for which in ("first", "second")]
-
-    def _twin(self, source: str) -> LinkedFigure:
-        twin = PairFigure(new_figure(PAIR_INCHES))
-        (first, second, difference), (one, other) = self._renderings, self._images
-        renderings = PairRendering(first, second, difference)
-        twin.show(renderings, (one, other), self._place, source, self._marking)
-        return twin
 
 
 def both(first: Rendering, second: Rendering) -> Rendering:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.pictures.legend import first_entries
-from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
 from vgg_widget.pictures.rendering import render
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def plot(
     activations: Activations,
     layer: str,
-    mode: str = "channel",
+    mode: str = DEFAULT_MODE,
     *,
     ax: Axes | None = None,
     colorbar: bool = True,

@@ -15,17 +15,7 @@ THEME_NAMES = ("auto", "light", "dark")
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colours that matplotlib knows.
-
-    Parameters
-    ----------
-    paper : str
-        Behind everything.
-    ink : str
-        Words and frames.
-    faint : str
-        What matters less: the line at the foot, the histogram.
-    """
+    """Colours of what is behind everything; of words and frames; and of what matters less."""
 
     paper: str
     ink: str

@@ -7,27 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.pictures.comparing import DISTANCE_CMAP, Pair, PairRendering
+from vgg_widget.pictures.comparing import Pair, PairRendering
 from vgg_widget.pictures.coordinates import unit_name, unit_value, words_for_unit
-from vgg_widget.pictures.modes import Floats, Rendering, find_mode
+from vgg_widget.pictures.modes import Rendering, find_mode
 from vgg_widget.pictures.rendering import layer_label
+from vgg_widget.pictures.scaling import Floats
+from vgg_widget.pictures.tiles import gaps_between
 from vgg_widget.support.messages import percent
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:
-    """Say which channels of which layer are on show, and how active they are.
-
-    Returns
-    -------
-    str
-        Layer, shape (height × width × channels), channels, then the smallest, mean and largest
-        activation of these channels and the share of locations where they are active, and how
-        many channels are dead.
-    """
-    parts = [*_what(activations, rendering), *_numbers(activations, rendering)]
-    if rendering.hidden:
-        parts.append(_hidden(rendering))
-    return " · ".join(parts)
+    """Say which channels of which layer are on show, and how active they are."""
+    shown, numbers = _what(activations, rendering), _numbers(activations, rendering)
+    return " · ".join([*shown, *numbers, *_hidden(rendering)])
 
 
 def _what(activations: Activations, rendering: Rendering) -> list[str]:
@@ -66,43 +58,36 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
     return parts
 
 
-def _hidden(rendering: Rendering) -> str:
-    return f"{rendering.hidden} dead channel{'s' * (rendering.hidden > 1)} hidden"
+def _hidden(rendering: Rendering) -> list[str]:
+    if not rendering.hidden:
+        return []
+    return [f"{rendering.hidden} dead channel{'s' * (rendering.hidden > 1)} hidden"]
 
 
 def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) -> str:
     """Say what is on show of two images, how active each is, and over which range both are drawn.
 
-    Parameters
-    ----------
-    pair : Pair
-        Of both images.
-    renderings : PairRendering
-        What is on show.
-    notes : (str, str)
-        How each image's values were understood; empty where there was no choice.
+    `notes` say how each image's values were understood; empty where there was no choice.
     """
     first, difference = renderings.first, renderings.difference
     parts = [", ".join(_what(pair.first, first))]
     if first.vmin is not None and first.vmax is not None:
         parts.append(f"both from {_short(first.vmin)} to {_short(first.vmax)}")
-    if first.hidden:
-        parts.append(_hidden(first))
-    shown = (pair.first, first), (pair.second, renderings.second)
-    for which, (activations, rendering), note in zip(_WHICH, shown, notes, strict=True):
+    parts += _hidden(first)
+    for which, activations, rendering, note in (
+        ("first", pair.first, first, notes[0]),
+        ("second", pair.second, renderings.second, notes[1]),
+    ):
         name = f" ({Path(activations.name).name})" if activations.name else ""
         numbers = [*_numbers(activations, rendering), *([note] if note else [])]
         parts.append(f"{which}{name}: {', '.join(numbers)}")
-    if first.mode != "argmax":
+    if difference.values_are != "mismatch":
         values = _finite_values(difference)
         extent = f"{_short(values.min())} to {_short(values.max())}" if values.size else "undefined"
-        parts.append(f"{_apart(difference)} {extent}")
+        parts.append(f"{difference.values_are} {extent}")
     if pair.note:
         parts.append(pair.note)
     return " · ".join(parts)
-
-
-_WHICH = ("first", "second")
 
 
 def _finite_values(rendering: Rendering) -> Floats:
@@ -112,12 +97,8 @@ def _finite_values(rendering: Rendering) -> Floats:
         return np.empty(0, np.float32)
     shown = np.isfinite(values)
     if rendering.tiles is not None:
-        shown &= rendering.tiles.hold(*np.indices(values.shape))
+        shown &= ~gaps_between(rendering.tiles)
     return values[shown]
-
-
-def _apart(difference: Rendering) -> str:
-    return "distance" if difference.cmap == DISTANCE_CMAP else "difference"
 
 
 def place_words(
@@ -125,22 +106,7 @@ def place_words(
 ) -> str:
     """Say what is at a unit of the map on show, and which input pixels it sees.
 
-    Parameters
-    ----------
-    activations : Activations
-        Of the image.
-    rendering : Rendering
-        What is on show.
-    row, column : int
-        The unit's place in the layer's map.
-    channel : int or None
-        In a grid, whose tile.
-
-    Returns
-    -------
-    str
-        Value and position, then rows and columns of the receptive field, both ends included, and
-        what of it lies beyond the image.
+    In a grid, `channel` says in whose tile.
     """
     here = words_for_unit(rendering, row, column, channel)
     return f"{here} · {_field_words(activations, rendering.layer, row, column)}"
@@ -149,14 +115,11 @@ def place_words(
 def pair_place_words(
     pair: Pair, renderings: PairRendering, row: int, column: int, channel: int | None
 ) -> str:
-    """Say what both images have at a unit, how far that is apart, and what the unit sees.
-
-    The arguments are those of `place_words`, of a pair.
-    """
+    """Say what both images have at a unit, how far apart that is, and what the unit sees."""
     first, difference = renderings.first, renderings.difference
-    named = dict(zip(_WHICH, (first, renderings.second), strict=True))
-    if first.mode != "argmax":
-        named[_apart(difference)] = difference
+    named: dict[str, Rendering] = {"first": first, "second": renderings.second}
+    if difference.values_are != "mismatch":
+        named[difference.values_are] = difference
     values = {name: unit_value(shown, row, column, channel) for name, shown in named.items()}
     words = ", ".join(f"{name} {value}" for name, value in values.items() if value)
     where = unit_name(first, row, column, channel)
@@ -197,10 +160,10 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
     if rendering.vmin is not None and rendering.vmax is not None:
         limits = f"{_short(rendering.vmin)} to {_short(rendering.vmax)}"
         parts.append(f"scale {rendering.scale} ({limits})")
-    elif find_mode(rendering.mode).uses_scale:
+    elif (mode := find_mode(rendering.mode)).uses_scale:
         parts.append(f"scale {rendering.scale}")
-    elif rendering.mode == "composite":
-        parts.append("each channel over its own maximum")
+    elif mode.range_words:
+        parts.append(mode.range_words)
     return " · ".join(parts)
 
 

@@ -11,7 +11,7 @@ DEFAULT_CMAP = "viridis"
 """The colormap where none is chosen."""
 
 SHORT_CMAPS = (
-    "viridis",
+    DEFAULT_CMAP,
     "magma",
     "inferno",
     "plasma",

@@ -8,18 +8,22 @@ from typing import Any, Self
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 
 from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.images import ImageReading, resize_exactly
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.pictures.modes import Rendering, as_rgba, coloured
-from vgg_widget.pictures.rendering import render_alike
-from vgg_widget.pictures.scaling import DisplayRange, Scale, as_scale, range_up_to
-from vgg_widget.pictures.tiles import TileGrid
-
-Floats = npt.NDArray[np.float32]
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, as_rgba, coloured
+from vgg_widget.pictures.rendering import RenderOptions, render_alike
+from vgg_widget.pictures.scaling import (
+    DEFAULT_SCALE,
+    DisplayRange,
+    Floats,
+    Scale,
+    as_scale,
+    range_up_to,
+)
+from vgg_widget.pictures.tiles import each_tile_by_itself, gaps_between
 
 DIFFERENCE_CMAP = "RdBu_r"
 """Diverging: red where the second image's activation is larger, blue where the first's is."""
@@ -27,9 +31,7 @@ DIFFERENCE_CMAP = "RdBu_r"
 DISTANCE_CMAP = "magma"
 """Sequential: for distances, which have no sign."""
 
-DIFFERENCE = "difference"
-"""What a difference's `Rendering` has for a mode."""
-
+_EQUAL = "no difference"
 _SAME, _OTHER = (240, 240, 240), (178, 24, 43)
 # Two cameras' formats are far further apart; a pixel more or less from cutting is not.
 _ASPECT_TOLERANCE = 0.03
@@ -71,7 +73,7 @@ class Pair:
             ("image size", first.image.shape[:2], second.image.shape[:2]),
             ("set of weights", _weights_of(first), _weights_of(second)),
             # Last, since whatever differs above may be why.
-            ("set of map shapes", _shapes_of(first), _shapes_of(second)),
+            ("set of map shapes", *([one.shape(n) for n in one] for one in (first, second))),
         ):
             if one != other:
                 raise ValueError(
@@ -183,16 +185,8 @@ def _weights_of(activations: Activations) -> str:
     return f"{weights.label} ({weights.digest})" if weights.digest else weights.label
 
 
-def _shapes_of(activations: Activations) -> list[tuple[int, int, int]]:
-    return [activations.shape(name) for name in activations]
-
-
 def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:
-    """Say how the second image is distorted by the first's size, where one would see it.
-
-    A size of the extractor's own, which distorts two images of one shape alike, is no matter of
-    the second.
-    """
+    """Say how the second image is distorted, where one would see it and the first is not alike."""
     own = second.pixels.shape[:2]
     stretch = _aspect(size) / _aspect(own)
     alike = _aspect(first.pixels.shape) / _aspect(own)
@@ -240,9 +234,9 @@ def _below_each_other(
 def render_pair(
     pair: Pair,
     layer: str,
-    mode: str = "channel",
+    mode: str = DEFAULT_MODE,
     *,
-    scale: str | Scale = "layer",
+    scale: str | Scale = DEFAULT_SCALE,
     **as_render: Any,
 ) -> PairRendering:
     """Make the same picture of both images, over one range, and a picture of what differs.
@@ -276,16 +270,16 @@ def render_pair(
         As `render`.
     """
     policy = as_scale(scale)
-    first, second = render_alike(
-        (pair.first, pair.second), pair.pooled, layer, mode, scale=policy, **as_render
-    )
-    if first.mode == "argmax":
+    options = RenderOptions(mode, scale=policy, **as_render)
+    first, second = render_alike((pair.first, pair.second), pair.pooled, layer, options)
+    if first.values_are == "channel":
         difference = _other_winners(first, second)
     elif first.values is None or (first.vmin is None and first.tiles is None):
         difference = _distances(pair, first, policy)
     else:
         difference = _differences(pair, first, second, policy)
-    return PairRendering(first, second, difference)
+    # It is made in no mode, and its colours stand for no channels.
+    return PairRendering(first, second, replace(difference, mode="difference", legend=()))
 
 
 def _differences(pair: Pair, first: Rendering, second: Rendering, policy: Scale) -> Rendering:
@@ -302,36 +296,30 @@ def _differences(pair: Pair, first: Rendering, second: Rendering, policy: Scale)
         # Where nothing differs, 0 still has the colour in the middle, and not an end's.
         return range_up_to(top or first.vmax or 1.0, signed=True, gamma=policy.gamma)
 
-    boxes = _boxes(first.tiles) if first.tiles else [np.s_[:, :]]
-    # As in `render`, the tiles of a grid may have a range each, and then there is none in common.
-    common = None if first.vmin is None else range_of(values)
-    unit = common.normalise(values) if common else np.zeros_like(values)
-    gaps = np.ones(values.shape, bool)
-    for box in boxes:
-        gaps[box] = False
-        if common is None:
-            unit[box] = range_of(values[box]).normalise(values[box])
-    colormap = mpl.colormaps[DIFFERENCE_CMAP]
-    rgba = coloured(unit, colormap)
-    rgba[gaps] = 0
-    return replace(
-        first,
-        rgba=rgba,
-        values=values,
-        vmin=common.vmin if common else None,
-        vmax=common.vmax if common else None,
-        cmap=DIFFERENCE_CMAP,
-        colormap=colormap,
-        mode=DIFFERENCE,
-        title=f"{first.title} · second − first",
-        clipped=common.clipped(values) if common else (False, False),
-        note=_note(values),
-    )
+    title = f"{first.title} · second − first"
+    found = replace(first, values=values, title=title, values_are="difference")
+    if first.tiles is None or first.vmin is not None:
+        found = _coloured_over(range_of(values), found, DIFFERENCE_CMAP)
+    else:
+        # As in `render`, each tile has a range of its own, and there is none in common.
+        unit = each_tile_by_itself(values, first.tiles, range_of)
+        found = _coloured(unit, found, DIFFERENCE_CMAP)
+    if first.tiles is not None:
+        found.rgba[gaps_between(first.tiles)] = 0
+    return found
 
 
-def _boxes(tiles: TileGrid) -> list[tuple[slice, slice]]:
-    corners = [tiles.box(position) for position in range(len(tiles.channels))]
-    return [np.s_[top:bottom, left:right] for top, left, bottom, right in corners]
+def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
+    chosen = list(first.channels)
+    apart = _minus(pair.second[first.layer][..., chosen], pair.first[first.layer][..., chosen])
+    # In float32 the square of a large activation would be infinite.
+    values = np.linalg.norm(apart.astype(np.float64), axis=-1).astype(np.float32)
+    limits = DisplayRange(0.0, top_of(values, policy.percentile), policy.gamma)
+    # Which they are is in the titles of the two pictures beside it.
+    over = f"{len(chosen)} channels" if len(chosen) > 1 else f"channel {chosen[0]}"
+    title = f"{first.layer} · Euclidean distance over {over}"
+    found = replace(first, values=values, title=title, tiles=None, values_are="distance")
+    return _coloured_over(limits, found, DISTANCE_CMAP)
 
 
 def _other_winners(first: Rendering, second: Rendering) -> Rendering:
@@ -342,44 +330,23 @@ def _other_winners(first: Rendering, second: Rendering) -> Rendering:
         first,
         rgba=as_rgba(np.array([_SAME, _OTHER], np.uint8)[other.astype(int)]),
         values=other.astype(np.float32),
-        mode=DIFFERENCE,
         title=f"{first.layer} · strongest channel differs at {other.mean():.1%}",
         note="" if other.any() else _EQUAL,
-        legend=(),
+        values_are="mismatch",
     )
 
 
-def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
-    chosen = list(first.channels)
-    apart = _minus(pair.second[first.layer][..., chosen], pair.first[first.layer][..., chosen])
-    # In float32 the square of a large activation would be infinite.
-    values = np.linalg.norm(apart.astype(np.float64), axis=-1).astype(np.float32)
-    limits = DisplayRange(0.0, top_of(values, policy.percentile), policy.gamma)
-    colormap = mpl.colormaps[DISTANCE_CMAP]
-    # Which they are is in the titles of the two pictures beside it.
-    over = f"{len(chosen)} channels" if len(chosen) > 1 else f"channel {chosen[0]}"
-    return replace(
-        first,
-        rgba=coloured(limits.normalise(values), colormap),
-        values=values,
-        vmin=limits.vmin,
-        vmax=limits.vmax,
-        cmap=DISTANCE_CMAP,
-        colormap=colormap,
-        mode=DIFFERENCE,
-        title=f"{first.layer} · Euclidean distance over {over}",
-        clipped=limits.clipped(values),
-        note=_note(values),
-        tiles=None,
-        legend=(),
-    )
+def _coloured_over(limits: DisplayRange, found: Rendering, cmap: str) -> Rendering:
+    assert found.values is not None
+    over = replace(found, vmin=limits.vmin, vmax=limits.vmax, clipped=limits.clipped(found.values))
+    return _coloured(limits.normalise(found.values), over, cmap)
 
 
-_EQUAL = "no difference"
-
-
-def _note(values: Floats) -> str:
-    return "" if values.any() else _EQUAL
+def _coloured(unit: Floats, found: Rendering, cmap: str) -> Rendering:
+    assert found.values is not None
+    colormap = mpl.colormaps[cmap]
+    note = "" if found.values.any() else _EQUAL
+    return replace(found, rgba=coloured(unit, colormap), cmap=cmap, colormap=colormap, note=note)
 
 
 def _minus(second: Floats, first: Floats) -> Floats:

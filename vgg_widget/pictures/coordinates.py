@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from vgg_widget.layers import Placement, as_placement
 from vgg_widget.pictures.modes import Rendering
@@ -13,17 +14,11 @@ from vgg_widget.pictures.modes import Rendering
 class Hit:
     """A place on one of the two pictures, as a mouse finds it.
 
-    Parameters
-    ----------
-    on : str
-        ``"input"`` or ``"map"``.
-    row, column : int
-        Of a pixel of the input, or of a unit of the layer's map.
-    channel : int or None
-        On a map of one channel, or a grid's tile: which.
+    Row and column are those of a pixel of the input, or of a unit of the layer's map. The channel
+    is that of a map of one channel, or of a grid's tile.
     """
 
-    on: str
+    on: Literal["input", "map"]
     row: int
     column: int
     channel: int | None = None
@@ -33,14 +28,9 @@ class Hit:
 class Marks:
     """What is marked on the two pictures.
 
-    Parameters
-    ----------
-    unit : (int, int) or None
-        Row and column of a unit in the layer's map.
-    box : (int, int, int, int) or None
-        Top, left, bottom and right of the input pixels that it sees, half open.
-    overlay : float
-        Opacity of the map over the input, 0 to 1.
+    `unit` is the row and column of a unit in the layer's map; `box` is the top, left, bottom and
+    right of the input pixels that it sees, half open; `overlay` is the opacity, 0 to 1, of the map
+    over the input.
     """
 
     unit: tuple[int, int] | None = None
@@ -76,11 +66,8 @@ def unit_under(
 ) -> tuple[int, int, int | None] | None:
     """Return (row, column, channel) of the unit at a point of the map's axes.
 
-    Returns
-    -------
-    tuple or None
-        The channel is None where the picture is not of one channel alone; None stands for a point
-        beside the picture, or between a grid's tiles.
+    The channel is None where the picture is not of one channel alone. The whole is None beside the
+    picture and between a grid's tiles.
     """
     at = _placed(rendering, place)
     row, column = math.floor((y - at.top) / at.row_step), math.floor((x - at.left) / at.column_step)
@@ -117,7 +104,7 @@ def unit_value(rendering: Rendering, row: int, column: int, channel: int | None)
     if rendering.values is None:
         return ""
     value = float(rendering.values[row, column])
-    if rendering.mode == "argmax":
+    if rendering.values_are == "channel":
         return f"channel {value:.0f}" if value >= 0 else "no channel is active"
     return f"{value:.4g}"
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.tiles import gaps_between
 
 # All of a 256×256 image's map are counted; of more, every n-th, so that about this many are.
 _ALL, _SOME = 1 << 16, 1 << 14
@@ -69,8 +70,7 @@ def histogram(rendering: Rendering, bins: int = 64) -> Histogram | None:
     step = _step(values.shape)
     shown = values.reshape(-1)[::step]
     if rendering.tiles is not None:
-        places = np.arange(0, values.size, step)
-        shown = shown[rendering.tiles.hold(*np.divmod(places, values.shape[1]))]
+        shown = shown[~gaps_between(rendering.tiles).reshape(-1)[::step]]
     # float32 values against float64 ends would call the ends themselves clipped.
     low, high = np.float32(vmin), np.float32(vmax)
     below, above = np.count_nonzero(shown < low), np.count_nonzero(shown > high)

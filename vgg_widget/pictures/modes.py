@@ -15,15 +15,19 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, hsv_to_rgb
 
 from vgg_widget.activations.channel_statistics import top_of
-from vgg_widget.pictures.legend import LegendEntry, legend_of, winners
-from vgg_widget.pictures.palette import channel_colors
-from vgg_widget.pictures.pooling import Pooled, alone
-from vgg_widget.pictures.scaling import DisplayRange
-from vgg_widget.pictures.tiles import TileGrid, about_square, gaps_between, montage
+from vgg_widget.pictures.legend import LegendEntry, channel_colors, legend_of, winners
+from vgg_widget.pictures.scaling import DisplayRange, Floats
+from vgg_widget.pictures.tiles import (
+    TileGrid,
+    about_square,
+    each_tile_by_itself,
+    gaps_between,
+    montage,
+)
 from vgg_widget.support.messages import unknown_choice
 
-Floats = npt.NDArray[np.float32]
 RGBA8 = npt.NDArray[np.uint8]
+ValuesAre = Literal["activation", "channel", "difference", "distance", "mismatch"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +48,8 @@ class Picture:
         Pixels that belong to no location; they are drawn transparent.
     legend : tuple of LegendEntry
         Which colour stands for which channel, where the mode has colours of its own.
+    values_are : {"activation", "channel"}
+        What the values are: activations, or the number of a channel (-1 for none).
     """
 
     values: Floats | None = None
@@ -52,6 +58,7 @@ class Picture:
     tiles: TileGrid | None = None
     blank: npt.NDArray[np.bool_] | None = None
     legend: tuple[LegendEntry, ...] = ()
+    values_are: ValuesAre = "activation"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +70,8 @@ class Rendering:
     rgba : ndarray of uint8, shape (h, w, 4)
         The colours.
     values : ndarray of float32, shape (h, w), or None
-        What the colours stand for, in activation units (for ``argmax``: the channel's number, -1
-        where no channel is active); None where a colour is not one value.
+        What the colours stand for; `values_are` says what they are. None where a colour is not one
+        value.
     vmin, vmax : float or None
         The activations at the two ends of the colormap; None where there is no common range.
         Equal for a dead channel on its own scale.
@@ -92,6 +99,10 @@ class Rendering:
         Which colour stands for which channel: for ``argmax`` every channel that wins anywhere, by
         area, and at the end the locations where none is active; for ``rgb`` and ``rainbow`` the
         channels as they were chosen. Empty where colours are the colormap's.
+    values_are : str
+        ``"activation"``, in activation units; or ``"channel"``, the number of the strongest
+        channel, -1 where none is active. Of two pictures compared: a ``"difference"`` or
+        ``"distance"`` in activation units; or a ``"mismatch"``, 1 where the two differ and else 0.
     """
 
     rgba: RGBA8
@@ -111,6 +122,16 @@ class Rendering:
     colormap: Colormap | None = None
     hidden: int = 0
     legend: tuple[LegendEntry, ...] = ()
+    values_are: ValuesAre = "activation"
+
+
+Pooled = Callable[[Floats], Floats]
+"""One picture's values → those of every picture that is to be compared with it."""
+
+
+def alone(values: Floats) -> Floats:
+    """Return the values as they are: those of a picture that is compared with none."""
+    return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,11 +179,18 @@ class Mode:
     uses_cmap: bool
     uses_scale: bool
     tiled: bool = False
+    range_words: str = ""
     built_in: bool = False
 
 
 MODES: dict[str, Mode] = {}
 """The registry, in the order in which the explorer lists it."""
+
+DEFAULT_MODE = "channel"
+"""The mode that shows one channel as it is."""
+
+TILED_MODE = "grid"
+"""The built-in mode that shows channels side by side."""
 
 DEFAULT_SOME = 6
 """How many of the strongest channels a mode that takes some shows when none are named."""
@@ -177,6 +205,7 @@ def register_mode(
     uses_cmap: bool = True,
     uses_scale: bool = True,
     tiled: bool = False,
+    range_words: str = "",
 ) -> Callable[[ModeFunction], ModeFunction]:
     """Add a way of seeing; it can then be named in `render` and `plot`, and is in the explorer.
 
@@ -195,6 +224,8 @@ def register_mode(
         Whether the colormap and the scale change the picture; the explorer greys them out if not.
     tiled : bool
         Whether channels lie side by side, so that they can be put in order and dead ones left out.
+    range_words : str
+        Over which range activations become colours where the scale is not used, in words.
 
     Returns
     -------
@@ -226,10 +257,9 @@ def register_mode(
         raise ValueError(f"name {name!r} is a built-in mode: choose another.")
 
     def add(function: ModeFunction) -> ModeFunction:
-        own = function.__module__ == __name__
-        MODES[name] = Mode(
-            name, function, takes, count, phrase or name, uses_cmap, uses_scale, tiled, own
-        )
+        fixed = function.__module__ == __name__
+        chosen = takes, count, phrase or name, uses_cmap, uses_scale, tiled, range_words
+        MODES[name] = Mode(name, function, *chosen, built_in=fixed)
         return function
 
     return add
@@ -243,19 +273,7 @@ def find_mode(name: object) -> Mode:
 
 
 def coloured(unit: Floats, cmap: Colormap) -> RGBA8:
-    """Colour values in 0–1, entry by entry as matplotlib's own colormaps do.
-
-    Parameters
-    ----------
-    unit : ndarray of float32, shape (h, w)
-        0 is the colormap's first entry, 1 its last.
-    cmap : Colormap
-        Any of matplotlib's.
-
-    Returns
-    -------
-    ndarray of uint8, shape (h, w, 4)
-    """
+    """Colour values in 0–1, from the colormap's first entry to its last, as matplotlib does."""
     table = cmap(np.arange(cmap.N), bytes=True)
     rgba: RGBA8 = table.take(_entries(unit, cmap), axis=0)
     return rgba
@@ -277,25 +295,24 @@ def as_rgba(colours: npt.NDArray[Any]) -> RGBA8:
     return np.concatenate([colours, opaque], axis=-1)
 
 
-@register_mode("channel", takes="one", phrase="channel {channels}")
+@register_mode(DEFAULT_MODE, takes="one", phrase="channel {channels}")
 def _channel(maps: Floats, _: ModeRequest) -> npt.NDArray[Any]:
     return maps[..., 0]
 
 
-@register_mode("grid", phrase="{count} channels", tiled=True)
+@register_mode(TILED_MODE, phrase="{count} channels", tiled=True)
 def _grid(maps: Floats, request: ModeRequest) -> Picture:
     height, width, count = maps.shape
     gap = 1 if min(height, width) < 64 else 2
     columns = about_square(count, (height + gap) / (width + gap))
     tiles = TileGrid(request.channels, columns, height, width, gap)
-    if request.scope == "channel":
-        # Each tile on its own range: a colour then stands for another value in each.
-        limits = [request.range_of(maps[..., k]) for k in range(count)]
-        unit = np.stack([limit.normalise(maps[..., k]) for k, limit in enumerate(limits)], axis=-1)
-        rgba = coloured(montage(unit, tiles), request.cmap)
-        rgba[gaps_between(tiles)] = 0
-        return Picture(values=montage(maps, tiles), rgba=rgba, tiles=tiles)
-    return Picture(values=montage(maps, tiles), tiles=tiles, blank=gaps_between(tiles))
+    values, gaps = montage(maps, tiles), gaps_between(tiles)
+    if request.scope != "channel":
+        return Picture(values=values, tiles=tiles, blank=gaps)
+    # A colour then stands for another value in each tile.
+    rgba = coloured(each_tile_by_itself(values, tiles, request.range_of), request.cmap)
+    rgba[gaps] = 0
+    return Picture(values=values, rgba=rgba, tiles=tiles)
 
 
 @register_mode("max", phrase="maximum over {count} channels")
@@ -323,12 +340,17 @@ def _argmax(maps: Floats, request: ModeRequest) -> Picture:
     colours = as_rgba(palette[winner])
     colours[silent] = (0, 0, 0, 255)
     areas = np.bincount(winner[~silent], minlength=len(palette))
-    return Picture(
-        values=numbers, rgba=colours, legend=winners(request.channels, palette, areas, silent.size)
-    )
+    legend = winners(request.channels, palette, areas, silent.size)
+    return Picture(values=numbers, rgba=colours, legend=legend, values_are="channel")
 
 
-@register_mode("composite", takes="some", phrase="composite of {channels}", uses_scale=False)
+@register_mode(
+    "composite",
+    takes="some",
+    phrase="composite of {channels}",
+    uses_scale=False,
+    range_words="each channel over its own maximum",
+)
 def _composite(maps: Floats, request: ModeRequest) -> npt.NDArray[Any]:
     table = request.cmap(np.arange(request.cmap.N))[:, :3].astype(np.float32)
     total = np.zeros((*maps.shape[:2], 3), np.float32)

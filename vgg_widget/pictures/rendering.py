@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.colors import Colormap
 
 from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.activations.mapping import RANKINGS, Activations
-from vgg_widget.pictures.colormaps import find_cmap
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
 from vgg_widget.pictures.modes import (
+    DEFAULT_MODE,
     DEFAULT_SOME,
-    Floats,
+    TILED_MODE,
     Mode,
     ModeRequest,
     Picture,
+    Pooled,
     Rendering,
+    alone,
     as_rgba,
     coloured,
     find_mode,
 )
-from vgg_widget.pictures.pooling import Pooled, pooled_by_turns
-from vgg_widget.pictures.scaling import DisplayRange, Scale, as_scale, range_up_to
+from vgg_widget.pictures.scaling import (
+    DEFAULT_SCALE,
+    DisplayRange,
+    Floats,
+    Scale,
+    as_scale,
+    range_up_to,
+)
 from vgg_widget.support.messages import unknown_choice
 
 ORDERS = (*RANKINGS, "location")
@@ -33,12 +45,12 @@ ORDERS = (*RANKINGS, "location")
 def render(
     activations: Activations,
     layer: str,
-    mode: str = "channel",
+    mode: str = DEFAULT_MODE,
     *,
     channel: int | None = None,
     channels: Iterable[int] | None = None,
-    cmap: str | Colormap = "viridis",
-    scale: str | Scale = "layer",
+    cmap: str | Colormap = DEFAULT_CMAP,
+    scale: str | Scale = DEFAULT_SCALE,
     order: str = "index",
     location: tuple[int, int] | None = None,
     hide_dead: bool = False,
@@ -96,72 +108,54 @@ def render(
             f"activations is a {type(activations).__name__}: pass what an extractor makes of an "
             "image, FeatureExtractor()(image)."
         )
-    (made,) = render_alike(
-        (activations,),
-        activations,
-        layer,
-        mode,
-        channel=channel,
-        channels=channels,
-        cmap=cmap,
-        scale=scale,
-        order=order,
-        location=location,
-        hide_dead=hide_dead,
-    )
-    return made
+    options = RenderOptions(mode, channel, channels, cmap, scale, order, location, hide_dead)
+    return render_alike((activations,), activations, layer, options)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOptions:
+    """What `render` takes beside activations and layer, with its defaults."""
+
+    mode: str = DEFAULT_MODE
+    channel: int | None = None
+    channels: Iterable[int] | None = None
+    cmap: str | Colormap = DEFAULT_CMAP
+    scale: str | Scale = DEFAULT_SCALE
+    order: str = "index"
+    location: tuple[int, int] | None = None
+    hide_dead: bool = False
 
 
 def render_alike(
-    shown: Sequence[Activations],
-    activations: Activations,
-    layer: str,
-    mode: str = "channel",
-    *,
-    channel: int | None = None,
-    channels: Iterable[int] | None = None,
-    cmap: str | Colormap = "viridis",
-    scale: str | Scale = "layer",
-    order: str = "index",
-    location: tuple[int, int] | None = None,
-    hide_dead: bool = False,
+    shown: Sequence[Activations], together: Activations, layer: str, options: RenderOptions
 ) -> tuple[Rendering, ...]:
-    """Make pictures that can be compared: of the same channels, in one order, over one range.
+    """Make a picture of each of `shown` that can be compared: same channels, order and range.
 
-    Parameters
-    ----------
-    shown : sequence of Activations
-        Of one network and image size; there is a picture for each.
-    activations : Activations
-        What ranks the channels and gives the ranges over a layer and the network: the activations
-        of all of `shown` together.
-    layer, mode, channel, channels, cmap, scale, order, location, hide_dead
-        As for `render`. A range over what is on show is one over all the pictures; a location is
-        one of the first.
-
-    Returns
-    -------
-    tuple of Rendering
-        In the order of `shown`.
-
-    Raises
-    ------
-    ValueError
-        As `render`.
+    `together` holds the activations of all of them: it ranks the channels and gives the ranges over
+    a layer and the network. A location is one of the first.
     """
-    way = find_mode(mode)
-    policy = as_scale(scale)
-    colormap = find_cmap(cmap)
-    chosen = choose_channels(activations, layer, way, channel=channel, channels=channels)
-    if order not in ORDERS:
-        raise ValueError(unknown_choice("order", order, ORDERS))
-    asked = len(chosen)
-    if way.tiled:
-        ranked = shown[0] if order == "location" else activations
-        chosen = _arranged(ranked, layer, chosen, order, location)
-        chosen = _alive(activations, layer, chosen) if hide_dead else chosen
-    hidden = asked - len(chosen)
-    label = layer_label(activations, layer)
+    mode, scale, cmap = find_mode(options.mode), as_scale(options.scale), find_cmap(options.cmap)
+    if options.order not in ORDERS:
+        raise ValueError(unknown_choice("order", options.order, ORDERS))
+    asked = choose_channels(
+        together, layer, mode, channel=options.channel, channels=options.channels
+    )
+    chosen = asked
+    if mode.tiled:
+        ranked = shown[0] if options.order == "location" else together
+        chosen = _arranged(ranked, layer, asked, options.order, options.location)
+        chosen = _alive(together, layer, chosen) if options.hide_dead else chosen
+    same = {
+        "layer": layer,
+        "mode": mode.name,
+        "channels": chosen,
+        "hidden": len(asked) - len(chosen),
+        "scale": scale.scope,
+        "gamma": scale.gamma,
+        "cmap": cmap.name if mode.uses_cmap else None,
+        "colormap": cmap if mode.uses_cmap else None,
+        "title": _title(layer_label(together, layer), chosen, mode),
+    }
     parts = [one.of_channels(layer, chosen) for one in shown]
 
     def make(pools: Sequence[Pooled]) -> tuple[Rendering, ...]:
@@ -169,23 +163,55 @@ def render_alike(
             ModeRequest(
                 layer,
                 chosen,
-                colormap,
-                policy.scope,
-                _range_policy(activations, layer, policy, pooled),
+                cmap,
+                scale.scope,
+                _range_policy(together, layer, scale, pooled),
                 pooled,
             )
             for pooled in pools
         ]
         pictures = [
-            _picture(way, maps, request) for maps, request in zip(parts, requests, strict=True)
+            _picture(mode, maps, request) for maps, request in zip(parts, requests, strict=True)
         ]
         own = _widest([picture.range for picture in pictures if picture.range is not None])
         return tuple(
-            _finish(picture, request, way, policy, own, label=label, hidden=hidden)
+            _finished(picture, request, own, same)
             for picture, request in zip(pictures, requests, strict=True)
         )
 
-    return pooled_by_turns(len(shown), make)
+    return _pooled_by_turns(len(shown), make)
+
+
+def _pooled_by_turns(
+    count: int, make: Callable[[Sequence[Pooled]], tuple[Rendering, ...]]
+) -> tuple[Rendering, ...]:
+    """Make pictures whose ranges are taken over the values of all of them.
+
+    Only a mode's function knows which values it takes a range of. Pictures of one layer and mode
+    ask in the same order: what one asks at its n-th turn belongs with what the others ask at
+    theirs. The last one's values are known only at the end, so all are then made once more.
+    """
+    if count == 1:
+        return make([alone])
+    heard: list[list[Floats]] = [[] for _ in range(count)]
+    made = make([partial(_note_values, turns) for turns in heard])
+    if not any(heard):
+        return made
+    pools = [
+        np.concatenate([values.ravel() for values in turn if values is not None])
+        for turn in zip_longest(*heard)
+    ]
+    return make([partial(_next_pool, iter(pools)) for _ in range(count)])
+
+
+def _note_values(turns: list[Floats], values: Floats) -> Floats:
+    turns.append(values)
+    return values
+
+
+def _next_pool(pools: Iterator[Floats], values: Floats) -> Floats:
+    # A function that asks more often the second time is answered with what it brings.
+    return next(pools, values)
 
 
 def _widest(ranges: Sequence[DisplayRange]) -> DisplayRange | None:
@@ -204,13 +230,7 @@ def choose_channels(
     channel: int | None = None,
     channels: Iterable[int] | None = None,
 ) -> tuple[int, ...]:
-    """Return the channels that a mode would show, checked against the layer.
-
-    Raises
-    ------
-    ValueError
-        If a channel is not one of the layer's, or their number is not what the mode needs.
-    """
+    """Return the channels that a mode would show, or raise ValueError if it cannot show them."""
     count = activations.info(layer).channels
     named = asked_channels(mode, channel, channels)
     if mode.takes == "one":
@@ -238,13 +258,7 @@ def choose_channels(
 def asked_channels(
     mode: Mode, channel: int | None, channels: Iterable[int] | None
 ) -> tuple[int, ...]:
-    """Return the channels that a mode is asked for; none where that is left to it.
-
-    Raises
-    ------
-    ValueError
-        If more are named than the mode shows.
-    """
+    """Return the channels that are named for a mode; none where the choice is left to it."""
     try:
         named = () if channels is None else tuple(channels)
     except TypeError:
@@ -258,7 +272,7 @@ def asked_channels(
     if len(named) > 1:
         raise ValueError(
             f"channels has {len(named)} numbers, but mode {mode.name!r} shows one channel: give "
-            "one, or choose a mode that shows several, such as 'grid'."
+            f"one, or choose a mode that shows several, such as {TILED_MODE!r}."
         )
     return named
 
@@ -322,26 +336,14 @@ def _is_whole(number: object) -> bool:
 def nearest_channels(
     mode: Mode, count: int, channel: int, channels: Sequence[int]
 ) -> tuple[int, tuple[int, ...]]:
-    """Return the channels of another layer that stand for those chosen in one with more.
+    """Return `channel` and `channels` as a layer of `count` channels can show them.
 
-    Parameters
-    ----------
-    mode : Mode
-        How many it needs.
-    count : int
-        Channels of the other layer.
-    channel, channels : int and sequence of int
-        As for `render`.
-
-    Returns
-    -------
-    (int, tuple of int)
-        The channel, or the last one there is; those of `channels` that there are, or none, so that
-        the mode chooses by itself, where too few are left for it.
+    A channel beyond the last becomes the last. Of `channels` those are left that there are; none,
+    so that the mode chooses by itself, where these are too few for it.
     """
     left = tuple(number for number in channels if number < count)
-    if mode.count is not None and len(left) != mode.count:
-        left = left[: mode.count] if len(left) > mode.count else ()
+    if mode.count is not None:
+        left = left[: mode.count] if len(left) >= mode.count else ()
     return min(channel, count - 1), left
 
 
@@ -373,17 +375,16 @@ def _range_policy(
     return range_of
 
 
-def _picture(way: Mode, maps: Floats, request: ModeRequest) -> Picture:
+def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
     try:
-        made = way.function(maps, request)
+        made = mode.function(maps, request)
     except Exception as error:
-        if not way.built_in:
-            error.add_note(f"mode {way.name!r} failed on layer {request.layer!r}")
+        if not mode.built_in:
+            error.add_note(f"mode {mode.name!r} failed on layer {request.layer!r}")
         raise
-    return made if isinstance(made, Picture) else _as_picture(np.asarray(made), way)
-
-
-def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
+    if isinstance(made, Picture):
+        return made
+    made = np.asarray(made)
     if made.ndim == 2:
         return Picture(values=made.astype(np.float32, copy=False))
     if made.ndim == 3 and made.shape[-1] in (3, 4):
@@ -394,22 +395,18 @@ def _as_picture(made: npt.NDArray[np.generic], mode: Mode) -> Picture:
     )
 
 
-def _finish(
-    picture: Picture,
-    request: ModeRequest,
-    mode: Mode,
-    policy: Scale,
-    own: DisplayRange | None,
-    *,
-    label: str,
-    hidden: int,
+def _finished(
+    picture: Picture, request: ModeRequest, own: DisplayRange | None, same: dict[str, Any]
 ) -> Rendering:
+    """Return the rendering of a picture; `own` is the range that the mode chose, if it did."""
     values, rgba = picture.values, picture.rgba
     limits: DisplayRange | None = None
     clipped, note = (False, False), ""
     if rgba is None:
         if values is None:
-            raise ValueError(f"mode {mode.name!r} returned a Picture with neither values nor rgba.")
+            raise ValueError(
+                f"mode {same['mode']!r} returned a Picture with neither values nor rgba."
+            )
         limits = own or request.range_of(values)
         rgba = coloured(limits.normalise(values), request.cmap)
         if picture.blank is not None:
@@ -423,26 +420,19 @@ def _finish(
         values=values,
         vmin=limits.vmin if limits else None,
         vmax=limits.vmax if limits else None,
-        cmap=request.cmap.name if mode.uses_cmap else None,
-        colormap=request.cmap if mode.uses_cmap else None,
-        title=_title(label, request, mode),
-        layer=request.layer,
-        mode=mode.name,
-        scale=policy.scope,
-        channels=request.channels,
-        gamma=policy.gamma,
         clipped=clipped,
         note=note,
         tiles=picture.tiles,
-        hidden=hidden,
         legend=picture.legend,
+        values_are=picture.values_are,
+        **same,
     )
 
 
-def _title(label: str, request: ModeRequest, mode: Mode) -> str:
-    numbers = [str(number) for number in request.channels]
+def _title(label: str, channels: tuple[int, ...], mode: Mode) -> str:
+    numbers = [str(number) for number in channels]
     if len(numbers) > 8:
         numbers = [*numbers[:7], "…"]
     # A phrase is the mode's author's own text; a brace that is no field must not break a picture.
     phrase = mode.phrase.replace("{channels}", ", ".join(numbers))
-    return f"{label} · {phrase.replace('{count}', str(len(request.channels)))}"
+    return f"{label} · {phrase.replace('{count}', str(len(channels)))}"

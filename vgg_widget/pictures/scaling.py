@@ -56,6 +56,8 @@ class Scale:
 
 SCOPES = ("channel", "layer", "network")
 
+DEFAULT_SCALE = "layer"
+"""The scale where none is named."""
 
 NAMED_SCALES: dict[str, Scale] = {
     # A picture on its own range is the textbook one: up to its own maximum, nothing clipped.
@@ -67,13 +69,7 @@ NAMED_SCALES: dict[str, Scale] = {
 
 
 def as_scale(scale: str | Scale) -> Scale:
-    """Return the policy of that name; a `Scale` is returned as it is.
-
-    Raises
-    ------
-    ValueError
-        If the name is not ``"channel"``, ``"layer"`` or ``"network"``.
-    """
+    """Return the scale of that name, or raise ValueError; a `Scale` is returned as it is."""
     if isinstance(scale, Scale):
         return scale
     if not isinstance(scale, str) or scale not in NAMED_SCALES:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from vgg_widget.pictures.scaling import DisplayRange, Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,6 @@ class TileGrid:
             return None
         return self.channels[position], row - top, column - left
 
-    def hold(
-        self, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
-    ) -> npt.NDArray[np.bool_]:
-        """Tell which pixels of the rendering, by row and column, belong to a tile."""
-        (down, y), (across, x) = (
-            np.divmod(rows, self.height + self.gap),
-            np.divmod(columns, self.width + self.gap),
-        )
-        filled = down * self.columns + across < len(self.channels)
-        return filled & (y < self.height) & (x < self.width)
-
 
 def about_square(count: int, shape: float) -> int:
     """Choose a number of columns that makes the grid about square and leaves few tiles empty."""
@@ -83,6 +73,18 @@ def montage(maps: Floats, tiles: TileGrid) -> Floats:
     shape = (rows, columns, tiles.height + gap, tiles.width + gap)
     whole = padded.reshape(shape).swapaxes(1, 2).reshape(rows * shape[2], columns * shape[3])
     return whole[:-gap, :-gap]
+
+
+def each_tile_by_itself(
+    values: Floats, tiles: TileGrid, range_of: Callable[[Floats], DisplayRange]
+) -> Floats:
+    """Map a montage to 0–1, each tile over a range of its own."""
+    unit = np.zeros_like(values)
+    for position in range(len(tiles.channels)):
+        top, left, bottom, right = tiles.box(position)
+        tile = values[top:bottom, left:right]
+        unit[top:bottom, left:right] = range_of(tile).normalise(tile)
+    return unit
 
 
 def gaps_between(tiles: TileGrid) -> npt.NDArray[np.bool_]:
