@@ -1,7 +1,9 @@
-"""CONTRIBUTING.md tells how to add a mode, its test and a weights format: run as they stand."""
+"""CONTRIBUTING.md tells how to add a mode, a panel and a weights format: run as they stand."""
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +14,11 @@ import pytest
 
 import tests.test_modes
 import vgg_widget.pictures.modes
+from tests.explorers import control, words
 from tests.weights_server import dense
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, WeightsError
 from vgg_widget.cli.command import main
+from vgg_widget.explorer.panels import PANELS
 from vgg_widget.pictures.modes import MODES
 from vgg_widget.predictions import predictor_for
 from vgg_widget.weights import random_arrays, resolve
@@ -115,3 +119,35 @@ def test_a_weights_format_is_one_class(
     path.write_bytes(bytes(range(255, 0, -1)))
     with pytest.raises(WeightsError, match=r"choose one of Keras .* or NumPy \(\.npz\)\."):
         resolve(path)
+
+
+def test_a_panel_is_one_class_and_one_line(
+    explore: Callable[..., LayerExplorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = code_under("Add a panel")
+    monkeypatch.setitem(PANELS, "Shape", run(block, builtins)["ShapePanel"])
+    explorer = explore(layer="block2_conv1", panel="Shape")
+    assert "height 32, width 37, 128 channels" in words(explorer)
+    explorer.layer = "block1_conv1"
+    assert "height 64, width 75, 64 channels" in words(explorer)
+    control(explorer, "deepest layer").click()
+    assert explorer.layer == "block5_pool"
+    assert "height 2, width 2, 512 channels" in words(explorer)
+    control(explorer, "Shape").value = False
+    assert explorer.panel == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("hide_dead", "controls.py"), ("percentile", "display.py"), ("gamma", "display.py")],
+)
+def test_a_setting_is_one_field_and_its_control(name: str, file: str) -> None:
+    def named(node: ast.AST) -> bool:
+        return name in (getattr(node, "attr", ""), getattr(node, "arg", "")) or (
+            isinstance(node, ast.Constant) and node.value == name
+        )
+
+    files = (ROOT / "vgg_widget" / "explorer").rglob("*.py")
+    trees = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    places = {one for one, tree in trees.items() if any(map(named, ast.walk(tree)))}
+    assert places == {"settings.py", file}

@@ -302,7 +302,7 @@ def test_marks_at_another_resolution(made: Activations, shown: FeatureFigure) ->
     shown.figure.set_dpi(150)
     for channel in (1, 2):
         marking = Marks((1, 2), (0, 3, 12, 17), 0.5)
-        shown.show(render(made, "conv", channel=channel), made.image, 4, marking=marking)
+        shown.show(render(made, "conv", channel=channel), made.image, 4, marks=marking)
         shown.mark(Marks((3, 4), (2, 3, 12, 17), 0.5))
         painted = pixels_of(shown.figure, redraw=False)
         shown.figure.canvas.draw()

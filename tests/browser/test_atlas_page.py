@@ -30,7 +30,7 @@ top = top_activations(extractor, {folder}, layers=layers, k=9, progress=False)
 """
 EXPLORER = """
 explorer = LayerExplorer(
-    sample_image(), extractor=extractor, layer="block2_conv2", channel=11, top=top
+    sample_image(), extractor=extractor, layer="block2_conv2", channel=11, top_images=top
 )
 explorer
 """

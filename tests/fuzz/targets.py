@@ -203,9 +203,8 @@ def check_state(given: object, *, figure: bool = True) -> None:
     try:
         with ExitStack() as stack:
             if not figure:
-                for part in ("_build", "_draw"):
+                for part in ("_build", "_draw_picture", "_show_around", "_unfold", "show_error"):
                     stack.enter_context(mock.patch.object(LayerExplorer, part))
-                stack.enter_context(mock.patch.object(LayerExplorer, "_board", mock.MagicMock()))
                 activations = _once("activations", lambda: untrained()(PICTURE))
                 patch = mock.patch.object(LayerExplorer, "_compute", return_value=activations)
                 stack.enter_context(patch)

@@ -19,8 +19,9 @@ from vgg_widget.figure.style import own_style
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.pictures.modes import MODES
-from vgg_widget.pictures.scaling import SCOPES
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP
+from vgg_widget.pictures.modes import DEFAULT_MODE, MODES
+from vgg_widget.pictures.scaling import DEFAULT_SCALE, SCOPES
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights import (
@@ -81,11 +82,11 @@ def _parser() -> argparse.ArgumentParser:
     picture.add_argument(
         "--layer", default="block1_conv1", help="Keras's, torchvision's or the paper's name"
     )
-    picture.add_argument("--mode", default="channel", help=", ".join(MODES))
+    picture.add_argument("--mode", default=DEFAULT_MODE, help=", ".join(MODES))
     picture.add_argument("--channel", type=int, help="for mode channel; else 0")
     picture.add_argument("--channels", type=int, nargs="+", help="for the other modes")
-    picture.add_argument("--cmap", default="viridis", help="any colormap of matplotlib")
-    picture.add_argument("--scale", default="layer", help=", ".join(SCOPES))
+    picture.add_argument("--cmap", default=DEFAULT_CMAP, help="any colormap of matplotlib")
+    picture.add_argument("--scale", default=DEFAULT_SCALE, help=", ".join(SCOPES))
     picture.add_argument(
         "--order",
         choices=RANKINGS,

@@ -35,7 +35,7 @@ from vgg_widget.figure.themes import DARK, LIGHT, THEME_NAMES
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
 from vgg_widget.pictures.captions import source_line
-from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.support.files import written_whole
 from vgg_widget.support.interrupts import interrupts_come
 from vgg_widget.support.messages import unknown_choice
@@ -542,7 +542,7 @@ class ExplorerBase(ExplorerBox):
                 named = self.layer
                 if layer is not None:
                     named = as_trait_error(before.name_of, layer, self.measured)
-                self.choose(layer=named, channel=channel, mode=DisplaySettings().mode)
+                self.choose(layer=named, channel=channel, mode=DEFAULT_MODE)
             finally:
                 if self._asked() == before:
                     self._history = [one for one in self._history if one is not before]

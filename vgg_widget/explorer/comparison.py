@@ -25,6 +25,8 @@ from vgg_widget.pictures.captions import pair_caption, pair_place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair
 from vgg_widget.pictures.coordinates import Marks
+from vgg_widget.pictures.modes import DEFAULT_MODE
+from vgg_widget.pictures.scaling import DEFAULT_SCALE
 from vgg_widget.support.messages import briefly
 
 if TYPE_CHECKING:
@@ -82,9 +84,9 @@ class Comparison(ExplorerBase):
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str = "block1_conv1",
         channel: int | None = None,
-        mode: str = "channel",
+        mode: str = DEFAULT_MODE,
         cmap: str = DEFAULT_CMAP,
-        scale: str = "layer",
+        scale: str = DEFAULT_SCALE,
         **layout: Any,
     ) -> None:
         super().__init__(
@@ -172,7 +174,7 @@ class Comparison(ExplorerBase):
         return self.pair.first.image, self.pair.second.image
 
     def _draw(self, place: float | Placement, marks: Marks) -> None:
-        self._view.show(self._three, self._images, place, marking=marks)
+        self._view.show(self._three, self._images, place, marks=marks)
 
     def _caption(self) -> str:
         one, other = self._readings

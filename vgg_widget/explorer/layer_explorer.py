@@ -38,8 +38,9 @@ from vgg_widget.network.vgg19 import Preprocess
 from vgg_widget.pictures.captions import caption, place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.coordinates import Marks
-from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
 from vgg_widget.pictures.rendering import render
+from vgg_widget.pictures.scaling import DEFAULT_SCALE
 from vgg_widget.predictions import checked_top
 
 if TYPE_CHECKING:
@@ -138,9 +139,9 @@ class LayerExplorer(ExplorerBase):
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str = "block1_conv1",
         channel: int | None = None,
-        mode: str = "channel",
+        mode: str = DEFAULT_MODE,
         cmap: str = DEFAULT_CMAP,
-        scale: str = "layer",
+        scale: str = DEFAULT_SCALE,
         predict: int | None = None,
         top_images: TopActivations | None = None,
         **layout: Any,
@@ -230,7 +231,7 @@ class LayerExplorer(ExplorerBase):
         return FeatureFigure(figure)
 
     def _draw(self, place: float | Placement, marks: Marks) -> None:
-        self._view.show(self.main_rendering, self.activations.image, place, marking=marks)
+        self._view.show(self.main_rendering, self.activations.image, place, marks=marks)
 
     def _caption(self) -> str:
         words = caption(self.activations, self.main_rendering)

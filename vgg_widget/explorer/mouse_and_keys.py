@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vgg_widget.explorer.errors import ErrorMessage
-from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.pictures.coordinates import Hit, Marks
-from vgg_widget.pictures.modes import MODES, find_mode
+from vgg_widget.pictures.modes import DEFAULT_MODE, TILED_MODE, find_mode
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
@@ -50,7 +49,7 @@ class MouseAndKeys:
         self._view = view
         self._hit: Hit | None = None
         self._clicked: Hit | None = None
-        self._without_grid = DisplaySettings().mode
+        self._without_grid = DEFAULT_MODE
         self._show_place = explorer.reporting_errors(self._pointed, clear=False)
 
     def point(self, hit: Hit | None) -> None:
@@ -124,8 +123,7 @@ class MouseAndKeys:
             self._explorer.choose(mode=self._without_grid)
         else:
             self._without_grid = mode
-            tiled = next(name for name, one in MODES.items() if one.tiled)
-            self._explorer.choose(mode=tiled)
+            self._explorer.choose(mode=TILED_MODE)
 
     def _step_channel(self, step: int) -> None:
         settings = self._explorer.settings

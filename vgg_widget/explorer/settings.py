@@ -23,14 +23,14 @@ from vgg_widget.explorer.traits import (
 )
 from vgg_widget.images import ImageReading
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
-from vgg_widget.pictures.modes import find_mode
+from vgg_widget.pictures.modes import DEFAULT_MODE, find_mode
 from vgg_widget.pictures.rendering import (
     ORDERS,
     checked_channel,
     choose_channels,
     nearest_channels,
 )
-from vgg_widget.pictures.scaling import Scale, as_scale
+from vgg_widget.pictures.scaling import DEFAULT_SCALE, Scale, as_scale
 from vgg_widget.support.messages import unknown_choice
 
 DIVERGING = "coolwarm"
@@ -121,7 +121,7 @@ class DisplaySettings:
         "In mode 'channel' they wait for another mode.",
     )
     mode: str = _setting(
-        "channel",
+        DEFAULT_MODE,
         Name,
         lambda value, *_: find_mode(value),
         words="How channels become one picture; a registered mode's name.",
@@ -133,7 +133,7 @@ class DisplaySettings:
         words="Name of a matplotlib colormap; a registered Colormap becomes its name.",
     )
     scale: str = _setting(
-        "layer",
+        DEFAULT_SCALE,
         Unicode,
         lambda value, *_: as_scale(value),
         words="What the display range is taken over: channel, layer, network.",

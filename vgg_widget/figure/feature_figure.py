@@ -39,7 +39,7 @@ class FeatureFigure(LinkedFigure):
         image: RGB8,
         place: float | Placement,
         source: str = "",
-        marking: Marks | None = None,
+        marks: Marks | None = None,
     ) -> None:
         """Show another rendering, and draw.
 
@@ -47,7 +47,7 @@ class FeatureFigure(LinkedFigure):
         its stride from the corner. `source` is a line at the foot that says where the numbers come
         from, for a picture that is taken away; beside a live figure a widget says it.
         """
-        self._update((rendering,), (image,), place, source, marking)
+        self._update((rendering,), (image,), place, source, marks)
 
 
 def static_figure(

@@ -46,14 +46,14 @@ class PairFigure(LinkedFigure):
         images: tuple[RGB8, RGB8],
         place: float | Placement,
         source: str = "",
-        marking: Marks | None = None,
+        marks: Marks | None = None,
     ) -> None:
         """Show another pair of renderings, and draw; see `FeatureFigure.show`.
 
         Marks are the same on both images, and on all three maps.
         """
         three = renderings.first, renderings.second, renderings.difference
-        self._update(three, images, place, source, marking)
+        self._update(three, images, place, source, marks)
 
     def _scales(self) -> Sequence[Rendering]:
         first, second, difference = self._renderings

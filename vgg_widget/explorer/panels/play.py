@@ -9,8 +9,7 @@ import ipywidgets as widgets
 
 from vgg_widget.explorer.controls import as_wide_as_its_words
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.explorer.settings import DisplaySettings
-from vgg_widget.pictures.modes import find_mode
+from vgg_widget.pictures.modes import DEFAULT_MODE, find_mode
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
@@ -129,7 +128,7 @@ class PlayPanel(Panel):
             explorer.choose(channel=place)
         else:
             # What shows many channels at once would be the same for each.
-            explorer.choose(channel=place, mode=DisplaySettings().mode)
+            explorer.choose(channel=place, mode=DEFAULT_MODE)
 
     def toggle(self) -> None:
         """Start playing, or stop."""
@@ -161,7 +160,7 @@ class PlayPanel(Panel):
         self.pause()
         over, settings = self.over.value, self._explorer.settings
         if over == "channels" and find_mode(settings.mode).takes != "one":
-            self._explorer.choose(mode=DisplaySettings().mode)
+            self._explorer.choose(mode=DEFAULT_MODE)
         self._say(f"Drawing {self._frames} frames …")
         try:
             self._explorer.download_animation(over, self.seconds, self._drawn)
