@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from vgg_widget.support.files import written_whole
+from vgg_widget.support.files import atomic_write
 
 
 def test_the_file_appears_only_at_the_end_and_nothing_else_stays(tmp_path: Path) -> None:
     target = tmp_path / "picture.png"
-    with written_whole(target) as draft:
+    with atomic_write(target) as draft:
         draft.write_bytes(b"half")
         assert not target.exists()
         assert draft.suffix == ".png"
@@ -28,7 +28,7 @@ def test_a_failure_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
     target.write_bytes(b"old")
 
     def fail() -> None:
-        with written_whole(target) as draft:
+        with atomic_write(target) as draft:
             draft.write_bytes(b"half of the new")
             raise RuntimeError("disk full")
 
@@ -41,7 +41,7 @@ def test_a_failure_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:
 def test_the_file_follows_the_persons_own_mask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        with written_whole(tmp_path / "a.png") as draft:
+        with atomic_write(tmp_path / "a.png") as draft:
             draft.write_bytes(b"x")
         assert stat.S_IMODE((tmp_path / "a.png").stat().st_mode) == 0o640
         assert os.umask(0o027) == 0o027  # looking at the mask did not change it
@@ -53,7 +53,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     target = tmp_path / "nowhere" / "a.png"
     with (
         pytest.raises(FileNotFoundError, match=r"nowhere.*does not exist.*make the folder first"),
-        written_whole(target),
+        atomic_write(target),
     ):
         pass
     assert not target.parent.exists()
@@ -62,7 +62,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    with written_whole("~/a.txt") as draft:
+    with atomic_write("~/a.txt") as draft:
         draft.write_text("x")
     assert (tmp_path / "a.txt").read_text() == "x"
 
@@ -71,6 +71,6 @@ def test_a_plain_name_lands_in_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with written_whole("a.txt") as draft:
+    with atomic_write("a.txt") as draft:
         draft.write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

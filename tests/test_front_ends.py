@@ -69,7 +69,7 @@ def test_importing_tells_colab_nothing() -> None:
         "output.enable_custom_widget_manager = lambda: told.append(1)\n"
         "sys.modules['google.colab.output'] = output\n"
         "import vgg_widget\n"
-        "import vgg_widget.explorer.page\n"
+        "import vgg_widget.explorer.helper\n"
         "assert told == []\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -240,6 +240,7 @@ LARGE = 10**400  # JSON may hold whole numbers beyond any float.
         ("channel", LARGE),
         ("version", [1]),
         ("top", LARGE),
+        ("predict", LARGE),
         ("panel", "<script>"),
     ],
     ids=range(9),

@@ -30,7 +30,7 @@ from vgg_widget.figure.color_bars import ColorBars
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.linked_figure import LinkedFigure
 from vgg_widget.network import backend, vgg19
-from vgg_widget.support.interrupts import interrupts_wait
+from vgg_widget.support.interrupts import interrupts_delayed
 from vgg_widget.weights import imagenet
 
 Explore = Callable[..., LayerExplorer]
@@ -384,7 +384,7 @@ def test_an_interrupt_waits_for_what_cannot_be_begun_again() -> None:
     done: list[int] = []
 
     def work() -> None:
-        with interrupts_wait():
+        with interrupts_delayed():
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             done.append(1)
@@ -395,7 +395,7 @@ def test_an_interrupt_waits_for_what_cannot_be_begun_again() -> None:
         work()
     assert done == [1]
     assert signal.getsignal(signal.SIGINT) is before
-    with interrupts_wait():
+    with interrupts_delayed():
         done.append(3)
     assert done == [1, 3]
 
@@ -404,7 +404,7 @@ def test_other_threads_and_ignored_interrupts_go_on() -> None:
     done: list[int] = []
 
     def work() -> None:
-        with interrupts_wait():
+        with interrupts_delayed():
             done.append(1)
 
     other = threading.Thread(target=work)

@@ -20,7 +20,7 @@ from tests.benchmarks.drawers import Stock, drawn_on
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, plot
 from vgg_widget.explorer.box import widgets_of
 from vgg_widget.figure.canvas import SETTLED_SECONDS
-from vgg_widget.figure.frames import DPI, FIGURE_INCHES, part_of_frame, whole_frame
+from vgg_widget.figure.sizes import DPI, FIGURE_INCHES, part_of_frame, whole_frame
 
 SERVER = "frames on the server"
 ENCODING = "encoding a frame"

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vgg_widget import Activations, LayerExplorer, render, sample_image
-from vgg_widget.figure.frames import DPI, FIGURE_INCHES
+from vgg_widget.figure.sizes import DPI, FIGURE_INCHES
 from vgg_widget.pictures.modes import Rendering
 
 RGB8 = npt.NDArray[np.uint8]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
-from vgg_widget.support.files import written_whole
+from vgg_widget.support.files import atomic_write
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.support.safe_npz import opened_npz
 
@@ -39,7 +39,7 @@ def write_activations(
         "name": name,
     }
     arrays: dict[str, Any] = {f"maps/{layer}": stored for layer, stored in maps.items()}
-    with written_whole(path) as draft:
+    with atomic_write(path) as draft:
         np.savez(draft, header=np.array(json.dumps(header)), image=image, **arrays)
 
 

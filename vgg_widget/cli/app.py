@@ -12,11 +12,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.cli.options import add_network_options, add_server_options
 from vgg_widget.cli.serving import (
     ADDRESS,
     Program,
-    add_network_options,
-    add_server_options,
     checked_picture,
     notebook_of,
     serve,

@@ -14,7 +14,7 @@ from vgg_widget.activations.named_layers import layer_names
 from vgg_widget.cli.app import add_app
 from vgg_widget.cli.atlas import add_atlas
 from vgg_widget.cli.demo import add_demo
-from vgg_widget.cli.serving import add_network_options
+from vgg_widget.cli.options import add_network_options
 from vgg_widget.figure.style import own_style
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
@@ -22,7 +22,7 @@ from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import DEFAULT_MODE, MODES
 from vgg_widget.pictures.scaling import DEFAULT_SCALE, SCOPES
-from vgg_widget.support.files import written_whole
+from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights import (
     PREPROCESSINGS,
@@ -174,7 +174,7 @@ def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, A
         activations.info(layer).placement,
         source_line(activations, rendering),
     )
-    with written_whole(path) as draft:
+    with atomic_write(path) as draft:
         figure.savefig(draft, format=path.suffix[1:].lower())
 
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.cli.options import add_server_options
 from vgg_widget.cli.serving import (
     ADDRESS,
     Program,
-    add_server_options,
     checked_picture,
     notebook_of,
     serve,

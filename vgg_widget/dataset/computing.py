@@ -15,7 +15,7 @@ from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import Reduced, Summary, summarised
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.reduced import ChosenLayer, ReducedNetwork
-from vgg_widget.network.streaming import READERS, begun_ahead
+from vgg_widget.network.streaming import READERS, started_ahead
 
 BATCH = 8
 """Images in one forward pass. More is no faster on a processor, and takes more memory."""
@@ -114,7 +114,7 @@ def _read(
         def begin(place: int, image: NamedSource) -> tuple[int, Future[Prepared | Unusable]]:
             return place, pool.submit(image.prepared, extractor)
 
-        with closing(begun_ahead(images, begin, 2 * BATCH)) as begun:
+        with closing(started_ahead(images, begin, 2 * BATCH)) as begun:
             for place, future in begun:
                 yield place, future.result()
 

@@ -29,7 +29,7 @@ from vgg_widget.images import (
 )
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import NotEnoughMemoryError
-from vgg_widget.network.streaming import READERS, begun_ahead
+from vgg_widget.network.streaming import READERS, started_ahead
 from vgg_widget.support.messages import briefly, reason
 
 # A shard takes the network a quarter of a minute: as much is lost by an interruption.
@@ -229,7 +229,7 @@ def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generat
             done.set_result(_source(extractor, *item))
             return item[0], done
 
-        with closing(begun_ahead(items, begin, _LEAST)) as begun:
+        with closing(started_ahead(items, begin, _LEAST)) as begun:
             for _, future in begun:
                 yield future.result()
 

@@ -29,8 +29,8 @@ from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.top_images import StrongestImages
 from vgg_widget.images import RGB8, ImageError
-from vgg_widget.network.streaming import READERS, begun_ahead
-from vgg_widget.support.files import checked_target, written_whole
+from vgg_widget.network.streaming import READERS, started_ahead
+from vgg_widget.support.files import atomic_write, checked_target
 from vgg_widget.support.messages import briefly
 
 Box: TypeAlias = tuple[int, int, int, int]
@@ -140,7 +140,7 @@ def write_page(
             f"with {name!r} ({sentence.rstrip('.')})."
         )
     numbers = {place: number for number, place in enumerate(sorted(wanted))}
-    with written_whole(path) as draft:
+    with atomic_write(path) as draft:
         with draft.open("wb") as stream:
             for piece in _pieces(top, shown, patches, numbers, len(missing)):
                 stream.write(piece.encode("utf-8", "replace"))
@@ -213,7 +213,7 @@ def _cut_patches(
         def begin(_: int, place: int) -> tuple[int, Future[dict[Cut, bytes]]]:
             return place, pool.submit(cut, place)
 
-        with closing(begun_ahead(sorted(wanted), begin, 2 * READERS)) as begun:
+        with closing(started_ahead(sorted(wanted), begin, 2 * READERS)) as begun:
             for place, future in begun:
                 try:
                     patches |= future.result()

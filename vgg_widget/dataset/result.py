@@ -17,7 +17,7 @@ from vgg_widget.dataset.summary import BINS, HISTOGRAM_EDGES
 from vgg_widget.dataset.top_images import SeenImages, StrongestImages
 from vgg_widget.images import RGB8, ImageError, file_bytes, read_file_bytes, resize_exactly
 from vgg_widget.layers import LayerInfo
-from vgg_widget.support.files import written_whole
+from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
@@ -270,7 +270,7 @@ class TopActivations(Mapping[str, StrongestImages]):
             for part in _PARTS:
                 if (array := getattr(one, part)) is not None:
                     arrays[f"{part}/{name}"] = array
-        with written_whole(path) as draft:
+        with atomic_write(path) as draft:
             np.savez_compressed(draft, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod

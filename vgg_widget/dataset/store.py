@@ -14,8 +14,8 @@ import numpy as np
 
 from vgg_widget.dataset.image_set import DIGEST_BYTES
 from vgg_widget.dataset.summary import BINS, Summary
-from vgg_widget.support.files import written_whole
-from vgg_widget.support.interrupts import interrupts_wait
+from vgg_widget.support.files import atomic_write
+from vgg_widget.support.interrupts import interrupts_delayed
 from vgg_widget.support.safe_npz import DAMAGE, opened_npz
 
 VERSION = 1
@@ -69,7 +69,7 @@ class Store:
             # What begins with a dot may be another process's draft of the manifest.
             others = [each for each in path.iterdir() if not each.name.startswith(".")]
             if not others:
-                with written_whole(file) as draft:
+                with atomic_write(file) as draft:
                     draft.write_text(json.dumps(ours, indent=1), encoding="utf-8")
             # Another process may have begun the same store meanwhile.
             elif not file.exists():
@@ -131,7 +131,7 @@ class Store:
         """Keep a shard; an interrupt waits for that."""
         header = json.dumps({"key": key, "failed": summary.failed})
         arrays: dict[str, Any] = {name: getattr(summary, name) for name in _ARRAYS}
-        with interrupts_wait(), written_whole(self._path(key)) as draft:
+        with interrupts_delayed(), atomic_write(self._path(key)) as draft:
             np.savez_compressed(draft, header=np.array(header), **arrays)
 
     def _path(self, key: str) -> Path:

@@ -30,14 +30,14 @@ from vgg_widget.explorer.settings import (
     setting_traits,
 )
 from vgg_widget.explorer.traits import as_trait_error, check_assignable
-from vgg_widget.figure.frames import FIGURE_INCHES, fitting_width, full_width
+from vgg_widget.figure.sizes import FIGURE_INCHES, fitting_width, full_width
 from vgg_widget.figure.themes import DARK, LIGHT, THEME_NAMES
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
-from vgg_widget.support.files import written_whole
-from vgg_widget.support.interrupts import interrupts_come
+from vgg_widget.support.files import atomic_write
+from vgg_widget.support.interrupts import interrupts_allowed
 from vgg_widget.support.messages import unknown_choice
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class ExplorerBase(ExplorerBox):
                 self.set_trait(self._computed_trait, computed)
                 given.setdefault("panel", self._first_panel())
                 self._first = self._first_settings({**settings, **given})
-                with interrupts_come():
+                with interrupts_allowed():
                     rendered = self._render(self._first, computed)
                 self._build()
                 self._publish(Snapshot(readings, computed, rendered, self._first))
@@ -380,7 +380,7 @@ class ExplorerBase(ExplorerBox):
         before, rendered = self._snapshot.settings, self._snapshot.rendered
         now, then = (one.layer_in(self.measured) for one in (settings, before))
         if now != then or settings.for_render() != before.for_render():
-            with interrupts_come():
+            with interrupts_allowed():
                 rendered = self._render(settings, self._snapshot.computed)
         self._publish(self._snapshot._replace(rendered=rendered, settings=settings))
 
@@ -450,7 +450,7 @@ class ExplorerBase(ExplorerBox):
             self._require_open()
             before = self._snapshot
             assert before is not None
-            with self._controls.busy(self._busy_words), interrupts_come():
+            with self._controls.busy(self._busy_words), interrupts_allowed():
                 readings = tuple(
                     image if isinstance(image, ImageReading) else self._extractor.read(image)
                     for image in images
@@ -595,7 +595,7 @@ class ExplorerBase(ExplorerBox):
             If the folder is missing or cannot be written.
         """
         kind = self._checked_suffix(Path(path).suffix.lower(), os.fspath(path))
-        with self._lock, written_whole(path) as draft:
+        with self._lock, atomic_write(path) as draft:
             self._require_drawn()
             self._view.save(draft, kind, self._source())
 

@@ -15,7 +15,7 @@ import ipywidgets as widgets
 
 from vgg_widget.explorer.controls import display, set_value
 from vgg_widget.explorer.errors import ErrorMessage
-from vgg_widget.support.interrupts import interrupts_come, interrupts_wait
+from vgg_widget.support.interrupts import interrupts_allowed, interrupts_delayed
 from vgg_widget.support.messages import unknown_choice
 
 # One lock for all: two linked explorers would each hold their own and wait for the other's, where
@@ -65,7 +65,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             outermost = not self._depth
             self._depth += 1
             try:
-                with interrupts_wait(), self._leading():
+                with interrupts_delayed(), self._leading():
                     yield
             except KeyboardInterrupt:
                 if outermost:
@@ -83,7 +83,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     def notify_change(self, change: Any) -> None:
         """Tell observers of a change, as traitlets does; theirs can be interrupted."""
         # An interrupt amid the building would leave widgets that nobody holds.
-        with interrupts_come() if self._built else nullcontext():
+        with interrupts_allowed() if self._built else nullcontext():
             super().notify_change(change)
 
     def _show_interrupted(self) -> None:

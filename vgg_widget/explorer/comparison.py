@@ -16,7 +16,7 @@ from vgg_widget.explorer.base import ExplorerBase
 from vgg_widget.explorer.export import pair_script
 from vgg_widget.explorer.panels import PAIR_PANELS, PanelMaker
 from vgg_widget.explorer.settings import DisplaySettings
-from vgg_widget.figure.frames import PAIR_INCHES
+from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.images import ImageReading
 from vgg_widget.layers import Placement
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor

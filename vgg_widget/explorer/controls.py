@@ -14,7 +14,7 @@ import matplotlib as mpl
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.settings import DisplaySettings, is_before_relu
-from vgg_widget.figure.frames import DPI, FIGURE_INCHES
+from vgg_widget.figure.sizes import DPI, FIGURE_INCHES
 from vgg_widget.layers import LayerInfo
 from vgg_widget.pictures.colormaps import SHORT_CMAPS
 from vgg_widget.pictures.modes import MODES, Mode, find_mode

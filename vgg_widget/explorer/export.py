@@ -19,6 +19,7 @@ from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
 from vgg_widget.pictures.comparing import Pair
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.pictures.scaling import Scale
+from vgg_widget.predictions import checked_top
 
 _STATE_VERSION = 1
 
@@ -65,7 +66,7 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
     found = {name: state[name] for name in known if name in state}
     if "top" in state:
         # The former name of `predict`.
-        found["predict"] = state["top"]
+        found["predict"] = None if state["top"] is None else checked_top(state["top"])
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
     if "extractor" in more:

@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.figure.frames import DPI, FIGURE_INCHES
+from vgg_widget.figure.sizes import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.pictures.rendering import asked_channels, choose_channels, nearest_channels, render
-from vgg_widget.support.files import written_whole
+from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def save_gif(
     """
     if Path(path).suffix.lower() != ".gif":
         raise ValueError(f"path {os.fspath(path)!r} does not end in .gif: name it so.")
-    with written_whole(path) as draft, draft.open("wb") as stream:
+    with atomic_write(path) as draft, draft.open("wb") as stream:
         write_gif(stream, images, seconds, progress=progress)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from vgg_widget.figure.frames import TOOLBAR_PIXELS, part_of_frame, whole_frame
+from vgg_widget.figure.sizes import TOOLBAR_PIXELS, part_of_frame, whole_frame
 
 
 def _keep_backend(*_: object, **__: object) -> None:

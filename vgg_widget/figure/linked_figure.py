@@ -18,8 +18,8 @@ from matplotlib.image import AxesImage
 from PIL import Image
 
 from vgg_widget.figure.color_bars import ColorBars, LegendList
-from vgg_widget.figure.frames import DPI, FIGURE_INCHES
 from vgg_widget.figure.painting import MarksPainter, SidePainter
+from vgg_widget.figure.sizes import DPI, FIGURE_INCHES
 from vgg_widget.figure.style import own_style
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
 from vgg_widget.images import RGB8
@@ -123,10 +123,10 @@ class LinkedFigure:
         inches = pixels / DPI
         self.figure.set_size_inches(inches, inches * self.inches[1] / self.inches[0])
         for picture in self._maps:
-            self._entitle(picture.axes, picture.axes.get_title())
+            self._set_title(picture.axes, picture.axes.get_title())
         self.figure.canvas.draw()
 
-    def _entitle(self, axes: Axes, words: str) -> None:
+    def _set_title(self, axes: Axes, words: str) -> None:
         axes.title.set_text(words)
         # Beyond its axes stands another picture, the colorbar, or the legend.
         across = self.figure.get_size_inches()[0] * axes.get_position(original=True).width
@@ -203,7 +203,7 @@ class LinkedFigure:
             picture.set_extent(map_extent(shown, place))
             # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
             picture.set_interpolation("auto" if shown.tiles else "nearest")
-            self._entitle(picture.axes, title)
+            self._set_title(picture.axes, title)
         self._source.set_text(source)
         self._marks_painter.set(marks, renderings, place)
         scales = self._scales()

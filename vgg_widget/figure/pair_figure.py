@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vgg_widget.figure.frames import PAIR_INCHES
 from vgg_widget.figure.linked_figure import LinkedFigure
+from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
 from vgg_widget.pictures.comparing import PairRendering

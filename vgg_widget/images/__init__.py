@@ -1,5 +1,12 @@
 """Images: anything a person calls one becomes an RGB `uint8` array, or an `ImageError` says why."""
 
+from vgg_widget.images.many_images import (
+    NamedItem,
+    is_collection,
+    named_images,
+    nameless,
+    not_several,
+)
 from vgg_widget.images.reading import (
     ImageReading,
     file_bytes,
@@ -7,13 +14,6 @@ from vgg_widget.images.reading import (
     read_file_bytes,
     read_image,
     sample_image,
-)
-from vgg_widget.images.several import (
-    NamedItem,
-    is_collection,
-    named_images,
-    nameless,
-    not_several,
 )
 from vgg_widget.images.terms import (
     MINIMUM_SIDE,

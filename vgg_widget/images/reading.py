@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from vgg_widget.images.arrays import as_array, from_array, not_alone
-from vgg_widget.images.pictures import decoded, from_pillow
+from vgg_widget.images.pillow import decoded, from_pillow
 from vgg_widget.images.sources import (
     existing_file,
     opened,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vgg_widget.support.interrupts import interrupts_wait
+from vgg_widget.support.interrupts import interrupts_delayed
 
 
 def keras_and_tensorflow() -> tuple[Any, Any]:
@@ -76,7 +76,7 @@ def _import_once() -> tuple[Any, Any]:
     # Read when TensorFlow is first imported; a person's own setting stands.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # What an interrupt leaves of TensorFlow cannot be imported again in the same process.
-    with interrupts_wait(), quiet_log():
+    with interrupts_delayed(), quiet_log():
         import keras
         import tensorflow as tf
 

@@ -65,7 +65,7 @@ def read_ahead(
         def begin(_: int, named: NamedItem) -> tuple[str, Future[RGB8]]:
             return named[0], _begin(pool, read, named[1])
 
-        with closing(begun_ahead(images, begin, ahead)) as begun:
+        with closing(started_ahead(images, begin, ahead)) as begun:
             for name, future in begun:
                 try:
                     pixels = future.result()
@@ -80,7 +80,7 @@ def read_ahead(
                     yield NamedImage(name, pixels)
 
 
-def begun_ahead(
+def started_ahead(
     images: Iterable[_Item],
     begin: Callable[[int, _Item], tuple[_Name, Future[_Result]]],
     ahead: int,

@@ -21,7 +21,7 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`, with its suffix; it takes the name at the end.
 
     Where the body raises, what stood at `path` before is left as it was.

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# For each `interrupts_wait` that is entered, outermost first: the interrupts that came meanwhile,
-# and the handler of before. Python handles signals on its main thread only.
+# For each `interrupts_delayed` that is entered, outermost first: the interrupts that came
+# meanwhile, and the handler of before. Python handles signals on its main thread only.
 _waiting: list[tuple[list[int], Any]] = []
 
 
 @contextmanager
-def interrupts_wait() -> Iterator[None]:
+def interrupts_delayed() -> Iterator[None]:
     """Delay interrupts to the end of the body, which must not be left half done.
 
     On threads other than the main one, where no interrupt is raised, this does nothing.
@@ -43,8 +43,8 @@ def interrupts_wait() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_come() -> Iterator[None]:
-    """Let interrupts take effect during the body, within `interrupts_wait`.
+def interrupts_allowed() -> Iterator[None]:
+    """Let interrupts take effect during the body, within `interrupts_delayed`.
 
     For what may take long: a forward pass, and code of the person at the notebook.
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vgg_widget.support.files import written_whole
+from vgg_widget.support.files import atomic_write
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.arrays import (
     PREPROCESSINGS,
@@ -216,7 +216,7 @@ def export_weights(arrays: Arrays, preprocessing: str, path: str | os.PathLike[s
         raise ValueError(
             f"path {name!r} does not end in {' or '.join(exported_suffixes())}: name it so."
         )
-    with written_whole(path) as draft:
+    with atomic_write(path) as draft:
         try:
             kind.write(arrays, preprocessing, draft)
         except OSError as error:

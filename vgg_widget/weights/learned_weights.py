@@ -19,7 +19,7 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_widget.support.files import written_whole
+from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import reason
 from vgg_widget.support.safe_npz import check_suffix, opened_npz
 from vgg_widget.weights.arrays import Stored, StoredLayer, StoredVGG19, WeightsError
@@ -193,7 +193,7 @@ class LearnedWeights:
             for key, array in part.arrays().items()
         }
         arrays["metadata"] = np.array(json.dumps(about, ensure_ascii=False))
-        with written_whole(target) as draft:
+        with atomic_write(target) as draft:
             # Without allow_pickle=, which NumPy 1 would store as one more array.
             np.savez_compressed(draft, **arrays)
         return target

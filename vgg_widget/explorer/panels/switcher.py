@@ -12,7 +12,7 @@ from vgg_widget.explorer.box import widgets_of
 from vgg_widget.explorer.controls import display, set_value
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.support.interrupts import interrupts_come
+from vgg_widget.support.interrupts import interrupts_allowed
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
@@ -176,7 +176,7 @@ class PanelSwitcher:
 
     def _show_opened(self) -> None:
         # It may compute, and take its time.
-        with interrupts_come(), self._explorer.showing_controls():
+        with interrupts_allowed(), self._explorer.showing_controls():
             self._made[self.opened].show()
 
     def made(self) -> list[widgets.Widget]:
