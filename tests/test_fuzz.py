@@ -243,7 +243,7 @@ LARGE = 10**400  # JSON may hold whole numbers beyond any float.
         ("predict", LARGE),
         ("panel", "<script>"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_wrong_value_is_refused_by_its_key(key: str, value: Any) -> None:
     given_state = {**described_state(b""), key: value}

@@ -13,35 +13,36 @@ from dataclasses import replace
 import time
 import ipywidgets as widgets
 import numpy as np
-from vgg_widget import Activations, FeatureExtractor, LayerInfo, render
+from vgg_widget import Activations, LayerInfo
 from vgg_widget.explorer.panels.play import PlayPanel
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.explorer.scene import Choice, Scene
+from vgg_widget.explorer.settings import DisplaySettings
 
 maps = np.random.default_rng(0).random((4, 4, 40)).astype(np.float32)
 layer = LayerInfo("conv", None, "conv", 40, 1)
 activations = Activations(
     [layer], {"conv": maps}, np.zeros((4, 4, 3), np.uint8), Provenance("model", "test")
 )
-extractor = FeatureExtractor("random", size=32)
 slider = widgets.IntSlider(description="channel", max=39)
 
-class Host:
+class Explorer:
     seen, busy = [], 0
-    def tell(self, channel):
+    activations = activations
+    @property
+    def settings(self):
+        return DisplaySettings("conv", slider.value)
+    def choose(self, channel):
         self.seen.append(channel)
         time.sleep(self.busy)
         slider.value = channel
-    def do(self, action):
-        action()
-    guard = do
+    def reporting_errors(self, callback, clear=True):
+        return callback
 
-host = Host()
+host = Explorer()
 panel = PlayPanel(host)
 
 def show(_=None):
-    choice = Choice("conv", slider.value)
-    panel.show(Scene(choice, activations, render(activations, "conv"), extractor))
+    panel.show()
 
 slider.observe(show, "value")
 show()
