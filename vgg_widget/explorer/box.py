@@ -191,7 +191,12 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     @contextmanager
     def showing_controls(self) -> Iterator[None]:
-        """Take what happens to controls in the body for nobody's choice."""
+        """Bring controls to what is shown: what happens to them is no person's choice.
+
+        Yields
+        ------
+        None
+        """
         before, self.showing = self.showing, True
         try:
             yield
