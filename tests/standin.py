@@ -41,12 +41,7 @@ class StandIn:
         self.__dict__.update(vars(scene), measured=scene.activations)
         self.scene = scene
 
-    def reporting_errors(
-        self,
-        callback: Callable[..., object],
-        *,
-        clear: bool = True,  # noqa: ARG002
-    ) -> Callable[..., None]:
+    def reporting_errors(self, callback: Callable[..., object], **_: bool) -> Callable[..., None]:
         def reported(*given: object) -> None:
             try:
                 callback(*given)

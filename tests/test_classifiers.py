@@ -50,7 +50,7 @@ def test_weights_without_a_classifier_are_refused(
     with pytest.raises(ValueError, match=r"pass weights='imagenet', or the path of") as caught:
         predictor_for(extractor)
     assert str(caught.value).startswith(
-        "top needs the classifier of a VGG19, which is not known for "
+        "predictions need the classifier of a VGG19, which is not known for "
     )
     assert words in str(caught.value)
 

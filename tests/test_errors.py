@@ -275,6 +275,20 @@ def test_messages_of_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch)
     assert_works(explorer)
 
 
+def test_an_answer_of_the_page_does_not_take_an_error_away(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore()
+    sent: list[Any] = []
+    monkeypatch.setattr(explorer._page, "send", lambda *message: sent.append(message[0]))
+    explorer._page._handle_custom_msg({"kind": "key", "key": "c"}, [])
+    explorer._controls.channels.value = "3, cat"
+    (number,) = [message["number"] for message in sent if message["kind"] == "copy"]
+    explorer._page._handle_custom_msg({"kind": "copied", "number": number, "ok": True}, [])
+    assert parts(explorer)[0].startswith("channels 'cat' is no number")
+    assert_works(explorer)
+
+
 # --- panels
 
 
@@ -289,6 +303,10 @@ def test_a_panel_that_cannot_be_made_stays_folded(
     assert "on purpose" in parts(explorer)[0]
     assert not button.value
     assert_works(explorer)
+    # It is tried again when a person presses the button again.
+    explorer._switcher._makers[title] = PANELS[title]
+    button.value = True
+    assert (parts(explorer), explorer._switcher.opened) == (("", ""), title)
     other = next(name for name in PANELS if name != title)
     control(explorer, other).value = True
     assert (explorer.panel, control(explorer, other).value) == (other, True)

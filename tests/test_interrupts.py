@@ -488,6 +488,43 @@ def test_several_interrupts_do_not_stop_the_drawing(explore: Explore, photo: Any
     assert_next_works(explorer, photo)
 
 
+def test_an_interrupt_while_it_is_closed_waits_for_the_end(
+    extractor: FeatureExtractor, photo: Any
+) -> None:
+    before = set(_instances)
+    explorer = LayerExplorer(photo, extractor=extractor)
+    canvas, figure, real = explorer.canvas, explorer.figure, explorer.canvas.close
+
+    def struck() -> None:
+        signal.raise_signal(signal.SIGINT)
+        real()
+
+    canvas.close = struck
+    with pytest.raises(KeyboardInterrupt):
+        explorer.close()
+    assert explorer.closed
+    assert figure.axes == []
+    assert canvas.manager is None
+    assert set(_instances) == before
+
+
+def test_an_error_after_an_interrupt_is_told(
+    explore: Explore, photo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(layer="block2_conv1")
+
+    def fail() -> None:
+        raise ZeroDivisionError("on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explorer.canvas, "draw", fail)
+        with interrupted(*place(STAGES["rendering"][0])):
+            explorer._controls.slider.value = 9
+    assert "on purpose" in problem(explorer)
+    assert explorer.channel == 0
+    assert_next_works(explorer, photo)
+
+
 # --- networks and files
 
 

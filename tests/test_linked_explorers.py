@@ -190,3 +190,18 @@ def test_what_is_not_drawn_yet_is_not_saved(explore: Explore, tmp_path: Path) ->
     one.observe(lambda _: setattr(other, "channel", 8), "channel")
     one.channel = 4
     assert path.read_bytes() == other.to_bytes(".png")
+
+
+def test_a_follower_that_fails_takes_another_picture_back(explore: Explore) -> None:
+    one, other = explore(), explore()
+    before, maps = one.image, one.activations
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    other.observe(fail, "rendering")
+    one.observe(lambda _: setattr(other, "channel", other.channel + 1), "activations")
+    with pytest.raises(ZeroDivisionError):
+        one.image = before[::-1]
+    np.testing.assert_array_equal(one.image, before)
+    assert one.activations is maps

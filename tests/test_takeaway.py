@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -379,3 +380,14 @@ def test_an_animation_is_saved_whole_or_not_at_all(small: LayerExplorer, tmp_pat
     assert path.read_bytes() == data
     assert small.state() == before
     np.testing.assert_array_equal(on_canvas(small), screen)
+
+
+def test_a_state_with_the_former_name_of_predictions(explore: Explore) -> None:
+    explorer = explore()
+    state = {**explorer.state(), "top": 5}
+    with closing(
+        LayerExplorer.from_state(explorer.image, state, extractor=explorer.extractor, top=None)
+    ) as again:
+        assert "predict" not in again.state()
+    with pytest.raises(ValueError, match="predictions need the classifier of a VGG19"):
+        LayerExplorer.from_state(explorer.image, state, extractor=explorer.extractor)

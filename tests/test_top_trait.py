@@ -71,11 +71,11 @@ def test_what_is_no_result_is_refused_in_a_sentence(
 def test_the_former_name_is_taken_and_warned_of(
     explore: Explore, noisy_top: TopActivations
 ) -> None:
-    with pytest.warns(FutureWarning, match=r"pass predict=5 .* or top_images=") as warned:
+    with pytest.warns(FutureWarning, match=r"predict=5 .* and top_images ") as warned:
         explorer = explore(layer=LAYER, top=noisy_top)
     assert [one.category for one in warned].count(FutureWarning) == 1
     assert explorer.top is explorer.top_images is noisy_top
-    with pytest.warns(FutureWarning, match="top_images=") as warned:
+    with pytest.warns(FutureWarning, match="top_images") as warned:
         explorer.top = None
     assert warned[0].filename == __file__
     assert explorer.top_images is None

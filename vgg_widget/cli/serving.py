@@ -22,6 +22,7 @@ ADDRESS = "127.0.0.1"
 """Where every server listens: no other machine reaches it."""
 
 # Each ends the server in order; a closed terminal sends SIGHUP, which Windows has not.
+_STOP_SECONDS = 15
 _STOPS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)])]
 
 
@@ -110,6 +111,10 @@ def serve(program: Program, *, browser: bool) -> int:
                 # The terminal may be gone.
                 print(f"\nStopping {program.name} …", flush=True)
             loop.add_callback_from_signal(program.stop, server)
+            # Where the orderly end hangs, this one does not.
+            last = threading.Timer(_STOP_SECONDS, os._exit, (1,))
+            last.daemon = True
+            last.start()
 
     # For good: a second Ctrl-C would interrupt the end of this process too.
     for number in _STOPS:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakSet, proxy
@@ -109,8 +109,6 @@ class ExplorerBase(ExplorerBox):
     _under_mouse: object = None
 
     _open: ClassVar[WeakSet[ExplorerBase]] = WeakSet()
-    # Explorers may be made on several threads.
-    _open_lock: ClassVar[threading.Lock] = threading.Lock()
 
     _view: LinkedFigure
 
@@ -131,8 +129,7 @@ class ExplorerBase(ExplorerBox):
         try:
             with self._changing():
                 self._closed = False
-                with self._open_lock:
-                    self._open.add(self)
+                self._open.add(self)
                 super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
                 self.set_trait(self._computed_trait, computed)
                 given.setdefault("panel", self._first_panel())
@@ -230,11 +227,11 @@ class ExplorerBase(ExplorerBox):
         self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
         # The caption, which changes with every step, is read after the description.
         self._page = PageHelper(
-            self._pointing.press,
+            self.reporting_errors(self._pointing.press),
             keys=KEYS,
             description=self._description,
             canvas=self._canvas,
-            report=self.reporting_errors,
+            report=partial(self.reporting_errors, clear=False),
         )
         follow = self.reporting_errors(self._follow_page, clear=False)
         self._page.observe(follow, ["theme", "room"])
@@ -305,11 +302,13 @@ class ExplorerBase(ExplorerBox):
             raise TraitError(unknown_choice("panel", title, ("", *known)))
         return title
 
-    @validate("layer_names")
-    def _valid_names(self, proposal: dict[str, Any]) -> str:
+    @validate("layer_names", "theme")
+    def _valid_look(self, proposal: dict[str, Any]) -> str:
         self._require_open()
         value = str(proposal["value"])
-        if value != "keras" and not any(info.torch_name for info in self.measured.layers):
+        if proposal["trait"].name == "theme" or value == "keras":
+            return value
+        if not any(info.torch_name for info in self.measured.layers):
             raise TraitError(
                 f"layer_names {value!r} is for VGG19, and this network's layers have one name "
                 "each: leave it at 'keras'."
@@ -442,36 +441,36 @@ class ExplorerBase(ExplorerBox):
             self._unfold()
 
     def _look_at(self, *images: object) -> None:
-        """Read and compute other images; where that fails, those on show stay.
-
-        An `ImageReading` is taken as it is.
-        """
-        with self._changing():
+        """Show other images, or what was read of them; where that fails, those on show stay."""
+        with self._lock:
             self._require_open()
             before = self._snapshot
-            assert before is not None
-            with self._controls.busy(self._busy_words), interrupts_allowed():
-                readings = tuple(
-                    image if isinstance(image, ImageReading) else self._extractor.read(image)
-                    for image in images
-                )
-                computed = self._compute(readings)
-                # A location of a large picture may be none of a small one.
-                measured = self._first_of(computed)
-                settings = self._asked().fitted_to(measured, before.settings, self._usual_cmap)
-                rendered = self._render(settings, computed)
             try:
-                self._publish(Snapshot(readings, computed, rendered, settings))
+                with self._changing():
+                    self._publish(self._snapshot_of(images))
             except Exception:
-                # Somebody's observer failed: what was there before is there again.
-                self._publish(before)
+                # An observer or a follower failed: what was there before is there again.
+                if before and self._snapshot is not before and not self._closed:
+                    self._publish(before)
                 raise
+
+    def _snapshot_of(self, images: tuple[object, ...]) -> Snapshot:
+        with self._controls.busy(self._busy_words), interrupts_allowed():
+            readings = tuple(
+                image if isinstance(image, ImageReading) else self._extractor.read(image)
+                for image in images
+            )
+            computed = self._compute(readings)
+            # A location of a large picture may be none of a small one.
+            measured = self._first_of(computed)
+            settings = self._asked().fitted_to(measured, self.settings, self._usual_cmap)
+            return Snapshot(readings, computed, self._render(settings, computed), settings)
 
     def _show_interrupted(self) -> None:
         if self._snapshot is None or self._closed:
             return
         self._switcher.pause()
-        # A panel whose making was interrupted stays folded.
+        # A panel that could not be made stays folded.
         self.panel = self._switcher.opened
         self._set_traits(self.settings)
         self._apply_theme()
@@ -509,13 +508,16 @@ class ExplorerBase(ExplorerBox):
         """Say something in the line below the caption, such as what is under the mouse."""
         self._controls.show_status(words)
 
+    def play(self) -> None:
+        """Start what plays, or stop it; here nothing does."""
+
     def open_panel(self, title: str) -> None:
         """Unfold a panel for a person; whoever runs the cell again finds it open."""
         type(self).remembered_panel = title
+        if title == self.panel:
+            # It could not be made the last time.
+            self._unfold()
         self.panel = title
-
-    def play(self) -> None:
-        """Start what plays, or stop it; here nothing does."""
 
     # --- jumps
 
@@ -680,8 +682,7 @@ class ExplorerBase(ExplorerBox):
                 return
             panels = [] if self._switcher is None else self._switcher.made()
             self._close_with(self._canvas, self._page, *panels)
-            with self._open_lock:
-                self._open.discard(self)
+            self._open.discard(self)
             if self._canvas is not None:
                 self._canvas.manager = None
                 self._canvas.figure.clear()
@@ -694,7 +695,6 @@ class ExplorerBase(ExplorerBox):
         closed keeps its activations, 65 MB at 224×224, even if its cell was run again and no
         variable holds it any more.
         """
-        with cls._open_lock:
-            found = list(cls._open)
-        for one in found:
-            one.close()
+        with cls._lock:
+            for one in list(cls._open):
+                one.close()

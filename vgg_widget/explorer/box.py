@@ -69,10 +69,17 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                     yield
             except KeyboardInterrupt:
                 if outermost:
-                    self._show_interrupted()
+                    self._after_interrupt()
                 raise
             finally:
                 self._depth -= 1
+
+    def _after_interrupt(self) -> None:
+        with self._lock, interrupts_delayed():
+            try:
+                self._show_interrupted()
+            except Exception as error:
+                self.show_error(ErrorMessage.of(error))
 
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:
@@ -126,7 +133,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     # --- callbacks of the page
 
     def reporting_errors(
-        self, callback: Callable[..., object], *, clear: bool = True
+        self, callback: Callable[..., object], *, clear: bool = True, slow: bool = False
     ) -> Callable[..., None]:
         """Return a callback whose errors are shown under the controls.
 
@@ -140,6 +147,8 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         clear : bool
             Whether to take an earlier error away first. False for what nobody asked for, such as
             what follows the mouse: the error may be being read.
+        slow : bool
+            Whether other threads go on meanwhile, since the callback may take seconds.
         """
         # The widget that keeps the callback is not to keep the box.
         report = WeakMethod(self._report)
@@ -149,20 +158,25 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         def reported(*given: object) -> None:
             call, back = report(), called()
             if call is not None and back is not None:
-                call(back, given, clear=clear)
+                call(back, given, clear=clear, slow=slow)
 
         return reported
 
     def _report(
-        self, callback: Callable[..., object], given: tuple[object, ...], *, clear: bool
+        self,
+        callback: Callable[..., object],
+        given: tuple[object, ...],
+        *,
+        clear: bool,
+        slow: bool,
     ) -> None:
-        with self._lock:
+        with nullcontext() if slow else self._lock:
             if self._closed:
                 return
-            outermost = not self._depth
+            outermost = slow or not self._depth
             if clear and outermost:
                 self.show_error(None)
-            self._depth += 1
+            self._depth += not slow
             try:
                 callback(*given)
             except Exception as error:
@@ -171,9 +185,9 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 # In a cell, it ends the cell; Jupyter would write a callback's to a log.
                 if not outermost:
                     raise
-                self._show_interrupted()
+                self._after_interrupt()
             finally:
-                self._depth -= 1
+                self._depth -= not slow
 
     def on_change(self, control: widgets.Widget, callback: Callable[[Any], object]) -> None:
         """Call back with a control's new value when a person changes it; errors are shown.
@@ -261,7 +275,8 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     def _close_with(self, *more: widgets.Widget | None) -> None:
         """Close the box, all that it holds, and more widgets that belong to it."""
-        self._closed = True
+        # From here on, an interrupt waits for the end.
+        self._closed, self._built = True, False
         # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
         for widget in widgets_of(self, *more):
             if widget is not self:

@@ -64,7 +64,7 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"usual_cmap of the state cannot be used: {error}") from error
     known = (*SETTINGS, "layer_names", "theme", "panel", "predict", "size", "weights")
     found = {name: state[name] for name in known if name in state}
-    if "top" in state:
+    if "top" in state and "top" not in more:
         # The former name of `predict`.
         found["predict"] = None if state["top"] is None else checked_top(state["top"])
     if isinstance(found.get("size"), list):

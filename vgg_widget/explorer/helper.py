@@ -44,7 +44,7 @@ class PageHelper(anywidget.AnyWidget):
     canvas : ipywidgets.Widget, optional
         The canvas of ipympl, to keep its picture when it rests and not at every frame.
     report : callable
-        Gets what follows a message of the page, and returns it so that its errors are shown.
+        Gets what follows another message of the page, and returns it so that its errors are shown.
 
     Examples
     --------
@@ -124,20 +124,20 @@ class PageHelper(anywidget.AnyWidget):
         self._seen[change["name"]] = change["new"]
 
     def _hear(self, _: widgets.Widget, content: dict[str, Any], __: list[memoryview]) -> None:
-        try:
+        if content.get("kind") != "key":
             self._follow(content)
+            return
+        try:
+            self._on_key(content.get("key", ""))
         finally:
-            if content.get("kind") == "key":
-                # The page holds the next key back until now.
-                self.send({"kind": "answered"})
+            # The page holds the next key back until now.
+            self.send({"kind": "answered"})
 
     def _follow_message(self, content: dict[str, Any]) -> None:
         if content["kind"] == "copied":
             then = self._copies.pop(content["number"], None)
             if then is not None:
                 then(bool(content["ok"]))
-        elif content["kind"] == "key":
-            self._on_key(content["key"])
         elif content["kind"] == "failed":
             raise OSError(
                 f"the page could not {content['doing']} ({content['message']}): reload it, or use "

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from vgg_widget.figure.feature_figure import FeatureFigure
 
 _TOP_IS_RENAMED = (
-    "top= of LayerExplorer is now two arguments: pass predict={} for classes that the network "
-    "predicts, or top_images= for what vgg_widget.dataset.top_activations returned."
+    "top of LayerExplorer has two names now: predict=5 for classes that the network predicts, and "
+    "top_images for what vgg_widget.dataset.top_activations returned."
 )
 
 
@@ -148,7 +148,7 @@ class LayerExplorer(ExplorerBase):
     ) -> None:
         top = layout.pop("top", None)
         if top is not None:
-            warnings.warn(_TOP_IS_RENAMED.format(5), FutureWarning, stacklevel=2)
+            warnings.warn(_TOP_IS_RENAMED, FutureWarning, stacklevel=2)
             if is_top_activations(top):
                 top_images = top
             else:
@@ -278,7 +278,7 @@ class LayerExplorer(ExplorerBase):
 
     @top.setter
     def top(self, value: Any) -> None:
-        warnings.warn(_TOP_IS_RENAMED.format(5), FutureWarning, stacklevel=3)
+        warnings.warn(_TOP_IS_RENAMED, FutureWarning, stacklevel=3)
         self.top_images = value
 
     @validate("top_images")

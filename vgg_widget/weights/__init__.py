@@ -166,8 +166,8 @@ def resolve_classifier(
             known = format_of(path)
     if provenance.source != "file" or (known and not known.has_classifier):
         raise ValueError(
-            f"top needs the classifier of a VGG19, which is not known for {provenance.label}: pass "
-            "weights='imagenet', or the path of a file that holds it, of "
+            f"predictions need the classifier of a VGG19, which is not known for "
+            f"{provenance.label}: pass weights='imagenet', or the path of a file that holds it, of "
             f"{format_names(with_classifier=True)}."
         )
     if known is None or file_digest(path, "sha256") != provenance.digest:

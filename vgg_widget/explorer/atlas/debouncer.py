@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextvars import copy_context
-from threading import Event
 from typing import Any, TypeAlias
 
 Read: TypeAlias = Callable[[Callable[[], bool]], Any]
@@ -27,44 +27,49 @@ class Debouncer:
 
     def __init__(self, report: Callable[[Callable[..., object]], Callable[..., None]]) -> None:
         self._report = report
-        self._worker: ThreadPoolExecutor | None = None
-        self._last: Future[None] | None = None
+        self._last: threading.Thread | None = None
         # Of the last request.
-        self._superseded = Event()
+        self._superseded = threading.Event()
+        # One reads at a time.
+        self._reading = threading.Lock()
 
     def ask(self, read: Read, show: Callable[[Future[Any]], object]) -> None:
         """Soon call `read` on another thread, and then `show` with its outcome."""
         self.cancel()
-        self._superseded = Event()
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, "vgg-widget-patches")
-        # What is sent to the page belongs to the cell or message that asked for it.
-        run = copy_context().run
-        self._last = self._worker.submit(run, self._run, self._superseded, REST_SECONDS, read, show)
+        self._superseded = threading.Event()
+        # What is sent to the page belongs to the cell or message that asked for it. A daemon: the
+        # thread of an executor would hold up the end of Python until a slow disk has answered.
+        self._last = threading.Thread(
+            target=copy_context().run,
+            args=(self._run, self._superseded, REST_SECONDS, read, show),
+            daemon=True,
+        )
+        self._last.start()
 
     def cancel(self) -> None:
         """Let nothing be shown of what was asked for."""
         self._superseded.set()
 
-    def close(self) -> None:
-        """Cancel, and end the thread."""
-        self.cancel()
-        if self._worker is not None:
-            self._worker.shutdown(wait=False, cancel_futures=True)
-
     def wait(self, seconds: float) -> bool:
         """Wait until nothing is left to do; return whether that came."""
-        return self._last is None or not wait([self._last], seconds).not_done
+        if self._last is not None:
+            self._last.join(seconds)
+        return self._last is None or not self._last.is_alive()
 
     def _run(
-        self, superseded: Event, rest: float, read: Read, show: Callable[[Future[Any]], object]
+        self,
+        superseded: threading.Event,
+        rest: float,
+        read: Read,
+        show: Callable[[Future[Any]], object],
     ) -> None:
         if superseded.wait(rest):
             return
         outcome: Future[Any] = Future()
-        try:
-            outcome.set_result(read(lambda: not superseded.is_set()))
-        except Exception as error:
-            # Raised again where it can be shown.
-            outcome.set_exception(error)
+        with self._reading:
+            try:
+                outcome.set_result(read(lambda: not superseded.is_set()))
+            except Exception as error:
+                # Raised again where it can be shown.
+                outcome.set_exception(error)
         self._report(lambda: None if superseded.is_set() else show(outcome))()

@@ -150,7 +150,7 @@ class PatchCards:
             layout=widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
         )
         self.widget = _Closing(
-            self._debouncer.close,
+            self._debouncer.cancel,
             [self.words, self.problem, self.row],
             layout=widgets.Layout(width="100%"),
         )

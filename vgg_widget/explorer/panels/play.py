@@ -77,7 +77,7 @@ class PlayPanel(Panel):
         self.over.observe(reporting(self._chosen, clear=False), "value")
         self.play.on_click(reporting(lambda _: self.toggle()))
         self.start.on_click(reporting(lambda _: self._begin()))
-        self.save.on_click(reporting(lambda _: self._save()))
+        self.save.on_click(reporting(lambda _: self._save(), slow=True))
         self._paced()
 
     def show(self) -> None:
