@@ -289,6 +289,33 @@ def test_an_answer_of_the_page_does_not_take_an_error_away(
     assert_works(explorer)
 
 
+def test_observers_that_jump_reset_and_close_do_no_harm(explore: Explore) -> None:
+    explorer = explore(layer="block1_conv1")
+    explorer.open_channel(3, "block2_conv1")
+
+    def reset(change: dict[str, Any]) -> None:
+        if change["new"] == "block1_conv1":
+            explorer.reset()
+
+    explorer.observe(reset, "layer")
+    explorer.back()
+    assert (explorer.layer, explorer.can_go_back) == ("block1_conv1", False)
+    explorer.channel = 5
+    explorer.observe(lambda _: explorer.close(), "channel")
+    explorer.reset()
+    assert explorer.closed
+
+
+def test_an_observer_that_fails_while_it_is_closed_leaves_nothing_open(explore: Explore) -> None:
+    explorer, other = explore(), explore()
+    figure = explorer.figure
+    explorer.observe(lambda _: explorer.to_bytes())
+    with pytest.raises(RuntimeError, match="is closed"):
+        LayerExplorer.close_all()
+    assert figure.axes == []
+    assert (explorer.closed, other.closed) == (True, True)
+
+
 # --- panels
 
 

@@ -495,17 +495,36 @@ def test_an_interrupt_while_it_is_closed_waits_for_the_end(
     explorer = LayerExplorer(photo, extractor=extractor)
     canvas, figure, real = explorer.canvas, explorer.figure, explorer.canvas.close
 
-    def struck() -> None:
+    def struck(_: object) -> None:
         signal.raise_signal(signal.SIGINT)
         real()
 
-    canvas.close = struck
-    with pytest.raises(KeyboardInterrupt):
-        explorer.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(canvas), "close", struck)
+        with pytest.raises(KeyboardInterrupt):
+            explorer.close()
     assert explorer.closed
     assert figure.axes == []
     assert canvas.manager is None
     assert set(_instances) == before
+
+
+def test_a_cells_own_work_within_a_hold_can_be_interrupted(explore: Explore, photo: Any) -> None:
+    explorer = explore()
+    done: list[int] = []
+
+    def work() -> None:
+        with explorer.hold_trait_notifications():
+            explorer.channel = 5
+            signal.raise_signal(signal.SIGINT)
+            done.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == []
+    assert_whole(explorer)
+    assert_told(explorer)
+    assert_next_works(explorer, photo)
 
 
 def test_an_error_after_an_interrupt_is_told(

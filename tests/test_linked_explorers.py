@@ -205,3 +205,22 @@ def test_a_follower_that_fails_takes_another_picture_back(explore: Explore) -> N
         one.image = before[::-1]
     np.testing.assert_array_equal(one.image, before)
     assert one.activations is maps
+
+
+def test_a_follower_that_waits_for_another_one_is_not_saved(explore: Explore) -> None:
+    one, two, three = explore(), explore(), explore()
+    for other in (two, three):
+        link((one, "layer"), (other, "layer"))
+    told: list[str] = []
+
+    def save(_: object) -> None:
+        if three.rendering is not None and three.rendering.layer != three.layer:
+            with pytest.raises(RuntimeError, match="waits for another one"):
+                three.to_bytes()
+            told.append("waits")
+
+    two.observe(save, "rendering")
+    one.layer = "block3_conv1"
+    assert told == ["waits"]
+    assert three.rendering is not None
+    assert three.rendering.layer == "block3_conv1"

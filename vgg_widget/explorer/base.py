@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -101,6 +102,8 @@ class ExplorerBase(ExplorerBox):
     # Its own arguments that stay what they were, and suffixes that it saves too, in words.
     _made_with: tuple[str, ...] = MADE_WITH
     _also_saved = ""
+
+    _settable = frozenset((*SETTINGS, *LOOKS))
 
     # What stands until the constructor has come so far.
     _snapshot: Snapshot | None = None
@@ -273,17 +276,11 @@ class ExplorerBase(ExplorerBox):
     # --- from traits to the picture
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in SETTINGS or name in LOOKS:
-            # Cells and callbacks run on different threads in some kernels: while one holds back
-            # notifications, an assignment of another's would be told of to nobody.
-            with self._changing():
-                super().__setattr__(name, value)
-        else:
-            # What begins with an underscore is ipywidgets' own, or ours; traitlets replaces its
-            # own method while it holds notifications.
-            if not name.startswith("_") and name != "notify_change":
-                check_assignable(self, name, value, self._made_with, (self._what, self._instead))
-            super().__setattr__(name, value)
+        # What begins with an underscore is ipywidgets' own, or ours; traitlets replaces its own
+        # method while it holds notifications.
+        if not name.startswith("_") and name != "notify_change":
+            check_assignable(self, name, value, self._made_with, (self._what, self._instead))
+        super().__setattr__(name, value)
 
     @validate(*SETTINGS)
     def _valid_setting(self, proposal: dict[str, Any]) -> Any:
@@ -320,8 +317,7 @@ class ExplorerBase(ExplorerBox):
         with self.hold_trait_notifications():
             for name in filter(self.has_trait, changes):
                 setattr(self, name, changes[name])
-        # Another image takes itself back where somebody's observer fails, which it cannot do while
-        # notifications are held.
+        # An image takes itself back where an observer fails, but not while notifications are held.
         for name, value in changes.items():
             if not self.has_trait(name):
                 setattr(self, name, value)
@@ -388,9 +384,8 @@ class ExplorerBase(ExplorerBox):
         before, self._snapshot = self._snapshot, snapshot
         if not snapshot.settings.shows_before_relu(self._first_of(snapshot.computed)):
             self._usual_cmap = snapshot.settings.cmap
-        # Whoever is told of the picture finds it drawn, and can save it; by the time that anybody
-        # is told of the traits, what they say is on show.
-        with self.hold_trait_notifications():
+        # Whoever is told of the picture or the traits finds them drawn, and can save them.
+        with self._holding():
             for name, value in (
                 (self._computed_trait, snapshot.computed),
                 (self._rendered_trait, snapshot.rendered),
@@ -447,7 +442,9 @@ class ExplorerBase(ExplorerBox):
             before = self._snapshot
             try:
                 with self._changing():
-                    self._publish(self._snapshot_of(images))
+                    found = self._snapshot_of(images)
+                    self._require_open()
+                    self._publish(found)
             except Exception:
                 # An observer or a follower failed: what was there before is there again.
                 if before and self._snapshot is not before and not self._closed:
@@ -471,7 +468,8 @@ class ExplorerBase(ExplorerBox):
             return
         self._switcher.pause()
         # A panel that could not be made stays folded.
-        self.panel = self._switcher.opened
+        opened = self._switcher.opened
+        self.panel = opened if opened in self._panel_titles() else ""
         self._set_traits(self.settings)
         self._apply_theme()
         self._refresh_controls()
@@ -564,7 +562,7 @@ class ExplorerBase(ExplorerBox):
                 # It is what the jump made of it; a deeper layer knows places less exactly.
                 there = now = replace(there, location=last.location)
             self._show(there.placed(now, self.measured))
-            self._history.pop()
+            self._history = [one for one in self._history if one is not last]
 
     @property
     def can_go_back(self) -> bool:
@@ -577,7 +575,8 @@ class ExplorerBase(ExplorerBox):
             self._require_open()
             self._show(self._first.placed(None, self.measured))
             self._history.clear()
-            self._view.home()
+            if not self._closed:
+                self._view.home()
 
     # --- to take away
 
@@ -681,20 +680,21 @@ class ExplorerBase(ExplorerBox):
             if self._closed:
                 return
             panels = [] if self._switcher is None else self._switcher.made()
-            self._close_with(self._canvas, self._page, *panels)
-            self._open.discard(self)
-            if self._canvas is not None:
-                self._canvas.manager = None
-                self._canvas.figure.clear()
+            try:
+                self._close_with(self._canvas, self._page, *panels)
+            finally:
+                self._open.discard(self)
+                if self._canvas is not None:
+                    self._canvas.manager = None
+                    self._canvas.figure.clear()
 
     @classmethod
     def close_all(cls) -> None:
         """Close every explorer and comparison of this kernel, on whichever page it is shown.
 
-        Other widgets stay, unlike with ``close_all`` of ipywidgets' own. An explorer that is not
-        closed keeps its activations, 65 MB at 224×224, even if its cell was run again and no
-        variable holds it any more.
+        Other widgets stay, unlike with ipywidgets' own ``close_all``. An explorer that is not closed
+        keeps its activations, 65 MB at 224×224, even if no variable holds it any more.
         """
-        with cls._lock:
+        with cls._lock, ExitStack() as stack:
             for one in list(cls._open):
-                one.close()
+                stack.callback(one.close)

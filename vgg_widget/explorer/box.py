@@ -6,7 +6,7 @@ import base64
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakMethod, proxy
@@ -29,6 +29,13 @@ _leader: list[object] = []
 _followers: list[tuple[object, Callable[[], object]]] = []
 
 
+def _catch_up(entry: tuple[object, Callable[[], object]]) -> None:
+    # It may have caught up with another one's changes by now.
+    if entry in _followers:
+        _followers.remove(entry)
+        entry[1]()
+
+
 class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     """A box of controls and pictures that shows its errors and cleans up after itself."""
 
@@ -38,6 +45,9 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     _kept: ClassVar[str]
 
     _lock: ClassVar[threading.RLock] = LOCK
+
+    # The traits that are set one thread after another.
+    _settable: ClassVar[frozenset[str]] = frozenset()
 
     # What stands until the constructor has come so far.
     _closed = True
@@ -81,16 +91,33 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             except Exception as error:
                 self.show_error(ErrorMessage.of(error))
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self._settable:
+            # Cells and callbacks run on different threads in some kernels: while one holds back
+            # notifications, an assignment of another's would be told of to nobody.
+            with self._changing():
+                super().__setattr__(name, value)
+        else:
+            super().__setattr__(name, value)
+
     @contextmanager
-    def hold_trait_notifications(self) -> Iterator[None]:
-        """Tell of changes at the end, as traitlets does; other threads and followers wait."""
+    def _holding(self) -> Iterator[None]:
         with self._changing(), super().hold_trait_notifications():
             yield
 
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Tell of changes at the end, as traitlets does; other threads and followers wait."""
+        with self._holding(), self._interruptible():
+            yield
+
+    def _interruptible(self) -> AbstractContextManager[None]:
+        # An interrupt amid the building would leave widgets that nobody holds.
+        return interrupts_allowed() if self._built else nullcontext()
+
     def notify_change(self, change: Any) -> None:
         """Tell observers of a change, as traitlets does; theirs can be interrupted."""
-        # An interrupt amid the building would leave widgets that nobody holds.
-        with interrupts_allowed() if self._built else nullcontext():
+        with self._interruptible():
             super().notify_change(change)
 
     def _show_interrupted(self) -> None:
@@ -109,9 +136,8 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 yield
             finally:
                 _leader.clear()
-                for _, catch_up in reversed(_followers):
-                    stack.callback(catch_up)
-                _followers.clear()
+                for entry in reversed(_followers):
+                    stack.callback(_catch_up, entry)
 
     @property
     def _follows(self) -> bool:
@@ -281,9 +307,12 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         for widget in widgets_of(self, *more):
             if widget is not self:
                 widget.close()
-        super().close()
-        # ipywidgets lets nobody ask a closed widget how it is shown.
-        self.__dict__.pop("_repr_mimebundle_", None)
+        try:
+            # Observers of all traits are told, and theirs may fail.
+            super().close()
+        finally:
+            # ipywidgets lets nobody ask a closed widget how it is shown.
+            self.__dict__.pop("_repr_mimebundle_", None)
 
     def __reduce__(self) -> NoReturn:
         # A widget is one with its page and its kernel.

@@ -31,8 +31,8 @@ def interrupts_delayed() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    _waiting.append((came, before))
     signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    _waiting.append((came, before))
     try:
         yield
     finally:

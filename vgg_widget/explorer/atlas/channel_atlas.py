@@ -13,6 +13,7 @@ from vgg_widget.explorer.atlas.histogram import Bar, bars_of, histogram_svg, sta
 from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.controls import as_wide_as_its_words, paragraph, set_number, set_value
+from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.explorer.traits import WholeNumber, as_trait_error, is_top_activations
 from vgg_widget.pictures.rendering import checked_channel
 from vgg_widget.support.messages import briefly, unknown_choice
@@ -71,6 +72,7 @@ class ChannelAtlas(ExplorerBox):
     channel = WholeNumber(0, help="Channel on show; from 0.")
     order = Unicode("number", help="What channels are ordered by on the slider; see above.")
 
+    _settable = frozenset(("layer", "channel", "order"))
     _what, _instead = "atlas", "make a new ChannelAtlas"
     _kept = "its top"
     _cards: PatchCards
@@ -150,6 +152,16 @@ class ChannelAtlas(ExplorerBox):
                 self.channel = last
             else:
                 self._show()
+
+    def _show_interrupted(self) -> None:
+        if self._shown is not None and not self._closed:
+            self._changed(None)
+            self.show_error(
+                ErrorMessage(
+                    f"Interrupted: what is on show is channel {self.channel} of layer "
+                    f"{self.layer}, as the controls say; ask again, or for something else."
+                )
+            )
 
     # --- the parts
 

@@ -72,4 +72,6 @@ class Debouncer:
             except Exception as error:
                 # Raised again where it can be shown.
                 outcome.set_exception(error)
+        if superseded.is_set():
+            return
         self._report(lambda: None if superseded.is_set() else show(outcome))()

@@ -134,7 +134,7 @@ class PanelSwitcher:
     def pause(self) -> None:
         """Stop what the open panel plays."""
         if self.opened:
-            self._made[self.opened].pause()
+            self._explorer.reporting_errors(self._made[self.opened].pause, clear=False)()
 
     def play(self) -> None:
         """Start what the open panel plays, or stop it."""
