@@ -692,8 +692,8 @@ class ExplorerBase(ExplorerBox):
     def close_all(cls) -> None:
         """Close every explorer and comparison of this kernel, on whichever page it is shown.
 
-        Other widgets stay, unlike with ipywidgets' own ``close_all``. An explorer that is not closed
-        keeps its activations, 65 MB at 224×224, even if no variable holds it any more.
+        Other widgets stay, unlike with ipywidgets' own ``close_all``. One that is not closed keeps
+        its activations, 65 MB at 224×224, even if no variable holds it any more.
         """
         with cls._lock, ExitStack() as stack:
             for one in list(cls._open):

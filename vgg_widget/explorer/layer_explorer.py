@@ -278,7 +278,7 @@ class LayerExplorer(ExplorerBase):
 
     @top.setter
     def top(self, value: Any) -> None:
-        warnings.warn(_TOP_IS_RENAMED, FutureWarning, stacklevel=3)
+        warnings.warn(_TOP_IS_RENAMED, FutureWarning, stacklevel=4)
         self.top_images = value
 
     @validate("top_images")
