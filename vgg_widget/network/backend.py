@@ -50,7 +50,8 @@ def check_eager() -> None:
         )
 
 
-_lock = threading.Lock()
+# The import itself may come back here: a file called code.py hides the one of the standard library.
+_lock = threading.RLock()
 _threads_lost = threading.Event()
 
 
