@@ -177,6 +177,17 @@ def test_a_choice(explore: Explore, photo: Any, stage: str, by: str) -> None:
     assert_next_works(explorer, photo)
 
 
+def test_a_channel_that_is_fitted_to_its_layer(explore: Explore, photo: Any) -> None:
+    explorer = explore(layer="block3_conv1", channel=200)
+    path = "vgg_widget.explorer.base.ExplorerBase._set_traits"
+    with interrupted(*place(path)), pytest.raises(KeyboardInterrupt):
+        explorer.layer = "block1_conv1"
+    assert (explorer.layer, explorer.channel) == ("block1_conv1", 63)
+    assert_whole(explorer)
+    assert_told(explorer)
+    assert_next_works(explorer, photo)
+
+
 def test_another_explorer_at_work_changes_nothing(explore: Explore, photo: Any) -> None:
     explorer, other = explore(layer="block2_conv1", channel=3), explore()
     asked = threading.Event()

@@ -75,7 +75,6 @@ class ExplorerBase(ExplorerBox):
         The constructor's other keyword arguments.
     """
 
-    # One trait for each setting.
     vars().update(setting_traits())
     layer_names = Enum(
         LAYER_NAMES,
@@ -99,7 +98,7 @@ class ExplorerBase(ExplorerBox):
     _busy_words: ClassVar[str]
     # The trait that an upload beside the other controls sets; "" for none.
     _upload = ""
-    # Its own arguments that stay what they were, and suffixes that it saves too, in words.
+    # Arguments that stay what they were, and what else it saves, in words.
     _made_with: tuple[str, ...] = MADE_WITH
     _also_saved = ""
 
@@ -176,12 +175,14 @@ class ExplorerBase(ExplorerBox):
     @property
     def measured(self) -> Activations:
         """The activations that the settings must fit: the image's, or the first image's."""
-        return self._first_of(getattr(self, self._computed_trait))  # type: ignore[no-any-return]
+        measured: Activations = self._first_of(getattr(self, self._computed_trait))
+        return measured
 
     @property
     def main_rendering(self) -> Rendering:
         """The picture on show, or the first image's."""
-        return self._first_of(getattr(self, self._rendered_trait))  # type: ignore[no-any-return]
+        rendering: Rendering = self._first_of(getattr(self, self._rendered_trait))
+        return rendering
 
     @property
     def _readings(self) -> tuple[ImageReading, ...]:
@@ -314,7 +315,7 @@ class ExplorerBase(ExplorerBox):
 
     def choose(self, **changes: Any) -> None:
         """Set traits in one go, which is one picture; then what is no trait, such as an image."""
-        with self.hold_trait_notifications():
+        with self._holding():
             for name in filter(self.has_trait, changes):
                 setattr(self, name, changes[name])
         # An image takes itself back where an observer fails, but not while notifications are held.
@@ -555,7 +556,6 @@ class ExplorerBase(ExplorerBox):
             if not self._history:
                 return
             last, now = self._history[-1], self._asked()
-            # All that a jump changes; what was chosen since stays.
             jumped = ("layer", "channel", "channels", "mode", "before_relu", "cmap")
             there = replace(now, **{name: getattr(last, name) for name in jumped})
             if now.location == replace(last, layer=now.layer).placed(last, self.measured).location:

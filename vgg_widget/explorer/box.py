@@ -46,7 +46,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     _lock: ClassVar[threading.RLock] = LOCK
 
-    # The traits that are set one thread after another.
+    # The traits that one thread at a time may set.
     _settable: ClassVar[frozenset[str]] = frozenset()
 
     # What stands until the constructor has come so far.
@@ -102,6 +102,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     @contextmanager
     def _holding(self) -> Iterator[None]:
+        """Tell of changes at the end; an interrupt waits, unlike in `hold_trait_notifications`."""
         with self._changing(), super().hold_trait_notifications():
             yield
 
@@ -206,7 +207,8 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             try:
                 callback(*given)
             except Exception as error:
-                self.show_error(self._message_of(error, refresh=outermost))
+                with self._lock:
+                    self.show_error(self._message_of(error, refresh=outermost))
             except KeyboardInterrupt:
                 # In a cell, it ends the cell; Jupyter would write a callback's to a log.
                 if not outermost:

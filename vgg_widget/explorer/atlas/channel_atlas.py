@@ -204,6 +204,7 @@ class ChannelAtlas(ExplorerBox):
         for name in ("caption", "problem"):
             getattr(self, f"_{name}").add_class(f"vgg-{name}")
         self.on_change(self._layers, lambda layer: atlas.set_trait("layer", layer))
+        # The method itself would hold the atlas.
         self.on_change(self._slider, lambda place: atlas.show_ranked(place))  # noqa: PLW0108
         self.on_change(self._number, lambda channel: atlas.set_trait("channel", channel))
         self.on_change(self._orders, lambda order: atlas.set_trait("order", order))
