@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import matplotlib as mpl
@@ -16,13 +15,11 @@ from hypothesis.extra import numpy as hnp
 from matplotlib.colors import ListedColormap
 
 from tests.conftest import make_activations
-from vgg_widget import Activations, register_mode, render
+from vgg_widget import Activations, render
 from vgg_widget.pictures.captions import caption, source_line
-from vgg_widget.pictures.comparing import Pair, render_pair
-from vgg_widget.pictures.coordinates import words_for_unit
 from vgg_widget.pictures.legend import channel_colors, first_entries
-from vgg_widget.pictures.modes import MODES, ModeRequest, Picture, Rendering
-from vgg_widget.pictures.scaling import DisplayRange, Scale
+from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.scaling import Scale
 from vgg_widget.pictures.tiles import TileGrid
 
 Floats = npt.NDArray[np.float32]
@@ -833,173 +830,3 @@ def test_the_same_arguments_serve_every_mode(activations: Activations) -> None:
 @pytest.mark.parametrize("channels", [None, (), [], np.array([])])
 def test_no_number_in_channels_leaves_the_first(activations: Activations, channels: Any) -> None:
     assert render(activations, "block2_conv1", channels=channels).channels == (0,)
-
-
-# A mode of one's own -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def registry() -> Iterator[None]:
-    """Whatever a test registers is gone afterwards."""
-    before = dict(MODES)
-    yield
-    MODES.clear()
-    MODES.update(before)
-
-
-def test_the_built_in_modes_in_their_order() -> None:
-    assert list(MODES) == BUILT_IN
-
-
-@pytest.mark.usefixtures("registry")
-def test_a_mode_in_three_lines(activations: Activations) -> None:
-    @register_mode("spread")
-    def over_channels(maps: Floats, _: ModeRequest) -> Floats:
-        spread: Floats = maps.max(axis=-1) - maps.min(axis=-1)
-        return spread
-
-    maps = activations["block2_conv1"]
-    made = render(activations, "block2_conv1", "spread", scale="channel", cmap="gray")
-    expected = maps.max(axis=-1) - maps.min(axis=-1)
-    np.testing.assert_array_equal(made.values, expected)
-    np.testing.assert_array_equal(made.rgba, colours(expected / expected.max(), "gray"))
-    assert made.title == "block2_conv1 · spread"
-    assert made.mode == "spread"
-    with pytest.raises(ValueError, match=r"mode 'spred' .*did you mean 'spread'"):
-        render(activations, "block2_conv1", "spred")
-    assert list(MODES) == [*BUILT_IN, "spread"]
-
-
-@pytest.mark.usefixtures("registry")
-def test_a_mode_gets_the_channels_that_it_takes(activations: Activations) -> None:
-    seen: list[ModeRequest] = []
-
-    def first(maps: Floats, request: ModeRequest) -> Floats:
-        assert maps.dtype == np.float32
-        assert maps.shape[-1] == len(request.channels)
-        assert request.layer == "block2_conv1"
-        seen.append(request)
-        return maps[..., 0]
-
-    register_mode("all of them", takes="all")(first)
-    register_mode("one", takes="one")(first)
-    register_mode("some", takes="some", phrase="of {channels}: {count}")(first)
-    register_mode("two", takes="some", count=2)(first)
-    assert render(activations, "block2_conv1", "one", channels=(9,)).channels == (9,)
-    with pytest.raises(ValueError, match=r"has 2 numbers, but mode 'one' shows one channel"):
-        render(activations, "block2_conv1", "one", channels=(4, 7))
-    seen.clear()
-    for mode in ("all of them", "one", "some", "two"):
-        render(activations, "block2_conv1", mode, channel=9)
-    best = strongest(activations, "block2_conv1", 6)
-    assert [request.channels for request in seen] == [tuple(range(128)), (9,), best, best[:2]]
-    named = render(activations, "block2_conv1", "some", channels=(4, 7))
-    assert named.title == "block2_conv1 · of 4, 7: 2"
-    with pytest.raises(ValueError, match=r"'two' takes exactly 2"):
-        render(activations, "block2_conv1", "two", channels=(1, 2, 3))
-
-
-@pytest.mark.usefixtures("registry")
-def test_a_mode_cannot_change_the_activations(activations: Activations) -> None:
-    @register_mode("vandal")
-    def vandal(maps: Floats, _: ModeRequest) -> Floats:
-        maps[:] = 0
-        return maps[..., 0]
-
-    kept = activations["block5_pool"].copy()
-    for channels in (None, (0, 1)):
-        with pytest.raises(ValueError, match="read-only"):
-            render(activations, "block5_pool", "vandal", channels=channels)
-    np.testing.assert_array_equal(activations["block5_pool"], kept)
-
-
-@pytest.mark.usefixtures("registry")
-def test_a_mode_may_return_colours_or_say_more() -> None:
-    made = make_activations(np.random.default_rng(0).random((4, 5, 3)).astype(np.float32))
-    results: dict[str, Callable[[Floats], Any]] = {
-        "float": lambda maps: maps,
-        "bytes": lambda maps: np.rint(maps * 255).astype(np.uint8),
-        "rgba": lambda maps: np.dstack([maps, np.full(maps.shape[:2], 0.5)]),
-        "picture": lambda maps: Picture(values=maps[..., 0], range=DisplayRange(0.25, 0.5)),
-        "whole numbers": lambda maps: (maps[..., 0] * 10).astype(int),
-    }
-    for name, result in results.items():
-        register_mode(name)(lambda maps, _, result=result: result(maps))  # type: ignore[misc]
-    expected = 255 * made["conv"]
-    for name in ("float", "bytes", "rgba"):
-        rgba = render(made, "conv", name).rgba
-        assert np.abs(rgba[..., :3] - expected).max() <= 0.51
-        assert (rgba[..., 3] == (128 if name == "rgba" else 255)).all()
-    picture = render(made, "conv", "picture", cmap="gray")
-    assert (picture.vmin, picture.vmax) == (0.25, 0.5)
-    assert picture.clipped == (True, True)
-    unit = np.clip((made["conv"][..., 0] - 0.25) / 0.25, 0, 1)
-    assert np.abs(picture.rgba[..., 0] - 255 * unit).max() <= 2.01
-    numbers = render(made, "conv", "whole numbers")
-    assert numbers.values is not None
-    assert numbers.values.dtype == np.float32
-
-
-@pytest.mark.usefixtures("registry")
-def test_a_mode_says_what_its_values_are_and_over_which_range_they_are_shown() -> None:
-    @register_mode("weakest", uses_scale=False, range_words="a colour for each channel")
-    def weakest(maps: Floats, _: ModeRequest) -> Picture:
-        numbers = maps.argmin(axis=-1).astype(np.float32)
-        return Picture(numbers, rgba=np.zeros((*numbers.shape, 4), np.uint8), values_are="channel")
-
-    maps = np.array([[[3, 1, 2], [0, 5, 4]]], np.float32)
-    made = make_activations(maps)
-    picture = render(made, "conv", "weakest")
-    assert picture.values_are == render(made, "conv", "argmax").values_are == "channel"
-    assert words_for_unit(picture, 0, 0, None) == "row 0, column 0: channel 1"
-    assert source_line(made, picture).endswith("mode weakest · a colour for each channel")
-    other = render_pair(Pair.of(made, make_activations(maps[..., ::-1])), "conv", "weakest")
-    assert other.difference.values_are == "mismatch"
-    np.testing.assert_array_equal(other.difference.values, [[0, 1]])
-
-
-@pytest.mark.usefixtures("registry")
-@pytest.mark.parametrize("shape", [(), (4,), (4, 5, 2), (4, 5, 5), (1, 4, 5, 3)])
-def test_a_mode_that_returns_no_picture_is_named(shape: tuple[int, ...]) -> None:
-    register_mode("broken")(lambda *_: np.zeros(shape))
-    made = make_activations(np.ones((4, 5, 3), np.float32))
-    with pytest.raises(ValueError, match=r"mode 'broken' returned .*: return \(h, w\) values"):
-        render(made, "conv", "broken")
-
-
-@pytest.mark.usefixtures("registry")
-def test_an_empty_picture_is_named() -> None:
-    register_mode("nothing")(lambda *_: Picture())
-    made = make_activations(np.ones((4, 5, 3), np.float32))
-    with pytest.raises(ValueError, match=r"mode 'nothing' returned .*neither values nor rgba"):
-        render(made, "conv", "nothing")
-
-
-@pytest.mark.usefixtures("registry")
-def test_names_that_cannot_be_registered() -> None:
-    for name in BUILT_IN:
-        with pytest.raises(ValueError, match=rf"name '{name}' is a built-in mode"):
-            register_mode(name)
-    for nameless in ("", "  ", None, 3):
-        with pytest.raises(ValueError, match=r"name .* cannot name a mode"):
-            register_mode(nameless)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"takes 'many'.*'all', 'some'"):
-        register_mode("x", takes="many")  # type: ignore[arg-type]
-    assert list(MODES) == BUILT_IN
-
-
-@pytest.mark.usefixtures("registry")
-def test_ones_own_mode_can_be_replaced() -> None:
-    made = make_activations(np.ones((4, 5, 3), np.float32))
-    register_mode("mine")(lambda maps, _: maps[..., 0])
-    register_mode("mine")(lambda maps, _: maps[..., 0] * 2)
-    values = render(made, "conv", "mine").values
-    assert values is not None
-    assert (values == 2).all()
-
-
-@pytest.mark.usefixtures("registry")
-def test_a_phrase_with_braces_of_its_own_breaks_nothing() -> None:
-    register_mode("set", phrase="{x} of {count} {")(lambda maps, _: maps[..., 0])
-    made = make_activations(np.ones((4, 5, 3), np.float32))
-    assert render(made, "conv", "set").title == "conv · {x} of 3 {"
