@@ -57,6 +57,7 @@ def test_the_public_names_are_those_of_the_interface() -> None:
         "register_mode",
         "render",
         "sample_image",
+        "telling_channels",
     }
     assert all(getattr(vgg_widget, name).__doc__ for name in vgg_widget.__all__)
 
