@@ -56,7 +56,7 @@ def test_copies_of_one_channel_are_chosen_once(activations: Activations) -> None
 def test_constant_channels_come_last_and_none_twice(activations: Activations) -> None:
     maps = np.zeros((8, 8, 4), np.float32)
     maps[3, 4, 2] = 1
-    maps[..., 3] = 5
+    maps[..., 3] = 0.1
     found = telling_channels(made_of(maps, activations), "made", 9)
     assert found.tolist() == [2, 0, 1, 3]
 

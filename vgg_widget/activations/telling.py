@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 
-_LOCATIONS = 4096
+_LOCATIONS = 2048
 """Locations enough to compare channels by."""
 
 
@@ -54,9 +54,11 @@ def telling_channels(activations: Activations, layer: str, count: int = 8) -> np
     """
     if count < 1:
         raise ValueError(f"count {count!r} is no number of channels: give 1 or more.")
-    locations = _inner_locations(activations, layer).astype(np.float64)
+    locations = _inner_locations(activations, layer)
+    # A mean in float32 would leave a constant channel some spread.
+    varies = locations.max(axis=0) > locations.min(axis=0)
     locations -= locations.mean(axis=0)
-    spread = locations.std(axis=0)
+    spread = np.where(varies, locations.std(axis=0), np.float32(0))
     unit = locations / np.where(spread > 0, spread, 1)
     similarity = np.zeros_like(spread)
     left = np.ones(len(spread), bool)
@@ -66,7 +68,7 @@ def telling_channels(activations: Activations, layer: str, count: int = 8) -> np
         best = int(score.argmax())
         chosen.append(best)
         left[best] = False
-        correlation = unit.T @ unit[:, best] / len(unit)
+        correlation = unit[:, best].copy() @ unit / len(unit)
         similarity = np.maximum(similarity, np.minimum(np.abs(correlation), 1))
     return np.asarray(chosen, np.intp)
 
