@@ -273,7 +273,6 @@ def test_a_failing_page_says_why_and_each_visit_has_a_kernel_that_does_not_stay(
         urllib.request.urlopen(address, timeout=5)
 
 
-@pytest.mark.slow
 def test_a_page_ends_its_own_kernel_and_no_other_site_does(tmp_path: Path) -> None:
     picture = tmp_path / "cat.png"
     Image.fromarray(np.ascontiguousarray(sample_image()[:64, :64])).save(picture)

@@ -27,6 +27,7 @@ STAYS = "is what this explorer was made with, and stays so: make a new LayerExpl
 READ = "of this explorer can only be read: set one of its traits instead."
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [

@@ -176,6 +176,7 @@ def test_one_range_over_both_images_pooled(
     assert f"both from 0 to {top:.3g}" in words(comparison)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "choice",
     [
@@ -306,6 +307,7 @@ def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
 # Links --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("trait", "description", "value"),
     [

@@ -284,6 +284,7 @@ def test_a_shard_under_anothers_name_is_not_taken_for_it(
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("change", "words"),
     [

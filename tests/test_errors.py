@@ -100,6 +100,7 @@ def test_a_file_that_cannot_be_written_is_an_expected_error(
     assert len(list(tmp_path.glob("*.npz"))) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "error",
     [

@@ -321,6 +321,7 @@ def held_twice(levels: int) -> bytes:
     return json.dumps(inner).encode()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "config",
     [

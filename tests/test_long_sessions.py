@@ -154,6 +154,7 @@ def test_explorers_that_are_closed_are_gone(extractor: FeatureExtractor, photo: 
     assert memory() - held < 20 + megabytes / 2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", KINDS)
 def test_a_closed_explorer_is_freed_with_its_last_variable(
     extractor: FeatureExtractor, photo: Any, make: Callable[..., Any]

@@ -67,6 +67,7 @@ def box_drawn(axes: Axes, picture: RGB8) -> tuple[float, float, float, float]:
 # The receptive field -----------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("layer", "unit"),
     [

@@ -407,6 +407,7 @@ def test_nan_and_infinite_maps_break_no_picture(keras: Any, photo: RGB8) -> None
     explorer.close()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [None, 40])
 @pytest.mark.parametrize("name", ["conv 2", "größe", "a#2", "a:b", "1×1", "_last one"])
 def test_a_layer_that_tensorflow_compiles_under_no_such_name(

@@ -176,6 +176,7 @@ def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None
     assert explorer.rendering.vmax == pytest.approx(float(shown.max()))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("trait", "bad", "said"),
     [

@@ -268,6 +268,7 @@ POINTWISE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", POINTWISE)
 def test_arithmetic_and_indexing_before_the_first_convolution(keras: Any, case: str) -> None:
     inputs = keras.Input((11, 14, 3))

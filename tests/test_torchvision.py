@@ -118,6 +118,7 @@ def seen(from_state: FeatureExtractor, photo: RGB8) -> Activations:
     return from_state(photo)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("index", [10, 11, 18, 34, 35])
 def test_torchvisions_names_reach_everything(
     index: int, seen: Activations, model: VGG, photo: RGB8
@@ -190,6 +191,7 @@ WRAPPED: dict[str, Callable[[State], Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", WRAPPED)
 def test_state_dicts_that_people_have(case: str, state: State) -> None:
     resolved = resolve(WRAPPED[case](state))
@@ -210,6 +212,7 @@ HELD: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", HELD)
 def test_tensors_and_arrays_of_any_float(case: str, state: State) -> None:
     hold, rounded = HELD[case]

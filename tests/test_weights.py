@@ -101,6 +101,7 @@ def test_importing_it_is_light() -> None:
 # Keras files
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("layout", KERAS_FILES)
 def test_keras_files_give_what_keras_holds(
     layout: str, vgg19: Any, expected: Arrays, home: Path

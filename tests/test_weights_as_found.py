@@ -316,6 +316,7 @@ def test_another_form_is_called_what_it_is(
         assert all(part in sentence for part in words), sentence
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", AVERAGES)
 def test_no_moving_average_is_taken_where_there_is_another(case: str, tmp_path: Path) -> None:
     checkpoint, taken, left = AVERAGES[case]()
