@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tests import made_files as made
+from tests.explorers import caption_words
 from vgg_widget import (
     FeatureExtractor,
     ImageError,
@@ -94,9 +95,7 @@ def test_floats_a_little_beyond_their_range_keep_their_brightness(producer: str,
 def test_what_was_cut_off_is_told_under_the_picture(explore: Callable[..., LayerExplorer]) -> None:
     explorer = explore()
     explorer.image = UNIT * 1.2
-    assert "float values from 0 to 1.2 read as 0–1, the rest cut off" in (
-        explorer._controls.caption.value
-    )
+    assert "float values from 0 to 1.2 read as 0–1, the rest cut off" in (caption_words(explorer))
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

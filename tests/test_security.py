@@ -29,6 +29,7 @@ from matplotlib.text import Text
 from PIL import EpsImagePlugin, Image
 
 from tests.conftest import make_activations
+from tests.explorers import problem
 from tests.weights_server import Mirror, declare, passing_for
 from vgg_widget import (
     Activations,
@@ -103,7 +104,7 @@ def test_no_control_and_no_state_fetches_an_address(
         one for one in widgets_of(explorer) if getattr(one, "placeholder", "").startswith("path of")
     )
     field.value = f"{nobody.url}cat.png"
-    assert "is an address, not a file" in explorer._controls.problem.value
+    assert "is an address, not a file" in problem(explorer)
     assert explorer.image is before
     state = {**explorer.state(), "weights": f"{nobody.url}cat.h5"}
     with pytest.raises(WeightsError):
@@ -515,11 +516,11 @@ def test_no_name_is_markup(hostile: LayerExplorer, tmp_path: Path) -> None:
         assert "&lt;img src=x onerror=alert(1)&gt;" in said
     # What an error quotes is no markup either.
     hostile.reporting_errors(lambda: hostile.choose(layer=f"no {MARKUP}"))()
-    assert "&lt;img" in hostile._controls.problem.value
+    assert "&lt;img" in problem(hostile)
     hostile.reporting_errors(lambda: hostile.choose(image=str(tmp_path / f"no {MARKUP}")))()
-    assert "&lt;img" in hostile._controls.problem.value
+    assert "&lt;img" in problem(hostile)
     hostile.reporting_errors(lambda: {}[MARKUP])()  # type: ignore[index]
-    assert "<details" in hostile._controls.problem.value
+    assert "<details" in problem(hostile)
     assert_no_markup(hostile)
 
 
