@@ -240,11 +240,6 @@ def test_what_a_file_s_model_does_after_its_first_weights_is_not_told(
     assert not told_of(weights_file, keras.Model(inputs, scale(conv(pad(conv(inputs))))), suffix)
     twice = conv(pad(scale(conv(pad(scale(inputs))))))
     assert "scales" in told_of(weights_file, keras.Model(inputs, twice), suffix)
-    # Numbers that are no picture.
-    numbers = keras.Input((5,))
-    beside = keras.layers.Dense(3)(keras.layers.Rescaling(0.1, name="scale")(numbers))
-    model = keras.Model([inputs, numbers], [conv(inputs), beside])
-    assert not told_of(weights_file, model, suffix)
 
 
 def keras_2(*layers: tuple[str, dict[str, Any], Any]) -> str:

@@ -305,7 +305,7 @@ def _build(graph: Any, name: str) -> OwnNetwork:
     outputs = keras.Model(pixels, [one.tensor for one in shown], name=scope_name(f"{name}_layers"))
     outputs.dtype_policy = graph.dtype_policy
     forward = _traced(outputs, name, taken, [one.layout for one in shown])
-    scales = "values" in done_before_weights(map(_step, calls), [id(pixels)])
+    scales = "values" in done_before_weights(map(_step, calls))
     made_from = tuple(graph.outputs)
     return OwnNetwork(outputs, forward, name, taken, scales, calls, known, shown, made_from)
 
@@ -314,7 +314,7 @@ def _step(call: Call) -> Step:
     kinds = tuple(kind_of(each) for each in (call.layer, *getattr(call.layer, "layers", ())))
     # Normalization keeps what it has adapted to as weights.
     weighted = bool(getattr(call.layer, "weights", ())) and kinds[0] != "Normalization"
-    return Step(kinds, weighted, [*map(id, call.sources)], [*map(id, call.results)])
+    return Step(kinds, weighted)
 
 
 def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown]:

@@ -94,7 +94,7 @@ def _done_to_pixels(path: Path, file: Any) -> str:
                 text = config.read(_LONGEST_CONFIGURATION).decode()
         else:
             text = str(file.attrs["model_config"])
-        done = done_before_weights(*steps_of_config(json.loads(text)))
+        done = done_before_weights(steps_of_config(json.loads(text)))
     except Exception:  # The weights are read, and the configuration of no use otherwise.
         return ""
     if "values" in done:
