@@ -141,7 +141,7 @@ def test_a_tensor_without_numbers_is_named(home: Path) -> None:
         "classifier.6.bias": torch.zeros(5),
     }
     torch.save(state, path)
-    words = r"layer 'classifier\.0' \(fc1\) has a weight that cannot be read"
+    words = r"layer 'classifier\.0' \(fc1\) has weights that cannot be read"
     with pytest.raises(WeightsError, match=words):
         read_classifier(path)
     state["classifier.0.weight"] = torch.full((24, 25088), torch.nan)

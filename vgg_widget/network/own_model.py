@@ -242,7 +242,7 @@ def _checked_graph(model: Any) -> Any:
         )
     elif isinstance(model, Mapping):
         told = "is a mapping: pass a state dict of VGG19 as weights"
-    elif (framework := framework_of(model)) not in ("", "keras"):
+    elif (framework := framework_of(model)) not in ("", "keras.Model"):
         told = NETWORKS[framework]
     else:
         graph = graph_of(model)

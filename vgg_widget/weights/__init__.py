@@ -31,7 +31,6 @@ from vgg_widget.weights.formats import (
     exported_suffixes,
     format_names,
     format_of,
-    is_checkpoint,
     opened_weights,
     read_classifier,
     read_weights,
@@ -64,10 +63,8 @@ FALLBACK = "kmeans"
 """The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
 
 NETWORKS = {
-    "keras": "is a Keras model: pass it as model=",
-    "tf_keras": "is a model of tf_keras (Keras 2), which is not opened here: make it with Keras 3, "
-    "or of a VGG19 pass the file that model.save_weights('mine.weights.h5') writes as weights",
-    "torch": "is a PyTorch module, which is not opened here: of a VGG19 pass "
+    "keras.Model": "is a Keras model: pass it as model=",
+    "torch.Module": "is a PyTorch module, which is not opened here: of a VGG19 pass "
     "weights=model.state_dict()",
 }
 """What is said of a network that was passed where it is not taken, by `framework_of`."""
@@ -121,27 +118,24 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     path = Path(os.path.expanduser(weights)).absolute()  # noqa: PTH111 - Path's own can raise.
     # A bare word that is nothing on the disk is a mistyped name; anything else is a path.
     bare = isinstance(weights, str) and not re.search(r"[./\\]", weights)
-    if bare and not (os.path.exists(weights) or is_checkpoint(path)):  # noqa: PTH110 - Path's own can raise.
+    if bare and not os.path.exists(weights):  # noqa: PTH110 - Path's own can raise.
         raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
     return read_weights(path)
 
 
 def framework_of(thing: object) -> str:
     """Return whose network something is: a key of `NETWORKS`, or nothing; imports none of them."""
-    for kind in type(thing).__mro__:
-        root = str(kind.__module__).partition(".")[0]
-        if root == "tf_keras" or (root, kind.__name__) in {("keras", "Model"), ("torch", "Module")}:
-            return root
-    return ""
+    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(thing).__mro__}
+    return next((name for name in NETWORKS if name in kinds), "")
 
 
 def _from_state_dict(mappings: list[Tensors]) -> ResolvedWeights:
-    network = vgg19_in("weights (a state dict)", "the state dict", mappings)
+    network = vgg19_in("weights (a state dict)", mappings)
     arrays = network.convolutions()
     # The same numbers under Keras's preprocessing would be another network.
     digest = arrays_digest(arrays, b"state_dict")
     label = "weights from a state dict in memory"
-    provenance = Provenance("state_dict", label, None, digest, network.message)
+    provenance = Provenance("state_dict", label, None, digest)
     return ResolvedWeights(arrays, provenance, network.preprocessing)
 
 

@@ -114,14 +114,21 @@ class Stored:
 
         `what` is how an error begins: the source, the layer, and "has a kernel" or "has a bias".
         """
-        if self.shape != wanted:
-            raise WeightsError(f"{what} of shape {self.shape} where VGG19 has {wanted}: {ADVICE}")
         # To NumPy bfloat16 is a foreign type, and no float.
         if self.dtype.kind != "f" and self.dtype.name != "bfloat16":
             raise WeightsError(f"{what} that is no array of floats: save the weights as floats.")
+        if self.shape != wanted:
+            raise WeightsError(f"{what} of shape {self.shape} where VGG19 has {wanted}: {ADVICE}")
         # A float64 beyond float32 becomes infinite, and is refused as that.
         with np.errstate(all="ignore"):
-            read = self.read()
+            try:
+                read = self.read()
+            except (TypeError, RuntimeError) as error:
+                # PyTorch's sparse tensors and those without data ("meta").
+                raise WeightsError(
+                    f"{what} that cannot be read ({type(error).__name__}): save it as an ordinary "
+                    "tensor."
+                ) from error
             array = np.asarray(read, np.float32) if self.fresh else np.array(read, np.float32)
         if not np.isfinite(array).all():
             raise WeightsError(

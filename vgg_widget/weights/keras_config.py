@@ -36,20 +36,19 @@ def done_before_weights(steps: Iterable[Step]) -> set[str]:
 def _effect(kind: str) -> str:
     # Keras 3 writes "ExpandDims", Keras 2 "expand_dims" after the module that has it.
     kind = kind.rpartition(".")[2].replace("_", "").lower()
-    if kind in _REORDERING:
+    if _REORDERING.fullmatch(kind):
         return "order"
-    return "" if kind in _HARMLESS or kind.startswith("random") else "values"
+    return "" if _HARMLESS.fullmatch(kind) else "values"
 
 
-_REORDERING = {*"flip reverse roll take gather stack concatenate concat".split()}
+_REORDERING = re.compile("flip|reverse|roll|take|gather|stack|concat(enate)?")
 # What moves, cuts, casts or pools pixels, and what only training does.
-_HARMLESS = {
-    *"inputlayer identity cast getitem pipeline reshape permute transpose moveaxis".split(),
-    *"swapaxes expanddims squeeze flatten split unstack repeat resizing resize".split(),
-    *"upsampling2d centercrop cropping2d zeropadding2d pad maxpooling2d averagepooling2d".split(),
-    *"clip clipbyvalue rgbtograyscale dropout spatialdropout2d gaussiannoise".split(),
-    *"gaussiandropout randaugment augmix cutmix mixup".split(),
-}
+_HARMLESS = re.compile(
+    "inputlayer|identity|cast|getitem|pipeline|reshape|permute|transpose|moveaxis|swapaxes"
+    "|expanddims|squeeze|flatten|split|unstack|repeat|resizing|resize|upsampling2d|centercrop"
+    "|cropping2d|zeropadding2d|pad|(max|average)pooling2d|clip(byvalue)?|rgbtograyscale"
+    "|(spatial)?dropout(2d)?|gaussian(noise|dropout)|random.*|randaugment|augmix|cutmix|mixup"
+)
 
 
 def steps_of_config(config: Any) -> Iterator[Step]:
