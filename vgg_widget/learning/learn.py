@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_widget.images import RGB8, ImageError, named_images, not_several, read_image
-from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
+from vgg_widget.images import RGB8, ImageError, named_images, not_several, read_image, resize
+from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo, vgg19_kernel_shapes
 from vgg_widget.learning.clustering import least_alike, spherical_kmeans, whitening
-from vgg_widget.learning.recipe import Recipe
-from vgg_widget.learning.views import Stage, draw_patches, views_of
+from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.vgg19 import preprocess_caffe
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights.learned_weights import (
     Factors,
     LearnedWeights,
+    Storage,
     rounded,
     unrounded,
     without,
@@ -35,6 +35,50 @@ _PATCHES_A_CENTROID = 4
 # What contrast is none, beside the largest.
 _FLAT = 1e-3
 _RANKS = (8, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The numbers of the method, in the order of their use.
+
+    Parameters
+    ----------
+    views : int
+        How many pictures the patches are drawn from: photographs at random scales and places,
+        half of them mirrored.
+    canvas : int
+        Side of a view, in pixels. A photograph that does not fill it goes on as in mirrors, so
+        that units far from the frame see photograph and no zero padding.
+    shorter : (int, int)
+        The range of a photograph's shorter side in a view, in pixels; beyond 1.25 times its own
+        size none is enlarged.
+    patches : int
+        At most so many 3×3 patches a layer.
+    contrast : float
+        Patches below this share of the median contrast take no part in the clustering.
+    floor : float
+        Share of the largest variance that is added to every one, so that whitening does not
+        enlarge noise.
+    surplus : float
+        So many times the centroids that are needed are found; those most alike others are dropped.
+    rounds : int
+        Rounds of k-means.
+    active : float
+        Share of the patches to which a filter responds after the ReLU.
+    storage : {"int8", "float16"}
+        How the factors are rounded; later layers learn from what the rounded ones say.
+    """
+
+    views: int = 18
+    canvas: int = 640
+    shorter: tuple[int, int] = (192, 512)
+    patches: int = 12_000
+    contrast: float = 0.5
+    floor: float = 0.001
+    surplus: float = 1.5
+    rounds: int = 15
+    active: float = 0.35
+    storage: Storage = "int8"
 
 
 def learn_weights(
@@ -91,22 +135,22 @@ def learn_weights(
 
     from tqdm.auto import tqdm
 
-    views = views_of(photographs, recipe, np.random.default_rng([seed, 0]))
-    stage = Stage([preprocess_caffe(view.astype(np.float32)) for view in views])
+    views = _views_of(photographs, recipe, np.random.default_rng([seed, 0]))
+    stage = _Stage([preprocess_caffe(view.astype(np.float32)) for view in views])
     learned: dict[str, Factors] = {}
     with tqdm(layers, desc="learning filters", unit="layer", disable=not progress) as bar:
         for index, info in enumerate(bar, start=1):
             bar.set_postfix_str(info.name)
             if info.kind == "conv":
                 rng = np.random.default_rng([seed, index])
-                patches = draw_patches(stage, info, recipe, rng)
+                patches = _draw_patches(stage, info, recipe, rng)
                 learned[info.name] = _learn_layer(patches, info, rank, recipe, rng)
                 # Freed before the maps of the next layer are made.
                 del patches
                 if info is not last:
                     stage.convolve(learned[info.name], keep=info.stride >= 4)
             else:
-                stage.pool()
+                stage.settle(pool=True)
     about = {
         "method": "k-means on whitened patches, layer by layer, without labels",
         # By way of the import system's table, against the direction of the rooms' imports.
@@ -163,6 +207,101 @@ def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8
     if not photographs:
         raise ValueError("images is empty: give a few photographs, best half a dozen varied ones.")
     return photographs, names
+
+
+def _views_of(
+    photographs: Sequence[RGB8], recipe: Recipe, rng: np.random.Generator
+) -> Iterator[RGB8]:
+    """Give the pictures to learn from, each photograph as often as any other."""
+    rounds = math.ceil(recipe.views / len(photographs))
+    order = np.concatenate([rng.permutation(len(photographs)) for _ in range(rounds)])
+    for photograph in (photographs[index] for index in order[: recipe.views]):
+        own = min(photograph.shape[:2])
+        top = min(recipe.shorter[1], 1.25 * own)
+        bottom = min(recipe.shorter[0], top)
+        # Evenly over octaves: twice as large is as much of a difference anywhere.
+        side = math.exp(rng.uniform(math.log(bottom), math.log(top)))
+        view = resize(photograph, round(side))
+        if rng.integers(2):
+            view = view[:, ::-1]
+        for axis in (0, 1):
+            view = _fill(view, axis, recipe.canvas, rng)
+        yield view
+
+
+def _fill(view: RGB8, axis: int, side: int, rng: np.random.Generator) -> RGB8:
+    """Cut or mirror an image to a length along an axis, at a random place."""
+    missing = side - view.shape[axis]
+    before = int(rng.integers(abs(missing) + 1))
+    if missing <= 0:
+        return view.take(range(before, before + side), axis=axis)
+    widths = [(0, 0)] * view.ndim
+    widths[axis] = (before, missing - before)
+    return np.pad(view, widths, mode="symmetric")
+
+
+class _Stage:
+    """The views' feature maps, as far as the network is learned."""
+
+    def __init__(self, maps: list[Floats]) -> None:
+        self._maps = maps
+        self._pending: list[tuple[Floats, Floats]] = []
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, view: int) -> Floats:
+        _, tf = keras_and_tensorflow()
+        maps = self._maps[view]
+        for kernel, bias in self._pending:
+            response = tf.nn.bias_add(tf.nn.conv2d(maps[None], kernel, 1, "SAME"), bias)
+            maps = tf.nn.relu(response)[0].numpy()
+        return maps
+
+    def convolve(self, factors: Factors, *, keep: bool) -> None:
+        """Go through one more convolution; without `keep` again and again, when maps are asked."""
+        # The maps before the second pool are too large to hold those of all views.
+        self._pending.append((factors.kernel(), factors.bias))
+        if keep:
+            self.settle()
+
+    def settle(self, *, pool: bool = False) -> None:
+        """Compute what is pending, and go through a 2×2 maximum pool if that is asked."""
+        for view in range(len(self)):
+            maps = self[view]
+            if pool:
+                rows = np.maximum(maps[::2], maps[1::2])
+                maps = np.maximum(rows[:, ::2], rows[:, 1::2])
+            self._maps[view] = maps
+        self._pending = []
+
+
+def _draw_patches(
+    stage: _Stage, info: LayerInfo, recipe: Recipe, rng: np.random.Generator
+) -> Floats:
+    """Draw 3×3 patches from what the layer will see, wherever no zero padding is in sight."""
+    reach = ((info.receptive_field or 0) - 1) / 2
+    middles = (info.center or 0) + info.stride * np.arange(recipe.canvas // info.stride)
+    clear = np.flatnonzero((middles >= reach) & (middles + reach <= recipe.canvas - 1))
+    if not clear.size:
+        raise ValueError(
+            f"recipe.canvas {recipe.canvas} is too small, since one unit of {info.name} sees "
+            f"{info.receptive_field} pixels a side: give twice that."
+        )
+    a_view = len(clear) ** 2
+    total = len(stage) * a_view
+    drawn = np.sort(rng.choice(total, min(recipe.patches, total), replace=False))
+    of_view = np.split(drawn, np.searchsorted(drawn, a_view * np.arange(1, len(stage))))
+    channels = vgg19_kernel_shapes()[info.name][2]
+    patches = np.empty((len(drawn), 3, 3, channels), np.float32)
+    start = 0
+    for view, places in enumerate(of_view):
+        rows, columns = (clear[index] for index in divmod(places - view * a_view, len(clear)))
+        windows = np.lib.stride_tricks.sliding_window_view(stage[view], (3, 3), axis=(0, 1))
+        block = windows[rows - 1, columns - 1]
+        patches[start : start + len(places)] = block.transpose(0, 2, 3, 1)
+        start += len(places)
+    return patches.reshape(len(drawn), -1)
 
 
 def _learn_layer(
