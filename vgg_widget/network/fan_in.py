@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -55,12 +55,6 @@ class FanIn:
         _, _, size, channels = self.kernel.shape
         group = channel // (channels // self.groups)
         return range(group * size, (group + 1) * size)
-
-    def transposed(self) -> FanIn:
-        """Return the same with rows for columns, of maps whose columns the layer takes for rows."""
-        kernel = None if self.kernel is None else self.kernel.swapaxes(0, 1)
-        strides, dilation = self.strides[::-1], self.dilation[::-1]
-        return replace(self, kernel=kernel, strides=strides, dilation=dilation)
 
     def kernels(self, channel: int) -> Floats | None:
         """Return the kernels of a channel, shape (inputs, h, w), or None where there are none."""

@@ -112,9 +112,7 @@ class OwnNetwork:
         known: dict[int, str | None] = {id(one.tensor): one.name for one in self.shown}
         if len(pixels.shape) == 4:
             known[id(pixels)] = None
-        found = fan_in_of_call(one.call, name, known)
-        lies_on_its_side = one.layout.index("W") < one.layout.index("H")
-        return found.transposed() if lies_on_its_side else found
+        return fan_in_of_call(one.call, name, known)
 
     @cached_property
     def bytes_a_pixel(self) -> int:
@@ -324,8 +322,7 @@ def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown
     for call in calls:
         for index, tensor in enumerate(call.results):
             layout = layouts.get(id(tensor), "")
-            is_maps = len(layout) == 4 and layout[0] == "N"
-            if is_maps and tensor.shape[layout.index("C")] is not None:
+            if len(layout) == 4 and tensor.shape[layout.index("C")] is not None:
                 name = call.name if len(call.results) == 1 else f"{call.name}[{index}]"
                 leads = hasattr(call.layer, "kernel")
                 named.append(Named(call.path, name, type(call.layer).__name__, leads))

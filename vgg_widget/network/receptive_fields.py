@@ -15,7 +15,16 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.network.graph import FLAT, TURNS, Call, axes_of, channels_of, indexed, kind_of
+from vgg_widget.network.graph import (
+    FLAT,
+    TURNS,
+    Call,
+    axes_of,
+    channels_of,
+    indexed,
+    kind_of,
+    turned,
+)
 
 Ints = npt.NDArray[np.int64]
 # From units to the units of the map before that they read, and which of these there are.
@@ -251,16 +260,12 @@ class Passage:
         return self.call.layer
 
     def along(self, change: Callable[..., Reach], *settings: Any) -> Reaches:
-        """Change each axis, with its own of every pair of settings.
-
-        A layer's first setting is for the first axis, which may be the columns.
-        """
+        """Change each axis, with its own of every pair of settings."""
         (source,) = self.sources
-        order = [letter for letter in self.after if letter in "HW"]
         pairs = [one if isinstance(one, tuple | list) else (one, one) for one in settings]
         return {
-            letter: change(source[letter], *(pair[place] for pair in pairs))
-            for place, letter in enumerate(order)
+            axis: change(source[axis], *(pair[place] for pair in pairs))
+            for place, axis in enumerate("HW")
         }
 
 
@@ -301,11 +306,7 @@ def _after(passage: Passage) -> Reaches | None:
     # Softmax takes the last axis together, which are the channels unless these come first.
     if rule is None or not _acts_alone(passage.layer, or_on_channels=passage.after[-1:] == "C"):
         return None
-    # Rows that have become channels, or pictures of the batch, are not what a rule takes them for.
-    layouts = {*passage.before, passage.after}
-    if not {layout.replace("C", "") for layout in layouts} <= {"NHW", "NWH"}:
-        return None
-    if len(layouts) > 1 and rule not in _MOVING:
+    if len({*passage.before, passage.after}) > 1 and rule not in _MOVING:
         return None
     after = rule(passage)
     # A rule that counts other units than there are is not this layer's rule.
@@ -353,8 +354,7 @@ def _to_size(passage: Passage, change: Callable[..., Reach], *settings: Any) -> 
     size = passage.size
     if size is None:
         return None
-    units = [size[letter] for letter in passage.after if letter in "HW"]
-    return passage.along(change, units, *settings)
+    return passage.along(change, (size["H"], size["W"]), *settings)
 
 
 def _transposed(passage: Passage) -> Reaches | None:
@@ -426,8 +426,9 @@ def _reshape(passage: Passage) -> Reaches | None:
     return passage.sources[0] if stays and same else None
 
 
-def _turn(passage: Passage) -> Reaches:
-    return passage.sources[0]
+def _turn(passage: Passage) -> Reaches | None:
+    known = turned(passage.layer, passage.before[0]) == passage.after
+    return passage.sources[0] if known else None
 
 
 def _part(passage: Passage) -> Reaches | None:
@@ -491,6 +492,6 @@ _NAMES: Mapping[Rule, str] = {
 }
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 
-# Those that take rows and columns from one layout to another.
+# Those that take maps from one layout to another.
 _MOVING = {_along_channels, _reshape, _turn, _part}
-_APART = {_pool, _padding, _cropping, _center_crop, _resize, _unit_by_unit, _turn}
+_APART = {_pool, _padding, _cropping, _center_crop, _resize, _unit_by_unit}
