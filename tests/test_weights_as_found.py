@@ -583,8 +583,10 @@ def test_a_network_that_is_not_opened_is_called_what_it_is(
 def test_a_file_or_a_state_dict_is_no_model() -> None:
     for file in ("mine.keras", Path("mine.keras")):
         sentence = refused("auto", ValueError, model=file)
-        assert sentence.startswith("model 'mine.keras' is no model: load it with keras.models")
-    assert "pass a state dict of VGG19 as weights" in refused("auto", ValueError, model=STATE)
+        assert "and no Keras model: load a file with keras.models.load_model" in sentence
+    sentence = refused("auto", ValueError, model=STATE)
+    assert "model is a dict and no Keras model" in sentence
+    assert "pass the file or state dict of a VGG19 as weights" in sentence
 
 
 # --- advice by the kind of error

@@ -140,11 +140,6 @@ def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> Fa
     """Return what the result of a call in a model's graph, called `name`, is made of.
 
     `known` has the names of all maps by their tensor's ``id``; None names the network's input.
-
-    Raises
-    ------
-    ValueError
-        If it is not made of the maps of one layer, or not by kernels.
     """
     if any(id(source) not in known for source in call.sources):
         raise ValueError(
@@ -152,17 +147,16 @@ def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> Fa
             "another of those listed."
         )
     sources = list(dict.fromkeys(known[id(source)] for source in call.sources))
-    shown = [repr(source) for source in sources if source is not None]
+    shown = " or ".join(repr(source) for source in sources if source is not None)
     if len(sources) != 1:
         raise ValueError(
-            f"layer {name!r} joins {len(sources)} layers' maps: choose "
-            f"{' or '.join(shown) or 'another layer'}."
+            f"layer {name!r} joins {len(sources)} layers' maps: choose {shown or 'another layer'}."
         )
     found = fan_in_of(call.layer, name, sources[0])
     if found is None:
-        advice = f"{shown[0]}, which it reads" if shown else "a layer such as Conv2D"
         raise ValueError(
-            f"layer {name!r} ({type(call.layer).__name__}) has no kernels: choose {advice}."
+            f"layer {name!r} ({type(call.layer).__name__}) has no kernels: choose "
+            f"{shown or 'a layer such as Conv2D'}."
         )
     return found
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import zip_longest
@@ -41,7 +39,6 @@ from vgg_widget.weights.keras_config import Step, done_before_weights
 _PROBE_SIDE = 224
 
 Size = tuple[int, int]
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,25 +85,13 @@ class OwnNetwork:
         return images
 
     def layers_on(self, size: Size | None) -> tuple[LayerInfo, ...]:
-        """Return names and geometry for an image of (height, width); by default of 224 a side.
-
-        Raises
-        ------
-        ValueError
-            If the model cannot take that size.
-        """
+        """Return names and geometry for an image of (height, width); by default of 224 a side."""
         # Streams ask on the threads that read their images.
         with _lock:
             return self._measured(self.input.fixed_size or size or (_PROBE_SIDE, _PROBE_SIDE))
 
     def fan_in(self, name: str) -> FanIn:
-        """Return what the channels of one of `shown` are made of.
-
-        Raises
-        ------
-        ValueError
-            If they are not made of one layer's maps, or not by kernels.
-        """
+        """Return what the channels of one of `shown` are made of."""
         one = next(one for one in self.shown if one.name == name)
         (pixels,) = self.model.inputs
         known: dict[int, str | None] = {id(one.tensor): one.name for one in self.shown}
@@ -149,8 +134,7 @@ class OwnNetwork:
             made = self.model.compute_output_shape(shape)
         except Exception as error:
             # Whatever a layer says about sizes that do not suit it.
-            probe = self.model.compute_output_shape
-            raise _failure(self.name, self.input, size, error, probe) from error
+            raise _failure(self.name, size, error) from error
         made = made if isinstance(made, list) else [made]
         # What some layer of a person's own does not tell is taken to be the image's.
         usual = dict(zip("HW", size, strict=True))
@@ -208,14 +192,7 @@ _lock = threading.RLock()
 
 
 def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
-    """Return the network of a Keras model, the same for the same model.
-
-    Raises
-    ------
-    ValueError
-        If the model has no graph, not exactly one input, an input that is no picture, no feature
-        maps, or channels that RGB does not have, unless its owner makes its input from RGB.
-    """
+    """Return the network of a Keras model, the same for the same model, or refuse the model."""
     graph = _checked_graph(model)
     with _lock:
         network = _networks.get(model)
@@ -233,36 +210,28 @@ def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
 
 def _checked_graph(model: Any) -> Any:
     """Return a model's graph, or say why it has none and what would do."""
-    if isinstance(model, str | os.PathLike):
-        told = (
-            f"{os.fspath(model)!r} is no model: load it with keras.models.load_model, or pass the "
-            "file of a VGG19 as weights"
-        )
-    elif isinstance(model, Mapping):
-        told = "is a mapping: pass a state dict of VGG19 as weights"
-    elif (framework := framework_of(model)) not in ("", "keras.Model"):
-        told = NETWORKS[framework]
-    else:
-        graph = graph_of(model)
-        if graph is not None:
-            return graph
-        told = f"is a {type(model).__name__} {_without_graph(model)}"
-    raise ValueError(f"model {told}.")
-
-
-def _without_graph(model: Any) -> str:
+    framework = framework_of(model)
+    if framework not in ("", "keras.Model"):
+        raise ValueError(f"model {NETWORKS[framework]}.")
+    if (graph := graph_of(model)) is not None:
+        return graph
     keras, _ = keras_and_tensorflow()
     if isinstance(model, keras.Sequential):
-        return (
+        told = (
             "that has no inputs yet: begin it with keras.Input((height, width, 3)), or call it on "
             "an image once"
         )
-    if isinstance(model, keras.Model):
-        return (
+    elif isinstance(model, keras.Model):
+        told = (
             "with a call of its own, in which Keras cannot see the layers: wrap it, as in "
             "inputs = keras.Input((224, 224, 3)); model = keras.Model(inputs, model.call(inputs))"
         )
-    return "and no Keras model: pass a functional or sequential keras.Model"
+    else:
+        told = (
+            "and no Keras model: load a file with keras.models.load_model, or pass the file or "
+            "state dict of a VGG19 as weights"
+        )
+    raise ValueError(f"model is a {type(model).__name__} {told}.")
 
 
 def _checked_input(pixels: Any, name: str, layout: str) -> NetworkInput:
@@ -417,35 +386,17 @@ def _traced(
             return list(compiled(images))
         except Exception as error:
             # Whatever a layer, or TensorFlow on this machine, has against it.
-            size = taken.size_of(images.shape)
-            raise _failure(name, taken, size, error, lambda shape: run(tf.zeros(shape))) from error
+            raise _failure(name, taken.size_of(images.shape), error) from error
 
     return forward
 
 
-def _failure(
-    name: str, taken: NetworkInput, size: Size, error: Exception, probe: Callable[[Shape], Any]
-) -> ValueError:
-    """Say why a model failed, and what to do: another size where `probe` takes an input of one."""
-    reason = _reason(error)
-    advice = "call the model itself on such an image, and mend the layer that fails there"
-    if taken.fixed_size is None:
-        with suppress(Exception):  # Then the size is not what it fails on.
-            probe(taken.shape(1, _PROBE_SIDE, _PROBE_SIDE))
-            advice = "choose a size that it can take, such as size=(224, 224)"
-    if "NHWC" in reason and "only support" in reason:
-        advice = (
-            "TensorFlow has channels-first convolutions for GPUs, and for some processors through "
-            "oneDNN (TF_ENABLE_ONEDNN_OPTS=1), so run it there or build it channels last"
-        )
-    if scope := re.match("(.*) is not a valid (root )?scope name", reason):
-        reason = f"TensorFlow compiles no layer called {scope[1]}"
-        advice = (
-            "build the model with another name for it, of the letters A to Z, digits, '.', '_' and "
-            "'-', the first a letter or digit"
-        )
+def _failure(name: str, size: Size, error: Exception) -> ValueError:
+    """Say that a model failed, and in TensorFlow's words why."""
     return ValueError(
-        f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({reason}): {advice}."
+        f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({_reason(error)}): try "
+        "another size that it can take, such as size=(224, 224), or call the model itself on such "
+        "an image and mend the layer that fails there."
     )
 
 
