@@ -353,7 +353,9 @@ def test_other_state_dicts_are_refused_in_one_sentence(case: str) -> None:
 def test_a_module_is_told_to_give_its_state_dict(model: VGG) -> None:
     with pytest.raises(WeightsError) as caught:
         FeatureExtractor(model)  # type: ignore[arg-type]
-    assert_sentence(caught.value, "is a PyTorch module", "model.state_dict()")
+    assert_sentence(
+        caught.value, "is neither a name nor a path", "or a state dict (model.state_dict())"
+    )
 
 
 class Trap:

@@ -154,11 +154,6 @@ def test_several_networks_are_named_and_none_is_guessed() -> None:
     assert "('best', 'last')" in refused({"best": STATE, "last": OTHER})
 
 
-def test_one_network_under_two_names_is_one() -> None:
-    # As a module has it that holds both a network and its features.
-    assert assert_taken({**behind("vgg.features."), **behind("features.")}) == ""
-
-
 # --- wrappers
 
 
@@ -556,36 +551,31 @@ def keras_models() -> list[Any]:
 
 def test_a_keras_model_belongs_to_model(keras_models: list[Any], photo: Any) -> None:
     for model in keras_models:
-        assert refused(model) == "weights is a Keras model: pass it as model=."
-        with pytest.raises(WeightsError, match="is a Keras model: pass it as model="):
+        assert "pass a Keras model as model=" in refused(model)
+        with pytest.raises(WeightsError, match="pass a Keras model as model="):
             LayerExplorer(photo, weights=model)
     assert FeatureExtractor(model=keras_models[0], size=32).weights.source == "model"
 
 
-@pytest.mark.parametrize("argument", ["weights", "model"])
-@pytest.mark.parametrize(
-    ("network", "words"),
-    [
-        (nn.ReLU(), "is a PyTorch module, which is not opened here: of a VGG19 pass weights=model"),
-        (torch_features((2, 0)), "is a PyTorch module"),
-    ],
-    ids=["ReLU", "Sequential"],
-)
-def test_a_network_that_is_not_opened_is_called_what_it_is(
-    network: Any, words: str, argument: str
-) -> None:
-    if argument == "weights":
-        assert refused(network).startswith(f"weights {words}")
-    else:
-        assert refused("auto", ValueError, model=network).startswith(f"model {words}")
+@pytest.mark.parametrize("network", [nn.ReLU(), torch_features((2, 0))])
+def test_a_network_of_pytorch_is_refused_with_what_to_pass(network: Any) -> None:
+    kind = type(network).__name__
+    sentence = refused(network)
+    assert sentence.startswith("weights ")
+    assert "is neither a name nor a path" in sentence
+    assert kind in sentence
+    assert "state dict (model.state_dict())" in sentence
+    sentence = refused("auto", ValueError, model=network)
+    assert sentence.startswith(f"model is a {kind} and no model of Keras 3: ")
+    assert "state dict of a VGG19 as weights" in sentence
 
 
 def test_a_file_or_a_state_dict_is_no_model() -> None:
     for file in ("mine.keras", Path("mine.keras")):
         sentence = refused("auto", ValueError, model=file)
-        assert "and no Keras model: load a file with keras.models.load_model" in sentence
+        assert "and no model of Keras 3: load a file with keras.models.load_model" in sentence
     sentence = refused("auto", ValueError, model=STATE)
-    assert "model is a dict and no Keras model" in sentence
+    assert "model is a dict and no model of Keras 3" in sentence
     assert "pass the file or state dict of a VGG19 as weights" in sentence
 
 

@@ -32,7 +32,6 @@ from vgg_widget.network.graph import (
 from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights import NETWORKS, framework_of
 from vgg_widget.weights.keras_config import Step, done_before_weights
 
 # Where geometry and memory are measured when a model accepts any size.
@@ -210,9 +209,6 @@ def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
 
 def _checked_graph(model: Any) -> Any:
     """Return a model's graph, or say why it has none and what would do."""
-    framework = framework_of(model)
-    if framework not in ("", "keras.Model"):
-        raise ValueError(f"model {NETWORKS[framework]}.")
     if (graph := graph_of(model)) is not None:
         return graph
     keras, _ = keras_and_tensorflow()
@@ -228,8 +224,8 @@ def _checked_graph(model: Any) -> Any:
         )
     else:
         told = (
-            "and no Keras model: load a file with keras.models.load_model, or pass the file or "
-            "state dict of a VGG19 as weights"
+            "and no model of Keras 3: load a file with keras.models.load_model, or pass the file "
+            "or state dict of a VGG19 as weights"
         )
     raise ValueError(f"model is a {type(model).__name__} {told}.")
 

@@ -40,7 +40,6 @@ from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
 from vgg_widget.weights.state_dicts import Tensors, mappings_in, vgg19_in
 
 __all__ = [
-    "NETWORKS",
     "PREPROCESSINGS",
     "Arrays",
     "CachedFile",
@@ -52,7 +51,6 @@ __all__ = [
     "export_weights",
     "exported_suffixes",
     "format_names",
-    "framework_of",
     "imagenet",
     "random_arrays",
     "resolve",
@@ -61,13 +59,6 @@ __all__ = [
 
 FALLBACK = "kmeans"
 """The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
-
-NETWORKS = {
-    "keras.Model": "is a Keras model: pass it as model=",
-    "torch.Module": "is a PyTorch module, which is not opened here: of a VGG19 pass "
-    "weights=model.state_dict()",
-}
-"""What is said of a network that was passed where it is not taken, by `framework_of`."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|(data|file):", re.IGNORECASE)
 
@@ -103,12 +94,12 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     if isinstance(weights, Mapping | list | tuple) and (mappings := mappings_in(weights)):
         return _from_state_dict(mappings)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
-        if framework := framework_of(weights):
-            raise WeightsError(f"weights {NETWORKS[framework]}.")
+        # A network of PyTorch writes itself on many lines.
+        given = " ".join(briefly(weights).split())
         raise WeightsError(
-            f"weights {briefly(weights)} is neither a name nor a path: choose "
+            f"weights {given} is neither a name nor a path: choose "
             f"{', '.join(map(repr, _NAMED))}, the path of a file of {format_names()}, or a state "
-            "dict (model.state_dict())."
+            "dict (model.state_dict()); pass a Keras model as model=."
         )
     if _ADDRESS.match(os.fspath(weights)):
         raise WeightsError(
@@ -121,12 +112,6 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     if bare and not os.path.exists(weights):  # noqa: PTH110 - Path's own can raise.
         raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
     return read_weights(path)
-
-
-def framework_of(thing: object) -> str:
-    """Return whose network something is: a key of `NETWORKS`, or nothing; imports none of them."""
-    kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(thing).__mro__}
-    return next((name for name in NETWORKS if name in kinds), "")
 
 
 def _from_state_dict(mappings: list[Tensors]) -> ResolvedWeights:
@@ -144,10 +129,8 @@ def resolve_classifier(
 ) -> tuple[Classifier, tuple[imagenet.Name, ...]]:
     """Return the classifier that belongs to convolutions, and the names of its classes.
 
-    ImageNet's classifier is in a file of its own, fetched where it is not cached; a person's file
-    must hold it beside the convolutions. 1000 classes have the names of ImageNet's, fetched too;
-    of others only their place is known. Where no weights of this kind have a classifier, that is a
-    `ValueError`; where it cannot be had, a `WeightsError`.
+    Where no weights of this kind have a classifier, that is a `ValueError`; where it cannot be had,
+    a `WeightsError`. 1000 classes are taken to be ImageNet's; of others only the place is known.
     """
     if provenance.source == "imagenet":
         # The small file first: where it cannot be had, the large one is not fetched for nothing.

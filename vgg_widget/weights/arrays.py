@@ -89,15 +89,11 @@ CLASSIFIER_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An array that is not read yet.
-
-    Where `fresh`, what `read` gives is nobody else's, and may be kept without a copy.
-    """
+    """An array that is not read yet."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[], npt.NDArray[Any]]
-    fresh: bool = False
 
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> Stored:
@@ -129,7 +125,7 @@ class Stored:
                     f"{what} that cannot be read ({type(error).__name__}): save it as an ordinary "
                     "tensor."
                 ) from error
-            array = np.asarray(read, np.float32) if self.fresh else np.array(read, np.float32)
+            array = np.array(read, np.float32)  # A copy: it is to be read-only.
         if not np.isfinite(array).all():
             raise WeightsError(
                 f"{what} with NaN or infinite values: choose weights from before the training "

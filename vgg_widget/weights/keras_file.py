@@ -240,8 +240,8 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
                 f"{_SAVE_AGAIN}"
             )
     return (
-        Stored(kernel.shape, kernel.dtype, kernel.__array__, fresh=True),
-        Stored(bias.shape, bias.dtype, bias.__array__, fresh=True),
+        Stored(kernel.shape, kernel.dtype, kernel.__array__),
+        Stored(bias.shape, bias.dtype, bias.__array__),
     )
 
 

@@ -264,7 +264,7 @@ def learned_vgg19(what: str, path: Path, label: str) -> StoredVGG19:
             raise WeightsError(f"{what} has nothing for layer {name!r}: learn all layers.")
         part = learned.layers[name]
         # The shape is checked before the factors are multiplied: thin ones can make any matrix.
-        kernel = Stored(part.kernel_shape, np.dtype("f4"), part.kernel, fresh=True)
+        kernel = Stored(part.kernel_shape, np.dtype("f4"), part.kernel)
         return StoredLayer(f"{what}: layer {name!r}", kernel, Stored.of(part.bias))
 
     found = learned.metadata.get("photographs")

@@ -29,7 +29,6 @@ from vgg_widget.weights.arrays import (
     StoredLayer,
     StoredVGG19,
     WeightsError,
-    arrays_digest,
 )
 
 TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
@@ -165,7 +164,8 @@ def vgg19_in(what: str, mappings: Sequence[Tensors], preprocessing: str = "torch
     ]
     whole = [one for one in modules if one.is_whole()]
     if len(whole) > 1:
-        _check_same(what, whole)
+        names = ", ".join(repr(one.name) for one in whole)
+        raise WeightsError(f"{what} holds several networks ({names}): pass the state dict of one.")
     # Where nothing is like VGG19, what is missing is told of the usual place.
     usual = _Modules(mappings[0], "features.")
     nearest = max(modules, key=_Modules.likeness, default=usual)
@@ -192,18 +192,6 @@ def _prefix(key: str) -> str | None:
     module, _, part = key.rpartition(".")
     prefix = module.rstrip("0123456789")
     return prefix if part in ("weight", "bias") and prefix != module else None
-
-
-def _check_same(what: str, networks: Sequence[_Modules]) -> None:
-    """Refuse several networks; one has two names where a module is a part of two others."""
-
-    def digest(modules: _Modules) -> str:
-        network = StoredVGG19(lambda name: modules.layer(what, name), channels_first=True)
-        return arrays_digest(network.convolutions())
-
-    if len(set(map(digest, networks))) > 1:
-        names = ", ".join(repr(one.name) for one in networks)
-        raise WeightsError(f"{what} holds several networks ({names}): pass the state dict of one.")
 
 
 def torch_vgg19(what: str, path: Path) -> StoredVGG19:
@@ -287,7 +275,7 @@ def _from_safetensors(file: Any) -> Callable[[str], Stored]:
     def stored(key: str) -> Stored:
         piece = file.get_slice(key)
         dtype = np.dtype(_SAFETENSORS_DTYPES.get(piece.get_dtype(), "V"))
-        return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key), fresh=True)
+        return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key))
 
     return stored
 
