@@ -154,9 +154,9 @@ def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> Fa
         )
     found = fan_in_of(call.layer, name, sources[0])
     if found is None:
+        advice = f"{shown}, which it reads" if shown else "a layer such as Conv2D"
         raise ValueError(
-            f"layer {name!r} ({type(call.layer).__name__}) has no kernels: choose "
-            f"{shown or 'a layer such as Conv2D'}."
+            f"layer {name!r} ({type(call.layer).__name__}) has no kernels: choose {advice}."
         )
     return found
 

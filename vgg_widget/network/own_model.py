@@ -32,7 +32,7 @@ from vgg_widget.network.graph import (
 from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights.keras_config import Step, done_before_weights
+from vgg_widget.weights.keras_file import Step, done_before_weights
 
 # Where geometry and memory are measured when a model accepts any size.
 _PROBE_SIDE = 224
