@@ -32,7 +32,7 @@ from vgg_widget.network.graph import (
 from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights.keras_file import Step, done_before_weights
+from vgg_widget.weights.keras_file import Step, scales_before_weights
 
 # Where geometry and memory are measured when a model accepts any size.
 _PROBE_SIDE = 224
@@ -268,7 +268,7 @@ def _build(graph: Any, name: str) -> OwnNetwork:
     outputs = keras.Model(pixels, [one.tensor for one in shown], name=scope_name(f"{name}_layers"))
     outputs.dtype_policy = graph.dtype_policy
     forward = _traced(outputs, name, taken, [one.layout for one in shown])
-    scales = "values" in done_before_weights(map(_step, calls))
+    scales = scales_before_weights(map(_step, calls))
     made_from = tuple(graph.outputs)
     return OwnNetwork(outputs, forward, name, taken, scales, calls, known, shown, made_from)
 

@@ -264,7 +264,9 @@ class Passage:
 
     def to_size(self, change: Callable[..., Reach], *settings: Any) -> Reaches | None:
         """Change each axis, with the number of units that come out as the first argument."""
-        return self.size and self.along(change, (self.size["H"], self.size["W"]), *settings)
+        if self.size is None:
+            return None
+        return self.along(change, (self.size["H"], self.size["W"]), *settings)
 
 
 Rule = Callable[[Any, Passage], Reaches | None]

@@ -77,29 +77,27 @@ def _vgg19(what: str, path: Path, file: Any) -> StoredVGG19:
         return StoredLayer(called, *_pair(called, layers.get(name), advice))
 
     message = ""
-    if done := _done_to_pixels(path, file):
+    if _scales_pixels(path, file):
         message = (
-            f"Another input: the model in {path.name} {done}, and here they are prepared as "
-            "ImageNet's are; to see the model as it is, load it with Keras and pass it as model=."
+            f"Another input: the model in {path.name} scales its pixels itself, and here they are "
+            "prepared as ImageNet's are; to see the model as it is, load it with Keras and pass it "
+            "as model=."
         )
     preprocessing = str(file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe"))
     return StoredVGG19(layer, preprocessing=preprocessing, message=message)
 
 
-def _done_to_pixels(path: Path, file: Any) -> str:
-    """Say what the model in a file does to its pixels itself, where its configuration tells."""
+def _scales_pixels(path: Path, file: Any) -> bool:
+    """Tell whether the model in a file scales its pixels itself, by its configuration."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive, archive.open("config.json") as config:
                 text = config.read(_LONGEST_CONFIGURATION).decode()
         else:
             text = str(file.attrs["model_config"])
-        done = done_before_weights(steps_of_config(json.loads(text)))
+        return scales_before_weights(steps_of_config(json.loads(text)))
     except Exception:  # The weights are read, and the configuration of no use otherwise.
-        return ""
-    if "values" in done:
-        return "scales its pixels itself"
-    return "rearranges its pixels' channels itself" if done else ""
+        return False
 
 
 @contextmanager
@@ -272,31 +270,28 @@ class Step:
     """Whether it has weights that are trained."""
 
 
-def done_before_weights(steps: Iterable[Step]) -> set[str]:
-    """Return what a model, whose steps come in order, does before its first layer with weights.
+def scales_before_weights(steps: Iterable[Step]) -> bool:
+    """Tell whether a model changes its pixels' values before its first layer with weights.
 
-    ``"values"``: it scales or shifts pixels, or gives them to a class that may do anything, such
-    as a Lambda. ``"order"``: it rearranges channels.
+    The steps come in order. A class that may do anything, such as a Lambda, counts as a change.
     """
-    found: set[str] = set()
+    scales = False
     for step in steps:
         if step.weighted:
-            return found
-        found |= {*map(_effect, step.kinds)} - {""}
-    return set()
+            return scales
+        scales = scales or any(map(_scales, step.kinds))
+    return False
 
 
-def _effect(kind: str) -> str:
+def _scales(kind: str) -> bool:
     # Keras 3 writes "ExpandDims", Keras 2 "expand_dims" after the module that has it.
     kind = kind.rpartition(".")[2].replace("_", "").lower()
-    if _REORDERING.fullmatch(kind):
-        return "order"
-    return "" if _HARMLESS.fullmatch(kind) else "values"
+    return not _HARMLESS.fullmatch(kind)
 
 
-_REORDERING = re.compile("flip|reverse|roll|take|gather|stack|concat(enate)?")
 # What moves, cuts, casts or pools pixels, and what only training does.
 _HARMLESS = re.compile(
+    "flip|reverse|roll|take|gather|stack|concat(enate)?|"
     "inputlayer|identity|cast|getitem|pipeline|reshape|permute|transpose|moveaxis|swapaxes"
     "|expanddims|squeeze|flatten|split|unstack|repeat|resizing|resize|upsampling2d|centercrop"
     "|cropping2d|zeropadding2d|pad|(max|average)pooling2d|clip(byvalue)?|rgbtograyscale"
@@ -317,9 +312,6 @@ def steps_of_config(config: Any) -> Iterator[Step]:
             yield from steps_of_config(layer)
             continue
         kinds = tuple(map(_kind, (layer, *layer["config"].get("layers", ()))))
-        calls = json.dumps(layer.get("inbound_nodes"))
-        if kinds[0].lower().endswith("getitem") and re.search(r'"step": -\d', calls):
-            kinds = ("flip",)
         # Each layer of Keras's that has weights says how they start.
         yield Step(kinds, '_initializer"' in json.dumps(layer["config"]))
 
