@@ -274,10 +274,10 @@ def _build(graph: Any, name: str) -> OwnNetwork:
 
 
 def _step(call: Call) -> Step:
-    kinds = tuple(kind_of(each) for each in (call.layer, *getattr(call.layer, "layers", ())))
+    kinds = [kind_of(each) for each in (call.layer, *getattr(call.layer, "layers", ()))]
     # Normalization keeps what it has adapted to as weights.
     weighted = bool(getattr(call.layer, "weights", ())) and kinds[0] != "Normalization"
-    return Step(kinds, weighted)
+    return kinds, weighted
 
 
 def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown]:

@@ -8,11 +8,10 @@ import math
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.weights.arrays import (
@@ -260,14 +259,9 @@ def write_keras(arrays: Arrays, preprocessing: str, path: Path) -> None:
 # What a model does to its pixels ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One layer or operation of a model."""
-
-    kinds: tuple[str, ...]
-    """Its class and those of the layers in it; empty for a class that is not Keras's own."""
-    weighted: bool
-    """Whether it has weights that are trained."""
+Step: TypeAlias = tuple[Sequence[str], bool]
+"""A layer's class with those of the layers in it ("" for one that is not Keras's own), and whether
+it has weights that are trained."""
 
 
 def scales_before_weights(steps: Iterable[Step]) -> bool:
@@ -276,10 +270,10 @@ def scales_before_weights(steps: Iterable[Step]) -> bool:
     The steps come in order. A class that may do anything, such as a Lambda, counts as a change.
     """
     scales = False
-    for step in steps:
-        if step.weighted:
+    for kinds, weighted in steps:
+        if weighted:
             return scales
-        scales = scales or any(map(_scales, step.kinds))
+        scales = scales or any(map(_scales, kinds))
     return False
 
 
@@ -311,9 +305,9 @@ def steps_of_config(config: Any) -> Iterator[Step]:
         if layer["class_name"] == "Sequential" or "input_layers" in layer["config"]:
             yield from steps_of_config(layer)
             continue
-        kinds = tuple(map(_kind, (layer, *layer["config"].get("layers", ()))))
+        kinds = [*map(_kind, (layer, *layer["config"].get("layers", ())))]
         # Each layer of Keras's that has weights says how they start.
-        yield Step(kinds, '_initializer"' in json.dumps(layer["config"]))
+        yield kinds, '_initializer"' in json.dumps(layer["config"])
 
 
 def _kind(layer: Any) -> str:
