@@ -89,7 +89,7 @@ CLASSIFIER_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An array that is not read yet."""
+    """An array that is not read yet; what `read` gives is nobody else's."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -98,7 +98,7 @@ class Stored:
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> Stored:
         """Return an array that is in memory already."""
-        return cls(array.shape, array.dtype, lambda: array)
+        return cls(array.shape, array.dtype, array.copy)
 
     @property
     def transposed(self) -> Stored:
@@ -125,7 +125,7 @@ class Stored:
                     f"{what} that cannot be read ({type(error).__name__}): save it as an ordinary "
                     "tensor."
                 ) from error
-            array = np.array(read, np.float32)  # A copy: it is to be read-only.
+            array = np.asarray(read, np.float32)
         if not np.isfinite(array).all():
             raise WeightsError(
                 f"{what} with NaN or infinite values: choose weights from before the training "
@@ -204,16 +204,7 @@ class StoredVGG19:
                     f"{layer.called} has weights of shape {kernel.shape} (in, out) where "
                     f"{incoming} go in and at most {most} come out: {CLASSIFIER_ADVICE}"
                 )
-            if layer.bias.shape != (outgoing,):
-                raise WeightsError(
-                    f"{layer.called} has a bias of shape {layer.bias.shape}, not {(outgoing,)}: "
-                    f"{CLASSIFIER_ADVICE}"
-                )
-            pairs.append(
-                (
-                    kernel.checked(f"{layer.called} has weights", kernel.shape),
-                    layer.bias.checked(f"{layer.called} has a bias", layer.bias.shape),
-                )
-            )
+            weights = kernel.checked(f"{layer.called} has weights", kernel.shape)
+            pairs.append((weights, layer.bias.checked(f"{layer.called} has a bias", (outgoing,))))
             incoming = outgoing
         return Classifier(tuple(pairs), self.channels_first)

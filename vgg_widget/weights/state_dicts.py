@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +46,9 @@ _DEEPEST = 5
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """The named tensors of one mapping, none of which is read yet, and the keys it lies under."""
+    """The named tensors of one mapping, and the keys that it lies under in a checkpoint."""
 
-    keys: Collection[str]
-    stored: Callable[[str], Stored]
+    stored: Mapping[str, Stored]
     place: tuple[str, ...] = ()
 
     def name(self, key: str) -> str:
@@ -58,43 +57,34 @@ class Tensors:
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return a tensor's shape; that of no tensor is empty."""
-        return self.stored(key).shape if key in self.keys else ()
+        return self.stored[key].shape if key in self.stored else ()
 
 
 def mappings_in(thing: Any) -> list[Tensors]:
     """Return the mappings in a checkpoint, the outermost first."""
     found: list[Tensors] = []
     level: list[tuple[tuple[str, ...], Any]] = [((), thing)]
-    seen: dict[int, Any] = {}  # A container can hold itself.
+    seen = {id(thing)}  # A container can hold itself.
     for _ in range(_DEEPEST):
         inner = []
         for place, one in level:
-            if id(one) in seen:
-                continue
-            seen[id(one)] = one
             if isinstance(one, Mapping):
-                found.append(_in_mapping(one, place))
-            items = one.items() if isinstance(one, Mapping) else enumerate(one)
-            inner += [
-                ((*place, key if isinstance(key, str) else str(number)), value)
-                for number, (key, value) in enumerate(items)
-                if isinstance(value, Mapping | list | tuple)
-            ]
+                stored = {key: _stored(each) for key, each in one.items() if isinstance(key, str)}
+                found.append(Tensors(stored, place))
+            for key, value in one.items() if isinstance(one, Mapping) else enumerate(one):
+                if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+                    seen.add(id(value))
+                    inner.append(((*place, str(key)), value))
         level = inner
     return found
 
 
-def _in_mapping(state: Mapping[Any, Any], place: tuple[str, ...]) -> Tensors:
-    def stored(key: str) -> Stored:
-        value = state[key]
-        if not hasattr(value, "is_floating_point"):
-            is_array = hasattr(value, "__array__")
-            return Stored.of(np.asarray(value) if is_array else np.empty((), object))
-        # A PyTorch tensor, on whichever device and of whichever float, part of a graph or not.
-        dtype = np.dtype("f4" if value.is_floating_point() else "V")
-        return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy())
-
-    return Tensors(dict.fromkeys(key for key in state if isinstance(key, str)), stored, place)
+def _stored(value: Any) -> Stored:
+    if not hasattr(value, "is_floating_point"):
+        return Stored.of(np.asarray(value) if hasattr(value, "__array__") else np.empty((), object))
+    # A PyTorch tensor, on whichever device and of whichever float, part of a graph or not.
+    dtype = np.dtype("f4" if value.is_floating_point() else "V")
+    return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy().copy())
 
 
 def _shapes_in_torch() -> dict[str, tuple[int, ...]]:
@@ -124,7 +114,7 @@ class _Modules:
     def likeness(self) -> int:
         """Count the tensors that VGG19 has too, and again those of its shapes."""
         wanted = _shapes_in_torch()
-        there = [end for end in wanted if self.prefix + end in self.tensors.keys]
+        there = [end for end in wanted if self.prefix + end in self.tensors.stored]
         return sum(1 + (self.shape(end) == wanted[end]) for end in there)
 
     def is_whole(self) -> bool:
@@ -132,7 +122,7 @@ class _Modules:
 
     def other_network(self) -> str:
         """Say how this is another network than VGG19, where that can be seen."""
-        if f"{self.prefix}1.running_mean" in self.tensors.keys:
+        if f"{self.prefix}1.running_mean" in self.tensors.stored:
             return " are of a network with batch normalisation, not of plain VGG19"
         count = sum(len(self.shape(f"{number}.weight")) == 4 for number in range(99))
         if count in (0, len(TORCH_NAMES)):
@@ -146,11 +136,11 @@ class _Modules:
         parts = []
         for part in ("weight", "bias"):
             key = f"{self.prefix}{module.rpartition('.')[2]}.{part}"
-            if key not in self.tensors.keys:
+            if key not in self.tensors.stored:
                 advice = ADVICE if name in TORCH_NAMES else CLASSIFIER_ADVICE
                 missing = self.tensors.name(key)
                 raise WeightsError(f"{called} is missing (there is no {missing!r}): {advice}")
-            parts.append(self.tensors.stored(key))
+            parts.append(self.tensors.stored[key])
         return StoredLayer(called, *parts)
 
 
@@ -159,7 +149,7 @@ def vgg19_in(what: str, mappings: Sequence[Tensors], preprocessing: str = "torch
     modules = [
         _Modules(tensors, prefix)
         for tensors in mappings
-        for prefix in dict.fromkeys(map(_prefix, tensors.keys))
+        for prefix in dict.fromkeys(map(_prefix, tensors.stored))
         if prefix is not None
     ]
     whole = [one for one in modules if one.is_whole()]
@@ -259,7 +249,7 @@ def opened_safetensors(what: str, path: Path) -> Iterator[StoredVGG19]:
         ) from error
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = Tensors(dict.fromkeys(file.keys()), _from_safetensors(file))
+            tensors = Tensors({key: _stored_in(file, key) for key in file.keys()})  # noqa: SIM118 - no dict
             preprocessing = (file.metadata() or {}).get(PREPROCESSING_KEY, "torch")
             yield vgg19_in(what, [tensors], preprocessing)
     except (SafetensorError, OSError) as error:
@@ -271,13 +261,10 @@ def opened_safetensors(what: str, path: Path) -> Iterator[StoredVGG19]:
 _SAFETENSORS_DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "bfloat16"}
 
 
-def _from_safetensors(file: Any) -> Callable[[str], Stored]:
-    def stored(key: str) -> Stored:
-        piece = file.get_slice(key)
-        dtype = np.dtype(_SAFETENSORS_DTYPES.get(piece.get_dtype(), "V"))
-        return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key))
-
-    return stored
+def _stored_in(file: Any, key: str) -> Stored:
+    piece = file.get_slice(key)
+    dtype = np.dtype(_SAFETENSORS_DTYPES.get(piece.get_dtype(), "V"))
+    return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key))
 
 
 def write_safetensors(arrays: Arrays, preprocessing: str, path: Path) -> None:
