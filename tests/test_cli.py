@@ -214,7 +214,7 @@ def test_weights_lists_checks_and_fetches(
 
     mirror.behaviour = "page"
     assert main(["weights", "--download"]) == 1
-    assert "a web page came instead of the file" in capsys.readouterr().err
+    assert "perhaps a web page" in capsys.readouterr().err
     assert not first.exists()
     mirror.behaviour = "good"
     assert main(["weights", "--download"]) == 0

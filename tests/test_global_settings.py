@@ -21,8 +21,7 @@ import pytest
 from tests.conftest import networks_apart
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, compare
 from vgg_widget.dataset import top_activations
-from vgg_widget.learning import learn_weights
-from vgg_widget.learning.recipe import Recipe
+from vgg_widget.learning import Recipe, learn_weights
 from vgg_widget.network import vgg19
 from vgg_widget.predictions import Predictor
 from vgg_widget.weights import Classifier, ResolvedWeights, resolve
