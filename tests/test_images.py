@@ -158,7 +158,7 @@ def test_a_pillow_image_is_left_as_it_was() -> None:
         frames.seek(2)
         load_image(frames)
         assert frames.tell() == 2
-    grey = made.png(GREY & 15, 4, chunks=[made.transparent(5)])
+    grey = made.png(GREY, chunks=[made.transparent(5)])
     with Image.open(io.BytesIO(grey)) as keyed:
         load_image(keyed)
         assert keyed.info["transparency"] == 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +9,19 @@ from pathlib import Path
 
 from PIL import Image
 
-from vgg_widget.images.arrays import as_array, from_array, not_alone
+from vgg_widget.images.arrays import as_array, from_array
 from vgg_widget.images.pillow import decoded, from_pillow
 from vgg_widget.images.sources import (
     existing_file,
-    opened,
+    file_bytes,
+    stream_bytes,
     stream_name,
     unwrapped,
-    whole_stream,
 )
 from vgg_widget.images.terms import MINIMUM_SIDE, NEARLY_NOTHING, RGB8, ImageError, joined
-from vgg_widget.support.messages import reason
 
 # What in a list makes it a list of pictures, and not a picture as a list of numbers.
 _PICTURES = (str, bytes, os.PathLike, Image.Image)
-
-# As many pixels as Pillow reads, in 16 bits a colour.
-_MOST_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +98,22 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
     source, name = unwrapped(source)
     if isinstance(source, Image.Image):
         pixels, note = from_pillow(source, minimum_side)
-    elif isinstance(source, bytes | bytearray | memoryview) and not _is_numbers(source):
-        data = _all_bytes(source)
-        what = f"image {name!r}" if name else f"image of {len(data)} bytes"
-        pixels, note = decoded(io.BytesIO(data), what, minimum_side)
+    elif isinstance(source, bytes | bytearray) or (
+        # Another buffer is an array's.
+        isinstance(source, memoryview) and source.ndim == 1 and source.itemsize == 1
+    ):
+        what = f"image {name!r}" if name else f"image of {len(source)} bytes"
+        pixels, note = decoded(bytes(source), what, minimum_side)
     elif isinstance(source, str | os.PathLike):
         origin = existing_file(os.fspath(source))
-        with opened(origin) as stream:
-            pixels, note = decoded(stream, f"image {str(source)!r}", minimum_side)
+        pixels, note = decoded(file_bytes(origin), f"image {str(source)!r}", minimum_side)
     elif callable(getattr(source, "read", None)):
-        pixels, note = decoded(whole_stream(source), stream_name(source), minimum_side)
-    elif isinstance(source, list | tuple) and _are_pictures(source):
-        if len({isinstance(item, _PICTURES) for item in source}) > 1:
-            raise not_alone(source)
+        pixels, note = decoded(stream_bytes(source), stream_name(source), minimum_side)
+    elif isinstance(source, list | tuple) and _are_several_things(source):
+        kinds = ", ".join(type(thing).__name__ for thing in source[:4])
         raise ImageError(
-            f"image is a list of {len(source)} pictures: pass one, see two with "
+            f"image is a {type(source).__name__} of {len(source)} ({kinds}"
+            f"{', …' * (len(source) > 4)}): pass one picture alone, see two with "
             "vgg_widget.compare(a, b), or use FeatureExtractor.stream for several."
         )
     elif hasattr(source, "__array__") or isinstance(source, list | tuple | memoryview):
@@ -130,6 +126,12 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
     return ImageReading(pixels, joined(note, _darkness(pixels)), origin)
 
 
+def read_file_bytes(data: bytes, path: str, minimum_side: int) -> ImageReading:
+    """Read an image from what `file_bytes` gave, as `read_image` does from the path."""
+    pixels, note = decoded(data, f"image {path!r}", minimum_side)
+    return ImageReading(pixels, joined(note, _darkness(pixels)), path)
+
+
 def _darkness(pixels: RGB8) -> str:
     """Tell of a picture that is nearly black, as a mask of 0 and 1 or 12 bits in 16 are."""
     brightest = int(pixels.max())
@@ -138,55 +140,14 @@ def _darkness(pixels: RGB8) -> str:
     return f"nearly black: its brightest value is {brightest} of 255"
 
 
-def file_bytes(path: str) -> bytes:
-    """Return what a picture's file holds; an `ImageError` has the system's error as its cause."""
-    origin = existing_file(path)
-    with opened(origin) as stream:
-        try:
-            data = stream.read(_MOST_BYTES + 1)
-        except OSError as error:
-            raise ImageError(
-                f"image {path!r} could not be read ({error.strerror or reason(error)}): check the "
-                "disk or the connection to it."
-            ) from error
-    if len(data) > _MOST_BYTES:
-        raise ImageError(
-            f"image {path!r} has more than {_MOST_BYTES >> 30} GiB, which no picture needs: save "
-            "it in another format."
-        )
-    return data
-
-
-def read_file_bytes(data: bytes, path: str, minimum_side: int) -> ImageReading:
-    """Read an image from what `file_bytes` gave, as `read_image` does from the path."""
-    pixels, note = decoded(io.BytesIO(data), f"image {path!r}", minimum_side)
-    return ImageReading(pixels, joined(note, _darkness(pixels)), path)
-
-
-def _is_numbers(source: bytes | bytearray | memoryview) -> bool:
-    """Tell whether a buffer is an array's, and not a file's bytes in a row."""
-    try:
-        return isinstance(source, memoryview) and (source.ndim != 1 or source.itemsize != 1)
-    except ValueError:  # It is released, which reading it will tell.
-        return False
-
-
-def _all_bytes(source: bytes | bytearray | memoryview) -> bytes:
-    try:
-        return bytes(source)
-    except ValueError as error:
-        raise ImageError(
-            f"image memoryview could not be read ({reason(error)}): pass the bytes themselves."
-        ) from error
-
-
-def _are_pictures(source: Sequence[object]) -> bool:
-    """Tell whether a list is one of pictures, and not one picture as a list of numbers."""
-    if any(isinstance(item, _PICTURES) for item in source):
+def _are_several_things(things: Sequence[object]) -> bool:
+    """Tell several pictures, or one with its label, from one picture as a list of numbers."""
+    if any(isinstance(thing, _PICTURES) for thing in things):
         return True
     # Three grey arrays are one picture, channels first, and one array is a batch of one.
-    sides = [getattr(item, "ndim", 0) for item in source]
-    return (len(sides) > 1 and min(sides) > 2) or sides == [2, 2]
+    axes = [getattr(thing, "ndim", 0) for thing in things]
+    of_one_kind = len(set(map(type, things))) < 2 and len(set(axes)) < 2
+    return not of_one_kind or (len(axes) > 1 and min(axes) > 2) or axes == [2, 2]
 
 
 def sample_image() -> RGB8:
