@@ -73,7 +73,7 @@ FILES = [
         "file of zero bytes", _written(b"", "a.png"), r"a\.png' is empty \(0 bytes\): pass a pic"
     ),
     Refused("zero bytes", lambda _: b"", r"image of 0 bytes is empty \(0 bytes\): pass a picture"),
-    Refused("empty file object", lambda _: io.BytesIO(), r"file object is empty \(0 bytes\) or"),
+    Refused("empty file object", lambda _: io.BytesIO(), r"BytesIO is empty \(0 bytes\) or"),
     Refused(
         "text named .jpg",
         _written(b"These are no pixels.", "text.jpg"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakSet
@@ -21,9 +20,8 @@ from vgg_widget.network.reduced import ReducedNetwork
 # the next at hand, and no more, since pictures in memory travel with them.
 _AHEAD = 4
 
-# Networks that a worker's process keeps: jobs in turn, such as two sets of weights.
-_KEPT = 2
-_networks: OrderedDict[tuple[Any, ...], ReducedNetwork] = OrderedDict()
+# The network of a worker's process, which the next shard of the same job needs again.
+_networks: dict[tuple[Any, ...], ReducedNetwork] = {}
 # One shard at a time: TensorFlow has threads of its own, and memory is for one batch.
 _lock = threading.Lock()
 
@@ -116,8 +114,6 @@ def _network(portable: PortableExtractor, job: Job) -> ReducedNetwork:
     """Return a job's network, built once a process."""
     key = (portable.digest, portable.size, portable.preprocessing, job.layers, job.statistic)
     if key not in _networks:
+        _networks.clear()
         _networks[key] = job.network(portable.extractor())
-        while len(_networks) > _KEPT:
-            _networks.popitem(last=False)
-    _networks.move_to_end(key)
     return _networks[key]

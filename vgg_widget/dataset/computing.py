@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from vgg_widget.dataset.image_set import DIGEST_BYTES, NamedSource, Prepared, Shard, Unusable
+from vgg_widget.dataset.image_set import (
+    DIGEST_BYTES,
+    NamedSource,
+    Prepared,
+    Shard,
+    Unusable,
+    done_ahead,
+)
 from vgg_widget.dataset.reduction import reduction_by
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import Reduced, Summary, summarised
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.reduced import ChosenLayer, ReducedNetwork
-from vgg_widget.network.streaming import READERS, started_ahead
 
 BATCH = 8
 """Images in one forward pass. More is no faster on a processor, and takes more memory."""
@@ -80,8 +86,11 @@ def _computed(
     places: list[int] = []
     parts = [Reduced.of_none(job.channels)]
 
-    def good(pictures: Iterator[tuple[int, Prepared | Unusable]]) -> Iterator[tuple[int, Prepared]]:
-        for place, picture in pictures:
+    def good(
+        read: Iterable[tuple[NamedSource, Future[Prepared | Unusable]]],
+    ) -> Iterator[tuple[int, Prepared]]:
+        for place, (_, future) in enumerate(read):
+            picture = future.result()
             digests[place] = np.frombuffer(picture.digest, np.uint8)
             if isinstance(picture, Unusable):
                 failed[place] = picture
@@ -91,8 +100,11 @@ def _computed(
                 yield place, picture
 
     # Closed, since an interrupt's traceback would keep its threads.
-    with closing(_read(network.extractor, shard.images)) as pictures:
-        for batch in _batches(good(pictures), network):
+    extractor = network.extractor
+    with closing(
+        done_ahead(shard.images, lambda image: image.prepared(extractor), 2 * BATCH)
+    ) as read:
+        for batch in _batches(good(read), network):
             parts.append(Reduced(*network(np.stack([picture.pixels for _, picture in batch]))))
             places += [place for place, _ in batch]
             tell(len(batch))
@@ -103,20 +115,6 @@ def _computed(
         reduced, sorted(places), job.k, sizes=sizes, digests=digests, failed=sentences
     )
     return summary, all(picture.lasting for picture in failed.values())
-
-
-def _read(
-    extractor: FeatureExtractor, images: tuple[NamedSource, ...]
-) -> Generator[tuple[int, Prepared | Unusable]]:
-    """Give pictures in their order, the next ones read meanwhile."""
-    with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
-
-        def begin(place: int, image: NamedSource) -> tuple[int, Future[Prepared | Unusable]]:
-            return place, pool.submit(image.prepared, extractor)
-
-        with closing(started_ahead(images, begin, 2 * BATCH)) as begun:
-            for place, future in begun:
-                yield place, future.result()
 
 
 def _batches(

@@ -6,13 +6,13 @@ import glob
 import hashlib
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -35,6 +35,8 @@ from vgg_widget.support.messages import briefly, reason
 # A shard takes the network a quarter of a minute: as much is lost by an interruption.
 _LEAST, _EVERY, _MOST = 32, 32, 128
 
+EMPTY = "images is empty: pass at least one picture."
+
 DIGEST_BYTES = 32
 _NO_DIGEST = bytes(DIGEST_BYTES)
 
@@ -44,9 +46,9 @@ _pillow = threading.Lock()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A picture of the network's size, its (height, width) before that, and a digest.
+    """A picture of the network's size, its (height, width) before that, and its SHA-256.
 
-    That is SHA-256 of the file, or of the pixels as they were given where there is none.
+    The digest is that of the file, or of the pixels as given where there is no file.
     """
 
     pixels: RGB8
@@ -103,12 +105,11 @@ class ImageSet:
 
     `shards` is gone through once, and closed. Where they end depends on the names alone, and on few
     of them: an image more or less changes its own shard and seldom another. `total` is the number
-    of images, where that is known, and `empty` the sentence for a set that turns out to have none.
+    of images, where that is known.
     """
 
     shards: Generator[Shard]
     total: int | None
-    empty: str
 
 
 def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
@@ -120,15 +121,12 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
         If they are no images, there is none, or two have one name.
     """
     named: Iterable[NamedItem]
-    empty = "images is empty: pass at least one picture."
     if isinstance(images, str | os.PathLike):
-        named, empty = _files(os.fspath(images))
-    elif isinstance(images, AbstractSet):
-        named = [*_checked_names(images)]
+        named = _files(os.fspath(images))
     elif told := not_several(images):
         raise ValueError(told)
     elif is_collection(images):
-        named = named_images(images)
+        named = named_images(list(images) if isinstance(images, AbstractSet) else images)
     else:
         raise TypeError(
             f"images {briefly(images)} is no set of pictures: pass a folder, a pattern such as "
@@ -136,44 +134,34 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
         )
     if not isinstance(named, list):
         stream = ((name, _own_copy(image)) for name, image in _each_once(named))
-        return ImageSet(_shards(_sources(extractor, stream)), None, empty)
+        return ImageSet(_shards(_sources(extractor, stream)), None)
     if not named:
-        raise ValueError(empty)
+        raise ValueError(EMPTY)
     ordered = [*_each_once(named)]
-    # Where one has no name, they stay as they are.
     if all(name != nameless(number) for number, (name, _) in enumerate(named)):
         ordered.sort(key=lambda item: item[0])
-    return ImageSet(_shards(_sources(extractor, ordered)), len(ordered), empty)
+    elif isinstance(images, AbstractSet):
+        raise ValueError(
+            "images is a set, which has no order, and a picture in it has no name: pass a list, or "
+            "(name, image) pairs."
+        )
+    return ImageSet(_shards(_sources(extractor, ordered)), len(ordered))
 
 
-def _checked_names(images: Iterable[Any]) -> Iterator[NamedItem]:
-    for number, (name, image) in enumerate(named_images(images)):
-        if name == nameless(number):
-            raise ValueError(
-                f"images is a set, which has no order, and {briefly(image)} in it has no name: "
-                "pass a list, or (name, image) pairs."
-            )
-        yield name, image
-
-
-def _files(given: str) -> tuple[list[NamedItem], str]:
-    """List the files that a folder or a pattern stands for, and say what if there is none."""
+def _files(given: str) -> list[NamedItem]:
+    """List the pictures in a folder, or those that a pattern stands for."""
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own can raise.
     if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
         inside = [(each.relative_to(path), each) for each in path.rglob("*")]
         # What macOS leaves beside pictures has their endings too, and Jupyter keeps copies.
-        named = [
+        found = [
             (name.as_posix(), each)
             for name, each in inside
             if not any(part.startswith(".") for part in name.parts)
         ]
-        nothing, what = "it is empty", "a folder without a picture"
-        advice = "pass a folder of pictures, or a list of their paths"
     elif glob.has_magic(given):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - as a shell has it
-        named = [(each, Path(each)) for each in matches]
-        nothing, what = "it fits no file", "a pattern without a picture"
-        advice = "check it"
+        found = [(each, Path(each)) for each in matches]
     elif os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
         raise ValueError(f"images {given!r} is one image, not several: put it in a list.")
     else:
@@ -181,15 +169,17 @@ def _files(given: str) -> tuple[list[NamedItem], str]:
             f"images {given!r} was not found: pass a folder, a pattern such as 'photos/*.jpg', or "
             "a list of paths."
         )
-    files = [(name, each) for name, each in named if each.is_file()]
-    if files:
-        nothing = "none of its files ends as pictures do (.jpg, .png, .webp and so on)"
-    pictures = [
+    pictures: list[NamedItem] = [
         (name, str(each.absolute()))
-        for name, each in files
-        if each.suffix.lower() in PICTURE_SUFFIXES
+        for name, each in found
+        if each.suffix.lower() in PICTURE_SUFFIXES and each.is_file()
     ]
-    return pictures, f"images {given!r} is {what} ({nothing}): {advice}."
+    if not pictures:
+        raise ValueError(
+            f"images {given!r} is a folder or a pattern without a picture, whose name ends in "
+            ".jpg, .png, .webp and so on: pass another one, or a list of paths."
+        )
+    return pictures
 
 
 def _each_once(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
@@ -206,12 +196,28 @@ def _own_copy(image: Any) -> Any:
     # What fails here, of a damaged file or a closed one, reading it will tell.
     with suppress(Exception):
         if isinstance(image, ImageFile.ImageFile):
-            # Its copy would no longer be turned.
-            image = ImageOps.exif_transpose(image)
-    with suppress(Exception):
+            # A copy of what was opened would no longer be turned.
+            return ImageOps.exif_transpose(image)
         if isinstance(image, np.ndarray | Image.Image):
             return image.copy()
     return image
+
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def done_ahead(
+    items: Iterable[_Item], do: Callable[[_Item], _Result], ahead: int
+) -> Generator[tuple[_Item, Future[_Result]]]:
+    """Do something with items on other threads, up to `ahead` before they are asked for."""
+    with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
+
+        def begin(_: int, item: _Item) -> tuple[_Item, Future[_Result]]:
+            return item, pool.submit(do, item)
+
+        with closing(started_ahead(items, begin, ahead)) as begun:
+            yield from begun
 
 
 # What can be read in another thread than the one that it was given in.
@@ -236,10 +242,8 @@ def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generat
 
 def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
     if isinstance(image, str | os.PathLike):
-        given = os.fsdecode(image)
-        path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's own can raise.
-        # What is not there is best named as it was written.
-        return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110 - Path's own can raise.
+        path = os.path.expanduser(os.fsdecode(image))  # noqa: PTH111 - Path's own can raise.
+        return NamedSource(name, os.path.abspath(path))  # noqa: PTH100
     return NamedSource(name, prepared(extractor, image))
 
 
@@ -294,9 +298,6 @@ def _shards(images: Generator[NamedSource]) -> Generator[Shard]:
 
 
 def _is_an_end(name: str) -> bool:
-    """Choose names at which shards end; as the names stay, so do most ends.
-
-    Were shards cut by number, an image more at the beginning would change each of them.
-    """
+    """Choose names at which shards end: cut by number, one image more would change each shard."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:4], "big") % _EVERY == 0

@@ -23,7 +23,7 @@ VERSION = 1
 
 _MANIFEST = "manifest.json"
 
-# Field, dtype and axes: channels, columns kept, images, bins, bytes of a digest; numbers are as is.
+# Field, dtype and axes: channels, columns kept, images, bins, sides, bytes of a digest.
 _ARRAYS: dict[str, tuple[type[np.generic], str]] = {
     "values": (np.float32, "ck"),
     "images": (np.int32, "ck"),
@@ -33,7 +33,7 @@ _ARRAYS: dict[str, tuple[type[np.generic], str]] = {
     "total": (np.float64, "c"),
     "active": (np.int32, "c"),
     "counted": (np.int32, "c"),
-    "sizes": (np.int32, "n4"),
+    "sizes": (np.int32, "ns"),
     "digests": (np.uint8, "nd"),
 }
 
@@ -65,18 +65,16 @@ class Store:
         path.mkdir(parents=True, exist_ok=True)
         ours = {"version": VERSION, **manifest}
         file = path / _MANIFEST
-        if not file.exists():
-            # What begins with a dot may be another process's draft of the manifest.
-            others = [each for each in path.iterdir() if not each.name.startswith(".")]
-            if not others:
-                with atomic_write(file) as draft:
-                    draft.write_text(json.dumps(ours, indent=1), encoding="utf-8")
-            # Another process may have begun the same store meanwhile.
-            elif not file.exists():
-                raise ValueError(
-                    f"store {str(path)!r} holds files, and none of them is a store's {_MANIFEST}: "
-                    "pass an empty folder, or one that there is not yet."
-                )
+        # What begins with a dot may be another process's draft of the manifest.
+        others = [each.name for each in path.iterdir() if not each.name.startswith(".")]
+        if not others:
+            with atomic_write(file) as draft:
+                draft.write_text(json.dumps(ours, indent=1), encoding="utf-8")
+        elif _MANIFEST not in others:
+            raise ValueError(
+                f"store {str(path)!r} holds files, and none of them is a store's {_MANIFEST}: "
+                "pass an empty folder, or one that there is not yet."
+            )
         try:
             theirs = dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
@@ -106,14 +104,9 @@ class Store:
                 failed = tuple((int(place), str(words)) for place, words in header["failed"])
                 # Columns are kept for good images only.
                 kept = min(k, count - len(failed))
-                lengths = {
-                    "c": channels,
-                    "k": kept,
-                    "n": count,
-                    "b": BINS,
-                    "d": DIGEST_BYTES,
-                    "4": 4,
-                }
+                lengths = dict(
+                    zip("cknbsd", (channels, kept, count, BINS, 4, DIGEST_BYTES), strict=True)
+                )
                 arrays: dict[str, Any] = {
                     name: array(name, dtype, tuple(lengths[axis] for axis in axes))
                     for name, (dtype, axes) in _ARRAYS.items()
@@ -122,9 +115,7 @@ class Store:
             if header["key"] != key or ((places < -1) | (places >= count)).any():
                 return None
             return Summary(**arrays, failed=failed)
-        except FileNotFoundError:
-            return None
-        except DAMAGE:
+        except (FileNotFoundError, *DAMAGE):
             return None
 
     def write(self, key: str, summary: Summary) -> None:

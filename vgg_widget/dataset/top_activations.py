@@ -13,7 +13,7 @@ import numpy as np
 
 from vgg_widget.dataset.cluster import check_client, computed_by_cluster
 from vgg_widget.dataset.computing import BATCH, Job, computed_shard
-from vgg_widget.dataset.image_set import Shard, image_set
+from vgg_widget.dataset.image_set import EMPTY, Shard, image_set
 from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.dataset.result import TopActivations
@@ -138,7 +138,7 @@ def top_activations(
         else:
             summary = _computed_here(extractor, job, noted(shards), tell)
     if summary is None:
-        raise ValueError(found.empty)
+        raise ValueError(EMPTY)
     return _result(extractor, job, summary, seen)
 
 
