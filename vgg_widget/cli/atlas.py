@@ -146,22 +146,16 @@ def _finished(options: argparse.Namespace) -> TopActivations:
     """Load what an earlier command has computed."""
     source, path = options.source, _folder(options.source)
     kept = path / RESULT if path.is_dir() else path
-    if path.is_dir() and not kept.exists():
+    if not kept.exists() or kept.suffix.lower() != ".npz":
         raise ValueError(
-            f"{source!r} holds no {RESULT}, with which a store is finished: to compute a folder of "
-            "pictures, say with -o where to keep that."
-        )
-    if not path.exists() or kept.suffix.lower() != ".npz":
-        raise ValueError(
-            f"{source!r} is no finished store: say with -o where to keep what is computed of it."
+            f"{source!r} holds no {RESULT}, with which a store is finished: to compute pictures, "
+            "say with -o where to keep what is computed."
         )
     if options.html is None:
         raise ValueError(f"{source!r} is finished already: say with --html what page to write.")
-    computing = _given(options, "scheduler", "weights", "size", "k", "statistic")
-    if computing:
+    for name in _given(options, "scheduler", "weights", "size", "k", "statistic"):
         raise ValueError(
-            f"--{next(iter(computing))} goes with -o: {source!r} is finished already, and nothing "
-            "is computed."
+            f"--{name} goes with -o: {source!r} is finished already, and nothing is computed."
         )
     return TopActivations.load(kept)
 
