@@ -213,7 +213,7 @@ def test_a_page_is_written_of_a_finished_store_alone(
     (work / "my set" / "000.png").unlink()
     assert main(["atlas", "kept", "--html", "page.html"]) == 0
     errors = capsys.readouterr().err
-    assert "1 picture has changed or cannot be read any more, and no patches on the page" in errors
+    assert "cannot be read any more, and have no patches on the page: 1, beginning with" in errors
     assert "'000.png'" in errors
     assert "page.html is large, and slow to open: show fewer with --layers" in errors
 

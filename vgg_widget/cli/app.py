@@ -51,7 +51,9 @@ def add_app(commands: Any) -> None:
     """Add the command to a parser's."""
     app = commands.add_parser("app", help="serve the explorer as a page, without code")
     add_server_options(app)
-    app.add_argument("--theme", choices=("light", "dark"), default="light", help="how the page looks")
+    app.add_argument(
+        "--theme", choices=("light", "dark"), default="light", help="how the page looks"
+    )
     add_network_options(app)
     app.set_defaults(run=_run)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vgg_widget.dataset import TopActivations, top_activations, write_page
+from vgg_widget.dataset.computing import STATISTICS
 from vgg_widget.dataset.page import check_channels, check_page_path
 from vgg_widget.dataset.progress import Progress, ProgressLines
-from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.support.messages import reason
 
@@ -227,13 +227,11 @@ def _write(top: TopActivations, options: argparse.Namespace, layers: Sequence[st
     written = write_page(
         top, options.html, layers=layers, channels=options.channels, progress=progress
     )
-    count = len(written.missing)
-    if count:
+    if written.missing:
         name, sentence = next(iter(written.missing.items()))
-        pictures = "1 picture has" if count == 1 else f"{count} pictures have"
         print(
-            f"{pictures} changed or cannot be read any more, and no patches on the page, "
-            f"beginning with {name!r}: {sentence}",
+            "pictures that have changed or cannot be read any more, and have no patches on the "
+            f"page: {len(written.missing)}, beginning with {name!r}: {sentence}",
             file=sys.stderr,
         )
     print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")

@@ -41,18 +41,10 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, by default with the words of this process.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The words after the command's name; those of this process by default.
-
-    Returns
-    -------
-    int
-        0 where all went well, 1 where something could not be done, 2 for a wrong call, 130 where
-        it was interrupted.
+    Returns 0 where all went well, 1 where something could not be done, and 130 where it was
+    interrupted; a wrong call exits with 2.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words, argparse.Namespace(words=words))
@@ -131,10 +123,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _render(options: argparse.Namespace) -> int:
     if options.output is not None and options.output.suffix.lower() not in _PICTURES:
-        suffix = options.output.suffix
-        ending = f"ends in {suffix!r}" if suffix else "has no suffix"
         raise ValueError(
-            f"--output {str(options.output)!r} {ending}: choose one of {', '.join(_PICTURES)}."
+            f"--output {str(options.output)!r} has another ending than those of pictures: choose "
+            f"one of {', '.join(_PICTURES)}."
         )
     # Before the network is built, which takes seconds.
     known = layer_names(VGG19_LAYERS, [info.name for info in VGG19_CONVOLUTIONS])
@@ -243,7 +234,3 @@ def _status(file: CachedFile) -> str:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 def check_client(client: object) -> None:
     """Raise TypeError or ValueError for what is no client that waits for its results."""
-    # Without importing distributed, which nobody has who passes something else.
+    # Without importing distributed, which may not be installed.
     names = {f"{kind.__module__}.{kind.__name__}" for kind in type(client).__mro__}
     if "distributed.client.Client" not in names:
         raise TypeError(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,9 +38,6 @@ EMPTY = "images is empty: pass at least one picture."
 
 DIGEST_BYTES = 32
 _NO_DIGEST = bytes(DIGEST_BYTES)
-
-# Pillow reads a file when its image is first used, and not in two threads at once.
-_pillow = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,26 +95,11 @@ class Shard:
     images: tuple[NamedSource, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageSet:
-    """The images, in the order of their names.
+def image_set(images: object, extractor: FeatureExtractor) -> tuple[Generator[Shard], int | None]:
+    """Return shards of what `top_activations` was given, to be closed, and the number of images.
 
-    `shards` is gone through once, and closed. Where they end depends on the names alone, and on few
-    of them: an image more or less changes its own shard and seldom another. `total` is the number
-    of images, where that is known.
-    """
-
-    shards: Generator[Shard]
-    total: int | None
-
-
-def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
-    """Find the images that `top_activations` was given.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If they are no images, there is none, or two have one name.
+    The number is None of a stream. Where shards end depends on the names alone, and on few of them:
+    an image more or less changes its own shard and seldom another.
     """
     named: Iterable[NamedItem]
     if isinstance(images, str | os.PathLike):
@@ -133,8 +114,7 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
             "'photos/*.jpg', a list of paths, or (name, image) pairs."
         )
     if not isinstance(named, list):
-        stream = ((name, _own_copy(image)) for name, image in _each_once(named))
-        return ImageSet(_shards(_sources(extractor, stream)), None)
+        return _shards(_sources(extractor, _each_once(named))), None
     if not named:
         raise ValueError(EMPTY)
     ordered = [*_each_once(named)]
@@ -145,7 +125,7 @@ def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
             "images is a set, which has no order, and a picture in it has no name: pass a list, or "
             "(name, image) pairs."
         )
-    return ImageSet(_shards(_sources(extractor, ordered)), len(ordered))
+    return _shards(_sources(extractor, ordered)), len(ordered)
 
 
 def _files(given: str) -> list[NamedItem]:
@@ -192,7 +172,7 @@ def _each_once(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
 
 
 def _own_copy(image: Any) -> Any:
-    """Copy what a stream may fill anew for its next image."""
+    """Copy what a stream may fill anew for its next image, so that another thread can read it."""
     # What fails here, of a damaged file or a closed one, reading it will tell.
     with suppress(Exception):
         if isinstance(image, ImageFile.ImageFile):
@@ -200,6 +180,10 @@ def _own_copy(image: Any) -> Any:
             return ImageOps.exif_transpose(image)
         if isinstance(image, np.ndarray | Image.Image):
             return image.copy()
+        if hasattr(image, "__array__"):
+            return np.array(image)
+        if callable(getattr(image, "read", None)) and isinstance(data := image.read(), bytes):
+            return data
     return image
 
 
@@ -220,31 +204,22 @@ def done_ahead(
             yield from begun
 
 
-# What can be read in another thread than the one that it was given in.
-_READ_ELSEWHERE = (bytes, np.ndarray, Image.Image)
-
-
 def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generator[NamedSource]:
     """Bring images in memory to the network's size, the next ones meanwhile."""
-    with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
 
-        def begin(_: int, item: NamedItem) -> tuple[str, Future[NamedSource]]:
-            if isinstance(item[1], _READ_ELSEWHERE):
-                return item[0], pool.submit(_source, extractor, *item)
-            done = Future[NamedSource]()
-            done.set_result(_source(extractor, *item))
-            return item[0], done
+    def source(item: NamedItem) -> NamedSource:
+        name, image = item
+        if not isinstance(image, str | os.PathLike):
+            return NamedSource(name, prepared(extractor, image))
+        given = os.fsdecode(image)
+        path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's can raise.
+        # What is not there is best named as it was written.
+        return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110
 
-        with closing(started_ahead(items, begin, _LEAST)) as begun:
-            for _, future in begun:
-                yield future.result()
-
-
-def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
-    if isinstance(image, str | os.PathLike):
-        path = os.path.expanduser(os.fsdecode(image))  # noqa: PTH111 - Path's own can raise.
-        return NamedSource(name, os.path.abspath(path))  # noqa: PTH100
-    return NamedSource(name, prepared(extractor, image))
+    owned = ((name, _own_copy(image)) for name, image in items)
+    with closing(done_ahead(owned, source, _LEAST)) as begun:
+        for _, future in begun:
+            yield future.result()
 
 
 def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
@@ -257,8 +232,7 @@ def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
             # Of these bytes: the file may be another by now.
             reading = extractor.read_bytes(data, image)
         else:
-            with _pillow if isinstance(image, Image.Image) else nullcontext():
-                reading = extractor.read(image)
+            reading = extractor.read(image)
             shape = repr(reading.pixels.shape).encode()
             digest = hashlib.sha256(shape + reading.pixels.tobytes()).digest()
         height, width, _ = reading.pixels.shape

@@ -50,15 +50,7 @@ class Store:
 
     @classmethod
     def opened(cls, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> Store:
-        """Make a store, or go on with one.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds something else, or what was computed in another way.
-        OSError
-            If it cannot be written to.
-        """
+        """Make a store, or go on with one; ValueError if the folder holds something else."""
         path = Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 - Path's own can raise.
         if path.exists() and not path.is_dir():
             raise ValueError(f"store {str(path)!r} is a file: pass a folder.")
@@ -115,7 +107,9 @@ class Store:
             if header["key"] != key or ((places < -1) | (places >= count)).any():
                 return None
             return Summary(**arrays, failed=failed)
-        except (FileNotFoundError, *DAMAGE):
+        except FileNotFoundError:
+            return None
+        except DAMAGE:
             return None
 
     def write(self, key: str, summary: Summary) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from vgg_widget.dataset.cluster import check_client, computed_by_cluster
-from vgg_widget.dataset.computing import BATCH, Job, computed_shard
+from vgg_widget.dataset.computing import BATCH, STATISTICS, Job, computed_shard
 from vgg_widget.dataset.image_set import EMPTY, Shard, image_set
 from vgg_widget.dataset.progress import Progress, shown_progress
-from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import MergeTree, Summary, merged
@@ -119,7 +118,7 @@ def top_activations(
     chosen = chosen_layers(extractor, layers)
     if client is not None:
         check_client(client)
-    found = image_set(images, extractor)
+    found, total = image_set(images, extractor)
     job = Job(chosen, statistic, int(k), None)
     if store is not None:
         job = replace(job, store=Store.opened(store, _manifest(extractor, job)))
@@ -132,24 +131,18 @@ def top_activations(
             yield shard
 
     # Closed, since an interrupt's traceback would keep its threads.
-    with shown_progress(progress, found.total) as tell, closing(found.shards) as shards:
+    with shown_progress(progress, total) as tell, closing(found) as shards:
         if client is not None:
             summary = computed_by_cluster(client, extractor, job, noted(shards), tell)
         else:
-            summary = _computed_here(extractor, job, noted(shards), tell)
+            network = job.network(extractor)
+            tree = MergeTree[Summary](lambda parts: merged(parts, job.k))
+            for shard in noted(shards):
+                tree.add(computed_shard(network, job, shard, tell))
+            summary = tree.result()
     if summary is None:
         raise ValueError(EMPTY)
     return _result(extractor, job, summary, seen)
-
-
-def _computed_here(
-    extractor: FeatureExtractor, job: Job, shards: Iterable[Shard], tell: Callable[[int], object]
-) -> Summary | None:
-    network = job.network(extractor)
-    tree = MergeTree[Summary](lambda parts: merged(parts, job.k))
-    for shard in shards:
-        tree.add(computed_shard(network, job, shard, tell))
-    return tree.result()
 
 
 def _manifest(extractor: FeatureExtractor, job: Job) -> dict[str, Any]:

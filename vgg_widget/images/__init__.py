@@ -9,12 +9,12 @@ from vgg_widget.images.many_images import (
 )
 from vgg_widget.images.reading import (
     ImageReading,
+    file_bytes,
     load_image,
     read_file_bytes,
     read_image,
     sample_image,
 )
-from vgg_widget.images.sources import file_bytes
 from vgg_widget.images.terms import (
     MINIMUM_SIDE,
     PICTURE_SUFFIXES,
