@@ -260,9 +260,7 @@ PATHS = [
     Refused("folder as text", lambda folder: f"{folder}/", r"is a folder, .*\): pass one file"),
     Refused("no name", lambda _: "", r"image '' is a folder, .*: pass one file"),
     Refused("name with a null", lambda _: "cat\0.jpg", r"image 'cat\\x00.jpg' was not found"),
-    Refused(
-        "name too long", lambda _: "a" * 300, r"image 'a+…?' (was not found|could not be opened)"
-    ),
+    Refused("name too long", lambda _: "a" * 300, r"image 'a+ was not found"),
     Refused(
         "name of lone surrogates", lambda _: "\ud800.png", r"image '\\ud800\.png' was not found"
     ),
@@ -272,7 +270,7 @@ PATHS = [
     ),
     *(
         Refused(f"address {address[:12]}", lambda _, address=address: address, told)  # type: ignore[misc]
-        for told in [r"image '.{,250}' is an address, not a file: download it and pass its path"]
+        for told in [r"image '.{,250} is an address, not a file: download it and pass its path"]
         for address in (
             "https://example.org/cat.jpg",
             "http://127.0.0.1:9/cat.jpg",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections import UserDict, deque
 from collections.abc import Callable, Iterator
@@ -383,15 +382,9 @@ def test_what_is_no_set_says_what_it_looks_like(exact: FeatureExtractor) -> None
 
     from vgg_widget.learning import learn_weights
 
-    # pandas has no types.
-    table = importlib.import_module("pandas").DataFrame({"path": ["a.png"], "label": [1]})
     told = {
         r"looks like 7 grey pictures: give it the shape \(7, 40, 48, 1\)": (
             *(GREY, torch.as_tensor(GREY), tf_tensor(GREY)),
-        ),
-        r"is a DataFrame, which is a table .*: pass its column of paths, .*list\(table\['pa": (
-            table,
-            table[["label"]],
         ),
         r"images is one image, not several: put it in a list": (CHANNELS_FIRST[0], GREY[0]),
     }

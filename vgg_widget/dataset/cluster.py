@@ -28,6 +28,8 @@ _lock = threading.Lock()
 
 def check_client(client: object) -> None:
     """Raise TypeError or ValueError for what is no client that waits for its results."""
+    if client is None:
+        return
     # Without importing distributed, which may not be installed.
     names = {f"{kind.__module__}.{kind.__name__}" for kind in type(client).__mro__}
     if "distributed.client.Client" not in names:

@@ -279,10 +279,6 @@ class TopActivations(Mapping[str, StrongestImages]):
         FileNotFoundError
             If there is no such file.
         """
-        if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-            raise ValueError(
-                f"path {os.fspath(path)!r} is a folder: pass the .npz file in it, such as top.npz."
-            )
         with (
             damage_told(path, "saved top activations", "TopActivations.save"),
             opened_npz(path) as array,

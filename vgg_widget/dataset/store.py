@@ -77,8 +77,8 @@ class Store:
         for what, asked in json.loads(json.dumps(ours)).items():
             if theirs.get(what) != asked:
                 raise ValueError(
-                    f"store {str(path)!r} was made with {what} {_short(theirs.get(what))}, and not "
-                    f"{_short(asked)}: ask for the same, or pass another folder."
+                    f"store {str(path)!r} was made with {what} {theirs.get(what)!r:.80}, and not "
+                    f"{asked!r:.80}: ask for the same, or pass another folder."
                 )
         return cls(path, json.dumps(ours, sort_keys=True))
 
@@ -121,8 +121,3 @@ class Store:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"shard-{key[:32]}.npz"
-
-
-def _short(value: object) -> str:
-    words = repr(value)
-    return words if len(words) <= 80 else words[:79] + "…"

@@ -116,8 +116,7 @@ def top_activations(
     if statistic not in STATISTICS:
         raise ValueError(unknown_choice("statistic", statistic, STATISTICS))
     chosen = chosen_layers(extractor, layers)
-    if client is not None:
-        check_client(client)
+    check_client(client)
     found, total = image_set(images, extractor)
     job = Job(chosen, statistic, int(k), None)
     if store is not None:

@@ -22,11 +22,6 @@ _IMAGE_KEYS = ("image", "images")
 def not_several(images: object) -> str:
     """Say in a sentence why something does not stand for several pictures; else nothing."""
     shape = _shape(images)
-    if len(shape) == 2 and hasattr(images, "columns"):
-        return (
-            f"images is a {type(images).__name__}, which is a table and no set of pictures: pass "
-            "its column of paths, for instance list(table['path'])."
-        )
     if looks_like_grey_pictures(shape):
         return f"images {_as_grey(images)}."
     if len(shape) in (2, 3) or isinstance(images, str | bytes | os.PathLike | Image.Image):

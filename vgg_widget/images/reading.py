@@ -193,17 +193,17 @@ def _existing_file(path: str | bytes) -> str:
     looked_for = str(Path(os.path.expanduser(name)).absolute())  # noqa: PTH111
     if _ADDRESS.match(name):
         raise ImageError(
-            f"image {_shortly(name)} is an address, not a file: download it and pass its path."
+            f"image {name!r:.250} is an address, not a file: download it and pass its path."
         )
     if os.path.isfile(looked_for):  # noqa: PTH113
         return looked_for
     if os.path.exists(looked_for):  # noqa: PTH110 - a pipe would be waited for without end
         raise ImageError(
-            f"image {_shortly(name)} is a folder, a device or a pipe ({_shortly(looked_for)}): "
+            f"image {name!r:.250} is a folder, a device or a pipe ({looked_for!r:.250}): "
             "pass one file."
         )
     raise ImageError(
-        f"image {_shortly(name)} was not found: looked for {_shortly(looked_for)}, so check the "
+        f"image {name!r:.250} was not found: looked for {looked_for!r:.250}, so check the "
         "name, or pass an absolute path."
     )
 
@@ -255,11 +255,6 @@ def _stream_bytes(stream: Any) -> bytes:
             f"{what} is empty (0 bytes) or at its end, as after writing: call its seek(0) first."
         )
     return bytes(data)
-
-
-def _shortly(name: str) -> str:
-    """Return a name's repr; an address may hold a whole picture."""
-    return repr(name if len(name) <= 250 else name[:249] + "…")
 
 
 def sample_image() -> RGB8:

@@ -22,6 +22,7 @@ DAMAGE: tuple[type[Exception], ...] = (
     TypeError,
     ValueError,
     EOFError,
+    IsADirectoryError,
     AttributeError,
     # An encrypted member; what zipfile cannot unpack and JSON too deep are kinds of it.
     RuntimeError,
