@@ -70,21 +70,15 @@ def checked_picture(image: str | None) -> str | None:
 
 
 def notebook_of(source: str, outputs: list[dict[str, Any]], **metadata: Any) -> dict[str, Any]:
-    """Return a notebook of one cell, in nbformat 4.5."""
-    cell: dict[str, Any] = {
-        "cell_type": "code",
-        "id": "explorer",
-        "execution_count": None,
-        "metadata": {},
-        "source": source.splitlines(keepends=True),
-        "outputs": outputs,
-    }
-    return {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {"language_info": {"name": "python"}, **metadata},
-        "cells": [cell],
-    }
+    """Return a notebook of one cell."""
+    from nbformat import v4
+
+    make: Any = v4
+    cell = make.new_code_cell(source, outputs=outputs, id="explorer")
+    notebook: dict[str, Any] = make.new_notebook(
+        cells=[cell], metadata={"language_info": {"name": "python"}, **metadata}
+    )
+    return notebook
 
 
 def usable_port(port: int) -> int:

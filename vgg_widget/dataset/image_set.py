@@ -132,13 +132,9 @@ def _files(given: str) -> list[NamedItem]:
     """List the pictures in a folder, or those that a pattern stands for."""
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own can raise.
     if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-        inside = [(each.relative_to(path), each) for each in path.rglob("*")]
+        found = [(each.relative_to(path).as_posix(), each) for each in path.rglob("*")]
         # What macOS leaves beside pictures has their endings too, and Jupyter keeps copies.
-        found = [
-            (name.as_posix(), each)
-            for name, each in inside
-            if not any(part.startswith(".") for part in name.parts)
-        ]
+        found = [(name, each) for name, each in found if "/." not in f"/{name}"]
     elif glob.has_magic(given):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - as a shell has it
         found = [(each, Path(each)) for each in matches]
