@@ -26,7 +26,6 @@ from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights import (
     PREPROCESSINGS,
-    CachedFile,
     RemoteFile,
     WeightsError,
     embedded_path,
@@ -206,7 +205,7 @@ def _list_weights() -> int:
     _list_file(imagenet.IMAGENET_TOP)
     _list_file(imagenet.IMAGENET_NAMES)
     print("kmeans    learned without labels, shipped with vgg-widget")
-    print(f"    {shipped}: {_megabytes(shipped.stat().st_size)}")
+    print(f"    {shipped}: {shipped.stat().st_size / 1e6:.1f} MB")
     print("random    untrained, made from seed 0")
     print(f"auto      is {'imagenet' if here else 'imagenet after a download, else kmeans'}")
     print(f"a path    your own file of {format_names()}")
@@ -219,18 +218,10 @@ def _list_file(file: RemoteFile) -> bool:
     """Print where a file may lie and comes from; tell whether a good copy is here."""
     found = file.cached()
     for copy in found:
-        print(f"    {copy.path}: {_status(copy)}")
+        size = "" if copy.size is None else f"{copy.size / 1e6:.1f} MB, "
+        print(f"    {copy.path}: {size}{copy.problem or 'md5 right'}")
     try:
         print(f"    comes from {file.address()}")
     except WeightsError as error:
         print(f"    {error}")
     return any(not copy.problem for copy in found)
-
-
-def _status(file: CachedFile) -> str:
-    size = [] if file.size is None else [_megabytes(file.size)]
-    return ", ".join([*size, file.problem or "md5 right"])
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"

@@ -72,7 +72,7 @@ def demo_notebook(path: str | None) -> dict[str, Any]:
     output = {
         "output_type": "display_data",
         "metadata": {},
-        "data": {"image/png": picture, "text/plain": ["VGG19 explorer: run the cell"]},
+        "data": {"image/png": picture, "text/plain": "VGG19 explorer: run the cell"},
     }
     return notebook_of(
         f"from vgg_widget import LayerExplorer, sample_image\n\nLayerExplorer({argument})",
@@ -100,17 +100,16 @@ def _jupyterlab(folder: Path, port: int, token: str) -> Any:
     from jupyterlab.labapp import LabApp
     from traitlets.config import Config
 
-    server = {
-        "root_dir": str(folder),
-        "ip": ADDRESS,
-        "port": port,
-        "port_retries": 0,
-        "open_browser": False,
-        "log_level": "ERROR",
-        "allow_root": True,
-    }
     settings = {
-        "ServerApp": server,
+        "ServerApp": {
+            "root_dir": str(folder),
+            "ip": ADDRESS,
+            "port": port,
+            "port_retries": 0,
+            "open_browser": False,
+            "log_level": "ERROR",
+            "allow_root": True,
+        },
         "LabApp": {"log_level": "ERROR"},
         "IdentityProvider": {"token": token},
     }

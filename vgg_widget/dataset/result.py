@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import LayerNameError
-from vgg_widget.dataset.summary import BINS, HISTOGRAM_EDGES
+from vgg_widget.dataset.summary import BINS, HISTOGRAM_EDGES, Ints
 from vgg_widget.dataset.top_images import SeenImages, StrongestImages
 from vgg_widget.images import RGB8, ImageError, file_bytes, read_file_bytes, resize_exactly
 from vgg_widget.layers import LayerInfo
@@ -21,8 +21,6 @@ from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import briefly
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
-
-Ints = npt.NDArray[np.int32]
 
 # The saved file's version, and of a layer's arrays dtype and axes after that of the channels.
 _VERSION = 1
