@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.cli.serving import add_network_options
 from vgg_widget.dataset import TopActivations, top_activations, write_page
 from vgg_widget.dataset.computing import STATISTICS
 from vgg_widget.dataset.page import check_channels, check_page_path
@@ -53,16 +54,14 @@ def add_atlas(commands: Any) -> None:
         metavar="LAYER",
         help="Keras's, torchvision's or the paper's names; else all",
     )
-    atlas.add_argument("--k", type=int, help="pictures to keep for each channel; else 9")
+    atlas.add_argument("--k", type=int, default=9, help="pictures to keep for each channel; else 9")
     atlas.add_argument(
         "--statistic",
         choices=STATISTICS,
+        default="max",
         help="what a picture's strength is: its feature map's max, or mean; else max",
     )
-    atlas.add_argument(
-        "--weights", help="auto, imagenet, kmeans, random or your own file; else auto"
-    )
-    atlas.add_argument("--size", type=int, help="pixels of the shorter side; else 224")
+    add_network_options(atlas)
     atlas.add_argument(
         "--scheduler", metavar="ADDRESS", help="compute on this Dask cluster, as tcp://host:8786"
     )
@@ -87,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     try:
         with _connected(options.scheduler) as client:
-            extractor = FeatureExtractor(**_given(options, "weights", "size"))
+            extractor = FeatureExtractor(options.weights, size=options.size)
             if extractor.weights.message:
                 print(extractor.weights.message, file=sys.stderr)
             kept = _folder(store) / RESULT
@@ -98,10 +97,11 @@ def _run(options: argparse.Namespace) -> int:
                     extractor,
                     options.source,
                     options.layers,
+                    options.k,
+                    options.statistic,
                     client=client,
                     progress=_progress("images"),
                     store=store,
-                    **_given(options, "k", "statistic"),
                 )
                 top.save(kept)
         _report(top, kept)
@@ -115,11 +115,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.html is None:
         print(f"a page of it: vgg-widget atlas {shlex.quote(store)} --html atlas.html")
     return 0
-
-
-def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
-    every = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in every.items() if value is not None}
 
 
 @contextmanager
@@ -153,9 +148,10 @@ def _finished(options: argparse.Namespace) -> TopActivations:
         )
     if options.html is None:
         raise ValueError(f"{source!r} is finished already: say with --html what page to write.")
-    for name in _given(options, "scheduler", "weights", "size", "k", "statistic"):
+    given = {word.partition("=")[0] for word in options.words}
+    for name in given & {"--scheduler", "--weights", "--size", "--k", "--statistic"}:
         raise ValueError(
-            f"--{name} goes with -o: {source!r} is finished already, and nothing is computed."
+            f"{name} goes with -o: {source!r} is finished already, and nothing is computed."
         )
     return TopActivations.load(kept)
 

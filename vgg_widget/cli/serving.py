@@ -53,7 +53,7 @@ def add_server_options(command: argparse.ArgumentParser) -> None:
 
 
 def add_network_options(command: argparse.ArgumentParser) -> None:
-    """Add what the app and a picture of a layer have in common."""
+    """Add what all commands that compute have in common."""
     command.add_argument(
         "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
     )

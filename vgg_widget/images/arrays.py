@@ -31,17 +31,13 @@ _NOTHING = 1e-6
 # since they may as well be some other range.
 _DARKEST_TOP = 16.0
 
-# A PyTorch tensor that is on a GPU, part of a graph or a view of another one with signs turned has
-# no __array__ until these are called. TensorFlow's tensors have a `cpu` too, which is deprecated.
-_DETACHING = ("detach", "cpu", "resolve_conj", "resolve_neg")
-
 
 def as_array(source: Any) -> npt.NDArray[Any]:
     """Return what an array, tensor, buffer or list of numbers holds."""
     try:
-        for step in _DETACHING if callable(getattr(source, "detach", None)) else ():
-            if callable(getattr(source, step, None)):
-                source = getattr(source, step)()
+        if callable(getattr(source, "detach", None)):
+            # A PyTorch tensor may be part of a graph, or on a GPU.
+            source = source.detach().cpu()
         if str(getattr(source, "dtype", "")) == "torch.bfloat16":
             # NumPy has no such numbers, and each of them is a float32.
             source = source.float()
