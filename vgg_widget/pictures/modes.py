@@ -306,7 +306,12 @@ def _grid(maps: Floats, request: ModeRequest) -> Picture:
     gap = 1 if min(height, width) < 64 else 2
     columns = about_square(count, (height + gap) / (width + gap))
     tiles = TileGrid(request.channels, columns, height, width, gap)
-    values, gaps = montage(maps, tiles), gaps_between(tiles)
+    return tiled_picture(montage(maps, tiles), tiles, request)
+
+
+def tiled_picture(values: Floats, tiles: TileGrid, request: ModeRequest) -> Picture:
+    """Return the picture of a montage: over one range, or each tile over its own."""
+    gaps = gaps_between(tiles)
     if request.scope != "channel":
         return Picture(values=values, tiles=tiles, blank=gaps)
     # A colour then stands for another value in each tile.
