@@ -50,13 +50,11 @@ def color_norm(rendering: Rendering) -> Normalize:
     if vmin >= 0:
         return PowerNorm(gamma, vmin, vmax)
 
-    bend, unbend = (partial(_bent, power=power) for power in (gamma, 1 / gamma))
-    return FuncNorm((bend, unbend), vmin, vmax)
+    def bent(values: npt.ArrayLike, power: float = gamma) -> npt.NDArray[Any]:
+        result: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
+        return result
 
-
-def _bent(values: npt.ArrayLike, power: float) -> npt.NDArray[Any]:
-    bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
-    return bent
+    return FuncNorm((bent, partial(bent, power=1 / gamma)), vmin, vmax)
 
 
 def has_color_scale(rendering: Rendering) -> bool:
@@ -276,7 +274,9 @@ class LegendList:
             swatch.set_visible(line < len(listed))
             if line < len(listed):
                 swatch.set_facecolor(listed[line].color)
-                words.set_text(_words(listed[line]))
+                # The column is narrow; the line above it says what the numbers are.
+                said = listed[line].words
+                words.set_text(said.removeprefix("channel ") if shares else said)
             else:
                 words.set_text("")
         self._rest.set_y(1 - (len(listed) + 1) * _LINE)
@@ -287,10 +287,3 @@ class LegendList:
         self._theme = theme
         for words in () if self._column is None else self._column.texts:
             words.set_color(theme.ink)
-
-
-def _words(entry: LegendEntry) -> str:
-    if entry.share is None or entry.channel is None:
-        return entry.words
-    # The column is narrow; the line above it says what the numbers are.
-    return entry.words.removeprefix("channel ")

@@ -20,8 +20,7 @@ from PIL import Image
 from vgg_widget.figure.color_bars import ColorBars, LegendList
 from vgg_widget.figure.painting import MarksPainter, SidePainter
 from vgg_widget.figure.sizes import DPI, FIGURE_INCHES
-from vgg_widget.figure.style import own_style
-from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
+from vgg_widget.figure.themes import LIGHT, PLAIN, Theme, own_style
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
 from vgg_widget.pictures.coordinates import Hit, Marks, map_extent, unit_under, value_at
