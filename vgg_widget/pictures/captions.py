@@ -92,13 +92,11 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
 
 def _finite_values(rendering: Rendering) -> Floats:
     """Return the numbers on show, in any order: those between a grid's tiles are none of them."""
-    values = rendering.values
-    if values is None:
-        return np.empty(0, np.float32)
-    shown = np.isfinite(values)
+    assert rendering.values is not None
+    shown = np.isfinite(rendering.values)
     if rendering.tiles is not None:
         shown &= ~gaps_between(rendering.tiles)
-    return values[shown]
+    return rendering.values[shown]
 
 
 def place_words(

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.colors import Colormap
 
 from vgg_widget.activations.mapping import RANKINGS, Activations
+from vgg_widget.layers import is_index
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
 from vgg_widget.pictures.modes import (
     DEFAULT_MODE,
@@ -305,11 +306,7 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
     """Return a location as two plain ints, or raise ValueError saying which there are."""
     rows, columns, _ = activations.shape(layer)
     pair = tuple(location) if isinstance(location, Iterable) else ()
-    inside = len(pair) == 2 and all(
-        _is_whole(index) and 0 <= index < count
-        for index, count in zip(pair, (rows, columns), strict=True)
-    )
-    if not inside:
+    if len(pair) != 2 or not (is_index(pair[0], rows) and is_index(pair[1], columns)):
         what = (
             "no location was given for" if location is None else f"location {location!r} is not in"
         )
@@ -318,10 +315,6 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
             f"column), the row from 0 to {rows - 1} and the column from 0 to {columns - 1}."
         )
     return int(pair[0]), int(pair[1])
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def nearest_channels(
@@ -340,12 +333,12 @@ def nearest_channels(
 
 def checked_channel(argument: str, number: object, layer: str, count: int) -> int:
     """Return a channel number as a plain int, or raise ValueError saying which there are."""
-    if not _is_whole(number) or not 0 <= int(number) < count:  # type: ignore[call-overload]
+    if not is_index(number, count):
         raise ValueError(
             f"{argument} {number!r} is not in layer {layer!r}, which has {count} channels: "
             f"choose whole numbers from 0 to {count - 1}."
         )
-    return int(number)  # type: ignore[call-overload, no-any-return]
+    return int(number)
 
 
 def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
