@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +20,21 @@ from vgg_widget.activations.channel_statistics import (
     top_of,
 )
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.activations.saved_activations import read_activations, write_activations
 from vgg_widget.activations.xarray_dataset import as_dataset
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo, is_index
+from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.support.safe_npz import check_suffix, damage_told
+from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 
 if TYPE_CHECKING:
     import xarray
 
 Floats = npt.NDArray[np.float32]
+
+_VERSION = 1
+"""Of the files that `Activations.save` writes."""
 
 RANKINGS = ("index", "max", "mean", "std", "sparsity", "entropy")
 """What `Activations.rank` can order channels by."""
@@ -179,17 +184,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without what is derived; and NumPy's arrays do not stay read-only.
-        return partial(type(self), **self._arguments()), ()
-
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "layers": self._layers,
-            "maps": self._stored,
-            "image": self._image,
-            "weights": self._weights,
-            "before_relu": self._before_relu,
-            "name": self._name,
-        }
+        make = partial(type(self), before_relu=self._before_relu, name=self._name)
+        return make, (self._layers, self._stored, self._image, self._weights)
 
     def __repr__(self) -> str:
         height, width = self._image.shape[:2]
@@ -366,7 +362,16 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             If the folder is missing or cannot be written.
         """
         check_suffix(path)
-        write_activations(path, **self._arguments())
+        header = {
+            "version": _VERSION,
+            "layers": [asdict(info) for info in self._layers],
+            "before_relu": sorted(self._before_relu),
+            "weights": self._weights.to_dict(),
+            "name": self._name,
+        }
+        arrays: dict[str, Any] = {f"maps/{layer}": maps for layer, maps in self._stored.items()}
+        with atomic_write(path) as draft:
+            np.savez(draft, header=np.array(json.dumps(header)), image=self._image, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Activations:
@@ -380,7 +385,34 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             If there is no such file.
         """
         with damage_told(path, "saved activations", "Activations.save"):
-            return cls(**read_activations(path))
+            return cls._read(path)
+
+    @classmethod
+    def _read(cls, path: str | os.PathLike[str]) -> Activations:
+        with opened_npz(path) as array:
+            header = json.loads(str(array("header")))
+            if header["version"] != _VERSION:
+                raise ValueError(f"it is of version {header['version']}")
+            layers = [LayerInfo(**fields) for fields in header["layers"]]
+            maps = {info.name: array(f"maps/{info.name}") for info in layers}
+            image = array("image")
+        for info in layers:
+            stored = maps[info.name]
+            if stored.dtype != np.float32 or stored.ndim != 3 or stored.shape[-1] != info.channels:
+                raise ValueError(
+                    f"layer {info.name!r} is {stored.dtype} of shape {stored.shape}, not float32 "
+                    f"of {info.channels} channels"
+                )
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise ValueError(f"the image is {image.dtype} of shape {image.shape}, not uint8 RGB")
+        return cls(
+            layers,
+            maps,
+            image,
+            Provenance.from_dict(header["weights"]),
+            before_relu=tuple(header["before_relu"]),
+            name=str(header.get("name", "")),
+        )
 
     def to_xarray(self) -> xarray.Dataset:
         """Return every layer's maps, as the mapping has them, with their coordinates.

@@ -229,42 +229,30 @@ class LegendList:
     """
 
     def __init__(self, figure: Figure, place: tuple[float, float, float, float]) -> None:
-        self.axes = figure.add_axes(place, visible=False)
+        self.axes = figure.add_axes(place, visible=False, xlim=(0, 1), ylim=(0, 1))
         self.axes.set_axis_off()
         self.axes.set_navigate(False)
-        self._column: Axes | None = None
         self._entries: tuple[LegendEntry, ...] = ()
-        self._theme = LIGHT
-        width, height = figure.get_size_inches()
-        self._across = _SWATCH * place[3] * height / (place[2] * width)
-
-    def _fill(self) -> None:
-        """Make the lines, which most figures never need."""
-        # In axes of their own within `axes`, to which somebody else's artists may be added.
-        self._column = column = self.axes.inset_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0, 1))
-        column.set_axis_off()
-        column.set_navigate(False)
-        self._heading = column.text(0, 1, "", fontsize=8, va="top")
-        self._rest = column.text(0, 0, "", fontsize=8, va="top")
+        self._heading = self.axes.text(0, 1, "", fontsize=8, va="top")
+        self._rest = self.axes.text(0, 0, "", fontsize=8, va="top")
         self._swatches = []
         self._words = []
+        width, height = figure.get_size_inches()
+        across = _SWATCH * place[3] * height / (place[2] * width)
         for line in range(SHOWN + 1):
             top = 1 - (line + 1) * _LINE
-            swatch = Rectangle((0, top - _SWATCH), self._across, _SWATCH, linewidth=0)
-            self._swatches.append(column.add_patch(swatch))
-            words = column.text(
-                self._across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
+            swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
+            self._swatches.append(self.axes.add_patch(swatch))
+            words = self.axes.text(
+                across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
             )
             self._words.append(words)
-        self.apply_theme(self._theme)
 
     def show(self, entries: Sequence[LegendEntry]) -> None:
         """List the first of these entries; none hides the list."""
         entries = tuple(entries)
         if entries == self._entries:
             return
-        if self._column is None:
-            self._fill()
         self._entries = entries
         self.axes.set_visible(bool(entries))
         shares = any(entry.share is not None for entry in entries)
@@ -284,6 +272,5 @@ class LegendList:
 
     def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""
-        self._theme = theme
-        for words in () if self._column is None else self._column.texts:
+        for words in self.axes.texts:
             words.set_color(theme.ink)

@@ -307,9 +307,9 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
     rows, columns, _ = activations.shape(layer)
     pair = tuple(location) if isinstance(location, Iterable) else ()
     if len(pair) != 2 or not (is_index(pair[0], rows) and is_index(pair[1], columns)):
-        what = (
-            "no location was given for" if location is None else f"location {location!r} is not in"
-        )
+        what = "no location was given for"
+        if location is not None:
+            what = f"location {location!r} is not in"
         raise ValueError(
             f"{what} layer {layer!r}, whose maps are {rows} × {columns}: pass location=(row, "
             f"column), the row from 0 to {rows - 1} and the column from 0 to {columns - 1}."
