@@ -13,11 +13,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Rectangle
-from matplotlib.path import Path
+from matplotlib.patches import Rectangle, StepPatch
 
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
-from vgg_widget.pictures.histogram import Histogram, histogram
+from vgg_widget.pictures.histogram import histogram
 from vgg_widget.pictures.legend import LegendEntry, first_entries
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.scaling import DisplayRange
@@ -138,8 +137,13 @@ class ColorBars:
         if found is None:
             return
         bars, clipped = self.histograms
-        bars.set_path(_bars_path(found, rendering))
-        clipped.set_path(_clipped_path(found))
+        # Most of a map is 0 after a ReLU: on a linear scale there would be one bar.
+        counts = np.log1p([*found.counts, found.below, found.above, 1])
+        across = _FOOT + counts / counts.max() * (_REACH - _FOOT)
+        limits = DisplayRange(rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma)
+        bars.set_data(across[:-3], limits.normalise(found.edges), _FOOT)
+        below, above = np.where(counts[-3:-1] > 0, across[-3:-1], np.nan)
+        clipped.set_data([below, np.nan, above], [-_ARROW, 0, 1, 1 + _ARROW], _FOOT)
         # A bar with arrows is shorter than one without.
         beside = self._bar(_EXTEND[rendering.clipped]).ax.transAxes
         for patch in self.histograms:
@@ -175,11 +179,14 @@ class ColorBars:
         bar.outline.set_edgecolor(self._theme.ink)
 
 
-def _patch(axes: Axes) -> PathPatch:
-    patch = PathPatch(
-        Path(np.zeros((1, 2))),
+def _patch(axes: Axes) -> StepPatch:
+    patch = StepPatch(
+        [_FOOT],
+        [0, 1],
+        orientation="horizontal",
+        baseline=_FOOT,
+        fill=True,
         transform=axes.transAxes,
-        clip_on=False,
         linewidth=0,
         antialiased=False,
         animated=True,
@@ -189,37 +196,6 @@ def _patch(axes: Axes) -> PathPatch:
     patch.set_clip_path(None)
     patch.set_clip_on(False)
     return patch
-
-
-def _bars_path(found: Histogram, rendering: Rendering) -> Path:
-    """Draw the counts as one outline of steps, as high on the colorbar as their values."""
-    limits = DisplayRange(rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma)
-    heights = np.repeat(limits.normalise(found.edges), 2)[1:-1]
-    lengths = np.repeat(_lengths(found.counts, found), 2)
-    across = _FOOT + lengths * (_REACH - _FOOT)
-    steps = np.column_stack([across, heights])
-    ends = [(_FOOT, heights[-1]), (_FOOT, heights[0])]
-    return Path(np.concatenate([steps, ends, steps[:1]]), closed=True)
-
-
-def _clipped_path(found: Histogram) -> Path:
-    """Draw the counts beyond the two ends beside the colorbar's arrows."""
-    vertices, codes = [np.zeros((1, 2))], [[Path.MOVETO]]
-    for count, low, high in ((found.below, -_ARROW, 0.0), (found.above, 1.0, 1.0 + _ARROW)):
-        if count:
-            length = float(_lengths(np.array([count]), found)[0])
-            across = _FOOT + length * (_REACH - _FOOT)
-            corners = [(_FOOT, low), (across, low), (across, high), (_FOOT, high), (_FOOT, low)]
-            vertices.append(np.array(corners))
-            codes.append([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY])
-    return Path(np.concatenate(vertices), np.concatenate(codes))
-
-
-def _lengths(counts: npt.NDArray[Any], found: Histogram) -> npt.NDArray[np.float64]:
-    # Most of a map is 0 after a ReLU: on a linear scale there would be one bar.
-    most = max(int(found.counts.max(initial=0)), found.below, found.above, 1)
-    lengths: npt.NDArray[np.float64] = np.log1p(counts) / np.log1p(most)
-    return lengths
 
 
 class LegendList:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -11,7 +10,7 @@ from matplotlib.colors import Colormap
 
 from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.images import ImageReading, resize_exactly
+from vgg_widget.images import RGB8, ImageReading, resize_exactly
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.colormaps import DIFFERENCE_CMAP, DISTANCE_CMAP, find_cmap
 from vgg_widget.pictures.modes import (
@@ -208,28 +207,23 @@ def _below_each_other(
     first: Activations, second: Activations
 ) -> tuple[Activations, Activations, Activations]:
     """Return both images' activations as parts of one memory, and that as a whole."""
-    whole: dict[str, Floats] = {}
-    before_relu = []
-    for info in first.layers:
-        name = info.name
-        names = first.torch_names(name)
-        if len(names) > 1:
-            # What is stored is before the ReLU, and what is after it can be had from that.
-            before_relu.append(name)
-            name = names[0]
-        whole[info.name] = np.concatenate([first[name], second[name]])
+    # What is after a ReLU can be had from what is stored before it.
+    stored = {name: first.before_relu(name) or name for name in first}
+    before_relu = [name for name in first if first.before_relu(name)]
+    whole = {
+        name: np.concatenate([first[source], second[source]]) for name, source in stored.items()
+    }
+    upper = {name: both[: len(both) // 2] for name, both in whole.items()}
+    lower = {name: both[len(both) // 2 :] for name, both in whole.items()}
+    image = np.concatenate([first.image, second.image])
 
-    def part(of: Activations, place: Callable[[Floats], Floats], image: Any) -> Activations:
-        maps = {name: place(both) for name, both in whole.items()}
+    def made(of: Activations, maps: dict[str, Floats], image: RGB8) -> Activations:
         return Activations(
             of.layers, maps, image, of.weights, before_relu=before_relu, name=of.name
         )
 
-    return (
-        part(first, lambda both: both[: len(both) // 2], first.image),
-        part(second, lambda both: both[len(both) // 2 :], second.image),
-        part(first, lambda both: both, np.concatenate([first.image, second.image])),
-    )
+    one, other = made(first, upper, first.image), made(second, lower, second.image)
+    return one, other, made(first, whole, image)
 
 
 def render_pair(
