@@ -20,7 +20,6 @@ from vgg_widget.pictures.scaling import DisplayRange, Floats
 from vgg_widget.pictures.tiles import (
     TileGrid,
     about_square,
-    each_tile_by_itself,
     gaps_between,
     montage,
 )
@@ -315,7 +314,12 @@ def tiled_picture(values: Floats, tiles: TileGrid, request: ModeRequest) -> Pict
     if request.scope != "channel":
         return Picture(values=values, tiles=tiles, blank=gaps)
     # A colour then stands for another value in each tile.
-    rgba = coloured(each_tile_by_itself(values, tiles, request.range_of), request.cmap)
+    unit = np.zeros_like(values)
+    for position in range(len(tiles.channels)):
+        top, left, bottom, right = tiles.box(position)
+        tile = values[top:bottom, left:right]
+        unit[top:bottom, left:right] = request.range_of(tile).normalise(tile)
+    rgba = coloured(unit, request.cmap)
     rgba[gaps] = 0
     return Picture(values=values, rgba=rgba, tiles=tiles)
 
