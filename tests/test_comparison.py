@@ -29,8 +29,8 @@ from tests.conftest import make_activations
 from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, compare
 from vgg_widget.explorer.comparison import Comparison
 from vgg_widget.explorer.helper import PageHelper
+from vgg_widget.figure.feature_figure import PairFigure
 from vgg_widget.figure.linked_figure import new_figure
-from vgg_widget.figure.pair_figure import PairFigure
 from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.pictures.comparing import Pair, render_pair
 from vgg_widget.pictures.legend import LegendEntry, legend_of_both

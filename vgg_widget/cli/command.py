@@ -15,7 +15,7 @@ from vgg_widget.cli.app import add_app
 from vgg_widget.cli.atlas import add_atlas
 from vgg_widget.cli.demo import add_demo
 from vgg_widget.cli.serving import add_network_options
-from vgg_widget.figure.style import own_style
+from vgg_widget.figure.themes import own_style
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
 from vgg_widget.network.extractor import FeatureExtractor

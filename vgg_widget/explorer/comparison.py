@@ -32,7 +32,7 @@ from vgg_widget.support.messages import briefly
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vgg_widget.figure.pair_figure import PairFigure
+    from vgg_widget.figure.feature_figure import PairFigure
 
 
 class Comparison(ExplorerBase):
@@ -159,7 +159,7 @@ class Comparison(ExplorerBase):
         return render_pair(computed, settings.layer_in(computed.first), **settings.for_render())
 
     def _new_view(self, figure: Figure) -> PairFigure:
-        from vgg_widget.figure.pair_figure import PairFigure
+        from vgg_widget.figure.feature_figure import PairFigure
 
         return PairFigure(figure)
 

@@ -22,7 +22,7 @@ from vgg_widget.explorer.traits import (
     WholeNumber,
 )
 from vgg_widget.images import ImageReading
-from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP, find_cmap
 from vgg_widget.pictures.modes import DEFAULT_MODE, find_mode
 from vgg_widget.pictures.rendering import (
     ORDERS,
@@ -32,9 +32,6 @@ from vgg_widget.pictures.rendering import (
 )
 from vgg_widget.pictures.scaling import DEFAULT_SCALE, Scale, as_scale
 from vgg_widget.support.messages import unknown_choice
-
-DIVERGING = "coolwarm"
-"""The colormap for activations of both signs, where another kind was chosen."""
 
 # What matplotlib's documentation lists as diverging.
 _DIVERGING_NAMES = {
@@ -366,13 +363,13 @@ def _with_cmap(
     if before is None:
         # Nobody chose the default.
         if signed and settings.cmap == DEFAULT_CMAP:
-            return replace(settings, cmap=DIVERGING)
+            return replace(settings, cmap=SIGNED_CMAP)
         return settings
     if settings.cmap != before.cmap or signed == before.shows_before_relu(activations):
         return settings
     if signed and settings.cmap.removesuffix("_r") not in _DIVERGING_NAMES:
-        return replace(settings, cmap=DIVERGING)
-    if not signed and settings.cmap == DIVERGING:
+        return replace(settings, cmap=SIGNED_CMAP)
+    if not signed and settings.cmap == SIGNED_CMAP:
         return replace(settings, cmap=usual)
     return settings
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vgg_widget.explorer.atlas.patch_cards import Patch
-from vgg_widget.figure.style import own_style
+from vgg_widget.figure.themes import own_style
 
 # Of the histogram on the page, in pixels: its bars, and room for the numbers around them, of which
 # the outermost stand half beside: -6.55e+04 is the longest.

@@ -12,8 +12,7 @@ from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
 from vgg_widget.explorer.controls import paragraph
 from vgg_widget.explorer.described_image import FRAME, described_image
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.explorer.settings import DIVERGING
-from vgg_widget.pictures.colormaps import DEFAULT_CMAP
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP
 from vgg_widget.pictures.modes import find_mode
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ class InputCard:
     def _cmap(self, one: CircuitInput) -> str:
         """Return the explorer's colormap, or a sequential one for a map with nothing below 0."""
         settings = self._explorer.settings
-        if one.layer is None or not settings.before_relu or settings.cmap != DIVERGING:
+        if one.layer is None or not settings.before_relu or settings.cmap != SIGNED_CMAP:
             return settings.cmap
         signed = bool((self._explorer.activations[one.layer] < 0).any())
         return settings.cmap if signed else DEFAULT_CMAP
