@@ -19,7 +19,6 @@ from traitlets import Enum, TraitError, Unicode, observe, validate
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
-from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
 from vgg_widget.explorer.panels import PanelMaker, PanelSwitcher
 from vgg_widget.explorer.settings import (
@@ -61,18 +60,9 @@ class ExplorerBase(ExplorerBox):
 
     A subclass says what is computed (`_compute`), which picture is made of that (`_render`), which
     part of either the settings are about (`_first_of`), and what is drawn and said (`_new_view`,
-    `_draw`, `_caption`, `unit_words`, `pixel_words`, `to_code`).
-
-    Parameters
-    ----------
-    images : tuple of object
-        Anything that `load_image` takes, each.
-    network : tuple
-        Arguments of `extractor_for`.
-    settings : dict
-        Settings; a channel of None is the only one of ``channels``, or 0.
-    layout : dict
-        The constructor's other keyword arguments.
+    `_draw`, `_caption`, `unit_words`, `pixel_words`, `to_code`). Its constructor passes the
+    images, the arguments of `extractor_for`, the settings and its other keyword arguments; a
+    channel of None is the only one of ``channels``, or 0.
     """
 
     vars().update(setting_traits())
@@ -237,15 +227,14 @@ class ExplorerBase(ExplorerBox):
             canvas=self._canvas,
             report=partial(self.reporting_errors, clear=False),
         )
-        follow = self.reporting_errors(self._follow_page, clear=False)
+        # The method itself would hold the explorer.
+        follow = self.reporting_errors(lambda _: ExplorerBase._fit_page(explorer), clear=False)
         self._page.observe(follow, ["theme", "room"])
         self._full_width = full_width(self.layout.max_width, self._view.width)
-        self._apply_theme()
-        self._fit()
+        self._fit_page()
         # On a page narrower than the figure, the figure scrolls and the controls stay.
-        stage = widgets.Box(
-            [self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%")
-        )
+        scrolling = widgets.Layout(overflow="auto", max_width="100%")
+        stage = widgets.Box([self._canvas], layout=scrolling)
         self.add_class(ROOT_CLASS)
         self.children = (
             self._controls.notice,
@@ -260,19 +249,13 @@ class ExplorerBase(ExplorerBox):
         )
         self._built = True
 
-    def _follow_page(self, _: object) -> None:
-        self._apply_theme()
-        self._fit()
-
-    def _fit(self) -> None:
-        """Make the figure as wide as the page has room."""
+    def _fit_page(self) -> None:
+        """Give the figure the page's colours, and make it as wide as the page has room."""
+        wanted = self._page.theme if self.theme == "auto" else self.theme
+        self._view.theme = DARK if wanted == "dark" else LIGHT
         width = fitting_width(self._page.room, self._view.width, self._full_width)
         if width != self._view.width:
             self._view.width = width
-
-    def _apply_theme(self) -> None:
-        wanted = self._page.theme if self.theme == "auto" else self.theme
-        self._view.theme = DARK if wanted == "dark" else LIGHT
 
     # --- from traits to the picture
 
@@ -285,7 +268,6 @@ class ExplorerBase(ExplorerBox):
 
     @validate(*SETTINGS)
     def _valid_setting(self, proposal: dict[str, Any]) -> Any:
-        self._require_open()
         name, value = proposal["trait"].name, proposal["value"]
         # The layer that a link's location belongs to may come after it.
         if name != "location" or not self._follows:
@@ -294,19 +276,19 @@ class ExplorerBase(ExplorerBox):
 
     @validate("panel")
     def _valid_panel(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
         title, known = str(proposal["value"]), self._panel_titles()
         if title and title not in known:
             raise TraitError(unknown_choice("panel", title, ("", *known)))
         return title
 
-    @validate("layer_names", "theme")
-    def _valid_look(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
+    @validate("theme")
+    def _valid_theme(self, proposal: dict[str, Any]) -> str:
+        return str(proposal["value"])
+
+    @validate("layer_names")
+    def _valid_layer_names(self, proposal: dict[str, Any]) -> str:
         value = str(proposal["value"])
-        if proposal["trait"].name == "theme" or value == "keras":
-            return value
-        if not any(info.torch_name for info in self.measured.layers):
+        if value != "keras" and not any(info.torch_name for info in self.measured.layers):
             raise TraitError(
                 f"layer_names {value!r} is for VGG19, and this network's layers have one name "
                 "each: leave it at 'keras'."
@@ -333,9 +315,9 @@ class ExplorerBase(ExplorerBox):
         return DisplaySettings(**{name: getattr(self, name) for name in SETTINGS})
 
     @observe(*SETTINGS)
-    def _settings_changed(self, _: object) -> None:
+    def _settings_changed(self, _: object = None) -> None:
         with self._changing():
-            if self._waits(self._catch_up):
+            if self._waits():
                 return
             # Several traits changed in one go are one picture; and who observes the picture may
             # change a trait again, which comes back here.
@@ -343,7 +325,6 @@ class ExplorerBase(ExplorerBox):
                 self._update()
 
     def _catch_up(self) -> None:
-        """Show what another explorer told of, now that it has told of everything."""
         if self._snapshot is None or self._closed:
             return
         with self._changing():
@@ -354,15 +335,12 @@ class ExplorerBase(ExplorerBox):
                 except TraitError:
                     self.location = before.location
                     raise
-            self._settings_changed(None)
+            self._settings_changed()
 
     def _update(self) -> None:
         """Show what the traits ask for; where that fails, take the traits back and raise."""
-        before = self._snapshot
-        assert before is not None
         try:
-            settings = self._asked().fitted_to(self.measured, before.settings, self._usual_cmap)
-            self._show(settings)
+            self._show(self._asked().fitted_to(self.measured, self.settings, self._usual_cmap))
         except BaseException:
             # Drawn or not, the traits say what is on show.
             if self._asked() != self.settings:
@@ -472,16 +450,11 @@ class ExplorerBase(ExplorerBox):
         opened = self._switcher.opened
         self.panel = opened if opened in self._panel_titles() else ""
         self._set_traits(self.settings)
-        self._apply_theme()
+        self._fit_page()
         self._refresh_controls()
         # A mark or a zoom may be half drawn.
         self._canvas.draw()
-        self.show_error(
-            ErrorMessage(
-                f"Interrupted: what is on show is layer {self.layer} in mode {self.mode}, as the "
-                "controls say; ask again, or for something else."
-            )
-        )
+        self._say_interrupted(f"layer {self.layer} in mode {self.mode}")
 
     # --- around the picture
 
@@ -490,7 +463,7 @@ class ExplorerBase(ExplorerBox):
         with self._changing():
             if self._snapshot is not None and not self._closed:
                 self.show_error(None)
-                self._apply_theme()
+                self._fit_page()
                 self._refresh_controls()
 
     def _panel_titles(self) -> tuple[str, ...]:
@@ -501,7 +474,7 @@ class ExplorerBase(ExplorerBox):
         return self.remembered_panel if self.remembered_panel in self._panel_titles() else ""
 
     def _unfold(self) -> None:
-        self._switcher.unfold(self.panel)
+        self._switcher.unfold(self.panel, self._panel_titles())
 
     def show_status(self, words: str) -> None:
         """Say something in the line below the caption, such as what is under the mouse."""
@@ -546,7 +519,7 @@ class ExplorerBase(ExplorerBox):
                 self.choose(layer=named, channel=channel, mode=DEFAULT_MODE)
             finally:
                 if self._asked() == before:
-                    self._history = [one for one in self._history if one is not before]
+                    del self._history[-1:]
                 del self._history[:-_STEPS_BACK]
 
     def back(self) -> None:
@@ -562,7 +535,8 @@ class ExplorerBase(ExplorerBox):
                 # It is what the jump made of it; a deeper layer knows places less exactly.
                 there = now = replace(there, location=last.location)
             self._show(there.placed(now, self.measured))
-            self._history = [one for one in self._history if one is not last]
+            # Whoever was told of it may have gone back, too, or reset it.
+            del self._history[-1:]
 
     @property
     def can_go_back(self) -> bool:
@@ -610,9 +584,9 @@ class ExplorerBase(ExplorerBox):
         """
         with self._lock:
             self._require_drawn()
-            return self._bytes(suffix)
+            return self._picture(suffix)
 
-    def _bytes(self, suffix: str) -> bytes:
+    def _picture(self, suffix: str) -> bytes:
         with io.BytesIO() as stream:
             self._view.save(stream, self._checked_suffix(suffix), self._source())
             return stream.getvalue()
@@ -667,7 +641,7 @@ class ExplorerBase(ExplorerBox):
             return self._bundled(kwargs, self._remembered_png)
 
     def _remembered_png(self) -> bytes:
-        png = self._bytes(".png")
+        png = self._picture(".png")
         self._canvas.remember(png)
         return png
 

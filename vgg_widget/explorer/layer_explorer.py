@@ -14,14 +14,20 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from traitlets import Instance, observe, validate
+from traitlets import Instance, observe
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import Circuit, circuit
 from vgg_widget.explorer.base import LOOKS, MADE_WITH, ExplorerBase
 from vgg_widget.explorer.export import read_state, script, write_state
-from vgg_widget.explorer.panels import PANELS, SET_PANELS, PanelMaker, predictions_panel
-from vgg_widget.explorer.settings import DisplaySettings
+from vgg_widget.explorer.panels import (
+    PANELS,
+    SET_PANEL,
+    PanelMaker,
+    predictions_panel,
+    top_images_panel,
+)
+from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
 from vgg_widget.explorer.traits import ImageSetResult, is_top_activations
 from vgg_widget.figure.animation import (
     DEFAULT_SECONDS,
@@ -126,6 +132,7 @@ class LayerExplorer(ExplorerBase):
     _description = "Input picture, and beside it a picture of the layer"
     _busy_words = "Computing all layers of the new picture …"
     _upload = "image"
+    _settable = frozenset((*SETTINGS, *LOOKS, "top_images"))
     _view: FeatureFigure
 
     def __init__(
@@ -155,7 +162,7 @@ class LayerExplorer(ExplorerBase):
                 predict = top
         # Before anything is downloaded.
         self._classes = None if predict is None else checked_top(predict, "predict")
-        self.top_images = top_images
+        self.set_trait("top_images", top_images)
         super().__init__(
             (image,),
             (extractor, weights, size, model, preprocess),
@@ -212,7 +219,7 @@ class LayerExplorer(ExplorerBase):
         panels = dict(PANELS)
         if self._classes is not None:
             panels["Predictions"] = predictions_panel(self._extractor, self._classes)
-        return panels
+        return {**panels, SET_PANEL: top_images_panel}
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Activations:
         return self._extractor(readings[0])
@@ -281,37 +288,25 @@ class LayerExplorer(ExplorerBase):
         warnings.warn(_TOP_IS_RENAMED, FutureWarning, stacklevel=4)
         self.top_images = value
 
-    @validate("top_images")
-    def _valid_top_images(self, proposal: dict[str, Any]) -> Any:
-        if self._snapshot is not None:
-            self._require_open()
-        return proposal["value"]
-
     @observe("top_images")
     def _top_images_changed(self, change: dict[str, Any]) -> None:
         with self._changing():
             if self._snapshot is None or self._closed:
                 return
-            if self.top_images is None and self.panel in SET_PANELS:
+            if self.top_images is None and self.panel == SET_PANEL:
                 self.panel = ""
             elif change["old"] is None and not self.panel:
-                (self.panel,) = SET_PANELS
+                self.panel = SET_PANEL
             self._unfold()
 
     def _panel_titles(self) -> tuple[str, ...]:
-        more = () if self.top_images is None else tuple(SET_PANELS)
-        return (*super()._panel_titles(), *more)
+        titles = super()._panel_titles()
+        if self.top_images is None:
+            return tuple(title for title in titles if title != SET_PANEL)
+        return titles
 
     def _first_panel(self) -> str:
-        (own,) = SET_PANELS
-        return super()._first_panel() or ("" if self.top_images is None else own)
-
-    def _unfold(self) -> None:
-        if self.top_images is None:
-            self._switcher.remove(SET_PANELS)
-        else:
-            self._switcher.add(SET_PANELS)
-        super()._unfold()
+        return super()._first_panel() or ("" if self.top_images is None else SET_PANEL)
 
     # --- what panels and keys ask
 
@@ -356,7 +351,7 @@ class LayerExplorer(ExplorerBase):
         """
         with self._lock:
             looks: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
-            if self.panel in SET_PANELS:
+            if self.panel == SET_PANEL:
                 # It opens by itself where there is a set, which no state holds.
                 del looks["panel"]
             if self._classes is not None:

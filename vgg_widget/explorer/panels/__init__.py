@@ -3,17 +3,19 @@
 from vgg_widget.explorer.panels.switcher import (
     PAIR_PANELS,
     PANELS,
-    SET_PANELS,
+    SET_PANEL,
     PanelMaker,
     PanelSwitcher,
     predictions_panel,
+    top_images_panel,
 )
 
 __all__ = [
     "PAIR_PANELS",
     "PANELS",
-    "SET_PANELS",
+    "SET_PANEL",
     "PanelMaker",
     "PanelSwitcher",
     "predictions_panel",
+    "top_images_panel",
 ]

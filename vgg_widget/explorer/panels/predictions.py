@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import ref
 
-import ipywidgets as widgets
-
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.parts import WIDTH, words
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at
 
 if TYPE_CHECKING:
@@ -18,16 +17,9 @@ if TYPE_CHECKING:
 
 
 class PredictionsPanel(Panel):
-    """The most probable classes of the picture on show.
+    """The most probable classes of the picture on show, 1 to 1000 of them.
 
-    Parameters
-    ----------
-    explorer : LayerExplorer
-        Whose picture.
-    predictor : Predictor
-        Loaded before, in the calling thread: its download is said and shown in the cell.
-    count : int
-        How many classes, 1 to 1000.
+    The predictor was loaded in the calling thread: its download is said and shown in the cell.
     """
 
     def __init__(self, explorer: LayerExplorer, predictor: Predictor, count: int = 5) -> None:
@@ -36,11 +28,7 @@ class PredictionsPanel(Panel):
         self._count = checked_top(count, "count")
         self._shown: ref[Activations] | None = None
         # One widget for all rows is one message a picture.
-        self.widget = widgets.HTML(
-            layout=widgets.Layout(
-                width="100%", max_width="770px", max_height="420px", margin="0", overflow="auto"
-            )
-        )
+        self.widget = words(width="100%", max_width=WIDTH, max_height="420px", overflow="auto")
 
     def show(self) -> None:
         """Show the classes of a picture; nothing changes with its layer, channel or colours."""
