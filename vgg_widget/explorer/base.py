@@ -20,7 +20,8 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
-from vgg_widget.explorer.panels import PanelMaker, PanelSwitcher
+from vgg_widget.explorer.panels import PanelMaker
+from vgg_widget.explorer.panels.switcher import PanelSwitcher
 from vgg_widget.explorer.settings import (
     SETTINGS,
     DisplaySettings,
@@ -569,10 +570,9 @@ class ExplorerBase(ExplorerBox):
         OSError
             If the folder is missing or cannot be written.
         """
-        kind = self._checked_suffix(Path(path).suffix.lower(), os.fspath(path))
-        with self._lock, atomic_write(path) as draft:
-            self._require_drawn()
-            self._view.save(draft, kind, self._source())
+        data = self._file(Path(path).suffix.lower(), os.fspath(path))
+        with atomic_write(path) as draft:
+            draft.write_bytes(data)
 
     def to_bytes(self, suffix: str = ".png") -> bytes:
         """Return the picture as the bytes of a file.
@@ -582,22 +582,28 @@ class ExplorerBase(ExplorerBox):
         suffix : str
             ``".png"``, ``".svg"`` or ``".pdf"``.
         """
-        with self._lock:
-            self._require_drawn()
-            return self._picture(suffix)
+        return self._file(suffix, suffix)
 
-    def _picture(self, suffix: str) -> bytes:
-        with io.BytesIO() as stream:
-            self._view.save(stream, self._checked_suffix(suffix), self._source())
-            return stream.getvalue()
-
-    def _require_drawn(self) -> None:
-        self._require_open()
-        if self._is_behind:
-            raise RuntimeError(
-                f"{self._what} waits for another one to tell of all its changes, and what was set "
-                "here is not drawn yet: save it afterwards, or when its rendering changes."
+    def _file(self, suffix: str, path: str) -> bytes:
+        if suffix not in (".png", ".svg", ".pdf"):
+            ending = f"ends in {suffix!r}" if suffix else "has no suffix"
+            raise ValueError(
+                f"path {path!r} {ending}: choose .png, .svg or .pdf for the "
+                f"picture{self._also_saved}."
             )
+        with self._lock:
+            self._require_open()
+            if self._is_behind:
+                raise RuntimeError(
+                    f"{self._what} waits for another one to tell of all its changes, and what was "
+                    "set here is not drawn yet: save it afterwards, or when its rendering changes."
+                )
+            return self._picture(suffix[1:])
+
+    def _picture(self, kind: str) -> bytes:
+        with io.BytesIO() as stream:
+            self._view.save(stream, kind, self._source())
+            return stream.getvalue()
 
     def file_name(self, suffix: str) -> str:
         """Return a name for a file of what is on show, such as ``block3_conv1-max.png``."""
@@ -605,16 +611,6 @@ class ExplorerBase(ExplorerBox):
         mode = re.sub(r"\W+", "_", self.mode)
         number = self.channel if find_mode(self.mode).takes == "one" else ""
         return f"{layer}-{mode}{number}{suffix}"
-
-    def _checked_suffix(self, suffix: str, path: str = "") -> str:
-        """Return what matplotlib calls the kind of file that a suffix stands for."""
-        if suffix not in (".png", ".svg", ".pdf"):
-            ending = f"ends in {suffix!r}" if suffix else "has no suffix"
-            raise ValueError(
-                f"path {path or suffix!r} {ending}: choose .png, .svg or .pdf for the "
-                f"picture{self._also_saved}."
-            )
-        return suffix[1:]
 
     def _source(self) -> str:
         """Say where the picture's numbers come from."""
@@ -641,7 +637,7 @@ class ExplorerBase(ExplorerBox):
             return self._bundled(kwargs, self._remembered_png)
 
     def _remembered_png(self) -> bytes:
-        png = self._picture(".png")
+        png = self._picture("png")
         self._canvas.remember(png)
         return png
 

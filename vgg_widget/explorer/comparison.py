@@ -1,7 +1,4 @@
-"""`compare`: two images side by side under one set of controls, over one range, and what differs.
-
-Like the explorer, it computes no feature map and draws nothing.
-"""
+"""`compare`: two images side by side under one set of controls, and what differs."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from traitlets import Instance
 
 from vgg_widget.explorer.base import ExplorerBase
@@ -140,8 +136,7 @@ class Comparison(ExplorerBase):
         ValueError
             If the network is a model or state dict of your own, which has no text.
         """
-        one, other = self._readings
-        return pair_script((one, other), self.pair, self._extractor.to_code(), self._asked())
+        return pair_script(self._readings, self.pair, self._extractor.to_code(), self._asked())
 
     # --- what `ExplorerBase` asks
 
@@ -164,31 +159,28 @@ class Comparison(ExplorerBase):
         return PairFigure(figure)
 
     @property
-    def _three(self) -> PairRendering:
-        assert self.renderings is not None
-        return self.renderings
-
-    @property
     def _images(self) -> tuple[Any, Any]:
         """Both pictures as the network saw them."""
         return self.pair.first.image, self.pair.second.image
 
     def _draw(self, place: float | Placement, marks: Marks) -> None:
-        self._view.show(self._three, self._images, place, marks=marks)
+        assert self.renderings is not None
+        self._view.show(self.renderings, self._images, place, marks=marks)
 
     def _caption(self) -> str:
+        assert self.renderings is not None
         one, other = self._readings
-        return pair_caption(self.pair, self._three, (one.note, other.note))
+        return pair_caption(self.pair, self.renderings, (one.note, other.note))
 
     def unit_words(self, row: int, column: int, channel: int | None) -> str:
         """Say what is at a unit in both pictures; `channel` is that of a grid's tile."""
-        return pair_place_words(self.pair, self._three, row, column, channel)
+        assert self.renderings is not None
+        return pair_place_words(self.pair, self.renderings, row, column, channel)
 
     def pixel_words(self, row: int, column: int) -> str:
         """Say which colours a pixel of both inputs has."""
         return " and ".join(
-            "RGB " + ", ".join(str(level) for level in np.asarray(image[row, column]))
-            for image in self._images
+            "RGB " + ", ".join(map(str, image[row, column])) for image in self._images
         )
 
 

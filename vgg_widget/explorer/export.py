@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -47,10 +47,7 @@ def write_state(
 def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
     """Return the explorer's arguments that a state stands for; `more` takes precedence.
 
-    Raises
-    ------
-    ValueError
-        If it is not what `write_state` returned; the sentence names the key.
+    Raises ValueError, which names the key, if it is not what `write_state` returned.
     """
     if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
         version = state.get("version") if isinstance(state, dict) else type(state).__name__
@@ -89,23 +86,10 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
 def script(
     reading: ImageReading, activations: Activations, extractor: str, settings: DisplaySettings
 ) -> str:
-    """Write a short script that computes the same activations and makes the same picture.
+    """Write a script that makes the picture of an image without a widget.
 
-    Parameters
-    ----------
-    reading : ImageReading
-        The image on show; one without a path is written into the text as PNG.
-    activations : Activations
-        Of that image.
-    extractor : str
-        The expression that makes the extractor.
-    settings : DisplaySettings
-        What is on show.
-
-    Returns
-    -------
-    str
-        Python; it leaves the picture in ``rendering`` and a figure's axes in ``axes``.
+    It leaves the picture in ``rendering`` and a figure's axes in ``axes``. `extractor` is the
+    expression that makes the extractor; an image without a path is written into the text as PNG.
     """
     imports, source = _image_code(reading)
     layer = settings.layer_in(activations)
@@ -125,27 +109,9 @@ def script(
 
 
 def pair_script(
-    readings: tuple[ImageReading, ImageReading],
-    pair: Pair,
-    extractor: str,
-    settings: DisplaySettings,
+    readings: Sequence[ImageReading], pair: Pair, extractor: str, settings: DisplaySettings
 ) -> str:
-    """Write a short script that makes the same pictures of two images.
-
-    Parameters
-    ----------
-    readings : (ImageReading, ImageReading)
-        The images on show; one without a path is written into the text as PNG.
-    pair : Pair
-        Of these.
-    extractor, settings
-        As for `script`.
-
-    Returns
-    -------
-    str
-        Python; it leaves the pictures in ``renderings``.
-    """
+    """Write a script that makes the pictures of two images, in ``renderings``; see `script`."""
     imports, sources = zip(*map(_image_code, readings), strict=True)
     layer = settings.layer_in(pair.first)
     return _program(

@@ -226,14 +226,8 @@ class DisplaySettings:
     ) -> DisplaySettings:
         """Return the nearest settings that the layer and mode can show.
 
-        Parameters
-        ----------
-        activations : Activations
-            Of the image.
-        before : DisplaySettings or None
-            What is on show; None at first.
-        usual_cmap : str
-            The colormap of what was last on show after its ReLU.
+        `before` is what is on show, None at first; `usual_cmap` is the colormap of what was last
+        on show after its ReLU.
         """
         fitted = _with_side(self, before, activations)
         fitted = _with_cmap(fitted, before, activations, usual_cmap)
@@ -249,12 +243,7 @@ class DisplaySettings:
     def placed(self, before: DisplaySettings | None, activations: Activations) -> DisplaySettings:
         """Keep the location where it is on the image when the layer is another one.
 
-        Parameters
-        ----------
-        before : DisplaySettings or None
-            What is on show; None where the location is meant as it is.
-        activations : Activations
-            Of the image, on which the location is in any case.
+        `before` is what is on show; None where the location is meant as it is.
         """
         if self.location is None:
             return self
@@ -281,8 +270,6 @@ class DisplaySettings:
 SETTINGS = tuple(field.name for field in fields(DisplaySettings))
 """The traits that say what an explorer shows."""
 
-_CHECKS: dict[str, Any] = {field.name: field.metadata["check"] for field in fields(DisplaySettings)}
-
 
 def setting_traits() -> dict[str, TraitType[Any, Any]]:
     """Return a new trait for each field of `DisplaySettings`, by its name."""
@@ -299,20 +286,8 @@ def setting_traits() -> dict[str, TraitType[Any, Any]]:
 def check_setting(
     name: str, value: Any, settings: DisplaySettings, activations: Activations
 ) -> None:
-    """Raise ValueError or TraitError if a setting cannot have a value.
-
-    Parameters
-    ----------
-    name : str
-        Of `SETTINGS`.
-    value : object
-        What it is to be.
-    settings : DisplaySettings
-        The others, as they are to be.
-    activations : Activations
-        Whose layers and sizes they must fit.
-    """
-    check = _CHECKS[name]
+    """Raise ValueError or TraitError if a setting cannot have a value beside the others."""
+    check = DisplaySettings.__dataclass_fields__[name].metadata["check"]
     if check is not None:
         check(value, settings, activations)
 

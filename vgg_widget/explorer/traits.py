@@ -120,18 +120,8 @@ def check_assignable(
 ) -> None:
     """Raise AttributeError where an assignment to a widget's attribute would have no effect.
 
-    Parameters
-    ----------
-    widget : HasTraits
-        A class made of its class has attributes of its own.
-    name : str
-        The attribute.
-    value : object
-        What it is to be, for the advice.
-    made_with : iterable of str
-        Arguments of the constructor that hold for good.
-    words : (str, str)
-        What the widget is called in a sentence, and how another one is had.
+    `made_with` are the constructor's arguments that hold for good; the words say what the widget
+    is called, and how another one is had.
     """
     kind, (what, instead) = type(widget), words
     found = getattr(kind, name, None)
@@ -147,12 +137,6 @@ def check_assignable(
     if str(getattr(found, "__module__", "")).startswith("vgg_widget."):
         raise AttributeError(f"{name} is a method of this {what}: call it, as in {name}(…).")
     if not hasattr(kind, name):
-        properties = {
-            part
-            for one in kind.__mro__
-            for part, of in vars(one).items()
-            if getattr(of, "fset", None) is not None and not part.startswith("_")
-        }
-        near = nearest(sorted(properties.union(widget.trait_names())), name)
+        near = nearest([one for one in dir(kind) if not one.startswith("_")], name)
         advice = f"did you mean {near!r}?" if near else f"see {kind.__name__}.class_traits()."
         raise AttributeError(f"{kind.__name__} has no trait {name!r}: {advice}")

@@ -103,7 +103,8 @@ class PatchCards:
     def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None = None) -> None:
         self._box, self._look_at = box, look_at
         self._asked: tuple[TopActivations, str, int, str] | None = None
-        self._shown: tuple[TopActivations, str, int, str] | None = None
+        # Whether the patches that can be seen are those that were last asked for.
+        self.settled = False
         self._top: TopActivations | None = None
         self._kept: dict[tuple[str, int], tuple[Patch, ...]] = {}
         self._thread: threading.Thread | None = None
@@ -123,7 +124,7 @@ class PatchCards:
     def say(self, text: str) -> None:
         """Say something in place of patches."""
         self._superseded.set()
-        self._asked = None
+        self._asked, self.settled = None, False
         self._say(text, "")
         display(self.row, shown=False)
 
@@ -133,7 +134,8 @@ class PatchCards:
         if asked == self._asked:
             return
         self._superseded.set()
-        self._asked, self._superseded = asked, threading.Event()
+        self._asked, self.settled = asked, False
+        self._superseded = threading.Event()
         # Here, since a widget made while others are closed would be left.
         self._make(len(top[layer].places(channel)))
         self.row.add_class("vgg-waiting")
@@ -170,12 +172,7 @@ class PatchCards:
             problems = [patch.problem for patch in found if patch.problem]
             self._say(text, _first_and_count(problems))
             display(self.row, shown=bool(found))
-            self._shown = self._asked
-
-    @property
-    def settled(self) -> bool:
-        """Whether the patches that can be seen are those that were last asked for."""
-        return self._asked is not None and self._shown == self._asked
+            self.settled = True
 
     def wait(self, seconds: float = 60.0) -> bool:
         """Wait until all is shown that was asked for; return whether that came."""

@@ -59,12 +59,12 @@ class PlayPanel(Panel):
         reporting = explorer.reporting_errors
         self.clock.observe(reporting(self._ticked, clear=False), "value")
         self.clock.observe(reporting(self._turned, clear=False), "playing")
-        self.speed.observe(reporting(self._paced, clear=False), "value")
-        self.over.observe(reporting(self._chosen, clear=False), "value")
+        for control in (self.speed, self.over):
+            control.observe(reporting(self._chosen, clear=False), "value")
         self.play.on_click(reporting(lambda _: self.toggle()))
         self.start.on_click(reporting(lambda _: self._begin()))
         self.save.on_click(reporting(lambda _: self._save(), slow=True))
-        self._paced()
+        self._chosen()
 
     def show(self) -> None:
         """Go on from what is on show now."""
@@ -130,12 +130,9 @@ class PlayPanel(Panel):
         if here != places[0]:
             self._go(places[0])
 
-    def _paced(self, _: object = None) -> None:
-        self.clock.interval = round(1000 * self.seconds)
-        self._describe()
-
-    def _chosen(self, _: object) -> None:
+    def _chosen(self, _: object = None) -> None:
         self._left = None
+        self.clock.interval = round(1000 * self.seconds)
         self._describe()
 
     def _describe(self) -> None:
