@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,8 +19,9 @@ from traitlets import Enum, TraitError, Unicode, observe, validate
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
+from vgg_widget.explorer.export import script
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
-from vgg_widget.explorer.panels import PanelMaker
+from vgg_widget.explorer.panels import PANELS, PanelMaker
 from vgg_widget.explorer.panels.switcher import PanelSwitcher
 from vgg_widget.explorer.settings import (
     SETTINGS,
@@ -44,8 +45,6 @@ from vgg_widget.support.messages import unknown_choice
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vgg_widget.figure.linked_figure import LinkedFigure
-
 LOOKS = ("layer_names", "theme", "panel")
 """The traits that say what stands around the picture."""
 
@@ -61,7 +60,7 @@ class ExplorerBase(ExplorerBox):
 
     A subclass says what is computed (`_compute`), which picture is made of that (`_render`), which
     part of either the settings are about (`_first_of`), and what is drawn and said (`_new_view`,
-    `_draw`, `_caption`, `unit_words`, `pixel_words`, `to_code`). Its constructor passes the
+    `_inputs`, `_caption`, `unit_words`, `pixel_words`). Its constructor passes the
     images, the arguments of `extractor_for`, the settings and its other keyword arguments; a
     channel of None is the only one of ``channels``, or 0.
     """
@@ -89,9 +88,10 @@ class ExplorerBase(ExplorerBox):
     _busy_words: ClassVar[str]
     # The trait that an upload beside the other controls sets; "" for none.
     _upload = ""
-    # Arguments that stay what they were, and what else it saves, in words.
+    _saves_activations = False
+    _offered_panels: Mapping[str, PanelMaker] = PANELS
+    # Arguments that stay what they were.
     _made_with: tuple[str, ...] = MADE_WITH
-    _also_saved = ""
 
     _settable = frozenset((*SETTINGS, *LOOKS))
 
@@ -103,7 +103,7 @@ class ExplorerBase(ExplorerBox):
 
     _open: ClassVar[WeakSet[ExplorerBase]] = WeakSet()
 
-    _view: LinkedFigure
+    _view: Any
 
     def __init__(
         self,
@@ -188,7 +188,8 @@ class ExplorerBase(ExplorerBox):
     @property
     def figure(self) -> Figure:
         """The matplotlib figure on show."""
-        return self._view.figure
+        figure: Figure = self._view.figure
+        return figure
 
     @property
     def canvas(self) -> Any:
@@ -199,7 +200,7 @@ class ExplorerBase(ExplorerBox):
 
     def _available_panels(self) -> dict[str, PanelMaker]:
         """Return what makes each panel, by its title."""
-        return {}
+        return dict(self._offered_panels)
 
     def _build(self) -> None:
         """Make controls, figure and canvas, once what they show is known to be good."""
@@ -281,10 +282,6 @@ class ExplorerBase(ExplorerBox):
         if title and title not in known:
             raise TraitError(unknown_choice("panel", title, ("", *known)))
         return title
-
-    @validate("theme")
-    def _valid_theme(self, proposal: dict[str, Any]) -> str:
-        return str(proposal["value"])
 
     @validate("layer_names")
     def _valid_layer_names(self, proposal: dict[str, Any]) -> str:
@@ -394,7 +391,11 @@ class ExplorerBase(ExplorerBox):
             self._under_mouse = under
             self._pointing.forget()
         # The picture before the words: whatever is sent first is on the page first.
-        self._draw(self.measured.info(layer).placement, self._pointing.marks())
+        rendered, placement = (
+            getattr(self, self._rendered_trait),
+            self.measured.info(layer).placement,
+        )
+        self._view.show(rendered, self._inputs, placement, marks=self._pointing.marks())
 
     def _show_around(self) -> None:
         """Bring words, controls and the open panel to what is on show."""
@@ -482,7 +483,11 @@ class ExplorerBase(ExplorerBox):
         self._controls.show_status(words)
 
     def play(self) -> None:
-        """Start what plays, or stop it; here nothing does."""
+        """Unfold the panel that plays, if there is one, and start it, or stop it."""
+        if "Play" in self._panel_titles():
+            if self.panel != "Play":
+                self.open_panel("Play")
+            self._switcher.play()
 
     def open_panel(self, title: str) -> None:
         """Unfold a panel for a person; whoever runs the cell again finds it open."""
@@ -555,13 +560,23 @@ class ExplorerBase(ExplorerBox):
 
     # --- to take away
 
+    def to_code(self) -> str:
+        """Return Python text that makes the same picture, or pictures, without a widget.
+
+        Raises
+        ------
+        ValueError
+            If the network is a model or state dict of your own, which has no text.
+        """
+        return script(self._readings, self.measured, self._extractor.to_code(), self._asked())
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture as ``.png``, ``.svg`` or ``.pdf``.
+        """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
 
         Parameters
         ----------
         path : str or Path
-            Replaced as a whole.
+            Replaced as a whole. A comparison writes pictures only.
 
         Raises
         ------
@@ -570,7 +585,11 @@ class ExplorerBase(ExplorerBox):
         OSError
             If the folder is missing or cannot be written.
         """
-        data = self._file(Path(path).suffix.lower(), os.fspath(path))
+        suffix = Path(path).suffix.lower()
+        if suffix == ".npz" and self._saves_activations:
+            self.measured.save(path)
+            return
+        data = self._file(suffix, os.fspath(path))
         with atomic_write(path) as draft:
             draft.write_bytes(data)
 
@@ -587,9 +606,9 @@ class ExplorerBase(ExplorerBox):
     def _file(self, suffix: str, path: str) -> bytes:
         if suffix not in (".png", ".svg", ".pdf"):
             ending = f"ends in {suffix!r}" if suffix else "has no suffix"
+            more = ", or .npz for the activations" if self._saves_activations else ""
             raise ValueError(
-                f"path {path!r} {ending}: choose .png, .svg or .pdf for the "
-                f"picture{self._also_saved}."
+                f"path {path!r} {ending}: choose .png, .svg or .pdf for the picture{more}."
             )
         with self._lock:
             self._require_open()
@@ -606,7 +625,13 @@ class ExplorerBase(ExplorerBox):
             return stream.getvalue()
 
     def file_name(self, suffix: str) -> str:
-        """Return a name for a file of what is on show, such as ``block3_conv1-max.png``."""
+        """Return a name for a file of what is on show, such as ``block3_conv1-max.png``.
+
+        That of activations, which end in ``.npz``, says the picture: ``cat-activations.npz``.
+        """
+        if suffix == ".npz":
+            origin = self._readings[0].origin
+            return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
         layer = re.sub(r"[^\w.]+", "_", self.layer)
         mode = re.sub(r"\W+", "_", self.mode)
         number = self.channel if find_mode(self.mode).takes == "one" else ""
@@ -632,11 +657,7 @@ class ExplorerBase(ExplorerBox):
         state = "closed" if self._closed else f"{self.layer}, {self.mode}"
         return f"<{type(self).__name__}: {state}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        with self._lock:
-            return self._bundled(kwargs, self._remembered_png)
-
-    def _remembered_png(self) -> bytes:
+    def _still_picture(self) -> bytes:
         png = self._picture("png")
         self._canvas.remember(png)
         return png

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakMethod, proxy
 
@@ -193,18 +194,11 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         def reported(*given: object) -> None:
             call = report()
             if call is not None:
-                call(callback, given, clear=clear, slow=slow)
+                call(partial(callback, *given), clear, slow)
 
         return reported
 
-    def _report(
-        self,
-        callback: Callable[..., object],
-        given: tuple[object, ...],
-        *,
-        clear: bool,
-        slow: bool,
-    ) -> None:
+    def _report(self, act: Callable[[], object], clear: bool, slow: bool) -> None:
         with nullcontext() if slow else self._lock:
             if self._closed:
                 return
@@ -213,7 +207,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 self.show_error(None)
             self._depth += not slow
             try:
-                callback(*given)
+                act()
             except Exception as error:
                 with self._lock:
                     message = ErrorMessage.of(error)
@@ -276,19 +270,21 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     # --- how it comes into a notebook, and is taken away again
 
-    def _bundled(self, kwargs: dict[str, Any], png: Callable[[], bytes]) -> Any:
-        """Return what Jupyter shows, with a picture for where no kernel is.
+    def _still_picture(self) -> bytes:
+        """Return what is on show as PNG, for where no kernel is."""
+        raise NotImplementedError
 
-        GitHub, nbviewer and nbconvert show the picture.
-        """
-        if self._closed:
-            return {"text/plain": self._closed_words}
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        bundle["image/png"] = base64.b64encode(png()).decode()
-        # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and says
-        # where that is; Colab says so itself only for what is shown by `display`.
-        helper: Any = self._page._repr_mimebundle_()
-        return (bundle, helper[1]) if helper[1] else bundle
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        with self._lock:
+            if self._closed:
+                return {"text/plain": self._closed_words}
+            bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+            # GitHub, nbviewer and nbconvert show the picture.
+            bundle["image/png"] = base64.b64encode(self._still_picture()).decode()
+            # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and
+            # says where that is; Colab says so itself only for what is shown by `display`.
+            helper: Any = self._page._repr_mimebundle_()
+            return (bundle, helper[1]) if helper[1] else bundle
 
     @property
     def closed(self) -> bool:

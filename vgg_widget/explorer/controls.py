@@ -15,14 +15,15 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.parts import (
     FITTING,
     WIDTH,
+    channel_controls,
     checkbox,
     display,
     dropdown,
     paragraph,
-    row,
     set_choice,
     set_number,
     set_value,
+    wide_row,
     words,
 )
 from vgg_widget.explorer.settings import DisplaySettings, is_before_relu
@@ -123,15 +124,7 @@ class Controls:
         self.cmap = dropdown("colormap", cmap_options(), "2px 10px 2px 0")
         self.order = dropdown("order", ORDERS, "2px 10px 2px 0")
         self.hide_dead = checkbox("hide dead")
-        self.slider = widgets.IntSlider(
-            description="channel",
-            readout=False,
-            layout=widgets.Layout(flex="1 1 260px", max_width="560px", margin="2px 6px 2px 0"),
-            style=FITTING,
-        )
-        self.box = widgets.BoundedIntText(
-            tooltip="channel number", layout=widgets.Layout(width="72px")
-        )
+        self.slider, self.box = channel_controls("1 1 260px", "560px")
         self.channels = widgets.Text(
             description="channels",
             continuous_update=False,
@@ -143,15 +136,11 @@ class Controls:
         self.place = words("vgg-place", max_width=width, min_height="20px")
         self.notice = words("vgg-notice", max_width=width)
         self.problem = words("vgg-problem", max_width=width)
-        uploads = [upload_button(explorer, "other picture", upload)] if upload else []
-        for one in uploads:
-            one.layout.margin = "2px 0 2px auto"
+        margin = "2px 0 2px auto"
+        uploads = [upload_button(explorer, "other picture", upload, margin)] if upload else []
         self.rows = [
-            row(controls, align_items="center", width="100%", max_width=width)
-            for controls in (
-                [self.layer, self.mode, self.cmap, *uploads],
-                [self.slider, self.box, self.channels, self.order, self.hide_dead],
-            )
+            wide_row([self.layer, self.mode, self.cmap, *uploads], width),
+            wide_row([self.slider, self.box, self.channels, self.order, self.hide_dead], width),
         ]
         for name in ("mode", "cmap", "order", "hide_dead"):
             explorer.choose_with(getattr(self, name), name)
@@ -247,11 +236,12 @@ class Controls:
         set_value(self.place, paragraph(words or _HINT))
 
 
-def upload_button(explorer: ExplorerBase, words: str, name: str) -> widgets.FileUpload:
+def upload_button(
+    explorer: ExplorerBase, words: str, name: str, margin: str | None = None
+) -> widgets.FileUpload:
     """Return a button that sets an attribute to a picture from the person's computer."""
-    button = widgets.FileUpload(
-        accept="image/*", multiple=False, description=words, layout=widgets.Layout(width="auto")
-    )
+    layout = widgets.Layout(width="auto", margin=margin)
+    button = widgets.FileUpload(accept="image/*", multiple=False, description=words, layout=layout)
 
     def uploaded(files: Any) -> None:
         if files:

@@ -16,7 +16,6 @@ from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
-from vgg_widget.pictures.comparing import Pair
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.pictures.scaling import Scale
 from vgg_widget.predictions import checked_top
@@ -84,69 +83,50 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
 
 
 def script(
-    reading: ImageReading, activations: Activations, extractor: str, settings: DisplaySettings
+    readings: Sequence[ImageReading],
+    activations: Activations,
+    extractor: str,
+    settings: DisplaySettings,
 ) -> str:
-    """Write a script that makes the picture of an image without a widget.
+    """Write a script that makes the picture of an image, or those of two, without a widget.
 
-    It leaves the picture in ``rendering`` and a figure's axes in ``axes``. `extractor` is the
-    expression that makes the extractor; an image without a path is written into the text as PNG.
+    `activations` are the first image's, and `extractor` is the expression that makes the
+    extractor. An image without a path is written into the text as PNG.
     """
-    imports, source = _image_code(reading)
-    layer = settings.layer_in(activations)
-    return _program(
-        {"FeatureExtractor", "plot", "render", *imports},
-        [],
-        [
-            f"image = {source}",
-            f"extractor = {extractor}  # {_one_line(activations.weights.label)}",
-            "activations = extractor(image)",
-            f"picture = dict({_arguments(settings)})",
-            f"rendering = render(activations, {layer!r}, **picture)",
-            f"axes = plot(activations, {layer!r}, **picture)",
-        ],
-        settings,
-    )
-
-
-def pair_script(
-    readings: Sequence[ImageReading], pair: Pair, extractor: str, settings: DisplaySettings
-) -> str:
-    """Write a script that makes the pictures of two images, in ``renderings``; see `script`."""
     imports, sources = zip(*map(_image_code, readings), strict=True)
-    layer = settings.layer_in(pair.first)
-    return _program(
-        {"FeatureExtractor", *imports[0], *imports[1]},
-        ["from vgg_widget.pictures.comparing import pair, render_pair"],
-        [
+    names = {"FeatureExtractor"}.union(*imports)
+    more = []
+    layer = repr(settings.layer_in(activations))
+    asked = settings.for_render()
+    arguments = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+    making = f"extractor = {extractor}  # {_one_line(activations.weights.label)}"
+    if len(readings) == 2:
+        more.append("from vgg_widget.pictures.comparing import pair, render_pair")
+        lines = [
             f"first = {sources[0]}",
             f"second = {sources[1]}",
-            f"extractor = {extractor}  # {_one_line(pair.first.weights.label)}",
+            making,
             "both = pair(extractor, first, second)",
-            f"renderings = render_pair(both, {layer!r}, {_arguments(settings)})",
-        ],
-        settings,
-    )
-
-
-def _arguments(settings: DisplaySettings) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in settings.for_render().items())
-
-
-def _program(
-    names: set[str], imports: list[str], lines: list[str], settings: DisplaySettings
-) -> str:
-    """Write imports and then lines, with whatever else these need."""
-    text = "\n".join(lines) + "\n"
-    imports = [f"from vgg_widget import {', '.join(sorted(names))}", *imports]
-    if isinstance(settings.for_render().get("scale"), Scale):
-        imports.append("from vgg_widget.pictures.scaling import Scale")
-    standard = "import base64\n\n" if "base64." in text else ""
-    own = (
-        ""
-        if find_mode(settings.mode).built_in
-        else f"# Mode {settings.mode!r} must be registered first.\n"
-    )
-    return f"{standard}{chr(10).join(imports)}\n\n{own}{text}"
+            f"renderings = render_pair(both, {layer}, {arguments})",
+        ]
+    else:
+        names |= {"plot", "render"}
+        lines = [
+            f"image = {sources[0]}",
+            making,
+            "activations = extractor(image)",
+            f"picture = dict({arguments})",
+            f"rendering = render(activations, {layer}, **picture)",
+            f"axes = plot(activations, {layer}, **picture)",
+        ]
+    if isinstance(asked.get("scale"), Scale):
+        more.append("from vgg_widget.pictures.scaling import Scale")
+    if not find_mode(settings.mode).built_in:
+        lines.insert(0, f"# Mode {settings.mode!r} must be registered first.")
+    head = [f"from vgg_widget import {', '.join(sorted(names))}", *more, ""]
+    if any("base64." in source for source in sources):
+        head = ["import base64", "", *head]
+    return "\n".join([*head, *lines, ""])
 
 
 def _one_line(words: str) -> str:

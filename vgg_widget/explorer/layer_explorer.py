@@ -1,7 +1,4 @@
-"""`LayerExplorer`: one image, and what every layer makes of it.
-
-It computes no feature map and draws nothing: it asks for renderings and hands them to the figure.
-"""
+"""`LayerExplorer`: one image, and what every layer makes of it."""
 
 from __future__ import annotations
 
@@ -19,9 +16,8 @@ from traitlets import Instance, observe
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import Circuit, circuit
 from vgg_widget.explorer.base import LOOKS, MADE_WITH, ExplorerBase
-from vgg_widget.explorer.export import read_state, script, write_state
+from vgg_widget.explorer.export import read_state, write_state
 from vgg_widget.explorer.panels import (
-    PANELS,
     SET_PANEL,
     PanelMaker,
     predictions_panel,
@@ -38,12 +34,10 @@ from vgg_widget.figure.animation import (
     write_gif,
 )
 from vgg_widget.images import ImageReading
-from vgg_widget.layers import Placement
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
 from vgg_widget.pictures.captions import caption, place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
-from vgg_widget.pictures.coordinates import Marks
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
 from vgg_widget.pictures.rendering import render
 from vgg_widget.pictures.scaling import DEFAULT_SCALE
@@ -126,14 +120,13 @@ class LayerExplorer(ExplorerBase):
 
     _what, _instead = "explorer", "make a new LayerExplorer"
     _kept = "its activations and its state()"
-    _also_saved = ", or .npz for the activations"
     _made_with = (*MADE_WITH, "predict")
     _computed_trait, _rendered_trait = "activations", "rendering"
     _description = "Input picture, and beside it a picture of the layer"
     _busy_words = "Computing all layers of the new picture …"
     _upload = "image"
+    _saves_activations = True
     _settable = frozenset((*SETTINGS, *LOOKS, "top_images"))
-    _view: FeatureFigure
 
     def __init__(
         self,
@@ -216,7 +209,7 @@ class LayerExplorer(ExplorerBase):
     # --- what `ExplorerBase` asks
 
     def _available_panels(self) -> dict[str, PanelMaker]:
-        panels = dict(PANELS)
+        panels = super()._available_panels()
         if self._classes is not None:
             panels["Predictions"] = predictions_panel(self._extractor, self._classes)
         return {**panels, SET_PANEL: top_images_panel}
@@ -237,8 +230,9 @@ class LayerExplorer(ExplorerBase):
 
         return FeatureFigure(figure)
 
-    def _draw(self, place: float | Placement, marks: Marks) -> None:
-        self._view.show(self.main_rendering, self.activations.image, place, marks=marks)
+    @property
+    def _inputs(self) -> Any:
+        return self.activations.image
 
     def _caption(self) -> str:
         words = caption(self.activations, self.main_rendering)
@@ -310,12 +304,6 @@ class LayerExplorer(ExplorerBase):
 
     # --- what panels and keys ask
 
-    def play(self) -> None:
-        """Unfold the panel that plays, and start it, or stop it."""
-        if self.panel != "Play":
-            self.open_panel("Play")
-        self._switcher.play()
-
     def look_at(self, path: str, location: tuple[int, int] | None) -> None:
         """Make a file the image, and mark a unit of the layer on show, if one is given."""
         self.image = path
@@ -357,49 +345,6 @@ class LayerExplorer(ExplorerBase):
             if self._classes is not None:
                 looks["predict"] = self._classes
             return write_state(self._asked(), looks, self._usual_cmap, self._extractor)
-
-    def to_code(self) -> str:
-        """Return Python text that makes the same picture without a widget.
-
-        Raises
-        ------
-        ValueError
-            If the network is a model or state dict of your own, which has no text.
-        """
-        return script(self._readings[0], self.activations, self._extractor.to_code(), self._asked())
-
-    def file_name(self, suffix: str) -> str:
-        """Return a name for a file of what is on show, or of the whole picture's activations.
-
-        Parameters
-        ----------
-        suffix : str
-            ``".npz"`` for the activations, such as ``cat-activations.npz``.
-        """
-        if suffix != ".npz":
-            return super().file_name(suffix)
-        origin = self._readings[0].origin
-        return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
-
-        Parameters
-        ----------
-        path : str or Path
-            Replaced as a whole.
-
-        Raises
-        ------
-        ValueError
-            If the suffix is none of these.
-        OSError
-            If the folder is missing or cannot be written.
-        """
-        if Path(path).suffix.lower() == ".npz":
-            self.activations.save(path)
-        else:
-            super().save(path)
 
     def save_animation(
         self,

@@ -81,6 +81,23 @@ def row(children: Iterable[widgets.Widget], **layout: str) -> widgets.HBox:
     return widgets.HBox(list(children), layout=widgets.Layout(flex_flow="row wrap", **layout))
 
 
+def wide_row(children: Iterable[widgets.Widget], max_width: str = WIDTH) -> widgets.HBox:
+    """Return controls in a row as wide as the figure."""
+    return row(children, align_items="center", width="100%", max_width=max_width)
+
+
+def channel_controls(
+    flex: str, max_width: str, margin: str | None = None
+) -> tuple[widgets.IntSlider, widgets.BoundedIntText]:
+    """Return a slider over channels, and a field for the number, with a margin."""
+    layout = widgets.Layout(flex=flex, max_width=max_width, margin="2px 6px 2px 0")
+    slider = widgets.IntSlider(description="channel", readout=False, layout=layout, style=FITTING)
+    number = widgets.BoundedIntText(
+        tooltip="channel number", layout=widgets.Layout(width="72px", margin=margin)
+    )
+    return slider, number
+
+
 def card(children: Iterable[widgets.Widget]) -> widgets.VBox:
     """Return widgets below one another, hidden at first; six of them fill a row."""
     layout = widgets.Layout(

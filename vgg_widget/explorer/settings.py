@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from traitlets import Bool, TraitError, TraitType, Unicode
+from traitlets import Bool, CFloat, TraitError, TraitType, Unicode
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.traits import (
@@ -18,7 +18,6 @@ from vgg_widget.explorer.traits import (
     ColormapName,
     Location,
     Name,
-    RealNumber,
     WholeNumber,
 )
 from vgg_widget.images import ImageReading
@@ -154,13 +153,13 @@ class DisplaySettings:
     )
     percentile: float | None = _setting(
         None,
-        RealNumber,
+        CFloat,
         lambda value, *_: value is None or Scale(percentile=value),
         words="Percentile of the positive values at the top of the range; None: the scale's own.",
     )
     gamma: float = _setting(
         1.0,
-        RealNumber,
+        CFloat,
         lambda value, *_: Scale(gamma=value),
         words="Exponent of the colours; below 1 lifts weak activations.",
     )
@@ -172,7 +171,7 @@ class DisplaySettings:
     )
     overlay: float = _setting(
         0.0,
-        RealNumber,
+        CFloat,
         _check_overlay,
         words="Opacity of the map over the input, 0 (not there) to 1.",
     )
@@ -266,6 +265,11 @@ class DisplaySettings:
             return layer
         return names[0] if self.before_relu else names[-1]
 
+    def named_on_side(self, activations: Activations) -> DisplaySettings:
+        """Choose the layer's name, in its naming scheme, on the side of the ReLU asked for."""
+        layer = activations.info(self.layer).name
+        return replace(self, layer=self.name_of(layer, activations))
+
 
 SETTINGS = tuple(field.name for field in fields(DisplaySettings))
 """The traits that say what an explorer shows."""
@@ -313,21 +317,15 @@ def _with_side(
     if before is not None and layer == before.layer:
         contradicts = named_after if settings.before_relu else named_before
         if has_sides and contradicts:
-            return _named_on_side(settings, activations)
+            return settings.named_on_side(activations)
         return settings
     left_before = before is not None and is_before_relu(before.layer, activations)
     if not (left_before or name_says_it):
         return settings
     asked = before is not None and settings.before_relu != before.before_relu
     if asked and has_sides and settings.before_relu != named_before:
-        return _named_on_side(settings, activations)
+        return settings.named_on_side(activations)
     return replace(settings, before_relu=named_before)
-
-
-def _named_on_side(settings: DisplaySettings, activations: Activations) -> DisplaySettings:
-    """Choose the name, in the same naming scheme, of the side of the ReLU that is asked for."""
-    names = activations.names_in(activations.scheme_of(settings.layer), settings.layer)
-    return replace(settings, layer=names[0] if settings.before_relu else names[-1])
 
 
 def _with_cmap(
@@ -340,9 +338,8 @@ def _with_cmap(
     signed = settings.shows_before_relu(activations)
     if before is None:
         # Nobody chose the default.
-        if signed and settings.cmap == DEFAULT_CMAP:
-            return replace(settings, cmap=DIVERGING)
-        return settings
+        unsuited = signed and settings.cmap == DEFAULT_CMAP
+        return replace(settings, cmap=DIVERGING) if unsuited else settings
     if settings.cmap != before.cmap or signed == before.shows_before_relu(activations):
         return settings
     if signed and settings.cmap.removesuffix("_r") not in _DIVERGING_NAMES:

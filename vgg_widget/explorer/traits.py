@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import Colormap
-from traitlets import Float, Int, TraitError, TraitType, Unicode
+from traitlets import Int, TraitError, TraitType, Unicode
 
 from vgg_widget.pictures.colormaps import registered_name
 from vgg_widget.support.messages import briefly, nearest
@@ -27,18 +27,6 @@ class WholeNumber(Int[int, int]):
     def validate(self, obj: Any, value: Any) -> Any:
         """Return a plain int."""
         return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
-
-
-class RealNumber(Float[Any, Any]):
-    """A float trait that takes NumPy's numbers and holds a plain one, which code can say."""
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        """Return a plain float."""
-        try:
-            plain = float(value) if isinstance(value, np.floating | np.integer) else value
-            return super().validate(obj, plain)
-        except OverflowError:  # A whole number may be larger than any float.
-            self.error(obj, value)
 
 
 class ColormapName(Unicode[str, Any]):

@@ -13,13 +13,13 @@ from vgg_widget.explorer.atlas.histogram import Bar, bars_of, histogram_svg, sta
 from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.parts import (
-    FITTING,
     WIDTH,
+    channel_controls,
     dropdown,
     paragraph,
-    row,
     set_number,
     set_value,
+    wide_row,
     words,
 )
 from vgg_widget.explorer.traits import WholeNumber, as_trait_error, is_top_activations
@@ -171,16 +171,7 @@ class ChannelAtlas(ExplorerBox):
         self._problem = words("vgg-problem", display="none", max_width=WIDTH, margin=None)
         layers = [(f"{name} · {self._count(name)} channels", name) for name in self._top]
         self._layers = dropdown("layer", layers, "2px 10px 2px 0")
-        self._slider = widgets.IntSlider(
-            description="channel",
-            readout=False,
-            style=FITTING,
-            layout=widgets.Layout(flex="1 1 200px", max_width="400px", margin="2px 6px 2px 0"),
-        )
-        self._number = widgets.BoundedIntText(
-            tooltip="channel number",
-            layout=widgets.Layout(width="72px", margin="2px 14px 2px 0"),
-        )
+        self._slider, self._number = channel_controls("1 1 200px", "400px", "2px 14px 2px 0")
         self._orders = dropdown("order", ATLAS_ORDERS)
         self._caption = words("vgg-caption", max_width=WIDTH)
         self._histogram = words("vgg-words", margin="4px 0 0 0", width="100%", max_width=WIDTH)
@@ -195,12 +186,7 @@ class ChannelAtlas(ExplorerBox):
         self.on_change(self._orders, lambda order: atlas.set_trait("order", order))
         self.add_class(ROOT_CLASS)
         self.children = (
-            row(
-                [self._layers, self._slider, self._number, self._orders],
-                align_items="center",
-                width="100%",
-                max_width=WIDTH,
-            ),
+            wide_row([self._layers, self._slider, self._number, self._orders]),
             self._problem,
             self._caption,
             self._cards.widget,
@@ -249,17 +235,15 @@ class ChannelAtlas(ExplorerBox):
         state = "closed" if self._closed else f"{self.layer}, channel {self.channel}"
         return f"<ChannelAtlas: {state}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self._bundled(kwargs, self.to_bytes)
-
     def to_bytes(self) -> bytes:
         """Return a picture of what is on show, as PNG; patches are read where they must be."""
         with self._lock:
             self._require_open()
             found = self._cards.read(self._top, self.layer, self.channel)
-            return static_picture(
-                found, self._bars(), _caption(self._top, self.layer, self.channel)
-            )
+            words = _caption(self._top, self.layer, self.channel)
+            return static_picture(found, self._bars(), words)
+
+    _still_picture = to_bytes
 
     def close(self) -> None:
         """Take it off the page and free its widgets; closing twice does no harm."""

@@ -38,16 +38,13 @@ class PredictionsPanel(Panel):
         # What was predicted of another picture must not stay beside this one.
         self._shown = None
         self.widget.value = ""
-        predictions = self._predictor.predict(activations, self._count)
-        self.widget.value = _table(predictions, self._words(activations))
-        self._shown = ref(activations)
-
-    def _words(self, activations: Activations) -> str:
-        count = min(self._count, self._predictor.classes)
-        return (
-            f"VGG19 looked at {looked_at(activations)}: the {count} most probable of "
-            f"{self._predictor.classes} classes."
+        count, classes = self._count, self._predictor.classes
+        said = (
+            f"VGG19 looked at {looked_at(activations)}: the {min(count, classes)} most probable "
+            f"of {classes} classes."
         )
+        self.widget.value = _table(self._predictor.predict(activations, count), said)
+        self._shown = ref(activations)
 
 
 _TEXT = "color: var(--jp-ui-font-color1, currentColor)"
@@ -71,6 +68,8 @@ def _row(prediction: Prediction) -> str:
     label = html.escape(prediction.label.replace("_", " "))
     number = html.escape(prediction.wordnet_id or str(prediction.index))
     percent = 100 * prediction.probability
+    # 0.0 % would say that it is impossible.
+    percentage = f"{percent:.1f} %" if percent >= 0.1 else "below 0.1 %"
     return (
         f'<tr><th scope="row" title="{number}" style="{_CELL}; font-weight: normal; '
         f'overflow-wrap: break-word; width: 40%">{label}</th>'
@@ -78,10 +77,5 @@ def _row(prediction: Prediction) -> str:
         f'<div style="height: 100%; width: {percent:.2f}%; '
         'background: var(--jp-brand-color1, #1976d2)"></div></div></td>'
         f'<td style="{_CELL}; text-align: right; white-space: nowrap; width: 1%">'
-        f"{_percentage(percent)}</td></tr>"
+        f"{percentage}</td></tr>"
     )
-
-
-def _percentage(percent: float) -> str:
-    # 0.0 % would say that it is impossible.
-    return f"{percent:.1f} %" if percent >= 0.1 else "below 0.1 %"
