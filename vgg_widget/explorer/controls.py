@@ -12,20 +12,7 @@ import ipywidgets as widgets
 import matplotlib as mpl
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.parts import (
-    FITTING,
-    WIDTH,
-    channel_controls,
-    checkbox,
-    display,
-    dropdown,
-    paragraph,
-    set_choice,
-    set_number,
-    set_value,
-    wide_row,
-    words,
-)
+from vgg_widget.explorer import parts
 from vgg_widget.explorer.settings import DisplaySettings, is_before_relu
 from vgg_widget.layers import LayerInfo
 from vgg_widget.pictures.colormaps import SHORT_CMAPS
@@ -118,29 +105,31 @@ class Controls:
         self, explorer: ExplorerBase, upload: str = "image", max_width: str | None = None
     ) -> None:
         self._explorer = explorer
-        width = max_width or WIDTH
-        self.layer = dropdown("layer", [], "2px 10px 2px 0")
-        self.mode = dropdown("mode", list(MODES), "2px 10px 2px 0")
-        self.cmap = dropdown("colormap", cmap_options(), "2px 10px 2px 0")
-        self.order = dropdown("order", ORDERS, "2px 10px 2px 0")
-        self.hide_dead = checkbox("hide dead")
-        self.slider, self.box = channel_controls("1 1 260px", "560px")
+        width = max_width or parts.WIDTH
+        self.layer = parts.dropdown("layer", [], "2px 10px 2px 0")
+        self.mode = parts.dropdown("mode", list(MODES), "2px 10px 2px 0")
+        self.cmap = parts.dropdown("colormap", cmap_options(), "2px 10px 2px 0")
+        self.order = parts.dropdown("order", ORDERS, "2px 10px 2px 0")
+        self.hide_dead = parts.checkbox("hide dead")
+        self.slider, self.box = parts.channel_controls("1 1 260px", "560px")
         self.channels = widgets.Text(
             description="channels",
             continuous_update=False,
             layout=widgets.Layout(flex="1 1 260px", max_width="640px", margin="2px 10px 2px 0"),
-            style=FITTING,
+            style=parts.FITTING,
         )
-        self.caption = words("vgg-caption", max_width=width)
-        self.source = words("vgg-source", max_width=width)
-        self.place = words("vgg-place", max_width=width, min_height="20px")
-        self.notice = words("vgg-notice", max_width=width)
-        self.problem = words("vgg-problem", max_width=width)
+        self.caption = parts.words("vgg-caption", max_width=width)
+        self.source = parts.words("vgg-source", max_width=width)
+        self.place = parts.words("vgg-place", max_width=width, min_height="20px")
+        self.notice = parts.words("vgg-notice", max_width=width)
+        self.problem = parts.words("vgg-problem", max_width=width)
         margin = "2px 0 2px auto"
         uploads = [upload_button(explorer, "other picture", upload, margin)] if upload else []
         self.rows = [
-            wide_row([self.layer, self.mode, self.cmap, *uploads], width),
-            wide_row([self.slider, self.box, self.channels, self.order, self.hide_dead], width),
+            parts.wide_row([self.layer, self.mode, self.cmap, *uploads], width),
+            parts.wide_row(
+                [self.slider, self.box, self.channels, self.order, self.hide_dead], width
+            ),
         ]
         for name in ("mode", "cmap", "order", "hide_dead"):
             explorer.choose_with(getattr(self, name), name)
@@ -165,16 +154,16 @@ class Controls:
         with self._explorer.showing_controls():
             self._show_layer(settings, activations, names)
             # A mode may be registered since, and a colormap set that is not offered.
-            set_choice(self.mode, MODES, settings.mode)
-            set_choice(self.cmap, cmap_options(), settings.cmap)
+            parts.set_choice(self.mode, MODES, settings.mode)
+            parts.set_choice(self.cmap, cmap_options(), settings.cmap)
             some = settings.location is not None
             orders = [one for one in ORDERS if some or one != "location"]
-            set_choice(self.order, orders, settings.order)
-            set_value(self.hide_dead, settings.hide_dead)
+            parts.set_choice(self.order, orders, settings.order)
+            parts.set_value(self.hide_dead, settings.hide_dead)
             for number in (self.slider, self.box):
-                set_number(number, settings.channel, count)
-            set_value(self.channels, ", ".join(map(str, settings.channels)))
-        set_value(self.channels, self._default_words(mode), "placeholder")
+                parts.set_number(number, settings.channel, count)
+            parts.set_value(self.channels, ", ".join(map(str, settings.channels)))
+        parts.set_value(self.channels, self._default_words(mode), "placeholder")
         for control, shown in (
             (self.slider, mode.takes == "one"),
             (self.box, mode.takes == "one"),
@@ -182,8 +171,8 @@ class Controls:
             (self.order, mode.tiled),
             (self.hide_dead, mode.tiled),
         ):
-            display(control, shown=shown)
-        set_value(self.cmap, not mode.uses_cmap, "disabled")
+            parts.display(control, shown=shown)
+        parts.set_value(self.cmap, not mode.uses_cmap, "disabled")
 
     def _show_layer(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
         options = layer_options(activations, names)
@@ -192,8 +181,8 @@ class Controls:
         # Keras has no name for what is before a ReLU: the convolution stands for it.
         name = listed.get(activations.plain_name(shown)) or listed[activations.after_relu(shown)]
         with self.layer.hold_sync():
-            set_value(self.layer, tuple(options), "options")
-            set_value(self.layer, name)
+            parts.set_value(self.layer, tuple(options), "options")
+            parts.set_value(self.layer, name)
 
     @staticmethod
     def _default_words(mode: Mode) -> str:
@@ -209,7 +198,7 @@ class Controls:
         controls = [control for row in self.rows for control in row.children]
         states = [control.disabled for control in controls]
         try:
-            self.caption.value = paragraph(words)
+            self.caption.value = parts.paragraph(words)
             for control in controls:
                 control.disabled = True
             yield
@@ -222,18 +211,18 @@ class Controls:
 
     def say(self, caption: str, source: str, notice: str) -> None:
         """Show the words under the picture, and the notice above it where there is one."""
-        set_value(self.caption, paragraph(caption))
-        set_value(self.source, paragraph(source))
+        parts.set_value(self.caption, parts.paragraph(caption))
+        parts.set_value(self.source, parts.paragraph(source))
         headline, _, rest = notice.partition(": ")
         words = html.escape(rest)
         fold = f"<summary>why, and what to do</summary><div>{words}</div>" if rest else ""
         details = f'<details class="vgg-details">{fold}</details>' if fold else ""
-        set_value(self.notice, f"<b>{html.escape(headline)}</b>{details}")
-        display(self.notice, shown=bool(notice))
+        parts.set_value(self.notice, f"<b>{html.escape(headline)}</b>{details}")
+        parts.display(self.notice, shown=bool(notice))
 
     def show_status(self, words: str) -> None:
         """Say what is under the mouse, or at the chosen location."""
-        set_value(self.place, paragraph(words or _HINT))
+        parts.set_value(self.place, parts.paragraph(words or _HINT))
 
 
 def upload_button(

@@ -17,22 +17,10 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import Circuit, circuit
 from vgg_widget.explorer.base import LOOKS, MADE_WITH, ExplorerBase
 from vgg_widget.explorer.export import read_state, write_state
-from vgg_widget.explorer.panels import (
-    SET_PANEL,
-    PanelMaker,
-    predictions_panel,
-    top_images_panel,
-)
+from vgg_widget.explorer.panels import SET_PANEL, PanelMaker, predictions_panel, top_images_panel
 from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
 from vgg_widget.explorer.traits import ImageSetResult, is_top_activations
-from vgg_widget.figure.animation import (
-    DEFAULT_SECONDS,
-    FigureFrames,
-    Progress,
-    frames,
-    save_gif,
-    write_gif,
-)
+from vgg_widget.figure import animation
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
@@ -350,9 +338,9 @@ class LayerExplorer(ExplorerBase):
         self,
         path: str | os.PathLike[str],
         over: str = "channels",
-        seconds: float = DEFAULT_SECONDS,
+        seconds: float = animation.DEFAULT_SECONDS,
         *,
-        progress: Progress | None = None,
+        progress: animation.Progress | None = None,
     ) -> None:
         """Write an animated GIF of a walk through the channels of this layer, or the layers.
 
@@ -376,22 +364,22 @@ class LayerExplorer(ExplorerBase):
             If the folder is missing or cannot be written.
         """
         self._require_open()
-        save_gif(path, self._walk(over), seconds, progress=progress)
+        animation.save_gif(path, self._walk(over), seconds, progress=progress)
 
     def to_gif(
         self,
         over: str = "channels",
-        seconds: float = DEFAULT_SECONDS,
+        seconds: float = animation.DEFAULT_SECONDS,
         *,
-        progress: Progress | None = None,
+        progress: animation.Progress | None = None,
     ) -> bytes:
         """Return the bytes of what `save_animation` writes."""
         self._require_open()
         with io.BytesIO() as stream:
-            write_gif(stream, self._walk(over), seconds, progress=progress)
+            animation.write_gif(stream, self._walk(over), seconds, progress=progress)
             return stream.getvalue()
 
-    def _walk(self, over: str) -> FigureFrames:
+    def _walk(self, over: str) -> animation.FigureFrames:
         settings = self._asked()
         asked = settings.for_render()
         if over == "channels":
@@ -399,11 +387,15 @@ class LayerExplorer(ExplorerBase):
             for name in ("channel", "channels"):
                 asked.pop(name, None)
             layer = settings.layer_in(self.activations)
-            return FigureFrames(frames(self.activations, over, layer=layer, **asked))
+            return animation.FigureFrames(
+                animation.frames(self.activations, over, layer=layer, **asked)
+            )
         # A location belongs to one layer, and another one's grid has no such place.
         if asked.pop("location", None) is not None:
             asked["order"] = "index"
         layers = [
             replace(settings, layer=name).layer_in(self.activations) for name in self.activations
         ]
-        return FigureFrames(frames(self.activations, over, layers=layers, **asked))
+        return animation.FigureFrames(
+            animation.frames(self.activations, over, layers=layers, **asked)
+        )

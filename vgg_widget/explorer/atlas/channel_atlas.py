@@ -9,19 +9,10 @@ import ipywidgets as widgets
 import numpy as np
 from traitlets import TraitError, Unicode, observe, validate
 
+from vgg_widget.explorer import parts
 from vgg_widget.explorer.atlas.histogram import Bar, bars_of, histogram_svg, static_picture
 from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
 from vgg_widget.explorer.box import ExplorerBox
-from vgg_widget.explorer.parts import (
-    WIDTH,
-    channel_controls,
-    dropdown,
-    paragraph,
-    set_number,
-    set_value,
-    wide_row,
-    words,
-)
 from vgg_widget.explorer.traits import WholeNumber, as_trait_error, is_top_activations
 from vgg_widget.pictures.rendering import checked_channel
 from vgg_widget.support.messages import briefly, unknown_choice
@@ -168,13 +159,17 @@ class ChannelAtlas(ExplorerBox):
     def _build(self) -> None:
         from vgg_widget.explorer.helper import ROOT_CLASS, PageHelper
 
-        self._problem = words("vgg-problem", display="none", max_width=WIDTH, margin=None)
+        self._problem = parts.words(
+            "vgg-problem", display="none", max_width=parts.WIDTH, margin=None
+        )
         layers = [(f"{name} · {self._count(name)} channels", name) for name in self._top]
-        self._layers = dropdown("layer", layers, "2px 10px 2px 0")
-        self._slider, self._number = channel_controls("1 1 200px", "400px", "2px 14px 2px 0")
-        self._orders = dropdown("order", ATLAS_ORDERS)
-        self._caption = words("vgg-caption", max_width=WIDTH)
-        self._histogram = words("vgg-words", margin="4px 0 0 0", width="100%", max_width=WIDTH)
+        self._layers = parts.dropdown("layer", layers, "2px 10px 2px 0")
+        self._slider, self._number = parts.channel_controls("1 1 200px", "400px", "2px 14px 2px 0")
+        self._orders = parts.dropdown("order", ATLAS_ORDERS)
+        self._caption = parts.words("vgg-caption", max_width=parts.WIDTH)
+        self._histogram = parts.words(
+            "vgg-words", margin="4px 0 0 0", width="100%", max_width=parts.WIDTH
+        )
         # The parts refer to their atlas weakly, so that it is freed with its last variable.
         atlas: Any = proxy(self)
         self._cards = PatchCards(atlas)
@@ -186,7 +181,7 @@ class ChannelAtlas(ExplorerBox):
         self.on_change(self._orders, lambda order: atlas.set_trait("order", order))
         self.add_class(ROOT_CLASS)
         self.children = (
-            wide_row([self._layers, self._slider, self._number, self._orders]),
+            parts.wide_row([self._layers, self._slider, self._number, self._orders]),
             self._problem,
             self._caption,
             self._cards.widget,
@@ -207,16 +202,16 @@ class ChannelAtlas(ExplorerBox):
         layer, channel, order = self._shown = asked
         self._ranked = _ranked(self._top, layer, order)
         with self.showing_controls():
-            set_value(self._layers, layer)
-            set_value(self._orders, order)
+            parts.set_value(self._layers, layer)
+            parts.set_value(self._orders, order)
             place = self._ranked.index(channel)
             for number, value in ((self._slider, place), (self._number, channel)):
-                set_number(number, value, len(self._ranked))
+                parts.set_number(number, value, len(self._ranked))
         self.show_error(None)
-        self._caption.value = paragraph(_caption(self._top, layer, channel))
+        self._caption.value = parts.paragraph(_caption(self._top, layer, channel))
         what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"
         bars = self._bars()
-        self._histogram.value = paragraph(what) + histogram_svg(bars, what) if bars else ""
+        self._histogram.value = parts.paragraph(what) + histogram_svg(bars, what) if bars else ""
         self._cards.show(
             self._top,
             layer,

@@ -12,20 +12,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from vgg_widget.circuit.pictures import small_png
+from vgg_widget.explorer import parts
 from vgg_widget.explorer.box import LOCK, ExplorerBox
-from vgg_widget.explorer.parts import (
-    CARD_PICTURE,
-    FRAME,
-    WIDTH,
-    card,
-    card_button,
-    card_line,
-    described_image,
-    display,
-    paragraph,
-    row,
-    words,
-)
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
@@ -72,7 +60,7 @@ def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Pa
         said = f"{name}, {value:.4g}{_where(top, layer, channel, rank, place)}"
         png, problem = b"", ""
         try:
-            png = small_png(top.patch(layer, channel, rank), 2 * CARD_PICTURE)
+            png = small_png(top.patch(layer, channel, rank), 2 * parts.CARD_PICTURE)
         except (ValueError, OSError) as error:
             # A picture that is gone, and a layer without receptive fields, are no reason to fail.
             problem = str(error)
@@ -111,10 +99,10 @@ class PatchCards:
         # Set when what the last thread reads is not wanted any more.
         self._superseded = threading.Event()
         self._reading = threading.Lock()
-        self.words = words("vgg-words", max_width=WIDTH)
-        self.problem = words("vgg-words", max_width=WIDTH)
+        self.words = parts.words("vgg-words", max_width=parts.WIDTH)
+        self.problem = parts.words("vgg-words", max_width=parts.WIDTH)
         self.cards: tuple[PatchCard, ...] = ()
-        self.row = row([], width="100%", max_width=WIDTH)
+        self.row = parts.row([], width="100%", max_width=parts.WIDTH)
         self.widget = widgets.VBox(
             [self.words, self.problem, self.row], layout=widgets.Layout(width="100%")
         )
@@ -126,7 +114,7 @@ class PatchCards:
         self._superseded.set()
         self._asked, self.settled = None, False
         self._say(text, "")
-        display(self.row, shown=False)
+        parts.display(self.row, shown=False)
 
     def show(self, top: TopActivations, layer: str, channel: int, text: str) -> None:
         """Show the patches of a channel, soon, and these words with them."""
@@ -171,7 +159,7 @@ class PatchCards:
                 one.show(found[number] if number < len(found) else None)
             problems = [patch.problem for patch in found if patch.problem]
             self._say(text, _first_and_count(problems))
-            display(self.row, shown=bool(found))
+            parts.display(self.row, shown=bool(found))
             self.settled = True
 
     def wait(self, seconds: float = 60.0) -> bool:
@@ -214,8 +202,8 @@ class PatchCards:
             self.row.children = [one.widget for one in self.cards]
 
     def _say(self, text: str, problem: str) -> None:
-        self.words.value, self.problem.value = paragraph(text), paragraph(problem)
-        display(self.problem, shown=bool(problem))
+        self.words.value, self.problem.value = parts.paragraph(text), parts.paragraph(problem)
+        parts.display(self.problem, shown=bool(problem))
 
 
 class PatchCard:
@@ -224,11 +212,13 @@ class PatchCard:
     def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None) -> None:
         self._look_at = look_at
         self._patch: Patch | None = None
-        self.picture = described_image(CARD_PICTURE, border=FRAME)
-        self.value = words(width="100%")
+        self.picture = parts.described_image(parts.CARD_PICTURE, border=parts.FRAME)
+        self.value = parts.words(width="100%")
         # Never disabled: the keyboard's focus would be lost with it.
-        self.button = None if look_at is None else card_button()
-        self.widget = card([self.picture, self.value, *([self.button] if self.button else [])])
+        self.button = None if look_at is None else parts.card_button()
+        self.widget = parts.card(
+            [self.picture, self.value, *([self.button] if self.button else [])]
+        )
         if self.button is not None:
             # The picture is as good to click as its button.
             self.widget.add_class("vgg-line")
@@ -237,19 +227,21 @@ class PatchCard:
     def show(self, patch: Patch | None) -> None:
         """Show a patch; None takes the card off the page."""
         self._patch = patch
-        display(self.widget, shown=patch is not None)
+        parts.display(self.widget, shown=patch is not None)
         if patch is None:
             return
         # A picture without bytes would be a broken one.
-        display(self.picture, shown=bool(patch.png))
+        parts.display(self.picture, shown=bool(patch.png))
         if patch.png:
             with self.picture.hold_sync():
                 self.picture.value = patch.png
                 self.picture.tooltip = patch.words
-        lines = card_line(f"{patch.value:.4g}")
+        lines = parts.card_line(f"{patch.value:.4g}")
         if self.button is None:
-            shortened = f"; max-width: {CARD_PICTURE}px; overflow: hidden; text-overflow: ellipsis"
-            lines += card_line(patch.short_name, shortened, patch.name)
+            shortened = (
+                f"; max-width: {parts.CARD_PICTURE}px; overflow: hidden; text-overflow: ellipsis"
+            )
+            lines += parts.card_line(patch.short_name, shortened, patch.name)
         else:
             with self.button.hold_sync():
                 self.button.description = patch.short_name

@@ -8,21 +8,8 @@ import ipywidgets as widgets
 
 from vgg_widget.circuit.inputs import Circuit, CircuitInput
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
+from vgg_widget.explorer import parts
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.explorer.parts import (
-    CARD_PICTURE,
-    FRAME,
-    WIDTH,
-    button,
-    card,
-    card_button,
-    card_line,
-    described_image,
-    display,
-    paragraph,
-    row,
-    words,
-)
 from vgg_widget.explorer.settings import DIVERGING
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import find_mode
@@ -40,13 +27,13 @@ class CircuitPanel(Panel):
 
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
-        self.heading = words("vgg-words", flex="1 1 300px")
-        self.back = button("back", "Back to the layer and channel before")
+        self.heading = parts.words("vgg-words", flex="1 1 300px")
+        self.back = parts.button("back", "Back to the layer and channel before")
         # Never disabled, nor are the cards' buttons: the keyboard's focus would be lost with it.
         self.back.on_click(explorer.reporting_errors(lambda _: explorer.back()))
         self.cards = tuple(InputCard(explorer) for _ in range(_CARDS))
-        top = row([self.heading, self.back], width="100%", max_width=WIDTH)
-        cards = row([one.widget for one in self.cards], width="100%", max_width=WIDTH)
+        top = parts.row([self.heading, self.back], width="100%", max_width=parts.WIDTH)
+        cards = parts.row([one.widget for one in self.cards], width="100%", max_width=parts.WIDTH)
         self.widget = widgets.VBox([top, cards], layout=widgets.Layout(width="100%"))
 
     def show(self) -> None:
@@ -56,19 +43,19 @@ class CircuitPanel(Panel):
             found = self._explorer.circuit(_CARDS)
         except ValueError as error:
             # A layer without kernels is no mistake of whoever looks at it.
-            self.heading.value = paragraph(str(error))
+            self.heading.value = parts.paragraph(str(error))
             for one in self.cards:
-                display(one.widget, shown=False)
+                parts.display(one.widget, shown=False)
             return
         one_channel = find_mode(settings.mode).takes == "one"
         several = f" (Mode {settings.mode} shows several; this is about one of them.)"
         said = _words(found, settings.layer)
-        self.heading.value = paragraph(said if one_channel else said + several)
+        self.heading.value = parts.paragraph(said if one_channel else said + several)
         for number, one in enumerate(self.cards):
             there = number < len(found.inputs)
             if there:
                 one.show(found, found.inputs[number])
-            display(one.widget, shown=there)
+            parts.display(one.widget, shown=there)
 
 
 class InputCard:
@@ -78,12 +65,12 @@ class InputCard:
         self._explorer = explorer
         self._way: tuple[int, str] | None = None
         # A kernel is white where it is 0, which a light page is too.
-        self.kernel = described_image(_KERNEL, border=FRAME)
-        self.map = described_image(CARD_PICTURE)
-        self.numbers = words(width="100%")
-        self.button = card_button()
+        self.kernel = parts.described_image(_KERNEL, border=parts.FRAME)
+        self.map = parts.described_image(parts.CARD_PICTURE)
+        self.numbers = parts.words(width="100%")
+        self.button = parts.card_button()
         self.button.on_click(explorer.reporting_errors(self._pressed))
-        self.widget = card([self.kernel, self.map, self.numbers, self.button])
+        self.widget = parts.card([self.kernel, self.map, self.numbers, self.button])
 
     def show(self, whole: Circuit, one: CircuitInput) -> None:
         """Show one input of a circuit."""
@@ -97,10 +84,10 @@ class InputCard:
             cmap=self._cmap(one),
             scale=explorer.settings.full_scale,
         )
-        self.map.value = small_png(picture, 2 * CARD_PICTURE)
+        self.map.value = small_png(picture, 2 * parts.CARD_PICTURE)
         self.map.tooltip = f"{one.name} of {source}, on this image"
         self._show_kernel(whole, one, source)
-        self.numbers.value = "".join(map(card_line, _numbers(one)))
+        self.numbers.value = "".join(map(parts.card_line, _numbers(one)))
         with self.button.hold_sync():
             self.button.description = one.name
             self.button.tooltip = f"{'Part of' if self._way is None else 'Go down to'} {source}"
@@ -113,7 +100,7 @@ class InputCard:
                 f"weights {one.kernel.min():.2g} to {one.kernel.max():.2g}, "
                 f"{one.excitatory:.0%} of their sum of magnitudes positive"
             )
-        display(self.kernel, shown=one.kernel is not None)
+        parts.display(self.kernel, shown=one.kernel is not None)
 
     def _pressed(self, _: object) -> None:
         if self._way is not None:
