@@ -24,10 +24,7 @@ _STATE_VERSION = 1
 
 
 def write_state(
-    settings: DisplaySettings,
-    looks: Mapping[str, Any],
-    usual_cmap: str,
-    extractor: FeatureExtractor,
+    settings: DisplaySettings, extractor: FeatureExtractor, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what an explorer shows, and how, as a JSON-able dict."""
     weights = extractor.weights
@@ -36,8 +33,7 @@ def write_state(
         **asdict(settings),
         "channels": list(settings.channels),
         "location": None if settings.location is None else list(settings.location),
-        **looks,
-        "usual_cmap": usual_cmap,
+        **more,
         "size": extractor.size,
         "weights": weights.path if weights.source == "file" else weights.source,
     }

@@ -326,13 +326,14 @@ class LayerExplorer(ExplorerBase):
             `top_images`.
         """
         with self._lock:
-            looks: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
+            more: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
             if self.panel == SET_PANEL:
                 # It opens by itself where there is a set, which no state holds.
-                del looks["panel"]
+                del more["panel"]
             if self._classes is not None:
-                looks["predict"] = self._classes
-            return write_state(self._asked(), looks, self._usual_cmap, self._extractor)
+                more["predict"] = self._classes
+            more["usual_cmap"] = self._usual_cmap
+            return write_state(self._asked(), self._extractor, more)
 
     def save_animation(
         self,

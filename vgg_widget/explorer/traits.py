@@ -118,12 +118,9 @@ def check_assignable(
     if name in made_with:
         problem = f"is what this {what} was made with, and stays so: {instead} with {name}="
         raise AttributeError(f"{name} {problem}{briefly(value)}.")
-    if isinstance(found, property):
-        raise AttributeError(  # noqa: TRY004 - a TypeError would be of the value
-            f"{name} of this {what} can only be read: set one of its traits instead."
-        )
-    if str(getattr(found, "__module__", "")).startswith("vgg_widget."):
-        raise AttributeError(f"{name} is a method of this {what}: call it, as in {name}(…).")
+    ours = str(getattr(found, "__module__", "")).startswith("vgg_widget.")
+    if isinstance(found, property) or ours:
+        raise AttributeError(f"{name} of this {what} cannot be set: set one of its traits instead.")
     if not hasattr(kind, name):
         near = nearest([one for one in dir(kind) if not one.startswith("_")], name)
         advice = f"did you mean {near!r}?" if near else f"see {kind.__name__}.class_traits()."

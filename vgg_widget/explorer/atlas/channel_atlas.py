@@ -7,7 +7,7 @@ from weakref import proxy
 
 import ipywidgets as widgets
 import numpy as np
-from traitlets import TraitError, Unicode, observe, validate
+from traitlets import Enum, Unicode, observe, validate
 
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.atlas.histogram import Bar, bars_of, histogram_svg, static_picture
@@ -15,7 +15,7 @@ from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, f
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.traits import WholeNumber, as_trait_error, is_top_activations
 from vgg_widget.pictures.rendering import checked_channel
-from vgg_widget.support.messages import briefly, unknown_choice
+from vgg_widget.support.messages import briefly
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
@@ -66,7 +66,9 @@ class ChannelAtlas(ExplorerBox):
 
     layer = Unicode(help="Name of the layer on show; Keras's or torchvision's.")
     channel = WholeNumber(0, help="Channel on show; from 0.")
-    order = Unicode("number", help="What channels are ordered by on the slider; see above.")
+    order = Enum(
+        ATLAS_ORDERS, "number", help="What channels are ordered by on the slider; see above."
+    )
 
     _settable = frozenset(("layer", "channel", "order"))
     _what, _instead = "atlas", "make a new ChannelAtlas"
@@ -124,12 +126,6 @@ class ChannelAtlas(ExplorerBox):
     def _valid_channel(self, proposal: dict[str, Any]) -> int:
         number, layer = proposal["value"], self.layer
         return int(as_trait_error(checked_channel, "channel", number, layer, self._count(layer)))
-
-    @validate("order")
-    def _valid_order(self, proposal: dict[str, Any]) -> str:
-        if proposal["value"] not in ATLAS_ORDERS:
-            raise TraitError(unknown_choice("order", proposal["value"], ATLAS_ORDERS))
-        return str(proposal["value"])
 
     def _count(self, layer: str) -> int:
         return len(self._top[layer].values)
