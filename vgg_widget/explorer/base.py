@@ -391,10 +391,8 @@ class ExplorerBase(ExplorerBox):
             self._under_mouse = under
             self._pointing.forget()
         # The picture before the words: whatever is sent first is on the page first.
-        rendered, placement = (
-            getattr(self, self._rendered_trait),
-            self.measured.info(layer).placement,
-        )
+        rendered = getattr(self, self._rendered_trait)
+        placement = self.measured.info(layer).placement
         self._view.show(rendered, self._inputs, placement, marks=self._pointing.marks())
 
     def _show_around(self) -> None:
