@@ -353,7 +353,7 @@ MAKING = {
     **WITH_IMAGES,
     "figure": ("vgg_widget.figure.linked_figure.new_figure", "before"),
     "canvas": ("vgg_widget.figure.canvas.live_canvas", "after"),
-    "building": ("vgg_widget.explorer.base.ExplorerBase._apply_theme", "after"),
+    "building": ("vgg_widget.explorer.base.ExplorerBase._fit_page", "after"),
     "box": ("ipywidgets.VBox.__init__", "after"),
 }
 

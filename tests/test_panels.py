@@ -56,6 +56,15 @@ def open_panels(explorer: LayerExplorer) -> list[str]:
     ]
 
 
+def panel_buttons(explorer: LayerExplorer) -> list[str]:
+    """Say which buttons of panels a person can see."""
+    return [
+        one.description
+        for one in below(explorer)
+        if isinstance(one, widgets.ToggleButton) and one.layout.display != "none"
+    ]
+
+
 def unfolded(explorer: LayerExplorer) -> bool:
     return bool(explorer._switcher._stage.layout.display != "none")
 
@@ -63,7 +72,7 @@ def unfolded(explorer: LayerExplorer) -> bool:
 def test_no_panel_is_made_before_it_is_opened(explore: Explore) -> None:
     explorer = explore()
     assert explorer.panel == ""
-    assert explorer._switcher.titles == tuple(TITLES)
+    assert panel_buttons(explorer) == TITLES
     before = set(_instances)
     assert made_panels(explorer) == []
     assert not unfolded(explorer)
@@ -80,9 +89,7 @@ def test_no_panel_is_made_before_it_is_opened(explore: Explore) -> None:
 
 def test_one_panel_is_open_at_a_time(explore: Explore) -> None:
     explorer = explore()
-    assert [
-        one.description for one in below(explorer) if isinstance(one, widgets.ToggleButton)
-    ] == TITLES
+    assert panel_buttons(explorer) == TITLES
     for title in TITLES:
         control(explorer, title).value = True
         assert explorer.panel == title
