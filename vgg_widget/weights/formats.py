@@ -277,6 +277,6 @@ def _what_it_is(content: Content) -> str:
         if re.match(beginning, content.start, re.DOTALL):
             return what
     return (
-        f"is no file of weights that is known here: choose one of {format_names()}, unpack an "
-        "archive first, and save a model of another kind as one of these"
+        "is no file of weights that is known here: unpack an archive, save a model of another kind "
+        f"anew, and choose one of {format_names()}"
     )
