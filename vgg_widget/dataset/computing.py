@@ -17,6 +17,7 @@ from vgg_widget.dataset.image_set import (
     Shard,
     Unusable,
     done_ahead,
+    prepared,
 )
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import Reduced, Summary, summarised
@@ -106,7 +107,7 @@ def _computed(
     # Closed, since an interrupt's traceback would keep its threads.
     extractor = network.extractor
     with closing(
-        done_ahead(shard.images, lambda image: image.prepared(extractor), 2 * BATCH)
+        done_ahead(shard.images, lambda image: prepared(extractor, image.source), 2 * BATCH)
     ) as read:
         for batch in _batches(good(read), network):
             parts.append(Reduced(*network(np.stack([picture.pixels for _, picture in batch]))))

@@ -80,12 +80,6 @@ class NamedSource:
         """Return SHA-256 of its file as it is now, or of its pixels; zeros if it is unreadable."""
         return file_digest(self.source) if isinstance(self.source, str) else self.source.digest
 
-    def prepared(self, extractor: FeatureExtractor) -> Prepared | Unusable:
-        """Read it, and bring it to the network's size; the digest is that of what was read."""
-        if isinstance(self.source, str):
-            return prepared(extractor, self.source)
-        return self.source
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
@@ -219,7 +213,12 @@ def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generat
 
 
 def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
-    """Read an image in memory, or the file of a path, and bring it to the network's size."""
+    """Read an image in memory, or the file of a path, and bring it to the network's size.
+
+    The digest is that of what was read.
+    """
+    if isinstance(image, Prepared | Unusable):
+        return image
     digest = _NO_DIGEST
     try:
         if isinstance(image, str):

@@ -37,34 +37,12 @@ _ORIENTATION = 0x0112
 _DEPTHS_WITHOUT_KEY = ("L;2", "L;4", "RGB;16B")
 
 
-class _Hush:
-    """Keeps to itself what Pillow warns of while reading: odd metadata, and many pixels.
-
-    Images are read on several threads at once, where `warnings.catch_warnings` would bring back the
-    filters of another thread. So the first thread adds one filter, and the last takes it away.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        # The comment in it makes this filter like nobody else's.
-        self._module = r"PIL\b(?#vgg_widget)"
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            warnings.filterwarnings("ignore", module=self._module)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                ours = ("ignore", None, Warning, re.compile(self._module), 0)
-                kept = [each for each in warnings.filters if each != ours]
-                warnings.filters[:] = kept  # type: ignore[index]
-
-
-_hush = _Hush()
+# Images are read on several threads at once, where `warnings.catch_warnings` would bring back the
+# filters of another thread. So each reader adds this one filter, and the last takes it away; the
+# comment in it makes it like nobody else's.
+_PILLOW = r"PIL\b(?#vgg_widget)"
+_readers: list[str] = []
+_lock = threading.Lock()
 
 
 def decoded(data: bytes, what: str, minimum_side: int) -> tuple[RGB8, str]:
@@ -93,9 +71,12 @@ def from_pillow(image: Image.Image, minimum_side: int) -> tuple[RGB8, str]:
 
 @contextmanager
 def _failures_told(what: str) -> Iterator[None]:
+    """Raise `ImageError` for what Pillow raises, and hush its warnings of metadata and sizes."""
+    with _lock:
+        _readers.append(what)
+        warnings.filterwarnings("ignore", module=_PILLOW)
     try:
-        with _hush:
-            yield
+        yield
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -115,6 +96,13 @@ def _failures_told(what: str) -> Iterator[None]:
             f"{what} could not be read to its end ({reason(error)}): it may be truncated, damaged "
             "or closed, so open it again, or save it again from its source."
         ) from error
+    finally:
+        with _lock:
+            _readers.pop()
+            if not _readers:
+                ours = ("ignore", None, Warning, re.compile(_PILLOW), 0)
+                kept = [each for each in warnings.filters if each != ours]
+                warnings.filters[:] = kept  # type: ignore[index]
 
 
 def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, str]:

@@ -25,7 +25,7 @@ PICTURE_SUFFIXES = frozenset(
         *("ppm", "tga", "tif", "tiff", "webp"),
     )
 )
-"""What a folder is searched for, and what tells a path from a label."""
+"""What a folder is searched for."""
 
 # An axis shorter than this is none of a picture's sides.
 _SHORTEST_SIDE = 16
