@@ -282,7 +282,7 @@ def test_the_shared_histogram_counts_both_images() -> None:
         longest = [outline[:, 0] for outline in outlines if len(outline) > 20]
         assert len(longest) == 1
         # 23 zeros and 9 ones among 32, as logarithms: the bars' lengths are as these.
-        lengths.append((longest[0][0] + 0.25) / (longest[0][126] + 0.25))
+        lengths.append((longest[0][1] + 0.25) / (longest[0][127] + 0.25))
     assert lengths == pytest.approx([np.log1p(23) / np.log1p(9)] * 2)
 
 
