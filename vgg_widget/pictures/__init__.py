@@ -1,5 +1,21 @@
 """How channels become one picture, and what goes with it: tiles, colours, legends."""
 
-from vgg_widget.pictures.modes import ModeRequest, Picture, Rendering
+from vgg_widget.pictures.modes import (
+    MODES,
+    Mode,
+    ModeRequest,
+    Picture,
+    Rendering,
+    find_mode,
+    register_mode,
+)
 
-__all__ = ["ModeRequest", "Picture", "Rendering"]
+__all__ = [
+    "MODES",
+    "Mode",
+    "ModeRequest",
+    "Picture",
+    "Rendering",
+    "find_mode",
+    "register_mode",
+]
