@@ -35,7 +35,7 @@ from vgg_widget import (
     sample_image,
 )
 from vgg_widget.dataset import TopActivations, top_activations
-from vgg_widget.explorer.atlas import debouncer
+from vgg_widget.explorer.atlas import patch_cards
 from vgg_widget.explorer.base import ExplorerBase
 from vgg_widget.explorer.helper import PageHelper
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
@@ -174,7 +174,7 @@ def pictures_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def rest_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Say how long nothing must be asked for before patches are read, on however busy a machine."""
-    return lambda seconds: monkeypatch.setattr(debouncer, "REST_SECONDS", seconds)
+    return lambda seconds: monkeypatch.setattr(patch_cards, "REST_SECONDS", seconds)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import vgg_widget
 from vgg_widget import LayerExplorer
 from vgg_widget.explorer.atlas.patch_cards import PatchCard, PatchCards
+from vgg_widget.explorer.helper import PageHelper
 from vgg_widget.pictures.coordinates import Hit
 
 RGB8 = npt.NDArray[np.uint8]
@@ -72,12 +73,56 @@ def words(root: Any) -> str:
     return "\n".join(one.value for one in below(root) if isinstance(one, widgets.HTML))
 
 
-def problem(explorer: LayerExplorer) -> str:
-    return str(explorer._controls.problem.value)
+def with_class(root: Any, name: str) -> Any:
+    """Find the one widget that has a CSS class."""
+    (found,) = (one for one in below(root) if name in getattr(one, "_dom_classes", ()))
+    return found
 
 
-def place_words(explorer: LayerExplorer) -> str:
-    return str(explorer._controls.place.value).removeprefix("<div>").removesuffix("</div>")
+def problem(explorer: Any) -> str:
+    return str(with_class(explorer, "vgg-problem").value)
+
+
+def caption_words(explorer: Any) -> str:
+    return str(with_class(explorer, "vgg-caption").value)
+
+
+def place_words(explorer: Any) -> str:
+    words = str(with_class(explorer, "vgg-place").value)
+    return words.removeprefix("<div>").removesuffix("</div>")
+
+
+def page_of(explorer: Any) -> PageHelper:
+    """Return the helper; a test plays the page with it."""
+    (found,) = (one for one in below(explorer) if isinstance(one, PageHelper))
+    return found
+
+
+def page_says(explorer: Any, **content: object) -> None:
+    """Send the explorer a message of its page."""
+    page_of(explorer)._handle_custom_msg(content, [])
+
+
+def press(explorer: Any, *keys: str) -> None:
+    """Press keys as the page tells of them."""
+    for key in keys:
+        assert key in page_of(explorer).wanted
+        page_says(explorer, kind="key", key=key)
+
+
+def axes_of(explorer: LayerExplorer, on: str) -> Any:
+    """Return matplotlib's axes of the "input" or of the "map"."""
+    return explorer._view.map_axes if on == "map" else explorer._view.input_axes
+
+
+def made_panel(explorer: Any, title: str) -> Any:
+    """Return a panel that has been unfolded."""
+    return explorer._switcher._made[title]
+
+
+def made_panels(explorer: Any) -> list[Any]:
+    """Return all panels that have been unfolded."""
+    return list(explorer._switcher.made())
 
 
 def on_canvas(explorer: LayerExplorer) -> RGB8:
@@ -98,6 +143,35 @@ def assert_as_drawn_whole(explorer: LayerExplorer) -> None:
     before = on_canvas(explorer)
     explorer.figure.canvas.draw()
     np.testing.assert_array_equal(before, on_canvas(explorer))
+
+
+def picture_of(explorer: LayerExplorer) -> RGB8:
+    """What the traits ask for, rendered by itself."""
+    return vgg_widget.render(
+        explorer.activations,
+        explorer.layer,
+        explorer.mode,
+        channel=explorer.channel,
+        channels=explorer.channels or None,
+        cmap=explorer.cmap,
+        scale=explorer.scale,
+    ).rgba
+
+
+def assert_consistent(explorer: LayerExplorer) -> None:
+    """Assert that traits, rendering, figure and controls say the same."""
+    picture, view = picture_of(explorer), explorer._view
+    assert explorer.rendering is not None
+    np.testing.assert_array_equal(explorer.rendering.rgba, picture)
+    np.testing.assert_array_equal(view._maps[0].get_array(), picture)
+    np.testing.assert_array_equal(view._inputs[0].get_array(), explorer.activations.image)
+    assert_as_drawn_whole(explorer)
+    assert control(explorer, "layer").value == explorer.layer
+    assert control(explorer, "mode").value == explorer.mode
+    slider = control(explorer, "channel")
+    assert slider.value == explorer.channel
+    assert slider.max == explorer.activations[explorer.layer].shape[-1] - 1
+    assert explorer.rendering.title.split(" ")[0] in caption_words(explorer)
 
 
 @contextmanager
@@ -138,7 +212,7 @@ def count_messages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def patches(explorer: LayerExplorer) -> PatchCards:
     """The panel's cards, when they show what they are to show."""
-    panel: Any = explorer._switcher._made["Strongest"]
+    panel = made_panel(explorer, "Strongest")
     assert panel.patches.wait(30)
     return panel.patches  # type: ignore[no-any-return]
 
@@ -157,8 +231,7 @@ def patch_words(explorer: LayerExplorer) -> str:
 def mouse(explorer: LayerExplorer, kind: str, on: str, x: float, y: float) -> None:
     """Send what ipympl's page sends for a mouse, at a place in data coordinates."""
     canvas = explorer.canvas
-    axes = explorer._view.map_axes if on == "map" else explorer._view.input_axes
-    across, up = axes.transData.transform((x, y))
+    across, up = axes_of(explorer, on).transData.transform((x, y))
     message = {
         "type": kind,
         "x": across,

@@ -28,6 +28,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.explorers import page_of
 from vgg_widget import LayerExplorer, sample_image
 from vgg_widget.cli import app as server
 from vgg_widget.cli import app_page as page
@@ -171,7 +172,7 @@ def test_the_explorer_is_in_the_middle_and_grows_with_the_page() -> None:
         assert explorer.layout.margin == "0 auto"
         widths = []
         for room in (700, 1000, 1600):
-            explorer._page.room = room
+            page_of(explorer).room = room
             widths.append(explorer.figure.bbox.width)
         # The toolbar takes 44 pixels, and the whole is to be no wider than 1244.
         assert widths == [656, 956, 1200]
@@ -273,7 +274,6 @@ def test_a_failing_page_says_why_and_each_visit_has_a_kernel_that_does_not_stay(
         urllib.request.urlopen(address, timeout=5)
 
 
-@pytest.mark.slow
 def test_a_page_ends_its_own_kernel_and_no_other_site_does(tmp_path: Path) -> None:
     picture = tmp_path / "cat.png"
     Image.fromarray(np.ascontiguousarray(sample_image()[:64, :64])).save(picture)

@@ -67,6 +67,7 @@ def test_the_package_has_few_parts() -> None:
     assert len(names - {"py"}) <= 15
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "code",
     [

@@ -259,7 +259,11 @@ def test_a_channel_without_a_finite_value_has_no_histogram_and_no_heading_of_one
     [
         ({"layer": "block9"}, TraitError, "layer 'block9' is not among those of this result"),
         ({"channel": 128}, TraitError, "channel 128 is not in layer 'block2_conv1'"),
-        ({"order": "size"}, TraitError, "order 'size' is not known: choose one of 'number'"),
+        (
+            {"order": "size"},
+            TraitError,
+            "expected any of ['number', 'value', 'fraction active'], not the str 'size'",
+        ),
         ({"chanel": 1}, TypeError, "argument 'chanel' is not known: did you mean 'channel'"),
     ],
 )

@@ -213,7 +213,7 @@ def test_a_page_is_written_of_a_finished_store_alone(
     (work / "my set" / "000.png").unlink()
     assert main(["atlas", "kept", "--html", "page.html"]) == 0
     errors = capsys.readouterr().err
-    assert "1 picture has changed or cannot be read any more, and no patches on the page" in errors
+    assert "cannot be read any more, and have no patches on the page: 1, beginning with" in errors
     assert "'000.png'" in errors
     assert "page.html is large, and slow to open: show fewer with --layers" in errors
 
@@ -222,10 +222,10 @@ def test_a_page_is_written_of_a_finished_store_alone(
     ("words", "advice"),
     [
         (["no", "-o", "kept", *NETWORK], "images 'no' was not found"),
-        (["empty", "-o", "kept", *NETWORK], "is a folder without a picture (it is empty)"),
+        (["empty", "-o", "kept", *NETWORK], "is a folder or a pattern without a picture"),
         (["my set"], "'my set' holds no top.npz"),
-        (["my set", "--html", "x.html"], "say with -o where to keep that"),
-        (["my set/*.png"], "say with -o where to keep what is computed of it"),
+        (["my set", "--html", "x.html"], "say with -o where to keep what is computed"),
+        (["my set/*.png"], "say with -o where to keep what is computed"),
         (["my set", "-o", "kept", "--layers", "block9", *NETWORK], "did you mean 'block"),
         (["my set", "-o", "kept", "--k", "0", *NETWORK], "k 0 is no number of images"),
         (["my set", "-o", "kept", "--size", "8", "--weights", "random"], "at least 32"),
@@ -333,10 +333,10 @@ def test_a_log_has_a_line_now_and_then() -> None:
         now[0] = 100.0 + seconds
         lines(done, 5000)
     assert stream.getvalue().splitlines() == [
-        "images: 440 of 5000, 44 images/s, 1 min 44 s left",
-        "images: 480 of 5000, 4 images/s, 18 min 50 s left",
-        "images: 600 of 5000, 0.0328 images/s, 37 h 16 min left",
-        "images: 5000 of 5000, 4400 images/s",
+        "images: 440 of 5000, 44 images/s, 01:43 left",
+        "images: 480 of 5000, 4 images/s, 18:50 left",
+        "images: 600 of 5000, 0.0328 images/s, 37:16:40 left",
+        "images: 5000 of 5000, 4.4e+03 images/s, 00:00 left",
     ]
     stream = io.StringIO()
     unknown = ProgressLines(stream, "pictures", every=10, clock=lambda: now[0])

@@ -185,7 +185,7 @@ def test_it_says_where_its_numbers_come_from(top: TopActivations, page: Page) ->
         f"{COUNT} images",
         "1 more could not be read",
         "images of their own size",
-        "the 4 strongest by the map's maximum",
+        "the 4 strongest by the map's max",
         "vgg_widget 0.",
     ):
         assert words in source

@@ -141,7 +141,7 @@ def test_a_tensor_without_numbers_is_named(home: Path) -> None:
         "classifier.6.bias": torch.zeros(5),
     }
     torch.save(state, path)
-    words = r"layer 'classifier\.0' \(fc1\) has a weight that cannot be read"
+    words = r"layer 'classifier\.0' \(fc1\) has weights that cannot be read"
     with pytest.raises(WeightsError, match=words):
         read_classifier(path)
     state["classifier.0.weight"] = torch.full((24, 25088), torch.nan)
@@ -325,42 +325,3 @@ def test_a_damaged_classifier_is_named(
     assert "run `vgg-widget weights --download --top` to replace it." in str(caught.value)
     imagenet.IMAGENET_TOP.download(progress=False)
     assert path.read_bytes() == whole
-
-
-BAD_LISTS: dict[str, tuple[bytes, str]] = {
-    "no JSON": (b"n01440764 tench", "it is no JSON"),
-    "no text": (b"\xff\xfe\x00", "it is no JSON"),
-    "deep": (b"[" * 100_000, "it is no JSON"),
-    "a list": (b"[]", "class 0 has no name in it"),
-    "too few": (json.dumps(class_list(999)).encode(), "class 999 has no name in it"),
-    "a number": (
-        json.dumps({**class_list(), "7": ["n1", 3]}).encode(),
-        "class 7 has no name in it",
-    ),
-    "three parts": (
-        json.dumps({**class_list(), "7": ["n1", "a", "b"]}).encode(),
-        "class 7 has no name in it",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_LISTS)
-def test_a_list_of_names_that_is_none(
-    case: str,
-    published: Mirror,
-    imagenet_extractor: FeatureExtractor,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    content, words = BAD_LISTS[case]
-    file = passing_for(imagenet.IMAGENET_NAMES, content)
-    monkeypatch.setattr(imagenet, "IMAGENET_NAMES", file)
-    published.files[file.name] = content
-    with pytest.raises(WeightsError) as caught:
-        predictor_for(imagenet_extractor)
-    message = str(caught.value)
-    path = remote.keras_folder() / file.name
-    assert message.startswith(
-        f"the names of ImageNet's classes cannot be read from {path} ({words}"
-    )
-    assert message.endswith("delete it and run `vgg-widget weights --download --top`.")
-    assert [request.rpartition("/")[2] for request in published.requests] == [file.name]

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.explorers import click, control, let_paint, point, problem
+from tests.explorers import (
+    click,
+    control,
+    let_paint,
+    made_panels,
+    page_of,
+    page_says,
+    point,
+    press,
+    problem,
+)
 from vgg_widget import FeatureExtractor, LayerExplorer, register_mode
 from vgg_widget.explorer.box import widgets_of
 from vgg_widget.explorer.comparison import compare
@@ -59,7 +69,7 @@ def failing_mode() -> Iterator[list[Any]]:
 
 def assert_works(explorer: LayerExplorer) -> None:
     """The next action is followed, shown, and takes the error away."""
-    slider = explorer._controls.slider
+    slider = control(explorer, "channel")
     slider.value = 5 if explorer.channel != 5 else 6
     assert explorer.rendering is not None
     assert explorer.rendering.channels == (slider.value,)
@@ -68,7 +78,7 @@ def assert_works(explorer: LayerExplorer) -> None:
 
 def test_what_is_expected_is_one_sentence_without_details(explore: Explore) -> None:
     explorer = explore()
-    explorer._controls.channels.value = "3, cat"
+    control(explorer, "channels").value = "3, cat"
     sentence, details = parts(explorer)
     assert sentence.startswith("channels 'cat' is no number or range: write for instance 0, 5-8,")
     assert details == ""
@@ -100,6 +110,7 @@ def test_a_file_that_cannot_be_written_is_an_expected_error(
     assert len(list(tmp_path.glob("*.npz"))) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "error",
     [
@@ -117,7 +128,7 @@ def test_a_mode_of_ones_own_that_raises_is_named_with_its_lines(
     explorer = explore(layer="block2_conv1", channel=3)
     before = explorer.rendering
     failing_mode.append(error)
-    modes = explorer._controls.mode
+    modes = control(explorer, "mode")
     modes.options = [*modes.options, "failing"]
     modes.value = "failing"
     sentence, details = parts(explorer)
@@ -153,7 +164,7 @@ def test_in_a_cell_the_same_is_an_ordinary_traceback(
 def test_an_observer_of_a_persons_own_is_told_of(explore: Explore) -> None:
     explorer = explore()
     explorer.observe(fail, "channel")
-    explorer._controls.slider.value = 4
+    control(explorer, "channel").value = 4
     sentence, details = parts(explorer)
     assert "ZeroDivisionError: failing <b>on purpose</b>" in sentence
     assert "in fail" in details
@@ -165,7 +176,7 @@ def test_another_linked_explorer_that_refuses_is_told_of(explore: Explore) -> No
     explorer = explore(layer="block2_conv1")
     other = explore(layer="block1_conv1")
     explorer.observe(lambda change: setattr(other, "channel", change["new"]), "channel")
-    explorer._controls.slider.value = 100
+    control(explorer, "channel").value = 100
     assert "channel 100 is not in layer 'block1_conv1'" in parts(explorer)[0]
     assert other.channel == 0
     assert_works(explorer)
@@ -178,7 +189,7 @@ def test_on_another_thread(explore: Explore) -> None:
     escaped: list[Any] = []
     hook, threading.excepthook = threading.excepthook, escaped.append
     try:
-        thread = threading.Thread(target=lambda: setattr(explorer._controls.slider, "value", 4))
+        thread = threading.Thread(target=lambda: setattr(control(explorer, "channel"), "value", 4))
         thread.start()
         thread.join(20)
     finally:
@@ -238,12 +249,12 @@ def test_a_zoom_whose_drawing_fails(explore: Explore, monkeypatch: pytest.Monkey
 def test_a_key(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     explorer = explore(layer="block2_conv1")
     sent: list[Any] = []
-    monkeypatch.setattr(explorer._page, "send", lambda *message: sent.append(message[0]))
+    monkeypatch.setattr(page_of(explorer), "send", lambda *message: sent.append(message[0]))
     with monkeypatch.context() as patch:
         patch.setattr(explorer._pointing, "_step_layer", fail)
-        explorer._page._handle_custom_msg({"kind": "key", "key": "ArrowDown"}, [])
+        press(explorer, "ArrowDown")
     assert "on purpose" in parts(explorer)[0]
-    explorer._page._handle_custom_msg({"kind": "key", "key": "ArrowDown"}, [])
+    press(explorer, "ArrowDown")
     assert (explorer.layer, parts(explorer)) == ("block2_conv2", ("", ""))
     # Until a key is answered, the page keeps the next one back.
     assert sent == [{"kind": "answered"}] * 2
@@ -251,8 +262,8 @@ def test_a_key(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_messages_of_the_page(explore: Explore, monkeypatch: pytest.MonkeyPatch) -> None:
     explorer = explore()
-    page = explorer._page
-    explorer._page.copy("text", fail)
+    page = page_of(explorer)
+    page_of(explorer).copy("text", fail)
     page._handle_custom_msg({"kind": "copied", "number": 0, "ok": True}, [])
     assert "on purpose" in parts(explorer)[0]
     assert_works(explorer)
@@ -280,11 +291,11 @@ def test_an_answer_of_the_page_does_not_take_an_error_away(
 ) -> None:
     explorer = explore()
     sent: list[Any] = []
-    monkeypatch.setattr(explorer._page, "send", lambda *message: sent.append(message[0]))
-    explorer._page._handle_custom_msg({"kind": "key", "key": "c"}, [])
-    explorer._controls.channels.value = "3, cat"
+    monkeypatch.setattr(page_of(explorer), "send", lambda *message: sent.append(message[0]))
+    press(explorer, "c")
+    control(explorer, "channels").value = "3, cat"
     (number,) = [message["number"] for message in sent if message["kind"] == "copy"]
-    explorer._page._handle_custom_msg({"kind": "copied", "number": number, "ok": True}, [])
+    page_says(explorer, kind="copied", number=number, ok=True)
     assert parts(explorer)[0].startswith("channels 'cat' is no number")
     assert_works(explorer)
 
@@ -345,7 +356,7 @@ def own(callback: Any) -> bool:
 
 def callbacks_of(explorer: Any) -> Iterator[tuple[str, Callable[..., object]]]:
     """What we have asked the explorer's widgets to call, panels included."""
-    inside = widgets_of(*explorer.children, *explorer._switcher.made())
+    inside = widgets_of(*explorer.children, *made_panels(explorer))
     for widget in inside:
         what = f"{type(widget).__name__} {getattr(widget, 'description', '')!r}"
         for name, kinds in widget._trait_notifiers.items():
@@ -381,8 +392,8 @@ def test_no_callback_lets_an_error_out(
         explorer.panel = title
     comparison = compare(photo, photo, extractor=extractor, panel="Open & save")
     comparison.panel = "Display"
-    monkeypatch.setattr(explorer._page, "send", lambda *_: None)
-    monkeypatch.setattr(comparison._page, "send", lambda *_: None)
+    monkeypatch.setattr(page_of(explorer), "send", lambda *_: None)
+    monkeypatch.setattr(page_of(comparison), "send", lambda *_: None)
     for one in (explorer, comparison):
         callbacks = list(callbacks_of(one))
         assert len(callbacks) > 15
@@ -405,7 +416,7 @@ def test_controls_that_cannot_be_brought_back_are_told_of_too(
     explorer.observe(fail, "channel")
     with monkeypatch.context() as patch:
         patch.setattr(explorer, "_refresh_controls", lambda: int("lost"))
-        explorer._controls.slider.value = 4
+        control(explorer, "channel").value = 4
     sentence, details = parts(explorer)
     assert "on purpose" in sentence
     assert "on purpose" in details

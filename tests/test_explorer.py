@@ -244,6 +244,7 @@ BAD = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("trait", "value", "advice"), BAD)
 def test_a_bad_value_is_refused_and_the_picture_stays(
     make: Make, trait: str, value: Any, advice: str

@@ -21,8 +21,7 @@ import pytest
 from tests.conftest import networks_apart
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, compare
 from vgg_widget.dataset import top_activations
-from vgg_widget.learning import learn_weights
-from vgg_widget.learning.recipe import Recipe
+from vgg_widget.learning import Recipe, learn_weights
 from vgg_widget.network import vgg19
 from vgg_widget.predictions import Predictor
 from vgg_widget.weights import Classifier, ResolvedWeights, resolve
@@ -195,6 +194,7 @@ def test_predictions_are_the_same(
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_learned_filters_are_the_same() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (4, 64, 80, 3), np.uint8)
     recipe = Recipe(views=4, canvas=64, patches=8000)
@@ -334,6 +334,7 @@ def own(photo: RGB8) -> FeatureExtractor:
     return FeatureExtractor(model=own_model())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("inside", [inside_a_graph, inside_a_function, inside_a_data_set])
 @pytest.mark.parametrize(
     "act",

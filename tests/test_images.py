@@ -136,8 +136,6 @@ def test_from_pytorch_tensors() -> None:
         first.to(torch.bfloat16),
         (first.double() / 255).requires_grad_(),
         first.permute(1, 2, 0),
-        # PyTorch turns the signs of such a view only when it is read.
-        torch.complex(torch.zeros(3, 40, 52), -first.float()).conj().imag,
     ):
         assert_same(load_image(tensor), PICTURE)
     for none, told in (
@@ -158,7 +156,7 @@ def test_a_pillow_image_is_left_as_it_was() -> None:
         frames.seek(2)
         load_image(frames)
         assert frames.tell() == 2
-    grey = made.png(GREY & 15, 4, chunks=[made.transparent(5)])
+    grey = made.png(GREY, chunks=[made.transparent(5)])
     with Image.open(io.BytesIO(grey)) as keyed:
         load_image(keyed)
         assert keyed.info["transparency"] == 5

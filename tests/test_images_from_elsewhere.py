@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from tests import made_files as made
+from tests.explorers import caption_words
 from vgg_widget import (
     FeatureExtractor,
     ImageError,
@@ -94,9 +95,7 @@ def test_floats_a_little_beyond_their_range_keep_their_brightness(producer: str,
 def test_what_was_cut_off_is_told_under_the_picture(explore: Callable[..., LayerExplorer]) -> None:
     explorer = explore()
     explorer.image = UNIT * 1.2
-    assert "float values from 0 to 1.2 read as 0–1, the rest cut off" in (
-        explorer._controls.caption.value
-    )
+    assert "float values from 0 to 1.2 read as 0–1, the rest cut off" in (caption_words(explorer))
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -370,7 +369,7 @@ def test_a_picture_with_something_else_is_to_be_passed_alone(
     make: Callable[[], Any], told: str
 ) -> None:
     for ask in (load_image, FeatureExtractor("random", size=64)):
-        with pytest.raises(ImageError, match=rf"^image is {told}: pass the picture alone\.$"):
+        with pytest.raises(ImageError, match=rf"^image is {told}: pass one picture alone, "):
             ask(make())
 
 
@@ -397,18 +396,13 @@ def keras_models() -> list[Any]:
 
 def test_what_is_no_picture_says_what_it_is() -> None:
     extractor = FeatureExtractor("random", size=64)
-    as_model = "which is no picture: pass the picture first and the model as model=."
     sentences: list[tuple[Any, str]] = [
-        (extractor, "image is a FeatureExtractor, which is no picture: pass it as extractor=."),
-        (
-            extractor(PHOTO),
-            "image is an Activations, which is no picture: draw them with vgg_widget.render(",
+        *(
+            (none, f"image is a {type(none).__name__}, which is none of path, bytes, file object")
+            for none in (extractor(PHOTO), *keras_models())
         ),
-        *((model, f"image is a {type(model).__name__}, {as_model}") for model in keras_models()),
-        (
-            Camera(),
-            "image is a Camera, whose read() gives a tuple and no bytes, as a file's would: pass",
-        ),
+        (extractor, "image file object of type FeatureExtractor could not be read"),
+        (Camera(), "image file object of type Camera gave tuple, not bytes: open the file with"),
     ]
     for source, sentence in sentences:
         for ask in (
@@ -420,9 +414,7 @@ def test_what_is_no_picture_says_what_it_is() -> None:
             with pytest.raises(ImageError) as caught:
                 ask(source)
             assert sentence in str(caught.value)
-    with pytest.raises(
-        ImageError, match=r"^image is a Shelf, whose read\(\) is no file's .*: pass"
-    ):
+    with pytest.raises(ImageError, match=r"^image file object of type Shelf could not be read "):
         load_image(Shelf())
 
 
@@ -441,18 +433,12 @@ def test_an_upload_is_taken_as_its_file() -> None:
     whole = {"name": "cat.png", "type": "image/png", "size": len(data), "content": data}
     for content in (data, memoryview(data)):
         one = {**whole, "content": content}
-        # As ipywidgets 8 has it, one of these, and as ipywidgets 7 had it.
-        for value in ((one,), [one], one, {"cat.png": {"metadata": {}, "content": content}}):
+        for value in ((one,), [one], one):
             np.testing.assert_array_equal(load_image(value), PHOTO)
-    nameless = {"content": data}
-    for value in ((whole, whole), {"a.png": nameless, "b.png": nameless}):
-        names = "a.png, b.png" if isinstance(value, dict) else "cat.png, cat.png"
-        told = rf"holds 2 uploaded files \('{names}'\).*: choose one file"
-        with pytest.raises(ImageError, match=told):
-            load_image(value)
-    for value in ((), {}):
-        with pytest.raises(ImageError, match=r"holds no uploaded files.*: choose one file"):
-            load_image(value)
+    with pytest.raises(ImageError, match=r"holds 2 uploaded files.*: choose one file"):
+        load_image((whole, whole))
+    with pytest.raises(ImageError, match=r"holds no uploaded files.*: choose one file"):
+        load_image(())
 
 
 def test_a_real_upload_is_taken() -> None:
@@ -504,13 +490,11 @@ def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:
         display.Image(filename=str(tmp_path / "cat.png"), embed=False),
     ):
         np.testing.assert_array_equal(load_image(shown), PHOTO)
-    with pytest.raises(ImageError, match=r"the address 'https://example\.org/cat\.png' alone"):
+    with pytest.raises(ImageError, match=r"IPython\.display\.Image that holds no picture file:"):
         load_image(display.Image(url="https://example.org/cat.png"))
     with pytest.raises(ImageError, match=r"^image 'dog\.png' was not found: looked for"):
         load_image(display.Image("dog.png"))
-    with pytest.raises(
-        ImageError, match=r"IPython\.display\.HTML that holds no picture file: pass"
-    ):
+    with pytest.raises(ImageError, match=r"image is a HTML, which is none of path, bytes"):
         load_image(display.HTML("<b>cat</b>"))
 
 
@@ -519,7 +503,6 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     "file object": lambda path: path.open("rb"),
     "PIL image": Image.open,
     "upload": lambda path: ({"name": path.name, "content": memoryview(path.read_bytes())},),
-    "older upload": lambda path: {path.name: {"metadata": {}, "content": path.read_bytes()}},
     "displayed": lambda path: importlib.import_module("IPython.display").Image(filename=str(path)),
 }
 
@@ -529,21 +512,21 @@ WAYS: dict[str, Callable[[Path], Any]] = {
     ("name", "content", "told"),
     [
         ("small.png", png(PHOTO[:20, :40]), r"is 20×40 pixels .* the network needs at least 32 a"),
-        ("cut.png", png(PHOTO)[:4000], r"could not be read .*: it may be .*damaged, so"),
+        ("cut.png", png(PHOTO)[:4000], r"could not be read .*: it may be .*damaged or closed, so"),
         (
             "page.jpg",
             b"\n<!DOCTYPE html><title>404",
-            r"is in no picture format, but a web page: download",
+            r"is in no picture format that can be read \(a web page .*: pass",
         ),
         (
             "notes.png",
             b"These are no pixels.",
-            r"is in no picture format that can be read: pass an ordi",
+            r"is in no picture format that can be read .*: pass an ordi",
         ),
         (
             "large.png",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n",
-            r"is in no picture format, but a Git LFS pointer: .* git lfs pull",
+            r"is in no picture format that can be read .*Git LFS pointer.*: pass",
         ),
     ],
 )
@@ -568,8 +551,8 @@ def test_an_error_names_the_file_whatever_holds_it(
     ("fault", "advice"),
     [
         (MemoryError(), "too little memory for it, so make it smaller"),
-        (OSError(5, "Input/output error"), "check the disk or the connection to it"),
-        (OSError("broken data stream"), "damaged, so"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (OSError("broken data stream"), "damaged or closed, so"),
     ],
 )
 def test_advice_is_by_kind_of_error(
@@ -595,7 +578,7 @@ def test_a_file_object_whose_disk_fails_is_not_said_to_be_closed() -> None:
         def read(self, *_: object) -> bytes:
             raise OSError(5, "Input/output error")
 
-    with pytest.raises(ImageError, match=r"could not be read .*: check the disk or the connection"):
+    with pytest.raises(ImageError, match=r"could not be read .*Input/output error.*: pass"):
         load_image(Failing())
 
 

@@ -22,9 +22,21 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 from PIL import Image
 
-from tests.explorers import assert_as_drawn_whole, click, control, on_canvas, point, problem
+from tests.explorers import (
+    assert_as_drawn_whole,
+    assert_consistent,
+    below,
+    click,
+    control,
+    made_panel,
+    on_canvas,
+    page_of,
+    point,
+    press,
+    problem,
+)
 from tests.weights_server import Mirror, passing_for
-from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer
 from vgg_widget.explorer.comparison import Comparison, compare
 from vgg_widget.figure.color_bars import ColorBars
 from vgg_widget.figure.feature_figure import FeatureFigure
@@ -59,33 +71,11 @@ def interrupted(owner: object, name: str, *, at: str = "before") -> Iterator[lis
         assert calls, f"{name} was not called"
 
 
-def picture_of(explorer: LayerExplorer) -> np.ndarray[Any, Any]:
-    """What the traits ask for, rendered by itself."""
-    return render(
-        explorer.activations,
-        explorer.layer,
-        explorer.mode,
-        channel=explorer.channel,
-        channels=explorer.channels or None,
-        cmap=explorer.cmap,
-        scale=explorer.scale,
-    ).rgba
-
-
 def assert_whole(explorer: LayerExplorer) -> None:
     """Traits, picture, canvas and controls say the same, and nobody has to wait."""
-    assert explorer.rendering is not None
-    np.testing.assert_array_equal(explorer.rendering.rgba, picture_of(explorer))
-    np.testing.assert_array_equal(explorer._view._maps[0].get_array(), picture_of(explorer))
-    np.testing.assert_array_equal(explorer._view._inputs[0].get_array(), explorer.activations.image)
-    assert_as_drawn_whole(explorer)
-    controls = explorer._controls
-    assert controls.layer.value == explorer.layer
-    assert controls.mode.value == explorer.mode
-    assert controls.slider.value == controls.box.value == explorer.channel
-    assert controls.slider.max == explorer.activations[explorer.layer].shape[-1] - 1
-    assert not any(one.disabled for row in controls.rows for one in row.children)
-    assert explorer.rendering.title.split(" ")[0] in controls.caption.value
+    assert_consistent(explorer)
+    controls = [one for one in below(explorer) if hasattr(one, "disabled")]
+    assert not any(one.disabled for one in controls if one is not control(explorer, "colormap"))
     free: list[bool] = []
 
     def ask() -> None:
@@ -107,10 +97,10 @@ def assert_told(explorer: LayerExplorer) -> None:
 
 def assert_next_works(explorer: LayerExplorer, image: Any) -> None:
     # A grid shows all channels, whichever is chosen.
-    explorer._controls.mode.value = "channel"
+    control(explorer, "mode").value = "channel"
     before = on_canvas(explorer)
-    explorer._controls.slider.value = (explorer.channel + 5) % 64
-    assert explorer.channel == explorer._controls.slider.value
+    control(explorer, "channel").value = (explorer.channel + 5) % 64
+    assert explorer.channel == control(explorer, "channel").value
     assert problem(explorer) == ""
     assert (on_canvas(explorer) != before).any()
     assert_whole(explorer)
@@ -161,7 +151,7 @@ def test_a_choice(explore: Explore, photo: Any, stage: str, by: str) -> None:
 
     acts: dict[str, Callable[[], None]] = {
         "a cell": lambda: setattr(explorer, "layer", "block3_conv2"),
-        "a control": lambda: setattr(explorer._controls.layer, "value", "block3_conv2"),
+        "a control": lambda: setattr(control(explorer, "layer"), "value", "block3_conv2"),
         "several": several,
         "a jump": lambda: explorer.open_channel(7, "block3_conv2"),
     }
@@ -207,7 +197,7 @@ def test_another_explorer_at_work_changes_nothing(explore: Explore, photo: Any) 
             signal.raise_signal(signal.SIGINT)
 
         patch.setattr(ColorBars, "count", strike)
-        explorer._controls.layer.value = "block3_conv2"
+        control(explorer, "layer").value = "block3_conv2"
     thread.join(10)
     assert_told(explorer)
     assert_whole(explorer)
@@ -303,9 +293,9 @@ def test_the_mouse_and_a_key(explore: Explore, photo: Any, monkeypatch: pytest.M
     with interrupted(LinkedFigure, "hit"):
         click(explorer, "map", 3, 3)
     assert_told(explorer)
-    monkeypatch.setattr(explorer._page, "send", lambda *_: None)
+    monkeypatch.setattr(page_of(explorer), "send", lambda *_: None)
     with interrupted(explorer._pointing, "_step_layer"):
-        explorer._page._handle_custom_msg({"kind": "key", "key": "ArrowDown"}, [])
+        press(explorer, "ArrowDown")
     assert_told(explorer)
     assert_whole(explorer)
     assert_next_works(explorer, photo)
@@ -327,7 +317,7 @@ def test_saving_leaves_no_half_file(explore: Explore, photo: Any, tmp_path: Path
 def test_what_plays_stops(explore: Explore, photo: Any) -> None:
     explorer = explore(panel="Play")
     control(explorer, "play").click()
-    clock = explorer._switcher._made["Play"].clock
+    clock = made_panel(explorer, "Play").clock
     with interrupted(*place(STAGES["rendering"][0])):
         clock.value += 1
     assert not clock.playing
@@ -352,7 +342,7 @@ def test_a_comparison(extractor: FeatureExtractor, photo: Any) -> None:
     np.testing.assert_array_equal(comparison.second, photo)
     assert_told(comparison)
     assert_as_drawn_whole(comparison)
-    comparison._controls.slider.value = 3
+    control(comparison, "channel").value = 3
     assert comparison.renderings is not None
     assert comparison.renderings.first.channels == (3,)
     assert problem(comparison) == ""
@@ -363,7 +353,7 @@ MAKING = {
     **WITH_IMAGES,
     "figure": ("vgg_widget.figure.linked_figure.new_figure", "before"),
     "canvas": ("vgg_widget.figure.canvas.live_canvas", "after"),
-    "building": ("vgg_widget.explorer.base.ExplorerBase._apply_theme", "after"),
+    "building": ("vgg_widget.explorer.base.ExplorerBase._fit_page", "after"),
     "box": ("ipywidgets.VBox.__init__", "after"),
 }
 
@@ -549,7 +539,7 @@ def test_an_error_after_an_interrupt_is_told(
     with monkeypatch.context() as patch:
         patch.setattr(explorer.canvas, "draw", fail)
         with interrupted(*place(STAGES["rendering"][0])):
-            explorer._controls.slider.value = 9
+            control(explorer, "channel").value = 9
     assert "on purpose" in problem(explorer)
     assert explorer.channel == 0
     assert_next_works(explorer, photo)
@@ -629,6 +619,7 @@ def test_what_a_test_starts_can_be_interrupted() -> None:
     assert done.stderr.splitlines()[-1:] == ["KeyboardInterrupt"]
 
 
+@pytest.mark.slow
 def test_a_run_in_the_background_is_as_any_other() -> None:
     # `make test &` in a script, `nohup` and some services start what is deaf to interrupts.
     deaf = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "pytest", "-q"]

@@ -193,7 +193,7 @@ def zipped(path: Path, member: str, content: bytes, how: int = zipfile.ZIP_STORE
 BAD_ARCHIVES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "no weights": (
         lambda path: zipped(path, "config.json", b"{}"),
-        ("is a zip archive of other files", "unpack it"),
+        ("is no file of weights that is known here", "unpack"),
     ),
     "compressed": (
         lambda path: zipped(path, "model.weights.h5", b"0" * 999, zipfile.ZIP_DEFLATED),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from traitlets import TraitError
 
-from tests.explorers import count_renderings, on_canvas, problem
+from tests.explorers import axes_of, count_renderings, on_canvas, page_of, page_says, press, problem
 from vgg_widget import LayerExplorer, register_mode
 from vgg_widget.circuit.inputs import circuit
 from vgg_widget.explorer.box import widgets_of
@@ -22,20 +22,13 @@ from vgg_widget.pictures.modes import MODES
 Explore = Callable[..., LayerExplorer]
 
 
-def press(explorer: LayerExplorer, *keys: str) -> None:
-    """Press keys as the page tells of them."""
-    for key in keys:
-        assert key in explorer._page.wanted
-        explorer._page._hear(explorer._page, {"kind": "key", "key": key}, [])
-
-
 def seen(explorer: LayerExplorer) -> dict[str, Any]:
     return {name: explorer.state()[name] for name in ("layer", "channel", "mode", "location")}
 
 
 def test_every_key_is_asked_of_the_page_and_explained(explore: Explore) -> None:
     explorer = explore()
-    assert explorer._page.wanted == list(KEYS)
+    assert page_of(explorer).wanted == list(KEYS)
     assert all(KEYS.values())
 
 
@@ -161,7 +154,7 @@ def test_r_resets_everything_that_is_on_show(explore: Explore, photo: Any) -> No
         channels=(1, 2),
     )
     explorer.open_channel(3)
-    explorer._view.map_axes.set(xlim=(10, 20), ylim=(20, 10))
+    axes_of(explorer, "map").set(xlim=(10, 20), ylim=(20, 10))
     press(explorer, "r")
     assert explorer.state() == first
     assert not explorer.can_go_back
@@ -188,7 +181,7 @@ def test_a_key_that_is_not_ones_own_does_nothing(explore: Explore) -> None:
     explorer = explore()
     before = explorer.state()
     for key in ("x", "Enter", "", "B"):
-        explorer._pointing.press(key)
+        page_says(explorer, kind="key", key=key)
     assert explorer.state() == before
 
 
@@ -337,8 +330,8 @@ def test_the_picture_and_its_code_are_handed_to_the_page(
 ) -> None:
     explorer = explore(mode="max")
     handed: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(explorer._page, "download", lambda *given: handed.append(given))
-    monkeypatch.setattr(explorer._page, "copy", lambda *given: handed.append(given))
+    monkeypatch.setattr(page_of(explorer), "download", lambda *given: handed.append(given))
+    monkeypatch.setattr(page_of(explorer), "copy", lambda *given: handed.append(given))
     press(explorer, "s", "c")
     (name, png), (code, _) = handed
     assert name == "block1_conv1-max.png"

@@ -163,7 +163,7 @@ def test_filters_do_not_see_the_padding(learned: LearnedWeights) -> None:
         assert np.abs(answer / lengths).max() < 1e-5
 
 
-@pytest.mark.parametrize("size", [27, 1300])
+@pytest.mark.parametrize("size", [27, pytest.param(1300, marks=pytest.mark.slow)])
 def test_whitening_against_scikit_learn(size: int) -> None:
     decomposition = importlib.import_module("sklearn.decomposition")
     rng = np.random.default_rng(0)
@@ -306,6 +306,7 @@ def test_digest_is_of_the_numbers(learned: LearnedWeights) -> None:
     assert LearnedWeights({**learned.layers, name: changed}).digest != learned.digest
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [

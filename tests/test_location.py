@@ -12,6 +12,7 @@ from traitlets import TraitError
 from tests.explorers import (
     CENTER,
     STRIDE,
+    caption_words,
     click,
     control,
     field_of,
@@ -241,12 +242,12 @@ def test_dead_channels_are_hidden_and_counted(explore: Explore) -> None:
     assert dead > 0
     assert explorer.rendering is not None
     assert len(explorer.rendering.channels) == 512 - dead
-    caption = explorer._controls.caption.value
+    caption = caption_words(explorer)
     assert f"{dead} dead channels hidden" in caption
     explorer.hide_dead = False
     assert len(explorer.rendering.channels) == 512
-    assert f"{dead} of them dead" in explorer._controls.caption.value
-    assert "hidden" not in explorer._controls.caption.value
+    assert f"{dead} of them dead" in caption_words(explorer)
+    assert "hidden" not in caption_words(explorer)
     bad: Any = "yes"
     with pytest.raises(TraitError, match="'hide_dead' trait"):
         explorer.hide_dead = bad

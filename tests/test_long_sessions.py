@@ -27,8 +27,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets.widgets.widget import _instances
 from traitlets import TraitError
 
-from tests.explorers import assert_as_drawn_whole, problem
-from vgg_widget import FeatureExtractor, LayerExplorer, render
+from tests.explorers import assert_as_drawn_whole, assert_consistent, page_of, problem, with_class
+from vgg_widget import FeatureExtractor, LayerExplorer
 from vgg_widget.explorer.comparison import Comparison, compare
 from vgg_widget.explorer.panels import PANELS
 
@@ -71,7 +71,7 @@ def parts(explorer: Any) -> dict[str, ref[Any]]:
         "activations": explorer.measured,
         "figure": explorer.figure,
         "canvas": explorer.canvas,
-        "page": explorer._page,
+        "page": page_of(explorer),
         "controls": explorer._controls,
     }
     return {name: ref(part) for name, part in parts.items()}
@@ -154,6 +154,7 @@ def test_explorers_that_are_closed_are_gone(extractor: FeatureExtractor, photo: 
     assert memory() - held < 20 + megabytes / 2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", KINDS)
 def test_a_closed_explorer_is_freed_with_its_last_variable(
     extractor: FeatureExtractor, photo: Any, make: Callable[..., Any]
@@ -301,17 +302,6 @@ def test_shift_tab_shows_the_arguments(kind: Any) -> None:
 # --- threads
 
 
-def picture_of(explorer: LayerExplorer) -> Any:
-    return render(
-        explorer.activations,
-        explorer.layer,
-        explorer.mode,
-        channel=explorer.channel,
-        cmap=explorer.cmap,
-        scale=explorer.scale,
-    ).rgba
-
-
 def in_threads(*works: Callable[[], object]) -> None:
     """Run all at once, the last one here; fail where one does, or where they wait for ever."""
     errors: list[BaseException] = []
@@ -348,7 +338,7 @@ def test_callbacks_on_other_threads_and_cells_at_once(
 ) -> None:
     explorer = explore(layer="block2_conv1")
     told: list[str] = []
-    explorer._controls.problem.observe(lambda change: told.append(change["new"]), "value")
+    with_class(explorer, "vgg-problem").observe(lambda change: told.append(change["new"]), "value")
     layers = ["block1_conv1", "block2_conv1", "block4_pool"]
 
     def by_page(seed: int) -> None:
@@ -375,13 +365,7 @@ def test_callbacks_on_other_threads_and_cells_at_once(
     in_threads(lambda: by_page(1), lambda: by_page(2), lambda: by_page(3), by_cells)
     assert not any(told)
     np.testing.assert_array_equal(explorer.image, np.roll(photo, 6, axis=0))
-    assert explorer.rendering is not None
-    np.testing.assert_array_equal(explorer.rendering.rgba, picture_of(explorer))
-    np.testing.assert_array_equal(explorer._view._maps[0].get_array(), picture_of(explorer))
-    assert_as_drawn_whole(explorer)
-    controls = explorer._controls
-    assert (controls.layer.value, controls.mode.value) == (explorer.layer, explorer.mode)
-    assert controls.slider.value == explorer.channel
+    assert_consistent(explorer)
     assert problem(explorer) == ""
 
 

@@ -20,6 +20,7 @@ from tests.conftest import make_activations, pixels_of
 from tests.explorers import (
     STRIDE,
     assert_as_drawn_whole,
+    axes_of,
     control,
     count_renderings,
     field_of,
@@ -67,6 +68,7 @@ def box_drawn(axes: Axes, picture: RGB8) -> tuple[float, float, float, float]:
 # The receptive field -----------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("layer", "unit"),
     [
@@ -90,7 +92,7 @@ def test_the_box_is_the_pixels_that_the_unit_sees(
     top, left, bottom, right = field_of(layer, *unit, SIZE)
     # From the outer edge of the first pixel to that of the last; the drawn line has a width.
     expected = (top - 0.5, left - 0.5, bottom - 0.5, right - 0.5)
-    assert box_drawn(explorer._view.input_axes, picture) == pytest.approx(expected, abs=0.4)
+    assert box_drawn(axes_of(explorer, "input"), picture) == pytest.approx(expected, abs=0.4)
     stride = STRIDE[layer]
     row, column = unit
     expected = (
@@ -99,14 +101,14 @@ def test_the_box_is_the_pixels_that_the_unit_sees(
         (row + 1) * stride - 0.5,
         (column + 1) * stride - 0.5,
     )
-    assert box_drawn(explorer._view.map_axes, picture) == pytest.approx(expected, abs=0.4)
+    assert box_drawn(axes_of(explorer, "map"), picture) == pytest.approx(expected, abs=0.4)
 
 
 def test_a_field_that_is_the_whole_picture_frames_it(explore: Explore) -> None:
     explorer = explore(layer="block5_conv4", location=(1, 2))
     assert field_of("block5_conv4", 1, 2, SIZE) == (0, 0, 64, 75)
     let_paint(explorer)
-    drawn = box_drawn(explorer._view.input_axes, on_canvas(explorer))
+    drawn = box_drawn(axes_of(explorer, "input"), on_canvas(explorer))
     assert drawn == pytest.approx((-0.5, -0.5, 63.5, 74.5), abs=0.5)
 
 
@@ -133,7 +135,7 @@ def test_the_overlay_is_a_mixture_of_input_and_map(explore: Explore, alpha: floa
     picture = on_canvas(explorer)
     assert explorer.rendering is renderings
     assert renderings is not None
-    image, axes = explorer.activations.image.astype(float), explorer._view.input_axes
+    image, axes = explorer.activations.image.astype(float), axes_of(explorer, "input")
     for y in range(1, 64, 9):
         for x in range(2, 72, 7):
             on_map = renderings.rgba[y // 4, x // 4, :3]
@@ -153,19 +155,19 @@ def test_the_overlay_follows_the_channel(explore: Explore) -> None:
     expected = (
         explorer.activations.image[20, 31].astype(float) + (explorer.rendering.rgba[10, 15, :3])
     ) / 2
-    color = at(explorer._view.input_axes, on_canvas(explorer), 31, 20)
+    color = at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20)
     assert np.abs(np.array(color) - expected).max() <= 2
     assert_as_drawn_whole(explorer)
 
 
 def test_a_grid_lies_over_nothing(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", mode="grid", overlay=0.8, panel="Display")
-    color = at(explorer._view.input_axes, on_canvas(explorer), 31, 20)
+    color = at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20)
     assert color == explorer.activations.image[20, 31].tolist()
     assert control(explorer, "map over the input").disabled
     explorer.mode = "max"
     assert not control(explorer, "map over the input").disabled
-    assert at(explorer._view.input_axes, on_canvas(explorer), 31, 20) != color
+    assert at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20) != color
 
 
 @pytest.mark.parametrize("bad", [-0.01, -1, 1.01, 2, float("nan"), float("inf"), "half", None])
@@ -332,7 +334,7 @@ def test_a_saved_picture_has_the_marks(explore: Explore) -> None:
     # Equal but for the line at the foot.
     foot = int(0.93 * screen.shape[0])
     np.testing.assert_array_equal(saved[:foot], screen[:foot])
-    assert box_drawn(explorer._view.input_axes, saved) == pytest.approx(
+    assert box_drawn(axes_of(explorer, "input"), saved) == pytest.approx(
         np.array(field_of("block3_conv1", 8, 9, SIZE)) - 0.5, abs=0.4
     )
     assert b"#ffe14d" in marked[".svg"].lower()

@@ -66,6 +66,7 @@ def test_files_that_import_a_package_at_their_top_are_found(tmp_path: Path) -> N
     }
 
 
+@pytest.mark.slow
 def test_a_report_is_counted_as_pytest_ends_it(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(
         "import pytest\n"
@@ -113,6 +114,7 @@ def test_one_failed_row_fails_the_run(
     assert "no row is called 'lwest': choose from ipykernel-6" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_package_index_fails_its_row_and_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def assert_as_drawn_whole(shown: FeatureFigure) -> None:
     np.testing.assert_array_equal(on_canvas, pixels_of(shown.figure, redraw=False))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("view", VIEWS)
 def test_steps_give_the_pixels_of_a_whole_drawing(
     made: Activations, shown: FeatureFigure, view: str

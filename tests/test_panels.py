@@ -16,7 +16,19 @@ from matplotlib import pyplot as plt
 from traitlets import TraitError
 
 from tests.conftest import make_activations
-from tests.explorers import below, control, count_messages, on_canvas, problem, words
+from tests.explorers import (
+    below,
+    control,
+    count_messages,
+    made_panel,
+    made_panels,
+    on_canvas,
+    page_of,
+    page_says,
+    press,
+    problem,
+    words,
+)
 from tests.standin import Scene, StandIn, show
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render
 from vgg_widget.activations.strongest import strongest_at
@@ -44,6 +56,15 @@ def open_panels(explorer: LayerExplorer) -> list[str]:
     ]
 
 
+def panel_buttons(explorer: LayerExplorer) -> list[str]:
+    """Say which buttons of panels a person can see."""
+    return [
+        one.description
+        for one in below(explorer)
+        if isinstance(one, widgets.ToggleButton) and one.layout.display != "none"
+    ]
+
+
 def unfolded(explorer: LayerExplorer) -> bool:
     return bool(explorer._switcher._stage.layout.display != "none")
 
@@ -51,13 +72,13 @@ def unfolded(explorer: LayerExplorer) -> bool:
 def test_no_panel_is_made_before_it_is_opened(explore: Explore) -> None:
     explorer = explore()
     assert explorer.panel == ""
-    assert explorer._switcher.titles == tuple(TITLES)
+    assert panel_buttons(explorer) == TITLES
     before = set(_instances)
-    assert explorer._switcher.made() == []
+    assert made_panels(explorer) == []
     assert not unfolded(explorer)
     explorer.channel = 3
     explorer.panel = "Location"
-    assert len(explorer._switcher.made()) == 1
+    assert len(made_panels(explorer)) == 1
     made = set(_instances) - before
     assert len(made) > 10
     # Opened again it is the same one.
@@ -68,9 +89,7 @@ def test_no_panel_is_made_before_it_is_opened(explore: Explore) -> None:
 
 def test_one_panel_is_open_at_a_time(explore: Explore) -> None:
     explorer = explore()
-    assert [
-        one.description for one in below(explorer) if isinstance(one, widgets.ToggleButton)
-    ] == TITLES
+    assert panel_buttons(explorer) == TITLES
     for title in TITLES:
         control(explorer, title).value = True
         assert explorer.panel == title
@@ -176,6 +195,7 @@ def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None
     assert explorer.rendering.vmax == pytest.approx(float(shown.max()))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("trait", "bad", "said"),
     [
@@ -238,12 +258,12 @@ def test_the_constructor_takes_every_trait(explore: Explore) -> None:
 def test_a_theme_is_the_pages_own_unless_one_is_chosen(explore: Explore) -> None:
     explorer = explore()
     light = on_canvas(explorer)[0, 0].tolist()
-    explorer._page.theme = "dark"
+    page_of(explorer).theme = "dark"
     dark = on_canvas(explorer)[0, 0].tolist()
     assert (light, dark) == ([255] * 3, [17] * 3)
     explorer.theme = "light"
     assert on_canvas(explorer)[0, 0].tolist() == light
-    explorer._page.theme = "light"
+    page_of(explorer).theme = "light"
     explorer.theme = "dark"
     assert on_canvas(explorer)[0, 0].tolist() == dark
     explorer.theme = "auto"
@@ -300,8 +320,8 @@ def test_close_with_every_panel_made_leaves_nothing(
         weakref.ref(explorer),
         weakref.ref(explorer.figure),
         weakref.ref(explorer.canvas),
-        weakref.ref(explorer._page),
-        *(weakref.ref(panel) for panel in explorer._switcher.made()),
+        weakref.ref(page_of(explorer)),
+        *(weakref.ref(panel) for panel in made_panels(explorer)),
     ]
     explorer.close()
     explorer.close()
@@ -537,11 +557,11 @@ def test_a_copy_that_the_browser_refuses_is_told(
 ) -> None:
     explorer = explore()
     sent: list[Any] = []
-    monkeypatch.setattr(explorer._page, "send", sent.append)
+    monkeypatch.setattr(page_of(explorer), "send", sent.append)
     for ok, told in ((True, ""), (False, "did not let the code be copied")):
-        explorer._pointing.press("c")
-        number = sent[-1]["number"]
-        explorer._page._handle_custom_msg({"kind": "copied", "number": number, "ok": ok}, [])
+        press(explorer, "c")
+        number = [message["number"] for message in sent if message["kind"] == "copy"][-1]
+        page_says(explorer, kind="copied", number=number, ok=ok)
         assert told in problem(explorer)
         assert bool(problem(explorer)) == (not ok)
 
@@ -612,7 +632,7 @@ def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPa
     explorer = explore(panel="Open & save", layer="block2_conv1", mode="max")
     given: list[Any] = []
     monkeypatch.setattr(
-        explorer._page, "send", lambda content, buffers=None: given.append((content, buffers))
+        page_of(explorer), "send", lambda content, buffers=None: given.append((content, buffers))
     )
     control(explorer, "save SVG").click()
     ((content, buffers),) = given
@@ -624,7 +644,7 @@ def test_downloads_reach_the_page(explore: Explore, monkeypatch: pytest.MonkeyPa
 
 def test_an_order_that_fails_is_told_and_the_controls_come_back(explore: Explore) -> None:
     explorer = explore(panel="Location", layer="block3_conv1", location=(3, 3))
-    panel: LocationPanel = explorer._switcher._made["Location"]
+    panel: LocationPanel = made_panel(explorer, "Location")
     explorer.reporting_errors(lambda: explorer.choose(location=(99, 0)))()
     assert "location (99, 0) is outside" in problem(explorer)
     assert (panel.row.value, panel.column.value) == (3, 3)
@@ -635,7 +655,7 @@ def test_an_order_that_fails_is_told_and_the_controls_come_back(explore: Explore
 
 def test_play_through_the_explorer_shows_one_channel_after_another(explore: Explore) -> None:
     explorer = explore(panel="Play", mode="max")
-    panel: PlayPanel = explorer._switcher._made["Play"]
+    panel: PlayPanel = made_panel(explorer, "Play")
     seen: list[Any] = []
     explorer.observe(lambda change: seen.append(change["new"].title), "rendering")
     panel.play.click()

@@ -33,9 +33,9 @@ from vgg_widget.circuit import circuit
 from vgg_widget.dataset import TopActivations
 from vgg_widget.layers import VGG19_CONVOLUTIONS
 from vgg_widget.network.network_input import Floats
-from vgg_widget.pictures import MODES
 from vgg_widget.pictures.comparing import pair, render_pair
 from vgg_widget.pictures.histogram import histogram
+from vgg_widget.pictures.modes import MODES
 from vgg_widget.pictures.scaling import DisplayRange
 from vgg_widget.predictions import Prediction, Predictor
 from vgg_widget.weights import Classifier, embedded_path, random_arrays

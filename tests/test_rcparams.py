@@ -317,6 +317,7 @@ def plotted(mode: str) -> list[Pixels]:
     return inside
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["channel", "grid", "max", "rgb"])
 @pytest.mark.parametrize(
     "settings",

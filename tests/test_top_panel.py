@@ -17,6 +17,8 @@ from tests.explorers import (
     control,
     count_messages,
     field_of,
+    made_panel,
+    made_panels,
     patch_words,
     patches,
     patches_on_show,
@@ -107,7 +109,7 @@ def test_a_click_on_a_patch_of_the_channel_before_opens_its_picture(
     card = patches_on_show(explorer)[0]
     assert card.button is not None
     name = card.button.description
-    cards = explorer._switcher._made["Strongest"].patches
+    cards = made_panel(explorer, "Strongest").patches
     assert cards.settled
     rest_for(600)
     explorer.layer = OTHER
@@ -202,7 +204,7 @@ def test_folded_it_reads_nothing(
     explorer.channel = 5
     assert explorer.panel == ""
     assert pictures_read == []
-    assert explorer._switcher.made() == []
+    assert made_panels(explorer) == []
     control(explorer, "Strongest").value = True
     assert len(patches_on_show(explorer)) == K
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from traitlets import TraitError
 
-from tests.explorers import control, patches_on_show, problem
+from tests.explorers import control, made_panel, made_panels, patches_on_show, problem
 from tests.made_pictures import LAYER, K
 from vgg_widget import FeatureExtractor, LayerExplorer
 from vgg_widget.dataset import TopActivations, top_activations
@@ -25,7 +25,7 @@ def test_it_may_be_set_exchanged_and_taken_away_later(
 ) -> None:
     explorer = explore(layer=LAYER)
     assert explorer.top_images is None
-    assert "Strongest" not in explorer._switcher.titles
+    assert control(explorer, "Strongest").layout.display == "none"
     with pytest.raises(TraitError, match="panel 'Strongest' is not known"):
         explorer.panel = "Strongest"
     explorer.top_images = noisy_top
@@ -36,10 +36,10 @@ def test_it_may_be_set_exchanged_and_taken_away_later(
         extractor, noisy_folder, layers=LAYER, k=2, progress=False
     )
     assert len(patches_on_show(explorer)) == 2
-    panel = explorer._switcher.made()
+    panel = made_panels(explorer)
     explorer.top_images = None
     assert (explorer.panel, explorer._switcher.opened) == ("", "")
-    assert "Strongest" not in explorer._switcher.titles
+    assert control(explorer, "Strongest").layout.display == "none"
     assert all(widget.comm is None for widget in panel)
     # Another panel that is open stays open.
     explorer.panel = "Circuit"
@@ -116,7 +116,7 @@ def test_closing_ends_what_is_read(
 ) -> None:
     rest_for(600)
     explorer = explore(top_images=noisy_top, layer=LAYER)
-    shown: Any = explorer._switcher._made["Strongest"]
+    shown: Any = made_panel(explorer, "Strongest")
     explorer.close()
     assert shown.patches.wait(30)
     assert pictures_read == []

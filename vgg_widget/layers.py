@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, floor
+from typing import TypeGuard
 
 import numpy as np
 
 VGG19_BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 """Convolutions and channels of each block (Simonyan & Zisserman 2015, table 1, column E)."""
+
+
+def is_index(number: object, count: int) -> TypeGuard[int]:
+    """Tell whether a number is one of `count` things that are counted from 0."""
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    return whole and 0 <= int(number) < count  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +105,7 @@ class Axis:
 
     def nearest(self, coordinate: float, units: int) -> int:
         """Return which of the first units has its `middle` nearest; the first of equal ones."""
-        period = max(1, len(self.whole) // 2)
-        near = set()
-        for phase in range(min(period, units)):
-            turns = (coordinate - self.middle(phase)) / (period * self.stride)
-            last = (units - 1 - phase) // period
-            near |= {phase + period * min(max(n, 0), last) for n in (floor(turns), ceil(turns))}
-        return min(sorted(near), key=lambda index: abs(self.middle(index) - coordinate))
+        return min(range(units), key=lambda index: abs(self.middle(index) - coordinate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +226,7 @@ class LayerInfo:
             ("row", "column"), self._both_axes(), (row, column), size, strict=True
         ):
             units = len(axis.spans) // 2 if axis.spans else pixels // self.stride
-            integer = isinstance(index, int | np.integer) and not isinstance(index, bool)
-            if not integer or not 0 <= index < units:
+            if not is_index(index, units):
                 raise ValueError(
                     f"{name} {index!r} is none of the {units} units of layer {self.name!r} on an "
                     f"image of {size[0]}×{size[1]} pixels: choose a whole number from 0 to "

@@ -222,16 +222,13 @@ def predictor_for(extractor: FeatureExtractor) -> Predictor:
     with _lock:
         if provenance not in _kept:
             _kept.clear()
-            _announce(provenance)
+            file = imagenet.IMAGENET_TOP
+            if provenance.source == "imagenet" and file.find() is None:
+                print(
+                    f"Predictions need {file.what}, which are downloaded once: "
+                    f"{file.size / 1e6:.0f} MB, kept in {file.folder()}; in memory they take "
+                    "0.5 GB more.",
+                    flush=True,
+                )
             _kept[provenance] = resolve_classifier(provenance)
         return Predictor(extractor, *_kept[provenance])
-
-
-def _announce(provenance: Provenance) -> None:
-    file = imagenet.IMAGENET_TOP
-    if provenance.source == "imagenet" and file.find() is None:
-        print(
-            f"Predictions need {file.what}, which are downloaded once: {file.size / 1e6:.0f} MB, "
-            f"kept in {file.folder()}; in memory they take 0.5 GB more.",
-            flush=True,
-        )

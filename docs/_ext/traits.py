@@ -55,7 +55,7 @@ def _type(trait: TraitType[object, object]) -> list[nodes.Node]:
         "ColormapName": "str",
         "Bool": "bool",
         "WholeNumber": "int",
-        "RealNumber": "float",
+        "CFloat": "float",
         "ChannelNumbers": "tuple of int",
         "ImageSetResult": "TopActivations or None",
         "Location": "(int, int) or None",

@@ -58,7 +58,7 @@ def bench_beside_the_bare_network(book: Book, photographs: Path, square: RGB8) -
     job = Job(chosen_layers(extractor, None), "max", 9, None)
     network = job.network(extractor)
     whole = [
-        one for shard in image_set.image_set(photographs, extractor).shards for one in shard.images
+        one for shard in image_set.image_set(photographs, extractor)[0] for one in shard.images
     ]
     inputs = extractor._network_inputs(np.stack([square] * BATCH))
 

@@ -201,6 +201,7 @@ def wait_ended(app: str, kernel: str) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_page_that_goes_takes_its_kernel_with_it_and_no_other_site_can_end_one(
     app: str, browser: BrowserContext
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from .desk import OpenNotebook
-from .page import OPEN_SECONDS
+from .page import OPEN_SECONDS, NotebookPage
 from .sight import CANVAS, EXPLORER, decoded, unharmed
 
 pytestmark = pytest.mark.browser
@@ -21,25 +21,28 @@ SAVE = "jupyterapp.commands.execute('docmanager:save')"
 SHOWN = "document.querySelector('.jupyter-matplotlib-canvas-div canvas')?.width > 300"
 
 
-def test_the_picture_stays_and_the_cell_brings_the_explorer_back(lab: OpenNotebook) -> None:
+def test_the_picture_stays_on_the_open_page_and_in_the_file(lab: OpenNotebook) -> None:
     page = lab(EXPLORER, fresh=True)
     first = page.wait_picture_equal(CANVAS)
     page.press_slider("channel", "ArrowRight")
     page.wait_value("explorer.channel", 8)
     before = page.wait_picture_equal(CANVAS, unlike=first)
-    page.page.evaluate(KEEP_WIDGETS)
-    # A moment later, the page has made a file of the picture.
-    page.page.wait_for_timeout(1000)
-    page.page.evaluate(SAVE)
-    (path,) = page.server.notebooks.glob("test_the_picture_stays*.ipynb")
-    assert_kept(path)
-
-    # On the page that is open, and on one that is opened with the new kernel.
-    page.page.evaluate("harness.kernel().restart()")
-    page.page.wait_for_function("harness.idle()")
+    restart(page, "test_the_picture_stays*.ipynb")
     page.press_slider("channel", "ArrowRight")
     assert page.canvas_rows() == before
     assert page.console_errors() == []
+
+
+@pytest.mark.slow
+def test_a_page_opened_again_shows_the_picture_and_the_cell_brings_the_explorer_back(
+    lab: OpenNotebook,
+) -> None:
+    page = lab(EXPLORER, fresh=True)
+    first = page.wait_picture_equal(CANVAS)
+    page.press_slider("channel", "ArrowRight")
+    page.wait_value("explorer.channel", 8)
+    before = page.wait_picture_equal(CANVAS, unlike=first)
+    restart(page, "test_a_page_opened_again*.ipynb")
     page.page.evaluate(KEEP_WIDGETS)
     page.page.reload()
     page.page.wait_for_function(SHOWN, timeout=1000 * OPEN_SECONDS)
@@ -53,6 +56,18 @@ def test_the_picture_stays_and_the_cell_brings_the_explorer_back(lab: OpenNotebo
     page.wait_value("explorer.channel", 8)
     assert page.wait_picture_equal(CANVAS, unlike=first) == before
     unharmed(page)
+
+
+def restart(page: NotebookPage, name: str) -> None:
+    """Save the notebook with its widgets, look at the file, and restart the kernel."""
+    page.page.evaluate(KEEP_WIDGETS)
+    # A moment later, the page has made a file of the picture.
+    page.page.wait_for_timeout(1000)
+    page.page.evaluate(SAVE)
+    (path,) = page.server.notebooks.glob(name)
+    assert_kept(path)
+    page.page.evaluate("harness.kernel().restart()")
+    page.page.wait_for_function("harness.idle()")
 
 
 def assert_kept(path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from dataclasses import asdict
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,22 +20,24 @@ from vgg_widget.activations.channel_statistics import (
     top_of,
 )
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.activations.saved_activations import read_activations, write_activations
 from vgg_widget.activations.xarray_dataset import as_dataset
 from vgg_widget.images import RGB8
-from vgg_widget.layers import LayerInfo
+from vgg_widget.layers import LayerInfo, is_index
+from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.support.safe_npz import check_suffix, damage_told
+from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 
 if TYPE_CHECKING:
     import xarray
 
 Floats = npt.NDArray[np.float32]
 
+_VERSION = 1
+"""Of the files that `Activations.save` writes."""
+
 RANKINGS = ("index", "max", "mean", "std", "sparsity", "entropy")
 """What `Activations.rank` can order channels by."""
-
 
 # Of so many channels the statistics are computed without those of the whole layer.
 _FEW = 4
@@ -83,7 +87,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
         self._entropies: dict[str, npt.NDArray[np.float64]] = {}
-        self._signs: dict[str, bool] = {}
+        self._any_negative = cache(lambda name: bool((stored[name] < 0).any()))
 
     @property
     def image(self) -> RGB8:
@@ -138,8 +142,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
     def _checked(self, layer: str, channels: Sequence[int]) -> list[int]:
         count = self.shape(layer)[-1]
         for number in channels:
-            whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-            if not whole or not 0 <= number < count:
+            if not is_index(number, count):
                 raise IndexError(
                     f"channels has {number!r}, but layer {layer!r} has {count} channels: choose "
                     f"whole numbers 0 to {count - 1}."
@@ -166,12 +169,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             A KeyError and ValueError, if there is no such layer.
         """
         found = self._find(layer)
-        if found.rectified:
-            return False
-        name = found.info.name
-        if name not in self._signs:
-            self._signs[name] = bool((self._stored[name] < 0).any())
-        return self._signs[name]
+        return not found.rectified and self._any_negative(found.info.name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._stored)
@@ -186,17 +184,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without what is derived; and NumPy's arrays do not stay read-only.
-        return partial(type(self), **self._arguments()), ()
-
-    def _arguments(self) -> dict[str, Any]:
-        return {
-            "layers": self._layers,
-            "maps": self._stored,
-            "image": self._image,
-            "weights": self._weights,
-            "before_relu": self._before_relu,
-            "name": self._name,
-        }
+        make = partial(type(self), before_relu=self._before_relu, name=self._name)
+        return make, (self._layers, self._stored, self._image, self._weights)
 
     def __repr__(self) -> str:
         height, width = self._image.shape[:2]
@@ -225,15 +214,13 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         found = self._find(layer)
         maps = self._stored[found.info.name]
         for axis, index, count in (("row", row, maps.shape[0]), ("column", column, maps.shape[1])):
-            if not isinstance(index, int | np.integer) or not 0 <= index < count:
+            if not is_index(index, count):
                 raise IndexError(
                     f"{axis} {index!r} is outside layer {layer!r}, which has {count}: "
                     f"choose whole numbers 0 to {count - 1}."
                 )
         vector: Floats = maps[int(row), int(column)]
-        if found.rectified:
-            vector = _after_relu(vector)
-        return vector
+        return _after_relu(vector) if found.rectified else vector
 
     def statistics(self, layer: str, channels: Sequence[int] | None = None) -> ChannelStatistics:
         """Return min, max, mean, std and fraction active of each channel, or of some.
@@ -347,16 +334,16 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         float
             In activation units; 0.0 where nothing is positive.
         """
+        if layer is not None:
+            layer = self._find(layer).info.name
         key = (layer, percentile, signed)
-        if layer is None:
-            if key not in self._tops:
-                # What lies below 0 before a ReLU is not among the positive values after it.
-                positive = np.concatenate([maps[maps > 0] for maps in self._stored.values()])
-                self._tops[key] = top_of(positive, percentile)
-            return self._tops[key]
-        maps = self._stored[self._find(layer).info.name]
         if key not in self._tops:
-            self._tops[key] = top_of(np.abs(maps) if signed else maps, percentile)
+            if layer is None:
+                # What lies below 0 before a ReLU is not among the positive values after it.
+                values = np.concatenate([maps[maps > 0] for maps in self._stored.values()])
+            else:
+                values = np.abs(self._stored[layer]) if signed else self._stored[layer]
+            self._tops[key] = top_of(values, percentile)
         return self._tops[key]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -375,7 +362,16 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             If the folder is missing or cannot be written.
         """
         check_suffix(path)
-        write_activations(path, **self._arguments())
+        header = {
+            "version": _VERSION,
+            "layers": [asdict(info) for info in self._layers],
+            "before_relu": sorted(self._before_relu),
+            "weights": self._weights.to_dict(),
+            "name": self._name,
+        }
+        arrays: dict[str, Any] = {f"maps/{layer}": maps for layer, maps in self._stored.items()}
+        with atomic_write(path) as draft:
+            np.savez(draft, header=np.array(json.dumps(header)), image=self._image, **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Activations:
@@ -389,7 +385,34 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             If there is no such file.
         """
         with damage_told(path, "saved activations", "Activations.save"):
-            return cls(**read_activations(path))
+            return cls._read(path)
+
+    @classmethod
+    def _read(cls, path: str | os.PathLike[str]) -> Activations:
+        with opened_npz(path) as array:
+            header = json.loads(str(array("header")))
+            if header["version"] != _VERSION:
+                raise ValueError(f"it is of version {header['version']}")
+            layers = [LayerInfo(**fields) for fields in header["layers"]]
+            maps = {info.name: array(f"maps/{info.name}") for info in layers}
+            image = array("image")
+        for info in layers:
+            stored = maps[info.name]
+            if stored.dtype != np.float32 or stored.ndim != 3 or stored.shape[-1] != info.channels:
+                raise ValueError(
+                    f"layer {info.name!r} is {stored.dtype} of shape {stored.shape}, not float32 "
+                    f"of {info.channels} channels"
+                )
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise ValueError(f"the image is {image.dtype} of shape {image.shape}, not uint8 RGB")
+        return cls(
+            layers,
+            maps,
+            image,
+            Provenance.from_dict(header["weights"]),
+            before_relu=tuple(header["before_relu"]),
+            name=str(header.get("name", "")),
+        )
 
     def to_xarray(self) -> xarray.Dataset:
         """Return every layer's maps, as the mapping has them, with their coordinates.

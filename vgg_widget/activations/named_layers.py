@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vgg_widget.layers import LayerInfo
 from vgg_widget.support.messages import unknown_choice
@@ -19,40 +19,23 @@ class LayerNameError(KeyError, ValueError):
         return str(self.args[0])
 
 
-@dataclass(frozen=True, slots=True)
-class NamedMaps:
-    """What a name stands for.
-
-    Parameters
-    ----------
-    info : LayerInfo
-        The layer.
-    plain_name : str
-        The one name of these maps: Keras's, or torchvision's before a ReLU.
-    rectified : bool
-        Whether they are after a ReLU, while the network gives the maps before it.
-    scheme : str
-        The naming scheme that the name belongs to.
-    """
+class NamedMaps(NamedTuple):
+    """What a name stands for."""
 
     info: LayerInfo
     plain_name: str
+    """The one name of these maps: Keras's, or torchvision's before a ReLU."""
     rectified: bool
+    """Whether they are after a ReLU, while the network gives the maps before it."""
     scheme: str
 
 
 def layer_names(layers: Sequence[LayerInfo], before_relu: Collection[str]) -> dict[str, NamedMaps]:
     """Return what every name of every layer stands for, scheme by scheme, in network order.
 
-    The papers' names are those of Simonyan & Zisserman's own Caffe models, and of what was built on
-    them, such as Gatys et al., "Image style transfer using convolutional neural networks" (2016).
-
-    Parameters
-    ----------
-    layers : sequence of LayerInfo
-        Those without a `torch_name` have Keras's name alone.
-    before_relu : collection of str
-        Keras's names of the layers whose maps the network gives before their ReLU.
+    Layers in `before_relu` are those whose maps the network gives before their ReLU. The papers'
+    names are those of Simonyan & Zisserman's own Caffe models, and of what was built on them, such
+    as Gatys et al., "Image style transfer using convolutional neural networks" (2016).
     """
     found: dict[str, NamedMaps] = {}
     for scheme in _SCHEMES:
@@ -94,11 +77,6 @@ class NamedLayers:
         self._layers = tuple(layers)
         self._before_relu = frozenset(before_relu)
         self._named = layer_names(self._layers, self._before_relu)
-        self._names_in: dict[tuple[str, str], tuple[str, ...]] = {
-            (scheme, info.name): () for scheme in _SCHEMES for info in self._layers
-        }
-        for name, maps in self._named.items():
-            self._names_in[maps.scheme, maps.info.name] += (name,)
 
     def _find(self, layer: str) -> NamedMaps:
         try:
@@ -141,7 +119,12 @@ class NamedLayers:
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         """
-        return self._names_in[scheme, self._find(layer).info.name]
+        info = self._find(layer).info
+        return tuple(
+            name
+            for name, maps in self._named.items()
+            if maps.info is info and maps.scheme == scheme
+        )
 
     def scheme_of(self, layer: str) -> str:
         """Return the scheme that a layer's name is of; see `names_in`.

@@ -20,7 +20,7 @@ def as_dataset(
     layers: Sequence[LayerInfo],
     maps: Mapping[str, npt.NDArray[np.float32]],
     weights: str,
-    name: str = "",
+    image: str = "",
 ) -> xarray.Dataset:
     """Return one variable a layer, with the label of the weights; see `Activations.to_xarray`."""
     try:
@@ -31,11 +31,29 @@ def as_dataset(
             "run pip install 'vgg-widget[xarray]'."
         ) from error
     names = netcdf_names(info.name for info in layers)
-    arrays = {
-        names[info.name]: _array(xr, info, names[info.name], maps[info.name], weights)
-        for info in layers
-    }
-    return xr.Dataset(arrays, attrs=_known({"weights": weights, "image": name or None}))
+    variables: dict[str, Any] = {}
+    coordinates: dict[str, Any] = {}
+    for info in layers:
+        name = names[info.name]
+        row, column, channel = (f"{name}_{axis}" for axis in _AXES)
+        height, width, channels = maps[info.name].shape
+        about = {
+            "layer": info.name,
+            "weights": weights,
+            "kind": info.kind,
+            "torch_name": info.torch_name,
+            "stride": info.stride,
+            "receptive_field": info.receptive_field,
+        }
+        variables[name] = (row, column, channel), maps[info.name], _known(about)
+        center = "the receptive field" if info.receptive_field is not None else "the unit's place"
+        pixels = {"units": "pixel", "long_name": f"centre of {center} in the input image"}
+        coordinates |= {
+            row: (row, [info.field_center(index, 0)[0] for index in range(height)], pixels),
+            column: (column, [info.field_center(0, index)[1] for index in range(width)], pixels),
+            channel: np.arange(channels),
+        }
+    return xr.Dataset(variables, coordinates, _known({"weights": weights, "image": image or None}))
 
 
 _AXES = ("row", "column", "channel")
@@ -63,38 +81,6 @@ def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
         names[layer] = name
         taken |= wanted
     return names
-
-
-def _array(
-    xr: Any, info: LayerInfo, name: str, maps: npt.NDArray[np.float32], weights: str
-) -> xarray.DataArray:
-    height, width, channels = maps.shape
-    row, column, channel = (f"{name}_{axis}" for axis in _AXES)
-    pixels = {"units": "pixel", "long_name": "centre of the receptive field in the input image"}
-    if info.receptive_field is None:
-        pixels["long_name"] = "centre of the unit's place in the input image"
-    down = [info.field_center(index, 0)[0] for index in range(height)]
-    across = [info.field_center(0, index)[1] for index in range(width)]
-    array: xarray.DataArray = xr.DataArray(
-        maps,
-        dims=(row, column, channel),
-        coords={
-            row: (row, down, pixels),
-            column: (column, across, pixels),
-            channel: np.arange(channels),
-        },
-        attrs=_known(
-            {
-                "layer": info.name,
-                "weights": weights,
-                "kind": info.kind,
-                "torch_name": info.torch_name,
-                "stride": info.stride,
-                "receptive_field": info.receptive_field,
-            }
-        ),
-    )
-    return array
 
 
 def _known(attributes: dict[str, Any]) -> dict[str, Any]:

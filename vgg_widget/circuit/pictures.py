@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import Colormap
@@ -13,6 +12,7 @@ from PIL import Image
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import CircuitInput
 from vgg_widget.network.extractor import COLOURS, FeatureExtractor
+from vgg_widget.pictures.colormaps import KERNEL_CMAP, find_cmap
 from vgg_widget.pictures.modes import coloured
 from vgg_widget.pictures.rendering import render
 from vgg_widget.pictures.scaling import DisplayRange, Scale
@@ -20,15 +20,12 @@ from vgg_widget.pictures.scaling import DisplayRange, Scale
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
-KERNEL_CMAP = "RdBu_r"
-"""Positive weights are red, negative ones blue, and 0 is white."""
-
 
 def kernel_picture(kernel: Floats, top: float) -> Pixels:
     """Colour the weights of a kernel; full red and full blue stand for the magnitude `top`."""
     # A kernel of zeros alone is white and no colour's end.
     limits = DisplayRange(-top, top) if top > 0 else DisplayRange(-1.0, 1.0)
-    return coloured(limits.normalise(kernel), mpl.colormaps[KERNEL_CMAP])
+    return coloured(limits.normalise(kernel), find_cmap(KERNEL_CMAP))
 
 
 def input_picture(
@@ -54,7 +51,7 @@ def input_picture(
         return part
     values = extractor.network_input(activations.image)[..., one.channel]
     limits = DisplayRange(float(values.min()), float(values.max()))
-    return coloured(limits.normalise(values), mpl.colormaps["gray"])
+    return coloured(limits.normalise(values), find_cmap("gray"))
 
 
 def small_png(pixels: Pixels, side: int) -> bytes:

@@ -12,10 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.cli.options import add_network_options, add_server_options
 from vgg_widget.cli.serving import (
     ADDRESS,
     Program,
+    add_network_options,
+    add_server_options,
     checked_picture,
     notebook_of,
     serve,
@@ -23,9 +24,6 @@ from vgg_widget.cli.serving import (
 )
 from vgg_widget.images import MINIMUM_SIDE, checked_size
 from vgg_widget.weights import resolve
-
-THEMES = ("light", "dark")
-"""How the page can look."""
 
 IDLE_SECONDS = 900
 """How long a visitor's kernel is kept after its page has gone without saying so."""
@@ -53,7 +51,9 @@ def add_app(commands: Any) -> None:
     """Add the command to a parser's."""
     app = commands.add_parser("app", help="serve the explorer as a page, without code")
     add_server_options(app)
-    app.add_argument("--theme", choices=THEMES, default="light", help="how the page looks")
+    app.add_argument(
+        "--theme", choices=("light", "dark"), default="light", help="how the page looks"
+    )
     add_network_options(app)
     app.set_defaults(run=_run)
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.cli.serving import add_network_options
 from vgg_widget.dataset import TopActivations, top_activations, write_page
+from vgg_widget.dataset.computing import STATISTICS
 from vgg_widget.dataset.page import check_channels, check_page_path
 from vgg_widget.dataset.progress import Progress, ProgressLines
-from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.support.messages import reason
 
@@ -53,16 +54,14 @@ def add_atlas(commands: Any) -> None:
         metavar="LAYER",
         help="Keras's, torchvision's or the paper's names; else all",
     )
-    atlas.add_argument("--k", type=int, help="pictures to keep for each channel; else 9")
+    atlas.add_argument("--k", type=int, default=9, help="pictures to keep for each channel; else 9")
     atlas.add_argument(
         "--statistic",
         choices=STATISTICS,
+        default="max",
         help="what a picture's strength is: its feature map's max, or mean; else max",
     )
-    atlas.add_argument(
-        "--weights", help="auto, imagenet, kmeans, random or your own file; else auto"
-    )
-    atlas.add_argument("--size", type=int, help="pixels of the shorter side; else 224")
+    add_network_options(atlas)
     atlas.add_argument(
         "--scheduler", metavar="ADDRESS", help="compute on this Dask cluster, as tcp://host:8786"
     )
@@ -87,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     try:
         with _connected(options.scheduler) as client:
-            extractor = FeatureExtractor(**_given(options, "weights", "size"))
+            extractor = FeatureExtractor(options.weights, size=options.size)
             if extractor.weights.message:
                 print(extractor.weights.message, file=sys.stderr)
             kept = _folder(store) / RESULT
@@ -98,10 +97,11 @@ def _run(options: argparse.Namespace) -> int:
                     extractor,
                     options.source,
                     options.layers,
+                    options.k,
+                    options.statistic,
                     client=client,
                     progress=_progress("images"),
                     store=store,
-                    **_given(options, "k", "statistic"),
                 )
                 top.save(kept)
         _report(top, kept)
@@ -115,11 +115,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.html is None:
         print(f"a page of it: vgg-widget atlas {shlex.quote(store)} --html atlas.html")
     return 0
-
-
-def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
-    every = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in every.items() if value is not None}
 
 
 @contextmanager
@@ -146,22 +141,17 @@ def _finished(options: argparse.Namespace) -> TopActivations:
     """Load what an earlier command has computed."""
     source, path = options.source, _folder(options.source)
     kept = path / RESULT if path.is_dir() else path
-    if path.is_dir() and not kept.exists():
+    if not kept.exists() or kept.suffix.lower() != ".npz":
         raise ValueError(
-            f"{source!r} holds no {RESULT}, with which a store is finished: to compute a folder of "
-            "pictures, say with -o where to keep that."
-        )
-    if not path.exists() or kept.suffix.lower() != ".npz":
-        raise ValueError(
-            f"{source!r} is no finished store: say with -o where to keep what is computed of it."
+            f"{source!r} holds no {RESULT}, with which a store is finished: to compute pictures, "
+            "say with -o where to keep what is computed."
         )
     if options.html is None:
         raise ValueError(f"{source!r} is finished already: say with --html what page to write.")
-    computing = _given(options, "scheduler", "weights", "size", "k", "statistic")
-    if computing:
+    given = {word.partition("=")[0] for word in options.words}
+    for name in given & {"--scheduler", "--weights", "--size", "--k", "--statistic"}:
         raise ValueError(
-            f"--{next(iter(computing))} goes with -o: {source!r} is finished already, and nothing "
-            "is computed."
+            f"{name} goes with -o: {source!r} is finished already, and nothing is computed."
         )
     return TopActivations.load(kept)
 
@@ -233,13 +223,11 @@ def _write(top: TopActivations, options: argparse.Namespace, layers: Sequence[st
     written = write_page(
         top, options.html, layers=layers, channels=options.channels, progress=progress
     )
-    count = len(written.missing)
-    if count:
+    if written.missing:
         name, sentence = next(iter(written.missing.items()))
-        pictures = "1 picture has" if count == 1 else f"{count} pictures have"
         print(
-            f"{pictures} changed or cannot be read any more, and no patches on the page, "
-            f"beginning with {name!r}: {sentence}",
+            "pictures that have changed or cannot be read any more, and have no patches on the "
+            f"page: {len(written.missing)}, beginning with {name!r}: {sentence}",
             file=sys.stderr,
         )
     print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")

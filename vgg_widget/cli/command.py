@@ -14,8 +14,8 @@ from vgg_widget.activations.named_layers import layer_names
 from vgg_widget.cli.app import add_app
 from vgg_widget.cli.atlas import add_atlas
 from vgg_widget.cli.demo import add_demo
-from vgg_widget.cli.options import add_network_options
-from vgg_widget.figure.style import own_style
+from vgg_widget.cli.serving import add_network_options
+from vgg_widget.figure.themes import own_style
 from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
 from vgg_widget.network.extractor import FeatureExtractor
@@ -26,7 +26,6 @@ from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights import (
     PREPROCESSINGS,
-    CachedFile,
     RemoteFile,
     WeightsError,
     embedded_path,
@@ -41,18 +40,10 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, by default with the words of this process.
 
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        The words after the command's name; those of this process by default.
-
-    Returns
-    -------
-    int
-        0 where all went well, 1 where something could not be done, 2 for a wrong call, 130 where
-        it was interrupted.
+    Returns 0 where all went well, 1 where something could not be done, and 130 where it was
+    interrupted; a wrong call exits with 2.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words, argparse.Namespace(words=words))
@@ -131,10 +122,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _render(options: argparse.Namespace) -> int:
     if options.output is not None and options.output.suffix.lower() not in _PICTURES:
-        suffix = options.output.suffix
-        ending = f"ends in {suffix!r}" if suffix else "has no suffix"
         raise ValueError(
-            f"--output {str(options.output)!r} {ending}: choose one of {', '.join(_PICTURES)}."
+            f"--output {str(options.output)!r} has another ending than those of pictures: choose "
+            f"one of {', '.join(_PICTURES)}."
         )
     # Before the network is built, which takes seconds.
     known = layer_names(VGG19_LAYERS, [info.name for info in VGG19_CONVOLUTIONS])
@@ -215,7 +205,7 @@ def _list_weights() -> int:
     _list_file(imagenet.IMAGENET_TOP)
     _list_file(imagenet.IMAGENET_NAMES)
     print("kmeans    learned without labels, shipped with vgg-widget")
-    print(f"    {shipped}: {_megabytes(shipped.stat().st_size)}")
+    print(f"    {shipped}: {shipped.stat().st_size / 1e6:.1f} MB")
     print("random    untrained, made from seed 0")
     print(f"auto      is {'imagenet' if here else 'imagenet after a download, else kmeans'}")
     print(f"a path    your own file of {format_names()}")
@@ -228,22 +218,10 @@ def _list_file(file: RemoteFile) -> bool:
     """Print where a file may lie and comes from; tell whether a good copy is here."""
     found = file.cached()
     for copy in found:
-        print(f"    {copy.path}: {_status(copy)}")
+        size = "" if copy.size is None else f"{copy.size / 1e6:.1f} MB, "
+        print(f"    {copy.path}: {size}{copy.problem or 'md5 right'}")
     try:
         print(f"    comes from {file.address()}")
     except WeightsError as error:
         print(f"    {error}")
     return any(not copy.problem for copy in found)
-
-
-def _status(file: CachedFile) -> str:
-    size = [] if file.size is None else [_megabytes(file.size)]
-    return ", ".join([*size, file.problem or "md5 right"])
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.cli.options import add_server_options
 from vgg_widget.cli.serving import (
     ADDRESS,
     Program,
+    add_server_options,
     checked_picture,
     notebook_of,
     serve,
@@ -68,16 +68,14 @@ def demo_notebook(path: str | None) -> dict[str, Any]:
         picture = base64.b64encode(explorer.to_bytes()).decode()
     finally:
         explorer.close()
-    names, argument = "LayerExplorer", repr(path)
-    if path is None:
-        names, argument = "LayerExplorer, sample_image", "sample_image()"
+    argument = "sample_image()" if path is None else repr(path)
     output = {
         "output_type": "display_data",
         "metadata": {},
-        "data": {"image/png": picture, "text/plain": ["VGG19 explorer: run the cell"]},
+        "data": {"image/png": picture, "text/plain": "VGG19 explorer: run the cell"},
     }
     return notebook_of(
-        f"from vgg_widget import {names}\n\nLayerExplorer({argument})",
+        f"from vgg_widget import LayerExplorer, sample_image\n\nLayerExplorer({argument})",
         [output],
         kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
     )
@@ -102,17 +100,16 @@ def _jupyterlab(folder: Path, port: int, token: str) -> Any:
     from jupyterlab.labapp import LabApp
     from traitlets.config import Config
 
-    server = {
-        "root_dir": str(folder),
-        "ip": ADDRESS,
-        "port": port,
-        "port_retries": 0,
-        "open_browser": False,
-        "log_level": "ERROR",
-        "allow_root": True,
-    }
     settings = {
-        "ServerApp": server,
+        "ServerApp": {
+            "root_dir": str(folder),
+            "ip": ADDRESS,
+            "port": port,
+            "port_retries": 0,
+            "open_browser": False,
+            "log_level": "ERROR",
+            "allow_root": True,
+        },
         "LabApp": {"log_level": "ERROR"},
         "IdentityProvider": {"token": token},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import secrets
 import signal
@@ -30,9 +31,9 @@ _STOPS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP"
 class Program:
     """An application of Jupyter's that serves a page on a port from `usable_port`.
 
-    `make` gives the application, which only has to be started, from the token that its page asks
-    for, and `stop` ends it and its kernels. Jupyter finds `environment` in this process's. `page`
-    is the path of what a person opens, and `advice` what they do there.
+    `make` builds the application from the token that its page asks for, and `stop` ends it and its
+    kernels. `environment` is set in this process. `page` is the path of what a person opens, and
+    `advice` what they do there.
     """
 
     name: str
@@ -42,6 +43,21 @@ class Program:
     port: int
     page: str
     advice: str
+
+
+def add_server_options(command: argparse.ArgumentParser) -> None:
+    """Add what the demo and the app have in common."""
+    command.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; else a sample")
+    command.add_argument("--port", type=int, default=0, help="the server's port; else any free one")
+    command.add_argument("--no-browser", action="store_true", help="only print the address")
+
+
+def add_network_options(command: argparse.ArgumentParser) -> None:
+    """Add what all commands that compute have in common."""
+    command.add_argument(
+        "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
+    )
+    command.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
 
 
 def checked_picture(image: str | None) -> str | None:
@@ -54,21 +70,15 @@ def checked_picture(image: str | None) -> str | None:
 
 
 def notebook_of(source: str, outputs: list[dict[str, Any]], **metadata: Any) -> dict[str, Any]:
-    """Return a notebook of one cell, in nbformat 4.5."""
-    cell: dict[str, Any] = {
-        "cell_type": "code",
-        "id": "explorer",
-        "execution_count": None,
-        "metadata": {},
-        "source": source.splitlines(keepends=True),
-        "outputs": outputs,
-    }
-    return {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-        "metadata": {"language_info": {"name": "python"}, **metadata},
-        "cells": [cell],
-    }
+    """Return a notebook of one cell."""
+    from nbformat import v4
+
+    make: Any = v4
+    cell = make.new_code_cell(source, outputs=outputs, id="explorer")
+    notebook: dict[str, Any] = make.new_notebook(
+        cells=[cell], metadata={"language_info": {"name": "python"}, **metadata}
+    )
+    return notebook
 
 
 def usable_port(port: int) -> int:
@@ -133,16 +143,7 @@ def _announce(program: Program, token: str, *, browser: bool) -> None:
         forward = f"{program.port}:{ADDRESS}:{program.port}"
         print(f"From your own machine, first: ssh -L {forward} THIS-HOST")
     print(f"{program.advice} Ctrl-C here stops it all.", flush=True)
-    if browser and _has_browser():
+    # Over SSH Python may find a text browser, which would take over the terminal.
+    if browser and "SSH_CONNECTION" not in os.environ:
         # Some browsers are waited for until they are closed, and the page is served meanwhile.
         threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
-
-
-def _has_browser() -> bool:
-    """Tell whether a browser would open in a window of its own.
-
-    Over SSH and in containers Python may find a text browser, which would take over the terminal.
-    """
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

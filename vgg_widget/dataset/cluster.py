@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakSet
@@ -21,16 +20,17 @@ from vgg_widget.network.reduced import ReducedNetwork
 # the next at hand, and no more, since pictures in memory travel with them.
 _AHEAD = 4
 
-# Networks that a worker's process keeps: jobs in turn, such as two sets of weights.
-_KEPT = 2
-_networks: OrderedDict[tuple[Any, ...], ReducedNetwork] = OrderedDict()
+# The network of a worker's process, which the next shard of the same job needs again.
+_networks: dict[tuple[Any, ...], ReducedNetwork] = {}
 # One shard at a time: TensorFlow has threads of its own, and memory is for one batch.
 _lock = threading.Lock()
 
 
 def check_client(client: object) -> None:
     """Raise TypeError or ValueError for what is no client that waits for its results."""
-    # Without importing distributed, which nobody has who passes something else.
+    if client is None:
+        return
+    # Without importing distributed, which may not be installed.
     names = {f"{kind.__module__}.{kind.__name__}" for kind in type(client).__mro__}
     if "distributed.client.Client" not in names:
         raise TypeError(
@@ -116,8 +116,6 @@ def _network(portable: PortableExtractor, job: Job) -> ReducedNetwork:
     """Return a job's network, built once a process."""
     key = (portable.digest, portable.size, portable.preprocessing, job.layers, job.statistic)
     if key not in _networks:
+        _networks.clear()
         _networks[key] = job.network(portable.extractor())
-        while len(_networks) > _KEPT:
-            _networks.popitem(last=False)
-    _networks.move_to_end(key)
     return _networks[key]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -35,18 +34,17 @@ from vgg_widget.support.messages import briefly, reason
 # A shard takes the network a quarter of a minute: as much is lost by an interruption.
 _LEAST, _EVERY, _MOST = 32, 32, 128
 
+EMPTY = "images is empty: pass at least one picture."
+
 DIGEST_BYTES = 32
 _NO_DIGEST = bytes(DIGEST_BYTES)
-
-# Pillow reads a file when its image is first used, and not in two threads at once.
-_pillow = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A picture of the network's size, its (height, width) before that, and a digest.
+    """A picture of the network's size, its (height, width) before that, and its SHA-256.
 
-    That is SHA-256 of the file, or of the pixels as they were given where there is none.
+    The digest is that of the file, or of the pixels as given where there is no file.
     """
 
     pixels: RGB8
@@ -82,12 +80,6 @@ class NamedSource:
         """Return SHA-256 of its file as it is now, or of its pixels; zeros if it is unreadable."""
         return file_digest(self.source) if isinstance(self.source, str) else self.source.digest
 
-    def prepared(self, extractor: FeatureExtractor) -> Prepared | Unusable:
-        """Read it, and bring it to the network's size; the digest is that of what was read."""
-        if isinstance(self.source, str):
-            return prepared(extractor, self.source)
-        return self.source
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
@@ -97,83 +89,49 @@ class Shard:
     images: tuple[NamedSource, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageSet:
-    """The images, in the order of their names.
+def image_set(images: object, extractor: FeatureExtractor) -> tuple[Generator[Shard], int | None]:
+    """Return shards of what `top_activations` was given, to be closed, and the number of images.
 
-    `shards` is gone through once, and closed. Where they end depends on the names alone, and on few
-    of them: an image more or less changes its own shard and seldom another. `total` is the number
-    of images, where that is known, and `empty` the sentence for a set that turns out to have none.
-    """
-
-    shards: Generator[Shard]
-    total: int | None
-    empty: str
-
-
-def image_set(images: object, extractor: FeatureExtractor) -> ImageSet:
-    """Find the images that `top_activations` was given.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If they are no images, there is none, or two have one name.
+    The number is None of a stream. Where shards end depends on the names alone, and on few of them:
+    an image more or less changes its own shard and seldom another.
     """
     named: Iterable[NamedItem]
-    empty = "images is empty: pass at least one picture."
     if isinstance(images, str | os.PathLike):
-        named, empty = _files(os.fspath(images))
-    elif isinstance(images, AbstractSet):
-        named = [*_checked_names(images)]
+        named = _files(os.fspath(images))
     elif told := not_several(images):
         raise ValueError(told)
     elif is_collection(images):
-        named = named_images(images)
+        named = named_images(list(images) if isinstance(images, AbstractSet) else images)
     else:
         raise TypeError(
             f"images {briefly(images)} is no set of pictures: pass a folder, a pattern such as "
             "'photos/*.jpg', a list of paths, or (name, image) pairs."
         )
     if not isinstance(named, list):
-        stream = ((name, _own_copy(image)) for name, image in _each_once(named))
-        return ImageSet(_shards(_sources(extractor, stream)), None, empty)
+        return _shards(_sources(extractor, _each_once(named))), None
     if not named:
-        raise ValueError(empty)
+        raise ValueError(EMPTY)
     ordered = [*_each_once(named)]
-    # Where one has no name, they stay as they are.
     if all(name != nameless(number) for number, (name, _) in enumerate(named)):
         ordered.sort(key=lambda item: item[0])
-    return ImageSet(_shards(_sources(extractor, ordered)), len(ordered), empty)
+    elif isinstance(images, AbstractSet):
+        raise ValueError(
+            "images is a set, which has no order, and a picture in it has no name: pass a list, or "
+            "(name, image) pairs."
+        )
+    return _shards(_sources(extractor, ordered)), len(ordered)
 
 
-def _checked_names(images: Iterable[Any]) -> Iterator[NamedItem]:
-    for number, (name, image) in enumerate(named_images(images)):
-        if name == nameless(number):
-            raise ValueError(
-                f"images is a set, which has no order, and {briefly(image)} in it has no name: "
-                "pass a list, or (name, image) pairs."
-            )
-        yield name, image
-
-
-def _files(given: str) -> tuple[list[NamedItem], str]:
-    """List the files that a folder or a pattern stands for, and say what if there is none."""
+def _files(given: str) -> list[NamedItem]:
+    """List the pictures in a folder, or those that a pattern stands for."""
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own can raise.
     if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-        inside = [(each.relative_to(path), each) for each in path.rglob("*")]
+        found = [(each.relative_to(path).as_posix(), each) for each in path.rglob("*")]
         # What macOS leaves beside pictures has their endings too, and Jupyter keeps copies.
-        named = [
-            (name.as_posix(), each)
-            for name, each in inside
-            if not any(part.startswith(".") for part in name.parts)
-        ]
-        nothing, what = "it is empty", "a folder without a picture"
-        advice = "pass a folder of pictures, or a list of their paths"
+        found = [(name, each) for name, each in found if "/." not in f"/{name}"]
     elif glob.has_magic(given):
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - as a shell has it
-        named = [(each, Path(each)) for each in matches]
-        nothing, what = "it fits no file", "a pattern without a picture"
-        advice = "check it"
+        found = [(each, Path(each)) for each in matches]
     elif os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
         raise ValueError(f"images {given!r} is one image, not several: put it in a list.")
     else:
@@ -181,15 +139,17 @@ def _files(given: str) -> tuple[list[NamedItem], str]:
             f"images {given!r} was not found: pass a folder, a pattern such as 'photos/*.jpg', or "
             "a list of paths."
         )
-    files = [(name, each) for name, each in named if each.is_file()]
-    if files:
-        nothing = "none of its files ends as pictures do (.jpg, .png, .webp and so on)"
-    pictures = [
+    pictures: list[NamedItem] = [
         (name, str(each.absolute()))
-        for name, each in files
-        if each.suffix.lower() in PICTURE_SUFFIXES
+        for name, each in found
+        if each.suffix.lower() in PICTURE_SUFFIXES and each.is_file()
     ]
-    return pictures, f"images {given!r} is {what} ({nothing}): {advice}."
+    if not pictures:
+        raise ValueError(
+            f"images {given!r} is a folder or a pattern without a picture, whose name ends in "
+            ".jpg, .png, .webp and so on: pass another one, or a list of paths."
+        )
+    return pictures
 
 
 def _each_once(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
@@ -202,49 +162,63 @@ def _each_once(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
 
 
 def _own_copy(image: Any) -> Any:
-    """Copy what a stream may fill anew for its next image."""
+    """Copy what a stream may fill anew for its next image, so that another thread can read it."""
     # What fails here, of a damaged file or a closed one, reading it will tell.
     with suppress(Exception):
         if isinstance(image, ImageFile.ImageFile):
-            # Its copy would no longer be turned.
-            image = ImageOps.exif_transpose(image)
-    with suppress(Exception):
+            # A copy of what was opened would no longer be turned.
+            return ImageOps.exif_transpose(image)
         if isinstance(image, np.ndarray | Image.Image):
             return image.copy()
+        if hasattr(image, "__array__"):
+            return np.array(image)
+        if callable(getattr(image, "read", None)) and isinstance(data := image.read(), bytes):
+            return data
     return image
 
 
-# What can be read in another thread than the one that it was given in.
-_READ_ELSEWHERE = (bytes, np.ndarray, Image.Image)
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def done_ahead(
+    items: Iterable[_Item], do: Callable[[_Item], _Result], ahead: int
+) -> Generator[tuple[_Item, Future[_Result]]]:
+    """Do something with items on other threads, up to `ahead` before they are asked for."""
+    with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
+
+        def begin(_: int, item: _Item) -> tuple[_Item, Future[_Result]]:
+            return item, pool.submit(do, item)
+
+        with closing(started_ahead(items, begin, ahead)) as begun:
+            yield from begun
 
 
 def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generator[NamedSource]:
     """Bring images in memory to the network's size, the next ones meanwhile."""
-    with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
 
-        def begin(_: int, item: NamedItem) -> tuple[str, Future[NamedSource]]:
-            if isinstance(item[1], _READ_ELSEWHERE):
-                return item[0], pool.submit(_source, extractor, *item)
-            done = Future[NamedSource]()
-            done.set_result(_source(extractor, *item))
-            return item[0], done
-
-        with closing(started_ahead(items, begin, _LEAST)) as begun:
-            for _, future in begun:
-                yield future.result()
-
-
-def _source(extractor: FeatureExtractor, name: str, image: Any) -> NamedSource:
-    if isinstance(image, str | os.PathLike):
+    def source(item: NamedItem) -> NamedSource:
+        name, image = item
+        if not isinstance(image, str | os.PathLike):
+            return NamedSource(name, prepared(extractor, image))
         given = os.fsdecode(image)
-        path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's own can raise.
+        path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's can raise.
         # What is not there is best named as it was written.
-        return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110 - Path's own can raise.
-    return NamedSource(name, prepared(extractor, image))
+        return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110
+
+    owned = ((name, _own_copy(image)) for name, image in items)
+    with closing(done_ahead(owned, source, _LEAST)) as begun:
+        for _, future in begun:
+            yield future.result()
 
 
 def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
-    """Read an image in memory, or the file of a path, and bring it to the network's size."""
+    """Read an image in memory, or the file of a path, and bring it to the network's size.
+
+    The digest is that of what was read.
+    """
+    if isinstance(image, Prepared | Unusable):
+        return image
     digest = _NO_DIGEST
     try:
         if isinstance(image, str):
@@ -253,8 +227,7 @@ def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
             # Of these bytes: the file may be another by now.
             reading = extractor.read_bytes(data, image)
         else:
-            with _pillow if isinstance(image, Image.Image) else nullcontext():
-                reading = extractor.read(image)
+            reading = extractor.read(image)
             shape = repr(reading.pixels.shape).encode()
             digest = hashlib.sha256(shape + reading.pixels.tobytes()).digest()
         height, width, _ = reading.pixels.shape
@@ -294,9 +267,6 @@ def _shards(images: Generator[NamedSource]) -> Generator[Shard]:
 
 
 def _is_an_end(name: str) -> bool:
-    """Choose names at which shards end; as the names stay, so do most ends.
-
-    Were shards cut by number, an image more at the beginning would change each of them.
-    """
+    """Choose names at which shards end: cut by number, one image more would change each shard."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:4], "big") % _EVERY == 0

@@ -9,11 +9,11 @@ import base64
 import hashlib
 import html
 import io
+import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.resources import files
@@ -25,11 +25,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from vgg_widget.dataset.image_set import done_ahead
 from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.top_images import StrongestImages
 from vgg_widget.images import RGB8, ImageError
-from vgg_widget.network.streaming import READERS, started_ahead
+from vgg_widget.network.streaming import READERS
 from vgg_widget.support.files import atomic_write, checked_target
 from vgg_widget.support.messages import briefly
 
@@ -69,15 +70,11 @@ class WrittenPage:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """One layer on the page: its first channels, and the patches of each."""
+    """One layer on the page: its name, numbers, and the patches of each channel to be shown."""
 
     name: str
     strongest: StrongestImages
     cuts: list[list[Cut]]
-
-    @property
-    def channels(self) -> int:
-        return len(self.cuts)
 
 
 def write_page(
@@ -128,9 +125,8 @@ def write_page(
     shown = _shown(top, layers, channels)
     wanted: dict[int, set[Box | None]] = {}
     for layer in shown:
-        for cuts in layer.cuts:
-            for place, box in cuts:
-                wanted.setdefault(place, set()).add(box)
+        for place, box in itertools.chain(*layer.cuts):
+            wanted.setdefault(place, set()).add(box)
     with shown_progress(progress, len(wanted), "pictures") as tell:
         patches, missing = _cut_patches(top, wanted, tell)
     if wanted and not patches:
@@ -191,71 +187,76 @@ def _cuts(strongest: StrongestImages, channel: int) -> list[Cut]:
 
 def _cut_patches(
     top: TopActivations, wanted: Mapping[int, Iterable[Box | None]], tell: Callable[[int], object]
-) -> tuple[dict[Cut, bytes], dict[str, str]]:
+) -> tuple[dict[Cut, str], dict[str, str]]:
     """Cut patches out of pictures, each of which is read once.
 
-    Returns
-    -------
-    patches : dict
-        Picture files: PNG of patches up to 24 pixels a side, and JPEG of larger ones.
-    missing : dict of str to str
-        Names of pictures that cannot be read any more, and why.
+    Returns the patches as addresses of data, and why pictures cannot be read any more, by name.
     """
-    patches: dict[Cut, bytes] = {}
+    patches: dict[Cut, str] = {}
     missing: dict[str, str] = {}
 
-    def cut(place: int) -> dict[Cut, bytes]:
+    def cut(place: int) -> dict[Cut, str]:
         pixels = top._picture(place, original=False)  # noqa: SLF001 - of this room
-        return {(place, box): _picture_file(pixels, box) for box in wanted[place]}
+        return {(place, box): _address(pixels, box) for box in wanted[place]}
 
-    with ThreadPoolExecutor(READERS, "vgg_widget-cut") as pool:
-
-        def begin(_: int, place: int) -> tuple[int, Future[dict[Cut, bytes]]]:
-            return place, pool.submit(cut, place)
-
-        with closing(started_ahead(sorted(wanted), begin, 2 * READERS)) as begun:
-            for place, future in begun:
-                try:
-                    patches |= future.result()
-                except (ImageError, OSError) as error:
-                    missing[top.images[place]] = str(error)
-                tell(1)
+    with closing(done_ahead(sorted(wanted), cut, 2 * READERS)) as begun:
+        for place, future in begun:
+            try:
+                patches |= future.result()
+            except (ImageError, OSError) as error:
+                missing[top.images[place]] = str(error)
+            tell(1)
     return patches, missing
 
 
-def _picture_file(pixels: RGB8, box: Box | None) -> bytes:
+def _address(pixels: RGB8, box: Box | None) -> str:
+    """Return the data address of a patch: PNG up to 24 pixels a side, and JPEG above."""
     if box is not None:
         first_row, first_column, end_row, end_column = box
         pixels = pixels[first_row:end_row, first_column:end_column]
     image = Image.fromarray(pixels)
+    kind = "png" if max(image.size) <= _EXACT_SIDE else "jpeg"
+    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    if max(image.size) <= _EXACT_SIDE:
-        image.save(buffer, "PNG", optimize=True)
-    else:
-        image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
-        image.save(buffer, "JPEG", quality=_JPEG_QUALITY, optimize=True)
-    return buffer.getvalue()
+    image.save(buffer, kind, quality=_JPEG_QUALITY, optimize=True)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _pieces(
     top: TopActivations,
     shown: list[_Shown],
-    patches: Mapping[Cut, bytes],
+    patches: Mapping[Cut, str],
     numbers: Mapping[int, int],
     missing: int,
 ) -> Iterator[str]:
     style, script = (_HERE.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    gone = "1 picture has" if missing == 1 else f"{missing:,} pictures have"
+    gone += " changed since, or could not be read any more, and no patches here."
     words = {
         "style": style,
         "style_digest": _digest(style),
         "script": script,
         "script_digest": _digest(script),
         "source": html.escape(_source(top)),
-        "missing": html.escape(_of_missing(missing)),
+        "missing": gone if missing else "",
     }
     before, after = _HERE.joinpath("page.html").read_text("utf-8").split("$data\n")
     yield Template(before).substitute(words)
-    yield _data("atlas", _header(top, shown, numbers))
+    header = {
+        "statistic": top.statistic,
+        "edges": _decimals(top.histogram_edges),
+        "names": [top.images[place] for place in numbers],
+        "layers": [
+            {
+                "name": layer.name,
+                "channels": len(layer.cuts),
+                "of": len(layer.strongest.images),
+                "sees": layer.strongest.layer.receptive_field,
+            }
+            for layer in shown
+        ],
+    }
+    yield _data("atlas", header)
     # Each layer by itself: a browser then reads the one that is looked at.
     for number, layer in enumerate(shown):
         yield _data(f"layer-{number}", _layer(layer, patches, numbers))
@@ -275,7 +276,6 @@ def _data(name: str, content: object) -> str:
 
 def _source(top: TopActivations) -> str:
     good = len(top.images) - len(top.failed)
-    strength = {"max": "the map's maximum", "mean": "the map's mean"}.get(top.statistic)
     size = top.size
     if size is None:
         sides = "images of their own size"
@@ -288,46 +288,17 @@ def _source(top: TopActivations) -> str:
         f"{good:,} images",
         *([f"{len(top.failed):,} more could not be read"] if top.failed else []),
         sides,
-        f"the {min(top.k, good)} strongest by {strength or top.statistic}",
-        # By way of the import system's table: an import of the whole package from here would go
-        # against the direction in which the rooms import each other.
+        f"the {min(top.k, good)} strongest by the map's {top.statistic}",
+        # An import of the whole package would go against the direction in which rooms import.
         f"vgg_widget {sys.modules['vgg_widget'].__version__}",
     ]
     return " · ".join(words)
 
 
-def _of_missing(count: int) -> str:
-    if not count:
-        return ""
-    pictures = "1 picture has" if count == 1 else f"{count:,} pictures have"
-    return f"{pictures} changed since, or could not be read any more, and no patches here."
-
-
-def _header(top: TopActivations, shown: list[_Shown], numbers: Mapping[int, int]) -> dict[str, Any]:
-    return {
-        "statistic": top.statistic,
-        "edges": _decimals(top.histogram_edges),
-        "names": [top.images[place] for place in numbers],
-        "layers": [
-            {
-                "name": layer.name,
-                "channels": layer.channels,
-                "of": len(layer.strongest.images),
-                "sees": layer.strongest.layer.receptive_field,
-            }
-            for layer in shown
-        ],
-    }
-
-
-def _layer(
-    layer: _Shown,
-    patches: Mapping[Cut, bytes],
-    numbers: Mapping[int, int],
-) -> dict[str, Any]:
-    strongest, channels = layer.strongest, layer.channels
+def _layer(layer: _Shown, patches: Mapping[Cut, str], numbers: Mapping[int, int]) -> dict[str, Any]:
+    strongest, channels = layer.strongest, len(layer.cuts)
     # Channels share patches: where one has its maximum, others have theirs.
-    known: dict[bytes, int] = {}
+    known: dict[str, int] = {}
     cut = [
         [known.setdefault(patches[key], len(known)) if key in patches else -1 for key in cuts]
         for cuts in layer.cuts
@@ -335,7 +306,7 @@ def _layer(
     histogram = strongest.histogram[:channels]
     bins = _bins(histogram)
     return {
-        "patches": [_address(patch) for patch in known],
+        "patches": list(known),
         "cut": cut,
         "values": [_decimals(strongest.values[c, : len(cut[c])]) for c in range(channels)],
         "images": [[numbers[place] for place, _ in cuts] for cuts in layer.cuts],
@@ -345,11 +316,6 @@ def _layer(
         "bins": bins,
         "histogram": histogram[:, bins].tolist(),
     }
-
-
-def _address(file: bytes) -> str:
-    kind = "png" if file.startswith(b"\x89PNG") else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(file).decode()}"
 
 
 def _bins(histogram: npt.NDArray[np.int32]) -> list[int]:

@@ -43,8 +43,8 @@ def shown_progress(
 class ProgressLines:
     """A `Progress` of lines now and then, for a log, in which a bar would be one endless line.
 
-    The speed is that since the last line: images that are in a store already take no time. There
-    are `every` seconds between two lines, but for the last one; `clock` gives the time in seconds.
+    There are `every` seconds between two lines, but for the last one. The speed is that since the
+    line before, since images that are in a store already take no time. `clock` gives the seconds.
     """
 
     def __init__(
@@ -59,23 +59,17 @@ class ProgressLines:
 
     def __call__(self, done: int, total: int | None) -> None:
         """Tell how many images are done, and of how many where that is known."""
+        from tqdm import tqdm
+
         now = self._clock()
         seconds = now - self._then
         if seconds < self._every and done != total:
             return
         words = f"{self._what}: {done}" + ("" if total is None else f" of {total}")
-        speed = (done - self._before) / seconds if seconds > 0 else 0.0
-        if speed > 0:
-            words += f", {speed:.3g} images/s" if speed < 100 else f", {speed:.0f} images/s"
-            if total is not None and done < total:
-                words += f", {_duration((total - done) / speed)} left"
+        if seconds > 0 and done > self._before:
+            speed = (done - self._before) / seconds
+            words += f", {speed:.3g} images/s"
+            if total is not None:
+                words += f", {tqdm.format_interval((total - done) / speed)} left"
         print(words, file=self._stream, flush=True)
         self._then, self._before = now, done
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

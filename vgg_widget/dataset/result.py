@@ -13,16 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import LayerNameError
-from vgg_widget.dataset.summary import BINS, HISTOGRAM_EDGES
+from vgg_widget.dataset.summary import BINS, HISTOGRAM_EDGES, Ints
 from vgg_widget.dataset.top_images import SeenImages, StrongestImages
 from vgg_widget.images import RGB8, ImageError, file_bytes, read_file_bytes, resize_exactly
 from vgg_widget.layers import LayerInfo
 from vgg_widget.support.files import atomic_write
-from vgg_widget.support.messages import unknown_choice
+from vgg_widget.support.messages import briefly
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
-
-Ints = npt.NDArray[np.int32]
 
 # The saved file's version, and of a layer's arrays dtype and axes after that of the channels.
 _VERSION = 1
@@ -93,17 +91,12 @@ class TopActivations(Mapping[str, StrongestImages]):
         return HISTOGRAM_EDGES
 
     def __getitem__(self, layer: str) -> StrongestImages:
-        if not isinstance(layer, str):
-            raise LayerNameError(unknown_choice("layer", layer, self.strongest))
-        found = self.strongest.get(self.aliases.get(layer, layer))
-        if found is None:
-            names = list(self.strongest)
-            held = ", ".join(names) if len(names) <= 8 else f"{len(names)}, such as {names[0]}"
-            raise LayerNameError(
-                f"layer {layer!r} is not among those of this result, which holds {held}: choose "
-                "one of these, or compute it with top_activations."
-            )
-        return found
+        if isinstance(layer, str) and (name := self.aliases.get(layer, layer)) in self.strongest:
+            return self.strongest[name]
+        raise LayerNameError(
+            f"layer {briefly(layer)} is not among those of this result ({', '.join(self)}): choose "
+            "one of these, or compute it with top_activations."
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.strongest)
@@ -284,10 +277,6 @@ class TopActivations(Mapping[str, StrongestImages]):
         FileNotFoundError
             If there is no such file.
         """
-        if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-            raise ValueError(
-                f"path {os.fspath(path)!r} is a folder: pass the .npz file in it, such as top.npz."
-            )
         with (
             damage_told(path, "saved top activations", "TopActivations.save"),
             opened_npz(path) as array,

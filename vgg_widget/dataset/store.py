@@ -23,7 +23,7 @@ VERSION = 1
 
 _MANIFEST = "manifest.json"
 
-# Field, dtype and axes: channels, columns kept, images, bins, bytes of a digest; numbers are as is.
+# Field, dtype and axes: channels, columns kept, images, bins, sides, bytes of a digest.
 _ARRAYS: dict[str, tuple[type[np.generic], str]] = {
     "values": (np.float32, "ck"),
     "images": (np.int32, "ck"),
@@ -33,7 +33,7 @@ _ARRAYS: dict[str, tuple[type[np.generic], str]] = {
     "total": (np.float64, "c"),
     "active": (np.int32, "c"),
     "counted": (np.int32, "c"),
-    "sizes": (np.int32, "n4"),
+    "sizes": (np.int32, "ns"),
     "digests": (np.uint8, "nd"),
 }
 
@@ -50,33 +50,23 @@ class Store:
 
     @classmethod
     def opened(cls, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> Store:
-        """Make a store, or go on with one.
-
-        Raises
-        ------
-        ValueError
-            If the folder holds something else, or what was computed in another way.
-        OSError
-            If it cannot be written to.
-        """
+        """Make a store, or go on with one; ValueError if the folder holds something else."""
         path = Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 - Path's own can raise.
         if path.exists() and not path.is_dir():
             raise ValueError(f"store {str(path)!r} is a file: pass a folder.")
         path.mkdir(parents=True, exist_ok=True)
         ours = {"version": VERSION, **manifest}
         file = path / _MANIFEST
-        if not file.exists():
-            # What begins with a dot may be another process's draft of the manifest.
-            others = [each for each in path.iterdir() if not each.name.startswith(".")]
-            if not others:
-                with atomic_write(file) as draft:
-                    draft.write_text(json.dumps(ours, indent=1), encoding="utf-8")
-            # Another process may have begun the same store meanwhile.
-            elif not file.exists():
-                raise ValueError(
-                    f"store {str(path)!r} holds files, and none of them is a store's {_MANIFEST}: "
-                    "pass an empty folder, or one that there is not yet."
-                )
+        # What begins with a dot may be another process's draft of the manifest.
+        others = [each.name for each in path.iterdir() if not each.name.startswith(".")]
+        if not others:
+            with atomic_write(file) as draft:
+                draft.write_text(json.dumps(ours, indent=1), encoding="utf-8")
+        elif _MANIFEST not in others:
+            raise ValueError(
+                f"store {str(path)!r} holds files, and none of them is a store's {_MANIFEST}: "
+                "pass an empty folder, or one that there is not yet."
+            )
         try:
             theirs = dict(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
@@ -87,8 +77,8 @@ class Store:
         for what, asked in json.loads(json.dumps(ours)).items():
             if theirs.get(what) != asked:
                 raise ValueError(
-                    f"store {str(path)!r} was made with {what} {_short(theirs.get(what))}, and not "
-                    f"{_short(asked)}: ask for the same, or pass another folder."
+                    f"store {str(path)!r} was made with {what} {theirs.get(what)!r:.80}, and not "
+                    f"{asked!r:.80}: ask for the same, or pass another folder."
                 )
         return cls(path, json.dumps(ours, sort_keys=True))
 
@@ -106,14 +96,9 @@ class Store:
                 failed = tuple((int(place), str(words)) for place, words in header["failed"])
                 # Columns are kept for good images only.
                 kept = min(k, count - len(failed))
-                lengths = {
-                    "c": channels,
-                    "k": kept,
-                    "n": count,
-                    "b": BINS,
-                    "d": DIGEST_BYTES,
-                    "4": 4,
-                }
+                lengths = dict(
+                    zip("cknbsd", (channels, kept, count, BINS, 4, DIGEST_BYTES), strict=True)
+                )
                 arrays: dict[str, Any] = {
                     name: array(name, dtype, tuple(lengths[axis] for axis in axes))
                     for name, (dtype, axes) in _ARRAYS.items()
@@ -136,8 +121,3 @@ class Store:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"shard-{key[:32]}.npz"
-
-
-def _short(value: object) -> str:
-    words = repr(value)
-    return words if len(words) <= 80 else words[:79] + "…"

@@ -18,12 +18,7 @@ _HALF_OCTAVES = np.arange(-32, 33) / 2
 HISTOGRAM_EDGES: Floats = np.concatenate(
     [-(2.0 ** _HALF_OCTAVES[::-1]), 2.0**_HALF_OCTAVES]
 ).astype(np.float32)
-"""Where the bins of every histogram meet, in activation units.
-
-Powers of √2, so that no range must be known beforehand: 65 from 2⁻¹⁶ to 2¹⁶, and as many below 0.
-Bin `i` counts what is at least ``HISTOGRAM_EDGES[i - 1]`` and less than ``HISTOGRAM_EDGES[i]``; the
-first and last are open, and that of 0 is the one in the middle.
-"""
+"""Where the bins of every histogram meet: see `TopActivations.histogram_edges`."""
 HISTOGRAM_EDGES.flags.writeable = False
 
 BINS = HISTOGRAM_EDGES.size + 1

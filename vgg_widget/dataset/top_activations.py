@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from vgg_widget.dataset.cluster import check_client, computed_by_cluster
-from vgg_widget.dataset.computing import BATCH, Job, computed_shard
-from vgg_widget.dataset.image_set import Shard, image_set
+from vgg_widget.dataset.computing import BATCH, STATISTICS, Job, computed_shard
+from vgg_widget.dataset.image_set import EMPTY, Shard, image_set
 from vgg_widget.dataset.progress import Progress, shown_progress
-from vgg_widget.dataset.reduction import STATISTICS
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import MergeTree, Summary, merged
@@ -62,7 +61,7 @@ def top_activations(
         called ``images[0]`` and so on, however they come in batches. An item that may be understood
         in several ways is refused, such as a tuple of two pictures. Grey pictures in a batch need
         an axis for channels: without it (3, H, W) and (4, H, W) are one picture in colour, and are
-        refused where labels or the loader tell that they are a batch.
+        refused where as many labels come with them.
     layers : str, iterable of str or None
         Keras's or torchvision's names; None for all. What only other layers need is not computed.
     k : int
@@ -117,9 +116,8 @@ def top_activations(
     if statistic not in STATISTICS:
         raise ValueError(unknown_choice("statistic", statistic, STATISTICS))
     chosen = chosen_layers(extractor, layers)
-    if client is not None:
-        check_client(client)
-    found = image_set(images, extractor)
+    check_client(client)
+    found, total = image_set(images, extractor)
     job = Job(chosen, statistic, int(k), None)
     if store is not None:
         job = replace(job, store=Store.opened(store, _manifest(extractor, job)))
@@ -132,24 +130,18 @@ def top_activations(
             yield shard
 
     # Closed, since an interrupt's traceback would keep its threads.
-    with shown_progress(progress, found.total) as tell, closing(found.shards) as shards:
+    with shown_progress(progress, total) as tell, closing(found) as shards:
         if client is not None:
             summary = computed_by_cluster(client, extractor, job, noted(shards), tell)
         else:
-            summary = _computed_here(extractor, job, noted(shards), tell)
+            network = job.network(extractor)
+            tree = MergeTree[Summary](lambda parts: merged(parts, job.k))
+            for shard in noted(shards):
+                tree.add(computed_shard(network, job, shard, tell))
+            summary = tree.result()
     if summary is None:
-        raise ValueError(found.empty)
+        raise ValueError(EMPTY)
     return _result(extractor, job, summary, seen)
-
-
-def _computed_here(
-    extractor: FeatureExtractor, job: Job, shards: Iterable[Shard], tell: Callable[[int], object]
-) -> Summary | None:
-    network = job.network(extractor)
-    tree = MergeTree[Summary](lambda parts: merged(parts, job.k))
-    for shard in shards:
-        tree.add(computed_shard(network, job, shard, tell))
-    return tree.result()
 
 
 def _manifest(extractor: FeatureExtractor, job: Job) -> dict[str, Any]:

@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.dataset.summary import Summary
+from vgg_widget.dataset.summary import Floats, Ints, Summary
 from vgg_widget.layers import LayerInfo
-
-Ints = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,9 +1,5 @@
 """The widgets: traits, controls, panels and gestures, and the links between them."""
 
-from vgg_widget.explorer.layer_explorer import (
-    LayerExplorer,
-)
+from vgg_widget.explorer.layer_explorer import LayerExplorer
 
-__all__ = [
-    "LayerExplorer",
-]
+__all__ = ["LayerExplorer"]

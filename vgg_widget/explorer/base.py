@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,9 +19,10 @@ from traitlets import Enum, TraitError, Unicode, observe, validate
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
-from vgg_widget.explorer.errors import ErrorMessage
+from vgg_widget.explorer.export import script
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
-from vgg_widget.explorer.panels import PanelMaker, PanelSwitcher
+from vgg_widget.explorer.panels import PANELS, PanelMaker
+from vgg_widget.explorer.panels.switcher import PanelSwitcher
 from vgg_widget.explorer.settings import (
     SETTINGS,
     DisplaySettings,
@@ -44,8 +45,6 @@ from vgg_widget.support.messages import unknown_choice
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vgg_widget.figure.linked_figure import LinkedFigure
-
 LOOKS = ("layer_names", "theme", "panel")
 """The traits that say what stands around the picture."""
 
@@ -61,18 +60,9 @@ class ExplorerBase(ExplorerBox):
 
     A subclass says what is computed (`_compute`), which picture is made of that (`_render`), which
     part of either the settings are about (`_first_of`), and what is drawn and said (`_new_view`,
-    `_draw`, `_caption`, `unit_words`, `pixel_words`, `to_code`).
-
-    Parameters
-    ----------
-    images : tuple of object
-        Anything that `load_image` takes, each.
-    network : tuple
-        Arguments of `extractor_for`.
-    settings : dict
-        Settings; a channel of None is the only one of ``channels``, or 0.
-    layout : dict
-        The constructor's other keyword arguments.
+    `_inputs`, `_caption`, `unit_words`, `pixel_words`). Its constructor passes the
+    images, the arguments of `extractor_for`, the settings and its other keyword arguments; a
+    channel of None is the only one of ``channels``, or 0.
     """
 
     vars().update(setting_traits())
@@ -98,9 +88,10 @@ class ExplorerBase(ExplorerBox):
     _busy_words: ClassVar[str]
     # The trait that an upload beside the other controls sets; "" for none.
     _upload = ""
-    # Arguments that stay what they were, and what else it saves, in words.
+    _saves_activations = False
+    _offered_panels: Mapping[str, PanelMaker] = PANELS
+    # Arguments that stay what they were.
     _made_with: tuple[str, ...] = MADE_WITH
-    _also_saved = ""
 
     _settable = frozenset((*SETTINGS, *LOOKS))
 
@@ -112,7 +103,7 @@ class ExplorerBase(ExplorerBox):
 
     _open: ClassVar[WeakSet[ExplorerBase]] = WeakSet()
 
-    _view: LinkedFigure
+    _view: Any
 
     def __init__(
         self,
@@ -197,7 +188,8 @@ class ExplorerBase(ExplorerBox):
     @property
     def figure(self) -> Figure:
         """The matplotlib figure on show."""
-        return self._view.figure
+        figure: Figure = self._view.figure
+        return figure
 
     @property
     def canvas(self) -> Any:
@@ -208,7 +200,7 @@ class ExplorerBase(ExplorerBox):
 
     def _available_panels(self) -> dict[str, PanelMaker]:
         """Return what makes each panel, by its title."""
-        return {}
+        return dict(self._offered_panels)
 
     def _build(self) -> None:
         """Make controls, figure and canvas, once what they show is known to be good."""
@@ -237,15 +229,14 @@ class ExplorerBase(ExplorerBox):
             canvas=self._canvas,
             report=partial(self.reporting_errors, clear=False),
         )
-        follow = self.reporting_errors(self._follow_page, clear=False)
+        # The method itself would hold the explorer.
+        follow = self.reporting_errors(lambda _: ExplorerBase._fit_page(explorer), clear=False)
         self._page.observe(follow, ["theme", "room"])
         self._full_width = full_width(self.layout.max_width, self._view.width)
-        self._apply_theme()
-        self._fit()
+        self._fit_page()
         # On a page narrower than the figure, the figure scrolls and the controls stay.
-        stage = widgets.Box(
-            [self._canvas], layout=widgets.Layout(overflow="auto", max_width="100%")
-        )
+        scrolling = widgets.Layout(overflow="auto", max_width="100%")
+        stage = widgets.Box([self._canvas], layout=scrolling)
         self.add_class(ROOT_CLASS)
         self.children = (
             self._controls.notice,
@@ -260,19 +251,13 @@ class ExplorerBase(ExplorerBox):
         )
         self._built = True
 
-    def _follow_page(self, _: object) -> None:
-        self._apply_theme()
-        self._fit()
-
-    def _fit(self) -> None:
-        """Make the figure as wide as the page has room."""
+    def _fit_page(self) -> None:
+        """Give the figure the page's colours, and make it as wide as the page has room."""
+        wanted = self._page.theme if self.theme == "auto" else self.theme
+        self._view.theme = DARK if wanted == "dark" else LIGHT
         width = fitting_width(self._page.room, self._view.width, self._full_width)
         if width != self._view.width:
             self._view.width = width
-
-    def _apply_theme(self) -> None:
-        wanted = self._page.theme if self.theme == "auto" else self.theme
-        self._view.theme = DARK if wanted == "dark" else LIGHT
 
     # --- from traits to the picture
 
@@ -285,7 +270,6 @@ class ExplorerBase(ExplorerBox):
 
     @validate(*SETTINGS)
     def _valid_setting(self, proposal: dict[str, Any]) -> Any:
-        self._require_open()
         name, value = proposal["trait"].name, proposal["value"]
         # The layer that a link's location belongs to may come after it.
         if name != "location" or not self._follows:
@@ -294,19 +278,15 @@ class ExplorerBase(ExplorerBox):
 
     @validate("panel")
     def _valid_panel(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
         title, known = str(proposal["value"]), self._panel_titles()
         if title and title not in known:
             raise TraitError(unknown_choice("panel", title, ("", *known)))
         return title
 
-    @validate("layer_names", "theme")
-    def _valid_look(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
+    @validate("layer_names")
+    def _valid_layer_names(self, proposal: dict[str, Any]) -> str:
         value = str(proposal["value"])
-        if proposal["trait"].name == "theme" or value == "keras":
-            return value
-        if not any(info.torch_name for info in self.measured.layers):
+        if value != "keras" and not any(info.torch_name for info in self.measured.layers):
             raise TraitError(
                 f"layer_names {value!r} is for VGG19, and this network's layers have one name "
                 "each: leave it at 'keras'."
@@ -333,9 +313,9 @@ class ExplorerBase(ExplorerBox):
         return DisplaySettings(**{name: getattr(self, name) for name in SETTINGS})
 
     @observe(*SETTINGS)
-    def _settings_changed(self, _: object) -> None:
+    def _settings_changed(self, _: object = None) -> None:
         with self._changing():
-            if self._waits(self._catch_up):
+            if self._waits():
                 return
             # Several traits changed in one go are one picture; and who observes the picture may
             # change a trait again, which comes back here.
@@ -343,7 +323,6 @@ class ExplorerBase(ExplorerBox):
                 self._update()
 
     def _catch_up(self) -> None:
-        """Show what another explorer told of, now that it has told of everything."""
         if self._snapshot is None or self._closed:
             return
         with self._changing():
@@ -354,15 +333,12 @@ class ExplorerBase(ExplorerBox):
                 except TraitError:
                     self.location = before.location
                     raise
-            self._settings_changed(None)
+            self._settings_changed()
 
     def _update(self) -> None:
         """Show what the traits ask for; where that fails, take the traits back and raise."""
-        before = self._snapshot
-        assert before is not None
         try:
-            settings = self._asked().fitted_to(self.measured, before.settings, self._usual_cmap)
-            self._show(settings)
+            self._show(self._asked().fitted_to(self.measured, self.settings, self._usual_cmap))
         except BaseException:
             # Drawn or not, the traits say what is on show.
             if self._asked() != self.settings:
@@ -415,7 +391,9 @@ class ExplorerBase(ExplorerBox):
             self._under_mouse = under
             self._pointing.forget()
         # The picture before the words: whatever is sent first is on the page first.
-        self._draw(self.measured.info(layer).placement, self._pointing.marks())
+        rendered = getattr(self, self._rendered_trait)
+        placement = self.measured.info(layer).placement
+        self._view.show(rendered, self._inputs, placement, marks=self._pointing.marks())
 
     def _show_around(self) -> None:
         """Bring words, controls and the open panel to what is on show."""
@@ -472,16 +450,11 @@ class ExplorerBase(ExplorerBox):
         opened = self._switcher.opened
         self.panel = opened if opened in self._panel_titles() else ""
         self._set_traits(self.settings)
-        self._apply_theme()
+        self._fit_page()
         self._refresh_controls()
         # A mark or a zoom may be half drawn.
         self._canvas.draw()
-        self.show_error(
-            ErrorMessage(
-                f"Interrupted: what is on show is layer {self.layer} in mode {self.mode}, as the "
-                "controls say; ask again, or for something else."
-            )
-        )
+        self._say_interrupted(f"layer {self.layer} in mode {self.mode}")
 
     # --- around the picture
 
@@ -490,7 +463,7 @@ class ExplorerBase(ExplorerBox):
         with self._changing():
             if self._snapshot is not None and not self._closed:
                 self.show_error(None)
-                self._apply_theme()
+                self._fit_page()
                 self._refresh_controls()
 
     def _panel_titles(self) -> tuple[str, ...]:
@@ -501,14 +474,18 @@ class ExplorerBase(ExplorerBox):
         return self.remembered_panel if self.remembered_panel in self._panel_titles() else ""
 
     def _unfold(self) -> None:
-        self._switcher.unfold(self.panel)
+        self._switcher.unfold(self.panel, self._panel_titles())
 
     def show_status(self, words: str) -> None:
         """Say something in the line below the caption, such as what is under the mouse."""
         self._controls.show_status(words)
 
     def play(self) -> None:
-        """Start what plays, or stop it; here nothing does."""
+        """Unfold the panel that plays, if there is one, and start it, or stop it."""
+        if "Play" in self._panel_titles():
+            if self.panel != "Play":
+                self.open_panel("Play")
+            self._switcher.play()
 
     def open_panel(self, title: str) -> None:
         """Unfold a panel for a person; whoever runs the cell again finds it open."""
@@ -546,7 +523,7 @@ class ExplorerBase(ExplorerBox):
                 self.choose(layer=named, channel=channel, mode=DEFAULT_MODE)
             finally:
                 if self._asked() == before:
-                    self._history = [one for one in self._history if one is not before]
+                    del self._history[-1:]
                 del self._history[:-_STEPS_BACK]
 
     def back(self) -> None:
@@ -562,7 +539,8 @@ class ExplorerBase(ExplorerBox):
                 # It is what the jump made of it; a deeper layer knows places less exactly.
                 there = now = replace(there, location=last.location)
             self._show(there.placed(now, self.measured))
-            self._history = [one for one in self._history if one is not last]
+            # Whoever was told of it may have gone back, too, or reset it.
+            del self._history[-1:]
 
     @property
     def can_go_back(self) -> bool:
@@ -580,13 +558,23 @@ class ExplorerBase(ExplorerBox):
 
     # --- to take away
 
+    def to_code(self) -> str:
+        """Return Python text that makes the same picture, or pictures, without a widget.
+
+        Raises
+        ------
+        ValueError
+            If the network is a model or state dict of your own, which has no text.
+        """
+        return script(self._readings, self.measured, self._extractor.to_code(), self._asked())
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture as ``.png``, ``.svg`` or ``.pdf``.
+        """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
 
         Parameters
         ----------
         path : str or Path
-            Replaced as a whole.
+            Replaced as a whole. A comparison writes pictures only.
 
         Raises
         ------
@@ -595,10 +583,13 @@ class ExplorerBase(ExplorerBox):
         OSError
             If the folder is missing or cannot be written.
         """
-        kind = self._checked_suffix(Path(path).suffix.lower(), os.fspath(path))
-        with self._lock, atomic_write(path) as draft:
-            self._require_drawn()
-            self._view.save(draft, kind, self._source())
+        suffix = Path(path).suffix.lower()
+        if suffix == ".npz" and self._saves_activations:
+            self.measured.save(path)
+            return
+        data = self._file(suffix, os.fspath(path))
+        with atomic_write(path) as draft:
+            draft.write_bytes(data)
 
     def to_bytes(self, suffix: str = ".png") -> bytes:
         """Return the picture as the bytes of a file.
@@ -608,39 +599,41 @@ class ExplorerBase(ExplorerBox):
         suffix : str
             ``".png"``, ``".svg"`` or ``".pdf"``.
         """
-        with self._lock:
-            self._require_drawn()
-            return self._bytes(suffix)
+        return self._file(suffix, suffix)
 
-    def _bytes(self, suffix: str) -> bytes:
+    def _file(self, suffix: str, path: str) -> bytes:
+        if suffix not in (".png", ".svg", ".pdf"):
+            ending = f"ends in {suffix!r}" if suffix else "has no suffix"
+            more = ", or .npz for the activations" if self._saves_activations else ""
+            raise ValueError(
+                f"path {path!r} {ending}: choose .png, .svg or .pdf for the picture{more}."
+            )
+        with self._lock:
+            self._require_open()
+            if self._is_behind:
+                raise RuntimeError(
+                    f"{self._what} waits for another one to tell of all its changes, and what was "
+                    "set here is not drawn yet: save it afterwards, or when its rendering changes."
+                )
+            return self._picture(suffix[1:])
+
+    def _picture(self, kind: str) -> bytes:
         with io.BytesIO() as stream:
-            self._view.save(stream, self._checked_suffix(suffix), self._source())
+            self._view.save(stream, kind, self._source())
             return stream.getvalue()
 
-    def _require_drawn(self) -> None:
-        self._require_open()
-        if self._is_behind:
-            raise RuntimeError(
-                f"{self._what} waits for another one to tell of all its changes, and what was set "
-                "here is not drawn yet: save it afterwards, or when its rendering changes."
-            )
-
     def file_name(self, suffix: str) -> str:
-        """Return a name for a file of what is on show, such as ``block3_conv1-max.png``."""
+        """Return a name for a file of what is on show, such as ``block3_conv1-max.png``.
+
+        That of activations, which end in ``.npz``, says the picture: ``cat-activations.npz``.
+        """
+        if suffix == ".npz":
+            origin = self._readings[0].origin
+            return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
         layer = re.sub(r"[^\w.]+", "_", self.layer)
         mode = re.sub(r"\W+", "_", self.mode)
         number = self.channel if find_mode(self.mode).takes == "one" else ""
         return f"{layer}-{mode}{number}{suffix}"
-
-    def _checked_suffix(self, suffix: str, path: str = "") -> str:
-        """Return what matplotlib calls the kind of file that a suffix stands for."""
-        if suffix not in (".png", ".svg", ".pdf"):
-            ending = f"ends in {suffix!r}" if suffix else "has no suffix"
-            raise ValueError(
-                f"path {path or suffix!r} {ending}: choose .png, .svg or .pdf for the "
-                f"picture{self._also_saved}."
-            )
-        return suffix[1:]
 
     def _source(self) -> str:
         """Say where the picture's numbers come from."""
@@ -662,12 +655,8 @@ class ExplorerBase(ExplorerBox):
         state = "closed" if self._closed else f"{self.layer}, {self.mode}"
         return f"<{type(self).__name__}: {state}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        with self._lock:
-            return self._bundled(kwargs, self._remembered_png)
-
-    def _remembered_png(self) -> bytes:
-        png = self._bytes(".png")
+    def _still_picture(self) -> bytes:
+        png = self._picture("png")
         self._canvas.remember(png)
         return png
 

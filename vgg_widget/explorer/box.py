@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, NoReturn
 from weakref import WeakMethod, proxy
 
 import ipywidgets as widgets
 
-from vgg_widget.explorer.controls import display, set_value
 from vgg_widget.explorer.errors import ErrorMessage
+from vgg_widget.explorer.parts import display, set_value
 from vgg_widget.support.interrupts import interrupts_allowed, interrupts_delayed
 from vgg_widget.support.messages import unknown_choice
 
@@ -24,16 +25,9 @@ LOCK = threading.RLock()
 
 # A link between traits hands over one trait at a time. Half way through a jump, the follower would
 # fit its old channel to the new layer, and the link would hand that channel back. So the box that
-# tells others of its changes is noted here, and its followers catch up after all of them.
-_leader: list[object] = []
-_followers: list[tuple[object, Callable[[], object]]] = []
-
-
-def _catch_up(entry: tuple[object, Callable[[], object]]) -> None:
-    # It may have caught up with another one's changes by now.
-    if entry in _followers:
-        _followers.remove(entry)
-        entry[1]()
+# leads is noted here, and the boxes that have to catch up after all of its changes.
+_leader: list[ExplorerBox] = []
+_behind: dict[ExplorerBox, None] = {}
 
 
 class ExplorerBox(widgets.VBox):  # type: ignore[misc]
@@ -46,7 +40,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     _lock: ClassVar[threading.RLock] = LOCK
 
-    # The traits that one thread at a time may set.
+    # The traits that a person may set while it is open, one thread at a time.
     _settable: ClassVar[frozenset[str]] = frozenset()
 
     # What stands until the constructor has come so far.
@@ -96,6 +90,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             # Cells and callbacks run on different threads in some kernels: while one holds back
             # notifications, an assignment of another's would be told of to nobody.
             with self._changing():
+                self._require_open()
                 super().__setattr__(name, value)
         else:
             super().__setattr__(name, value)
@@ -124,6 +119,14 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     def _show_interrupted(self) -> None:
         """Bring everything to what is on show, and say that an interrupt ended the rest."""
 
+    def _say_interrupted(self, shown: str) -> None:
+        self.show_error(
+            ErrorMessage(
+                f"Interrupted: what is on show is {shown}, as the controls say; ask again, or for "
+                "something else."
+            )
+        )
+
     @contextmanager
     def _leading(self) -> Iterator[None]:
         """Let linked boxes wait until this one has told of everything that the body changes."""
@@ -137,25 +140,33 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 yield
             finally:
                 _leader.clear()
-                for entry in reversed(_followers):
-                    stack.callback(_catch_up, entry)
+                for follower in reversed(_behind):
+                    stack.callback(ExplorerBox._follow, follower)
+
+    def _follow(self) -> None:
+        # It may have caught up with another one's changes by now.
+        if self._is_behind:
+            del _behind[self]
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Show what another box told of, now that it has told of everything."""
 
     @property
     def _follows(self) -> bool:
         """Whether another box is telling of changes, of which this one may know only some."""
         return bool(_leader) and _leader[0] is not self
 
-    def _waits(self, catch_up: Callable[[], object]) -> bool:
-        """Tell whether this box changes nothing by itself yet; `catch_up` is called later."""
-        if not self._follows:
-            return False
-        _followers.append((self, catch_up))
-        return True
+    def _waits(self) -> bool:
+        """Tell whether this box changes nothing by itself yet; `_catch_up` is called later."""
+        if self._follows:
+            _behind[self] = None
+        return self._follows
 
     @property
     def _is_behind(self) -> bool:
         """Whether this box was told of changes that it does not show yet."""
-        return any(follower is self for follower, _ in _followers)
+        return self in _behind
 
     # --- callbacks of the page
 
@@ -179,24 +190,15 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         """
         # The widget that keeps the callback is not to keep the box.
         report = WeakMethod(self._report)
-        is_own = getattr(callback, "__self__", None) is self
-        called = WeakMethod(callback) if is_own else lambda: callback
 
         def reported(*given: object) -> None:
-            call, back = report(), called()
-            if call is not None and back is not None:
-                call(back, given, clear=clear, slow=slow)
+            call = report()
+            if call is not None:
+                call(partial(callback, *given), clear, slow)
 
         return reported
 
-    def _report(
-        self,
-        callback: Callable[..., object],
-        given: tuple[object, ...],
-        *,
-        clear: bool,
-        slow: bool,
-    ) -> None:
+    def _report(self, act: Callable[[], object], clear: bool, slow: bool) -> None:
         with nullcontext() if slow else self._lock:
             if self._closed:
                 return
@@ -205,10 +207,13 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 self.show_error(None)
             self._depth += not slow
             try:
-                callback(*given)
+                act()
             except Exception as error:
                 with self._lock:
-                    self.show_error(self._message_of(error, refresh=outermost))
+                    message = ErrorMessage.of(error)
+                    if outermost:
+                        message = self._refreshed(message)
+                    self.show_error(message)
             except KeyboardInterrupt:
                 # In a cell, it ends the cell; Jupyter would write a callback's to a log.
                 if not outermost:
@@ -245,15 +250,13 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         finally:
             self.showing = before
 
-    def _message_of(self, error: Exception, *, refresh: bool) -> ErrorMessage:
-        """Return what to show of an error, once the controls are back at what is on show."""
-        message = ErrorMessage.of(error)
-        if refresh:
-            try:
-                self._refresh_controls()
-            except Exception as another:
-                # Its traceback tells of the first one too.
-                return replace(message, details=ErrorMessage.of(another).details)
+    def _refreshed(self, message: ErrorMessage) -> ErrorMessage:
+        """Bring the controls back; where that fails too, the message gets the details."""
+        try:
+            self._refresh_controls()
+        except Exception as another:
+            # Its traceback tells of the first one too.
+            return replace(message, details=ErrorMessage.of(another).details)
         return message
 
     def _refresh_controls(self) -> None:
@@ -267,19 +270,21 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
 
     # --- how it comes into a notebook, and is taken away again
 
-    def _bundled(self, kwargs: dict[str, Any], png: Callable[[], bytes]) -> Any:
-        """Return what Jupyter shows, with a picture for where no kernel is.
+    def _still_picture(self) -> bytes:
+        """Return what is on show as PNG, for where no kernel is."""
+        raise NotImplementedError
 
-        GitHub, nbviewer and nbconvert show the picture.
-        """
-        if self._closed:
-            return {"text/plain": self._closed_words}
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        bundle["image/png"] = base64.b64encode(png()).decode()
-        # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and says
-        # where that is; Colab says so itself only for what is shown by `display`.
-        helper: Any = self._page._repr_mimebundle_()
-        return (bundle, helper[1]) if helper[1] else bundle
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        with self._lock:
+            if self._closed:
+                return {"text/plain": self._closed_words}
+            bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+            # GitHub, nbviewer and nbconvert show the picture.
+            bundle["image/png"] = base64.b64encode(self._still_picture()).decode()
+            # In Colab anywidget turns on the manager of widgets that are not ipywidgets' own, and
+            # says where that is; Colab says so itself only for what is shown by `display`.
+            helper: Any = self._page._repr_mimebundle_()
+            return (bundle, helper[1]) if helper[1] else bundle
 
     @property
     def closed(self) -> bool:
@@ -316,18 +321,14 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             # ipywidgets lets nobody ask a closed widget how it is shown.
             self.__dict__.pop("_repr_mimebundle_", None)
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce__(self, *_: object) -> NoReturn:
         # A widget is one with its page and its kernel.
         raise TypeError(
             f"a {type(self).__name__} cannot be pickled or copied, since it belongs to a page: "
             f"take {self._kept} instead."
         )
 
-    def __copy__(self) -> NoReturn:
-        self.__reduce__()
-
-    def __deepcopy__(self, _: object) -> NoReturn:
-        self.__reduce__()
+    __copy__ = __deepcopy__ = __reduce__
 
 
 def widgets_of(*roots: widgets.Widget | None) -> list[widgets.Widget]:

@@ -1,7 +1,4 @@
-"""`compare`: two images side by side under one set of controls, over one range, and what differs.
-
-Like the explorer, it computes no feature map and draws nothing.
-"""
+"""`compare`: two images side by side under one set of controls, and what differs."""
 
 from __future__ import annotations
 
@@ -9,22 +6,18 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from traitlets import Instance
 
 from vgg_widget.explorer.base import ExplorerBase
-from vgg_widget.explorer.export import pair_script
-from vgg_widget.explorer.panels import PAIR_PANELS, PanelMaker
+from vgg_widget.explorer.panels import PAIR_PANELS
 from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.images import ImageReading
-from vgg_widget.layers import Placement
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
 from vgg_widget.pictures.captions import pair_caption, pair_place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair
-from vgg_widget.pictures.coordinates import Marks
 from vgg_widget.pictures.modes import DEFAULT_MODE
 from vgg_widget.pictures.scaling import DEFAULT_SCALE
 from vgg_widget.support.messages import briefly
@@ -32,7 +25,7 @@ from vgg_widget.support.messages import briefly
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vgg_widget.figure.pair_figure import PairFigure
+    from vgg_widget.figure.feature_figure import PairFigure
 
 
 class Comparison(ExplorerBase):
@@ -66,11 +59,11 @@ class Comparison(ExplorerBase):
 
     _what, _instead = "comparison", "call compare again"
     _kept = "its pair"
+    _offered_panels = PAIR_PANELS
     _computed_trait, _rendered_trait = "pair", "renderings"
     _inches = PAIR_INCHES
     _description = "Two input pictures, beside each a picture of the layer, and what differs"
     _busy_words = "Computing all layers of both pictures …"
-    _view: PairFigure
 
     def __init__(
         self,
@@ -132,21 +125,7 @@ class Comparison(ExplorerBase):
     def second(self, source: object) -> None:
         self._look_at(self._readings[0], source)
 
-    def to_code(self) -> str:
-        """Return Python text that makes the same pictures without a widget.
-
-        Raises
-        ------
-        ValueError
-            If the network is a model or state dict of your own, which has no text.
-        """
-        one, other = self._readings
-        return pair_script((one, other), self.pair, self._extractor.to_code(), self._asked())
-
     # --- what `ExplorerBase` asks
-
-    def _available_panels(self) -> dict[str, PanelMaker]:
-        return dict(PAIR_PANELS)
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Pair:
         return pair(self._extractor, *readings)
@@ -159,36 +138,28 @@ class Comparison(ExplorerBase):
         return render_pair(computed, settings.layer_in(computed.first), **settings.for_render())
 
     def _new_view(self, figure: Figure) -> PairFigure:
-        from vgg_widget.figure.pair_figure import PairFigure
+        from vgg_widget.figure.feature_figure import PairFigure
 
         return PairFigure(figure)
 
     @property
-    def _three(self) -> PairRendering:
-        assert self.renderings is not None
-        return self.renderings
-
-    @property
-    def _images(self) -> tuple[Any, Any]:
-        """Both pictures as the network saw them."""
+    def _inputs(self) -> tuple[Any, Any]:
         return self.pair.first.image, self.pair.second.image
 
-    def _draw(self, place: float | Placement, marks: Marks) -> None:
-        self._view.show(self._three, self._images, place, marks=marks)
-
     def _caption(self) -> str:
+        assert self.renderings is not None
         one, other = self._readings
-        return pair_caption(self.pair, self._three, (one.note, other.note))
+        return pair_caption(self.pair, self.renderings, (one.note, other.note))
 
     def unit_words(self, row: int, column: int, channel: int | None) -> str:
         """Say what is at a unit in both pictures; `channel` is that of a grid's tile."""
-        return pair_place_words(self.pair, self._three, row, column, channel)
+        assert self.renderings is not None
+        return pair_place_words(self.pair, self.renderings, row, column, channel)
 
     def pixel_words(self, row: int, column: int) -> str:
         """Say which colours a pixel of both inputs has."""
         return " and ".join(
-            "RGB " + ", ".join(str(level) for level in np.asarray(image[row, column]))
-            for image in self._images
+            "RGB " + ", ".join(map(str, image[row, column])) for image in self._inputs
         )
 
 

@@ -20,15 +20,7 @@ _LONGEST = 300
 
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
-    """What is said of an error.
-
-    Parameters
-    ----------
-    sentence : str
-        What came, and what to do.
-    details : str
-        The traceback, line by line; empty where the sentence says all.
-    """
+    """What is said of an error: a sentence, and a traceback where the sentence does not say all."""
 
     sentence: str
     details: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +16,6 @@ from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
-from vgg_widget.pictures.comparing import Pair
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.pictures.scaling import Scale
 from vgg_widget.predictions import checked_top
@@ -25,10 +24,7 @@ _STATE_VERSION = 1
 
 
 def write_state(
-    settings: DisplaySettings,
-    looks: Mapping[str, Any],
-    usual_cmap: str,
-    extractor: FeatureExtractor,
+    settings: DisplaySettings, extractor: FeatureExtractor, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what an explorer shows, and how, as a JSON-able dict."""
     weights = extractor.weights
@@ -37,8 +33,7 @@ def write_state(
         **asdict(settings),
         "channels": list(settings.channels),
         "location": None if settings.location is None else list(settings.location),
-        **looks,
-        "usual_cmap": usual_cmap,
+        **more,
         "size": extractor.size,
         "weights": weights.path if weights.source == "file" else weights.source,
     }
@@ -47,10 +42,7 @@ def write_state(
 def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
     """Return the explorer's arguments that a state stands for; `more` takes precedence.
 
-    Raises
-    ------
-    ValueError
-        If it is not what `write_state` returned; the sentence names the key.
+    Raises ValueError, which names the key, if it is not what `write_state` returned.
     """
     if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
         version = state.get("version") if isinstance(state, dict) else type(state).__name__
@@ -87,100 +79,50 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
 
 
 def script(
-    reading: ImageReading, activations: Activations, extractor: str, settings: DisplaySettings
-) -> str:
-    """Write a short script that computes the same activations and makes the same picture.
-
-    Parameters
-    ----------
-    reading : ImageReading
-        The image on show; one without a path is written into the text as PNG.
-    activations : Activations
-        Of that image.
-    extractor : str
-        The expression that makes the extractor.
-    settings : DisplaySettings
-        What is on show.
-
-    Returns
-    -------
-    str
-        Python; it leaves the picture in ``rendering`` and a figure's axes in ``axes``.
-    """
-    imports, source = _image_code(reading)
-    layer = settings.layer_in(activations)
-    return _program(
-        {"FeatureExtractor", "plot", "render", *imports},
-        [],
-        [
-            f"image = {source}",
-            f"extractor = {extractor}  # {_one_line(activations.weights.label)}",
-            "activations = extractor(image)",
-            f"picture = dict({_arguments(settings)})",
-            f"rendering = render(activations, {layer!r}, **picture)",
-            f"axes = plot(activations, {layer!r}, **picture)",
-        ],
-        settings,
-    )
-
-
-def pair_script(
-    readings: tuple[ImageReading, ImageReading],
-    pair: Pair,
+    readings: Sequence[ImageReading],
+    activations: Activations,
     extractor: str,
     settings: DisplaySettings,
 ) -> str:
-    """Write a short script that makes the same pictures of two images.
+    """Write a script that makes the picture of an image, or those of two, without a widget.
 
-    Parameters
-    ----------
-    readings : (ImageReading, ImageReading)
-        The images on show; one without a path is written into the text as PNG.
-    pair : Pair
-        Of these.
-    extractor, settings
-        As for `script`.
-
-    Returns
-    -------
-    str
-        Python; it leaves the pictures in ``renderings``.
+    `activations` are the first image's, and `extractor` is the expression that makes the
+    extractor. An image without a path is written into the text as PNG.
     """
     imports, sources = zip(*map(_image_code, readings), strict=True)
-    layer = settings.layer_in(pair.first)
-    return _program(
-        {"FeatureExtractor", *imports[0], *imports[1]},
-        ["from vgg_widget.pictures.comparing import pair, render_pair"],
-        [
+    names = {"FeatureExtractor"}.union(*imports)
+    more = []
+    layer = repr(settings.layer_in(activations))
+    asked = settings.for_render()
+    arguments = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+    making = f"extractor = {extractor}  # {_one_line(activations.weights.label)}"
+    if len(readings) == 2:
+        more.append("from vgg_widget.pictures.comparing import pair, render_pair")
+        lines = [
             f"first = {sources[0]}",
             f"second = {sources[1]}",
-            f"extractor = {extractor}  # {_one_line(pair.first.weights.label)}",
+            making,
             "both = pair(extractor, first, second)",
-            f"renderings = render_pair(both, {layer!r}, {_arguments(settings)})",
-        ],
-        settings,
-    )
-
-
-def _arguments(settings: DisplaySettings) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in settings.for_render().items())
-
-
-def _program(
-    names: set[str], imports: list[str], lines: list[str], settings: DisplaySettings
-) -> str:
-    """Write imports and then lines, with whatever else these need."""
-    text = "\n".join(lines) + "\n"
-    imports = [f"from vgg_widget import {', '.join(sorted(names))}", *imports]
-    if isinstance(settings.for_render().get("scale"), Scale):
-        imports.append("from vgg_widget.pictures.scaling import Scale")
-    standard = "import base64\n\n" if "base64." in text else ""
-    own = (
-        ""
-        if find_mode(settings.mode).built_in
-        else f"# Mode {settings.mode!r} must be registered first.\n"
-    )
-    return f"{standard}{chr(10).join(imports)}\n\n{own}{text}"
+            f"renderings = render_pair(both, {layer}, {arguments})",
+        ]
+    else:
+        names |= {"plot", "render"}
+        lines = [
+            f"image = {sources[0]}",
+            making,
+            "activations = extractor(image)",
+            f"picture = dict({arguments})",
+            f"rendering = render(activations, {layer}, **picture)",
+            f"axes = plot(activations, {layer}, **picture)",
+        ]
+    if isinstance(asked.get("scale"), Scale):
+        more.append("from vgg_widget.pictures.scaling import Scale")
+    if not find_mode(settings.mode).built_in:
+        lines.insert(0, f"# Mode {settings.mode!r} must be registered first.")
+    head = [f"from vgg_widget import {', '.join(sorted(names))}", *more, ""]
+    if any("base64." in source for source in sources):
+        head = ["import base64", "", *head]
+    return "\n".join([*head, *lines, ""])
 
 
 def _one_line(words: str) -> str:

@@ -21,35 +21,16 @@ ROOT_CLASS = "vgg-explorer"
 _HERE = files("vgg_widget.explorer")
 
 
-def _as_it_is(callback: Callable[..., object]) -> Callable[..., object]:
-    return callback
-
-
 class PageHelper(anywidget.AnyWidget):
     """An invisible widget that serves the box with the class `ROOT_CLASS` that it is a child of.
 
     Of the box's parts it knows the canvas of ipympl, ``vgg-caption`` (announced when it changes),
     ``vgg-problem`` (announced at once) and ``vgg-unfold`` (toggle buttons that open panels).
 
-    Parameters
-    ----------
-    on_key : callable
-        Called with a key's name whenever a person presses one of them in the box, but for text
-        fields, and for sliders and dropdowns where they need it themselves. While it runs, a held
-        key is not repeated.
-    keys : iterable of str
-        Names as in JavaScript's ``KeyboardEvent.key``: ``"ArrowLeft"``, ``"o"``.
-    description : str
-        What a screen reader says of the canvas, before the caption.
-    canvas : ipywidgets.Widget, optional
-        The canvas of ipympl, to keep its picture when it rests and not at every frame.
-    report : callable
-        Gets what follows another message of the page, and returns it so that its errors are shown.
-
-    Examples
-    --------
-    >>> helper = PageHelper(print, keys=["ArrowLeft", "ArrowRight"])
-    >>> box = widgets.VBox([widgets.Label("a picture"), helper]).add_class(ROOT_CLASS)
+    `on_key` gets each of `keys`, named as in JavaScript's ``KeyboardEvent.key``, that a person
+    presses in the box, except where a control needs it; while it runs, a held key is not repeated.
+    `description` is what a screen reader says of the `canvas`. `report` gets the callback for the
+    page's other messages, and returns it so that its errors are shown.
     """
 
     # The text, not the path: anywidget would hold on to every widget made from a path.
@@ -78,7 +59,7 @@ class PageHelper(anywidget.AnyWidget):
         keys: Iterable[str] = (),
         description: str = "",
         canvas: widgets.Widget | None = None,
-        report: Callable[[Callable[..., object]], Callable[..., object]] = _as_it_is,
+        report: Callable[[Callable[..., object]], Callable[..., object]] | None = None,
     ) -> None:
         super().__init__(
             wanted=list(keys),
@@ -88,7 +69,8 @@ class PageHelper(anywidget.AnyWidget):
             **self._seen,
         )
         self.observe(self._see, ["theme", "room"])
-        self._on_key, self._follow = on_key, report(self._follow_message)
+        self._on_key = on_key
+        self._follow = report(self._follow_message) if report else self._follow_message
         self._numbers = count()
         self._copies: dict[int, Callable[[bool], object]] = {}
         self.on_msg(self._hear)
@@ -96,12 +78,7 @@ class PageHelper(anywidget.AnyWidget):
     def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
         """Put text on the clipboard of whoever looks at the page.
 
-        Parameters
-        ----------
-        text : str
-            To be pasted elsewhere.
-        then : callable, optional
-            Called with whether the browser allowed it, once it has answered.
+        `then` is called with whether the browser allowed it, once it has answered.
         """
         number = next(self._numbers)
         if then is not None:
@@ -109,15 +86,7 @@ class PageHelper(anywidget.AnyWidget):
         self.send({"kind": "copy", "number": number, "text": text})
 
     def download(self, name: str, data: bytes) -> None:
-        """Save data as a file on the computer of whoever looks at the page.
-
-        Parameters
-        ----------
-        name : str
-            The file's name, which the browser may change where it exists.
-        data : bytes
-            Its content.
-        """
+        """Save data as a file on the computer of whoever looks at the page."""
         self.send({"kind": "download", "name": name}, [data])
 
     def _see(self, change: dict[str, Any]) -> None:

@@ -1,7 +1,4 @@
-"""`LayerExplorer`: one image, and what every layer makes of it.
-
-It computes no feature map and draws nothing: it asks for renderings and hands them to the figure.
-"""
+"""`LayerExplorer`: one image, and what every layer makes of it."""
 
 from __future__ import annotations
 
@@ -14,30 +11,21 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from traitlets import Instance, observe, validate
+from traitlets import Instance, observe
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import Circuit, circuit
 from vgg_widget.explorer.base import LOOKS, MADE_WITH, ExplorerBase
-from vgg_widget.explorer.export import read_state, script, write_state
-from vgg_widget.explorer.panels import PANELS, SET_PANELS, PanelMaker, predictions_panel
-from vgg_widget.explorer.settings import DisplaySettings
+from vgg_widget.explorer.export import read_state, write_state
+from vgg_widget.explorer.panels import SET_PANEL, PanelMaker, predictions_panel, top_images_panel
+from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
 from vgg_widget.explorer.traits import ImageSetResult, is_top_activations
-from vgg_widget.figure.animation import (
-    DEFAULT_SECONDS,
-    FigureFrames,
-    Progress,
-    frames,
-    save_gif,
-    write_gif,
-)
+from vgg_widget.figure import animation
 from vgg_widget.images import ImageReading
-from vgg_widget.layers import Placement
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
 from vgg_widget.pictures.captions import caption, place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
-from vgg_widget.pictures.coordinates import Marks
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
 from vgg_widget.pictures.rendering import render
 from vgg_widget.pictures.scaling import DEFAULT_SCALE
@@ -120,13 +108,13 @@ class LayerExplorer(ExplorerBase):
 
     _what, _instead = "explorer", "make a new LayerExplorer"
     _kept = "its activations and its state()"
-    _also_saved = ", or .npz for the activations"
     _made_with = (*MADE_WITH, "predict")
     _computed_trait, _rendered_trait = "activations", "rendering"
     _description = "Input picture, and beside it a picture of the layer"
     _busy_words = "Computing all layers of the new picture …"
     _upload = "image"
-    _view: FeatureFigure
+    _saves_activations = True
+    _settable = frozenset((*SETTINGS, *LOOKS, "top_images"))
 
     def __init__(
         self,
@@ -155,7 +143,7 @@ class LayerExplorer(ExplorerBase):
                 predict = top
         # Before anything is downloaded.
         self._classes = None if predict is None else checked_top(predict, "predict")
-        self.top_images = top_images
+        self.set_trait("top_images", top_images)
         super().__init__(
             (image,),
             (extractor, weights, size, model, preprocess),
@@ -209,10 +197,10 @@ class LayerExplorer(ExplorerBase):
     # --- what `ExplorerBase` asks
 
     def _available_panels(self) -> dict[str, PanelMaker]:
-        panels = dict(PANELS)
+        panels = super()._available_panels()
         if self._classes is not None:
             panels["Predictions"] = predictions_panel(self._extractor, self._classes)
-        return panels
+        return {**panels, SET_PANEL: top_images_panel}
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Activations:
         return self._extractor(readings[0])
@@ -230,8 +218,9 @@ class LayerExplorer(ExplorerBase):
 
         return FeatureFigure(figure)
 
-    def _draw(self, place: float | Placement, marks: Marks) -> None:
-        self._view.show(self.main_rendering, self.activations.image, place, marks=marks)
+    @property
+    def _inputs(self) -> Any:
+        return self.activations.image
 
     def _caption(self) -> str:
         words = caption(self.activations, self.main_rendering)
@@ -281,45 +270,27 @@ class LayerExplorer(ExplorerBase):
         warnings.warn(_TOP_IS_RENAMED, FutureWarning, stacklevel=4)
         self.top_images = value
 
-    @validate("top_images")
-    def _valid_top_images(self, proposal: dict[str, Any]) -> Any:
-        if self._snapshot is not None:
-            self._require_open()
-        return proposal["value"]
-
     @observe("top_images")
     def _top_images_changed(self, change: dict[str, Any]) -> None:
         with self._changing():
             if self._snapshot is None or self._closed:
                 return
-            if self.top_images is None and self.panel in SET_PANELS:
+            if self.top_images is None and self.panel == SET_PANEL:
                 self.panel = ""
             elif change["old"] is None and not self.panel:
-                (self.panel,) = SET_PANELS
+                self.panel = SET_PANEL
             self._unfold()
 
     def _panel_titles(self) -> tuple[str, ...]:
-        more = () if self.top_images is None else tuple(SET_PANELS)
-        return (*super()._panel_titles(), *more)
+        titles = super()._panel_titles()
+        if self.top_images is None:
+            return tuple(title for title in titles if title != SET_PANEL)
+        return titles
 
     def _first_panel(self) -> str:
-        (own,) = SET_PANELS
-        return super()._first_panel() or ("" if self.top_images is None else own)
-
-    def _unfold(self) -> None:
-        if self.top_images is None:
-            self._switcher.remove(SET_PANELS)
-        else:
-            self._switcher.add(SET_PANELS)
-        super()._unfold()
+        return super()._first_panel() or ("" if self.top_images is None else SET_PANEL)
 
     # --- what panels and keys ask
-
-    def play(self) -> None:
-        """Unfold the panel that plays, and start it, or stop it."""
-        if self.panel != "Play":
-            self.open_panel("Play")
-        self._switcher.play()
 
     def look_at(self, path: str, location: tuple[int, int] | None) -> None:
         """Make a file the image, and mark a unit of the layer on show, if one is given."""
@@ -355,64 +326,22 @@ class LayerExplorer(ExplorerBase):
             `top_images`.
         """
         with self._lock:
-            looks: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
-            if self.panel in SET_PANELS:
+            more: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
+            if self.panel == SET_PANEL:
                 # It opens by itself where there is a set, which no state holds.
-                del looks["panel"]
+                del more["panel"]
             if self._classes is not None:
-                looks["predict"] = self._classes
-            return write_state(self._asked(), looks, self._usual_cmap, self._extractor)
-
-    def to_code(self) -> str:
-        """Return Python text that makes the same picture without a widget.
-
-        Raises
-        ------
-        ValueError
-            If the network is a model or state dict of your own, which has no text.
-        """
-        return script(self._readings[0], self.activations, self._extractor.to_code(), self._asked())
-
-    def file_name(self, suffix: str) -> str:
-        """Return a name for a file of what is on show, or of the whole picture's activations.
-
-        Parameters
-        ----------
-        suffix : str
-            ``".npz"`` for the activations, such as ``cat-activations.npz``.
-        """
-        if suffix != ".npz":
-            return super().file_name(suffix)
-        origin = self._readings[0].origin
-        return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).
-
-        Parameters
-        ----------
-        path : str or Path
-            Replaced as a whole.
-
-        Raises
-        ------
-        ValueError
-            If the suffix is none of these.
-        OSError
-            If the folder is missing or cannot be written.
-        """
-        if Path(path).suffix.lower() == ".npz":
-            self.activations.save(path)
-        else:
-            super().save(path)
+                more["predict"] = self._classes
+            more["usual_cmap"] = self._usual_cmap
+            return write_state(self._asked(), self._extractor, more)
 
     def save_animation(
         self,
         path: str | os.PathLike[str],
         over: str = "channels",
-        seconds: float = DEFAULT_SECONDS,
+        seconds: float = animation.DEFAULT_SECONDS,
         *,
-        progress: Progress | None = None,
+        progress: animation.Progress | None = None,
     ) -> None:
         """Write an animated GIF of a walk through the channels of this layer, or the layers.
 
@@ -436,22 +365,22 @@ class LayerExplorer(ExplorerBase):
             If the folder is missing or cannot be written.
         """
         self._require_open()
-        save_gif(path, self._walk(over), seconds, progress=progress)
+        animation.save_gif(path, self._walk(over), seconds, progress=progress)
 
     def to_gif(
         self,
         over: str = "channels",
-        seconds: float = DEFAULT_SECONDS,
+        seconds: float = animation.DEFAULT_SECONDS,
         *,
-        progress: Progress | None = None,
+        progress: animation.Progress | None = None,
     ) -> bytes:
         """Return the bytes of what `save_animation` writes."""
         self._require_open()
         with io.BytesIO() as stream:
-            write_gif(stream, self._walk(over), seconds, progress=progress)
+            animation.write_gif(stream, self._walk(over), seconds, progress=progress)
             return stream.getvalue()
 
-    def _walk(self, over: str) -> FigureFrames:
+    def _walk(self, over: str) -> animation.FigureFrames:
         settings = self._asked()
         asked = settings.for_render()
         if over == "channels":
@@ -459,11 +388,15 @@ class LayerExplorer(ExplorerBase):
             for name in ("channel", "channels"):
                 asked.pop(name, None)
             layer = settings.layer_in(self.activations)
-            return FigureFrames(frames(self.activations, over, layer=layer, **asked))
+            return animation.FigureFrames(
+                animation.frames(self.activations, over, layer=layer, **asked)
+            )
         # A location belongs to one layer, and another one's grid has no such place.
         if asked.pop("location", None) is not None:
             asked["order"] = "index"
         layers = [
             replace(settings, layer=name).layer_in(self.activations) for name in self.activations
         ]
-        return FigureFrames(frames(self.activations, over, layers=layers, **asked))
+        return animation.FigureFrames(
+            animation.frames(self.activations, over, layers=layers, **asked)
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.pictures.coordinates import Hit, Marks
 from vgg_widget.pictures.modes import DEFAULT_MODE, TILED_MODE, find_mode
 
@@ -34,15 +33,7 @@ _OVERLAY = 0.5
 
 
 class MouseAndKeys:
-    """Links the place under the mouse, the chosen location and the keys to an explorer.
-
-    Parameters
-    ----------
-    explorer : ExplorerBase
-        What is pointed at.
-    view : LinkedFigure
-        Where places are marked.
-    """
+    """Links the place under the mouse, the chosen location and the keys to an explorer."""
 
     def __init__(self, explorer: ExplorerBase, view: LinkedFigure) -> None:
         self._explorer = explorer
@@ -50,17 +41,13 @@ class MouseAndKeys:
         self._hit: Hit | None = None
         self._clicked: Hit | None = None
         self._without_grid = DEFAULT_MODE
-        self._show_place = explorer.reporting_errors(self._pointed, clear=False)
 
     def point(self, hit: Hit | None) -> None:
         """Show what is under the mouse; what is at the chosen location where there is nothing."""
         if hit != self._hit:
             self._hit = hit
-            self._show_place()
-
-    def _pointed(self) -> None:
-        self.refresh()
-        self._explorer.show_status(self.words())
+            self.refresh()
+            self._explorer.show_status(self.words())
 
     def forget(self) -> None:
         """Take the mouse to be elsewhere: its place was on another picture."""
@@ -72,9 +59,6 @@ class MouseAndKeys:
 
     def click(self, hit: Hit) -> None:
         """Choose the place of a click; a grid's tile is opened, and the same place let go."""
-        self._explorer.reporting_errors(self._clicked_on)(hit)
-
-    def _clicked_on(self, hit: Hit) -> None:
         explorer, settings = self._explorer, self._explorer.settings
         if find_mode(settings.mode).tiled and hit.on == "map" and hit.channel is not None:
             explorer.open_channel(hit.channel)
@@ -107,15 +91,12 @@ class MouseAndKeys:
             meanings[key]()
 
     def _code_copied(self, ok: bool) -> None:
-        if ok:
-            self._explorer.show_status("The code is on the clipboard.")
-        else:
-            self._explorer.show_error(
-                ErrorMessage(
-                    'The browser did not let the code be copied: use "show code" under '
-                    '"Open & save" instead.'
-                )
+        if not ok:
+            raise OSError(
+                'The browser did not let the code be copied: use "show code" under "Open & save" '
+                "instead."
             )
+        self._explorer.show_status("The code is on the clipboard.")
 
     def _turn_grid(self) -> None:
         mode = self._explorer.settings.mode
@@ -150,9 +131,9 @@ class MouseAndKeys:
         """Return the marks of the place under the mouse, or else of the chosen location."""
         settings = self._explorer.settings
         unit = settings.location if self._hit is None else self._unit(self._hit)
-        return Marks(unit, None if unit is None else self._seen_by(*unit), settings.overlay)
+        return Marks(unit, None if unit is None else self._field(*unit), settings.overlay)
 
-    def _seen_by(self, row: int, column: int) -> tuple[int, int, int, int] | None:
+    def _field(self, row: int, column: int) -> tuple[int, int, int, int] | None:
         """Return the input pixels that a unit sees; None where it sees none, or nobody knows."""
         activations = self._explorer.measured
         info = activations.info(self._explorer.settings.layer)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from traitlets import Bool, TraitError, TraitType, Unicode
+from traitlets import Bool, CFloat, TraitError, TraitType, Unicode
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.traits import (
@@ -18,11 +18,10 @@ from vgg_widget.explorer.traits import (
     ColormapName,
     Location,
     Name,
-    RealNumber,
     WholeNumber,
 )
 from vgg_widget.images import ImageReading
-from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP, find_cmap
 from vgg_widget.pictures.modes import DEFAULT_MODE, find_mode
 from vgg_widget.pictures.rendering import (
     ORDERS,
@@ -32,9 +31,6 @@ from vgg_widget.pictures.rendering import (
 )
 from vgg_widget.pictures.scaling import DEFAULT_SCALE, Scale, as_scale
 from vgg_widget.support.messages import unknown_choice
-
-DIVERGING = "coolwarm"
-"""The colormap for activations of both signs, where another kind was chosen."""
 
 # What matplotlib's documentation lists as diverging.
 _DIVERGING_NAMES = {
@@ -154,13 +150,13 @@ class DisplaySettings:
     )
     percentile: float | None = _setting(
         None,
-        RealNumber,
+        CFloat,
         lambda value, *_: value is None or Scale(percentile=value),
         words="Percentile of the positive values at the top of the range; None: the scale's own.",
     )
     gamma: float = _setting(
         1.0,
-        RealNumber,
+        CFloat,
         lambda value, *_: Scale(gamma=value),
         words="Exponent of the colours; below 1 lifts weak activations.",
     )
@@ -172,7 +168,7 @@ class DisplaySettings:
     )
     overlay: float = _setting(
         0.0,
-        RealNumber,
+        CFloat,
         _check_overlay,
         words="Opacity of the map over the input, 0 (not there) to 1.",
     )
@@ -226,14 +222,8 @@ class DisplaySettings:
     ) -> DisplaySettings:
         """Return the nearest settings that the layer and mode can show.
 
-        Parameters
-        ----------
-        activations : Activations
-            Of the image.
-        before : DisplaySettings or None
-            What is on show; None at first.
-        usual_cmap : str
-            The colormap of what was last on show after its ReLU.
+        `before` is what is on show, None at first; `usual_cmap` is the colormap of what was last
+        on show after its ReLU.
         """
         fitted = _with_side(self, before, activations)
         fitted = _with_cmap(fitted, before, activations, usual_cmap)
@@ -249,12 +239,7 @@ class DisplaySettings:
     def placed(self, before: DisplaySettings | None, activations: Activations) -> DisplaySettings:
         """Keep the location where it is on the image when the layer is another one.
 
-        Parameters
-        ----------
-        before : DisplaySettings or None
-            What is on show; None where the location is meant as it is.
-        activations : Activations
-            Of the image, on which the location is in any case.
+        `before` is what is on show; None where the location is meant as it is.
         """
         if self.location is None:
             return self
@@ -277,11 +262,14 @@ class DisplaySettings:
             return layer
         return names[0] if self.before_relu else names[-1]
 
+    def named_on_side(self, activations: Activations) -> DisplaySettings:
+        """Choose the layer's name, in its naming scheme, on the side of the ReLU asked for."""
+        layer = activations.info(self.layer).name
+        return replace(self, layer=self.name_of(layer, activations))
+
 
 SETTINGS = tuple(field.name for field in fields(DisplaySettings))
 """The traits that say what an explorer shows."""
-
-_CHECKS: dict[str, Any] = {field.name: field.metadata["check"] for field in fields(DisplaySettings)}
 
 
 def setting_traits() -> dict[str, TraitType[Any, Any]]:
@@ -299,20 +287,8 @@ def setting_traits() -> dict[str, TraitType[Any, Any]]:
 def check_setting(
     name: str, value: Any, settings: DisplaySettings, activations: Activations
 ) -> None:
-    """Raise ValueError or TraitError if a setting cannot have a value.
-
-    Parameters
-    ----------
-    name : str
-        Of `SETTINGS`.
-    value : object
-        What it is to be.
-    settings : DisplaySettings
-        The others, as they are to be.
-    activations : Activations
-        Whose layers and sizes they must fit.
-    """
-    check = _CHECKS[name]
+    """Raise ValueError or TraitError if a setting cannot have a value beside the others."""
+    check = DisplaySettings.__dataclass_fields__[name].metadata["check"]
     if check is not None:
         check(value, settings, activations)
 
@@ -338,21 +314,15 @@ def _with_side(
     if before is not None and layer == before.layer:
         contradicts = named_after if settings.before_relu else named_before
         if has_sides and contradicts:
-            return _named_on_side(settings, activations)
+            return settings.named_on_side(activations)
         return settings
     left_before = before is not None and is_before_relu(before.layer, activations)
     if not (left_before or name_says_it):
         return settings
     asked = before is not None and settings.before_relu != before.before_relu
     if asked and has_sides and settings.before_relu != named_before:
-        return _named_on_side(settings, activations)
+        return settings.named_on_side(activations)
     return replace(settings, before_relu=named_before)
-
-
-def _named_on_side(settings: DisplaySettings, activations: Activations) -> DisplaySettings:
-    """Choose the name, in the same naming scheme, of the side of the ReLU that is asked for."""
-    names = activations.names_in(activations.scheme_of(settings.layer), settings.layer)
-    return replace(settings, layer=names[0] if settings.before_relu else names[-1])
 
 
 def _with_cmap(
@@ -365,14 +335,13 @@ def _with_cmap(
     signed = settings.shows_before_relu(activations)
     if before is None:
         # Nobody chose the default.
-        if signed and settings.cmap == DEFAULT_CMAP:
-            return replace(settings, cmap=DIVERGING)
-        return settings
+        unsuited = signed and settings.cmap == DEFAULT_CMAP
+        return replace(settings, cmap=SIGNED_CMAP) if unsuited else settings
     if settings.cmap != before.cmap or signed == before.shows_before_relu(activations):
         return settings
     if signed and settings.cmap.removesuffix("_r") not in _DIVERGING_NAMES:
-        return replace(settings, cmap=DIVERGING)
-    if not signed and settings.cmap == DIVERGING:
+        return replace(settings, cmap=SIGNED_CMAP)
+    if not signed and settings.cmap == SIGNED_CMAP:
         return replace(settings, cmap=usual)
     return settings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import Colormap
-from traitlets import Float, Int, TraitError, TraitType, Unicode
+from traitlets import Int, TraitError, TraitType, Unicode
 
 from vgg_widget.pictures.colormaps import registered_name
 from vgg_widget.support.messages import briefly, nearest
@@ -27,18 +27,6 @@ class WholeNumber(Int[int, int]):
     def validate(self, obj: Any, value: Any) -> Any:
         """Return a plain int."""
         return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
-
-
-class RealNumber(Float[Any, Any]):
-    """A float trait that takes NumPy's numbers and holds a plain one, which code can say."""
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        """Return a plain float."""
-        try:
-            plain = float(value) if isinstance(value, np.floating | np.integer) else value
-            return super().validate(obj, plain)
-        except OverflowError:  # A whole number may be larger than any float.
-            self.error(obj, value)
 
 
 class ColormapName(Unicode[str, Any]):
@@ -120,18 +108,8 @@ def check_assignable(
 ) -> None:
     """Raise AttributeError where an assignment to a widget's attribute would have no effect.
 
-    Parameters
-    ----------
-    widget : HasTraits
-        A class made of its class has attributes of its own.
-    name : str
-        The attribute.
-    value : object
-        What it is to be, for the advice.
-    made_with : iterable of str
-        Arguments of the constructor that hold for good.
-    words : (str, str)
-        What the widget is called in a sentence, and how another one is had.
+    `made_with` are the constructor's arguments that hold for good; the words say what the widget
+    is called, and how another one is had.
     """
     kind, (what, instead) = type(widget), words
     found = getattr(kind, name, None)
@@ -140,19 +118,10 @@ def check_assignable(
     if name in made_with:
         problem = f"is what this {what} was made with, and stays so: {instead} with {name}="
         raise AttributeError(f"{name} {problem}{briefly(value)}.")
-    if isinstance(found, property):
-        raise AttributeError(  # noqa: TRY004 - a TypeError would be of the value
-            f"{name} of this {what} can only be read: set one of its traits instead."
-        )
-    if str(getattr(found, "__module__", "")).startswith("vgg_widget."):
-        raise AttributeError(f"{name} is a method of this {what}: call it, as in {name}(…).")
+    ours = str(getattr(found, "__module__", "")).startswith("vgg_widget.")
+    if isinstance(found, property) or ours:
+        raise AttributeError(f"{name} of this {what} cannot be set: set one of its traits instead.")
     if not hasattr(kind, name):
-        properties = {
-            part
-            for one in kind.__mro__
-            for part, of in vars(one).items()
-            if getattr(of, "fset", None) is not None and not part.startswith("_")
-        }
-        near = nearest(sorted(properties.union(widget.trait_names())), name)
+        near = nearest([one for one in dir(kind) if not one.startswith("_")], name)
         advice = f"did you mean {near!r}?" if near else f"see {kind.__name__}.class_traits()."
         raise AttributeError(f"{kind.__name__} has no trait {name!r}: {advice}")

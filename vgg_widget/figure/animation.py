@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -60,11 +60,7 @@ class Frames(Sequence[Rendering]):
     activations: Activations
     steps: tuple[Mapping[str, Any], ...]
 
-    @overload
-    def __getitem__(self, index: int) -> Rendering: ...
-    @overload
-    def __getitem__(self, index: slice) -> Frames: ...
-    def __getitem__(self, index: int | slice) -> Rendering | Frames:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Frames(self.activations, self.steps[index])
         return render(self.activations, **self.steps[index])
@@ -125,19 +121,15 @@ def frames(
     """
     if over not in THROUGH:
         raise ValueError(unknown_choice("over", over, THROUGH))
-    for argument, given, example in (
-        ("channels", channels, (0, 5)),
-        ("layers", layers, tuple(activations)[:2]),
-    ):
+    for argument, given in (("channels", channels), ("layers", layers)):
         if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
-            raise ValueError(f"{argument} {given!r} is no list: write for instance {example}.")
-    unused = {"layer": layer} if over == "layers" else {"channel": channel, "layers": layers}
-    instead = {"layer": "layers", "channel": "channels", "layers": "layer"}
-    for name, value in unused.items():
+            raise ValueError(f"{argument} {given!r} is no list: write several in parentheses.")
+    others = {"layer": layer} if over == "layers" else {"channel": channel, "layers": layers}
+    for name, value in others.items():
         if value is not None:
             raise ValueError(
-                f"{name} {value!r} is not for a walk through {over}: give {instead[name]} instead, "
-                "or leave it out."
+                f"{name} {value!r} is not for a walk through {over}: leave it out, or give over="
+                f"{THROUGH[over == 'channels']!r}."
             )
     registered = find_mode(mode)
     steps: list[dict[str, Any]]
@@ -150,12 +142,11 @@ def frames(
         layer = next(iter(activations)) if layer is None else layer
         whole = range(activations.info(layer).channels) if channels is None else channels
         # All are checked before the first is drawn.
-        numbers = [
-            number
+        steps = [
+            {"layer": layer, "mode": mode, "channel": number}
             for one in whole
             for number in choose_channels(activations, layer, registered, channel=one)
         ]
-        steps = [{"layer": layer, "mode": mode, "channel": number} for number in numbers]
     else:
         some, alone = asked_channels(registered, channel, channels), registered.takes == "one"
         steps = []
@@ -199,11 +190,7 @@ class FigureFrames(Sequence[RGB8]):
                 f"{_SMALLEST_WIDTH} to {_LARGEST_WIDTH}."
             )
 
-    @overload
-    def __getitem__(self, index: int) -> RGB8: ...
-    @overload
-    def __getitem__(self, index: slice) -> FigureFrames: ...
-    def __getitem__(self, index: int | slice) -> RGB8 | FigureFrames:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return FigureFrames(self.frames[index], self.width)
         rendering, activations = self.frames[index], self.frames.activations
@@ -295,13 +282,19 @@ def write_gif(
         )
     if not len(images):
         raise ValueError("images is empty: give at least one picture.")
-    palette, shape = _common_palette(images)
+    palette = _common_palette(images)
 
     def reduced() -> Iterator[Image.Image]:
-        for index in range(len(images)):
-            picture = Image.fromarray(_checked_shape(images[index], index, shape))
+        shape: tuple[int, ...] = ()
+        for index, image in enumerate(images):
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise ValueError(
+                    f"images[{index}] has shape {image.shape}, and images[0] has {shape}: give "
+                    "pictures of one size."
+                )
             # Dithering would swarm.
-            yield picture.quantize(palette=palette, dither=Image.Dither.NONE)
+            yield Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
             if progress is not None:
                 progress(index + 1, len(images))
 
@@ -318,27 +311,14 @@ def write_gif(
     )
 
 
-def _common_palette(images: Sequence[RGB8]) -> tuple[Image.Image, tuple[int, ...]]:
-    """Return 256 colours that serve all of the pictures, and the shape of the first.
+def _common_palette(images: Sequence[RGB8]) -> Image.Image:
+    """Return 256 colours that serve all of the pictures.
 
     With colours of its own for each, what stays the same from frame to frame would flicker. An
     octree keeps the colorbar and the photograph, where median cut has few colours left for a bar,
     which is small, and maximum coverage few for a sky.
     """
     count = len(images)
-    places = np.unique(np.linspace(0, count - 1, min(count, _SAMPLES)).round().astype(int))
-    samples = [images[int(place)] for place in places]
-    shape = samples[0].shape
-    for place, sample in zip(places, samples, strict=True):
-        _checked_shape(sample, int(place), shape)
-    pixels = Image.fromarray(np.concatenate(samples))
-    return pixels.quantize(256, Image.Quantize.FASTOCTREE), shape
-
-
-def _checked_shape(image: RGB8, index: int, shape: tuple[int, ...]) -> RGB8:
-    if image.shape != shape:
-        raise ValueError(
-            f"images[{index}] has shape {image.shape}, and images[0] has {shape}: give pictures "
-            "of one size."
-        )
-    return image
+    places = {round(place) for place in np.linspace(0, count - 1, min(count, _SAMPLES))}
+    pixels = np.concatenate([images[place].reshape(-1, 1, 3) for place in sorted(places)])
+    return Image.fromarray(pixels).quantize(256, Image.Quantize.FASTOCTREE)

@@ -13,11 +13,10 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Rectangle
-from matplotlib.path import Path
+from matplotlib.patches import Rectangle, StepPatch
 
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
-from vgg_widget.pictures.histogram import Histogram, histogram
+from vgg_widget.pictures.histogram import histogram
 from vgg_widget.pictures.legend import LegendEntry, first_entries
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.scaling import DisplayRange
@@ -50,13 +49,11 @@ def color_norm(rendering: Rendering) -> Normalize:
     if vmin >= 0:
         return PowerNorm(gamma, vmin, vmax)
 
-    bend, unbend = (partial(_bent, power=power) for power in (gamma, 1 / gamma))
-    return FuncNorm((bend, unbend), vmin, vmax)
+    def bent(values: npt.ArrayLike, power: float = gamma) -> npt.NDArray[Any]:
+        result: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
+        return result
 
-
-def _bent(values: npt.ArrayLike, power: float) -> npt.NDArray[Any]:
-    bent: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
-    return bent
+    return FuncNorm((bent, partial(bent, power=1 / gamma)), vmin, vmax)
 
 
 def has_color_scale(rendering: Rendering) -> bool:
@@ -140,8 +137,13 @@ class ColorBars:
         if found is None:
             return
         bars, clipped = self.histograms
-        bars.set_path(_bars_path(found, rendering))
-        clipped.set_path(_clipped_path(found))
+        # Most of a map is 0 after a ReLU: on a linear scale there would be one bar.
+        counts = np.log1p([*found.counts, found.below, found.above, 1])
+        across = _FOOT + counts / counts.max() * (_REACH - _FOOT)
+        limits = DisplayRange(rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma)
+        bars.set_data(across[:-3], limits.normalise(found.edges), _FOOT)
+        below, above = np.where(counts[-3:-1] > 0, across[-3:-1], np.nan)
+        clipped.set_data([below, np.nan, above], [-_ARROW, 0, 1, 1 + _ARROW], _FOOT)
         # A bar with arrows is shorter than one without.
         beside = self._bar(_EXTEND[rendering.clipped]).ax.transAxes
         for patch in self.histograms:
@@ -177,11 +179,14 @@ class ColorBars:
         bar.outline.set_edgecolor(self._theme.ink)
 
 
-def _patch(axes: Axes) -> PathPatch:
-    patch = PathPatch(
-        Path(np.zeros((1, 2))),
+def _patch(axes: Axes) -> StepPatch:
+    patch = StepPatch(
+        [_FOOT],
+        [0, 1],
+        orientation="horizontal",
+        baseline=_FOOT,
+        fill=True,
         transform=axes.transAxes,
-        clip_on=False,
         linewidth=0,
         antialiased=False,
         animated=True,
@@ -193,37 +198,6 @@ def _patch(axes: Axes) -> PathPatch:
     return patch
 
 
-def _bars_path(found: Histogram, rendering: Rendering) -> Path:
-    """Draw the counts as one outline of steps, as high on the colorbar as their values."""
-    limits = DisplayRange(rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma)
-    heights = np.repeat(limits.normalise(found.edges), 2)[1:-1]
-    lengths = np.repeat(_lengths(found.counts, found), 2)
-    across = _FOOT + lengths * (_REACH - _FOOT)
-    steps = np.column_stack([across, heights])
-    ends = [(_FOOT, heights[-1]), (_FOOT, heights[0])]
-    return Path(np.concatenate([steps, ends, steps[:1]]), closed=True)
-
-
-def _clipped_path(found: Histogram) -> Path:
-    """Draw the counts beyond the two ends beside the colorbar's arrows."""
-    vertices, codes = [np.zeros((1, 2))], [[Path.MOVETO]]
-    for count, low, high in ((found.below, -_ARROW, 0.0), (found.above, 1.0, 1.0 + _ARROW)):
-        if count:
-            length = float(_lengths(np.array([count]), found)[0])
-            across = _FOOT + length * (_REACH - _FOOT)
-            corners = [(_FOOT, low), (across, low), (across, high), (_FOOT, high), (_FOOT, low)]
-            vertices.append(np.array(corners))
-            codes.append([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY])
-    return Path(np.concatenate(vertices), np.concatenate(codes))
-
-
-def _lengths(counts: npt.NDArray[Any], found: Histogram) -> npt.NDArray[np.float64]:
-    # Most of a map is 0 after a ReLU: on a linear scale there would be one bar.
-    most = max(int(found.counts.max(initial=0)), found.below, found.above, 1)
-    lengths: npt.NDArray[np.float64] = np.log1p(counts) / np.log1p(most)
-    return lengths
-
-
 class LegendList:
     """A column of colours with words, made once and filled anew.
 
@@ -231,42 +205,30 @@ class LegendList:
     """
 
     def __init__(self, figure: Figure, place: tuple[float, float, float, float]) -> None:
-        self.axes = figure.add_axes(place, visible=False)
+        self.axes = figure.add_axes(place, visible=False, xlim=(0, 1), ylim=(0, 1))
         self.axes.set_axis_off()
         self.axes.set_navigate(False)
-        self._column: Axes | None = None
         self._entries: tuple[LegendEntry, ...] = ()
-        self._theme = LIGHT
-        width, height = figure.get_size_inches()
-        self._across = _SWATCH * place[3] * height / (place[2] * width)
-
-    def _fill(self) -> None:
-        """Make the lines, which most figures never need."""
-        # In axes of their own within `axes`, to which somebody else's artists may be added.
-        self._column = column = self.axes.inset_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0, 1))
-        column.set_axis_off()
-        column.set_navigate(False)
-        self._heading = column.text(0, 1, "", fontsize=8, va="top")
-        self._rest = column.text(0, 0, "", fontsize=8, va="top")
+        self._heading = self.axes.text(0, 1, "", fontsize=8, va="top")
+        self._rest = self.axes.text(0, 0, "", fontsize=8, va="top")
         self._swatches = []
         self._words = []
+        width, height = figure.get_size_inches()
+        across = _SWATCH * place[3] * height / (place[2] * width)
         for line in range(SHOWN + 1):
             top = 1 - (line + 1) * _LINE
-            swatch = Rectangle((0, top - _SWATCH), self._across, _SWATCH, linewidth=0)
-            self._swatches.append(column.add_patch(swatch))
-            words = column.text(
-                self._across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
+            swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
+            self._swatches.append(self.axes.add_patch(swatch))
+            words = self.axes.text(
+                across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
             )
             self._words.append(words)
-        self.apply_theme(self._theme)
 
     def show(self, entries: Sequence[LegendEntry]) -> None:
         """List the first of these entries; none hides the list."""
         entries = tuple(entries)
         if entries == self._entries:
             return
-        if self._column is None:
-            self._fill()
         self._entries = entries
         self.axes.set_visible(bool(entries))
         shares = any(entry.share is not None for entry in entries)
@@ -276,7 +238,9 @@ class LegendList:
             swatch.set_visible(line < len(listed))
             if line < len(listed):
                 swatch.set_facecolor(listed[line].color)
-                words.set_text(_words(listed[line]))
+                # The column is narrow; the line above it says what the numbers are.
+                said = listed[line].words
+                words.set_text(said.removeprefix("channel ") if shares else said)
             else:
                 words.set_text("")
         self._rest.set_y(1 - (len(listed) + 1) * _LINE)
@@ -284,13 +248,5 @@ class LegendList:
 
     def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""
-        self._theme = theme
-        for words in () if self._column is None else self._column.texts:
+        for words in self.axes.texts:
             words.set_color(theme.ink)
-
-
-def _words(entry: LegendEntry) -> str:
-    if entry.share is None or entry.channel is None:
-        return entry.words
-    # The column is narrow; the line above it says what the numbers are.
-    return entry.words.removeprefix("channel ")

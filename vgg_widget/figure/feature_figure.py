@@ -1,17 +1,25 @@
-"""The explorer's figure: an input image beside a rendering, its colorbar or its legend."""
+"""The figures of the explorers: input images beside pictures of a layer and what they mean."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vgg_widget.figure.linked_figure import LinkedFigure, new_figure, title_of
+from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
+from vgg_widget.pictures.comparing import PairRendering
 from vgg_widget.pictures.coordinates import Marks
+from vgg_widget.pictures.legend import LegendEntry, legend_of_both
 from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.tiles import gaps_between
 
-__all__ = ["FeatureFigure", "new_figure", "static_figure", "title_of"]
+__all__ = ["FeatureFigure", "PairFigure", "new_figure", "static_figure", "title_of"]
 
 
 class FeatureFigure(LinkedFigure):
@@ -57,3 +65,65 @@ def static_figure(
     figure = new_figure()
     FeatureFigure(figure).show(rendering, image, place, source)
     return figure
+
+
+# Three columns of two: the images, their maps, and the difference above the two colorbars, each
+# with a histogram on its left.
+_WIDTH, _HEIGHT = 0.316, 0.43
+_LEFT, _MIDDLE, _RIGHT = 0.012, 0.340, 0.672
+_UPPER, _LOWER = 0.523, 0.038
+
+
+class PairFigure(LinkedFigure):
+    """Two images, the same picture of each over one range, and their difference."""
+
+    inches = PAIR_INCHES
+    input_boxes = ((_LEFT, _UPPER, _WIDTH, _HEIGHT), (_LEFT, _LOWER, _WIDTH, _HEIGHT))
+    map_boxes = (
+        (_MIDDLE, _UPPER, _WIDTH, _HEIGHT),
+        (_MIDDLE, _LOWER, _WIDTH, _HEIGHT),
+        (_RIGHT, _UPPER, _WIDTH, _HEIGHT),
+    )
+    bar_boxes = (
+        ("activation, both", (0.726, 0.06, 0.018, 0.38)),
+        ("difference", (0.892, 0.06, 0.018, 0.38)),
+    )
+    legend_box = (0.680, 0.038, 0.135, 0.43)
+
+    def show(
+        self,
+        renderings: PairRendering,
+        images: tuple[RGB8, RGB8],
+        place: float | Placement,
+        source: str = "",
+        marks: Marks | None = None,
+    ) -> None:
+        """Show another pair of renderings, and draw; see `FeatureFigure.show`.
+
+        Marks are the same on both images, and on all three maps.
+        """
+        three = renderings.first, renderings.second, renderings.difference
+        self._update(three, images, place, source, marks)
+
+    def _scales(self) -> Sequence[Rendering]:
+        first, second, difference = self._renderings
+        return both(first, second), difference
+
+    def _legend_entries(self) -> tuple[LegendEntry, ...]:
+        return legend_of_both(self._renderings[0].legend, self._renderings[1].legend)
+
+    def _input_titles(self) -> Sequence[str]:
+        height, width = self._images[0].shape[:2]
+        return [f"{which} input · {height} × {width}" for which in ("first", "second")]
+
+
+def both(first: Rendering, second: Rendering) -> Rendering:
+    """Return one rendering of all that two of them show, for the colorbar that they share."""
+    if first.values is None or second.values is None or first.vmin is None:
+        return first
+    values = np.concatenate([first.values, second.values])
+    if first.tiles is not None:
+        # Of the tiles' places in the two together nothing knows, and NaN is not counted.
+        values[np.tile(gaps_between(first.tiles), (2, 1))] = np.nan
+    clipped = PairRendering(first, second, first).clipped
+    return replace(first, values=values, clipped=clipped, tiles=None)

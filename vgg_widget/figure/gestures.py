@@ -35,7 +35,7 @@ class Gestures:
             ("motion_notify_event", self._moved),
             ("figure_enter_event", self._entered),
             ("figure_leave_event", self._left),
-            ("axes_leave_event", self._beside),
+            ("axes_leave_event", lambda _: self._pointed(None)),
             ("button_press_event", self._down),
             ("button_release_event", self._up),
         ):
@@ -61,9 +61,6 @@ class Gestures:
 
     def _left(self, _: Any) -> None:
         self._away = True
-        self._pointed(None)
-
-    def _beside(self, _: Any) -> None:
         self._pointed(None)
 
     def _down(self, event: Any) -> None:

@@ -20,8 +20,7 @@ from PIL import Image
 from vgg_widget.figure.color_bars import ColorBars, LegendList
 from vgg_widget.figure.painting import MarksPainter, SidePainter
 from vgg_widget.figure.sizes import DPI, FIGURE_INCHES
-from vgg_widget.figure.style import own_style
-from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
+from vgg_widget.figure.themes import LIGHT, PLAIN, Theme, own_style
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
 from vgg_widget.pictures.coordinates import Hit, Marks, map_extent, unit_under, value_at
@@ -176,11 +175,7 @@ class LinkedFigure:
         """
         marks = marks or Marks()
         rendering, before = renderings[0], self._renderings[0] if self._renderings else None
-        same_images = (
-            self._whole
-            and len(images) == len(self._images)
-            and all(image is old for image, old in zip(images, self._images, strict=True))
-        )
+        same_images = self._whole and [*map(id, images)] == [*map(id, self._images)]
         self._whole = False
         same_inputs = (
             same_images
@@ -331,11 +326,11 @@ class LinkedFigure:
         if not self._renderings:
             return
         inputs = [picture.axes for picture in self._inputs]
-        linked = [picture.axes for picture in self._maps]
+        maps = [picture.axes for picture in self._maps]
         if self._renderings[0].tiles is None:
-            linked = [*inputs, *linked]
-        elif moved in inputs:
-            linked = inputs
+            linked = [*inputs, *maps]
+        else:
+            linked = inputs if moved in inputs else maps
         limits = moved.get_xlim(), moved.get_ylim()
         for axes in linked:
             if (axes.get_xlim(), axes.get_ylim()) != limits:
@@ -394,7 +389,8 @@ class ReducedImage(AxesImage):
     by their opacity; zoomed in, the picture is drawn from its own pixels again.
     """
 
-    _copies: tuple[Any, dict[int, npt.NDArray[np.uint8]]] = (None, {})
+    # What the copy is of, how many of its pixels are one along a side, and the copy.
+    _copy: tuple[Any, int, Any] = (None, 1, None)
 
     def make_image(
         self, renderer: Any, magnification: float = 1.0, unsampled: bool = False
@@ -404,13 +400,10 @@ class ReducedImage(AxesImage):
         factor = self._factor(pixels, magnification)
         if factor < 2 or unsampled or self.get_interpolation() == "nearest":
             return super().make_image(renderer, magnification, unsampled)
-        of, copies = self._copies
-        if of is not pixels:
-            copies = {}
-            self._copies = pixels, copies
-        if factor not in copies:
-            copies[factor] = np.asarray(Image.fromarray(np.asarray(pixels)).reduce(factor))
-        self._A = copies[factor]
+        if self._copy[0] is not pixels or self._copy[1] != factor:
+            copy = np.asarray(Image.fromarray(np.asarray(pixels)).reduce(factor))
+            self._copy = pixels, factor, copy
+        self._A = self._copy[2]
         try:
             return super().make_image(renderer, magnification, unsampled)
         finally:
@@ -419,10 +412,10 @@ class ReducedImage(AxesImage):
     def _factor(self, pixels: Any, magnification: float) -> int:
         """Return how many of the picture's pixels fall on one of the screen's, along a side."""
         left, right, bottom, top = self.get_extent()
-        (x0, y0), (x1, y1) = self.axes.transData.transform([(left, bottom), (right, top)])
-        across, down = abs(x1 - x0) * magnification, abs(y1 - y0) * magnification
+        corners = self.axes.transData.transform([(left, bottom), (right, top)])
+        across, down = np.maximum(1, np.abs(corners[1] - corners[0]) * magnification)
         height, width = pixels.shape[:2]
-        return int(min(width / max(across, 1), height / max(down, 1)))
+        return int(min(width / across, height / down))
 
 
 class _OwnFigure(Figure):

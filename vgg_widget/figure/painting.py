@@ -25,7 +25,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox, IdentityTransform, TransformedBbox
 
-from vgg_widget.figure.style import own_style
+from vgg_widget.figure.themes import own_style
 from vgg_widget.layers import Placement
 from vgg_widget.pictures.coordinates import Marks, map_extent, unit_box
 from vgg_widget.pictures.modes import RGBA8, Rendering

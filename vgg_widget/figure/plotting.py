@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.pictures.legend import first_entries
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
@@ -96,27 +94,16 @@ def plot(
 
 def _check_axes(ax: object) -> None:
     from matplotlib.axes import Axes
-    from matplotlib.figure import FigureBase
 
+    advice = "pass plain matplotlib axes, such as those of plt.subplots(), or leave ax out"
     if ax is None:
         return
-    if isinstance(ax, Axes):
-        if ax.get_figure() is None:
-            raise ValueError("ax was removed from its figure: pass axes that are on one.")
-        if ax.name == "3d" or not ax.transData.is_affine:
-            kind = f"of projection {ax.name!r}" if ax.name != "rectilinear" else "not linear"
-            raise ValueError(
-                f"ax is {kind}, which would bend the picture: pass plain axes, such as those of "
-                "plt.subplots()."
-            )
-        return
-    if isinstance(ax, FigureBase):
-        advice = "pass axes of it, such as ax=figure.subplots()"
-    elif isinstance(ax, np.ndarray | list | tuple):
-        advice = "pass one of those in it, such as ax=axes.flat[0]"
-    else:
-        advice = "pass matplotlib axes, such as those of plt.subplots(), or leave ax out"
-    raise TypeError(f"ax is a {type(ax).__name__}: {advice}.")
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax is a {type(ax).__name__}: {advice}.")
+    if ax.get_figure() is None:
+        raise ValueError(f"ax was removed from its figure: {advice}.")
+    if ax.name == "3d" or not ax.transData.is_affine:
+        raise ValueError(f"ax of projection {ax.name!r} is not linear: {advice}.")
 
 
 def _add_legend(ax: Axes, rendering: Rendering) -> None:

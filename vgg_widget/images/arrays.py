@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from vgg_widget.images.terms import (
     check_not_too_large,
     check_sides,
     joined,
-    looks_like_grey_pictures,
     transparency,
 )
 from vgg_widget.support.messages import reason
@@ -33,25 +31,19 @@ _NOTHING = 1e-6
 # since they may as well be some other range.
 _DARKEST_TOP = 16.0
 
-# A PyTorch tensor that is on a GPU, part of a graph or a view of another one with signs turned has
-# no __array__ until these are called. TensorFlow's tensors have a `cpu` too, which is deprecated.
-_DETACHING = ("detach", "cpu", "resolve_conj", "resolve_neg")
-
 
 def as_array(source: Any) -> npt.NDArray[Any]:
     """Return what an array, tensor, buffer or list of numbers holds."""
     try:
-        for step in _DETACHING if callable(getattr(source, "detach", None)) else ():
-            if callable(getattr(source, step, None)):
-                source = getattr(source, step)()
+        if callable(getattr(source, "detach", None)):
+            # A PyTorch tensor may be part of a graph, or on a GPU.
+            source = source.detach().cpu()
         if str(getattr(source, "dtype", "")) == "torch.bfloat16":
             # NumPy has no such numbers, and each of them is a float32.
             source = source.float()
         array = np.asarray(source)
         hidden = np.count_nonzero(source.mask) if isinstance(source, np.ma.MaskedArray) else 0
     except Exception as error:  # Whatever calls itself an array may raise anything from it.
-        if isinstance(error, ValueError | TypeError) and _are_several_things(source):
-            raise not_alone(source) from error
         raise ImageError(
             f"image of type {type(source).__name__} could not be made an array "
             f"({reason(error)}): pass numbers of shape (height, width, 3)."
@@ -62,22 +54,6 @@ def as_array(source: Any) -> npt.NDArray[Any]:
             "instance with array.filled(255)."
         )
     return array
-
-
-def not_alone(things: Sequence[Any]) -> ImageError:
-    """Return the error of a picture that comes with something else, such as its label."""
-    kinds = ", ".join(type(thing).__name__ for thing in things[:4])
-    return ImageError(
-        f"image is a {type(things).__name__} of {len(things)} ({kinds}{', …' * (len(things) > 4)}):"
-        " pass the picture alone."
-    )
-
-
-def _are_several_things(source: Any) -> bool:
-    """Tell a picture with its label, say, from a list of numbers that are not in rows."""
-    if not isinstance(source, list | tuple) or len(source) < 2:
-        return False
-    return hasattr(source[0], "shape") or len({type(part) for part in source}) > 1
 
 
 def from_array(
@@ -119,20 +95,10 @@ def _channels_last(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
         return array
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         return np.moveaxis(array, 0, -1)
-    if array.ndim == 4:
-        raise ImageError(
-            f"{what} of shape {shape} is no picture, but a batch of {shape[0]}: pass one of them, "
-            "such as array[0], or all to FeatureExtractor.stream."
-        )
-    if looks_like_grey_pictures(array.shape):
-        raise ImageError(
-            f"{what} of shape {shape} is no picture, but looks like {array.shape[0]} grey "
-            "ones: pass one of them, such as array[0], or all to FeatureExtractor.stream with the "
-            f"shape {(*array.shape, 1)}."
-        )
     raise ImageError(
         f"{what} of shape {shape} is no picture: pass (height, width) for grey, or "
-        "(height, width, 3) for RGB, (height, width, 4) for RGBA, or channels first."
+        "(height, width, 3) for RGB, (height, width, 4) for RGBA, or channels first; of several "
+        "pictures one, such as array[0], or all to FeatureExtractor.stream."
     )
 
 

@@ -7,12 +7,13 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from vgg_widget.images.arrays import from_array
 from vgg_widget.images.terms import (
@@ -30,111 +31,31 @@ from vgg_widget.support.messages import reason
 # MPEG it reads the size alone.
 _NO_PICTURES = ("EPS", "IPTC", "MPEG")
 
-# What often lies under a picture's name, by its start.
-_START = 64
-_NO_PICTURE = {
-    re.compile(rb"\s*<(!doctype html|html)", re.IGNORECASE): (
-        "a web page: download the picture itself"
-    ),
-    re.compile(rb"version https://git-lfs"): (
-        "a Git LFS pointer: get the file itself with git lfs pull"
-    ),
-}
-
 _ORIENTATION = 0x0112
-# How to turn what is stored, by the EXIF standard's numbers; 1 is upright.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
-# From a number in a PNG file to what Pillow makes of it in a pixel, by Pillow's raw mode. A file
-# may set bits above its depth, which mean nothing (PNG, section 11.3.2.1).
-_IN_EIGHT_BITS: dict[str, Callable[[int], int]] = {
-    "L;2": lambda value: (value & 3) * 85,
-    "L;4": lambda value: (value & 15) * 17,
-    "L": lambda value: value & 255,
-    "RGB": lambda value: value & 255,
-    "RGB;16B": lambda value: value >> 8,
-}
+# What Pillow calls pixels that it brings to eight bits, but not a transparent colour beside them.
+_DEPTHS_WITHOUT_KEY = ("L;2", "L;4", "RGB;16B")
 
 
-class _Hush:
-    """Keeps to itself what Pillow warns of while reading: odd metadata, and many pixels.
-
-    Images are read on several threads at once, where the filters that one
-    `warnings.catch_warnings` keeps can be another's, and stay for ever; so the first thread brings
-    one filter along, and the last takes it away.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        # The comment in it makes this filter like nobody else's.
-        self._module = r"PIL\b(?#vgg_widget)"
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            warnings.filterwarnings("ignore", module=self._module)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                ours = ("ignore", None, Warning, re.compile(self._module), 0)
-                kept = [each for each in warnings.filters if each != ours]
-                warnings.filters[:] = kept  # type: ignore[index]
+# Images are read on several threads at once, where `warnings.catch_warnings` would bring back the
+# filters of another thread. So each reader adds this one filter, and the last takes it away; the
+# comment in it makes it like nobody else's.
+_PILLOW = r"PIL\b(?#vgg_widget)"
+_readers: list[str] = []
+_lock = threading.Lock()
 
 
-_hush = _Hush()
-
-
-def decoded(
-    stream: io.BufferedReader | io.BytesIO, what: str, minimum_side: int
-) -> tuple[RGB8, str]:
-    """Return the picture in a file at its start, and how its values were understood.
+def decoded(data: bytes, what: str, minimum_side: int) -> tuple[RGB8, str]:
+    """Return the picture in a file's bytes, and how its values were understood.
 
     `what` is how an error begins, such as ``"image 'cat.jpg'"``.
     """
-    start = b""
-    try:
-        start = stream.read(_START)
-        stream.seek(0)
-        with _hush, Image.open(stream) as image:
-            _check_format(image)
-            return _converted(image, what, minimum_side)
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        if not start:
-            raise ImageError(
-                f"{what} is empty (0 bytes): pass a picture file such as PNG or JPEG."
-            ) from error
-        for told, advice in _NO_PICTURE.items():
-            if told.match(start):
-                raise ImageError(f"{what} is in no picture format, but {advice}.") from error
-        raise ImageError(
-            f"{what} is in no picture format that can be read: pass an ordinary PNG, JPEG, GIF, "
-            "WebP, TIFF or BMP file."
-        ) from error
-    except Exception as error:  # Pillow's readers raise anything at all on damaged files.
-        raise _failure(
-            error,
-            what,
-            "could not be read to its end",
-            "it may be truncated or damaged, so save it again from its source",
-        ) from error
-
-
-def _check_format(image: Image.Image) -> None:
-    if image.format in _NO_PICTURES or isinstance(image, ImageFile.StubImageFile):
-        raise UnidentifiedImageError
+    if not data:
+        raise ImageError(f"{what} is empty (0 bytes): pass a picture file such as PNG or JPEG.")
+    with _failures_told(what), Image.open(io.BytesIO(data)) as image:
+        if image.format in _NO_PICTURES or isinstance(image, ImageFile.StubImageFile):
+            raise UnidentifiedImageError
+        return _converted(image, what, minimum_side)
 
 
 def from_pillow(image: Image.Image, minimum_side: int) -> tuple[RGB8, str]:
@@ -144,85 +65,75 @@ def from_pillow(image: Image.Image, minimum_side: int) -> tuple[RGB8, str]:
     """
     name = getattr(image, "filename", "")
     what = f"image {os.fsdecode(name)!r}" if name else "image"
+    with _failures_told(what):
+        return _converted(image, what, minimum_side)
+
+
+@contextmanager
+def _failures_told(what: str) -> Iterator[None]:
+    """Raise `ImageError` for what Pillow raises, and hush its warnings of metadata and sizes."""
+    with _lock:
+        _readers.append(what)
+        warnings.filterwarnings("ignore", module=_PILLOW)
     try:
-        with _hush:
-            return _converted(image, what, minimum_side)
+        yield
     except ImageError:
         raise
-    except Exception as error:  # It may be of a file that is read only now, or closed.
-        raise _failure(
-            error,
-            what,
-            "could not be read from a PIL image",
-            "it may be closed, or its file damaged, so open it again",
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{what} is in no picture format that can be read (a web page or a Git LFS pointer may "
+            "have a picture's name): pass an ordinary PNG, JPEG, GIF, WebP, TIFF or BMP file."
         ) from error
-
-
-def _failure(error: Exception, what: str, problem: str, advice: str) -> ImageError:
-    """Return what to tell of an error, with `advice` where the file is at fault."""
-    if isinstance(error, Image.DecompressionBombError):
-        return too_large(what, reason(error))
-    if isinstance(error, MemoryError):
-        advice = "there is too little memory for it, so make it smaller first"
-    elif isinstance(error, OSError) and error.errno is not None:
-        # Pillow's own errors of this type have no number.
-        advice = "check the disk or the connection to it"
-    return ImageError(f"{what} {problem} ({reason(error)}): {advice}.")
+    except Image.DecompressionBombError as error:
+        raise too_large(what, reason(error)) from error
+    except MemoryError as error:
+        raise ImageError(
+            f"{what} could not be read: there is too little memory for it, so make it smaller "
+            "first."
+        ) from error
+    except Exception as error:  # Pillow's readers raise anything at all on damaged files.
+        raise ImageError(
+            f"{what} could not be read to its end ({reason(error)}): it may be truncated, damaged "
+            "or closed, so open it again, or save it again from its source."
+        ) from error
+    finally:
+        with _lock:
+            _readers.pop()
+            if not _readers:
+                ours = ("ignore", None, Warning, re.compile(_PILLOW), 0)
+                kept = [each for each in warnings.filters if each != ours]
+                warnings.filters[:] = kept  # type: ignore[index]
 
 
 def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, str]:
     check_not_too_large(what, image.height, image.width)
-    key = _transparent_value(image)
-    # Only what comes from a file as it was stored is turned. What was made of it by hand, by
-    # `rotate` for instance, still carries the file's EXIF data, and may be the right way up.
-    as_stored = isinstance(image, ImageFile.ImageFile)
+    tiles = getattr(image, "tile", None)
+    if tiles and "transparency" in image.info and tiles[0][3] in _DEPTHS_WITHOUT_KEY:
+        raise ImageError(
+            f"{what} says in another depth than eight bits which of its colours is transparent: "
+            "save it with an alpha channel."
+        )
     image.load()
     note = ""
-    turn = _turn(image)
-    if turn is not None:
-        if as_stored:
-            image = image.transpose(turn)
-        else:
-            note = "EXIF orientation not applied to a copied or edited image"
+    # Damaged metadata are no reason to refuse good pixels.
+    with suppress(Exception):
+        if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
+            # Only what comes from a file as it was stored is turned. What was made of it by hand,
+            # by `rotate` for instance, still carries the file's EXIF data, and may be upright.
+            if isinstance(image, ImageFile.ImageFile):
+                image = ImageOps.exif_transpose(image)
+            else:
+                note = "EXIF orientation not applied to a copied or edited image"
     check_sides(what, image.height, image.width, minimum_side)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         pixels, rule = _from_numbers(image, what, minimum_side)
         return pixels, joined(rule, note)
     if image.has_transparency_data:
-        if key != image.info.get("transparency"):
-            image = image.copy()
-            image.info["transparency"] = key
         image = image.convert("RGBA")
         note = joined(note, transparency(int(np.asarray(image.getchannel("A")).max())))
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB")), note
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return how the EXIF data say that an image is to be turned, if at all."""
-    try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # Damaged metadata are no reason to refuse good pixels.
-        return None
-
-
-def _transparent_value(image: Image.Image) -> Any:
-    """Return which grey or colour of a PNG is transparent, in the depth of its pixels.
-
-    Pillow gives it in the file's depth. Of an image that is loaded already that is not known any
-    more, and what Pillow gives stands.
-    """
-    key = image.info.get("transparency")
-    tiles = getattr(image, "tile", None)
-    if image.format != "PNG" or not tiles:
-        return key
-    depth = _IN_EIGHT_BITS.get(str(tiles[0][3]))
-    if depth is not None and isinstance(key, int):
-        return depth(key)
-    if depth is not None and isinstance(key, tuple):
-        return tuple(map(depth, key))
-    return key
 
 
 def _from_numbers(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, str]:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from vgg_widget.images.arrays import as_array, from_array, not_alone
+from vgg_widget.images.arrays import as_array, from_array
 from vgg_widget.images.pillow import decoded, from_pillow
-from vgg_widget.images.sources import (
-    existing_file,
-    opened,
-    stream_name,
-    unwrapped,
-    whole_stream,
-)
 from vgg_widget.images.terms import MINIMUM_SIDE, NEARLY_NOTHING, RGB8, ImageError, joined
 from vgg_widget.support.messages import reason
 
-# What in a list makes it a list of pictures, and not a picture as a list of numbers.
-_PICTURES = (str, bytes, os.PathLike, Image.Image)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|file:|data:", re.IGNORECASE)
 
 # As many pixels as Pillow reads, in 16 bits a colour.
 _MOST_BYTES = 1 << 30
+
+# What in a list makes it a list of pictures, and not a picture as a list of numbers.
+_PICTURES = (str, bytes, os.PathLike, Image.Image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +93,28 @@ def load_image(source: object) -> RGB8:
     return read_image(source).pixels
 
 
-def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading:
+def read_image(source: Any, minimum_side: int = MINIMUM_SIDE) -> ImageReading:
     """Read an image as `load_image` does, and tell how its values were understood."""
     origin: str | None = None
-    source, name = unwrapped(source)
+    source, name = _unwrapped(source)
     if isinstance(source, Image.Image):
         pixels, note = from_pillow(source, minimum_side)
-    elif isinstance(source, bytes | bytearray | memoryview) and not _is_numbers(source):
-        data = _all_bytes(source)
-        what = f"image {name!r}" if name else f"image of {len(data)} bytes"
-        pixels, note = decoded(io.BytesIO(data), what, minimum_side)
+    elif isinstance(source, bytes | bytearray) or (
+        # Another buffer is an array's.
+        isinstance(source, memoryview) and source.ndim == 1 and source.itemsize == 1
+    ):
+        what = f"image {name!r}" if name else f"image of {len(source)} bytes"
+        pixels, note = decoded(bytes(source), what, minimum_side)
     elif isinstance(source, str | os.PathLike):
-        origin = existing_file(os.fspath(source))
-        with opened(origin) as stream:
-            pixels, note = decoded(stream, f"image {str(source)!r}", minimum_side)
+        origin = _existing_file(os.fspath(source))
+        pixels, note = decoded(file_bytes(origin), f"image {str(source)!r}", minimum_side)
     elif callable(getattr(source, "read", None)):
-        pixels, note = decoded(whole_stream(source), stream_name(source), minimum_side)
-    elif isinstance(source, list | tuple) and _are_pictures(source):
-        if len({isinstance(item, _PICTURES) for item in source}) > 1:
-            raise not_alone(source)
+        pixels, note = decoded(_stream_bytes(source), _stream_name(source), minimum_side)
+    elif isinstance(source, list | tuple) and _are_several_things(source):
+        kinds = ", ".join(type(thing).__name__ for thing in source[:4])
         raise ImageError(
-            f"image is a list of {len(source)} pictures: pass one, see two with "
+            f"image is a {type(source).__name__} of {len(source)} items ({kinds}"
+            f"{', …' * (len(source) > 4)}): pass one picture alone, see two with "
             "vgg_widget.compare(a, b), or use FeatureExtractor.stream for several."
         )
     elif hasattr(source, "__array__") or isinstance(source, list | tuple | memoryview):
@@ -130,6 +127,12 @@ def read_image(source: object, minimum_side: int = MINIMUM_SIDE) -> ImageReading
     return ImageReading(pixels, joined(note, _darkness(pixels)), origin)
 
 
+def read_file_bytes(data: bytes, path: str, minimum_side: int) -> ImageReading:
+    """Read an image from what `file_bytes` gave, as `read_image` does from the path."""
+    pixels, note = decoded(data, f"image {path!r}", minimum_side)
+    return ImageReading(pixels, joined(note, _darkness(pixels)), path)
+
+
 def _darkness(pixels: RGB8) -> str:
     """Tell of a picture that is nearly black, as a mask of 0 and 1 or 12 bits in 16 are."""
     brightest = int(pixels.max())
@@ -138,55 +141,120 @@ def _darkness(pixels: RGB8) -> str:
     return f"nearly black: its brightest value is {brightest} of 255"
 
 
-def file_bytes(path: str) -> bytes:
-    """Return what a picture's file holds; an `ImageError` has the system's error as its cause."""
-    origin = existing_file(path)
-    with opened(origin) as stream:
-        try:
-            data = stream.read(_MOST_BYTES + 1)
-        except OSError as error:
+def _are_several_things(things: Sequence[object]) -> bool:
+    """Tell several pictures, or one with its label, from one picture as a list of numbers."""
+    if any(isinstance(thing, _PICTURES) for thing in things):
+        return True
+    # Three grey arrays are one picture, channels first, and one array is a batch of one.
+    axes = [getattr(thing, "ndim", 0) for thing in things]
+    of_one_kind = len(set(map(type, things))) < 2 and len(set(axes)) < 2
+    return not of_one_kind or (len(axes) > 1 and min(axes) > 2) or axes == [2, 2]
+
+
+def _unwrapped(source: Any) -> tuple[Any, str]:
+    """Return the bytes or path of the file in a notebook's object or an upload, and its name.
+
+    What is anything else is returned itself. A file without a name has an empty one.
+    """
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(source).__mro__}
+    if ("IPython", "Image") in kinds:
+        # With embed=False it has the name alone, and of a file that is not there the name as data.
+        held = source.data or source.filename
+        if not held:
             raise ImageError(
-                f"image {path!r} could not be read ({error.strerror or reason(error)}): check the "
-                "disk or the connection to it."
-            ) from error
+                "image is an IPython.display.Image that holds no picture file: pass a path, the "
+                "bytes of a file, or Image(filename=...)."
+            )
+        return held, str(source.filename or "")
+    if ("ipywidgets", "Image") in kinds:
+        data = bytes(source.value)
+        return (os.fsdecode(data) if source.format == "url" else data), ""
+    if ("ipywidgets", "FileUpload") in kinds:
+        source = source.value
+    files = [source] if _is_upload(source) else source
+    if isinstance(files, tuple | list) and all(map(_is_upload, files)) and files != []:
+        if len(files) != 1:
+            raise ImageError(
+                f"image holds {len(files) or 'no'} uploaded files, as a FileUpload's value: choose "
+                "one file, and pass value[0]."
+            )
+        return files[0]["content"], str(files[0].get("name", ""))
+    return source, ""
+
+
+def _is_upload(value: object) -> bool:
+    return isinstance(value, Mapping) and "content" in value
+
+
+def _existing_file(path: str | bytes) -> str:
+    """Return the absolute path of a file that there is; an address is refused, never fetched."""
+    name = os.fsdecode(path)
+    # Path's own functions raise for a user that there is not, and for a name that is too long.
+    looked_for = str(Path(os.path.expanduser(name)).absolute())  # noqa: PTH111
+    if _ADDRESS.match(name):
+        raise ImageError(
+            f"image {name!r:.250} is an address, not a file: download it and pass its path."
+        )
+    if os.path.isfile(looked_for):  # noqa: PTH113
+        return looked_for
+    if os.path.exists(looked_for):  # noqa: PTH110 - a pipe would be waited for without end
+        raise ImageError(
+            f"image {name!r:.250} is a folder, a device or a pipe ({looked_for!r:.250}): "
+            "pass one file."
+        )
+    raise ImageError(
+        f"image {name!r:.250} was not found: looked for {looked_for!r:.250}, so check the "
+        "name, or pass an absolute path."
+    )
+
+
+def file_bytes(path: str | bytes) -> bytes:
+    """Return what a picture's file holds; an `ImageError` has the system's error as its cause."""
+    name = _existing_file(path)
+    try:
+        with Path(name).open("rb") as stream:
+            data = stream.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ImageError(
+            f"image {name!r} could not be opened ({error.strerror or reason(error)}): check that "
+            "you may read it, and the disk or the connection to it."
+        ) from error
     if len(data) > _MOST_BYTES:
         raise ImageError(
-            f"image {path!r} has more than {_MOST_BYTES >> 30} GiB, which no picture needs: save "
+            f"image {name!r} has more than {_MOST_BYTES >> 30} GiB, which no picture needs: save "
             "it in another format."
         )
     return data
 
 
-def read_file_bytes(data: bytes, path: str, minimum_side: int) -> ImageReading:
-    """Read an image from what `file_bytes` gave, as `read_image` does from the path."""
-    pixels, note = decoded(io.BytesIO(data), f"image {path!r}", minimum_side)
-    return ImageReading(pixels, joined(note, _darkness(pixels)), path)
+def _stream_name(stream: Any) -> str:
+    """Return what errors call a file object: by its file's name, or else by its type."""
+    name = getattr(stream, "name", None)
+    # A pipe's is a number.
+    known = isinstance(name, str) and name
+    return f"image file object {repr(name) if known else f'of type {type(stream).__name__}'}"
 
 
-def _is_numbers(source: bytes | bytearray | memoryview) -> bool:
-    """Tell whether a buffer is an array's, and not a file's bytes in a row."""
+def _stream_bytes(stream: Any) -> bytes:
+    """Return all that a file object still gives; it stays open."""
+    what = _stream_name(stream)
     try:
-        return isinstance(source, memoryview) and (source.ndim != 1 or source.itemsize != 1)
-    except ValueError:  # It is released, which reading it will tell.
-        return False
-
-
-def _all_bytes(source: bytes | bytearray | memoryview) -> bytes:
-    try:
-        return bytes(source)
-    except ValueError as error:
+        data = stream.read()
+    except Exception as error:  # Anything can have a method `read`, and raise anything from it.
         raise ImageError(
-            f"image memoryview could not be read ({reason(error)}): pass the bytes themselves."
+            f"{what} could not be read ({reason(error)}): pass a file that is open with mode 'rb', "
+            "or its path."
         ) from error
-
-
-def _are_pictures(source: Sequence[object]) -> bool:
-    """Tell whether a list is one of pictures, and not one picture as a list of numbers."""
-    if any(isinstance(item, _PICTURES) for item in source):
-        return True
-    # Three grey arrays are one picture, channels first, and one array is a batch of one.
-    sides = [getattr(item, "ndim", 0) for item in source]
-    return (len(sides) > 1 and min(sides) > 2) or sides == [2, 2]
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ImageError(
+            f"{what} gave {type(data).__name__}, not bytes: open the file with mode 'rb', or pass "
+            "the picture itself."
+        )
+    if not len(data):
+        raise ImageError(
+            f"{what} is empty (0 bytes) or at its end, as after writing: call its seek(0) first."
+        )
+    return bytes(data)
 
 
 def sample_image() -> RGB8:

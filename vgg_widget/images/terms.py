@@ -25,7 +25,7 @@ PICTURE_SUFFIXES = frozenset(
         *("ppm", "tga", "tif", "tiff", "webp"),
     )
 )
-"""What a folder is searched for, and what tells a path from a label."""
+"""What a folder is searched for."""
 
 # An axis shorter than this is none of a picture's sides.
 _SHORTEST_SIDE = 16
@@ -106,18 +106,18 @@ def checked_size(size: object, minimum_side: int = MINIMUM_SIDE) -> int | tuple[
     if size is None:
         return None
     sides = size if isinstance(size, tuple | list) else (size,)
-    whole = [
-        int(side)
+    good = [
+        isinstance(side, int | np.integer) and not isinstance(side, bool) and side >= minimum_side
         for side in sides
-        if isinstance(side, int | np.integer) and not isinstance(side, bool)
     ]
-    wanted = 2 if isinstance(size, tuple | list) else 1
-    if len(whole) != len(sides) or len(whole) != wanted or min(whole) < minimum_side:
-        raise ValueError(
-            f"size {size!r} cannot be used: give whole pixels of at least {minimum_side}, either "
-            "one number (the shorter side) or (height, width), or None for the image's own size."
-        )
-    return whole[0] if wanted == 1 else (whole[0], whole[1])
+    if isinstance(size, tuple | list) and good == [True, True]:
+        return int(size[0]), int(size[1])
+    if isinstance(size, int | np.integer) and good == [True]:
+        return int(size)
+    raise ValueError(
+        f"size {size!r} cannot be used: give whole pixels of at least {minimum_side}, either "
+        "one number (the shorter side) or (height, width), or None for the image's own size."
+    )
 
 
 def target_size(image: RGB8, size: int | tuple[int, int] | None) -> tuple[int, int]:

@@ -13,9 +13,7 @@ which is all that is claimed for them.
 ``python -m vgg_widget.learning --embedded OUT.npz`` makes the default that the package ships.
 """
 
-from vgg_widget.learning.clustering import spherical_kmeans, whitening
-from vgg_widget.learning.learn import learn_weights
-from vgg_widget.learning.recipe import Recipe
+from vgg_widget.learning.learn import Recipe, learn_weights, spherical_kmeans, whitening
 from vgg_widget.weights.learned_weights import LearnedWeights
 
 __all__ = ["LearnedWeights", "Recipe", "learn_weights", "spherical_kmeans", "whitening"]

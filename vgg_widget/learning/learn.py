@@ -5,24 +5,23 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgg_widget.images import RGB8, ImageError, named_images, not_several, read_image
-from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
-from vgg_widget.learning.clustering import least_alike, spherical_kmeans, whitening
-from vgg_widget.learning.recipe import Recipe
-from vgg_widget.learning.views import Stage, draw_patches, views_of
+from vgg_widget.images import RGB8, ImageError, named_images, not_several, read_image, resize
+from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo, vgg19_kernel_shapes
+from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.vgg19 import preprocess_caffe
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights.learned_weights import (
     Factors,
     LearnedWeights,
+    Storage,
     rounded,
     unrounded,
     without,
@@ -30,11 +29,56 @@ from vgg_widget.weights.learned_weights import (
 
 Floats: TypeAlias = NDArray[np.float32]
 
+# Up to here all eigenvectors cost less than looking for the largest.
+_EXACT_PCA = 1200
 # Below this a clustering says little, and a threshold at a quantile less.
 _PATCHES_A_CENTROID = 4
 # What contrast is none, beside the largest.
 _FLAT = 1e-3
-_RANKS = (8, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The numbers of the method, in the order of their use.
+
+    Parameters
+    ----------
+    views : int
+        How many pictures the patches are drawn from: photographs at random scales and places,
+        half of them mirrored.
+    canvas : int
+        Side of a view, in pixels. A photograph that does not fill it goes on as in mirrors, so
+        that units far from the frame see photograph and no zero padding.
+    shorter : (int, int)
+        The range of a photograph's shorter side in a view, in pixels; beyond 1.25 times its own
+        size none is enlarged.
+    patches : int
+        At most so many 3×3 patches a layer.
+    contrast : float
+        Patches below this share of the median contrast take no part in the clustering.
+    floor : float
+        Share of the largest variance that is added to every one, so that whitening does not
+        enlarge noise.
+    surplus : float
+        So many times the centroids that are needed are found; those most alike others are dropped.
+    rounds : int
+        Rounds of k-means.
+    active : float
+        Share of the patches to which a filter responds after the ReLU.
+    storage : {"int8", "float16"}
+        How the factors are rounded; later layers learn from what the rounded ones say.
+    """
+
+    views: int = 18
+    canvas: int = 640
+    shorter: tuple[int, int] = (192, 512)
+    patches: int = 12_000
+    contrast: float = 0.5
+    floor: float = 0.001
+    surplus: float = 1.5
+    rounds: int = 15
+    active: float = 0.35
+    storage: Storage = "int8"
 
 
 def learn_weights(
@@ -91,22 +135,22 @@ def learn_weights(
 
     from tqdm.auto import tqdm
 
-    views = views_of(photographs, recipe, np.random.default_rng([seed, 0]))
-    stage = Stage([preprocess_caffe(view.astype(np.float32)) for view in views])
+    views = _views_of(photographs, recipe, np.random.default_rng([seed, 0]))
+    stage = _Stage([preprocess_caffe(view.astype(np.float32)) for view in views])
     learned: dict[str, Factors] = {}
     with tqdm(layers, desc="learning filters", unit="layer", disable=not progress) as bar:
         for index, info in enumerate(bar, start=1):
             bar.set_postfix_str(info.name)
             if info.kind == "conv":
                 rng = np.random.default_rng([seed, index])
-                patches = draw_patches(stage, info, recipe, rng)
+                patches = _draw_patches(stage, info, recipe, rng)
                 learned[info.name] = _learn_layer(patches, info, rank, recipe, rng)
                 # Freed before the maps of the next layer are made.
                 del patches
                 if info is not last:
                     stage.convolve(learned[info.name], keep=info.stride >= 4)
             else:
-                stage.pool()
+                stage.settle(pool=True)
     about = {
         "method": "k-means on whitened patches, layer by layer, without labels",
         # By way of the import system's table, against the direction of the rooms' imports.
@@ -121,18 +165,13 @@ def learn_weights(
 
 
 def _check_arguments(rank: Any, seed: Any, through: str) -> None:
-    low, high = _RANKS
-    if not _is_whole(rank) or not low <= rank <= high:
-        raise ValueError(f"rank {rank!r} cannot be used: give a whole number from {low} to {high}.")
-    if not _is_whole(seed) or seed < 0:
+    if not isinstance(rank, numbers.Integral) or not 8 <= int(rank) <= 512:
+        raise ValueError(f"rank {rank!r} cannot be used: give a whole number from 8 to 512.")
+    if not isinstance(seed, numbers.Integral) or int(seed) < 0:
         raise ValueError(f"seed {seed!r} cannot be used: give a whole number, 0 or more.")
     names = [info.name for info in VGG19_CONVOLUTIONS]
     if through not in names:
         raise ValueError(unknown_choice("through", through, names))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8], list[str]]:
@@ -163,6 +202,101 @@ def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8
     if not photographs:
         raise ValueError("images is empty: give a few photographs, best half a dozen varied ones.")
     return photographs, names
+
+
+def _views_of(
+    photographs: Sequence[RGB8], recipe: Recipe, rng: np.random.Generator
+) -> Iterator[RGB8]:
+    """Give the pictures to learn from, each photograph as often as any other."""
+    rounds = math.ceil(recipe.views / len(photographs))
+    order = np.concatenate([rng.permutation(len(photographs)) for _ in range(rounds)])
+    for photograph in (photographs[index] for index in order[: recipe.views]):
+        own = min(photograph.shape[:2])
+        top = min(recipe.shorter[1], 1.25 * own)
+        bottom = min(recipe.shorter[0], top)
+        # Evenly over octaves: twice as large is as much of a difference anywhere.
+        side = math.exp(rng.uniform(math.log(bottom), math.log(top)))
+        view = resize(photograph, round(side))
+        if rng.integers(2):
+            view = view[:, ::-1]
+        for axis in (0, 1):
+            view = _fill(view, axis, recipe.canvas, rng)
+        yield view
+
+
+def _fill(view: RGB8, axis: int, side: int, rng: np.random.Generator) -> RGB8:
+    """Cut or mirror an image to a length along an axis, at a random place."""
+    missing = side - view.shape[axis]
+    before = int(rng.integers(abs(missing) + 1))
+    if missing <= 0:
+        return view.take(range(before, before + side), axis=axis)
+    widths = [(0, 0)] * view.ndim
+    widths[axis] = (before, missing - before)
+    return np.pad(view, widths, mode="symmetric")
+
+
+class _Stage:
+    """The views' feature maps, as far as the network is learned."""
+
+    def __init__(self, maps: list[Floats]) -> None:
+        self._maps = maps
+        self._pending: list[tuple[Floats, Floats]] = []
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getitem__(self, view: int) -> Floats:
+        _, tf = keras_and_tensorflow()
+        maps = self._maps[view]
+        for kernel, bias in self._pending:
+            response = tf.nn.bias_add(tf.nn.conv2d(maps[None], kernel, 1, "SAME"), bias)
+            maps = tf.nn.relu(response)[0].numpy()
+        return maps
+
+    def convolve(self, factors: Factors, *, keep: bool) -> None:
+        """Go through one more convolution; without `keep` again and again, when maps are asked."""
+        # The maps before the second pool are too large to hold those of all views.
+        self._pending.append((factors.kernel(), factors.bias))
+        if keep:
+            self.settle()
+
+    def settle(self, *, pool: bool = False) -> None:
+        """Compute what is pending, and go through a 2×2 maximum pool if that is asked."""
+        for view in range(len(self)):
+            maps = self[view]
+            if pool:
+                rows = np.maximum(maps[::2], maps[1::2])
+                maps = np.maximum(rows[:, ::2], rows[:, 1::2])
+            self._maps[view] = maps
+        self._pending = []
+
+
+def _draw_patches(
+    stage: _Stage, info: LayerInfo, recipe: Recipe, rng: np.random.Generator
+) -> Floats:
+    """Draw 3×3 patches from what the layer will see, wherever no zero padding is in sight."""
+    reach = ((info.receptive_field or 0) - 1) / 2
+    middles = (info.center or 0) + info.stride * np.arange(recipe.canvas // info.stride)
+    clear = np.flatnonzero((middles >= reach) & (middles + reach <= recipe.canvas - 1))
+    if not clear.size:
+        raise ValueError(
+            f"recipe.canvas {recipe.canvas} is too small, since one unit of {info.name} sees "
+            f"{info.receptive_field} pixels a side: give twice that."
+        )
+    a_view = len(clear) ** 2
+    total = len(stage) * a_view
+    drawn = np.sort(rng.choice(total, min(recipe.patches, total), replace=False))
+    of_view = np.split(drawn, np.searchsorted(drawn, a_view * np.arange(1, len(stage))))
+    channels = vgg19_kernel_shapes()[info.name][2]
+    patches = np.empty((len(drawn), 3, 3, channels), np.float32)
+    start = 0
+    for view, places in enumerate(of_view):
+        rows, columns = (clear[index] for index in divmod(places - view * a_view, len(clear)))
+        windows = np.lib.stride_tricks.sliding_window_view(stage[view], (3, 3), axis=(0, 1))
+        block = windows[rows - 1, columns - 1]
+        patches[start : start + len(places)] = block.transpose(0, 2, 3, 1)
+        start += len(places)
+    return patches.reshape(len(drawn), -1)
 
 
 def _learn_layer(
@@ -197,10 +331,112 @@ def _learn_layer(
 
     # A quarter of the patches tells twins as well as all.
     response = white[::4] @ found.T
-    found = found[least_alike(np.maximum(response - threshold(response), 0), info.channels)]
+    found = found[_least_alike(np.maximum(response - threshold(response), 0), info.channels)]
     found /= (white @ found.T).std(axis=0)[:, None]
     centroids = rounded(found.T, recipe.storage)
     response = white @ unrounded(*centroids)
     factors = Factors(*projection, *centroids, blind, -threshold(response))
     to_mean = mean @ factors.kernel().reshape(mean.size, -1)
     return replace(factors, bias=factors.bias - to_mean)
+
+
+# Clustering: numpy alone ------------------------------------------------------------------------
+
+
+def whitening(
+    patches: Floats, rank: int, rng: np.random.Generator, *, floor: float = 0.001
+) -> Floats:
+    """Return the projection onto principal components of equal variance.
+
+    Parameters
+    ----------
+    patches : (n, d) float32 array
+        Patches minus their mean.
+    rank : int
+        Components to keep, those of the largest variance; at most `d`.
+    rng : numpy.random.Generator
+        For the randomised search that is used where `d` is large (Halko et al. 2011,
+        arXiv:0909.4061).
+    floor : float
+        Share of the largest variance that is added to each before division.
+
+    Returns
+    -------
+    (d, rank) float32 array
+        ``patches @ projection`` has uncorrelated columns, of unit variance but for the floor.
+    """
+    count, size = patches.shape
+    rank = min(rank, size)
+    if size <= _EXACT_PCA:
+        basis = np.eye(size, dtype=np.float32)
+        reduced = patches
+    else:
+        basis = rng.standard_normal((size, min(rank + 20, size)), np.float32)
+        for _ in range(3):
+            basis, _ = np.linalg.qr(patches.T @ (patches @ basis))
+        reduced = patches @ basis
+    values, vectors = np.linalg.eigh((reduced.T @ reduced).astype(np.float64) / count)
+    values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
+    # Nothing is learned from a direction without variance, whatever it is divided by.
+    spread = np.sqrt(np.maximum(values + floor * values[0], 1e-12 * values[0]))
+    projection: Floats = basis @ (vectors / spread).astype(np.float32)
+    return projection
+
+
+def spherical_kmeans(
+    directions: Floats, count: int, rng: np.random.Generator, *, rounds: int = 15
+) -> Floats:
+    """Cluster unit vectors by the angle between them.
+
+    Parameters
+    ----------
+    directions : (n, d) float32 array
+        Vectors of length 1.
+    count : int
+        Number of centroids, at most `n`.
+    rng : numpy.random.Generator
+        Chooses the vectors to begin with.
+    rounds : int
+        How often vectors are assigned and centroids moved.
+
+    Returns
+    -------
+    (count, d) float32 array
+        Centroids of length 1. One that loses all its vectors begins again at one of those that
+        are served worst.
+    """
+    centroids = directions[rng.choice(len(directions), count, replace=False)]
+    for _ in range(rounds):
+        similarity = directions @ centroids.T
+        nearest = similarity.argmax(axis=1)
+        members = np.bincount(nearest, minlength=count)
+        order = np.argsort(nearest, kind="stable")
+        kept = np.flatnonzero(members)
+        starts = (np.cumsum(members) - members)[kept]
+        centroids[kept] = np.add.reduceat(directions[order], starts, axis=0)
+        lost = np.flatnonzero(members == 0)
+        worst = np.argsort(similarity.max(axis=1), kind="stable")[: len(lost)]
+        centroids[lost] = directions[worst]
+        centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
+    return centroids
+
+
+def _least_alike(responses: Floats, count: int) -> NDArray[np.intp]:
+    """Return rising numbers of columns, of which no two correlate much.
+
+    `responses` has a row a patch and a column a candidate. Of the most correlated pair one is
+    dropped, until `count` are left.
+    """
+    centred = responses - responses.mean(axis=0)
+    centred /= np.maximum(np.linalg.norm(centred, axis=0), 1e-12)
+    alike = np.abs(centred.T @ centred)
+    np.fill_diagonal(alike, -1)
+    chosen = np.ones(len(alike), bool)
+    for _ in range(len(alike) - count):
+        pair = np.unravel_index(alike.argmax(), alike.shape)
+        # Of the two, the one that has another near relative besides.
+        second = [np.partition(alike[one], -2)[-2] for one in pair]
+        dropped = pair[int(np.argmax(second))]
+        chosen[dropped] = False
+        alike[dropped] = alike[:, dropped] = -1
+    return np.flatnonzero(chosen)

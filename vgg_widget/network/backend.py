@@ -5,25 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from vgg_widget.support.interrupts import interrupts_delayed
 
 
 def keras_and_tensorflow() -> tuple[Any, Any]:
-    """Import Keras and TensorFlow, and let TensorFlow find its devices.
-
-    Raises
-    ------
-    RuntimeError
-        If Keras is set to another backend, or TensorFlow cannot compute here.
-    ImportError
-        If Python itself runs in a browser.
-    """
+    """Import Keras and TensorFlow, and let TensorFlow find its devices; raise if that fails."""
     # First, since the lock may have been held by a thread that did not come along.
     if _threads_lost.is_set():
         raise RuntimeError(
@@ -93,7 +85,7 @@ def _import_once() -> tuple[Any, Any]:
 
 @contextmanager
 def quiet_log() -> Iterator[None]:
-    """Show what native code writes to the standard error stream only on failure.
+    """Throw away what native code writes to the standard error stream.
 
     TensorFlow reports processors and missing GPUs there before its own log level counts, and
     Jupyter would show that as errors in a student's cell.
@@ -101,21 +93,13 @@ def quiet_log() -> Iterator[None]:
     try:
         stream = os.dup(2)
     except OSError:
-        stream = None
-    if stream is None or sys.stderr is None:
         # Under pythonw and some services there is no such stream.
         yield
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            os.dup2(stream, 2)
-            kept.seek(0)
-            sys.stderr.write(kept.read().decode(errors="replace"))
-            raise
-        finally:
-            os.dup2(stream, 2)
-            os.close(stream)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stream, 2)
+        os.close(stream)

@@ -315,19 +315,19 @@ class FeatureExtractor:
 
     def _warn_of_nan(self, layers: Sequence[LayerInfo], outputs: Sequence[Floats]) -> None:
         """Say which layer is the first whose values are no numbers: its pictures do not tell."""
-        named = zip((info.name for info in layers), outputs, strict=True)
-        ill = [(name, maps) for name, maps in named if not _finite(maps)]
-        if ill:
-            name, maps = ill[0]
-            share = percent(1 - np.isfinite(maps).mean())
-            others = f", and so are some of {len(ill) - 1} later ones" if ill[1:] else ""
-            words = (
-                f"{share} of the values of layer {name!r} ({self._weights.label}) are NaN or "
-                f"infinite{others}; pictures show NaN as the lowest value: look at the weights, "
-                "and at what preprocess returns."
-            )
-            # Of no line of code, so that each forward pass says it.
-            warnings.warn_explicit(words, UserWarning, __name__, 0)
+        named = zip(layers, outputs, strict=True)
+        ill = [(info.name, maps) for info, maps in named if not _finite(maps)]
+        if not ill:
+            return
+        name, maps = ill[0]
+        others = f", and so are some of {len(ill) - 1} later ones" if ill[1:] else ""
+        words = (
+            f"{percent(1 - np.isfinite(maps).mean())} of the values of layer {name!r} "
+            f"({self._weights.label}) are NaN or infinite{others}; pictures show NaN as the lowest "
+            "value: look at the weights, and at what preprocess returns."
+        )
+        # Of no line of code, so that each forward pass says it.
+        warnings.warn_explicit(words, UserWarning, __name__, 0)
 
     def _network_inputs(self, images: RGB8) -> Floats:
         # A fresh float copy: many preprocessing functions change their input in place.
@@ -438,15 +438,7 @@ def extractor_for(
     model: Any = None,
     preprocess: Preprocess | None = None,
 ) -> FeatureExtractor:
-    """Return the extractor that was given, or one made of the other arguments.
-
-    Raises
-    ------
-    TypeError
-        If `extractor` is something else.
-    ValueError
-        If the others were given too, and would be ignored.
-    """
+    """Return the extractor that was given, or one made of the other arguments."""
     if extractor is None:
         return FeatureExtractor(weights, model=model, preprocess=preprocess, size=size)
     if not isinstance(extractor, FeatureExtractor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -55,12 +55,6 @@ class FanIn:
         _, _, size, channels = self.kernel.shape
         group = channel // (channels // self.groups)
         return range(group * size, (group + 1) * size)
-
-    def transposed(self) -> FanIn:
-        """Return the same with rows for columns, of maps whose columns the layer takes for rows."""
-        kernel = None if self.kernel is None else self.kernel.swapaxes(0, 1)
-        strides, dilation = self.strides[::-1], self.dilation[::-1]
-        return replace(self, kernel=kernel, strides=strides, dilation=dilation)
 
     def kernels(self, channel: int) -> Floats | None:
         """Return the kernels of a channel, shape (inputs, h, w), or None where there are none."""
@@ -146,11 +140,6 @@ def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> Fa
     """Return what the result of a call in a model's graph, called `name`, is made of.
 
     `known` has the names of all maps by their tensor's ``id``; None names the network's input.
-
-    Raises
-    ------
-    ValueError
-        If it is not made of the maps of one layer, or not by kernels.
     """
     if any(id(source) not in known for source in call.sources):
         raise ValueError(
@@ -158,15 +147,14 @@ def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> Fa
             "another of those listed."
         )
     sources = list(dict.fromkeys(known[id(source)] for source in call.sources))
-    shown = [repr(source) for source in sources if source is not None]
+    shown = " or ".join(repr(source) for source in sources if source is not None)
     if len(sources) != 1:
         raise ValueError(
-            f"layer {name!r} joins {len(sources)} layers' maps: choose "
-            f"{' or '.join(shown) or 'another layer'}."
+            f"layer {name!r} joins {len(sources)} layers' maps: choose {shown or 'another layer'}."
         )
     found = fan_in_of(call.layer, name, sources[0])
     if found is None:
-        advice = f"{shown[0]}, which it reads" if shown else "a layer such as Conv2D"
+        advice = f"{shown}, which it reads" if shown else "a layer such as Conv2D"
         raise ValueError(
             f"layer {name!r} ({type(call.layer).__name__}) has no kernels: choose {advice}."
         )

@@ -1,6 +1,8 @@
 """The graph of a Keras model: its calls in order, and the axes of its tensors.
 
-A layout is a word with a letter for each axis: ``"NHWC"`` is (batch, rows, columns, channels).
+A layout has a letter for each axis: ``"NHWC"`` is (batch, rows, columns, channels), ``"NCHW"`` has
+the channels first, and ``"NHW"`` has none. Maps with their axes in another order are taken as those
+of the layers around them.
 """
 
 from __future__ import annotations
@@ -192,17 +194,13 @@ def axes_of(layer: Any, rank: int) -> list[int]:
 def _followed(calls: Sequence[Call], pixels: Any, layout: str) -> tuple[dict[int, str], int]:
     """Follow an input's layout, and count the layers that do not take what comes to them."""
     known = {id(pixels): layout}
-    usual, refused = layout if len(layout) == 4 else CHANNELS_LAST, 0
+    usual, refused = CHANNELS_LAST, 0
     for call in calls:
         asked = _asked_for(call.layer)
+        usual = asked or usual
         sources = [source for source in call.sources if id(source) in known]
         if asked:
-            usual = asked
-            before = [known[id(source)] for source in sources if len(source.shape) == 4]
-            taken = [one for one in before if one.index("C") == asked.index("C")]
-            refused += len(taken) < len(before)
-            # It asks for the channels' place alone: rows and columns stay as they come.
-            asked = taken[0] if taken else asked
+            refused += any(known[id(one)] not in (asked, FLAT) for one in sources)
         for result in call.results:
             rank = len(result.shape)
             after = asked if rank == 4 else None
@@ -226,47 +224,26 @@ def _asked_for(layer: Any) -> str | None:
 
 
 def _after(call: Call, layout: str, before: Sequence[Any], after: Sequence[Any]) -> str | None:
+    """Return the layout of a call's result, or None where it is not one of the three."""
     layer, kind = call.layer, kind_of(call.layer)
-    if kind in TURNS:
-        # Axes that are as long as their numbers tell where each has gone.
-        turned = TURNS[kind](layer, np.empty(range(len(layout)))).shape
-        return "".join(layout[axis] for axis in turned)
-    if kind == "ops.GetItem":
-        kept = (axis for axis, at in indexed(layout, call) if at is None or isinstance(at, slice))
-        return _with_channels("".join(kept))
     gained = len(after) - len(layout)
     axes = axes_of(layer, max(len(after), len(layout)))
-    if kind and len(axes) == abs(gained) == 1:
+    if kind in TURNS:
+        found = turned(layer, layout)
+    elif kind == "ops.GetItem":
+        kept = (axis for axis, at in indexed(layout, call) if at is None or isinstance(at, slice))
+        found = "".join(kept)
+    elif kind and len(axes) == abs(gained) == 1:
         (axis,) = axes
         rest = layout[axis:] if gained > 0 else layout[axis + 1 :]
-        return _with_channels(layout[:axis] + "+" * (gained > 0) + rest)
-    # A reshape to the sides of a picture that lies on its side would mix its rows and columns.
-    return _by_shape(layout, before, after, may_turn="Reshape" not in kind)
-
-
-def _with_channels(layout: str) -> str | None:
-    """Take a new axis for the channels, where there were none."""
-    if "C" not in layout:
-        layout = layout.replace("+", "C", 1)
-    return layout if {*"NHW"} <= {*layout} <= {*"NHWC"} else None
-
-
-def _by_shape(
-    layout: str, before: Sequence[Any], after: Sequence[Any], *, may_turn: bool
-) -> str | None:
-    """Look for the axes by their lengths, after what does not tell where they are."""
-    sides = {"C": 1, **dict(zip(layout, before, strict=True))}
-    rest = layout.replace("C", "")
-    turned = rest.translate(str.maketrans("HW", "WH"))
-    for order in [rest, turned] if may_turn else [rest]:
-        ways = [order] if sides["C"] == 1 else []
-        ways += [order[:axis] + "C" + order[axis:] for axis in range(1, 4)]
-        fitting = [way for way in ways if [sides[letter] for letter in way] == list(after)]
-        if layout in fitting:
-            return layout
-        if len(fitting) == 1:
-            return fitting[0]
-    return layout if len(after) == len(layout) else None
+        found = layout[:axis] + "+" * (gained > 0) + rest
+    else:
+        # What nobody knows, or a reshape, keeps the axes where it keeps their lengths.
+        told = kind not in ("", "Lambda", "ops.Einsum") and "Reshape" not in kind
+        return layout if not gained and (told or list(before) == list(after)) else None
+    if "C" not in found:
+        found = found.replace("+", "C", 1)
+    return found if found in (CHANNELS_LAST, CHANNELS_FIRST, FLAT) else None
 
 
 TURNS: Mapping[str, Any] = {
@@ -276,3 +253,10 @@ TURNS: Mapping[str, Any] = {
     "ops.Swapaxes": lambda layer, array: np.swapaxes(array, layer.axis1, layer.axis2),
 }
 """Layers that turn axes, and what NumPy does for each."""
+
+
+def turned(layer: Any, layout: str) -> str:
+    """Return the layout of what a layer of `TURNS` makes of maps."""
+    # Axes that are as long as their numbers tell where each has gone.
+    lengths = TURNS[kind_of(layer)](layer, np.empty(range(len(layout)))).shape
+    return "".join(layout[axis] for axis in lengths)

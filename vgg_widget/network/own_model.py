@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import zip_longest
@@ -34,14 +32,12 @@ from vgg_widget.network.graph import (
 from vgg_widget.network.network_input import NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights import NETWORKS, framework_of
-from vgg_widget.weights.keras_config import Step, done_before_weights
+from vgg_widget.weights.keras_file import Step, scales_before_weights
 
 # Where geometry and memory are measured when a model accepts any size.
 _PROBE_SIDE = 224
 
 Size = tuple[int, int]
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,33 +84,19 @@ class OwnNetwork:
         return images
 
     def layers_on(self, size: Size | None) -> tuple[LayerInfo, ...]:
-        """Return names and geometry for an image of (height, width); by default of 224 a side.
-
-        Raises
-        ------
-        ValueError
-            If the model cannot take that size.
-        """
+        """Return names and geometry for an image of (height, width); by default of 224 a side."""
         # Streams ask on the threads that read their images.
         with _lock:
             return self._measured(self.input.fixed_size or size or (_PROBE_SIDE, _PROBE_SIDE))
 
     def fan_in(self, name: str) -> FanIn:
-        """Return what the channels of one of `shown` are made of.
-
-        Raises
-        ------
-        ValueError
-            If they are not made of one layer's maps, or not by kernels.
-        """
+        """Return what the channels of one of `shown` are made of."""
         one = next(one for one in self.shown if one.name == name)
         (pixels,) = self.model.inputs
         known: dict[int, str | None] = {id(one.tensor): one.name for one in self.shown}
         if len(pixels.shape) == 4:
             known[id(pixels)] = None
-        found = fan_in_of_call(one.call, name, known)
-        lies_on_its_side = one.layout.index("W") < one.layout.index("H")
-        return found.transposed() if lies_on_its_side else found
+        return fan_in_of_call(one.call, name, known)
 
     @cached_property
     def bytes_a_pixel(self) -> int:
@@ -151,8 +133,7 @@ class OwnNetwork:
             made = self.model.compute_output_shape(shape)
         except Exception as error:
             # Whatever a layer says about sizes that do not suit it.
-            probe = self.model.compute_output_shape
-            raise _failure(self.name, self.input, size, error, probe) from error
+            raise _failure(self.name, size, error) from error
         made = made if isinstance(made, list) else [made]
         # What some layer of a person's own does not tell is taken to be the image's.
         usual = dict(zip("HW", size, strict=True))
@@ -210,14 +191,7 @@ _lock = threading.RLock()
 
 
 def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
-    """Return the network of a Keras model, the same for the same model.
-
-    Raises
-    ------
-    ValueError
-        If the model has no graph, not exactly one input, an input that is no picture, no feature
-        maps, or channels that RGB does not have, unless its owner makes its input from RGB.
-    """
+    """Return the network of a Keras model, the same for the same model, or refuse the model."""
     graph = _checked_graph(model)
     with _lock:
         network = _networks.get(model)
@@ -235,36 +209,25 @@ def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
 
 def _checked_graph(model: Any) -> Any:
     """Return a model's graph, or say why it has none and what would do."""
-    if isinstance(model, str | os.PathLike):
-        told = (
-            f"{os.fspath(model)!r} is no model: load it with keras.models.load_model, or pass the "
-            "file of a VGG19 as weights"
-        )
-    elif isinstance(model, Mapping):
-        told = "is a mapping: pass a state dict of VGG19 as weights"
-    elif (framework := framework_of(model)) not in ("", "keras"):
-        told = NETWORKS[framework]
-    else:
-        graph = graph_of(model)
-        if graph is not None:
-            return graph
-        told = f"is a {type(model).__name__} {_without_graph(model)}"
-    raise ValueError(f"model {told}.")
-
-
-def _without_graph(model: Any) -> str:
+    if (graph := graph_of(model)) is not None:
+        return graph
     keras, _ = keras_and_tensorflow()
     if isinstance(model, keras.Sequential):
-        return (
+        told = (
             "that has no inputs yet: begin it with keras.Input((height, width, 3)), or call it on "
             "an image once"
         )
-    if isinstance(model, keras.Model):
-        return (
+    elif isinstance(model, keras.Model):
+        told = (
             "with a call of its own, in which Keras cannot see the layers: wrap it, as in "
             "inputs = keras.Input((224, 224, 3)); model = keras.Model(inputs, model.call(inputs))"
         )
-    return "and no Keras model: pass a functional or sequential keras.Model"
+    else:
+        told = (
+            "and no model of Keras 3: load a file with keras.models.load_model, or pass the file "
+            "or state dict of a VGG19 as weights"
+        )
+    raise ValueError(f"model is a {type(model).__name__} {told}.")
 
 
 def _checked_input(pixels: Any, name: str, layout: str) -> NetworkInput:
@@ -305,16 +268,16 @@ def _build(graph: Any, name: str) -> OwnNetwork:
     outputs = keras.Model(pixels, [one.tensor for one in shown], name=scope_name(f"{name}_layers"))
     outputs.dtype_policy = graph.dtype_policy
     forward = _traced(outputs, name, taken, [one.layout for one in shown])
-    scales = "values" in done_before_weights(map(_step, calls), [id(pixels)])
+    scales = scales_before_weights(map(_step, calls))
     made_from = tuple(graph.outputs)
     return OwnNetwork(outputs, forward, name, taken, scales, calls, known, shown, made_from)
 
 
 def _step(call: Call) -> Step:
-    kinds = tuple(kind_of(each) for each in (call.layer, *getattr(call.layer, "layers", ())))
+    kinds = [kind_of(each) for each in (call.layer, *getattr(call.layer, "layers", ()))]
     # Normalization keeps what it has adapted to as weights.
     weighted = bool(getattr(call.layer, "weights", ())) and kinds[0] != "Normalization"
-    return Step(kinds, weighted, [*map(id, call.sources)], [*map(id, call.results)])
+    return kinds, weighted
 
 
 def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown]:
@@ -324,8 +287,7 @@ def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown
     for call in calls:
         for index, tensor in enumerate(call.results):
             layout = layouts.get(id(tensor), "")
-            is_maps = len(layout) == 4 and layout[0] == "N"
-            if is_maps and tensor.shape[layout.index("C")] is not None:
+            if len(layout) == 4 and tensor.shape[layout.index("C")] is not None:
                 name = call.name if len(call.results) == 1 else f"{call.name}[{index}]"
                 leads = hasattr(call.layer, "kernel")
                 named.append(Named(call.path, name, type(call.layer).__name__, leads))
@@ -420,35 +382,17 @@ def _traced(
             return list(compiled(images))
         except Exception as error:
             # Whatever a layer, or TensorFlow on this machine, has against it.
-            size = taken.size_of(images.shape)
-            raise _failure(name, taken, size, error, lambda shape: run(tf.zeros(shape))) from error
+            raise _failure(name, taken.size_of(images.shape), error) from error
 
     return forward
 
 
-def _failure(
-    name: str, taken: NetworkInput, size: Size, error: Exception, probe: Callable[[Shape], Any]
-) -> ValueError:
-    """Say why a model failed, and what to do: another size where `probe` takes an input of one."""
-    reason = _reason(error)
-    advice = "call the model itself on such an image, and mend the layer that fails there"
-    if taken.fixed_size is None:
-        with suppress(Exception):  # Then the size is not what it fails on.
-            probe(taken.shape(1, _PROBE_SIDE, _PROBE_SIDE))
-            advice = "choose a size that it can take, such as size=(224, 224)"
-    if "NHWC" in reason and "only support" in reason:
-        advice = (
-            "TensorFlow has channels-first convolutions for GPUs, and for some processors through "
-            "oneDNN (TF_ENABLE_ONEDNN_OPTS=1), so run it there or build it channels last"
-        )
-    if scope := re.match("(.*) is not a valid (root )?scope name", reason):
-        reason = f"TensorFlow compiles no layer called {scope[1]}"
-        advice = (
-            "build the model with another name for it, of the letters A to Z, digits, '.', '_' and "
-            "'-', the first a letter or digit"
-        )
+def _failure(name: str, size: Size, error: Exception) -> ValueError:
+    """Say that a model failed, and in TensorFlow's words why."""
     return ValueError(
-        f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({reason}): {advice}."
+        f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({_reason(error)}): try "
+        "another size that it can take, such as size=(224, 224), or call the model itself on such "
+        "an image and mend the layer that fails there."
     )
 
 

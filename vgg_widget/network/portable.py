@@ -36,13 +36,7 @@ _PROBE_SIZES = ((64, 64), (48, 96))
 
 
 def digest_of(extractor: FeatureExtractor) -> str:
-    """Return ``"sha256:hex"`` of all that an extractor's network computes with now.
-
-    Raises
-    ------
-    ValueError
-        If a model of one's own has a part that cannot be compared.
-    """
+    """Return ``"sha256:hex"`` of all that an extractor's network computes with now."""
     digest, unknown = _network_digest(extractor)
     if unknown:
         raise ValueError(
@@ -58,10 +52,7 @@ def weights_digest(extractor: FeatureExtractor) -> str:
 
 
 def preprocessing_digest(extractor: FeatureExtractor) -> str:
-    """Return ``"sha256:hex"`` of what the network is given for a dozen pictures.
-
-    Functions cannot be compared, but what they return can.
-    """
+    """Return ``"sha256:hex"`` of what a preprocessing function makes of a dozen pictures."""
     sizes = (extractor.size,) if isinstance(extractor.size, tuple) else _PROBE_SIZES
     made = []
     for height, width in sizes:
@@ -217,13 +208,7 @@ class PortableExtractor:
         return cls(source, extractor.size, own, extractor.weights, digest, preprocessing)
 
     def extractor(self) -> FeatureExtractor:
-        """Make the extractor again; layers of nested models have other names.
-
-        Raises
-        ------
-        ValueError
-            If the model cannot be read here, or its digest is another.
-        """
+        """Make the extractor again; layers of nested models have other names."""
         if isinstance(self.source, bytes):
             # With a function, since a model of other than three channels would be refused.
             given = self.preprocess or OwnNetwork.preprocess
@@ -231,15 +216,11 @@ class PortableExtractor:
         else:
             made = FeatureExtractor(self.source, preprocess=self.preprocess, size=self.size)
         if digest_of(made) != self.digest:
-            advice = "run the same versions of vgg_widget, Keras and TensorFlow on all workers"
-            if isinstance(self.source, str):
-                advice = (
-                    "bring the old file back where it has changed, and export weights that were "
-                    "set anew to a file of their own"
-                )
             raise ValueError(
                 f"the extractor of {self.provenance.label} did not arrive whole (digest "
-                f"{digest_of(made)}, not {self.digest}): {advice}."
+                f"{digest_of(made)}, not {self.digest}): bring the old file back where it has "
+                "changed, export weights that were set anew to a file of their own, and run the "
+                "same versions of vgg_widget, Keras and TensorFlow on all workers."
             )
         # Its message too, such as that ImageNet's weights could not be had.
         made._weights = self.provenance  # noqa: SLF001 - of this room

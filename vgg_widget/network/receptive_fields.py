@@ -15,7 +15,16 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.network.graph import FLAT, TURNS, Call, axes_of, channels_of, indexed, kind_of
+from vgg_widget.network.graph import (
+    FLAT,
+    TURNS,
+    Call,
+    axes_of,
+    channels_of,
+    indexed,
+    kind_of,
+    turned,
+)
 
 Ints = npt.NDArray[np.int64]
 # From units to the units of the map before that they read, and which of these there are.
@@ -245,26 +254,22 @@ class Passage:
     after: str
     size: Sizes | None
 
-    @property
-    def layer(self) -> Any:
-        """What was called."""
-        return self.call.layer
-
     def along(self, change: Callable[..., Reach], *settings: Any) -> Reaches:
-        """Change each axis, with its own of every pair of settings.
-
-        A layer's first setting is for the first axis, which may be the columns.
-        """
-        (source,) = self.sources
-        order = [letter for letter in self.after if letter in "HW"]
+        """Change each axis, with its own of every pair of settings."""
         pairs = [one if isinstance(one, tuple | list) else (one, one) for one in settings]
         return {
-            letter: change(source[letter], *(pair[place] for pair in pairs))
-            for place, letter in enumerate(order)
+            axis: change(self.sources[0][axis], *(pair[place] for pair in pairs))
+            for place, axis in enumerate("HW")
         }
 
+    def to_size(self, change: Callable[..., Reach], *settings: Any) -> Reaches | None:
+        """Change each axis, with the number of units that come out as the first argument."""
+        if self.size is None:
+            return None
+        return self.along(change, (self.size["H"], self.size["W"]), *settings)
 
-Rule = Callable[[Passage], Reaches | None]
+
+Rule = Callable[[Any, Passage], Reaches | None]
 
 
 def reaches_of(
@@ -297,17 +302,14 @@ def reaches_of(
 
 
 def _after(passage: Passage) -> Reaches | None:
-    rule = _rule(passage.layer)
+    layer = passage.call.layer
+    rule = _rule(layer)
     # Softmax takes the last axis together, which are the channels unless these come first.
-    if rule is None or not _acts_alone(passage.layer, or_on_channels=passage.after[-1:] == "C"):
+    if rule is None or not _acts_alone(layer, or_on_channels=passage.after[-1:] == "C"):
         return None
-    # Rows that have become channels, or pictures of the batch, are not what a rule takes them for.
-    layouts = {*passage.before, passage.after}
-    if not {layout.replace("C", "") for layout in layouts} <= {"NHW", "NWH"}:
+    if len({*passage.before, passage.after}) > 1 and rule not in _MOVING:
         return None
-    if len(layouts) > 1 and rule not in _MOVING:
-        return None
-    after = rule(passage)
+    after = rule(layer, passage)
     # A rule that counts other units than there are is not this layer's rule.
     if after is None or passage.size not in (None, {axis: after[axis].units for axis in "HW"}):
         return None
@@ -336,89 +338,68 @@ def _acts_alone(layer: Any, *, or_on_channels: bool = False) -> bool:
     return known and (or_on_channels or not on_channels)
 
 
-def _convolution(passage: Passage) -> Reaches:
-    layer = passage.layer
-    return passage.along(
-        Reach.window, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding
-    )
+def _convolution(layer: Any, passage: Passage) -> Reaches:
+    settings = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding)
+    return passage.along(Reach.window, *settings)
 
 
-def _pool(passage: Passage) -> Reaches:
-    layer = passage.layer
+def _pool(layer: Any, passage: Passage) -> Reaches:
     return passage.along(Reach.window, layer.pool_size, layer.strides, 1, layer.padding)
 
 
-def _to_size(passage: Passage, change: Callable[..., Reach], *settings: Any) -> Reaches | None:
-    """Change each axis, with the number of units that come out as the first argument."""
-    size = passage.size
-    if size is None:
-        return None
-    units = [size[letter] for letter in passage.after if letter in "HW"]
-    return passage.along(change, units, *settings)
-
-
-def _transposed(passage: Passage) -> Reaches | None:
-    layer = passage.layer
+def _transposed(layer: Any, passage: Passage) -> Reaches | None:
     settings = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding)
-    return _to_size(passage, Reach.transposed, *settings)
+    return passage.to_size(Reach.transposed, *settings)
 
 
-def _padding(passage: Passage) -> Reaches:
-    return passage.along(lambda reach, ends: reach.padded(*ends), passage.layer.padding)
+def _padding(layer: Any, passage: Passage) -> Reaches:
+    return passage.along(lambda reach, ends: reach.padded(*ends), layer.padding)
 
 
-def _cropping(passage: Passage) -> Reaches:
-    return passage.along(
-        lambda reach, ends: reach.padded(-ends[0], -ends[1]), passage.layer.cropping
-    )
+def _cropping(layer: Any, passage: Passage) -> Reaches:
+    return passage.along(lambda reach, ends: reach.padded(-ends[0], -ends[1]), layer.cropping)
 
 
-def _center_crop(passage: Passage) -> Reaches | None:
+def _center_crop(_: Any, passage: Passage) -> Reaches | None:
     def cropped(reach: Reach, units: int) -> Reach:
         over = reach.units - units
         # A map that is too small is enlarged, which no rule tells.
         return reach.padded(-(over // 2), over // 2 - over) if over >= 0 else reach
 
-    return _to_size(passage, cropped)
+    return passage.to_size(cropped)
 
 
-def _resize(passage: Passage) -> Reaches | None:
-    layer = passage.layer
+def _resize(layer: Any, passage: Passage) -> Reaches | None:
     options = ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias")
-    if any(getattr(layer, name, False) for name in options):
-        return None
-    known = layer.interpolation in ("nearest", "bilinear")
-    return _to_size(passage, Reach.resized, layer.interpolation) if known else None
+    plain = not any(getattr(layer, name, False) for name in options)
+    known = plain and layer.interpolation in ("nearest", "bilinear")
+    return passage.to_size(Reach.resized, layer.interpolation) if known else None
 
 
-def _unit_by_unit(passage: Passage) -> Reaches:
+def _unit_by_unit(_: Any, passage: Passage) -> Reaches:
     return passage.sources[0]
 
 
-def _merge(passage: Passage) -> Reaches | None:
-    found = {}
-    for axis in "HW":
-        union = Reach.union([source[axis] for source in passage.sources])
-        if union is None:
-            return None
-        found[axis] = union
-    return found
+def _merge(_: Any, passage: Passage) -> Reaches | None:
+    joined = {axis: Reach.union([one[axis] for one in passage.sources]) for axis in "HW"}
+    found = {axis: reach for axis, reach in joined.items() if reach is not None}
+    return found if len(found) == 2 else None
 
 
-def _along_channels(passage: Passage) -> Reaches | None:
+def _along_channels(layer: Any, passage: Passage) -> Reaches | None:
     """Keep what is done to the channels of one location, and joins several maps by them."""
     # An axis that goes is one of the source's, and one that comes of the result's.
     layout = max(passage.before[0], passage.after, key=len)
-    axes = {layout[axis] for axis in axes_of(passage.layer, len(layout))}
-    return _merge(passage) if axes == {"C"} else None
+    axes = {layout[axis] for axis in axes_of(layer, len(layout))}
+    return _merge(layer, passage) if axes == {"C"} else None
 
 
-def _dense(passage: Passage) -> Reaches | None:
+def _dense(_: Any, passage: Passage) -> Reaches | None:
     # It works on the last axis, whatever that is.
     return passage.sources[0] if passage.after[-1] == "C" else None
 
 
-def _reshape(passage: Passage) -> Reaches | None:
+def _reshape(_: Any, passage: Passage) -> Reaches | None:
     """Keep what a reshape leaves in its order."""
     before = channels_of(passage.call.sources[0], passage.before[0])
     stays = passage.before[0] == passage.after or before == 1
@@ -426,11 +407,11 @@ def _reshape(passage: Passage) -> Reaches | None:
     return passage.sources[0] if stays and same else None
 
 
-def _turn(passage: Passage) -> Reaches:
-    return passage.sources[0]
+def _turn(layer: Any, passage: Passage) -> Reaches | None:
+    return passage.sources[0] if turned(layer, passage.before[0]) == passage.after else None
 
 
-def _part(passage: Passage) -> Reaches | None:
+def _part(_: Any, passage: Passage) -> Reaches | None:
     """Cut as an index does: ``maps[:, 1:-1, ::2]``, or some channels."""
     ends = dict(indexed(passage.before[0], passage.call))
     if not ends:
@@ -444,9 +425,8 @@ def _part(passage: Passage) -> Reaches | None:
     return cut
 
 
-def _pipeline(passage: Passage) -> Reaches | None:
-    inner = {_rule(each) for each in passage.layer.layers}
-    return passage.sources[0] if inner <= {_unit_by_unit} else None
+def _pipeline(layer: Any, passage: Passage) -> Reaches | None:
+    return passage.sources[0] if {*map(_rule, layer.layers)} <= {_unit_by_unit} else None
 
 
 _NAMES: Mapping[Rule, str] = {
@@ -491,6 +471,6 @@ _NAMES: Mapping[Rule, str] = {
 }
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 
-# Those that take rows and columns from one layout to another.
+# Those that take maps from one layout to another.
 _MOVING = {_along_channels, _reshape, _turn, _part}
-_APART = {_pool, _padding, _cropping, _center_crop, _resize, _unit_by_unit, _turn}
+_APART = {_pool, _padding, _cropping, _center_crop, _resize, _unit_by_unit}

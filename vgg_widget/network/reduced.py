@@ -43,13 +43,7 @@ class ChosenLayer:
 def chosen_layers(
     extractor: FeatureExtractor, names: str | Iterable[str] | None
 ) -> tuple[ChosenLayer, ...]:
-    """Return layers by any of their names, each once, in network order; all for None.
-
-    Raises
-    ------
-    LayerNameError, ValueError
-        If there is no such layer, or no name.
-    """
+    """Return layers by any of their names, each once, in network order; all for None."""
     before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
     infos = extractor.layers
     indices = {info.name: index for index, info in enumerate(infos)}

@@ -63,7 +63,16 @@ def read_ahead(
     with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
 
         def begin(_: int, named: NamedItem) -> tuple[str, Future[RGB8]]:
-            return named[0], _begin(pool, read, named[1])
+            name, image = named
+            if isinstance(image, str | bytes | os.PathLike):
+                return name, pool.submit(read, image)
+            # An array or open file may be the caller's only one, to be filled anew for the next.
+            done: Future[RGB8] = Future()
+            try:
+                done.set_result(read(image))
+            except ValueError as error:
+                done.set_exception(error)
+            return name, done
 
         with closing(started_ahead(images, begin, ahead)) as begun:
             for name, future in begun:
@@ -107,18 +116,6 @@ def started_ahead(
     finally:
         for _, future in waiting:
             future.cancel()
-
-
-def _begin(pool: ThreadPoolExecutor, read: Callable[[object], RGB8], image: object) -> Future[RGB8]:
-    if isinstance(image, str | bytes | os.PathLike):
-        return pool.submit(read, image)
-    # An array or open file may be the caller's only one, to be filled anew for the next image.
-    done: Future[RGB8] = Future()
-    try:
-        done.set_result(read(image))
-    except ValueError as error:
-        done.set_exception(error)
-    return done
 
 
 def batches(

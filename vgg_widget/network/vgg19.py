@@ -95,13 +95,7 @@ _networks_lock = threading.RLock()
 def shared_vgg19(
     weights: str | os.PathLike[str] | Mapping[str, Any] | ResolvedWeights,
 ) -> tuple[Vgg19Network, Provenance]:
-    """Return the network with these weights, built if need be, and where they came from.
-
-    Raises
-    ------
-    WeightsError
-        If the weights cannot be had.
-    """
+    """Return the network with these weights, built if need be, and where they came from."""
     # Which a state dict is cannot be told without reading it.
     source = resolve(weights) if isinstance(weights, Mapping | list | tuple) else weights
     with _networks_lock:

@@ -11,7 +11,6 @@ from vgg_widget.pictures.comparing import Pair, PairRendering
 from vgg_widget.pictures.coordinates import unit_name, unit_value, words_for_unit
 from vgg_widget.pictures.modes import Rendering, find_mode
 from vgg_widget.pictures.rendering import layer_label
-from vgg_widget.pictures.scaling import Floats
 from vgg_widget.pictures.tiles import gaps_between
 from vgg_widget.support.messages import percent
 
@@ -82,23 +81,16 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
         numbers = [*_numbers(activations, rendering), *([note] if note else [])]
         parts.append(f"{which}{name}: {', '.join(numbers)}")
     if difference.values_are != "mismatch":
-        values = _finite_values(difference)
+        assert difference.values is not None
+        shown = np.isfinite(difference.values)
+        if difference.tiles is not None:
+            shown &= ~gaps_between(difference.tiles)
+        values = difference.values[shown]
         extent = f"{_short(values.min())} to {_short(values.max())}" if values.size else "undefined"
         parts.append(f"{difference.values_are} {extent}")
     if pair.note:
         parts.append(pair.note)
     return " · ".join(parts)
-
-
-def _finite_values(rendering: Rendering) -> Floats:
-    """Return the numbers on show, in any order: those between a grid's tiles are none of them."""
-    values = rendering.values
-    if values is None:
-        return np.empty(0, np.float32)
-    shown = np.isfinite(values)
-    if rendering.tiles is not None:
-        shown &= ~gaps_between(rendering.tiles)
-    return values[shown]
 
 
 def place_words(

@@ -10,6 +10,18 @@ from vgg_widget.support.messages import unknown_choice
 DEFAULT_CMAP = "viridis"
 """The colormap where none is chosen."""
 
+SIGNED_CMAP = "coolwarm"
+"""The explorer's for activations of both signs, where no diverging one was chosen."""
+
+DIFFERENCE_CMAP = "RdBu_r"
+"""Diverging, with white in the middle: red where the second image's activation is larger."""
+
+DISTANCE_CMAP = "magma"
+"""Sequential: for distances, which have no sign."""
+
+KERNEL_CMAP = "RdBu_r"
+"""Diverging: positive weights are red, negative ones blue, and 0 is white."""
+
 SHORT_CMAPS = (
     DEFAULT_CMAP,
     "magma",

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import Colormap
 
 from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.images import ImageReading, resize_exactly
+from vgg_widget.images import RGB8, ImageReading, resize_exactly
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, as_rgba, coloured
-from vgg_widget.pictures.rendering import RenderOptions, render_alike
+from vgg_widget.pictures.colormaps import DIFFERENCE_CMAP, DISTANCE_CMAP, find_cmap
+from vgg_widget.pictures.modes import (
+    DEFAULT_MODE,
+    ModeRequest,
+    Picture,
+    Rendering,
+    as_rgba,
+    tiled_picture,
+)
+from vgg_widget.pictures.rendering import RenderOptions, appearance, render_alike
 from vgg_widget.pictures.scaling import (
     DEFAULT_SCALE,
     DisplayRange,
     Floats,
     Scale,
     as_scale,
+    range_on,
     range_up_to,
 )
-from vgg_widget.pictures.tiles import each_tile_by_itself, gaps_between
 
-DIFFERENCE_CMAP = "RdBu_r"
-"""Diverging: red where the second image's activation is larger, blue where the first's is."""
-
-DISTANCE_CMAP = "magma"
-"""Sequential: for distances, which have no sign."""
-
-_EQUAL = "no difference"
 _SAME, _OTHER = (240, 240, 240), (178, 24, 43)
 # Two cameras' formats are far further apart; a pixel more or less from cutting is not.
 _ASPECT_TOLERANCE = 0.03
@@ -207,28 +207,23 @@ def _below_each_other(
     first: Activations, second: Activations
 ) -> tuple[Activations, Activations, Activations]:
     """Return both images' activations as parts of one memory, and that as a whole."""
-    whole: dict[str, Floats] = {}
-    before_relu = []
-    for info in first.layers:
-        name = info.name
-        names = first.torch_names(name)
-        if len(names) > 1:
-            # What is stored is before the ReLU, and what is after it can be had from that.
-            before_relu.append(name)
-            name = names[0]
-        whole[info.name] = np.concatenate([first[name], second[name]])
+    # What is after a ReLU can be had from what is stored before it.
+    stored = {name: first.before_relu(name) or name for name in first}
+    before_relu = [name for name in first if first.before_relu(name)]
+    whole = {
+        name: np.concatenate([first[source], second[source]]) for name, source in stored.items()
+    }
+    upper = {name: both[: len(both) // 2] for name, both in whole.items()}
+    lower = {name: both[len(both) // 2 :] for name, both in whole.items()}
+    image = np.concatenate([first.image, second.image])
 
-    def part(of: Activations, place: Callable[[Floats], Floats], image: Any) -> Activations:
-        maps = {name: place(both) for name, both in whole.items()}
+    def made(of: Activations, maps: dict[str, Floats], image: RGB8) -> Activations:
         return Activations(
             of.layers, maps, image, of.weights, before_relu=before_relu, name=of.name
         )
 
-    return (
-        part(first, lambda both: both[: len(both) // 2], first.image),
-        part(second, lambda both: both[len(both) // 2 :], second.image),
-        part(first, lambda both: both, np.concatenate([first.image, second.image])),
-    )
+    one, other = made(first, upper, first.image), made(second, lower, second.image)
+    return one, other, made(first, whole, image)
 
 
 def render_pair(
@@ -278,8 +273,22 @@ def render_pair(
         difference = _distances(pair, first, policy)
     else:
         difference = _differences(pair, first, second, policy)
-    # It is made in no mode, and its colours stand for no channels.
-    return PairRendering(first, second, replace(difference, mode="difference", legend=()))
+    return PairRendering(first, second, difference)
+
+
+def _difference(
+    first: Rendering,
+    picture: Picture,
+    title: str,
+    limits: DisplayRange | None = None,
+    cmap: Colormap | None = None,
+) -> Rendering:
+    """Return the rendering of what differs from the first picture."""
+    assert picture.values is not None
+    look = appearance(picture, limits, cmap)
+    look["note"] = "" if picture.values.any() else "no difference"
+    name = cmap.name if cmap else None
+    return replace(first, **look, title=title, mode="difference", cmap=name, colormap=cmap)
 
 
 def _differences(pair: Pair, first: Rendering, second: Rendering, policy: Scale) -> Rendering:
@@ -288,25 +297,18 @@ def _differences(pair: Pair, first: Rendering, second: Rendering, policy: Scale)
     values = _minus(second.values, first.values)
 
     def range_of(part: Floats) -> DisplayRange:
-        if policy.scope == "channel":
-            top = top_of(np.abs(part), policy.percentile)
-        else:
-            over = first.layer if policy.scope == "layer" else None
-            top = pair.largest_difference(over, policy.percentile)
+        found = range_on(policy, first.layer, part, pair.largest_difference, signed=True)
         # Where nothing differs, 0 still has the colour in the middle, and not an end's.
-        return range_up_to(top or first.vmax or 1.0, signed=True, gamma=policy.gamma)
+        top = found.vmax or first.vmax or 1.0
+        return range_up_to(top, signed=True, gamma=policy.gamma)
 
-    title = f"{first.title} · second − first"
-    found = replace(first, values=values, title=title, values_are="difference")
-    if first.tiles is None or first.vmin is not None:
-        found = _coloured_over(range_of(values), found, DIFFERENCE_CMAP)
-    else:
-        # As in `render`, each tile has a range of its own, and there is none in common.
-        unit = each_tile_by_itself(values, first.tiles, range_of)
-        found = _coloured(unit, found, DIFFERENCE_CMAP)
+    picture, cmap = Picture(values), find_cmap(DIFFERENCE_CMAP)
     if first.tiles is not None:
-        found.rgba[gaps_between(first.tiles)] = 0
-    return found
+        request = ModeRequest(first.layer, first.channels, cmap, policy.scope, range_of)
+        picture = tiled_picture(values, first.tiles, request)
+    limits = range_of(values) if picture.rgba is None else None
+    title = f"{first.title} · second − first"
+    return _difference(first, replace(picture, values_are="difference"), title, limits, cmap)
 
 
 def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
@@ -318,35 +320,18 @@ def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
     # Which they are is in the titles of the two pictures beside it.
     over = f"{len(chosen)} channels" if len(chosen) > 1 else f"channel {chosen[0]}"
     title = f"{first.layer} · Euclidean distance over {over}"
-    found = replace(first, values=values, title=title, tiles=None, values_are="distance")
-    return _coloured_over(limits, found, DISTANCE_CMAP)
+    picture = Picture(values, values_are="distance")
+    return _difference(first, picture, title, limits, find_cmap(DISTANCE_CMAP))
 
 
 def _other_winners(first: Rendering, second: Rendering) -> Rendering:
     assert first.values is not None
     assert second.values is not None
     other = first.values != second.values
-    return replace(
-        first,
-        rgba=as_rgba(np.array([_SAME, _OTHER], np.uint8)[other.astype(int)]),
-        values=other.astype(np.float32),
-        title=f"{first.layer} · strongest channel differs at {other.mean():.1%}",
-        note="" if other.any() else _EQUAL,
-        values_are="mismatch",
-    )
-
-
-def _coloured_over(limits: DisplayRange, found: Rendering, cmap: str) -> Rendering:
-    assert found.values is not None
-    over = replace(found, vmin=limits.vmin, vmax=limits.vmax, clipped=limits.clipped(found.values))
-    return _coloured(limits.normalise(found.values), over, cmap)
-
-
-def _coloured(unit: Floats, found: Rendering, cmap: str) -> Rendering:
-    assert found.values is not None
-    colormap = mpl.colormaps[cmap]
-    note = "" if found.values.any() else _EQUAL
-    return replace(found, rgba=coloured(unit, colormap), cmap=cmap, colormap=colormap, note=note)
+    rgba = as_rgba(np.array([_SAME, _OTHER], np.uint8)[other.astype(int)])
+    title = f"{first.layer} · strongest channel differs at {other.mean():.1%}"
+    picture = Picture(other.astype(np.float32), rgba, values_are="mismatch")
+    return _difference(first, picture, title)
 
 
 def _minus(second: Floats, first: Floats) -> Floats:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,8 @@ from vgg_widget.pictures.scaling import Floats
 
 # Levels of red, green and blue from which colours are taken.
 _LEVELS = 16
-# Colours are found this many at a time; there are far more channels than anyone tells apart.
-_CHUNK = 512
+# As many channels as VGG19's widest layers have.
+_FIRST = 512
 # Lightness in thousandths: darker ones look like the black of no channel, paler ones like paper.
 _DARKEST, _PALEST = 400, 950
 
@@ -78,10 +80,17 @@ def first_entries(
 
 
 def legend_of(
-    channels: tuple[int, ...], colors: npt.NDArray[np.float64]
+    channels: Sequence[int],
+    colors: npt.NDArray[np.float64],
+    shares: Sequence[float | None] | None = None,
 ) -> tuple[LegendEntry, ...]:
     """Return an entry a channel, in their order, of RGB colours in 0–1 and shape (K, 3)."""
-    return tuple(map(_entry, channels, colors.tolist()))
+    return tuple(
+        LegendEntry(channel, tuple(color), f"channel {channel}", share)
+        for channel, color, share in zip(
+            channels, colors.tolist(), shares or [None] * len(channels), strict=True
+        )
+    )
 
 
 def winners(
@@ -96,13 +105,12 @@ def winners(
     `locations` each wins. Those where none wins are black, and come last.
     """
     order = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]
-    ranked = [channels[place] for place in order]
     shares = (areas[order] / locations).tolist()
-    found = list(map(_entry, ranked, (palette[order] / 255).tolist(), shares))
+    found = legend_of([channels[place] for place in order], palette[order] / 255, shares)
     silent = locations - int(areas.sum())
-    if silent:
-        found.append(LegendEntry(None, (0.0, 0.0, 0.0), "no channel", silent / locations))
-    return tuple(found)
+    if not silent:
+        return found
+    return (*found, LegendEntry(None, (0.0, 0.0, 0.0), "no channel", silent / locations))
 
 
 def legend_of_both(
@@ -111,18 +119,12 @@ def legend_of_both(
     """Return the legend of two pictures of one size together: each area is the mean of its two."""
     if any(entry.share is None for entry in (*first, *second)):
         return first
-    both: dict[int | None, LegendEntry] = {}
+    shares: dict[int | None, float] = defaultdict(float)
     for entry in (*first, *second):
-        before = both.get(entry.channel)
-        share = ((before.share if before else None) or 0.0) + (entry.share or 0.0) / 2
-        both[entry.channel] = replace(entry, share=share)
-    ranked = sorted(both.values(), key=lambda entry: (entry.channel is None, -(entry.share or 0)))
-    return tuple(ranked)
-
-
-def _entry(channel: int, color: list[float], share: float | None = None) -> LegendEntry:
-    red, green, blue = color
-    return LegendEntry(channel, (red, green, blue), f"channel {channel}", share)
+        shares[entry.channel] += (entry.share or 0.0) / 2
+    entries = {entry.channel: entry for entry in (*second, *first)}
+    ranked = sorted(entries, key=lambda channel: (channel is None, -shares[channel]))
+    return tuple(replace(entries[channel], share=shares[channel]) for channel in ranked)
 
 
 def channel_colors(channels: tuple[int, ...]) -> npt.NDArray[np.uint8]:
@@ -134,11 +136,12 @@ def channel_colors(channels: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """
     choices, _ = _choices()
     numbers = np.asarray(channels, np.intp) % len(choices)
-    needed = int(numbers.max(initial=0)) // _CHUNK + 1
-    return choices[_farthest_first(min(needed * _CHUNK, len(choices)))[numbers]]
+    # To find the whole list takes ten times as long as the first ones, which mostly serve.
+    count = _FIRST if numbers.max(initial=0) < _FIRST else len(choices)
+    return choices[_farthest_first(count)[numbers]]
 
 
-@lru_cache(maxsize=1)
+@cache
 def _choices() -> tuple[npt.NDArray[np.uint8], Floats]:
     """Return colours that are neither dark nor pale, and their places in OKLab."""
     levels = np.linspace(0, 255, _LEVELS)
@@ -148,7 +151,7 @@ def _choices() -> tuple[npt.NDArray[np.uint8], Floats]:
     return colors[seen].astype(np.uint8), places[seen]
 
 
-@lru_cache(maxsize=8)
+@cache
 def _farthest_first(count: int) -> npt.NDArray[np.intp]:
     _, places = _choices()
     # Black is where no channel wins, and white what is behind a picture.

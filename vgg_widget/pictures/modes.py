@@ -20,7 +20,6 @@ from vgg_widget.pictures.scaling import DisplayRange, Floats
 from vgg_widget.pictures.tiles import (
     TileGrid,
     about_square,
-    each_tile_by_itself,
     gaps_between,
     montage,
 )
@@ -306,11 +305,21 @@ def _grid(maps: Floats, request: ModeRequest) -> Picture:
     gap = 1 if min(height, width) < 64 else 2
     columns = about_square(count, (height + gap) / (width + gap))
     tiles = TileGrid(request.channels, columns, height, width, gap)
-    values, gaps = montage(maps, tiles), gaps_between(tiles)
+    return tiled_picture(montage(maps, tiles), tiles, request)
+
+
+def tiled_picture(values: Floats, tiles: TileGrid, request: ModeRequest) -> Picture:
+    """Return the picture of a montage: over one range, or each tile over its own."""
+    gaps = gaps_between(tiles)
     if request.scope != "channel":
         return Picture(values=values, tiles=tiles, blank=gaps)
     # A colour then stands for another value in each tile.
-    rgba = coloured(each_tile_by_itself(values, tiles, request.range_of), request.cmap)
+    unit = np.zeros_like(values)
+    for position in range(len(tiles.channels)):
+        top, left, bottom, right = tiles.box(position)
+        tile = values[top:bottom, left:right]
+        unit[top:bottom, left:right] = request.range_of(tile).normalise(tile)
+    rgba = coloured(unit, request.cmap)
     rgba[gaps] = 0
     return Picture(values=values, rgba=rgba, tiles=tiles)
 

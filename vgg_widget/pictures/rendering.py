@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import Colormap
 
-from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.activations.mapping import RANKINGS, Activations
+from vgg_widget.layers import is_index
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
 from vgg_widget.pictures.modes import (
     DEFAULT_MODE,
@@ -34,7 +33,7 @@ from vgg_widget.pictures.scaling import (
     Floats,
     Scale,
     as_scale,
-    range_up_to,
+    range_on,
 )
 from vgg_widget.support.messages import unknown_choice
 
@@ -145,81 +144,74 @@ def render_alike(
         ranked = shown[0] if options.order == "location" else together
         chosen = _arranged(ranked, layer, asked, options.order, options.location)
         chosen = _alive(together, layer, chosen) if options.hide_dead else chosen
-    same = {
-        "layer": layer,
-        "mode": mode.name,
-        "channels": chosen,
-        "hidden": len(asked) - len(chosen),
-        "scale": scale.scope,
-        "gamma": scale.gamma,
-        "cmap": cmap.name if mode.uses_cmap else None,
-        "colormap": cmap if mode.uses_cmap else None,
-        "title": _title(layer_label(together, layer), chosen, mode),
-    }
-    parts = [one.of_channels(layer, chosen) for one in shown]
+    # A layer is of both signs as a whole, so that its channels can be compared.
+    signed = together.signed(layer)
+    over = partial(together.top, signed=signed)
 
-    def make(pools: Sequence[Pooled]) -> tuple[Rendering, ...]:
-        requests = [
-            ModeRequest(
-                layer,
-                chosen,
-                cmap,
-                scale.scope,
-                _range_policy(together, layer, scale, pooled),
-                pooled,
-            )
-            for pooled in pools
-        ]
-        pictures = [
-            _picture(mode, maps, request) for maps, request in zip(parts, requests, strict=True)
-        ]
-        own = _widest([picture.range for picture in pictures if picture.range is not None])
-        return tuple(
-            _finished(picture, request, own, same)
-            for picture, request in zip(pictures, requests, strict=True)
+    def request(pooled: Pooled) -> ModeRequest:
+        def range_of(values: Floats) -> DisplayRange:
+            own = pooled(values) if scale.scope == "channel" else values
+            return range_on(scale, layer, own, over, signed=signed)
+
+        return ModeRequest(layer, chosen, cmap, scale.scope, range_of, pooled)
+
+    pictures = _pictures(mode, [one.of_channels(layer, chosen) for one in shown], request)
+    limits = _common_range(pictures, request(alone))
+    return tuple(
+        Rendering(
+            layer=layer,
+            mode=mode.name,
+            channels=chosen,
+            hidden=len(asked) - len(chosen),
+            scale=scale.scope,
+            gamma=scale.gamma,
+            cmap=cmap.name if mode.uses_cmap else None,
+            colormap=cmap if mode.uses_cmap else None,
+            title=_title(layer_label(together, layer), chosen, mode),
+            **appearance(picture, limits, cmap),
         )
+        for picture in pictures
+    )
 
-    return _pooled_by_turns(len(shown), make)
 
+def _pictures(
+    mode: Mode, parts: Sequence[Floats], request: Callable[[Pooled], ModeRequest]
+) -> list[Picture]:
+    """Make the mode's picture of each part, with ranges over the values of all parts.
 
-def _pooled_by_turns(
-    count: int, make: Callable[[Sequence[Pooled]], tuple[Rendering, ...]]
-) -> tuple[Rendering, ...]:
-    """Make pictures whose ranges are taken over the values of all of them.
-
-    Only a mode's function knows which values it takes a range of. Pictures of one layer and mode
-    ask in the same order: what one asks at its n-th turn belongs with what the others ask at
-    theirs. The last one's values are known only at the end, so all are then made once more.
+    Only the mode's function knows which values it takes a range of, and it asks in the same order
+    for each part: a first round notes these values, a second one is answered with them together.
     """
-    if count == 1:
-        return make([alone])
-    heard: list[list[Floats]] = [[] for _ in range(count)]
-    made = make([partial(_note_values, turns) for turns in heard])
-    if not any(heard):
+    if len(parts) == 1:
+        return [_picture(mode, parts[0], request(alone))]
+    made: list[Picture] = []
+    asked: list[list[Floats]] = []
+    for maps in parts:
+        turns: list[Floats] = []
+        asked.append(turns)
+        made.append(_picture(mode, maps, request(partial(_noted, turns))))
+    if not any(asked):
         return made
-    pools = [
-        np.concatenate([values.ravel() for values in turn if values is not None])
-        for turn in zip_longest(*heard)
-    ]
-    return make([partial(_next_pool, iter(pools)) for _ in range(count)])
+    together = [np.concatenate(turn) for turn in zip(*asked, strict=False)]
+    # A question that was not asked in the first round is answered with its own values.
+    return [_picture(mode, maps, request(partial(next, iter(together)))) for maps in parts]
 
 
-def _note_values(turns: list[Floats], values: Floats) -> Floats:
-    turns.append(values)
+def _noted(turns: list[Floats], values: Floats) -> Floats:
+    turns.append(values.ravel())
     return values
 
 
-def _next_pool(pools: Iterator[Floats], values: Floats) -> Floats:
-    # A function that asks more often the second time is answered with what it brings.
-    return next(pools, values)
-
-
-def _widest(ranges: Sequence[DisplayRange]) -> DisplayRange | None:
-    """Return the range that holds all of those that a mode's function chose by itself."""
-    if not ranges:
+def _common_range(pictures: Sequence[Picture], request: ModeRequest) -> DisplayRange | None:
+    """Return the range of pictures whose values are yet to be coloured."""
+    if pictures[0].rgba is not None:
         return None
-    low, high = min(one.vmin for one in ranges), max(one.vmax for one in ranges)
-    return DisplayRange(low, high, ranges[0].gamma)
+    ranges = [picture.range for picture in pictures if picture.range is not None]
+    if ranges:
+        low, high = min(one.vmin for one in ranges), max(one.vmax for one in ranges)
+        return DisplayRange(low, high, ranges[0].gamma)
+    values = [picture.values for picture in pictures if picture.values is not None]
+    return request.range_of(np.concatenate([part.ravel() for part in values]))
 
 
 def choose_channels(
@@ -314,23 +306,15 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
     """Return a location as two plain ints, or raise ValueError saying which there are."""
     rows, columns, _ = activations.shape(layer)
     pair = tuple(location) if isinstance(location, Iterable) else ()
-    inside = len(pair) == 2 and all(
-        _is_whole(index) and 0 <= index < count
-        for index, count in zip(pair, (rows, columns), strict=True)
-    )
-    if not inside:
-        what = (
-            "no location was given for" if location is None else f"location {location!r} is not in"
-        )
+    if len(pair) != 2 or not (is_index(pair[0], rows) and is_index(pair[1], columns)):
+        what = "no location was given for"
+        if location is not None:
+            what = f"location {location!r} is not in"
         raise ValueError(
             f"{what} layer {layer!r}, whose maps are {rows} × {columns}: pass location=(row, "
             f"column), the row from 0 to {rows - 1} and the column from 0 to {columns - 1}."
         )
     return int(pair[0]), int(pair[1])
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def nearest_channels(
@@ -349,30 +333,12 @@ def nearest_channels(
 
 def checked_channel(argument: str, number: object, layer: str, count: int) -> int:
     """Return a channel number as a plain int, or raise ValueError saying which there are."""
-    if not _is_whole(number) or not 0 <= int(number) < count:  # type: ignore[call-overload]
+    if not is_index(number, count):
         raise ValueError(
             f"{argument} {number!r} is not in layer {layer!r}, which has {count} channels: "
             f"choose whole numbers from 0 to {count - 1}."
         )
-    return int(number)  # type: ignore[call-overload, no-any-return]
-
-
-def _range_policy(
-    activations: Activations, layer: str, policy: Scale, pooled: Pooled
-) -> Callable[[Floats], DisplayRange]:
-    # A layer is of both signs as a whole, so that its channels can be compared.
-    signed = activations.signed(layer)
-
-    def range_of(values: Floats) -> DisplayRange:
-        if policy.scope == "channel":
-            values = pooled(values)
-            top = top_of(np.abs(values) if signed else values, policy.percentile)
-        else:
-            over = layer if policy.scope == "layer" else None
-            top = activations.top(over, policy.percentile, signed=signed and over is not None)
-        return range_up_to(top, signed=signed, gamma=policy.gamma)
-
-    return range_of
+    return int(number)
 
 
 def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
@@ -383,6 +349,10 @@ def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
             error.add_note(f"mode {mode.name!r} failed on layer {request.layer!r}")
         raise
     if isinstance(made, Picture):
+        if made.values is None and made.rgba is None:
+            raise ValueError(
+                f"mode {mode.name!r} returned a Picture with neither values nor rgba: give one."
+            )
         return made
     made = np.asarray(made)
     if made.ndim == 2:
@@ -395,38 +365,36 @@ def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
     )
 
 
-def _finished(
-    picture: Picture, request: ModeRequest, own: DisplayRange | None, same: dict[str, Any]
-) -> Rendering:
-    """Return the rendering of a picture; `own` is the range that the mode chose, if it did."""
+def appearance(
+    picture: Picture, limits: DisplayRange | None, cmap: Colormap | None
+) -> dict[str, Any]:
+    """Return what a `Rendering` has of a picture, its values coloured over a range.
+
+    Range and colormap may be None where the picture has colours already.
+    """
     values, rgba = picture.values, picture.rgba
-    limits: DisplayRange | None = None
-    clipped, note = (False, False), ""
+    note = ""
     if rgba is None:
-        if values is None:
-            raise ValueError(
-                f"mode {same['mode']!r} returned a Picture with neither values nor rgba."
-            )
-        limits = own or request.range_of(values)
-        rgba = coloured(limits.normalise(values), request.cmap)
+        assert values is not None
+        assert limits is not None
+        assert cmap is not None
+        rgba = coloured(limits.normalise(values), cmap)
         if picture.blank is not None:
             rgba[picture.blank] = 0
-        clipped = limits.clipped(values)
         low, high = float(values.min()), float(values.max())
         if low == high:
             note = "dead" if high == 0 else "constant"
-    return Rendering(
-        rgba=rgba,
-        values=values,
-        vmin=limits.vmin if limits else None,
-        vmax=limits.vmax if limits else None,
-        clipped=clipped,
-        note=note,
-        tiles=picture.tiles,
-        legend=picture.legend,
-        values_are=picture.values_are,
-        **same,
-    )
+    return {
+        "rgba": rgba,
+        "values": values,
+        "vmin": limits.vmin if limits else None,
+        "vmax": limits.vmax if limits else None,
+        "clipped": limits.clipped(values) if limits and values is not None else (False, False),
+        "note": note,
+        "tiles": picture.tiles,
+        "legend": picture.legend,
+        "values_are": picture.values_are,
+    }
 
 
 def _title(label: str, channels: tuple[int, ...], mode: Mode) -> str:

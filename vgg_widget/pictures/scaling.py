@@ -6,12 +6,14 @@ policy gives for one picture, in activation units.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.support.messages import unknown_choice
 
 Floats = npt.NDArray[np.float32]
@@ -125,6 +127,25 @@ class DisplayRange:
         # float32 values against a float64 end would call the end itself clipped.
         low, high = np.float32(self.vmin), np.float32(self.vmax)
         return bool((values < low).any()), bool((values > high).any())
+
+
+def range_on(
+    scale: Scale,
+    layer: str,
+    values: npt.NDArray[Any],
+    over: Callable[[str | None, float], float],
+    *,
+    signed: bool,
+) -> DisplayRange:
+    """Return the range that a scale gives values.
+
+    `over` gives a percentile over a layer's channels, or over all layers where the layer is None.
+    """
+    if scale.scope == "channel":
+        top = top_of(np.abs(values) if signed else values, scale.percentile)
+    else:
+        top = over(layer if scale.scope == "layer" else None, scale.percentile)
+    return range_up_to(top, signed=signed, gamma=scale.gamma)
 
 
 def range_up_to(top: float, *, signed: bool, gamma: float = 1.0) -> DisplayRange:

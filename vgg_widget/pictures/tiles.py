@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.pictures.scaling import DisplayRange, Floats
+from vgg_widget.pictures.scaling import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +72,6 @@ def montage(maps: Floats, tiles: TileGrid) -> Floats:
     shape = (rows, columns, tiles.height + gap, tiles.width + gap)
     whole = padded.reshape(shape).swapaxes(1, 2).reshape(rows * shape[2], columns * shape[3])
     return whole[:-gap, :-gap]
-
-
-def each_tile_by_itself(
-    values: Floats, tiles: TileGrid, range_of: Callable[[Floats], DisplayRange]
-) -> Floats:
-    """Map a montage to 0–1, each tile over a range of its own."""
-    unit = np.zeros_like(values)
-    for position in range(len(tiles.channels)):
-        top, left, bottom, right = tiles.box(position)
-        tile = values[top:bottom, left:right]
-        unit[top:bottom, left:right] = range_of(tile).normalise(tile)
-    return unit
 
 
 def gaps_between(tiles: TileGrid) -> npt.NDArray[np.bool_]:

@@ -15,14 +15,9 @@ _waiting: list[tuple[list[int], Any]] = []
 
 @contextmanager
 def interrupts_delayed() -> Iterator[None]:
-    """Delay interrupts to the end of the body, which must not be left half done.
+    """Raise interrupts at the end of the body only, which must not be left half done.
 
     On threads other than the main one, where no interrupt is raised, this does nothing.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        At the end, if an interrupt came meanwhile.
     """
     here = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if here else None
@@ -44,14 +39,9 @@ def interrupts_delayed() -> Iterator[None]:
 
 @contextmanager
 def interrupts_allowed() -> Iterator[None]:
-    """Let interrupts take effect during the body, within `interrupts_delayed`.
+    """Raise interrupts during the body too, within `interrupts_delayed`, and what came before it.
 
     For what may take long: a forward pass, and code of the person at the notebook.
-
-    Raises
-    ------
-    KeyboardInterrupt
-        If an interrupt comes, or came since interrupts wait.
     """
     if not _waiting or threading.current_thread() is not threading.main_thread():
         yield

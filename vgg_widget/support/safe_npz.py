@@ -22,6 +22,7 @@ DAMAGE: tuple[type[Exception], ...] = (
     TypeError,
     ValueError,
     EOFError,
+    IsADirectoryError,
     AttributeError,
     # An encrypted member; what zipfile cannot unpack and JSON too deep are kinds of it.
     RuntimeError,
@@ -42,12 +43,8 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[..., npt.NDArr
 
     A few kilobytes can hold gigabytes of zeros, and an array can claim any shape. So of each array
     the header is read first: there must be as much of it as it says, and all that are read may
-    take no more than `MOST_BYTES`, or than the file if that is larger.
-
-    Raises
-    ------
-    ValueError, KeyError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error
-        Now or when an array is read, if it cannot be; the words are for the middle of a sentence.
+    take no more than `MOST_BYTES`, or than the file if that is larger. What cannot be read raises
+    one of `DAMAGE` or an OSError, now or then; its words are for the middle of a sentence.
     """
     # Opened here, since zipfile leaves a damaged file open.
     with Path(path).expanduser().open("rb") as stream, zipfile.ZipFile(stream) as archive:

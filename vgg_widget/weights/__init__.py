@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +30,6 @@ from vgg_widget.weights.formats import (
     exported_suffixes,
     format_names,
     format_of,
-    is_checkpoint,
     opened_weights,
     read_classifier,
     read_weights,
@@ -41,7 +39,6 @@ from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
 from vgg_widget.weights.state_dicts import Tensors, mappings_in, vgg19_in
 
 __all__ = [
-    "NETWORKS",
     "PREPROCESSINGS",
     "Arrays",
     "CachedFile",
@@ -53,7 +50,6 @@ __all__ = [
     "export_weights",
     "exported_suffixes",
     "format_names",
-    "framework_of",
     "imagenet",
     "random_arrays",
     "resolve",
@@ -63,18 +59,7 @@ __all__ = [
 FALLBACK = "kmeans"
 """The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
 
-NETWORKS = {
-    "keras": "is a Keras model: pass it as model=",
-    "tf_keras": "is a model of tf_keras (Keras 2), which is not opened here: make it with Keras 3, "
-    "or of a VGG19 pass the file that model.save_weights('mine.weights.h5') writes as weights",
-    "torch": "is a PyTorch module, which is not opened here: of a VGG19 pass "
-    "weights=model.state_dict()",
-}
-"""What is said of a network that was passed where it is not taken, by `framework_of`."""
-
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|(data|file):", re.IGNORECASE)
-
-_auto_lock = threading.Lock()
 
 
 def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeights:
@@ -106,12 +91,12 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     if isinstance(weights, Mapping | list | tuple) and (mappings := mappings_in(weights)):
         return _from_state_dict(mappings)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
-        if framework := framework_of(weights):
-            raise WeightsError(f"weights {NETWORKS[framework]}.")
+        # A network of PyTorch writes itself on many lines.
+        given = " ".join(briefly(weights).split())
         raise WeightsError(
-            f"weights {briefly(weights)} is neither a name nor a path: choose "
+            f"weights {given} is neither a name nor a path: choose "
             f"{', '.join(map(repr, _NAMED))}, the path of a file of {format_names()}, or a state "
-            "dict (model.state_dict())."
+            "dict (model.state_dict()); pass a Keras model as model=."
         )
     if _ADDRESS.match(os.fspath(weights)):
         raise WeightsError(
@@ -121,27 +106,18 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     path = Path(os.path.expanduser(weights)).absolute()  # noqa: PTH111 - Path's own can raise.
     # A bare word that is nothing on the disk is a mistyped name; anything else is a path.
     bare = isinstance(weights, str) and not re.search(r"[./\\]", weights)
-    if bare and not (os.path.exists(weights) or is_checkpoint(path)):  # noqa: PTH110 - Path's own can raise.
+    if bare and not os.path.exists(weights):  # noqa: PTH110 - Path's own can raise.
         raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
     return read_weights(path)
 
 
-def framework_of(thing: object) -> str:
-    """Return whose network something is: a key of `NETWORKS`, or nothing; imports none of them."""
-    for kind in type(thing).__mro__:
-        root = str(kind.__module__).partition(".")[0]
-        if root == "tf_keras" or (root, kind.__name__) in {("keras", "Model"), ("torch", "Module")}:
-            return root
-    return ""
-
-
 def _from_state_dict(mappings: list[Tensors]) -> ResolvedWeights:
-    network = vgg19_in("weights (a state dict)", "the state dict", mappings)
+    network = vgg19_in("weights (a state dict)", mappings)
     arrays = network.convolutions()
     # The same numbers under Keras's preprocessing would be another network.
     digest = arrays_digest(arrays, b"state_dict")
     label = "weights from a state dict in memory"
-    provenance = Provenance("state_dict", label, None, digest, network.message)
+    provenance = Provenance("state_dict", label, None, digest)
     return ResolvedWeights(arrays, provenance, network.preprocessing)
 
 
@@ -150,10 +126,8 @@ def resolve_classifier(
 ) -> tuple[Classifier, tuple[imagenet.Name, ...]]:
     """Return the classifier that belongs to convolutions, and the names of its classes.
 
-    ImageNet's classifier is in a file of its own, fetched where it is not cached; a person's file
-    must hold it beside the convolutions. 1000 classes have the names of ImageNet's, fetched too;
-    of others only their place is known. Where no weights of this kind have a classifier, that is a
-    `ValueError`; where it cannot be had, a `WeightsError`.
+    Where no weights of this kind have a classifier, that is a `ValueError`; where it cannot be had,
+    a `WeightsError`. 1000 classes are taken to be ImageNet's; of others only the place is known.
     """
     if provenance.source == "imagenet":
         # The small file first: where it cannot be had, the large one is not fetched for nothing.
@@ -182,15 +156,14 @@ def resolve_classifier(
 
 
 def _auto() -> ResolvedWeights:
-    with _auto_lock:
-        try:
-            path = imagenet.IMAGENET.verified() or imagenet.IMAGENET.download_once()
-        except WeightsError as error:
-            resolved, damaged = _NAMED[FALLBACK](), imagenet.IMAGENET.find()
-            seen = f"the cached file {damaged} is damaged, and " if damaged else ""
-            what = f"{resolved.provenance.label}, NOT ImageNet weights"
-            message = f"These are {what}, and not trained to recognise anything: {seen}{error}"
-            return replace(resolved, provenance=replace(resolved.provenance, message=message))
+    try:
+        path = imagenet.IMAGENET.verified() or imagenet.IMAGENET.download_once()
+    except WeightsError as error:
+        resolved, damaged = _NAMED[FALLBACK](), imagenet.IMAGENET.find()
+        seen = f"the cached file {damaged} is damaged, and " if damaged else ""
+        what = f"{resolved.provenance.label}, NOT ImageNet weights"
+        message = f"These are {what}, and not trained to recognise anything: {seen}{error}"
+        return replace(resolved, provenance=replace(resolved.provenance, message=message))
     return _from_imagenet(path)
 
 

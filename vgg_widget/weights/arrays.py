@@ -89,20 +89,16 @@ CLASSIFIER_ADVICE = (
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An array that is not read yet.
-
-    Where `fresh`, what `read` gives is nobody else's, and may be kept without a copy.
-    """
+    """An array that is not read yet; what `read` gives is nobody else's."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     read: Callable[[], npt.NDArray[Any]]
-    fresh: bool = False
 
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> Stored:
         """Return an array that is in memory already."""
-        return cls(array.shape, array.dtype, lambda: array)
+        return cls(array.shape, array.dtype, array.copy)
 
     @property
     def transposed(self) -> Stored:
@@ -114,15 +110,22 @@ class Stored:
 
         `what` is how an error begins: the source, the layer, and "has a kernel" or "has a bias".
         """
-        if self.shape != wanted:
-            raise WeightsError(f"{what} of shape {self.shape} where VGG19 has {wanted}: {ADVICE}")
         # To NumPy bfloat16 is a foreign type, and no float.
         if self.dtype.kind != "f" and self.dtype.name != "bfloat16":
             raise WeightsError(f"{what} that is no array of floats: save the weights as floats.")
+        if self.shape != wanted:
+            raise WeightsError(f"{what} of shape {self.shape} where VGG19 has {wanted}: {ADVICE}")
         # A float64 beyond float32 becomes infinite, and is refused as that.
         with np.errstate(all="ignore"):
-            read = self.read()
-            array = np.asarray(read, np.float32) if self.fresh else np.array(read, np.float32)
+            try:
+                read = self.read()
+            except (TypeError, RuntimeError) as error:
+                # PyTorch's sparse tensors and those without data ("meta").
+                raise WeightsError(
+                    f"{what} that cannot be read ({type(error).__name__}): save it as an ordinary "
+                    "tensor."
+                ) from error
+            array = np.asarray(read, np.float32)
         if not np.isfinite(array).all():
             raise WeightsError(
                 f"{what} with NaN or infinite values: choose weights from before the training "
@@ -201,16 +204,7 @@ class StoredVGG19:
                     f"{layer.called} has weights of shape {kernel.shape} (in, out) where "
                     f"{incoming} go in and at most {most} come out: {CLASSIFIER_ADVICE}"
                 )
-            if layer.bias.shape != (outgoing,):
-                raise WeightsError(
-                    f"{layer.called} has a bias of shape {layer.bias.shape}, not {(outgoing,)}: "
-                    f"{CLASSIFIER_ADVICE}"
-                )
-            pairs.append(
-                (
-                    kernel.checked(f"{layer.called} has weights", kernel.shape),
-                    layer.bias.checked(f"{layer.called} has a bias", layer.bias.shape),
-                )
-            )
+            weights = kernel.checked(f"{layer.called} has weights", kernel.shape)
+            pairs.append((weights, layer.bias.checked(f"{layer.called} has a bias", (outgoing,))))
             incoming = outgoing
         return Classifier(tuple(pairs), self.channels_first)

@@ -11,7 +11,7 @@ import re
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -101,7 +101,8 @@ class _Torch(WeightsFormat):
             # Before PyTorch 1.6: bare pickles, the first of which is this number.
             return b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." in content.start[:32]
         names = {name.rpartition("/")[2] for name in content.members}
-        return "data.pkl" in names and _TORCHSCRIPT not in names
+        # An archive with constants is TorchScript, which is code.
+        return "data.pkl" in names and "constants.pkl" not in names
 
     @contextmanager
     def opened(self, what: str, path: Path) -> Iterator[StoredVGG19]:
@@ -149,7 +150,7 @@ def format_of(path: Path) -> WeightsFormat:
     for known in FORMATS:
         if known.tells(content):
             return known
-    raise WeightsError(f"weights {str(path)!r} {_what_it_is(path, content)}.")
+    raise WeightsError(f"weights {str(path)!r} {_what_it_is(content)}.")
 
 
 def opened_weights(path: Path) -> AbstractContextManager[StoredVGG19]:
@@ -227,12 +228,6 @@ def export_weights(arrays: Arrays, preprocessing: str, path: str | os.PathLike[s
             ) from error
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Tell whether a path is the prefix, or a part, of what TensorFlow calls a checkpoint."""
-    prefix = re.sub(r"\.(index|data-\d{5}-of-\d{5})$", "", str(path))
-    return os.path.isfile(f"{prefix}.index")  # noqa: PTH113 - Path's own can raise.
-
-
 def _content(path: Path) -> Content:
     what = f"weights {str(path)!r}"
     try:
@@ -240,9 +235,10 @@ def _content(path: Path) -> Content:
             start = stream.read(512)
     except (OSError, ValueError) as error:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
-            raise WeightsError(f"{what} {_what_folder_it_is(path)}.") from error
-        if is_checkpoint(path):
-            raise WeightsError(f"{what} {_CHECKPOINT}.") from error
+            raise WeightsError(
+                f"{what} is a folder: pass the file of weights in it; save the model of a "
+                "SavedModel with model.save_weights('mine.weights.h5')."
+            ) from error
         why = getattr(error, "strerror", error)
         raise WeightsError(f"{what} cannot be read ({why}): check the path.") from error
     if not start.startswith(ZIP):
@@ -257,21 +253,7 @@ def _content(path: Path) -> Content:
         ) from error
 
 
-# What PyTorch knows a TorchScript archive by.
-_TORCHSCRIPT = "constants.pkl"
-
-_SAVE = "model.save_weights('mine.weights.h5'), and pass that file"
-_CHECKPOINT = (
-    "is a checkpoint of TensorFlow, which is not read: load it with load_weights of the model that "
-    f"it was made of (by tf_keras), save it with {_SAVE}"
-)
-_SAVED_MODEL = (
-    "is a SavedModel of TensorFlow, which is not read: save the Keras model that it was made of "
-    f"with {_SAVE}"
-)
-_CONVERTED = f"which is not read: save the model that it was made of with {_SAVE}"
-
-# How the content begins, and what to say.
+# How other files begin, and what to say of them.
 _OTHERS = {
     rb"\Z": "is empty: download or save it again",
     rb"version https://git-lfs\.": (
@@ -281,57 +263,20 @@ _OTHERS = {
     rb"(\xef\xbb\xbf)?\s*<": (
         "is a web page (HTML or XML) that was saved in place of the file: download the file itself"
     ),
-    rb"\x93NUMPY": (
-        "is one array of NumPy (.npy): pass a state dict, with an array for the weight and the "
-        "bias of each layer"
-    ),
     # The protocols of Python 3, and how a container begins by those before.
     rb"\x80[\x02-\x05]|[\]}]q.|\([dl]p?\d|c[\w.]+\n\w+\n": (
         "is a Python pickle, which could run code, and was not loaded: save the state dict with "
         "torch.save, or as .safetensors"
     ),
-    rb"\x08\x01\x12": _SAVED_MODEL,
-    rb"\x08[\x02-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]": f"is an ONNX model, {_CONVERTED}",
-    rb".{4}TFL3": f"is a TFLite model, {_CONVERTED}",
-    rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!|.{257}ustar": (
-        "is a packed archive (tar, gzip or the like): unpack it, and pass the file in it"
-    ),
 }
 
 
-def _what_it_is(path: Path, content: Content) -> str:
+def _what_it_is(content: Content) -> str:
     """Say what a file is that is of none of the formats, and what to do."""
-    if is_checkpoint(path):
-        return _CHECKPOINT
     for beginning, what in _OTHERS.items():
         if re.match(beginning, content.start, re.DOTALL):
             return what
-    if any(name.rpartition("/")[2] == _TORCHSCRIPT for name in content.members):
-        return (
-            "is a TorchScript archive, whose code is not run: save its state dict, with "
-            "torch.save(torch.jit.load('mine.pt').state_dict(), 'mine.pth'), and pass that file"
-        )
-    if any(name.endswith(".npy") for name in content.members):
-        return (
-            "is an .npz file of NumPy that learn_weights did not write: pass its arrays as a "
-            f"state dict, or a file of {format_names(with_classifier=True)}"
-        )
-    if content.members:
-        return "is a zip archive of other files: unpack it, and pass the file in it"
-    return f"is no file of weights that is known here: choose one of {format_names()}"
-
-
-def _what_folder_it_is(path: Path) -> str:
-    """Say what a folder is, and what to do."""
-    names: list[str] = []
-    with suppress(OSError):
-        names = [each.name for each in path.iterdir()]
-    if "saved_model.pb" in names:
-        return _SAVED_MODEL
-    if INSIDE_KERAS in names:
-        return f"is an unpacked .keras file: pass the {INSIDE_KERAS} in it"
-    if "data.pkl" in names:
-        return "is an unpacked file of PyTorch: download it again, without unpacking it"
-    if any(name.endswith(".index") for name in names):
-        return _CHECKPOINT
-    return "is a folder: pass the file of weights in it"
+    return (
+        "is no file of weights that is known here: unpack an archive, save a model of another kind "
+        f"anew, and choose one of {format_names()}"
+    )

@@ -8,10 +8,10 @@ import math
 import re
 import zipfile
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.weights.arrays import (
@@ -24,7 +24,6 @@ from vgg_widget.weights.arrays import (
     StoredVGG19,
     WeightsError,
 )
-from vgg_widget.weights.keras_config import done_before_weights, steps_of_config
 
 PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
 """Where an exported file says what its numbers expect of the input, unless that is Keras's way."""
@@ -77,29 +76,27 @@ def _vgg19(what: str, path: Path, file: Any) -> StoredVGG19:
         return StoredLayer(called, *_pair(called, layers.get(name), advice))
 
     message = ""
-    if done := _done_to_pixels(path, file):
+    if _scales_pixels(path, file):
         message = (
-            f"Another input: the model in {path.name} {done}, and here they are prepared as "
-            "ImageNet's are; to see the model as it is, load it with Keras and pass it as model=."
+            f"Another input: the model in {path.name} scales its pixels itself, and here they are "
+            "prepared as ImageNet's are; to see the model as it is, load it with Keras and pass it "
+            "as model=."
         )
     preprocessing = str(file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe"))
     return StoredVGG19(layer, preprocessing=preprocessing, message=message)
 
 
-def _done_to_pixels(path: Path, file: Any) -> str:
-    """Say what the model in a file does to its pixels itself, where its configuration tells."""
+def _scales_pixels(path: Path, file: Any) -> bool:
+    """Tell whether the model in a file scales its pixels itself, by its configuration."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive, archive.open("config.json") as config:
                 text = config.read(_LONGEST_CONFIGURATION).decode()
         else:
             text = str(file.attrs["model_config"])
-        done = done_before_weights(*steps_of_config(json.loads(text)))
+        return scales_before_weights(steps_of_config(json.loads(text)))
     except Exception:  # The weights are read, and the configuration of no use otherwise.
-        return ""
-    if "values" in done:
-        return "scales its pixels itself"
-    return "rearranges its pixels' channels itself" if done else ""
+        return False
 
 
 @contextmanager
@@ -240,8 +237,8 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
                 f"{_SAVE_AGAIN}"
             )
     return (
-        Stored(kernel.shape, kernel.dtype, kernel.__array__, fresh=True),
-        Stored(bias.shape, bias.dtype, bias.__array__, fresh=True),
+        Stored(kernel.shape, kernel.dtype, kernel.__array__),
+        Stored(bias.shape, bias.dtype, bias.__array__),
     )
 
 
@@ -257,3 +254,68 @@ def write_keras(arrays: Arrays, preprocessing: str, path: Path) -> None:
             group.attrs["name"] = name
             for part, array in enumerate(pair):
                 group[str(part)] = array
+
+
+# What a model does to its pixels ----------------------------------------------------------------
+
+
+Step: TypeAlias = tuple[Sequence[str], bool]
+"""A layer's class with those of the layers in it ("" for one that is not Keras's own), and whether
+it has weights that are trained."""
+
+
+def scales_before_weights(steps: Iterable[Step]) -> bool:
+    """Tell whether a model changes its pixels' values before its first layer with weights.
+
+    The steps come in order. A class that may do anything, such as a Lambda, counts as a change.
+    """
+    scales = False
+    for kinds, weighted in steps:
+        if weighted:
+            return scales
+        scales = scales or any(map(_scales, kinds))
+    return False
+
+
+def _scales(kind: str) -> bool:
+    # Keras 3 writes "ExpandDims", Keras 2 "expand_dims" after the module that has it.
+    kind = kind.rpartition(".")[2].replace("_", "").lower()
+    return not _HARMLESS.fullmatch(kind)
+
+
+# What moves, cuts, casts or pools pixels, and what only training does.
+_HARMLESS = re.compile(
+    "flip|reverse|roll|take|gather|stack|concat(enate)?|"
+    "inputlayer|identity|cast|getitem|pipeline|reshape|permute|transpose|moveaxis|swapaxes"
+    "|expanddims|squeeze|flatten|split|unstack|repeat|resizing|resize|upsampling2d|centercrop"
+    "|cropping2d|zeropadding2d|pad|(max|average)pooling2d|clip(byvalue)?|rgbtograyscale"
+    "|(spatial)?dropout(2d)?|gaussian(noise|dropout)|random.*|randaugment|augmix|cutmix|mixup"
+)
+
+
+def steps_of_config(config: Any) -> Iterator[Step]:
+    """Give the layers of a saved model in the order in which they are written.
+
+    Keras 2 and 3 write what is called first before what is called later. Models within the model
+    are opened up, and nothing of it is made.
+    """
+    layers = config["config"]
+    # The first releases of Keras 2 wrote the bare list.
+    for layer in layers if isinstance(layers, list) else layers["layers"]:
+        if layer["class_name"] == "Sequential" or "input_layers" in layer["config"]:
+            yield from steps_of_config(layer)
+            continue
+        kinds = [*map(_kind, (layer, *layer["config"].get("layers", ())))]
+        # Each layer of Keras's that has weights says how they start.
+        yield kinds, '_initializer"' in json.dumps(layer["config"])
+
+
+def _kind(layer: Any) -> str:
+    module, name = layer.get("module"), str(layer["class_name"])
+    # What is a person's own has its package before the name, or a module of its own.
+    own = ">" in name or ">" in (layer.get("registered_name") or "")
+    if own or (module or "keras").partition(".")[0] not in ("keras", "tensorflow", "tf_keras"):
+        return ""
+    if name in ("TFOpLambda", "SlicingOpLambda"):
+        return str(layer["config"]["function"])
+    return name

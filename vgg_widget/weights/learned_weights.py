@@ -96,21 +96,11 @@ class Factors:
         """Return what is stored, by name and in order."""
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def whitening(self) -> _Floats:
-        """Return the projection as it is used: (9 * incoming, rank) float32."""
-        projection = unrounded(self.projection, self.projection_scale).T
-        projection = np.ascontiguousarray(projection)
-        without(projection, self.blind)
-        return projection.T
-
-    @property
-    def kernel_shape(self) -> tuple[int, int, int, int]:
-        """Of `kernel`, which is not computed for it."""
-        return (3, 3, len(self.blind) // 9, len(self.bias))
-
     def kernel(self) -> _Floats:
         """Return the kernel as Keras wants it: (3, 3, incoming, outgoing) float32."""
-        flat: _Floats = self.whitening() @ unrounded(self.centroids, self.centroids_scale)
+        projection = np.ascontiguousarray(unrounded(self.projection, self.projection_scale).T)
+        without(projection, self.blind)
+        flat: _Floats = projection.T @ unrounded(self.centroids, self.centroids_scale)
         return flat.reshape(3, 3, -1, flat.shape[1])
 
 
@@ -143,12 +133,7 @@ class LearnedWeights:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        known = ", ".join(
-            f"{key}={self.metadata[key]!r}"
-            for key in ("rank", "seed", "photographs")
-            if key in self.metadata
-        )
-        return f"<LearnedWeights of {len(self.layers)} convolutions{known and ': ' + known}>"
+        return f"<LearnedWeights of {len(self.layers)} convolutions>"
 
     def kernels(self) -> dict[str, tuple[_Floats, _Floats]]:
         """Return ``{name: (kernel, bias)}``, float32, each kernel (3, 3, incoming, outgoing)."""
@@ -264,7 +249,8 @@ def learned_vgg19(what: str, path: Path, label: str) -> StoredVGG19:
             raise WeightsError(f"{what} has nothing for layer {name!r}: learn all layers.")
         part = learned.layers[name]
         # The shape is checked before the factors are multiplied: thin ones can make any matrix.
-        kernel = Stored(part.kernel_shape, np.dtype("f4"), part.kernel, fresh=True)
+        shape = (3, 3, len(part.blind) // 9, len(part.bias))
+        kernel = Stored(shape, np.dtype("f4"), part.kernel)
         return StoredLayer(f"{what}: layer {name!r}", kernel, Stored.of(part.bias))
 
     found = learned.metadata.get("photographs")

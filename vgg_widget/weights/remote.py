@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,12 +98,16 @@ class RemoteFile:
 
     def find(self) -> Path | None:
         """Return the first cached file of the right size, or None; its hash is not checked."""
-        return next(self._of_right_size(), None)
+        for path in self.locations():
+            with suppress(OSError):
+                if path.is_file() and path.stat().st_size == self.size:
+                    return path
+        return None
 
     def verified(self) -> Path | None:
         """Return the first cached file whose hash is right, or None."""
-        right = (path for path in self._of_right_size() if self._hash_of(path) == self.hash)
-        return next(right, None)
+        cached = map(self._cached, self.locations())
+        return next((file.path for file in cached if not file.problem), None)
 
     def trusted(self) -> Path:
         """Return the file, fetched where it is not cached; a damaged one is a `WeightsError`."""
@@ -155,8 +157,11 @@ class RemoteFile:
 
         def on_answer(response: Any, **_: object) -> None:
             answers.append(response)
-            if target := _unsafe_redirect(response):
-                reason = f"the server sends on to {target}, which is not https"
+            target = urlsplit(urljoin(response.url, response.headers.get("location") or ""))
+            if urlsplit(response.url).scheme == "https" != target.scheme:
+                # The address itself may hold a secret.
+                where = f"{target.scheme}://{target.hostname or ''}"
+                reason = f"the server sends on to {where}, which is not https"
                 raise self._not_downloaded(reason, url, folder)
 
         waits = (CONNECT_SECONDS, READ_SECONDS)
@@ -168,8 +173,7 @@ class RemoteFile:
                 path = Path(pooch.retrieve(url, self.hash, self.name, folder, downloader=http))
         except (OSError, ValueError) as error:  # Those of requests are OSErrors.
             _forget_frames(error)
-            page = bool(answers) and "html" in answers[-1].headers.get("Content-Type", "")
-            raise self._not_downloaded(_why_not(error, page=page), url, folder) from error
+            raise self._not_downloaded(_why_not(error), url, folder) from error
         finally:
             logger.setLevel(level)
             for response in answers:
@@ -210,15 +214,6 @@ class RemoteFile:
             f"{folder}."
         )
 
-    def _hash_of(self, path: Path) -> str:
-        return file_digest(path, self.hash.partition(":")[0])
-
-    def _of_right_size(self) -> Iterator[Path]:
-        for path in self.locations():
-            with suppress(OSError):
-                if path.is_file() and path.stat().st_size == self.size:
-                    yield path
-
     def _cached(self, path: Path) -> CachedFile:
         try:
             size = path.stat().st_size
@@ -230,16 +225,8 @@ class RemoteFile:
             return CachedFile(path, None, f"cannot be read ({error.strerror})")
         if size != self.size:
             return CachedFile(path, size, f"damaged: it should have {self.size:,} bytes")
-        right = self._hash_of(path) == self.hash
+        right = file_digest(path, self.hash.partition(":")[0]) == self.hash
         return CachedFile(path, size, "" if right else f"damaged: its hash is not {self.hash}")
-
-
-def _unsafe_redirect(response: Any) -> str:
-    """Return where an answer leads, without a secret in it, if that would leave https; else ""."""
-    target = urlsplit(urljoin(response.url, response.headers.get("location") or ""))
-    if not response.is_redirect or urlsplit(response.url).scheme != "https":
-        return ""
-    return "" if target.scheme == "https" else f"{target.scheme}://{target.hostname or ''}"
 
 
 def file_digest(path: Path, algorithm: str) -> str:
@@ -250,38 +237,30 @@ def file_digest(path: Path, algorithm: str) -> str:
     return ""
 
 
-def _forget_frames(error: BaseException) -> None:
+def _forget_frames(error: BaseException | None) -> None:
     """Empty the finished frames of an error and of those that it came from.
 
-    urllib3's hold the error that holds them, and by way of their callers' frames all that these
-    have made since, such as the weights that come instead, until Python collects garbage.
+    urllib3's errors hold themselves, and by their callers' frames 80 MB of weights, until Python
+    collects garbage.
     """
-    chain: BaseException | None = error
-    while chain is not None:
-        traceback.clear_frames(chain.__traceback__)
-        chain = chain.__context__
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
-def _why_not(error: Exception, *, page: bool) -> str:
-    """Say why nothing came; `page` if the last answer was a web page."""
+def _why_not(error: Exception) -> str:
+    """Say why nothing came."""
     from requests import exceptions as http
-    from urllib3.exceptions import ReadTimeoutError
 
-    if isinstance(error, http.HTTPError):
-        return f"the server answered {str(error).partition(' for url')[0]}"
-    # A time-out amid the file comes wrapped in a ConnectionError.
-    if isinstance(error, http.Timeout) or isinstance(next(iter(error.args), 0), ReadTimeoutError):
-        return "the server did not answer in time"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full"
     reasons = {
+        http.HTTPError: f"the server answered {str(error).partition(' for url')[0]}",
         http.SSLError: "no secure connection could be made (a network's sign-in page?)",
+        http.Timeout: "the server did not answer in time",
         http.ChunkedEncodingError: "the connection broke half-way",
         http.ConnectionError: "there is no connection to the server",
         http.RequestException: f"the server cannot be used ({type(error).__name__})",
-        ValueError: "a web page came instead of the file (a network's sign-in page?)"
-        if page
-        else "the file that came is not the right one (its hash differs)",
         OSError: f"the file could not be written ({error})",
+        ValueError: "the file that came is not the right one (its hash differs), "
+        "but perhaps a web page such as a network's sign-in",
     }
     return next(words for kind, words in reasons.items() if isinstance(error, kind))

@@ -8,18 +8,16 @@ Nothing read is ever executed: of a pickle, PyTorch rebuilds tensors and plain c
 from __future__ import annotations
 
 import math
-import re
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import takewhile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from vgg_widget.layers import VGG19_BLOCKS, VGG19_CONVOLUTIONS, vgg19_kernel_shapes
+from vgg_widget.layers import VGG19_CONVOLUTIONS, vgg19_kernel_shapes
 from vgg_widget.support.messages import reason
 from vgg_widget.weights.arrays import (
     ADVICE,
@@ -31,7 +29,6 @@ from vgg_widget.weights.arrays import (
     StoredLayer,
     StoredVGG19,
     WeightsError,
-    arrays_digest,
 )
 
 TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
@@ -46,63 +43,12 @@ _SAFE_TORCH = (2, 6)
 # How many containers may lie in each other around a state dict.
 _DEEPEST = 5
 
-# Words for weights that are the mean of those of many training steps.
-_AVERAGES = {"ema", "swa", "avg", "average", "averaged", "teacher", "momentum", "polyak", "shadow"}
-_AVERAGES |= {
-    word
-    for what in ("model", "net", "network", "params", "weights", "state")
-    for word in (f"ema{what}", f"{what}ema", f"swa{what}", f"{what}swa")
-}
-_GRADIENTS = {"grad", "grads", "gradient", "gradients"}
-
-# How PyTorch's own average, AveragedModel, counts what it is made of, beside its "module.".
-_COUNT = "n_averaged"
-
-# How VGG19 may be kept otherwise, and what to do.
-_OTHER_FORMS = {
-    r"(^|\.)conv[1-5]_[1-4]\.(weight|bias)$": (
-        "are named as in the VGG papers ({key!r}), not by torchvision's numbers "
-        "('features.0.weight'): rename them in a state dict, and where they are Caffe's, pass "
-        "preprocess=keras.applications.vgg19.preprocess_input"
-    ),
-    r"(^|\D)\d+\.((weight|bias)_(orig|g|v)$|parametrizations\.)": (
-        "are pruned or normalised ({key!r}): remove that first (torch.nn.utils.prune.remove, "
-        "remove_weight_norm, remove_spectral_norm or parametrize.remove_parametrizations), and "
-        "pass the state dict then"
-    ),
-    r"(^|\.)slice\d\.\d+\.(weight|bias)$": (
-        "are those of a network cut into slices ({key!r}), as LPIPS has a VGG16: pass the state "
-        "dict of a whole VGG19"
-    ),
-}
-
-# The networks of the paper that VGG19 is of, by their convolutions' channels.
-_VGGS = {
-    tuple(
-        channels
-        for count, (_, channels) in zip(counts, VGG19_BLOCKS, strict=True)
-        for _ in range(count)
-    ): name
-    for name, counts in (
-        ("VGG11", (1, 1, 2, 2, 2)),
-        ("VGG13", (2, 2, 2, 2, 2)),
-        ("VGG16", (2, 2, 3, 3, 3)),
-        ("VGG19", (2, 2, 4, 4, 4)),
-    )
-}
-
-# What reading sparse tensors, tensors without data ("meta") and what is no array leads to.
-_UNREADABLE = (TypeError, ValueError, RuntimeError, NotImplementedError)
-
-_T = TypeVar("_T")
-
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """The named tensors of one mapping, none of which is read yet, and the keys it lies under."""
+    """The named tensors of one mapping, and the keys that it lies under in a checkpoint."""
 
-    keys: Collection[str]
-    stored: Callable[[str], Stored]
+    stored: Mapping[str, Stored]
     place: tuple[str, ...] = ()
 
     def name(self, key: str) -> str:
@@ -111,64 +57,44 @@ class Tensors:
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return a tensor's shape; that of no tensor is empty."""
-        try:
-            return self.stored(key).shape if key in self.keys else ()
-        except _UNREADABLE:
-            return ()
-
-    def get(self, layer: str, key: str, advice: str) -> Stored:
-        """Return a tensor of a layer; `WeightsError`, now or when it is read, if it is none."""
-        if key not in self.keys:
-            raise WeightsError(f"{layer} is missing (there is no {self.name(key)!r}): {advice}")
-        part = key.rpartition(".")[2]
-
-        def guarded(step: Callable[[], _T]) -> _T:
-            try:
-                return step()
-            except _UNREADABLE as error:
-                raise WeightsError(
-                    f"{layer} has a {part} that cannot be read ({type(error).__name__}): save it "
-                    "as an ordinary tensor."
-                ) from error
-
-        stored = guarded(lambda: self.stored(key))
-        return replace(stored, read=lambda: guarded(stored.read))
+        return self.stored[key].shape if key in self.stored else ()
 
 
 def mappings_in(thing: Any) -> list[Tensors]:
     """Return the mappings in a checkpoint, the outermost first."""
     found: list[Tensors] = []
     level: list[tuple[tuple[str, ...], Any]] = [((), thing)]
-    seen: dict[int, Any] = {}  # A container can hold itself.
+    seen = {id(thing)}  # A container can hold itself.
     for _ in range(_DEEPEST):
         inner = []
         for place, one in level:
-            if id(one) in seen:
-                continue
-            seen[id(one)] = one
             if isinstance(one, Mapping):
-                found.append(_in_mapping(one, place))
-            items = one.items() if isinstance(one, Mapping) else enumerate(one)
-            inner += [
-                ((*place, key if isinstance(key, str) else str(number)), value)
-                for number, (key, value) in enumerate(items)
-                if isinstance(value, Mapping | list | tuple)
-            ]
+                stored = {key: _stored(each) for key, each in one.items() if isinstance(key, str)}
+                found.append(Tensors(stored, place))
+            for key, value in one.items() if isinstance(one, Mapping) else enumerate(one):
+                if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+                    seen.add(id(value))
+                    inner.append(((*place, str(key)), value))
         level = inner
     return found
 
 
-def _in_mapping(state: Mapping[Any, Any], place: tuple[str, ...]) -> Tensors:
-    def stored(key: str) -> Stored:
-        value = state[key]
-        is_float = getattr(value, "is_floating_point", None)
-        if is_float is None:
-            return Stored.of(np.asarray(value))
-        # A PyTorch tensor, on whichever device and of whichever float, part of a graph or not.
-        dtype = np.dtype("f4" if is_float() else "V")
-        return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy())
+def _stored(value: Any) -> Stored:
+    if not hasattr(value, "is_floating_point"):
+        return Stored.of(np.asarray(value) if hasattr(value, "__array__") else np.empty((), object))
+    # A PyTorch tensor, on whichever device and of whichever float, part of a graph or not.
+    dtype = np.dtype("f4" if value.is_floating_point() else "V")
+    return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy().copy())
 
-    return Tensors(dict.fromkeys(key for key in state if isinstance(key, str)), stored, place)
+
+def _shapes_in_torch() -> dict[str, tuple[int, ...]]:
+    """Return what stands behind a prefix, such as ``"0.weight"``, with its shape in VGG19."""
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name, (height, width, incoming, outgoing) in vgg19_kernel_shapes().items():
+        number = TORCH_NAMES[name].removeprefix("features.")
+        wanted[f"{number}.weight"] = (outgoing, incoming, height, width)
+        wanted[f"{number}.bias"] = (outgoing,)
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,182 +108,80 @@ class _Modules:
     def name(self) -> str:
         return self.tensors.name(self.prefix).rstrip(".") or "0.weight"
 
-    @property
-    def words(self) -> set[str]:
-        found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", self.name)
-        return {word.lower() for word in found}
-
-    @property
-    def is_average(self) -> bool:
-        """Whether these are the mean of the weights of many training steps."""
-        keys = self.tensors.keys
-        counted = (key.removesuffix(_COUNT) for key in keys if key.endswith(_COUNT))
-        averaged = any(self.prefix.startswith(f"{place}module.") for place in counted)
-        return averaged or not _AVERAGES.isdisjoint(self.words)
-
     def shape(self, end: str) -> tuple[int, ...]:
         return self.tensors.shape(self.prefix + end)
 
     def likeness(self) -> int:
         """Count the tensors that VGG19 has too, and again those of its shapes."""
-        wanted = _vgg19_shapes()
-        there = [end for end in wanted if self.prefix + end in self.tensors.keys]
+        wanted = _shapes_in_torch()
+        there = [end for end in wanted if self.prefix + end in self.tensors.stored]
         return sum(1 + (self.shape(end) == wanted[end]) for end in there)
+
+    def is_whole(self) -> bool:
+        return self.likeness() == 2 * len(_shapes_in_torch())
+
+    def other_network(self) -> str:
+        """Say how this is another network than VGG19, where that can be seen."""
+        if f"{self.prefix}1.running_mean" in self.tensors.stored:
+            return " are of a network with batch normalisation, not of plain VGG19"
+        count = sum(len(self.shape(f"{number}.weight")) == 4 for number in range(99))
+        if count in (0, len(TORCH_NAMES)):
+            return ""
+        return f" are of a network of {count} convolutions, where VGG19 has {len(TORCH_NAMES)}"
 
     def layer(self, what: str, name: str) -> StoredLayer:
         """Return a layer by Keras's name."""
         module = TORCH_NAMES.get(name) or CLASSIFIER_NAMES[name]
-        advice = ADVICE if name in TORCH_NAMES else CLASSIFIER_ADVICE
         called = f"{what}: layer {module!r} ({name})"
-        key = self.prefix + module.rpartition(".")[2]
-        weight, bias = (
-            self.tensors.get(called, f"{key}.{part}", advice) for part in ("weight", "bias")
-        )
-        return StoredLayer(called, weight, bias)
+        parts = []
+        for part in ("weight", "bias"):
+            key = f"{self.prefix}{module.rpartition('.')[2]}.{part}"
+            if key not in self.tensors.stored:
+                advice = ADVICE if name in TORCH_NAMES else CLASSIFIER_ADVICE
+                missing = self.tensors.name(key)
+                raise WeightsError(f"{called} is missing (there is no {missing!r}): {advice}")
+            parts.append(self.tensors.stored[key])
+        return StoredLayer(called, *parts)
 
 
-def _vgg19_shapes() -> dict[str, tuple[int, ...]]:
-    """Return what stands behind a prefix, such as ``"0.weight"``, with its shape in VGG19."""
-    wanted: dict[str, tuple[int, ...]] = {}
-    for name, (height, width, incoming, outgoing) in vgg19_kernel_shapes().items():
-        number = TORCH_NAMES[name].removeprefix("features.")
-        wanted[f"{number}.weight"] = (outgoing, incoming, height, width)
-        wanted[f"{number}.bias"] = (outgoing,)
-    return wanted
-
-
-def vgg19_in(
-    what: str, source: str, mappings: Sequence[Tensors], preprocessing: str = "torch"
-) -> StoredVGG19:
-    """Find the one VGG19 in some mappings, and the dense layers that belong to it.
-
-    `what` is how an error begins; `source` is for the message, which says which network was taken
-    where there was a choice.
-    """
-    modules = _numbered_modules(mappings)
-    whole = [one for one in modules if _is_whole(one)]
-    # A training loop may keep the gradients beside the weights.
-    whole = [one for one in whole if _GRADIENTS.isdisjoint(one.words)] or whole
-    plain = [one for one in whole if not one.is_average]
-    message = ""
-    if whole:
-        features, *others = plain or whole
-        _check_same(what, features, others)
-        message = _choice(source, whole, plain)
-    elif form := _other_form(mappings):
-        raise WeightsError(f"{what} {form}.")
-    else:
-        features = _nearest(mappings, modules)
-    dense = _dense_modules(modules, features, whole)
+def vgg19_in(what: str, mappings: Sequence[Tensors], preprocessing: str = "torch") -> StoredVGG19:
+    """Find the one VGG19 in some mappings, and the dense layers; `what` is how an error begins."""
+    modules = [
+        _Modules(tensors, prefix)
+        for tensors in mappings
+        for prefix in dict.fromkeys(map(_prefix, tensors.stored))
+        if prefix is not None
+    ]
+    whole = [one for one in modules if one.is_whole()]
+    if len(whole) > 1:
+        names = ", ".join(repr(one.name) for one in whole)
+        raise WeightsError(f"{what} holds several networks ({names}): pass the state dict of one.")
+    # Where nothing is like VGG19, what is missing is told of the usual place.
+    usual = _Modules(mappings[0], "features.")
+    nearest = max(modules, key=_Modules.likeness, default=usual)
+    # Less than two layers is what any network may have by chance.
+    features = nearest if nearest.likeness() >= 8 else usual
+    told = what if whole else f"{what}{features.other_network()}"
+    incoming = (math.prod(CLASSIFIER_INPUT),)
+    dense = [one for one in modules if one.shape("0.weight")[1:] == incoming] or [
+        _Modules(features.tensors, f"{features.prefix.removesuffix('features.')}classifier.")
+    ]
 
     def layer(name: str) -> StoredLayer:
         if name in TORCH_NAMES:
-            return features.layer(what if whole else f"{what}{_what_else(features)}", name)
+            return features.layer(told, name)
         if len(dense) > 1:
             names = ", ".join(repr(one.name) for one in dense)
             raise WeightsError(f"{what} holds several classifiers ({names}): save a file of one.")
         return dense[0].layer(what, name)
 
-    return StoredVGG19(layer, channels_first=True, preprocessing=preprocessing, message=message)
-
-
-def _numbered_modules(mappings: Sequence[Tensors]) -> list[_Modules]:
-    """Return each mapping with each prefix in it."""
-    return [
-        _Modules(tensors, prefix)
-        for tensors in mappings
-        for prefix in dict.fromkeys(map(_prefix, tensors.keys))
-        if prefix is not None
-    ]
+    return StoredVGG19(layer, channels_first=True, preprocessing=preprocessing)
 
 
 def _prefix(key: str) -> str | None:
     module, _, part = key.rpartition(".")
     prefix = module.rstrip("0123456789")
     return prefix if part in ("weight", "bias") and prefix != module else None
-
-
-def _is_whole(modules: _Modules) -> bool:
-    return all(modules.shape(end) == shape for end, shape in _vgg19_shapes().items())
-
-
-def _check_same(what: str, first: _Modules, others: Sequence[_Modules]) -> None:
-    """Refuse several networks; one has two names where a module is a part of two others."""
-
-    def digest(modules: _Modules) -> str:
-        network = StoredVGG19(lambda name: modules.layer(what, name), channels_first=True)
-        return arrays_digest(network.convolutions())
-
-    own = digest(first) if others else ""
-    if any(digest(other) != own for other in others):
-        names = ", ".join(repr(one.name) for one in (first, *others))
-        raise WeightsError(f"{what} holds several networks ({names}): pass the state dict of one.")
-
-
-def _choice(source: str, whole: Sequence[_Modules], plain: Sequence[_Modules]) -> str:
-    """Say which network was taken of itself and its moving averages, if there are any."""
-    averages = [repr(one.name) for one in whole if one not in plain]
-    if not averages:
-        return ""
-    if not plain:
-        return f"{source} holds a moving average alone, {averages[0]}, which was taken."
-    several = "averages" if len(averages) > 1 else "average"
-    return (
-        f"{source} holds several networks: {plain[0].name!r} was taken, and not the moving "
-        f"{several} {', '.join(averages)}."
-    )
-
-
-def _other_form(mappings: Sequence[Tensors]) -> str:
-    """Say in which other form the layers of a VGG are kept, if they are, and what to do."""
-    for pattern, what in _OTHER_FORMS.items():
-        for tensors in mappings:
-            found = [key for key in tensors.keys if re.search(pattern, key)]
-            # Fewer are what any network may have by chance.
-            if len(found) >= 8:
-                return what.format(key=tensors.name(found[0]))
-    return ""
-
-
-def _nearest(mappings: Sequence[Tensors], modules: Sequence[_Modules]) -> _Modules:
-    """Return what is most like VGG19, or where it usually is if nothing is."""
-    usual = _Modules(mappings[0], "features.")
-    best = max(modules, key=_Modules.likeness, default=usual)
-    # Less than two layers is what any network may have by chance.
-    return best if best.likeness() >= 4 else usual
-
-
-def _what_else(modules: _Modules) -> str:
-    """Say which network of the VGG paper it is instead, if it is one."""
-    part = re.compile(re.escape(modules.prefix) + r"(\d{1,3})\.(weight|running_mean)")
-    own = [found for found in map(part.fullmatch, modules.tensors.keys) if found]
-    shapes = {int(one[1]): modules.tensors.shape(one[0]) for one in own if one[2] == "weight"}
-    channels = tuple(shapes[number][0] for number in sorted(shapes) if len(shapes[number]) == 4)
-    name = _VGGS.get(channels)
-    if any(one[2] == "running_mean" for one in own):
-        known = f"{name.lower()}_bn, a {name}" if name else "a network"
-        return f" are of {known} with batch normalisation, not of plain VGG19"
-    return f" are of {name}, not of VGG19" if name not in (None, "VGG19") else ""
-
-
-def _dense_modules(
-    modules: Sequence[_Modules], features: _Modules, whole: Sequence[_Modules]
-) -> list[_Modules]:
-    """Return the dense layers nearest to the convolutions; several where they are equally near."""
-    incoming = (math.prod(CLASSIFIER_INPUT),)
-    found = [one for one in modules if one.shape("0.weight")[1:] == incoming]
-    if not found:
-        usual = f"{features.prefix.removesuffix('features.')}classifier."
-        return [_Modules(features.tensors, usual)]
-    home = (features if whole else found[0]).name.split(".")
-
-    def nearness(one: _Modules) -> tuple[int, int]:
-        parts = one.name.split(".")
-        pairs = takewhile(lambda pair: pair[0] == pair[1], zip(home, parts, strict=False))
-        return len(list(pairs)), -len(parts)
-
-    best = max(map(nearness, found))
-    return [one for one in found if nearness(one) == best]
 
 
 def torch_vgg19(what: str, path: Path) -> StoredVGG19:
@@ -399,7 +223,7 @@ def torch_vgg19(what: str, path: Path) -> StoredVGG19:
         raise WeightsError(
             f"{what} holds a {type(state).__name__}, not a state dict: save model.state_dict()."
         )
-    return vgg19_in(what, path.name, mappings)
+    return vgg19_in(what, mappings)
 
 
 def _is_packed(path: Path) -> bool:
@@ -425,9 +249,9 @@ def opened_safetensors(what: str, path: Path) -> Iterator[StoredVGG19]:
         ) from error
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = Tensors(dict.fromkeys(file.keys()), _from_safetensors(file))
+            tensors = Tensors({key: _stored_in(file, key) for key in file.keys()})  # noqa: SIM118 - no dict
             preprocessing = (file.metadata() or {}).get(PREPROCESSING_KEY, "torch")
-            yield vgg19_in(what, path.name, [tensors], preprocessing)
+            yield vgg19_in(what, [tensors], preprocessing)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{what} is cut short or damaged ({reason(error)}): choose a whole safetensors file."
@@ -437,13 +261,10 @@ def opened_safetensors(what: str, path: Path) -> Iterator[StoredVGG19]:
 _SAFETENSORS_DTYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "bfloat16"}
 
 
-def _from_safetensors(file: Any) -> Callable[[str], Stored]:
-    def stored(key: str) -> Stored:
-        piece = file.get_slice(key)
-        dtype = np.dtype(_SAFETENSORS_DTYPES.get(piece.get_dtype(), "V"))
-        return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key), fresh=True)
-
-    return stored
+def _stored_in(file: Any, key: str) -> Stored:
+    piece = file.get_slice(key)
+    dtype = np.dtype(_SAFETENSORS_DTYPES.get(piece.get_dtype(), "V"))
+    return Stored(tuple(piece.get_shape()), dtype, lambda: file.get_tensor(key))
 
 
 def write_safetensors(arrays: Arrays, preprocessing: str, path: Path) -> None:

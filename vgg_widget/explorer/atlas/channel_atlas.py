@@ -7,26 +7,22 @@ from weakref import proxy
 
 import ipywidgets as widgets
 import numpy as np
-from traitlets import TraitError, Unicode, observe, validate
+from traitlets import Enum, Unicode, observe, validate
 
+from vgg_widget.explorer import parts
 from vgg_widget.explorer.atlas.histogram import Bar, bars_of, histogram_svg, static_picture
 from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
 from vgg_widget.explorer.box import ExplorerBox
-from vgg_widget.explorer.controls import as_wide_as_its_words, paragraph, set_number, set_value
-from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.explorer.traits import WholeNumber, as_trait_error, is_top_activations
 from vgg_widget.pictures.rendering import checked_channel
-from vgg_widget.support.messages import briefly, unknown_choice
+from vgg_widget.support.messages import briefly
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
-
     from vgg_widget.dataset.result import TopActivations
 
 ATLAS_ORDERS = ("number", "value", "fraction active")
 """What the slider's channels can be ordered by: the largest value, the share of images."""
-
-_WIDTH = "770px"
 
 
 class ChannelAtlas(ExplorerBox):
@@ -70,7 +66,9 @@ class ChannelAtlas(ExplorerBox):
 
     layer = Unicode(help="Name of the layer on show; Keras's or torchvision's.")
     channel = WholeNumber(0, help="Channel on show; from 0.")
-    order = Unicode("number", help="What channels are ordered by on the slider; see above.")
+    order = Enum(
+        ATLAS_ORDERS, "number", help="What channels are ordered by on the slider; see above."
+    )
 
     _settable = frozenset(("layer", "channel", "order"))
     _what, _instead = "atlas", "make a new ChannelAtlas"
@@ -120,23 +118,14 @@ class ChannelAtlas(ExplorerBox):
 
     @validate("layer")
     def _valid_layer(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
         name = str(proposal["value"])
         as_trait_error(self._top.__getitem__, name)
         return self._top.aliases.get(name, name)
 
     @validate("channel")
     def _valid_channel(self, proposal: dict[str, Any]) -> int:
-        self._require_open()
         number, layer = proposal["value"], self.layer
         return int(as_trait_error(checked_channel, "channel", number, layer, self._count(layer)))
-
-    @validate("order")
-    def _valid_order(self, proposal: dict[str, Any]) -> str:
-        self._require_open()
-        if proposal["value"] not in ATLAS_ORDERS:
-            raise TraitError(unknown_choice("order", proposal["value"], ATLAS_ORDERS))
-        return str(proposal["value"])
 
     def _count(self, layer: str) -> int:
         return len(self._top[layer].values)
@@ -144,7 +133,7 @@ class ChannelAtlas(ExplorerBox):
     @observe("layer", "channel", "order")
     def _changed(self, _: object) -> None:
         with self._changing():
-            if self._shown is None or self._closed or self._waits(lambda: self._changed(None)):
+            if self._shown is None or self._closed or self._waits():
                 return
             last = self._count(self.layer) - 1
             if self.channel > last:
@@ -153,67 +142,42 @@ class ChannelAtlas(ExplorerBox):
             else:
                 self._show()
 
+    def _catch_up(self) -> None:
+        self._changed(None)
+
     def _show_interrupted(self) -> None:
         if self._shown is not None and not self._closed:
             self._changed(None)
-            self.show_error(
-                ErrorMessage(
-                    f"Interrupted: what is on show is channel {self.channel} of layer "
-                    f"{self.layer}, as the controls say; ask again, or for something else."
-                )
-            )
+            self._say_interrupted(f"channel {self.channel} of layer {self.layer}")
 
     # --- the parts
 
     def _build(self) -> None:
         from vgg_widget.explorer.helper import ROOT_CLASS, PageHelper
 
-        fitting = {"description_width": "max-content"}
-        self._problem = widgets.HTML(layout=widgets.Layout(display="none", max_width=_WIDTH))
-        self._layers = widgets.Dropdown(
-            description="layer",
-            options=[(f"{name} · {self._count(name)} channels", name) for name in self._top],
-            style=fitting,
-            layout=as_wide_as_its_words("2px 10px 2px 0"),
+        self._problem = parts.words(
+            "vgg-problem", display="none", max_width=parts.WIDTH, margin=None
         )
-        self._slider = widgets.IntSlider(
-            description="channel",
-            readout=False,
-            style=fitting,
-            layout=widgets.Layout(flex="1 1 200px", max_width="400px", margin="2px 6px 2px 0"),
+        layers = [(f"{name} · {self._count(name)} channels", name) for name in self._top]
+        self._layers = parts.dropdown("layer", layers, "2px 10px 2px 0")
+        self._slider, self._number = parts.channel_controls("1 1 200px", "400px", "2px 14px 2px 0")
+        self._orders = parts.dropdown("order", ATLAS_ORDERS)
+        self._caption = parts.words("vgg-caption", max_width=parts.WIDTH)
+        self._histogram = parts.words(
+            "vgg-words", margin="4px 0 0 0", width="100%", max_width=parts.WIDTH
         )
-        self._number = widgets.BoundedIntText(
-            tooltip="channel number",
-            layout=widgets.Layout(width="72px", margin="2px 14px 2px 0"),
-        )
-        self._orders = widgets.Dropdown(
-            description="order",
-            options=list(ATLAS_ORDERS),
-            style=fitting,
-            layout=as_wide_as_its_words(),
-        )
-        self._caption = widgets.HTML(layout=widgets.Layout(margin="0", max_width=_WIDTH))
-        self._histogram = widgets.HTML(
-            layout=widgets.Layout(margin="4px 0 0 0", width="100%", max_width=_WIDTH)
-        )
-        self._histogram.add_class("vgg-words")
         # The parts refer to their atlas weakly, so that it is freed with its last variable.
         atlas: Any = proxy(self)
         self._cards = PatchCards(atlas)
         self._page = PageHelper(lambda _: None, report=self.reporting_errors)
-        for name in ("caption", "problem"):
-            getattr(self, f"_{name}").add_class(f"vgg-{name}")
         self.on_change(self._layers, lambda layer: atlas.set_trait("layer", layer))
         # The method itself would hold the atlas.
         self.on_change(self._slider, lambda place: atlas.show_ranked(place))  # noqa: PLW0108
         self.on_change(self._number, lambda channel: atlas.set_trait("channel", channel))
         self.on_change(self._orders, lambda order: atlas.set_trait("order", order))
-        row = widgets.Layout(
-            flex_flow="row wrap", align_items="center", width="100%", max_width=_WIDTH
-        )
         self.add_class(ROOT_CLASS)
         self.children = (
-            widgets.HBox([self._layers, self._slider, self._number, self._orders], layout=row),
+            parts.wide_row([self._layers, self._slider, self._number, self._orders]),
             self._problem,
             self._caption,
             self._cards.widget,
@@ -231,21 +195,19 @@ class ChannelAtlas(ExplorerBox):
         asked = (self.layer, self.channel, self.order)
         if asked == self._shown:
             return
-        layer, channel, order = asked
-        if self._shown is None or self._shown[0] != layer or self._shown[2] != order:
-            self._ranked = _ranked(self._top, layer, order)
-        self._shown = asked
+        layer, channel, order = self._shown = asked
+        self._ranked = _ranked(self._top, layer, order)
         with self.showing_controls():
-            set_value(self._layers, layer)
-            set_value(self._orders, order)
+            parts.set_value(self._layers, layer)
+            parts.set_value(self._orders, order)
             place = self._ranked.index(channel)
             for number, value in ((self._slider, place), (self._number, channel)):
-                set_number(number, value, len(self._ranked))
+                parts.set_number(number, value, len(self._ranked))
         self.show_error(None)
-        self._caption.value = paragraph(_caption(self._top, layer, channel))
+        self._caption.value = parts.paragraph(_caption(self._top, layer, channel))
         what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"
         bars = self._bars()
-        self._histogram.value = paragraph(what) + histogram_svg(bars, what) if bars else ""
+        self._histogram.value = parts.paragraph(what) + histogram_svg(bars, what) if bars else ""
         self._cards.show(
             self._top,
             layer,
@@ -264,17 +226,15 @@ class ChannelAtlas(ExplorerBox):
         state = "closed" if self._closed else f"{self.layer}, channel {self.channel}"
         return f"<ChannelAtlas: {state}>"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self._bundled(kwargs, self.to_bytes)
-
     def to_bytes(self) -> bytes:
         """Return a picture of what is on show, as PNG; patches are read where they must be."""
         with self._lock:
             self._require_open()
             found = self._cards.read(self._top, self.layer, self.channel)
-            return static_picture(
-                found, self._bars(), _caption(self._top, self.layer, self.channel)
-            )
+            words = _caption(self._top, self.layer, self.channel)
+            return static_picture(found, self._bars(), words)
+
+    _still_picture = to_bytes
 
     def close(self) -> None:
         """Take it off the page and free its widgets; closing twice does no harm."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vgg_widget.explorer.atlas.patch_cards import Patch
-from vgg_widget.figure.style import own_style
+from vgg_widget.figure.themes import own_style
 
 # Of the histogram on the page, in pixels: its bars, and room for the numbers around them, of which
 # the outermost stand half beside: -6.55e+04 is the longest.
@@ -26,16 +26,9 @@ _GAP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bin of a histogram that is not far from the others that have images.
+    """One bin: how many images have a statistic from `low` on, below `high`.
 
-    Parameters
-    ----------
-    place : float
-        Its left edge on the axis, in bars.
-    count : int
-        Images.
-    low, high : float
-        The statistics that it counts: from `low` on, below `high`.
+    `place` is its left edge on the axis, in bars.
     """
 
     place: float
@@ -58,12 +51,7 @@ class Bar:
 def bars_of(counts: npt.NDArray[np.int32], edges: npt.NDArray[np.float32]) -> list[Bar]:
     """Return the bins between the first and the last with images, on either side of 0.
 
-    Parameters
-    ----------
-    counts : ndarray of int32, shape (bins,)
-        Images in each; see `TopActivations.histogram_edges`.
-    edges : ndarray of float32, shape (bins - 1,)
-        Where they meet.
+    There is one edge less than counts; see `TopActivations.histogram_edges`.
     """
     low = [-np.inf, *edges.tolist()]
     high = [*edges.tolist(), np.inf]
@@ -92,15 +80,7 @@ def ticks_of(bars: Sequence[Bar]) -> list[tuple[float, str]]:
 
 
 def histogram_svg(bars: Sequence[Bar], words: str) -> str:
-    """Return a histogram as markup for the page, in its own colours.
-
-    Parameters
-    ----------
-    bars : sequence of Bar
-        From `bars_of`; one at least.
-    words : str
-        What it is, for who cannot see it.
-    """
+    """Return a histogram of at least one bar as markup, which `words` describe."""
     most = max(bar.count for bar in bars)
     unit = _WIDTH / max(16.0, bars[-1].place + 1)
     base = _ABOVE + _BARS
@@ -133,22 +113,7 @@ def histogram_svg(bars: Sequence[Bar], words: str) -> str:
 
 @own_style()
 def static_picture(patches: Sequence[Patch], bars: Sequence[Bar], title: str) -> bytes:
-    """Draw patches, values, names and a histogram for where there is no kernel.
-
-    Parameters
-    ----------
-    patches : sequence of Patch
-        Those without a picture are left white.
-    bars : sequence of Bar
-        From `bars_of`.
-    title : str
-        Above them.
-
-    Returns
-    -------
-    bytes
-        PNG.
-    """
+    """Draw patches, values, names and a histogram as PNG, for where there is no kernel."""
     # matplotlib's figures take longer to import than all the rest here.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
-from collections import OrderedDict
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -13,46 +12,27 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 
 from vgg_widget.circuit.pictures import small_png
-from vgg_widget.explorer.atlas.debouncer import Debouncer
-from vgg_widget.explorer.box import ExplorerBox
-from vgg_widget.explorer.controls import display, paragraph
-from vgg_widget.explorer.described_image import FRAME, described_image
+from vgg_widget.explorer import parts
+from vgg_widget.explorer.box import LOCK, ExplorerBox
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
     from vgg_widget.dataset.result import TopActivations
 
-# Of a card and its picture, on the page; six cards with their margins are as wide as the figure.
-_CARD, _PICTURE = 124, 112
+# A slider that is dragged asks for more every few hundredths of a second.
+REST_SECONDS = 0.2
 # Channels whose pictures are kept: a few megabytes.
-_KEPT = 24
+_CHANNELS_KEPT = 24
 
 STATISTIC_WORDS = {"max": "maximum", "mean": "mean"}
-
-_LINE = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
-_SHORTENED = f"max-width: {_PICTURE}px; overflow: hidden; text-overflow: ellipsis"
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """What a channel's strongest unit in one picture sees.
+    """What a channel's strongest unit, at a location of the map, sees in one picture of the set.
 
-    Parameters
-    ----------
-    value : float
-        The picture's statistic.
-    name, path : str
-        Of the picture; the path of one in memory is empty.
-    words : str
-        What the patch is, for who cannot see it.
-    png : bytes
-        Empty where there is no such picture.
-    problem : str
-        Why, in a sentence.
-    rank : int
-        0 for the strongest.
-    location : (int, int)
-        Row and column of the unit in the layer's map.
+    The rank is 0 for the strongest; the path of a picture in memory is empty. Where there is no
+    picture to show, `png` is empty and `problem` says why.
     """
 
     value: float
@@ -71,34 +51,21 @@ class Patch:
 
 
 def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Patch]:
-    """Read a channel's strongest patches, one picture after the other.
-
-    Parameters
-    ----------
-    top : TopActivations
-        The set of images.
-    layer : str
-        One of its layers.
-    channel : int
-        One of the layer's.
-
-    Yields
-    ------
-    Patch
-        Strongest first, of the pixels that the network saw.
-    """
+    """Read a channel's strongest patches, in the pixels that the network saw, one by one."""
     strongest = top[layer]
     for rank, place in enumerate(strongest.places(channel).tolist()):
-        value, name = float(strongest.values[channel, rank]), _shown(top.images[place])
-        words = f"{name}, {value:.4g}{_where(top, layer, channel, rank, place)}"
+        # A file's name may hold bytes that are no text, which no page takes.
+        name = top.images[place].encode("utf-8", "replace").decode("utf-8")
+        value = float(strongest.values[channel, rank])
+        said = f"{name}, {value:.4g}{_where(top, layer, channel, rank, place)}"
         png, problem = b"", ""
         try:
-            png = small_png(top.patch(layer, channel, rank), 2 * _PICTURE)
+            png = small_png(top.patch(layer, channel, rank), 2 * parts.CARD_PICTURE)
         except (ValueError, OSError) as error:
             # A picture that is gone, and a layer without receptive fields, are no reason to fail.
             problem = str(error)
         location = int(strongest.rows[channel, rank]), int(strongest.columns[channel, rank])
-        yield Patch(value, name, top.seen.paths[place], words, rank, location, png, problem)
+        yield Patch(value, name, top.seen.paths[place], said, rank, location, png, problem)
 
 
 def _where(top: TopActivations, layer: str, channel: int, rank: int, place: int) -> str:
@@ -113,101 +80,118 @@ def _where(top: TopActivations, layer: str, channel: int, rank: int, place: int)
     )
 
 
-def _shown(name: str) -> str:
-    # A file's name may hold bytes that are no text, which no page takes.
-    return name.encode("utf-8", "replace").decode("utf-8")
-
-
 class PatchCards:
     """The strongest patches of one channel, in rows that wrap, under a few words.
 
-    They are read on a thread of their own, once nobody has asked for another channel for a moment:
-    at most k pictures a channel, and none of a channel that is kept. What is shown meanwhile is
-    faint.
-
-    Parameters
-    ----------
-    box : ExplorerBox
-        Shows what goes wrong.
-    look_at : callable, optional
-        Called with the patch that a person has chosen; where there is none, cards are not to be
-        chosen.
+    They are read on another thread, once no other channel has been asked for a moment; what is
+    shown meanwhile is faint. `box` shows what goes wrong; `look_at` gets the patch whose button is
+    pressed, and without it cards have no buttons.
     """
 
     def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None = None) -> None:
         self._box, self._look_at = box, look_at
-        self._debouncer = Debouncer(lambda callback: box.reporting_errors(callback, clear=False))
-        self._asked: tuple[object, ...] | None = None
-        self._shown: tuple[object, ...] | None = None
-        self._kept: OrderedDict[tuple[str, int], tuple[Patch, ...]] = OrderedDict()
+        self._asked: tuple[TopActivations, str, int, str] | None = None
+        # Whether the patches that can be seen are those that were last asked for.
+        self.settled = False
         self._top: TopActivations | None = None
-        self.words = widgets.HTML(layout=widgets.Layout(margin="0", max_width="770px"))
-        self.problem = widgets.HTML(layout=widgets.Layout(margin="0", max_width="770px"))
-        for part in (self.words, self.problem):
-            part.add_class("vgg-words")
+        self._kept: dict[tuple[str, int], tuple[Patch, ...]] = {}
+        self._thread: threading.Thread | None = None
+        # Set when what the last thread reads is not wanted any more.
+        self._superseded = threading.Event()
+        self._reading = threading.Lock()
+        self.words = parts.words("vgg-words", max_width=parts.WIDTH)
+        self.problem = parts.words("vgg-words", max_width=parts.WIDTH)
         self.cards: tuple[PatchCard, ...] = ()
-        self.row = widgets.HBox(
-            layout=widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
+        self.row = parts.row([], width="100%", max_width=parts.WIDTH)
+        self.widget = widgets.VBox(
+            [self.words, self.problem, self.row], layout=widgets.Layout(width="100%")
         )
-        self.widget = _Closing(
-            self._debouncer.cancel,
-            [self.words, self.problem, self.row],
-            layout=widgets.Layout(width="100%"),
-        )
+        # What is closed has no comm any more.
+        self.widget.observe(lambda _: self._superseded.set(), "comm")
 
-    def say(self, words: str) -> None:
+    def say(self, text: str) -> None:
         """Say something in place of patches."""
-        self._debouncer.cancel()
-        self._asked = None
-        self._tell(words, "")
-        display(self.row, shown=False)
+        self._superseded.set()
+        self._asked, self.settled = None, False
+        self._say(text, "")
+        parts.display(self.row, shown=False)
 
-    def show(self, top: TopActivations, layer: str, channel: int, words: str) -> None:
+    def show(self, top: TopActivations, layer: str, channel: int, text: str) -> None:
         """Show the patches of a channel, soon, and these words with them."""
-        asked = (top, layer, channel, words)
+        asked = (top, layer, channel, text)
         if asked == self._asked:
             return
-        self._asked = asked
+        self._superseded.set()
+        self._asked, self.settled = asked, False
+        self._superseded = threading.Event()
         # Here, since a widget made while others are closed would be left.
         self._make(len(top[layer].places(channel)))
         self.row.add_class("vgg-waiting")
-        self._debouncer.ask(
-            lambda wanted: self.read(top, layer, channel, wanted),
-            lambda outcome: self._show(outcome, words),
+        # What is sent to the page belongs to the cell or message that asked for it. A daemon: the
+        # thread of an executor would hold up the end of Python until a slow disk has answered.
+        self._thread = threading.Thread(
+            target=copy_context().run,
+            args=(self._show_later, REST_SECONDS, self._superseded, *asked),
+            daemon=True,
         )
+        self._thread.start()
 
-    @property
-    def settled(self) -> bool:
-        """Whether the patches that can be seen are those that were last asked for."""
-        return self._asked is not None and self._shown == self._asked
+    def _show_later(self, rest: float, superseded: threading.Event, *asked: Any) -> None:
+        if not superseded.wait(rest):
+            report = self._box.reporting_errors
+            report(self._read_and_show, clear=False, slow=True)(superseded, *asked)
+
+    def _read_and_show(
+        self,
+        superseded: threading.Event,
+        top: TopActivations,
+        layer: str,
+        channel: int,
+        text: str,
+    ) -> None:
+        with self._reading:
+            found = self.read(top, layer, channel, superseded)
+        with LOCK:
+            if superseded.is_set():
+                return
+            self.row.remove_class("vgg-waiting")
+            for number, one in enumerate(self.cards):
+                one.show(found[number] if number < len(found) else None)
+            problems = [patch.problem for patch in found if patch.problem]
+            self._say(text, _first_and_count(problems))
+            parts.display(self.row, shown=bool(found))
+            self.settled = True
 
     def wait(self, seconds: float = 60.0) -> bool:
         """Wait until all is shown that was asked for; return whether that came."""
-        return self._debouncer.wait(seconds)
+        if self._thread is None:
+            return True
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def read(
         self,
         top: TopActivations,
         layer: str,
         channel: int,
-        wanted: Callable[[], bool] = lambda: True,
+        superseded: threading.Event | None = None,
     ) -> tuple[Patch, ...]:
-        """Return the patches of a channel; those read so far once nobody wants them any more."""
+        """Return the patches of a channel; those read so far when they are superseded."""
         if top is not self._top:
-            self._kept, self._top = OrderedDict(), top
+            self._kept, self._top = {}, top
         kept, key = self._kept, (layer, channel)
         if (found := kept.get(key)) is not None:
             return found
         patches: list[Patch] = []
         for patch in strong_patches(top, layer, channel):
             patches.append(patch)
-            if not wanted():
+            if superseded is not None and superseded.is_set():
                 return tuple(patches)
         # A picture that is gone may be back the next time.
         if not any(patch.problem for patch in patches):
             kept[key] = tuple(patches)
-            while len(kept) > _KEPT:
-                kept.popitem(last=False)
+            if len(kept) > _CHANNELS_KEPT:
+                del kept[next(iter(kept))]
         return tuple(patches)
 
     def _make(self, count: int) -> None:
@@ -215,21 +199,11 @@ class PatchCards:
         if missing > 0:
             made = (PatchCard(self._box, self._look_at) for _ in range(missing))
             self.cards = (*self.cards, *made)
-            self.row.children = [card.widget for card in self.cards]
+            self.row.children = [one.widget for one in self.cards]
 
-    def _show(self, outcome: Future[tuple[Patch, ...]], words: str) -> None:
-        self.row.remove_class("vgg-waiting")
-        # An error of the reading is raised here.
-        found = outcome.result()
-        for number, card in enumerate(self.cards):
-            card.show(found[number] if number < len(found) else None)
-        self._tell(words, _told([patch.problem for patch in found if patch.problem]))
-        display(self.row, shown=bool(found))
-        self._shown = self._asked
-
-    def _tell(self, words: str, problem: str) -> None:
-        self.words.value, self.problem.value = paragraph(words), paragraph(problem)
-        display(self.problem, shown=bool(problem))
+    def _say(self, text: str, problem: str) -> None:
+        self.words.value, self.problem.value = parts.paragraph(text), parts.paragraph(problem)
+        parts.display(self.problem, shown=bool(problem))
 
 
 class PatchCard:
@@ -238,20 +212,12 @@ class PatchCard:
     def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None) -> None:
         self._look_at = look_at
         self._patch: Patch | None = None
-        self.picture = described_image(_PICTURE, border=FRAME)
-        self.value = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
+        self.picture = parts.described_image(parts.CARD_PICTURE, border=parts.FRAME)
+        self.value = parts.words(width="100%")
         # Never disabled: the keyboard's focus would be lost with it.
-        self.button = (
-            None
-            if look_at is None
-            else widgets.Button(layout=widgets.Layout(width=f"{_PICTURE}px", margin="2px 0"))
-        )
-        below = [] if self.button is None else [self.button]
-        self.widget = widgets.VBox(
-            [self.picture, self.value, *below],
-            layout=widgets.Layout(
-                display="none", width=f"{_CARD}px", margin="2px", align_items="center"
-            ),
+        self.button = None if look_at is None else parts.card_button()
+        self.widget = parts.card(
+            [self.picture, self.value, *([self.button] if self.button else [])]
         )
         if self.button is not None:
             # The picture is as good to click as its button.
@@ -261,25 +227,24 @@ class PatchCard:
     def show(self, patch: Patch | None) -> None:
         """Show a patch; None takes the card off the page."""
         self._patch = patch
-        display(self.widget, shown=patch is not None)
+        parts.display(self.widget, shown=patch is not None)
         if patch is None:
             return
         # A picture without bytes would be a broken one.
-        display(self.picture, shown=bool(patch.png))
+        parts.display(self.picture, shown=bool(patch.png))
         if patch.png:
             with self.picture.hold_sync():
                 self.picture.value = patch.png
                 self.picture.tooltip = patch.words
-        short = patch.short_name
-        lines = f'<div style="{_LINE}">{patch.value:.4g}</div>'
+        lines = parts.card_line(f"{patch.value:.4g}")
         if self.button is None:
-            lines += (
-                f'<div style="{_LINE}; {_SHORTENED}" title="{html.escape(patch.name)}">'
-                f"{html.escape(short)}</div>"
+            shortened = (
+                f"; max-width: {parts.CARD_PICTURE}px; overflow: hidden; text-overflow: ellipsis"
             )
+            lines += parts.card_line(patch.short_name, shortened, patch.name)
         else:
             with self.button.hold_sync():
-                self.button.description = short
+                self.button.description = patch.short_name
                 self.button.tooltip = f"Look at {patch.name}"
         self.value.value = lines
 
@@ -288,20 +253,7 @@ class PatchCard:
             self._look_at(self._patch)
 
 
-class _Closing(widgets.VBox):  # type: ignore[misc]
-    """A box that says when it is closed."""
-
-    def __init__(self, then: Callable[[], object], *given: Any, **more: Any) -> None:
-        self._then = then
-        super().__init__(*given, **more)
-
-    def close(self) -> None:
-        """Close it."""
-        self._then()
-        super().close()
-
-
-def _told(problems: list[str]) -> str:
+def _first_and_count(problems: list[str]) -> str:
     """Say what the matter is with the first, and how many more there are."""
     if len(problems) < 2:
         return "".join(problems)
@@ -311,23 +263,3 @@ def _told(problems: list[str]) -> str:
 def failed_words(top: TopActivations) -> str:
     """Say how many pictures of the set were left out; "" where none was."""
     return f" ({len(top.failed)} more could not be read)" if top.failed else ""
-
-
-def set_words(top: TopActivations, layer: str, channel: int) -> str:
-    """Say what the strongest patches of a channel are the strongest of."""
-    strongest = top[layer]
-    kept, counted = len(strongest.places(channel)), int(strongest.counted[channel])
-    statistic = STATISTIC_WORDS[top.statistic]
-    if not kept:
-        return f"{layer} channel {channel} has a finite {statistic} on none of the images."
-    if not strongest.values[channel, :kept].any():
-        return (
-            f"{layer} channel {channel} has no {statistic} above 0 on {counted} images"
-            f"{failed_words(top)}, of which these are the first."
-        )
-    which = "strongest" if kept == 1 else f"{kept} strongest"
-    return (
-        f"{layer} channel {channel}: the {which} of {counted} images{failed_words(top)} by the "
-        f"map's {statistic}, and of each what the unit at its peak sees, in the pixels that the "
-        "network saw."
-    )

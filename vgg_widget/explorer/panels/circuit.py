@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
 from vgg_widget.circuit.inputs import Circuit, CircuitInput
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
-from vgg_widget.explorer.controls import paragraph
-from vgg_widget.explorer.described_image import FRAME, described_image
+from vgg_widget.explorer import parts
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.explorer.settings import DIVERGING
-from vgg_widget.pictures.colormaps import DEFAULT_CMAP
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP
 from vgg_widget.pictures.modes import find_mode
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 _CARDS = 6
-
-# Of a card and what is in it, on the page; six cards with their margins are as wide as the figure.
-_CARD, _MAP, _KERNEL = 124, 112, 72
-
-_NUMBERS = "line-height: 1.35; text-align: center; white-space: nowrap; font-size: 92%"
+# In pixels of the page.
+_KERNEL = 72
 
 
 class CircuitPanel(Panel):
@@ -32,19 +26,13 @@ class CircuitPanel(Panel):
 
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
-        self.heading = widgets.HTML(layout=widgets.Layout(margin="0", flex="1 1 300px"))
-        self.heading.add_class("vgg-words")
-        self.back = widgets.Button(
-            description="back",
-            tooltip="Back to the layer and channel before",
-            layout=widgets.Layout(width="auto", flex="0 0 auto"),
-        )
+        self.heading = parts.words("vgg-words", flex="1 1 300px")
+        self.back = parts.button("back", "Back to the layer and channel before")
         # Never disabled, nor are the cards' buttons: the keyboard's focus would be lost with it.
         self.back.on_click(explorer.reporting_errors(lambda _: explorer.back()))
         self.cards = tuple(InputCard(explorer) for _ in range(_CARDS))
-        row = widgets.Layout(flex_flow="row wrap", width="100%", max_width="770px")
-        top = widgets.HBox([self.heading, self.back], layout=row)
-        cards = widgets.HBox([card.widget for card in self.cards], layout=row)
+        top = parts.row([self.heading, self.back], width="100%", max_width=parts.WIDTH)
+        cards = parts.row([one.widget for one in self.cards], width="100%", max_width=parts.WIDTH)
         self.widget = widgets.VBox([top, cards], layout=widgets.Layout(width="100%"))
 
     def show(self) -> None:
@@ -54,21 +42,19 @@ class CircuitPanel(Panel):
             found = self._explorer.circuit(_CARDS)
         except ValueError as error:
             # A layer without kernels is no mistake of whoever looks at it.
-            self._say(str(error))
-            for card in self.cards:
-                card.hide()
+            self.heading.value = parts.paragraph(str(error))
+            for one in self.cards:
+                parts.display(one.widget, shown=False)
             return
-        one = find_mode(settings.mode).takes == "one"
+        one_channel = find_mode(settings.mode).takes == "one"
         several = f" (Mode {settings.mode} shows several; this is about one of them.)"
-        self._say(f"{_words(found, settings.layer)}{'' if one else several}")
-        for number, card in enumerate(self.cards):
-            if number < len(found.inputs):
-                card.show(found, found.inputs[number])
-            else:
-                card.hide()
-
-    def _say(self, words: str) -> None:
-        self.heading.value = paragraph(words)
+        said = _words(found, settings.layer)
+        self.heading.value = parts.paragraph(said if one_channel else said + several)
+        for number, one in enumerate(self.cards):
+            there = number < len(found.inputs)
+            if there:
+                one.show(found, found.inputs[number])
+            parts.display(one.widget, shown=there)
 
 
 class InputCard:
@@ -78,17 +64,12 @@ class InputCard:
         self._explorer = explorer
         self._way: tuple[int, str] | None = None
         # A kernel is white where it is 0, which a light page is too.
-        self.kernel = described_image(_KERNEL, border=FRAME)
-        self.map = described_image(_MAP)
-        self.numbers = widgets.HTML(layout=widgets.Layout(margin="0", width="100%"))
-        self.button = widgets.Button(layout=widgets.Layout(width=f"{_MAP}px", margin="2px 0"))
+        self.kernel = parts.described_image(_KERNEL, border=parts.FRAME)
+        self.map = parts.described_image(parts.CARD_PICTURE)
+        self.numbers = parts.words(width="100%")
+        self.button = parts.card_button()
         self.button.on_click(explorer.reporting_errors(self._pressed))
-        self.widget = widgets.VBox(
-            [self.kernel, self.map, self.numbers, self.button],
-            layout=widgets.Layout(
-                display="none", width=f"{_CARD}px", margin="2px", align_items="center"
-            ),
-        )
+        self.widget = parts.card([self.kernel, self.map, self.numbers, self.button])
 
     def show(self, whole: Circuit, one: CircuitInput) -> None:
         """Show one input of a circuit."""
@@ -102,16 +83,13 @@ class InputCard:
             cmap=self._cmap(one),
             scale=explorer.settings.full_scale,
         )
-        self.map.value = small_png(picture, 2 * _MAP)
+        self.map.value = small_png(picture, 2 * parts.CARD_PICTURE)
         self.map.tooltip = f"{one.name} of {source}, on this image"
         self._show_kernel(whole, one, source)
-        self.numbers.value = "".join(
-            f'<div style="{_NUMBERS}">{html.escape(line)}</div>' for line in _numbers(one)
-        )
+        self.numbers.value = "".join(map(parts.card_line, _numbers(one)))
         with self.button.hold_sync():
             self.button.description = one.name
             self.button.tooltip = f"{'Part of' if self._way is None else 'Go down to'} {source}"
-        self.widget.layout.display = None
 
     def _show_kernel(self, whole: Circuit, one: CircuitInput, source: str) -> None:
         if one.kernel is not None and whole.top is not None:
@@ -121,11 +99,7 @@ class InputCard:
                 f"weights {one.kernel.min():.2g} to {one.kernel.max():.2g}, "
                 f"{one.excitatory:.0%} of their sum of magnitudes positive"
             )
-        self.kernel.layout.display = None if one.kernel is not None else "none"
-
-    def hide(self) -> None:
-        """Take the card off the page."""
-        self.widget.layout.display = "none"
+        parts.display(self.kernel, shown=one.kernel is not None)
 
     def _pressed(self, _: object) -> None:
         if self._way is not None:
@@ -134,7 +108,7 @@ class InputCard:
     def _cmap(self, one: CircuitInput) -> str:
         """Return the explorer's colormap, or a sequential one for a map with nothing below 0."""
         settings = self._explorer.settings
-        if one.layer is None or not settings.before_relu or settings.cmap != DIVERGING:
+        if one.layer is None or not settings.before_relu or settings.cmap != SIGNED_CMAP:
             return settings.cmap
         signed = bool((self._explorer.activations[one.layer] < 0).any())
         return settings.cmap if signed else DEFAULT_CMAP

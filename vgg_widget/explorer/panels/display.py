@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
-from vgg_widget.explorer.controls import as_wide_as_its_words, set_value
 from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.parts import FITTING, checkbox, dropdown, row, set_value
 from vgg_widget.figure.themes import THEME_NAMES
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.pictures.scaling import SCOPES, as_scale
@@ -21,23 +21,16 @@ class DisplayPanel(Panel):
 
     def __init__(self, explorer: ExplorerBase) -> None:
         super().__init__(explorer)
-        wide = {"description_width": "max-content"}
         gap = "2px 14px 2px 0"
-
-        def sized(width: str) -> widgets.Layout:
-            return widgets.Layout(width=width, margin=gap)
-
-        self.scale = widgets.Dropdown(
-            description="scale", options=list(SCOPES), layout=as_wide_as_its_words(gap), style=wide
-        )
+        self.scale = dropdown("scale", SCOPES, gap)
         self.percentile = widgets.BoundedFloatText(
             description="percentile",
             min=0.1,
             max=100,
             step=0.1,
             tooltip="percentile of the values above 0 at the top of the range",
-            layout=sized("160px"),
-            style=wide,
+            layout=widgets.Layout(width="160px", margin=gap),
+            style=FITTING,
         )
         self.gamma = widgets.FloatLogSlider(
             description="gamma",
@@ -46,32 +39,24 @@ class DisplayPanel(Panel):
             step=0.05,
             readout_format=".2f",
             tooltip="below 1 lifts weak activations",
-            layout=sized("260px"),
-            style=wide,
+            layout=widgets.Layout(width="260px", margin=gap),
+            style=FITTING,
         )
-        self.before_relu = widgets.Checkbox(
-            description="before ReLU", indent=False, layout=as_wide_as_its_words(gap)
-        )
+        self.before_relu = checkbox("before ReLU", gap)
         self.overlay = widgets.FloatSlider(
             description="map over the input",
             min=0,
             max=1,
             step=0.05,
             readout_format=".0%",
-            layout=sized("330px"),
-            style=wide,
+            layout=widgets.Layout(width="330px", margin=gap),
+            style=FITTING,
         )
-        self.theme = widgets.Dropdown(
-            description="theme",
-            options=list(THEME_NAMES),
-            layout=as_wide_as_its_words(gap),
-            style=wide,
-        )
-        row = widgets.Layout(flex_flow="row wrap", align_items="center")
+        self.theme = dropdown("theme", THEME_NAMES, gap)
         self.widget = widgets.VBox(
             [
-                widgets.HBox([self.scale, self.percentile, self.gamma], layout=row),
-                widgets.HBox([self.before_relu, self.overlay, self.theme], layout=row),
+                row([self.scale, self.percentile, self.gamma], align_items="center"),
+                row([self.before_relu, self.overlay, self.theme], align_items="center"),
             ]
         )
         for name in ("gamma", "before_relu", "overlay", "theme"):

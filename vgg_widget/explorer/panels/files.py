@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 import ipywidgets as widgets
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.controls import display, upload_button
+from vgg_widget.explorer.controls import upload_button
 from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.parts import FITTING, display, row, status
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
@@ -38,21 +38,21 @@ class FilesPanel(Panel):
         ]
         self.copy = self._button("copy code", self._copy_code)
         self.code = self._button("show code", self._show_code)
-        self.reset = self._button("reset", self._reset)
+        # The method itself would hold the explorer.
+        self.reset = self._button("reset", lambda: explorer.reset())  # noqa: PLW0108
         self.words = widgets.HTML()
         self.text = widgets.Textarea(
             description="code",
             tooltip="code that makes the same picture",
             layout=widgets.Layout(width="98%", height="160px", display="none"),
-            style={"description_width": "max-content"},
+            style=FITTING,
         )
         # Read only, which ipywidgets has no name for: a disabled text takes no focus, and could be
         # neither scrolled nor selected by keyboard.
         self.text.add_class("vgg-code")
         rows[-1].append(self.reset)
         rows.append([*self.pictures, *self._more_buttons(), self.copy, self.code])
-        wrapped = widgets.Layout(flex_flow="row wrap", align_items="center")
-        lines = [widgets.HBox(row, layout=wrapped) for row in rows]
+        lines = [row(line, align_items="center") for line in rows]
         self.widget = widgets.VBox([*lines, self.words, self.text])
 
     def _more_buttons(self) -> list[widgets.Button]:
@@ -65,7 +65,7 @@ class FilesPanel(Panel):
             placeholder="path of a picture on the notebook's machine, then Enter",
             continuous_update=False,
             layout=widgets.Layout(flex="1 1 300px", max_width="560px"),
-            style={"description_width": "max-content"},
+            style=FITTING,
         )
 
         def typed(text: str) -> None:
@@ -95,29 +95,20 @@ class FilesPanel(Panel):
                 self._say("The code is copied.")
             else:
                 self._say("The browser did not let the code be copied: select it below.")
-                self._unfold(self._explorer.to_code())
+                self._set_code(self._explorer.to_code())
 
         self._explorer.copy_code(copied)
 
-    def _reset(self) -> None:
-        self._explorer.reset()
-
     def _say(self, words: str) -> None:
-        self.words.value = f'<span role="status">{html.escape(words)}</span>' if words else ""
+        self.words.value = status(words)
 
     def _show_code(self) -> None:
-        if self.text.layout.display is None:
-            self._fold()
-        else:
-            self._unfold(self._explorer.to_code())
+        folded = self.text.layout.display == "none"
+        self._set_code(self._explorer.to_code() if folded else "")
 
-    def _unfold(self, code: str) -> None:
+    def _set_code(self, code: str) -> None:
         self.text.value = code
-        display(self.text, shown=True)
-
-    def _fold(self) -> None:
-        self.text.value = ""
-        display(self.text, shown=False)
+        display(self.text, shown=bool(code))
 
     def show(self) -> None:
         """Bring the panel to what is on show."""
@@ -127,7 +118,7 @@ class FilesPanel(Panel):
             self._shown = weakref.ref(measured)
             self._say("")
         # The code is of one picture, and this may be another.
-        self._fold()
+        self._set_code("")
 
 
 class PairFilesPanel(FilesPanel):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import ipywidgets as widgets
 
 from vgg_widget.activations.strongest import Strength, strongest_at
-from vgg_widget.explorer.controls import display, set_number
 from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.parts import FITTING, display, row, set_number
 from vgg_widget.pictures.rendering import layer_label
 
 if TYPE_CHECKING:
@@ -25,13 +25,11 @@ class LocationPanel(Panel):
 
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
-        number = {"width": "130px"}
-        wide = {"description_width": "max-content"}
-        self.row = widgets.BoundedIntText(
-            description="row", layout=widgets.Layout(**number), style=wide
-        )
-        self.column = widgets.BoundedIntText(
-            description="column", layout=widgets.Layout(**number), style=wide
+        self.row, self.column = (
+            widgets.BoundedIntText(
+                description=name, layout=widgets.Layout(width="130px"), style=FITTING
+            )
+            for name in ("row", "column")
         )
         self.clear = widgets.Button(description="clear", layout=widgets.Layout(width="auto"))
         self.words = widgets.HTML()
@@ -40,15 +38,9 @@ class LocationPanel(Panel):
         columns = [self._lines[:half], self._lines[half:]]
         self.widget = widgets.VBox(
             [
-                widgets.HBox(
-                    [self.row, self.column, self.clear],
-                    layout=widgets.Layout(flex_flow="row wrap"),
-                ),
+                row([self.row, self.column, self.clear]),
                 self.words,
-                widgets.HBox(
-                    [widgets.VBox([line.widget for line in column]) for column in columns],
-                    layout=widgets.Layout(flex_flow="row wrap"),
-                ),
+                row(widgets.VBox([line.widget for line in column]) for column in columns),
             ]
         )
         for number in (self.row, self.column):

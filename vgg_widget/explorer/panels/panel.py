@@ -11,13 +11,7 @@ if TYPE_CHECKING:
 
 
 class Panel:
-    """A widget that shows more about what an explorer shows.
-
-    Parameters
-    ----------
-    explorer : ExplorerBase
-        What it is about; it is asked for what is on show, and told what a person chooses.
-    """
+    """A widget that shows more about its explorer, and tells it what a person chooses."""
 
     widget: widgets.Widget
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 
-from vgg_widget.explorer.controls import as_wide_as_its_words
 from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.parts import WIDTH, button, checkbox, dropdown, row, status, words
 from vgg_widget.pictures.modes import DEFAULT_MODE, find_mode
 
 if TYPE_CHECKING:
@@ -36,36 +36,22 @@ class PlayPanel(Panel):
         super().__init__(explorer)
         self._left: object = None
         self._frames = 0
-        fitting = {"description_width": "max-content"}
         # Its own buttons have pictures only, which a screen reader cannot name.
         self.clock = widgets.Play(max=_ENDLESS, layout=widgets.Layout(display="none"))
-        self.over = widgets.Dropdown(
-            description="through",
-            options=[("the channels of this layer", "channels"), ("the layers", "layers")],
-            style=fitting,
-            layout=as_wide_as_its_words(),
-        )
-        self.play = _button("play", "Show one after another")
-        self.start = _button("from the start", "Go to the first channel or layer")
-        self.speed = widgets.Dropdown(
-            description="speed",
-            options=[(f"{speed:g} a second", speed) for speed in _SPEEDS],
-            value=_DEFAULT_SPEED,
-            style=fitting,
-            layout=as_wide_as_its_words(),
-        )
-        self.repeat = widgets.Checkbox(
-            description="repeat", indent=False, layout=as_wide_as_its_words()
-        )
-        self.save = _button("save as GIF", "Draw all of them, and save them as an animated GIF")
-        self.words = widgets.HTML(layout=widgets.Layout(margin="2px 4px"))
-        row = widgets.Layout(flex_flow="row wrap", align_items="center", max_width="770px")
+        walks = [("the channels of this layer", "channels"), ("the layers", "layers")]
+        self.over = dropdown("through", walks)
+        self.play = button("play", "Show one after another")
+        self.start = button("from the start", "Go to the first channel or layer")
+        speeds = [(f"{speed:g} a second", speed) for speed in _SPEEDS]
+        self.speed = dropdown("speed", speeds, value=_DEFAULT_SPEED)
+        self.repeat = checkbox("repeat")
+        self.save = button("save as GIF", "Draw all of them, and save them as an animated GIF")
+        self.words = words(margin="2px 4px")
+        playing = [self.over, self.play, self.start, self.speed, self.repeat]
         self.widget = widgets.VBox(
             [
-                widgets.HBox(
-                    [self.over, self.play, self.start, self.speed, self.repeat], layout=row
-                ),
-                widgets.HBox([self.save, self.words], layout=row),
+                row(playing, align_items="center", max_width=WIDTH),
+                row([self.save, self.words], align_items="center", max_width=WIDTH),
                 self.clock,
             ],
             layout=widgets.Layout(width="100%"),
@@ -73,12 +59,12 @@ class PlayPanel(Panel):
         reporting = explorer.reporting_errors
         self.clock.observe(reporting(self._ticked, clear=False), "value")
         self.clock.observe(reporting(self._turned, clear=False), "playing")
-        self.speed.observe(reporting(self._paced, clear=False), "value")
-        self.over.observe(reporting(self._chosen, clear=False), "value")
+        for control in (self.speed, self.over):
+            control.observe(reporting(self._chosen, clear=False), "value")
         self.play.on_click(reporting(lambda _: self.toggle()))
         self.start.on_click(reporting(lambda _: self._begin()))
         self.save.on_click(reporting(lambda _: self._save(), slow=True))
-        self._paced()
+        self._chosen()
 
     def show(self) -> None:
         """Go on from what is on show now."""
@@ -144,12 +130,9 @@ class PlayPanel(Panel):
         if here != places[0]:
             self._go(places[0])
 
-    def _paced(self, _: object = None) -> None:
-        self.clock.interval = round(1000 * self.seconds)
-        self._describe()
-
-    def _chosen(self, _: object) -> None:
+    def _chosen(self, _: object = None) -> None:
         self._left = None
+        self.clock.interval = round(1000 * self.seconds)
         self._describe()
 
     def _describe(self) -> None:
@@ -173,11 +156,5 @@ class PlayPanel(Panel):
         elif done * _STEPS // total != (done - 1) * _STEPS // total:
             self._say(f"Drawn {done} of {total} frames …")
 
-    def _say(self, words: str) -> None:
-        self.words.value = f'<span role="status">{words}</span>'
-
-
-def _button(words: str, tooltip: str) -> widgets.Button:
-    return widgets.Button(
-        description=words, tooltip=tooltip, layout=widgets.Layout(width="auto", flex="0 0 auto")
-    )
+    def _say(self, text: str) -> None:
+        self.words.value = status(text)

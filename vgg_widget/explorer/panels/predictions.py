@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import ref
 
-import ipywidgets as widgets
-
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.parts import WIDTH, words
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at
 
 if TYPE_CHECKING:
@@ -18,16 +17,9 @@ if TYPE_CHECKING:
 
 
 class PredictionsPanel(Panel):
-    """The most probable classes of the picture on show.
+    """The most probable classes of the picture on show, 1 to 1000 of them.
 
-    Parameters
-    ----------
-    explorer : LayerExplorer
-        Whose picture.
-    predictor : Predictor
-        Loaded before, in the calling thread: its download is said and shown in the cell.
-    count : int
-        How many classes, 1 to 1000.
+    The predictor was loaded in the calling thread: its download is said and shown in the cell.
     """
 
     def __init__(self, explorer: LayerExplorer, predictor: Predictor, count: int = 5) -> None:
@@ -36,11 +28,7 @@ class PredictionsPanel(Panel):
         self._count = checked_top(count, "count")
         self._shown: ref[Activations] | None = None
         # One widget for all rows is one message a picture.
-        self.widget = widgets.HTML(
-            layout=widgets.Layout(
-                width="100%", max_width="770px", max_height="420px", margin="0", overflow="auto"
-            )
-        )
+        self.widget = words(width="100%", max_width=WIDTH, max_height="420px", overflow="auto")
 
     def show(self) -> None:
         """Show the classes of a picture; nothing changes with its layer, channel or colours."""
@@ -50,16 +38,13 @@ class PredictionsPanel(Panel):
         # What was predicted of another picture must not stay beside this one.
         self._shown = None
         self.widget.value = ""
-        predictions = self._predictor.predict(activations, self._count)
-        self.widget.value = _table(predictions, self._words(activations))
-        self._shown = ref(activations)
-
-    def _words(self, activations: Activations) -> str:
-        count = min(self._count, self._predictor.classes)
-        return (
-            f"VGG19 looked at {looked_at(activations)}: the {count} most probable of "
-            f"{self._predictor.classes} classes."
+        count, classes = self._count, self._predictor.classes
+        said = (
+            f"VGG19 looked at {looked_at(activations)}: the {min(count, classes)} most probable "
+            f"of {classes} classes."
         )
+        self.widget.value = _table(self._predictor.predict(activations, count), said)
+        self._shown = ref(activations)
 
 
 _TEXT = "color: var(--jp-ui-font-color1, currentColor)"
@@ -83,6 +68,8 @@ def _row(prediction: Prediction) -> str:
     label = html.escape(prediction.label.replace("_", " "))
     number = html.escape(prediction.wordnet_id or str(prediction.index))
     percent = 100 * prediction.probability
+    # 0.0 % would say that it is impossible.
+    percentage = f"{percent:.1f} %" if percent >= 0.1 else "below 0.1 %"
     return (
         f'<tr><th scope="row" title="{number}" style="{_CELL}; font-weight: normal; '
         f'overflow-wrap: break-word; width: 40%">{label}</th>'
@@ -90,10 +77,5 @@ def _row(prediction: Prediction) -> str:
         f'<div style="height: 100%; width: {percent:.2f}%; '
         'background: var(--jp-brand-color1, #1976d2)"></div></div></td>'
         f'<td style="{_CELL}; text-align: right; white-space: nowrap; width: 1%">'
-        f"{_percentage(percent)}</td></tr>"
+        f"{percentage}</td></tr>"
     )
-
-
-def _percentage(percent: float) -> str:
-    # 0.0 % would say that it is impossible.
-    return f"{percent:.1f} %" if percent >= 0.1 else "below 0.1 %"

@@ -1,87 +1,26 @@
-"""The panels that there are, the row of their buttons, and the one that is unfolded."""
+"""The row of the panels' buttons, and the panel that is unfolded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
 from vgg_widget.explorer.box import widgets_of
-from vgg_widget.explorer.controls import display, set_value
+from vgg_widget.explorer.panels import PanelMaker
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.explorer.parts import display, row, set_value
 from vgg_widget.support.interrupts import interrupts_allowed
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
-
-PanelMaker: TypeAlias = Callable[[Any], Panel]
-
-
-def _of(module: str, name: str) -> PanelMaker:
-    """Return what makes a panel, whose module is imported when it is first opened."""
-
-    def make(explorer: ExplorerBase) -> Panel:
-        found: PanelMaker = getattr(import_module(f"vgg_widget.explorer.panels.{module}"), name)
-        return found(explorer)
-
-    return make
-
-
-PANELS: dict[str, PanelMaker] = {
-    "Location": _of("location", "LocationPanel"),
-    "Display": _of("display", "DisplayPanel"),
-    "Circuit": _of("circuit", "CircuitPanel"),
-    "Play": _of("play", "PlayPanel"),
-    "Open & save": _of("files", "FilesPanel"),
-}
-"""The panels of every explorer, by the words on their buttons, in this order."""
-
-SET_PANELS: dict[str, PanelMaker] = {"Strongest": _of("top_images", "TopImagesPanel")}
-"""What explorers have too that know the strongest images of a set."""
-
-PAIR_PANELS: dict[str, PanelMaker] = {
-    "Display": PANELS["Display"],
-    "Open & save": _of("files", "PairFilesPanel"),
-}
-"""The panels of a comparison: the others are about one image."""
-
-
-def predictions_panel(extractor: FeatureExtractor, count: int) -> PanelMaker:
-    """Load the classifier, saying so first, and return what makes the panel of its predictions.
-
-    Parameters
-    ----------
-    extractor : FeatureExtractor
-        Whose weights the classifier belongs to.
-    count : int
-        How many classes are listed.
-
-    Raises
-    ------
-    ValueError, WeightsError
-        If there is no classifier for these weights, or its file cannot be had.
-    """
-    from vgg_widget.explorer.panels.predictions import PredictionsPanel
-    from vgg_widget.predictions import predictor_for
-
-    predictor = predictor_for(extractor)
-    return lambda explorer: PredictionsPanel(explorer, predictor, count)
 
 
 class PanelSwitcher:
     """A row of toggle buttons, of which at most one is pressed, and the panel that it unfolds.
 
     A row of buttons takes a fifth of an accordion's height, and the Tab key reaches it.
-
-    Parameters
-    ----------
-    explorer : ExplorerBase
-        Whose panels they are.
-    panels : mapping of str to callable
-        Title → what makes the panel of that title, of the explorer.
     """
 
     opened = ""
@@ -92,12 +31,8 @@ class PanelSwitcher:
         self._makers = dict(panels)
         self._made: dict[str, Panel] = {}
         self._buttons = {title: self._button(title) for title in self._makers}
-        self._row = widgets.HBox(
-            list(self._buttons.values()),
-            layout=widgets.Layout(flex_flow="row wrap", margin="4px 0 0 0"),
-        )
         self._stage = widgets.VBox(layout=widgets.Layout(display="none", margin="4px 0 0 0"))
-        self.widget = widgets.VBox([self._row, self._stage])
+        self.widget = widgets.VBox([row(self._buttons.values(), margin="4px 0 0 0"), self._stage])
 
     def _button(self, title: str) -> widgets.ToggleButton:
         button = widgets.ToggleButton(description=title, layout=widgets.Layout(width="auto"))
@@ -105,31 +40,6 @@ class PanelSwitcher:
         explorer = self._explorer
         explorer.on_change(button, lambda on: explorer.open_panel(title if on else ""))
         return button
-
-    def add(self, panels: Mapping[str, PanelMaker]) -> None:
-        """Add panels behind those that are there."""
-        for title, maker in panels.items():
-            if title not in self._makers:
-                self._makers[title] = maker
-                self._buttons[title] = self._button(title)
-        self._row.children = tuple(self._buttons.values())
-
-    def remove(self, titles: Iterable[str]) -> None:
-        """Take panels away, folded first where one is open."""
-        for title in titles:
-            if title == self.opened:
-                self._fold()
-            if self._makers.pop(title, None) is None:
-                continue
-            button, panel = self._buttons.pop(title), self._made.pop(title, None)
-            self._row.children = tuple(self._buttons.values())
-            for widget in widgets_of(button, None if panel is None else panel.widget):
-                widget.close()
-
-    @property
-    def titles(self) -> tuple[str, ...]:
-        """What can be unfolded."""
-        return tuple(self._makers)
 
     def pause(self) -> None:
         """Stop what the open panel plays."""
@@ -141,8 +51,8 @@ class PanelSwitcher:
         if self.opened:
             self._made[self.opened].toggle()
 
-    def unfold(self, title: str) -> None:
-        """Open one panel, and fold the others; an empty title folds all."""
+    def unfold(self, title: str, titles: Collection[str]) -> None:
+        """Open one panel, or none for an empty title, and show the buttons of these titles."""
         if title and title not in self._made:
             self._explorer.reporting_errors(self._make, clear=False)(title)
             if title not in self._made:
@@ -153,17 +63,18 @@ class PanelSwitcher:
         self.opened = title
         with self._explorer.showing_controls():
             for name, button in self._buttons.items():
+                display(button, shown=name in titles)
                 set_value(button, name == title)
         if title:
             # What it is to show first, so that nothing of before is seen.
             self.show()
             set_value(self._stage, (self._made[title].widget,), "children")
         display(self._stage, shown=bool(title))
-
-    def _fold(self) -> None:
-        self.pause()
-        self.opened, self._stage.children = "", ()
-        display(self._stage, shown=False)
+        for gone in self._made.keys() - set(titles):
+            if not title:
+                self._stage.children = ()
+            for widget in widgets_of(self._made.pop(gone).widget):
+                widget.close()
 
     def _make(self, title: str) -> None:
         self._made[title] = self._makers[title](self._explorer)

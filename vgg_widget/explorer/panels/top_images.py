@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.explorer.atlas.patch_cards import Patch, PatchCards, set_words
+from vgg_widget.explorer.atlas.patch_cards import (
+    STATISTIC_WORDS,
+    Patch,
+    PatchCards,
+    failed_words,
+)
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.images import ImageError
 from vgg_widget.network.extractor import FeatureExtractor
@@ -26,7 +31,7 @@ class TopImagesPanel(Panel):
 
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
-        self._known: tuple[FeatureExtractor, str] | None = None
+        self._digest = ""
         self._shown: tuple[TopActivations, str, int] | None = None
         self._same_size = True
         self.patches = PatchCards(explorer, self._look_at)
@@ -42,7 +47,7 @@ class TopImagesPanel(Panel):
         if layer is None or why_not:
             self.patches.say(why_not or self._absent(top))
             return
-        words = f"{set_words(top, layer, settings.channel)} Click on one to look at its picture."
+        words = f"{_set_words(top, layer, settings.channel)} Click on one to look at its picture."
         self._shown = top, layer, settings.channel
         self._same_size = top.size == extractor.size
         if not self._same_size:
@@ -68,10 +73,10 @@ class TopImagesPanel(Panel):
 
     def _other_weights(self, top: TopActivations, extractor: FeatureExtractor) -> str:
         """Say in a sentence that the set is of other weights; "" where it is of these."""
-        # Of a model of one's own it takes a moment, and an explorer keeps its network.
-        if self._known is None or self._known[0] is not extractor:
-            self._known = extractor, weights_digest(extractor)
-        if top.weights.digest == self._known[1]:
+        # An explorer keeps its network, and the digest of a model of one's own takes a moment.
+        if not self._digest:
+            self._digest = weights_digest(extractor)
+        if top.weights.digest == self._digest:
             return ""
         return (
             f"This set was computed with {top.weights.label}, and this explorer's weights are "
@@ -104,4 +109,24 @@ def _other_mode(mode: str) -> str:
     return (
         f"Mode {mode} shows several channels at once: choose mode channel, and the strongest "
         "patches of the channel on show are here."
+    )
+
+
+def _set_words(top: TopActivations, layer: str, channel: int) -> str:
+    """Say what the strongest patches of a channel are the strongest of."""
+    strongest = top[layer]
+    kept, counted = len(strongest.places(channel)), int(strongest.counted[channel])
+    statistic = STATISTIC_WORDS[top.statistic]
+    if not kept:
+        return f"{layer} channel {channel} has a finite {statistic} on none of the images."
+    if not strongest.values[channel, :kept].any():
+        return (
+            f"{layer} channel {channel} has no {statistic} above 0 on {counted} images"
+            f"{failed_words(top)}, of which these are the first."
+        )
+    which = "strongest" if kept == 1 else f"{kept} strongest"
+    return (
+        f"{layer} channel {channel}: the {which} of {counted} images{failed_words(top)} by the "
+        f"map's {statistic}, and of each what the unit at its peak sees, in the pixels that the "
+        "network saw."
     )
