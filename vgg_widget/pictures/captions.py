@@ -51,7 +51,7 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
         parts.append(f"{percent(missing)} of the values NaN or infinite")
     dead = int(statistics.dead.sum())
     if len(chosen) > 1 and dead:
-        parts.append("all of them dead" if dead == len(chosen) else f"{dead} of them dead")
+        parts.append("all of them dead" if dead == len(chosen) else f"{dead} of {len(chosen)} channels dead")
     elif rendering.note:
         parts.append(rendering.note)
     return parts
@@ -149,14 +149,33 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
     """Say where a picture's numbers come from: weights, layer, mode, scale."""
     layer = layer_label(activations, rendering.layer)
     parts = [activations.weights.label, layer, f"mode {rendering.mode}"]
+    return " · ".join([*parts, *_range_words(rendering)])
+
+
+_RANGES = {
+    "auto": "this picture's own range",
+    "channel": "this picture's own range up to its maximum",
+    "layer": "one range for the layer",
+    "network": "one range for the network",
+}
+_TILE_RANGES = {
+    "auto": "each channel over its own range",
+    "channel": "each channel over its own range up to its maximum",
+}
+
+
+def _range_words(rendering: Rendering) -> list[str]:
+    """Say over which range activations became colours."""
+    mode = find_mode(rendering.mode)
+    if not mode.uses_scale:
+        return [mode.range_words] if mode.range_words else []
+    words = rendering.range_words or _RANGES[rendering.scale]
     if rendering.vmin is not None and rendering.vmax is not None:
-        limits = f"{_short(rendering.vmin)} to {_short(rendering.vmax)}"
-        parts.append(f"scale {rendering.scale} ({limits})")
-    elif (mode := find_mode(rendering.mode)).uses_scale:
-        parts.append(f"scale {rendering.scale}")
-    elif mode.range_words:
-        parts.append(mode.range_words)
-    return " · ".join(parts)
+        words += f", {_short(rendering.vmin)} to {_short(rendering.vmax)}"
+    elif not rendering.range_words:
+        words = _TILE_RANGES.get(rendering.scale, words)
+    bent = rendering.gamma != 1 and not (rendering.range_words and rendering.scale != "auto")
+    return [words, f"gamma {rendering.gamma:g}"] if bent else [words]
 
 
 def _short(value: float) -> str:

@@ -7,7 +7,7 @@ from matplotlib.colors import Colormap
 
 from vgg_widget.support.messages import unknown_choice
 
-DEFAULT_CMAP = "viridis"
+DEFAULT_CMAP = "magma"
 """The colormap where none is chosen."""
 
 SIGNED_CMAP = "coolwarm"
@@ -24,7 +24,7 @@ KERNEL_CMAP = "RdBu_r"
 
 SHORT_CMAPS = (
     DEFAULT_CMAP,
-    "magma",
+    "viridis",
     "inferno",
     "plasma",
     "cividis",

@@ -7,7 +7,7 @@ be coloured by the colormap over the display range, or an RGB array, or a `Pictu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +16,12 @@ from matplotlib.colors import Colormap, hsv_to_rgb
 
 from vgg_widget.activations.channel_statistics import top_of
 from vgg_widget.pictures.legend import LegendEntry, channel_colors, legend_of, winners
-from vgg_widget.pictures.scaling import DisplayRange, Floats
+from vgg_widget.pictures.scaling import OWN_SCOPES, DisplayRange, Floats
 from vgg_widget.pictures.tiles import (
     TileGrid,
     about_square,
     gaps_between,
+    hatching,
     montage,
 )
 from vgg_widget.support.messages import unknown_choice
@@ -45,10 +46,15 @@ class Picture:
         For a grid, which channel is where.
     blank : ndarray of bool, shape (h, w), or None
         Pixels that belong to no location; they are drawn transparent.
+    hatched : ndarray of bool, shape (h, w), or None
+        Pixels that are drawn grey, whatever their value: lines over the tile of a dead channel.
     legend : tuple of LegendEntry
         Which colour stands for which channel, where the mode has colours of its own.
     values_are : {"activation", "channel"}
         What the values are: activations, or the number of a channel (-1 for none).
+    range_words : str
+        Over which range activations became colours, in words, where it is not the scale's own
+        answer.
     """
 
     values: Floats | None = None
@@ -56,8 +62,10 @@ class Picture:
     range: DisplayRange | None = None
     tiles: TileGrid | None = None
     blank: npt.NDArray[np.bool_] | None = None
+    hatched: npt.NDArray[np.bool_] | None = None
     legend: tuple[LegendEntry, ...] = ()
     values_are: ValuesAre = "activation"
+    range_words: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +110,8 @@ class Rendering:
         ``"activation"``, in activation units; or ``"channel"``, the number of the strongest
         channel, -1 where none is active. Of two pictures compared: a ``"difference"`` or
         ``"distance"`` in activation units; or a ``"mismatch"``, 1 where the two differ and else 0.
+    range_words : str
+        See `Picture`.
     """
 
     rgba: RGBA8
@@ -122,6 +132,7 @@ class Rendering:
     hidden: int = 0
     legend: tuple[LegendEntry, ...] = ()
     values_are: ValuesAre = "activation"
+    range_words: str = ""
 
 
 Pooled = Callable[[Floats], Floats]
@@ -146,7 +157,7 @@ class ModeRequest:
     cmap : Colormap
         The chosen colormap.
     scope : str
-        The scale's scope: ``"channel"``, ``"layer"`` or ``"network"``.
+        The scale's scope: ``"auto"``, ``"channel"``, ``"layer"`` or ``"network"``.
     range_of : callable
         Values → `DisplayRange` that the chosen scale gives them.
     pooled : callable
@@ -192,7 +203,7 @@ TILED_MODE = "grid"
 """The built-in mode that shows channels side by side."""
 
 DEFAULT_SOME = 6
-"""How many of the strongest channels a mode that takes some shows when none are named."""
+"""How many channels a mode that takes some shows when none are named."""
 
 
 def register_mode(
@@ -213,8 +224,8 @@ def register_mode(
     name : str
         What it is called. A mode of your own can be replaced by registering it again.
     takes : {"all", "some", "one"}
-        Whether the function gets all channels unless some are named, the strongest few unless
-        others are named, or the one channel on view.
+        Whether the function gets all channels unless some are named, the most telling few (see
+        `telling_channels`) unless others are named, or the one channel on view.
     count : int, optional
         The exact number of channels that the function needs.
     phrase : str, optional
@@ -305,13 +316,14 @@ def _grid(maps: Floats, request: ModeRequest) -> Picture:
     gap = 1 if min(height, width) < 64 else 2
     columns = about_square(count, (height + gap) / (width + gap))
     tiles = TileGrid(request.channels, columns, height, width, gap)
-    return tiled_picture(montage(maps, tiles), tiles, request)
+    picture = tiled_picture(montage(maps, tiles), tiles, request)
+    return replace(picture, hatched=hatching(maps, tiles))
 
 
 def tiled_picture(values: Floats, tiles: TileGrid, request: ModeRequest) -> Picture:
     """Return the picture of a montage: over one range, or each tile over its own."""
     gaps = gaps_between(tiles)
-    if request.scope != "channel":
+    if request.scope not in OWN_SCOPES:
         return Picture(values=values, tiles=tiles, blank=gaps)
     # A colour then stands for another value in each tile.
     unit = np.zeros_like(values)
@@ -353,22 +365,28 @@ def _argmax(maps: Floats, request: ModeRequest) -> Picture:
     return Picture(values=numbers, rgba=colours, legend=legend, values_are="channel")
 
 
-@register_mode(
-    "composite",
-    takes="some",
-    phrase="composite of {channels}",
-    uses_scale=False,
-    range_words="each channel over its own maximum",
-)
-def _composite(maps: Floats, request: ModeRequest) -> npt.NDArray[Any]:
+@register_mode("composite", takes="some", phrase="composite of {channels}")
+def _composite(maps: Floats, request: ModeRequest) -> Picture:
     table = request.cmap(np.arange(request.cmap.N))[:, :3].astype(np.float32)
     total = np.zeros((*maps.shape[:2], 3), np.float32)
+    auto = request.scope == "auto"
     for k in range(maps.shape[-1]):
         channel = maps[..., k]
-        top = top_of(request.pooled(channel), 100.0)
-        unit = DisplayRange(0.0, top).normalise(channel)
+        if auto:
+            unit = _unit(channel, request)
+        else:
+            top = top_of(request.pooled(channel), 100.0)
+            unit = DisplayRange(0.0, top).normalise(channel)
         total += table.take(_entries(unit, request.cmap), axis=0)
-    return total / np.float32(maps.shape[-1])
+    total /= np.float32(maps.shape[-1])
+    if not auto:
+        return Picture(rgba=as_rgba(total), range_words="each channel over its own maximum")
+    # Channels that differ are seldom bright at the same place, and their mean is dark. One factor
+    # for the whole picture keeps every hue.
+    brightest = top_of(request.pooled(total.max(axis=-1)), 99.5)
+    total /= np.float32(brightest or 1)
+    words = "each channel over its own range, and the whole made brighter"
+    return Picture(rgba=as_rgba(total), range_words=words)
 
 
 @register_mode(
