@@ -215,7 +215,8 @@ class LegendList:
         self._words = []
         width, height = figure.get_size_inches()
         across = _SWATCH * place[3] * height / (place[2] * width)
-        for line in range(SHOWN + 1):
+        # Other channels, and none, have a line too.
+        for line in range(SHOWN + 2):
             top = 1 - (line + 1) * _LINE
             swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
             self._swatches.append(self.axes.add_patch(swatch))

@@ -51,7 +51,9 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
         parts.append(f"{percent(missing)} of the values NaN or infinite")
     dead = int(statistics.dead.sum())
     if len(chosen) > 1 and dead:
-        parts.append("all of them dead" if dead == len(chosen) else f"{dead} of {len(chosen)} channels dead")
+        parts.append(
+            "all of them dead" if dead == len(chosen) else f"{dead} of {len(chosen)} channels dead"
+        )
     elif rendering.note:
         parts.append(rendering.note)
     return parts

@@ -15,7 +15,13 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, hsv_to_rgb
 
 from vgg_widget.activations.channel_statistics import top_of
-from vgg_widget.pictures.legend import LegendEntry, channel_colors, legend_of, winners
+from vgg_widget.pictures.legend import (
+    OTHER_CHANNELS,
+    LegendEntry,
+    channel_colors,
+    legend_of,
+    winners,
+)
 from vgg_widget.pictures.scaling import OWN_SCOPES, DisplayRange, Floats
 from vgg_widget.pictures.tiles import (
     TileGrid,
@@ -103,9 +109,10 @@ class Rendering:
     hidden : int
         How many dead channels were left out, as `render` was told to.
     legend : tuple of LegendEntry
-        Which colour stands for which channel: for ``argmax`` every channel that wins anywhere, by
-        area, and at the end the locations where none is active; for ``rgb`` and ``rainbow`` the
-        channels as they were chosen. Empty where colours are the colormap's.
+        Which colour stands for which channel: for ``argmax`` the twelve channels that win at most
+        locations, by area, then all others together, then the locations where none is active;
+        for ``rgb`` and ``rainbow`` the channels as they were chosen. Empty where colours are the
+        colormap's.
     values_are : str
         ``"activation"``, in activation units; or ``"channel"``, the number of the strongest
         channel, -1 where none is active. Of two pictures compared: a ``"difference"`` or
@@ -201,6 +208,9 @@ DEFAULT_MODE = "channel"
 
 TILED_MODE = "grid"
 """The built-in mode that shows channels side by side."""
+
+COLOURED = 12
+"""How many channels of the mode ``"argmax"`` have a colour of their own."""
 
 DEFAULT_SOME = 6
 """How many channels a mode that takes some shows when none are named."""
@@ -358,10 +368,17 @@ def _argmax(maps: Floats, request: ModeRequest) -> Picture:
     silent = ((known == 0) | np.isneginf(known)).all(axis=-1)
     numbers[silent] = -1
     palette = channel_colors(request.channels)
-    colours = as_rgba(palette[winner])
+    # Hundreds of colours are noise: those that win most have one, in pictures that are compared
+    # the same ones.
+    won = request.pooled(np.where(silent, -1, winner).astype(np.float32)).astype(np.intp)
+    together = np.bincount(won[won >= 0], minlength=len(palette))
+    order = np.argsort(-together, kind="stable")[: min(COLOURED, np.count_nonzero(together))]
+    shown = np.full_like(palette, OTHER_CHANNELS)
+    shown[order] = palette[order]
+    colours = as_rgba(shown[winner])
     colours[silent] = (0, 0, 0, 255)
     areas = np.bincount(winner[~silent], minlength=len(palette))
-    legend = winners(request.channels, palette, areas, silent.size)
+    legend = winners(request.channels, palette, areas, order, silent.size)
     return Picture(values=numbers, rgba=colours, legend=legend, values_are="channel")
 
 
