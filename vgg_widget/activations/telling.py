@@ -73,6 +73,23 @@ def telling_channels(activations: Activations, layer: str, count: int = 8) -> np
     return np.asarray(chosen, np.intp)
 
 
+def first_layer(activations: Activations) -> str:
+    """Return the layer to show first: the first whose maps are nearest 1/4 of the image's sides.
+
+    There maps are still like pictures, and channels answer to more than edges. Pools repeat what is
+    before them, and count only where there is nothing else. For VGG19 it is ``"block3_conv1"``.
+    """
+    height, width = activations.image.shape[:2]
+
+    def distance(name: str) -> float:
+        rows, columns, _ = activations.shape(name)
+        return abs(math.log2(math.sqrt(rows * columns / (height * width)) * 4))
+
+    layers = [info.name for info in activations.layers if info.kind != "pool"]
+    # Sides that are no multiples of the stride are a little off.
+    return min(layers or list(activations), key=lambda name: round(distance(name), 1))
+
+
 def _inner_locations(activations: Activations, layer: str) -> npt.NDArray[np.float32]:
     """Return activations at the locations that count, shape (n, C)."""
     maps, info = activations[layer], activations.info(layer)

@@ -17,6 +17,7 @@ import ipywidgets as widgets
 from traitlets import Enum, TraitError, Unicode, observe, validate
 
 from vgg_widget.activations.mapping import Activations
+from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
 from vgg_widget.explorer.export import script
@@ -139,14 +140,16 @@ class ExplorerBase(ExplorerBox):
 
     def _first_settings(self, given: dict[str, Any]) -> DisplaySettings:
         """Set the traits that were given, and return what they stand for."""
-        names = [info.name for info in self.measured.layers]
-        if given["layer"] == DisplaySettings().layer and given["layer"] not in names:
-            # The default is VGG19's; somebody's own model begins at its own first layer.
-            given["layer"] = names[0]
-        any_channel = given["channel"] is None
-        self.choose(**{**given, "channel": 0 if any_channel else given["channel"]})
-        if any_channel and len(self.channels) == 1 and find_mode(self.mode).takes == "one":
-            self.channel = self.channels[0]
+        if given["layer"] is None:
+            given["layer"] = first_layer(self.measured)
+        if (channel := given.pop("channel")) is not None:
+            given["channel"] = channel
+        self.choose(**given)
+        if channel is None:
+            one = len(self.channels) == 1 and find_mode(self.mode).takes == "one"
+            shown = self._asked().layer_in(self.measured)
+            found = self.channels if one else telling_channels(self.measured, shown, 1).tolist()
+            self.channel = found[0]
         self._usual_cmap: str = self.cmap
         first = self._asked().fitted_to(self.measured, None, self.cmap)
         if "before_relu" in given:

@@ -75,7 +75,7 @@ class Comparison(ExplorerBase):
         preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
-        layer: str = "block1_conv1",
+        layer: str | None = None,
         channel: int | None = None,
         mode: str = DEFAULT_MODE,
         cmap: str = DEFAULT_CMAP,

@@ -60,18 +60,19 @@ class LayerExplorer(ExplorerBase):
         A name, a file of Keras's or torchvision's, or a state dict; see `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
-    layer : str
-        The layer on show; a model of your own starts at its first.
+    layer : str, optional
+        The layer on show; by default the first whose maps are nearest a quarter of the image's
+        sides, ``"block3_conv1"`` of VGG19.
     channel : int, optional
-        The channel on show in the mode ``"channel"``: 0 by default, or the one that ``channels``
-        names. Each of the two is kept for the modes that show it.
+        The channel on show in the mode ``"channel"``; by default the one that ``channels`` names,
+        or the first of `telling_channels`. Each of the two is kept for the modes that show it.
     mode : str
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
         ``"rgb"``, ``"rainbow"`` or one that `register_mode` added.
     cmap : str or Colormap
         Any colormap that matplotlib knows, by its name or as it is registered.
     scale : str
-        ``"channel"``, ``"layer"`` or ``"network"``.
+        ``"auto"``, ``"channel"``, ``"layer"`` or ``"network"``; see `render`.
     predict : int, optional
         Adds a panel with so many of the most probable classes, 1 to 1000. It needs the
         classifier's file, which is 575 MB for ImageNet.
@@ -125,7 +126,7 @@ class LayerExplorer(ExplorerBase):
         preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
-        layer: str = "block1_conv1",
+        layer: str | None = None,
         channel: int | None = None,
         mode: str = DEFAULT_MODE,
         cmap: str = DEFAULT_CMAP,

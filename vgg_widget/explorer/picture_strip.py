@@ -28,7 +28,7 @@ class PictureStrip(anywidget.AnyWidget):
     _css = Unicode(_HERE.joinpath("picture_strip.css").read_text(encoding="utf-8")).tag(sync=True)
 
     label = Unicode(help="What a screen reader calls the row.").tag(sync=True)
-    items = List(help="What the row holds, from left to right.").tag(sync=True)
+    items: Any = List(help="What the row holds, from left to right.").tag(sync=True)
     pictures = List(Bytes(), help="A PNG file for each item; empty for none.").tag(sync=True)
     value = AnyValue(None, allow_none=True, help="What was chosen last.").tag(sync=True)
 

@@ -132,7 +132,7 @@ class DisplaySettings:
         DEFAULT_SCALE,
         Unicode,
         lambda value, *_: as_scale(value),
-        words="What the display range is taken over: channel, layer, network.",
+        words="What the display range is taken over: auto, channel, layer, network.",
     )
     before_relu: bool = _setting(
         default=False,
@@ -154,11 +154,11 @@ class DisplaySettings:
         lambda value, *_: value is None or Scale(percentile=value),
         words="Percentile of the positive values at the top of the range; None: the scale's own.",
     )
-    gamma: float = _setting(
-        1.0,
+    gamma: float | None = _setting(
+        None,
         CFloat,
-        lambda value, *_: Scale(gamma=value),
-        words="Exponent of the colours; below 1 lifts weak activations.",
+        lambda value, *_: value is None or Scale(gamma=value),
+        words="Exponent of the colours, below 1 to lift weak activations; None: the scale's own.",
     )
     location: tuple[int, int] | None = _setting(
         None,
@@ -178,11 +178,11 @@ class DisplaySettings:
     @property
     def full_scale(self) -> str | Scale:
         """The scale as `render` takes it: its name, unless percentile or gamma were chosen."""
-        if self.percentile is None and self.gamma == 1:
+        if self.percentile is None and self.gamma is None:
             return self.scale
         named = as_scale(self.scale)
         percentile = named.percentile if self.percentile is None else self.percentile
-        return Scale(self.scale, percentile, self.gamma)
+        return Scale(self.scale, percentile, named.gamma if self.gamma is None else self.gamma)
 
     def layer_in(self, activations: Activations) -> str:
         """Return the name of the maps on show: those before the ReLU, where they are asked for."""

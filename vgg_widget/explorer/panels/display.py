@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
@@ -59,25 +61,29 @@ class DisplayPanel(Panel):
                 row([self.before_relu, self.overlay, self.theme], align_items="center"),
             ]
         )
-        for name in ("gamma", "before_relu", "overlay", "theme"):
+        for name in ("before_relu", "overlay", "theme"):
             explorer.choose_with(getattr(self, name), name)
-        # Each scale has a percentile of its own.
-        explorer.on_change(self.scale, lambda scale: explorer.choose(scale=scale, percentile=None))
-        explorer.on_change(self.percentile, self._percentile_chosen)
+        # Each scale has a percentile and a gamma of its own.
+        explorer.on_change(
+            self.scale, lambda scale: explorer.choose(scale=scale, percentile=None, gamma=None)
+        )
+        for name in ("percentile", "gamma"):
+            explorer.on_change(getattr(self, name), partial(self._chosen, name))
 
-    def _percentile_chosen(self, percentile: float) -> None:
-        own = as_scale(self.scale.value).percentile
-        self._explorer.choose(percentile=None if percentile == own else percentile)
+    def _chosen(self, name: str, value: float) -> None:
+        own = getattr(as_scale(self.scale.value), name)
+        self._explorer.choose(**{name: None if math.isclose(value, own) else value})
 
     def show(self) -> None:
         """Bring the panel to what is on show."""
         settings = self._explorer.settings
         mode = find_mode(settings.mode)
-        own = as_scale(settings.scale).percentile
+        own = as_scale(settings.scale)
         set_value(self.scale, settings.scale)
-        set_value(self.percentile, own if settings.percentile is None else settings.percentile)
+        percentile, gamma = settings.percentile, settings.gamma
+        set_value(self.percentile, own.percentile if percentile is None else percentile)
         # A slider has steps, and a trait has not.
-        set_value(self.gamma, min(max(settings.gamma, 0.1), 10**0.5))
+        set_value(self.gamma, min(max(own.gamma if gamma is None else gamma, 0.1), 10**0.5))
         set_value(self.before_relu, settings.before_relu)
         set_value(self.overlay, settings.overlay)
         set_value(self.theme, self._explorer.theme)
