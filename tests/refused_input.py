@@ -471,13 +471,9 @@ ARRAYS = [
         "list of None", lambda _: [[None] * 40] * 40, r"dtype object, which is no picture's: pass"
     ),
     Refused(
-        "list of words",
-        lambda _: ["cat.jpg", "dog.jpg"],
-        r"is a list of 2 items \(str, str\): pass one",
+        "list of words", lambda _: ["cat.jpg", "dog.jpg"], r"is a list of 2 \(str, str\): pass one"
     ),
-    Refused(
-        "list of pictures", lambda _: [PICTURE, PICTURE], r"is a list of 2 items \(.*\): pass one"
-    ),
+    Refused("list of pictures", lambda _: [PICTURE, PICTURE], r"is a list of 2 \(.*\): pass one"),
     Refused(
         "sparse matrix",
         lambda _: scipy.sparse.eye_array(40),

@@ -6,11 +6,16 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 import vgg_widget
+from tests.explorers import control
+from vgg_widget import LayerExplorer
+from vgg_widget.explorer import controls
 
 PACKAGE = Path(vgg_widget.__file__).parent
 
@@ -90,6 +95,35 @@ def test_notebooks_of_earlier_releases_find_what_they_import(code: str) -> None:
 def test_a_file_fits_one_sitting(path: Path) -> None:
     # A longer one is perhaps two.
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 700
+
+
+def test_a_slider_step_is_followed_through_few_files(
+    explore: Callable[..., LayerExplorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(layer="block3_conv1", channel=10)
+    slider = control(explorer, "channel")
+    slider.value = 11
+    listed: list[object] = []
+    monkeypatch.setattr(controls, "layer_options", lambda *given: listed.append(given))
+    changed: list[str] = []
+    explorer.observe(lambda change: changed.append(change["name"]))
+    files: set[str] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            files.add(frame.f_code.co_filename)
+
+    sys.setprofile(note)
+    try:
+        slider.value = 12
+    finally:
+        sys.setprofile(None)
+    assert explorer.rendering is not None
+    assert explorer.rendering.channels == (12,)
+    of_explorer = {file for file in files if Path(file).is_relative_to(PACKAGE / "explorer")}
+    assert len(of_explorer) <= 7, sorted(of_explorer)
+    assert sorted(changed) == ["channel", "rendering"]
+    assert not listed
 
 
 def test_nothing_is_evaluated_or_unpickled() -> None:

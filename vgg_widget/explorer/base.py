@@ -18,7 +18,7 @@ from traitlets import Enum, TraitError, Unicode, observe, validate
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.telling import first_layer, telling_channels
-from vgg_widget.explorer.box import ExplorerBox
+from vgg_widget.explorer.box import ExplorerBox, check_assignable
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
 from vgg_widget.explorer.export import script
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
@@ -28,11 +28,11 @@ from vgg_widget.explorer.settings import (
     SETTINGS,
     DisplaySettings,
     Snapshot,
+    as_trait_error,
     check_location,
     check_setting,
     setting_traits,
 )
-from vgg_widget.explorer.traits import as_trait_error, check_assignable
 from vgg_widget.figure.sizes import FIGURE_INCHES, fitting_width, full_width
 from vgg_widget.figure.themes import DARK, LIGHT, THEME_NAMES
 from vgg_widget.images import ImageReading

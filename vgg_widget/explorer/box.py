@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,11 +13,12 @@ from typing import Any, ClassVar, NoReturn
 from weakref import WeakMethod, proxy
 
 import ipywidgets as widgets
+from traitlets import TraitType
 
 from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.explorer.parts import display, set_value
 from vgg_widget.support.interrupts import interrupts_allowed, interrupts_delayed
-from vgg_widget.support.messages import unknown_choice
+from vgg_widget.support.messages import briefly, nearest, unknown_choice
 
 # One lock for all: two linked explorers would each hold their own and wait for the other's, where
 # a cell changes one of them and the page the other.
@@ -343,3 +344,27 @@ def widgets_of(*roots: widgets.Widget | None) -> list[widgets.Widget]:
             found[id(item)] = item
             waiting.extend(item.trait_values(sync=True).values())
     return list(found.values())
+
+
+def check_assignable(
+    widget: Any, name: str, value: object, made_with: Iterable[str], words: tuple[str, str]
+) -> None:
+    """Raise AttributeError where an assignment to a widget's attribute would have no effect.
+
+    `made_with` are the constructor's arguments that hold for good; the words say what the widget
+    is called, and how another one is had.
+    """
+    kind, (what, instead) = type(widget), words
+    found = getattr(kind, name, None)
+    if isinstance(found, TraitType) or getattr(found, "fset", None) is not None:
+        return
+    if name in made_with:
+        problem = f"is what this {what} was made with, and stays so: {instead} with {name}="
+        raise AttributeError(f"{name} {problem}{briefly(value)}.")
+    ours = str(getattr(found, "__module__", "")).startswith("vgg_widget.")
+    if isinstance(found, property) or ours:
+        raise AttributeError(f"{name} of this {what} cannot be set: set one of its traits instead.")
+    if not hasattr(kind, name):
+        near = nearest([one for one in dir(kind) if not one.startswith("_")], name)
+        advice = f"did you mean {near!r}?" if near else f"see {kind.__name__}.class_traits()."
+        raise AttributeError(f"{kind.__name__} has no trait {name!r}: {advice}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import ipywidgets as widgets
 import matplotlib as mpl
@@ -105,6 +106,9 @@ class Controls:
         self, explorer: ExplorerBase, upload: str = "image", max_width: str | None = None
     ) -> None:
         self._explorer = explorer
+        self._listed: dict[str, str] = {}
+        self._listed_of: Callable[[], Activations | None] = lambda: None
+        self._listed_by = ""
         width = max_width or parts.WIDTH
         self.layer = parts.dropdown("layer", [], "2px 10px 2px 0")
         self.mode = parts.dropdown("mode", list(MODES), "2px 10px 2px 0")
@@ -175,14 +179,17 @@ class Controls:
         parts.set_value(self.cmap, not mode.uses_cmap, "disabled")
 
     def _show_layer(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
-        options = layer_options(activations, names)
+        # The list is that of an image and a naming scheme; a channel step changes neither.
+        if self._listed_of() is not activations or self._listed_by != names:
+            self._listed_of, self._listed_by = ref(activations), names
+            options = layer_options(activations, names)
+            self._listed = {activations.plain_name(name): name for _, name in options}
+            with self.layer.hold_sync():
+                parts.set_value(self.layer, tuple(options), "options")
         shown = settings.layer_in(activations)
-        listed = {activations.plain_name(name): name for _, name in options}
         # Keras has no name for what is before a ReLU: the convolution stands for it.
-        name = listed.get(activations.plain_name(shown)) or listed[activations.after_relu(shown)]
-        with self.layer.hold_sync():
-            parts.set_value(self.layer, tuple(options), "options")
-            parts.set_value(self.layer, name)
+        name = self._listed.get(activations.plain_name(shown))
+        parts.set_value(self.layer, name or self._listed[activations.after_relu(shown)])
 
     @staticmethod
     def _default_words(mode: Mode) -> str:

@@ -18,8 +18,12 @@ from vgg_widget.circuit.inputs import Circuit, circuit
 from vgg_widget.explorer.base import LOOKS, MADE_WITH, ExplorerBase
 from vgg_widget.explorer.export import read_state, write_state
 from vgg_widget.explorer.panels import SET_PANEL, PanelMaker, predictions_panel, top_images_panel
-from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
-from vgg_widget.explorer.traits import ImageSetResult, is_top_activations
+from vgg_widget.explorer.settings import (
+    SETTINGS,
+    DisplaySettings,
+    ImageSetResult,
+    is_top_activations,
+)
 from vgg_widget.figure import animation
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor

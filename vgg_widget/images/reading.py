@@ -113,7 +113,7 @@ def read_image(source: Any, minimum_side: int = MINIMUM_SIDE) -> ImageReading:
     elif isinstance(source, list | tuple) and _are_several_things(source):
         kinds = ", ".join(type(thing).__name__ for thing in source[:4])
         raise ImageError(
-            f"image is a {type(source).__name__} of {len(source)} items ({kinds}"
+            f"image is a {type(source).__name__} of {len(source)} ({kinds}"
             f"{', …' * (len(source) > 4)}): pass one picture alone, see two with "
             "vgg_widget.compare(a, b), or use FeatureExtractor.stream for several."
         )

@@ -13,7 +13,7 @@ from vgg_widget.explorer import parts
 from vgg_widget.explorer.atlas.histogram import Bar, bars_of, histogram_svg, static_picture
 from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, failed_words
 from vgg_widget.explorer.box import ExplorerBox
-from vgg_widget.explorer.traits import WholeNumber, as_trait_error, is_top_activations
+from vgg_widget.explorer.settings import WholeNumber, as_trait_error, is_top_activations
 from vgg_widget.pictures.rendering import checked_channel
 from vgg_widget.support.messages import briefly
 
