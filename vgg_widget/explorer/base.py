@@ -209,6 +209,7 @@ class ExplorerBase(ExplorerBox):
         """Make controls, figure and canvas, once what they show is known to be good."""
         # matplotlib's figures take longer to import than all the rest here.
         from vgg_widget.explorer.helper import ROOT_CLASS, PageHelper
+        from vgg_widget.explorer.overview import Filmstrip, NetworkStrip
         from vgg_widget.figure.canvas import live_canvas
         from vgg_widget.figure.gestures import Gestures
         from vgg_widget.figure.linked_figure import new_figure
@@ -220,6 +221,7 @@ class ExplorerBase(ExplorerBox):
         self._view = self._new_view(self._canvas.figure)
         self._controls = Controls(explorer, upload=self._upload, max_width=self.layout.max_width)
         self._problem = self._controls.problem
+        self._network, self._filmstrip = NetworkStrip(explorer), Filmstrip(explorer)
         self._switcher = PanelSwitcher(explorer, self._panels)
         self._pointing = MouseAndKeys(explorer, self._view)
         # matplotlib holds its listeners by weak references.
@@ -243,9 +245,11 @@ class ExplorerBase(ExplorerBox):
         self.add_class(ROOT_CLASS)
         self.children = (
             self._controls.notice,
+            self._network.widget,
             *self._controls.rows,
             self._controls.problem,
             stage,
+            self._filmstrip.widget,
             self._controls.caption,
             self._controls.place,
             self._controls.source,
@@ -410,6 +414,9 @@ class ExplorerBase(ExplorerBox):
 
     def _show_controls(self) -> None:
         self._controls.show(self.settings, self.measured, self.layer_names)
+        with self.showing_controls():
+            self._network.show(self.settings, self.measured)
+            self._filmstrip.show(self.settings, self.measured)
 
     def _refresh_controls(self) -> None:
         """Bring the controls back to what is on show, whatever they say."""
