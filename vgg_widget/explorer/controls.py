@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 # jet invents edges where the data has none; it is accepted by name but not offered.
 _NOT_OFFERED = {"jet", "jet_r"}
+# The modes that have a button, and what is on it.
+_BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
+_NO_MODE = ("…", None)
+# What the display range is taken over, by the scale's name.
+_RANGES = [
+    ("this picture", "auto"),
+    ("this picture, to its maximum", "channel"),
+    ("the layer", "layer"),
+    ("the network", "network"),
+]
 _HINT = "Point at a picture to read its values; click to keep a location."
 
 LAYER_NAMES = ("keras", "torchvision", "both", "paper")
@@ -111,8 +121,15 @@ class Controls:
         self._listed_by = ""
         width = max_width or parts.WIDTH
         self.layer = parts.dropdown("layer", [], "2px 10px 2px 0")
-        self.mode = parts.dropdown("mode", list(MODES), "2px 10px 2px 0")
-        self.cmap = parts.dropdown("colormap", cmap_options(), "2px 10px 2px 0")
+        self.mode = widgets.ToggleButtons(
+            options=[(words, mode) for mode, words in _BUTTONS.items()],
+            tooltips=["each channel by itself", *(f"mode {mode!r}" for mode in [*_BUTTONS][1:])],
+            layout=widgets.Layout(width="max-content", margin="2px 6px 2px 0"),
+            style={"button_width": "auto"},
+        )
+        self.more = parts.dropdown("more", [_NO_MODE], "2px 10px 2px 0")
+        self.cmap = parts.dropdown("colors", cmap_options(), "2px 10px 2px 0")
+        self.scale = parts.dropdown("range", _RANGES, "2px 10px 2px 0")
         self.order = parts.dropdown("order", ORDERS, "2px 10px 2px 0")
         self.hide_dead = parts.checkbox("hide dead")
         self.slider, self.box = parts.channel_controls("1 1 260px", "560px")
@@ -127,22 +144,48 @@ class Controls:
         self.place = parts.words("vgg-place", max_width=width, min_height="20px")
         self.notice = parts.words("vgg-notice", max_width=width)
         self.problem = parts.words("vgg-problem", max_width=width)
+        # An error takes the place of this line, so that the page does not move.
+        self.problem.layout.observe(
+            lambda change: parts.display(self.place, shown=change["new"] == "none"), "display"
+        )
         margin = "2px 0 2px auto"
         uploads = [upload_button(explorer, "other picture", upload, margin)] if upload else []
         self.rows = [
-            parts.wide_row([self.layer, self.mode, self.cmap, *uploads], width),
+            parts.wide_row([self.layer, self.mode, self.more, *uploads], width),
+            parts.wide_row([self.cmap, self.scale], width),
             parts.wide_row(
                 [self.slider, self.box, self.channels, self.order, self.hide_dead], width
             ),
         ]
-        for name in ("mode", "cmap", "order", "hide_dead"):
+        for name in ("cmap", "order", "hide_dead"):
             explorer.choose_with(getattr(self, name), name)
+        for control in (self.mode, self.more):
+            explorer.on_change(control, self._mode_chosen)
+        # Each scale has a percentile and a gamma of its own.
+        explorer.on_change(
+            self.scale, lambda scale: explorer.choose(scale=scale, percentile=None, gamma=None)
+        )
         explorer.choose_with(self.slider, "channel")
         explorer.choose_with(self.box, "channel")
         explorer.on_change(self.layer, self._layer_chosen)
         explorer.on_change(
             self.channels, lambda text: explorer.choose(channels=parse_channels(text))
         )
+
+    def _mode_chosen(self, mode: str | None) -> None:
+        # None is for where the mode is one of the others.
+        if mode is not None:
+            self._explorer.choose(mode=mode)
+        self._show_mode(self._explorer.mode)
+
+    def _show_mode(self, mode: str) -> None:
+        # A mode may be registered since.
+        others = [name for name in (*MODES, mode) if name not in _BUTTONS]
+        options = (_NO_MODE, *((name, name) for name in dict.fromkeys(others)))
+        parts.set_value(self.mode, mode if mode in _BUTTONS else None)
+        with self.more.hold_sync():
+            parts.set_value(self.more, options, "options")
+            parts.set_value(self.more, None if mode in _BUTTONS else mode)
 
     def _layer_chosen(self, layer: str) -> None:
         explorer, side = self._explorer, {}
@@ -157,8 +200,9 @@ class Controls:
         count = activations.info(settings.layer).channels
         with self._explorer.showing_controls():
             self._show_layer(settings, activations, names)
-            # A mode may be registered since, and a colormap set that is not offered.
-            parts.set_choice(self.mode, MODES, settings.mode)
+            self._show_mode(settings.mode)
+            parts.set_value(self.scale, settings.scale)
+            # A colormap may be set that is not offered.
             parts.set_choice(self.cmap, cmap_options(), settings.cmap)
             some = settings.location is not None
             orders = [one for one in ORDERS if some or one != "location"]
@@ -177,6 +221,7 @@ class Controls:
         ):
             parts.display(control, shown=shown)
         parts.set_value(self.cmap, not mode.uses_cmap, "disabled")
+        parts.set_value(self.scale, not mode.uses_scale, "disabled")
 
     def _show_layer(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
         # The list is that of an image and a naming scheme; a channel step changes neither.
@@ -195,7 +240,7 @@ class Controls:
     def _default_words(mode: Mode) -> str:
         if mode.takes == "all":
             return "all (or type for instance 0, 5-8, 12)"
-        few = f"the strongest {mode.count}" if mode.count else "the strongest few"
+        few = f"the most telling {mode.count}" if mode.count else "the most telling few"
         return f"{few} (or type for instance 0, 5, 12)"
 
     @contextmanager
@@ -221,15 +266,24 @@ class Controls:
         parts.set_value(self.caption, parts.paragraph(caption))
         parts.set_value(self.source, parts.paragraph(source))
         headline, _, rest = notice.partition(": ")
-        words = html.escape(rest)
-        fold = f"<summary>why, and what to do</summary><div>{words}</div>" if rest else ""
-        details = f'<details class="vgg-details">{fold}</details>' if fold else ""
-        parts.set_value(self.notice, f"<b>{html.escape(headline)}</b>{details}")
+        summary = f"<b>{html.escape(headline)}</b>"
+        if rest:
+            summary = (
+                f'<details class="vgg-details"><summary>{summary} · details</summary>'
+                f"<div>{_prose(rest)}</div></details>"
+            )
+        parts.set_value(self.notice, summary)
         parts.display(self.notice, shown=bool(notice))
 
     def show_status(self, words: str) -> None:
         """Say what is under the mouse, or at the chosen location."""
         parts.set_value(self.place, parts.paragraph(words or _HINT))
+
+
+def _prose(text: str) -> str:
+    """Return sentences as markup: code as such, and long addresses shortened."""
+    words = re.sub(r"(https?://[^/\s]+/)\S{30,}/([^/\s:,;)]+)", r"\1…/\2", text)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(words))
 
 
 def upload_button(

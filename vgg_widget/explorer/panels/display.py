@@ -12,19 +12,18 @@ from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.explorer.parts import FITTING, checkbox, dropdown, row, set_value
 from vgg_widget.figure.themes import THEME_NAMES
 from vgg_widget.pictures.modes import find_mode
-from vgg_widget.pictures.scaling import SCOPES, as_scale
+from vgg_widget.pictures.scaling import as_scale
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
 
 
 class DisplayPanel(Panel):
-    """Scale, percentile, gamma, the side of the ReLU, overlay and theme."""
+    """Percentile, gamma, the side of the ReLU, overlay and theme."""
 
     def __init__(self, explorer: ExplorerBase) -> None:
         super().__init__(explorer)
         gap = "2px 14px 2px 0"
-        self.scale = dropdown("scale", SCOPES, gap)
         self.percentile = widgets.BoundedFloatText(
             description="percentile",
             min=0.1,
@@ -57,21 +56,17 @@ class DisplayPanel(Panel):
         self.theme = dropdown("theme", THEME_NAMES, gap)
         self.widget = widgets.VBox(
             [
-                row([self.scale, self.percentile, self.gamma], align_items="center"),
+                row([self.percentile, self.gamma], align_items="center"),
                 row([self.before_relu, self.overlay, self.theme], align_items="center"),
             ]
         )
         for name in ("before_relu", "overlay", "theme"):
             explorer.choose_with(getattr(self, name), name)
-        # Each scale has a percentile and a gamma of its own.
-        explorer.on_change(
-            self.scale, lambda scale: explorer.choose(scale=scale, percentile=None, gamma=None)
-        )
         for name in ("percentile", "gamma"):
             explorer.on_change(getattr(self, name), partial(self._chosen, name))
 
     def _chosen(self, name: str, value: float) -> None:
-        own = getattr(as_scale(self.scale.value), name)
+        own = getattr(as_scale(self._explorer.settings.scale), name)
         self._explorer.choose(**{name: None if math.isclose(value, own) else value})
 
     def show(self) -> None:
@@ -79,7 +74,6 @@ class DisplayPanel(Panel):
         settings = self._explorer.settings
         mode = find_mode(settings.mode)
         own = as_scale(settings.scale)
-        set_value(self.scale, settings.scale)
         percentile, gamma = settings.percentile, settings.gamma
         set_value(self.percentile, own.percentile if percentile is None else percentile)
         # A slider has steps, and a trait has not.
@@ -87,7 +81,7 @@ class DisplayPanel(Panel):
         set_value(self.before_relu, settings.before_relu)
         set_value(self.overlay, settings.overlay)
         set_value(self.theme, self._explorer.theme)
-        for control in (self.scale, self.percentile, self.gamma):
+        for control in (self.percentile, self.gamma):
             set_value(control, not mode.uses_scale, "disabled")
         unsided = self._explorer.measured.before_relu(settings.layer) is None
         set_value(self.before_relu, unsided, "disabled")
