@@ -236,7 +236,7 @@ class ExplorerBase(ExplorerBox):
         )
         # The method itself would hold the explorer.
         follow = self.reporting_errors(lambda _: ExplorerBase._fit_page(explorer), clear=False)
-        self._page.observe(follow, ["theme", "room"])
+        self._page.observe(follow, ["theme", "background", "room"])
         self._full_width = full_width(self.layout.max_width, self._view.width)
         self._fit_page()
         # On a page narrower than the figure, the figure scrolls and the controls stay.
@@ -261,8 +261,12 @@ class ExplorerBase(ExplorerBox):
 
     def _fit_page(self) -> None:
         """Give the figure the page's colours, and make it as wide as the page has room."""
-        wanted = self._page.theme if self.theme == "auto" else self.theme
-        self._view.theme = DARK if wanted == "dark" else LIGHT
+        page, wanted = self._page, self._page.theme if self.theme == "auto" else self.theme
+        theme = DARK if wanted == "dark" else LIGHT
+        if page.background and wanted == page.theme:
+            # The figure is no box on the page.
+            theme = replace(theme, paper=page.background)
+        self._view.theme = theme
         width = fitting_width(self._page.room, self._view.width, self._full_width)
         if width != self._view.width:
             self._view.width = width

@@ -198,11 +198,26 @@ function isDark(root) {
   return isLight(getComputedStyle(root.parentElement ?? document.body).color);
 }
 
+// The colour that shows through the explorer: that of the nearest element that has one.
+function backgroundOf(root) {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  for (let element = root; element; element = element.parentElement) {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = getComputedStyle(element).backgroundColor;
+    context.fillRect(0, 0, 1, 1);
+    const [red, green, blue, alpha] = context.getImageData(0, 0, 1, 1).data;
+    if (alpha === 255)
+      return "#" + [red, green, blue].map((level) => level.toString(16).padStart(2, "0")).join("");
+  }
+  return "";
+}
+
 function keepTheme(root, model, signal) {
   const update = () => {
     const theme = isDark(root) ? "dark" : "light";
-    if (model.get("theme") === theme) return;
-    model.set("theme", theme);
+    const background = backgroundOf(root);
+    if (model.get("theme") === theme && model.get("background") === background) return;
+    model.set({ theme, background });
     model.save_changes();
   };
   observe([document.documentElement, document.body], { attributes: true }, update, signal);

@@ -210,4 +210,8 @@ def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanv
     canvas = LiveCanvas(figure, lock)
     FigureManager(canvas, 0)
     canvas.toolbar = canvas.manager.toolbar
+    # Beside a slider over channels, everybody takes arrows for the next channel.
+    canvas.toolbar.toolitems = [
+        item for item in canvas.toolbar.toolitems if item[3] not in ("back", "forward")
+    ]
     return canvas
