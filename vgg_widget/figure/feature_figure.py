@@ -9,7 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vgg_widget.figure.linked_figure import LinkedFigure, new_figure, title_of
+from vgg_widget.figure.linked_figure import (
+    Arrangement,
+    Box,
+    LinkedFigure,
+    new_figure,
+    title_of,
+)
 from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
@@ -22,14 +28,43 @@ from vgg_widget.pictures.tiles import gaps_between
 __all__ = ["FeatureFigure", "PairFigure", "new_figure", "static_figure", "title_of"]
 
 
+# In inches: beside the input, between it and the map, and beside the map for colorbar or legend;
+# below the pictures and above them, for titles.
+_MARGIN, _GAP, _BESIDE = 0.08, 0.2, 1.15
+_FOOT, _HEAD = 0.24, 0.3
+# The pictures' height by the figure's width, at most.
+_TALLEST = 0.62
+
+
 class FeatureFigure(LinkedFigure):
     """The input image, the picture on show, and its colorbar, on one figure."""
 
-    input_boxes = ((0.012, 0.055, 0.408, 0.865),)
-    map_boxes = ((0.442, 0.055, 0.408, 0.865),)
-    # The histogram stands between the map and the bar.
-    bar_boxes = (("activation", (0.899, 0.055, 0.018, 0.865)),)
-    legend_box = (0.862, 0.055, 0.135, 0.865)
+    bar_labels = ("activation",)
+
+    def _arrange(self, width: float, image: float, grid: float | None) -> Arrangement:
+        room = width - _MARGIN - _GAP - _BESIDE
+        # A grid needs the room, and the input is then there to compare.
+        across = (0.25 if grid else 0.5) * room
+        other = room - across
+        shape = grid or image
+        # A portrait as wide as a landscape would not fit on the screen.
+        tall = min(max(across * image, other * shape), _TALLEST * width)
+        across, other = min(across, tall / image), min(other, tall / shape)
+        height = _FOOT + tall + _HEAD
+        left = _MARGIN + across + _GAP
+        right = left + other
+
+        def box(x: float, wide: float, high: float) -> Box:
+            # At the top, where the titles are in line.
+            return x / width, (_FOOT + tall - high) / height, wide / width, high / height
+
+        return Arrangement(
+            height,
+            inputs=(box(_MARGIN, across, across * image),),
+            maps=(box(left, other, other * shape),),
+            bars=(box(right + 0.4, 0.14, other * shape),),
+            legend=box(right + 0.1, _BESIDE - 0.1, tall),
+        )
 
     @property
     def map_axes(self) -> Axes:
@@ -78,17 +113,20 @@ class PairFigure(LinkedFigure):
     """Two images, the same picture of each over one range, and their difference."""
 
     inches = PAIR_INCHES
-    input_boxes = ((_LEFT, _UPPER, _WIDTH, _HEIGHT), (_LEFT, _LOWER, _WIDTH, _HEIGHT))
-    map_boxes = (
-        (_MIDDLE, _UPPER, _WIDTH, _HEIGHT),
-        (_MIDDLE, _LOWER, _WIDTH, _HEIGHT),
-        (_RIGHT, _UPPER, _WIDTH, _HEIGHT),
-    )
-    bar_boxes = (
-        ("activation, both", (0.726, 0.06, 0.018, 0.38)),
-        ("difference", (0.892, 0.06, 0.018, 0.38)),
-    )
-    legend_box = (0.680, 0.038, 0.135, 0.43)
+    bar_labels = ("activation, both", "difference")
+
+    def _arrange(self, width: float, _: float, __: float | None) -> Arrangement:
+        return Arrangement(
+            height=width * PAIR_INCHES[1] / PAIR_INCHES[0],
+            inputs=((_LEFT, _UPPER, _WIDTH, _HEIGHT), (_LEFT, _LOWER, _WIDTH, _HEIGHT)),
+            maps=(
+                (_MIDDLE, _UPPER, _WIDTH, _HEIGHT),
+                (_MIDDLE, _LOWER, _WIDTH, _HEIGHT),
+                (_RIGHT, _UPPER, _WIDTH, _HEIGHT),
+            ),
+            bars=((0.726, 0.06, 0.018, 0.38), (0.892, 0.06, 0.018, 0.38)),
+            legend=(0.680, 0.038, 0.135, 0.43),
+        )
 
     def show(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,17 @@ def title_of(rendering: Rendering) -> str:
     return f"{rendering.title} ({rendering.note})" if rendering.note else rendering.title
 
 
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Where everything is: the figure's height in inches, and boxes on it."""
+
+    height: float
+    inputs: tuple[Box, ...]
+    maps: tuple[Box, ...]
+    bars: tuple[Box, ...]
+    legend: Box
+
+
 class LinkedFigure:
     """Input images, pictures of one layer, and their colorbars, whose zoom and marks are linked.
 
@@ -54,20 +66,20 @@ class LinkedFigure:
 
     inches: tuple[float, float] = FIGURE_INCHES
     """Width and height of the figure that `save` writes."""
-    # The inputs stand left of all maps; an input and the map of the same number belong together.
-    input_boxes: Sequence[Box]
-    map_boxes: Sequence[Box]
-    # Each with its label.
-    bar_boxes: Sequence[tuple[str, Box]]
-    legend_box: Box
+    # What stands beside each colorbar.
+    bar_labels: Sequence[str]
 
     @own_style()
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
-        self._inputs = tuple(_picture_on(figure.add_axes(box)) for box in self.input_boxes)
-        self._maps = tuple(_picture_on(figure.add_axes(box)) for box in self.map_boxes)
-        self._bars = tuple(ColorBars(figure, box, label) for label, box in self.bar_boxes)
-        self._legend = LegendList(figure, self.legend_box)
+        self._arranged = boxes = self._arrange(figure.get_size_inches()[0], 1.0, None)
+        self._inputs = tuple(_picture_on(figure.add_axes(box)) for box in boxes.inputs)
+        self._maps = tuple(_picture_on(figure.add_axes(box)) for box in boxes.maps)
+        self._bars = tuple(
+            ColorBars(figure, box, label)
+            for label, box in zip(self.bar_labels, boxes.bars, strict=True)
+        )
+        self._legend = LegendList(figure, boxes.legend)
         self._source = figure.text(0.012, 0.014, "", fontsize=7.5, **PLAIN)
         self._renderings: tuple[Rendering, ...] = ()
         self._images: tuple[RGB8, ...] = ()
@@ -97,6 +109,15 @@ class LinkedFigure:
 
     # --- what a subclass shows otherwise
 
+    def _arrange(self, width: float, image: float, grid: float | None) -> Arrangement:
+        """Return where everything is on a figure of a width in inches.
+
+        `image` is the inputs' height by their width; `grid` that of maps that are no image of the
+        input's shape. The inputs stand left of all maps; an input and the map of the same number
+        belong together.
+        """
+        raise NotImplementedError
+
     def _scales(self) -> Sequence[Rendering]:
         """Return what each colorbar says the colours of."""
         return self._renderings
@@ -119,11 +140,34 @@ class LinkedFigure:
     @width.setter
     @own_style()
     def width(self, pixels: int) -> None:
-        inches = pixels / DPI
-        self.figure.set_size_inches(inches, inches * self.inches[1] / self.inches[0])
+        self._place_all(pixels / DPI)
+        self.figure.canvas.draw()
+
+    def _place_all(self, width: float) -> bool:
+        """Put everything in its place on a figure of a width in inches; return whether it moved."""
+        image, grid = 1.0, None
+        if self._images:
+            height, across = self._images[0].shape[:2]
+            image = height / across
+        if self._renderings and self._renderings[0].tiles is not None:
+            left, right, bottom, top = map_extent(self._renderings[0], self._place)
+            grid = abs(bottom - top) / abs(right - left)
+        boxes = self._arrange(width, image, grid)
+        size = [*map(float, self.figure.get_size_inches())]
+        if boxes == self._arranged and np.allclose(size, (width, boxes.height)):
+            return False
+        self._arranged = boxes
+        self.figure.set_size_inches(width, boxes.height)
+        for pictures, places in ((self._inputs, boxes.inputs), (self._maps, boxes.maps)):
+            for picture, place in zip(pictures, places, strict=True):
+                picture.axes.set_position(place)
+        for bars, place in zip(self._bars, boxes.bars, strict=True):
+            bars.axes.set_position(place)
+        self._legend.axes.set_position(boxes.legend)
         for picture in self._maps:
             self._set_title(picture.axes, picture.axes.get_title())
-        self.figure.canvas.draw()
+        self._side_painter.arranged()
+        return True
 
     def _set_title(self, axes: Axes, words: str) -> None:
         axes.title.set_text(words)
@@ -193,6 +237,8 @@ class LinkedFigure:
             self._kept_view = None
             self._show_images()
         titles = [title_of(shown) for shown in renderings]
+        same_frame = same_images and _frame(before) == _frame(rendering)
+        self._place_all(float(self.figure.get_size_inches()[0]))
         for picture, shown, title in zip(self._maps, renderings, titles, strict=True):
             picture.set_data(shown.rgba)
             picture.set_extent(map_extent(shown, place))
@@ -204,7 +250,7 @@ class LinkedFigure:
         scales = self._scales()
         for bars, shown in zip(self._bars, scales, strict=True):
             bars.count(shown)
-        if not same_images or _frame(before) != _frame(rendering):
+        if not same_frame:
             self._reset_view(self._kept_view if same_images and rendering.tiles is None else None)
             side_alone = False
         keys = tuple(ColorBars.key(shown) for shown in scales)

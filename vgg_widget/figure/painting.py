@@ -62,13 +62,14 @@ class MarksPainter:
         self._on_right = (*self._units, *others)
         self._left: Any = None
         self._right: Any = None
-        self._edge = min(axes.get_position(original=True).x0 for axes in maps)
+        self._maps = tuple(maps)
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
     def side(self) -> Bbox:
         """Return the right side in whole pixels."""
         width, height = self._figure.canvas.get_width_height(physical=True)
-        return Bbox.from_extents(int(self._edge * width) - _MARGIN_PIXELS, 0, width, height)
+        edge = min(axes.get_position(original=True).x0 for axes in self._maps)
+        return Bbox.from_extents(int(edge * width) - _MARGIN_PIXELS, 0, width, height)
 
     def set(self, marks: Marks, renderings: Sequence[Rendering], place: float | Placement) -> None:
         """Take over what is to be marked; nothing is painted yet."""
@@ -204,15 +205,22 @@ class SidePainter:
         self._backdrops: OrderedDict[Hashable, Any] = OrderedDict()
         self._enlargements: dict[tuple[float, ...], Enlargement | None] = {}
         self._drawn = False
-        self._clips = tuple(self._title_place(axes) for axes in self._axes)
-        for axes, clip in zip(self._axes, self._clips, strict=True):
+        self._clips: tuple[TransformedBbox, ...] = ()
+        for axes in self._axes:
             for spine in axes.spines.values():
                 # Below the picture, or it would have to be painted again over each new one.
                 spine.set_zorder(-1)
-            axes.title.set_clip_box(clip)
             axes.title.set_clip_on(True)
+        self.arranged()
         self._known = self._count()
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
+
+    def arranged(self) -> None:
+        """Take over where the axes are now, before the whole figure is drawn."""
+        self._clips = tuple(self._title_place(axes) for axes in self._axes)
+        for axes, clip in zip(self._axes, self._clips, strict=True):
+            axes.title.set_clip_box(clip)
+        self._drawn = False
 
     def _title_place(self, axes: Axes) -> TransformedBbox:
         """Return what a title may cover: what stands on either side has a place of its own."""
