@@ -337,13 +337,15 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
 
 
 def nearest_channels(
-    mode: Mode, count: int, channel: int, channels: Sequence[int]
-) -> tuple[int, tuple[int, ...]]:
+    mode: Mode, count: int, channel: int, channels: Sequence[int] | str
+) -> tuple[int, tuple[int, ...] | str]:
     """Return `channel` and `channels` as a layer of `count` channels can show them.
 
     A channel beyond the last becomes the last. Of `channels` those are left that there are; none,
-    so that the mode chooses by itself, where these are too few for it.
+    so that the mode chooses by itself, where these are too few for it. A word stays.
     """
+    if isinstance(channels, str):
+        return min(channel, count - 1), channels
     left = tuple(number for number in channels if number < count)
     if mode.count is not None:
         left = left[: mode.count] if len(left) >= mode.count else ()
