@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -195,25 +195,32 @@ def _pictures(
 
     Only the mode's function knows which values it takes a range of, and it asks in the same order
     for each part: a first round notes these values, a second one is answered with them together.
+    Where an answer changes what is asked next, a third one is answered with that.
     """
     if len(parts) == 1:
         return [_picture(mode, parts[0], request(alone))]
-    made: list[Picture] = []
-    asked: list[list[Floats]] = []
-    for maps in parts:
-        turns: list[Floats] = []
-        asked.append(turns)
-        made.append(_picture(mode, maps, request(partial(_noted, turns))))
-    if not any(asked):
-        return made
-    together = [np.concatenate(turn) for turn in zip(*asked, strict=False)]
-    # A question that was not asked in the first round is answered with its own values.
-    return [_picture(mode, maps, request(partial(next, iter(together)))) for maps in parts]
+    together: list[Floats] = []
+    for _ in range(3):
+        made: list[Picture] = []
+        asked: list[list[Floats]] = []
+        for maps in parts:
+            turns: list[Floats] = []
+            asked.append(turns)
+            made.append(_picture(mode, maps, request(partial(_answered, iter(together), turns))))
+        before, together = together, [np.concatenate(turn) for turn in zip(*asked, strict=False)]
+        if len(before) == len(together) and all(map(_equal, before, together)):
+            break
+    return made
 
 
-def _noted(turns: list[Floats], values: Floats) -> Floats:
+def _answered(answers: Iterator[Floats], turns: list[Floats], values: Floats) -> Floats:
+    """Note the values, and return those of all parts; where none are known yet, the values."""
     turns.append(values.ravel())
-    return values
+    return next(answers, values)
+
+
+def _equal(one: Floats, other: Floats) -> bool:
+    return np.array_equal(one, other, equal_nan=True)
 
 
 def _common_range(pictures: Sequence[Picture], request: ModeRequest) -> DisplayRange | None:
