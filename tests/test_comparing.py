@@ -301,9 +301,9 @@ def test_composite_by_itself_is_made_brighter_by_one_factor_for_both(both: Pair)
     for k in channels:
         every = np.concatenate([half[..., k].ravel() for half in halves])
         top = np.percentile(every[every > 0], 99.5)
-        for half, mix in zip(halves, mixed, strict=True):
+        for place, half in enumerate(halves):
             unit = np.clip(half[..., k] / top, 0, 1) ** 0.6
-            mix += mpl.colormaps["magma"](unit)[..., :3] / len(channels)
+            mixed[place] += mpl.colormaps["magma"](unit)[..., :3] / len(channels)
     brightest = np.concatenate([mix.max(axis=-1).ravel() for mix in mixed])
     factor = 1 / np.percentile(brightest, 99.5)
     assert factor > 1.1

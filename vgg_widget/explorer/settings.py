@@ -78,16 +78,7 @@ class ChannelNumbers(TraitType[tuple[int, ...] | str, Iterable[int] | str]):
         """Return a tuple of plain ints, or the word."""
         if isinstance(value, str) and value == STRONGEST:
             return STRONGEST
-        return self._whole_numbers(obj, value)
-
-    def _whole_numbers(self, obj: Any, value: Any) -> tuple[int, ...]:
-        try:
-            numbers = tuple(value)
-        except TypeError:
-            self.error(obj, value)
-        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
-            self.error(obj, value)
-        return tuple(int(number) for number in numbers)
+        return _whole_numbers(self, obj, value)
 
 
 class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
@@ -100,10 +91,21 @@ class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
         """Return a pair of plain ints, or None."""
         if value is None:
             return None
-        pair = ChannelNumbers._whole_numbers(self, obj, value)  # type: ignore[arg-type]
+        pair = _whole_numbers(self, obj, value)
         if len(pair) != 2:
             self.error(obj, value)
         return pair[0], pair[1]
+
+
+def _whole_numbers(trait: TraitType[Any, Any], obj: Any, value: Any) -> tuple[int, ...]:
+    """Return a tuple of plain ints, or raise the trait's error."""
+    try:
+        numbers = tuple(value)
+    except TypeError:
+        trait.error(obj, value)
+    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
+        trait.error(obj, value)
+    return tuple(int(number) for number in numbers)
 
 
 class ImageSetResult(TraitType[Any, Any]):
