@@ -114,9 +114,7 @@ def test_everything_is_there_when_the_constructor_returns(
     assert explorer.extractor is extractor
     assert np.array_equal(explorer.image, picture)
     assert explorer.figure.canvas is explorer.canvas
-    by_hand = render(
-        expected, "block1_conv1", "channel", channel=0, cmap="magma", scale="auto"
-    )
+    by_hand = render(expected, "block1_conv1", "channel", channel=0, cmap="magma", scale="auto")
     assert explorer.rendering is not None
     assert np.array_equal(explorer.rendering.rgba, by_hand.rgba)
     assert (drawn(explorer)[..., :3] != 255).any()
