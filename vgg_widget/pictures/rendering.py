@@ -275,10 +275,11 @@ def asked_channels(
     mode: Mode, channel: int | None, channels: Iterable[int] | str | None
 ) -> tuple[int, ...]:
     """Return the channels that are named for a mode; none where the choice is left to it."""
-    named: tuple[int, ...] = ()
-    if isinstance(channels, Iterable) and not isinstance(channels, str):
-        named = tuple(channels)
-    elif channels is not None:
+    try:
+        named = () if channels is None else tuple(channels)
+    except TypeError:
+        named = None
+    if named is None or isinstance(channels, str):
         raise ValueError(
             f"channels {channels!r} is no list of numbers: write for instance (0, 5), or "
             f"{STRONGEST!r}."
