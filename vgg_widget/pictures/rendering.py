@@ -275,8 +275,9 @@ def asked_channels(
     mode: Mode, channel: int | None, channels: Iterable[int] | str | None
 ) -> tuple[int, ...]:
     """Return the channels that are named for a mode; none where the choice is left to it."""
+    named: tuple[int, ...] | None
     try:
-        named = () if channels is None else tuple(channels)
+        named = () if channels is None or isinstance(channels, str) else tuple(channels)
     except TypeError:
         named = None
     if named is None or isinstance(channels, str):
