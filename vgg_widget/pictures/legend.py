@@ -122,7 +122,8 @@ def legend_of_both(
     shares: dict[int | None, float] = defaultdict(float)
     for entry in (*first, *second):
         shares[entry.channel] += (entry.share or 0.0) / 2
-    entries = {entry.channel: entry for entry in (*second, *first)}
+    # Where areas are equal, in the order of the first picture.
+    entries = {entry.channel: entry for entry in (*first, *second)}
     ranked = sorted(entries, key=lambda channel: (channel is None, -shares[channel]))
     return tuple(replace(entries[channel], share=shares[channel]) for channel in ranked)
 
