@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -270,6 +272,31 @@ def test_the_same_bytes_go_to_memory(tmp_path: Path) -> None:
     with io.BytesIO() as stream:
         write_gif(stream, plain(4), 0.5)
         assert stream.getvalue() == (tmp_path / "a.gif").read_bytes()
+
+
+class Failing(list[Any]):
+    """Pictures of which one cannot be made, with an error that ends loops over sequences."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 2:
+            raise IndexError("of a mode")
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[Any]:
+        # As of any sequence that has no way of its own.
+        index = 0
+        while True:
+            try:
+                yield self[index]
+            except IndexError:
+                return
+            index += 1
+
+
+def test_an_index_error_is_no_end_of_the_pictures(tmp_path: Path) -> None:
+    with pytest.raises(IndexError, match="of a mode"):
+        save_gif(tmp_path / "a.gif", Failing(plain(5)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path) -> None:

@@ -583,6 +583,8 @@ def test_a_closed_explorer_says_so(make: Make) -> None:
     explorer.close()
     with pytest.raises(RuntimeError, match="closed"):
         explorer.layer = "block2_conv1"
+    with pytest.raises(RuntimeError, match="closed"):
+        explorer.set_trait("channel", 3)
 
 
 def test_what_was_said_of_the_place_under_the_mouse_goes_with_its_picture(make: Make) -> None:

@@ -225,7 +225,8 @@ def _equal(one: Floats, other: Floats) -> bool:
 
 def _common_range(pictures: Sequence[Picture], request: ModeRequest) -> DisplayRange | None:
     """Return the range of pictures whose values are yet to be coloured."""
-    if pictures[0].rgba is not None:
+    pictures = [picture for picture in pictures if picture.rgba is None]
+    if not pictures:
         return None
     ranges = [picture.range for picture in pictures if picture.range is not None]
     if ranges:
@@ -404,7 +405,9 @@ def appearance(
     """
     values, rgba = picture.values, picture.rgba
     note = ""
-    if rgba is None:
+    if rgba is not None:
+        limits = None
+    else:
         assert values is not None
         assert limits is not None
         assert cmap is not None
