@@ -121,7 +121,7 @@ def made_panel(explorer: Any, title: str) -> Any:
 
 
 def made_panels(explorer: Any) -> list[Any]:
-    """Return all panels that have been unfolded."""
+    """Return the widgets of all panels that have been unfolded."""
     return list(explorer._switcher.made())
 
 
@@ -171,6 +171,8 @@ def assert_consistent(explorer: LayerExplorer) -> None:
     slider = control(explorer, "channel")
     assert slider.value == explorer.channel
     assert slider.max == explorer.activations[explorer.layer].shape[-1] - 1
+    number = next(one for one in below(explorer) if isinstance(one, widgets.BoundedIntText))
+    assert (number.value, number.max) == (slider.value, slider.max)
     assert explorer.rendering.title.split(" ")[0] in caption_words(explorer)
 
 

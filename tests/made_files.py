@@ -260,6 +260,13 @@ def exif(orientation: int) -> bytes:
     return b"Exif\0\0" + b"II*\0" + struct.pack("<I", 8) + directory
 
 
+def exif_that_cannot_be_written(orientation: int) -> bytes:
+    """EXIF data with a width that is text, which Pillow reads and does not write again."""
+    entries = struct.pack("<HHI4s", 0x0100, 2, 4, b"40\0\0")
+    entries += struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
+
+
 def with_screen(gif: bytes, height: int, width: int) -> bytes:
     """A GIF whose logical screen is of another size than its first frame."""
     return gif[:6] + struct.pack("<HH", width, height) + gif[10:]

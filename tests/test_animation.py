@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
-from vgg_widget import Activations, render
+from vgg_widget import Activations, render, telling_channels
 from vgg_widget.figure.animation import FigureFrames, Frames, frames, save_gif, write_gif
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure, static_figure
 from vgg_widget.pictures.captions import source_line
@@ -84,11 +86,10 @@ def test_a_layer_with_fewer_channels_shows_what_it_has(made: Activations) -> Non
     assert [picture.channels for picture in walk] == [(4,), (2,)]
     walk = frames(made, "layers", mode="max", channels=(4, 1, 2))
     assert [picture.channels for picture in walk] == [(4, 1, 2), (1, 2)]
-    # Two are left of three, which is no red, green and blue: the strongest three, then.
+    # Two are left of three, which is no red, green and blue: the most telling three, then.
     walk = frames(made, "layers", mode="rgb", channels=(4, 1, 2))
     assert walk[0].channels == (4, 1, 2)
-    peaks = made["deep"].max(axis=(0, 1))
-    assert walk[1].channels == tuple(sorted(range(3), key=lambda k: -peaks[k]))
+    assert walk[1].channels == tuple(telling_channels(made, "deep", 3).tolist())
 
 
 def test_named_layers_by_any_of_their_names(activations: Activations) -> None:
@@ -183,7 +184,8 @@ def test_a_width_that_is_none(made: Activations, width: int) -> None:
 @pytest.fixture
 def gif(activations: Activations, tmp_path: Path) -> tuple[Frames, list[RGB8]]:
     """A walk through eight channels, and what a viewer shows of the GIF of it."""
-    walk = frames(activations, layer="block2_conv1", channels=range(8))
+    options = {"channels": range(8), "cmap": "viridis", "scale": "layer"}
+    walk = frames(activations, layer="block2_conv1", **options)
     save_gif(tmp_path / "walk.gif", FigureFrames(walk), 0.1)
     pictures, times = read_back(tmp_path / "walk.gif")
     assert times == [100] * 8
@@ -270,6 +272,31 @@ def test_the_same_bytes_go_to_memory(tmp_path: Path) -> None:
     with io.BytesIO() as stream:
         write_gif(stream, plain(4), 0.5)
         assert stream.getvalue() == (tmp_path / "a.gif").read_bytes()
+
+
+class Failing(list[Any]):
+    """Pictures of which one cannot be made, with an error that ends loops over sequences."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 2:
+            raise IndexError("of a mode")
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[Any]:
+        # As of any sequence that has no way of its own.
+        index = 0
+        while True:
+            try:
+                yield self[index]
+            except IndexError:
+                return
+            index += 1
+
+
+def test_an_index_error_is_no_end_of_the_pictures(tmp_path: Path) -> None:
+    with pytest.raises(IndexError, match="of a mode"):
+        save_gif(tmp_path / "a.gif", Failing(plain(5)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path) -> None:

@@ -39,8 +39,9 @@ READ = "of this explorer cannot be set: set one of its traits instead."
         ("weights", "random", f"weights {STAYS} weights='random'."),
         ("figure", None, f"figure {READ}"),
         ("closed", True, f"closed {READ}"),
-        ("reset", True, f"reset {READ}"),
-        ("state", {}, f"state {READ}"),
+        ("reset", True, "reset of this explorer cannot be set: call it, as in reset(…)."),
+        ("state", {}, "state of this explorer cannot be set: call it, as in state(…)."),
+        ("colour", 1, "LayerExplorer has no trait 'colour': "),
     ],
 )
 def test_what_is_no_trait_is_refused_in_a_sentence(

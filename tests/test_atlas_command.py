@@ -260,6 +260,7 @@ def test_a_mistake_is_one_line_and_keeps_nothing(
         ([], "say with --html what page to write"),
         (["--html", "x.html", "--k", "2"], "--k goes with -o: 'kept' is finished already"),
         (["--html", "x.html", "--weights", "random"], "--weights goes with -o"),
+        (["--html", "x.html", "--statistic", "mean"], "--statistic goes with -o"),
         (["--html", "x.html", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler goes with -o"),
         (
             ["--html", "x.html", "--layers", "conv"],

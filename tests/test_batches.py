@@ -318,11 +318,12 @@ def test_what_may_be_read_in_several_ways_is_refused_where_it_stands(
         top_activations(exact, [one, item], progress=False)
 
 
-@pytest.mark.parametrize("of", [2, 5])
+@pytest.mark.parametrize("of", [2, 3, 4, 5])
 def test_grey_batches_without_labels_are_refused(exact: FeatureExtractor, of: int) -> None:
     many = np.concatenate([GREY, GREY])
     for batches in (
         tf_data(many).batch(of),
+        tf_data(many[:3]).batch(5),
         tf_data(many).batch(of).prefetch(1),
         tf_dicts(image=many).batch(of),
         loader(many, of=of),

@@ -198,17 +198,24 @@ def test_the_winners_are_listed_by_area_with_their_colours(shown: FeatureFigure)
     assert shown._legend._heading.get_text() == "channel · area"
 
 
-@pytest.mark.parametrize(("count", "last"), [(12, None), (13, "and 1 more"), (40, "and 28 more")])
-def test_twelve_are_listed_and_how_many_more_there_are(
-    shown: FeatureFigure, count: int, last: str | None
-) -> None:
+@pytest.mark.parametrize("count", [12, 13, 40])
+def test_twelve_are_listed_and_all_others_together(shown: FeatureFigure, count: int) -> None:
     areas = list(range(count, 0, -1))
-    made = winning(areas)
+    made = winning(areas, silent=9)
     shown.show(render(made, "conv", "argmax"), made.image, 1)
     lines = listed(shown)
     assert [words.split(" ·")[0] for _, words in lines[:12]] == [str(n) for n in range(12)]
-    assert len(lines) == 12
-    assert shown._legend._rest.get_text() == (last or "")
+    others, silent = sum(areas[12:]) / (sum(areas) + 9), 9 / (sum(areas) + 9)
+    share = f"{others:.0%}" if others >= 0.01 else "< 1%"
+    expected = [f"other channels · {share}"] if count > 12 else []
+    assert [words for _, words in lines[12:]] == [*expected, f"no channel · {silent:.0%}"]
+    if count > 12:
+        assert lines[12][0] == pytest.approx((120 / 255,) * 3)
+    assert shown._legend._rest.get_text() == ""
+    # Lights are all in colour, and as many are listed.
+    shown.show(render(made, "conv", "rainbow", channels=range(count)), made.image, 1)
+    assert len(listed(shown)) == 12
+    assert shown._legend._rest.get_text() == (f"and {count - 12} more" if count > 12 else "")
     # A shorter list leaves nothing of a longer one.
     few = winning([3, 1])
     shown.show(render(few, "conv", "argmax"), few.image, 1)

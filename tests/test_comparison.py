@@ -11,6 +11,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def make(
     def build(first: object = None, second: object = None, **arguments: Any) -> Comparison:
         first = photo if first is None else first
         second = other if second is None else second
-        made.append(compare(first, second, **{"extractor": extractor, "layer": LAYER, **arguments}))
+        usual = {"extractor": extractor, "layer": LAYER, "channel": 0}
+        made.append(compare(first, second, **{**usual, **arguments}))
         return made[-1]
 
     yield build
@@ -156,19 +158,24 @@ def test_both_maps_and_what_differs_are_there_at_once(
     np.testing.assert_array_equal(comparison.images[1], other)
 
 
-@pytest.mark.parametrize("scale", ["channel", "layer"])
+@pytest.mark.parametrize("scale", ["auto", "channel", "layer"])
 def test_one_range_over_both_images_pooled(
     make: Make, extractor: FeatureExtractor, photo: RGB8, other: RGB8, scale: str
 ) -> None:
     comparison = make(channel=3, scale=scale)
     maps = [extractor(image)[LAYER].astype(np.float64) for image in (photo, other)]
+    gamma = 1.0
     if scale == "channel":
         top = max(each[..., 3].max() for each in maps)
+    elif scale == "auto":
+        shown = np.concatenate([each[..., 3].ravel() for each in maps])
+        top, gamma = np.percentile(shown[shown > 0], 99.5), 0.6
     else:
         pooled = np.concatenate([each.ravel() for each in maps])
         top = np.percentile(pooled[pooled > 0], 99.9)
     for number, each in ((FIRST, maps[0]), (SECOND, maps[1])):
-        expected = mpl.colormaps["viridis"](np.clip(each[..., 3] / top, 0, 1), bytes=True)
+        unit = np.clip(each[..., 3] / top, 0, 1) ** gamma
+        expected = mpl.colormaps["magma"](unit, bytes=True)
         off = np.abs(on_axes(comparison, number).astype(int) - expected)
         # A value on the border of two of a colormap's 256 entries may fall to either.
         assert off.max() <= 4
@@ -300,6 +307,12 @@ def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
         (None, black),
     ]
     assert [entry.share for entry in found] == pytest.approx([0.45, 0.4, 0.15])
+    grey = LegendEntry(None, (0.5, 0.5, 0.5), "other channels", 0.1)
+    found = legend_of_both((*first, grey), (*second, replace(grey, share=0.9)))
+    assert [(entry.label, entry.share) for entry in found[2:]] == [
+        ("other channels", 0.5),
+        ("no channel", 0.15),
+    ]
     unshared = (LegendEntry(3, red, "channel 3"),)
     assert legend_of_both(unshared, unshared) == unshared
 
@@ -313,7 +326,7 @@ def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
     [
         ("layer", "layer", "block3_conv2"),
         ("mode", "mode", "max"),
-        ("cmap", "colormap", "magma"),
+        ("cmap", "colormap", "viridis"),
         ("scale", "scale", "network"),
         ("channel", "channel", 17),
         ("before_relu", "before ReLU", True),
@@ -325,10 +338,12 @@ def test_a_trait_moves_its_control_and_a_control_its_trait(
 ) -> None:
     comparison = make(panel="Display")
     before, first = getattr(comparison, trait), drawn(comparison)
+    # A gamma of None is shown as the number that the scale has.
+    shown = control(comparison, description).value
     setattr(comparison, trait, value)
     assert control(comparison, description).value == pytest.approx(value)
     assert not np.array_equal(drawn(comparison), first)
-    control(comparison, description).value = before
+    control(comparison, description).value = shown
     assert getattr(comparison, trait) == before
     np.testing.assert_array_equal(drawn(comparison), first)
 

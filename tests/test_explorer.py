@@ -57,7 +57,9 @@ def make(extractor: FeatureExtractor, picture: Pixels) -> Iterator[Make]:
 
     def build(image: object = None, **arguments: Any) -> LayerExplorer:
         image = picture if image is None else image
-        arguments.setdefault("extractor", extractor)
+        # What is on show first follows from the picture, and is tested by itself.
+        usual = {"extractor": extractor, "layer": "block1_conv1", "channel": 0}
+        arguments = {**usual, **arguments}
         made.append(LayerExplorer(image, **arguments))
         return made[-1]
 
@@ -112,7 +114,7 @@ def test_everything_is_there_when_the_constructor_returns(
     assert explorer.extractor is extractor
     assert np.array_equal(explorer.image, picture)
     assert explorer.figure.canvas is explorer.canvas
-    by_hand = render(expected, "block1_conv1", "channel", channel=0)
+    by_hand = render(expected, "block1_conv1", "channel", channel=0, cmap="magma", scale="auto")
     assert explorer.rendering is not None
     assert np.array_equal(explorer.rendering.rgba, by_hand.rgba)
     assert (drawn(explorer)[..., :3] != 255).any()
@@ -123,7 +125,7 @@ def test_everything_is_there_when_the_constructor_returns(
     [
         ("layer", "layer", "block3_conv2"),
         ("mode", "mode", "max"),
-        ("cmap", "colormap", "magma"),
+        ("cmap", "colormap", "viridis"),
         ("scale", "scale", "network"),
         ("channel", "channel", 17),
     ],
@@ -355,7 +357,7 @@ def test_the_words_say_what_is_shown_and_where_it_comes_from(make: Make) -> None
         f"{(channel > 0).mean():.0%} active",
         "random weights",
         "mode channel",
-        "scale network",
+        f"one range for the network, 0 to {explorer.activations.top(None, 99.9):.3g}",
     ):
         assert expected in text
 
@@ -581,6 +583,8 @@ def test_a_closed_explorer_says_so(make: Make) -> None:
     explorer.close()
     with pytest.raises(RuntimeError, match="closed"):
         explorer.layer = "block2_conv1"
+    with pytest.raises(RuntimeError, match="closed"):
+        explorer.set_trait("channel", 3)
 
 
 def test_what_was_said_of_the_place_under_the_mouse_goes_with_its_picture(make: Make) -> None:

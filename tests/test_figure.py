@@ -136,7 +136,8 @@ def test_titles_call_a_dead_channel_dead(made: Activations, shown: FeatureFigure
         ({"layer": "conv", "channel": 0, "scale": Scale("channel", 80)}, "max"),
         ({"layer": "features.0", "channel": 0, "scale": Scale("channel", 60)}, "both"),
         ({"layer": "wide", "mode": "max", "scale": Scale("layer", 98)}, "max"),
-        ({"layer": "wide", "mode": "mean", "cmap": "magma"}, "neither"),
+        ({"layer": "wide", "mode": "mean", "cmap": "plasma", "scale": "layer"}, "neither"),
+        ({"layer": "wide", "mode": "mean"}, "max"),
     ],
 )
 def test_the_colorbar_is_in_activation_units_and_marks_clipping(

@@ -103,7 +103,7 @@ def test_a_pool_has_one_side(explore: Explore) -> None:
         explorer.before_relu = before
         assert explorer.layer == "features.18"
         np.testing.assert_array_equal(values(explorer), pool)
-        assert explorer.cmap == "viridis"
+        assert explorer.cmap == "magma"
     explorer.layer = "block3_conv1"
     assert not control(explorer, "before ReLU").disabled
 

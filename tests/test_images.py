@@ -167,6 +167,13 @@ def test_a_pillow_image_is_left_as_it_was() -> None:
         np.testing.assert_array_equal(np.asarray(turned), PICTURE)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_whatever_else_its_exif_data_say(orientation: int) -> None:
+    plain = load_image(made.encoded(PICTURE, exif=made.exif(orientation)))
+    odd = made.encoded(PICTURE, exif=made.exif_that_cannot_be_written(orientation))
+    np.testing.assert_array_equal(load_image(odd), plain)
+
+
 # Arrays ------------------------------------------------------------------------------------------
 
 

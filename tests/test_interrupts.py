@@ -42,6 +42,7 @@ from vgg_widget.figure.color_bars import ColorBars
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.linked_figure import LinkedFigure
 from vgg_widget.network import backend, vgg19
+from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.interrupts import interrupts_delayed
 from vgg_widget.weights import imagenet
 
@@ -75,7 +76,9 @@ def assert_whole(explorer: LayerExplorer) -> None:
     """Traits, picture, canvas and controls say the same, and nobody has to wait."""
     assert_consistent(explorer)
     controls = [one for one in below(explorer) if hasattr(one, "disabled")]
-    assert not any(one.disabled for one in controls if one is not control(explorer, "colormap"))
+    colormap = control(explorer, "colormap")
+    assert colormap.disabled == (not find_mode(explorer.mode).uses_cmap)
+    assert not any(one.disabled for one in controls if one is not colormap)
     free: list[bool] = []
 
     def ask() -> None:

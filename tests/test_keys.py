@@ -277,6 +277,25 @@ def test_a_hundred_jumps_are_remembered_and_the_oldest_forgotten(explore: Explor
     assert (steps, explorer.channel) == (100, 30)
 
 
+def test_whoever_is_told_of_a_jump_may_go_back_in_it(explore: Explore) -> None:
+    explorer = explore(layer="block1_conv1", channel=0)
+    explorer.open_channel(1)
+    explorer.open_channel(2, "block1_conv2")
+
+    def hesitate(change: dict[str, Any]) -> None:
+        if change["new"] == 9:
+            explorer.back()
+
+    explorer.observe(hesitate, "channel")
+    explorer.open_channel(9, "block3_conv1")
+    shown = []
+    while explorer.can_go_back:
+        explorer.back()
+        shown.append((explorer.layer, explorer.channel))
+    # None of the steps before is left out.
+    assert shown[-2:] == [("block1_conv1", 1), ("block1_conv1", 0)]
+
+
 # The circuit -------------------------------------------------------------------------------------
 
 

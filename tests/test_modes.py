@@ -92,7 +92,7 @@ def test_max_and_mean_over_channels(
         largest = np.where(chosen[..., k] > largest, chosen[..., k], largest)
         total += chosen[..., k]
     for mode, expected, tolerance in (("max", largest, 0), ("mean", total / count, 1e-5)):
-        made = render(activations, layer, mode, channels=channels)
+        made = render(activations, layer, mode, channels=channels, cmap="viridis", scale="layer")
         assert made.values is not None
         assert made.values.dtype == np.float32
         np.testing.assert_allclose(
@@ -324,6 +324,17 @@ def test_the_colours_of_any_two_channels_can_be_told_apart() -> None:
 # The grid ----------------------------------------------------------------------------------------
 
 
+def hatched(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Grey lines from the lower left to the upper right, five across the shorter side or fewer."""
+    drawn = tile.copy()
+    step = max(4, min(tile.shape[:2]) // 5)
+    for row in range(tile.shape[0]):
+        for column in range(tile.shape[1]):
+            if (row + column) % step < max(1, step // 6):
+                drawn[row, column] = (128, 128, 128, 255)
+    return drawn
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_tile_of_the_grid_is_its_channel(activations: Activations, layer: str) -> None:
     maps = activations[layer]
@@ -336,13 +347,16 @@ def test_every_tile_of_the_grid_is_its_channel(activations: Activations, layer: 
         top, left, bottom, right = made.tiles.box(position)
         seen[top:bottom, left:right] += 1
         np.testing.assert_array_equal(made.values[top:bottom, left:right], maps[..., channel])
-        alone = render(activations, layer, "channel", channel=channel)
-        np.testing.assert_array_equal(made.rgba[top:bottom, left:right], alone.rgba)
+        expected = render(activations, layer, "channel", channel=channel).rgba
+        if not maps[..., channel].any():
+            expected = hatched(expected)
+        np.testing.assert_array_equal(made.rgba[top:bottom, left:right], expected)
     assert seen.max() == 1  # no two tiles overlap
     assert (made.rgba[seen == 0] == 0).all()  # gaps are transparent
     assert (made.rgba[seen == 1][:, 3] == 255).all()
-    height, width = made.rgba.shape[:2]
-    assert 0.5 <= height / width <= 2  # about as high as wide
+    # About as high as wide; 512 tiles are 32 by 16, each with the gap beside it.
+    height, width = (side + made.tiles.gap for side in made.rgba.shape[:2])
+    assert 0.5 <= height / width <= 2
 
 
 def test_every_pixel_of_the_grid_is_found_again(activations: Activations) -> None:
@@ -428,7 +442,7 @@ def test_dead_channels_are_left_out_of_a_grid_and_counted(half_dead: Activations
     assert caption(half_dead, some).endswith("1 dead channel hidden")
     shown = render(half_dead, "conv", "grid")
     assert (shown.hidden, len(shown.channels)) == (0, 6)
-    assert caption(half_dead, shown).endswith("3 of them dead")
+    assert caption(half_dead, shown).endswith("3 of 6 channels dead")
     strongest = render(half_dead, "conv", "grid", order="max", hide_dead=True)
     rank = half_dead.rank("conv", "max").tolist()
     assert list(strongest.channels) == [k for k in rank if k in (0, 2, 3)]
@@ -622,7 +636,9 @@ def test_a_composite_with_a_dead_channel_takes_its_first_colour() -> None:
     alive = made["conv"][..., 1]
     paint = mpl.colormaps["viridis"]
     expected = (paint(alive / alive.max())[..., :3] + paint(0.0)[:3]) / 2
-    assert_rgb(render(made, "conv", "composite", channels=(0, 1)), expected)
+    for scale in ("channel", "layer", "network"):
+        picture = render(made, "conv", "composite", channels=(0, 1), cmap="viridis", scale=scale)
+        assert_rgb(picture, expected)
 
 
 @given(
@@ -632,7 +648,7 @@ def test_a_composite_with_a_dead_channel_takes_its_first_colour() -> None:
         elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False),
     ),
     mode=st.sampled_from(BUILT_IN),
-    scale=st.sampled_from(["channel", "layer", "network"]),
+    scale=st.sampled_from(["auto", "channel", "layer", "network"]),
     layer=st.sampled_from(["conv", "features.0"]),
 )
 def test_any_activations_give_a_picture(maps: Floats, mode: str, scale: str, layer: str) -> None:
@@ -656,7 +672,7 @@ def test_any_activations_give_a_picture(maps: Floats, mode: str, scale: str, lay
 )
 def test_a_larger_activation_is_never_darker_in_grey(maps: Floats) -> None:
     made = make_activations(maps)
-    for scale in ("channel", "layer", "network"):
+    for scale in ("auto", "channel", "layer", "network"):
         picture = render(made, "conv", channel=1, cmap="gray", scale=scale)
         order = np.argsort(maps[..., 1], axis=None, kind="stable")
         assert (np.diff(picture.rgba[..., 0].ravel()[order].astype(int)) >= 0).all()
@@ -687,7 +703,7 @@ def test_render_never_changes_its_input(mode: str, layer: str) -> None:
     three = random.random((5, 6, 3)).astype(np.float32)
     kept = maps.copy(), three.copy()
     made = make_activations(maps, before_relu=True, others={"one": three})
-    for scale in ("channel", "layer", Scale("network", 90, 0.5)):
+    for scale in ("auto", "channel", "layer", Scale("network", 90, 0.5)):
         picture = render(made, layer, mode, scale=scale)
         # What a person does to the picture is no business of the activations either.
         picture.rgba[:] = 7
@@ -740,11 +756,33 @@ def test_caption_says_shape_channels_and_numbers(activations: Activations) -> No
 
 
 def test_source_line_says_weights_layer_mode_and_scale(activations: Activations) -> None:
-    made = render(activations, "block3_conv1", "max", scale="layer")
-    words = source_line(activations, made)
-    assert words.startswith(activations.weights.label)
-    for part in ("block3_conv1", "mode max", "scale layer", f"{made.vmax:.3g}"):
-        assert part in words
+    def words(mode: str, scale: str | Scale, **more: Any) -> str:
+        made = render(activations, "block3_conv1", mode, scale=scale, **more)
+        said = source_line(activations, made)
+        start = f"{activations.weights.label} · block3_conv1 · mode {mode}"
+        assert said.startswith(start)
+        if made.vmax is not None:
+            assert f", 0 to {made.vmax:.3g}" in said
+            said = said.replace(f", 0 to {made.vmax:.3g}", "")
+        return said.removeprefix(start)
+
+    for mode in ("channel", "max", "mean"):
+        assert words(mode, "auto") == " · this picture's own range · gamma 0.6"
+        assert words(mode, "channel") == " · this picture's own range up to its maximum"
+    for mode in ("max", "grid", "rgb"):
+        assert words(mode, "layer") == " · one range for the layer"
+        assert words(mode, "network") == " · one range for the network"
+    for mode in ("grid", "rgb", "rainbow"):
+        assert words(mode, "auto") == " · each channel over its own range · gamma 0.6"
+        own = " · each channel over its own range up to its maximum"
+        assert words(mode, "channel") == own
+    brighter = " · each channel over its own range, and the whole made brighter · gamma 0.6"
+    assert words("composite", "auto") == brighter
+    # Gamma is not in these colours.
+    textbook = " · each channel over its own maximum"
+    assert words("composite", Scale("layer", gamma=0.5)) == textbook
+    assert words("argmax", "auto") == ""
+    assert words("max", Scale("layer", gamma=0.5)) == " · one range for the layer · gamma 0.5"
 
 
 # Errors ------------------------------------------------------------------------------------------

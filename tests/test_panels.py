@@ -156,7 +156,7 @@ def test_folding_stops_play(explore: Explore) -> None:
     [
         ("scale", "scale", "network", "layer"),
         ("percentile", "percentile", 80.0, 95.0),
-        ("gamma", "gamma", 0.5, 1.0),
+        ("gamma", "gamma", 0.5, 1.2),
         ("before_relu", "before ReLU", True, False),
         ("overlay", "map over the input", 0.6, 0.0),
         ("theme", "theme", "dark", "light"),
@@ -165,7 +165,8 @@ def test_folding_stops_play(explore: Explore) -> None:
 def test_display_controls_and_traits_follow_each_other(
     explore: Explore, trait: str, description: str, value: Any, least: Any
 ) -> None:
-    explorer = explore(layer="block3_conv1", panel="Display")
+    start = {"gamma": 1.2} if trait == "gamma" else {"scale": "layer"}
+    explorer = explore(layer="block3_conv1", panel="Display", **start)
     shown = control(explorer, description)
     before = on_canvas(explorer)
     setattr(explorer, trait, value)
@@ -195,6 +196,34 @@ def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None
     assert explorer.rendering.vmax == pytest.approx(float(shown.max()))
 
 
+@pytest.mark.parametrize(("scale", "own"), [("auto", (99.5, 0.6)), ("layer", (99.9, 1.0))])
+def test_what_a_scale_has_by_itself_is_no_choice(
+    explore: Explore, scale: str, own: tuple[float, float]
+) -> None:
+    explorer = explore(panel="Display", scale=scale)
+    controls = control(explorer, "percentile"), control(explorer, "gamma")
+    assert tuple(one.value for one in controls) == pytest.approx(own)
+    assert (explorer.percentile, explorer.gamma) == (None, None)
+    assert explorer.rendering is not None
+    assert explorer.rendering.gamma == own[1]
+    explorer.gamma, explorer.percentile = 2.0, 50.0
+    assert tuple(one.value for one in controls) == pytest.approx((50.0, 2.0))
+    # Back at the scale's own by hand, nothing is chosen any more.
+    controls[0].value, controls[1].value = own
+    assert (explorer.percentile, explorer.gamma) == (None, None)
+    assert explorer.rendering.gamma == own[1]
+    # Another scale is chosen with what it has by itself; from code all else stays.
+    explorer.gamma, explorer.percentile = 2.0, 50.0
+    control(explorer, "scale").value = "channel"
+    assert (explorer.percentile, explorer.gamma) == (None, None)
+    assert tuple(one.value for one in controls) == pytest.approx((100.0, 1.0))
+    explorer.gamma = 2.0
+    explorer.scale = scale
+    assert explorer.gamma == 2.0
+    explorer.gamma = None
+    assert controls[1].value == pytest.approx(own[1])
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize(
     ("trait", "bad", "said"),
@@ -208,7 +237,7 @@ def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None
         ("gamma", -1.0, "gamma -1.0"),
         ("gamma", float("inf"), "gamma inf"),
         ("gamma", float("nan"), "gamma nan"),
-        ("gamma", None, "'gamma' trait"),
+        ("gamma", "much", "'gamma' trait.*not the str 'much'"),
         ("theme", "drak", "'theme' trait.*'auto', 'light', 'dark'"),
         ("theme", None, "'theme' trait"),
         ("scale", "layers", "did you mean 'layer'"),
@@ -232,7 +261,7 @@ def test_the_constructor_takes_every_trait(explore: Explore) -> None:
         "channel": 3,
         "channels": (1, 2),
         "mode": "grid",
-        "cmap": "magma",
+        "cmap": "inferno",
         "scale": "network",
         "before_relu": True,
         "order": "location",
@@ -467,11 +496,14 @@ def test_the_strongest_are_those_with_the_largest_values() -> None:
 
 def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: Any) -> None:
     panel, show = build(DisplayPanel)
-    assert panel.percentile.value == 99.9
+    assert (panel.scale.value, panel.percentile.value) == ("auto", 99.5)
+    assert panel.gamma.value == pytest.approx(0.6)
+    show(scale="layer")
+    assert (panel.percentile.value, panel.gamma.value) == (99.9, 1)
     show(scale="channel")
-    assert panel.percentile.value == 100
-    show(scale="channel", percentile=50.0)
-    assert panel.percentile.value == 50
+    assert (panel.percentile.value, panel.gamma.value) == (100, 1)
+    show(scale="channel", percentile=50.0, gamma=0.5)
+    assert (panel.percentile.value, panel.gamma.value) == (50, 0.5)
     show(mode="argmax")
     assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [True] * 3
     show()
@@ -489,13 +521,17 @@ def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
     panel.scale.value = "channel"
     panel.percentile.value = 12.5
     panel.percentile.value = 100  # what this scale has by itself
+    panel.gamma.value = 0.5
+    panel.gamma.value = 1  # the same
     panel.theme.value = "dark"
     panel.before_relu.value = False
     assert host.asked == [
         {"overlay": 0.5},
-        {"scale": "channel", "percentile": None},
+        {"scale": "channel", "percentile": None, "gamma": None},
         {"percentile": 12.5},
         {"percentile": None},
+        {"gamma": 0.5},
+        {"gamma": None},
         {"theme": "dark"},
         {"before_relu": False},
     ]

@@ -298,6 +298,18 @@ def test_maps_that_are_turned_on_the_way(keras: Any) -> None:
     assert [info.channels for info in known.values()] == [2, 2, 4, 4, 4, 4, 4, 2]
 
 
+def test_a_function_that_turns_maps_to_channels_first_is_seen_through(keras: Any) -> None:
+    layers, inputs = keras.layers, keras.Input((64, 96, 3))
+    maps = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    turned = layers.Lambda(lambda x: keras.ops.transpose(x, (0, 3, 1, 2)), name="turned")(maps)
+    model = keras.Model(inputs, layers.ReLU(name="relu")(turned))
+    picture = np.random.default_rng(0).integers(0, 255, (64, 96, 3), dtype=np.uint8)
+    activations = FeatureExtractor(model=model, size=None)(picture)
+    np.testing.assert_array_equal(activations["turned"], activations["conv"])
+    assert activations["relu"].shape == (64, 96, 4)
+    assert [activations.info(name).stride for name in ("turned", "relu")] == [1, 1]
+
+
 @pytest.mark.parametrize("size", [(26, 30), (27, 29)])
 def test_fields_that_no_border_touches_are_whole(keras: Any, size: tuple[int, int]) -> None:
     layers = keras.layers

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,6 +169,36 @@ def test_a_dragged_slider_reads_the_pictures_of_its_last_channel_alone(
     explorer.channel = 3
     assert "channel 3:" in patch_words(explorer)
     assert pictures_read == []
+
+
+def test_an_unexpected_error_is_told_of_the_channel_on_show_alone(
+    explore: Explore, noisy_top: TopActivations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(top_images=noisy_top, layer=LAYER, channel=3)
+    cards = patches(explorer)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def fail(*_: object) -> Any:
+        reading.set()
+        assert go_on.wait(30)
+        raise RuntimeError("on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(noisy_top), "patch", fail)
+        explorer.channel = 6
+        assert reading.wait(30)
+        patch.undo()
+        explorer.channel = 7
+        go_on.set()
+        assert "channel 7" in patch_words(explorer)
+        assert problem(explorer) == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(type(noisy_top), "patch", fail)
+        explorer.channel = 8
+        assert cards.wait(30)
+        assert "on purpose" in problem(explorer)
+    # What is on show is not faint any more.
+    assert "vgg-waiting" not in cards.row._dom_classes
 
 
 def test_a_step_sends_no_patch_before_the_slider_rests(

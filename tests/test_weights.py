@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -391,7 +392,8 @@ def test_no_empty_bar_stays_where_nothing_could_be_fetched(
 
 def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
     mirror.behaviour = "missing"
-    told = [resolve("auto").provenance for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        told = [resolved.provenance for resolved in pool.map(resolve, ["auto", "auto"])]
     assert len(mirror.requests) == 1
     assert told[0] == told[1]
     assert told[0].source == weights.FALLBACK

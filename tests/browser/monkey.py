@@ -41,8 +41,8 @@ def _wrong(explorer, folder):
 
     activations, layer = explorer.activations, explorer.layer
     side = activations.before_relu if explorer.before_relu else activations.after_relu
-    top = 100.0 if explorer.scale == "channel" else 99.9
-    scale = Scale(explorer.scale, explorer.percentile or top, explorer.gamma)
+    top, gamma = {"auto": (99.5, 0.6), "channel": (100.0, 1.0)}.get(explorer.scale, (99.9, 1.0))
+    scale = Scale(explorer.scale, explorer.percentile or top, explorer.gamma or gamma)
     tiled = dict(order=explorer.order, location=explorer.location, hide_dead=explorer.hide_dead)
     expected = render(
         activations, side(layer) or layer, explorer.mode, channel=explorer.channel,

@@ -21,12 +21,16 @@ pytestmark = pytest.mark.browser
 
 ONE_CELL = """
 from vgg_widget import LayerExplorer, sample_image
-explorer = LayerExplorer(sample_image())
+explorer = LayerExplorer(
+    sample_image(), layer="block1_conv1", channel=0, cmap="viridis", scale="layer"
+)
 explorer
 """
 RANDOM = """
 from vgg_widget import LayerExplorer, sample_image
-explorer = LayerExplorer(sample_image(), weights="random", size=96)
+explorer = LayerExplorer(
+    sample_image(), weights="random", size=96, layer="block1_conv1", channel=0, scale="layer"
+)
 explorer
 """
 CANVAS = "explorer.canvas"
@@ -202,7 +206,8 @@ def test_a_dragged_slider_ends_on_its_own_picture(lab: OpenNotebook) -> None:
 
 
 def test_two_explorers_are_independent_until_linked(lab: OpenNotebook) -> None:
-    second = "other = LayerExplorer(sample_image(), weights='random', size=96)\nother"
+    where = "layer='block1_conv1', channel=0"
+    second = f"other = LayerExplorer(sample_image(), weights='random', size=96, {where})\nother"
     page = lab(RANDOM, second)
     first, beside = (
         page.wait_picture_equal(CANVAS),

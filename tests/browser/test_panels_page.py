@@ -109,7 +109,7 @@ FeatureExtractor.__call__ = lambda *given: passes.append(1) or run(*given)
 
     page.click_canvas((0.93, 0.97))
     page.page.keyboard.press("r")
-    page.wait_value("[explorer.gamma, explorer.percentile, explorer.scale]", [1.0, None, "layer"])
+    page.wait_value("[explorer.gamma, explorer.percentile, explorer.scale]", [None, None, "layer"])
     picture = page.wait_picture_equal(CANVAS, unlike=picture)
     page.page.keyboard.press("b")
     page.wait_value("[explorer.before_relu, explorer.cmap]", [True, "coolwarm"])

@@ -55,6 +55,8 @@ def telling_channels(activations: Activations, layer: str, count: int = 8) -> np
     if count < 1:
         raise ValueError(f"count {count!r} is no number of channels: give 1 or more.")
     locations = _inner_locations(activations, layer)
+    # Squares of very large activations would be infinite; a power of two changes no digit.
+    locations *= np.ldexp(np.float32(1), -np.frexp(np.abs(locations).max())[1])
     # A mean in float32 would leave a constant channel some spread.
     varies = locations.max(axis=0) > locations.min(axis=0)
     locations -= locations.mean(axis=0)

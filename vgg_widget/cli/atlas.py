@@ -35,7 +35,10 @@ _BAD_SHOWN = 5
 def add_atlas(commands: Any) -> None:
     """Add the command to a parser's."""
     atlas = commands.add_parser(
-        "atlas", help="find what excites each channel, over a folder of pictures"
+        "atlas",
+        help="find what excites each channel, over a folder of pictures",
+        # Which options were given is looked up by their names.
+        allow_abbrev=False,
     )
     atlas.add_argument(
         "source",

@@ -143,7 +143,11 @@ def _announce(program: Program, token: str, *, browser: bool) -> None:
         forward = f"{program.port}:{ADDRESS}:{program.port}"
         print(f"From your own machine, first: ssh -L {forward} THIS-HOST")
     print(f"{program.advice} Ctrl-C here stops it all.", flush=True)
-    # Over SSH Python may find a text browser, which would take over the terminal.
-    if browser and "SSH_CONNECTION" not in os.environ:
+    # Over SSH, and without a display, Python may find a text browser, which would take over the
+    # terminal.
+    display = sys.platform in ("win32", "darwin") or any(
+        map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    )
+    if browser and display and "SSH_CONNECTION" not in os.environ:
         # Some browsers are waited for until they are closed, and the page is served meanwhile.
         threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from vgg_widget.images import (
     PICTURE_SUFFIXES,
@@ -161,13 +161,13 @@ def _each_once(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
         yield name, image
 
 
-def _own_copy(image: Any) -> Any:
+def _own_copy(extractor: FeatureExtractor, image: Any) -> Any:
     """Copy what a stream may fill anew for its next image, so that another thread can read it."""
+    if isinstance(image, ImageFile.ImageFile):
+        # A copy would no longer be turned, and not say how its pixels are stored.
+        return prepared(extractor, image)
     # What fails here, of a damaged file or a closed one, reading it will tell.
     with suppress(Exception):
-        if isinstance(image, ImageFile.ImageFile):
-            # A copy of what was opened would no longer be turned.
-            return ImageOps.exif_transpose(image)
         if isinstance(image, np.ndarray | Image.Image):
             return image.copy()
         if hasattr(image, "__array__"):
@@ -206,7 +206,7 @@ def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generat
         # What is not there is best named as it was written.
         return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110
 
-    owned = ((name, _own_copy(image)) for name, image in items)
+    owned = ((name, _own_copy(extractor, image)) for name, image in items)
     with closing(done_ahead(owned, source, _LEAST)) as begun:
         for _, future in begun:
             yield future.result()

@@ -61,7 +61,7 @@ def top_activations(
         called ``images[0]`` and so on, however they come in batches. An item that may be understood
         in several ways is refused, such as a tuple of two pictures. Grey pictures in a batch need
         an axis for channels: without it (3, H, W) and (4, H, W) are one picture in colour, and are
-        refused where as many labels come with them.
+        refused where labels or the loader tell that they are a batch.
     layers : str, iterable of str or None
         Keras's or torchvision's names; None for all. What only other layers need is not computed.
     k : int

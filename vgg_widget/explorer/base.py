@@ -538,7 +538,7 @@ class ExplorerBase(ExplorerBox):
                 self.choose(layer=named, channel=channel, mode=DEFAULT_MODE)
             finally:
                 if self._asked() == before:
-                    del self._history[-1:]
+                    self._forget(before)
                 del self._history[:-_STEPS_BACK]
 
     def back(self) -> None:
@@ -554,8 +554,11 @@ class ExplorerBase(ExplorerBox):
                 # It is what the jump made of it; a deeper layer knows places less exactly.
                 there = now = replace(there, location=last.location)
             self._show(there.placed(now, self.measured))
-            # Whoever was told of it may have gone back, too, or reset it.
-            del self._history[-1:]
+            self._forget(last)
+
+    def _forget(self, step: DisplaySettings) -> None:
+        # Whoever was told of it may have gone back, too, or reset it: it may be the last no more.
+        self._history = [one for one in self._history if one is not step]
 
     @property
     def can_go_back(self) -> bool:
@@ -642,7 +645,7 @@ class ExplorerBase(ExplorerBox):
 
         That of activations, which end in ``.npz``, says the picture: ``cat-activations.npz``.
         """
-        if suffix == ".npz":
+        if suffix == ".npz" and self._saves_activations:
             origin = self._readings[0].origin
             return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
         layer = re.sub(r"[^\w.]+", "_", self.layer)

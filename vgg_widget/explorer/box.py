@@ -47,6 +47,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     # What stands until the constructor has come so far.
     _closed = True
     _built = False
+    _ended = False
     _problem: Any = None
     _page: Any = None
     # How many changes and callbacks are under way; whoever counts holds the lock.
@@ -95,6 +96,12 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 super().__setattr__(name, value)
         else:
             super().__setattr__(name, value)
+
+    def set_trait(self, name: str, value: Any) -> None:
+        """Set a trait, as traitlets does, also a read-only one; not once the box is closed."""
+        if self._ended and name in self._settable:
+            self._require_open()
+        super().set_trait(name, value)
 
     @contextmanager
     def _holding(self) -> Iterator[None]:
@@ -310,7 +317,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     def _close_with(self, *more: widgets.Widget | None) -> None:
         """Close the box, all that it holds, and more widgets that belong to it."""
         # From here on, an interrupt waits for the end.
-        self._closed, self._built = True, False
+        self._closed, self._built, self._ended = True, False, True
         # ipywidgets closes no children, layouts or styles, and keeps what is not closed.
         for widget in widgets_of(self, *more):
             if widget is not self:
@@ -363,8 +370,14 @@ def check_assignable(
         raise AttributeError(f"{name} {problem}{briefly(value)}.")
     ours = str(getattr(found, "__module__", "")).startswith("vgg_widget.")
     if isinstance(found, property) or ours:
-        raise AttributeError(f"{name} of this {what} cannot be set: set one of its traits instead.")
+        advice = f"call it, as in {name}(…)" if callable(found) else "set one of its traits instead"
+        raise AttributeError(f"{name} of this {what} cannot be set: {advice}.")
     if not hasattr(kind, name):
-        near = nearest([one for one in dir(kind) if not one.startswith("_")], name)
+        near = nearest([*kind.class_traits(), *_settable_properties(kind)], name)
         advice = f"did you mean {near!r}?" if near else f"see {kind.__name__}.class_traits()."
         raise AttributeError(f"{kind.__name__} has no trait {name!r}: {advice}")
+
+
+def _settable_properties(kind: type) -> list[str]:
+    found = {name: value for one in kind.__mro__ for name, value in vars(one).items()}
+    return [name for name, value in found.items() if getattr(value, "fset", None) is not None]

@@ -39,7 +39,8 @@ class Comparison(ExplorerBase):
         The same; brought to the size that the network saw the first in, and the caption says so
         where that changes its shape.
     extractor, model, preprocess, weights, size, layer, channel, mode, cmap, scale
-        As for `LayerExplorer`. A scale is over both images.
+        As for `LayerExplorer`. A scale is over both images; the layer and the channel that come
+        first are those of the first image.
     **layout
         Any other trait, such as ``location``, ``before_relu``, ``overlay`` or ``theme``
         (``Comparison.class_traits()`` lists them); and fields of `ipywidgets.Layout`.
@@ -183,6 +184,6 @@ def compare(first: object, second: object, **arguments: Any) -> Comparison:
     --------
     >>> comparison = compare("cat.jpg", "dog.jpg", weights="random", size=64, mode="mean")
     >>> comparison.renderings.difference.title
-    'block1_conv1 · mean over 64 channels · second − first'
+    'block3_conv1 · mean over 256 channels · second − first'
     """
     return Comparison(first, second, **arguments)

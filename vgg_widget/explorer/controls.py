@@ -229,12 +229,15 @@ class Controls:
             self._listed_of, self._listed_by = ref(activations), names
             options = layer_options(activations, names)
             self._listed = {activations.plain_name(name): name for _, name in options}
-            with self.layer.hold_sync():
-                parts.set_value(self.layer, tuple(options), "options")
+        else:
+            options = self.layer.options
         shown = settings.layer_in(activations)
         # Keras has no name for what is before a ReLU: the convolution stands for it.
         name = self._listed.get(activations.plain_name(shown))
-        parts.set_value(self.layer, name or self._listed[activations.after_relu(shown)])
+        # In one message, or the page would be told of the first layer in between.
+        with self.layer.hold_sync():
+            parts.set_value(self.layer, tuple(options), "options")
+            parts.set_value(self.layer, name or self._listed[activations.after_relu(shown)])
 
     @staticmethod
     def _default_words(mode: Mode) -> str:

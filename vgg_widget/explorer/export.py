@@ -28,10 +28,11 @@ def write_state(
 ) -> dict[str, Any]:
     """Return what an explorer shows, and how, as a JSON-able dict."""
     weights = extractor.weights
+    channels = settings.channels
     return {
         "version": _STATE_VERSION,
         **asdict(settings),
-        "channels": list(settings.channels),
+        "channels": channels if isinstance(channels, str) else list(channels),
         "location": None if settings.location is None else list(settings.location),
         **more,
         "size": extractor.size,

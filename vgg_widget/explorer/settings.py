@@ -26,6 +26,7 @@ from vgg_widget.pictures.colormaps import (
 from vgg_widget.pictures.modes import DEFAULT_MODE, find_mode
 from vgg_widget.pictures.rendering import (
     ORDERS,
+    STRONGEST,
     checked_channel,
     choose_channels,
     nearest_channels,
@@ -67,21 +68,17 @@ class ColormapName(Unicode[str, Any]):
         return as_trait_error(registered_name, value) if isinstance(value, Colormap) else value
 
 
-class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
-    """A trait that holds a tuple of ints and takes any iterable of whole numbers."""
+class ChannelNumbers(TraitType[tuple[int, ...] | str, Iterable[int] | str]):
+    """A trait that holds a tuple of ints, from any iterable of whole numbers, or one word."""
 
-    info_text = "channel numbers, such as (0, 5, 12)"
+    info_text = f"channel numbers, such as (0, 5, 12), or {STRONGEST!r}"
     default_value = ()
 
-    def validate(self, obj: Any, value: Any) -> tuple[int, ...]:
-        """Return a tuple of plain ints."""
-        try:
-            numbers = tuple(value)
-        except TypeError:
-            self.error(obj, value)
-        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
-            self.error(obj, value)
-        return tuple(int(number) for number in numbers)
+    def validate(self, obj: Any, value: Any) -> tuple[int, ...] | str:
+        """Return a tuple of plain ints, or the word."""
+        if isinstance(value, str) and value == STRONGEST:
+            return STRONGEST
+        return _whole_numbers(self, obj, value)
 
 
 class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
@@ -94,10 +91,21 @@ class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
         """Return a pair of plain ints, or None."""
         if value is None:
             return None
-        pair = ChannelNumbers.validate(self, obj, value)  # type: ignore[arg-type]
+        pair = _whole_numbers(self, obj, value)
         if len(pair) != 2:
             self.error(obj, value)
         return pair[0], pair[1]
+
+
+def _whole_numbers(trait: TraitType[Any, Any], obj: Any, value: Any) -> tuple[int, ...]:
+    """Return a tuple of plain ints, or raise the trait's error."""
+    try:
+        numbers = tuple(value)
+    except TypeError:
+        trait.error(obj, value)
+    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
+        trait.error(obj, value)
+    return tuple(int(number) for number in numbers)
 
 
 class ImageSetResult(TraitType[Any, Any]):
@@ -146,11 +154,13 @@ def _check_channel(value: int, settings: DisplaySettings, activations: Activatio
 
 
 def _check_channels(
-    value: tuple[int, ...], settings: DisplaySettings, activations: Activations
+    value: tuple[int, ...] | str, settings: DisplaySettings, activations: Activations
 ) -> None:
     mode = find_mode(settings.mode)
     if value and mode.takes != "one":
         choose_channels(activations, settings.layer, mode, channels=value)
+    if isinstance(value, str):
+        return
     count = activations.info(settings.layer).channels
     for number in value:
         checked_channel("channels", number, settings.layer, count)
@@ -203,12 +213,12 @@ class DisplaySettings:
     channel: int = _setting(
         0, WholeNumber, _check_channel, words="Channel on show in mode 'channel'; from 0."
     )
-    channels: tuple[int, ...] = _setting(
+    channels: tuple[int, ...] | str = _setting(
         (),
         ChannelNumbers,
         _check_channels,
-        words="Channels that the other modes show, as a tuple of ints; () is the mode's default. "
-        "In mode 'channel' they wait for another mode.",
+        words="Channels that the other modes show, as a tuple of ints; () is the mode's default, "
+        "'strongest' those with the largest maximum. In mode 'channel' they wait for another mode.",
     )
     mode: str = _setting(
         DEFAULT_MODE,

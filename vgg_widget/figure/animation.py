@@ -286,7 +286,9 @@ def write_gif(
 
     def reduced() -> Iterator[Image.Image]:
         shape: tuple[int, ...] = ()
-        for index, image in enumerate(images):
+        # A loop over the pictures themselves would take an IndexError of a mode for their end.
+        for index in range(len(images)):
+            image = images[index]
             shape = shape or image.shape
             if image.shape != shape:
                 raise ValueError(

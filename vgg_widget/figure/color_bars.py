@@ -48,12 +48,13 @@ def color_norm(rendering: Rendering) -> Normalize:
         return Normalize(vmin, vmax)
     if vmin >= 0:
         return PowerNorm(gamma, vmin, vmax)
+    return FuncNorm((partial(_bent, power=gamma), partial(_bent, power=1 / gamma)), vmin, vmax)
 
-    def bent(values: npt.ArrayLike, power: float = gamma) -> npt.NDArray[Any]:
-        result: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
-        return result
 
-    return FuncNorm((bent, partial(bent, power=1 / gamma)), vmin, vmax)
+# Here, so that a figure can be pickled.
+def _bent(values: npt.ArrayLike, power: float) -> npt.NDArray[Any]:
+    result: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
+    return result
 
 
 def has_color_scale(rendering: Rendering) -> bool:

@@ -95,7 +95,10 @@ def plot(
 def _check_axes(ax: object) -> None:
     from matplotlib.axes import Axes
 
-    advice = "pass plain matplotlib axes, such as those of plt.subplots(), or leave ax out"
+    advice = (
+        "pass plain matplotlib axes, such as those of plt.subplots(), of several one, as in "
+        "axes.flat[0], or leave ax out"
+    )
     if ax is None:
         return
     if not isinstance(ax, Axes):

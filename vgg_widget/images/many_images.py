@@ -43,7 +43,7 @@ def named_images(images: Any) -> Iterable[NamedItem]:
     is called ``images[3]``, by its place among all images. What may be understood in several ways
     is an `ImageError`.
     """
-    named = _named(_items(images))
+    named = _named(_items(images), _gives_batches(images))
     return list(named) if isinstance(images, list | tuple | Mapping | np.ndarray) else named
 
 
@@ -74,6 +74,21 @@ def _is_indexed(images: object) -> bool:
     return hasattr(images, "__getitem__") and hasattr(images, "__len__")
 
 
+def _gives_batches(images: Any) -> bool:
+    """Tell whether all arrays of a loader are known to be batches, whatever their shapes."""
+    collate = getattr(images, "collate_fn", None)
+    if getattr(collate, "__name__", "") == "default_collate":
+        return getattr(images, "batch_size", None) is not None
+    spec = getattr(images, "element_spec", None)
+    while isinstance(spec, Mapping | tuple) and len(spec) == 1:
+        (spec,) = spec.values() if isinstance(spec, Mapping) else spec
+    # A picture that TensorFlow does not know the number of channels of is one of unknown sides.
+    shape: Any = getattr(spec, "shape", None)
+    if getattr(shape, "rank", None) != 3:
+        return False
+    return shape[0] is None and None not in tuple(shape)[1:]
+
+
 def _is_labelled_batch(images: Mapping[Any, Any] | Sequence[Any]) -> bool:
     parts = list(images.values()) if isinstance(images, Mapping) else images
     batches = [part for part in parts if _axes(part) > 2]
@@ -85,12 +100,12 @@ def _is_labelled_batch(images: Mapping[Any, Any] | Sequence[Any]) -> bool:
     )
 
 
-def _named(items: Iterable[Any]) -> Iterator[NamedItem]:
+def _named(items: Iterable[Any], are_batches: bool) -> Iterator[NamedItem]:
     number = 0
     for place, item in enumerate(items):
         where = nameless(place)
         name, held = item if _has_name(item) else ("", item)
-        pictures = _apart(_without_labels(held, where), where)
+        pictures = _apart(_without_labels(held, where), where, are_batches)
         for index, picture in enumerate(pictures):
             if name:
                 yield (name if len(pictures) == 1 else f"{name}[{index}]"), picture
@@ -161,7 +176,7 @@ def _is_one_array(held: Sequence[Any]) -> bool:
     return set(axes) in ({0}, {1}, {2}, set()) and axes != [2, 2]
 
 
-def _apart(held: Any, where: str) -> Sequence[Any]:
+def _apart(held: Any, where: str, are_batches: bool) -> Sequence[Any]:
     """Return the pictures of a batch one by one, and a single picture alone."""
     axes = _axes(held)
     if axes > 4:
@@ -172,7 +187,9 @@ def _apart(held: Any, where: str) -> Sequence[Any]:
     if axes == 4 or (isinstance(held, list | tuple) and _is_file(held)):
         batch: Sequence[Any] = held
         return batch
-    if looks_like_grey_pictures(_shape(held)):
+    # Three or four grey pictures have the shape of one in colour, channels first.
+    surely_several = are_batches and axes == 3 and _may_be_grey(held)
+    if surely_several or looks_like_grey_pictures(_shape(held)):
         raise ImageError(f"{where} {_as_grey(held)}.")
     return (held,)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from vgg_widget.images.arrays import from_array
 from vgg_widget.images.terms import (
@@ -32,6 +32,16 @@ from vgg_widget.support.messages import reason
 _NO_PICTURES = ("EPS", "IPTC", "MPEG")
 
 _ORIENTATION = 0x0112
+# How to turn what is stored, by the EXIF standard's numbers; 1 is upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # What Pillow calls pixels that it brings to eight bits, but not a transparent colour beside them.
 _DEPTHS_WITHOUT_KEY = ("L;2", "L;4", "RGB;16B")
@@ -114,16 +124,18 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
             "save it with an alpha channel."
         )
     image.load()
-    note = ""
-    # Damaged metadata are no reason to refuse good pixels.
+    note, turn = "", None
+    # Damaged metadata are no reason to refuse good pixels; Pillow's `exif_transpose` would fail
+    # where they cannot be written again.
     with suppress(Exception):
-        if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
-            # Only what comes from a file as it was stored is turned. What was made of it by hand,
-            # by `rotate` for instance, still carries the file's EXIF data, and may be upright.
-            if isinstance(image, ImageFile.ImageFile):
-                image = ImageOps.exif_transpose(image)
-            else:
-                note = "EXIF orientation not applied to a copied or edited image"
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    if turn is not None:
+        # Only what comes from a file as it was stored is turned. What was made of it by hand, by
+        # `rotate` for instance, still carries the file's EXIF data, and may be upright.
+        if isinstance(image, ImageFile.ImageFile):
+            image = image.transpose(turn)
+        else:
+            note = "EXIF orientation not applied to a copied or edited image"
     check_sides(what, image.height, image.width, minimum_side)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         pixels, rule = _from_numbers(image, what, minimum_side)

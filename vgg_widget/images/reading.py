@@ -97,6 +97,12 @@ def read_image(source: Any, minimum_side: int = MINIMUM_SIDE) -> ImageReading:
     """Read an image as `load_image` does, and tell how its values were understood."""
     origin: str | None = None
     source, name = _unwrapped(source)
+    if type(source).__module__.partition(".")[0] in ("vgg_widget", "keras"):
+        # An extractor has a method `read`, as files have.
+        raise ImageError(
+            f"image is a {type(source).__name__}, which is no picture: pass a network as "
+            "extractor= or model=, and the image of activations."
+        )
     if isinstance(source, Image.Image):
         pixels, note = from_pillow(source, minimum_side)
     elif isinstance(source, bytes | bytearray) or (
@@ -147,7 +153,10 @@ def _are_several_things(things: Sequence[object]) -> bool:
         return True
     # Three grey arrays are one picture, channels first, and one array is a batch of one.
     axes = [getattr(thing, "ndim", 0) for thing in things]
-    of_one_kind = len(set(map(type, things))) < 2 and len(set(axes)) < 2
+    rows = all(isinstance(thing, list | tuple) for thing in things)
+    of_one_kind = (rows or min(axes, default=0) > 0 or len(set(map(type, things))) < 2) and len(
+        set(axes)
+    ) < 2
     return not of_one_kind or (len(axes) > 1 and min(axes) > 2) or axes == [2, 2]
 
 

@@ -240,7 +240,12 @@ def _after(call: Call, layout: str, before: Sequence[Any], after: Sequence[Any])
     else:
         # What nobody knows, or a reshape, keeps the axes where it keeps their lengths.
         told = kind not in ("", "Lambda", "ops.Einsum") and "Reshape" not in kind
-        return layout if not gained and (told or list(before) == list(after)) else None
+        if gained or told:
+            return None if gained else layout
+        sides = dict(zip(layout, before, strict=True))
+        orders = (CHANNELS_LAST, CHANNELS_FIRST) if "C" in layout else (layout,)
+        fitting = [one for one in orders if [sides[axis] for axis in one] == list(after)]
+        return layout if layout in fitting else next(iter(fitting), None)
     if "C" not in found:
         found = found.replace("+", "C", 1)
     return found if found in (CHANNELS_LAST, CHANNELS_FIRST, FLAT) else None

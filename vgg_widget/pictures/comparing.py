@@ -241,12 +241,14 @@ def render_pair(
     pair : Pair
         What `pair` returned.
     layer, mode : str
-        As for `render`. The channels that a mode chooses by itself are the strongest over both
+        As for `render`. The channels that a mode chooses by itself are the most telling over both
         images.
     scale : str or Scale
-        Over what the range is taken, as for `render`, but over both images: ``"channel"``, the two
-        pictures on show (in a grid, the two tiles of a channel); ``"layer"``, ``"network"``. The
-        difference has a range of its own over the same extent, symmetric about 0.
+        Over what the range is taken, as for `render`, but over both images: ``"auto"`` and
+        ``"channel"``, the two pictures on show (in a grid, the two tiles of a channel);
+        ``"layer"``, ``"network"``. A composite on ``"auto"`` is made brighter by one factor for
+        both, and ``argmax`` colours the channels that win most in both together. The difference
+        has a range of its own over the same extent, symmetric about 0.
     **as_render
         ``channel``, ``channels``, ``cmap`` and whatever else `render` takes.
 

@@ -131,7 +131,8 @@ def legend_of_both(
     shares: dict[str, float] = defaultdict(float)
     for entry in (*first, *second):
         shares[entry.label] += (entry.share or 0.0) / 2
-    entries = {entry.label: entry for entry in (*second, *first)}
+    # Where areas are equal, in the order of the first picture.
+    entries = {entry.label: entry for entry in (*first, *second)}
 
     def place(label: str) -> tuple[bool, bool, float]:
         entry = entries[label]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -195,30 +195,38 @@ def _pictures(
 
     Only the mode's function knows which values it takes a range of, and it asks in the same order
     for each part: a first round notes these values, a second one is answered with them together.
+    Where an answer changes what is asked next, a third one is answered with that.
     """
     if len(parts) == 1:
         return [_picture(mode, parts[0], request(alone))]
-    made: list[Picture] = []
-    asked: list[list[Floats]] = []
-    for maps in parts:
-        turns: list[Floats] = []
-        asked.append(turns)
-        made.append(_picture(mode, maps, request(partial(_noted, turns))))
-    if not any(asked):
-        return made
-    together = [np.concatenate(turn) for turn in zip(*asked, strict=False)]
-    # A question that was not asked in the first round is answered with its own values.
-    return [_picture(mode, maps, request(partial(next, iter(together)))) for maps in parts]
+    together: list[Floats] = []
+    for _ in range(3):
+        made: list[Picture] = []
+        asked: list[list[Floats]] = []
+        for maps in parts:
+            turns: list[Floats] = []
+            asked.append(turns)
+            made.append(_picture(mode, maps, request(partial(_answered, iter(together), turns))))
+        before, together = together, [np.concatenate(turn) for turn in zip(*asked, strict=False)]
+        if len(before) == len(together) and all(map(_equal, before, together)):
+            break
+    return made
 
 
-def _noted(turns: list[Floats], values: Floats) -> Floats:
+def _answered(answers: Iterator[Floats], turns: list[Floats], values: Floats) -> Floats:
+    """Note the values, and return those of all parts; where none are known yet, the values."""
     turns.append(values.ravel())
-    return values
+    return next(answers, values)
+
+
+def _equal(one: Floats, other: Floats) -> bool:
+    return np.array_equal(one, other, equal_nan=True)
 
 
 def _common_range(pictures: Sequence[Picture], request: ModeRequest) -> DisplayRange | None:
     """Return the range of pictures whose values are yet to be coloured."""
-    if pictures[0].rgba is not None:
+    pictures = [picture for picture in pictures if picture.rgba is None]
+    if not pictures:
         return None
     ranges = [picture.range for picture in pictures if picture.range is not None]
     if ranges:
@@ -268,10 +276,12 @@ def asked_channels(
     mode: Mode, channel: int | None, channels: Iterable[int] | str | None
 ) -> tuple[int, ...]:
     """Return the channels that are named for a mode; none where the choice is left to it."""
-    named: tuple[int, ...] = ()
-    if isinstance(channels, Iterable) and not isinstance(channels, str):
-        named = tuple(channels)
-    elif channels is not None:
+    named: tuple[int, ...] | None
+    try:
+        named = () if channels is None or isinstance(channels, str) else tuple(channels)
+    except TypeError:
+        named = None
+    if named is None or isinstance(channels, str):
         raise ValueError(
             f"channels {channels!r} is no list of numbers: write for instance (0, 5), or "
             f"{STRONGEST!r}."
@@ -337,13 +347,15 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
 
 
 def nearest_channels(
-    mode: Mode, count: int, channel: int, channels: Sequence[int]
-) -> tuple[int, tuple[int, ...]]:
+    mode: Mode, count: int, channel: int, channels: Sequence[int] | str
+) -> tuple[int, tuple[int, ...] | str]:
     """Return `channel` and `channels` as a layer of `count` channels can show them.
 
     A channel beyond the last becomes the last. Of `channels` those are left that there are; none,
-    so that the mode chooses by itself, where these are too few for it.
+    so that the mode chooses by itself, where these are too few for it. A word stays.
     """
+    if isinstance(channels, str):
+        return min(channel, count - 1), channels
     left = tuple(number for number in channels if number < count)
     if mode.count is not None:
         left = left[: mode.count] if len(left) >= mode.count else ()
@@ -393,7 +405,9 @@ def appearance(
     """
     values, rgba = picture.values, picture.rgba
     note = ""
-    if rgba is None:
+    if rgba is not None:
+        limits = None
+    else:
         assert values is not None
         assert limits is not None
         assert cmap is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -60,6 +61,8 @@ FALLBACK = "kmeans"
 """The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|(data|file):", re.IGNORECASE)
+
+_auto_lock = threading.Lock()
 
 
 def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeights:
@@ -156,14 +159,16 @@ def resolve_classifier(
 
 
 def _auto() -> ResolvedWeights:
-    try:
-        path = imagenet.IMAGENET.verified() or imagenet.IMAGENET.download_once()
-    except WeightsError as error:
-        resolved, damaged = _NAMED[FALLBACK](), imagenet.IMAGENET.find()
-        seen = f"the cached file {damaged} is damaged, and " if damaged else ""
-        what = f"{resolved.provenance.label}, NOT ImageNet weights"
-        message = f"These are {what}, and not trained to recognise anything: {seen}{error}"
-        return replace(resolved, provenance=replace(resolved.provenance, message=message))
+    # Two threads wait for one download.
+    with _auto_lock:
+        try:
+            path = imagenet.IMAGENET.verified() or imagenet.IMAGENET.download_once()
+        except WeightsError as error:
+            resolved, damaged = _NAMED[FALLBACK](), imagenet.IMAGENET.find()
+            seen = f"the cached file {damaged} is damaged, and " if damaged else ""
+            what = f"{resolved.provenance.label}, NOT ImageNet weights"
+            message = f"These are {what}, and not trained to recognise anything: {seen}{error}"
+            return replace(resolved, provenance=replace(resolved.provenance, message=message))
     return _from_imagenet(path)
 
 

@@ -149,8 +149,16 @@ class PatchCards:
         channel: int,
         text: str,
     ) -> None:
-        with self._reading:
-            found = self.read(top, layer, channel, superseded)
+        try:
+            with self._reading:
+                found = self.read(top, layer, channel, superseded)
+        except Exception:
+            with LOCK:
+                if superseded.is_set():
+                    # Nobody looks at that channel any more.
+                    return
+                self.row.remove_class("vgg-waiting")
+            raise
         with LOCK:
             if superseded.is_set():
                 return
@@ -191,7 +199,7 @@ class PatchCards:
         if not any(patch.problem for patch in patches):
             kept[key] = tuple(patches)
             if len(kept) > _CHANNELS_KEPT:
-                del kept[next(iter(kept))]
+                kept.pop(next(iter(kept)), None)
         return tuple(patches)
 
     def _make(self, count: int) -> None:
