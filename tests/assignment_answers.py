@@ -19,7 +19,12 @@ ESSAY_POINTS = 3
 RIGHT: Answers = {
     "q1": """
 explorer = LayerExplorer(
-    photograph, extractor=extractor, layer="block2_conv2", mode="max", cmap="viridis", scale="channel"
+    photograph,
+    extractor=extractor,
+    layer="block2_conv2",
+    mode="max",
+    cmap="viridis",
+    scale="channel",
 )
 maps = activations["block2_conv2"]
 brightest = max(float(value) for value in maps.ravel())

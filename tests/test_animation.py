@@ -184,8 +184,9 @@ def test_a_width_that_is_none(made: Activations, width: int) -> None:
 @pytest.fixture
 def gif(activations: Activations, tmp_path: Path) -> tuple[Frames, list[RGB8]]:
     """A walk through eight channels, and what a viewer shows of the GIF of it."""
-    options = {"channels": range(8), "cmap": "viridis", "scale": "layer"}
-    walk = frames(activations, layer="block2_conv1", **options)
+    walk = frames(
+        activations, layer="block2_conv1", channels=range(8), cmap="viridis", scale="layer"
+    )
     save_gif(tmp_path / "walk.gif", FigureFrames(walk), 0.1)
     pictures, times = read_back(tmp_path / "walk.gif")
     assert times == [100] * 8

@@ -213,10 +213,12 @@ def test_the_traits_word_shows_the_strongest_of_each_layer(
         expected = explorer.activations.rank(layer, "max")[:count].tolist()
         assert list(explorer.rendering.channels) == expected
     explorer.channels = ()
+    assert explorer.rendering is not None
     assert list(explorer.rendering.channels) == (
         telling_channels(explorer.activations, "block1_conv1", count).tolist()
     )
     explorer.channels = "strongest"
+    assert explorer.rendering is not None
     assert list(explorer.rendering.channels) == expected
 
 
@@ -237,7 +239,7 @@ def test_any_other_word_is_refused(look: Look, bad: Any, mode: str) -> None:
         explorer.channels = bad
     assert explorer.channels == ()
     with pytest.raises(TraitError):
-        explorer.location = "strongest"
+        explorer.set_trait("location", "strongest")
 
 
 def test_a_state_and_a_script_keep_the_word(look: Look, photo: RGB8) -> None:
@@ -279,6 +281,7 @@ def test_gamma_is_the_scales_own_until_it_is_chosen(look: Look) -> None:
     explorer.gamma = 0.4
     for scale in own:
         explorer.scale = scale
+        assert explorer.rendering is not None
         assert explorer.rendering.gamma == 0.4
 
 

@@ -200,11 +200,10 @@ def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None
 def test_what_a_scale_has_by_itself_is_no_choice(
     explore: Explore, scale: str, own: tuple[float, float]
 ) -> None:
-    explorer = explore(panel="Display", scale=scale)
+    explorer: Any = explore(panel="Display", scale=scale)
     controls = control(explorer, "percentile"), control(explorer, "gamma")
     assert tuple(one.value for one in controls) == pytest.approx(own)
     assert (explorer.percentile, explorer.gamma) == (None, None)
-    assert explorer.rendering is not None
     assert explorer.rendering.gamma == own[1]
     explorer.gamma, explorer.percentile = 2.0, 50.0
     assert tuple(one.value for one in controls) == pytest.approx((50.0, 2.0))
