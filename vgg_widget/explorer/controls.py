@@ -18,7 +18,7 @@ from vgg_widget.explorer.settings import DisplaySettings, is_before_relu
 from vgg_widget.layers import LayerInfo
 from vgg_widget.pictures.colormaps import SHORT_CMAPS
 from vgg_widget.pictures.modes import MODES, Mode, find_mode
-from vgg_widget.pictures.rendering import ORDERS
+from vgg_widget.pictures.rendering import ORDERS, STRONGEST
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
@@ -80,14 +80,16 @@ def cmap_options() -> list[str]:
     return [*SHORT_CMAPS, *others]
 
 
-def parse_channels(text: str) -> tuple[int, ...]:
-    """Read channel numbers as a person types them: ``"0, 5-8 12"``.
+def parse_channels(text: str) -> tuple[int, ...] | str:
+    """Read channel numbers as a person types them, ``"0, 5-8 12"``, or the word ``"strongest"``.
 
     Raises
     ------
     ValueError
         If something is no number or range.
     """
+    if text.strip().lower() == STRONGEST:
+        return STRONGEST
     numbers: list[int] = []
     for word in re.split(r"[,;\s]+", re.sub(r"\s*([-–])\s*", r"\1", text.strip())):
         if not word:
@@ -95,8 +97,8 @@ def parse_channels(text: str) -> tuple[int, ...]:
         match = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", word)
         if match is None:
             raise ValueError(
-                f"channels {word!r} is no number or range: write for instance 0, 5-8, 12, or "
-                "nothing for the default."
+                f"channels {word!r} is no number or range: write for instance 0, 5-8, 12, "
+                f"{STRONGEST}, or nothing for the default."
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
@@ -210,7 +212,9 @@ class Controls:
             parts.set_value(self.hide_dead, settings.hide_dead)
             for number in (self.slider, self.box):
                 parts.set_number(number, settings.channel, count)
-            parts.set_value(self.channels, ", ".join(map(str, settings.channels)))
+            chosen = settings.channels
+            words = chosen if isinstance(chosen, str) else ", ".join(map(str, chosen))
+            parts.set_value(self.channels, words)
         parts.set_value(self.channels, self._default_words(mode), "placeholder")
         for control, shown in (
             (self.slider, mode.takes == "one"),
