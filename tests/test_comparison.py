@@ -300,6 +300,8 @@ def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
         (None, black),
     ]
     assert [entry.share for entry in found] == pytest.approx([0.45, 0.4, 0.15])
+    equal = [(LegendEntry(number, red, f"channel {number}", 1.0),) for number in (0, 1)]
+    assert [entry.channel for entry in legend_of_both(*equal)] == [0, 1]
     unshared = (LegendEntry(3, red, "channel 3"),)
     assert legend_of_both(unshared, unshared) == unshared
 
