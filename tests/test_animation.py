@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -275,23 +275,24 @@ def test_the_same_bytes_go_to_memory(tmp_path: Path) -> None:
         assert stream.getvalue() == (tmp_path / "a.gif").read_bytes()
 
 
-class Failing(list[Any]):
-    """Pictures of which one cannot be made, with an error that ends loops over sequences."""
+class Failing(Sequence[Any]):
+    """Pictures of which one cannot be made a second time: the first is for the palette.
+
+    A loop over a sequence takes its error for the end.
+    """
+
+    def __init__(self, images: Sequence[Any]) -> None:
+        self._images = images
+        self._asked = 0
+
+    def __len__(self) -> int:
+        return len(self._images)
 
     def __getitem__(self, index: Any) -> Any:
-        if index == 2:
+        self._asked += index == 2
+        if index == 2 and self._asked > 1:
             raise IndexError("of a mode")
-        return super().__getitem__(index)
-
-    def __iter__(self) -> Iterator[Any]:
-        # As of any sequence that has no way of its own.
-        index = 0
-        while True:
-            try:
-                yield self[index]
-            except IndexError:
-                return
-            index += 1
+        return self._images[index]
 
 
 def test_an_index_error_is_no_end_of_the_pictures(tmp_path: Path) -> None:

@@ -278,6 +278,18 @@ def test_a_finished_store_is_not_asked_to_compute(
     assert not Path("x.html").exists()
 
 
+@pytest.mark.parametrize("words", [["--stat", "mean"], ["--weight", "random"]])
+def test_no_option_is_shortened_and_then_overlooked(
+    words: list[str], work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 0
+    with pytest.raises(SystemExit) as ended:
+        main(["atlas", "kept", "--html", "x.html", *words])
+    assert ended.value.code == 2
+    assert f"unrecognized arguments: {words[0]}" in capsys.readouterr().err
+    assert not Path("x.html").exists()
+
+
 def test_a_damaged_result_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("kept").mkdir()
     Path("kept/top.npz").write_bytes(b"nothing")

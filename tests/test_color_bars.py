@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
+from vgg_widget.figure.color_bars import color_norm
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.themes import DARK
 from vgg_widget.pictures.legend import LegendEntry
@@ -221,6 +223,14 @@ def test_twelve_are_listed_and_all_others_together(shown: FeatureFigure, count: 
     shown.show(render(few, "conv", "argmax"), few.image, 1)
     assert [words for _, words in listed(shown)] == ["0 · 75%", "1 · 25%"]
     assert shown._legend._rest.get_text() == ""
+
+
+@pytest.mark.parametrize("layer", ["conv", "features.0"])
+def test_a_norm_with_a_gamma_can_be_pickled(layer: str, made: Activations) -> None:
+    norm: Any = color_norm(render(made, layer, scale=Scale("layer", 99, 0.6)))
+    places = np.linspace(norm.vmin or 0, norm.vmax or 1, 9)
+    again = pickle.loads(pickle.dumps(norm))  # noqa: S301 - made here
+    np.testing.assert_array_equal(again(places), norm(places))
 
 
 def test_lights_are_listed_as_they_were_chosen(made: Activations, shown: FeatureFigure) -> None:

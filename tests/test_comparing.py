@@ -215,6 +215,28 @@ def test_both_are_drawn_over_one_range(both: Pair, layer: str, mode: str) -> Non
             assert (picture.layer, picture.mode, picture.scale) == (layer, mode, scale)
 
 
+@pytest.mark.parametrize("coloured", [0, 1])
+def test_colours_of_a_modes_own_have_no_range_of_the_other_picture(
+    made: Pair, coloured: int
+) -> None:
+    own = (made.first, made.second)[coloured]["conv"]
+
+    @register_mode("mixed")
+    def _mixed(maps: Any, _: object) -> Any:
+        red = np.zeros((*maps.shape[:2], 3), np.uint8)
+        return red if np.array_equal(maps, own) else maps.max(axis=-1)
+
+    try:
+        found = render_pair(made, "conv", "mixed")
+    finally:
+        del MODES["mixed"]
+    pictures = (found.first, found.second)
+    assert (pictures[coloured].vmin, pictures[coloured].clipped) == (None, (False, False))
+    other = (made.first, made.second)[1 - coloured]
+    assert pictures[1 - coloured].vmax == pytest.approx(made.pooled.top("conv", 99.9))
+    np.testing.assert_array_equal(values_of(pictures[1 - coloured]), other["conv"].max(axis=-1))
+
+
 def test_a_range_over_what_is_on_show_pools_values_and_not_tops() -> None:
     first = make_activations(np.full((2, 50, 1), 1, np.float32))
     second = make_activations(np.linspace(2, 101, 100).reshape(2, 50, 1).astype(np.float32))

@@ -313,6 +313,8 @@ def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
         ("other channels", 0.5),
         ("no channel", 0.15),
     ]
+    equal = [(LegendEntry(number, red, f"channel {number}", 1.0),) for number in (0, 1)]
+    assert [entry.channel for entry in legend_of_both(*equal)] == [0, 1]
     unshared = (LegendEntry(3, red, "channel 3"),)
     assert legend_of_both(unshared, unshared) == unshared
 

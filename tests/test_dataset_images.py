@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
+from tests import made_files as made
 from tests.brute_force import assert_same, assert_strongest, exact_model, maps_of, read
+from tests.good_input import GREY
 from tests.made_pictures import picture, write_pictures
 from vgg_widget import FeatureExtractor, ImageError
 from vgg_widget.dataset import top_activations
@@ -86,6 +88,14 @@ def test_images_in_memory_are_read_beside_the_calling_thread(
     assert set(readers) == {"ndarray", "bytes"}
     assert threading.main_thread() not in readers.values()
     assert not any("vgg_widget-read" in thread.name for thread in threading.enumerate())
+
+
+def test_a_png_that_is_refused_alone_is_refused_in_a_set(exact: FeatureExtractor) -> None:
+    two_bits = made.png(GREY & 3, 2, chunks=[made.transparent(1)])
+    with Image.open(io.BytesIO(two_bits)) as image, pytest.warns(UserWarning, match="1 of 2"):
+        top = top_activations(exact, [picture(1), image], "edges", progress=False)
+    (sentence,) = top.failed.values()
+    assert "which of its colours is transparent" in sentence
 
 
 def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> None:

@@ -167,6 +167,11 @@ def test_a_pillow_image_is_left_as_it_was() -> None:
         np.testing.assert_array_equal(np.asarray(turned), PICTURE)
 
 
+def test_rows_of_lists_and_tuples_are_one_picture() -> None:
+    rows = [tuple(row) if place % 2 else row for place, row in enumerate(GREY.tolist())]
+    np.testing.assert_array_equal(load_image(rows), load_image(GREY))
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_is_turned_whatever_else_its_exif_data_say(orientation: int) -> None:
     plain = load_image(made.encoded(PICTURE, exif=made.exif(orientation)))

@@ -111,6 +111,14 @@ class Actions:
         figure = self.page.locator(".jupyter-matplotlib").nth(index)
         figure.locator(f"{TOOLBAR} button[title^={json.dumps(title)}]").click()
 
+    def change_theme(self, name: str) -> None:
+        """Choose a theme of JupyterLab's, and wait until its splash no longer covers the page."""
+        self.page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name
+        )
+        self.page.wait_for_selector(f"body[data-jp-theme-name='{name}']", state="attached")
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
+
     def picture_canvas(self, index: int = 0) -> Locator:
         """Return the element that holds a figure's picture; the one above it takes the mouse."""
         return self.page.locator(CANVAS).nth(index).locator("canvas").first

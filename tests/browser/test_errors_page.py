@@ -115,15 +115,14 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     summary = problem.locator("summary")
     assert_readable(problem, summary, lines)
     if kind == "lab":
-        change = "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })"
-        page.page.evaluate(change, "JupyterLab Dark")
+        page.change_theme("JupyterLab Dark")
         try:
             page.wait_value("explorer.canvas.figure.get_facecolor()[0] < 0.2", value=True)
             page.page.wait_for_timeout(300)
             page.screenshot(f"{kind}-error-dark")
             assert_readable(problem, summary, lines)
         finally:
-            page.page.evaluate(change, "JupyterLab Light")
+            page.change_theme("JupyterLab Light")
         page.wait_value("explorer.canvas.figure.get_facecolor()[0]", 1.0)
     # The mouse goes over the pictures without taking away what is being read.
     page.hover_canvas((0.6, 0.5))

@@ -152,8 +152,7 @@ def test_the_open_panel_is_remembered_and_the_theme_followed(lab: OpenNotebook) 
     )
     assert corner(page) == [255, 255, 255]
 
-    change = "theme => jupyterapp.commands.execute('apputils:change-theme', { theme })"
-    page.page.evaluate(change, "JupyterLab Dark")
+    page.change_theme("JupyterLab Dark")
     try:
         page.wait_value("explorer.canvas.figure.get_facecolor()[0] < 0.2", value=True)
         dark = page.wait_picture_equal(CANVAS, unlike=light)
@@ -172,7 +171,7 @@ def test_the_open_panel_is_remembered_and_the_theme_followed(lab: OpenNotebook) 
         page.wait_picture_equal(CANVAS, unlike=dark)
         assert corner(page) == [17, 17, 17]
     finally:
-        page.page.evaluate(change, "JupyterLab Light")
+        page.change_theme("JupyterLab Light")
     page.wait_value("explorer.canvas.figure.get_facecolor()[0]", 1.0)
     page.wait_picture_equal(CANVAS, unlike=dark)
     assert corner(page) == [255, 255, 255]

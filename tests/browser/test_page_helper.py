@@ -273,22 +273,13 @@ def test_a_place_is_announced_to_the_keyboard_and_not_to_the_mouse(front_end: Op
     assert page.console_errors() == []
 
 
-def change_theme(page: NotebookPage, name: str) -> None:
-    """Choose a theme of JupyterLab's, and wait until it has finished with it."""
-    page.page.evaluate(
-        "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name
-    )
-    page.page.wait_for_selector(f"body[data-jp-theme-name='{name}']", state="attached")
-    page.page.wait_for_selector("#jupyterlab-splash", state="detached")
-
-
 @pytest.mark.slow
 def test_the_theme_is_told_and_told_again_when_it_changes(lab: OpenNotebook) -> None:
     page = opened(lab, ONE, fresh=True)
     assert page.ask("one.page.theme") == "light"
-    change_theme(page, "JupyterLab Dark")
+    page.change_theme("JupyterLab Dark")
     page.wait_value("one.page.theme", "dark")
-    change_theme(page, "JupyterLab Light")
+    page.change_theme("JupyterLab Light")
     page.wait_value("one.page.theme", "light")
     # Other pages' ways to say it: Colab's, VS Code's, and none but their colours.
     for script, theme in (
@@ -314,11 +305,11 @@ def test_the_theme_is_told_and_told_again_when_it_changes(lab: OpenNotebook) -> 
 
 def test_a_dark_page_is_known_from_the_start(lab: OpenNotebook) -> None:
     page = lab(ONE, run=False)
-    change_theme(page, "JupyterLab Dark")
+    page.change_theme("JupyterLab Dark")
     page.run_all()
     page.wait_value("one.page.theme", "dark")
     # Lab remembers it for the next test.
-    change_theme(page, "JupyterLab Light")
+    page.change_theme("JupyterLab Light")
 
 
 def contrast(one: list[int], other: list[int]) -> float:
@@ -338,7 +329,7 @@ def test_words_and_focus_can_be_seen_in_light_and_dark(lab: OpenNotebook) -> Non
     page.page.locator(CANVAS).focus()
     press(page, "Shift+Tab", "Tab")  # As who comes by Tab, which shows the focus.
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
-        change_theme(page, theme)
+        page.change_theme(theme)
         for part in ("notice", "problem", "caption"):
             words = page.page.locator(f".vgg-{part} .widget-html-content")
             text, behind, _ = words.evaluate(COLOURS)

@@ -9,6 +9,7 @@ import pytest
 
 from .desk import OpenNotebook
 from .page import OPEN_SECONDS, NotebookPage
+from .picture import Picture
 from .sight import CANVAS, EXPLORER, decoded, unharmed
 
 pytestmark = pytest.mark.browser
@@ -22,12 +23,7 @@ SHOWN = "document.querySelector('.jupyter-matplotlib-canvas-div canvas')?.width 
 
 
 def test_the_picture_stays_on_the_open_page_and_in_the_file(lab: OpenNotebook) -> None:
-    page = lab(EXPLORER, fresh=True)
-    first = page.wait_picture_equal(CANVAS)
-    page.press_slider("channel", "ArrowRight")
-    page.wait_value("explorer.channel", 8)
-    before = page.wait_picture_equal(CANVAS, unlike=first)
-    restart(page, "test_the_picture_stays*.ipynb")
+    page, _, before = restarted(lab, "test_the_picture_stays*.ipynb")
     page.press_slider("channel", "ArrowRight")
     assert page.canvas_rows() == before
     assert page.console_errors() == []
@@ -37,12 +33,7 @@ def test_the_picture_stays_on_the_open_page_and_in_the_file(lab: OpenNotebook) -
 def test_a_page_opened_again_shows_the_picture_and_the_cell_brings_the_explorer_back(
     lab: OpenNotebook,
 ) -> None:
-    page = lab(EXPLORER, fresh=True)
-    first = page.wait_picture_equal(CANVAS)
-    page.press_slider("channel", "ArrowRight")
-    page.wait_value("explorer.channel", 8)
-    before = page.wait_picture_equal(CANVAS, unlike=first)
-    restart(page, "test_a_page_opened_again*.ipynb")
+    page, first, before = restarted(lab, "test_a_page_opened_again*.ipynb")
     page.page.evaluate(KEEP_WIDGETS)
     page.page.reload()
     page.page.wait_for_function(SHOWN, timeout=1000 * OPEN_SECONDS)
@@ -58,8 +49,16 @@ def test_a_page_opened_again_shows_the_picture_and_the_cell_brings_the_explorer_
     unharmed(page)
 
 
-def restart(page: NotebookPage, name: str) -> None:
-    """Save the notebook with its widgets, look at the file, and restart the kernel."""
+def restarted(lab: OpenNotebook, name: str) -> tuple[NotebookPage, Picture, Picture]:
+    """Go one channel on, save the notebook with its widgets, and restart the kernel.
+
+    `name` is a pattern of the notebook's file. Returned are the page and its two pictures.
+    """
+    page = lab(EXPLORER, fresh=True)
+    first = page.wait_picture_equal(CANVAS)
+    page.press_slider("channel", "ArrowRight")
+    page.wait_value("explorer.channel", 8)
+    before = page.wait_picture_equal(CANVAS, unlike=first)
     page.page.evaluate(KEEP_WIDGETS)
     # A moment later, the page has made a file of the picture.
     page.page.wait_for_timeout(1000)
@@ -68,6 +67,7 @@ def restart(page: NotebookPage, name: str) -> None:
     assert_kept(path)
     page.page.evaluate("harness.kernel().restart()")
     page.page.wait_for_function("harness.idle()")
+    return page, first, before
 
 
 def assert_kept(path: Path) -> None:

@@ -47,6 +47,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     # What stands until the constructor has come so far.
     _closed = True
     _built = False
+    # Until it is open it counts as closed; this is for what was open before.
     _ended = False
     _problem: Any = None
     _page: Any = None

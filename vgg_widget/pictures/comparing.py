@@ -271,7 +271,10 @@ def render_pair(
     first, second = render_alike((pair.first, pair.second), pair.pooled, layer, options)
     if first.values_are == "channel":
         difference = _other_winners(first, second)
-    elif first.values is None or (first.vmin is None and first.tiles is None):
+    elif any(one.values is None for one in (first, second)) or (
+        # Colours of the mode's own, which stand for no one value.
+        first.vmin is None and first.tiles is None
+    ):
         difference = _distances(pair, first, policy)
     else:
         difference = _differences(pair, first, second, policy)
