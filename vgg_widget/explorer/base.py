@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.explorer.box import ExplorerBox, check_assignable
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
-from vgg_widget.explorer.export import script
+from vgg_widget.explorer.export import check_suffix, name_of_picture, script
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
 from vgg_widget.explorer.panels import PANELS, PanelMaker
 from vgg_widget.explorer.panels.switcher import PanelSwitcher
@@ -33,7 +32,7 @@ from vgg_widget.explorer.settings import (
     check_setting,
     setting_traits,
 )
-from vgg_widget.figure.sizes import FIGURE_INCHES, fitting_width, full_width
+from vgg_widget.figure.sizes import FIGURE_INCHES, WIDEST, fitting_width, full_width, has_toolbar
 from vgg_widget.figure.themes import DARK, LIGHT, THEME_NAMES
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
@@ -41,6 +40,7 @@ from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.interrupts import interrupts_allowed
+from vgg_widget.support.loading import loading_line
 from vgg_widget.support.messages import unknown_choice
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class ExplorerBase(ExplorerBox):
     _computed_trait: ClassVar[str]
     _rendered_trait: ClassVar[str]
     _inches = FIGURE_INCHES
+    _widest = WIDEST
     _description: ClassVar[str]
     _busy_words: ClassVar[str]
     # The trait that an upload beside the other controls sets; "" for none.
@@ -116,10 +117,11 @@ class ExplorerBase(ExplorerBox):
         given = {name: layout.pop(name) for name in (*SETTINGS, *LOOKS) if name in layout}
         self._check_layout(layout, {*self._made_with, *SETTINGS, *LOOKS})
         self._history: list[DisplaySettings] = []
-        self._extractor: FeatureExtractor = extractor_for(*network)
-        self._panels = self._available_panels()
-        readings = tuple(self._extractor.read(image) for image in images)
-        computed = self._compute(readings)
+        with loading_line():
+            self._extractor: FeatureExtractor = extractor_for(*network)
+            self._panels = self._available_panels()
+            readings = tuple(self._extractor.read(image) for image in images)
+            computed = self._compute(readings)
         try:
             with self._changing():
                 self._closed = False
@@ -209,7 +211,6 @@ class ExplorerBase(ExplorerBox):
         """Make controls, figure and canvas, once what they show is known to be good."""
         # matplotlib's figures take longer to import than all the rest here.
         from vgg_widget.explorer.helper import ROOT_CLASS, PageHelper
-        from vgg_widget.explorer.overview import Filmstrip, NetworkStrip
         from vgg_widget.figure.canvas import live_canvas
         from vgg_widget.figure.gestures import Gestures
         from vgg_widget.figure.linked_figure import new_figure
@@ -221,7 +222,6 @@ class ExplorerBase(ExplorerBox):
         self._view = self._new_view(self._canvas.figure)
         self._controls = Controls(explorer, upload=self._upload, max_width=self.layout.max_width)
         self._problem = self._controls.problem
-        self._network, self._filmstrip = NetworkStrip(explorer), Filmstrip(explorer)
         self._switcher = PanelSwitcher(explorer, self._panels)
         self._pointing = MouseAndKeys(explorer, self._view)
         # matplotlib holds its listeners by weak references.
@@ -237,7 +237,7 @@ class ExplorerBase(ExplorerBox):
         # The method itself would hold the explorer.
         follow = self.reporting_errors(lambda _: ExplorerBase._fit_page(explorer), clear=False)
         self._page.observe(follow, ["theme", "background", "room"])
-        self._full_width = full_width(self.layout.max_width, self._view.width)
+        self._full_width = full_width(self.layout.max_width, self._widest)
         self._fit_page()
         # On a page narrower than the figure, the figure scrolls and the controls stay.
         scrolling = widgets.Layout(overflow="auto", max_width="100%")
@@ -245,13 +245,13 @@ class ExplorerBase(ExplorerBox):
         self.add_class(ROOT_CLASS)
         self.children = (
             self._controls.notice,
-            self._network.widget,
+            self._controls.network.widget,
             *self._controls.rows[:-1],
             stage,
             self._controls.problem,
             self._controls.place,
             self._controls.rows[-1],
-            self._filmstrip.widget,
+            self._controls.filmstrip.widget,
             self._controls.caption,
             self._controls.source,
             self._switcher.widget,
@@ -267,7 +267,8 @@ class ExplorerBase(ExplorerBox):
             # The figure is no box on the page.
             theme = replace(theme, paper=page.background)
         self._view.theme = theme
-        width = fitting_width(self._page.room, self._view.width, self._full_width)
+        self._canvas.show_toolbar(shown=has_toolbar(page.room))
+        width = fitting_width(page.room, self._view.width, self._full_width)
         if width != self._view.width:
             self._view.width = width
 
@@ -315,10 +316,10 @@ class ExplorerBase(ExplorerBox):
             if not self.has_trait(name):
                 setattr(self, name, value)
 
-    def choose_with(self, control: widgets.Widget, name: str) -> None:
-        """Let a control set the trait of a name."""
+    def choose_with(self, control: widgets.Widget, name: str, *, typed: bool = False) -> None:
+        """Let a control set the trait of a name; see `on_change`."""
         explorer: Any = proxy(self)
-        self.on_change(control, lambda value: explorer.choose(**{name: value}))
+        self.on_change(control, lambda value: explorer.choose(**{name: value}), typed=typed)
 
     def _asked(self) -> DisplaySettings:
         """Return what the traits say."""
@@ -409,24 +410,19 @@ class ExplorerBase(ExplorerBox):
 
     def _show_around(self) -> None:
         """Bring words, controls and the open panel to what is on show."""
+        self._refused = None
         message = self.measured.weights.message
         self._controls.say(self._caption(), f"weights: {self._source()}", message)
         self.show_status(self._pointing.words())
         self.show_error(None)
-        self._show_controls()
+        self._controls.show(self.settings, self.measured, self.layer_names)
         if self._switcher.opened:
             self._switcher.show()
-
-    def _show_controls(self) -> None:
-        self._controls.show(self.settings, self.measured, self.layer_names)
-        with self.showing_controls():
-            self._network.show(self.settings, self.measured)
-            self._filmstrip.show(self.settings, self.measured)
 
     def _refresh_controls(self) -> None:
         """Bring the controls back to what is on show, whatever they say."""
         if self._snapshot is not None:
-            self._show_controls()
+            self._controls.show(self.settings, self.measured, self.layer_names)
             self._unfold()
 
     def _look_at(self, *images: object) -> None:
@@ -620,12 +616,7 @@ class ExplorerBase(ExplorerBox):
         return self._file(suffix, suffix)
 
     def _file(self, suffix: str, path: str) -> bytes:
-        if suffix not in (".png", ".svg", ".pdf"):
-            ending = f"ends in {suffix!r}" if suffix else "has no suffix"
-            more = ", or .npz for the activations" if self._saves_activations else ""
-            raise ValueError(
-                f"path {path!r} {ending}: choose .png, .svg or .pdf for the picture{more}."
-            )
+        check_suffix(suffix, path, arrays=self._saves_activations)
         with self._lock:
             self._require_open()
             if self._is_behind:
@@ -648,10 +639,7 @@ class ExplorerBase(ExplorerBox):
         if suffix == ".npz" and self._saves_activations:
             origin = self._readings[0].origin
             return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
-        layer = re.sub(r"[^\w.]+", "_", self.layer)
-        mode = re.sub(r"\W+", "_", self.mode)
-        number = self.channel if find_mode(self.mode).takes == "one" else ""
-        return f"{layer}-{mode}{number}{suffix}"
+        return f"{name_of_picture(self._asked())}{suffix}"
 
     def _source(self) -> str:
         """Say where the picture's numbers come from."""

@@ -11,7 +11,7 @@ from traitlets import Instance
 from vgg_widget.explorer.base import ExplorerBase
 from vgg_widget.explorer.panels import PAIR_PANELS
 from vgg_widget.explorer.settings import DisplaySettings
-from vgg_widget.figure.sizes import PAIR_INCHES
+from vgg_widget.figure.sizes import DPI, PAIR_INCHES, TOOLBAR_PIXELS
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
@@ -63,6 +63,8 @@ class Comparison(ExplorerBase):
     _offered_panels = PAIR_PANELS
     _computed_trait, _rendered_trait = "pair", "renderings"
     _inches = PAIR_INCHES
+    # As high as a screen.
+    _widest = int(PAIR_INCHES[0] * DPI) + TOOLBAR_PIXELS
     _description = "Two input pictures, beside each a picture of the layer, and what differs"
     _busy_words = "Computing all layers of both pictures …"
 

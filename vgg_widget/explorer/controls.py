@@ -10,28 +10,25 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import ipywidgets as widgets
-import matplotlib as mpl
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.settings import DisplaySettings, is_before_relu
 from vgg_widget.layers import LayerInfo
-from vgg_widget.pictures.colormaps import SHORT_CMAPS
+from vgg_widget.pictures.colormaps import grouped_cmaps
 from vgg_widget.pictures.modes import MODES, Mode, find_mode
 from vgg_widget.pictures.rendering import ORDERS, STRONGEST
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
 
-# jet invents edges where the data has none; it is accepted by name but not offered.
-_NOT_OFFERED = {"jet", "jet_r"}
 # The modes that have a button, and what is on it.
 _BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
-_NO_MODE = ("…", None)
+_NO_MODE = ("more …", "")
 # What the display range is taken over, by the scale's name.
 _RANGES = [
     ("this picture", "auto"),
-    ("this picture, to its maximum", "channel"),
+    ("this picture, to its max", "channel"),
     ("the layer", "layer"),
     ("the network", "network"),
 ]
@@ -74,10 +71,13 @@ def _bracket(layers: Sequence[LayerInfo], index: int) -> str:
     return {(True, True): "╶", (True, False): "┌", (False, True): "└"}.get((first, last), "├")
 
 
-def cmap_options() -> list[str]:
-    """Return the short list, then every other name that matplotlib knows, but for jet."""
-    others = sorted(set(mpl.colormaps) - set(SHORT_CMAPS) - _NOT_OFFERED, key=str.lower)
-    return [*SHORT_CMAPS, *others]
+def cmap_options() -> list[tuple[str, str]]:
+    """Return (label, name) for each colormap; the heading of a group has "" for a name."""
+    options = []
+    for group, names in grouped_cmaps().items():
+        if names:
+            options += [(f"— {group}", ""), *((name, name) for name in names)]
+    return options
 
 
 def parse_channels(text: str) -> tuple[int, ...] | str:
@@ -117,7 +117,11 @@ class Controls:
     def __init__(
         self, explorer: ExplorerBase, upload: str = "image", max_width: str | None = None
     ) -> None:
+        # Widgets of the page's own take a moment to import.
+        from vgg_widget.explorer.overview import Filmstrip, NetworkStrip
+
         self._explorer = explorer
+        self.network, self.filmstrip = NetworkStrip(explorer), Filmstrip(explorer)
         self._listed: dict[str, str] = {}
         self._listed_of: Callable[[], Activations | None] = lambda: None
         self._listed_by = ""
@@ -129,7 +133,7 @@ class Controls:
             layout=widgets.Layout(width="max-content", margin="2px 6px 2px 0"),
             style={"button_width": "auto"},
         )
-        self.more = parts.dropdown("more", [_NO_MODE], "2px 10px 2px 0")
+        self.more = parts.dropdown("", [_NO_MODE], "2px 10px 2px 0", tooltip="more modes")
         self.cmap = parts.dropdown("colors", cmap_options(), "2px 10px 2px 0")
         self.scale = parts.dropdown("range", _RANGES, "2px 10px 2px 0")
         self.order = parts.dropdown("order", ORDERS, "2px 10px 2px 0")
@@ -150,16 +154,15 @@ class Controls:
         self.problem.layout.observe(
             lambda change: parts.display(self.place, shown=change["new"] == "none"), "display"
         )
-        margin = "2px 0 2px auto"
-        uploads = [upload_button(explorer, "other picture", upload, margin)] if upload else []
+        uploads = [upload_button(explorer, "other picture", upload)] if upload else []
         self.rows = [
-            parts.wide_row([self.layer, self.mode, self.more, *uploads], width),
-            parts.wide_row([self.cmap, self.scale], width),
+            parts.wide_row([self.layer, *uploads], width),
+            parts.wide_row([self.mode, self.more, self.cmap, self.scale], width),
             parts.wide_row(
                 [self.slider, self.box, self.channels, self.order, self.hide_dead], width
             ),
         ]
-        for name in ("cmap", "order", "hide_dead"):
+        for name in ("order", "hide_dead"):
             explorer.choose_with(getattr(self, name), name)
         for control in (self.mode, self.more):
             explorer.on_change(control, self._mode_chosen)
@@ -167,16 +170,22 @@ class Controls:
         explorer.on_change(
             self.scale, lambda scale: explorer.choose(scale=scale, percentile=None, gamma=None)
         )
+        explorer.on_change(self.cmap, self._cmap_chosen)
         explorer.choose_with(self.slider, "channel")
-        explorer.choose_with(self.box, "channel")
+        explorer.choose_with(self.box, "channel", typed=True)
         explorer.on_change(self.layer, self._layer_chosen)
         explorer.on_change(
-            self.channels, lambda text: explorer.choose(channels=parse_channels(text))
+            self.channels, lambda text: explorer.choose(channels=parse_channels(text)), typed=True
         )
 
+    def _cmap_chosen(self, cmap: str) -> None:
+        # A heading is no colormap.
+        self._explorer.choose(cmap=cmap or self._explorer.cmap)
+        parts.set_value(self.cmap, self._explorer.cmap)
+
     def _mode_chosen(self, mode: str | None) -> None:
-        # None is for where the mode is one of the others.
-        if mode is not None:
+        # No button is pressed, and nothing listed, where the mode is one of the others.
+        if mode:
             self._explorer.choose(mode=mode)
         self._show_mode(self._explorer.mode)
 
@@ -187,7 +196,7 @@ class Controls:
         parts.set_value(self.mode, mode if mode in _BUTTONS else None)
         with self.more.hold_sync():
             parts.set_value(self.more, options, "options")
-            parts.set_value(self.more, None if mode in _BUTTONS else mode)
+            parts.set_value(self.more, "" if mode in _BUTTONS else mode)
 
     def _layer_chosen(self, layer: str) -> None:
         explorer, side = self._explorer, {}
@@ -201,6 +210,8 @@ class Controls:
         mode = find_mode(settings.mode)
         count = activations.info(settings.layer).channels
         with self._explorer.showing_controls():
+            self.network.show(settings, activations)
+            self.filmstrip.show(settings, activations)
             self._show_layer(settings, activations, names)
             self._show_mode(settings.mode)
             parts.set_value(self.scale, settings.scale)
@@ -210,11 +221,11 @@ class Controls:
             orders = [one for one in ORDERS if some or one != "location"]
             parts.set_choice(self.order, orders, settings.order)
             parts.set_value(self.hide_dead, settings.hide_dead)
-            for number in (self.slider, self.box):
-                parts.set_number(number, settings.channel, count)
+            parts.set_number(self.slider, settings.channel, count)
+            self._explorer.show_typed(self.box, settings.channel)
             chosen = settings.channels
             words = chosen if isinstance(chosen, str) else ", ".join(map(str, chosen))
-            parts.set_value(self.channels, words)
+            self._explorer.show_typed(self.channels, words)
         parts.set_value(self.channels, self._default_words(mode), "placeholder")
         for control, shown in (
             (self.slider, mode.takes == "one"),
@@ -293,12 +304,16 @@ def _prose(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(words))
 
 
-def upload_button(
-    explorer: ExplorerBase, words: str, name: str, margin: str | None = None
-) -> widgets.FileUpload:
+def upload_button(explorer: ExplorerBase, words: str, name: str) -> widgets.FileUpload:
     """Return a button that sets an attribute to a picture from the person's computer."""
-    layout = widgets.Layout(width="auto", margin=margin)
-    button = widgets.FileUpload(accept="image/*", multiple=False, description=words, layout=layout)
+    button = widgets.FileUpload(
+        accept="image/*",
+        multiple=False,
+        description=words,
+        # The page shows the tooltip, since ipywidgets adds the number of files to the description.
+        tooltip=words,
+        layout=widgets.Layout(width="auto"),
+    ).add_class("vgg-upload")
 
     def uploaded(files: Any) -> None:
         if files:

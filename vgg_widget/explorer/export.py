@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -140,3 +141,21 @@ def _image_code(reading: ImageReading) -> tuple[set[str], str]:
         Image.fromarray(reading.pixels).save(buffer, "png", optimize=True)
         text = base64.b64encode(buffer.getvalue()).decode()
     return {"load_image"}, f'load_image(base64.b64decode("{text}"))'
+
+
+def check_suffix(suffix: str, path: str, *, arrays: bool) -> None:
+    """Raise ValueError unless a file that ends so holds a picture; `arrays` may be saved too."""
+    if suffix not in (".png", ".svg", ".pdf"):
+        ending = f"ends in {suffix!r}" if suffix else "has no suffix"
+        more = ", or .npz for the activations" if arrays else ""
+        raise ValueError(
+            f"path {path!r} {ending}: choose .png, .svg or .pdf for the picture{more}."
+        )
+
+
+def name_of_picture(settings: DisplaySettings) -> str:
+    """Return a name for a file of a picture, without its suffix, such as ``block3_conv1-max``."""
+    layer = re.sub(r"[^\w.]+", "_", settings.layer)
+    mode = re.sub(r"\W+", "_", settings.mode)
+    number = settings.channel if find_mode(settings.mode).takes == "one" else ""
+    return f"{layer}-{mode}{number}"

@@ -140,6 +140,8 @@ function describe(root, model) {
       "aria-keyshortcuts": model.get("wanted").join(" "),
     });
   all(".noUi-handle, .widget-readout, input, select, textarea").forEach(nameField);
+  // What is on such a button is written by the style sheet.
+  for (const button of all(".vgg-upload")) set(button, { "aria-label": button.title });
   all("button").forEach(nameButton);
   all(".widget-toggle-button, .widget-toggle-buttons button").forEach(tellPressed);
 }
@@ -169,6 +171,23 @@ function announcePlaces(root, signal) {
   // On the window, beyond which the explorer's own keys do not come.
   window.addEventListener("keydown", announce("polite"), { capture: true, signal });
   root.addEventListener("pointermove", announce("off"), { capture: true, signal });
+}
+
+// So long a panel may take until it has come from the kernel, and grown to its height.
+const UNFOLDING_MS = 1500;
+
+// Who opens a panel sees it: it stands below the picture, often below the window.
+function showPanels(root, signal) {
+  const show = ({ target }) => {
+    const stage = target.closest(".vgg-unfold") && root.querySelector(".vgg-stage");
+    if (!stage) return;
+    const observer = new ResizeObserver(() => {
+      if (stage.clientHeight) stage.scrollIntoView({ block: "nearest" });
+    });
+    observer.observe(stage);
+    setTimeout(() => observer.disconnect(), UNFOLDING_MS);
+  };
+  root.addEventListener("click", show, { signal });
 }
 
 // A bar is as good to click as the button that it belongs to, which the keyboard reaches.
@@ -344,6 +363,7 @@ export default () => {
         if (!root || signal.aborted) return;
         listenToKeys(root, model, sender, signal);
         listenToBars(root, signal);
+        showPanels(root, signal);
         keepDescribed(root, model, signal);
         announcePlaces(root, signal);
         keepTheme(root, model, signal);

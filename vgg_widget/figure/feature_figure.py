@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from vgg_widget.figure.linked_figure import (
     Arrangement,
     Box,
+    Contents,
     LinkedFigure,
     new_figure,
     title_of,
@@ -28,12 +29,16 @@ from vgg_widget.pictures.tiles import gaps_between
 __all__ = ["FeatureFigure", "PairFigure", "new_figure", "static_figure", "title_of"]
 
 
-# In inches: beside the input, between it and the map, and beside the map for colorbar or legend;
-# below the pictures and above them, for titles.
-_MARGIN, _GAP, _BESIDE = 0.08, 0.2, 1.15
-_FOOT, _HEAD = 0.24, 0.3
-# The pictures' height by the figure's width, at most.
-_TALLEST = 0.62
+# In inches: beside the input, between it and the map, beside the map for colorbar or legend, or
+# below it on a narrow page; over the pictures for titles, and at the foot.
+_MARGIN, _GAP, _BESIDE, _BELOW = 0.08, 0.2, 1.1, 0.72
+_HEAD, _FOOT, _SOURCE = 0.3, 0.08, 0.24
+# A portrait as wide as a landscape, or a square grid, would not fit on the screen.
+_TALLEST = 5.2
+# Below this width there is no room beside the map.
+_NARROW = 5.6
+# The width of the input beside a grid, which needs the room, by the figure's.
+_THUMBNAIL = 0.14
 
 
 class FeatureFigure(LinkedFigure):
@@ -41,29 +46,40 @@ class FeatureFigure(LinkedFigure):
 
     bar_labels = ("activation",)
 
-    def _arrange(self, width: float, image: float, grid: float | None) -> Arrangement:
-        room = width - _MARGIN - _GAP - _BESIDE
-        # A grid needs the room, and the input is then there to compare.
-        across = (0.25 if grid else 0.5) * room
+    def _arrange(self, width: float, shown: Contents) -> Arrangement:
+        narrow = width < _NARROW
+        beside = _MARGIN if narrow or (shown.bare and shown.grid) else _BESIDE
+        below = (_SOURCE if shown.source else _FOOT) + _BELOW * (narrow and not shown.bare)
+        room = width - _MARGIN - _GAP - beside
+        across = _THUMBNAIL * width if shown.grid else room / 2
         other = room - across
-        shape = grid or image
-        # A portrait as wide as a landscape would not fit on the screen.
-        tall = min(max(across * image, other * shape), _TALLEST * width)
-        across, other = min(across, tall / image), min(other, tall / shape)
-        height = _FOOT + tall + _HEAD
+        shape = shown.grid or shown.image
+        tall = min(max(across * shown.image, other * shape), _TALLEST)
+        across, other = min(across, tall / shown.image), min(other, tall / shape)
+        height = below + tall + _HEAD
         left = _MARGIN + across + _GAP
         right = left + other
 
-        def box(x: float, wide: float, high: float) -> Box:
-            # At the top, where the titles are in line.
-            return x / width, (_FOOT + tall - high) / height, wide / width, high / height
+        def box(x: float, top: float, wide: float, high: float) -> Box:
+            """Return a box whose top is so far below that of the pictures."""
+            bottom = below + tall - top - high
+            return x / width, bottom / height, wide / width, high / height
 
+        under = other * shape + 0.08
         return Arrangement(
             height,
-            inputs=(box(_MARGIN, across, across * image),),
-            maps=(box(left, other, other * shape),),
-            bars=(box(right + 0.4, 0.14, other * shape),),
-            legend=box(right + 0.1, _BESIDE - 0.1, tall),
+            inputs=(box(_MARGIN, 0, across, across * shown.image),),
+            maps=(box(left, 0, other, other * shape),),
+            bars=(
+                box(left, under, other, 0.12)
+                if narrow
+                else box(right + 0.12, 0, 0.14, other * shape),
+            ),
+            legend=(
+                box(left, under, other, _BELOW - 0.05)
+                if narrow
+                else box(right + 0.1, 0, _BESIDE - 0.1, tall)
+            ),
         )
 
     @property
@@ -102,8 +118,7 @@ def static_figure(
     return figure
 
 
-# Three columns of two: the images, their maps, and the difference above the two colorbars, each
-# with a histogram on its left.
+# Three columns of two: the images, their maps, and the difference above the two colorbars.
 _WIDTH, _HEIGHT = 0.316, 0.43
 _LEFT, _MIDDLE, _RIGHT = 0.012, 0.340, 0.672
 _UPPER, _LOWER = 0.523, 0.038
@@ -115,7 +130,7 @@ class PairFigure(LinkedFigure):
     inches = PAIR_INCHES
     bar_labels = ("activation, both", "difference")
 
-    def _arrange(self, width: float, _: float, __: float | None) -> Arrangement:
+    def _arrange(self, width: float, _: Contents) -> Arrangement:
         return Arrangement(
             height=width * PAIR_INCHES[1] / PAIR_INCHES[0],
             inputs=((_LEFT, _UPPER, _WIDTH, _HEIGHT), (_LEFT, _LOWER, _WIDTH, _HEIGHT)),
@@ -124,7 +139,7 @@ class PairFigure(LinkedFigure):
                 (_MIDDLE, _LOWER, _WIDTH, _HEIGHT),
                 (_RIGHT, _UPPER, _WIDTH, _HEIGHT),
             ),
-            bars=((0.726, 0.06, 0.018, 0.38), (0.892, 0.06, 0.018, 0.38)),
+            bars=((0.690, 0.06, 0.018, 0.38), (0.856, 0.06, 0.018, 0.38)),
             legend=(0.680, 0.038, 0.135, 0.43),
         )
 

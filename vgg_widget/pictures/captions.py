@@ -9,16 +9,21 @@ import numpy as np
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.pictures.comparing import Pair, PairRendering
 from vgg_widget.pictures.coordinates import unit_name, unit_value, words_for_unit
-from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.pictures.modes import MODES, Rendering
 from vgg_widget.pictures.rendering import layer_label
 from vgg_widget.pictures.tiles import gaps_between
 from vgg_widget.support.messages import percent
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:
-    """Say which channels of which layer are on show, and how active they are."""
-    shown, numbers = _what(activations, rendering), _numbers(activations, rendering)
-    return " · ".join([*shown, *numbers, *_hidden(rendering)])
+    """Say which channels of which layer are on show, and what is wrong with any."""
+    shown, notes = _what(activations, rendering), _notes(activations, rendering)
+    return " · ".join([*shown, *notes, *_hidden(rendering)])
+
+
+def activity(activations: Activations, rendering: Rendering) -> str:
+    """Say how active the channels on show are: least, mean and largest value, and what share."""
+    return " · ".join(_numbers(activations, rendering))
 
 
 def _what(activations: Activations, rendering: Rendering) -> list[str]:
@@ -40,12 +45,17 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
     chosen = rendering.channels
     statistics = activations.statistics(rendering.layer, chosen)
     active = float(statistics.fraction_active.mean())
-    parts = [
+    return [
         f"min {_short(statistics.min.min())}",
         f"mean {_short(statistics.mean.mean())}",
         f"max {_short(statistics.max.max())}",
         f"{active:.0%} active",
     ]
+
+
+def _notes(activations: Activations, rendering: Rendering) -> list[str]:
+    chosen, parts = rendering.channels, []
+    statistics = activations.statistics(rendering.layer, chosen)
     missing = 1 - float(statistics.fraction_finite.mean())
     if missing:
         parts.append(f"{percent(missing)} of the values NaN or infinite")
@@ -80,7 +90,8 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
         ("second", pair.second, renderings.second, notes[1]),
     ):
         name = f" ({Path(activations.name).name})" if activations.name else ""
-        numbers = [*_numbers(activations, rendering), *([note] if note else [])]
+        numbers = [*_numbers(activations, rendering), *_notes(activations, rendering)]
+        numbers += [note] if note else []
         parts.append(f"{which}{name}: {', '.join(numbers)}")
     if difference.values_are != "mismatch":
         assert difference.values is not None
@@ -151,7 +162,12 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
     """Say where a picture's numbers come from: weights, layer, mode, scale."""
     layer = layer_label(activations, rendering.layer)
     parts = [activations.weights.label, layer, f"mode {rendering.mode}"]
-    return " · ".join([*parts, *_range_words(rendering)])
+    words = range_words(rendering)
+    if rendering.vmin is not None and rendering.vmax is not None:
+        first, *gamma = words.split(" · ")
+        extent = f"{_short(rendering.vmin)} to {_short(rendering.vmax)}"
+        words = " · ".join([", ".join(filter(None, [first, extent])), *gamma])
+    return " · ".join(filter(None, [*parts, words]))
 
 
 _RANGES = {
@@ -166,18 +182,24 @@ _TILE_RANGES = {
 }
 
 
-def _range_words(rendering: Rendering) -> list[str]:
-    """Say over which range activations became colours."""
-    mode = find_mode(rendering.mode)
-    if not mode.uses_scale:
-        return [mode.range_words] if mode.range_words else []
+def range_words(rendering: Rendering) -> str:
+    """Say over which range a picture's activations became colours; "" where no scale decides.
+
+    Parameters
+    ----------
+    rendering : Rendering
+        What `render` made.
+    """
+    mode = MODES.get(rendering.mode)
+    if mode is None or not mode.uses_scale:
+        return "" if mode is None else mode.range_words
     words = rendering.range_words or _RANGES[rendering.scale]
-    if rendering.vmin is not None and rendering.vmax is not None:
-        words += f", {_short(rendering.vmin)} to {_short(rendering.vmax)}"
-    elif not rendering.range_words:
+    if not rendering.range_words and rendering.vmin is None:
         words = _TILE_RANGES.get(rendering.scale, words)
-    bent = rendering.gamma != 1 and not (rendering.range_words and rendering.scale != "auto")
-    return [words, f"gamma {rendering.gamma:g}"] if bent else [words]
+    # A mode's own way over a scale's maximum takes no gamma.
+    follows = rendering.scale == "auto" or rendering.vmin is not None or not rendering.range_words
+    bent = rendering.gamma != 1 and follows
+    return f"{words} · gamma {rendering.gamma:g}" if bent else words
 
 
 def _short(value: float) -> str:

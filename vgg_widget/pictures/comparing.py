@@ -268,7 +268,10 @@ def render_pair(
     """
     policy = as_scale(scale)
     options = RenderOptions(mode, scale=policy, **as_render)
-    first, second = render_alike((pair.first, pair.second), pair.pooled, layer, options)
+    first, second = (
+        replace(one, range_words=_common_range(one))
+        for one in render_alike((pair.first, pair.second), pair.pooled, layer, options)
+    )
     if first.values_are == "channel":
         difference = _other_winners(first, second)
     elif any(one.values is None for one in (first, second)) or (
@@ -279,6 +282,15 @@ def render_pair(
     else:
         difference = _differences(pair, first, second, policy)
     return PairRendering(first, second, difference)
+
+
+def _common_range(rendering: Rendering) -> str:
+    """Say that a range of what is on show is that of both pictures."""
+    if rendering.range_words or rendering.scale not in ("auto", "channel"):
+        return rendering.range_words
+    if rendering.tiles is not None:
+        return "each channel over one range for both pictures"
+    return "one range for both pictures"
 
 
 def _difference(

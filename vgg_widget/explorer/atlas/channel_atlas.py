@@ -201,8 +201,8 @@ class ChannelAtlas(ExplorerBox):
             parts.set_value(self._layers, layer)
             parts.set_value(self._orders, order)
             place = self._ranked.index(channel)
-            for number, value in ((self._slider, place), (self._number, channel)):
-                parts.set_number(number, value, len(self._ranked))
+            parts.set_number(self._slider, place, len(self._ranked))
+            parts.set_value(self._number, channel)
         self.show_error(None)
         self._caption.value = parts.paragraph(_caption(self._top, layer, channel))
         what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"

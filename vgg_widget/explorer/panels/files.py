@@ -70,9 +70,9 @@ class FilesPanel(Panel):
 
         def typed(text: str) -> None:
             if text:
+                self._explorer.choose(**{name: text})
                 # Emptied, so that the same path can be opened again: the file may be another one.
                 path.value = ""
-                self._explorer.choose(**{name: text})
 
         self._explorer.on_change(path, typed)
         upload = [upload_button(self._explorer, f"other {words}", name)] if self._uploads else []
