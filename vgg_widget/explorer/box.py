@@ -246,9 +246,9 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         def changed(change: dict[str, Any]) -> None:
             # The lock is held: on another thread, the showing is over by now.
             if not box.showing:
-                box._refused = control if typed else None
+                box._refused = control if typed else None  # noqa: SLF001 - of this class
                 callback(change["new"])
-                box._refused = None
+                box._refused = None  # noqa: SLF001
 
         control.observe(self.reporting_errors(changed), "value")
 
