@@ -23,6 +23,7 @@ from vgg_widget import ChannelAtlas, FeatureExtractor, load_image
 from vgg_widget.dataset import TopActivations, top_activations
 from vgg_widget.explorer.atlas.histogram import bars_of, histogram_svg, ticks_of
 from vgg_widget.explorer.box import widgets_of
+from vgg_widget.support.messages import plain_number
 
 MakeAtlas = Callable[..., ChannelAtlas]
 
@@ -214,9 +215,9 @@ def test_the_histograms_numbers_stand_where_they_belong_and_are_whole(
         bars[begins] = x - 0.5, x + width / 2
     assert len(bars) == count + bool(zeros)
     *ticks, most = tree.iter("text")
-    assert ticks[0].text == f"{first:.3g}"
-    assert most.text == str(count * 200003)
-    tallest = f"{edges[start + count - 2]:.3g}"
+    assert ticks[0].text == plain_number(first)
+    assert most.text == f"{count * 200003:,}"
+    tallest = plain_number(edges[start + count - 2])
     expected = [bars[tick.text or ""][tick.text == "0"] for tick in ticks] + [bars[tallest][1]]
     left, _, room, _ = map(float, tree.attrib["viewBox"].split())
     for text, place in zip((*ticks, most), expected, strict=True):

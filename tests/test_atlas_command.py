@@ -349,7 +349,7 @@ def test_a_log_has_a_line_now_and_then() -> None:
         "images: 440 of 5000, 44 images/s, 01:43 left",
         "images: 480 of 5000, 4 images/s, 18:50 left",
         "images: 600 of 5000, 0.0328 images/s, 37:16:40 left",
-        "images: 5000 of 5000, 4.4e+03 images/s, 00:00 left",
+        "images: 5000 of 5000, 4,400 images/s, 00:00 left",
     ]
     stream = io.StringIO()
     unknown = ProgressLines(stream, "pictures", every=10, clock=lambda: now[0])

@@ -212,7 +212,9 @@ def _report(top: TopActivations, kept: Path) -> None:
         )
     good = len(top.images) - len(top.failed)
     channels = sum(len(one.images) for one in top.values())
-    print(f"{kept}: the {min(top.k, good)} strongest of {good} pictures for {channels} channels")
+    print(
+        f"{kept}: the {min(top.k, good)} strongest of {good:,} pictures for {channels:,} channels"
+    )
     print("in a notebook:")
     print("    from vgg_widget.dataset import TopActivations")
     print(f"    top = TopActivations.load({str(kept)!r})")

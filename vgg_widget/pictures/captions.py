@@ -12,7 +12,7 @@ from vgg_widget.pictures.coordinates import unit_name, unit_value, words_for_uni
 from vgg_widget.pictures.modes import Rendering, find_mode
 from vgg_widget.pictures.rendering import layer_label
 from vgg_widget.pictures.tiles import gaps_between
-from vgg_widget.support.messages import percent
+from vgg_widget.support.messages import percent, plain_number, plain_range
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:
@@ -41,9 +41,9 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
     statistics = activations.statistics(rendering.layer, chosen)
     active = float(statistics.fraction_active.mean())
     parts = [
-        f"min {_short(statistics.min.min())}",
-        f"mean {_short(statistics.mean.mean())}",
-        f"max {_short(statistics.max.max())}",
+        f"min {plain_number(statistics.min.min())}",
+        f"mean {plain_number(statistics.mean.mean())}",
+        f"max {plain_number(statistics.max.max())}",
         f"{active:.0%} active",
     ]
     missing = 1 - float(statistics.fraction_finite.mean())
@@ -73,7 +73,7 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
     first, difference = renderings.first, renderings.difference
     parts = [", ".join(_what(pair.first, first))]
     if first.vmin is not None and first.vmax is not None:
-        parts.append(f"both from {_short(first.vmin)} to {_short(first.vmax)}")
+        parts.append(f"both from {plain_range(first.vmin, first.vmax)}")
     parts += _hidden(first)
     for which, activations, rendering, note in (
         ("first", pair.first, first, notes[0]),
@@ -88,7 +88,7 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
         if difference.tiles is not None:
             shown &= ~gaps_between(difference.tiles)
         values = difference.values[shown]
-        extent = f"{_short(values.min())} to {_short(values.max())}" if values.size else "undefined"
+        extent = plain_range(values.min(), values.max()) if values.size else "undefined"
         parts.append(f"{difference.values_are} {extent}")
     if pair.note:
         parts.append(pair.note)
@@ -173,12 +173,8 @@ def _range_words(rendering: Rendering) -> list[str]:
         return [mode.range_words] if mode.range_words else []
     words = rendering.range_words or _RANGES[rendering.scale]
     if rendering.vmin is not None and rendering.vmax is not None:
-        words += f", {_short(rendering.vmin)} to {_short(rendering.vmax)}"
+        words += f", {plain_range(rendering.vmin, rendering.vmax)}"
     elif not rendering.range_words:
         words = _TILE_RANGES.get(rendering.scale, words)
     bent = rendering.gamma != 1 and not (rendering.range_words and rendering.scale != "auto")
     return [words, f"gamma {rendering.gamma:g}"] if bent else [words]
-
-
-def _short(value: float) -> str:
-    return f"{float(value):.3g}"

@@ -15,7 +15,7 @@ from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, f
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.settings import WholeNumber, as_trait_error, is_top_activations
 from vgg_widget.pictures.rendering import checked_channel
-from vgg_widget.support.messages import briefly
+from vgg_widget.support.messages import briefly, plain_number
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
@@ -262,7 +262,7 @@ def _caption(top: TopActivations, layer: str, channel: int) -> str:
     if not counted:
         return f"{what}: its {statistic} is finite on none of the images."
     return (
-        f"{what}: over {counted} images{failed_words(top)} the map's {statistic} is "
-        f"{strongest.mean[channel]:.4g} on average, and "
+        f"{what}: over {counted:,} images{failed_words(top)} the map's {statistic} is "
+        f"{plain_number(strongest.mean[channel], 4)} on average, and "
         f"{strongest.fraction_active[channel]:.1%} of them activate it; {top.weights.label}."
     )
