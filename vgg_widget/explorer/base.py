@@ -579,6 +579,9 @@ class ExplorerBase(ExplorerBox):
     def to_code(self) -> str:
         """Return Python text that makes the same picture, or pictures, without a widget.
 
+        An image is named by its path, and one that was uploaded by its file's name. For one that
+        was made in memory stands ``...``, and a comment says what to put there.
+
         Raises
         ------
         ValueError
@@ -646,8 +649,9 @@ class ExplorerBase(ExplorerBox):
         That of activations, which end in ``.npz``, says the picture: ``cat-activations.npz``.
         """
         if suffix == ".npz" and self._saves_activations:
-            origin = self._readings[0].origin
-            return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
+            reading = self._readings[0]
+            stem = Path(reading.origin or reading.name).stem
+            return f"{stem}-activations.npz" if stem else "activations.npz"
         layer = re.sub(r"[^\w.]+", "_", self.layer)
         mode = re.sub(r"\W+", "_", self.mode)
         number = self.channel if find_mode(self.mode).takes == "one" else ""

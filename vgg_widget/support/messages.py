@@ -59,6 +59,11 @@ def plain_range(low: float, high: float, digits: int = 3) -> str:
     return f"{plain_number(low, digits)} to {plain_number(high, digits)}"
 
 
+def megabytes(size: int) -> str:
+    """Return a number of bytes with two digits: ``"65 MB"``, ``"0.41 MB"``."""
+    return f"{plain_number(size / 1e6, 2)} MB"
+
+
 def percent(share: float) -> str:
     """Return a share with two digits as people write it: ``"100%"``, ``"0.0031%"``."""
     return f"{np.format_float_positional(100 * share, 2, fractional=False, trim='-')}%"

@@ -135,7 +135,7 @@ def _words(found: Circuit, layer: str) -> str:
         f"{layer} channel {found.channel} {which} Red weights are positive, blue ones negative, "
         f"up to {plain_number(found.top, 2)}."
     )
-    if found.location is not None and found.activation is not None:
+    if found.bias is not None and found.activation is not None:
         words += (
             f" At {found.location} all inputs and the bias ({plain_number(found.bias)}) add up to "
             f"{plain_number(found.activation)}, before any activation function."
