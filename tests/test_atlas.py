@@ -7,6 +7,7 @@ import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,29 @@ def top(noisy_top: TopActivations, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("saved") / "top.npz"
     noisy_top.save(path)
     return TopActivations.load(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [
+        ((3, 31, 32, 60), "two"),
+        ((3, None, 60), "one"),
+        ((3, 5), "zero"),
+        ((40,), "zero"),
+    ],
+)
+def test_it_opens_on_a_layer_with_readable_patches(
+    top: TopActivations, atlas_of: MakeAtlas, fields: tuple[int | None, ...], first: str
+) -> None:
+    one = top[LAYER]
+    names = ("zero", "one", "two", "three")
+    seen = {
+        name: replace(one, layer=replace(one.layer, name=name, receptive_field=field))
+        for name, field in zip(names, fields, strict=False)
+    }
+    of_several = replace(top, strongest=seen, aliases={})
+    assert atlas_of(of_several).layer == of_several.readable_layer == first
+    assert atlas_of(of_several, layer="zero").layer == "zero"
 
 
 @pytest.fixture

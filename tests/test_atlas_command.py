@@ -208,6 +208,15 @@ def test_a_page_is_written_of_a_finished_store_alone(
         page = Path("page.html").read_text(encoding="utf-8")
         told = page.partition('id="atlas">')[2].partition("</script>")[0]
         assert [layer["name"] for layer in json.loads(told)["layers"]] == ["block1_conv2"]
+    assert "layers" not in capsys.readouterr().out
+    # Of more than a page has room for, it says which it shows, and how to have others.
+    with monkeypatch.context() as small:
+        small.setattr("vgg_widget.dataset.page._MOST_PATCHES", 9)
+        assert main(["atlas", "kept", "--html", "page.html"]) == 0
+        told = capsys.readouterr().out
+        assert f"it shows 1 of {len(LAYERS)} layers ({LAYERS[0]}): name others with" in told
+        assert main(["atlas", "kept", "--html", "page.html", "--layers", "all"]) == 0
+        assert "it shows" not in capsys.readouterr().out
     capsys.readouterr()
     monkeypatch.setattr(atlas, "_LARGE", 100)
     (work / "my set" / "000.png").unlink()

@@ -36,7 +36,7 @@
     return element;
   };
 
-  let layerPlace = 0;
+  let layerPlace = atlas.first;
   let channel = 0;
 
   const patchOf = (layer, rank) => {

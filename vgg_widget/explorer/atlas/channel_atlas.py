@@ -36,7 +36,8 @@ class ChannelAtlas(ExplorerBox):
     top : TopActivations
         What `vgg_widget.dataset.top_activations` returned, or `TopActivations.load` read.
     layer : str, optional
-        Keras's or torchvision's name; by default the set's first.
+        Keras's or torchvision's name; by default the first that sees 32 pixels or more a side, or
+        the set's first: on smaller patches little is to be recognised.
     channel : int
         Its number.
     order : {"number", "value", "fraction active"}
@@ -99,7 +100,7 @@ class ChannelAtlas(ExplorerBox):
             super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
             self._closed = False
             with self.hold_trait_notifications():
-                self.layer = next(iter(top)) if layer is None else layer
+                self.layer = top.readable_layer if layer is None else layer
                 self.channel, self.order = channel, order
             with self._changing():
                 self._build()
