@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -77,6 +78,12 @@ def with_class(root: Any, name: str) -> Any:
     """Find the one widget that has a CSS class."""
     (found,) = (one for one in below(root) if name in getattr(one, "_dom_classes", ()))
     return found
+
+
+def filled(code: str, name: str, path: Path) -> str:
+    """Put a picture's path into code that leaves a picture made in memory to whoever runs it."""
+    assert f"\n{name} = ...  # made in memory: " in code
+    return code.replace(f"\n{name} = ...", f"\n{name} = {str(path)!r}")
 
 
 def problem(explorer: Any) -> str:

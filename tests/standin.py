@@ -99,6 +99,9 @@ class StandIn:
         self.asked.append(("animation", over, seconds))
         progress(1, 1)
 
+    def arrays_path(self) -> Path:
+        return Path("/notebooks/<here>.npz")
+
     def save_arrays(self) -> Path:
         self.asked.append("save arrays")
         return Path("<here>.npz")

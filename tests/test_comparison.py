@@ -27,6 +27,7 @@ from matplotlib.image import AxesImage
 from PIL import Image
 
 from tests.conftest import make_activations
+from tests.explorers import filled
 from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, compare
 from vgg_widget.explorer.comparison import Comparison
 from vgg_widget.explorer.helper import PageHelper
@@ -197,7 +198,7 @@ def test_one_range_over_both_images_pooled(
     ids=str,
 )
 def test_the_pixels_on_every_axes_are_the_models(
-    make: Make, extractor: FeatureExtractor, photo: RGB8, other: RGB8, choice: dict[str, Any]
+    make: Make, tmp_path: Path, choice: dict[str, Any]
 ) -> None:
     comparison = make()
     for name, value in choice.items():
@@ -211,9 +212,19 @@ def test_the_pixels_on_every_axes_are_the_models(
     ):
         np.testing.assert_array_equal(on_axes(comparison, number), picture.rgba)
     # The script knows nothing of the widget.
-    done = _run(comparison.to_code())
+    done = _run(_filled(comparison, tmp_path))
     for number, name in ((FIRST, "first"), (SECOND, "second"), (DIFFERENCE, "difference")):
         np.testing.assert_array_equal(done[name], on_axes(comparison, number))
+
+
+def _filled(comparison: Comparison, folder: Path) -> str:
+    """The script, with the two pictures that were made in memory."""
+    code = comparison.to_code()
+    for name in ("first", "second"):
+        path = folder / f"{name}.png"
+        Image.fromarray(getattr(comparison, name)).save(path)
+        code = filled(code, name, path)
+    return code
 
 
 def _run(code: str) -> dict[str, RGB8]:
@@ -227,7 +238,8 @@ def _run(code: str) -> dict[str, RGB8]:
 @pytest.mark.slow
 def test_the_code_runs_in_a_fresh_process(make: Make, tmp_path: Path) -> None:
     comparison = make(mode="mean", scale="network")
-    text = f"{comparison.to_code()}import numpy\nnumpy.save('x.npy', renderings.difference.rgba)\n"
+    text = _filled(comparison, tmp_path)
+    text += "import numpy\nnumpy.save('x.npy', renderings.difference.rgba)\n"
     subprocess.run([sys.executable, "-c", text], check=True, cwd=tmp_path)
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), on_axes(comparison, DIFFERENCE))
 

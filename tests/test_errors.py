@@ -21,6 +21,7 @@ from tests.explorers import (
     point,
     press,
     problem,
+    words,
 )
 from vgg_widget import FeatureExtractor, LayerExplorer, register_mode
 from vgg_widget.explorer.box import widgets_of
@@ -100,6 +101,7 @@ def test_a_file_that_cannot_be_written_is_an_expected_error(
     monkeypatch.chdir(tmp_path / "gone")
     tmp_path.joinpath("gone").rmdir()
     explorer.panel = "Open & save"
+    assert "Arrays cannot be saved: " in words(explorer)
     control(explorer, "save arrays (.npz)").click()
     sentence, details = parts(explorer)
     assert "No such file" in sentence or "does not exist" in sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import gc
 import io
@@ -25,6 +26,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import vgg_widget.pictures.modes
+from tests.explorers import filled
 from vgg_widget import (
     Activations,
     FeatureExtractor,
@@ -437,8 +439,11 @@ def test_the_code_makes_the_same_picture_in_a_fresh_process(
     explorer = make(layer="block2_conv1", mode="composite", channels=(3, 9), cmap="magma")
     code = tmp_path / "picture.py"
     rgba = tmp_path / "rgba.npy"
+    # A picture made in memory is left to whoever runs the code.
+    Image.fromarray(picture).save(tmp_path / "cat.png")
+    script = filled(explorer.to_code(), "image", tmp_path / "cat.png")
     code.write_text(
-        f"import matplotlib\nmatplotlib.use('agg')\n{explorer.to_code()}\n"
+        f"import matplotlib\nmatplotlib.use('agg')\n{script}\n"
         f"import numpy\nnumpy.save({str(rgba)!r}, rendering.rgba)\n",
         encoding="utf-8",
     )
@@ -452,6 +457,32 @@ def test_code_names_files_and_the_sample(make: Make, picture: Pixels, tmp_path: 
     Image.fromarray(picture).save(path)
     assert f"load_image({str(path)!r})" in make(path).to_code()
     assert "image = sample_image()" in make(sample_image()).to_code()
+
+
+def test_code_never_holds_a_picture(make: Make, picture: Pixels) -> None:
+    with io.BytesIO() as png:
+        Image.fromarray(picture).save(png, "png")
+        content = png.getvalue()
+    explorer = make()
+    upload = next(w for w in _below(explorer) if isinstance(w, widgets.FileUpload))
+    file = {"type": "image/png", "size": 1, "last_modified": datetime.now(tz=UTC)}
+    named = {**file, "name": "my 'cat'.png", "content": memoryview(content)}
+    upload.value = (named,)
+    code = explorer.to_code()
+    (line,) = (line for line in code.splitlines() if line.startswith("image = "))
+    assert ast.literal_eval(line.removeprefix("image = ")) == "my 'cat'.png"
+    assert "# not read from a path: save this file beside your script" in line
+    assert explorer.file_name(".npz") == "my 'cat'-activations.npz"
+    sources = [picture, Image.fromarray(picture), content, io.BytesIO(content), (named,)]
+    for source in sources:
+        explorer.image = source
+        code = explorer.to_code()
+        ast.parse(code)
+        assert "base64" not in code
+        assert max(map(len, code.splitlines())) < 200
+        assert ("image = ...  # made in memory: put the picture here" in code) == (
+            source is not sources[-1]
+        )
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf", "npz"])

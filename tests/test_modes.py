@@ -21,6 +21,7 @@ from vgg_widget.pictures.legend import channel_colors, first_entries
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.scaling import Scale
 from vgg_widget.pictures.tiles import TileGrid
+from vgg_widget.support.messages import plain_number
 
 Floats = npt.NDArray[np.float32]
 
@@ -762,8 +763,8 @@ def test_source_line_says_weights_layer_mode_and_scale(activations: Activations)
         start = f"{activations.weights.label} · block3_conv1 · mode {mode}"
         assert said.startswith(start)
         if made.vmax is not None:
-            assert f", 0 to {made.vmax:.3g}" in said
-            said = said.replace(f", 0 to {made.vmax:.3g}", "")
+            assert f", 0 to {plain_number(made.vmax)}" in said
+            said = said.replace(f", 0 to {plain_number(made.vmax)}", "")
         return said.removeprefix(start)
 
     for mode in ("channel", "max", "mean"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -540,6 +541,7 @@ def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
 
 def test_files_panel_hands_over_each_kind(build: Any, host: StandIn) -> None:
     panel, show = build(FilesPanel)
+    assert "&lt;here&gt;.npz" in panel.plan.value
     for kind in ("PNG", "SVG", "PDF"):
         control(panel.widget, f"save {kind}").click()
     assert host.asked == [("download", ".png"), ("download", ".svg"), ("download", ".pdf")]
@@ -634,8 +636,18 @@ def test_arrays_are_saved_beside_the_notebook(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     explorer = explore(panel="Open & save", layer="block2_conv1", channel=3)
-    control(explorer, "save arrays (.npz)").click()
+    button = control(explorer, "save arrays (.npz)")
+    found = re.search(
+        r"saved as activations\.npz, about ([\d.]+) MB, into (\S+)\.<", words(explorer)
+    )
+    assert found is not None
+    assert found[0].removesuffix("<") in button.tooltip
+    assert found[2] == str(tmp_path)
+    button.click()
     (path,) = tmp_path.iterdir()
+    assert float(found[1]) == pytest.approx(path.stat().st_size / 1e6, rel=0.06)
+    # The next one has another name.
+    assert "saved as activations-2.npz, about" in words(explorer)
     assert path.name == "activations.npz"
     assert str(path) in words(explorer)
     loaded = Activations.load(path)
@@ -654,6 +666,7 @@ def test_arrays_have_their_pictures_name_and_replace_nothing(
     Image.fromarray(photo).save(tmp_path / "pictures" / "cat.v2.png")
     explorer = explore(panel="Open & save")
     control(explorer, "picture").value = "pictures/cat.v2.png"
+    assert "saved as cat.v2-activations.npz, about" in words(explorer)
     names = ["cat.v2-activations.npz", "cat.v2-activations-2.npz", "cat.v2-activations-3.npz"]
     (tmp_path / names[0]).write_text("somebody's own")
     for name in names[1:]:

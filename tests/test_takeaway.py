@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from traitlets import TraitError
 
-from tests.explorers import on_canvas
+from tests.explorers import filled, on_canvas
 from vgg_widget import FeatureExtractor, LayerExplorer, render
 from vgg_widget.explorer.base import LOOKS
 from vgg_widget.explorer.settings import SETTINGS
@@ -59,13 +59,15 @@ def test_the_code_of_every_mode_makes_the_same_picture_in_a_fresh_process(
     explore: Explore, tmp_path: Path
 ) -> None:
     explorer = explore(layer="block3_conv1")
+    Image.fromarray(explorer.image).save(tmp_path / "photo.png")
     first = {name: getattr(explorer, name) for name in SETTINGS}
     expected = {}
     for number, chosen in enumerate(CHOSEN.values()):
         explorer.choose(**{**first, **chosen})
         assert explorer.rendering is not None
         expected[number] = explorer.rendering
-        (tmp_path / f"{number}.py").write_text(explorer.to_code(), encoding="utf-8")
+        script = filled(explorer.to_code(), "image", tmp_path / "photo.png")
+        (tmp_path / f"{number}.py").write_text(script, encoding="utf-8")
     program = (
         "import matplotlib, pathlib, numpy, runpy, sys\n"
         "matplotlib.use('agg')\n"

@@ -575,6 +575,9 @@ class ExplorerBase(ExplorerBox):
     def to_code(self) -> str:
         """Return Python text that makes the same picture, or pictures, without a widget.
 
+        An image is named by its path, and one that was uploaded by its file's name. For one that
+        was made in memory stands ``...``, and a comment says what to put there.
+
         Raises
         ------
         ValueError
@@ -637,8 +640,9 @@ class ExplorerBase(ExplorerBox):
         That of activations, which end in ``.npz``, says the picture: ``cat-activations.npz``.
         """
         if suffix == ".npz" and self._saves_activations:
-            origin = self._readings[0].origin
-            return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
+            reading = self._readings[0]
+            stem = Path(reading.origin or reading.name).stem
+            return f"{stem}-activations.npz" if stem else "activations.npz"
         return f"{name_of_picture(self._asked())}{suffix}"
 
     def _source(self) -> str:

@@ -317,10 +317,10 @@ def upload_button(explorer: ExplorerBase, words: str, name: str) -> widgets.File
 
     def uploaded(files: Any) -> None:
         if files:
-            content = bytes(files[0]["content"])
+            file = {"name": files[0]["name"], "content": bytes(files[0]["content"])}
             # Emptied, so that the same file can be chosen again, and is kept once only.
             button.value = ()
-            explorer.choose(**{name: content})
+            explorer.choose(**{name: file})
 
     explorer.on_change(button, uploaded)
     return button

@@ -305,12 +305,22 @@ class LayerExplorer(ExplorerBase):
 
     def save_arrays(self) -> Path:
         """Write the activations beside the notebook, and return where."""
+        path = self.arrays_path()
+        self.save(path)
+        return path
+
+    def arrays_path(self) -> Path:
+        """Return where `save_arrays` would write: a file that there is not yet.
+
+        Raises
+        ------
+        OSError
+            If there is no such folder any more.
+        """
         first = Path.cwd() / self.file_name(".npz")
         later = (first.with_stem(f"{first.stem}-{number}") for number in count(2))
         # What a person saved before, under the same picture's name, is theirs.
-        path = next(path for path in chain([first], later) if not path.exists())
-        self.save(path)
-        return path
+        return next(path for path in chain([first], later) if not path.exists())
 
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]

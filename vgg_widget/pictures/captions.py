@@ -12,7 +12,7 @@ from vgg_widget.pictures.coordinates import unit_name, unit_value, words_for_uni
 from vgg_widget.pictures.modes import MODES, Rendering
 from vgg_widget.pictures.rendering import layer_label
 from vgg_widget.pictures.tiles import gaps_between
-from vgg_widget.support.messages import percent
+from vgg_widget.support.messages import percent, plain_number, plain_range
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:
@@ -46,9 +46,9 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
     statistics = activations.statistics(rendering.layer, chosen)
     active = float(statistics.fraction_active.mean())
     return [
-        f"min {_short(statistics.min.min())}",
-        f"mean {_short(statistics.mean.mean())}",
-        f"max {_short(statistics.max.max())}",
+        f"min {plain_number(statistics.min.min())}",
+        f"mean {plain_number(statistics.mean.mean())}",
+        f"max {plain_number(statistics.max.max())}",
         f"{active:.0%} active",
     ]
 
@@ -83,7 +83,7 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
     first, difference = renderings.first, renderings.difference
     parts = [", ".join(_what(pair.first, first))]
     if first.vmin is not None and first.vmax is not None:
-        parts.append(f"both from {_short(first.vmin)} to {_short(first.vmax)}")
+        parts.append(f"both from {plain_range(first.vmin, first.vmax)}")
     parts += _hidden(first)
     for which, activations, rendering, note in (
         ("first", pair.first, first, notes[0]),
@@ -99,7 +99,7 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
         if difference.tiles is not None:
             shown &= ~gaps_between(difference.tiles)
         values = difference.values[shown]
-        extent = f"{_short(values.min())} to {_short(values.max())}" if values.size else "undefined"
+        extent = plain_range(values.min(), values.max()) if values.size else "undefined"
         parts.append(f"{difference.values_are} {extent}")
     if pair.note:
         parts.append(pair.note)
@@ -165,7 +165,7 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
     words = range_words(rendering)
     if rendering.vmin is not None and rendering.vmax is not None:
         first, *gamma = words.split(" · ")
-        extent = f"{_short(rendering.vmin)} to {_short(rendering.vmax)}"
+        extent = plain_range(rendering.vmin, rendering.vmax)
         words = " · ".join([", ".join(filter(None, [first, extent])), *gamma])
     return " · ".join(filter(None, [*parts, words]))
 
@@ -200,7 +200,3 @@ def range_words(rendering: Rendering) -> str:
     follows = rendering.scale == "auto" or rendering.vmin is not None or not rendering.range_words
     bent = rendering.gamma != 1 and follows
     return f"{words} · gamma {rendering.gamma:g}" if bent else words
-
-
-def _short(value: float) -> str:
-    return f"{float(value):.3g}"

@@ -24,6 +24,7 @@ from vgg_widget.pictures.captions import activity
 from vgg_widget.pictures.histogram import Histogram, histogram
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.pictures.scaling import as_scale
+from vgg_widget.support.messages import plain_number
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
@@ -124,7 +125,7 @@ def histogram_svg(found: Histogram) -> str:
         for place, height in enumerate(heights)
         if height
     ]
-    low, high = (f"{edge:.3g}" for edge in found.edges[[0, -1]])
+    low, high = (plain_number(edge) for edge in found.edges[[0, -1]])
     total = int(found.counts.sum()) + found.below + found.above
     clipped = f"{(found.below + found.above) / max(1, total):.1%} beyond it"
     label = f"number of values from {low} to {high}, on a logarithmic scale; {clipped}"

@@ -11,6 +11,7 @@ from vgg_widget.activations.strongest import Strength, strongest_at
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.explorer.parts import FITTING, display, row
 from vgg_widget.pictures.rendering import layer_label
+from vgg_widget.support.messages import plain_number
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
@@ -99,6 +100,5 @@ class _Line:
         self.button.button_style = "info" if strength.channel == on_view else ""
         length = round(_LONGEST * abs(strength.share))
         kind = "vgg-bar" if strength.value > 0 else "vgg-bar vgg-bar-negative"
-        self.bar.value = (
-            f'<span class="{kind}" style="width:{length}px"></span> {strength.value:.4g}'
-        )
+        said = plain_number(strength.value, 4)
+        self.bar.value = f'<span class="{kind}" style="width:{length}px"></span> {said}'
