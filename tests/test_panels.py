@@ -213,7 +213,7 @@ def test_what_a_scale_has_by_itself_is_no_choice(
     assert explorer.rendering.gamma == own[1]
     # Another scale is chosen with what it has by itself; from code all else stays.
     explorer.gamma, explorer.percentile = 2.0, 50.0
-    control(explorer, "scale").value = "channel"
+    control(explorer, "range").value = "channel"
     assert (explorer.percentile, explorer.gamma) == (None, None)
     assert tuple(one.value for one in controls) == pytest.approx((100.0, 1.0))
     explorer.gamma = 2.0
