@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render, telling_channels
 from vgg_widget.figure.animation import FigureFrames, Frames, frames, save_gif, write_gif
-from vgg_widget.figure.feature_figure import FeatureFigure, new_figure, static_figure
+from vgg_widget.figure.feature_figure import FeatureFigure, static_figure
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import Rendering
 
@@ -167,8 +167,9 @@ def test_one_figure_serves_all_frames(made: Activations, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("width", [200, 385, 1000])
 def test_frames_of_another_width(made: Activations, width: int) -> None:
-    across, up = new_figure().get_size_inches()
-    (picture,) = FigureFrames(frames(made, channels=(1,)), width)
+    walk = frames(made, channels=(1,))
+    across, up = static_figure(walk[0], made.image, 4, "").get_size_inches()
+    (picture,) = FigureFrames(walk, width)
     assert picture.shape == (int(width * up / across), width, 3)
 
 

@@ -250,7 +250,8 @@ def test_swatches_are_drawn_in_their_colours(shown: FeatureFigure) -> None:
     picture = render(made, "conv", "argmax")
     shown.show(picture, made.image, 1)
     drawn = pixels_of(shown.figure, redraw=False)
-    right = drawn[:, int(0.862 * drawn.shape[1]) :].reshape(-1, 3)
+    beside = int(shown.map_axes.get_window_extent().x1) + 2
+    right = drawn[:, beside:].reshape(-1, 3)
     for row in (0, 4, 7):
         colour = picture.rgba[row, 0, :3]
         assert (right == colour).all(axis=1).sum() > 50
