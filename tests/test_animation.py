@@ -173,6 +173,20 @@ def test_frames_of_another_width(made: Activations, width: int) -> None:
     assert picture.shape == (int(width * up / across), width, 3)
 
 
+def test_frames_of_grids_of_another_shape_have_one_size() -> None:
+    # 64 channels are 8 rows of 8, and 128 are 16 of 8.
+    rng = np.random.default_rng(6)
+    maps, others = (rng.random((16, 16, count)).astype(np.float32) for count in (64, 128))
+    walk = FigureFrames(frames(make_activations(maps, others={"b": others}), "layers", mode="grid"))
+    shapes = {picture.shape for picture in walk}
+    assert len(shapes) == 1
+    with io.BytesIO() as stream:
+        write_gif(stream, walk)
+        with Image.open(stream) as again:
+            assert again.n_frames == 2  # type: ignore[attr-defined]
+            assert (again.size[1], again.size[0]) == shapes.pop()[:2]
+
+
 @pytest.mark.parametrize("width", [0, 199, 3001])
 def test_a_width_that_is_none(made: Activations, width: int) -> None:
     with pytest.raises(ValueError, match=f"width {width} .*from 200 to 3000"):
