@@ -392,6 +392,7 @@ def test_a_registered_mode_is_one_of_the_others(explore: Explore) -> None:
             modes.value = "spread"
             assert explorer.mode == modes.value == "spread"
             assert modes.buttons.value is None
+            assert explorer.rendering is not None
             assert "spread" in explorer.rendering.title
     finally:
         del MODES["spread"]
