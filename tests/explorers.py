@@ -63,8 +63,38 @@ def below(widget: Any) -> Iterator[Any]:
         yield from below(child)
 
 
+class Modes:
+    """The buttons for the usual modes and the dropdown of the others, as one choice."""
+
+    def __init__(self, root: Any) -> None:
+        (self.buttons,) = (
+            one
+            for one in below(root)
+            if isinstance(one, widgets.ToggleButtons) and "One channel" in one._options_labels
+        )
+        self.more = control(root, "more")
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        both = (*self.buttons._options_values, *self.more._options_values)
+        return tuple(one for one in both if one is not None)
+
+    @property
+    def value(self) -> str:
+        # One of the two says which; the other says that it is not one of its own.
+        (value,) = {self.buttons.value, self.more.value} - {None}
+        return str(value)
+
+    @value.setter
+    def value(self, mode: str) -> None:
+        ours = self.buttons if mode in self.buttons._options_values else self.more
+        ours.value = mode
+
+
 def control(root: Any, description: str) -> Any:
-    """Find a control as a person does: by the words beside it, or on it."""
+    """Find a control as a person does: by the words beside it, or on it; or "mode"."""
+    if description == "mode":
+        return Modes(root)
     found = [one for one in below(root) if getattr(one, "description", None) == description]
     assert len(found) == 1, description
     return found[0]
@@ -135,6 +165,12 @@ def made_panels(explorer: Any) -> list[Any]:
 def on_canvas(explorer: LayerExplorer) -> RGB8:
     """Red, green and blue of what the page is to have, without drawing anything."""
     return np.array(explorer.canvas.get_renderer().buffer_rgba())[..., :3]
+
+
+def above_foot(explorer: Any) -> int:
+    """Count the figure's rows of pixels from the top to the lowest picture's lower edge."""
+    lowest = min(axes.get_position().y0 for axes in explorer.figure.axes)
+    return int((1 - lowest) * explorer.canvas.get_renderer().height)
 
 
 def let_paint(explorer: LayerExplorer) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render, telling_channels
 from vgg_widget.figure.animation import FigureFrames, Frames, frames, save_gif, write_gif
-from vgg_widget.figure.feature_figure import FeatureFigure, new_figure, static_figure
+from vgg_widget.figure.feature_figure import FeatureFigure, static_figure
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import Rendering
 
@@ -167,9 +167,24 @@ def test_one_figure_serves_all_frames(made: Activations, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("width", [200, 385, 1000])
 def test_frames_of_another_width(made: Activations, width: int) -> None:
-    across, up = new_figure().get_size_inches()
-    (picture,) = FigureFrames(frames(made, channels=(1,)), width)
+    walk = frames(made, channels=(1,))
+    across, up = static_figure(walk[0], made.image, 4, "").get_size_inches()
+    (picture,) = FigureFrames(walk, width)
     assert picture.shape == (int(width * up / across), width, 3)
+
+
+def test_frames_of_grids_of_another_shape_have_one_size() -> None:
+    # 64 channels are 8 rows of 8, and 128 are 16 of 8.
+    rng = np.random.default_rng(6)
+    maps, others = (rng.random((16, 16, count)).astype(np.float32) for count in (64, 128))
+    walk = FigureFrames(frames(make_activations(maps, others={"b": others}), "layers", mode="grid"))
+    shapes = {picture.shape for picture in walk}
+    assert len(shapes) == 1
+    with io.BytesIO() as stream:
+        write_gif(stream, walk)
+        with Image.open(stream) as again:
+            assert again.n_frames == 2  # type: ignore[attr-defined]
+            assert (again.size[1], again.size[0]) == shapes.pop()[:2]
 
 
 @pytest.mark.parametrize("width", [0, 199, 3001])

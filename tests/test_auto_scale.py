@@ -226,7 +226,7 @@ def test_another_word_for_channels_is_refused(
     with pytest.raises(ValueError, match=refused):
         plot(activations, "block1_conv1", mode, channels=word)
     with pytest.raises(ValueError, match=f"channels '{word}' is no list"):
-        frames(activations, "layers", mode=mode, channels=word)  # type: ignore[arg-type]
+        frames(activations, "layers", mode=mode, channels=word)
 
 
 # What is to be seen -----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -250,10 +251,34 @@ def test_swatches_are_drawn_in_their_colours(shown: FeatureFigure) -> None:
     picture = render(made, "conv", "argmax")
     shown.show(picture, made.image, 1)
     drawn = pixels_of(shown.figure, redraw=False)
-    right = drawn[:, int(0.862 * drawn.shape[1]) :].reshape(-1, 3)
+    beside = int(shown.map_axes.get_window_extent().x1) + 2
+    right = drawn[:, beside:].reshape(-1, 3)
     for row in (0, 4, 7):
         colour = picture.rgba[row, 0, :3]
         assert (right == colour).all(axis=1).sum() > 50
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 7), (4, 4), (7, 4)])
+def test_lines_of_a_legend_do_not_meet_whatever_the_pictures_shape(
+    shown: FeatureFigure, height: int, width: int
+) -> None:
+    maps = np.zeros((height, width, 13), np.float32)
+    places = [*np.ndindex(height, width)]
+    for channel in range(13):
+        maps[(*places[channel], channel)] = 1
+    made = make_activations(maps, stride=4)
+    shown.show(render(made, "conv", "argmax"), made.image, 4)
+    pixels_of(shown.figure)
+    legend = shown._legend
+    lines = [legend._heading, *(one for one in legend._words if one.get_text())]
+    assert len(lines) >= 13
+    boxes = [line.get_window_extent() for line in lines]
+    for upper, lower in pairwise(boxes):
+        assert upper.y0 >= lower.y1 - 1, "lines of the legend lie over one another"
+    assert boxes[-1].y0 >= 0
+    swatches = [one.get_window_extent() for one in legend._swatches if one.get_visible()]
+    for box in swatches:
+        assert box.width == pytest.approx(box.height, abs=1.5)
 
 
 def test_words_of_a_legend_are_no_formula(shown: FeatureFigure) -> None:

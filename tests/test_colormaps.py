@@ -60,7 +60,7 @@ def test_an_explorer_takes_a_registered_colormap(
         explorer.choose(cmap=cmap)
         assert mpl.colormaps[explorer.cmap] == cmap
         assert explorer.cmap == name
-        assert control(explorer, "colormap").value == name
+        assert control(explorer, "colors").value == name
         assert explorer.rendering is not None
         by_hand = render(explorer.activations, LAYER, cmap=cmap)
         np.testing.assert_array_equal(explorer.rendering.rgba, by_hand.rgba)

@@ -27,7 +27,7 @@ from matplotlib.image import AxesImage
 from PIL import Image
 
 from tests.conftest import make_activations
-from tests.explorers import filled
+from tests.explorers import below, control, filled
 from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, compare
 from vgg_widget.explorer.comparison import Comparison
 from vgg_widget.explorer.helper import PageHelper
@@ -75,19 +75,6 @@ def make(
     yield build
     for comparison in made:
         comparison.close()
-
-
-def below(widget: Any) -> Iterator[Any]:
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from below(child)
-
-
-def control(comparison: Comparison, description: str) -> Any:
-    """Find a control as a person does: by the words on it or beside it."""
-    found = [w for w in below(comparison) if getattr(w, "description", None) == description]
-    assert len(found) == 1, description
-    return found[0]
 
 
 def words(comparison: Comparison) -> str:
@@ -340,8 +327,8 @@ def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
     [
         ("layer", "layer", "block3_conv2"),
         ("mode", "mode", "max"),
-        ("cmap", "colormap", "viridis"),
-        ("scale", "scale", "network"),
+        ("cmap", "colors", "viridis"),
+        ("scale", "range", "network"),
         ("channel", "channel", 17),
         ("before_relu", "before ReLU", True),
         ("gamma", "gamma", 0.5),

@@ -131,7 +131,6 @@ def test_a_mode_of_ones_own_that_raises_is_named_with_its_lines(
     before = explorer.rendering
     failing_mode.append(error)
     modes = control(explorer, "mode")
-    modes.options = [*modes.options, "failing"]
     modes.value = "failing"
     sentence, details = parts(explorer)
     told = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(": ")

@@ -26,7 +26,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import vgg_widget.pictures.modes
-from tests.explorers import filled
+from tests.explorers import above_foot, below, control, filled, words
 from vgg_widget import (
     Activations,
     FeatureExtractor,
@@ -72,25 +72,6 @@ def make(extractor: FeatureExtractor, picture: Pixels) -> Iterator[Make]:
     assert plt.get_fignums() == [], "a figure leaked into pyplot"
 
 
-def control(explorer: LayerExplorer, description: str) -> Any:
-    """Find a control as a person does: by the words beside it."""
-    found = [
-        widget for widget in _below(explorer) if getattr(widget, "description", None) == description
-    ]
-    assert len(found) == 1, description
-    return found[0]
-
-
-def _below(widget: Any) -> Iterator[Any]:
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from _below(child)
-
-
-def words(explorer: LayerExplorer) -> str:
-    return "\n".join(w.value for w in _below(explorer) if isinstance(w, widgets.HTML))
-
-
 def drawn(explorer: LayerExplorer) -> Pixels:
     return np.array(explorer.canvas.get_renderer().buffer_rgba())
 
@@ -127,8 +108,8 @@ def test_everything_is_there_when_the_constructor_returns(
     [
         ("layer", "layer", "block3_conv2"),
         ("mode", "mode", "max"),
-        ("cmap", "colormap", "viridis"),
-        ("scale", "scale", "network"),
+        ("cmap", "colors", "viridis"),
+        ("scale", "range", "network"),
         ("channel", "channel", 17),
     ],
 )
@@ -150,7 +131,7 @@ def test_a_trait_moves_its_control_and_a_control_its_trait_and_each_redraws_once
 
 def test_the_channel_box_and_slider_are_one_choice(make: Make) -> None:
     explorer = make()
-    box = next(w for w in _below(explorer) if isinstance(w, widgets.BoundedIntText))
+    box = next(w for w in below(explorer) if isinstance(w, widgets.BoundedIntText))
     box.value = 21
     assert explorer.channel == control(explorer, "channel").value == 21
 
@@ -323,7 +304,7 @@ def test_another_picture_is_computed_at_once(
 
 def test_an_uploaded_picture_is_shown_and_a_bad_one_told(make: Make, picture: Pixels) -> None:
     explorer = make()
-    upload = next(w for w in _below(explorer) if isinstance(w, widgets.FileUpload))
+    upload = next(w for w in below(explorer) if isinstance(w, widgets.FileUpload))
     with io.BytesIO() as png:
         Image.fromarray(picture[:, ::-1]).save(png, "png")
         content = png.getvalue()
@@ -500,8 +481,9 @@ def test_save_writes_what_is_on_show(make: Make, tmp_path: Path, suffix: str) ->
         saved = np.array(Image.open(path).convert("RGB"))
         # The same picture, but for the line at the foot that says where it comes from.
         assert saved.shape == (*before.shape[:2], 3)
-        assert np.array_equal(saved[:360], before[:360, :, :3])
-        assert (saved[372:] != 255).any()
+        foot = above_foot(explorer)
+        assert np.array_equal(saved[:foot], before[:foot, :, :3])
+        assert (saved[foot:] != before[foot:, :, :3]).any()
     else:
         assert data.startswith({"svg": b"<?xml", "pdf": b"%PDF"}[suffix])
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -524,7 +506,8 @@ def test_a_saved_notebook_holds_the_picture(make: Make) -> None:
     bundle = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     picture = np.array(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))))
-    assert np.array_equal(picture[:360, :, :3], drawn(explorer)[:360, :, :3])
+    foot = above_foot(explorer)
+    assert np.array_equal(picture[:foot, :, :3], drawn(explorer)[:foot, :, :3])
 
 
 def test_close_gives_everything_back(extractor: FeatureExtractor, picture: Pixels) -> None:

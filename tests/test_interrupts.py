@@ -76,7 +76,7 @@ def assert_whole(explorer: LayerExplorer) -> None:
     """Traits, picture, canvas and controls say the same, and nobody has to wait."""
     assert_consistent(explorer)
     controls = [one for one in below(explorer) if hasattr(one, "disabled")]
-    colormap = control(explorer, "colormap")
+    colormap = control(explorer, "colors")
     assert colormap.disabled == (not find_mode(explorer.mode).uses_cmap)
     assert not any(one.disabled for one in controls if one is not colormap)
     free: list[bool] = []

@@ -163,11 +163,14 @@ def test_the_overlay_follows_the_channel(explore: Explore) -> None:
 def test_a_grid_lies_over_nothing(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", mode="grid", overlay=0.8, panel="Display")
     color = at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20)
-    assert color == explorer.activations.image[20, 31].tolist()
+    # Beside a grid the input is small, and its pixels are smoothed a little.
+    plain = explorer.activations.image[20, 31].astype(int)
+    assert np.abs(plain - color).max() <= 4
     assert control(explorer, "map over the input").disabled
     explorer.mode = "max"
     assert not control(explorer, "map over the input").disabled
-    assert at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20) != color
+    over = at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20)
+    assert np.abs(plain - over).max() > 20
 
 
 @pytest.mark.parametrize("bad", [-0.01, -1, 1.01, 2, float("nan"), float("inf"), "half", None])

@@ -155,7 +155,7 @@ def test_folding_stops_play(explore: Explore) -> None:
 @pytest.mark.parametrize(
     ("trait", "description", "value", "least"),
     [
-        ("scale", "scale", "network", "layer"),
+        ("scale", "range", "network", "layer"),
         ("percentile", "percentile", 80.0, 95.0),
         ("gamma", "gamma", 0.5, 1.2),
         ("before_relu", "before ReLU", True, False),
@@ -214,7 +214,7 @@ def test_what_a_scale_has_by_itself_is_no_choice(
     assert explorer.rendering.gamma == own[1]
     # Another scale is chosen with what it has by itself; from code all else stays.
     explorer.gamma, explorer.percentile = 2.0, 50.0
-    control(explorer, "scale").value = "channel"
+    control(explorer, "range").value = "channel"
     assert (explorer.percentile, explorer.gamma) == (None, None)
     assert tuple(one.value for one in controls) == pytest.approx((100.0, 1.0))
     explorer.gamma = 2.0
@@ -496,7 +496,7 @@ def test_the_strongest_are_those_with_the_largest_values() -> None:
 
 def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: Any) -> None:
     panel, show = build(DisplayPanel)
-    assert (panel.scale.value, panel.percentile.value) == ("auto", 99.5)
+    assert panel.percentile.value == 99.5
     assert panel.gamma.value == pytest.approx(0.6)
     show(scale="layer")
     assert (panel.percentile.value, panel.gamma.value) == (99.9, 1)
@@ -505,20 +505,19 @@ def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: 
     show(scale="channel", percentile=50.0, gamma=0.5)
     assert (panel.percentile.value, panel.gamma.value) == (50, 0.5)
     show(mode="argmax")
-    assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [True] * 3
+    assert [one.disabled for one in (panel.percentile, panel.gamma)] == [True] * 2
     show()
-    assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [False] * 3
+    assert [one.disabled for one in (panel.percentile, panel.gamma)] == [False] * 2
 
 
 def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
     build: Any, host: StandIn
 ) -> None:
     panel, show = build(DisplayPanel)
-    show(scale="network", percentile=3.0, gamma=0.02, overlay=1.0, before_relu=True)
+    show(scale="channel", percentile=3.0, gamma=0.02, overlay=1.0, before_relu=True)
     assert host.asked == []
     assert panel.gamma.value == 0.1  # as low as the slider goes
     panel.overlay.value = 0.5
-    panel.scale.value = "channel"
     panel.percentile.value = 12.5
     panel.percentile.value = 100  # what this scale has by itself
     panel.gamma.value = 0.5
@@ -527,7 +526,6 @@ def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
     panel.before_relu.value = False
     assert host.asked == [
         {"overlay": 0.5},
-        {"scale": "channel", "percentile": None, "gamma": None},
         {"percentile": 12.5},
         {"percentile": None},
         {"gamma": 0.5},

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.brute_force import most_telling
 from vgg_widget import Activations, LayerInfo, telling_channels
 from vgg_widget.activations.named_layers import LayerNameError
 
@@ -24,25 +25,10 @@ def made_of(maps: Floats, like: Activations) -> Activations:
     return Activations([layer], {"made": maps}, like.image, like.weights)
 
 
-def by_definition(maps: Floats, count: int) -> list[int]:
-    """Choose one after the other by spread × (1 − largest |correlation|)."""
-    rows = maps.reshape(-1, maps.shape[-1]).T.astype(np.float64)
-    chosen: list[int] = []
-    while len(chosen) < count:
-        scores = {
-            number: row.std()
-            * (1 - max([abs(np.corrcoef(row, rows[c])[0, 1]) for c in chosen] or [0]))
-            for number, row in enumerate(rows)
-            if number not in chosen and row.std() > 0
-        }
-        chosen.append(max(scores, key=lambda number: scores[number]))
-    return chosen
-
-
 def test_they_are_those_of_the_definition_inside_the_border(activations: Activations) -> None:
     maps = activations[LAYER]
     inner = maps[BORDER : len(maps) - BORDER, BORDER : maps.shape[1] - BORDER]
-    assert telling_channels(activations, LAYER, 6).tolist() == by_definition(inner, 6)
+    assert telling_channels(activations, LAYER, 6).tolist() == most_telling(inner, 6)
 
 
 def test_copies_of_one_channel_are_chosen_once(activations: Activations) -> None:

@@ -93,12 +93,11 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     expect(lines).to_be_hidden()
     # The controls say what is on show, which is still there.
     assert page.ask("[explorer.mode, explorer.channel]") == ["channel", 7]
-    mode = page.control("mode").locator("select")
-    assert mode.evaluate("s => s.options[s.selectedIndex].text") == "channel"
+    assert page.mode_shown() == "channel"
     assert page.wait_picture_equal(CANVAS) == first
 
     # Unfolded, scrolled and folded without a mouse.
-    mode.focus()
+    page.control("colors").locator("select").focus()
     tab_to(page, ".vgg-details > summary")
     page.page.keyboard.press("Enter")
     expect(lines).to_be_visible()

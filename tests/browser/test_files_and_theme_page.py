@@ -113,7 +113,7 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
     assert [int(grey[0]) for grey in greys] == pytest.approx(expected, abs=4)
 
     page.select("mode", "max")
-    page.select("colormap", "magma")
+    page.select("colors", "magma")
     page.wait_picture_equal(CANVAS, unlike=wide)
     page.click_toolbar("Zoom to rectangle")
     page.drag_on_canvas(shown.point(30, 20), shown.point(90, 70))

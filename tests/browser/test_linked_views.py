@@ -217,9 +217,9 @@ def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook)
     assert page.ask(traits) == [LAYER, 7, False]
     field_of_path.fill("")
     # A dropdown finds its options by letters.
-    page.control("mode").locator("select").focus()
-    keys.press("g")
-    page.wait_value("explorer.mode", "grid")
+    page.control("more").locator("select").focus()
+    keys.press("r")
+    page.wait_value("explorer.mode", "rainbow")
     # Neither made the notebook insert, cut or leave cells.
     assert page.page.locator(".jp-Cell").count() == cells
     # The Tab key goes on from the picture.
