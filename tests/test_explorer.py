@@ -445,7 +445,7 @@ def test_code_never_holds_a_picture(make: Make, picture: Pixels) -> None:
         Image.fromarray(picture).save(png, "png")
         content = png.getvalue()
     explorer = make()
-    upload = next(w for w in _below(explorer) if isinstance(w, widgets.FileUpload))
+    upload = next(w for w in below(explorer) if isinstance(w, widgets.FileUpload))
     file = {"type": "image/png", "size": 1, "last_modified": datetime.now(tz=UTC)}
     named = {**file, "name": "my 'cat'.png", "content": memoryview(content)}
     upload.value = (named,)
