@@ -91,8 +91,8 @@ class Actions:
             for mode in MODE_BUTTONS
             if self.mode_button(mode, index).get_attribute("aria-pressed") == "true"
         ]
-        # The dropdown shows dots where a button is pressed.
-        (mode,) = (one for one in said if one != "…")
+        # The dropdown says "more …" where a button is pressed.
+        (mode,) = (one for one in said if not one.startswith("more"))
         return mode.replace("\xa0", " ")
 
     def strip_button(self, strip: str, value: object, index: int = 0) -> Locator:
