@@ -100,6 +100,11 @@ def control(root: Any, description: str) -> Any:
     return found[0]
 
 
+def channel_number(root: Any) -> Any:
+    """Find the field beside the slider over channels."""
+    return next(one for one in below(root) if getattr(one, "tooltip", "") == "channel number")
+
+
 def words(root: Any) -> str:
     return "\n".join(one.value for one in below(root) if isinstance(one, widgets.HTML))
 
@@ -214,8 +219,7 @@ def assert_consistent(explorer: LayerExplorer) -> None:
     slider = control(explorer, "channel")
     assert slider.value == explorer.channel
     assert slider.max == explorer.activations[explorer.layer].shape[-1] - 1
-    number = next(one for one in below(explorer) if isinstance(one, widgets.BoundedIntText))
-    assert (number.value, number.max) == (slider.value, slider.max)
+    assert channel_number(explorer).value == slider.value
     assert explorer.rendering.title.split(" ")[0] in caption_words(explorer)
 
 
