@@ -227,7 +227,7 @@ def test_colours_of_a_modes_own_have_no_range_of_the_other_picture(
         return red if np.array_equal(maps, own) else maps.max(axis=-1)
 
     try:
-        found = render_pair(made, "conv", "mixed")
+        found = render_pair(made, "conv", "mixed", scale="layer")
     finally:
         del MODES["mixed"]
     pictures = (found.first, found.second)
