@@ -27,7 +27,7 @@ from matplotlib.image import AxesImage
 from PIL import Image
 
 from tests.conftest import make_activations
-from tests.explorers import below, control, filled, with_class, words
+from tests.explorers import below, control, filled, with_class
 from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, compare
 from vgg_widget.explorer.comparison import Comparison
 from vgg_widget.explorer.helper import PageHelper

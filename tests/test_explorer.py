@@ -145,7 +145,7 @@ def test_channels_are_typed_as_numbers_and_ranges(make: Make) -> None:
     assert field.value == "1, 2"
     field.value = "1, x"
     assert list(explorer.channels) == [1, 2]
-    assert field.value == "1, 2"
+    assert field.value == "1, x"
     assert "&#x27;x&#x27; is no number or range" in words(explorer)
     field.value = ""
     assert explorer.channels == ()
@@ -335,14 +335,18 @@ def test_the_words_say_what_is_shown_and_where_it_comes_from(make: Make) -> None
         "block3_conv1",
         "16 × 20 × 256",
         "channel 5",
-        f"mean {channel.mean():.3g}",
-        f"max {channel.max():.3g}",
-        f"{(channel > 0).mean():.0%} active",
         "random weights",
         "mode channel",
         f"one range for the network, 0 to {explorer.activations.top(None, 99.9):.3g}",
     ):
         assert expected in text
+    explorer.panel = "Display"
+    for expected in (
+        f"mean {channel.mean():.3g}",
+        f"max {channel.max():.3g}",
+        f"{(channel > 0).mean():.0%} active",
+    ):
+        assert expected in words(explorer)
 
 
 def test_a_float_picture_says_how_it_was_read(make: Make) -> None:
@@ -479,11 +483,11 @@ def test_save_writes_what_is_on_show(make: Make, tmp_path: Path, suffix: str) ->
         )
     elif suffix == "png":
         saved = np.array(Image.open(path).convert("RGB"))
-        # The same picture, but for the line at the foot that says where it comes from.
-        assert saved.shape == (*before.shape[:2], 3)
+        # The same picture, and below it a line that says where it comes from.
         foot = above_foot(explorer)
+        assert len(saved) > len(before)
         assert np.array_equal(saved[:foot], before[:foot, :, :3])
-        assert (saved[foot:] != before[foot:, :, :3]).any()
+        assert (saved[foot:] < 200).any()
     else:
         assert data.startswith({"svg": b"<?xml", "pdf": b"%PDF"}[suffix])
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -34,7 +34,7 @@ def field(explorer: LayerExplorer, name: str) -> Any:
     ],
 )
 def test_what_is_typed_wrongly_is_said_and_stays(
-    explore: Explore, where: Any, name: str, typed: Any, said: str, right: Any
+    explore: Explore, *, where: Any, name: str, typed: Any, said: str, right: Any
 ) -> None:
     explorer = explore(layer="block2_conv1", **where)
     before = explorer.rendering

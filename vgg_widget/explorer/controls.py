@@ -151,9 +151,11 @@ class Controls:
         self.notice = parts.words("vgg-notice", max_width=width)
         self.problem = parts.words("vgg-problem", max_width=width)
         # An error takes the place of this line, so that the page does not move.
-        self.problem.layout.observe(
-            lambda change: parts.display(self.place, shown=change["new"] == "none"), "display"
+        place = self.place
+        instead = explorer.reporting_errors(
+            lambda change: parts.display(place, shown=change["new"] == "none"), clear=False
         )
+        self.problem.layout.observe(instead, "display")
         uploads = [upload_button(explorer, "other picture", upload)] if upload else []
         self.rows = [
             parts.wide_row([self.layer, *uploads], width),

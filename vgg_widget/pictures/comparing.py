@@ -31,6 +31,7 @@ from vgg_widget.pictures.scaling import (
     range_on,
     range_up_to,
 )
+from vgg_widget.pictures.tiles import gaps_between
 
 _SAME, _OTHER = (240, 240, 240), (178, 24, 43)
 # Two cameras' formats are far further apart; a pixel more or less from cutting is not.
