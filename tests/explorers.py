@@ -72,17 +72,17 @@ class Modes:
             for one in below(root)
             if isinstance(one, widgets.ToggleButtons) and "One channel" in one._options_labels
         )
-        self.more = control(root, "more")
+        (self.more,) = (one for one in below(root) if getattr(one, "tooltip", None) == "more modes")
 
     @property
     def options(self) -> tuple[str, ...]:
         both = (*self.buttons._options_values, *self.more._options_values)
-        return tuple(one for one in both if one is not None)
+        return tuple(filter(None, both))
 
     @property
     def value(self) -> str:
         # One of the two says which; the other says that it is not one of its own.
-        (value,) = {self.buttons.value, self.more.value} - {None}
+        (value,) = filter(None, (self.buttons.value, self.more.value))
         return str(value)
 
     @value.setter

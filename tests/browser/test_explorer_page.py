@@ -76,7 +76,7 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     assert page.ask("explorer.channel") == 7
     page.select("colors", "magma")
     picture = settle(page, "cmap", "magma", picture)
-    page.select("range", "this picture, to its maximum")
+    page.select("range", "this picture, to its max")
     picture = settle(page, "scale", "channel", picture)
     for mode in ("grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"):
         page.select("mode", mode)
@@ -293,7 +293,7 @@ def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: in
             ".map((one) => one.innerText)"
         )
         assert cut == []
-    for label in ("layer", "more", "colors", "range", "channel"):
+    for label in ("layer", "more modes", "colors", "range", "channel"):
         assert page.control(label).is_visible()
 
 
@@ -358,7 +358,7 @@ def test_every_word_has_room_in_every_font(lab: OpenNotebook) -> None:
         page.ask("explorer.mode = 'grid'\nNone")
         for panel, control in (("Display", "theme"), ("Play", "speed")):
             page.ask(f"explorer.panel = {panel!r}\nNone")
-            for label in ("order", "more", "range", control):
+            for label in ("order", "more modes", "range", control):
                 expect(page.control(label)).to_be_visible()
             page.screenshot(f"lab-font-{font}-{panel}")
             assert page.cut_words() == []
