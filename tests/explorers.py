@@ -72,17 +72,17 @@ class Modes:
             for one in below(root)
             if isinstance(one, widgets.ToggleButtons) and "One channel" in one._options_labels
         )
-        (self.more,) = (one for one in below(root) if getattr(one, "tooltip", None) == "more modes")
+        (self.more,) = (one for one in below(root) if getattr(one, "tooltip", "") == "more")
 
     @property
     def options(self) -> tuple[str, ...]:
         both = (*self.buttons._options_values, *self.more._options_values)
-        return tuple(filter(None, both))
+        return tuple(one for one in both if one)
 
     @property
     def value(self) -> str:
         # One of the two says which; the other says that it is not one of its own.
-        (value,) = filter(None, (self.buttons.value, self.more.value))
+        (value,) = {self.buttons.value, self.more.value} - {None, ""}
         return str(value)
 
     @value.setter
@@ -98,6 +98,11 @@ def control(root: Any, description: str) -> Any:
     found = [one for one in below(root) if getattr(one, "description", None) == description]
     assert len(found) == 1, description
     return found[0]
+
+
+def channel_number(root: Any) -> Any:
+    """Find the field beside the slider over channels."""
+    return next(one for one in below(root) if getattr(one, "tooltip", "") == "channel number")
 
 
 def words(root: Any) -> str:
@@ -214,8 +219,7 @@ def assert_consistent(explorer: LayerExplorer) -> None:
     slider = control(explorer, "channel")
     assert slider.value == explorer.channel
     assert slider.max == explorer.activations[explorer.layer].shape[-1] - 1
-    number = next(one for one in below(explorer) if isinstance(one, widgets.BoundedIntText))
-    assert (number.value, number.max) == (slider.value, slider.max)
+    assert channel_number(explorer).value == slider.value
     assert explorer.rendering.title.split(" ")[0] in caption_words(explorer)
 
 

@@ -149,7 +149,11 @@ def test_each_frame_is_the_explorers_figure(activations: Activations) -> None:
             place = activations.info(rendering.layer).placement
             source = source_line(activations, rendering)
             alone = static_figure(rendering, activations.image, place, source)
-            np.testing.assert_array_equal(picture, pixels_of(alone))
+            drawn = pixels_of(alone)
+            np.testing.assert_array_equal(picture[: len(drawn)], drawn)
+            # Below a grid is room for a higher one.
+            assert rendering.tiles is not None or len(drawn) == len(picture)
+            assert (picture[len(drawn) :] == 255).all()
 
 
 def test_one_figure_serves_all_frames(made: Activations, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +172,7 @@ def test_one_figure_serves_all_frames(made: Activations, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("width", [200, 385, 1000])
 def test_frames_of_another_width(made: Activations, width: int) -> None:
     walk = frames(made, channels=(1,))
-    across, up = static_figure(walk[0], made.image, 4, "").get_size_inches()
+    across, up = static_figure(walk[0], made.image, 4, "a source").get_size_inches()
     (picture,) = FigureFrames(walk, width)
     assert picture.shape == (int(width * up / across), width, 3)
 
@@ -214,7 +218,7 @@ def test_each_frame_shows_its_channels_colours(
     maps = activations["block2_conv1"]
     top = np.percentile(maps[maps > 0].astype(float), 99.9)
     paint = mpl.colormaps["viridis"]
-    figure = static_figure(gif[0][0], activations.image, 2, "")
+    figure = static_figure(gif[0][0], activations.image, 2, "a source")
     pixels_of(figure)  # an axes finds its place when it is drawn
     axes = figure.axes[1]
     rows, columns = np.mgrid[: maps.shape[0], : maps.shape[1]]

@@ -18,7 +18,7 @@ from PIL import Image
 from traitlets import TraitError
 
 import vgg_widget
-from tests.explorers import below, control, words
+from tests.explorers import below, channel_number, control, words
 from tests.made_pictures import LAYER, OTHER, K, picture
 from vgg_widget import ChannelAtlas, FeatureExtractor, load_image
 from vgg_widget.dataset import TopActivations, top_activations
@@ -85,7 +85,7 @@ def slider(atlas: ChannelAtlas) -> Any:
 
 
 def number(atlas: ChannelAtlas) -> Any:
-    (found,) = [one for one in below(atlas) if isinstance(one, widgets.BoundedIntText)]
+    found = channel_number(atlas)
     return found
 
 
@@ -127,7 +127,7 @@ def test_controls_and_traits_move_each_other(atlas_of: MakeAtlas, top: TopActiva
     atlas.channel = 200
     # A layer with fewer channels shows its last.
     atlas.layer = LAYER
-    assert (atlas.channel, slider(atlas).max, number(atlas).max) == (127, 127, 127)
+    assert (atlas.channel, slider(atlas).max, number(atlas).value) == (127, 127, 127)
     assert control(atlas, "layer").value == LAYER
     # torchvision's name is another of the same.
     with atlas.hold_trait_notifications():

@@ -26,7 +26,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import vgg_widget.pictures.modes
-from tests.explorers import above_foot, below, control, filled, words
+from tests.explorers import above_foot, below, channel_number, control, filled, words
 from vgg_widget import (
     Activations,
     FeatureExtractor,
@@ -131,7 +131,7 @@ def test_a_trait_moves_its_control_and_a_control_its_trait_and_each_redraws_once
 
 def test_the_channel_box_and_slider_are_one_choice(make: Make) -> None:
     explorer = make()
-    box = next(w for w in below(explorer) if isinstance(w, widgets.BoundedIntText))
+    box = channel_number(explorer)
     box.value = 21
     assert explorer.channel == control(explorer, "channel").value == 21
 

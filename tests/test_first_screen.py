@@ -351,7 +351,7 @@ def test_every_mode_has_a_button_or_is_one_of_the_others(
     explorer = explore(layer="block2_conv1")
     modes = control(explorer, "mode")
     assert dict(modes.buttons.options) == {words: mode for mode, words in BUTTONS.items()}
-    assert {mode for _, mode in modes.more.options} == {None, *OTHERS}
+    assert {mode for _, mode in modes.more.options} == {"", *OTHERS}
     rendered = count_renderings(monkeypatch)
     for mode in (*BUTTONS, *OTHERS, *BUTTONS):
         if mode == explorer.mode:
@@ -361,7 +361,7 @@ def test_every_mode_has_a_button_or_is_one_of_the_others(
         assert explorer.mode == modes.value == mode
         assert len(rendered) == before + 1
         assert modes.buttons.value == (mode if mode in BUTTONS else None)
-        assert modes.more.value == (None if mode in BUTTONS else mode)
+        assert modes.more.value == ("" if mode in BUTTONS else mode)
     for mode in (*OTHERS, *BUTTONS):
         explorer.mode = mode
         assert modes.value == mode
@@ -371,7 +371,7 @@ def test_the_dots_of_the_others_are_no_mode(explore: Explore) -> None:
     explorer = explore(mode="mean")
     modes = control(explorer, "mode")
     before = on_canvas(explorer)
-    modes.more.value = None
+    modes.more.value = ""
     assert explorer.mode == modes.value == "mean"
     assert np.array_equal(on_canvas(explorer), before)
 

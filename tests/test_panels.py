@@ -635,9 +635,7 @@ def test_arrays_are_saved_beside_the_notebook(
     monkeypatch.chdir(tmp_path)
     explorer = explore(panel="Open & save", layer="block2_conv1", channel=3)
     button = control(explorer, "save arrays (.npz)")
-    found = re.search(
-        r"saved as activations\.npz, about ([\d.]+) MB, into (\S+)\.<", words(explorer)
-    )
+    found = re.search(r"saved as activations\.npz, about ([\d.]+) MB, in (\S+)\.<", words(explorer))
     assert found is not None
     assert found[0].removesuffix("<") in button.tooltip
     assert found[2] == str(tmp_path)

@@ -24,7 +24,7 @@ _BEYOND = """controls => controls.map((control) => {
 
 ACTION_SECONDS = 15.0
 
-# What is on the buttons of the modes that have one; "more modes" lists the others.
+# What is on the buttons of the modes that have one; "more" lists the others.
 MODE_BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
 
 CANVAS = ".jupyter-matplotlib-canvas-div"
@@ -68,7 +68,7 @@ class Actions:
             if option in MODE_BUTTONS:
                 self.mode_button(option, index).click()
                 return
-            label = "more modes"
+            label = "more"
         select = self.control(label, index).locator("select")
         select.scroll_into_view_if_needed()
         # ipywidgets makes every space in an option a non-breaking one.
@@ -84,14 +84,14 @@ class Actions:
 
     def mode_shown(self, index: int = 0) -> str:
         """Return the mode that the buttons or the dropdown beside them say is on show."""
-        more = self.control("more modes", index).locator("select")
+        more = self.control("more", index).locator("select")
         said = [str(more.evaluate("s => s.options[s.selectedIndex].text"))]
         said += [
             mode
             for mode in MODE_BUTTONS
             if self.mode_button(mode, index).get_attribute("aria-pressed") == "true"
         ]
-        # The dropdown names none where a button is pressed.
+        # The dropdown says "more …" where a button is pressed.
         (mode,) = (one for one in said if not one.startswith("more"))
         return mode.replace("\xa0", " ")
 

@@ -117,7 +117,7 @@ TEXTS = {
     "row": ("0", "3", "999"),
     "column": ("0", "2", "-5"),
 }
-DROPDOWNS = ("layer", "more modes", "colors", "order", "range", "through", "speed", "theme")
+DROPDOWNS = ("layer", "more", "colors", "order", "range", "through", "speed", "theme")
 SLIDERS = ("channel", "percentile", "gamma", "map over the input")
 BOXES = ("hide dead", "before ReLU", "repeat")
 PANELS = ("Location", "Display", "Circuit", "Play", "Open & save")

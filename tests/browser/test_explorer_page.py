@@ -293,7 +293,7 @@ def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: in
             ".map((one) => one.innerText)"
         )
         assert cut == []
-    for label in ("layer", "more modes", "colors", "range", "channel"):
+    for label in ("layer", "more", "colors", "range", "channel"):
         assert page.control(label).is_visible()
 
 
@@ -358,7 +358,7 @@ def test_every_word_has_room_in_every_font(lab: OpenNotebook) -> None:
         page.ask("explorer.mode = 'grid'\nNone")
         for panel, control in (("Display", "theme"), ("Play", "speed")):
             page.ask(f"explorer.panel = {panel!r}\nNone")
-            for label in ("order", "more modes", "range", control):
+            for label in ("order", "more", "range", control):
                 expect(page.control(label)).to_be_visible()
             page.screenshot(f"lab-font-{font}-{panel}")
             assert page.cut_words() == []

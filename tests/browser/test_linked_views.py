@@ -217,7 +217,7 @@ def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook)
     assert page.ask(traits) == [LAYER, 7, False]
     field_of_path.fill("")
     # A dropdown finds its options by letters.
-    page.control("more modes").locator("select").focus()
+    page.control("more").locator("select").focus()
     keys.press("r")
     page.wait_value("explorer.mode", "rainbow")
     # Neither made the notebook insert, cut or leave cells.

@@ -20,6 +20,7 @@ from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.explorer.box import ExplorerBox, check_assignable
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
 from vgg_widget.explorer.export import check_suffix, name_of_picture, script
+from vgg_widget.explorer.loading import loading_line
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
 from vgg_widget.explorer.panels import PANELS, PanelMaker
 from vgg_widget.explorer.panels.switcher import PanelSwitcher
@@ -40,7 +41,6 @@ from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.interrupts import interrupts_allowed
-from vgg_widget.support.loading import loading_line
 from vgg_widget.support.messages import unknown_choice
 
 if TYPE_CHECKING:

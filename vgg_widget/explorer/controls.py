@@ -133,7 +133,7 @@ class Controls:
             layout=widgets.Layout(width="max-content", margin="2px 6px 2px 0"),
             style={"button_width": "auto"},
         )
-        self.more = parts.dropdown("", [_NO_MODE], "2px 10px 2px 0", tooltip="more modes")
+        self.more = parts.dropdown("", [_NO_MODE], "2px 10px 2px 0", tooltip="more")
         self.cmap = parts.dropdown("colors", cmap_options(), "2px 10px 2px 0")
         self.scale = parts.dropdown("range", _RANGES, "2px 10px 2px 0")
         self.order = parts.dropdown("order", ORDERS, "2px 10px 2px 0")

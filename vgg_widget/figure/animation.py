@@ -212,6 +212,12 @@ class FigureFrames(Sequence[RGB8]):
         view.show(rendering, activations.image, place, source_line(activations, rendering))
         canvas: Any = view.figure.canvas
         pixels: RGB8 = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        if rendering.tiles is not None:
+            # Another layer's grid is of another height, and the frames of a GIF are of one.
+            from vgg_widget.figure.feature_figure import HIGHEST
+
+            missing = max(0, math.ceil(HIGHEST * view.figure.dpi) - len(pixels))
+            pixels = np.pad(pixels, ((0, missing), (0, 0), (0, 0)), constant_values=255)
         return pixels
 
     def __len__(self) -> int:

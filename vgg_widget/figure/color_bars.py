@@ -34,6 +34,9 @@ SHOWN = 12
 _SHORT = {"other channels": "others", "no channel": "none", "channel ": ""}
 # In inches: from line to line of the list, the side of a swatch, and a column of words.
 _LINE, _SWATCH, _COLUMN = 0.165, 0.11, 0.98
+# A heading, other channels, none, and how many more there are.
+LIST_INCHES = (SHOWN + 4) * _LINE
+"""How high the list is where all of its lines stand below one another."""
 
 
 def color_norm(rendering: Rendering) -> Normalize:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vgg_widget.figure.color_bars import LIST_INCHES
 from vgg_widget.figure.linked_figure import (
     Arrangement,
     Box,
@@ -35,6 +36,8 @@ _MARGIN, _GAP, _BESIDE, _BELOW = 0.08, 0.2, 1.1, 0.72
 _HEAD, _FOOT, _SOURCE = 0.3, 0.08, 0.24
 # A portrait as wide as a landscape, or a square grid, would not fit on the screen.
 _TALLEST = 5.2
+HIGHEST = _HEAD + _TALLEST + _SOURCE
+"""How high a figure with a line at the foot is at most, in inches."""
 # Below this width there is no room beside the map.
 _NARROW = 5.6
 # The width of the input beside a grid, which needs the room, by the figure's.
@@ -49,13 +52,15 @@ class FeatureFigure(LinkedFigure):
     def _arrange(self, width: float, shown: Contents) -> Arrangement:
         narrow = width < _NARROW
         beside = _MARGIN if narrow or (shown.bare and shown.grid) else _BESIDE
-        below = (_SOURCE if shown.source else _FOOT) + _BELOW * (narrow and not shown.bare)
         room = width - _MARGIN - _GAP - beside
         across = _THUMBNAIL * width if shown.grid else room / 2
         other = room - across
         shape = shown.grid or shown.image
         tall = min(max(across * shown.image, other * shape), _TALLEST)
         across, other = min(across, tall / shown.image), min(other, tall / shape)
+        listed = max(tall, LIST_INCHES) if shown.listed and not narrow else tall
+        below = (_SOURCE if shown.source else _FOOT) + listed - tall
+        below += _BELOW * (narrow and not shown.bare)
         height = below + tall + _HEAD
         left = _MARGIN + across + _GAP
         right = left + other
@@ -78,7 +83,7 @@ class FeatureFigure(LinkedFigure):
             legend=(
                 box(left, under, other, _BELOW - 0.05)
                 if narrow
-                else box(right + 0.1, 0, _BESIDE - 0.1, tall)
+                else box(right + 0.1, 0, _BESIDE - 0.1, listed)
             ),
         )
 

@@ -33,7 +33,7 @@ Box = tuple[float, float, float, float]
 """Left, bottom, width and height, as fractions of the figure."""
 
 # As many letters of this size are as wide as an inch.
-_TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 12.5
+_TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 13.8
 
 
 def title_of(rendering: Rendering) -> str:
@@ -46,13 +46,14 @@ class Contents:
     """What is to be arranged.
 
     `image` is the inputs' height by their width, and `grid` that of maps which are no image of the
-    input's shape. `bare` is whether nothing says what the colours stand for; `source` is whether
-    there is a line at the foot.
+    input's shape. `bare` is whether nothing says what the colours stand for, and `listed` whether
+    a list does; `source` is whether there is a line at the foot.
     """
 
     image: float = 1.0
     grid: float | None = None
     bare: bool = False
+    listed: bool = False
     source: bool = False
 
 
@@ -184,8 +185,9 @@ class LinkedFigure:
             left, right, bottom, top = map_extent(self._renderings[0], self._place)
             grid = abs(bottom - top) / abs(right - left)
         # A dead channel has no colorbar, and leaves its place empty: the next one may have one.
-        bare = self._renderings[0].vmin is None and not self._legend_entries()
-        return Contents(height / across, grid, bare, bool(self._source.get_text()))
+        listed = bool(self._legend_entries())
+        bare = self._renderings[0].vmin is None and not listed
+        return Contents(height / across, grid, bare, listed, bool(self._source.get_text()))
 
     def _title_all(self) -> None:
         words = [*self._input_titles(), *map(title_of, self._renderings)]

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # Pixels of the histogram's height, and what marks a bar of clipped values.
 _TALL = 48
 _CLIPPED = ' style="fill: #d93025; fill-opacity: 1"'
+# Of the slider of gamma.
+_STEP = 0.05
 # As wide as the cell of the grid that it stands in.
 _FILLING = partial(widgets.Layout, width="auto", min_width="0")
 
@@ -49,11 +51,11 @@ class DisplayPanel(Panel):
             layout=_FILLING(),
             style=FITTING,
         )
-        self.gamma = widgets.FloatLogSlider(
+        self.gamma = widgets.FloatSlider(
             description="gamma",
-            min=-1,
-            max=0.5,
-            step=0.05,
+            min=0.1,
+            max=3,
+            step=_STEP,
             readout_format=".2f",
             tooltip="below 1 lifts weak activations",
             layout=_FILLING(),
@@ -85,7 +87,12 @@ class DisplayPanel(Panel):
             explorer.on_change(getattr(self, name), partial(self._chosen, name), typed=True)
 
     def _chosen(self, name: str, value: float) -> None:
-        own = getattr(as_scale(self._explorer.settings.scale), name)
+        settings = self._explorer.settings
+        own = getattr(as_scale(settings.scale), name)
+        now = getattr(settings, name)
+        # A page sends the nearest step back of what lies between two, which nobody has chosen.
+        if name == "gamma" and abs(value - (own if now is None else now)) < _STEP / 2:
+            return
         self._explorer.choose(**{name: None if math.isclose(value, own) else value})
 
     def show(self) -> None:
@@ -98,7 +105,7 @@ class DisplayPanel(Panel):
             self.percentile, own.percentile if percentile is None else percentile
         )
         # A slider has steps, and a trait has not.
-        set_value(self.gamma, min(max(own.gamma if gamma is None else gamma, 0.1), 10**0.5))
+        set_value(self.gamma, min(max(own.gamma if gamma is None else gamma, 0.1), 3))
         set_value(self.before_relu, settings.before_relu)
         set_value(self.overlay, settings.overlay)
         set_value(self.theme, self._explorer.theme)

@@ -100,7 +100,7 @@ class FilesPanel(Panel):
             plan = f"Arrays cannot be saved: {reason(error)}."
         else:
             size = megabytes(self._explorer.measured.nbytes)
-            plan = f"Arrays are saved as {path.name}, about {size}, into {path.parent}."
+            plan = f"Arrays would be saved as {path.name}, about {size}, in {path.parent}."
         set_value(self.plan, paragraph(plan))
         set_value(self.arrays, plan, "tooltip")
 
