@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, expect
 
 from .desk import OpenNotebook
 from .page import NotebookPage
-from .sight import CANVAS, EXPLORER, unharmed, wait_words
+from .sight import CANVAS, EXPLORER, HINT, leave_picture, unharmed, wait_words
 
 pytestmark = pytest.mark.browser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -18,7 +19,6 @@ from .sight import (
     EXPLORER,
     LAYER,
     MAP,
-    RGB8,
     center,
     leave_picture,
     picture_in,
@@ -44,7 +44,6 @@ def _on_bar(values):
              zip(bar.get_yticks(), bar.get_yticklabels())]
     return [across, rows, ticks]
 """
-RED = (217, 48, 37)
 
 
 def assert_scaled(page: NotebookPage, cmap: str, top: float, gamma: float = 1) -> None:
