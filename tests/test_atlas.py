@@ -85,8 +85,7 @@ def slider(atlas: ChannelAtlas) -> Any:
 
 
 def number(atlas: ChannelAtlas) -> Any:
-    found = channel_number(atlas)
-    return found
+    return channel_number(atlas)
 
 
 def test_it_shows_patches_values_names_and_statistics(

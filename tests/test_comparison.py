@@ -27,14 +27,12 @@ from matplotlib.image import AxesImage
 from PIL import Image
 
 from tests.conftest import make_activations
-from tests.explorers import below, control, filled
+from tests.explorers import below, control, filled, with_class, words
 from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, compare
 from vgg_widget.explorer.comparison import Comparison
 from vgg_widget.explorer.helper import PageHelper
-from vgg_widget.figure.feature_figure import PairFigure
-from vgg_widget.figure.linked_figure import new_figure
-from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.pictures.comparing import Pair, render_pair
+from vgg_widget.pictures.histogram import histogram
 from vgg_widget.pictures.legend import LegendEntry, legend_of_both
 
 RGB8 = npt.NDArray[np.uint8]
@@ -258,7 +256,8 @@ def test_the_colorbars_are_in_activations_and_in_differences(make: Make) -> None
     }
     first, second = values(comparison, "first"), values(comparison, "second")
     top, apart = max(first.max(), second.max()), np.abs(second - first).max()
-    assert bars["activation, both"] == pytest.approx((0, top))
+    both = "activation, both\none range for both pictures"
+    assert bars[both] == pytest.approx((0, top))
     assert bars["difference"] == pytest.approx((-apart, apart))
     comparison.mode = "argmax"
     inner = [axes for outer in comparison.figure.axes for axes in outer.child_axes]
@@ -271,25 +270,21 @@ def test_the_shared_histogram_counts_both_images() -> None:
     first, second = np.zeros((2, 4, 4, 1), np.float32)
     first[0, 0, 0], second[:2, :, 0] = 1, 1
     both = Pair.of(make_activations(first), make_activations(second))
-    view = PairFigure(new_figure(PAIR_INCHES))
-    pictures = render_pair(both, "conv", scale="channel")
-    view.show(pictures, (both.first.image, both.second.image), 1)
-    grid = render_pair(both, "conv", "grid", scale="layer")
-    lengths = []
-    for shown in (pictures, grid):
-        view.show(shown, (both.first.image, both.second.image), 1)
-        bars = [
-            axes
-            for axes in view.figure.axes
-            if any(bar.get_ylabel() == "activation, both" for bar in axes.child_axes)
-        ]
-        paths = [p.get_path() for axes in bars for p in axes.patches if p.get_visible()]
-        outlines = [np.asarray(path.vertices) for path in paths]
-        longest = [outline[:, 0] for outline in outlines if len(outline) > 20]
-        assert len(longest) == 1
-        # 23 zeros and 9 ones among 32, as logarithms: the bars' lengths are as these.
-        lengths.append((longest[0][1] + 0.25) / (longest[0][127] + 0.25))
-    assert lengths == pytest.approx([np.log1p(23) / np.log1p(9)] * 2)
+    for mode in ("channel", "grid"):
+        found = histogram(render_pair(both, "conv", mode, scale="layer").both)
+        assert found is not None
+        # 23 zeros and 9 ones among 32.
+        assert (found.counts[0], found.counts[-1], found.counts.sum()) == (23, 9, 32)
+
+
+def test_display_counts_both_images(make: Make) -> None:
+    comparison = make(channel=3, panel="Display")
+    shown = with_class(comparison, "vgg-stage")
+    assert "both pictures together" in words(shown)
+    counted = np.concatenate([values(comparison, one).ravel() for one in ("first", "second")])
+    top = np.percentile(counted[counted > 0].astype(float), 99.5)
+    clipped = (counted > np.float32(top)).mean()
+    assert f"{clipped:.1%} beyond it" in words(shown)
 
 
 def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:

@@ -25,11 +25,11 @@ VIEWS = {
 
 @pytest.fixture
 def made() -> Activations:
-    """Two layers on an image of 33×41 pixels, of which they cover less; channel 4 is dead."""
+    """Two layers on an image of 40×32 pixels, as high as any list beside it; channel 4 is dead."""
     random = np.random.default_rng(3)
-    maps = random.normal(size=(8, 10, 6)).astype(np.float32)
+    maps = random.normal(size=(10, 8, 6)).astype(np.float32)
     maps[..., 4] = 0
-    other = random.random((4, 5, 9)).astype(np.float32) * 100
+    other = random.random((5, 4, 9)).astype(np.float32) * 100
     return make_activations(maps, before_relu=True, others={"wide": other}, stride=4)
 
 

@@ -22,21 +22,21 @@ def field(explorer: LayerExplorer, name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("panel", "mode", "name", "typed", "said", "right"),
+    ("where", "name", "typed", "said", "right"),
     [
-        ("", "channel", "channel number", 300, "channel 300", 30),
-        ("", "channel", "channel number", -1, "channel -1", 0),
-        ("", "rgb", "channels", "3, x, 4", "is no number or range", "3, 4, 5"),
-        ("", "rgb", "channels", "3, 4, 4000", "4000", "3, 4, 5"),
-        ("Location", "channel", "row", 900, "900", 2),
-        ("Display", "channel", "percentile", 300.0, "percentile 300", 99.0),
-        ("Open & save", "channel", "picture", "no such.png", "no such.png", None),
+        ({}, "channel number", 300, "channel 300", 30),
+        ({}, "channel number", -1, "channel -1", 0),
+        ({"mode": "rgb"}, "channels", "3, x, 4", "is no number or range", "3, 4, 5"),
+        ({"mode": "rgb"}, "channels", "3, 4, 4000", "4000", "3, 4, 5"),
+        ({"panel": "Location"}, "row", 900, "900", 2),
+        ({"panel": "Display"}, "percentile", 300.0, "percentile 300", 99.0),
+        ({"panel": "Open & save"}, "picture", "no such.png", "no such.png", None),
     ],
 )
 def test_what_is_typed_wrongly_is_said_and_stays(
-    explore: Explore, panel: str, mode: str, name: str, typed: Any, said: str, right: Any
+    explore: Explore, where: Any, name: str, typed: Any, said: str, right: Any
 ) -> None:
-    explorer = explore(layer="block2_conv1", mode=mode, panel=panel)
+    explorer = explore(layer="block2_conv1", **where)
     before = explorer.rendering
     text = field(explorer, name)
     text.value = typed

@@ -18,7 +18,7 @@ from vgg_widget.network.vgg19 import Preprocess
 from vgg_widget.pictures.captions import pair_caption, pair_place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair
-from vgg_widget.pictures.modes import DEFAULT_MODE
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
 from vgg_widget.pictures.scaling import DEFAULT_SCALE
 from vgg_widget.support.messages import briefly
 
@@ -148,6 +148,10 @@ class Comparison(ExplorerBase):
     @property
     def _inputs(self) -> tuple[Any, Any]:
         return self.pair.first.image, self.pair.second.image
+
+    def distribution(self) -> tuple[str, Rendering]:
+        """Return that both pictures are counted, and what a histogram is of."""
+        return "both pictures together", self.renderings.both
 
     def _caption(self) -> str:
         assert self.renderings is not None

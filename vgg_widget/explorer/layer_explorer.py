@@ -28,7 +28,7 @@ from vgg_widget.figure import animation
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
-from vgg_widget.pictures.captions import caption, place_words
+from vgg_widget.pictures.captions import activity, caption, place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
 from vgg_widget.pictures.rendering import render
@@ -231,6 +231,11 @@ class LayerExplorer(ExplorerBase):
         words = caption(self.activations, self.main_rendering)
         note = self._readings[0].note
         return f"{words} · {note}" if note else words
+
+    def distribution(self) -> tuple[str, Rendering]:
+        """Return how active the channels on show are, in words, and what a histogram is of."""
+        rendering = self.main_rendering
+        return f"channels on show: {activity(self.measured, rendering)}", rendering
 
     def unit_words(self, row: int, column: int, channel: int | None) -> str:
         """Say what is at a unit of the layer on show; `channel` is that of a grid's tile."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,7 +23,6 @@ from vgg_widget.pictures.comparing import PairRendering
 from vgg_widget.pictures.coordinates import Marks
 from vgg_widget.pictures.legend import LegendEntry, legend_of_both
 from vgg_widget.pictures.modes import Rendering
-from vgg_widget.pictures.tiles import gaps_between
 
 __all__ = ["FeatureFigure", "PairFigure", "new_figure", "static_figure", "title_of"]
 
@@ -164,8 +161,7 @@ class PairFigure(LinkedFigure):
         self._update(three, images, place, source, marks)
 
     def _scales(self) -> Sequence[Rendering]:
-        first, second, difference = self._renderings
-        return both(first, second), difference
+        return PairRendering(*self._renderings).both, self._renderings[2]
 
     def _legend_entries(self) -> tuple[LegendEntry, ...]:
         return legend_of_both(self._renderings[0].legend, self._renderings[1].legend)
@@ -173,15 +169,3 @@ class PairFigure(LinkedFigure):
     def _input_titles(self) -> Sequence[str]:
         height, width = self._images[0].shape[:2]
         return [f"{which} input · {height} × {width}" for which in ("first", "second")]
-
-
-def both(first: Rendering, second: Rendering) -> Rendering:
-    """Return one rendering of all that two of them show, for the colorbar that they share."""
-    if first.values is None or second.values is None or first.vmin is None:
-        return first
-    values = np.concatenate([first.values, second.values])
-    if first.tiles is not None:
-        # Of the tiles' places in the two together nothing knows, and NaN is not counted.
-        values[np.tile(gaps_between(first.tiles), (2, 1))] = np.nan
-    clipped = PairRendering(first, second, first).clipped
-    return replace(first, values=values, clipped=clipped, tiles=None)

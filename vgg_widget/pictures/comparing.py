@@ -143,6 +143,18 @@ class PairRendering:
         (low, high), (other_low, other_high) = self.first.clipped, self.second.clipped
         return low or other_low, high or other_high
 
+    @property
+    def both(self) -> Rendering:
+        """All that the two pictures show as one, for the colorbar and histogram that they share."""
+        first, second = self.first, self.second
+        if first.values is None or second.values is None or first.vmin is None:
+            return first
+        values = np.concatenate([first.values, second.values])
+        if first.tiles is not None:
+            # Of the tiles' places in the two together nothing knows, and NaN is not counted.
+            values[np.tile(gaps_between(first.tiles), (2, 1))] = np.nan
+        return replace(first, values=values, clipped=self.clipped, tiles=None)
+
 
 def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     """Compute two images, so that every location of one has its counterpart in the other.

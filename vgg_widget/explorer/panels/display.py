@@ -20,7 +20,6 @@ from vgg_widget.explorer.parts import (
     words,
 )
 from vgg_widget.figure.themes import THEME_NAMES
-from vgg_widget.pictures.captions import activity
 from vgg_widget.pictures.histogram import Histogram, histogram
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.pictures.scaling import as_scale
@@ -114,9 +113,8 @@ class DisplayPanel(Panel):
         unsided = self._explorer.measured.before_relu(settings.layer) is None
         set_value(self.before_relu, unsided, "disabled")
         set_value(self.overlay, mode.tiled, "disabled")
-        rendering = self._explorer.main_rendering
-        said = activity(self._explorer.measured, rendering)
-        set_value(self.numbers, paragraph(f"{rendering.layer}, the channels on show: {said}"))
+        said, rendering = self._explorer.distribution()
+        set_value(self.numbers, paragraph(said))
         found = histogram(rendering)
         set_value(self.histogram, "" if found is None else histogram_svg(found))
 
