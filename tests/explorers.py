@@ -174,8 +174,9 @@ def on_canvas(explorer: LayerExplorer) -> RGB8:
 
 def above_foot(explorer: Any) -> int:
     """Count the figure's rows of pixels from the top to the lowest picture's lower edge."""
-    lowest = min(axes.get_position().y0 for axes in explorer.figure.axes)
-    return int((1 - lowest) * explorer.canvas.get_renderer().height)
+    figure = explorer.figure
+    lowest = min(axes.get_position().y0 for axes in figure.axes if axes.get_visible())
+    return int((1 - lowest) * figure.bbox.height)
 
 
 def let_paint(explorer: LayerExplorer) -> None:

@@ -145,6 +145,7 @@ def test_channels_are_typed_as_numbers_and_ranges(make: Make) -> None:
     assert field.value == "1, 2"
     field.value = "1, x"
     assert list(explorer.channels) == [1, 2]
+    # It stays, to be corrected.
     assert field.value == "1, x"
     assert "&#x27;x&#x27; is no number or range" in words(explorer)
     field.value = ""
@@ -328,25 +329,21 @@ def test_an_uploaded_picture_is_shown_and_a_bad_one_told(make: Make, picture: Pi
 
 
 def test_the_words_say_what_is_shown_and_where_it_comes_from(make: Make) -> None:
-    explorer = make(layer="block3_conv1", channel=5, scale="network")
+    explorer = make(layer="block3_conv1", channel=5, scale="network", panel="Display")
     channel = explorer.activations["block3_conv1"][..., 5]
     text = words(explorer)
     for expected in (
         "block3_conv1",
         "16 × 20 × 256",
         "channel 5",
+        f"mean {channel.mean():.3g}",
+        f"max {channel.max():.3g}",
+        f"{(channel > 0).mean():.0%} active",
         "random weights",
         "mode channel",
         f"one range for the network, 0 to {explorer.activations.top(None, 99.9):.3g}",
     ):
         assert expected in text
-    explorer.panel = "Display"
-    for expected in (
-        f"mean {channel.mean():.3g}",
-        f"max {channel.max():.3g}",
-        f"{(channel > 0).mean():.0%} active",
-    ):
-        assert expected in words(explorer)
 
 
 def test_a_float_picture_says_how_it_was_read(make: Make) -> None:
@@ -483,11 +480,11 @@ def test_save_writes_what_is_on_show(make: Make, tmp_path: Path, suffix: str) ->
         )
     elif suffix == "png":
         saved = np.array(Image.open(path).convert("RGB"))
-        # The same picture, and below it a line that says where it comes from.
-        foot = above_foot(explorer)
-        assert len(saved) > len(before)
+        # The same picture, but for the line at the foot that says where it comes from.
+        foot, height = above_foot(explorer), len(before)
         assert np.array_equal(saved[:foot], before[:foot, :, :3])
-        assert (saved[foot:] < 200).any()
+        assert len(saved) > height
+        assert (saved[height:] != 255).any()
     else:
         assert data.startswith({"svg": b"<?xml", "pdf": b"%PDF"}[suffix])
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -16,7 +16,7 @@ from matplotlib.colors import ListedColormap
 
 from tests.conftest import make_activations
 from vgg_widget import Activations, render, telling_channels
-from vgg_widget.pictures.captions import caption, source_line
+from vgg_widget.pictures.captions import activity, caption, source_line
 from vgg_widget.pictures.legend import channel_colors, first_entries
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.scaling import Scale
@@ -734,15 +734,13 @@ def test_titles_say_layer_mode_and_channels(activations: Activations) -> None:
     assert len(many) < 70
 
 
-def test_caption_says_shape_channels_and_numbers(activations: Activations) -> None:
+def test_caption_says_shape_and_channels_and_activity_the_numbers(activations: Activations) -> None:
     (channel,) = lively(activations, "block3_conv1")
-    words = caption(activations, render(activations, "block3_conv1", channel=channel))
+    picture = render(activations, "block3_conv1", channel=channel)
     own = activations["block3_conv1"][..., channel]
-    assert words == " · ".join(
+    assert caption(activations, picture) == f"block3_conv1 · 16 × 18 × 256 · channel {channel}"
+    assert activity(activations, picture) == " · ".join(
         [
-            "block3_conv1",
-            "16 × 18 × 256",
-            f"channel {channel}",
             f"min {own.min():.3g}",
             f"mean {own.mean():.3g}",
             f"max {own.max():.3g}",
@@ -750,9 +748,9 @@ def test_caption_says_shape_channels_and_numbers(activations: Activations) -> No
         ]
     )
     chosen = activations["block1_conv1"][..., [4, 2]]
-    words = caption(activations, render(activations, "block1_conv1", "max", channels=(4, 2)))
-    assert "channels 4, 2" in words
-    assert f"mean {chosen.mean():.3g}" in words
+    picture = render(activations, "block1_conv1", "max", channels=(4, 2))
+    assert "channels 4, 2" in caption(activations, picture)
+    assert f"mean {chosen.mean():.3g}" in activity(activations, picture)
     assert "all 64 channels" in caption(activations, render(activations, "block1_conv1", "grid"))
 
 

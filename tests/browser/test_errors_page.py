@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, expect
 
 from .desk import OpenNotebook
 from .page import NotebookPage
-from .sight import CANVAS, EXPLORER, unharmed, wait_words
+from .sight import CANVAS, EXPLORER, HINT, leave_picture, unharmed, wait_words
 
 pytestmark = pytest.mark.browser
 
@@ -132,6 +132,8 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     page.press_slider("channel", "ArrowRight")
     expect(problem).to_be_hidden()
     page.wait_value("explorer.channel", 8)
+    leave_picture(page)
+    wait_words(page, "place", HINT)
     second = page.wait_picture_equal(CANVAS, unlike=first)
 
     # An expected error is its sentence alone.

@@ -265,7 +265,8 @@ class LinkedFigure:
         titles = [title_of(shown) for shown in renderings]
         same_frame = same_images and _frame(before) == _frame(rendering)
         self._source.set_text(source)
-        self._place_all(float(self.figure.get_size_inches()[0]))
+        if self._place_all(float(self.figure.get_size_inches()[0])):
+            side_alone = False
         self._title_all()
         for picture, shown in zip(self._maps, renderings, strict=True):
             picture.set_data(shown.rgba)
