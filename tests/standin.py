@@ -50,9 +50,7 @@ class StandIn:
 
         return reported
 
-    def on_change(
-        self, control: Any, callback: Callable[[Any], object], *, typed: bool = False
-    ) -> None:
+    def on_change(self, control: Any, callback: Callable[[Any], object], **_: bool) -> None:
         report = self.reporting_errors(callback)
         control.observe(lambda change: self.showing or report(change["new"]), "value")
 

@@ -90,6 +90,7 @@ def test_a_colormap_of_ones_own_is_offered_and_so_is_a_reversed_one(explore: Exp
         cmap.value = "two of a test"
         assert explorer.cmap == "two of a test"
         expected = render(explorer.activations, explorer.layer, cmap=own, channel=explorer.channel)
+        assert explorer.rendering is not None
         assert np.array_equal(explorer.rendering.rgba, expected.rgba)
     finally:
         mpl.colormaps.unregister("two of a test")

@@ -151,7 +151,9 @@ class Comparison(ExplorerBase):
 
     def distribution(self) -> tuple[str, Rendering]:
         """Return that both pictures are counted, and what a histogram is of."""
-        return "both pictures together", self.renderings.both
+        shown = self.renderings
+        assert shown is not None
+        return "both pictures together", shown.both
 
     def _caption(self) -> str:
         assert self.renderings is not None
