@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -64,7 +66,7 @@ def test_the_main_walk(front_end: OpenNotebook) -> None:
         f"at = explorer.activations['{LAYER}'][9, 5]; best = (-at).argsort(kind='stable')[:10]\n"
         "[best.tolist(), at[best].tolist()]"
     )
-    bars = page.page.locator(".vgg-explorer button", has_text="channel ")
+    bars = page.page.locator(".vgg-explorer button", has_text=re.compile(r"^channel \d"))
     expect(bars).to_have_text([f"channel {number}" for number in ranked[0]])
     told = page.page.locator(".widget-html:has(.vgg-bar)").all_inner_texts()
     assert [float(text) for text in told] == pytest.approx(ranked[1], rel=1e-3)
