@@ -406,6 +406,7 @@ def test_no_callback_lets_an_error_out(
                 callback({"name": "theme", "new": "light"})
             else:
                 callback(Poison())
+    explorer.mode = "channel"  # A button opens the grid, whatever it is given.
     assert_works(explorer)
     comparison.close()
 

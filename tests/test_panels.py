@@ -311,7 +311,7 @@ def test_the_same_scene_again_sends_nothing(
     sent = count_messages(monkeypatch)
     explorer._switcher.show()
     explorer._switcher.show()
-    explorer._show_controls()
+    explorer._refresh_controls()
     explorer.choose(layer="block3_conv1", channel=4, location=(3, 4), panel=title, overlay=0.0)
     assert sent == []
     explorer.channel = 5
@@ -450,12 +450,9 @@ def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     host.asked.clear()
     show(location=(1, 2))
     assert (panel.row.value, panel.column.value) == (1, 2)
-    assert (panel.row.max, panel.column.max) == (2, 3)
     assert host.asked == []
     panel.row.value = 2
     assert host.asked == [{"location": (2, 2)}]
-    panel.row.value = 50  # as far as there is
-    assert panel.row.value == 2
     show(location=(2, 2))
     panel.clear.click()
     assert host.asked[-1] == {"location": None}
@@ -467,7 +464,6 @@ def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     show(location=None)
     show(location=(2, 3))
     assert len(host.asked) == count
-    assert (panel.row.max, panel.column.max) == (2, 3)
 
 
 def test_a_layers_name_is_no_markup_in_the_list(build: Any) -> None:
