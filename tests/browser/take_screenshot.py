@@ -27,7 +27,7 @@ def main(target: str) -> None:
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         desk = Desk("lab", Path(home), playwright, ensure_chromium())
         try:
-            page = desk.open((1240, 1000))
+            page = desk.open((1240, 1160))
             page.show("explorer.ipynb", [CELL.strip()])
             page.run_all()
             page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
