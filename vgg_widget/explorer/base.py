@@ -19,7 +19,7 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.explorer.box import ExplorerBox, check_assignable
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
-from vgg_widget.explorer.export import check_suffix, name_of_picture, script
+from vgg_widget.explorer.export import check_suffix, name_of_arrays, name_of_picture, script
 from vgg_widget.explorer.loading import loading_line
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
 from vgg_widget.explorer.panels import PANELS, PanelMaker
@@ -84,8 +84,9 @@ class ExplorerBase(ExplorerBox):
     # screen reader says of it, and what it says while it computes.
     _computed_trait: ClassVar[str]
     _rendered_trait: ClassVar[str]
-    _inches = FIGURE_INCHES
-    _widest = WIDEST
+    _inches, _widest = FIGURE_INCHES, WIDEST
+    pictured = "this picture"
+    """What is on show, as the list of ranges calls it."""
     _description: ClassVar[str]
     _busy_words: ClassVar[str]
     # The trait that an upload beside the other controls sets; "" for none.
@@ -266,11 +267,12 @@ class ExplorerBase(ExplorerBox):
         if page.background and wanted == page.theme:
             # The figure is no box on the page.
             theme = replace(theme, paper=page.background)
-        self._view.theme = theme
-        self._canvas.show_toolbar(shown=has_toolbar(page.room))
         width = fitting_width(page.room, self._view.width, self._full_width)
-        if width != self._view.width:
-            self._view.width = width
+        with self._changing():
+            self._view.theme = theme
+            self._canvas.show_toolbar(shown=has_toolbar(page.room))
+            if width != self._view.width:
+                self._view.width = width
 
     # --- from traits to the picture
 
@@ -457,6 +459,7 @@ class ExplorerBase(ExplorerBox):
         if self._snapshot is None or self._closed:
             return
         self._switcher.pause()
+        self._refused = None
         # A panel that could not be made stays folded.
         opened = self._switcher.opened
         self.panel = opened if opened in self._panel_titles() else ""
@@ -640,9 +643,7 @@ class ExplorerBase(ExplorerBox):
         That of activations, which end in ``.npz``, says the picture: ``cat-activations.npz``.
         """
         if suffix == ".npz" and self._saves_activations:
-            reading = self._readings[0]
-            stem = Path(reading.origin or reading.name).stem
-            return f"{stem}-activations.npz" if stem else "activations.npz"
+            return name_of_arrays(self._readings[0])
         return f"{name_of_picture(self._asked())}{suffix}"
 
     def _source(self) -> str:

@@ -63,6 +63,7 @@ class Comparison(ExplorerBase):
     _offered_panels = PAIR_PANELS
     _computed_trait, _rendered_trait = "pair", "renderings"
     _inches = PAIR_INCHES
+    pictured = "both pictures"
     # As high as a screen.
     _widest = int(PAIR_INCHES[0] * DPI) + TOOLBAR_PIXELS
     _description = "Two input pictures, beside each a picture of the layer, and what differs"

@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 # The modes that have a button, and what is on it.
 _BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
 _NO_MODE = ("more …", "")
-# What the display range is taken over, by the scale's name.
-_RANGES = [
-    ("this picture", "auto"),
-    ("this picture, to its max", "channel"),
-    ("the layer", "layer"),
-    ("the network", "network"),
-]
 _HINT = "Point at a picture to read its values; click to keep a location."
 
 LAYER_NAMES = ("keras", "torchvision", "both", "paper")
@@ -135,7 +128,14 @@ class Controls:
         )
         self.more = parts.dropdown("", [_NO_MODE], "2px 10px 2px 0", tooltip="more")
         self.cmap = parts.dropdown("colors", cmap_options(), "2px 10px 2px 0")
-        self.scale = parts.dropdown("range", _RANGES, "2px 10px 2px 0")
+        # What the display range is taken over, by the scale's name.
+        ranges = [
+            (explorer.pictured, "auto"),
+            (f"{explorer.pictured}, to the max", "channel"),
+            ("the layer", "layer"),
+            ("the network", "network"),
+        ]
+        self.scale = parts.dropdown("range", ranges, "2px 10px 2px 0")
         self.order = parts.dropdown("order", ORDERS, "2px 10px 2px 0")
         self.hide_dead = parts.checkbox("hide dead")
         self.slider, self.box = parts.channel_controls("1 1 260px", "560px")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -159,3 +160,9 @@ def name_of_picture(settings: DisplaySettings) -> str:
     mode = re.sub(r"\W+", "_", settings.mode)
     number = settings.channel if find_mode(settings.mode).takes == "one" else ""
     return f"{layer}-{mode}{number}"
+
+
+def name_of_arrays(reading: ImageReading) -> str:
+    """Return a name for a file of a picture's activations."""
+    stem = re.sub(r"[^\w. -]+", "_", Path(reading.origin or reading.name).stem)
+    return f"{stem}-activations.npz" if stem else "activations.npz"

@@ -179,7 +179,8 @@ const UNFOLDING_MS = 1500;
 // Who opens a panel sees it: it stands below the picture, often below the window.
 function showPanels(root, signal) {
   const show = ({ target }) => {
-    const stage = target.closest(".vgg-unfold") && root.querySelector(".vgg-stage");
+    // By now it is marked as pressed, where it opens its panel.
+    const stage = target.closest(".vgg-unfold.mod-active") && root.querySelector(".vgg-stage");
     if (!stage) return;
     const observer = new ResizeObserver(() => {
       if (stage.clientHeight) stage.scrollIntoView({ block: "nearest" });

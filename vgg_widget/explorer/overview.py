@@ -15,7 +15,7 @@ from vgg_widget.activations.telling import telling_channels
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.picture_strip import PictureStrip, thumbnail
 from vgg_widget.explorer.settings import DisplaySettings
-from vgg_widget.pictures.colormaps import find_cmap
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP, find_cmap
 from vgg_widget.pictures.modes import coloured, find_mode
 from vgg_widget.pictures.scaling import as_scale, range_on
 
@@ -101,6 +101,9 @@ def _first_map(activations: Activations, layer: str, cmap: Colormap) -> bytes:
 def _small_map(activations: Activations, layer: str, channel: int, cmap: Colormap) -> bytes:
     values = activations.of_channels(layer, [channel])[..., 0]
     signed = activations.signed(layer)
+    if cmap.name == SIGNED_CMAP and not signed:
+        # Its middle stands for 0, and here 0 is the least.
+        cmap = find_cmap(DEFAULT_CMAP)
     limits = range_on(as_scale("auto"), layer, values, activations.top, signed=signed)
     step = max(1, max(values.shape) // _SIDE)
     return thumbnail(coloured(limits.normalise(values[::step, ::step]), cmap), _SIDE)
@@ -137,7 +140,7 @@ class Filmstrip:
                 [_small_map(activations, layer, channel, cmap) for channel in channels],
             )
             count = activations.info(layer).channels
-            words = f"{len(channels)} channels that differ most here: click one, or press ← →"
+            words = f"{len(channels)} channels that differ most here: click on one"
             parts.set_value(self._words, parts.paragraph(words))
             parts.set_value(self._all, f"all {count} ▸", "description")
         parts.set_value(self._strip, settings.channel)

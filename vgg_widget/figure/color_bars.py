@@ -32,6 +32,8 @@ SHOWN = 12
 
 # What a list with areas says in place of a label's words.
 _SHORT = {"other channels": "others", "no channel": "none", "channel ": ""}
+# Of the words beside a colorbar.
+_LETTERS_PER_INCH = 16.5
 # In inches: from line to line of the list, the side of a swatch, and a column of words.
 _LINE, _SWATCH, _COLUMN = 0.165, 0.11, 0.98
 # A heading, other channels, none, and how many more there are.
@@ -96,7 +98,6 @@ class ColorBars:
     ) -> None:
         self._figure = figure
         self._label = label
-        self._upright = True
         self.axes = figure.add_axes(place)
         """What all of them stand in, nothing to be seen itself."""
         self.axes.set_axis_off()
@@ -104,12 +105,16 @@ class ColorBars:
         self._bars: dict[tuple[str, bool], Colorbar] = {}
         self._keys: dict[tuple[str, bool], Hashable] = {}
         self._theme = LIGHT
+        self.arrange(place)
 
     def arrange(self, place: tuple[float, float, float, float]) -> None:
         """Move the colorbar; it lies where the place is wider than high."""
         width, height = self._figure.get_size_inches()
-        self._upright = bool(place[3] * height >= place[2] * width)
+        across, up = place[2] * width, place[3] * height
+        self._upright, self._length = bool(up >= across), float(max(across, up))
         self.axes.set_position(place)
+        # Other words have room beside it.
+        self._keys.clear()
 
     def _bar(self, extend: str) -> Colorbar:
         kind = extend, self._upright
@@ -152,8 +157,17 @@ class ColorBars:
                 shown.mappable.set_cmap(rendering.colormap)
             shown.mappable.set_norm(color_norm(rendering))
             shown.locator = MaxNLocator(nbins=4, min_n_ticks=3)
-            words = [self._label, range_words(rendering)]
-            shown.set_label("\n".join(filter(None, words)), fontsize=8)
+            # Beside a horizontal bar's left end is the side that stays as it is.
+            start: Any = {} if self._upright else {"loc": "left"}
+            shown.set_label(self._words(range_words(rendering)), fontsize=8, **start)
+
+    def _words(self, said: str) -> str:
+        """Return the label and the range's words in lines that the bar is long enough for."""
+        letters = _LETTERS_PER_INCH * self._length
+        for lines in ([said], said.split(" · ")):
+            if said and max(map(len, lines)) <= letters:
+                return "\n".join([self._label, *lines])
+        return self._label
 
     def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""

@@ -29,7 +29,7 @@ __all__ = ["FeatureFigure", "PairFigure", "new_figure", "static_figure", "title_
 
 # In inches: beside the input, between it and the map, beside the map for colorbar or legend, or
 # below it on a narrow page; over the pictures for titles, and at the foot.
-_MARGIN, _GAP, _BESIDE, _BELOW = 0.08, 0.2, 1.1, 0.72
+_MARGIN, _GAP, _BESIDE, _BELOW = 0.08, 0.2, 1.1, 0.84
 _HEAD, _FOOT, _SOURCE = 0.3, 0.08, 0.24
 # A portrait as wide as a landscape, or a square grid, would not fit on the screen.
 _TALLEST = 5.2

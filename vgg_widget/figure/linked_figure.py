@@ -35,6 +35,9 @@ Box = tuple[float, float, float, float]
 # As many letters of this size are as wide as an inch.
 _TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 13.8
 
+# Of the line at the foot, in a figure of the usual width.
+_SOURCE_LETTERS = 132
+
 
 def title_of(rendering: Rendering) -> str:
     """Return the title, with a dead or constant picture called so."""
@@ -165,7 +168,6 @@ class LinkedFigure:
         size = [*map(float, self.figure.get_size_inches())]
         if boxes == self._arranged and np.allclose(size, (width, boxes.height)):
             return False
-        self._arranged = boxes
         self.figure.set_size_inches(width, boxes.height)
         for pictures, places in ((self._inputs, boxes.inputs), (self._maps, boxes.maps)):
             for picture, place in zip(pictures, places, strict=True):
@@ -174,6 +176,8 @@ class LinkedFigure:
             bars.arrange(place)
         self._legend.arrange(boxes.legend)
         self._side_painter.arranged()
+        # Last, since an interrupt before leaves it to be done again.
+        self._arranged = boxes
         return True
 
     def _contents(self) -> Contents:
@@ -264,7 +268,7 @@ class LinkedFigure:
             self._show_images()
         titles = [title_of(shown) for shown in renderings]
         same_frame = same_images and _frame(before) == _frame(rendering)
-        self._source.set_text(source)
+        self._source.set(text=source, fontsize=7.5 * min(1, _SOURCE_LETTERS / max(1, len(source))))
         if self._place_all(float(self.figure.get_size_inches()[0])):
             side_alone = False
         self._title_all()

@@ -59,7 +59,9 @@ def fitting_width(room: int, now: int, full: int) -> int:
         return now
     beside = TOOLBAR_PIXELS if has_toolbar(room) else MARGINS
     best = min(full, max(_NARROWEST, room - beside))
-    return best if best in (full, _NARROWEST) or abs(best - now) > _SLACK else now
+    # What is too wide by a little would scroll.
+    keep = 0 <= best - now <= _SLACK and best not in (full, _NARROWEST)
+    return now if keep else best
 
 
 def has_toolbar(room: int) -> bool:

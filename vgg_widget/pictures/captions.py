@@ -191,9 +191,14 @@ def range_words(rendering: Rendering) -> str:
         What `render` made.
     """
     mode = MODES.get(rendering.mode)
-    if mode is None or not mode.uses_scale:
-        return "" if mode is None else mode.range_words
+    if mode is not None and not mode.uses_scale:
+        return mode.range_words
+    if mode is None and not rendering.range_words:
+        return ""
     words = rendering.range_words or _RANGES[rendering.scale]
+    if rendering.scale == "channel" and rendering.clipped[1] and not rendering.range_words:
+        # Up to a percentile of one's own.
+        words = _RANGES["auto"]
     if not rendering.range_words and rendering.vmin is None:
         words = _TILE_RANGES.get(rendering.scale, words)
     # A mode's own way over a scale's maximum takes no gamma.

@@ -301,7 +301,7 @@ def _common_range(rendering: Rendering) -> str:
     """Say that a range of what is on show is that of both pictures."""
     if rendering.range_words or rendering.scale not in ("auto", "channel"):
         return rendering.range_words
-    if rendering.tiles is not None:
+    if rendering.vmin is None:
         return "each channel over one range for both pictures"
     return "one range for both pictures"
 
@@ -317,6 +317,7 @@ def _difference(
     assert picture.values is not None
     look = appearance(picture, limits, cmap)
     look["note"] = "" if picture.values.any() else "no difference"
+    look["range_words"] = "" if limits is None else "the difference's own range"
     name = cmap.name if cmap else None
     return replace(first, **look, title=title, mode="difference", cmap=name, colormap=cmap)
 

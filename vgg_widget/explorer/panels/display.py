@@ -104,7 +104,9 @@ class DisplayPanel(Panel):
             self.percentile, own.percentile if percentile is None else percentile
         )
         # A slider has steps, and a trait has not.
-        set_value(self.gamma, min(max(own.gamma if gamma is None else gamma, 0.1), 3))
+        bent = min(max(own.gamma if gamma is None else gamma, 0.1), 3)
+        if abs(self.gamma.value - bent) >= _STEP / 2:
+            set_value(self.gamma, bent)
         set_value(self.before_relu, settings.before_relu)
         set_value(self.overlay, settings.overlay)
         set_value(self.theme, self._explorer.theme)
@@ -138,7 +140,8 @@ def histogram_svg(found: Histogram) -> str:
         f'<svg role="img" aria-label="{label}" viewBox="0 0 {len(heights)} {_TALL}" '
         f'preserveAspectRatio="none" style="display: block; width: 100%; height: {_TALL}px; '
         f'fill: currentColor; fill-opacity: 0.6">{"".join(bars)}</svg>'
-        '<div style="display: flex; justify-content: space-between">'
-        f"<span>{low}</span><span>how often each value is there, log scale; {clipped}</span>"
-        f"<span>{high}</span></div>"
+        '<div style="display: flex; justify-content: space-between; gap: 12px">'
+        f'<span style="white-space: nowrap">{low}</span>'
+        f"<span>how often each value is there, log scale; {clipped}</span>"
+        f'<span style="white-space: nowrap">{high}</span></div>'
     )
