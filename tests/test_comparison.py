@@ -258,7 +258,8 @@ def test_the_colorbars_are_in_activations_and_in_differences(make: Make) -> None
     top, apart = max(first.max(), second.max()), np.abs(second - first).max()
     both = "activation, both\none range for both pictures"
     assert bars[both] == pytest.approx((0, top))
-    assert bars["difference"] == pytest.approx((-apart, apart))
+    its_own = "difference\nthe difference's own range"
+    assert bars[its_own] == pytest.approx((-apart, apart))
     comparison.mode = "argmax"
     inner = [axes for outer in comparison.figure.axes for axes in outer.child_axes]
     left = [axes for axes in inner if axes.get_ylabel() in bars]

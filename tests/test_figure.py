@@ -148,7 +148,7 @@ def test_the_colorbar_is_in_activation_units_and_marks_clipping(
     shown.show(picture, made.image, 4)
     (bar,) = bars(shown.figure)
     assert bar.get_ylim() == pytest.approx((picture.vmin, picture.vmax))
-    assert bar.get_ylabel().startswith("activation\n")
+    assert bar.get_ylabel().startswith("activation")
     assert bar._colorbar.extend == extend
     # A value's colour on the bar is its colour in the picture.
     assert picture.values is not None

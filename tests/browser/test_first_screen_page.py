@@ -135,6 +135,7 @@ def test_nothing_moves_when_an_error_is_told(lab: OpenNotebook) -> None:
     page.wait_picture_equal(CANVAS)
     line, error = page.page.locator(".vgg-place"), page.page.locator(".vgg-problem")
     field = page.control("channels")
+    field.scroll_into_view_if_needed()
     before = page.picture_canvas().bounding_box(), field.bounding_box()
     expect(line).to_be_visible()
     page.type_into("channels", "1, 999")
