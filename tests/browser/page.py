@@ -124,7 +124,7 @@ class NotebookPage(Actions):
         self._let_fit()
 
     def _let_fit(self) -> None:
-        """Wait until explorers are as wide as the page, which tells them a moment after it shows."""
+        """Wait until explorers are as wide as the page, which tells them a moment later."""
         if self.page.locator(".vgg-explorer").count():
             self.page.wait_for_timeout(FITTING_MS)
 

@@ -52,7 +52,7 @@ def test_a_comparison_is_moved_like_an_explorer(lab: OpenNotebook) -> None:
     page.page.keyboard.press("ArrowRight")
     page.wait_value("comparison.channel", before + 1)
     picture = page.wait_picture_equal(CANVAS, unlike=picture)
-    page.select("range", "this picture, to its max")
+    page.select("range", "both pictures, to the max")
     page.wait_value("comparison.scale", "channel")
     page.wait_picture_equal(CANVAS, unlike=picture)
     page.screenshot("comparison-located")

@@ -76,7 +76,7 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     assert page.ask("explorer.channel") == 7
     page.select("colors", "magma")
     picture = settle(page, "cmap", "magma", picture)
-    page.select("range", "this picture, to its max")
+    page.select("range", "this picture, to the max")
     picture = settle(page, "scale", "channel", picture)
     for mode in ("grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"):
         page.select("mode", mode)

@@ -83,7 +83,7 @@ FeatureExtractor.__call__ = lambda *given: passes.append(1) or run(*given)
         "def top(maps, percent): return numpy.percentile(maps[maps > 0], percent).item()\n"
     )
     assert_scaled(page, "viridis", page.ask(f"{percentile}top(maps, 99.9)"))
-    page.select("range", "this picture, to its max")
+    page.select("range", "this picture, to the max")
     page.wait_value("explorer.scale", "channel")
     picture = page.wait_picture_equal(CANVAS, unlike=picture)
     assert_scaled(page, "viridis", page.ask("maps[..., 7].max().item()"))

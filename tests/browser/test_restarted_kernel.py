@@ -75,7 +75,7 @@ def assert_kept(path: Path) -> None:
     (cell,) = json.loads(path.read_text(encoding="utf-8"))["cells"]
     # What was said while TensorFlow was loaded is gone.
     *said, output = cell["outputs"]
-    assert [one["data"] for one in said] in ([], [{"text/plain": ""}], [{"text/plain": [""]}])
+    assert not any("".join(one["data"]["text/plain"]) for one in said)
     pixels = decoded("," + output["data"]["image/png"])
     half = pixels.shape[1] // 2
     for side in (pixels[:, :half], pixels[:, half:]):
