@@ -194,7 +194,7 @@ def test_a_circuit_is_walked_down_and_back(lab: OpenNotebook) -> None:
 def wait_channel(page: NotebookPage, first: int) -> None:
     """Wait until the page's words are about this channel, or one after it."""
     page.page.wait_for_function(
-        "first => / channel (\\d+) /.exec("
+        "first => / channel (\\d+)/.exec("
         "document.querySelector('.vgg-caption').innerText)[1] >= first",
         arg=first,
         timeout=1000 * ACTION_SECONDS,

@@ -34,7 +34,6 @@ def test_a_page_opened_again_shows_the_picture_and_the_cell_brings_the_explorer_
     lab: OpenNotebook,
 ) -> None:
     page, first, before = restarted(lab, "test_a_page_opened_again*.ipynb")
-    page.page.evaluate(KEEP_WIDGETS)
     page.page.reload()
     page.page.wait_for_function(SHOWN, timeout=1000 * OPEN_SECONDS)
     page.page.wait_for_function("harness.idle()", timeout=1000 * OPEN_SECONDS)
@@ -63,6 +62,8 @@ def restarted(lab: OpenNotebook, name: str) -> tuple[NotebookPage, Picture, Pict
     # A moment later, the page has made a file of the picture.
     page.page.wait_for_timeout(1000)
     page.page.evaluate(SAVE)
+    # The command is a switch, which the next test finds as it was.
+    page.page.evaluate(KEEP_WIDGETS)
     (path,) = page.server.notebooks.glob(name)
     assert_kept(path)
     page.page.evaluate("harness.kernel().restart()")
