@@ -19,7 +19,12 @@ ESSAY_POINTS = 3
 RIGHT: Answers = {
     "q1": """
 explorer = LayerExplorer(
-    photograph, extractor=extractor, layer="block2_conv2", mode="max", cmap="magma", scale="channel"
+    photograph,
+    extractor=extractor,
+    layer="block2_conv2",
+    mode="max",
+    cmap="viridis",
+    scale="channel",
 )
 maps = activations["block2_conv2"]
 brightest = max(float(value) for value in maps.ravel())
@@ -66,7 +71,7 @@ def dead_channels(maps):
 MISTAKEN: Answers = {
     # The scale was forgotten.
     "q1": """
-explorer.layer, explorer.mode, explorer.cmap = "block2_conv2", "max", "magma"
+explorer.layer, explorer.mode, explorer.cmap = "block2_conv2", "max", "viridis"
 brightest = explorer.rendering.values.max()
 brightest_at = np.unravel_index(explorer.rendering.values.argmax(), explorer.rendering.values.shape)
 """,

@@ -1,4 +1,4 @@
-"""The strongest images of every channel in plain numpy, from one map after the other."""
+"""The strongest images of every channel, and what is told of channels, in plain numpy."""
 
 from __future__ import annotations
 
@@ -126,3 +126,18 @@ def read(folder: Path, name: str) -> npt.NDArray[np.uint8]:
 
 def exact_extractor(seed: int = 0) -> FeatureExtractor:
     return FeatureExtractor(model=exact_model(seed), size=None)
+
+
+def most_telling(maps: Floats, count: int) -> list[int]:
+    """Choose one after the other by spread × (1 − largest |correlation|)."""
+    rows = maps.reshape(-1, maps.shape[-1]).T.astype(np.float64)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        scores = {
+            number: row.std()
+            * (1 - max([abs(np.corrcoef(row, rows[c])[0, 1]) for c in chosen] or [0]))
+            for number, row in enumerate(rows)
+            if number not in chosen and row.std() > 0
+        }
+        chosen.append(max(scores, key=lambda number: scores[number]))
+    return chosen

@@ -195,6 +195,9 @@ def explore(
     made: list[LayerExplorer] = []
 
     def build(image: object = None, **arguments: Any) -> LayerExplorer:
+        # What is on show first follows from the picture, and is tested by itself.
+        if "extractor" not in arguments and "model" not in arguments:
+            arguments = {"layer": "block1_conv1", "channel": 0, **arguments}
         arguments.setdefault("extractor", extractor)
         made.append(LayerExplorer(photo if image is None else image, **arguments))
         return made[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -62,11 +63,46 @@ def below(widget: Any) -> Iterator[Any]:
         yield from below(child)
 
 
+class Modes:
+    """The buttons for the usual modes and the dropdown of the others, as one choice."""
+
+    def __init__(self, root: Any) -> None:
+        (self.buttons,) = (
+            one
+            for one in below(root)
+            if isinstance(one, widgets.ToggleButtons) and "One channel" in one._options_labels
+        )
+        (self.more,) = (one for one in below(root) if getattr(one, "tooltip", "") == "more")
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        both = (*self.buttons._options_values, *self.more._options_values)
+        return tuple(one for one in both if one)
+
+    @property
+    def value(self) -> str:
+        # One of the two says which; the other says that it is not one of its own.
+        (value,) = {self.buttons.value, self.more.value} - {None, ""}
+        return str(value)
+
+    @value.setter
+    def value(self, mode: str) -> None:
+        ours = self.buttons if mode in self.buttons._options_values else self.more
+        ours.value = mode
+
+
 def control(root: Any, description: str) -> Any:
-    """Find a control as a person does: by the words beside it, or on it."""
+    """Find a control as a person does: by the words beside it, or on it; or "mode"."""
+    if description == "mode":
+        return Modes(root)
     found = [one for one in below(root) if getattr(one, "description", None) == description]
     assert len(found) == 1, description
     return found[0]
+
+
+def channel_number(root: Any) -> Any:
+    """Find the field beside the slider over channels."""
+    return next(one for one in below(root) if getattr(one, "tooltip", "") == "channel number")
 
 
 def words(root: Any) -> str:
@@ -77,6 +113,12 @@ def with_class(root: Any, name: str) -> Any:
     """Find the one widget that has a CSS class."""
     (found,) = (one for one in below(root) if name in getattr(one, "_dom_classes", ()))
     return found
+
+
+def filled(code: str, name: str, path: Path) -> str:
+    """Put a picture's path into code that leaves a picture made in memory to whoever runs it."""
+    assert f"\n{name} = ...  # made in memory: " in code
+    return code.replace(f"\n{name} = ...", f"\n{name} = {str(path)!r}")
 
 
 def problem(explorer: Any) -> str:
@@ -130,6 +172,13 @@ def on_canvas(explorer: LayerExplorer) -> RGB8:
     return np.array(explorer.canvas.get_renderer().buffer_rgba())[..., :3]
 
 
+def above_foot(explorer: Any) -> int:
+    """Count the figure's rows of pixels from the top to the lowest picture's lower edge."""
+    figure = explorer.figure
+    lowest = min(axes.get_position().y0 for axes in figure.axes if axes.get_visible())
+    return int((1 - lowest) * figure.bbox.height)
+
+
 def let_paint(explorer: LayerExplorer) -> None:
     """Be the page that says it is ready: what waits to be painted is painted."""
     canvas = explorer.canvas
@@ -171,8 +220,7 @@ def assert_consistent(explorer: LayerExplorer) -> None:
     slider = control(explorer, "channel")
     assert slider.value == explorer.channel
     assert slider.max == explorer.activations[explorer.layer].shape[-1] - 1
-    number = next(one for one in below(explorer) if isinstance(one, widgets.BoundedIntText))
-    assert (number.value, number.max) == (slider.value, slider.max)
+    assert channel_number(explorer).value == slider.value
     assert explorer.rendering.title.split(" ")[0] in caption_words(explorer)
 
 

@@ -50,7 +50,7 @@ class StandIn:
 
         return reported
 
-    def on_change(self, control: Any, callback: Callable[[Any], object]) -> None:
+    def on_change(self, control: Any, callback: Callable[[Any], object], **_: bool) -> None:
         report = self.reporting_errors(callback)
         control.observe(lambda change: self.showing or report(change["new"]), "value")
 
@@ -62,6 +62,13 @@ class StandIn:
 
     def choose(self, **changes: Any) -> None:
         self.asked.append(changes)
+
+    @staticmethod
+    def show_typed(field: Any, value: object) -> None:
+        field.value = value
+
+    def distribution(self) -> tuple[str, Rendering]:
+        return "how active they are", self.scene.rendering
 
     def choose_with(self, control: Any, name: str) -> None:
         self.on_change(control, lambda value: self.choose(**{name: value}))
@@ -98,6 +105,9 @@ class StandIn:
     ) -> None:
         self.asked.append(("animation", over, seconds))
         progress(1, 1)
+
+    def arrays_path(self) -> Path:
+        return Path("/notebooks/<here>.npz")
 
     def save_arrays(self) -> Path:
         self.asked.append("save arrays")

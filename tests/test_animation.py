@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import make_activations, pixels_of
-from vgg_widget import Activations, render
+from vgg_widget import Activations, render, telling_channels
 from vgg_widget.figure.animation import FigureFrames, Frames, frames, save_gif, write_gif
-from vgg_widget.figure.feature_figure import FeatureFigure, new_figure, static_figure
+from vgg_widget.figure.feature_figure import FeatureFigure, static_figure
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import Rendering
 
@@ -86,11 +86,10 @@ def test_a_layer_with_fewer_channels_shows_what_it_has(made: Activations) -> Non
     assert [picture.channels for picture in walk] == [(4,), (2,)]
     walk = frames(made, "layers", mode="max", channels=(4, 1, 2))
     assert [picture.channels for picture in walk] == [(4, 1, 2), (1, 2)]
-    # Two are left of three, which is no red, green and blue: the strongest three, then.
+    # Two are left of three, which is no red, green and blue: the most telling three, then.
     walk = frames(made, "layers", mode="rgb", channels=(4, 1, 2))
     assert walk[0].channels == (4, 1, 2)
-    peaks = made["deep"].max(axis=(0, 1))
-    assert walk[1].channels == tuple(sorted(range(3), key=lambda k: -peaks[k]))
+    assert walk[1].channels == tuple(telling_channels(made, "deep", 3).tolist())
 
 
 def test_named_layers_by_any_of_their_names(activations: Activations) -> None:
@@ -150,7 +149,11 @@ def test_each_frame_is_the_explorers_figure(activations: Activations) -> None:
             place = activations.info(rendering.layer).placement
             source = source_line(activations, rendering)
             alone = static_figure(rendering, activations.image, place, source)
-            np.testing.assert_array_equal(picture, pixels_of(alone))
+            drawn = pixels_of(alone)
+            np.testing.assert_array_equal(picture[: len(drawn)], drawn)
+            # Below a grid is room for a higher one.
+            assert rendering.tiles is not None or len(drawn) == len(picture)
+            assert (picture[len(drawn) :] == 255).all()
 
 
 def test_one_figure_serves_all_frames(made: Activations, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,9 +171,24 @@ def test_one_figure_serves_all_frames(made: Activations, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("width", [200, 385, 1000])
 def test_frames_of_another_width(made: Activations, width: int) -> None:
-    across, up = new_figure().get_size_inches()
-    (picture,) = FigureFrames(frames(made, channels=(1,)), width)
+    walk = frames(made, channels=(1,))
+    across, up = static_figure(walk[0], made.image, 4, "a source").get_size_inches()
+    (picture,) = FigureFrames(walk, width)
     assert picture.shape == (int(width * up / across), width, 3)
+
+
+def test_frames_of_grids_of_another_shape_have_one_size() -> None:
+    # 64 channels are 8 rows of 8, and 128 are 16 of 8.
+    rng = np.random.default_rng(6)
+    maps, others = (rng.random((16, 16, count)).astype(np.float32) for count in (64, 128))
+    walk = FigureFrames(frames(make_activations(maps, others={"b": others}), "layers", mode="grid"))
+    shapes = {picture.shape for picture in walk}
+    assert len(shapes) == 1
+    with io.BytesIO() as stream:
+        write_gif(stream, walk)
+        with Image.open(stream) as again:
+            assert again.n_frames == 2  # type: ignore[attr-defined]
+            assert (again.size[1], again.size[0]) == shapes.pop()[:2]
 
 
 @pytest.mark.parametrize("width", [0, 199, 3001])
@@ -185,7 +203,9 @@ def test_a_width_that_is_none(made: Activations, width: int) -> None:
 @pytest.fixture
 def gif(activations: Activations, tmp_path: Path) -> tuple[Frames, list[RGB8]]:
     """A walk through eight channels, and what a viewer shows of the GIF of it."""
-    walk = frames(activations, layer="block2_conv1", channels=range(8))
+    walk = frames(
+        activations, layer="block2_conv1", channels=range(8), cmap="viridis", scale="layer"
+    )
     save_gif(tmp_path / "walk.gif", FigureFrames(walk), 0.1)
     pictures, times = read_back(tmp_path / "walk.gif")
     assert times == [100] * 8
@@ -198,7 +218,7 @@ def test_each_frame_shows_its_channels_colours(
     maps = activations["block2_conv1"]
     top = np.percentile(maps[maps > 0].astype(float), 99.9)
     paint = mpl.colormaps["viridis"]
-    figure = static_figure(gif[0][0], activations.image, 2, "")
+    figure = static_figure(gif[0][0], activations.image, 2, "a source")
     pixels_of(figure)  # an axes finds its place when it is drawn
     axes = figure.axes[1]
     rows, columns = np.mgrid[: maps.shape[0], : maps.shape[1]]

@@ -7,6 +7,7 @@ import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from PIL import Image
 from traitlets import TraitError
 
 import vgg_widget
-from tests.explorers import below, control, words
+from tests.explorers import below, channel_number, control, words
 from tests.made_pictures import LAYER, OTHER, K, picture
 from vgg_widget import ChannelAtlas, FeatureExtractor, load_image
 from vgg_widget.dataset import TopActivations, top_activations
 from vgg_widget.explorer.atlas.histogram import bars_of, histogram_svg, ticks_of
 from vgg_widget.explorer.box import widgets_of
+from vgg_widget.support.messages import plain_number
 
 MakeAtlas = Callable[..., ChannelAtlas]
 
@@ -33,6 +35,29 @@ def top(noisy_top: TopActivations, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("saved") / "top.npz"
     noisy_top.save(path)
     return TopActivations.load(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [
+        ((3, 31, 32, 60), "two"),
+        ((3, None, 60), "one"),
+        ((3, 5), "zero"),
+        ((40,), "zero"),
+    ],
+)
+def test_it_opens_on_a_layer_with_readable_patches(
+    top: TopActivations, atlas_of: MakeAtlas, fields: tuple[int | None, ...], first: str
+) -> None:
+    one = top[LAYER]
+    names = ("zero", "one", "two", "three")
+    seen = {
+        name: replace(one, layer=replace(one.layer, name=name, receptive_field=field))
+        for name, field in zip(names, fields, strict=False)
+    }
+    of_several = replace(top, strongest=seen, aliases={})
+    assert atlas_of(of_several).layer == of_several.readable_layer == first
+    assert atlas_of(of_several, layer="zero").layer == "zero"
 
 
 @pytest.fixture
@@ -60,8 +85,7 @@ def slider(atlas: ChannelAtlas) -> Any:
 
 
 def number(atlas: ChannelAtlas) -> Any:
-    (found,) = [one for one in below(atlas) if isinstance(one, widgets.BoundedIntText)]
-    return found
+    return channel_number(atlas)
 
 
 def test_it_shows_patches_values_names_and_statistics(
@@ -102,7 +126,7 @@ def test_controls_and_traits_move_each_other(atlas_of: MakeAtlas, top: TopActiva
     atlas.channel = 200
     # A layer with fewer channels shows its last.
     atlas.layer = LAYER
-    assert (atlas.channel, slider(atlas).max, number(atlas).max) == (127, 127, 127)
+    assert (atlas.channel, slider(atlas).max, number(atlas).value) == (127, 127, 127)
     assert control(atlas, "layer").value == LAYER
     # torchvision's name is another of the same.
     with atlas.hold_trait_notifications():
@@ -214,9 +238,9 @@ def test_the_histograms_numbers_stand_where_they_belong_and_are_whole(
         bars[begins] = x - 0.5, x + width / 2
     assert len(bars) == count + bool(zeros)
     *ticks, most = tree.iter("text")
-    assert ticks[0].text == f"{first:.3g}"
-    assert most.text == str(count * 200003)
-    tallest = f"{edges[start + count - 2]:.3g}"
+    assert ticks[0].text == plain_number(first)
+    assert most.text == f"{count * 200003:,}"
+    tallest = plain_number(edges[start + count - 2])
     expected = [bars[tick.text or ""][tick.text == "0"] for tick in ticks] + [bars[tallest][1]]
     left, _, room, _ = map(float, tree.attrib["viewBox"].split())
     for text, place in zip((*ticks, most), expected, strict=True):

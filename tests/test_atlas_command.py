@@ -208,6 +208,15 @@ def test_a_page_is_written_of_a_finished_store_alone(
         page = Path("page.html").read_text(encoding="utf-8")
         told = page.partition('id="atlas">')[2].partition("</script>")[0]
         assert [layer["name"] for layer in json.loads(told)["layers"]] == ["block1_conv2"]
+    assert "layers" not in capsys.readouterr().out
+    # Of more than a page has room for, it says which it shows, and how to have others.
+    with monkeypatch.context() as small:
+        small.setattr("vgg_widget.dataset.page._MOST_PATCHES", 9)
+        assert main(["atlas", "kept", "--html", "page.html"]) == 0
+        told = capsys.readouterr().out
+        assert f"it shows 1 of {len(LAYERS)} layers ({LAYERS[0]}): name others with" in told
+        assert main(["atlas", "kept", "--html", "page.html", "--layers", "all"]) == 0
+        assert "it shows" not in capsys.readouterr().out
     capsys.readouterr()
     monkeypatch.setattr(atlas, "_LARGE", 100)
     (work / "my set" / "000.png").unlink()
@@ -349,7 +358,7 @@ def test_a_log_has_a_line_now_and_then() -> None:
         "images: 440 of 5000, 44 images/s, 01:43 left",
         "images: 480 of 5000, 4 images/s, 18:50 left",
         "images: 600 of 5000, 0.0328 images/s, 37:16:40 left",
-        "images: 5000 of 5000, 4.4e+03 images/s, 00:00 left",
+        "images: 5000 of 5000, 4,400 images/s, 00:00 left",
     ]
     stream = io.StringIO()
     unknown = ProgressLines(stream, "pictures", every=10, clock=lambda: now[0])

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from tests.brute_force import exact_extractor, read
 from tests.made_pictures import picture, write_pictures
@@ -87,7 +87,7 @@ def top(folder: Path) -> TopActivations:
 def page(top: TopActivations, tmp_path_factory: pytest.TempPathFactory) -> Page:
     path = tmp_path_factory.mktemp("page") / "atlas.html"
     written = write_page(top, path)
-    assert (written.path, written.missing) == (path, {})
+    assert (written.path, written.missing, written.layers) == (path, {}, (*top,))
     assert written.size == path.stat().st_size
     return Page(path)
 
@@ -126,7 +126,7 @@ def test_small_patches_are_the_pixels_of_the_files(
                 whole = read(folder, names[layer["images"][channel][rank]])
                 first, left, end, right = top.boxes(name, channel)[rank]
                 head, patch = pixels(layer["patches"][number])
-                assert head == "data:image/png"
+                assert head == "data:image/webp"
                 np.testing.assert_array_equal(patch, whole[first:end, left:right])
 
 
@@ -145,7 +145,12 @@ def wide_extractor() -> FeatureExtractor:
     return FeatureExtractor(model=model, size=None)
 
 
-def test_large_patches_are_small_jpeg_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["webp", "jpeg"])
+def test_large_patches_are_small_files(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "jpeg":
+        monkeypatch.setattr(features, "check", lambda feature: feature != "webp")
     y, x = np.mgrid[:200, :180]
     smooth = np.stack([x, y, (x + y) // 2], axis=-1).astype(np.uint8)
     Image.fromarray(smooth).save(tmp_path / "smooth.png")
@@ -153,16 +158,16 @@ def test_large_patches_are_small_jpeg_files(tmp_path: Path) -> None:
     layers = Page(write_page(top, tmp_path / "atlas.html").path).layers()
     head, patch = pixels(layers["wide"]["patches"][0])
     first, left, end, right = top.boxes("wide", 0)[0]
-    assert head == "data:image/jpeg"
+    assert head == f"data:image/{kind}"
     difference = patch.astype(int) - smooth[first:end, left:right]
     assert abs(difference).max() < 12
     head, patch = pixels(layers["wider"]["patches"][0])
     first, left, end, right = top.boxes("wider", 0)[0]
     assert (end - first, right - left) == (161, 161)
-    assert (head, patch.shape) == ("data:image/jpeg", (96, 96, 3))
+    assert (head, patch.shape) == (f"data:image/{kind}", (80, 80, 3))
     # The middle stays in the middle, and a corner in its corner.
-    for row, column in ((48, 48), (4, 4), (4, 91)):
-        there = smooth[first + row * 161 // 96, left + column * 161 // 96]
+    for row, column in ((40, 40), (4, 4), (4, 75)):
+        there = smooth[first + row * 161 // 80, left + column * 161 // 80]
         assert abs(patch[row, column].astype(int) - there).max() < 12
 
 
@@ -252,6 +257,72 @@ def test_fewer_layers_and_channels(top: TopActivations, tmp_path: Path) -> None:
     assert used == set(range(len(json.loads(page.words("atlas"))["names"])))
     whole = Page(write_page(top, path, layers="half", channels=99).path).layers()
     assert len(whole["half"]["values"]) == 6
+
+
+def told_layers(page: Page) -> list[str]:
+    return [layer["name"] for layer in json.loads(page.words("atlas"))["layers"]]
+
+
+def test_without_webp_small_patches_are_exact_too(
+    top: TopActivations, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "check", lambda feature: feature != "webp")
+    other = Page(write_page(top, tmp_path / "atlas.html").path)
+    for name, layer in page.layers().items():
+        again = other.layers()[name]
+        assert again["cut"] == layer["cut"]
+        for one, two in zip(layer["patches"], again["patches"], strict=True):
+            assert two.startswith("data:image/png")
+            np.testing.assert_array_equal(pixels(one)[1], pixels(two)[1])
+
+
+def test_of_too_many_patches_some_layers_are_shown_unless_they_are_named(
+    top: TopActivations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "atlas.html"
+    patches = {
+        name: len(
+            {
+                (*box, one.images[c, rank])
+                for c, boxes in enumerate(one.boxes.tolist())
+                for rank, box in enumerate(boxes)
+            }
+        )
+        for name, one in top.items()
+        if one.boxes is not None
+    }
+    for most, expected in (
+        (sum(patches.values()), ["edges", "half", "corners"]),
+        (sum(patches.values()) - 1, ["edges", "corners"]),
+        (1, ["edges"]),
+    ):
+        monkeypatch.setattr("vgg_widget.dataset.page._MOST_PATCHES", most)
+        written = write_page(top, path)
+        page = Page(written.path)
+        assert told_layers(page) == list(written.layers) == expected
+        told = f"{len(expected)} of 3 layers"
+        assert (told in page.words("source")) == (len(expected) < 3)
+        assert told_layers(Page(write_page(top, path, layers=top).path)) == list(top)
+
+
+@pytest.mark.slow
+def test_a_page_of_nineteen_photographs_is_small(tmp_path: Path) -> None:
+    from skimage import data
+
+    names = ["astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry", "grass", "gravel"]
+    for name in names:
+        photograph = getattr(data, name)()
+        # Pieces of few photographs are as different as many.
+        for number, part in enumerate(np.array_split(photograph, 3, axis=1)):
+            Image.fromarray(part).save(tmp_path / f"{name}{number}.png")
+    paths = sorted(tmp_path.glob("*.png"))[:19]
+    top = top_activations(FeatureExtractor("kmeans"), paths, progress=False)
+    written = write_page(top, tmp_path / "atlas.html")
+    blocks = range(1, 6)
+    assert written.layers == tuple(f"block{block}_conv1" for block in blocks)
+    assert written.size < 10e6
+    # It opens where something is to be recognised.
+    assert written.layers[json.loads(Page(written.path).words("atlas"))["first"]] == "block4_conv1"
 
 
 @pytest.fixture

@@ -126,9 +126,9 @@ class Shown:
         self.mode = "channel"
         self.step(0)
 
-    def step(self, channel: int) -> None:
+    def step(self, channel: int, image: RGB8 | None = None) -> None:
         picture = render(self.made, "conv", self.mode, channel=channel)
-        self.view.show(picture, self.made.image, 4)
+        self.view.show(picture, self.made.image if image is None else image, 4)
 
     def hover(self, row: int) -> None:
         """Point at a unit: its marks are painted when the page is ready for them."""
@@ -174,10 +174,13 @@ def test_nothing_is_sent_before_there_is_a_page(shown: Shown) -> None:
 
 def test_a_step_is_one_frame_a_fraction_of_a_whole_one(shown: Shown) -> None:
     page = shown.page
+    # A photograph is harder to pack than the pattern of other tests.
+    photograph = np.random.default_rng(3).integers(0, 256, MADE.image.shape, np.uint8)
+    shown.step(0, photograph)
     page.opens()
     page.waits()
     page.frames = []
-    shown.step(1)
+    shown.step(1, photograph)
     page.settles()
     (part,) = page.frames
     # A page that is opened now is sent the same picture whole.

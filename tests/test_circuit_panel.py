@@ -111,15 +111,15 @@ def test_its_maps_have_the_colormap_and_scale_of_the_explorer(
     ("changes", "cmap"),
     [
         # What is read is after a ReLU and has no middle, whatever the explorer shows.
-        ({"before_relu": True, "cmap": "coolwarm"}, "viridis"),
+        ({"before_relu": True, "cmap": "coolwarm"}, "magma"),
         ({"before_relu": False, "cmap": "coolwarm"}, "coolwarm"),
-        ({"before_relu": True, "cmap": "magma"}, "magma"),
+        ({"before_relu": True, "cmap": "plasma"}, "plasma"),
     ],
 )
 def test_its_maps_have_the_percentile_and_gamma_and_a_colormap_that_fits(
     panel: CircuitPanel, scene: Scene, activations: Activations, changes: Any, cmap: str
 ) -> None:
-    show(panel, at(scene, percentile=90.0, gamma=0.5, **changes))
+    show(panel, at(scene, scale="layer", percentile=90.0, gamma=0.5, **changes))
     number = int(panel.cards[0].button.description.removeprefix("channel "))
     values = activations["block1_pool"]
     top = np.percentile(values[values > 0], 90)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pytest
 from PIL import Image
 
 from tests.weights_server import Mirror, passing_for
-from vgg_widget import Activations, FeatureExtractor, render, sample_image
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render, sample_image
 from vgg_widget.cli.command import main
 from vgg_widget.cli.demo import demo_notebook
 from vgg_widget.layers import VGG19_LAYERS
@@ -56,6 +57,24 @@ def test_render_writes_the_picture_that_was_asked_for(
     assert greys <= {tuple(colour) for colour in drawn.reshape(-1, 3)}
 
 
+def test_by_itself_it_draws_what_the_explorer_shows_first(picture: Path, tmp_path: Path) -> None:
+    with closing(LayerExplorer(picture, weights="random", size=64)) as explorer:
+        first = explorer.layer, explorer.channel
+    assert first == ("block3_conv1", explorer.channel)
+    drawn: list[bytes] = []
+    for words in (
+        [],
+        ["--layer", first[0]],
+        ["--layer", first[0], "--channel", str(first[1])],
+        ["--layer", first[0], "--channel", str(first[1] ^ 1)],
+    ):
+        target = tmp_path / f"{len(drawn)}.png"
+        asked = ["render", str(picture), "--weights", "random", "--size", "64", "-o", str(target)]
+        assert main([*asked, *words]) == 0
+        drawn.append(target.read_bytes())
+    assert drawn[0] == drawn[1] == drawn[2] != drawn[3]
+
+
 def test_one_channel_is_named_either_way_and_several_are_refused(
     picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,9 +102,10 @@ def test_a_grid_can_be_sorted_and_leave_out_what_is_dead(
         "vgg_widget.cli.command.FeatureExtractor", lambda *_, **__: lambda _: half_dead
     )
     drawn: list[bytes] = []
+    asked = ["render", str(picture), "--layer", "block1_conv1", "--mode", "grid"]
     for options in ([], ["--hide-dead"], ["--hide-dead", "--order", "entropy"]):
         target = tmp_path / f"{len(drawn)}.png"
-        assert main(["render", str(picture), "--mode", "grid", *options, "-o", str(target)]) == 0
+        assert main([*asked, *options, "-o", str(target)]) == 0
         drawn.append(target.read_bytes())
     assert len(set(drawn)) == 3
 
@@ -109,9 +129,16 @@ def test_all_layers_writes_one_picture_a_layer(picture: Path, tmp_path: Path) ->
     words = ["--all-layers", str(folder), "--mode", "mean", "--weights", "random", "--size", "64"]
     assert main(["render", str(picture), *words]) == 0
     assert {path.name for path in folder.iterdir()} == {f"{i.name}_mean.png" for i in VGG19_LAYERS}
+    sizes = set()
     for path in folder.iterdir():
         with Image.open(path) as image:
-            assert image.size == (770, 390)
+            sizes.add(image.size)
+    # Of one picture, whatever the layer; its height follows the picture's shape.
+    ((width, height),) = sizes
+    with Image.open(picture) as image:
+        shape = image.height / image.width
+    assert width == 770
+    assert height == pytest.approx(0.41 * 770 * shape + 54, abs=12)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +155,8 @@ def test_all_layers_writes_one_picture_a_layer(picture: Path, tmp_path: Path) ->
             "did you mean 'max'",
         ),
         (
-            ["render", "sample", "-o", "x.png", "--weights", "random", "--channel", "64"],
-            "from 0 to 63",
+            ["render", "sample", "-o", "x.png", "--weights", "random", "--channel", "256"],
+            "from 0 to 255",
         ),
         (["demo", "no.png"], "was not found"),
         (["demo", "--port", "70000"], "port 70000 is no port"),
@@ -308,7 +335,9 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> 
     assert cell.source.endswith(f"LayerExplorer({str(picture)!r})")
     data = cell.outputs[0].data["image/png"]
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert shown.size == (770, 390)
+    # Input and map have two fifths of the width each, and the picture is a third higher than wide.
+    assert shown.width == 770
+    assert 770 * 0.4 * 4 / 3 < shown.height < 550
     assert len(shown.convert("RGB").getcolors(1 << 20) or []) > 100
     assert "LayerExplorer(sample_image())" in demo_notebook(None)["cells"][0]["source"]
 

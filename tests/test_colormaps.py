@@ -15,7 +15,15 @@ from matplotlib.figure import Figure
 from traitlets import TraitError
 
 from tests.explorers import control
-from vgg_widget import FeatureExtractor, LayerExplorer, compare, plot, register_mode, render
+from vgg_widget import (
+    FeatureExtractor,
+    LayerExplorer,
+    compare,
+    plot,
+    register_mode,
+    render,
+    telling_channels,
+)
 from vgg_widget.figure.animation import frames
 from vgg_widget.pictures.comparing import pair, render_pair
 from vgg_widget.pictures.modes import MODES
@@ -47,12 +55,12 @@ def known(dusk: Colormap) -> dict[str, Colormap]:
 def test_an_explorer_takes_a_registered_colormap(
     explore: Explore, exact: FeatureExtractor, dusk: Colormap
 ) -> None:
-    explorer = explore(extractor=exact)
+    explorer = explore(extractor=exact, layer=LAYER, channel=0)
     for name, cmap in known(dusk).items():
         explorer.choose(cmap=cmap)
         assert mpl.colormaps[explorer.cmap] == cmap
         assert explorer.cmap == name
-        assert control(explorer, "colormap").value == name
+        assert control(explorer, "colors").value == name
         assert explorer.rendering is not None
         by_hand = render(explorer.activations, LAYER, cmap=cmap)
         np.testing.assert_array_equal(explorer.rendering.rgba, by_hand.rgba)
@@ -104,7 +112,7 @@ def test_what_is_drawn_without_an_explorer_takes_any(photo: Any, exact: FeatureE
 def test_a_colormap_that_is_not_registered_is_refused_in_a_sentence(
     explore: Explore, exact: FeatureExtractor, photo: Any, cmap: Colormap
 ) -> None:
-    explorer = explore(extractor=exact, cmap="magma")
+    explorer = explore(extractor=exact, layer=LAYER, channel=0, cmap="magma")
     told = rf"cmap is a Colormap called '{cmap.name}' .*colormaps\.register\(cmap, name="
     for attempt in (
         lambda: setattr(explorer, "cmap", cmap),
@@ -162,12 +170,13 @@ def test_several_are_refused_where_one_is_shown(
             render_pair(pair(exact, photo, photo), LAYER, mode, channels=(1, 4))
         # An explorer keeps them for a mode that shows several.
         explorer: Any = explore(**asked)
-        assert explorer.rendering.channels == (0,)
+        first = tuple(telling_channels(explorer.activations, explorer.layer, 1).tolist())
+        assert explorer.rendering.channels == first
         explorer.mode = "rainbow"
         assert explorer.rendering.channels == (1, 4)
         with closing(compare(photo, photo, **asked)) as comparison:
             both: Any = comparison.renderings
-            assert both.first.channels == both.second.channels == (0,)
+            assert both.first.channels == both.second.channels == first
 
 
 @pytest.mark.parametrize("wrong", [5, np.array(5), "12", ["a"], [None], [1.5]], ids=repr)

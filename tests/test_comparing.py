@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Floats, make_activations
-from vgg_widget import Activations, FeatureExtractor, register_mode, render
+from vgg_widget import Activations, FeatureExtractor, register_mode, render, telling_channels
 from vgg_widget.images import ImageReading
 from vgg_widget.pictures.captions import pair_caption
 from vgg_widget.pictures.comparing import Pair, pair, render_pair
+from vgg_widget.pictures.legend import channel_colors, legend_of_both
 from vgg_widget.pictures.modes import MODES, ModeRequest, Picture, Rendering
 from vgg_widget.pictures.scaling import DisplayRange, Scale
 from vgg_widget.support.provenance import Provenance
@@ -187,6 +188,7 @@ def tops(pair: Pair, layer: str, shown: tuple[Rendering, Rendering]) -> dict[str
 
     activations = (pair.first, pair.second)
     found = {
+        "auto": top([values_of(shown[0]), values_of(shown[1])], 99.5),
         "channel": top([values_of(shown[0]), values_of(shown[1])], 100),
         "layer": top([a[layer] for a in activations], 99.9),
     }
@@ -207,13 +209,16 @@ def test_both_are_drawn_over_one_range(both: Pair, layer: str, mode: str) -> Non
             assert picture.vmin == pytest.approx(low, rel=1e-6)
             alone = render(activations, layer, mode, channel=3)
             np.testing.assert_array_equal(values_of(picture), values_of(alone))
-            assert_close(picture.rgba, drawn(values_of(picture), low, top, "viridis"))
+            bent = np.clip(np.abs(values_of(picture)) / top, 0, 1)
+            bent = np.sign(values_of(picture)) * bent ** (0.6 if scale == "auto" else 1)
+            assert_close(picture.rgba, drawn(bent, low / top, 1, "magma"))
             assert (picture.layer, picture.mode, picture.scale) == (layer, mode, scale)
 
 
+@pytest.mark.parametrize("scale", ["auto", "layer"])
 @pytest.mark.parametrize("coloured", [0, 1])
 def test_colours_of_a_modes_own_have_no_range_of_the_other_picture(
-    made: Pair, coloured: int
+    made: Pair, coloured: int, scale: str
 ) -> None:
     own = (made.first, made.second)[coloured]["conv"]
 
@@ -223,13 +228,16 @@ def test_colours_of_a_modes_own_have_no_range_of_the_other_picture(
         return red if np.array_equal(maps, own) else maps.max(axis=-1)
 
     try:
-        found = render_pair(made, "conv", "mixed")
+        found = render_pair(made, "conv", "mixed", scale=scale)
     finally:
         del MODES["mixed"]
     pictures = (found.first, found.second)
     assert (pictures[coloured].vmin, pictures[coloured].clipped) == (None, (False, False))
     other = (made.first, made.second)[1 - coloured]
-    assert pictures[1 - coloured].vmax == pytest.approx(made.pooled.top("conv", 99.9))
+    values = other["conv"].max(axis=-1)
+    own_top = np.percentile(values[values > 0].astype(np.float64), 99.5)
+    top = own_top if scale == "auto" else made.pooled.top("conv", 99.9)
+    assert pictures[1 - coloured].vmax == pytest.approx(top)
     np.testing.assert_array_equal(values_of(pictures[1 - coloured]), other["conv"].max(axis=-1))
 
 
@@ -268,7 +276,7 @@ def test_a_channel_in_a_grid_has_one_range_in_both(made: Pair) -> None:
         for position, channel in enumerate(picture.tiles.channels):
             top, left, bottom, right = picture.tiles.box(position)
             peak = max(a["conv"][..., channel].max() for a in (made.first, made.second))
-            expected = drawn(activations["conv"][..., channel], 0, peak, "viridis")
+            expected = drawn(activations["conv"][..., channel], 0, peak, "magma")
             np.testing.assert_array_equal(picture.rgba[top:bottom, left:right], expected)
 
 
@@ -293,20 +301,103 @@ def test_the_strongest_channels_are_those_over_both() -> None:
         ("rainbow", (7, 6, 8, 0, 1, 2)),
         ("composite", (7, 6, 8, 0, 1, 2)),
     ):
-        found = render_pair(both, "conv", mode)
+        found = render_pair(both, "conv", mode, channels="strongest")
         assert found.first.channels == found.second.channels == expected
         assert found.difference.channels == expected
 
 
 def test_composite_divides_by_the_maximum_over_both(both: Pair) -> None:
     channels = (5, 60, 33)
-    found = render_pair(both, "block2_conv1", "composite", channels=channels, cmap="plasma")
+    found = render_pair(
+        both, "block2_conv1", "composite", channels=channels, cmap="plasma", scale="layer"
+    )
     for picture, activations in ((found.first, both.first), (found.second, both.second)):
         total = np.zeros((*activations["block2_conv1"].shape[:2], 3))
         for k in channels:
             peak = max(a["block2_conv1"][..., k].max() for a in (both.first, both.second))
             total += mpl.colormaps["plasma"](activations["block2_conv1"][..., k] / peak)[..., :3]
         assert np.abs(picture.rgba[..., :3] - 255 * total / 3).max() <= 0.51
+
+
+def test_composite_by_itself_is_made_brighter_by_one_factor_for_both(both: Pair) -> None:
+    channels, layer = (5, 60, 33), "block2_conv1"
+    found = render_pair(both, layer, "composite", channels=channels, scale="auto")
+    halves = [a[layer].astype(float) for a in (both.first, both.second)]
+    mixed = [np.zeros((*half.shape[:2], 3)) for half in halves]
+    for k in channels:
+        every = np.concatenate([half[..., k].ravel() for half in halves])
+        top = np.percentile(every[every > 0], 99.5)
+        for place, half in enumerate(halves):
+            unit = np.clip(half[..., k] / top, 0, 1) ** 0.6
+            mixed[place] += mpl.colormaps["magma"](unit)[..., :3] / len(channels)
+    brightest = np.concatenate([mix.max(axis=-1).ravel() for mix in mixed])
+    factor = 1 / np.percentile(brightest, 99.5)
+    assert factor > 1.1
+    for picture, mix in zip((found.first, found.second), mixed, strict=True):
+        off = np.abs(picture.rgba[..., :3] - 255 * np.clip(factor * mix, 0, 1))
+        # A value on the border of two of the colormap's entries may fall to either.
+        assert np.percentile(off, 99) <= 0.51
+        assert off.max() <= 4
+
+
+def test_the_most_telling_channels_are_those_over_both(both: Pair) -> None:
+    found = render_pair(both, "block2_conv1", "rgb")
+    expected = telling_channels(both.pooled, "block2_conv1", 3)
+    for picture in (found.first, found.second, found.difference):
+        assert list(picture.channels) == expected.tolist()
+
+
+def test_argmax_colours_the_same_twelve_in_both(both: Pair) -> None:
+    layer = "block3_conv1"
+    found = render_pair(both, layer, "argmax")
+    numbers = np.concatenate([values_of(found.first), values_of(found.second)]).astype(int)
+    areas = np.bincount(numbers[numbers >= 0])
+    twelve = sorted(range(len(areas)), key=lambda k: (-areas[k], k))[:12]
+    shown = 0
+    for picture in (found.first, found.second):
+        for winner in np.unique(values_of(picture)[values_of(picture) >= 0]).astype(int):
+            colours = {tuple(c) for c in picture.rgba[values_of(picture) == winner].tolist()}
+            own = (*channel_colors((winner,))[0].tolist(), 255)
+            assert colours == {own if winner in twelve else (120, 120, 120, 255)}
+            shown += winner not in twelve
+        listed = [entry.channel for entry in picture.legend if entry.channel is not None]
+        assert listed == twelve
+        assert [e.label for e in picture.legend if e.channel is None] == ["other channels"]
+        assert sum(entry.share or 0 for entry in picture.legend) == pytest.approx(1)
+    assert shown
+    both_legends = legend_of_both(found.first.legend, found.second.legend)
+    assert sorted(e.channel for e in both_legends[:12] if e.channel is not None) == sorted(twelve)
+    assert [e.label for e in both_legends[12:]] == ["other channels"]
+    grey = sum(areas) - sum(areas[twelve])
+    assert both_legends[-1].share == pytest.approx(grey / numbers.size)
+
+
+@pytest.mark.parametrize("scale", ["auto", "channel", "layer", "network"])
+def test_a_tile_is_hatched_where_the_channel_is_dead_and_never_in_a_difference(
+    scale: str,
+) -> None:
+    alive = np.random.default_rng(3).uniform(0.5, 1, (8, 9, 4)).astype(np.float32)
+    first, second = alive.copy(), alive.copy()
+    first[..., 1] = 0
+    first[..., 2] = second[..., 2] = 0
+    pictures = render_pair(
+        Pair.of(make_activations(first), make_activations(second)), "conv", "grid", scale=scale
+    )
+    grey = (128, 128, 128, 255)
+
+    def hatched(picture: Rendering) -> list[int]:
+        assert picture.tiles is not None
+        found = []
+        for position, channel in enumerate(picture.tiles.channels):
+            top, left, bottom, right = picture.tiles.box(position)
+            pixels = picture.rgba[top:bottom, left:right].reshape(-1, 4)
+            if (pixels == grey).all(axis=-1).any():
+                found.append(channel)
+        return found
+
+    assert hatched(pictures.first) == [1, 2]
+    assert hatched(pictures.second) == [2]
+    assert hatched(pictures.difference) == []
 
 
 @pytest.mark.parametrize("scale", ["channel", "layer"])
@@ -355,8 +446,8 @@ def test_a_mode_of_ones_own_is_made_of_each_image_by_itself(made: Pair) -> None:
 @pytest.mark.parametrize("mode", MODES_WITH_A_RANGE)
 def test_the_difference_is_the_second_minus_the_first(both: Pair, layer: str, mode: str) -> None:
     every = np.abs(both.second[layer].astype(float) - both.first[layer])
-    for scale, percentile in (("channel", 100), ("layer", 99.9)):
-        if (mode, scale) == ("grid", "channel"):
+    for scale, percentile in (("auto", 99.5), ("channel", 100), ("layer", 99.9)):
+        if mode == "grid" and scale != "layer":
             continue  # each tile is drawn over a range of its own
         found = render_pair(both, layer, mode, channel=7, scale=scale)
         values = values_of(found.second) - values_of(found.first)
@@ -367,7 +458,9 @@ def test_the_difference_is_the_second_minus_the_first(both: Pair, layer: str, mo
         assert difference.vmax == pytest.approx(top, rel=1e-5)
         assert difference.vmin == pytest.approx(-top, rel=1e-5)
         shown = found.first.rgba[..., 3] == 255
-        expected = drawn(values, -top, top, "RdBu_r")
+        bent = np.sign(values) * np.clip(np.abs(values) / top, 0, 1) ** difference.gamma
+        assert difference.gamma == (0.6 if scale == "auto" else 1)
+        expected = drawn(bent, -1, 1, "RdBu_r")
         expected[~shown] = 0
         assert_close(difference.rgba, expected)
         assert difference.cmap == "RdBu_r"
@@ -414,7 +507,7 @@ def test_tiles_of_differences_each_over_their_own_range(made: Pair) -> None:
 
 
 @pytest.mark.parametrize("mode", [*MODES_WITH_A_RANGE, "argmax", "composite", "rgb", "rainbow"])
-@pytest.mark.parametrize("scale", ["channel", "layer", "network"])
+@pytest.mark.parametrize("scale", ["auto", "channel", "layer", "network"])
 def test_an_image_does_not_differ_from_itself(made: Pair, mode: str, scale: str) -> None:
     same = Pair.of(made.first, made.first)
     for layer in ("conv", "features.0"):
@@ -430,7 +523,7 @@ def test_an_image_does_not_differ_from_itself(made: Pair, mode: str, scale: str)
 
 def test_dead_in_both_is_no_difference() -> None:
     dead = make_activations(np.zeros((3, 3, 2), np.float32))
-    for scale in ("channel", "layer", "network"):
+    for scale in ("auto", "channel", "layer", "network"):
         found = render_pair(Pair.of(dead, dead), "conv", scale=scale)
         assert found.first.note == found.second.note == "dead"
         assert found.difference.note == "no difference"
@@ -476,7 +569,13 @@ def test_a_differences_colours_are_no_channels(made: Pair, mode: str) -> None:
     channels = (2, 0, 1)
     found = render_pair(made, "conv", mode, channels=channels)
     assert found.difference.legend == ()
-    assert found.first.legend == render(made.first, "conv", mode, channels=channels).legend
+    alone = render(made.first, "conv", mode, channels=channels).legend
+    if mode == "argmax":
+        # In the order of the areas in both.
+        assert len(found.first.legend) == len(alone)
+        assert set(found.first.legend) == set(alone)
+    else:
+        assert found.first.legend == alone
 
 
 @pytest.mark.parametrize("mode", ["composite", "rgb", "rainbow"])
@@ -503,9 +602,12 @@ def test_what_is_no_number_leaves_the_range_to_the_rest(mode: str) -> None:
     first[0, 0] = np.nan
     first[1, 1] = second[1, 1] = np.inf
     second[2, 2] = -np.inf
-    found = render_pair(Pair.of(make_activations(first), make_activations(second)), "conv", mode)
-    assert found.difference.vmax is not None
-    assert 0 < found.difference.vmax < 2
+    pair = Pair.of(make_activations(first), make_activations(second))
+    scales = ["layer"] if mode == "grid" else ["auto", "layer"]
+    for scale in scales:
+        found = render_pair(pair, "conv", mode, scale=scale)
+        assert found.difference.vmax is not None
+        assert 0 < found.difference.vmax < 2
 
 
 def test_a_bad_argument_is_named_as_in_render(made: Pair) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,12 @@ from matplotlib.image import AxesImage
 from PIL import Image
 
 from tests.conftest import make_activations
+from tests.explorers import below, control, filled, with_class
 from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, compare
 from vgg_widget.explorer.comparison import Comparison
 from vgg_widget.explorer.helper import PageHelper
-from vgg_widget.figure.feature_figure import PairFigure
-from vgg_widget.figure.linked_figure import new_figure
-from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.pictures.comparing import Pair, render_pair
+from vgg_widget.pictures.histogram import histogram
 from vgg_widget.pictures.legend import LegendEntry, legend_of_both
 
 RGB8 = npt.NDArray[np.uint8]
@@ -66,25 +66,13 @@ def make(
     def build(first: object = None, second: object = None, **arguments: Any) -> Comparison:
         first = photo if first is None else first
         second = other if second is None else second
-        made.append(compare(first, second, **{"extractor": extractor, "layer": LAYER, **arguments}))
+        usual = {"extractor": extractor, "layer": LAYER, "channel": 0}
+        made.append(compare(first, second, **{**usual, **arguments}))
         return made[-1]
 
     yield build
     for comparison in made:
         comparison.close()
-
-
-def below(widget: Any) -> Iterator[Any]:
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from below(child)
-
-
-def control(comparison: Comparison, description: str) -> Any:
-    """Find a control as a person does: by the words on it or beside it."""
-    found = [w for w in below(comparison) if getattr(w, "description", None) == description]
-    assert len(found) == 1, description
-    return found[0]
 
 
 def words(comparison: Comparison) -> str:
@@ -156,19 +144,24 @@ def test_both_maps_and_what_differs_are_there_at_once(
     np.testing.assert_array_equal(comparison.images[1], other)
 
 
-@pytest.mark.parametrize("scale", ["channel", "layer"])
+@pytest.mark.parametrize("scale", ["auto", "channel", "layer"])
 def test_one_range_over_both_images_pooled(
     make: Make, extractor: FeatureExtractor, photo: RGB8, other: RGB8, scale: str
 ) -> None:
     comparison = make(channel=3, scale=scale)
     maps = [extractor(image)[LAYER].astype(np.float64) for image in (photo, other)]
+    gamma = 1.0
     if scale == "channel":
         top = max(each[..., 3].max() for each in maps)
+    elif scale == "auto":
+        shown = np.concatenate([each[..., 3].ravel() for each in maps])
+        top, gamma = np.percentile(shown[shown > 0], 99.5), 0.6
     else:
         pooled = np.concatenate([each.ravel() for each in maps])
         top = np.percentile(pooled[pooled > 0], 99.9)
     for number, each in ((FIRST, maps[0]), (SECOND, maps[1])):
-        expected = mpl.colormaps["viridis"](np.clip(each[..., 3] / top, 0, 1), bytes=True)
+        unit = np.clip(each[..., 3] / top, 0, 1) ** gamma
+        expected = mpl.colormaps["magma"](unit, bytes=True)
         off = np.abs(on_axes(comparison, number).astype(int) - expected)
         # A value on the border of two of a colormap's 256 entries may fall to either.
         assert off.max() <= 4
@@ -190,7 +183,7 @@ def test_one_range_over_both_images_pooled(
     ids=str,
 )
 def test_the_pixels_on_every_axes_are_the_models(
-    make: Make, extractor: FeatureExtractor, photo: RGB8, other: RGB8, choice: dict[str, Any]
+    make: Make, tmp_path: Path, choice: dict[str, Any]
 ) -> None:
     comparison = make()
     for name, value in choice.items():
@@ -204,9 +197,19 @@ def test_the_pixels_on_every_axes_are_the_models(
     ):
         np.testing.assert_array_equal(on_axes(comparison, number), picture.rgba)
     # The script knows nothing of the widget.
-    done = _run(comparison.to_code())
+    done = _run(_filled(comparison, tmp_path))
     for number, name in ((FIRST, "first"), (SECOND, "second"), (DIFFERENCE, "difference")):
         np.testing.assert_array_equal(done[name], on_axes(comparison, number))
+
+
+def _filled(comparison: Comparison, folder: Path) -> str:
+    """The script, with the two pictures that were made in memory."""
+    code = comparison.to_code()
+    for name in ("first", "second"):
+        path = folder / f"{name}.png"
+        Image.fromarray(getattr(comparison, name)).save(path)
+        code = filled(code, name, path)
+    return code
 
 
 def _run(code: str) -> dict[str, RGB8]:
@@ -220,7 +223,8 @@ def _run(code: str) -> dict[str, RGB8]:
 @pytest.mark.slow
 def test_the_code_runs_in_a_fresh_process(make: Make, tmp_path: Path) -> None:
     comparison = make(mode="mean", scale="network")
-    text = f"{comparison.to_code()}import numpy\nnumpy.save('x.npy', renderings.difference.rgba)\n"
+    text = _filled(comparison, tmp_path)
+    text += "import numpy\nnumpy.save('x.npy', renderings.difference.rgba)\n"
     subprocess.run([sys.executable, "-c", text], check=True, cwd=tmp_path)
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), on_axes(comparison, DIFFERENCE))
 
@@ -252,8 +256,10 @@ def test_the_colorbars_are_in_activations_and_in_differences(make: Make) -> None
     }
     first, second = values(comparison, "first"), values(comparison, "second")
     top, apart = max(first.max(), second.max()), np.abs(second - first).max()
-    assert bars["activation, both"] == pytest.approx((0, top))
-    assert bars["difference"] == pytest.approx((-apart, apart))
+    both = "activation, both\none range for both pictures"
+    assert bars[both] == pytest.approx((0, top))
+    its_own = "difference\nthe difference's own range"
+    assert bars[its_own] == pytest.approx((-apart, apart))
     comparison.mode = "argmax"
     inner = [axes for outer in comparison.figure.axes for axes in outer.child_axes]
     left = [axes for axes in inner if axes.get_ylabel() in bars]
@@ -265,25 +271,21 @@ def test_the_shared_histogram_counts_both_images() -> None:
     first, second = np.zeros((2, 4, 4, 1), np.float32)
     first[0, 0, 0], second[:2, :, 0] = 1, 1
     both = Pair.of(make_activations(first), make_activations(second))
-    view = PairFigure(new_figure(PAIR_INCHES))
-    pictures = render_pair(both, "conv", scale="channel")
-    view.show(pictures, (both.first.image, both.second.image), 1)
-    grid = render_pair(both, "conv", "grid", scale="layer")
-    lengths = []
-    for shown in (pictures, grid):
-        view.show(shown, (both.first.image, both.second.image), 1)
-        bars = [
-            axes
-            for axes in view.figure.axes
-            if any(bar.get_ylabel() == "activation, both" for bar in axes.child_axes)
-        ]
-        paths = [p.get_path() for axes in bars for p in axes.patches if p.get_visible()]
-        outlines = [np.asarray(path.vertices) for path in paths]
-        longest = [outline[:, 0] for outline in outlines if len(outline) > 20]
-        assert len(longest) == 1
-        # 23 zeros and 9 ones among 32, as logarithms: the bars' lengths are as these.
-        lengths.append((longest[0][1] + 0.25) / (longest[0][127] + 0.25))
-    assert lengths == pytest.approx([np.log1p(23) / np.log1p(9)] * 2)
+    for mode in ("channel", "grid"):
+        found = histogram(render_pair(both, "conv", mode, scale="layer").both)
+        assert found is not None
+        # 23 zeros and 9 ones among 32.
+        assert (found.counts[0], found.counts[-1], found.counts.sum()) == (23, 9, 32)
+
+
+def test_display_counts_both_images(make: Make) -> None:
+    comparison = make(channel=3, panel="Display")
+    shown = with_class(comparison, "vgg-stage")
+    assert "both pictures together" in words(shown)
+    counted = np.concatenate([values(comparison, one).ravel() for one in ("first", "second")])
+    top = np.percentile(counted[counted > 0].astype(float), 99.5)
+    clipped = (counted > np.float32(top)).mean()
+    assert f"{clipped:.1%} beyond it" in words(shown)
 
 
 def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
@@ -300,6 +302,12 @@ def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
         (None, black),
     ]
     assert [entry.share for entry in found] == pytest.approx([0.45, 0.4, 0.15])
+    grey = LegendEntry(None, (0.5, 0.5, 0.5), "other channels", 0.1)
+    found = legend_of_both((*first, grey), (*second, replace(grey, share=0.9)))
+    assert [(entry.label, entry.share) for entry in found[2:]] == [
+        ("other channels", 0.5),
+        ("no channel", 0.15),
+    ]
     equal = [(LegendEntry(number, red, f"channel {number}", 1.0),) for number in (0, 1)]
     assert [entry.channel for entry in legend_of_both(*equal)] == [0, 1]
     unshared = (LegendEntry(3, red, "channel 3"),)
@@ -315,8 +323,8 @@ def test_a_legend_of_two_pictures_has_the_mean_of_their_areas() -> None:
     [
         ("layer", "layer", "block3_conv2"),
         ("mode", "mode", "max"),
-        ("cmap", "colormap", "magma"),
-        ("scale", "scale", "network"),
+        ("cmap", "colors", "viridis"),
+        ("scale", "range", "network"),
         ("channel", "channel", 17),
         ("before_relu", "before ReLU", True),
         ("gamma", "gamma", 0.5),
@@ -327,10 +335,12 @@ def test_a_trait_moves_its_control_and_a_control_its_trait(
 ) -> None:
     comparison = make(panel="Display")
     before, first = getattr(comparison, trait), drawn(comparison)
+    # A gamma of None is shown as the number that the scale has.
+    shown = control(comparison, description).value
     setattr(comparison, trait, value)
     assert control(comparison, description).value == pytest.approx(value)
     assert not np.array_equal(drawn(comparison), first)
-    control(comparison, description).value = before
+    control(comparison, description).value = shown
     assert getattr(comparison, trait) == before
     np.testing.assert_array_equal(drawn(comparison), first)
 

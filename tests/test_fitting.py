@@ -103,7 +103,7 @@ def test_a_pool_has_one_side(explore: Explore) -> None:
         explorer.before_relu = before
         assert explorer.layer == "features.18"
         np.testing.assert_array_equal(values(explorer), pool)
-        assert explorer.cmap == "viridis"
+        assert explorer.cmap == "magma"
     explorer.layer = "block3_conv1"
     assert not control(explorer, "before ReLU").disabled
 
@@ -165,12 +165,12 @@ def test_reset_and_back_come_back_to_the_colormap_that_was_on_show(explore: Expl
 def test_the_colormap_becomes_diverging_and_comes_back(explorer: LayerExplorer) -> None:
     explorer.cmap = "magma"
     explorer.before_relu = True
-    assert explorer.cmap == control(explorer, "colormap").value == "coolwarm"
+    assert explorer.cmap == control(explorer, "colors").value == "coolwarm"
     explorer.channel = 7
     explorer.layer = "block2_conv1"
     assert explorer.cmap == "coolwarm"
     explorer.before_relu = False
-    assert explorer.cmap == control(explorer, "colormap").value == "magma"
+    assert explorer.cmap == control(explorer, "colors").value == "magma"
     explorer.layer = "features.5"
     assert explorer.cmap == "coolwarm"
     explorer.layer = "block2_pool"

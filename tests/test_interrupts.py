@@ -76,7 +76,7 @@ def assert_whole(explorer: LayerExplorer) -> None:
     """Traits, picture, canvas and controls say the same, and nobody has to wait."""
     assert_consistent(explorer)
     controls = [one for one in below(explorer) if hasattr(one, "disabled")]
-    colormap = control(explorer, "colormap")
+    colormap = control(explorer, "colors")
     assert colormap.disabled == (not find_mode(explorer.mode).uses_cmap)
     assert not any(one.disabled for one in controls if one is not colormap)
     free: list[bool] = []
@@ -117,7 +117,7 @@ def assert_next_works(explorer: LayerExplorer, image: Any) -> None:
 STAGES = {
     "rendering": ("vgg_widget.explorer.layer_explorer.render", "before"),
     "before drawing": ("vgg_widget.figure.linked_figure.map_extent", "before"),
-    "amid drawing": ("vgg_widget.figure.color_bars.ColorBars.count", "before"),
+    "amid drawing": ("vgg_widget.figure.color_bars.ColorBars.update", "before"),
     "after drawing": ("vgg_widget.figure.linked_figure.LinkedFigure._update", "after"),
     "words": ("vgg_widget.explorer.controls.Controls.say", "before"),
     "controls": ("vgg_widget.explorer.controls.Controls.show", "before"),
@@ -193,13 +193,14 @@ def test_another_explorer_at_work_changes_nothing(explore: Explore, photo: Any) 
     thread = threading.Thread(target=work)
     with pytest.MonkeyPatch.context() as patch:
 
-        def strike(*_: object) -> None:
+        def strike(*given: Any) -> None:
             patch.undo()
             thread.start()
             asked.wait(10)
             signal.raise_signal(signal.SIGINT)
+            ColorBars.update(*given)
 
-        patch.setattr(ColorBars, "count", strike)
+        patch.setattr(ColorBars, "update", strike)
         control(explorer, "layer").value = "block3_conv2"
     thread.join(10)
     assert_told(explorer)

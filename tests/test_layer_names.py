@@ -95,7 +95,9 @@ def test_they_are_taken_wherever_a_layer_is_named(
         np.testing.assert_array_equal(result["pool2"].values, result["block2_pool"].values)
 
     photo = sample_image()
-    with closing(compare(photo, photo[::-1], extractor=extractor, layer="relu1_2")) as comparison:
+    with closing(
+        compare(photo, photo[::-1], extractor=extractor, layer="relu1_2", channel=0)
+    ) as comparison:
         assert comparison.renderings is not None
         shown = comparison.renderings.first.values
     np.testing.assert_array_equal(shown, activations["block1_conv2"][..., 0])

@@ -246,7 +246,7 @@ def test_dead_channels_are_hidden_and_counted(explore: Explore) -> None:
     assert f"{dead} dead channels hidden" in caption
     explorer.hide_dead = False
     assert len(explorer.rendering.channels) == 512
-    assert f"{dead} of them dead" in caption_words(explorer)
+    assert f"{dead} of 512 channels dead" in caption_words(explorer)
     assert "hidden" not in caption_words(explorer)
     bad: Any = "yes"
     with pytest.raises(TraitError, match="'hide_dead' trait"):

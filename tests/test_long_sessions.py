@@ -289,7 +289,7 @@ def test_shift_tab_shows_the_arguments(kind: Any) -> None:
         shell.object_inspect("kind")["init_definition"]
         or shell.object_inspect("kind")["definition"]
     )
-    assert "cmap: 'str' = 'viridis'" in found
+    assert "cmap: 'str' = 'magma'" in found
     InteractiveShell.clear_instance()
 
     class Mine(kind):  # type: ignore[misc]

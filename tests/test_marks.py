@@ -19,6 +19,7 @@ from traitlets import TraitError
 from tests.conftest import make_activations, pixels_of
 from tests.explorers import (
     STRIDE,
+    above_foot,
     assert_as_drawn_whole,
     axes_of,
     control,
@@ -163,11 +164,14 @@ def test_the_overlay_follows_the_channel(explore: Explore) -> None:
 def test_a_grid_lies_over_nothing(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", mode="grid", overlay=0.8, panel="Display")
     color = at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20)
-    assert color == explorer.activations.image[20, 31].tolist()
+    # Beside a grid the input is small, and its pixels are smoothed a little.
+    plain = explorer.activations.image[20, 31].astype(int)
+    assert np.abs(plain - color).max() <= 4
     assert control(explorer, "map over the input").disabled
     explorer.mode = "max"
     assert not control(explorer, "map over the input").disabled
-    assert at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20) != color
+    over = at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20)
+    assert np.abs(plain - over).max() > 20
 
 
 @pytest.mark.parametrize("bad", [-0.01, -1, 1.01, 2, float("nan"), float("inf"), "half", None])
@@ -331,10 +335,10 @@ def test_a_saved_picture_has_the_marks(explore: Explore) -> None:
     screen = on_canvas(explorer)
     marked = {suffix: explorer.to_bytes(suffix) for suffix in plain}
     saved = np.asarray(Image.open(io.BytesIO(marked[".png"])).convert("RGB"))
-    # Equal but for the line at the foot.
-    foot = int(0.93 * screen.shape[0])
+    # Equal but for the line at the foot, which the screen has no room for.
+    foot = above_foot(explorer)
     np.testing.assert_array_equal(saved[:foot], screen[:foot])
-    assert box_drawn(axes_of(explorer, "input"), saved) == pytest.approx(
+    assert box_drawn(axes_of(explorer, "input"), saved[: len(screen)]) == pytest.approx(
         np.array(field_of("block3_conv1", 8, 9, SIZE)) - 0.5, abs=0.4
     )
     assert b"#ffe14d" in marked[".svg"].lower()
@@ -347,7 +351,7 @@ def test_a_saved_picture_has_the_marks(explore: Explore) -> None:
 
 
 @pytest.mark.parametrize("scale", ["layer", Scale("channel", 70, 0.5)])
-def test_a_saved_picture_has_the_histogram(
+def test_a_saved_picture_without_a_line_is_that_of_the_screen(
     made: Activations, shown: FeatureFigure, scale: str | Scale
 ) -> None:
     shown.show(render(made, "features.0", scale=scale), made.image, 4)
@@ -356,5 +360,3 @@ def test_a_saved_picture_has_the_histogram(
         shown.save(stream, "png", "")
         saved = np.asarray(Image.open(stream).convert("RGB"))
     np.testing.assert_array_equal(saved, screen)
-    beside = screen[:, int(0.8576 * 770) : int(0.895 * 770)]
-    assert (np.abs(beside.astype(int) - 0x59).max(axis=-1) == 0).sum() > 100

@@ -15,12 +15,13 @@ from hypothesis.extra import numpy as hnp
 from matplotlib.colors import ListedColormap
 
 from tests.conftest import make_activations
-from vgg_widget import Activations, render
-from vgg_widget.pictures.captions import caption, source_line
+from vgg_widget import Activations, render, telling_channels
+from vgg_widget.pictures.captions import activity, caption, source_line
 from vgg_widget.pictures.legend import channel_colors, first_entries
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.scaling import Scale
 from vgg_widget.pictures.tiles import TileGrid
+from vgg_widget.support.messages import plain_number
 
 Floats = npt.NDArray[np.float32]
 
@@ -92,7 +93,7 @@ def test_max_and_mean_over_channels(
         largest = np.where(chosen[..., k] > largest, chosen[..., k], largest)
         total += chosen[..., k]
     for mode, expected, tolerance in (("max", largest, 0), ("mean", total / count, 1e-5)):
-        made = render(activations, layer, mode, channels=channels)
+        made = render(activations, layer, mode, channels=channels, cmap="viridis", scale="layer")
         assert made.values is not None
         assert made.values.dtype == np.float32
         np.testing.assert_allclose(
@@ -120,7 +121,7 @@ def test_composite_is_the_mean_of_coloured_channels(
     for k in channels:
         channel = activations[layer][..., k]
         coloured.append(paint(channel / channel.max())[..., :3])
-    made = render(activations, layer, "composite", channels=channels, cmap=cmap)
+    made = render(activations, layer, "composite", channels=channels, cmap=cmap, scale="channel")
     assert_rgb(made, np.mean(coloured, axis=0))
     assert made.values is None
     assert (made.vmin, made.vmax) == (None, None)
@@ -133,11 +134,13 @@ def strongest(activations: Activations, layer: str, count: int) -> tuple[int, ..
 
 @pytest.mark.parametrize(("mode", "count"), [("composite", 6), ("rgb", 3), ("rainbow", 6)])
 @pytest.mark.parametrize("channels", [None, ()])
-def test_some_channels_are_the_strongest_unless_named(
+def test_some_channels_are_the_most_telling_unless_named(
     activations: Activations, mode: str, count: int, channels: tuple[int, ...] | None
 ) -> None:
     made = render(activations, "block3_conv1", mode, channels=channels)
-    assert made.channels == strongest(activations, "block3_conv1", count)
+    assert list(made.channels) == telling_channels(activations, "block3_conv1", count).tolist()
+    strong = render(activations, "block3_conv1", mode, channels="strongest")
+    assert strong.channels == strongest(activations, "block3_conv1", count)
     named = render(activations, "block3_conv1", mode, channels=made.channels)
     np.testing.assert_array_equal(made.rgba, named.rgba)
 
@@ -238,12 +241,16 @@ def test_the_legend_of_argmax_counts_the_pixels(activations: Activations, layer:
     # From the picture alone: whose pixels they are, in which colour, and how many.
     areas = {number: numbers.count(number) for number in set(numbers)}
     order = sorted((n for n in areas if n >= 0), key=lambda n: (-areas[n], n))
-    order += [-1] if -1 in areas else []
-    assert [-1 if e.channel is None else e.channel for e in made.legend] == order
-    for entry, number in zip(made.legend, order, strict=True):
-        assert entry.share == areas[number] / len(pixels)
-        assert entry.label == (f"channel {number:.0f}" if number >= 0 else "no channel")
-        assert tuple(round(255 * part) for part in entry.color) == pixels[numbers.index(number)][:3]
+    expected = [(f"channel {number:.0f}", [number]) for number in order[:12]]
+    if order[12:]:
+        expected.append(("other channels", order[12:]))
+    if -1 in areas:
+        expected.append(("no channel", [-1]))
+    assert [entry.label for entry in made.legend] == [label for label, _ in expected]
+    for entry, (_, of) in zip(made.legend, expected, strict=True):
+        assert entry.share == sum(areas[number] for number in of) / len(pixels)
+        color = tuple(round(255 * part) for part in entry.color)
+        assert {color} == {pixels[numbers.index(number)][:3] for number in of}
         assert all(type(part) is float for part in entry.color)
     assert sum(entry.share or 0 for entry in made.legend) == pytest.approx(1)
 
@@ -318,6 +325,17 @@ def test_the_colours_of_any_two_channels_can_be_told_apart() -> None:
 # The grid ----------------------------------------------------------------------------------------
 
 
+def hatched(tile: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Grey lines from the lower left to the upper right, five across the shorter side or fewer."""
+    drawn = tile.copy()
+    step = max(4, min(tile.shape[:2]) // 5)
+    for row in range(tile.shape[0]):
+        for column in range(tile.shape[1]):
+            if (row + column) % step < max(1, step // 6):
+                drawn[row, column] = (128, 128, 128, 255)
+    return drawn
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_tile_of_the_grid_is_its_channel(activations: Activations, layer: str) -> None:
     maps = activations[layer]
@@ -330,13 +348,16 @@ def test_every_tile_of_the_grid_is_its_channel(activations: Activations, layer: 
         top, left, bottom, right = made.tiles.box(position)
         seen[top:bottom, left:right] += 1
         np.testing.assert_array_equal(made.values[top:bottom, left:right], maps[..., channel])
-        alone = render(activations, layer, "channel", channel=channel)
-        np.testing.assert_array_equal(made.rgba[top:bottom, left:right], alone.rgba)
+        expected = render(activations, layer, "channel", channel=channel).rgba
+        if not maps[..., channel].any():
+            expected = hatched(expected)
+        np.testing.assert_array_equal(made.rgba[top:bottom, left:right], expected)
     assert seen.max() == 1  # no two tiles overlap
     assert (made.rgba[seen == 0] == 0).all()  # gaps are transparent
     assert (made.rgba[seen == 1][:, 3] == 255).all()
-    height, width = made.rgba.shape[:2]
-    assert 0.5 <= height / width <= 2  # about as high as wide
+    # About as high as wide; 512 tiles are 32 by 16, each with the gap beside it.
+    height, width = (side + made.tiles.gap for side in made.rgba.shape[:2])
+    assert 0.5 <= height / width <= 2
 
 
 def test_every_pixel_of_the_grid_is_found_again(activations: Activations) -> None:
@@ -422,7 +443,7 @@ def test_dead_channels_are_left_out_of_a_grid_and_counted(half_dead: Activations
     assert caption(half_dead, some).endswith("1 dead channel hidden")
     shown = render(half_dead, "conv", "grid")
     assert (shown.hidden, len(shown.channels)) == (0, 6)
-    assert caption(half_dead, shown).endswith("3 of them dead")
+    assert caption(half_dead, shown).endswith("3 of 6 channels dead")
     strongest = render(half_dead, "conv", "grid", order="max", hide_dead=True)
     rank = half_dead.rank("conv", "max").tolist()
     assert list(strongest.channels) == [k for k in rank if k in (0, 2, 3)]
@@ -570,7 +591,7 @@ def special(kind: str) -> Activations:
 @pytest.mark.parametrize(
     "kind", ["dead", "all dead", "constant", "all constant", "negative", "all negative"]
 )
-@pytest.mark.parametrize("scale", ["channel", "layer", "network", Scale("layer", 50, 2.0)])
+@pytest.mark.parametrize("scale", ["auto", "channel", "layer", "network", Scale("layer", 50, 2.0)])
 @pytest.mark.parametrize("mode", BUILT_IN)
 def test_flat_channels_give_flat_finite_pictures(kind: str, scale: str | Scale, mode: str) -> None:
     with np.errstate(all="raise"):
@@ -587,12 +608,14 @@ def test_flat_channels_give_flat_finite_pictures(kind: str, scale: str | Scale, 
             if made.tiles is not None:
                 top, left, bottom, right = made.tiles.box(0)
                 tile = made.rgba[top:bottom, left:right].reshape(-1, 4)
-                assert len(np.unique(tile, axis=0)) == 1
+                # A dead channel is hatched, which no other flat one is.
+                flat = special(kind)[layer][..., 0]
+                assert len(np.unique(tile, axis=0)) == (1 if flat.any() else 2)
 
 
 def test_a_dead_channel_has_the_colormaps_first_colour_and_is_called_dead() -> None:
-    first = colours(np.zeros(1), "viridis")[0]
-    for scale in ("channel", "layer", "network"):
+    first = colours(np.zeros(1), "magma")[0]
+    for scale in ("auto", "channel", "layer", "network"):
         made = render(special("dead"), "conv", channel=0, scale=scale)
         np.testing.assert_array_equal(made.rgba, np.broadcast_to(first, (6, 7, 4)))
         assert made.note == "dead"
@@ -614,7 +637,9 @@ def test_a_composite_with_a_dead_channel_takes_its_first_colour() -> None:
     alive = made["conv"][..., 1]
     paint = mpl.colormaps["viridis"]
     expected = (paint(alive / alive.max())[..., :3] + paint(0.0)[:3]) / 2
-    assert_rgb(render(made, "conv", "composite", channels=(0, 1)), expected)
+    for scale in ("channel", "layer", "network"):
+        picture = render(made, "conv", "composite", channels=(0, 1), cmap="viridis", scale=scale)
+        assert_rgb(picture, expected)
 
 
 @given(
@@ -624,7 +649,7 @@ def test_a_composite_with_a_dead_channel_takes_its_first_colour() -> None:
         elements=st.floats(-(2.0**100), 2.0**100, width=32, allow_subnormal=False),
     ),
     mode=st.sampled_from(BUILT_IN),
-    scale=st.sampled_from(["channel", "layer", "network"]),
+    scale=st.sampled_from(["auto", "channel", "layer", "network"]),
     layer=st.sampled_from(["conv", "features.0"]),
 )
 def test_any_activations_give_a_picture(maps: Floats, mode: str, scale: str, layer: str) -> None:
@@ -648,7 +673,7 @@ def test_any_activations_give_a_picture(maps: Floats, mode: str, scale: str, lay
 )
 def test_a_larger_activation_is_never_darker_in_grey(maps: Floats) -> None:
     made = make_activations(maps)
-    for scale in ("channel", "layer", "network"):
+    for scale in ("auto", "channel", "layer", "network"):
         picture = render(made, "conv", channel=1, cmap="gray", scale=scale)
         order = np.argsort(maps[..., 1], axis=None, kind="stable")
         assert (np.diff(picture.rgba[..., 0].ravel()[order].astype(int)) >= 0).all()
@@ -679,7 +704,7 @@ def test_render_never_changes_its_input(mode: str, layer: str) -> None:
     three = random.random((5, 6, 3)).astype(np.float32)
     kept = maps.copy(), three.copy()
     made = make_activations(maps, before_relu=True, others={"one": three})
-    for scale in ("channel", "layer", Scale("network", 90, 0.5)):
+    for scale in ("auto", "channel", "layer", Scale("network", 90, 0.5)):
         picture = render(made, layer, mode, scale=scale)
         # What a person does to the picture is no business of the activations either.
         picture.rgba[:] = 7
@@ -709,15 +734,13 @@ def test_titles_say_layer_mode_and_channels(activations: Activations) -> None:
     assert len(many) < 70
 
 
-def test_caption_says_shape_channels_and_numbers(activations: Activations) -> None:
+def test_caption_says_shape_and_channels_and_activity_the_numbers(activations: Activations) -> None:
     (channel,) = lively(activations, "block3_conv1")
-    words = caption(activations, render(activations, "block3_conv1", channel=channel))
+    picture = render(activations, "block3_conv1", channel=channel)
     own = activations["block3_conv1"][..., channel]
-    assert words == " · ".join(
+    assert caption(activations, picture) == f"block3_conv1 · 16 × 18 × 256 · channel {channel}"
+    assert activity(activations, picture) == " · ".join(
         [
-            "block3_conv1",
-            "16 × 18 × 256",
-            f"channel {channel}",
             f"min {own.min():.3g}",
             f"mean {own.mean():.3g}",
             f"max {own.max():.3g}",
@@ -725,18 +748,40 @@ def test_caption_says_shape_channels_and_numbers(activations: Activations) -> No
         ]
     )
     chosen = activations["block1_conv1"][..., [4, 2]]
-    words = caption(activations, render(activations, "block1_conv1", "max", channels=(4, 2)))
-    assert "channels 4, 2" in words
-    assert f"mean {chosen.mean():.3g}" in words
+    picture = render(activations, "block1_conv1", "max", channels=(4, 2))
+    assert "channels 4, 2" in caption(activations, picture)
+    assert f"mean {chosen.mean():.3g}" in activity(activations, picture)
     assert "all 64 channels" in caption(activations, render(activations, "block1_conv1", "grid"))
 
 
 def test_source_line_says_weights_layer_mode_and_scale(activations: Activations) -> None:
-    made = render(activations, "block3_conv1", "max", scale="layer")
-    words = source_line(activations, made)
-    assert words.startswith(activations.weights.label)
-    for part in ("block3_conv1", "mode max", "scale layer", f"{made.vmax:.3g}"):
-        assert part in words
+    def words(mode: str, scale: str | Scale, **more: Any) -> str:
+        made = render(activations, "block3_conv1", mode, scale=scale, **more)
+        said = source_line(activations, made)
+        start = f"{activations.weights.label} · block3_conv1 · mode {mode}"
+        assert said.startswith(start)
+        if made.vmax is not None:
+            assert f", 0 to {plain_number(made.vmax)}" in said
+            said = said.replace(f", 0 to {plain_number(made.vmax)}", "")
+        return said.removeprefix(start)
+
+    for mode in ("channel", "max", "mean"):
+        assert words(mode, "auto") == " · this picture's own range · gamma 0.6"
+        assert words(mode, "channel") == " · this picture's own range up to its maximum"
+    for mode in ("max", "grid", "rgb"):
+        assert words(mode, "layer") == " · one range for the layer"
+        assert words(mode, "network") == " · one range for the network"
+    for mode in ("grid", "rgb", "rainbow"):
+        assert words(mode, "auto") == " · each channel over its own range · gamma 0.6"
+        own = " · each channel over its own range up to its maximum"
+        assert words(mode, "channel") == own
+    brighter = " · each channel over its own range, and the whole made brighter · gamma 0.6"
+    assert words("composite", "auto") == brighter
+    # Gamma is not in these colours.
+    textbook = " · each channel over its own maximum"
+    assert words("composite", Scale("layer", gamma=0.5)) == textbook
+    assert words("argmax", "auto") == ""
+    assert words("max", Scale("layer", gamma=0.5)) == " · one range for the layer · gamma 0.5"
 
 
 # Errors ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import make_activations
 from tests.test_modes import BUILT_IN, colours, strongest
-from vgg_widget import Activations, register_mode, render
+from vgg_widget import Activations, register_mode, render, telling_channels
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.comparing import Pair, render_pair
 from vgg_widget.pictures.coordinates import words_for_unit
@@ -74,8 +74,11 @@ def test_a_mode_gets_the_channels_that_it_takes(activations: Activations) -> Non
     seen.clear()
     for mode in ("all of them", "one", "some", "two"):
         render(activations, "block2_conv1", mode, channel=9)
-    best = strongest(activations, "block2_conv1", 6)
+    best = tuple(telling_channels(activations, "block2_conv1", 6).tolist())
     assert [request.channels for request in seen] == [tuple(range(128)), (9,), best, best[:2]]
+    strong = strongest(activations, "block2_conv1", 6)
+    assert render(activations, "block2_conv1", "some", channels="strongest").channels == strong
+    assert render(activations, "block2_conv1", "two", channels="strongest").channels == strong[:2]
     named = render(activations, "block2_conv1", "some", channels=(4, 7))
     assert named.title == "block2_conv1 · of 4, 7: 2"
     with pytest.raises(ValueError, match=r"'two' takes exactly 2"):

@@ -25,11 +25,11 @@ VIEWS = {
 
 @pytest.fixture
 def made() -> Activations:
-    """Two layers on an image of 33×41 pixels, of which they cover less; channel 4 is dead."""
+    """Two layers on an image of 40×32 pixels, as high as any list beside it; channel 4 is dead."""
     random = np.random.default_rng(3)
-    maps = random.normal(size=(8, 10, 6)).astype(np.float32)
+    maps = random.normal(size=(10, 8, 6)).astype(np.float32)
     maps[..., 4] = 0
-    other = random.random((4, 5, 9)).astype(np.float32) * 100
+    other = random.random((5, 4, 9)).astype(np.float32) * 100
     return make_activations(maps, before_relu=True, others={"wide": other}, stride=4)
 
 
@@ -78,11 +78,20 @@ def test_steps_give_the_pixels_of_a_whole_drawing(
 
 
 def test_a_grid_is_repainted_too(made: Activations, shown: FeatureFigure) -> None:
-    shown.show(render(made, "conv", "grid"), made.image, 4)
+    shown.show(render(made, "conv", "grid", scale="layer"), made.image, 4)
     with no_whole_drawing(shown):
-        shown.show(render(made, "conv", "grid", cmap="magma"), made.image, 4)
+        shown.show(render(made, "conv", "grid", cmap="gray", scale="layer"), made.image, 4)
         shown.show(render(made, "conv", "grid", scale="network"), made.image, 4)
     assert_as_drawn_whole(shown)
+
+
+def test_nothing_of_the_figure_is_lost_where_a_grid_gets_a_colorbar(
+    made: Activations, shown: FeatureFigure
+) -> None:
+    # By itself each tile has a range of its own; then the bar takes room from all of them.
+    for scale in ("auto", "layer", "auto"):
+        shown.show(render(made, "conv", "grid", scale=scale), made.image, 4)
+        assert_as_drawn_whole(shown)
 
 
 def test_another_resolution_is_painted_at_that_resolution(
@@ -91,10 +100,13 @@ def test_another_resolution_is_painted_at_that_resolution(
     shown.show(render(made, "conv"), made.image, 4)
     shown.show(render(made, "conv", channel=1), made.image, 4)
     shown.figure.set_dpi(150)
-    shown.figure.set_size_inches(6, 5)
+    shown.width = 600
     for channel in (2, 3):
         shown.show(render(made, "conv", channel=channel), made.image, 4)
-        assert pixels_of(shown.figure, redraw=False).shape == (750, 900, 3)
+        drawn = pixels_of(shown.figure, redraw=False)
+        # Six inches at 150 dots each, and as high as the picture asks.
+        assert drawn.shape[1] == 900
+        assert drawn.shape[0] == pytest.approx(150 * shown.figure.get_size_inches()[1], abs=1)
     assert_as_drawn_whole(shown)
 
 

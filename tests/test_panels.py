@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -154,9 +155,9 @@ def test_folding_stops_play(explore: Explore) -> None:
 @pytest.mark.parametrize(
     ("trait", "description", "value", "least"),
     [
-        ("scale", "scale", "network", "layer"),
+        ("scale", "range", "network", "layer"),
         ("percentile", "percentile", 80.0, 95.0),
-        ("gamma", "gamma", 0.5, 1.0),
+        ("gamma", "gamma", 0.5, 1.2),
         ("before_relu", "before ReLU", True, False),
         ("overlay", "map over the input", 0.6, 0.0),
         ("theme", "theme", "dark", "light"),
@@ -165,7 +166,8 @@ def test_folding_stops_play(explore: Explore) -> None:
 def test_display_controls_and_traits_follow_each_other(
     explore: Explore, trait: str, description: str, value: Any, least: Any
 ) -> None:
-    explorer = explore(layer="block3_conv1", panel="Display")
+    start = {"gamma": 1.2} if trait == "gamma" else {"scale": "layer"}
+    explorer = explore(layer="block3_conv1", panel="Display", **start)
     shown = control(explorer, description)
     before = on_canvas(explorer)
     setattr(explorer, trait, value)
@@ -195,6 +197,33 @@ def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None
     assert explorer.rendering.vmax == pytest.approx(float(shown.max()))
 
 
+@pytest.mark.parametrize(("scale", "own"), [("auto", (99.5, 0.6)), ("layer", (99.9, 1.0))])
+def test_what_a_scale_has_by_itself_is_no_choice(
+    explore: Explore, scale: str, own: tuple[float, float]
+) -> None:
+    explorer: Any = explore(panel="Display", scale=scale)
+    controls = control(explorer, "percentile"), control(explorer, "gamma")
+    assert tuple(one.value for one in controls) == pytest.approx(own)
+    assert (explorer.percentile, explorer.gamma) == (None, None)
+    assert explorer.rendering.gamma == own[1]
+    explorer.gamma, explorer.percentile = 2.0, 50.0
+    assert tuple(one.value for one in controls) == pytest.approx((50.0, 2.0))
+    # Back at the scale's own by hand, nothing is chosen any more.
+    controls[0].value, controls[1].value = own
+    assert (explorer.percentile, explorer.gamma) == (None, None)
+    assert explorer.rendering.gamma == own[1]
+    # Another scale is chosen with what it has by itself; from code all else stays.
+    explorer.gamma, explorer.percentile = 2.0, 50.0
+    control(explorer, "range").value = "channel"
+    assert (explorer.percentile, explorer.gamma) == (None, None)
+    assert tuple(one.value for one in controls) == pytest.approx((100.0, 1.0))
+    explorer.gamma = 2.0
+    explorer.scale = scale
+    assert explorer.gamma == 2.0
+    explorer.gamma = None
+    assert controls[1].value == pytest.approx(own[1])
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize(
     ("trait", "bad", "said"),
@@ -208,7 +237,7 @@ def test_gamma_and_percentile_mean_what_the_scale_says(explore: Explore) -> None
         ("gamma", -1.0, "gamma -1.0"),
         ("gamma", float("inf"), "gamma inf"),
         ("gamma", float("nan"), "gamma nan"),
-        ("gamma", None, "'gamma' trait"),
+        ("gamma", "much", "'gamma' trait.*not the str 'much'"),
         ("theme", "drak", "'theme' trait.*'auto', 'light', 'dark'"),
         ("theme", None, "'theme' trait"),
         ("scale", "layers", "did you mean 'layer'"),
@@ -232,7 +261,7 @@ def test_the_constructor_takes_every_trait(explore: Explore) -> None:
         "channel": 3,
         "channels": (1, 2),
         "mode": "grid",
-        "cmap": "magma",
+        "cmap": "inferno",
         "scale": "network",
         "before_relu": True,
         "order": "location",
@@ -282,7 +311,7 @@ def test_the_same_scene_again_sends_nothing(
     sent = count_messages(monkeypatch)
     explorer._switcher.show()
     explorer._switcher.show()
-    explorer._show_controls()
+    explorer._refresh_controls()
     explorer.choose(layer="block3_conv1", channel=4, location=(3, 4), panel=title, overlay=0.0)
     assert sent == []
     explorer.channel = 5
@@ -421,12 +450,9 @@ def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     host.asked.clear()
     show(location=(1, 2))
     assert (panel.row.value, panel.column.value) == (1, 2)
-    assert (panel.row.max, panel.column.max) == (2, 3)
     assert host.asked == []
     panel.row.value = 2
     assert host.asked == [{"location": (2, 2)}]
-    panel.row.value = 50  # as far as there is
-    assert panel.row.value == 2
     show(location=(2, 2))
     panel.clear.click()
     assert host.asked[-1] == {"location": None}
@@ -438,7 +464,6 @@ def test_row_and_column_are_set_by_numbers(build: Any, host: StandIn) -> None:
     show(location=None)
     show(location=(2, 3))
     assert len(host.asked) == count
-    assert (panel.row.max, panel.column.max) == (2, 3)
 
 
 def test_a_layers_name_is_no_markup_in_the_list(build: Any) -> None:
@@ -467,35 +492,40 @@ def test_the_strongest_are_those_with_the_largest_values() -> None:
 
 def test_display_says_what_the_scale_means_where_nothing_else_was_chosen(build: Any) -> None:
     panel, show = build(DisplayPanel)
-    assert panel.percentile.value == 99.9
+    assert panel.percentile.value == 99.5
+    assert panel.gamma.value == pytest.approx(0.6)
+    show(scale="layer")
+    assert (panel.percentile.value, panel.gamma.value) == (99.9, 1)
     show(scale="channel")
-    assert panel.percentile.value == 100
-    show(scale="channel", percentile=50.0)
-    assert panel.percentile.value == 50
+    assert (panel.percentile.value, panel.gamma.value) == (100, 1)
+    show(scale="channel", percentile=50.0, gamma=0.5)
+    assert (panel.percentile.value, panel.gamma.value) == (50, 0.5)
     show(mode="argmax")
-    assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [True] * 3
+    assert [one.disabled for one in (panel.percentile, panel.gamma)] == [True] * 2
     show()
-    assert [one.disabled for one in (panel.scale, panel.percentile, panel.gamma)] == [False] * 3
+    assert [one.disabled for one in (panel.percentile, panel.gamma)] == [False] * 2
 
 
 def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
     build: Any, host: StandIn
 ) -> None:
     panel, show = build(DisplayPanel)
-    show(scale="network", percentile=3.0, gamma=0.02, overlay=1.0, before_relu=True)
+    show(scale="channel", percentile=3.0, gamma=0.02, overlay=1.0, before_relu=True)
     assert host.asked == []
     assert panel.gamma.value == 0.1  # as low as the slider goes
     panel.overlay.value = 0.5
-    panel.scale.value = "channel"
     panel.percentile.value = 12.5
     panel.percentile.value = 100  # what this scale has by itself
+    panel.gamma.value = 0.5
+    panel.gamma.value = 1  # the same
     panel.theme.value = "dark"
     panel.before_relu.value = False
     assert host.asked == [
         {"overlay": 0.5},
-        {"scale": "channel", "percentile": None},
         {"percentile": 12.5},
         {"percentile": None},
+        {"gamma": 0.5},
+        {"gamma": None},
         {"theme": "dark"},
         {"before_relu": False},
     ]
@@ -505,6 +535,7 @@ def test_display_tells_what_was_chosen_and_nothing_when_it_is_told(
 
 def test_files_panel_hands_over_each_kind(build: Any, host: StandIn) -> None:
     panel, show = build(FilesPanel)
+    assert "&lt;here&gt;.npz" in panel.plan.value
     for kind in ("PNG", "SVG", "PDF"):
         control(panel.widget, f"save {kind}").click()
     assert host.asked == [("download", ".png"), ("download", ".svg"), ("download", ".pdf")]
@@ -599,8 +630,16 @@ def test_arrays_are_saved_beside_the_notebook(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     explorer = explore(panel="Open & save", layer="block2_conv1", channel=3)
-    control(explorer, "save arrays (.npz)").click()
+    button = control(explorer, "save arrays (.npz)")
+    found = re.search(r"saved as activations\.npz, about ([\d.]+) MB, in (\S+)\.<", words(explorer))
+    assert found is not None
+    assert found[0].removesuffix("<") in button.tooltip
+    assert found[2] == str(tmp_path)
+    button.click()
     (path,) = tmp_path.iterdir()
+    assert float(found[1]) == pytest.approx(path.stat().st_size / 1e6, rel=0.06)
+    # The next one has another name.
+    assert "saved as activations-2.npz, about" in words(explorer)
     assert path.name == "activations.npz"
     assert str(path) in words(explorer)
     loaded = Activations.load(path)
@@ -619,6 +658,7 @@ def test_arrays_have_their_pictures_name_and_replace_nothing(
     Image.fromarray(photo).save(tmp_path / "pictures" / "cat.v2.png")
     explorer = explore(panel="Open & save")
     control(explorer, "picture").value = "pictures/cat.v2.png"
+    assert "saved as cat.v2-activations.npz, about" in words(explorer)
     names = ["cat.v2-activations.npz", "cat.v2-activations-2.npz", "cat.v2-activations-3.npz"]
     (tmp_path / names[0]).write_text("somebody's own")
     for name in names[1:]:

@@ -75,7 +75,7 @@ def test_clipped_at_both_ends(blobs: Activations) -> Figure:
 
 @as_accepted
 def test_grid(blobs: Activations) -> Figure:
-    return drawn(blobs, "conv", "grid", cmap="magma")
+    return drawn(blobs, "conv", "grid", scale="layer")
 
 
 @as_accepted

@@ -137,12 +137,18 @@ def test_the_colorbar_is_in_activation_units(
     assert picture.values is not None
     assert picture.vmin is not None
     assert picture.vmax is not None
+    hatched = 0
     for value, color in zip(
         picture.values.ravel(), picture.rgba.reshape(-1, 4).astype(int), strict=True
     ):
-        if color[3] == 255 and picture.vmin <= value <= picture.vmax:
+        if color.tolist() == [128, 128, 128, 255]:
+            # A line over the tile of a dead channel.
+            assert value == 0
+            hatched += 1
+        elif color[3] == 255 and picture.vmin <= value <= picture.vmax:
             on_bar = bar.cmap(bar.norm(value), bytes=True)
             assert np.abs(np.array(on_bar, dtype=int) - color).max() <= 6
+    assert (hatched > 0) == (picture.mode == "grid")
 
 
 def test_no_colorbar_where_there_is_none_to_draw(made: Activations) -> None:
@@ -189,10 +195,11 @@ def test_a_long_legend_says_how_many_it_leaves_out() -> None:
     made = make_activations(maps)
     legend = plot(made, "conv", "argmax", ax=square_axes()).get_legend()
     assert legend is not None
-    winners = len(np.unique(maps.argmax(axis=-1)))
+    areas = np.sort(np.bincount(maps.argmax(axis=-1).ravel()))[::-1]
     texts = [text.get_text() for text in legend.get_texts()]
-    assert len(texts) == 11
-    assert texts[-1] == f"and {winners - 10} more"
+    # Twelve have a colour, of which ten are listed.
+    assert len(texts) == 12
+    assert texts[-2:] == [f"other channels · {areas[12:].sum() / areas.sum():.0%}", "and 2 more"]
 
 
 def test_a_legend_fits_on_a_new_figure(made: Activations) -> None:

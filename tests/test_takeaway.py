@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from traitlets import TraitError
 
-from tests.explorers import on_canvas
+from tests.explorers import filled, on_canvas
 from vgg_widget import FeatureExtractor, LayerExplorer, render
 from vgg_widget.explorer.base import LOOKS
 from vgg_widget.explorer.settings import SETTINGS
@@ -59,13 +59,15 @@ def test_the_code_of_every_mode_makes_the_same_picture_in_a_fresh_process(
     explore: Explore, tmp_path: Path
 ) -> None:
     explorer = explore(layer="block3_conv1")
+    Image.fromarray(explorer.image).save(tmp_path / "photo.png")
     first = {name: getattr(explorer, name) for name in SETTINGS}
     expected = {}
     for number, chosen in enumerate(CHOSEN.values()):
         explorer.choose(**{**first, **chosen})
         assert explorer.rendering is not None
         expected[number] = explorer.rendering
-        (tmp_path / f"{number}.py").write_text(explorer.to_code(), encoding="utf-8")
+        script = filled(explorer.to_code(), "image", tmp_path / "photo.png")
+        (tmp_path / f"{number}.py").write_text(script, encoding="utf-8")
     program = (
         "import matplotlib, pathlib, numpy, runpy, sys\n"
         "matplotlib.use('agg')\n"
@@ -97,9 +99,13 @@ def test_the_code_of_every_mode_makes_the_same_picture_in_a_fresh_process(
 def test_the_code_says_no_more_than_the_picture_needs(explore: Explore) -> None:
     explorer = explore(layer="block3_conv1", location=(2, 2), overlay=0.5, hide_dead=True)
     lines = explorer.to_code().splitlines()
-    assert "picture = dict(mode='channel', channel=0, cmap='viridis', scale='layer')" in lines
+    assert "picture = dict(mode='channel', channel=0, cmap='magma', scale='auto')" in lines
     assert not any("Scale" in line for line in lines)
     explorer.gamma = np.float64(0.5)
+    assert "scale=Scale(scope='auto', percentile=99.5, gamma=0.5)" in explorer.to_code()
+    explorer.choose(scale="layer", gamma=None)
+    assert "cmap='magma', scale='layer')" in explorer.to_code()
+    explorer.gamma = 0.5
     assert "scale=Scale(scope='layer', percentile=99.9, gamma=0.5)" in explorer.to_code()
     explorer.mode = "argmax"
     assert "picture = dict(mode='argmax')" in explorer.to_code()
@@ -184,7 +190,9 @@ def test_a_state_without_what_came_later_is_read(explore: Explore, photo: Any) -
     explorer = LayerExplorer.from_state(photo, json.loads(json.dumps(old)))
     try:
         assert {name: explorer.state()[name] for name in old} == old
-        assert (explorer.location, explorer.percentile, explorer.gamma) == (None, None, 1.0)
+        assert (explorer.location, explorer.percentile, explorer.gamma) == (None, None, None)
+        assert explorer.rendering is not None
+        assert explorer.rendering.gamma == 1.0  # the scale channel has none, as it had then
         assert (explorer.overlay, explorer.before_relu, explorer.order) == (0.0, False, "index")
     finally:
         explorer.close()

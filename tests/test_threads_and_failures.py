@@ -144,7 +144,7 @@ def test_maps_before_a_relu_start_with_a_colormap_that_has_a_middle(explore: Exp
     explorer = explore(before_relu=True)
     assert explorer.cmap == "coolwarm"
     explorer.before_relu = False
-    assert explorer.cmap == "viridis"
+    assert explorer.cmap == "magma"
     explorer.cmap = "viridis"
     explorer.before_relu = True
     explorer.cmap = "viridis"

@@ -144,7 +144,7 @@ def test_torchvisions_names_reach_everything(
     assert (np.diff(in_order) <= 1e-4 * top).all()
     assert in_order[0] == pytest.approx(flat.max(), rel=1e-4)
 
-    rendering = render(seen, name, channel=3)
+    rendering = render(seen, name, channel=3, scale="layer")
     assert rendering.values is not None
     assert rendering.vmin is not None
     assert rendering.vmax is not None

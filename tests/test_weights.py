@@ -398,7 +398,7 @@ def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
     assert told[0] == told[1]
     assert told[0].source == weights.FALLBACK
     for part in (
-        "These are k-means filters (learned without labels from 6 photographs), NOT ImageNet",
+        "Practice filters, NOT ImageNet weights: k-means filters (learned without labels from 6",
         "404",
         f"the file {NAME} from {mirror.url}{NAME}",
         f"into the folder {keras_folder()}",

@@ -4,6 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from vgg_widget.activations.mapping import Activations
+from vgg_widget.activations.telling import telling_channels
 from vgg_widget.explorer.comparison import compare
 from vgg_widget.explorer.layer_explorer import LayerExplorer
 from vgg_widget.figure import animation
@@ -51,6 +52,7 @@ __all__ = [
     "register_mode",
     "render",
     "sample_image",
+    "telling_channels",
 ]
 
 

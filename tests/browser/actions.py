@@ -24,6 +24,9 @@ _BEYOND = """controls => controls.map((control) => {
 
 ACTION_SECONDS = 15.0
 
+# What is on the buttons of the modes that have one; "more" lists the others.
+MODE_BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
+
 CANVAS = ".jupyter-matplotlib-canvas-div"
 TOOLBAR = ".jupyter-matplotlib-toolbar"
 
@@ -57,7 +60,15 @@ class Actions:
         return self.page.locator(", ".join(widget + mark for mark in marks)).nth(index)
 
     def select(self, label: str, option: str, index: int = 0) -> None:
-        """Choose an option of a Dropdown by its text, or by a part that no other option has."""
+        """Choose an option of a Dropdown by its text, or by a part that no other option has.
+
+        The label ``"mode"`` stands for the modes' buttons and the dropdown beside them.
+        """
+        if label == "mode":
+            if option in MODE_BUTTONS:
+                self.mode_button(option, index).click()
+                return
+            label = "more"
         select = self.control(label, index).locator("select")
         select.scroll_into_view_if_needed()
         # ipywidgets makes every space in an option a non-breaking one.
@@ -65,6 +76,32 @@ class Actions:
         found = [text for text in texts if text == option] or [t for t in texts if option in t]
         assert len(found) == 1, f"{len(found)} options of {label} have {option!r}: {texts}"
         select.select_option(index=texts.index(found[0]))
+
+    def mode_button(self, mode: str, index: int = 0) -> Locator:
+        """Return the button of one of `MODE_BUTTONS`."""
+        buttons = self.page.locator(".widget-toggle-buttons").filter(has_text="One channel")
+        return buttons.nth(index).get_by_role("button", name=MODE_BUTTONS[mode], exact=True)
+
+    def mode_shown(self, index: int = 0) -> str:
+        """Return the mode that the buttons or the dropdown beside them say is on show."""
+        more = self.control("more", index).locator("select")
+        said = [str(more.evaluate("s => s.options[s.selectedIndex].text"))]
+        said += [
+            mode
+            for mode in MODE_BUTTONS
+            if self.mode_button(mode, index).get_attribute("aria-pressed") == "true"
+        ]
+        # The dropdown says "more …" where a button is pressed.
+        (mode,) = (one for one in said if not one.startswith("more"))
+        return mode.replace("\xa0", " ")
+
+    def strip_button(self, strip: str, value: object, index: int = 0) -> Locator:
+        """Return what chooses a value in a row of pictures: of ``"network"`` or ``"channels"``.
+
+        Where a picture and a small button choose the same, it is the last of them.
+        """
+        row = self.page.locator(f".vgg-{strip}").nth(index)
+        return row.locator(f"button[data-value={json.dumps(json.dumps(value))}]").last
 
     def press_slider(self, label: str, keys: str | Iterable[str], index: int = 0) -> None:
         """Focus a slider's handle and press keys, such as ``"ArrowRight"``.

@@ -15,6 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Locator
 from playwright.sync_api import TimeoutError as TooLate
 
+from .actions import MODE_BUTTONS
 from .page import SCREENSHOTS, NotebookPage
 from .picture import Picture
 
@@ -41,8 +42,8 @@ def _wrong(explorer, folder):
 
     activations, layer = explorer.activations, explorer.layer
     side = activations.before_relu if explorer.before_relu else activations.after_relu
-    top = 100.0 if explorer.scale == "channel" else 99.9
-    scale = Scale(explorer.scale, explorer.percentile or top, explorer.gamma)
+    top, gamma = {"auto": (99.5, 0.6), "channel": (100.0, 1.0)}.get(explorer.scale, (99.9, 1.0))
+    scale = Scale(explorer.scale, explorer.percentile or top, explorer.gamma or gamma)
     tiled = dict(order=explorer.order, location=explorer.location, hide_dead=explorer.hide_dead)
     expected = render(
         activations, side(layer) or layer, explorer.mode, channel=explorer.channel,
@@ -62,7 +63,7 @@ def _wrong(explorer, folder):
     _compared.append(fresh)
     mine, theirs = explorer.figure, fresh.figure
     theirs.set_dpi(mine.dpi)
-    theirs.set_size_inches(mine.get_size_inches())
+    fresh._view.width = explorer._view.width
     for here, there in zip(mine.axes[:2], theirs.axes[:2]):
         there.set_xlim(here.get_xlim())
         there.set_ylim(here.get_ylim())
@@ -116,12 +117,15 @@ TEXTS = {
     "row": ("0", "3", "999"),
     "column": ("0", "2", "-5"),
 }
-DROPDOWNS = ("layer", "mode", "colormap", "order", "scale", "through", "speed", "theme")
+DROPDOWNS = ("layer", "more", "colors", "order", "range", "through", "speed", "theme")
 SLIDERS = ("channel", "percentile", "gamma", "map over the input")
 BOXES = ("hide dead", "before ReLU", "repeat")
 PANELS = ("Location", "Display", "Circuit", "Play", "Open & save")
-BUTTONS = ("clear", "reset", "back", "show code", "copy code", "play", "from the start")
-TOOLS = ("Reset original view", "Back to previous view", "Forward to next view")
+BUTTONS = (
+    *("clear", "reset", "back", "show code", "copy code", "play", "from the start"),
+    *MODE_BUTTONS.values(),
+)
+STRIPS = ("network", "channels")
 KEYS = (
     *("ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp"),
     *("b", "c", "g", "o", "p", "r", "Escape", "Backspace"),
@@ -156,7 +160,8 @@ class Monkey:
             self._point: 3,
             self._click: 4,
             self._zoom: 2,
-            self._tool: 2,
+            self._home: 2,
+            self._strip: 4,
             self._keys: 6,
             self._upload: 1,
             self._cell: 5,
@@ -316,10 +321,19 @@ class Monkey:
         self.page.click_toolbar(tool, self.at)
         return f"{tool} from {start} to {end}"
 
-    def _tool(self) -> str:
-        tool = self.chance.choice(TOOLS)
-        self.page.click_toolbar(tool, self.at)
-        return tool
+    def _home(self) -> str:
+        self.page.click_toolbar("Reset original view", self.at)
+        return "Reset original view"
+
+    def _strip(self) -> str:
+        strip, fraction = self.chance.choice(STRIPS), self._fraction()
+        buttons = self._of(f".vgg-{strip} button")
+        count = buttons.count()
+        button = buttons.nth(int(fraction * count))
+        if not self._shown(button):
+            return f"not there: {strip}"
+        button.click(timeout=HURRY)
+        return f"click {int(fraction * count)} of {count} of {strip}"
 
     def _keys(self) -> str:
         keys = self.chance.choices(KEYS, k=self.chance.randint(1, 6))

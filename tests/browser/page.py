@@ -21,6 +21,7 @@ SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 HARNESS = Path(__file__).with_name("harness.js")
 
 OPEN_SECONDS = 90.0
+FITTING_MS = 600
 RUN_SECONDS = 180.0
 
 # The names under which an answer waits in the kernel; `default` is for numpy's numbers.
@@ -120,6 +121,12 @@ class NotebookPage(Actions):
         self._wait("harness.ran()", seconds)
         if failure := self.page.evaluate("harness.failure()"):
             raise RuntimeError(f"The front end could not run the cells: {failure}")
+        self._let_fit()
+
+    def _let_fit(self) -> None:
+        """Wait until explorers are as wide as the page, which tells them a moment later."""
+        if self.page.locator(".vgg-explorer").count():
+            self.page.wait_for_timeout(FITTING_MS)
 
     def errors(self, *, stderr: bool = True) -> list[str]:
         """Return what went wrong in the kernel, in cells and in callbacks.
@@ -246,6 +253,7 @@ class VoilaPage(NotebookPage):
     def run_all(self, seconds: float = RUN_SECONDS) -> None:
         """Wait until the kernel is idle: Voila has run the cells."""
         self._wait("harness.ran()", seconds)
+        self._let_fit()
 
     def _outputs(self) -> list[dict[str, Any]]:
         shown = self.page.locator("[data-mime-type='application/vnd.jupyter.stderr']")

@@ -26,7 +26,8 @@ LAYER = "block3_conv1"
 EXPLORER = f"""
 from vgg_widget import LayerExplorer, sample_image
 explorer = LayerExplorer(
-    sample_image(), weights="random", size=96, layer="{LAYER}", channel=7
+    sample_image(), weights="random", size=96, layer="{LAYER}", channel=7, cmap="viridis",
+    scale="layer",
 )
 explorer
 """

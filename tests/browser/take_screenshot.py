@@ -18,8 +18,6 @@ CELL = """
 from vgg_widget import LayerExplorer, sample_image
 
 explorer = LayerExplorer(sample_image(), weights="kmeans")
-explorer.layer, explorer.mode, explorer.cmap = "block2_conv2", "max", "magma"
-explorer.location = (42, 60)
 explorer
 """
 
@@ -29,12 +27,12 @@ def main(target: str) -> None:
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         desk = Desk("lab", Path(home), playwright, ensure_chromium())
         try:
-            page = desk.open((1100, 960))
+            page = desk.open((1240, 1160))
             page.show("explorer.ipynb", [CELL.strip()])
             page.run_all()
             page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
             # The page has more room then, and the figure takes it a moment later.
-            page.wait_value("explorer.figure.bbox.width", value=770.0)
+            page.wait_value("explorer.figure.bbox.width > 900", value=True)
             page.wait_picture_equal("explorer.canvas")
             page.page.screenshot(path=target)
             page.close()

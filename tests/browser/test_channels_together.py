@@ -55,7 +55,7 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     top, left, _, _ = page.ask("explorer.rendering.tiles.box(511)")
     page.hover_canvas(tile_point(shown, top + 5, left + 2))
     wait_words(page, "place", "channel 511, row 5, column 2: ")
-    wait_words(page, "caption", f"{dead} of them dead")
+    wait_words(page, "caption", f"{dead} of 512 channels dead")
 
     page.select("order", "max")
     page.wait_picture_equal(CANVAS, unlike=by_index)
@@ -82,7 +82,7 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     alive = page.ask(f"{maxima}\nmost.nonzero()[0][{first_dead}].item()")
     wait_words(page, "place", f"channel {alive}, row 3, column 2: ")
     page.check("hide dead", checked=False)
-    wait_words(page, "caption", f"{dead} of them dead")
+    wait_words(page, "caption", f"{dead} of 512 channels dead")
     page.wait_value("explorer.hide_dead", value=False)
     shown = side_of(page, MAP)
 

@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, expect
 
 from .desk import OpenNotebook
 from .page import NotebookPage
-from .sight import CANVAS, EXPLORER, unharmed, wait_words
+from .sight import CANVAS, EXPLORER, HINT, leave_picture, unharmed, wait_words
 
 pytestmark = pytest.mark.browser
 
@@ -93,12 +93,11 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     expect(lines).to_be_hidden()
     # The controls say what is on show, which is still there.
     assert page.ask("[explorer.mode, explorer.channel]") == ["channel", 7]
-    mode = page.control("mode").locator("select")
-    assert mode.evaluate("s => s.options[s.selectedIndex].text") == "channel"
+    assert page.mode_shown() == "channel"
     assert page.wait_picture_equal(CANVAS) == first
 
     # Unfolded, scrolled and folded without a mouse.
-    mode.focus()
+    page.control("colors").locator("select").focus()
     tab_to(page, ".vgg-details > summary")
     page.page.keyboard.press("Enter")
     expect(lines).to_be_visible()
@@ -133,6 +132,8 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     page.press_slider("channel", "ArrowRight")
     expect(problem).to_be_hidden()
     page.wait_value("explorer.channel", 8)
+    leave_picture(page)
+    wait_words(page, "place", HINT)
     second = page.wait_picture_equal(CANVAS, unlike=first)
 
     # An expected error is its sentence alone.

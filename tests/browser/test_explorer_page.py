@@ -15,18 +15,22 @@ from vgg_widget.cli.demo import demo_notebook
 from .desk import OpenNotebook
 from .page import OPEN_SECONDS, RUN_SECONDS, NotebookPage
 from .picture import Picture
-from .sight import HINT, wait_words
+from .sight import HINT, MAP, side_of, wait_words
 
 pytestmark = pytest.mark.browser
 
 ONE_CELL = """
 from vgg_widget import LayerExplorer, sample_image
-explorer = LayerExplorer(sample_image())
+explorer = LayerExplorer(
+    sample_image(), layer="block1_conv1", channel=0, cmap="viridis", scale="layer"
+)
 explorer
 """
 RANDOM = """
 from vgg_widget import LayerExplorer, sample_image
-explorer = LayerExplorer(sample_image(), weights="random", size=96)
+explorer = LayerExplorer(
+    sample_image(), weights="random", size=96, layer="block1_conv1", channel=0, scale="layer"
+)
 explorer
 """
 CANVAS = "explorer.canvas"
@@ -56,7 +60,7 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     assert "NOT ImageNet weights" in notice.inner_text()
     advice = page.page.get_by_text("vgg-widget weights --download")
     assert not advice.is_visible()
-    page.page.get_by_text("why, and what to do").click()
+    notice.get_by_text("details").click()
     assert advice.is_visible()
 
     page.drag_slider("channel", 0.5)
@@ -70,10 +74,9 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     page.select("layer", "┌ block3_conv1 · 65 × 56 × 256")
     picture = settle(page, "layer", "block3_conv1", picture)
     assert page.ask("explorer.channel") == 7
-    page.select("colormap", "magma")
+    page.select("colors", "magma")
     picture = settle(page, "cmap", "magma", picture)
-    page.click_button("Display")
-    page.select("scale", "channel")
+    page.select("range", "this picture, to the max")
     picture = settle(page, "scale", "channel", picture)
     for mode in ("grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"):
         page.select("mode", mode)
@@ -86,7 +89,7 @@ def test_every_control_moves_the_picture_and_its_trait(front_end: OpenNotebook) 
     page.ask("explorer.channel = 100\nNone")
     picture = settle(page, "channel", 100, picture)
     assert shown(page, "layer") == "└ block2_pool · 65 × 56 × 128"
-    assert shown(page, "mode") == "channel"
+    assert page.mode_shown() == "channel"
     number = page.control("channel number").locator("input")
     assert number.input_value() == "100"
     assert page.page.get_by_text("block2_pool · 65 × 56 × 128 · channel 100").is_visible()
@@ -202,7 +205,8 @@ def test_a_dragged_slider_ends_on_its_own_picture(lab: OpenNotebook) -> None:
 
 
 def test_two_explorers_are_independent_until_linked(lab: OpenNotebook) -> None:
-    second = "other = LayerExplorer(sample_image(), weights='random', size=96)\nother"
+    where = "layer='block1_conv1', channel=0"
+    second = f"other = LayerExplorer(sample_image(), weights='random', size=96, {where})\nother"
     page = lab(RANDOM, second)
     first, beside = (
         page.wait_picture_equal(CANVAS),
@@ -245,7 +249,7 @@ def test_inline_plots_stay_inline(lab: OpenNotebook) -> None:
     )
     page.wait_picture_equal(CANVAS)
     # Each plot is a picture in its own cell's output, and not in an ipympl canvas.
-    assert page.page.locator(".jp-OutputArea-output img").count() == 2
+    assert page.page.locator(".jp-RenderedImage img").count() == 2
     assert page.ask("plt.get_fignums()") == []
 
 
@@ -289,7 +293,7 @@ def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: in
             ".map((one) => one.innerText)"
         )
         assert cut == []
-    for label in ("layer", "mode", "colormap", "channel"):
+    for label in ("layer", "more", "colors", "range", "channel"):
         assert page.control(label).is_visible()
 
 
@@ -298,18 +302,20 @@ def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: in
 def test_the_figure_is_as_wide_as_the_page_has_room_for(lab: OpenNotebook, width: int) -> None:
     page = lab(ONE_CELL, viewport=(width, 1000), fresh=True)
     page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
-    full = page.ask("explorer.figure.get_size_inches().tolist()")
     room = page.page.locator(".vgg-explorer").evaluate("root => root.clientWidth")
-    wanted = min(770, room - 44)
-    assert (wanted < 770) == (width == 900)
+    wanted = min(1056, room - 44)
+    assert (wanted < 1056) == (width == 900)
     page.wait_value(f"abs(explorer.figure.bbox.width - {wanted}) <= 24", value=True)
     picture = page.wait_picture_equal(CANVAS)
-    assert abs(picture.height / picture.width - full[1] / full[0]) < 0.01
+    across, up = page.ask("explorer.figure.get_size_inches().tolist()")
+    assert abs(picture.height / picture.width - up / across) < 0.01
     toolbar = page.page.locator(".jupyter-matplotlib-toolbar").bounding_box()
     assert toolbar is not None
     assert toolbar["x"] + toolbar["width"] <= width
     # Clicks are where they are seen.
-    page.click_canvas((0.64, 0.5))
+    shown = side_of(page, MAP)
+    left, top, right, bottom = shown.limits
+    page.click_canvas(shown.point((left + right) / 2, (top + bottom) / 2))
     page.wait_value("explorer.location is not None", value=True)
     row, column = page.ask("explorer.location")
     height, across = page.ask("explorer.activations.image.shape[:2]")
@@ -350,9 +356,9 @@ def test_every_word_has_room_in_every_font(lab: OpenNotebook) -> None:
             expect(page.control("layer").locator("select")).to_contain_text(option)
             assert page.cut_words() == []
         page.ask("explorer.mode = 'grid'\nNone")
-        for panel, control in (("Display", "scale"), ("Play", "speed")):
+        for panel, control in (("Display", "theme"), ("Play", "speed")):
             page.ask(f"explorer.panel = {panel!r}\nNone")
-            for label in ("order", control):
+            for label in ("order", "more", "range", control):
                 expect(page.control(label)).to_be_visible()
             page.screenshot(f"lab-font-{font}-{panel}")
             assert page.cut_words() == []

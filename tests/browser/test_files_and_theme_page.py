@@ -88,7 +88,8 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
 
     # A wrong path is told, and nothing is lost.
     page.type_into("picture", "/nowhere/cat.jpg")
-    expect(page.page.get_by_label("picture", exact=True)).to_have_value("")
+    # It stays, to be corrected.
+    expect(page.page.get_by_label("picture", exact=True)).to_have_value("/nowhere/cat.jpg")
     told = wait_words(page, "problem", "/nowhere/cat.jpg")
     assert told.count(".") <= 3
     assert page.wait_picture_equal(CANVAS) == first
@@ -113,7 +114,7 @@ def test_a_picture_is_opened_and_everything_taken_away(lab: OpenNotebook, tmp_pa
     assert [int(grey[0]) for grey in greys] == pytest.approx(expected, abs=4)
 
     page.select("mode", "max")
-    page.select("colormap", "magma")
+    page.select("colors", "magma")
     page.wait_picture_equal(CANVAS, unlike=wide)
     page.click_toolbar("Zoom to rectangle")
     page.drag_on_canvas(shown.point(30, 20), shown.point(90, 70))

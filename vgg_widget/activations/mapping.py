@@ -104,6 +104,11 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         """The weights that computed the maps."""
         return self._weights
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the maps and the image take, here and in the file that `save` writes."""
+        return self._image.nbytes + sum(maps.nbytes for maps in self._stored.values())
+
     def __getitem__(self, layer: str) -> Floats:
         found = self._find(layer)
         name = found.info.name

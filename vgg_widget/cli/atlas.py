@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ _PATIENCE = 10
 # A page above this takes a browser seconds to open.
 _LARGE = 100e6
 _BAD_SHOWN = 5
+# What `--layers` takes for all layers, on the page too.
+_ALL = ["all"]
 
 
 def add_atlas(commands: Any) -> None:
@@ -55,7 +57,7 @@ def add_atlas(commands: Any) -> None:
         "--layers",
         nargs="+",
         metavar="LAYER",
-        help="Keras's, torchvision's or the paper's names; else all",
+        help="Keras's, torchvision's or the paper's names, or all; else all, and some on a page",
     )
     atlas.add_argument("--k", type=int, default=9, help="pictures to keep for each channel; else 9")
     atlas.add_argument(
@@ -85,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
         raise ValueError("--channels goes with --html: it is the page that shows fewer.")
     store = options.output
     if store is None:
-        _write(_finished(options), options, options.layers)
+        _write(_finished(options), options)
         return 0
     try:
         with _connected(options.scheduler) as client:
@@ -99,7 +101,7 @@ def _run(options: argparse.Namespace) -> int:
                 top = top_activations(
                     extractor,
                     options.source,
-                    options.layers,
+                    None if options.layers == _ALL else options.layers,
                     options.k,
                     options.statistic,
                     client=client,
@@ -108,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
                 )
                 top.save(kept)
         _report(top, kept)
-        _write(top, options, None)
+        _write(top, options)
     except KeyboardInterrupt:
         again = shlex.join(["vgg-widget", *options.words])
         raise KeyboardInterrupt(
@@ -212,16 +214,19 @@ def _report(top: TopActivations, kept: Path) -> None:
         )
     good = len(top.images) - len(top.failed)
     channels = sum(len(one.images) for one in top.values())
-    print(f"{kept}: the {min(top.k, good)} strongest of {good} pictures for {channels} channels")
+    print(
+        f"{kept}: the {min(top.k, good)} strongest of {good:,} pictures for {channels:,} channels"
+    )
     print("in a notebook:")
     print("    from vgg_widget.dataset import TopActivations")
     print(f"    top = TopActivations.load({str(kept)!r})")
 
 
-def _write(top: TopActivations, options: argparse.Namespace, layers: Sequence[str] | None) -> None:
+def _write(top: TopActivations, options: argparse.Namespace) -> None:
     """Write the page, if one is asked for."""
     if options.html is None:
         return
+    layers = top if options.layers == _ALL else options.layers
     progress = _progress("pictures")
     written = write_page(
         top, options.html, layers=layers, channels=options.channels, progress=progress
@@ -234,6 +239,11 @@ def _write(top: TopActivations, options: argparse.Namespace, layers: Sequence[st
             file=sys.stderr,
         )
     print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")
+    if len(written.layers) < len(top) and layers is None:
+        print(
+            f"it shows {len(written.layers)} of {len(top)} layers ({', '.join(written.layers)}): "
+            "name others with --layers, or --layers all for a larger page"
+        )
     if written.size > _LARGE:
         print(
             f"{written.path} is large, and slow to open: show fewer with --layers, or with "

@@ -11,6 +11,7 @@ from typing import Any
 from vgg_widget import __version__
 from vgg_widget.activations.mapping import RANKINGS
 from vgg_widget.activations.named_layers import layer_names
+from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.cli.app import add_app
 from vgg_widget.cli.atlas import add_atlas
 from vgg_widget.cli.demo import add_demo
@@ -20,7 +21,7 @@ from vgg_widget.images import ImageError, load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
-from vgg_widget.pictures.modes import DEFAULT_MODE, MODES
+from vgg_widget.pictures.modes import DEFAULT_MODE, MODES, find_mode
 from vgg_widget.pictures.scaling import DEFAULT_SCALE, SCOPES
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
@@ -71,10 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     picture = commands.add_parser("render", help="write a picture of a layer, without a notebook")
     picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
     picture.add_argument(
-        "--layer", default="block1_conv1", help="Keras's, torchvision's or the paper's name"
+        "--layer", help="Keras's, torchvision's or the paper's name; else the one to see first"
     )
     picture.add_argument("--mode", default=DEFAULT_MODE, help=", ".join(MODES))
-    picture.add_argument("--channel", type=int, help="for mode channel; else 0")
+    picture.add_argument("--channel", type=int, help="for mode channel; else the most telling")
     picture.add_argument("--channels", type=int, nargs="+", help="for the other modes")
     picture.add_argument("--cmap", default=DEFAULT_CMAP, help="any colormap of matplotlib")
     picture.add_argument("--scale", default=DEFAULT_SCALE, help=", ".join(SCOPES))
@@ -128,7 +129,7 @@ def _render(options: argparse.Namespace) -> int:
         )
     # Before the network is built, which takes seconds.
     known = layer_names(VGG19_LAYERS, [info.name for info in VGG19_CONVOLUTIONS])
-    if options.layer not in known:
+    if options.layer is not None and options.layer not in known:
         raise ValueError(unknown_choice("--layer", options.layer, known))
     image = sample_image() if options.image == "sample" else load_image(options.image)
     activations = FeatureExtractor(options.weights, size=options.size)(image)
@@ -137,7 +138,8 @@ def _render(options: argparse.Namespace) -> int:
     names_of_options = ("mode", "channel", "channels", "cmap", "scale", "order", "hide_dead")
     chosen = {name: getattr(options, name) for name in names_of_options}
     if options.output is not None:
-        _write_picture(activations, options.layer, options.output, chosen)
+        layer = options.layer or first_layer(activations)
+        _write_picture(activations, layer, options.output, chosen)
         print(options.output)
         return 0
 
@@ -157,6 +159,9 @@ def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, A
     from vgg_widget.pictures.captions import source_line
     from vgg_widget.pictures.rendering import render
 
+    one = find_mode(chosen["mode"]).takes == "one"
+    if one and chosen["channel"] is None and chosen["channels"] is None:
+        chosen = {**chosen, "channel": int(telling_channels(activations, layer, 1)[0])}
     rendering = render(activations, layer, **chosen)
     figure = static_figure(
         rendering,

@@ -13,7 +13,7 @@
   const number = (value) => {
     if (value === null) return "none";
     const size = Math.abs(value);
-    if (!size || (size >= 1e-4 && size < 1e6)) return digits.format(value);
+    if (!size || (size >= 1e-4 && size < 1e7)) return digits.format(value);
     return value.toExponential(2).replace(/\.?0+e/, "e");
   };
 
@@ -36,7 +36,7 @@
     return element;
   };
 
-  let layerPlace = 0;
+  let layerPlace = atlas.first;
   let channel = 0;
 
   const patchOf = (layer, rank) => {

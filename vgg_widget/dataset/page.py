@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, features
 
 from vgg_widget.dataset.image_set import done_ahead
 from vgg_widget.dataset.progress import Progress, shown_progress
@@ -40,10 +40,13 @@ Cut: TypeAlias = tuple[int, Box | None]
 """A patch: its picture's place in ``top.images``, and its box; None is the whole picture."""
 
 # Pixels; a larger patch is made smaller.
-_LARGEST_SIDE = 96
-# A page enlarges small patches until their pixels can be told apart, and JPEG would smear them.
+_LARGEST_SIDE = 80
+# A page enlarges small patches until their pixels can be told apart, and losses would smear them.
 _EXACT_SIDE = 24
-_JPEG_QUALITY = 75
+_QUALITY = 75
+# A page by itself takes so many: nine of each channel of the first layers of VGG19's five blocks
+# are 13,248 at most. Of photographs they take 10 MB or a little more.
+_MOST_PATCHES = 14_000
 
 _SUFFIXES = (".html", ".htm")
 _HERE = files("vgg_widget.dataset")
@@ -61,11 +64,14 @@ class WrittenPage:
         Its bytes.
     missing : mapping of str to str
         Names of pictures that could not be read any more, whose patches the page lacks, and why.
+    layers : tuple of str
+        The layers on the page, in network order.
     """
 
     path: Path
     size: int
     missing: Mapping[str, str]
+    layers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,8 @@ def write_page(
 
     The page is one file: it loads nothing, sends nothing, and works where it lies, without a
     server. It has the pictures' names, which of a pattern or a list are the paths as written. A
-    patch is what the unit sees, in pixels of the network's input, at most 96 a side: exact up to 24
-    pixels a side, and JPEG above.
+    patch is what the unit sees, in pixels of the network's input, at most 80 a side: exact up to 24
+    pixels a side, and with small losses above.
 
     Parameters
     ----------
@@ -99,10 +105,11 @@ def write_page(
     path : str or Path
         An ``.html`` file, replaced as a whole.
     layers : str, iterable of str or None
-        Keras's or torchvision's names; None for all.
+        Keras's or torchvision's names. By default all, if they have 14,000 patches at most, which
+        take some 10 MB; else the first of each block, and of many blocks every second, fourth and
+        so on. ``layers=top`` is all: those of VGG19 with nine patches a channel take 50 MB.
     channels : int, optional
-        Only so many of each layer, from its first: all channels of VGG19, nine patches of
-        photographs each, take up to 150 MB.
+        Only so many of each layer, from its first.
     progress : bool or callable
         As in `top_activations`; what is counted are pictures to cut patches from.
 
@@ -141,7 +148,8 @@ def write_page(
             for piece in _pieces(top, shown, patches, numbers, len(missing)):
                 stream.write(piece.encode("utf-8", "replace"))
         size = draft.stat().st_size
-    return WrittenPage(Path(path).expanduser(), size, missing)
+    names = tuple(layer.name for layer in shown)
+    return WrittenPage(Path(path).expanduser(), size, missing, names)
 
 
 def check_page_path(path: str | os.PathLike[str]) -> None:
@@ -170,11 +178,25 @@ def _shown(
         raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
     chosen = [top[name] for name in names]
     # In network order, each once, whatever its name was.
-    return [
+    shown = [
         _Shown(name, one, [_cuts(one, channel) for channel in range(len(one.images))[:channels]])
         for name, one in top.items()
         if any(one is each for each in chosen)
     ]
+    return shown if layers is not None else _some_of(shown)
+
+
+def _some_of(shown: list[_Shown]) -> list[_Shown]:
+    """Return layers whose patches a page has room for: all, or else some from first to last."""
+    blocks = itertools.groupby(shown, lambda layer: layer.strongest.layer.block)
+    some, fewer = shown, [next(layers) for _, layers in blocks]
+    while len(some) > 1 and _patch_count(some) > _MOST_PATCHES:
+        some, fewer = fewer, fewer[::2]
+    return some
+
+
+def _patch_count(shown: Iterable[_Shown]) -> int:
+    return sum(len(set(itertools.chain(*layer.cuts))) for layer in shown)
 
 
 def _cuts(strongest: StrongestImages, channel: int) -> list[Cut]:
@@ -210,15 +232,17 @@ def _cut_patches(
 
 
 def _address(pixels: RGB8, box: Box | None) -> str:
-    """Return the data address of a patch: PNG up to 24 pixels a side, and JPEG above."""
+    """Return the data address of a patch: exact up to 24 pixels a side, with losses above."""
     if box is not None:
         first_row, first_column, end_row, end_column = box
         pixels = pixels[first_row:end_row, first_column:end_column]
     image = Image.fromarray(pixels)
-    kind = "png" if max(image.size) <= _EXACT_SIDE else "jpeg"
+    exact = max(image.size) <= _EXACT_SIDE
     image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, kind, quality=_JPEG_QUALITY, optimize=True)
+    # Not every Pillow can write WebP, which takes half as much.
+    kind = "webp" if features.check("webp") else "png" if exact else "jpeg"
+    image.save(buffer, kind, quality=_QUALITY, optimize=True, lossless=exact)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -237,13 +261,17 @@ def _pieces(
         "style_digest": _digest(style),
         "script": script,
         "script_digest": _digest(script),
-        "source": html.escape(_source(top)),
+        "source": html.escape(_source(top, len(shown))),
         "missing": gone if missing else "",
     }
     before, after = _HERE.joinpath("page.html").read_text("utf-8").split("$data\n")
     yield Template(before).substitute(words)
+    names = [layer.name for layer in shown]
+    # The whole set's may not be on the page.
+    on_page = replace(top, strongest={name: top[name] for name in names})
     header = {
         "statistic": top.statistic,
+        "first": names.index(on_page.readable_layer),
         "edges": _decimals(top.histogram_edges),
         "names": [top.images[place] for place in numbers],
         "layers": [
@@ -274,7 +302,7 @@ def _data(name: str, content: object) -> str:
     return f'<script type="application/json" id="{name}">{text}</script>\n'
 
 
-def _source(top: TopActivations) -> str:
+def _source(top: TopActivations, shown: int) -> str:
     good = len(top.images) - len(top.failed)
     size = top.size
     if size is None:
@@ -288,6 +316,7 @@ def _source(top: TopActivations) -> str:
         f"{good:,} images",
         *([f"{len(top.failed):,} more could not be read"] if top.failed else []),
         sides,
+        *([f"{shown:,} of {len(top):,} layers"] if shown < len(top) else []),
         f"the {min(top.k, good)} strongest by the map's {top.statistic}",
         # An import of the whole package would go against the direction in which rooms import.
         f"vgg_widget {sys.modules['vgg_widget'].__version__}",

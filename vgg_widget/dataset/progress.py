@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO, TypeAlias
 
-from vgg_widget.support.messages import briefly
+from vgg_widget.support.messages import briefly, plain_number
 
 Progress: TypeAlias = bool | Callable[[int, int | None], object]
 
@@ -68,7 +68,7 @@ class ProgressLines:
         words = f"{self._what}: {done}" + ("" if total is None else f" of {total}")
         if seconds > 0 and done > self._before:
             speed = (done - self._before) / seconds
-            words += f", {speed:.3g} images/s"
+            words += f", {plain_number(speed)} images/s"
             if total is not None:
                 words += f", {tqdm.format_interval((total - done) / speed)} left"
         print(words, file=self._stream, flush=True)

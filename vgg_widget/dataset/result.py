@@ -36,6 +36,9 @@ _PARTS: dict[str, tuple[type[np.generic], str]] = {
     "counted": (np.int32, ""),
 }
 
+# In pixels of the network's input.
+_READABLE_SIDE = 32
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TopActivations(Mapping[str, StrongestImages]):
@@ -89,6 +92,17 @@ class TopActivations(Mapping[str, StrongestImages]):
         ``histogram_edges[i]``; the first and last are open, and that of 0 is the one in the middle.
         """
         return HISTOGRAM_EDGES
+
+    @property
+    def readable_layer(self) -> str:
+        """The layer to look at first: the first on whose patches something is to be recognised.
+
+        These are patches of 32 pixels a side or more, and whole pictures where the receptive field
+        is not defined. Where no layer has such, it is the first of all.
+        """
+        fields = {name: one.layer.receptive_field for name, one in self.strongest.items()}
+        large = (name for name, field in fields.items() if field is None or field >= _READABLE_SIDE)
+        return next(large, next(iter(fields)))
 
     def __getitem__(self, layer: str) -> StrongestImages:
         if isinstance(layer, str) and (name := self.aliases.get(layer, layer)) in self.strongest:

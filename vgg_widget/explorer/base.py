@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -17,9 +16,11 @@ import ipywidgets as widgets
 from traitlets import Enum, TraitError, Unicode, observe, validate
 
 from vgg_widget.activations.mapping import Activations
+from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.explorer.box import ExplorerBox, check_assignable
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
-from vgg_widget.explorer.export import script
+from vgg_widget.explorer.export import check_suffix, name_of_arrays, name_of_picture, script
+from vgg_widget.explorer.loading import loading_line
 from vgg_widget.explorer.mouse_and_keys import KEYS, MouseAndKeys
 from vgg_widget.explorer.panels import PANELS, PanelMaker
 from vgg_widget.explorer.panels.switcher import PanelSwitcher
@@ -32,7 +33,7 @@ from vgg_widget.explorer.settings import (
     check_setting,
     setting_traits,
 )
-from vgg_widget.figure.sizes import FIGURE_INCHES, fitting_width, full_width
+from vgg_widget.figure.sizes import FIGURE_INCHES, WIDEST, fitting_width, full_width, has_toolbar
 from vgg_widget.figure.themes import DARK, LIGHT, THEME_NAMES
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import FeatureExtractor, extractor_for
@@ -83,7 +84,9 @@ class ExplorerBase(ExplorerBox):
     # screen reader says of it, and what it says while it computes.
     _computed_trait: ClassVar[str]
     _rendered_trait: ClassVar[str]
-    _inches = FIGURE_INCHES
+    _inches, _widest = FIGURE_INCHES, WIDEST
+    pictured = "this picture"
+    """What is on show, as the list of ranges calls it."""
     _description: ClassVar[str]
     _busy_words: ClassVar[str]
     # The trait that an upload beside the other controls sets; "" for none.
@@ -115,10 +118,11 @@ class ExplorerBase(ExplorerBox):
         given = {name: layout.pop(name) for name in (*SETTINGS, *LOOKS) if name in layout}
         self._check_layout(layout, {*self._made_with, *SETTINGS, *LOOKS})
         self._history: list[DisplaySettings] = []
-        self._extractor: FeatureExtractor = extractor_for(*network)
-        self._panels = self._available_panels()
-        readings = tuple(self._extractor.read(image) for image in images)
-        computed = self._compute(readings)
+        with loading_line():
+            self._extractor: FeatureExtractor = extractor_for(*network)
+            self._panels = self._available_panels()
+            readings = tuple(self._extractor.read(image) for image in images)
+            computed = self._compute(readings)
         try:
             with self._changing():
                 self._closed = False
@@ -139,14 +143,16 @@ class ExplorerBase(ExplorerBox):
 
     def _first_settings(self, given: dict[str, Any]) -> DisplaySettings:
         """Set the traits that were given, and return what they stand for."""
-        names = [info.name for info in self.measured.layers]
-        if given["layer"] == DisplaySettings().layer and given["layer"] not in names:
-            # The default is VGG19's; somebody's own model begins at its own first layer.
-            given["layer"] = names[0]
-        any_channel = given["channel"] is None
-        self.choose(**{**given, "channel": 0 if any_channel else given["channel"]})
-        if any_channel and len(self.channels) == 1 and find_mode(self.mode).takes == "one":
-            self.channel = self.channels[0]
+        if given["layer"] is None:
+            given["layer"] = first_layer(self.measured)
+        if (channel := given.pop("channel")) is not None:
+            given["channel"] = channel
+        self.choose(**given)
+        if channel is None:
+            one = len(self.channels) == 1 and find_mode(self.mode).takes == "one"
+            shown = self._asked().layer_in(self.measured)
+            found = self.channels if one else telling_channels(self.measured, shown, 1).tolist()
+            self.channel = found[0]
         self._usual_cmap: str = self.cmap
         first = self._asked().fitted_to(self.measured, None, self.cmap)
         if "before_relu" in given:
@@ -231,8 +237,8 @@ class ExplorerBase(ExplorerBox):
         )
         # The method itself would hold the explorer.
         follow = self.reporting_errors(lambda _: ExplorerBase._fit_page(explorer), clear=False)
-        self._page.observe(follow, ["theme", "room"])
-        self._full_width = full_width(self.layout.max_width, self._view.width)
+        self._page.observe(follow, ["theme", "background", "room"])
+        self._full_width = full_width(self.layout.max_width, self._widest)
         self._fit_page()
         # On a page narrower than the figure, the figure scrolls and the controls stay.
         scrolling = widgets.Layout(overflow="auto", max_width="100%")
@@ -240,11 +246,14 @@ class ExplorerBase(ExplorerBox):
         self.add_class(ROOT_CLASS)
         self.children = (
             self._controls.notice,
-            *self._controls.rows,
-            self._controls.problem,
+            self._controls.network.widget,
+            *self._controls.rows[:-1],
             stage,
-            self._controls.caption,
+            self._controls.problem,
             self._controls.place,
+            self._controls.rows[-1],
+            self._controls.filmstrip.widget,
+            self._controls.caption,
             self._controls.source,
             self._switcher.widget,
             self._page,
@@ -253,11 +262,17 @@ class ExplorerBase(ExplorerBox):
 
     def _fit_page(self) -> None:
         """Give the figure the page's colours, and make it as wide as the page has room."""
-        wanted = self._page.theme if self.theme == "auto" else self.theme
-        self._view.theme = DARK if wanted == "dark" else LIGHT
-        width = fitting_width(self._page.room, self._view.width, self._full_width)
-        if width != self._view.width:
-            self._view.width = width
+        page, wanted = self._page, self._page.theme if self.theme == "auto" else self.theme
+        theme = DARK if wanted == "dark" else LIGHT
+        if page.background and wanted == page.theme:
+            # The figure is no box on the page.
+            theme = replace(theme, paper=page.background)
+        width = fitting_width(page.room, self._view.width, self._full_width)
+        with self._changing():
+            self._view.theme = theme
+            self._canvas.show_toolbar(shown=has_toolbar(page.room))
+            if width != self._view.width:
+                self._view.width = width
 
     # --- from traits to the picture
 
@@ -303,10 +318,10 @@ class ExplorerBase(ExplorerBox):
             if not self.has_trait(name):
                 setattr(self, name, value)
 
-    def choose_with(self, control: widgets.Widget, name: str) -> None:
-        """Let a control set the trait of a name."""
+    def choose_with(self, control: widgets.Widget, name: str, *, typed: bool = False) -> None:
+        """Let a control set the trait of a name; see `on_change`."""
         explorer: Any = proxy(self)
-        self.on_change(control, lambda value: explorer.choose(**{name: value}))
+        self.on_change(control, lambda value: explorer.choose(**{name: value}), typed=typed)
 
     def _asked(self) -> DisplaySettings:
         """Return what the traits say."""
@@ -397,21 +412,19 @@ class ExplorerBase(ExplorerBox):
 
     def _show_around(self) -> None:
         """Bring words, controls and the open panel to what is on show."""
+        self._refused = None
         message = self.measured.weights.message
         self._controls.say(self._caption(), f"weights: {self._source()}", message)
         self.show_status(self._pointing.words())
         self.show_error(None)
-        self._show_controls()
+        self._controls.show(self.settings, self.measured, self.layer_names)
         if self._switcher.opened:
             self._switcher.show()
-
-    def _show_controls(self) -> None:
-        self._controls.show(self.settings, self.measured, self.layer_names)
 
     def _refresh_controls(self) -> None:
         """Bring the controls back to what is on show, whatever they say."""
         if self._snapshot is not None:
-            self._show_controls()
+            self._controls.show(self.settings, self.measured, self.layer_names)
             self._unfold()
 
     def _look_at(self, *images: object) -> None:
@@ -446,6 +459,7 @@ class ExplorerBase(ExplorerBox):
         if self._snapshot is None or self._closed:
             return
         self._switcher.pause()
+        self._refused = None
         # A panel that could not be made stays folded.
         opened = self._switcher.opened
         self.panel = opened if opened in self._panel_titles() else ""
@@ -564,6 +578,9 @@ class ExplorerBase(ExplorerBox):
     def to_code(self) -> str:
         """Return Python text that makes the same picture, or pictures, without a widget.
 
+        An image is named by its path, and one that was uploaded by its file's name. For one that
+        was made in memory stands ``...``, and a comment says what to put there.
+
         Raises
         ------
         ValueError
@@ -605,12 +622,7 @@ class ExplorerBase(ExplorerBox):
         return self._file(suffix, suffix)
 
     def _file(self, suffix: str, path: str) -> bytes:
-        if suffix not in (".png", ".svg", ".pdf"):
-            ending = f"ends in {suffix!r}" if suffix else "has no suffix"
-            more = ", or .npz for the activations" if self._saves_activations else ""
-            raise ValueError(
-                f"path {path!r} {ending}: choose .png, .svg or .pdf for the picture{more}."
-            )
+        check_suffix(suffix, path, arrays=self._saves_activations)
         with self._lock:
             self._require_open()
             if self._is_behind:
@@ -631,12 +643,8 @@ class ExplorerBase(ExplorerBox):
         That of activations, which end in ``.npz``, says the picture: ``cat-activations.npz``.
         """
         if suffix == ".npz" and self._saves_activations:
-            origin = self._readings[0].origin
-            return "activations.npz" if origin is None else f"{Path(origin).stem}-activations.npz"
-        layer = re.sub(r"[^\w.]+", "_", self.layer)
-        mode = re.sub(r"\W+", "_", self.mode)
-        number = self.channel if find_mode(self.mode).takes == "one" else ""
-        return f"{layer}-{mode}{number}{suffix}"
+            return name_of_arrays(self._readings[0])
+        return f"{name_of_picture(self._asked())}{suffix}"
 
     def _source(self) -> str:
         """Say where the picture's numbers come from."""

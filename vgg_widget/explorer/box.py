@@ -53,6 +53,8 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     _page: Any = None
     # How many changes and callbacks are under way; whoever counts holds the lock.
     _depth = 0
+    # The field that holds what could not be followed, until something else is shown.
+    _refused: Any = None
     showing = False
     """Whether controls are being brought to what is shown, which is nobody's choice."""
 
@@ -231,19 +233,29 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             finally:
                 self._depth -= not slow
 
-    def on_change(self, control: widgets.Widget, callback: Callable[[Any], object]) -> None:
+    def on_change(
+        self, control: widgets.Widget, callback: Callable[[Any], object], *, typed: bool = False
+    ) -> None:
         """Call back with a control's new value when a person changes it; errors are shown.
 
-        Nothing is called while the box itself brings its controls to what it shows.
+        Nothing is called while the box itself brings its controls to what it shows. What was
+        `typed` and could not be followed stays in its field: see `show_typed`.
         """
-        box = proxy(self)
+        box: Any = proxy(self)
 
         def changed(change: dict[str, Any]) -> None:
             # The lock is held: on another thread, the showing is over by now.
             if not box.showing:
+                box._refused = control if typed else None  # noqa: SLF001 - of this class
                 callback(change["new"])
+                box._refused = None  # noqa: SLF001
 
         control.observe(self.reporting_errors(changed), "value")
+
+    def show_typed(self, field: widgets.Widget, value: object) -> None:
+        """Bring a field to what is on show, unless it holds what is to be corrected."""
+        if field is not self._refused:
+            set_value(field, value)
 
     @contextmanager
     def showing_controls(self) -> Iterator[None]:

@@ -11,14 +11,14 @@ from traitlets import Instance
 from vgg_widget.explorer.base import ExplorerBase
 from vgg_widget.explorer.panels import PAIR_PANELS
 from vgg_widget.explorer.settings import DisplaySettings
-from vgg_widget.figure.sizes import PAIR_INCHES
+from vgg_widget.figure.sizes import DPI, PAIR_INCHES, TOOLBAR_PIXELS
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
 from vgg_widget.pictures.captions import pair_caption, pair_place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair
-from vgg_widget.pictures.modes import DEFAULT_MODE
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
 from vgg_widget.pictures.scaling import DEFAULT_SCALE
 from vgg_widget.support.messages import briefly
 
@@ -39,7 +39,8 @@ class Comparison(ExplorerBase):
         The same; brought to the size that the network saw the first in, and the caption says so
         where that changes its shape.
     extractor, model, preprocess, weights, size, layer, channel, mode, cmap, scale
-        As for `LayerExplorer`. A scale is over both images.
+        As for `LayerExplorer`. A scale is over both images; the layer and the channel that come
+        first are those of the first image.
     **layout
         Any other trait, such as ``location``, ``before_relu``, ``overlay`` or ``theme``
         (``Comparison.class_traits()`` lists them); and fields of `ipywidgets.Layout`.
@@ -62,6 +63,9 @@ class Comparison(ExplorerBase):
     _offered_panels = PAIR_PANELS
     _computed_trait, _rendered_trait = "pair", "renderings"
     _inches = PAIR_INCHES
+    pictured = "both pictures"
+    # As high as a screen.
+    _widest = int(PAIR_INCHES[0] * DPI) + TOOLBAR_PIXELS
     _description = "Two input pictures, beside each a picture of the layer, and what differs"
     _busy_words = "Computing all layers of both pictures …"
 
@@ -75,7 +79,7 @@ class Comparison(ExplorerBase):
         preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
-        layer: str = "block1_conv1",
+        layer: str | None = None,
         channel: int | None = None,
         mode: str = DEFAULT_MODE,
         cmap: str = DEFAULT_CMAP,
@@ -146,6 +150,12 @@ class Comparison(ExplorerBase):
     def _inputs(self) -> tuple[Any, Any]:
         return self.pair.first.image, self.pair.second.image
 
+    def distribution(self) -> tuple[str, Rendering]:
+        """Return that both pictures are counted, and what a histogram is of."""
+        shown = self.renderings
+        assert shown is not None
+        return "both pictures together", shown.both
+
     def _caption(self) -> str:
         assert self.renderings is not None
         one, other = self._readings
@@ -183,6 +193,6 @@ def compare(first: object, second: object, **arguments: Any) -> Comparison:
     --------
     >>> comparison = compare("cat.jpg", "dog.jpg", weights="random", size=64, mode="mean")
     >>> comparison.renderings.difference.title
-    'block1_conv1 · mean over 64 channels · second − first'
+    'block3_conv1 · mean over 256 channels · second − first'
     """
     return Comparison(first, second, **arguments)

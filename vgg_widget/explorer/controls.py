@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import ipywidgets as widgets
-import matplotlib as mpl
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.settings import DisplaySettings, is_before_relu
 from vgg_widget.layers import LayerInfo
-from vgg_widget.pictures.colormaps import SHORT_CMAPS
+from vgg_widget.pictures.colormaps import grouped_cmaps
 from vgg_widget.pictures.modes import MODES, Mode, find_mode
-from vgg_widget.pictures.rendering import ORDERS
+from vgg_widget.pictures.rendering import ORDERS, STRONGEST
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
 
-# jet invents edges where the data has none; it is accepted by name but not offered.
-_NOT_OFFERED = {"jet", "jet_r"}
+# The modes that have a button, and what is on it.
+_BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
+_NO_MODE = ("more …", "")
 _HINT = "Point at a picture to read its values; click to keep a location."
 
 LAYER_NAMES = ("keras", "torchvision", "both", "paper")
@@ -64,20 +64,25 @@ def _bracket(layers: Sequence[LayerInfo], index: int) -> str:
     return {(True, True): "╶", (True, False): "┌", (False, True): "└"}.get((first, last), "├")
 
 
-def cmap_options() -> list[str]:
-    """Return the short list, then every other name that matplotlib knows, but for jet."""
-    others = sorted(set(mpl.colormaps) - set(SHORT_CMAPS) - _NOT_OFFERED, key=str.lower)
-    return [*SHORT_CMAPS, *others]
+def cmap_options() -> list[tuple[str, str]]:
+    """Return (label, name) for each colormap; the heading of a group has "" for a name."""
+    options = []
+    for group, names in grouped_cmaps().items():
+        if names:
+            options += [(f"— {group}", ""), *((name, name) for name in names)]
+    return options
 
 
-def parse_channels(text: str) -> tuple[int, ...]:
-    """Read channel numbers as a person types them: ``"0, 5-8 12"``.
+def parse_channels(text: str) -> tuple[int, ...] | str:
+    """Read channel numbers as a person types them, ``"0, 5-8 12"``, or the word ``"strongest"``.
 
     Raises
     ------
     ValueError
         If something is no number or range.
     """
+    if text.strip().lower() == STRONGEST:
+        return STRONGEST
     numbers: list[int] = []
     for word in re.split(r"[,;\s]+", re.sub(r"\s*([-–])\s*", r"\1", text.strip())):
         if not word:
@@ -85,8 +90,8 @@ def parse_channels(text: str) -> tuple[int, ...]:
         match = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", word)
         if match is None:
             raise ValueError(
-                f"channels {word!r} is no number or range: write for instance 0, 5-8, 12, or "
-                "nothing for the default."
+                f"channels {word!r} is no number or range: write for instance 0, 5-8, 12, "
+                f"{STRONGEST}, or nothing for the default."
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
@@ -105,14 +110,32 @@ class Controls:
     def __init__(
         self, explorer: ExplorerBase, upload: str = "image", max_width: str | None = None
     ) -> None:
+        # Widgets of the page's own take a moment to import.
+        from vgg_widget.explorer.overview import Filmstrip, NetworkStrip
+
         self._explorer = explorer
+        self.network, self.filmstrip = NetworkStrip(explorer), Filmstrip(explorer)
         self._listed: dict[str, str] = {}
         self._listed_of: Callable[[], Activations | None] = lambda: None
         self._listed_by = ""
         width = max_width or parts.WIDTH
         self.layer = parts.dropdown("layer", [], "2px 10px 2px 0")
-        self.mode = parts.dropdown("mode", list(MODES), "2px 10px 2px 0")
-        self.cmap = parts.dropdown("colormap", cmap_options(), "2px 10px 2px 0")
+        self.mode = widgets.ToggleButtons(
+            options=[(words, mode) for mode, words in _BUTTONS.items()],
+            tooltips=["each channel by itself", *(f"mode {mode!r}" for mode in [*_BUTTONS][1:])],
+            layout=widgets.Layout(width="max-content", margin="2px 6px 2px 0"),
+            style={"button_width": "auto"},
+        )
+        self.more = parts.dropdown("", [_NO_MODE], "2px 10px 2px 0", tooltip="more")
+        self.cmap = parts.dropdown("colors", cmap_options(), "2px 10px 2px 0")
+        # What the display range is taken over, by the scale's name.
+        ranges = [
+            (explorer.pictured, "auto"),
+            (f"{explorer.pictured}, to the max", "channel"),
+            ("the layer", "layer"),
+            ("the network", "network"),
+        ]
+        self.scale = parts.dropdown("range", ranges, "2px 10px 2px 0")
         self.order = parts.dropdown("order", ORDERS, "2px 10px 2px 0")
         self.hide_dead = parts.checkbox("hide dead")
         self.slider, self.box = parts.channel_controls("1 1 260px", "560px")
@@ -127,22 +150,55 @@ class Controls:
         self.place = parts.words("vgg-place", max_width=width, min_height="20px")
         self.notice = parts.words("vgg-notice", max_width=width)
         self.problem = parts.words("vgg-problem", max_width=width)
-        margin = "2px 0 2px auto"
-        uploads = [upload_button(explorer, "other picture", upload, margin)] if upload else []
+        # An error takes the place of this line, so that the page does not move.
+        place = self.place
+        instead = explorer.reporting_errors(
+            lambda change: parts.display(place, shown=change["new"] == "none"), clear=False
+        )
+        self.problem.layout.observe(instead, "display")
+        uploads = [upload_button(explorer, "other picture", upload)] if upload else []
         self.rows = [
-            parts.wide_row([self.layer, self.mode, self.cmap, *uploads], width),
+            parts.wide_row([self.layer, *uploads], width),
+            parts.wide_row([self.mode, self.more, self.cmap, self.scale], width),
             parts.wide_row(
                 [self.slider, self.box, self.channels, self.order, self.hide_dead], width
             ),
         ]
-        for name in ("mode", "cmap", "order", "hide_dead"):
+        for name in ("order", "hide_dead"):
             explorer.choose_with(getattr(self, name), name)
+        for control in (self.mode, self.more):
+            explorer.on_change(control, self._mode_chosen)
+        # Each scale has a percentile and a gamma of its own.
+        explorer.on_change(
+            self.scale, lambda scale: explorer.choose(scale=scale, percentile=None, gamma=None)
+        )
+        explorer.on_change(self.cmap, self._cmap_chosen)
         explorer.choose_with(self.slider, "channel")
-        explorer.choose_with(self.box, "channel")
+        explorer.choose_with(self.box, "channel", typed=True)
         explorer.on_change(self.layer, self._layer_chosen)
         explorer.on_change(
-            self.channels, lambda text: explorer.choose(channels=parse_channels(text))
+            self.channels, lambda text: explorer.choose(channels=parse_channels(text)), typed=True
         )
+
+    def _cmap_chosen(self, cmap: str) -> None:
+        # A heading is no colormap.
+        self._explorer.choose(cmap=cmap or self._explorer.cmap)
+        parts.set_value(self.cmap, self._explorer.cmap)
+
+    def _mode_chosen(self, mode: str | None) -> None:
+        # No button is pressed, and nothing listed, where the mode is one of the others.
+        if mode:
+            self._explorer.choose(mode=mode)
+        self._show_mode(self._explorer.mode)
+
+    def _show_mode(self, mode: str) -> None:
+        # A mode may be registered since.
+        others = [name for name in (*MODES, mode) if name not in _BUTTONS]
+        options = (_NO_MODE, *((name, name) for name in dict.fromkeys(others)))
+        parts.set_value(self.mode, mode if mode in _BUTTONS else None)
+        with self.more.hold_sync():
+            parts.set_value(self.more, options, "options")
+            parts.set_value(self.more, "" if mode in _BUTTONS else mode)
 
     def _layer_chosen(self, layer: str) -> None:
         explorer, side = self._explorer, {}
@@ -156,17 +212,22 @@ class Controls:
         mode = find_mode(settings.mode)
         count = activations.info(settings.layer).channels
         with self._explorer.showing_controls():
+            self.network.show(settings, activations)
+            self.filmstrip.show(settings, activations)
             self._show_layer(settings, activations, names)
-            # A mode may be registered since, and a colormap set that is not offered.
-            parts.set_choice(self.mode, MODES, settings.mode)
+            self._show_mode(settings.mode)
+            parts.set_value(self.scale, settings.scale)
+            # A colormap may be set that is not offered.
             parts.set_choice(self.cmap, cmap_options(), settings.cmap)
             some = settings.location is not None
             orders = [one for one in ORDERS if some or one != "location"]
             parts.set_choice(self.order, orders, settings.order)
             parts.set_value(self.hide_dead, settings.hide_dead)
-            for number in (self.slider, self.box):
-                parts.set_number(number, settings.channel, count)
-            parts.set_value(self.channels, ", ".join(map(str, settings.channels)))
+            parts.set_number(self.slider, settings.channel, count)
+            self._explorer.show_typed(self.box, settings.channel)
+            chosen = settings.channels
+            words = chosen if isinstance(chosen, str) else ", ".join(map(str, chosen))
+            self._explorer.show_typed(self.channels, words)
         parts.set_value(self.channels, self._default_words(mode), "placeholder")
         for control, shown in (
             (self.slider, mode.takes == "one"),
@@ -177,6 +238,7 @@ class Controls:
         ):
             parts.display(control, shown=shown)
         parts.set_value(self.cmap, not mode.uses_cmap, "disabled")
+        parts.set_value(self.scale, not mode.uses_scale, "disabled")
 
     def _show_layer(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
         # The list is that of an image and a naming scheme; a channel step changes neither.
@@ -198,7 +260,7 @@ class Controls:
     def _default_words(mode: Mode) -> str:
         if mode.takes == "all":
             return "all (or type for instance 0, 5-8, 12)"
-        few = f"the strongest {mode.count}" if mode.count else "the strongest few"
+        few = f"the most telling {mode.count}" if mode.count else "the most telling few"
         return f"{few} (or type for instance 0, 5, 12)"
 
     @contextmanager
@@ -224,10 +286,13 @@ class Controls:
         parts.set_value(self.caption, parts.paragraph(caption))
         parts.set_value(self.source, parts.paragraph(source))
         headline, _, rest = notice.partition(": ")
-        words = html.escape(rest)
-        fold = f"<summary>why, and what to do</summary><div>{words}</div>" if rest else ""
-        details = f'<details class="vgg-details">{fold}</details>' if fold else ""
-        parts.set_value(self.notice, f"<b>{html.escape(headline)}</b>{details}")
+        summary = f"<b>{html.escape(headline)}</b>"
+        if rest:
+            summary = (
+                f'<details class="vgg-details"><summary>{summary} · details</summary>'
+                f"<div>{_prose(rest)}</div></details>"
+            )
+        parts.set_value(self.notice, summary)
         parts.display(self.notice, shown=bool(notice))
 
     def show_status(self, words: str) -> None:
@@ -235,19 +300,29 @@ class Controls:
         parts.set_value(self.place, parts.paragraph(words or _HINT))
 
 
-def upload_button(
-    explorer: ExplorerBase, words: str, name: str, margin: str | None = None
-) -> widgets.FileUpload:
+def _prose(text: str) -> str:
+    """Return sentences as markup: code as such, and long addresses shortened."""
+    words = re.sub(r"(https?://[^/\s]+/)\S{30,}/([^/\s:,;)]+)", r"\1…/\2", text)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(words))
+
+
+def upload_button(explorer: ExplorerBase, words: str, name: str) -> widgets.FileUpload:
     """Return a button that sets an attribute to a picture from the person's computer."""
-    layout = widgets.Layout(width="auto", margin=margin)
-    button = widgets.FileUpload(accept="image/*", multiple=False, description=words, layout=layout)
+    button = widgets.FileUpload(
+        accept="image/*",
+        multiple=False,
+        description=words,
+        # The page shows the tooltip, since ipywidgets adds the number of files to the description.
+        tooltip=words,
+        layout=widgets.Layout(width="auto"),
+    ).add_class("vgg-upload")
 
     def uploaded(files: Any) -> None:
         if files:
-            content = bytes(files[0]["content"])
+            file = {"name": files[0]["name"], "content": bytes(files[0]["content"])}
             # Emptied, so that the same file can be chosen again, and is kept once only.
             button.value = ()
-            explorer.choose(**{name: content})
+            explorer.choose(**{name: file})
 
     explorer.on_change(button, uploaded)
     return button

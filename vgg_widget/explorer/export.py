@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
@@ -28,10 +27,11 @@ def write_state(
 ) -> dict[str, Any]:
     """Return what an explorer shows, and how, as a JSON-able dict."""
     weights = extractor.weights
+    channels = settings.channels
     return {
         "version": _STATE_VERSION,
         **asdict(settings),
-        "channels": list(settings.channels),
+        "channels": channels if isinstance(channels, str) else list(channels),
         "location": None if settings.location is None else list(settings.location),
         **more,
         "size": extractor.size,
@@ -87,10 +87,14 @@ def script(
     """Write a script that makes the picture of an image, or those of two, without a widget.
 
     `activations` are the first image's, and `extractor` is the expression that makes the
-    extractor. An image without a path is written into the text as PNG.
+    extractor. An image without a path is left to whoever runs it, and a comment says so.
     """
-    imports, sources = zip(*map(_image_code, readings), strict=True)
-    names = {"FeatureExtractor"}.union(*imports)
+    names = {"FeatureExtractor"}
+    sources = []
+    for reading in readings:
+        function, source = _image_code(reading)
+        sources.append(source)
+        names |= function
     more = []
     layer = repr(settings.layer_in(activations))
     asked = settings.for_render()
@@ -120,8 +124,6 @@ def script(
     if not find_mode(settings.mode).built_in:
         lines.insert(0, f"# Mode {settings.mode!r} must be registered first.")
     head = [f"from vgg_widget import {', '.join(sorted(names))}", *more, ""]
-    if any("base64." in source for source in sources):
-        head = ["import base64", "", *head]
     return "\n".join([*head, *lines, ""])
 
 
@@ -131,11 +133,36 @@ def _one_line(words: str) -> str:
 
 
 def _image_code(reading: ImageReading) -> tuple[set[str], str]:
+    """Return which functions an image's expression needs, and the expression."""
     if reading.origin is not None:
         return {"load_image"}, f"load_image({reading.origin!r})"
     if np.array_equal(reading.pixels, sample_image()):
         return {"sample_image"}, "sample_image()"
-    with io.BytesIO() as buffer:
-        Image.fromarray(reading.pixels).save(buffer, "png", optimize=True)
-        text = base64.b64encode(buffer.getvalue()).decode()
-    return {"load_image"}, f'load_image(base64.b64decode("{text}"))'
+    if reading.name:
+        note = "not read from a path: save this file beside your script, or put its path here"
+        return set(), f"{reading.name!r}  # {note}"
+    return set(), "...  # made in memory: put the picture here, or the path of its file"
+
+
+def check_suffix(suffix: str, path: str, *, arrays: bool) -> None:
+    """Raise ValueError unless a file that ends so holds a picture; `arrays` may be saved too."""
+    if suffix not in (".png", ".svg", ".pdf"):
+        ending = f"ends in {suffix!r}" if suffix else "has no suffix"
+        more = ", or .npz for the activations" if arrays else ""
+        raise ValueError(
+            f"path {path!r} {ending}: choose .png, .svg or .pdf for the picture{more}."
+        )
+
+
+def name_of_picture(settings: DisplaySettings) -> str:
+    """Return a name for a file of a picture, without its suffix, such as ``block3_conv1-max``."""
+    layer = re.sub(r"[^\w.]+", "_", settings.layer)
+    mode = re.sub(r"\W+", "_", settings.mode)
+    number = settings.channel if find_mode(settings.mode).takes == "one" else ""
+    return f"{layer}-{mode}{number}"
+
+
+def name_of_arrays(reading: ImageReading) -> str:
+    """Return a name for a file of a picture's activations."""
+    stem = re.sub(r"[^\w. -]+", "_", Path(reading.origin or reading.name).stem)
+    return f"{stem}-activations.npz" if stem else "activations.npz"

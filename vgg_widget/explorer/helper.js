@@ -140,6 +140,8 @@ function describe(root, model) {
       "aria-keyshortcuts": model.get("wanted").join(" "),
     });
   all(".noUi-handle, .widget-readout, input, select, textarea").forEach(nameField);
+  // What is on such a button is written by the style sheet.
+  for (const button of all(".vgg-upload")) set(button, { "aria-label": button.title });
   all("button").forEach(nameButton);
   all(".widget-toggle-button, .widget-toggle-buttons button").forEach(tellPressed);
 }
@@ -171,6 +173,24 @@ function announcePlaces(root, signal) {
   root.addEventListener("pointermove", announce("off"), { capture: true, signal });
 }
 
+// So long a panel may take until it has come from the kernel, and grown to its height.
+const UNFOLDING_MS = 1500;
+
+// Who opens a panel sees it: it stands below the picture, often below the window.
+function showPanels(root, signal) {
+  const show = ({ target }) => {
+    // By now it is marked as pressed, where it opens its panel.
+    const stage = target.closest(".vgg-unfold.mod-active") && root.querySelector(".vgg-stage");
+    if (!stage) return;
+    const observer = new ResizeObserver(() => {
+      if (stage.clientHeight) stage.scrollIntoView({ block: "nearest" });
+    });
+    observer.observe(stage);
+    setTimeout(() => observer.disconnect(), UNFOLDING_MS);
+  };
+  root.addEventListener("click", show, { signal });
+}
+
 // A bar is as good to click as the button that it belongs to, which the keyboard reaches.
 function listenToBars(root, signal) {
   const press = ({ target }) => {
@@ -198,11 +218,26 @@ function isDark(root) {
   return isLight(getComputedStyle(root.parentElement ?? document.body).color);
 }
 
+// The colour that shows through the explorer: that of the nearest element that has one.
+function backgroundOf(root) {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  for (let element = root; element; element = element.parentElement) {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = getComputedStyle(element).backgroundColor;
+    context.fillRect(0, 0, 1, 1);
+    const [red, green, blue, alpha] = context.getImageData(0, 0, 1, 1).data;
+    if (alpha === 255)
+      return "#" + [red, green, blue].map((level) => level.toString(16).padStart(2, "0")).join("");
+  }
+  return "";
+}
+
 function keepTheme(root, model, signal) {
   const update = () => {
     const theme = isDark(root) ? "dark" : "light";
-    if (model.get("theme") === theme) return;
-    model.set("theme", theme);
+    const background = backgroundOf(root);
+    if (model.get("theme") === theme && model.get("background") === background) return;
+    model.set({ theme, background });
     model.save_changes();
   };
   observe([document.documentElement, document.body], { attributes: true }, update, signal);
@@ -329,6 +364,7 @@ export default () => {
         if (!root || signal.aborted) return;
         listenToKeys(root, model, sender, signal);
         listenToBars(root, signal);
+        showPanels(root, signal);
         keepDescribed(root, model, signal);
         announcePlaces(root, signal);
         keepTheme(root, model, signal);

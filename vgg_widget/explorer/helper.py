@@ -45,6 +45,10 @@ class PageHelper(anywidget.AnyWidget):
         ("light", "dark"), "light", help="How the page looks; it tells, and tells again on change."
     ).tag(sync=True)
 
+    background = Unicode(
+        help="The page's colour behind the explorer, as in #111111; '' as long as no page has told."
+    ).tag(sync=True)
+
     room = Int(
         help="CSS pixels that the box is wide, 0 as long as no page has told; it tells again."
     ).tag(sync=True)
@@ -68,7 +72,7 @@ class PageHelper(anywidget.AnyWidget):
             layout=widgets.Layout(display="none"),
             **self._seen,
         )
-        self.observe(self._see, ["theme", "room"])
+        self.observe(self._see, ["theme", "background", "room"])
         self._on_key = on_key
         self._follow = report(self._follow_message) if report else self._follow_message
         self._numbers = count()

@@ -28,7 +28,7 @@ from vgg_widget.figure import animation
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
 from vgg_widget.network.vgg19 import Preprocess
-from vgg_widget.pictures.captions import caption, place_words
+from vgg_widget.pictures.captions import activity, caption, place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
 from vgg_widget.pictures.rendering import render
@@ -64,18 +64,19 @@ class LayerExplorer(ExplorerBase):
         A name, a file of Keras's or torchvision's, or a state dict; see `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
-    layer : str
-        The layer on show; a model of your own starts at its first.
+    layer : str, optional
+        The layer on show; by default the first whose maps are nearest a quarter of the image's
+        sides, ``"block3_conv1"`` of VGG19.
     channel : int, optional
-        The channel on show in the mode ``"channel"``: 0 by default, or the one that ``channels``
-        names. Each of the two is kept for the modes that show it.
+        The channel on show in the mode ``"channel"``; by default the one that ``channels`` names,
+        or the first of `telling_channels`. Each of the two is kept for the modes that show it.
     mode : str
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
         ``"rgb"``, ``"rainbow"`` or one that `register_mode` added.
     cmap : str or Colormap
         Any colormap that matplotlib knows, by its name or as it is registered.
     scale : str
-        ``"channel"``, ``"layer"`` or ``"network"``.
+        ``"auto"``, ``"channel"``, ``"layer"`` or ``"network"``; see `render`.
     predict : int, optional
         Adds a panel with so many of the most probable classes, 1 to 1000. It needs the
         classifier's file, which is 575 MB for ImageNet.
@@ -129,7 +130,7 @@ class LayerExplorer(ExplorerBase):
         preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
-        layer: str = "block1_conv1",
+        layer: str | None = None,
         channel: int | None = None,
         mode: str = DEFAULT_MODE,
         cmap: str = DEFAULT_CMAP,
@@ -231,6 +232,11 @@ class LayerExplorer(ExplorerBase):
         note = self._readings[0].note
         return f"{words} · {note}" if note else words
 
+    def distribution(self) -> tuple[str, Rendering]:
+        """Return how active the channels on show are, in words, and what a histogram is of."""
+        rendering = self.main_rendering
+        return f"channels on show: {activity(self.measured, rendering)}", rendering
+
     def unit_words(self, row: int, column: int, channel: int | None) -> str:
         """Say what is at a unit of the layer on show; `channel` is that of a grid's tile."""
         return place_words(self.activations, self.main_rendering, row, column, channel)
@@ -304,12 +310,22 @@ class LayerExplorer(ExplorerBase):
 
     def save_arrays(self) -> Path:
         """Write the activations beside the notebook, and return where."""
+        path = self.arrays_path()
+        self.save(path)
+        return path
+
+    def arrays_path(self) -> Path:
+        """Return where `save_arrays` would write: a file that there is not yet.
+
+        Raises
+        ------
+        OSError
+            If there is no such folder any more.
+        """
         first = Path.cwd() / self.file_name(".npz")
         later = (first.with_stem(f"{first.stem}-{number}") for number in count(2))
         # What a person saved before, under the same picture's name, is theirs.
-        path = next(path for path in chain([first], later) if not path.exists())
-        self.save(path)
-        return path
+        return next(path for path in chain([first], later) if not path.exists())
 
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]

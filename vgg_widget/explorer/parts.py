@@ -9,10 +9,10 @@ from typing import Any
 import ipywidgets as widgets
 from traitlets import Unicode
 
-from vgg_widget.figure.sizes import DPI, FIGURE_INCHES, TOOLBAR_PIXELS
+from vgg_widget.figure.sizes import WIDEST
 
-WIDTH = f"{int(FIGURE_INCHES[0] * DPI) + TOOLBAR_PIXELS}px"
-"""As wide as the figure and its toolbar usually are; six cards with their margins fit in."""
+WIDTH = f"{WIDEST}px"
+"""As wide as the figure and its toolbar are where there is room."""
 
 CARD_PICTURE = 112
 """The side of a card's picture, in pixels of the page."""
@@ -88,11 +88,12 @@ def wide_row(children: Iterable[widgets.Widget], max_width: str = WIDTH) -> widg
 
 def channel_controls(
     flex: str, max_width: str, margin: str | None = None
-) -> tuple[widgets.IntSlider, widgets.BoundedIntText]:
+) -> tuple[widgets.IntSlider, widgets.IntText]:
     """Return a slider over channels, and a field for the number, with a margin."""
     layout = widgets.Layout(flex=flex, max_width=max_width, margin="2px 6px 2px 0")
     slider = widgets.IntSlider(description="channel", readout=False, layout=layout, style=FITTING)
-    number = widgets.BoundedIntText(
+    # With bounds, the page would make 255 of 300 without a word.
+    number = widgets.IntText(
         tooltip="channel number", layout=widgets.Layout(width="72px", margin=margin)
     )
     return slider, number
@@ -135,8 +136,8 @@ def set_value(control: widgets.Widget, value: object, name: str = "value") -> No
         setattr(control, name, value)
 
 
-def set_number(control: widgets.IntSlider | widgets.BoundedIntText, value: int, count: int) -> None:
-    """Set a control to one of the numbers from 0 to `count` - 1, and its maximum to the last."""
+def set_number(control: widgets.IntSlider, value: int, count: int) -> None:
+    """Set a slider to one of the numbers from 0 to `count` - 1, and its maximum to the last."""
     # At no time is the value above the maximum, here or on the page: it would be cut off, and a
     # page sends what it cuts off back, as if a person had chosen it. `hold_sync` would not do: it
     # sends both in an order that differs from run to run, and the page takes one after the other.
@@ -146,10 +147,14 @@ def set_number(control: widgets.IntSlider | widgets.BoundedIntText, value: int, 
     set_value(control, count - 1, "max")
 
 
-def set_choice(control: widgets.Dropdown, options: Iterable[str], value: str) -> None:
-    """Choose a value in a list, which is brought to these options, and to the value besides."""
+def set_choice(control: widgets.Dropdown, options: Iterable[Any], value: str) -> None:
+    """Choose a value in a list, which is brought to these options, and to the value besides.
+
+    An option is a value, or a pair of its words and itself.
+    """
     offered = tuple(options)
-    offered = offered if value in offered else (*offered, value)
+    values = [one[1] if isinstance(one, tuple) else one for one in offered]
+    offered = offered if value in values else (*offered, (value, value))
     with control.hold_sync():
         set_value(control, offered, "options")
         set_value(control, value)

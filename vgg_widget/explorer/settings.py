@@ -26,6 +26,7 @@ from vgg_widget.pictures.colormaps import (
 from vgg_widget.pictures.modes import DEFAULT_MODE, find_mode
 from vgg_widget.pictures.rendering import (
     ORDERS,
+    STRONGEST,
     checked_channel,
     choose_channels,
     nearest_channels,
@@ -67,21 +68,17 @@ class ColormapName(Unicode[str, Any]):
         return as_trait_error(registered_name, value) if isinstance(value, Colormap) else value
 
 
-class ChannelNumbers(TraitType[tuple[int, ...], Iterable[int]]):
-    """A trait that holds a tuple of ints and takes any iterable of whole numbers."""
+class ChannelNumbers(TraitType[tuple[int, ...] | str, Iterable[int] | str]):
+    """A trait that holds a tuple of ints, from any iterable of whole numbers, or one word."""
 
-    info_text = "channel numbers, such as (0, 5, 12)"
+    info_text = f"channel numbers, such as (0, 5, 12), or {STRONGEST!r}"
     default_value = ()
 
-    def validate(self, obj: Any, value: Any) -> tuple[int, ...]:
-        """Return a tuple of plain ints."""
-        try:
-            numbers = tuple(value)
-        except TypeError:
-            self.error(obj, value)
-        if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
-            self.error(obj, value)
-        return tuple(int(number) for number in numbers)
+    def validate(self, obj: Any, value: Any) -> tuple[int, ...] | str:
+        """Return a tuple of plain ints, or the word."""
+        if isinstance(value, str) and value == STRONGEST:
+            return STRONGEST
+        return _whole_numbers(self, obj, value)
 
 
 class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
@@ -94,10 +91,21 @@ class Location(TraitType[tuple[int, int] | None, Iterable[int] | None]):
         """Return a pair of plain ints, or None."""
         if value is None:
             return None
-        pair = ChannelNumbers.validate(self, obj, value)  # type: ignore[arg-type]
+        pair = _whole_numbers(self, obj, value)
         if len(pair) != 2:
             self.error(obj, value)
         return pair[0], pair[1]
+
+
+def _whole_numbers(trait: TraitType[Any, Any], obj: Any, value: Any) -> tuple[int, ...]:
+    """Return a tuple of plain ints, or raise the trait's error."""
+    try:
+        numbers = tuple(value)
+    except TypeError:
+        trait.error(obj, value)
+    if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
+        trait.error(obj, value)
+    return tuple(int(number) for number in numbers)
 
 
 class ImageSetResult(TraitType[Any, Any]):
@@ -146,11 +154,13 @@ def _check_channel(value: int, settings: DisplaySettings, activations: Activatio
 
 
 def _check_channels(
-    value: tuple[int, ...], settings: DisplaySettings, activations: Activations
+    value: tuple[int, ...] | str, settings: DisplaySettings, activations: Activations
 ) -> None:
     mode = find_mode(settings.mode)
     if value and mode.takes != "one":
         choose_channels(activations, settings.layer, mode, channels=value)
+    if isinstance(value, str):
+        return
     count = activations.info(settings.layer).channels
     for number in value:
         checked_channel("channels", number, settings.layer, count)
@@ -203,12 +213,12 @@ class DisplaySettings:
     channel: int = _setting(
         0, WholeNumber, _check_channel, words="Channel on show in mode 'channel'; from 0."
     )
-    channels: tuple[int, ...] = _setting(
+    channels: tuple[int, ...] | str = _setting(
         (),
         ChannelNumbers,
         _check_channels,
-        words="Channels that the other modes show, as a tuple of ints; () is the mode's default. "
-        "In mode 'channel' they wait for another mode.",
+        words="Channels that the other modes show, as a tuple of ints; () is the mode's default, "
+        "'strongest' those with the largest maximum. In mode 'channel' they wait for another mode.",
     )
     mode: str = _setting(
         DEFAULT_MODE,
@@ -226,7 +236,7 @@ class DisplaySettings:
         DEFAULT_SCALE,
         Unicode,
         lambda value, *_: as_scale(value),
-        words="What the display range is taken over: channel, layer, network.",
+        words="What the display range is taken over: auto, channel, layer, network.",
     )
     before_relu: bool = _setting(
         default=False,
@@ -248,11 +258,11 @@ class DisplaySettings:
         lambda value, *_: value is None or Scale(percentile=value),
         words="Percentile of the positive values at the top of the range; None: the scale's own.",
     )
-    gamma: float = _setting(
-        1.0,
+    gamma: float | None = _setting(
+        None,
         CFloat,
-        lambda value, *_: Scale(gamma=value),
-        words="Exponent of the colours; below 1 lifts weak activations.",
+        lambda value, *_: value is None or Scale(gamma=value),
+        words="Exponent of the colours, below 1 to lift weak activations; None: the scale's own.",
     )
     location: tuple[int, int] | None = _setting(
         None,
@@ -272,11 +282,11 @@ class DisplaySettings:
     @property
     def full_scale(self) -> str | Scale:
         """The scale as `render` takes it: its name, unless percentile or gamma were chosen."""
-        if self.percentile is None and self.gamma == 1:
+        if self.percentile is None and self.gamma is None:
             return self.scale
         named = as_scale(self.scale)
         percentile = named.percentile if self.percentile is None else self.percentile
-        return Scale(self.scale, percentile, self.gamma)
+        return Scale(self.scale, percentile, named.gamma if self.gamma is None else self.gamma)
 
     def layer_in(self, activations: Activations) -> str:
         """Return the name of the maps on show: those before the ReLU, where they are asked for."""

@@ -21,7 +21,13 @@ from vgg_widget.figure.sizes import DPI, FIGURE_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
-from vgg_widget.pictures.rendering import asked_channels, choose_channels, nearest_channels, render
+from vgg_widget.pictures.rendering import (
+    STRONGEST,
+    asked_channels,
+    choose_channels,
+    nearest_channels,
+    render,
+)
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import unknown_choice
 
@@ -79,7 +85,7 @@ def frames(
     layer: str | None = None,
     mode: str = DEFAULT_MODE,
     channel: int | None = None,
-    channels: Iterable[int] | None = None,
+    channels: Iterable[int] | str | None = None,
     layers: Iterable[str] | None = None,
     **as_render: Any,
 ) -> Frames:
@@ -101,7 +107,7 @@ def frames(
         its last.
     channels : iterable of int, optional
         For ``"channels"``: those to show, in this order; all by default. For ``"layers"``: those
-        that the mode is given, as far as a layer has them; see `render`.
+        that the mode is given, as far as a layer has them, or ``"strongest"``; see `render`.
     layers : iterable of str, optional
         For ``"layers"``: those to show, in this order, by any of their names; by default all in
         network order, after their ReLU.
@@ -121,7 +127,10 @@ def frames(
     """
     if over not in THROUGH:
         raise ValueError(unknown_choice("over", over, THROUGH))
-    for argument, given in (("channels", channels), ("layers", layers)):
+    # A word serves in place of numbers where each layer has others.
+    strongest = over == "layers" and isinstance(channels, str) and channels == STRONGEST
+    numbers = None if strongest else channels
+    for argument, given in (("channels", numbers), ("layers", layers)):
         if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
             raise ValueError(f"{argument} {given!r} is no list: write several in parentheses.")
     others = {"layer": layer} if over == "layers" else {"channel": channel, "layers": layers}
@@ -140,7 +149,9 @@ def frames(
                 f"{DEFAULT_MODE!r}, or through layers."
             )
         layer = next(iter(activations)) if layer is None else layer
-        whole = range(activations.info(layer).channels) if channels is None else channels
+        whole: Iterable[Any] = (
+            range(activations.info(layer).channels) if channels is None else channels
+        )
         # All are checked before the first is drawn.
         steps = [
             {"layer": layer, "mode": mode, "channel": number}
@@ -148,12 +159,13 @@ def frames(
             for number in choose_channels(activations, layer, registered, channel=one)
         ]
     else:
-        some, alone = asked_channels(registered, channel, channels), registered.takes == "one"
+        some, alone = asked_channels(registered, channel, numbers), registered.takes == "one"
         steps = []
         for name in activations if layers is None else layers:
             count = activations.info(name).channels
             one, kept = nearest_channels(registered, count, some[0] if some else 0, some)
-            shown: dict[str, Any] = {"channel": one} if alone else {"channels": kept}
+            several = STRONGEST if strongest else kept
+            shown: dict[str, Any] = {"channel": one} if alone else {"channels": several}
             choose_channels(activations, name, registered, **shown)
             steps.append({"layer": name, "mode": mode, **shown})
     if not steps:
@@ -200,6 +212,12 @@ class FigureFrames(Sequence[RGB8]):
         view.show(rendering, activations.image, place, source_line(activations, rendering))
         canvas: Any = view.figure.canvas
         pixels: RGB8 = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        if rendering.tiles is not None:
+            # Another layer's grid is of another height, and the frames of a GIF are of one.
+            from vgg_widget.figure.feature_figure import HIGHEST
+
+            missing = max(0, math.ceil(HIGHEST * view.figure.dpi) - len(pixels))
+            pixels = np.pad(pixels, ((0, missing), (0, 0), (0, 0)), constant_values=255)
         return pixels
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from vgg_widget.figure.sizes import TOOLBAR_PIXELS, part_of_frame, whole_frame
+from vgg_widget.figure.sizes import MARGINS, TOOLBAR_PIXELS, part_of_frame, whole_frame
 
 
 def _keep_backend(*_: object, **__: object) -> None:
@@ -85,8 +85,16 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
 
     def _take(self, width: float, height: float) -> None:
         """Take as much of the page as a picture of so many pixels needs, and its toolbar."""
-        self.layout.width = f"{int(width) + TOOLBAR_PIXELS}px"
+        beside = TOOLBAR_PIXELS if self.toolbar_visible == "visible" else MARGINS
+        self.layout.width = f"{int(width) + beside}px"
         self.layout.min_height = f"{int(height)}px"
+
+    def show_toolbar(self, *, shown: bool) -> None:
+        """Show the toolbar beside the picture, or hide it."""
+        visible = "visible" if shown else "hidden"
+        if self.toolbar_visible != visible:
+            self.toolbar_visible = visible
+            self._take(*self.get_width_height())
 
     def draw(self) -> None:
         """Draw everything and send it."""
@@ -210,4 +218,8 @@ def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanv
     canvas = LiveCanvas(figure, lock)
     FigureManager(canvas, 0)
     canvas.toolbar = canvas.manager.toolbar
+    # Beside a slider over channels, everybody takes arrows for the next channel.
+    canvas.toolbar.toolitems = [
+        item for item in canvas.toolbar.toolitems if item[3] not in ("back", "forward")
+    ]
     return canvas

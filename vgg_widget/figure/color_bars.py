@@ -1,4 +1,4 @@
-"""What the colours stand for, beside a picture: a colorbar and its histogram, or a list."""
+"""What the colours stand for, beside or below a picture: a colorbar, or a list."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle, StepPatch
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
-from vgg_widget.pictures.histogram import histogram
+from vgg_widget.pictures.captions import range_words
 from vgg_widget.pictures.legend import LegendEntry, first_entries
 from vgg_widget.pictures.modes import Rendering
-from vgg_widget.pictures.scaling import DisplayRange
 
 # Which ends of a colorbar get an arrow, since values beyond them are shown.
 _EXTEND = {
@@ -28,17 +27,18 @@ _EXTEND = {
     (False, True): "max",
     (True, True): "both",
 }
-# What the histogram takes beside the colorbar, in widths of that: from its foot to its longest bar.
-_FOOT, _REACH = -0.25, -2.3
-# matplotlib's own length of a colorbar's arrow, in lengths of the bar.
-_ARROW = 0.05
-_CLIPPED_COLOUR = "#d93025"
-
 SHOWN = 12
 """How many channels are listed at most; how many there are beyond them is said below."""
 
-# Of the height of the axes: from line to line, and the side of a swatch.
-_LINE, _SWATCH = 0.064, 0.04
+# What a list with areas says in place of a label's words.
+_SHORT = {"other channels": "others", "no channel": "none", "channel ": ""}
+# Of the words beside a colorbar.
+_LETTERS_PER_INCH = 16.5
+# In inches: from line to line of the list, the side of a swatch, and a column of words.
+_LINE, _SWATCH, _COLUMN = 0.165, 0.11, 0.98
+# A heading, other channels, none, and how many more there are.
+LIST_INCHES = (SHOWN + 4) * _LINE
+"""How high the list is where all of its lines stand below one another."""
 
 
 def color_norm(rendering: Rendering) -> Normalize:
@@ -82,11 +82,12 @@ def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar
 
 
 class ColorBars:
-    """One colorbar, in the four shapes that it can have, with a histogram on its left.
+    """One colorbar, in the four shapes that it can have, upright or lying.
 
-    The arrows of a colorbar cannot be changed once it is made: each of the four is made when it is
-    first shown, and kept. They stand in axes of their own, since new axes of the figure would clear
-    the toolbar's history. `place` is left, bottom, width and height, as fractions of the figure.
+    The arrows of a colorbar cannot be changed once it is made, nor can its direction: each is made
+    when it is first shown, and kept. They stand in axes of their own, since new axes of the figure
+    would clear the toolbar's history. `place` is left, bottom, width and height, as fractions of
+    the figure.
     """
 
     def __init__(
@@ -98,28 +99,38 @@ class ColorBars:
         self._figure = figure
         self._label = label
         self.axes = figure.add_axes(place)
-        """What all four stand in, nothing to be seen itself."""
+        """What all of them stand in, nothing to be seen itself."""
         self.axes.set_axis_off()
         self.axes.set_navigate(False)
-        self.histograms = (_patch(self.axes), _patch(self.axes))
-        """The animated artists that show how often each value is on the picture: as many as the
-        range shows, and as it clips."""
-        self._bars: dict[str, Colorbar] = {}
-        self._keys: dict[str, Hashable] = {}
+        self._bars: dict[tuple[str, bool], Colorbar] = {}
+        self._keys: dict[tuple[str, bool], Hashable] = {}
         self._theme = LIGHT
+        self.arrange(place)
+
+    def arrange(self, place: tuple[float, float, float, float]) -> None:
+        """Move the colorbar; it lies where the place is wider than high."""
+        width, height = self._figure.get_size_inches()
+        across, up = place[2] * width, place[3] * height
+        self._upright, self._length = bool(up >= across), float(max(across, up))
+        self.axes.set_position(place)
+        # Other words have room beside it.
+        self._keys.clear()
 
     def _bar(self, extend: str) -> Colorbar:
-        if extend not in self._bars:
+        kind = extend, self._upright
+        if kind not in self._bars:
             # 15 ms each, of a figure's 60.
             axes = self.axes.inset_axes((0, 0, 1, 1))
-            bar = self._bars[extend] = self._figure.colorbar(
-                ScalarMappable(Normalize(0, 1)), cax=axes, extend=extend, extendfrac=_ARROW
+            bar = self._bars[kind] = self._figure.colorbar(
+                ScalarMappable(Normalize(0, 1)),
+                cax=axes,
+                extend=extend,
+                orientation="vertical" if self._upright else "horizontal",
             )
             bar.ax.tick_params(labelsize=8)
-            bar.set_label(self._label, fontsize=8)
             bar.ax.set_navigate(False)
             self._color(bar)
-        return self._bars[extend]
+        return self._bars[kind]
 
     @staticmethod
     def key(rendering: Rendering) -> Hashable:
@@ -128,123 +139,117 @@ class ColorBars:
             return None
         # matplotlib hands out a new colormap at every look-up, and none is hashable.
         colours = rendering.colormap(np.arange(rendering.colormap.N), bytes=True).tobytes()
-        return (rendering.vmin, rendering.vmax, rendering.gamma, rendering.clipped, colours)
-
-    def count(self, rendering: Rendering) -> None:
-        """Bring the histogram to a rendering; it is painted with the marks."""
-        found = histogram(rendering) if has_color_scale(rendering) else None
-        for patch in self.histograms:
-            patch.set_visible(found is not None)
-        if found is None:
-            return
-        bars, clipped = self.histograms
-        # Most of a map is 0 after a ReLU: on a linear scale there would be one bar.
-        counts = np.log1p([*found.counts, found.below, found.above, 1])
-        across = _FOOT + counts / counts.max() * (_REACH - _FOOT)
-        limits = DisplayRange(rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma)
-        bars.set_data(across[:-3], limits.normalise(found.edges), _FOOT)
-        below, above = np.where(counts[-3:-1] > 0, across[-3:-1], np.nan)
-        clipped.set_data([below, np.nan, above], [-_ARROW, 0, 1, 1 + _ARROW], _FOOT)
-        # A bar with arrows is shorter than one without.
-        beside = self._bar(_EXTEND[rendering.clipped]).ax.transAxes
-        for patch in self.histograms:
-            patch.set_transform(beside)
+        words = range_words(rendering)
+        return (rendering.vmin, rendering.vmax, rendering.gamma, rendering.clipped, colours, words)
 
     def update(self, rendering: Rendering, key: Hashable) -> None:
         """Show the bar of a rendering, whose `key` this is."""
-        extend = _EXTEND[rendering.clipped]
-        shown = self._bar(extend) if key else None
+        kind = _EXTEND[rendering.clipped], self._upright
+        shown = self._bar(kind[0]) if key else None
         for bar in self._bars.values():
             if bar.ax.get_visible() != (bar is shown):
                 bar.ax.set_visible(bar is shown)
         # Any change of its mappable makes a colorbar anew, which takes 10 ms.
-        if shown is not None and self._keys.get(extend) != key:
+        if shown is not None and self._keys.get(kind) != key:
             assert rendering.colormap is not None
-            self._keys[extend] = key
+            self._keys[kind] = key
             with shown.mappable.callbacks.blocked():
                 shown.mappable.set_cmap(rendering.colormap)
             shown.mappable.set_norm(color_norm(rendering))
+            shown.locator = MaxNLocator(nbins=4, min_n_ticks=3)
+            # Beside a horizontal bar's left end is the side that stays as it is.
+            start: Any = {} if self._upright else {"loc": "left"}
+            shown.set_label(self._words(range_words(rendering)), fontsize=8, **start)
+
+    def _words(self, said: str) -> str:
+        """Return the label and the range's words in lines that the bar is long enough for."""
+        letters = _LETTERS_PER_INCH * self._length
+        for lines in ([said], said.split(" · ")):
+            if said and max(map(len, lines)) <= letters:
+                return "\n".join([self._label, *lines])
+        return self._label
 
     def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""
         self._theme = theme
         for bar in self._bars.values():
             self._color(bar)
-        bars, clipped = self.histograms
-        bars.set_facecolor(theme.faint)
-        clipped.set_facecolor(_CLIPPED_COLOUR)
 
     def _color(self, bar: Colorbar) -> None:
         bar.ax.tick_params(colors=self._theme.ink)
-        bar.ax.yaxis.label.set_color(self._theme.ink)
+        for axis in (bar.ax.xaxis, bar.ax.yaxis):
+            axis.label.set_color(self._theme.ink)
         bar.outline.set_edgecolor(self._theme.ink)
 
 
-def _patch(axes: Axes) -> StepPatch:
-    patch = StepPatch(
-        [_FOOT],
-        [0, 1],
-        orientation="horizontal",
-        baseline=_FOOT,
-        fill=True,
-        transform=axes.transAxes,
-        linewidth=0,
-        antialiased=False,
-        animated=True,
-    )
-    axes.add_patch(patch)
-    # `add_patch` clips to the axes, and this stands beside them.
-    patch.set_clip_path(None)
-    patch.set_clip_on(False)
-    return patch
-
-
 class LegendList:
-    """A column of colours with words, made once and filled anew.
+    """Colours with words, in as many columns as there is room for, made once and filled anew.
 
     `place` is its left, bottom, width and height, as fractions of the figure.
     """
 
     def __init__(self, figure: Figure, place: tuple[float, float, float, float]) -> None:
-        self.axes = figure.add_axes(place, visible=False, xlim=(0, 1), ylim=(0, 1))
+        self._figure = figure
+        self.axes = figure.add_axes(place, visible=False)
         self.axes.set_axis_off()
         self.axes.set_navigate(False)
         self._entries: tuple[LegendEntry, ...] = ()
-        self._heading = self.axes.text(0, 1, "", fontsize=8, va="top")
-        self._rest = self.axes.text(0, 0, "", fontsize=8, va="top")
-        self._swatches = []
+        self._heading = self.axes.text(0, 0, "", fontsize=8, va="center")
+        self._rest = self.axes.text(0, 0, "", fontsize=8, va="center")
+        # Other channels, and none, have a line too.
+        self._swatches = [Rectangle((0, 0), _SWATCH, _SWATCH, lw=0) for _ in range(SHOWN + 2)]
         self._words = []
-        width, height = figure.get_size_inches()
-        across = _SWATCH * place[3] * height / (place[2] * width)
-        for line in range(SHOWN + 1):
-            top = 1 - (line + 1) * _LINE
-            swatch = Rectangle((0, top - _SWATCH), across, _SWATCH, linewidth=0)
-            self._swatches.append(self.axes.add_patch(swatch))
-            words = self.axes.text(
-                across + 0.07, top - _SWATCH / 2, "", fontsize=8, va="center", **PLAIN
-            )
-            self._words.append(words)
+        for swatch in self._swatches:
+            self.axes.add_patch(swatch)
+            self._words.append(self.axes.text(0, 0, "", fontsize=8, va="center", **PLAIN))
+        self.arrange(place)
+
+    def arrange(self, place: tuple[float, float, float, float]) -> None:
+        """Move the list; its lines are as high as ever."""
+        width, height = self._figure.get_size_inches()
+        self.axes.set_position(place)
+        # Its coordinates are inches from the top left corner.
+        self._size = place[2] * width, place[3] * height
+        self.axes.set(xlim=(0, self._size[0]), ylim=(self._size[1], 0))
+        self._fill()
 
     def show(self, entries: Sequence[LegendEntry]) -> None:
         """List the first of these entries; none hides the list."""
         entries = tuple(entries)
-        if entries == self._entries:
-            return
-        self._entries = entries
+        if entries != self._entries:
+            self._entries = entries
+            self._fill()
+
+    def _fill(self) -> None:
+        entries = self._entries
         self.axes.set_visible(bool(entries))
+        lines = max(1, int(self._size[1] / _LINE))
+        room = lines * max(1, int(self._size[0] / _COLUMN))
         shares = any(entry.share is not None for entry in entries)
+        others = sum(entry.channel is None for entry in entries)
+        # The heading and the last line have their places too.
+        listed, rest = first_entries(entries, max(1, min(SHOWN, room - 2 - others)))
+
+        def place(number: int) -> tuple[float, float]:
+            return number // lines * _COLUMN, (number % lines + 0.5) * _LINE
+
         self._heading.set_text("channel · area" if shares else "")
-        listed, rest = first_entries(entries, SHOWN)
-        for line, (swatch, words) in enumerate(zip(self._swatches, self._words, strict=True)):
-            swatch.set_visible(line < len(listed))
-            if line < len(listed):
-                swatch.set_facecolor(listed[line].color)
+        self._heading.set_position(place(0))
+        for number, (swatch, words) in enumerate(zip(self._swatches, self._words, strict=True)):
+            swatch.set_visible(number < len(listed))
+            if number < len(listed):
+                left, middle = place(number + shares)
+                swatch.set_xy((left, middle - _SWATCH / 2))
+                swatch.set_facecolor(listed[number].color)
                 # The column is narrow; the line above it says what the numbers are.
-                said = listed[line].words
-                words.set_text(said.removeprefix("channel ") if shares else said)
+                said = listed[number].words
+                for long, short in _SHORT.items() if shares else ():
+                    said = said.replace(long, short)
+                words.set_text(said)
+                words.set_position((left + _SWATCH + 0.07, middle))
             else:
                 words.set_text("")
-        self._rest.set_y(1 - (len(listed) + 1) * _LINE)
+        self._rest.set_position(place(len(listed) + shares))
         self._rest.set_text(f"and {rest} more" if rest else "")
 
     def apply_theme(self, theme: Theme) -> None:

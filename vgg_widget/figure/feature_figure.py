@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vgg_widget.figure.linked_figure import LinkedFigure, new_figure, title_of
+from vgg_widget.figure.color_bars import LIST_INCHES
+from vgg_widget.figure.linked_figure import (
+    Arrangement,
+    Box,
+    Contents,
+    LinkedFigure,
+    new_figure,
+    title_of,
+)
 from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
@@ -17,19 +23,66 @@ from vgg_widget.pictures.comparing import PairRendering
 from vgg_widget.pictures.coordinates import Marks
 from vgg_widget.pictures.legend import LegendEntry, legend_of_both
 from vgg_widget.pictures.modes import Rendering
-from vgg_widget.pictures.tiles import gaps_between
 
 __all__ = ["FeatureFigure", "PairFigure", "new_figure", "static_figure", "title_of"]
+
+
+# In inches: beside the input, between it and the map, beside the map for colorbar or legend, or
+# below it on a narrow page; over the pictures for titles, and at the foot.
+_MARGIN, _GAP, _BESIDE, _BELOW = 0.08, 0.2, 1.1, 0.84
+_HEAD, _FOOT, _SOURCE = 0.3, 0.08, 0.24
+# A portrait as wide as a landscape, or a square grid, would not fit on the screen.
+_TALLEST = 5.2
+HIGHEST = _HEAD + _TALLEST + _SOURCE
+"""How high a figure with a line at the foot is at most, in inches."""
+# Below this width there is no room beside the map.
+_NARROW = 5.6
+# The width of the input beside a grid, which needs the room, by the figure's.
+_THUMBNAIL = 0.14
 
 
 class FeatureFigure(LinkedFigure):
     """The input image, the picture on show, and its colorbar, on one figure."""
 
-    input_boxes = ((0.012, 0.055, 0.408, 0.865),)
-    map_boxes = ((0.442, 0.055, 0.408, 0.865),)
-    # The histogram stands between the map and the bar.
-    bar_boxes = (("activation", (0.899, 0.055, 0.018, 0.865)),)
-    legend_box = (0.862, 0.055, 0.135, 0.865)
+    bar_labels = ("activation",)
+
+    def _arrange(self, width: float, shown: Contents) -> Arrangement:
+        narrow = width < _NARROW
+        beside = _MARGIN if narrow or (shown.bare and shown.grid) else _BESIDE
+        room = width - _MARGIN - _GAP - beside
+        across = _THUMBNAIL * width if shown.grid else room / 2
+        other = room - across
+        shape = shown.grid or shown.image
+        tall = min(max(across * shown.image, other * shape), _TALLEST)
+        across, other = min(across, tall / shown.image), min(other, tall / shape)
+        listed = max(tall, LIST_INCHES) if shown.listed and not narrow else tall
+        below = (_SOURCE if shown.source else _FOOT) + listed - tall
+        below += _BELOW * (narrow and not shown.bare)
+        height = below + tall + _HEAD
+        left = _MARGIN + across + _GAP
+        right = left + other
+
+        def box(x: float, top: float, wide: float, high: float) -> Box:
+            """Return a box whose top is so far below that of the pictures."""
+            bottom = below + tall - top - high
+            return x / width, bottom / height, wide / width, high / height
+
+        under = other * shape + 0.08
+        return Arrangement(
+            height,
+            inputs=(box(_MARGIN, 0, across, across * shown.image),),
+            maps=(box(left, 0, other, other * shape),),
+            bars=(
+                box(left, under, other, 0.12)
+                if narrow
+                else box(right + 0.12, 0, 0.14, other * shape),
+            ),
+            legend=(
+                box(left, under, other, _BELOW - 0.05)
+                if narrow
+                else box(right + 0.1, 0, _BESIDE - 0.1, listed)
+            ),
+        )
 
     @property
     def map_axes(self) -> Axes:
@@ -67,8 +120,7 @@ def static_figure(
     return figure
 
 
-# Three columns of two: the images, their maps, and the difference above the two colorbars, each
-# with a histogram on its left.
+# Three columns of two: the images, their maps, and the difference above the two colorbars.
 _WIDTH, _HEIGHT = 0.316, 0.43
 _LEFT, _MIDDLE, _RIGHT = 0.012, 0.340, 0.672
 _UPPER, _LOWER = 0.523, 0.038
@@ -78,17 +130,20 @@ class PairFigure(LinkedFigure):
     """Two images, the same picture of each over one range, and their difference."""
 
     inches = PAIR_INCHES
-    input_boxes = ((_LEFT, _UPPER, _WIDTH, _HEIGHT), (_LEFT, _LOWER, _WIDTH, _HEIGHT))
-    map_boxes = (
-        (_MIDDLE, _UPPER, _WIDTH, _HEIGHT),
-        (_MIDDLE, _LOWER, _WIDTH, _HEIGHT),
-        (_RIGHT, _UPPER, _WIDTH, _HEIGHT),
-    )
-    bar_boxes = (
-        ("activation, both", (0.726, 0.06, 0.018, 0.38)),
-        ("difference", (0.892, 0.06, 0.018, 0.38)),
-    )
-    legend_box = (0.680, 0.038, 0.135, 0.43)
+    bar_labels = ("activation, both", "difference")
+
+    def _arrange(self, width: float, _: Contents) -> Arrangement:
+        return Arrangement(
+            height=width * PAIR_INCHES[1] / PAIR_INCHES[0],
+            inputs=((_LEFT, _UPPER, _WIDTH, _HEIGHT), (_LEFT, _LOWER, _WIDTH, _HEIGHT)),
+            maps=(
+                (_MIDDLE, _UPPER, _WIDTH, _HEIGHT),
+                (_MIDDLE, _LOWER, _WIDTH, _HEIGHT),
+                (_RIGHT, _UPPER, _WIDTH, _HEIGHT),
+            ),
+            bars=((0.690, 0.06, 0.018, 0.38), (0.856, 0.06, 0.018, 0.38)),
+            legend=(0.680, 0.038, 0.135, 0.43),
+        )
 
     def show(
         self,
@@ -106,8 +161,7 @@ class PairFigure(LinkedFigure):
         self._update(three, images, place, source, marks)
 
     def _scales(self) -> Sequence[Rendering]:
-        first, second, difference = self._renderings
-        return both(first, second), difference
+        return PairRendering(*self._renderings).both, self._renderings[2]
 
     def _legend_entries(self) -> tuple[LegendEntry, ...]:
         return legend_of_both(self._renderings[0].legend, self._renderings[1].legend)
@@ -115,15 +169,3 @@ class PairFigure(LinkedFigure):
     def _input_titles(self) -> Sequence[str]:
         height, width = self._images[0].shape[:2]
         return [f"{which} input · {height} × {width}" for which in ("first", "second")]
-
-
-def both(first: Rendering, second: Rendering) -> Rendering:
-    """Return one rendering of all that two of them show, for the colorbar that they share."""
-    if first.values is None or second.values is None or first.vmin is None:
-        return first
-    values = np.concatenate([first.values, second.values])
-    if first.tiles is not None:
-        # Of the tiles' places in the two together nothing knows, and NaN is not counted.
-        values[np.tile(gaps_between(first.tiles), (2, 1))] = np.nan
-    clipped = PairRendering(first, second, first).clipped
-    return replace(first, values=values, clipped=clipped, tiles=None)

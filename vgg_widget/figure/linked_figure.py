@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,13 +32,43 @@ View = tuple[tuple[float, float], tuple[float, float]]
 Box = tuple[float, float, float, float]
 """Left, bottom, width and height, as fractions of the figure."""
 
-# As many letters of this size are as wide as an inch of the axes.
-_TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 12
+# As many letters of this size are as wide as an inch.
+_TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 13.8
+
+# Of the line at the foot, in a figure of the usual width.
+_SOURCE_LETTERS = 132
 
 
 def title_of(rendering: Rendering) -> str:
     """Return the title, with a dead or constant picture called so."""
     return f"{rendering.title} ({rendering.note})" if rendering.note else rendering.title
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is to be arranged.
+
+    `image` is the inputs' height by their width, and `grid` that of maps which are no image of the
+    input's shape. `bare` is whether nothing says what the colours stand for, and `listed` whether
+    a list does; `source` is whether there is a line at the foot.
+    """
+
+    image: float = 1.0
+    grid: float | None = None
+    bare: bool = False
+    listed: bool = False
+    source: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Where everything is: the figure's height in inches, and boxes on it."""
+
+    height: float
+    inputs: tuple[Box, ...]
+    maps: tuple[Box, ...]
+    bars: tuple[Box, ...]
+    legend: Box
 
 
 class LinkedFigure:
@@ -54,20 +85,20 @@ class LinkedFigure:
 
     inches: tuple[float, float] = FIGURE_INCHES
     """Width and height of the figure that `save` writes."""
-    # The inputs stand left of all maps; an input and the map of the same number belong together.
-    input_boxes: Sequence[Box]
-    map_boxes: Sequence[Box]
-    # Each with its label.
-    bar_boxes: Sequence[tuple[str, Box]]
-    legend_box: Box
+    # What stands beside each colorbar.
+    bar_labels: Sequence[str]
 
     @own_style()
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
-        self._inputs = tuple(_picture_on(figure.add_axes(box)) for box in self.input_boxes)
-        self._maps = tuple(_picture_on(figure.add_axes(box)) for box in self.map_boxes)
-        self._bars = tuple(ColorBars(figure, box, label) for label, box in self.bar_boxes)
-        self._legend = LegendList(figure, self.legend_box)
+        self._arranged = boxes = self._arrange(figure.get_size_inches()[0], Contents())
+        self._inputs = tuple(_picture_on(figure.add_axes(box)) for box in boxes.inputs)
+        self._maps = tuple(_picture_on(figure.add_axes(box)) for box in boxes.maps)
+        self._bars = tuple(
+            ColorBars(figure, box, label)
+            for label, box in zip(self.bar_labels, boxes.bars, strict=True)
+        )
+        self._legend = LegendList(figure, boxes.legend)
         self._source = figure.text(0.012, 0.014, "", fontsize=7.5, **PLAIN)
         self._renderings: tuple[Rendering, ...] = ()
         self._images: tuple[RGB8, ...] = ()
@@ -76,12 +107,11 @@ class LinkedFigure:
         self._kept_view: View | None = None
         # Whether the last update came to its end.
         self._whole = False
-        for picture in self._maps:
-            picture.axes.title.set(fontsize=_TITLE_POINTS, **PLAIN)
+        for picture in (*self._inputs, *self._maps):
+            picture.axes.title.set(fontsize=_TITLE_POINTS, ha="left", x=0, **PLAIN)
         input_axes = [picture.axes for picture in self._inputs]
         map_axes = [picture.axes for picture in self._maps]
-        histograms = [patch for bars in self._bars for patch in bars.histograms]
-        self._marks_painter = MarksPainter(figure, input_axes, map_axes, histograms)
+        self._marks_painter = MarksPainter(figure, input_axes, map_axes)
         beside = (*(bars.axes for bars in self._bars), self._legend.axes)
         self._side_painter = SidePainter(figure, self._maps, beside, self._marks_painter)
         self._theme = LIGHT
@@ -96,6 +126,13 @@ class LinkedFigure:
                 axes.callbacks.connect("ylim_changed", self._follow)
 
     # --- what a subclass shows otherwise
+
+    def _arrange(self, width: float, shown: Contents) -> Arrangement:
+        """Return where everything is on a figure of a width in inches.
+
+        The inputs stand left of all maps; an input and the map of the same number belong together.
+        """
+        raise NotImplementedError
 
     def _scales(self) -> Sequence[Rendering]:
         """Return what each colorbar says the colours of."""
@@ -113,24 +150,63 @@ class LinkedFigure:
 
     @property
     def width(self) -> int:
-        """Pixels across; another width draws it anew, as high in proportion."""
+        """Pixels across; another width draws it anew, as high as the pictures then are."""
         return round(float(self.figure.get_size_inches()[0]) * DPI)
 
     @width.setter
     @own_style()
     def width(self, pixels: int) -> None:
-        inches = pixels / DPI
-        self.figure.set_size_inches(inches, inches * self.inches[1] / self.inches[0])
-        for picture in self._maps:
-            self._set_title(picture.axes, picture.axes.get_title())
+        if self._place_all(pixels / DPI) and self._renderings:
+            scales = self._scales()
+            self._update_beside(scales, [ColorBars.key(shown) for shown in scales])
+            self._title_all()
         self.figure.canvas.draw()
 
+    def _place_all(self, width: float) -> bool:
+        """Put everything in its place on a figure of a width in inches; return whether it moved."""
+        boxes = self._arrange(width, self._contents())
+        size = [*map(float, self.figure.get_size_inches())]
+        if boxes == self._arranged and np.allclose(size, (width, boxes.height)):
+            return False
+        self.figure.set_size_inches(width, boxes.height)
+        for pictures, places in ((self._inputs, boxes.inputs), (self._maps, boxes.maps)):
+            for picture, place in zip(pictures, places, strict=True):
+                picture.axes.set_position(place)
+        for bars, place in zip(self._bars, boxes.bars, strict=True):
+            bars.arrange(place)
+        self._legend.arrange(boxes.legend)
+        self._side_painter.arranged()
+        # Last, since an interrupt before leaves it to be done again.
+        self._arranged = boxes
+        return True
+
+    def _contents(self) -> Contents:
+        if not self._renderings:
+            return Contents()
+        height, across = self._images[0].shape[:2]
+        grid = None
+        if self._renderings[0].tiles is not None:
+            left, right, bottom, top = map_extent(self._renderings[0], self._place)
+            grid = abs(bottom - top) / abs(right - left)
+        # A dead channel has no colorbar, and leaves its place empty: the next one may have one.
+        listed = bool(self._legend_entries())
+        bare = self._renderings[0].vmin is None and not listed
+        return Contents(height / across, grid, bare, listed, bool(self._source.get_text()))
+
+    def _title_all(self) -> None:
+        words = [*self._input_titles(), *map(title_of, self._renderings)]
+        for picture, title in zip((*self._inputs, *self._maps), words, strict=True):
+            self._set_title(picture.axes, title)
+
     def _set_title(self, axes: Axes, words: str) -> None:
+        # Beyond its axes stands another picture, or the edge.
+        across = self.figure.get_size_inches()[0] * self._side_painter.title_room(axes)
+        letters = int(_LETTERS_PER_INCH * across)
+        if len(words) > letters:
+            first, _, rest = words.partition(" · ")
+            # Half a size would be none.
+            words = first if rest[:1].isdigit() else f"{words[: letters - 1]}…"
         axes.title.set_text(words)
-        # Beyond its axes stands another picture, the colorbar, or the legend.
-        across = self.figure.get_size_inches()[0] * axes.get_position(original=True).width
-        letters = round(_LETTERS_PER_INCH * across)
-        axes.title.set_fontsize(min(_TITLE_POINTS, _TITLE_POINTS * letters / max(1, len(words))))
 
     @property
     def theme(self) -> Theme:
@@ -152,8 +228,6 @@ class LinkedFigure:
             axes = picture.axes
             axes.set_facecolor(theme.paper)
             axes.title.set_color(theme.ink)
-            for spine in axes.spines.values():
-                spine.set_edgecolor(theme.ink)
         for bars in self._bars:
             bars.apply_theme(theme)
         self._legend.apply_theme(theme)
@@ -193,18 +267,19 @@ class LinkedFigure:
             self._kept_view = None
             self._show_images()
         titles = [title_of(shown) for shown in renderings]
-        for picture, shown, title in zip(self._maps, renderings, titles, strict=True):
+        same_frame = same_images and _frame(before) == _frame(rendering)
+        self._source.set(text=source, fontsize=7.5 * min(1, _SOURCE_LETTERS / max(1, len(source))))
+        if self._place_all(float(self.figure.get_size_inches()[0])):
+            side_alone = False
+        self._title_all()
+        for picture, shown in zip(self._maps, renderings, strict=True):
             picture.set_data(shown.rgba)
             picture.set_extent(map_extent(shown, place))
             # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
             picture.set_interpolation("auto" if shown.tiles else "nearest")
-            self._set_title(picture.axes, title)
-        self._source.set_text(source)
         self._marks_painter.set(marks, renderings, place)
         scales = self._scales()
-        for bars, shown in zip(self._bars, scales, strict=True):
-            bars.count(shown)
-        if not same_images or _frame(before) != _frame(rendering):
+        if not same_frame:
             self._reset_view(self._kept_view if same_images and rendering.tiles is None else None)
             side_alone = False
         keys = tuple(ColorBars.key(shown) for shown in scales)
@@ -227,14 +302,11 @@ class LinkedFigure:
         self._whole = True
 
     def _show_images(self) -> None:
-        for picture, image, title in zip(
-            self._inputs, self._images, self._input_titles(), strict=True
-        ):
+        for picture, image in zip(self._inputs, self._images, strict=True):
             height, width = image.shape[:2]
             picture.set_data(image)
             picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
             picture.set_interpolation("auto")
-            picture.axes.set_title(title, fontsize=_TITLE_POINTS)
 
     def _update_beside(self, scales: Sequence[Rendering], keys: Sequence[Any]) -> None:
         for bars, shown, key in zip(self._bars, scales, keys, strict=True):
@@ -371,6 +443,7 @@ def _pixel(image: npt.NDArray[Any], x: float, y: float) -> tuple[int, int] | Non
 
 def _picture_on(axes: Axes) -> AxesImage:
     axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
     picture = ReducedImage(axes, interpolation="nearest")
     picture.set_data(np.zeros((1, 1, 4), np.uint8))
     picture.set_extent((-0.5, 0.5, 0.5, -0.5))

@@ -32,7 +32,7 @@ from vgg_widget.pictures.modes import RGBA8, Rendering
 
 # Seen on any picture: a bright line on a dark one.
 _LINES = (("black", 3.2), ("#ffe14d", 1.4))
-# An axes' frame is drawn half outside it.
+# An axes' edge may be within a pixel.
 _MARGIN_PIXELS = 4
 # Colorbars with and without arrows alternate from channel to channel; 0.6 MB each.
 _KEPT = 6
@@ -41,34 +41,29 @@ _WHITE, _OPAQUE = 0x00FFFFFF, 0xFF000000
 
 
 class MarksPainter:
-    """Paints `Marks`, and the histograms beside colorbars, over a drawn figure.
+    """Paints `Marks` over a drawn figure.
 
     The left edge of the leftmost map parts the figure into two sides. The map of the same number
-    lies over each input. `others` are more animated artists of the right side.
+    lies over each input.
     """
 
-    def __init__(
-        self,
-        figure: Figure,
-        inputs: Sequence[Axes],
-        maps: Sequence[Axes],
-        others: Sequence[Artist] = (),
-    ) -> None:
+    def __init__(self, figure: Figure, inputs: Sequence[Axes], maps: Sequence[Axes]) -> None:
         self._figure = figure
         self._overlays = tuple(_overlay(axes) for axes in inputs)
         self._boxes = tuple(line for axes in inputs for line in _rectangles(axes))
         self._units = tuple(line for axes in maps for line in _rectangles(axes))
         self._on_left = (*self._overlays, *self._boxes)
-        self._on_right = (*self._units, *others)
+        self._on_right = self._units
         self._left: Any = None
         self._right: Any = None
-        self._edge = min(axes.get_position(original=True).x0 for axes in maps)
+        self._maps = tuple(maps)
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
     def side(self) -> Bbox:
         """Return the right side in whole pixels."""
         width, height = self._figure.canvas.get_width_height(physical=True)
-        return Bbox.from_extents(int(self._edge * width) - _MARGIN_PIXELS, 0, width, height)
+        edge = min(axes.get_position(original=True).x0 for axes in self._maps)
+        return Bbox.from_extents(int(edge * width) - _MARGIN_PIXELS, 0, width, height)
 
     def set(self, marks: Marks, renderings: Sequence[Rendering], place: float | Placement) -> None:
         """Take over what is to be marked; nothing is painted yet."""
@@ -139,9 +134,6 @@ def _overlay(axes: Axes) -> AxesImage:
     overlay.set_mouseover(False)
     overlay.set_visible(False)
     axes.add_image(overlay)
-    for spine in axes.spines.values():
-        # Below the pictures, as in a file: the overlay would be painted over a drawn frame.
-        spine.set_zorder(-1)
     return overlay
 
 
@@ -204,20 +196,28 @@ class SidePainter:
         self._backdrops: OrderedDict[Hashable, Any] = OrderedDict()
         self._enlargements: dict[tuple[float, ...], Enlargement | None] = {}
         self._drawn = False
-        self._clips = tuple(self._title_place(axes) for axes in self._axes)
-        for axes, clip in zip(self._axes, self._clips, strict=True):
-            for spine in axes.spines.values():
-                # Below the picture, or it would have to be painted again over each new one.
-                spine.set_zorder(-1)
-            axes.title.set_clip_box(clip)
+        self._clips: tuple[TransformedBbox, ...] = ()
+        for axes in self._axes:
             axes.title.set_clip_on(True)
+        self.arranged()
         self._known = self._count()
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
+    def arranged(self) -> None:
+        """Take over where the axes are now, before the whole figure is drawn."""
+        self._clips = tuple(self._title_place(axes) for axes in self._axes)
+        for axes, clip in zip(self._axes, self._clips, strict=True):
+            axes.title.set_clip_box(clip)
+        self._drawn = False
+
+    def title_room(self, axes: Axes) -> float:
+        """Return how long a title may be, as a fraction of the figure's width."""
+        return float(self._title_place(axes).width) / float(self._figure.bbox.width)
+
     def _title_place(self, axes: Axes) -> TransformedBbox:
-        """Return what a title may cover: what stands on either side has a place of its own."""
+        """Return what a title may cover: that of a picture on its right has a place of its own."""
         mine = axes.get_position(original=True)
-        others = (other.get_position(original=True) for other in (*self._axes, *self._neighbours))
+        others = (other.get_position(original=True) for other in self._axes)
         # What is wholly below or above it leaves a title its room.
         beside = (other.x0 for other in others if other.y0 < mine.y1 and other.y1 > mine.y0)
         right = min((edge for edge in beside if edge > mine.x0), default=1)
@@ -281,8 +281,7 @@ class SidePainter:
     def _paint_backdrop(self, box: Bbox) -> None:
         self._blank(box)
         for axes in self._axes:
-            for artist in (axes.patch, *axes.spines.values()):
-                axes.draw_artist(artist)
+            axes.draw_artist(axes.patch)
         for axes in self._neighbours:
             if axes.get_visible():
                 self._figure.draw_artist(axes)

@@ -14,13 +14,19 @@ from PIL import Image, features
 FIGURE_INCHES = (7.7, 3.9)
 PAIR_INCHES = (7.7, 6.0)
 DPI = 100
-# Less would leave no room for the pictures beside the colorbar and its words.
-_NARROWEST = 480
+# Less would leave nothing to be seen.
+_NARROWEST = 320
 # A scroll bar comes and goes with the height, which goes with the width: no reason to draw anew.
 _SLACK = 24
 
 TOOLBAR_PIXELS = 44
 """What the toolbar needs beside the figure; it floats over the picture otherwise."""
+WIDEST = 1100
+"""How wide figure and toolbar are where there is room and nothing else is asked for."""
+WITH_TOOLBAR = 560
+"""A narrower page has no room for the toolbar."""
+MARGINS = 24
+"""What ipympl leaves beside the picture where no toolbar is."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,10 +43,10 @@ def full_width(max_width: str | None, usual: int) -> int:
     """Return how many pixels wide a figure is where there is room.
 
     `max_width` is that of the explorer's layout; what is no number of CSS pixels, such as
-    ``"80%"``, is left to the page. `usual` is the width where there is none.
+    ``"80%"``, is left to the page. `usual` is the width, with the toolbar, where there is none.
     """
     pixels = re.fullmatch(r"(\d+)px", max_width or "")
-    return max(_NARROWEST, int(pixels[1]) - TOOLBAR_PIXELS) if pixels else usual
+    return max(_NARROWEST, int(pixels[1] if pixels else usual) - TOOLBAR_PIXELS)
 
 
 def fitting_width(room: int, now: int, full: int) -> int:
@@ -51,8 +57,16 @@ def fitting_width(room: int, now: int, full: int) -> int:
     """
     if not room:
         return now
-    best = min(full, max(_NARROWEST, room - TOOLBAR_PIXELS))
-    return best if best in (full, _NARROWEST) or abs(best - now) > _SLACK else now
+    beside = TOOLBAR_PIXELS if has_toolbar(room) else MARGINS
+    best = min(full, max(_NARROWEST, room - beside))
+    # What is too wide by a little would scroll.
+    keep = 0 <= best - now <= _SLACK and best not in (full, _NARROWEST)
+    return now if keep else best
+
+
+def has_toolbar(room: int) -> bool:
+    """Tell whether a page with so much room, 0 for one that has not told, has the toolbar."""
+    return not 0 < room < WITH_TOOLBAR
 
 
 def whole_frame(pixels: Pixels) -> bytes:

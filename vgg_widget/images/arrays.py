@@ -15,7 +15,7 @@ from vgg_widget.images.terms import (
     joined,
     transparency,
 )
-from vgg_widget.support.messages import reason
+from vgg_widget.support.messages import plain_range, reason
 
 # Floats beyond this share of their range are told of: less is rounding, and no resampling's.
 _TOLD_BEYOND = 0.002
@@ -177,9 +177,9 @@ def _float_to_uint8(values: npt.NDArray[np.float64], what: str) -> tuple[RGB8, s
         note = "float values read as 0–255"
     if not fits:
         raise ImageError(
-            f"{what} has float values from {low:.4g} to {high:.4g}: undo any normalisation, cut "
-            "outliers off, and pass them in 0–1 or 0–255 (a nearly black picture as uint8)."
+            f"{what} has float values from {plain_range(low, high, 4)}: undo any normalisation, "
+            "cut outliers off, and pass them in 0–1 or 0–255 (a nearly black picture as uint8)."
         )
     if low < -_TOLD_BEYOND * top or high > (1 + _TOLD_BEYOND) * top:
-        note = f"float values from {low:.3g} to {high:.3g} read as 0–{top:g}, the rest cut off"
+        note = f"float values from {plain_range(low, high)} read as 0–{top:g}, the rest cut off"
     return pixels, note

@@ -38,11 +38,14 @@ class ImageReading:
         ``"float values up to 1 read as 0–1"``; empty where there was none.
     origin : str or None
         The absolute path for an image from a file, else None.
+    name : str
+        The name, without a folder, of a file that was uploaded or displayed; empty for others.
     """
 
     pixels: RGB8
     note: str = ""
     origin: str | None = None
+    name: str = ""
 
 
 def load_image(source: object) -> RGB8:
@@ -130,7 +133,7 @@ def read_image(source: Any, minimum_side: int = MINIMUM_SIDE) -> ImageReading:
             f"image is a {type(source).__name__}, which is none of path, bytes, file object, "
             "PIL image, array or tensor: pass one of those."
         )
-    return ImageReading(pixels, joined(note, _darkness(pixels)), origin)
+    return ImageReading(pixels, joined(note, _darkness(pixels)), origin, Path(name).name)
 
 
 def read_file_bytes(data: bytes, path: str, minimum_side: int) -> ImageReading:

@@ -9,16 +9,21 @@ import numpy as np
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.pictures.comparing import Pair, PairRendering
 from vgg_widget.pictures.coordinates import unit_name, unit_value, words_for_unit
-from vgg_widget.pictures.modes import Rendering, find_mode
+from vgg_widget.pictures.modes import MODES, Rendering
 from vgg_widget.pictures.rendering import layer_label
 from vgg_widget.pictures.tiles import gaps_between
-from vgg_widget.support.messages import percent
+from vgg_widget.support.messages import percent, plain_number, plain_range
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:
-    """Say which channels of which layer are on show, and how active they are."""
-    shown, numbers = _what(activations, rendering), _numbers(activations, rendering)
-    return " · ".join([*shown, *numbers, *_hidden(rendering)])
+    """Say which channels of which layer are on show, and what is wrong with any."""
+    shown, notes = _what(activations, rendering), _notes(activations, rendering)
+    return " · ".join([*shown, *notes, *_hidden(rendering)])
+
+
+def activity(activations: Activations, rendering: Rendering) -> str:
+    """Say how active the channels on show are: least, mean and largest value, and what share."""
+    return " · ".join(_numbers(activations, rendering))
 
 
 def _what(activations: Activations, rendering: Rendering) -> list[str]:
@@ -40,18 +45,25 @@ def _numbers(activations: Activations, rendering: Rendering) -> list[str]:
     chosen = rendering.channels
     statistics = activations.statistics(rendering.layer, chosen)
     active = float(statistics.fraction_active.mean())
-    parts = [
-        f"min {_short(statistics.min.min())}",
-        f"mean {_short(statistics.mean.mean())}",
-        f"max {_short(statistics.max.max())}",
+    return [
+        f"min {plain_number(statistics.min.min())}",
+        f"mean {plain_number(statistics.mean.mean())}",
+        f"max {plain_number(statistics.max.max())}",
         f"{active:.0%} active",
     ]
+
+
+def _notes(activations: Activations, rendering: Rendering) -> list[str]:
+    chosen, parts = rendering.channels, []
+    statistics = activations.statistics(rendering.layer, chosen)
     missing = 1 - float(statistics.fraction_finite.mean())
     if missing:
         parts.append(f"{percent(missing)} of the values NaN or infinite")
     dead = int(statistics.dead.sum())
     if len(chosen) > 1 and dead:
-        parts.append("all of them dead" if dead == len(chosen) else f"{dead} of them dead")
+        parts.append(
+            "all of them dead" if dead == len(chosen) else f"{dead} of {len(chosen)} channels dead"
+        )
     elif rendering.note:
         parts.append(rendering.note)
     return parts
@@ -71,14 +83,15 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
     first, difference = renderings.first, renderings.difference
     parts = [", ".join(_what(pair.first, first))]
     if first.vmin is not None and first.vmax is not None:
-        parts.append(f"both from {_short(first.vmin)} to {_short(first.vmax)}")
+        parts.append(f"both from {plain_range(first.vmin, first.vmax)}")
     parts += _hidden(first)
     for which, activations, rendering, note in (
         ("first", pair.first, first, notes[0]),
         ("second", pair.second, renderings.second, notes[1]),
     ):
         name = f" ({Path(activations.name).name})" if activations.name else ""
-        numbers = [*_numbers(activations, rendering), *([note] if note else [])]
+        numbers = [*_numbers(activations, rendering), *_notes(activations, rendering)]
+        numbers += [note] if note else []
         parts.append(f"{which}{name}: {', '.join(numbers)}")
     if difference.values_are != "mismatch":
         assert difference.values is not None
@@ -86,7 +99,7 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
         if difference.tiles is not None:
             shown &= ~gaps_between(difference.tiles)
         values = difference.values[shown]
-        extent = f"{_short(values.min())} to {_short(values.max())}" if values.size else "undefined"
+        extent = plain_range(values.min(), values.max()) if values.size else "undefined"
         parts.append(f"{difference.values_are} {extent}")
     if pair.note:
         parts.append(pair.note)
@@ -149,15 +162,46 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
     """Say where a picture's numbers come from: weights, layer, mode, scale."""
     layer = layer_label(activations, rendering.layer)
     parts = [activations.weights.label, layer, f"mode {rendering.mode}"]
+    words = range_words(rendering)
     if rendering.vmin is not None and rendering.vmax is not None:
-        limits = f"{_short(rendering.vmin)} to {_short(rendering.vmax)}"
-        parts.append(f"scale {rendering.scale} ({limits})")
-    elif (mode := find_mode(rendering.mode)).uses_scale:
-        parts.append(f"scale {rendering.scale}")
-    elif mode.range_words:
-        parts.append(mode.range_words)
-    return " · ".join(parts)
+        first, *gamma = words.split(" · ")
+        extent = plain_range(rendering.vmin, rendering.vmax)
+        words = " · ".join([", ".join(filter(None, [first, extent])), *gamma])
+    return " · ".join(filter(None, [*parts, words]))
 
 
-def _short(value: float) -> str:
-    return f"{float(value):.3g}"
+_RANGES = {
+    "auto": "this picture's own range",
+    "channel": "this picture's own range up to its maximum",
+    "layer": "one range for the layer",
+    "network": "one range for the network",
+}
+_TILE_RANGES = {
+    "auto": "each channel over its own range",
+    "channel": "each channel over its own range up to its maximum",
+}
+
+
+def range_words(rendering: Rendering) -> str:
+    """Say over which range a picture's activations became colours; "" where no scale decides.
+
+    Parameters
+    ----------
+    rendering : Rendering
+        What `render` made.
+    """
+    mode = MODES.get(rendering.mode)
+    if mode is not None and not mode.uses_scale:
+        return mode.range_words
+    if mode is None and not rendering.range_words:
+        return ""
+    words = rendering.range_words or _RANGES[rendering.scale]
+    if rendering.scale == "channel" and rendering.clipped[1] and not rendering.range_words:
+        # Up to a percentile of one's own.
+        words = _RANGES["auto"]
+    if not rendering.range_words and rendering.vmin is None:
+        words = _TILE_RANGES.get(rendering.scale, words)
+    # A mode's own way over a scale's maximum takes no gamma.
+    follows = rendering.scale == "auto" or rendering.vmin is not None or not rendering.range_words
+    bent = rendering.gamma != 1 and follows
+    return f"{words} · gamma {rendering.gamma:g}" if bent else words

@@ -7,7 +7,7 @@ from matplotlib.colors import Colormap
 
 from vgg_widget.support.messages import unknown_choice
 
-DEFAULT_CMAP = "viridis"
+DEFAULT_CMAP = "magma"
 """The colormap where none is chosen."""
 
 SIGNED_CMAP = "coolwarm"
@@ -22,17 +22,43 @@ DISTANCE_CMAP = "magma"
 KERNEL_CMAP = "RdBu_r"
 """Diverging: positive weights are red, negative ones blue, and 0 is white."""
 
-SHORT_CMAPS = (
-    DEFAULT_CMAP,
-    "magma",
-    "inferno",
-    "plasma",
-    "cividis",
-    "gray",
-    "coolwarm",
-    "twilight",
-)
-"""The colormaps listed first: perceptually uniform ones, grey, a diverging and a cyclic one."""
+CMAP_GROUPS = {
+    "uniform": "magma inferno plasma viridis cividis",
+    "one or two hues": (
+        "gray bone pink copper hot afmhot gist_heat cool spring summer autumn winter Wistia binary "
+        "Greys Purples Blues Greens Oranges Reds YlOrBr YlOrRd OrRd PuRd RdPu BuPu GnBu PuBu "
+        "YlGnBu PuBuGn BuGn YlGn"
+    ),
+    "two signs": (
+        "coolwarm bwr seismic RdBu PiYG PRGn BrBG PuOr RdGy RdYlBu RdYlGn Spectral berlin managua "
+        "vanimo"
+    ),
+    "cyclic": "twilight twilight_shifted hsv",
+    "categories": (
+        "tab10 tab20 tab20b tab20c Paired Accent Dark2 Set1 Set2 Set3 Pastel1 Pastel2 okabe_ito "
+        "petroff6 petroff8 petroff10"
+    ),
+}
+"""Colormaps by what they serve for, as matplotlib's guide to choosing them sorts them."""
+
+# It invents edges where the data has none; it is accepted by name but not offered.
+_NOT_OFFERED = {"jet"}
+
+
+def grouped_cmaps() -> dict[str, list[str]]:
+    """Return the names of matplotlib's colormaps in groups, the perceptually uniform ones first.
+
+    Reversed ones are left out: their names end in ``_r``. What is in no group, such as a
+    colormap of one's own, is in the last, ``"others"``.
+    """
+    groups = {
+        group: [name for name in names.split() if name in mpl.colormaps]
+        for group, names in CMAP_GROUPS.items()
+    }
+    known = {name for names in groups.values() for name in names} | _NOT_OFFERED
+    rest = [name for name in mpl.colormaps if {name, name.removesuffix("_r")}.isdisjoint(known)]
+    own = [name for name in rest if name.removesuffix("_r") == name or name[:-2] not in rest]
+    return {**groups, "others": sorted(own, key=str.lower)}
 
 
 def find_cmap(cmap: str | Colormap) -> Colormap:

@@ -31,6 +31,7 @@ from vgg_widget.pictures.scaling import (
     range_on,
     range_up_to,
 )
+from vgg_widget.pictures.tiles import gaps_between
 
 _SAME, _OTHER = (240, 240, 240), (178, 24, 43)
 # Two cameras' formats are far further apart; a pixel more or less from cutting is not.
@@ -143,6 +144,18 @@ class PairRendering:
         (low, high), (other_low, other_high) = self.first.clipped, self.second.clipped
         return low or other_low, high or other_high
 
+    @property
+    def both(self) -> Rendering:
+        """All that the two pictures show as one, for the colorbar and histogram that they share."""
+        first, second = self.first, self.second
+        if first.values is None or second.values is None or first.vmin is None:
+            return first
+        values = np.concatenate([first.values, second.values])
+        if first.tiles is not None:
+            # Of the tiles' places in the two together nothing knows, and NaN is not counted.
+            values[np.tile(gaps_between(first.tiles), (2, 1))] = np.nan
+        return replace(first, values=values, clipped=self.clipped, tiles=None)
+
 
 def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     """Compute two images, so that every location of one has its counterpart in the other.
@@ -241,12 +254,14 @@ def render_pair(
     pair : Pair
         What `pair` returned.
     layer, mode : str
-        As for `render`. The channels that a mode chooses by itself are the strongest over both
+        As for `render`. The channels that a mode chooses by itself are the most telling over both
         images.
     scale : str or Scale
-        Over what the range is taken, as for `render`, but over both images: ``"channel"``, the two
-        pictures on show (in a grid, the two tiles of a channel); ``"layer"``, ``"network"``. The
-        difference has a range of its own over the same extent, symmetric about 0.
+        Over what the range is taken, as for `render`, but over both images: ``"auto"`` and
+        ``"channel"``, the two pictures on show (in a grid, the two tiles of a channel);
+        ``"layer"``, ``"network"``. A composite on ``"auto"`` is made brighter by one factor for
+        both, and ``argmax`` colours the channels that win most in both together. The difference
+        has a range of its own over the same extent, symmetric about 0.
     **as_render
         ``channel``, ``channels``, ``cmap`` and whatever else `render` takes.
 
@@ -266,7 +281,10 @@ def render_pair(
     """
     policy = as_scale(scale)
     options = RenderOptions(mode, scale=policy, **as_render)
-    first, second = render_alike((pair.first, pair.second), pair.pooled, layer, options)
+    first, second = (
+        replace(one, range_words=_common_range(one))
+        for one in render_alike((pair.first, pair.second), pair.pooled, layer, options)
+    )
     if first.values_are == "channel":
         difference = _other_winners(first, second)
     elif any(one.values is None for one in (first, second)) or (
@@ -277,6 +295,15 @@ def render_pair(
     else:
         difference = _differences(pair, first, second, policy)
     return PairRendering(first, second, difference)
+
+
+def _common_range(rendering: Rendering) -> str:
+    """Say that a range of what is on show is that of both pictures."""
+    if rendering.range_words or rendering.scale not in ("auto", "channel"):
+        return rendering.range_words
+    if rendering.vmin is None:
+        return "each channel over one range for both pictures"
+    return "one range for both pictures"
 
 
 def _difference(
@@ -290,6 +317,7 @@ def _difference(
     assert picture.values is not None
     look = appearance(picture, limits, cmap)
     look["note"] = "" if picture.values.any() else "no difference"
+    look["range_words"] = "" if limits is None else "the difference's own range"
     name = cmap.name if cmap else None
     return replace(first, **look, title=title, mode="difference", cmap=name, colormap=cmap)
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from vgg_widget.layers import Placement, as_placement
 from vgg_widget.pictures.modes import Rendering
+from vgg_widget.support.messages import plain_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def unit_value(rendering: Rendering, row: int, column: int, channel: int | None)
     value = float(rendering.values[row, column])
     if rendering.values_are == "channel":
         return f"channel {value:.0f}" if value >= 0 else "no channel is active"
-    return f"{value:.4g}"
+    return plain_number(value, 4)
 
 
 def value_at(rendering: Rendering, place: float | Placement, x: float, y: float) -> str:

@@ -38,6 +38,10 @@ _OPPONENTS = np.array(
 )
 
 
+OTHER_CHANNELS = (120, 120, 120)
+"""The grey of channels that have no colour of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
     """One colour of a picture, and what it stands for.
@@ -45,7 +49,7 @@ class LegendEntry:
     Parameters
     ----------
     channel : int or None
-        The channel; None for the locations where no channel is active.
+        The channel; None for locations of several channels, or where none is active.
     color : (float, float, float)
         Red, green and blue in 0–1, as on the picture where the channel is alone.
     label : str
@@ -72,7 +76,7 @@ def first_entries(
 ) -> tuple[tuple[LegendEntry, ...], int]:
     """Return the first channels, at most `most`, and how many channels are left out.
 
-    The entry for locations where no channel is active is always among them.
+    The entries for other channels, and for none, are always among them.
     """
     channels = [entry for entry in legend if entry.channel is not None]
     others = [entry for entry in legend if entry.channel is None]
@@ -97,20 +101,25 @@ def winners(
     channels: tuple[int, ...],
     palette: npt.NDArray[np.uint8],
     areas: npt.NDArray[np.intp],
+    order: npt.NDArray[np.intp],
     locations: int,
 ) -> tuple[LegendEntry, ...]:
-    """Return the channels that win anywhere, the one with the largest area first.
+    """Return the channels of `order`, then all others together, then the locations of none.
 
     `palette`, of shape (K, 3), holds the channels' colours, and `areas` at how many of all
-    `locations` each wins. Those where none wins are black, and come last.
+    `locations` each wins; `order` holds places in both.
     """
-    order = np.argsort(-areas, kind="stable")[: np.count_nonzero(areas)]
     shares = (areas[order] / locations).tolist()
     found = legend_of([channels[place] for place in order], palette[order] / 255, shares)
-    silent = locations - int(areas.sum())
-    if not silent:
-        return found
-    return (*found, LegendEntry(None, (0.0, 0.0, 0.0), "no channel", silent / locations))
+    total = int(areas.sum())
+    for count, colour, label in (
+        (total - int(areas[order].sum()), OTHER_CHANNELS, "other channels"),
+        (locations - total, (0, 0, 0), "no channel"),
+    ):
+        if count:
+            red, green, blue = (level / 255 for level in colour)
+            found = (*found, LegendEntry(None, (red, green, blue), label, count / locations))
+    return found
 
 
 def legend_of_both(
@@ -119,13 +128,19 @@ def legend_of_both(
     """Return the legend of two pictures of one size together: each area is the mean of its two."""
     if any(entry.share is None for entry in (*first, *second)):
         return first
-    shares: dict[int | None, float] = defaultdict(float)
+    shares: dict[str, float] = defaultdict(float)
     for entry in (*first, *second):
-        shares[entry.channel] += (entry.share or 0.0) / 2
+        shares[entry.label] += (entry.share or 0.0) / 2
     # Where areas are equal, in the order of the first picture.
-    entries = {entry.channel: entry for entry in (*first, *second)}
-    ranked = sorted(entries, key=lambda channel: (channel is None, -shares[channel]))
-    return tuple(replace(entries[channel], share=shares[channel]) for channel in ranked)
+    entries = {entry.label: entry for entry in (*first, *second)}
+
+    def place(label: str) -> tuple[bool, bool, float]:
+        entry = entries[label]
+        return entry.channel is None, entry.label == "no channel", -shares[label]
+
+    return tuple(
+        replace(entries[label], share=shares[label]) for label in sorted(entries, key=place)
+    )
 
 
 def channel_colors(channels: tuple[int, ...]) -> npt.NDArray[np.uint8]:

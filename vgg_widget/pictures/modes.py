@@ -7,7 +7,7 @@ be coloured by the colormap over the display range, or an RGB array, or a `Pictu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +15,19 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, hsv_to_rgb
 
 from vgg_widget.activations.channel_statistics import top_of
-from vgg_widget.pictures.legend import LegendEntry, channel_colors, legend_of, winners
-from vgg_widget.pictures.scaling import DisplayRange, Floats
+from vgg_widget.pictures.legend import (
+    OTHER_CHANNELS,
+    LegendEntry,
+    channel_colors,
+    legend_of,
+    winners,
+)
+from vgg_widget.pictures.scaling import OWN_SCOPES, DisplayRange, Floats
 from vgg_widget.pictures.tiles import (
     TileGrid,
     about_square,
     gaps_between,
+    hatching,
     montage,
 )
 from vgg_widget.support.messages import unknown_choice
@@ -45,10 +52,15 @@ class Picture:
         For a grid, which channel is where.
     blank : ndarray of bool, shape (h, w), or None
         Pixels that belong to no location; they are drawn transparent.
+    hatched : ndarray of bool, shape (h, w), or None
+        Pixels that are drawn grey, whatever their value: lines over the tile of a dead channel.
     legend : tuple of LegendEntry
         Which colour stands for which channel, where the mode has colours of its own.
     values_are : {"activation", "channel"}
         What the values are: activations, or the number of a channel (-1 for none).
+    range_words : str
+        Over which range activations became colours, in words, where it is not the scale's own
+        answer.
     """
 
     values: Floats | None = None
@@ -56,8 +68,10 @@ class Picture:
     range: DisplayRange | None = None
     tiles: TileGrid | None = None
     blank: npt.NDArray[np.bool_] | None = None
+    hatched: npt.NDArray[np.bool_] | None = None
     legend: tuple[LegendEntry, ...] = ()
     values_are: ValuesAre = "activation"
+    range_words: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,13 +109,16 @@ class Rendering:
     hidden : int
         How many dead channels were left out, as `render` was told to.
     legend : tuple of LegendEntry
-        Which colour stands for which channel: for ``argmax`` every channel that wins anywhere, by
-        area, and at the end the locations where none is active; for ``rgb`` and ``rainbow`` the
-        channels as they were chosen. Empty where colours are the colormap's.
+        Which colour stands for which channel: for ``argmax`` the twelve channels that win at most
+        locations, by area, then all others together, then the locations where none is active;
+        for ``rgb`` and ``rainbow`` the channels as they were chosen. Empty where colours are the
+        colormap's.
     values_are : str
         ``"activation"``, in activation units; or ``"channel"``, the number of the strongest
         channel, -1 where none is active. Of two pictures compared: a ``"difference"`` or
         ``"distance"`` in activation units; or a ``"mismatch"``, 1 where the two differ and else 0.
+    range_words : str
+        See `Picture`.
     """
 
     rgba: RGBA8
@@ -122,6 +139,7 @@ class Rendering:
     hidden: int = 0
     legend: tuple[LegendEntry, ...] = ()
     values_are: ValuesAre = "activation"
+    range_words: str = ""
 
 
 Pooled = Callable[[Floats], Floats]
@@ -146,7 +164,7 @@ class ModeRequest:
     cmap : Colormap
         The chosen colormap.
     scope : str
-        The scale's scope: ``"channel"``, ``"layer"`` or ``"network"``.
+        The scale's scope: ``"auto"``, ``"channel"``, ``"layer"`` or ``"network"``.
     range_of : callable
         Values → `DisplayRange` that the chosen scale gives them.
     pooled : callable
@@ -191,8 +209,11 @@ DEFAULT_MODE = "channel"
 TILED_MODE = "grid"
 """The built-in mode that shows channels side by side."""
 
+COLOURED = 12
+"""How many channels of the mode ``"argmax"`` have a colour of their own."""
+
 DEFAULT_SOME = 6
-"""How many of the strongest channels a mode that takes some shows when none are named."""
+"""How many channels a mode that takes some shows when none are named."""
 
 
 def register_mode(
@@ -213,8 +234,8 @@ def register_mode(
     name : str
         What it is called. A mode of your own can be replaced by registering it again.
     takes : {"all", "some", "one"}
-        Whether the function gets all channels unless some are named, the strongest few unless
-        others are named, or the one channel on view.
+        Whether the function gets all channels unless some are named, the most telling few (see
+        `telling_channels`) unless others are named, or the one channel on view.
     count : int, optional
         The exact number of channels that the function needs.
     phrase : str, optional
@@ -305,13 +326,14 @@ def _grid(maps: Floats, request: ModeRequest) -> Picture:
     gap = 1 if min(height, width) < 64 else 2
     columns = about_square(count, (height + gap) / (width + gap))
     tiles = TileGrid(request.channels, columns, height, width, gap)
-    return tiled_picture(montage(maps, tiles), tiles, request)
+    picture = tiled_picture(montage(maps, tiles), tiles, request)
+    return replace(picture, hatched=hatching(maps, tiles))
 
 
 def tiled_picture(values: Floats, tiles: TileGrid, request: ModeRequest) -> Picture:
     """Return the picture of a montage: over one range, or each tile over its own."""
     gaps = gaps_between(tiles)
-    if request.scope != "channel":
+    if request.scope not in OWN_SCOPES:
         return Picture(values=values, tiles=tiles, blank=gaps)
     # A colour then stands for another value in each tile.
     unit = np.zeros_like(values)
@@ -346,29 +368,42 @@ def _argmax(maps: Floats, request: ModeRequest) -> Picture:
     silent = ((known == 0) | np.isneginf(known)).all(axis=-1)
     numbers[silent] = -1
     palette = channel_colors(request.channels)
-    colours = as_rgba(palette[winner])
+    # Hundreds of colours are noise: those that win most have one, in pictures that are compared
+    # the same ones.
+    won = request.pooled(np.where(silent, -1, winner).astype(np.float32)).astype(np.intp)
+    together = np.bincount(won[won >= 0], minlength=len(palette))
+    order = np.argsort(-together, kind="stable")[: min(COLOURED, np.count_nonzero(together))]
+    shown = np.full_like(palette, OTHER_CHANNELS)
+    shown[order] = palette[order]
+    colours = as_rgba(shown[winner])
     colours[silent] = (0, 0, 0, 255)
     areas = np.bincount(winner[~silent], minlength=len(palette))
-    legend = winners(request.channels, palette, areas, silent.size)
+    legend = winners(request.channels, palette, areas, order, silent.size)
     return Picture(values=numbers, rgba=colours, legend=legend, values_are="channel")
 
 
-@register_mode(
-    "composite",
-    takes="some",
-    phrase="composite of {channels}",
-    uses_scale=False,
-    range_words="each channel over its own maximum",
-)
-def _composite(maps: Floats, request: ModeRequest) -> npt.NDArray[Any]:
+@register_mode("composite", takes="some", phrase="composite of {channels}")
+def _composite(maps: Floats, request: ModeRequest) -> Picture:
     table = request.cmap(np.arange(request.cmap.N))[:, :3].astype(np.float32)
     total = np.zeros((*maps.shape[:2], 3), np.float32)
+    auto = request.scope == "auto"
     for k in range(maps.shape[-1]):
         channel = maps[..., k]
-        top = top_of(request.pooled(channel), 100.0)
-        unit = DisplayRange(0.0, top).normalise(channel)
+        if auto:
+            unit = _unit(channel, request)
+        else:
+            top = top_of(request.pooled(channel), 100.0)
+            unit = DisplayRange(0.0, top).normalise(channel)
         total += table.take(_entries(unit, request.cmap), axis=0)
-    return total / np.float32(maps.shape[-1])
+    total /= np.float32(maps.shape[-1])
+    if not auto:
+        return Picture(rgba=as_rgba(total), range_words="each channel over its own maximum")
+    # Channels that differ are seldom bright at the same place, and their mean is dark. One factor
+    # for the whole picture keeps every hue.
+    brightest = top_of(request.pooled(total.max(axis=-1)), 99.5)
+    total /= np.float32(brightest or 1)
+    words = "each channel over its own range, and the whole made brighter"
+    return Picture(rgba=as_rgba(total), range_words=words)
 
 
 @register_mode(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.colors import Colormap
 
 from vgg_widget.activations.mapping import RANKINGS, Activations
+from vgg_widget.activations.telling import telling_channels
 from vgg_widget.layers import is_index
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
 from vgg_widget.pictures.modes import (
@@ -29,6 +30,7 @@ from vgg_widget.pictures.modes import (
 )
 from vgg_widget.pictures.scaling import (
     DEFAULT_SCALE,
+    OWN_SCOPES,
     DisplayRange,
     Floats,
     Scale,
@@ -41,13 +43,20 @@ ORDERS = (*RANKINGS, "location")
 """What a grid can be ordered by: `Activations.rank`'s, and the value at a chosen location."""
 
 
+HATCHING = (128, 128, 128, 255)
+"""The colour of the lines over dead channels, grey on any colormap in colour."""
+
+STRONGEST = "strongest"
+"""In the place of channels: those with the largest maximum."""
+
+
 def render(
     activations: Activations,
     layer: str,
     mode: str = DEFAULT_MODE,
     *,
     channel: int | None = None,
-    channels: Iterable[int] | None = None,
+    channels: Iterable[int] | str | None = None,
     cmap: str | Colormap = DEFAULT_CMAP,
     scale: str | Scale = DEFAULT_SCALE,
     order: str = "index",
@@ -71,13 +80,18 @@ def render(
     channels : iterable of int, optional
         The channels for the other modes. None or empty: all of them for ``grid``, ``max``,
         ``mean`` and ``argmax``; for ``composite`` and ``rainbow`` the six, for ``rgb`` the three
-        with the largest maximum. Without `channel`, one number here is the channel of the mode
-        ``"channel"``, and several are refused there.
+        that `telling_channels` names first. ``"strongest"``: as many, but those with the largest
+        maximum. Without `channel`, one number here is the channel of the mode ``"channel"``, and
+        several are refused there.
     cmap : str or Colormap
         A name that matplotlib knows, or a colormap.
     scale : str or Scale
-        ``"channel"``, ``"layer"`` or ``"network"``: over what the display range is taken.
-        ``"channel"`` means the picture on show by itself; in a grid, each tile by itself.
+        Over what the display range is taken: ``"auto"`` and ``"channel"`` over the picture on show
+        by itself (in a grid, each tile by itself), ``"layer"`` over all channels of the layer,
+        ``"network"`` over all layers. ``"auto"`` reaches up to the 99.5th percentile of the
+        positive values and lifts weak ones with a gamma of 0.6; ``"channel"`` reaches up to the
+        maximum, without gamma; the other two up to the 99.9th percentile. ``composite`` takes each
+        channel over its own maximum on all scales but ``"auto"``.
     order : str
         How a grid is ordered: ``"index"``, ``"max"``, ``"mean"``, ``"std"``, ``"sparsity"`` or
         ``"entropy"``, as `Activations.rank` does, or ``"location"``, by the value at `location`,
@@ -117,7 +131,7 @@ class RenderOptions:
 
     mode: str = DEFAULT_MODE
     channel: int | None = None
-    channels: Iterable[int] | None = None
+    channels: Iterable[int] | str | None = None
     cmap: str | Colormap = DEFAULT_CMAP
     scale: str | Scale = DEFAULT_SCALE
     order: str = "index"
@@ -150,7 +164,7 @@ def render_alike(
 
     def request(pooled: Pooled) -> ModeRequest:
         def range_of(values: Floats) -> DisplayRange:
-            own = pooled(values) if scale.scope == "channel" else values
+            own = pooled(values) if scale.scope in OWN_SCOPES else values
             return range_on(scale, layer, own, over, signed=signed)
 
         return ModeRequest(layer, chosen, cmap, scale.scope, range_of, pooled)
@@ -181,25 +195,32 @@ def _pictures(
 
     Only the mode's function knows which values it takes a range of, and it asks in the same order
     for each part: a first round notes these values, a second one is answered with them together.
+    Where an answer changes what is asked next, a third one is answered with that.
     """
     if len(parts) == 1:
         return [_picture(mode, parts[0], request(alone))]
-    made: list[Picture] = []
-    asked: list[list[Floats]] = []
-    for maps in parts:
-        turns: list[Floats] = []
-        asked.append(turns)
-        made.append(_picture(mode, maps, request(partial(_noted, turns))))
-    if not any(asked):
-        return made
-    together = [np.concatenate(turn) for turn in zip(*asked, strict=False)]
-    # A question that was not asked in the first round is answered with its own values.
-    return [_picture(mode, maps, request(partial(next, iter(together)))) for maps in parts]
+    together: list[Floats] = []
+    for _ in range(3):
+        made: list[Picture] = []
+        asked: list[list[Floats]] = []
+        for maps in parts:
+            turns: list[Floats] = []
+            asked.append(turns)
+            made.append(_picture(mode, maps, request(partial(_answered, iter(together), turns))))
+        before, together = together, [np.concatenate(turn) for turn in zip(*asked, strict=False)]
+        if len(before) == len(together) and all(map(_equal, before, together)):
+            break
+    return made
 
 
-def _noted(turns: list[Floats], values: Floats) -> Floats:
+def _answered(answers: Iterator[Floats], turns: list[Floats], values: Floats) -> Floats:
+    """Note the values, and return those of all parts; where none are known yet, the values."""
     turns.append(values.ravel())
-    return values
+    return next(answers, values)
+
+
+def _equal(one: Floats, other: Floats) -> bool:
+    return np.array_equal(one, other, equal_nan=True)
 
 
 def _common_range(pictures: Sequence[Picture], request: ModeRequest) -> DisplayRange | None:
@@ -221,11 +242,12 @@ def choose_channels(
     mode: Mode,
     *,
     channel: int | None = None,
-    channels: Iterable[int] | None = None,
+    channels: Iterable[int] | str | None = None,
 ) -> tuple[int, ...]:
     """Return the channels that a mode would show, or raise ValueError if it cannot show them."""
     count = activations.info(layer).channels
-    named = asked_channels(mode, channel, channels)
+    strongest = isinstance(channels, str) and channels == STRONGEST
+    named = asked_channels(mode, channel, None if strongest else channels)
     if mode.takes == "one":
         argument = "channels" if channel is None else "channel"
         return (checked_channel(argument, named[0] if named else 0, layer, count),)
@@ -234,7 +256,7 @@ def choose_channels(
         if mode.count is not None and len(chosen) != mode.count:
             raise ValueError(
                 f"channels has {len(chosen)} numbers, but mode {mode.name!r} takes exactly "
-                f"{mode.count}: give {mode.count}, or none for the strongest."
+                f"{mode.count}: give {mode.count}, or none for the most telling."
             )
         return chosen
     if mode.takes == "all":
@@ -245,19 +267,25 @@ def choose_channels(
             f"mode {mode.name!r} takes {mode.count} channels, but layer {layer!r} has {count}: "
             "choose another mode or layer."
         )
-    return tuple(int(c) for c in activations.rank(layer, "max")[:wanted])
+    if strongest:
+        return tuple(activations.rank(layer, "max")[:wanted].tolist())
+    return tuple(telling_channels(activations, layer, wanted).tolist())
 
 
 def asked_channels(
-    mode: Mode, channel: int | None, channels: Iterable[int] | None
+    mode: Mode, channel: int | None, channels: Iterable[int] | str | None
 ) -> tuple[int, ...]:
     """Return the channels that are named for a mode; none where the choice is left to it."""
+    named: tuple[int, ...] | None
     try:
-        named = () if channels is None else tuple(channels)
+        named = () if channels is None or isinstance(channels, str) else tuple(channels)
     except TypeError:
         named = None
     if named is None or isinstance(channels, str):
-        raise ValueError(f"channels {channels!r} is no list of numbers: write for instance (0, 5).")
+        raise ValueError(
+            f"channels {channels!r} is no list of numbers: write for instance (0, 5), or "
+            f"{STRONGEST!r}."
+        )
     if mode.takes != "one":
         return named
     if channel is not None:
@@ -319,13 +347,15 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
 
 
 def nearest_channels(
-    mode: Mode, count: int, channel: int, channels: Sequence[int]
-) -> tuple[int, tuple[int, ...]]:
+    mode: Mode, count: int, channel: int, channels: Sequence[int] | str
+) -> tuple[int, tuple[int, ...] | str]:
     """Return `channel` and `channels` as a layer of `count` channels can show them.
 
     A channel beyond the last becomes the last. Of `channels` those are left that there are; none,
-    so that the mode chooses by itself, where these are too few for it.
+    so that the mode chooses by itself, where these are too few for it. A word stays.
     """
+    if isinstance(channels, str):
+        return min(channel, count - 1), channels
     left = tuple(number for number in channels if number < count)
     if mode.count is not None:
         left = left[: mode.count] if len(left) >= mode.count else ()
@@ -387,6 +417,9 @@ def appearance(
         low, high = float(values.min()), float(values.max())
         if low == high:
             note = "dead" if high == 0 else "constant"
+    if picture.hatched is not None and picture.hatched.any():
+        rgba = rgba.copy()
+        rgba[picture.hatched] = HATCHING
     return {
         "rgba": rgba,
         "values": values,
@@ -397,6 +430,7 @@ def appearance(
         "tiles": picture.tiles,
         "legend": picture.legend,
         "values_are": picture.values_are,
+        "range_words": picture.range_words,
     }
 
 

@@ -26,8 +26,8 @@ class Scale:
     Parameters
     ----------
     scope : str
-        ``"channel"`` (the picture on show alone), ``"layer"`` (all channels of its layer) or
-        ``"network"`` (all layers).
+        ``"auto"`` and ``"channel"`` (the picture on show alone), ``"layer"`` (all channels of its
+        layer) or ``"network"`` (all layers). With ``"auto"``, a composite is also made brighter.
     percentile : float
         The top of the range is this percentile (0 < p ≤ 100) of the positive values, or of the
         magnitudes where there are negative values.
@@ -56,13 +56,19 @@ class Scale:
             raise ValueError(f"gamma {self.gamma!r} is not positive: choose 1 for none.")
 
 
-SCOPES = ("channel", "layer", "network")
+SCOPES = ("auto", "channel", "layer", "network")
 
-DEFAULT_SCALE = "layer"
+OWN_SCOPES = ("auto", "channel")
+"""The scopes that take the range over the picture on show alone."""
+
+DEFAULT_SCALE = "auto"
 """The scale where none is named."""
 
 NAMED_SCALES: dict[str, Scale] = {
-    # A picture on its own range is the textbook one: up to its own maximum, nothing clipped.
+    # One spike does not darken the rest, and weak activations are seen: below 1, the exponent lifts
+    # them, as a monitor's does.
+    "auto": Scale("auto", percentile=99.5, gamma=0.6),
+    # A picture up to its own maximum is the textbook one, nothing clipped.
     "channel": Scale("channel", percentile=100.0),
     # One hot pixel among millions must not darken all the rest.
     "layer": Scale("layer"),
@@ -141,7 +147,7 @@ def range_on(
 
     `over` gives a percentile over a layer's channels, or over all layers where the layer is None.
     """
-    if scale.scope == "channel":
+    if scale.scope in OWN_SCOPES:
         top = top_of(np.abs(values) if signed else values, scale.percentile)
     else:
         top = over(layer if scale.scope == "layer" else None, scale.percentile)

@@ -57,8 +57,16 @@ class TileGrid:
 
 
 def about_square(count: int, shape: float) -> int:
-    """Choose a number of columns that makes the grid about square and leaves few tiles empty."""
+    """Choose a number of columns that makes the grid about square and leaves few tiles empty.
+
+    `shape` is a tile's height by its width. Where whole rows make a grid that is not more than
+    twice as long as a square one, no tile is left empty.
+    """
     square = math.sqrt(count * shape)
+    whole = [columns for columns in range(count, 0, -1) if count % columns == 0]
+    best = min(whole, key=lambda columns: round(abs(math.log(columns / square)), 6))
+    if 0.5 <= best / square <= 2:
+        return best
     near = range(max(1, math.ceil(0.87 * square)), max(1, math.floor(1.15 * square)) + 1)
     choices = [columns for columns in near if columns <= count] or [min(count, round(square)) or 1]
     return min(choices, key=lambda columns: (-count % columns, abs(columns - square)))
@@ -72,6 +80,15 @@ def montage(maps: Floats, tiles: TileGrid) -> Floats:
     shape = (rows, columns, tiles.height + gap, tiles.width + gap)
     whole = padded.reshape(shape).swapaxes(1, 2).reshape(rows * shape[2], columns * shape[3])
     return whole[:-gap, :-gap]
+
+
+def hatching(maps: Floats, tiles: TileGrid) -> npt.NDArray[np.bool_]:
+    """Return the pixels of diagonal lines over the tiles of channels that are 0 everywhere."""
+    rows, columns = np.indices((tiles.height, tiles.width))
+    step = max(4, min(tiles.height, tiles.width) // 5)
+    lines = (rows + columns) % step < max(1, step // 6)
+    dead = ~maps.any(axis=(0, 1))
+    return montage(np.where(dead, lines[..., np.newaxis], 0).astype(np.float32), tiles) > 0
 
 
 def gaps_between(tiles: TileGrid) -> npt.NDArray[np.bool_]:

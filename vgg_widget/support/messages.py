@@ -1,8 +1,9 @@
-"""Wording of errors: the nearest name to one that is not known, and reasons in a sentence."""
+"""Wording of errors and of numbers: the nearest name, reasons in a sentence, "1,230"."""
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -34,6 +35,33 @@ def briefly(value: object) -> str:
     """Return a value's repr for a sentence, or its type where that would fill the page."""
     words = repr(value)
     return words if len(words) <= 200 else f"of type {type(value).__name__}"
+
+
+def plain_number(value: float, digits: int = 3) -> str:
+    """Return a number as people write it: ``"0.0123"``, ``"-4.5"``, ``"1,230"``, ``"∞"``.
+
+    It is rounded to so many digits. From ten million on, and below a ten-thousandth, it has an
+    exponent.
+    """
+    value = float(value)
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    # Adding 0 makes -0 a plain 0.
+    words = f"{value + 0.0:.{digits}g}"
+    rounded = float(words)
+    return f"{rounded:,.0f}" if 1000 <= abs(rounded) < 1e7 else words
+
+
+def plain_range(low: float, high: float, digits: int = 3) -> str:
+    """Return two numbers as `plain_number` writes them: ``"0 to 1,230"``."""
+    return f"{plain_number(low, digits)} to {plain_number(high, digits)}"
+
+
+def megabytes(size: int) -> str:
+    """Return a number of bytes with two digits: ``"65 MB"``, ``"0.41 MB"``."""
+    return f"{plain_number(size / 1e6, 2)} MB"
 
 
 def percent(share: float) -> str:

@@ -166,8 +166,10 @@ def _auto() -> ResolvedWeights:
         except WeightsError as error:
             resolved, damaged = _NAMED[FALLBACK](), imagenet.IMAGENET.find()
             seen = f"the cached file {damaged} is damaged, and " if damaged else ""
-            what = f"{resolved.provenance.label}, NOT ImageNet weights"
-            message = f"These are {what}, and not trained to recognise anything: {seen}{error}"
+            message = (
+                f"Practice filters, NOT ImageNet weights: {resolved.provenance.label}, not trained "
+                f"to recognise anything, are used because {seen}{error}"
+            )
             return replace(resolved, provenance=replace(resolved.provenance, message=message))
     return _from_imagenet(path)
 

@@ -259,6 +259,6 @@ def learned_vgg19(what: str, path: Path, label: str) -> StoredVGG19:
         layer,
         label=f"{label} (learned without labels from {count} photographs)",
         digest=learned.digest,
-        message=f"These filters were learned without labels from {count} photographs: they were "
-        "not trained to recognise anything, and are not ImageNet weights.",
+        message=f"Practice filters, not ImageNet weights: they were learned without labels from "
+        f"{count} photographs, and not trained to recognise anything.",
     )

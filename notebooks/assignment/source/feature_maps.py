@@ -44,8 +44,8 @@ for layer in activations.layers:
 # `explorer.layer = "block3_conv1"` moves the control.
 #
 # Set the traits so that the explorer shows **the largest value over all channels** of layer
-# **`block2_conv2`**, in the colormap **`magma`**, on the scale **`channel`** (the range of the
-# picture on show).
+# **`block2_conv2`**, in the colormap **`viridis`**, on the scale **`channel`** (from 0 to the
+# largest value of the picture on show, without a gamma).
 #
 # Then read the picture: `explorer.rendering.values` holds the numbers that the colours stand for.
 # Give
@@ -61,7 +61,7 @@ explorer
 # BEGIN SOLUTION
 explorer.layer = "block2_conv2"
 explorer.mode = "max"
-explorer.cmap = "magma"
+explorer.cmap = "viridis"
 explorer.scale = "channel"
 
 values = explorer.rendering.values
@@ -84,10 +84,10 @@ def check_colours(explorer):
     import matplotlib as mpl
     import numpy as np
 
-    assert explorer.cmap == "magma", f"the colormap is {explorer.cmap}"
+    assert explorer.cmap == "viridis", f"the colormap is {explorer.cmap}"
     assert explorer.scale == "channel", f"the scale is {explorer.scale}"
     largest = np.sort(explorer.activations["block2_conv2"], axis=-1)[..., -1]
-    expected = mpl.colormaps["magma"](largest / largest.max())
+    expected = mpl.colormaps["viridis"](largest / largest.max())
     difference = np.abs(explorer.rendering.rgba / 255 - expected).max()
     assert difference < 0.02, "the picture is another one"
 
@@ -155,9 +155,9 @@ check_maximum_of_any_maps(max_over_channels)
 # %% [markdown] task="q3"
 # ## 3. A composite, by hand (3 points)
 #
-# The mode `composite` lays several channels over each other. It takes each chosen channel,
-# **divides it by its own maximum**, gives it colours with the colormap, and **averages** the
-# colours of all chosen channels.
+# The mode `composite` lays several channels over each other. On the scale `channel` it takes each
+# chosen channel, **divides it by its own maximum**, gives it colours with the colormap, and
+# **averages** the colours of all chosen channels.
 #
 # Write it: `maps` has shape (rows, columns, channels) and no negative values, `channels` are the
 # numbers of the chosen ones, and `cmap` is a matplotlib colormap: `cmap(x)` gives for an array of
@@ -206,7 +206,8 @@ def check_composite_of_a_layer(activations, composite):
         ("block4_conv3", (7, 400), "magma"),
     ):
         colours = np.asarray(composite(activations[layer], channels, mpl.colormaps[name]))
-        picture = render(activations, layer, "composite", channels=channels, cmap=name)
+        how = {"channels": channels, "cmap": name, "scale": "channel"}
+        picture = render(activations, layer, "composite", **how)
         expected = picture.rgba[..., :3] / 255
         assert colours.shape == expected.shape, f"the shape is {colours.shape}"
         # A few of 256 steps of colour are a matter of rounding.
@@ -463,7 +464,7 @@ check_layers(activations, grey, dead_channels)
 channel = 5
 figure, sides = plt.subplots(1, 2, figsize=(7, 4), layout="constrained")
 for side, of, name in zip(sides, (activations, grey), ("photograph", "grey"), strict=True):
-    plot(of, "block1_conv1", channel=channel, scale="channel", ax=side)
+    plot(of, "block1_conv1", channel=channel, ax=side)
     side.set_xlabel(name)
 
 # %% [markdown] task="q8"

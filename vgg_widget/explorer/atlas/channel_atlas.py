@@ -15,7 +15,7 @@ from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS, PatchCards, f
 from vgg_widget.explorer.box import ExplorerBox
 from vgg_widget.explorer.settings import WholeNumber, as_trait_error, is_top_activations
 from vgg_widget.pictures.rendering import checked_channel
-from vgg_widget.support.messages import briefly
+from vgg_widget.support.messages import briefly, plain_number
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
@@ -36,7 +36,8 @@ class ChannelAtlas(ExplorerBox):
     top : TopActivations
         What `vgg_widget.dataset.top_activations` returned, or `TopActivations.load` read.
     layer : str, optional
-        Keras's or torchvision's name; by default the set's first.
+        Keras's or torchvision's name; by default the first that sees 32 pixels or more a side, or
+        the set's first: on smaller patches little is to be recognised.
     channel : int
         Its number.
     order : {"number", "value", "fraction active"}
@@ -99,7 +100,7 @@ class ChannelAtlas(ExplorerBox):
             super().__init__(layout=widgets.Layout(**{"width": "100%", **layout}))
             self._closed = False
             with self.hold_trait_notifications():
-                self.layer = next(iter(top)) if layer is None else layer
+                self.layer = top.readable_layer if layer is None else layer
                 self.channel, self.order = channel, order
             with self._changing():
                 self._build()
@@ -201,8 +202,8 @@ class ChannelAtlas(ExplorerBox):
             parts.set_value(self._layers, layer)
             parts.set_value(self._orders, order)
             place = self._ranked.index(channel)
-            for number, value in ((self._slider, place), (self._number, channel)):
-                parts.set_number(number, value, len(self._ranked))
+            parts.set_number(self._slider, place, len(self._ranked))
+            parts.set_value(self._number, channel)
         self.show_error(None)
         self._caption.value = parts.paragraph(_caption(self._top, layer, channel))
         what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"
@@ -262,7 +263,7 @@ def _caption(top: TopActivations, layer: str, channel: int) -> str:
     if not counted:
         return f"{what}: its {statistic} is finite on none of the images."
     return (
-        f"{what}: over {counted} images{failed_words(top)} the map's {statistic} is "
-        f"{strongest.mean[channel]:.4g} on average, and "
+        f"{what}: over {counted:,} images{failed_words(top)} the map's {statistic} is "
+        f"{plain_number(strongest.mean[channel], 4)} on average, and "
         f"{strongest.fraction_active[channel]:.1%} of them activate it; {top.weights.label}."
     )

@@ -15,9 +15,10 @@ from PIL import Image
 
 from vgg_widget.explorer.atlas.patch_cards import Patch
 from vgg_widget.figure.themes import own_style
+from vgg_widget.support.messages import plain_number, plain_range
 
 # Of the histogram on the page, in pixels: its bars, and room for the numbers around them, of which
-# the outermost stand half beside: -6.55e+04 is the longest.
+# the outermost stand half beside: -65,500 is the longest.
 _WIDTH, _BARS, _BELOW, _ABOVE, _BESIDE = 640, 90, 18, 14, 32
 _MOST_TICKS = 9
 # Between the bar of zeros, and of those below, and the ones above.
@@ -44,8 +45,8 @@ class Bar:
     @property
     def words(self) -> str:
         """Its range and its images."""
-        images = "1 image" if self.count == 1 else f"{self.count} images"
-        return f"0: {images}" if self.of_zero else f"{self.low:.3g} to {self.high:.3g}: {images}"
+        images = "1 image" if self.count == 1 else f"{self.count:,} images"
+        return f"{'0' if self.of_zero else plain_range(self.low, self.high)}: {images}"
 
 
 def bars_of(counts: npt.NDArray[np.int32], edges: npt.NDArray[np.float32]) -> list[Bar]:
@@ -75,7 +76,7 @@ def ticks_of(bars: Sequence[Bar]) -> list[tuple[float, str]]:
     # Every second edge is a power of 2, with fewer digits.
     round_ones = [edge for edge in edges if np.log2(abs(edge[1])) % 1 == 0]
     step = max(1, -(-len(round_ones) // _MOST_TICKS))
-    ticks = [(place, f"{low:.3g}") for place, low in (round_ones or edges)[::step]]
+    ticks = [(place, plain_number(low)) for place, low in (round_ones or edges)[::step]]
     return ticks + [(bar.place + 0.5, "0") for bar in bars if bar.of_zero]
 
 
@@ -98,7 +99,7 @@ def histogram_svg(bars: Sequence[Bar], words: str) -> str:
     tallest = next(bar for bar in bars if bar.count == most)
     texts.append(
         f'<text x="{(tallest.place + 0.5) * unit:.1f}" y="{_ABOVE - 3}" '
-        f'text-anchor="middle">{most}</text>'
+        f'text-anchor="middle">{most:,}</text>'
     )
     whole = _WIDTH + 2 * _BESIDE
     return (
@@ -126,7 +127,9 @@ def static_picture(patches: Sequence[Patch], bars: Sequence[Bar], title: str) ->
         axes = figure.add_subplot(grid[number // columns, number % columns])
         axes.set_axis_off()
         # A name is no formula.
-        axes.set_title(f"{patch.value:.4g}\n{patch.short_name[:14]}", fontsize=7, parse_math=False)
+        axes.set_title(
+            f"{plain_number(patch.value, 4)}\n{patch.short_name[:14]}", fontsize=7, parse_math=False
+        )
         if patch.png:
             with Image.open(io.BytesIO(patch.png)) as picture:
                 axes.imshow(np.asarray(picture), interpolation="nearest")

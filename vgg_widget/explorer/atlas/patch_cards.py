@@ -14,6 +14,7 @@ import ipywidgets as widgets
 from vgg_widget.circuit.pictures import small_png
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.box import LOCK, ExplorerBox
+from vgg_widget.support.messages import plain_number
 
 if TYPE_CHECKING:
     # Who looks at one image needs none of it.
@@ -57,7 +58,7 @@ def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Pa
         # A file's name may hold bytes that are no text, which no page takes.
         name = top.images[place].encode("utf-8", "replace").decode("utf-8")
         value = float(strongest.values[channel, rank])
-        said = f"{name}, {value:.4g}{_where(top, layer, channel, rank, place)}"
+        said = f"{name}, {plain_number(value, 4)}{_where(top, layer, channel, rank, place)}"
         png, problem = b"", ""
         try:
             png = small_png(top.patch(layer, channel, rank), 2 * parts.CARD_PICTURE)
@@ -244,7 +245,7 @@ class PatchCard:
             with self.picture.hold_sync():
                 self.picture.value = patch.png
                 self.picture.tooltip = patch.words
-        lines = parts.card_line(f"{patch.value:.4g}")
+        lines = parts.card_line(plain_number(patch.value, 4))
         if self.button is None:
             shortened = (
                 f"; max-width: {parts.CARD_PICTURE}px; overflow: hidden; text-overflow: ellipsis"

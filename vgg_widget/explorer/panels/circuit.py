@@ -12,6 +12,7 @@ from vgg_widget.explorer import parts
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP
 from vgg_widget.pictures.modes import find_mode
+from vgg_widget.support.messages import plain_number, plain_range
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
@@ -96,7 +97,7 @@ class InputCard:
             self.kernel.value = small_png(kernel_picture(one.kernel, whole.top), 2 * _KERNEL)
             self.kernel.tooltip = (
                 f"kernel {' × '.join(map(str, one.kernel.shape))} from {one.name} of {source}: "
-                f"weights {one.kernel.min():.2g} to {one.kernel.max():.2g}, "
+                f"weights {plain_range(one.kernel.min(), one.kernel.max(), 2)}, "
                 f"{one.excitatory:.0%} of their sum of magnitudes positive"
             )
         parts.display(self.kernel, shown=one.kernel is not None)
@@ -132,12 +133,12 @@ def _words(found: Circuit, layer: str) -> str:
         which = f"reads the {names} of {source}, shown below."
     words = (
         f"{layer} channel {found.channel} {which} Red weights are positive, blue ones negative, "
-        f"up to {found.top:.2g}."
+        f"up to {plain_number(found.top, 2)}."
     )
-    if found.location is not None and found.activation is not None:
+    if found.bias is not None and found.activation is not None:
         words += (
-            f" At {found.location} all inputs and the bias ({found.bias:.3g}) add up to "
-            f"{found.activation:.3g}, before any activation function."
+            f" At {found.location} all inputs and the bias ({plain_number(found.bias)}) add up to "
+            f"{plain_number(found.activation)}, before any activation function."
         )
     return words
 
@@ -145,7 +146,8 @@ def _words(found: Circuit, layer: str) -> str:
 def _numbers(one: CircuitInput) -> list[str]:
     if one.norm is None or one.share is None:
         return []
-    lines = [f"norm {one.norm:.2g} · {one.share:.0%}"]
+    lines = [f"norm {plain_number(one.norm, 2)} · {one.share:.0%}"]
     if one.contribution is not None:
-        lines.append(f"adds {one.contribution:+.2g}")
+        adds = plain_number(one.contribution, 2)
+        lines.append(f"adds {adds}" if one.contribution < 0 else f"adds +{adds}")
     return lines

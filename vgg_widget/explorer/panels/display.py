@@ -1,88 +1,147 @@
-"""The panel that says how activations meet colours, and what lies over the input."""
+"""The panel that says how activations become colours, and what lies over the input."""
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
+import numpy as np
 
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.explorer.parts import FITTING, checkbox, dropdown, row, set_value
+from vgg_widget.explorer.parts import (
+    FITTING,
+    WIDTH,
+    checkbox,
+    dropdown,
+    paragraph,
+    set_value,
+    words,
+)
 from vgg_widget.figure.themes import THEME_NAMES
+from vgg_widget.pictures.histogram import Histogram, histogram
 from vgg_widget.pictures.modes import find_mode
-from vgg_widget.pictures.scaling import SCOPES, as_scale
+from vgg_widget.pictures.scaling import as_scale
+from vgg_widget.support.messages import plain_number
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
 
 
+# Pixels of the histogram's height, and what marks a bar of clipped values.
+_TALL = 48
+_CLIPPED = ' style="fill: #d93025; fill-opacity: 1"'
+# Of the slider of gamma.
+_STEP = 0.05
+# As wide as the cell of the grid that it stands in.
+_FILLING = partial(widgets.Layout, width="auto", min_width="0")
+
+
 class DisplayPanel(Panel):
-    """Scale, percentile, gamma, the side of the ReLU, overlay and theme."""
+    """Percentile, gamma, the side of the ReLU, overlay and theme; how values are distributed."""
 
     def __init__(self, explorer: ExplorerBase) -> None:
         super().__init__(explorer)
-        gap = "2px 14px 2px 0"
-        self.scale = dropdown("scale", SCOPES, gap)
-        self.percentile = widgets.BoundedFloatText(
+        self.percentile = widgets.FloatText(
             description="percentile",
-            min=0.1,
-            max=100,
             step=0.1,
             tooltip="percentile of the values above 0 at the top of the range",
-            layout=widgets.Layout(width="160px", margin=gap),
+            layout=_FILLING(),
             style=FITTING,
         )
-        self.gamma = widgets.FloatLogSlider(
+        self.gamma = widgets.FloatSlider(
             description="gamma",
-            min=-1,
-            max=0.5,
-            step=0.05,
+            min=0.1,
+            max=3,
+            step=_STEP,
             readout_format=".2f",
             tooltip="below 1 lifts weak activations",
-            layout=widgets.Layout(width="260px", margin=gap),
+            layout=_FILLING(),
             style=FITTING,
         )
-        self.before_relu = checkbox("before ReLU", gap)
+        self.before_relu = checkbox("before ReLU")
         self.overlay = widgets.FloatSlider(
             description="map over the input",
             min=0,
             max=1,
             step=0.05,
             readout_format=".0%",
-            layout=widgets.Layout(width="330px", margin=gap),
+            layout=_FILLING(),
             style=FITTING,
         )
-        self.theme = dropdown("theme", THEME_NAMES, gap)
+        self.theme = dropdown("theme", THEME_NAMES)
+        self.numbers = words("vgg-words")
+        self.histogram = words("vgg-words", width="100%", max_width="420px")
+        fields = [self.percentile, self.gamma, self.overlay, self.before_relu, self.theme]
+        columns = "repeat(auto-fit, minmax(min(260px, 100%), 1fr))"
+        grid = widgets.Layout(grid_template_columns=columns, grid_gap="4px 18px", width="100%")
         self.widget = widgets.VBox(
-            [
-                row([self.scale, self.percentile, self.gamma], align_items="center"),
-                row([self.before_relu, self.overlay, self.theme], align_items="center"),
-            ]
+            [widgets.GridBox(fields, layout=grid), self.numbers, self.histogram],
+            layout=widgets.Layout(width="100%", max_width=WIDTH),
         )
-        for name in ("gamma", "before_relu", "overlay", "theme"):
+        for name in ("before_relu", "overlay", "theme"):
             explorer.choose_with(getattr(self, name), name)
-        # Each scale has a percentile of its own.
-        explorer.on_change(self.scale, lambda scale: explorer.choose(scale=scale, percentile=None))
-        explorer.on_change(self.percentile, self._percentile_chosen)
+        for name in ("percentile", "gamma"):
+            explorer.on_change(getattr(self, name), partial(self._chosen, name), typed=True)
 
-    def _percentile_chosen(self, percentile: float) -> None:
-        own = as_scale(self.scale.value).percentile
-        self._explorer.choose(percentile=None if percentile == own else percentile)
+    def _chosen(self, name: str, value: float) -> None:
+        settings = self._explorer.settings
+        own = getattr(as_scale(settings.scale), name)
+        now = getattr(settings, name)
+        # A page sends the nearest step back of what lies between two, which nobody has chosen.
+        if name == "gamma" and abs(value - (own if now is None else now)) < _STEP / 2:
+            return
+        self._explorer.choose(**{name: None if math.isclose(value, own) else value})
 
     def show(self) -> None:
         """Bring the panel to what is on show."""
         settings = self._explorer.settings
         mode = find_mode(settings.mode)
-        own = as_scale(settings.scale).percentile
-        set_value(self.scale, settings.scale)
-        set_value(self.percentile, own if settings.percentile is None else settings.percentile)
+        own = as_scale(settings.scale)
+        percentile, gamma = settings.percentile, settings.gamma
+        self._explorer.show_typed(
+            self.percentile, own.percentile if percentile is None else percentile
+        )
         # A slider has steps, and a trait has not.
-        set_value(self.gamma, min(max(settings.gamma, 0.1), 10**0.5))
+        bent = min(max(own.gamma if gamma is None else gamma, 0.1), 3)
+        if abs(self.gamma.value - bent) >= _STEP / 2:
+            set_value(self.gamma, bent)
         set_value(self.before_relu, settings.before_relu)
         set_value(self.overlay, settings.overlay)
         set_value(self.theme, self._explorer.theme)
-        for control in (self.scale, self.percentile, self.gamma):
+        for control in (self.percentile, self.gamma):
             set_value(control, not mode.uses_scale, "disabled")
         unsided = self._explorer.measured.before_relu(settings.layer) is None
         set_value(self.before_relu, unsided, "disabled")
         set_value(self.overlay, mode.tiled, "disabled")
+        said, rendering = self._explorer.distribution()
+        set_value(self.numbers, paragraph(said))
+        found = histogram(rendering)
+        set_value(self.histogram, "" if found is None else histogram_svg(found))
+
+
+def histogram_svg(found: Histogram) -> str:
+    """Return how often each value is on show, as markup; what the range clips is red."""
+    # Most of a map is 0 after a ReLU: on a linear scale there would be one bar.
+    counts = np.log1p([found.below, *found.counts, found.above])
+    heights = (_TALL * counts / max(1.0, counts.max())).round(1).tolist()
+    bars = [
+        f'<rect x="{place}" y="{_TALL - height:.1f}" width="1" height="{height}"'
+        f"{_CLIPPED if place in (0, len(heights) - 1) else ''}></rect>"
+        for place, height in enumerate(heights)
+        if height
+    ]
+    low, high = (plain_number(edge) for edge in found.edges[[0, -1]])
+    total = int(found.counts.sum()) + found.below + found.above
+    clipped = f"{(found.below + found.above) / max(1, total):.1%} beyond it"
+    label = f"number of values from {low} to {high}, on a logarithmic scale; {clipped}"
+    return (
+        f'<svg role="img" aria-label="{label}" viewBox="0 0 {len(heights)} {_TALL}" '
+        f'preserveAspectRatio="none" style="display: block; width: 100%; height: {_TALL}px; '
+        f'fill: currentColor; fill-opacity: 0.6">{"".join(bars)}</svg>'
+        '<div style="display: flex; justify-content: space-between; gap: 12px">'
+        f'<span style="white-space: nowrap">{low}</span>'
+        f"<span>how often each value is there, log scale; {clipped}</span>"
+        f'<span style="white-space: nowrap">{high}</span></div>'
+    )

@@ -12,7 +12,8 @@ import ipywidgets as widgets
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.controls import upload_button
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.explorer.parts import FITTING, display, row, status
+from vgg_widget.explorer.parts import FITTING, display, paragraph, row, set_value, status
+from vgg_widget.support.messages import megabytes, reason
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
@@ -40,6 +41,7 @@ class FilesPanel(Panel):
         self.code = self._button("show code", self._show_code)
         # The method itself would hold the explorer.
         self.reset = self._button("reset", lambda: explorer.reset())  # noqa: PLW0108
+        self.plan = widgets.HTML()
         self.words = widgets.HTML()
         self.text = widgets.Textarea(
             description="code",
@@ -53,7 +55,7 @@ class FilesPanel(Panel):
         rows[-1].append(self.reset)
         rows.append([*self.pictures, *self._more_buttons(), self.copy, self.code])
         lines = [row(line, align_items="center") for line in rows]
-        self.widget = widgets.VBox([*lines, self.words, self.text])
+        self.widget = widgets.VBox([*lines, self.plan, self.words, self.text])
 
     def _more_buttons(self) -> list[widgets.Button]:
         self.arrays = self._button("save arrays (.npz)", self._save_arrays)
@@ -70,9 +72,9 @@ class FilesPanel(Panel):
 
         def typed(text: str) -> None:
             if text:
+                self._explorer.choose(**{name: text})
                 # Emptied, so that the same path can be opened again: the file may be another one.
                 path.value = ""
-                self._explorer.choose(**{name: text})
 
         self._explorer.on_change(path, typed)
         upload = [upload_button(self._explorer, f"other {words}", name)] if self._uploads else []
@@ -88,6 +90,19 @@ class FilesPanel(Panel):
 
     def _save_arrays(self) -> None:
         self._say(f"Saved as {self._explorer.save_arrays()}.")
+        self._show_plan()
+
+    def _show_plan(self) -> None:
+        """Say what "save arrays" would write where."""
+        try:
+            path = self._explorer.arrays_path()
+        except OSError as error:
+            plan = f"Arrays cannot be saved: {reason(error)}."
+        else:
+            size = megabytes(self._explorer.measured.nbytes)
+            plan = f"Arrays would be saved as {path.name}, about {size}, in {path.parent}."
+        set_value(self.plan, paragraph(plan))
+        set_value(self.arrays, plan, "tooltip")
 
     def _copy_code(self) -> None:
         def copied(ok: bool) -> None:
@@ -117,6 +132,7 @@ class FilesPanel(Panel):
             # What was saved was of another picture.
             self._shown = weakref.ref(measured)
             self._say("")
+        self._show_plan()
         # The code is of one picture, and this may be another.
         self._set_code("")
 
@@ -129,3 +145,6 @@ class PairFilesPanel(FilesPanel):
 
     def _more_buttons(self) -> list[widgets.Button]:
         return []
+
+    def _show_plan(self) -> None:
+        pass

@@ -9,8 +9,9 @@ import ipywidgets as widgets
 
 from vgg_widget.activations.strongest import Strength, strongest_at
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.explorer.parts import FITTING, display, row, set_number
+from vgg_widget.explorer.parts import FITTING, display, row
 from vgg_widget.pictures.rendering import layer_label
+from vgg_widget.support.messages import plain_number
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
@@ -26,9 +27,7 @@ class LocationPanel(Panel):
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
         self.row, self.column = (
-            widgets.BoundedIntText(
-                description=name, layout=widgets.Layout(width="130px"), style=FITTING
-            )
+            widgets.IntText(description=name, layout=widgets.Layout(width="130px"), style=FITTING)
             for name in ("row", "column")
         )
         self.clear = widgets.Button(description="clear", layout=widgets.Layout(width="auto"))
@@ -45,7 +44,9 @@ class LocationPanel(Panel):
         )
         for number in (self.row, self.column):
             explorer.on_change(
-                number, lambda _: explorer.choose(location=(self.row.value, self.column.value))
+                number,
+                lambda _: explorer.choose(location=(self.row.value, self.column.value)),
+                typed=True,
             )
         self.clear.on_click(explorer.reporting_errors(lambda _: explorer.choose(location=None)))
 
@@ -54,9 +55,8 @@ class LocationPanel(Panel):
         activations, settings = self._explorer.activations, self._explorer.settings
         layer = self._explorer.rendering.layer
         location: tuple[int, int] | None = settings.location
-        rows, columns, _ = activations.shape(layer)
-        set_number(self.row, location[0] if location else 0, rows)
-        set_number(self.column, location[1] if location else 0, columns)
+        for field, number in zip((self.row, self.column), location or (0, 0), strict=True):
+            self._explorer.show_typed(field, number)
         found = strongest_at(activations, layer, *location, _BARS) if location else ()
         name = html.escape(layer_label(activations, layer))
         if location is None:
@@ -100,6 +100,5 @@ class _Line:
         self.button.button_style = "info" if strength.channel == on_view else ""
         length = round(_LONGEST * abs(strength.share))
         kind = "vgg-bar" if strength.value > 0 else "vgg-bar vgg-bar-negative"
-        self.bar.value = (
-            f'<span class="{kind}" style="width:{length}px"></span> {strength.value:.4g}'
-        )
+        said = plain_number(strength.value, 4)
+        self.bar.value = f'<span class="{kind}" style="width:{length}px"></span> {said}'

@@ -31,7 +31,9 @@ class PanelSwitcher:
         self._makers = dict(panels)
         self._made: dict[str, Panel] = {}
         self._buttons = {title: self._button(title) for title in self._makers}
-        self._stage = widgets.VBox(layout=widgets.Layout(display="none", margin="4px 0 0 0"))
+        self._stage = widgets.VBox(
+            layout=widgets.Layout(display="none", margin="4px 0 0 0", width="100%")
+        ).add_class("vgg-stage")
         self.widget = widgets.VBox([row(self._buttons.values(), margin="4px 0 0 0"), self._stage])
 
     def _button(self, title: str) -> widgets.ToggleButton:

@@ -1,0 +1,104 @@
+"""What a person types and cannot be followed: said in a sentence, and left to be corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import ListedColormap
+
+from tests.explorers import channel_number, control, problem
+from vgg_widget import LayerExplorer, render
+
+Explore = Callable[..., LayerExplorer]
+
+
+def field(explorer: LayerExplorer, name: str) -> Any:
+    """Return a field by the words beside it or on it."""
+    return channel_number(explorer) if name == "channel number" else control(explorer, name)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "typed", "said", "right"),
+    [
+        ({}, "channel number", 300, "channel 300", 30),
+        ({}, "channel number", -1, "channel -1", 0),
+        ({"mode": "rgb"}, "channels", "3, x, 4", "is no number or range", "3, 4, 5"),
+        ({"mode": "rgb"}, "channels", "3, 4, 4000", "4000", "3, 4, 5"),
+        ({"panel": "Location"}, "row", 900, "900", 2),
+        ({"panel": "Display"}, "percentile", 300.0, "percentile 300", 99.0),
+        ({"panel": "Open & save"}, "picture", "no such.png", "no such.png", None),
+    ],
+)
+def test_what_is_typed_wrongly_is_said_and_stays(
+    explore: Explore, *, where: Any, name: str, typed: Any, said: str, right: Any
+) -> None:
+    explorer = explore(layer="block2_conv1", **where)
+    before = explorer.rendering
+    text = field(explorer, name)
+    text.value = typed
+    assert said in problem(explorer)
+    assert text.value == typed
+    assert explorer.rendering is before
+    if right is not None:
+        text.value = right
+        assert problem(explorer) == ""
+        assert text.value == right
+
+
+def test_what_was_typed_wrongly_goes_with_the_next_picture(explore: Explore) -> None:
+    explorer = explore(layer="block2_conv1", channel=5)
+    number = field(explorer, "channel number")
+    number.value = 300
+    explorer.layer = "block3_conv1"
+    assert number.value == 5
+    assert problem(explorer) == ""
+    # Without an error in between, too.
+    number.value = 400
+    control(explorer, "channel").value = 7
+    assert number.value == 7
+
+
+# Colormaps in groups
+
+
+def test_colormaps_are_listed_in_groups_once_each(explore: Explore) -> None:
+    options = control(explore(), "colors").options
+    names = [name for _, name in options if name]
+    headings = [label for label, name in options if not name]
+    assert names[:5] == ["magma", "inferno", "plasma", "viridis", "cividis"]
+    assert len(names) == len(set(names))
+    assert headings[0] == "— uniform"
+    assert len(headings) == len(set(headings)) == 6
+    # All that matplotlib has, but for the reversed ones and jet, which invents edges.
+    ours = {name for name in mpl.colormaps if not name.endswith("_r")} - {"jet"}
+    assert set(names) == ours
+    assert names.index("coolwarm") > names.index("gray")
+
+
+def test_a_colormap_of_ones_own_is_offered_and_so_is_a_reversed_one(explore: Explore) -> None:
+    own = ListedColormap([(0, 0, 0), (1, 0, 0)], name="two of a test")
+    mpl.colormaps.register(own)
+    try:
+        explorer = explore()
+        cmap = control(explorer, "colors")
+        explorer.cmap = "gray_r"
+        assert cmap.value == "gray_r"
+        cmap.value = "two of a test"
+        assert explorer.cmap == "two of a test"
+        expected = render(explorer.activations, explorer.layer, cmap=own, channel=explorer.channel)
+        assert explorer.rendering is not None
+        assert np.array_equal(explorer.rendering.rgba, expected.rgba)
+    finally:
+        mpl.colormaps.unregister("two of a test")
+
+
+def test_the_heading_of_a_group_is_no_colormap(explore: Explore) -> None:
+    explorer = explore(cmap="viridis")
+    cmap = control(explorer, "colors")
+    cmap.index = next(n for n, (_, name) in enumerate(cmap.options) if not name)
+    assert explorer.cmap == cmap.value == "viridis"
+    assert problem(explorer) == ""

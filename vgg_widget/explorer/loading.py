@@ -1,0 +1,33 @@
+"""A line in a notebook's cell while TensorFlow is being loaded, which takes some seconds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def loading_line() -> Iterator[None]:
+    """Say in the cell that TensorFlow is being loaded, and take that away at the end.
+
+    Nothing is said where it is loaded already, or where no notebook is.
+
+    Yields
+    ------
+    None
+    """
+    notebook = sys.modules.get("IPython")
+    shell = None if notebook is None else notebook.get_ipython()
+    if "tensorflow" in sys.modules or not hasattr(shell, "kernel"):
+        yield
+        return
+    from IPython.display import display
+
+    words = "Loading TensorFlow and computing all layers …"
+    line: Any = display({"text/plain": words}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        line.update({"text/plain": ""}, raw=True)

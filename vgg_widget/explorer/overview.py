@@ -1,0 +1,146 @@
+"""What is seen at a glance: the network as a strip, and a layer's most telling channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import ipywidgets as widgets
+from matplotlib.colors import Colormap
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.activations.telling import telling_channels
+from vgg_widget.explorer import parts
+from vgg_widget.explorer.picture_strip import PictureStrip, thumbnail
+from vgg_widget.explorer.settings import DisplaySettings
+from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP, find_cmap
+from vgg_widget.pictures.modes import coloured, find_mode
+from vgg_widget.pictures.scaling import as_scale, range_on
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.base import ExplorerBase
+    from vgg_widget.layers import LayerInfo
+
+MOST_LAYERS = 30
+"""With more layers than this, their buttons would fill the page: the dropdown has them alone."""
+
+MOST_CHANNELS = 8
+"""How many channels the filmstrip shows."""
+
+# Pixels of the longer side; the page shows them smaller, or enlarges small maps without blurring.
+_SIDE = 112
+
+
+class NetworkStrip:
+    """The image and the network's blocks, with a small button for each layer."""
+
+    def __init__(self, explorer: ExplorerBase) -> None:
+        self._explorer = explorer
+        self._of: Callable[[], Activations | None] = lambda: None
+        self._cmap = ""
+        self.widget = PictureStrip(label="layers of the network").add_class("vgg-network")
+        explorer.on_change(self.widget, self._chosen)
+
+    def _chosen(self, layer: str) -> None:
+        explorer = self._explorer
+        explorer.choose(layer=explorer.settings.name_of(layer, explorer.measured))
+
+    def show(self, settings: DisplaySettings, activations: Activations) -> None:
+        """Bring the strip to what the explorer shows."""
+        few = len(activations) <= MOST_LAYERS
+        parts.display(self.widget, shown=few)
+        if not few:
+            return
+        if self._of() is not activations or self._cmap != settings.cmap:
+            self._of, self._cmap = ref(activations), settings.cmap
+            blocks = [
+                list(layers) for _, layers in groupby(activations.layers, lambda one: one.block)
+            ]
+            cmap = find_cmap(settings.cmap)
+            self.widget.fill(
+                [{"title": "picture"}, *(_block_item(activations, one) for one in blocks)],
+                [
+                    thumbnail(activations.image, _SIDE),
+                    *(_first_map(activations, layers[0].name, cmap) for layers in blocks),
+                ],
+            )
+        parts.set_value(self.widget, activations.info(settings.layer).name)
+
+
+def _block_item(activations: Activations, layers: list[LayerInfo]) -> dict[str, Any]:
+    rows, columns, channels = activations.shape(layers[0].name)
+    buttons, number = [], 0
+    for info in layers:
+        height, width, count = activations.shape(info.name)
+        pool = info.kind == "pool"
+        number += not pool
+        buttons.append(
+            {
+                "label": "pool" if pool else str(number),
+                "value": info.name,
+                "tip": f"{info.name} · {height} × {width} × {count}",
+            }
+        )
+    title = layers[0].block
+    return {
+        "title": title.replace("block", "block ") if title[-1:].isdigit() else title,
+        "value": layers[0].name,
+        "tip": f"{layers[0].name} · {rows} × {columns} × {channels}",
+        "buttons": buttons,
+        "note": f"{rows} × {columns} × {channels}",
+    }
+
+
+def _first_map(activations: Activations, layer: str, cmap: Colormap) -> bytes:
+    (channel,) = telling_channels(activations, layer, 1).tolist()
+    return _small_map(activations, layer, channel, cmap)
+
+
+def _small_map(activations: Activations, layer: str, channel: int, cmap: Colormap) -> bytes:
+    values = activations.of_channels(layer, [channel])[..., 0]
+    signed = activations.signed(layer)
+    if cmap.name == SIGNED_CMAP and not signed:
+        # Its middle stands for 0, and here 0 is the least.
+        cmap = find_cmap(DEFAULT_CMAP)
+    limits = range_on(as_scale("auto"), layer, values, activations.top, signed=signed)
+    step = max(1, max(values.shape) // _SIDE)
+    return thumbnail(coloured(limits.normalise(values[::step, ::step]), cmap), _SIDE)
+
+
+class Filmstrip:
+    """The layer's most telling channels as small pictures, of which a click shows one."""
+
+    def __init__(self, explorer: ExplorerBase) -> None:
+        self._explorer = explorer
+        self._of: Callable[[], Activations | None] = lambda: None
+        self._shown = ("", "")
+        self._words = parts.words("vgg-words")
+        self._all = parts.button("all ▸", "all channels of the layer side by side")
+        self._strip = PictureStrip(label="most telling channels").add_class("vgg-channels")
+        explorer.on_change(self._strip, lambda channel: explorer.choose(channel=channel))
+        self._all.on_click(explorer.reporting_errors(lambda _: explorer.choose(mode="grid")))
+        head = parts.row([self._words, self._all], align_items="center")
+        self.widget = widgets.VBox([head, self._strip], layout=widgets.Layout(width="100%"))
+
+    def show(self, settings: DisplaySettings, activations: Activations) -> None:
+        """Bring the strip to what the explorer shows."""
+        shown = find_mode(settings.mode).takes == "one"
+        parts.display(self.widget, shown=shown)
+        if not shown:
+            return
+        layer = settings.layer_in(activations)
+        if self._of() is not activations or self._shown != (layer, settings.cmap):
+            self._of, self._shown = ref(activations), (layer, settings.cmap)
+            channels = telling_channels(activations, layer, MOST_CHANNELS).tolist()
+            cmap = find_cmap(settings.cmap)
+            self._strip.fill(
+                [{"title": str(c), "value": c, "tip": f"channel {c}"} for c in channels],
+                [_small_map(activations, layer, channel, cmap) for channel in channels],
+            )
+            count = activations.info(layer).channels
+            words = f"{len(channels)} channels that differ most here: click on one"
+            parts.set_value(self._words, parts.paragraph(words))
+            parts.set_value(self._all, f"all {count} ▸", "description")
+        parts.set_value(self._strip, settings.channel)
