@@ -50,7 +50,11 @@ class StandIn:
 
         return reported
 
-    def on_change(self, control: Any, callback: Callable[[Any], object], **_: bool) -> None:
+    def on_typed(self, callback: Callable[[Any], object], *fields: Any) -> None:
+        for field in fields:
+            self.on_change(field, callback)
+
+    def on_change(self, control: Any, callback: Callable[[Any], object]) -> None:
         report = self.reporting_errors(callback)
         control.observe(lambda change: self.showing or report(change["new"]), "value")
 

@@ -454,7 +454,7 @@ def test_code_never_holds_a_picture(make: Make, picture: Pixels) -> None:
     (line,) = (line for line in code.splitlines() if line.startswith("image = "))
     assert ast.literal_eval(line.removeprefix("image = ")) == "my 'cat'.png"
     assert "# not read from a path: save this file beside your script" in line
-    assert explorer.file_name(".npz") == "my 'cat'-activations.npz"
+    assert explorer.file_name(".npz") == "my _cat_-activations.npz"
     sources = [picture, Image.fromarray(picture), content, io.BytesIO(content), (named,)]
     for source in sources:
         explorer.image = source

@@ -238,6 +238,24 @@ def test_a_block_shows_its_first_layers_most_telling_channel(
             assert_same_colours(found, auto_picture(maps[..., channel], cmap))
 
 
+def test_a_block_shows_the_layer_on_show(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv3")
+    network = strip(explorer, "network")
+    activations = explorer.activations
+    for layer in ("block3_conv3", "block3_pool", "block5_conv4", "block5_pool"):
+        explorer.layer = layer
+        number = int(layer[5])
+        block = network.items[number]
+        rows, columns, count = activations[layer].shape
+        assert (block["value"], block["note"]) == (layer, f"{rows} × {columns} × {count}")
+        (channel,) = most_telling(inner(activations, layer), 1)
+        expected = auto_picture(activations[layer][..., channel], explorer.cmap)
+        assert_same_colours(picture_in(network.pictures[number]), expected)
+        # The other blocks show their first layer again.
+        others = [one["value"] for one in network.items[1:] if one is not block]
+        assert others == [f"block{n}_conv1" for n in BLOCKS if n != number]
+
+
 def test_another_image_has_a_strip_of_its_own(explore: Explore, photo: RGB8) -> None:
     explorer = explore()
     network = strip(explorer, "network")
@@ -327,6 +345,19 @@ def test_all_channels_are_a_click_away(explore: Explore) -> None:
     explorer.mode = "channel"
     assert is_shown(explorer, film)
     assert every.description == "all 64 ▸"
+
+
+def test_what_a_click_does_and_the_way_back_are_said(explore: Explore) -> None:
+    explorer = explore(mode="grid", layer=LAYER)
+    assert "click on a tile to open its channel" in words(explorer)
+    back = control(explorer, "◂ back")
+    explorer.open_channel(17)
+    assert "click to keep a location" in words(explorer)
+    assert is_shown(explorer, back)
+    back.click()
+    assert (explorer.mode, explorer.can_go_back) == ("grid", False)
+    explorer.mode = "channel"
+    assert not is_shown(explorer, back)
 
 
 def test_a_layer_of_few_channels_shows_them_all(exact: FeatureExtractor, photo: RGB8) -> None:

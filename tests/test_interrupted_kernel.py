@@ -130,8 +130,8 @@ def test_the_stop_button_at_every_stage(kernel: Kernel, mirror: Mirror, tmp_path
         "def endless(maps, _):\n"
         '    print("begun", flush=True)\n'
         "    while True: time.sleep(0.01)\n"
-        "modes = explorer._controls.mode\n"
-        'modes.options = [*modes.options, "endless"]\n'
+        "modes = explorer._controls.more\n"
+        'modes.options = [*modes.options, ("endless", "endless")]\n'
     )
     assert kernel.stop('explorer.mode = "endless"') == "KeyboardInterrupt"
     show = "print(explorer.mode, modes.value, explorer._controls.problem.value)"

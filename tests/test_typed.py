@@ -62,6 +62,28 @@ def test_what_was_typed_wrongly_goes_with_the_next_picture(explore: Explore) -> 
     assert number.value == 7
 
 
+def test_two_fields_that_belong_together_both_stay(explore: Explore) -> None:
+    explorer = explore(layer="block2_conv1", panel="Location")
+    row, column = field(explorer, "row"), field(explorer, "column")
+    row.value = 900
+    column.value = 5
+    assert (row.value, column.value) == (900, 5)
+    assert "900" in problem(explorer)
+    row.value = 3
+    assert explorer.location == (3, 5)
+    assert problem(explorer) == ""
+
+
+def test_a_field_goes_back_when_its_error_is_told_no_more(explore: Explore) -> None:
+    explorer = explore(layer="block2_conv1", channel=5, panel="Open & save")
+    number = field(explorer, "channel number")
+    number.value = 300
+    # Nothing else is shown by that, and the error is gone.
+    control(explorer, "show code").click()
+    assert problem(explorer) == ""
+    assert number.value == 5
+
+
 # Colormaps in groups
 
 

@@ -91,9 +91,8 @@ def test_patches_are_shown_and_chosen(lab: OpenNotebook, tmp_path: Path) -> None
     cards = page.page.locator(".vgg-explorer .vgg-line:visible:has(img)")
     expect(cards).to_have_count(9)
     # It is open by itself.
-    expect(page.page.get_by_role("button", name="Strongest")).to_have_attribute(
-        "aria-expanded", "true"
-    )
+    unfold = page.page.locator(".vgg-unfold", has_text="Strongest")
+    expect(unfold).to_have_attribute("aria-expanded", "true")
     assert_patches(page, cards, "block2_conv2", 11)
     cards.last.scroll_into_view_if_needed()
     page.screenshot("lab-strongest")

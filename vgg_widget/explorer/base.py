@@ -318,10 +318,10 @@ class ExplorerBase(ExplorerBox):
             if not self.has_trait(name):
                 setattr(self, name, value)
 
-    def choose_with(self, control: widgets.Widget, name: str, *, typed: bool = False) -> None:
-        """Let a control set the trait of a name; see `on_change`."""
+    def choose_with(self, control: widgets.Widget, name: str) -> None:
+        """Let a control set the trait of a name."""
         explorer: Any = proxy(self)
-        self.on_change(control, lambda value: explorer.choose(**{name: value}), typed=typed)
+        self.on_change(control, lambda value: explorer.choose(**{name: value}))
 
     def _asked(self) -> DisplaySettings:
         """Return what the traits say."""
@@ -412,12 +412,12 @@ class ExplorerBase(ExplorerBox):
 
     def _show_around(self) -> None:
         """Bring words, controls and the open panel to what is on show."""
-        self._refused = None
+        self._refused = ()
         message = self.measured.weights.message
         self._controls.say(self._caption(), f"weights: {self._source()}", message)
+        self._controls.show(self.settings, self.measured, self.layer_names)
         self.show_status(self._pointing.words())
         self.show_error(None)
-        self._controls.show(self.settings, self.measured, self.layer_names)
         if self._switcher.opened:
             self._switcher.show()
 
@@ -459,7 +459,7 @@ class ExplorerBase(ExplorerBox):
         if self._snapshot is None or self._closed:
             return
         self._switcher.pause()
-        self._refused = None
+        self._refused = ()
         # A panel that could not be made stays folded.
         opened = self._switcher.opened
         self.panel = opened if opened in self._panel_titles() else ""

@@ -53,8 +53,8 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     _page: Any = None
     # How many changes and callbacks are under way; whoever counts holds the lock.
     _depth = 0
-    # The field that holds what could not be followed, until something else is shown.
-    _refused: Any = None
+    # The fields that hold what could not be followed, until something else is shown.
+    _refused: tuple[widgets.Widget, ...] = ()
     showing = False
     """Whether controls are being brought to what is shown, which is nobody's choice."""
 
@@ -219,6 +219,10 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             self._depth += not slow
             try:
                 act()
+                if clear and outermost and self._refused:
+                    # Its error is told no more.
+                    self._refused = ()
+                    self._refresh_controls()
             except Exception as error:
                 with self._lock:
                     message = ErrorMessage.of(error)
@@ -233,28 +237,39 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             finally:
                 self._depth -= not slow
 
-    def on_change(
-        self, control: widgets.Widget, callback: Callable[[Any], object], *, typed: bool = False
-    ) -> None:
+    def on_change(self, control: widgets.Widget, callback: Callable[[Any], object]) -> None:
         """Call back with a control's new value when a person changes it; errors are shown.
 
-        Nothing is called while the box itself brings its controls to what it shows. What was
-        `typed` and could not be followed stays in its field: see `show_typed`.
+        Nothing is called while the box itself brings its controls to what it shows.
         """
-        box: Any = proxy(self)
+        box = proxy(self)
 
         def changed(change: dict[str, Any]) -> None:
             # The lock is held: on another thread, the showing is over by now.
             if not box.showing:
-                box._refused = control if typed else None  # noqa: SLF001 - of this class
                 callback(change["new"])
-                box._refused = None  # noqa: SLF001
 
         control.observe(self.reporting_errors(changed), "value")
 
+    def on_typed(self, callback: Callable[[Any], object], *fields: widgets.Widget) -> None:
+        """Call back with what a person types into a field; errors are shown.
+
+        What cannot be followed stays in all of the `fields`, which belong together, to be
+        corrected: see `show_typed`.
+        """
+        box: Any = proxy(self)
+
+        def typed(value: object) -> None:
+            box._refused = fields  # noqa: SLF001 - of this class
+            callback(value)
+            box._refused = ()  # noqa: SLF001
+
+        for field in fields:
+            self.on_change(field, typed)
+
     def show_typed(self, field: widgets.Widget, value: object) -> None:
         """Bring a field to what is on show, unless it holds what is to be corrected."""
-        if field is not self._refused:
+        if field not in self._refused:
             set_value(field, value)
 
     @contextmanager

@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 
 # The modes that have a button, and what is on it.
 _BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
+_TIPS = (
+    "each channel by itself",
+    "all channels side by side",
+    "the largest value over the channels, at each location",
+    "three channels as red, green and blue",
+)
 _NO_MODE = ("more …", "")
 _HINT = "Point at a picture to read its values; click to keep a location."
+_TILE_HINT = "Point at a picture to read its values; click on a tile to open its channel."
 
 LAYER_NAMES = ("keras", "torchvision", "both", "paper")
 """Whose names layers can be listed by; both are Keras's and torchvision's."""
@@ -118,11 +125,12 @@ class Controls:
         self._listed: dict[str, str] = {}
         self._listed_of: Callable[[], Activations | None] = lambda: None
         self._listed_by = ""
+        self._hint = _HINT
         width = max_width or parts.WIDTH
         self.layer = parts.dropdown("layer", [], "2px 10px 2px 0")
         self.mode = widgets.ToggleButtons(
             options=[(words, mode) for mode, words in _BUTTONS.items()],
-            tooltips=["each channel by itself", *(f"mode {mode!r}" for mode in [*_BUTTONS][1:])],
+            tooltips=[*_TIPS],
             layout=widgets.Layout(width="max-content", margin="2px 6px 2px 0"),
             style={"button_width": "auto"},
         )
@@ -145,7 +153,7 @@ class Controls:
             layout=widgets.Layout(flex="1 1 260px", max_width="640px", margin="2px 10px 2px 0"),
             style=parts.FITTING,
         )
-        self.caption = parts.words("vgg-caption", max_width=width)
+        self.caption = parts.words("vgg-caption", max_width=width, margin="6px 0 0 0")
         self.source = parts.words("vgg-source", max_width=width)
         self.place = parts.words("vgg-place", max_width=width, min_height="20px")
         self.notice = parts.words("vgg-notice", max_width=width)
@@ -174,10 +182,10 @@ class Controls:
         )
         explorer.on_change(self.cmap, self._cmap_chosen)
         explorer.choose_with(self.slider, "channel")
-        explorer.choose_with(self.box, "channel", typed=True)
+        explorer.on_typed(lambda number: explorer.choose(channel=number), self.box)
         explorer.on_change(self.layer, self._layer_chosen)
-        explorer.on_change(
-            self.channels, lambda text: explorer.choose(channels=parse_channels(text)), typed=True
+        explorer.on_typed(
+            lambda text: explorer.choose(channels=parse_channels(text)), self.channels
         )
 
     def _cmap_chosen(self, cmap: str) -> None:
@@ -210,6 +218,7 @@ class Controls:
     def show(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
         """Bring every control to what the explorer shows, layers by one of `LAYER_NAMES`."""
         mode = find_mode(settings.mode)
+        self._hint = _TILE_HINT if mode.tiled else _HINT
         count = activations.info(settings.layer).channels
         with self._explorer.showing_controls():
             self.network.show(settings, activations)
@@ -297,7 +306,7 @@ class Controls:
 
     def show_status(self, words: str) -> None:
         """Say what is under the mouse, or at the chosen location."""
-        parts.set_value(self.place, parts.paragraph(words or _HINT))
+        parts.set_value(self.place, parts.paragraph(words or self._hint))
 
 
 def _prose(text: str) -> str:

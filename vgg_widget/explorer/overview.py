@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -39,7 +40,8 @@ class NetworkStrip:
     def __init__(self, explorer: ExplorerBase) -> None:
         self._explorer = explorer
         self._of: Callable[[], Activations | None] = lambda: None
-        self._cmap = ""
+        self._shown = ("", "")
+        self._pictures: dict[str, bytes] = {}
         self.widget = PictureStrip(label="layers of the network").add_class("vgg-network")
         explorer.on_change(self.widget, self._chosen)
 
@@ -53,24 +55,31 @@ class NetworkStrip:
         parts.display(self.widget, shown=few)
         if not few:
             return
-        if self._of() is not activations or self._cmap != settings.cmap:
-            self._of, self._cmap = ref(activations), settings.cmap
+        layer = activations.info(settings.layer).name
+        if self._of() is not activations or self._shown != (layer, settings.cmap):
+            if self._of() is not activations or self._shown[1] != settings.cmap:
+                self._pictures.clear()
+            self._of, self._shown = ref(activations), (layer, settings.cmap)
             blocks = [
                 list(layers) for _, layers in groupby(activations.layers, lambda one: one.block)
             ]
-            cmap = find_cmap(settings.cmap)
-            self.widget.fill(
-                [{"title": "picture"}, *(_block_item(activations, one) for one in blocks)],
-                [
-                    thumbnail(activations.image, _SIDE),
-                    *(_first_map(activations, layers[0].name, cmap) for layers in blocks),
-                ],
-            )
-        parts.set_value(self.widget, activations.info(settings.layer).name)
+            # A block has the picture and the size of the layer on show, else of its first.
+            faces = [
+                layer if layer in (one.name for one in layers) else layers[0].name
+                for layers in blocks
+            ]
+            for face in faces:
+                if face not in self._pictures:
+                    cmap = find_cmap(settings.cmap)
+                    self._pictures[face] = _first_map(activations, face, cmap)
+            pictures = [thumbnail(activations.image, _SIDE), *(self._pictures[f] for f in faces)]
+            items = map(partial(_block_item, activations), blocks, faces)
+            self.widget.fill([{"title": "picture"}, *items], pictures)
+        parts.set_value(self.widget, layer)
 
 
-def _block_item(activations: Activations, layers: list[LayerInfo]) -> dict[str, Any]:
-    rows, columns, channels = activations.shape(layers[0].name)
+def _block_item(activations: Activations, layers: list[LayerInfo], face: str) -> dict[str, Any]:
+    rows, columns, channels = activations.shape(face)
     buttons, number = [], 0
     for info in layers:
         height, width, count = activations.shape(info.name)
@@ -86,8 +95,8 @@ def _block_item(activations: Activations, layers: list[LayerInfo]) -> dict[str, 
     title = layers[0].block
     return {
         "title": title.replace("block", "block ") if title[-1:].isdigit() else title,
-        "value": layers[0].name,
-        "tip": f"{layers[0].name} · {rows} × {columns} × {channels}",
+        "value": face,
+        "tip": f"{face} · {rows} × {columns} × {channels}",
         "buttons": buttons,
         "note": f"{rows} × {columns} × {channels}",
     }
@@ -121,13 +130,18 @@ class Filmstrip:
         self._strip = PictureStrip(label="most telling channels").add_class("vgg-channels")
         explorer.on_change(self._strip, lambda channel: explorer.choose(channel=channel))
         self._all.on_click(explorer.reporting_errors(lambda _: explorer.choose(mode="grid")))
-        head = parts.row([self._words, self._all], align_items="center")
+        self._all.layout.margin = "2px 2px 2px 10px"
+        self._back = parts.button("◂ back", "what was on show before (Backspace)")
+        # The method itself would hold the explorer.
+        self._back.on_click(explorer.reporting_errors(lambda _: explorer.back()))
+        head = parts.row([self._words, self._all, self._back], align_items="center")
         self.widget = widgets.VBox([head, self._strip], layout=widgets.Layout(width="100%"))
 
     def show(self, settings: DisplaySettings, activations: Activations) -> None:
         """Bring the strip to what the explorer shows."""
         shown = find_mode(settings.mode).takes == "one"
         parts.display(self.widget, shown=shown)
+        parts.display(self._back, shown=self._explorer.can_go_back)
         if not shown:
             return
         layer = settings.layer_in(activations)

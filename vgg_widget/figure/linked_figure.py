@@ -203,9 +203,11 @@ class LinkedFigure:
         across = self.figure.get_size_inches()[0] * self._side_painter.title_room(axes)
         letters = int(_LETTERS_PER_INCH * across)
         if len(words) > letters:
-            first, _, rest = words.partition(" · ")
-            # Half a size would be none.
-            words = first if rest[:1].isdigit() else f"{words[: letters - 1]}…"
+            first, *_, last = words.split(" · ")
+            # Half a size would be none; of more than two parts, the caption has the others.
+            words = first if last[:1].isdigit() else f"{first} · {last}"
+        if len(words) > letters:
+            words = f"{words[: letters - 1]}…"
         axes.title.set_text(words)
 
     @property

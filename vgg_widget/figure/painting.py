@@ -215,9 +215,10 @@ class SidePainter:
         return float(self._title_place(axes).width) / float(self._figure.bbox.width)
 
     def _title_place(self, axes: Axes) -> TransformedBbox:
-        """Return what a title may cover: that of a picture on its right has a place of its own."""
+        """Return what a title may cover: what stands on either side has a place of its own."""
         mine = axes.get_position(original=True)
-        others = (other.get_position(original=True) for other in self._axes)
+        # Zoomed, a picture may be less high, and its title beside the list or the colorbar.
+        others = (other.get_position(original=True) for other in (*self._axes, *self._neighbours))
         # What is wholly below or above it leaves a title its room.
         beside = (other.x0 for other in others if other.y0 < mine.y1 and other.y1 > mine.y0)
         right = min((edge for edge in beside if edge > mine.x0), default=1)

@@ -174,7 +174,7 @@ class ChannelAtlas(ExplorerBox):
         self.on_change(self._layers, lambda layer: atlas.set_trait("layer", layer))
         # The method itself would hold the atlas.
         self.on_change(self._slider, lambda place: atlas.show_ranked(place))  # noqa: PLW0108
-        self.on_change(self._number, lambda channel: atlas.set_trait("channel", channel))
+        self.on_typed(lambda channel: atlas.set_trait("channel", channel), self._number)
         self.on_change(self._orders, lambda order: atlas.set_trait("order", order))
         self.add_class(ROOT_CLASS)
         self.children = (
@@ -203,7 +203,7 @@ class ChannelAtlas(ExplorerBox):
             parts.set_value(self._orders, order)
             place = self._ranked.index(channel)
             parts.set_number(self._slider, place, len(self._ranked))
-            parts.set_value(self._number, channel)
+            self.show_typed(self._number, channel)
         self.show_error(None)
         self._caption.value = parts.paragraph(_caption(self._top, layer, channel))
         what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"

@@ -138,9 +138,14 @@ class PatchCards:
         self._thread.start()
 
     def _show_later(self, rest: float, superseded: threading.Event, *asked: Any) -> None:
-        if not superseded.wait(rest):
+        if superseded.wait(rest):
+            return
+        try:
             report = self._box.reporting_errors
-            report(self._read_and_show, clear=False, slow=True)(superseded, *asked)
+        except ReferenceError:
+            # It was freed meanwhile.
+            return
+        report(self._read_and_show, clear=False, slow=True)(superseded, *asked)
 
     def _read_and_show(
         self,

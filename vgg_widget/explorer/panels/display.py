@@ -83,7 +83,7 @@ class DisplayPanel(Panel):
         for name in ("before_relu", "overlay", "theme"):
             explorer.choose_with(getattr(self, name), name)
         for name in ("percentile", "gamma"):
-            explorer.on_change(getattr(self, name), partial(self._chosen, name), typed=True)
+            explorer.on_typed(partial(self._chosen, name), getattr(self, name))
 
     def _chosen(self, name: str, value: float) -> None:
         settings = self._explorer.settings

@@ -42,12 +42,11 @@ class LocationPanel(Panel):
                 row(widgets.VBox([line.widget for line in column]) for column in columns),
             ]
         )
-        for number in (self.row, self.column):
-            explorer.on_change(
-                number,
-                lambda _: explorer.choose(location=(self.row.value, self.column.value)),
-                typed=True,
-            )
+        explorer.on_typed(
+            lambda _: explorer.choose(location=(self.row.value, self.column.value)),
+            self.row,
+            self.column,
+        )
         self.clear.on_click(explorer.reporting_errors(lambda _: explorer.choose(location=None)))
 
     def show(self) -> None:
