@@ -58,7 +58,7 @@ class NetworkStrip:
         layer = activations.info(settings.layer).name
         if self._of() is not activations or self._shown != (layer, settings.cmap):
             if self._of() is not activations or self._shown[1] != settings.cmap:
-                self._pictures.clear()
+                self._pictures = {"": thumbnail(activations.image, _SIDE)}
             self._of, self._shown = ref(activations), (layer, settings.cmap)
             blocks = [
                 list(layers) for _, layers in groupby(activations.layers, lambda one: one.block)
@@ -72,7 +72,7 @@ class NetworkStrip:
                 if face not in self._pictures:
                     cmap = find_cmap(settings.cmap)
                     self._pictures[face] = _first_map(activations, face, cmap)
-            pictures = [thumbnail(activations.image, _SIDE), *(self._pictures[f] for f in faces)]
+            pictures = [self._pictures[face] for face in ("", *faces)]
             items = map(partial(_block_item, activations), blocks, faces)
             self.widget.fill([{"title": "picture"}, *items], pictures)
         parts.set_value(self.widget, layer)
