@@ -84,6 +84,16 @@ def test_a_field_goes_back_when_its_error_is_told_no_more(explore: Explore) -> N
     assert number.value == 5
 
 
+def test_an_echo_of_the_page_leaves_no_refused_field_behind(explore: Explore) -> None:
+    explorer = explore(layer="block2_conv1", channel=5, gamma=0.62, panel="Display")
+    number = field(explorer, "channel number")
+    number.value = 300
+    # A page sends the slider's nearest step back, which is no choice.
+    control(explorer, "gamma").value = 0.6
+    assert explorer.gamma == 0.62
+    assert (problem(explorer), number.value) == ("", 5)
+
+
 # Colormaps in groups
 
 

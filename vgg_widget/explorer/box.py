@@ -220,7 +220,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             try:
                 act()
                 if clear and outermost and self._refused:
-                    # Its error is told no more.
+                    # No error is told of them any more.
                     self._refused = ()
                     self._refresh_controls()
             except Exception as error:
@@ -260,9 +260,9 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
         box: Any = proxy(self)
 
         def typed(value: object) -> None:
+            # Forgotten as soon as it is followed: see `_report`.
             box._refused = fields  # noqa: SLF001 - of this class
             callback(value)
-            box._refused = ()  # noqa: SLF001
 
         for field in fields:
             self.on_change(field, typed)
