@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -518,6 +519,32 @@ def test_the_figure_is_as_high_as_the_picture_asks() -> None:
     made = of_shape(96, 16)
     view.show(render(made, "conv"), made.image, 1)
     assert view.figure.bbox.height < 0.8 * across
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("conv · channel 0", "conv · channel 0"),
+        (f"conv · {'several words ' * 4}· second − first", "conv · second − first"),
+        ("x" * 80, None),
+        (f"conv · {'x' * 80}", None),
+    ],
+)
+def test_a_title_is_cut_to_its_room_and_never_smaller(title: str, shown: str | None) -> None:
+    made = of_shape(24, 24, channels=2)
+    view = FeatureFigure(new_figure())
+    view.show(render(made, "conv", channel=0), made.image, 1)
+    size = view.map_axes.title.get_fontsize()
+    view.show(replace(render(made, "conv", channel=0), title=title), made.image, 1)
+    found = view.map_axes.title.get_text()
+    assert view.map_axes.title.get_fontsize() == size
+    if shown is None:
+        assert found.endswith("…")
+        assert title.startswith(found.removesuffix("…"))
+    else:
+        assert found == shown
+    across = view.map_axes.title.get_window_extent()
+    assert across.x1 <= view.figure.bbox.width
 
 
 def test_a_grid_takes_three_quarters_of_the_width_or_more() -> None:

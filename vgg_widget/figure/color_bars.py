@@ -157,7 +157,7 @@ class ColorBars:
                 shown.mappable.set_cmap(rendering.colormap)
             shown.mappable.set_norm(color_norm(rendering))
             shown.locator = MaxNLocator(nbins=4, min_n_ticks=3)
-            # Beside a horizontal bar's left end is the side that stays as it is.
+            # A step does not repaint what is left of a horizontal bar.
             start: Any = {} if self._upright else {"loc": "left"}
             shown.set_label(self._words(range_words(rendering)), fontsize=8, **start)
 

@@ -202,10 +202,10 @@ class LinkedFigure:
         # Beyond its axes stands another picture, or the edge.
         across = self.figure.get_size_inches()[0] * self._side_painter.title_room(axes)
         letters = int(_LETTERS_PER_INCH * across)
-        if len(words) > letters:
-            first, *_, last = words.split(" · ")
+        first, *others = words.split(" · ")
+        if len(words) > letters and others:
             # Half a size would be none; of more than two parts, the caption has the others.
-            words = first if last[:1].isdigit() else f"{first} · {last}"
+            words = first if others[-1][:1].isdigit() else f"{first} · {others[-1]}"
         if len(words) > letters:
             words = f"{words[: letters - 1]}…"
         axes.title.set_text(words)
