@@ -272,6 +272,14 @@ def pixels_of(figure: Figure, *, redraw: bool = True) -> RGB8:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
+def numbers_on(bar: Any) -> dict[float, float]:
+    """What the numbers beside an explorer's colorbar say, by where they stand, from 0 to 1."""
+    assert (*bar.get_xlim(), *bar.get_ylim()) == (0, 1, 0, 1)
+    axis = bar.yaxis if bar.bbox.height > bar.bbox.width else bar.xaxis
+    said = [label.get_text().replace(",", "") for label in axis.get_ticklabels()]
+    return dict(zip(axis.get_majorticklocs(), map(float, said), strict=True))
+
+
 def make_activations(
     maps: Floats,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from tests.conftest import make_activations, pixels_of
+from tests.conftest import make_activations, numbers_on, pixels_of
 from vgg_widget import Activations, render
 from vgg_widget.figure.color_bars import color_norm
 from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
@@ -54,13 +55,12 @@ def test_a_colorbar_has_three_to_five_ticks_where_their_colours_are(
     view.show(rendering, made.image, 4)
     pixels = pixels_of(figure, redraw=False)
     bar = bar_of(figure)
-    axis = bar.xaxis if width < 5 else bar.yaxis
-    texts = [one.get_text() for one in axis.get_ticklabels()]
-    places = [at for at in axis.get_majorticklocs() if 0 <= at <= rendering.vmax]
-    assert 3 <= len(places) <= 5
+    numbers = numbers_on(bar)
+    assert 3 <= len(numbers) <= 5
+    assert len({*numbers.values()}) == len(numbers)
     assert rendering.colormap is not None
     assert rendering.vmax is not None
-    for place in places:
+    for place, value in numbers.items():
         # What stands beside a tick is the colour that the picture has for its value.
         x, y = bar.transData.transform((place, 0.5) if width < 5 else (0.5, place))
         inside = (
@@ -68,12 +68,60 @@ def test_a_colorbar_has_three_to_five_ticks_where_their_colours_are(
             np.clip(y, *np.add(bar.bbox.intervaly, (2, -2))),
         )
         seen = pixels[int(figure.bbox.height - inside[1]), int(inside[0])]
-        share = (place / rendering.vmax) ** rendering.gamma
+        share = (value / rendering.vmax) ** rendering.gamma
         near = [rendering.colormap(min(1.0, max(0.0, share + by))) for by in (-0.04, 0, 0.04)]
         low, high = np.min(near, axis=0)[:3] * 255, np.max(near, axis=0)[:3] * 255
         assert (seen >= low - 6).all()
         assert (seen <= high + 6).all()
-    assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0, 3, [0, 1, 2, 3]),
+        (0, 1234, [0, 500, 1000]),
+        (0, 2e-5, [0, 1e-5, 2e-5]),
+        (-6, 6, [-5, 0, 5]),
+        # As a mode of one's own may have it.
+        (100, 100.5, [100, 100.2, 100.4]),
+        (1000, 1000.4, [1000, 1000.1, 1000.2, 1000.3, 1000.4]),
+    ],
+)
+def test_the_numbers_of_a_colorbar_are_written_out(
+    low: float, high: float, said: list[float], made: Activations, shown: FeatureFigure
+) -> None:
+    rendering = replace(render(made, "conv", scale="layer"), vmin=low, vmax=high)
+    shown.show(rendering, made.image, 4)
+    numbers = numbers_on(bar_of(shown.figure))
+    assert [*numbers.values()] == pytest.approx(said, rel=1e-9)
+    assert [*numbers] == pytest.approx((np.array(said) - low) / (high - low))
+
+
+def test_a_step_with_another_range_changes_the_numbers_on_the_canvas(
+    made: Activations, shown: FeatureFigure
+) -> None:
+    random = np.random.default_rng(3)
+    maps = random.gamma(1, 1, (20, 20, 4)).astype(np.float32) * [1, 1, 30, 2000]
+    made = make_activations(maps.astype(np.float32), stride=4)
+    seen = []
+    # Back and forth, with another colormap and a range for all between.
+    steps = [(0, "auto"), (2, "auto"), (3, "auto"), (3, "layer"), (0, "layer"), (0, "auto")]
+    for number, (channel, scale) in enumerate(2 * steps):
+        cmap = "magma" if number < len(steps) else "gray"
+        rendering = render(made, "conv", channel=channel, scale=scale, cmap=cmap)
+        shown.show(rendering, made.image, 4)
+        (_, top) = [*numbers_on(bar_of(shown.figure)).items()][-1]
+        assert rendering.vmax is not None
+        assert 0.6 * rendering.vmax < top <= rendering.vmax
+        painted = pixels_of(shown.figure, redraw=False)
+        assert (painted == pixels_of(shown.figure)).all()
+        bar = bar_of(shown.figure)
+        across, up = np.rint(bar.get_window_extent().get_points())[1].astype(int)
+        beside = painted[len(painted) - up : -10, across + 2 :]
+        seen.append(beside.tobytes())
+    assert len({*seen[:4]}) == 4, "the same numbers were painted for other ranges"
+    assert seen[5] == seen[0]
+    assert seen[:6] == seen[6:], "another colormap changed the numbers"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,9 @@ def test_numbers_are_written_as_people_write_them(value: float, words: str) -> N
 def test_more_or_fewer_digits() -> None:
     assert plain_number(1234.56, 4) == "1,235"
     assert plain_number(1234.56, 2) == "1,200"
+    assert plain_number(1234.56, 5) == "1,234.6"
+    assert plain_number(999.996, 5) == "1,000.0"
+    assert plain_number(12, 5) == "12"
     assert plain_range(-0.5, 12345) == "-0.5 to 12,300"
 
 

@@ -30,16 +30,19 @@ from .sight import (
 
 pytestmark = pytest.mark.browser
 
+# Pixels that the line with the source of the numbers adds to a picture that is taken away.
+FOOT = 16
+
 # Where a value is on the colorbar on show, from the top left corner of the canvas.
 ON_BAR = """
-def _on_bar(values):
+def _on_bar(places):
     (bar,) = [
         axes for outer in explorer.figure.axes for axes in outer.child_axes
         if axes.get_visible() and axes.get_ylabel()
     ]
     box, height = bar.get_window_extent(), explorer.figure.bbox.height
     across = (box.x0 + box.x1) / 2
-    rows = [height - bar.transData.transform((0, value))[1] for value in values]
+    rows = [height - bar.transAxes.transform((0, place))[1] for place in places]
     ticks = [(float(tick), label.get_text()) for tick, label in
              zip(bar.get_yticks(), bar.get_yticklabels())]
     return [across, rows, ticks]
@@ -54,18 +57,20 @@ def assert_scaled(page: NotebookPage, cmap: str, top: float, gamma: float = 1) -
     within = np.argwhere((values > bottom + 0.05 * top) & (values < 0.95 * top))
     chosen = within[:: max(1, len(within) // 12)]
     assert len(chosen) > 5
-    across, rows, ticks = page.ask(f"{ON_BAR}\n_on_bar({values[*chosen.T].tolist()})")
-    for (row, column), height in zip(chosen.tolist(), rows, strict=True):
-        value = values[row, column]
-        bent = np.sign(value) * abs(value / top) ** gamma
-        place = (bent + 1) / 2 if bottom else bent
+
+    def place_of(value: float) -> float:
+        bent = float(np.sign(value) * abs(value / top) ** gamma)
+        return (bent + 1) / 2 if bottom else bent
+
+    places = [place_of(value) for value in values[*chosen.T]]
+    across, rows, ticks = page.ask(f"{ON_BAR}\n_on_bar({places})")
+    for (row, column), place, height in zip(chosen.tolist(), places, rows, strict=True):
         expected = np.array(mpl.colormaps[cmap](place, bytes=True)[:3], int)
         assert np.abs(shown.colour(pixels, *center(LAYER, row, column)) - expected).max() <= 4
         assert np.abs(pixels[round(height), round(across)].astype(int) - expected).max() <= 10
     # The bar's numbers are activations.
-    assert [float(label.replace("−", "-")) for _, label in ticks] == pytest.approx(
-        [tick for tick, _ in ticks]
-    )
+    numbers = [float(label.replace(",", "")) for _, label in ticks]
+    assert [tick for tick, _ in ticks] == pytest.approx([place_of(number) for number in numbers])
 
 
 def test_contrast_scale_and_the_side_of_the_relu(lab: OpenNotebook) -> None:
@@ -115,7 +120,7 @@ FeatureExtractor.__call__ = lambda *given: passes.append(1) or run(*given)
     assert page.ask(f"({maps}.clip(0) == maps).all().item() and {maps}.min().item() < 0")
     signed = page.ask(f"top(abs({maps}), 99.9)")
     assert_scaled(page, "coolwarm", signed)
-    across, (zero,), _ = page.ask("_on_bar([0])")
+    across, (zero,), _ = page.ask("_on_bar([0.5])")
     # The middle of the bar, in the map's neutral grey.
     _, highest, _, lowest = side_of(page, MAP).pixels
     assert zero == pytest.approx((highest + lowest) / 2, abs=2)
@@ -245,10 +250,10 @@ def test_it_plays_pauses_follows_and_becomes_a_gif(lab: OpenNotebook, tmp_path: 
             frames.append(np.asarray(picture.convert("RGB")).astype(int))
     assert set(durations) == {100}
     # Its last frame is what the page shows, but for the palette and the line at the foot.
-    assert frames[-1].shape == (shown.height, shown.width, 3)
-    above = int(0.94 * shown.height)
-    assert np.abs(frames[-1] - pixels_of(page))[:above].mean() < 3
-    assert np.abs(frames[-1] - frames[0])[:above].mean() > 3
+    height, width, _ = frames[-1].shape
+    assert (width, height - shown.height) == (shown.width, FOOT)
+    assert np.abs(frames[-1][: shown.height] - pixels_of(page))[:-FOOT].mean() < 3
+    assert np.abs(frames[-1] - frames[0])[:-FOOT].mean() > 3
     expect(page.page.get_by_role("button", name="save as GIF")).to_be_enabled()
     # Another panel makes it rest.
     page.select("through", "the channels of this layer")

@@ -101,12 +101,11 @@ class ExplorerBase(ExplorerBox):
     # What stands until the constructor has come so far.
     _snapshot: Snapshot | None = None
     _canvas: Any = None
+    _view: Any = None
     _switcher: Any = None
     _under_mouse: object = None
 
     _open: ClassVar[WeakSet[ExplorerBase]] = WeakSet()
-
-    _view: Any
 
     def __init__(
         self,
@@ -686,7 +685,8 @@ class ExplorerBase(ExplorerBox):
                 self._open.discard(self)
                 if self._canvas is not None:
                     self._canvas.manager = None
-                    self._canvas.figure.clear()
+                if self._view is not None:
+                    self._view.close()
 
     @classmethod
     def close_all(cls) -> None:

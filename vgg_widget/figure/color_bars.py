@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
 from vgg_widget.pictures.captions import range_words
 from vgg_widget.pictures.legend import LegendEntry, first_entries
 from vgg_widget.pictures.modes import Rendering
+from vgg_widget.support.messages import plain_number
 
 # Which ends of a colorbar get an arrow, since values beyond them are shown.
 _EXTEND = {
@@ -32,7 +36,7 @@ SHOWN = 12
 
 # What a list with areas says in place of a label's words.
 _SHORT = {"other channels": "others", "no channel": "none", "channel ": ""}
-# Of the words beside a colorbar.
+# Of the words beside a colorbar, in 8 points.
 _LETTERS_PER_INCH = 16.5
 # In inches: from line to line of the list, the side of a swatch, and a column of words.
 _LINE, _SWATCH, _COLUMN = 0.165, 0.11, 0.98
@@ -67,11 +71,14 @@ def has_color_scale(rendering: Rendering) -> bool:
     )
 
 
-def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar:
-    """Add a colorbar in activation units; `where` is ``cax=`` or ``ax=``."""
+def add_colorbar(figure: Figure, rendering: Rendering, ax: Axes) -> Colorbar:
+    """Add a colorbar in activation units beside axes, which says over which range it is."""
     mappable = ScalarMappable(color_norm(rendering), rendering.colormap)
-    extend = _EXTEND[rendering.clipped]
-    bar = figure.colorbar(mappable, extend=extend, label="activation", **where)
+    bar = figure.colorbar(mappable, extend=_EXTEND[rendering.clipped], ax=ax)
+    bar.locator = _locator()
+    points = float(bar.ax.yaxis.label.get_fontsize())
+    length = float(ax.get_window_extent().height / figure.dpi)
+    bar.set_label(_label("activation", range_words(rendering), length, points))
     # Panning a colorbar would change its limits, and not the picture's.
     bar.ax.set_navigate(False)
     # Further ticks are made like the first one.
@@ -81,6 +88,30 @@ def add_colorbar(figure: Figure, rendering: Rendering, **where: Any) -> Colorbar
     return bar
 
 
+def _locator() -> MaxNLocator:
+    return MaxNLocator(nbins=4, min_n_ticks=3, steps=[1, 2, 2.5, 5, 10])
+
+
+def _label(name: str, words: str, length: float, points: float) -> str:
+    """Return a label and the range's words in lines that so many inches are long enough for."""
+    letters = _LETTERS_PER_INCH * 8 / points * length
+    for lines in ([words], words.split(" · ")):
+        if words and max(map(len, lines)) <= letters:
+            return "\n".join([name, *lines])
+    return name
+
+
+def ticks_of(rendering: Rendering) -> tuple[list[float], list[str]]:
+    """Return where on a colorbar, from 0 to 1, three to five values stand, and the values."""
+    low, high = rendering.vmin or 0.0, rendering.vmax or 0.0
+    values = [float(value) for value in _locator().tick_values(low, high) if low <= value <= high]
+    # A step has two digits; far from 0 it takes more to tell a value from the next.
+    largest = max(map(abs, values))
+    digits = 3 + math.floor(math.log10(largest / (values[1] - values[0])) + 1e-9)
+    words = [plain_number(value, digits) for value in values]
+    return np.asarray(color_norm(rendering)(values)).tolist(), words
+
+
 class ColorBars:
     """One colorbar, in the four shapes that it can have, upright or lying.
 
@@ -88,6 +119,9 @@ class ColorBars:
     when it is first shown, and kept. They stand in axes of their own, since new axes of the figure
     would clear the toolbar's history. `place` is left, bottom, width and height, as fractions of
     the figure.
+
+    Its coordinates go from 0 to 1 whatever the range is, so that another range changes the numbers
+    alone: making a colorbar anew takes 10 ms.
     """
 
     def __init__(
@@ -103,7 +137,8 @@ class ColorBars:
         self.axes.set_axis_off()
         self.axes.set_navigate(False)
         self._bars: dict[tuple[str, bool], Colorbar] = {}
-        self._keys: dict[tuple[str, bool], Hashable] = {}
+        self._shown: Colorbar | None = None
+        self._said: Hashable = None
         self._theme = LIGHT
         self.arrange(place)
 
@@ -113,8 +148,6 @@ class ColorBars:
         across, up = place[2] * width, place[3] * height
         self._upright, self._length = bool(up >= across), float(max(across, up))
         self.axes.set_position(place)
-        # Other words have room beside it.
-        self._keys.clear()
 
     def _bar(self, extend: str) -> Colorbar:
         kind = extend, self._upright
@@ -132,42 +165,48 @@ class ColorBars:
             self._color(bar)
         return self._bars[kind]
 
-    @staticmethod
-    def key(rendering: Rendering) -> Hashable:
-        """Name the colorbar that belongs to a rendering; None where it has none."""
-        if not has_color_scale(rendering) or rendering.colormap is None:
+    @property
+    def key(self) -> Hashable:
+        """What is shown, but for the numbers and words; None where nothing is."""
+        if self._shown is None:
             return None
         # matplotlib hands out a new colormap at every look-up, and none is hashable.
-        colours = rendering.colormap(np.arange(rendering.colormap.N), bytes=True).tobytes()
-        words = range_words(rendering)
-        return (rendering.vmin, rendering.vmax, rendering.gamma, rendering.clipped, colours, words)
+        colours = self._shown.cmap(np.arange(self._shown.cmap.N), bytes=True).tobytes()
+        return self._shown.extend, self._upright, colours
 
-    def update(self, rendering: Rendering, key: Hashable) -> None:
-        """Show the bar of a rendering, whose `key` this is."""
-        kind = _EXTEND[rendering.clipped], self._upright
-        shown = self._bar(kind[0]) if key else None
+    @property
+    def numbers(self) -> Hashable:
+        """What the numbers and words say; None where nothing is shown."""
+        return self._said
+
+    @property
+    def moving(self) -> tuple[Artist, ...]:
+        """What draws the numbers, and the outline that lies over their ticks."""
+        return () if self._shown is None else (self._shown.long_axis, self._shown.outline)
+
+    def update(self, rendering: Rendering) -> None:
+        """Show the bar of a rendering, or none."""
+        shown, said = None, None
+        if has_color_scale(rendering):
+            shown = self._bar(_EXTEND[rendering.clipped])
+            words = _label(self._label, range_words(rendering), self._length, 8)
+            said = (rendering.vmin, rendering.vmax, rendering.gamma, words)
         for bar in self._bars.values():
             if bar.ax.get_visible() != (bar is shown):
                 bar.ax.set_visible(bar is shown)
-        # Any change of its mappable makes a colorbar anew, which takes 10 ms.
-        if shown is not None and self._keys.get(kind) != key:
-            assert rendering.colormap is not None
-            self._keys[kind] = key
-            with shown.mappable.callbacks.blocked():
-                shown.mappable.set_cmap(rendering.colormap)
-            shown.mappable.set_norm(color_norm(rendering))
-            shown.locator = MaxNLocator(nbins=4, min_n_ticks=3)
+        # An equal colormap is no change; another one makes the bar anew.
+        if shown is not None and rendering.colormap not in (None, shown.cmap):
+            shown.mappable.set_cmap(rendering.colormap)
+        if shown is not None and (shown is not self._shown or said != self._said):
+            # An interrupt leaves them to be written again.
+            self._said = None
+            places, numbers = ticks_of(rendering)
+            shown.locator = FixedLocator(places)
+            shown.formatter = FixedFormatter(numbers)
             # A step does not repaint what is left of a horizontal bar.
             start: Any = {} if self._upright else {"loc": "left"}
-            shown.set_label(self._words(range_words(rendering)), fontsize=8, **start)
-
-    def _words(self, said: str) -> str:
-        """Return the label and the range's words in lines that the bar is long enough for."""
-        letters = _LETTERS_PER_INCH * self._length
-        for lines in ([said], said.split(" · ")):
-            if said and max(map(len, lines)) <= letters:
-                return "\n".join([self._label, *lines])
-        return self._label
+            shown.set_label(words, fontsize=8, **start)
+        self._shown, self._said = shown, said
 
     def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""

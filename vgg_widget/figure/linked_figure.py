@@ -6,13 +6,14 @@ It is handed renderings and computes none. Everything here works on any canvas, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -157,8 +158,7 @@ class LinkedFigure:
     @own_style()
     def width(self, pixels: int) -> None:
         if self._place_all(pixels / DPI) and self._renderings:
-            scales = self._scales()
-            self._update_beside(scales, [ColorBars.key(shown) for shown in scales])
+            self._update_beside()
             self._title_all()
         self.figure.canvas.draw()
 
@@ -280,28 +280,32 @@ class LinkedFigure:
             # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
             picture.set_interpolation("auto" if shown.tiles else "nearest")
         self._marks_painter.set(marks, renderings, place)
-        scales = self._scales()
         if not same_frame:
             self._reset_view(self._kept_view if same_images and rendering.tiles is None else None)
             side_alone = False
-        keys = tuple(ColorBars.key(shown) for shown in scales)
-        one = len(rendering.channels) == 1
-        backdrop = (keys, self._legend_entries(), one or tuple(titles))
-        # The artists beside the maps may then wait until the frame is on its way.
-        known = side_alone and self._side_painter.knows(backdrop)
-        if not known:
-            self._update_beside(scales, keys)
+        numbers = [bars.numbers for bars in self._bars]
+        self._update_beside()
         if side_alone:
-            self._side_painter.paint(backdrop, title_moves=one)
+            self._paint_side(titles, numbers)
         else:
             self.figure.canvas.draw()
-        if known:
-            self._update_beside(scales, keys)
-            self._side_painter.settle()
         if (toolbar := self.figure.canvas.toolbar) is not None:
             # What it says of the place under the mouse was said of the picture before.
             toolbar.set_message("")
         self._whole = True
+
+    def _paint_side(self, titles: list[str], numbers: list[Hashable]) -> None:
+        """Paint the side of the maps; the colorbars had these numbers before."""
+        one = len(self._renderings[0].channels) == 1
+        moving: list[Artist] = [picture.axes.title for picture in self._maps] if one else []
+        backdrop: list[Hashable] = [self._legend_entries(), one or tuple(titles)]
+        for bars, before in zip(self._bars, numbers, strict=True):
+            # Drawing them takes 8 ms: what is the same for all channels is drawn once.
+            same = bars.numbers == before
+            backdrop.append((bars.key, same and before))
+            if not same:
+                moving.extend(bars.moving)
+        self._side_painter.paint(tuple(backdrop), moving)
 
     def _show_images(self) -> None:
         for picture, image in zip(self._inputs, self._images, strict=True):
@@ -310,9 +314,9 @@ class LinkedFigure:
             picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
             picture.set_interpolation("auto")
 
-    def _update_beside(self, scales: Sequence[Rendering], keys: Sequence[Any]) -> None:
-        for bars, shown, key in zip(self._bars, scales, keys, strict=True):
-            bars.update(shown, key)
+    def _update_beside(self) -> None:
+        for bars, shown in zip(self._bars, self._scales(), strict=True):
+            bars.update(shown)
         self._legend.show(self._legend_entries())
 
     def mark(self, marks: Marks) -> None:
@@ -410,6 +414,17 @@ class LinkedFigure:
             if (axes.get_xlim(), axes.get_ylim()) != limits:
                 axes.set_xlim(limits[0], emit=False)
                 axes.set_ylim(limits[1], emit=False)
+
+    def close(self) -> None:
+        """Empty the figure and let go of all pictures.
+
+        matplotlib's figures refer to themselves: Python frees them some time later, and counts
+        objects, not bytes, to find when.
+        """
+        self.figure.clear()
+        self._renderings, self._images, self._inputs, self._maps = (), (), (), ()
+        self._side_painter.forget()
+        self._marks_painter.forget()
 
     # --- a file
 

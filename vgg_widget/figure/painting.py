@@ -113,6 +113,11 @@ class MarksPainter:
         self._paint((*self._on_left, *self._on_right))
         canvas.blit(None)
 
+    def forget(self) -> None:
+        """Let go of what was painted."""
+        self._left = self._right = None
+        self._overlays = self._boxes = self._units = self._on_left = self._on_right = ()
+
     def _drawn_whole(self, _: object) -> None:
         canvas: Any = self._figure.canvas
         if canvas.is_saving() or not hasattr(canvas, "copy_from_bbox"):
@@ -241,23 +246,18 @@ class SidePainter:
             and hasattr(figure.canvas, "copy_from_bbox")
         )
 
-    def knows(self, backdrop: Hashable) -> bool:
-        """Tell whether a backdrop is kept, so that `paint` will not draw its artists."""
-        return backdrop in self._backdrops
-
-    def paint(self, backdrop: Hashable, *, title_moves: bool) -> None:
+    def paint(self, backdrop: Hashable, moving: Sequence[Artist]) -> None:
         """Paint this side and send it.
 
-        `backdrop` names what lies behind and beside the pictures, so that it is drawn once only.
-        The titles are part of it unless they are others with every step.
+        `moving` are artists that are others with every step, as titles and the numbers of a
+        colorbar may be; `backdrop` names all else that lies behind and beside the pictures, so that
+        it is drawn once only.
         """
         canvas: Any = self._figure.canvas
         box = self._marks_painter.side()
         region = self._backdrops.get(backdrop)
         if region is None:
-            self._paint_backdrop(box)
-            if not title_moves:
-                self._paint_titles()
+            self._paint_backdrop(box, moving)
             region = self._backdrops[backdrop] = canvas.copy_from_bbox(box)
             while len(self._backdrops) > _KEPT:
                 self._backdrops.popitem(last=False)
@@ -265,27 +265,29 @@ class SidePainter:
             self._backdrops.move_to_end(backdrop)
             canvas.restore_region(region)
         self._paint_pictures(region)
-        if title_moves:
-            self._paint_titles()
-        self.settle()
-        canvas.blit(self._marks_painter.over_side(box))
-
-    def _paint_titles(self) -> None:
-        for axes in self._axes:
-            axes.draw_artist(axes.title)
-
-    def settle(self) -> None:
-        """Note that the canvas shows what the artists of this side say, changed as they are."""
+        for artist in moving:
+            self._figure.draw_artist(artist)
+        # The canvas shows what the artists of this side say, changed as they are.
         for artist in (self._figure, *self._axes, *self._pictures, *self._neighbours):
             artist.stale = False
+        canvas.blit(self._marks_painter.over_side(box))
 
-    def _paint_backdrop(self, box: Bbox) -> None:
+    def _paint_backdrop(self, box: Bbox, moving: Sequence[Artist]) -> None:
         self._blank(box)
         for axes in self._axes:
             axes.draw_artist(axes.patch)
-        for axes in self._neighbours:
-            if axes.get_visible():
-                self._figure.draw_artist(axes)
+            if axes.title not in moving:
+                axes.draw_artist(axes.title)
+        hidden = [artist for artist in moving if artist.get_visible()]
+        try:
+            for artist in hidden:
+                artist.set_visible(False)
+            for axes in self._neighbours:
+                if axes.get_visible():
+                    self._figure.draw_artist(axes)
+        finally:
+            for artist in hidden:
+                artist.set_visible(True)
 
     def _blank(self, box: Bbox, colour: Any = None) -> None:
         blank = Rectangle(
@@ -364,3 +366,8 @@ class SidePainter:
         self._backdrops.clear()
         self._enlargements.clear()
         self._drawn = True
+
+    def forget(self) -> None:
+        """Let go of what was painted."""
+        self._backdrops.clear()
+        self._pictures = ()

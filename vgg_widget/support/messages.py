@@ -51,7 +51,9 @@ def plain_number(value: float, digits: int = 3) -> str:
     # Adding 0 makes -0 a plain 0.
     words = f"{value + 0.0:.{digits}g}"
     rounded = float(words)
-    return f"{rounded:,.0f}" if 1000 <= abs(rounded) < 1e7 else words
+    if not 1000 <= abs(rounded) < 1e7:
+        return words
+    return f"{rounded:,.{max(0, digits - len(str(int(abs(rounded)))))}f}"
 
 
 def plain_range(low: float, high: float, digits: int = 3) -> str:
