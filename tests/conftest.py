@@ -274,10 +274,14 @@ def pixels_of(figure: Figure, *, redraw: bool = True) -> RGB8:
 
 def numbers_on(bar: Any) -> dict[float, float]:
     """What the numbers beside an explorer's colorbar say, by where they stand, from 0 to 1."""
-    assert (*bar.get_xlim(), *bar.get_ylim()) == (0, 1, 0, 1)
-    axis = bar.yaxis if bar.bbox.height > bar.bbox.width else bar.xaxis
-    said = [label.get_text().replace(",", "") for label in axis.get_ticklabels()]
-    return dict(zip(axis.get_majorticklocs(), map(float, said), strict=True))
+    upright = bar.bbox.height > bar.bbox.width
+    (marks,) = bar.lines
+    found = {}
+    for number, *mark in zip(bar.texts, *marks.get_data(), strict=False):
+        assert number.get_position() == tuple(mark)
+        found[mark[int(upright)]] = float(number.get_text().replace(",", ""))
+    assert not any(number.get_text() for number in bar.texts[len(found) :])
+    return found
 
 
 def make_activations(

@@ -291,6 +291,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("item", "words"), REFUSED.values(), ids=REFUSED)
 def test_what_may_be_read_in_several_ways_is_refused_where_it_stands(
     exact: FeatureExtractor, item: Any, words: str

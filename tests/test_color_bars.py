@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ def bar_of(figure: Figure) -> Any:
     return bar
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("top", [0.004, 0.9, 12.4, 137.0, 8200.0])
 @pytest.mark.parametrize("scale", ["auto", "channel", "layer", Scale("channel", 100, 2.0)])
 @pytest.mark.parametrize("width", [7.7, 4.3])
@@ -169,6 +170,47 @@ def test_the_colorbar_lies_below_the_map_where_there_is_no_room_beside_it(
     assert bar.height > bar.width
 
 
+@pytest.mark.parametrize("gamma", [0.1, 0.3, 0.6, 1.0, 2.0, 3.0, 5.0])
+@pytest.mark.parametrize("width", [430, 770, 1056])
+@pytest.mark.parametrize("layer", ["conv", "features.0"])
+def test_numbers_of_a_colorbar_do_not_meet_and_stay_on_their_side(
+    made: Activations, shown: FeatureFigure, gamma: float, width: int, layer: str
+) -> None:
+    shown.show(render(made, layer, channel=0), made.image, 4)
+    shown.width = width
+    for channel in (1, 0, 2):
+        scale = Scale("auto", 99.5, gamma)
+        shown.show(render(made, layer, channel=channel, scale=scale), made.image, 4)
+        painted = pixels_of(shown.figure, redraw=False)
+        assert (painted == pixels_of(shown.figure)).all(), "a step leaves something behind"
+        bar = bar_of(shown.figure)
+        words = [number for number in bar.texts if number.get_text()]
+        assert len(words) >= 2
+        boxes = [number.get_window_extent() for number in words]
+        axis = bar.yaxis if bar.bbox.height > bar.bbox.width else bar.xaxis
+        boxes.append(axis.label.get_window_extent())
+        for box in boxes:
+            assert shown.figure.bbox.x1 >= box.x1
+            assert box.x0 > shown.map_axes.bbox.x0 - 4
+        assert not any(box.overlaps(other) for box, other in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("width", [770, 1056])
+def test_the_colorbar_of_a_flat_picture_lies_below_it(shown: FeatureFigure, width: int) -> None:
+    maps = np.random.default_rng(1).random((5, 150, 4), np.float32)
+    made = make_activations(maps, stride=4)
+    shown.show(render(made, "conv", channel=0), made.image, 4)
+    shown.width = width
+    pixels_of(shown.figure)
+    bar = bar_of(shown.figure)
+    assert bar.get_position().y1 < shown.map_axes.get_position().y0
+    assert bar.bbox.width > 20 * bar.bbox.height
+    assert bar.xaxis.label.get_window_extent().y0 >= 0
+    shown.show(render(made, "conv", "argmax"), made.image, 4)
+    assert shown.figure.get_size_inches()[1] < 2.3, "a list of colours makes it high and empty"
+    assert len(listed(shown)) == 4
+
+
 def test_nothing_stands_beside_a_picture_whose_colours_are_no_values(
     made: Activations, shown: FeatureFigure
 ) -> None:
@@ -277,6 +319,19 @@ def test_swatches_are_drawn_in_their_colours(shown: FeatureFigure) -> None:
         assert (right == colour).all(axis=1).sum() > 50
 
 
+def test_a_narrow_page_lists_as_many_below_the_map(shown: FeatureFigure) -> None:
+    made = winning([*range(40, 0, -1)], silent=9)
+    shown.show(render(made, "conv", "argmax"), made.image, 1)
+    lines = listed(shown)
+    assert len(lines) == 14
+    shown.width = 430
+    assert listed(shown) == lines
+    pixels_of(shown.figure)
+    boxes = [one.get_window_extent() for one in shown._legend._words if one.get_text()]
+    assert min(box.y0 for box in boxes) >= 0
+    assert max(box.y1 for box in boxes) < shown.map_axes.bbox.y0
+
+
 @pytest.mark.parametrize(("height", "width"), [(2, 7), (4, 4), (7, 4)])
 def test_lines_of_a_legend_do_not_meet_whatever_the_pictures_shape(
     shown: FeatureFigure, height: int, width: int
@@ -292,9 +347,10 @@ def test_lines_of_a_legend_do_not_meet_whatever_the_pictures_shape(
     lines = [legend._heading, *(one for one in legend._words if one.get_text())]
     assert len(lines) >= 13
     boxes = [line.get_window_extent() for line in lines]
-    for upper, lower in pairwise(boxes):
-        assert upper.y0 >= lower.y1 - 1, "lines of the legend lie over one another"
-    assert boxes[-1].y0 >= 0
+    for box, other in combinations(boxes, 2):
+        apart = box.padded(-1)
+        assert not apart.overlaps(other.padded(-1)), "lines of the legend lie over one another"
+    assert min(box.y0 for box in boxes) >= 0
     swatches = [one.get_window_extent() for one in legend._swatches if one.get_visible()]
     for box in swatches:
         assert box.width == pytest.approx(box.height, abs=1.5)

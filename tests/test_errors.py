@@ -380,6 +380,7 @@ class Poison:
         raise ZeroDivisionError("failing <b>on purpose</b>")
 
 
+@pytest.mark.slow
 def test_no_callback_lets_an_error_out(
     explore: Explore,
     extractor: FeatureExtractor,

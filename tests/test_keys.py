@@ -266,6 +266,7 @@ def test_a_jump_to_what_is_on_show_needs_no_way_back(explore: Explore) -> None:
     assert not explorer.can_go_back
 
 
+@pytest.mark.slow
 def test_a_hundred_jumps_are_remembered_and_the_oldest_forgotten(explore: Explore) -> None:
     explorer = explore(layer="block4_conv1", channel=0)
     for channel in range(1, 131):

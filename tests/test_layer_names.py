@@ -143,6 +143,7 @@ def test_an_explorer_keeps_to_the_papers_names(explore: Explore) -> None:
         np.testing.assert_array_equal(again.rendering.rgba, explorer.rendering.rgba)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("layer", "before", "shown"),
     [

@@ -109,6 +109,7 @@ def test_max_and_mean_over_channels(
         assert (off > 0).mean() < 0.01
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "features.10", "features.11"])
 @pytest.mark.parametrize("count", [1, 3, 7])
 @pytest.mark.parametrize("cmap", ["viridis", "gray", "twilight"])

@@ -12,11 +12,13 @@ import pytest
 from tests.conftest import make_activations
 from tests.test_modes import BUILT_IN, colours, strongest
 from vgg_widget import Activations, register_mode, render, telling_channels
+from vgg_widget.figure.color_bars import color_norm
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.comparing import Pair, render_pair
 from vgg_widget.pictures.coordinates import words_for_unit
 from vgg_widget.pictures.modes import MODES, ModeRequest, Picture
-from vgg_widget.pictures.scaling import DisplayRange
+from vgg_widget.pictures.scaling import DisplayRange, Scale
+from vgg_widget.support.messages import plain_range
 
 Floats = npt.NDArray[np.float32]
 
@@ -142,6 +144,57 @@ def test_a_mode_says_what_its_values_are_and_over_which_range_they_are_shown() -
     other = render_pair(Pair.of(made, make_activations(maps[..., ::-1])), "conv", "weakest")
     assert other.difference.values_are == "mismatch"
     np.testing.assert_array_equal(other.difference.values, [[0, 1]])
+
+
+# Two signs of unequal reach, positive alone, negative alone, and far from 0.
+RANGES = [(-1.0, 3.0, 2.0), (0.0, 4.0, 1.0), (-4.0, -1.0, 0.5), (2.0, 5.0, 0.5), (-2.0, 2.0, 1.0)]
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(("low", "high", "gamma"), RANGES)
+@pytest.mark.parametrize("scale", ["auto", "channel"])
+def test_a_range_of_a_modes_own_is_drawn_as_its_colorbar_says(
+    low: float, high: float, gamma: float, scale: str
+) -> None:
+    @register_mode("own", takes="one")
+    def own(maps: Floats, _: ModeRequest) -> Picture:
+        return Picture(maps[..., 0], range=DisplayRange(low, high, gamma))
+
+    values = np.linspace(low, high, 64, dtype=np.float32).reshape(8, 8, 1)
+    made = make_activations(values)
+    picture = render(made, "conv", "own", scale=scale, cmap="gray")
+    assert (picture.vmin, picture.vmax, picture.gamma) == (low, high, gamma)
+    share = (values[..., 0] - low) / (high - low)
+    if low < 0:
+        share = (np.sign(2 * share - 1) * np.abs(2 * share - 1) ** gamma + 1) / 2
+    else:
+        share = share**gamma
+    np.testing.assert_allclose(picture.rgba[..., 0], 255 * share, atol=2)
+    np.testing.assert_allclose(color_norm(picture)(values[..., 0]), share, atol=1e-5)
+    bent = f" · gamma {gamma:g}" if gamma != 1 else ""
+    extent = f"the mode's own range, {plain_range(low, high)}{bent}"
+    assert source_line(made, picture).endswith(f"mode own · {extent}")
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("scale", ["auto", "layer", Scale("channel", 50, 3.0)])
+def test_a_mode_that_uses_no_scale_is_bent_by_none(scale: Any) -> None:
+    register_mode("plain", takes="one", uses_scale=False)(lambda maps, _: maps[..., 0])
+    values = np.linspace(0, 5, 64, dtype=np.float32).reshape(8, 8, 1)
+    picture = render(make_activations(values), "conv", "plain", scale=scale, cmap="gray")
+    np.testing.assert_allclose(picture.rgba[..., 0], 51 * values[..., 0], atol=1.5)
+    assert (picture.gamma, picture.clipped) == (1, (False, False))
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(
+    "ends", [(0, np.inf), (np.nan, np.nan), (5, 1), (0, 1, 0), (0, 1, -1), (0, 1, np.nan)]
+)
+def test_a_range_that_is_none_is_named(ends: tuple[float, ...]) -> None:
+    register_mode("own")(lambda maps, _: Picture(maps[..., 0], range=DisplayRange(*ends)))
+    made = make_activations(np.ones((4, 5, 3), np.float32))
+    with pytest.raises(ValueError, match=r"mode 'own' returned .* range .*: give finite numbers"):
+        render(made, "conv", "own")
 
 
 @pytest.mark.usefixtures("registry")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from typing import Any
 
 import matplotlib as mpl
@@ -106,6 +107,13 @@ def test_title_and_pointer(made: Activations) -> None:
     assert plot(made, "conv", ax=square_axes(), channel=3).get_title().endswith("(dead)")
     title = plot(made, "features.0", ax=square_axes()).get_title()
     assert title == "conv before ReLU (features.0) · channel 0"
+
+
+def test_a_plotted_figure_can_be_pickled(made: Activations) -> None:
+    ax = plot(made, "conv", channel=1, ax=square_axes())
+    again = pickle.loads(pickle.dumps(ax.figure)).axes[0]  # noqa: S301 - made here
+    assert again.format_coord(9.0, 5.0) == ax.format_coord(9.0, 5.0) != ""
+    np.testing.assert_array_equal(pixels_of(again.figure), pixels_of(ax.figure))
 
 
 # The colorbar ------------------------------------------------------------------------------------

@@ -94,6 +94,19 @@ def test_an_echo_of_the_page_leaves_no_refused_field_behind(explore: Explore) ->
     assert (problem(explorer), number.value) == ("", 5)
 
 
+@pytest.mark.parametrize(
+    "change", [{"theme": "dark"}, {"layer_names": "torchvision"}, {"panel": "Display"}]
+)
+def test_a_cell_that_changes_the_looks_leaves_no_refused_field_behind(
+    explore: Explore, change: dict[str, str]
+) -> None:
+    explorer = explore(layer="block2_conv1", channel=5)
+    number = field(explorer, "channel number")
+    number.value = 300
+    explorer.set_trait(*next(iter(change.items())))
+    assert (problem(explorer), number.value) == ("", 5)
+
+
 # Colormaps in groups
 
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vgg_widget import Activations, LayerExplorer, render, sample_image
-from vgg_widget.figure.sizes import DPI, FIGURE_INCHES
+from vgg_widget.figure.sizes import DPI, FIGURE_INCHES, TOOLBAR_PIXELS
 from vgg_widget.pictures.modes import Rendering
 
 RGB8 = npt.NDArray[np.uint8]
@@ -170,7 +170,9 @@ class Bench:
     """
 
     def __init__(self, weights: str = "random") -> None:
-        self.explorer = LayerExplorer(sample_image(), weights=weights)
+        # The figure is then no larger than those of the others.
+        width = f"{round(FIGURE_INCHES[0] * DPI) + TOOLBAR_PIXELS}px"
+        self.explorer = LayerExplorer(sample_image(), weights=weights, max_width=width)
         seen = self.explorer.activations
         self.steppers = {"stock": Stock(seen), "image": Png(seen), "raw": Raw(seen)}
         boxes = {"explorer": self.explorer, **{n: s.box for n, s in self.steppers.items()}}

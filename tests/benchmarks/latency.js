@@ -43,7 +43,8 @@ window.latency = (() => {
   };
   // This event never reaches the window.
   document.addEventListener("load", ({ target }) => {
-    if (target.tagName === "IMG") note(target, performance.now(), target.src);
+    // The explorer's thumbnails are not its picture.
+    if (target.matches("img:not(.vgg-strip *)")) note(target, performance.now(), target.src);
   }, true);
 
   const begin = () => {
@@ -126,7 +127,7 @@ window.latency = (() => {
   };
 
   const shown = (drawer) => {
-    const element = boxOf(drawer).querySelector("canvas, img");
+    const element = boxOf(drawer).querySelector(":is(canvas, img):not(.vgg-strip *)");
     const handle = boxOf(drawer).querySelector(".noUi-handle");
     const channel = Number(handle.getAttribute("aria-valuenow"));
     if (element.tagName === "CANVAS") return { channel, ...harness.picture(element) };

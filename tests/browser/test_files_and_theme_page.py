@@ -138,6 +138,7 @@ def corner(page: NotebookPage) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_the_open_panel_is_remembered_and_the_theme_followed(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.wait_picture_equal(CANVAS)

@@ -72,6 +72,7 @@ def test_a_jump_to_a_smaller_layer_lands_on_its_channel(front_end: OpenNotebook)
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_keys_play_and_links_land_on_their_channel(lab: OpenNotebook) -> None:
     linked = """
 from traitlets import link
@@ -126,6 +127,7 @@ def test_a_location_is_the_same_place_in_a_smaller_map(lab: OpenNotebook) -> Non
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_comparison_and_an_atlas_land_on_their_channel(lab: OpenNotebook, tmp_path: Path) -> None:
     write_pictures(tmp_path / "pictures", 3)
     pair = """

@@ -102,6 +102,7 @@ def test_the_main_walk(front_end: OpenNotebook) -> None:
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     whole = page.wait_picture_equal(CANVAS)
@@ -272,6 +273,7 @@ other
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_hasty_hands_end_on_the_right_picture(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     first = page.wait_picture_equal(CANVAS)

@@ -43,8 +43,8 @@ def _on_bar(places):
     box, height = bar.get_window_extent(), explorer.figure.bbox.height
     across = (box.x0 + box.x1) / 2
     rows = [height - bar.transAxes.transform((0, place))[1] for place in places]
-    ticks = [(float(tick), label.get_text()) for tick, label in
-             zip(bar.get_yticks(), bar.get_yticklabels())]
+    ticks = [(float(tick), number.get_text()) for tick, number in
+             zip(bar.lines[0].get_ydata(), bar.texts)]
     return [across, rows, ticks]
 """
 
@@ -73,6 +73,7 @@ def assert_scaled(page: NotebookPage, cmap: str, top: float, gamma: float = 1) -
     assert [tick for tick, _ in ticks] == pytest.approx([place_of(number) for number in numbers])
 
 
+@pytest.mark.slow
 def test_contrast_scale_and_the_side_of_the_relu(lab: OpenNotebook) -> None:
     counting = """
 from vgg_widget import FeatureExtractor

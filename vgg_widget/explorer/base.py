@@ -475,6 +475,7 @@ class ExplorerBase(ExplorerBox):
     def _looks_changed(self, _: dict[str, Any]) -> None:
         with self._changing():
             if self._snapshot is not None and not self._closed:
+                self._refused = ()
                 self.show_error(None)
                 self._fit_page()
                 self._refresh_controls()

@@ -155,6 +155,7 @@ class Filmstrip:
             )
             count = activations.info(layer).channels
             words = f"{len(channels)} channels that differ most here: click on one"
-            parts.set_value(self._words, parts.paragraph(words))
+            parts.set_value(self._words, parts.paragraph(words if count > 1 else ""))
             parts.set_value(self._all, f"all {count} ▸", "description")
+            parts.display(self._all, shown=count > 1)
         parts.set_value(self._strip, settings.channel)

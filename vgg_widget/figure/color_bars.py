@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import TICKDOWN, TICKRIGHT
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from vgg_widget.figure.themes import LIGHT, PLAIN, Theme
 from vgg_widget.pictures.captions import range_words
@@ -38,11 +42,13 @@ SHOWN = 12
 _SHORT = {"other channels": "others", "no channel": "none", "channel ": ""}
 # Of the words beside a colorbar, in 8 points.
 _LETTERS_PER_INCH = 16.5
+# Of a bar's numbers, in 8 points: an em, and the length of a mark beside the bar, in points.
+_LETTER_INCHES, _TICK = 0.07, 3.5
+_MOST_NUMBERS = 6
+# Nearer an end of a lying bar than this share of it, a number begins or ends there.
+_NEAR_END = 0.06
 # In inches: from line to line of the list, the side of a swatch, and a column of words.
 _LINE, _SWATCH, _COLUMN = 0.165, 0.11, 0.98
-# A heading, other channels, none, and how many more there are.
-LIST_INCHES = (SHOWN + 4) * _LINE
-"""How high the list is where all of its lines stand below one another."""
 
 
 def color_norm(rendering: Rendering) -> Normalize:
@@ -52,12 +58,21 @@ def color_norm(rendering: Rendering) -> Normalize:
         return Normalize(vmin, vmax)
     if vmin >= 0:
         return PowerNorm(gamma, vmin, vmax)
-    return FuncNorm((partial(_bent, power=gamma), partial(_bent, power=1 / gamma)), vmin, vmax)
+    middle, half = (vmin + vmax) / 2, (vmax - vmin) / 2
+    bend = partial(_bent, middle=middle, half=half, power=gamma)
+    unbend = partial(_unbent, middle=middle, half=half, power=gamma)
+    return FuncNorm((bend, unbend), vmin, vmax)
 
 
 # Here, so that a figure can be pickled.
-def _bent(values: npt.ArrayLike, power: float) -> npt.NDArray[Any]:
-    result: npt.NDArray[Any] = np.sign(values) * np.abs(values) ** power
+def _bent(values: npt.ArrayLike, middle: float, half: float, power: float) -> npt.NDArray[Any]:
+    share = (np.asarray(values) - middle) / half
+    result: npt.NDArray[Any] = np.sign(share) * np.abs(share) ** power
+    return result
+
+
+def _unbent(bent: npt.ArrayLike, middle: float, half: float, power: float) -> npt.NDArray[Any]:
+    result: npt.NDArray[Any] = np.sign(bent) * np.abs(bent) ** (1 / power) * half + middle
     return result
 
 
@@ -101,15 +116,24 @@ def _label(name: str, words: str, length: float, points: float) -> str:
     return name
 
 
-def ticks_of(rendering: Rendering) -> tuple[list[float], list[str]]:
-    """Return where on a colorbar, from 0 to 1, three to five values stand, and the values."""
+def ticks_of(
+    rendering: Rendering, apart: Callable[[str, str], float]
+) -> tuple[list[float], list[str]]:
+    """Return where on a colorbar, from 0 to 1, up to five values stand, and the values.
+
+    `apart` says how far from each other two numbers have to stand; what has no room is left out.
+    """
     low, high = rendering.vmin or 0.0, rendering.vmax or 0.0
     values = [float(value) for value in _locator().tick_values(low, high) if low <= value <= high]
     # A step has two digits; far from 0 it takes more to tell a value from the next.
     largest = max(map(abs, values))
     digits = 3 + math.floor(math.log10(largest / (values[1] - values[0])) + 1e-9)
-    words = [plain_number(value, digits) for value in values]
-    return np.asarray(color_norm(rendering)(values)).tolist(), words
+    found: list[tuple[float, str]] = []
+    for place, value in zip(np.asarray(color_norm(rendering)(values)), values, strict=True):
+        words = plain_number(value, digits)
+        if not found or place - found[-1][0] >= apart(found[-1][1], words):
+            found.append((float(place), words))
+    return [place for place, _ in found], [words for _, words in found]
 
 
 class ColorBars:
@@ -159,38 +183,48 @@ class ColorBars:
                 cax=axes,
                 extend=extend,
                 orientation="vertical" if self._upright else "horizontal",
+                ticks=[],
             )
-            bar.ax.tick_params(labelsize=8)
             bar.ax.set_navigate(False)
+            # matplotlib's own ticks take 8 ms to draw: it looks how large their words come to be.
+            marks = Line2D([], [], ls="", ms=_TICK, mew=0.8, transform=axes.transAxes, zorder=3)
+            marks.set(marker=TICKRIGHT if self._upright else TICKDOWN, clip_on=False)
+            axes.add_artist(marks)
+            right, up = ((_TICK + 3) / 72, 0.0) if self._upright else (0.0, -(_TICK + 3) / 72)
+            beyond = ScaledTranslation(right, up, self._figure.dpi_scale_trans)
+            for _ in range(_MOST_NUMBERS):
+                number = axes.text(0, 0, "", fontsize=8, transform=axes.transAxes + beyond, **PLAIN)
+                number.set(va="center_baseline" if self._upright else "top")
             self._color(bar)
         return self._bars[kind]
 
     @property
     def key(self) -> Hashable:
-        """What is shown, but for the numbers and words; None where nothing is."""
+        """What is shown, but for the numbers; None where nothing is."""
         if self._shown is None:
             return None
         # matplotlib hands out a new colormap at every look-up, and none is hashable.
         colours = self._shown.cmap(np.arange(self._shown.cmap.N), bytes=True).tobytes()
-        return self._shown.extend, self._upright, colours
+        axis = self._shown.long_axis
+        words = axis.get_label_text(), axis.labelpad
+        return self._shown.extend, self._upright, colours, words
 
     @property
     def numbers(self) -> Hashable:
-        """What the numbers and words say; None where nothing is shown."""
+        """What the numbers say; None where nothing is shown."""
         return self._said
 
     @property
     def moving(self) -> tuple[Artist, ...]:
-        """What draws the numbers, and the outline that lies over their ticks."""
-        return () if self._shown is None else (self._shown.long_axis, self._shown.outline)
+        """What draws the numbers and their marks."""
+        return () if self._shown is None else (*self._shown.ax.lines, *self._shown.ax.texts)
 
     def update(self, rendering: Rendering) -> None:
         """Show the bar of a rendering, or none."""
         shown, said = None, None
         if has_color_scale(rendering):
             shown = self._bar(_EXTEND[rendering.clipped])
-            words = _label(self._label, range_words(rendering), self._length, 8)
-            said = (rendering.vmin, rendering.vmax, rendering.gamma, words)
+            said = (rendering.vmin, rendering.vmax, rendering.gamma)
         for bar in self._bars.values():
             if bar.ax.get_visible() != (bar is shown):
                 bar.ax.set_visible(bar is shown)
@@ -200,13 +234,38 @@ class ColorBars:
         if shown is not None and (shown is not self._shown or said != self._said):
             # An interrupt leaves them to be written again.
             self._said = None
-            places, numbers = ticks_of(rendering)
-            shown.locator = FixedLocator(places)
-            shown.formatter = FixedFormatter(numbers)
-            # A step does not repaint what is left of a horizontal bar.
-            start: Any = {} if self._upright else {"loc": "left"}
-            shown.set_label(words, fontsize=8, **start)
+            self._write_numbers(shown, rendering)
+        if shown is not None:
+            self._write_words(shown, range_words(rendering))
         self._shown, self._said = shown, said
+
+    def _write_numbers(self, bar: Colorbar, rendering: Rendering) -> None:
+        places, words = ticks_of(rendering, self._apart)
+        zeros = [0.0] * len(places)
+        (marks,) = bar.ax.lines
+        marks.set_data(*(([1.0] * len(places), places) if self._upright else (places, zeros)))
+        for number, place, said in zip_longest(bar.ax.texts, places, words):
+            number.set_text(said or "")
+            if said and self._upright:
+                number.set(position=(1, place))
+            elif said:
+                # Beside the bar's left end is what a step does not repaint.
+                ends = "left" if place < _NEAR_END else "right" if place > 1 - _NEAR_END else ""
+                number.set(position=(place, 0), ha=ends or "center")
+
+    def _apart(self, before: str, after: str) -> float:
+        """Return how far two numbers have to be from each other, as a share of the bar."""
+        letters = 1.9 if self._upright else 1 + (len(before) + len(after)) / 2
+        return _LETTER_INCHES * letters / self._length
+
+    def _write_words(self, bar: Colorbar, said: str) -> None:
+        """Write the label, beyond the numbers."""
+        longest = max(len(number.get_text()) for number in bar.ax.texts)
+        beyond = 72 * _LETTER_INCHES * longest if self._upright else 8
+        bar.long_axis.labelpad = _TICK + 4 + beyond
+        # A step does not repaint what is left of a horizontal bar.
+        start: Any = {} if self._upright else {"loc": "left"}
+        bar.set_label(_label(self._label, said, self._length, 8), fontsize=8, **start)
 
     def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""
@@ -215,10 +274,23 @@ class ColorBars:
             self._color(bar)
 
     def _color(self, bar: Colorbar) -> None:
-        bar.ax.tick_params(colors=self._theme.ink)
-        for axis in (bar.ax.xaxis, bar.ax.yaxis):
-            axis.label.set_color(self._theme.ink)
+        bar.ax.lines[0].set_color(self._theme.ink)
+        for words in (*bar.ax.texts, bar.long_axis.label):
+            words.set_color(self._theme.ink)
         bar.outline.set_edgecolor(self._theme.ink)
+
+
+def list_height(entries: Sequence[LegendEntry], width: float | None = None) -> float:
+    """Return how many inches high a list of entries is.
+
+    Its lines stand below one another, or in as many columns as so many inches have room for.
+    """
+    others = sum(entry.channel is None for entry in entries)
+    channels = len(entries) - others
+    heading = any(entry.share is not None for entry in entries)
+    lines = min(SHOWN, channels) + others + heading + (channels > SHOWN)
+    columns = 1 if width is None else max(1, int(width / _COLUMN))
+    return math.ceil(lines / columns) * _LINE
 
 
 class LegendList:
@@ -266,8 +338,11 @@ class LegendList:
         room = lines * max(1, int(self._size[0] / _COLUMN))
         shares = any(entry.share is not None for entry in entries)
         others = sum(entry.channel is None for entry in entries)
-        # The heading and the last line have their places too.
-        listed, rest = first_entries(entries, max(1, min(SHOWN, room - 2 - others)))
+        # The heading has a place too, and so has the line that says how many more there are.
+        room -= shares + others
+        most = min(SHOWN, room)
+        most -= len(entries) - others > most == room
+        listed, rest = first_entries(entries, max(1, most))
 
         def place(number: int) -> tuple[float, float]:
             return number // lines * _COLUMN, (number % lines + 0.5) * _LINE

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vgg_widget.figure.color_bars import LIST_INCHES
+from vgg_widget.figure.color_bars import list_height
 from vgg_widget.figure.linked_figure import (
     Arrangement,
     Box,
@@ -37,6 +37,8 @@ HIGHEST = _HEAD + _TALLEST + _SOURCE
 """How high a figure with a line at the foot is at most, in inches."""
 # Below this width there is no room beside the map.
 _NARROW = 5.6
+# And beside a map that is less high than this.
+_FLAT = 1.3
 # The width of the input beside a grid, which needs the room, by the figure's.
 _THUMBNAIL = 0.14
 
@@ -47,7 +49,14 @@ class FeatureFigure(LinkedFigure):
     bar_labels = ("activation",)
 
     def _arrange(self, width: float, shown: Contents) -> Arrangement:
-        narrow = width < _NARROW
+        boxes = self._boxes(width, shown, narrow=width < _NARROW)
+        # Beside a flat picture numbers and words have no room.
+        flat = boxes.maps[0][3] * boxes.height < _FLAT and not shown.bare
+        return self._boxes(width, shown, narrow=True) if flat else boxes
+
+    @staticmethod
+    def _boxes(width: float, shown: Contents, *, narrow: bool) -> Arrangement:
+        """Arrange everything, with colorbar or list below the map where it is `narrow`."""
         beside = _MARGIN if narrow or (shown.bare and shown.grid) else _BESIDE
         room = width - _MARGIN - _GAP - beside
         across = _THUMBNAIL * width if shown.grid else room / 2
@@ -55,9 +64,13 @@ class FeatureFigure(LinkedFigure):
         shape = shown.grid or shown.image
         tall = min(max(across * shown.image, other * shape), _TALLEST)
         across, other = min(across, tall / shown.image), min(other, tall / shape)
-        listed = max(tall, LIST_INCHES) if shown.listed and not narrow else tall
-        below = (_SOURCE if shown.source else _FOOT) + listed - tall
-        below += _BELOW * (narrow and not shown.bare)
+        under = 0.0
+        listed = tall
+        if narrow and not shown.bare:
+            under = list_height(shown.listed, other) + 0.1 if shown.listed else _BELOW
+        elif shown.listed:
+            listed = max(tall, list_height(shown.listed))
+        below = (_SOURCE if shown.source else _FOOT) + listed - tall + under
         height = below + tall + _HEAD
         left = _MARGIN + across + _GAP
         right = left + other
@@ -67,18 +80,18 @@ class FeatureFigure(LinkedFigure):
             bottom = below + tall - top - high
             return x / width, bottom / height, wide / width, high / height
 
-        under = other * shape + 0.08
+        lower = other * shape + 0.08
         return Arrangement(
             height,
             inputs=(box(_MARGIN, 0, across, across * shown.image),),
             maps=(box(left, 0, other, other * shape),),
             bars=(
-                box(left, under, other, 0.12)
+                box(left, lower, other, 0.12)
                 if narrow
                 else box(right + 0.12, 0, 0.14, other * shape),
             ),
             legend=(
-                box(left, under, other, _BELOW - 0.05)
+                box(left, lower, other, max(0.05, under - 0.05))
                 if narrow
                 else box(right + 0.1, 0, _BESIDE - 0.1, listed)
             ),

@@ -50,14 +50,14 @@ class Contents:
     """What is to be arranged.
 
     `image` is the inputs' height by their width, and `grid` that of maps which are no image of the
-    input's shape. `bare` is whether nothing says what the colours stand for, and `listed` whether
-    a list does; `source` is whether there is a line at the foot.
+    input's shape. `bare` is whether nothing says what the colours stand for, and `listed` what is
+    in the list that does; `source` is whether there is a line at the foot.
     """
 
     image: float = 1.0
     grid: float | None = None
     bare: bool = False
-    listed: bool = False
+    listed: tuple[LegendEntry, ...] = ()
     source: bool = False
 
 
@@ -189,7 +189,7 @@ class LinkedFigure:
             left, right, bottom, top = map_extent(self._renderings[0], self._place)
             grid = abs(bottom - top) / abs(right - left)
         # A dead channel has no colorbar, and leaves its place empty: the next one may have one.
-        listed = bool(self._legend_entries())
+        listed = tuple(self._legend_entries())
         bare = self._renderings[0].vmin is None and not listed
         return Contents(height / across, grid, bare, listed, bool(self._source.get_text()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vgg_widget.activations.mapping import Activations
@@ -81,7 +82,8 @@ def plot(
         resample=True,
     )
     picture.set_mouseover(False)
-    ax.format_coord = lambda x, y: value_at(rendering, place, x, y)  # type: ignore[method-assign]
+    # No function of its own, so that the figure can be pickled.
+    ax.format_coord = partial(value_at, rendering, place)  # type: ignore[method-assign]
     ax.set(xticks=[], yticks=[])
     ax.set_title(title_of(rendering), **PLAIN)
     figure = ax.get_figure(root=True)

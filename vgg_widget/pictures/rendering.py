@@ -147,7 +147,10 @@ def render_alike(
     `together` holds the activations of all of them: it ranks the channels and gives the ranges over
     a layer and the network. A location is one of the first.
     """
-    mode, scale, cmap = find_mode(options.mode), as_scale(options.scale), find_cmap(options.cmap)
+    mode, asked_scale = find_mode(options.mode), as_scale(options.scale)
+    cmap = find_cmap(options.cmap)
+    # Nobody could change a range, or a gamma, that the explorer greys out.
+    scale = asked_scale if mode.uses_scale else as_scale("channel")
     if options.order not in ORDERS:
         raise ValueError(unknown_choice("order", options.order, ORDERS))
     asked = choose_channels(
@@ -177,8 +180,8 @@ def render_alike(
             mode=mode.name,
             channels=chosen,
             hidden=len(asked) - len(chosen),
-            scale=scale.scope,
-            gamma=scale.gamma,
+            scale=asked_scale.scope,
+            gamma=limits.gamma if limits else scale.gamma,
             cmap=cmap.name if mode.uses_cmap else None,
             colormap=cmap if mode.uses_cmap else None,
             title=_title(layer_label(together, layer), chosen, mode),
@@ -384,6 +387,12 @@ def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
             raise ValueError(
                 f"mode {mode.name!r} returned a Picture with neither values nor rgba: give one."
             )
+        if made.range is not None and not made.range.is_sound():
+            raise ValueError(
+                f"mode {mode.name!r} returned a Picture with the range {made.range.vmin!r} to "
+                f"{made.range.vmax!r} and gamma {made.range.gamma!r}: give finite numbers, the "
+                "smaller end first, and a positive gamma."
+            )
         return made
     made = np.asarray(made)
     if made.ndim == 2:
@@ -430,7 +439,7 @@ def appearance(
         "tiles": picture.tiles,
         "legend": picture.legend,
         "values_are": picture.values_are,
-        "range_words": picture.range_words,
+        "range_words": picture.range_words or ("the mode's own range" if picture.range else ""),
     }
 
 

@@ -94,7 +94,7 @@ class DisplayRange:
     vmin, vmax : float
         In activation units. Equal where there is nothing to tell apart (a dead channel).
     gamma : float
-        See `Scale`.
+        See `Scale`; a range that begins below 0 is bent about its middle.
     """
 
     vmin: float
@@ -112,7 +112,7 @@ class DisplayRange:
         Returns
         -------
         ndarray of float32, the same shape
-            A range symmetric about 0 keeps 0 at 0.5, and `gamma` bends both halves alike.
+            `gamma` bends a range that begins below 0 about its middle, both halves alike.
         """
         span = self.vmax - self.vmin
         if not span > 0:
@@ -127,6 +127,10 @@ class DisplayRange:
             return bent
         unit **= np.float32(self.gamma)
         return unit
+
+    def is_sound(self) -> bool:
+        """Tell whether the ends are finite and in order, and gamma is positive and finite."""
+        return -np.inf < self.vmin <= self.vmax < np.inf and 0 < self.gamma < np.inf
 
     def clipped(self, values: npt.NDArray[Any]) -> tuple[bool, bool]:
         """Tell whether any value lies below `vmin` and above `vmax`."""
