@@ -663,12 +663,11 @@ class ExplorerBase(ExplorerBox):
     # --- how it comes into a notebook, and is taken away again
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"{self.layer}, {self.mode}"
-        return f"<{type(self).__name__}: {state}>"
+        said = "closed" if self._closed else f"{self.layer}, {self.mode}"
+        return f"<{type(self).__name__}: {said}>"
 
     def _still_picture(self) -> bytes:
-        png = self._picture("png")
-        self._canvas.remember(png)
+        self._canvas.remember(png := self._picture("png"))
         return png
 
     def close(self) -> None:
