@@ -75,7 +75,9 @@ def tab_to(page: NotebookPage, selector: str) -> None:
     raise AssertionError(f"Tab does not come to {selector}")
 
 
-@pytest.mark.parametrize("front_end", ["lab", "voila"], indirect=True)
+@pytest.mark.parametrize(
+    "front_end", ["lab", pytest.param("voila", marks=pytest.mark.slow)], indirect=True
+)
 def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: OpenNotebook) -> None:
     page = front_end(FAILING, fresh=True)
     kind = page.server.front_end

@@ -273,7 +273,6 @@ other
     unharmed(page)
 
 
-@pytest.mark.slow
 def test_hasty_hands_end_on_the_right_picture(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     first = page.wait_picture_equal(CANVAS)
