@@ -101,9 +101,20 @@ def side_of(page: NotebookPage, axes: int, explorer: str = "explorer") -> Side:
     return Side(tuple(found["pixels"]), tuple(found["limits"]), tuple(found["size"]))
 
 
+# What a person sees of a figure: ipympl's picture, and what the page has painted over it.
+_SEEN = """canvas => {
+  const seen = document.createElement("canvas");
+  [seen.width, seen.height] = [canvas.width, canvas.height];
+  const above = canvas.parentElement.querySelectorAll("canvas.vgg-painted");
+  for (const one of [canvas, ...above])
+    if (one.width && one.height) seen.getContext("2d").drawImage(one, 0, 0);
+  return seen.toDataURL();
+}"""
+
+
 def pixels_of(page: NotebookPage, index: int = 0) -> RGB8:
-    """Return what the page's `index`-th canvas shows, uint8 of shape (height, width, 3)."""
-    return decoded(page.picture_canvas(index).evaluate("canvas => canvas.toDataURL()"))
+    """Return what the page's `index`-th figure shows, uint8 of shape (height, width, 3)."""
+    return decoded(page.picture_canvas(index).evaluate(_SEEN))
 
 
 def picture_in(image: Locator) -> RGB8:

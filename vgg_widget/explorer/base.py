@@ -232,6 +232,7 @@ class ExplorerBase(ExplorerBox):
             keys=KEYS,
             description=self._description,
             canvas=self._canvas,
+            slider=self._controls.slider,
             report=partial(self.reporting_errors, clear=False),
         )
         # The method itself would hold the explorer.

@@ -2,6 +2,8 @@
 // readers, the page's theme and room, the clipboard and downloads, and a quicker canvas. It touches nothing
 // outside the explorer whose child it is; the same explorer shown twice has one model and two views.
 
+import { livePainter } from "./live_painter.js";
+
 const ROOT = ".vgg-explorer";
 const CANVAS = ".jupyter-matplotlib-canvas-div";
 
@@ -55,7 +57,9 @@ function keySender(model) {
   };
 }
 
-function listenToKeys(root, model, sender, signal) {
+const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+
+function listenToKeys(root, model, sender, painter, signal) {
   const isOurs = ({ target }) =>
     target instanceof Element && target.closest(ROOT) === root && !isTyped(target);
   // Notebook listens on the document while the event goes down: only the window is earlier.
@@ -67,7 +71,7 @@ function listenToKeys(root, model, sender, signal) {
     if (!isWanted(event, model.get("wanted"))) return;
     event.preventDefault();
     event.stopPropagation();
-    sender.press(nameOf(event), event.repeat);
+    if (!painter.step(STEPS[event.key] ?? 0)) sender.press(nameOf(event), event.repeat);
   };
   // ipympl keeps every key to itself: Tab would never leave the picture, and Ctrl+S not save. Here
   // it hears of them, and the browser and the notebook too.
@@ -345,10 +349,15 @@ async function findRoot(el, signal) {
 
 export default () => {
   let sender;
+  let painter;
   return {
     initialize({ model }) {
       sender = keySender(model);
-      const follow = async ({ kind, number, text, name }, buffers) => {
+      painter = livePainter(model);
+      const follow = async (message, buffers) => {
+        const { kind, number, text, name } = message;
+        if (kind === "planes") await painter.keep(message, buffers);
+        if (kind === "kept") painter.keptBack();
         if (kind === "answered") sender.answered();
         if (kind === "download") download(name, buffers[0]);
         if (kind === "copy") model.send({ kind: "copied", number, ok: await copy(text) });
@@ -362,7 +371,8 @@ export default () => {
       // Not awaited: the explorer's other children need not wait for it.
       const served = findRoot(el, signal).then((root) => {
         if (!root || signal.aborted) return;
-        listenToKeys(root, model, sender, signal);
+        listenToKeys(root, model, sender, painter, signal);
+        painter.attach(root, CANVAS, signal);
         listenToBars(root, signal);
         showPanels(root, signal);
         keepDescribed(root, model, signal);

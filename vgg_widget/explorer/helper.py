@@ -1,7 +1,7 @@
 """The explorer's helper on the page, for what ipywidgets cannot do.
 
-Keys, names for screen readers, the page's theme, the clipboard and downloads. Its other half is in
-``helper.js`` and ``helper.css``.
+Keys, names for screen readers, the page's theme, the clipboard and downloads, and pictures that the
+page paints. Its other half is in ``helper.js``, ``live_painter.js`` and ``helper.css``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 
 import anywidget
 import ipywidgets as widgets
-from traitlets import Enum, Int, List, Unicode
+from traitlets import Dict, Enum, Int, List, Unicode
+
+from vgg_widget.page.scripts import joined
 
 ROOT_CLASS = "vgg-explorer"
 """The CSS class of the box that a `PageHelper` serves: the nearest one that it is in."""
@@ -34,13 +36,24 @@ class PageHelper(anywidget.AnyWidget):
     """
 
     # The text, not the path: anywidget would hold on to every widget made from a path.
-    _esm = Unicode(_HERE.joinpath("helper.js").read_text(encoding="utf-8")).tag(sync=True)
+    _esm = Unicode(
+        joined(
+            files("vgg_widget.page").joinpath("painter.js"),
+            _HERE.joinpath("live_painter.js"),
+            _HERE.joinpath("helper.js"),
+        )
+    ).tag(sync=True)
     _css = Unicode(_HERE.joinpath("helper.css").read_text(encoding="utf-8")).tag(sync=True)
 
     # ipywidgets has `keys` itself, for something else.
     wanted = List(Unicode(), help="Keys that are taken, as in KeyboardEvent.key.").tag(sync=True)
     description = Unicode(help="What a screen reader says of the canvas.").tag(sync=True)
     figure = Unicode(help="Identity of ipympl's canvas among the page's widgets.").tag(sync=True)
+    slider = Unicode(help="Identity of the slider over channels.").tag(sync=True)
+    scene: Any = Dict(
+        {"number": 0, "album": 0},
+        help="Where everything is on the canvas; album 0 where the page is to paint nothing.",
+    ).tag(sync=True)
     theme = Enum(
         ("light", "dark"), "light", help="How the page looks; it tells, and tells again on change."
     ).tag(sync=True)
@@ -63,18 +76,22 @@ class PageHelper(anywidget.AnyWidget):
         keys: Iterable[str] = (),
         description: str = "",
         canvas: widgets.Widget | None = None,
+        slider: widgets.Widget | None = None,
         report: Callable[[Callable[..., object]], Callable[..., object]] | None = None,
     ) -> None:
         super().__init__(
             wanted=list(keys),
             description=description,
             figure="" if canvas is None else canvas.model_id,
+            slider="" if slider is None else slider.model_id,
             layout=widgets.Layout(display="none"),
             **self._seen,
         )
         self.observe(self._see, ["theme", "background", "room"])
         self._on_key = on_key
         self._follow = report(self._follow_message) if report else self._follow_message
+        self.listeners: dict[str, Callable[[dict[str, Any]], object]] = {}
+        """What is done with other messages of the page, by their kind."""
         self._numbers = count()
         self._copies: dict[int, Callable[[bool], object]] = {}
         self.on_msg(self._hear)
@@ -111,6 +128,8 @@ class PageHelper(anywidget.AnyWidget):
             then = self._copies.pop(content["number"], None)
             if then is not None:
                 then(bool(content["ok"]))
+        elif content["kind"] in self.listeners:
+            self.listeners[content["kind"]](content)
         elif content["kind"] == "failed":
             raise OSError(
                 f"the page could not {content['doing']} ({content['message']}): reload it, or use "

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from weakref import proxy
 
 from traitlets import Instance, observe
 
@@ -22,6 +23,7 @@ from vgg_widget.explorer.settings import (
     SETTINGS,
     DisplaySettings,
     ImageSetResult,
+    Snapshot,
     is_top_activations,
 )
 from vgg_widget.figure import animation
@@ -222,6 +224,19 @@ class LayerExplorer(ExplorerBase):
         from vgg_widget.figure.feature_figure import FeatureFigure
 
         return FeatureFigure(figure)
+
+    def _build(self) -> None:
+        super()._build()
+        # Widgets of the page's own take a moment to import.
+        from vgg_widget.explorer.page_painter import PagePainter
+
+        explorer: Any = proxy(self)
+        parts = self._view, self._canvas, self._page, self._pointing
+        self._painter = PagePainter(explorer, *parts)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._painter.before(snapshot.settings, snapshot.computed)
+        super()._publish(snapshot)
 
     @property
     def _inputs(self) -> Any:

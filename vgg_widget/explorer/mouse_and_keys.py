@@ -40,6 +40,8 @@ class MouseAndKeys:
         self._view = view
         self._hit: Hit | None = None
         self._clicked: Hit | None = None
+        self.page_marks = False
+        """Whether the page itself marks what is under the mouse."""
         self._without_grid = DEFAULT_MODE
 
     def point(self, hit: Hit | None) -> None:
@@ -130,7 +132,8 @@ class MouseAndKeys:
     def marks(self) -> Marks:
         """Return the marks of the place under the mouse, or else of the chosen location."""
         settings = self._explorer.settings
-        unit = settings.location if self._hit is None else self._unit(self._hit)
+        hit = None if self.page_marks else self._hit
+        unit = settings.location if hit is None else self._unit(hit)
         return Marks(unit, None if unit is None else self._field(*unit), settings.overlay)
 
     def _field(self, row: int, column: int) -> tuple[int, int, int, int] | None:

@@ -55,6 +55,13 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def __init__(self, figure: Figure, lock: threading.RLock | None = None) -> None:
         self.guard: Callable[[Callable[[], object]], object] = operator.call
         """Runs what follows a message of the page, and shows the errors of that."""
+        self.before_drawing: Callable[[], object] = lambda: None
+        """Called before everything is drawn anew."""
+        self.held = False
+        """Whether what is painted is kept back until `send_held`: the page shows it already."""
+        self.kept_back: Callable[[], object] = lambda: None
+        """Called when something is kept back, and nothing was before."""
+        self._kept_back = False
         # Widget callbacks and cells run on different threads in some kernels.
         self.lock = lock or threading.RLock()
         self._handling = False
@@ -104,6 +111,8 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             if self.manager is None:
                 # Closed: a person may still hold the figure.
                 return
+            self.before_drawing()
+            self._kept_back = False
             width, height = self.get_width_height()
             self._take(width, height)
             super().draw()
@@ -115,6 +124,12 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         What was painted elsewhere is sent with the next whole frame.
         """
         with self.lock:
+            if self.held:
+                if not self._kept_back:
+                    self._kept_back = True
+                    self.kept_back()
+                return
+            self._kept_back = False
             settled = self._arrived is not None and (
                 time.monotonic() - self._arrived > SETTLED_SECONDS
             )
@@ -128,6 +143,14 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             # While the whole frame may yet be lost, each one after it has to be whole too.
             self._left = min(left, self._left or left) if settled else None
             super().blit(bbox)
+
+    def send_held(self) -> None:
+        """Send what was kept back, if anything was."""
+        with self.lock:
+            if self._kept_back and self.manager is not None:
+                held, self.held = self.held, False
+                self.blit()
+                self.held = held
 
     def draw_idle(self) -> None:
         """Draw when the page is ready for it, once for however many calls."""
@@ -182,6 +205,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
 
     def handle_refresh(self, event: Any) -> None:
         """Send everything to a page that has come, or come back; it owes no answer yet."""
+        self.held = self._kept_back = False
         self._answers_owed, self._page_waits, self._arrived = 0, False, None
         super().handle_refresh(event)
 

@@ -219,6 +219,14 @@ class ColorBars:
         """What draws the numbers and their marks."""
         return () if self._shown is None else (*self._shown.ax.lines, *self._shown.ax.texts)
 
+    def words_for(self, rendering: Rendering) -> tuple[list[tuple[float, str]], list[str]]:
+        """Return where on the bar, from 0 to 1, a rendering has numbers; and the label's lines."""
+        numbers: list[tuple[float, str]] = []
+        if has_color_scale(rendering):
+            numbers += zip(*ticks_of(rendering, self._apart), strict=True)
+        label = _label(self._label, range_words(rendering), self._length, 8)
+        return numbers, label.split("\n")
+
     def update(self, rendering: Rendering) -> None:
         """Show the bar of a rendering, or none."""
         shown, said = None, None

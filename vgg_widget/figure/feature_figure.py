@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from vgg_widget.figure.linked_figure import (
     new_figure,
     title_of,
 )
+from vgg_widget.figure.painting import Enlargement
 from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
@@ -41,6 +43,25 @@ _NARROW = 5.6
 _FLAT = 1.3
 # The width of the input beside a grid, which needs the room, by the figure's.
 _THUMBNAIL = 0.14
+
+
+@dataclass(frozen=True, slots=True)
+class OnCanvas:
+    """Where everything of a `FeatureFigure` is on its canvas, in pixels from the top left corner.
+
+    Boxes are left, top, right and bottom. A scale is the pixel that 0 has across, how many pixels
+    further 1 is, and the same downwards. `points` is how many pixels a point of type has.
+    """
+
+    enlargement: Enlargement
+    map: Box
+    input: Box
+    map_scale: Box
+    input_scale: Box
+    bar: Box
+    title: tuple[float, float]
+    title_room: float
+    points: float
 
 
 class FeatureFigure(LinkedFigure):
@@ -106,6 +127,41 @@ class FeatureFigure(LinkedFigure):
     def input_axes(self) -> Axes:
         """The axes that hold the input image."""
         return self._inputs[0].axes
+
+    def on_canvas(self) -> OnCanvas | None:
+        """Say where everything is on the canvas; None where not every pixel is known."""
+        enlargement = self._side_painter.enlargement()
+        if enlargement is None or self._renderings[0].tiles is not None:
+            return None
+        # Agg has whole rows, and counts them from the bottom.
+        height = int(self.figure.bbox.height)
+        title = self.map_axes.title
+        across, up = title.get_transform().transform(title.get_position())
+
+        def box(axes: Axes) -> Box:
+            left, bottom, right, top = axes.bbox.extents
+            return float(left), height - float(top), float(right), height - float(bottom)
+
+        def scale(axes: Axes) -> Box:
+            (x, y), (right, down) = axes.transData.transform([(0, 0), (1, 1)])
+            return float(x), float(right - x), height - float(y), float(y - down)
+
+        return OnCanvas(
+            enlargement,
+            box(self.map_axes),
+            box(self.input_axes),
+            scale(self.map_axes),
+            scale(self.input_axes),
+            box(self._bars[0].axes),
+            (float(across), height - float(up)),
+            self._side_painter.title_room(self.map_axes) * float(self.figure.bbox.width),
+            float(self.figure.dpi) / 72,
+        )
+
+    def words_for(self, rendering: Rendering) -> tuple[str, list[tuple[float, str]], list[str]]:
+        """Return a rendering's title, and the numbers and label of its colorbar."""
+        title = self._fitting_title(self.map_axes, title_of(rendering))
+        return title, *self._bars[0].words_for(rendering)
 
     def show(
         self,

@@ -199,6 +199,9 @@ class LinkedFigure:
             self._set_title(picture.axes, title)
 
     def _set_title(self, axes: Axes, words: str) -> None:
+        axes.title.set_text(self._fitting_title(axes, words))
+
+    def _fitting_title(self, axes: Axes, words: str) -> str:
         # Beyond its axes stands another picture, or the edge.
         across = self.figure.get_size_inches()[0] * self._side_painter.title_room(axes)
         letters = int(_LETTERS_PER_INCH * across)
@@ -206,9 +209,7 @@ class LinkedFigure:
         if len(words) > letters and others:
             # Half a size would be none; of more than two parts, the caption has the others.
             words = first if others[-1][:1].isdigit() else f"{first} · {others[-1]}"
-        if len(words) > letters:
-            words = f"{words[: letters - 1]}…"
-        axes.title.set_text(words)
+        return f"{words[: letters - 1]}…" if len(words) > letters else words
 
     @property
     def theme(self) -> Theme:

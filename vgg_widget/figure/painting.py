@@ -267,10 +267,13 @@ class SidePainter:
         self._paint_pictures(region)
         for artist in moving:
             self._figure.draw_artist(artist)
-        # The canvas shows what the artists of this side say, changed as they are.
+        self._settle()
+        canvas.blit(self._marks_painter.over_side(box))
+
+    def _settle(self) -> None:
+        """Note that the canvas shows what the artists of this side say, changed as they are."""
         for artist in (self._figure, *self._axes, *self._pictures, *self._neighbours):
             artist.stale = False
-        canvas.blit(self._marks_painter.over_side(box))
 
     def _paint_backdrop(self, box: Bbox, moving: Sequence[Artist]) -> None:
         self._blank(box)
@@ -301,6 +304,29 @@ class SidePainter:
         blank.set_figure(self._figure)
         self._figure.draw_artist(blank)
 
+    def enlargement(self) -> Enlargement | None:
+        """Return which pixel of the first picture is where; None where the canvas cannot tell.
+
+        The canvas stays as it is.
+        """
+        if not self.ready() or not self._pictures:
+            return None
+        picture = self._pictures[0]
+        key = self._key(0)
+        if key not in self._enlargements:
+            canvas: Any = self._figure.canvas
+            before = canvas.copy_from_bbox(self._figure.bbox)
+            self._enlargements[key] = self._find_enlargement(picture)
+            canvas.restore_region(before)
+            self._settle()
+        opaque = np.asarray(picture.get_array())[..., 3].min() == 255
+        return self._enlargements[key] if opaque else None
+
+    def _key(self, number: int) -> tuple[float, ...]:
+        # A picture's number, shape and place decide where its pixels come to lie.
+        picture = self._pictures[number]
+        return (number, *np.shape(picture.get_array()), *picture.get_extent())
+
     def _paint_pictures(self, behind: Any) -> None:
         """Do what drawing the pictures would do, without matplotlib's resampling where it can be.
 
@@ -308,11 +334,7 @@ class SidePainter:
         """
         canvas: Any = self._figure.canvas
         colours: list[RGBA8] = [np.asarray(picture.get_array()) for picture in self._pictures]
-        # A picture's number, shape and place decide where its pixels come to lie.
-        keys = [
-            (number, *rgba.shape, *picture.get_extent())
-            for number, (picture, rgba) in enumerate(zip(self._pictures, colours, strict=True))
-        ]
+        keys = [self._key(number) for number in range(len(colours))]
         missing = [key for key in keys if key not in self._enlargements]
         if missing:
             for key in missing:

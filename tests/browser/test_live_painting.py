@@ -1,0 +1,220 @@
+"""Channels that the page paints by itself: at once, to the byte, and gone where it cannot."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+
+import numpy as np
+import pytest
+
+from .desk import OpenNotebook
+from .page import NotebookPage
+from .sight import (
+    CANVAS,
+    EXPLORER,
+    INPUT,
+    LAYER,
+    MAP,
+    RGB8,
+    SHAPE,
+    assert_framed,
+    center,
+    field,
+    pixels_of,
+    side_of,
+    unharmed,
+    unit_cell,
+)
+
+pytestmark = pytest.mark.browser
+
+DIV = ".jupyter-matplotlib-canvas-div"
+_BUFFER = """
+def _buffer():
+    import base64, zlib, numpy
+    rgba = numpy.asarray(explorer.canvas.get_renderer().buffer_rgba())
+    rgb = numpy.ascontiguousarray(rgba[..., :3])
+    return [rgb.shape, base64.b64encode(zlib.compress(rgb.tobytes())).decode()]
+"""
+
+
+def drawn(page: NotebookPage) -> RGB8:
+    """What the kernel has drawn."""
+    shape, data = page.ask(f"{_BUFFER}\n_buffer()")
+    return np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8).reshape(shape)
+
+
+def wait_painting(page: NotebookPage) -> None:
+    """Wait until the page has all that it needs to paint by itself."""
+    page.wait_value("explorer.canvas.held", value=True)
+
+
+def assert_painted(page: NotebookPage) -> None:
+    """Assert that the page paints the map itself, and to the byte what the kernel has drawn."""
+    wait_painting(page)
+    above = page.page.locator("canvas.vgg-painted").first
+    first = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, 1).data]"
+    assert any(above.evaluate(first)), "nothing is painted"
+    left, top, right, bottom = (round(edge) for edge in side_of(page, MAP).pixels)
+    inside = slice(top + 1, bottom - 1), slice(left + 1, right - 1)
+    np.testing.assert_array_equal(pixels_of(page)[inside], drawn(page)[inside])
+
+
+def busy(page: NotebookPage, seconds: float) -> None:
+    """Keep the explorer in the kernel from answering for so long, on whatever thread."""
+    code = f"import time\nwith explorer._lock:\n    started = True\n    time.sleep({seconds})"
+    page.page.evaluate(
+        "code => { window.answered = false; harness.kernel().requestExecute({ code }).done"
+        ".then(() => { window.answered = true; }); }",
+        code,
+    )
+    page.page.wait_for_timeout(300)
+
+
+def is_busy(page: NotebookPage) -> bool:
+    answer: bool = page.page.evaluate("!window.answered")
+    return answer
+
+
+def expected(page: NotebookPage, channel: int) -> RGB8:
+    """What `render` gives for a channel, with the explorer's other settings."""
+    code = (
+        "from vgg_widget import render\n"
+        "render(explorer.activations, explorer.settings.layer_in(explorer.measured), "
+        f"**(explorer.settings.for_render() | dict(channel={channel}))).rgba[..., :3].tolist()"
+    )
+    return np.array(page.ask(code), np.uint8)
+
+
+def assert_shows(page: NotebookPage, side: object, truth: RGB8) -> None:
+    pixels = pixels_of(page)
+    for row in range(truth.shape[0]):
+        for column in range(truth.shape[1]):
+            found = side.colour(pixels, *center(LAYER, row, column))  # type: ignore[attr-defined]
+            assert found.tolist() == truth[row, column].tolist(), (row, column)
+
+
+def test_a_step_is_on_the_page_while_the_kernel_has_other_work(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_painting(page)
+    side, truth, other = side_of(page, MAP), expected(page, 8), expected(page, 200)
+    page.page.locator(DIV).first.focus()
+    busy(page, 6)
+    page.page.keyboard.press("ArrowRight")
+    assert_shows(page, side, truth)
+    handle = page.page.locator(".vgg-explorer .noUi-handle").first
+    assert handle.get_attribute("aria-valuenow") in ("8", "8.0")
+    page.page.keyboard.press("ArrowLeft")
+    page.page.keyboard.press("ArrowLeft")
+    assert handle.get_attribute("aria-valuenow") in ("6", "6.0")
+    assert is_busy(page), "the kernel may have answered"
+    page.wait_value("explorer.channel", 6)
+    page.wait_picture_equal(CANVAS)
+    assert_painted(page)
+    # A cell's own step is painted as well.
+    page.ask("setattr(explorer, 'channel', 200)")
+    page.page.wait_for_timeout(300)
+    assert_shows(page, side, other)
+    unharmed(page)
+
+
+@pytest.mark.parametrize("width", [1280, 700])
+def test_what_is_painted_is_what_the_kernel_draws(lab: OpenNotebook, width: int) -> None:
+    page = lab(EXPLORER, viewport=(width, 1000))
+    for changes in (
+        {},
+        {"layer": "block1_conv2", "scale": "auto", "channel": 60},
+        {"layer": "block5_pool", "cmap": "tab10"},
+        {"layer": "block2_conv1", "gamma": 2.0, "cmap": "gray_r", "channel": 3},
+        {"before_relu": True, "theme": "dark", "scale": "channel"},
+        {"theme": "light", "location": [3, 4]},
+    ):
+        page.ask(f"explorer.choose(**{changes!r})" if changes else "None")
+        if "location" in changes:
+            page.ask("explorer.choose(location=None)")
+        assert_painted(page)
+        page.ask("explorer.choose(channel=explorer.channel + 1)")
+        page.page.wait_for_timeout(150)
+        assert_painted(page)
+    page.ask("explorer._view.view = ((10, 60.5), (70.25, 20))\nexplorer.canvas.draw()")
+    assert_painted(page)
+    unharmed(page)
+
+
+def test_a_drag_needs_no_frame_of_the_kernels_before_it_rests(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_painting(page)
+    counting = """
+frames, _send = [], explorer.canvas.send
+def _counted(content, buffers=None):
+    if buffers:
+        frames.append(explorer.channel)
+    _send(content, buffers)
+explorer.canvas.send = _counted
+0
+"""
+    page.ask(f"exec({counting!r}, globals())")
+    for share in (0.1, 0.7, 0.3, 0.9, 0.5):
+        page.drag_slider("channel", share)
+    handle = page.page.locator(".vgg-explorer .noUi-handle").first
+    last = round(float(handle.get_attribute("aria-valuenow") or -1))
+    page.wait_value("explorer.channel", last)
+    page.page.wait_for_timeout(700)
+    # One whenever the mouse rested in between, and the last.
+    assert page.ask("len(frames)") <= 6
+    assert page.ask("frames[-1]") == last
+    page.wait_picture_equal(CANVAS)
+    assert_painted(page)
+    unharmed(page)
+
+
+def test_what_the_page_cannot_know_is_the_kernels(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_painting(page)
+    for change in ({"mode": "grid"}, {"mode": "channel", "overlay": 0.5}):
+        page.ask(f"explorer.choose(**{change!r})")
+        page.wait_picture_equal(CANVAS)
+        page.page.wait_for_timeout(400)
+        seen, truth = pixels_of(page), drawn(page)
+        np.testing.assert_array_equal(seen, truth)
+        assert page.ask("explorer.canvas.held") is False
+    page.ask("explorer.choose(overlay=0.0)")
+    assert_painted(page)
+    # Somebody's own line is not painted over.
+    line = "explorer.figure.axes[1].plot([10, 60], [10, 60], color='red', linewidth=5)"
+    page.ask(f"[{line}, explorer.canvas.draw(), 0][-1]")
+    page.wait_picture_equal(CANVAS)
+    page.page.wait_for_timeout(400)
+    np.testing.assert_array_equal(pixels_of(page), drawn(page))
+    unharmed(page)
+
+
+def test_the_mouse_is_answered_while_the_kernel_has_other_work(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_painting(page)
+    maps, inputs = side_of(page, MAP), side_of(page, INPUT)
+    exact = page.ask(f"explorer.activations['{LAYER}'][20, 6, 7].item()")
+    busy(page, 9)
+    page.hover_canvas(maps.point(*center(LAYER, 20, 6)))
+    pixels = pixels_of(page)
+    assert_framed(pixels, inputs, field(LAYER, 20, 6, SHAPE))
+    assert_framed(pixels, maps, unit_cell(LAYER, 20, 6))
+    place = page.page.locator(".vgg-place").first
+    words = place.inner_text()
+    assert words.startswith("row 20, column 6: ")
+    top, left, bottom, right = field(LAYER, 20, 6, SHAPE)
+    assert f"sees input rows {top}–{bottom - 1}, columns {left}–{right - 1}" in words
+    page.hover_canvas((0.99, 0.99))
+    assert "row 20" not in place.inner_text()
+    assert is_busy(page), "the kernel may have answered"
+    page.hover_canvas(maps.point(*center(LAYER, 20, 6)))
+    page.wait_value("0", 0)
+    # Where the mouse rests the kernel says the exact value.
+    page.page.wait_for_function(
+        "document.querySelector('.vgg-place').innerText.includes('column 6: ') && "
+        "!document.querySelector('.vgg-place').innerText.includes('≈')"
+    )
+    said = float(place.inner_text().split(": ")[1].split(" ·")[0].replace(",", ""))
+    assert said == pytest.approx(exact, rel=1e-3)
+    unharmed(page)

@@ -1,0 +1,153 @@
+"""The painter on a bare page: its pixels are those that `render` gives."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from playwright.sync_api import Page, Playwright
+
+from tests.conftest import make_activations
+from vgg_widget import Activations, FeatureExtractor, render, sample_image
+from vgg_widget.page.planes import colours, packed, plane
+from vgg_widget.page.scripts import joined
+from vgg_widget.pictures.colormaps import find_cmap
+from vgg_widget.pictures.scaling import Scale
+
+from .desk import launch
+from .sight import RGB8, decoded
+
+pytestmark = pytest.mark.browser
+
+# Base64 in, and a canvas's pixels out.
+PAINT = """async ({ data, size, number, width, table, placed, canvas: [across, down] }) => {
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const planes = await painter.unpacked(bytes(data), size);
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width: across, height: down });
+  const colours = new Uint32Array(bytes(table).buffer);
+  painter.paintMap(canvas.getContext("2d"), planes[number], width, colours, placed);
+  return canvas.toDataURL();
+}"""
+
+
+@pytest.fixture(scope="module")
+def bare(
+    chromium: tuple[Playwright, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    context = launch(*chromium, tmp_path_factory.mktemp("profile"))
+    page = context.new_page()
+    module = files("vgg_widget.page").joinpath("painter.js").read_text(encoding="utf-8")
+    page.evaluate(
+        "async (text) => { window.painter = await import("
+        "URL.createObjectURL(new Blob([text], { type: 'text/javascript' }))); }",
+        module,
+    )
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def seen() -> Activations:
+    return FeatureExtractor("random", size=96)(sample_image())
+
+
+def painted(
+    page: Page, planes: list[Any], number: int, cmap: str, grid: tuple[npt.NDArray[Any], ...]
+) -> RGB8:
+    rows, columns = grid
+    taken, data = packed(planes)
+    height, width = taken[0].indices.shape
+    given = {
+        "data": base64.b64encode(data).decode(),
+        "size": height * width,
+        "number": number,
+        "width": width,
+        "table": base64.b64encode(colours(find_cmap(cmap))).decode(),
+        "placed": {"top": 3, "left": 5, "rows": rows.tolist(), "columns": columns.tolist()},
+        "canvas": [len(columns) + 9, len(rows) + 8],
+    }
+    pixels = decoded(page.evaluate(PAINT, given))
+    assert not pixels[:3].any()
+    assert not pixels[:, :5].any()
+    return pixels[3 : 3 + len(rows), 5 : 5 + len(columns)]
+
+
+def test_every_layer_is_painted_as_render_draws_it(bare: Page, seen: Activations) -> None:
+    scales = ["auto", "channel", "layer", Scale("network", 99, 2.0)]
+    cmaps = ["magma", "coolwarm", "tab10", "gray"]
+    for number, layer in enumerate([*seen, "features.10"]):
+        scale, cmap = scales[number % 4], cmaps[number % 3]
+        height, width, _ = seen.shape(layer)
+        # Not every row as high as the next, as on a canvas of any size.
+        rows = np.sort(np.random.default_rng(number).integers(0, height, 150))
+        columns = np.sort(np.random.default_rng(number).integers(0, width, 201))
+        entries = find_cmap(cmap).N
+        planes = [plane(seen, layer, channel, scale, entries) for channel in (3, 40)]
+        for place, channel in enumerate((3, 40)):
+            truth = render(seen, layer, channel=channel, scale=scale, cmap=cmap).rgba
+            found = painted(bare, planes, place, cmap, (rows, columns))
+            np.testing.assert_array_equal(found, truth[np.ix_(rows, columns)][..., :3])
+
+
+def test_a_bar_says_values_where_their_colours_are(bare: Page) -> None:
+    maps = np.linspace(0, 4, 64, dtype=np.float32).reshape(8, 8, 1)
+    table = base64.b64encode(colours(find_cmap("magma"))).decode()
+    code = """({ table, box, clipped, numbers }) => {
+      const bytes = Uint8Array.from(atob(table), (letter) => letter.charCodeAt(0));
+      const canvas = document.createElement("canvas");
+      Object.assign(canvas, { width: 300, height: 300 });
+      const context = canvas.getContext("2d");
+      context.fillStyle = "white";
+      context.fillRect(0, 0, 300, 300);
+      const bar = { box, label: ["activation", "a range"] };
+      const colours = new Uint32Array(bytes.buffer);
+      painter.paintBar(context, bar, colours, { clipped, numbers }, "black", 1.39);
+      return canvas.toDataURL();
+    }"""
+    assert make_activations(maps)
+    for box in ([20.0, 30.3, 34.0, 250.9], [20.0, 30.0, 250.0, 42.0]):
+        for clipped in ([False, False], [False, True], [True, True]):
+            given = {"table": table, "box": box, "clipped": clipped, "numbers": [[0.5, "2"]]}
+            pixels = decoded(bare.evaluate(code, given)).astype(int)
+            left, top, right, bottom = box
+            upright = bottom - top > right - left
+            along = (bottom - top) if upright else (right - left)
+            length = along / (1 + 0.05 * sum(clipped))
+            start = 0.05 * length * clipped[0]
+            for place in (0.1, 0.5, 0.9):
+                at = start + place * length
+                x, y = (27, bottom - at) if upright else (left + at, 36)
+                entry = np.array(find_cmap("magma")(place, bytes=True)[:3], int)
+                assert np.abs(pixels[int(y), int(x)] - entry).max() <= 8
+            # The number stands beside the middle of the range.
+            middle = start + 0.5 * length
+            dark = pixels.sum(axis=-1) < 200
+            if upright:
+                found = np.argwhere(dark[:, 42:50]).mean(axis=0)[0]
+                assert abs(found - (bottom - middle)) < 3
+            else:
+                found = np.argwhere(dark[50:60]).mean(axis=0)[1]
+                assert abs(found - (left + middle)) < 3
+
+
+def test_modules_become_one_that_a_page_can_run(bare: Page) -> None:
+    folder = files("vgg_widget")
+    text = joined(
+        folder.joinpath("page/painter.js"),
+        folder.joinpath("explorer/live_painter.js"),
+        folder.joinpath("explorer/helper.js"),
+    )
+    kind = bare.evaluate(
+        "async (text) => typeof (await import("
+        "URL.createObjectURL(new Blob([text], { type: 'text/javascript' })))).default",
+        text,
+    )
+    assert kind == "function"
+    assert json.dumps(text)

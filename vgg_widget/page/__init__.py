@@ -1,0 +1,1 @@
+"""What runs on a page without a kernel: it knows pictures, and no widget."""

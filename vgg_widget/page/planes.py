@@ -1,0 +1,95 @@
+"""Feature maps as a page keeps them: which entry of the colormap each value has."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import Colormap, ListedColormap
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
+from vgg_widget.pictures.rendering import render
+from vgg_widget.pictures.scaling import Scale
+
+MOST_ENTRIES = 256
+"""Colormaps with more colours than a byte can number are left to the kernel."""
+
+PIECE_BYTES, PIECE_PLANES = 240_000, 48
+"""About how large a piece of packed planes becomes, so that it holds up no other message."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plane:
+    """One channel's picture, without its colours.
+
+    Parameters
+    ----------
+    indices : ndarray of uint8, shape (h, w)
+        The entry of the colormap that each value has.
+    rendering : Rendering
+        What `render` made; its colours are the indices as grey levels.
+    """
+
+    indices: npt.NDArray[np.uint8]
+    rendering: Rendering
+
+
+@lru_cache(maxsize=4)
+def _numbering(entries: int) -> Colormap:
+    """Return a colormap whose n-th colour is the number n in red."""
+    # A quarter of a level more, whichever way matplotlib rounds.
+    reds = np.minimum(1, (np.arange(entries) + 0.25) / 255)
+    return ListedColormap(np.stack([reds, 0 * reds, 0 * reds], axis=-1), name="numbers")
+
+
+def plane(
+    activations: Activations, layer: str, channel: int, scale: str | Scale, entries: int
+) -> Plane:
+    """Return a channel as `render` would draw it with any colormap of so many colours.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of the image on show.
+    layer : str
+        As `render` takes it.
+    channel : int
+        Its number.
+    scale : str or Scale
+        As `render` takes it.
+    entries : int
+        How many colours the colormap has, 1 to 256.
+    """
+    made = render(
+        activations, layer, DEFAULT_MODE, channel=channel, scale=scale, cmap=_numbering(entries)
+    )
+    return Plane(np.ascontiguousarray(made.rgba[..., 0]), made)
+
+
+def packed(planes: Iterable[Plane]) -> tuple[list[Plane], bytes]:
+    """Take planes until they make a piece, and return them, and their indices as zlib packs them.
+
+    At least one is taken where there is one.
+    """
+    taken: list[Plane] = []
+    # Level 1: the page waits for it, and it is half the size already.
+    packer, pieces, size = zlib.compressobj(1), list[bytes](), 0
+    for one in planes:
+        taken.append(one)
+        pieces += packer.compress(one.indices), packer.flush(zlib.Z_SYNC_FLUSH)
+        size += len(pieces[-2]) + len(pieces[-1])
+        if size >= PIECE_BYTES or len(taken) == PIECE_PLANES:
+            break
+    return taken, b"".join([*pieces, packer.flush()])
+
+
+def colours(cmap: Colormap) -> bytes:
+    """Return a colormap's colours, 4 bytes each: red, green, blue and opacity."""
+    table: npt.NDArray[Any] = cmap(np.arange(cmap.N), bytes=True)
+    return table.tobytes()
