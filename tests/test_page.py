@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,7 +96,15 @@ def test_a_helper_is_invisible_and_sends_its_script_and_style(page_of: MakePage)
     assert page.layout.display == "none"
     assert (state["wanted"], state["description"]) == (["o", "ArrowLeft"], "what is shown")
     folder = Path(vgg_widget.__file__).parent / "explorer"
-    assert state["_esm"] == (folder / "helper.js").read_text(encoding="utf-8")
+    script = state["_esm"]
+    # One module, of what is tested by itself.
+    assert [line[:14] for line in re.findall("^(?:im|ex)port .*", script, re.MULTILINE)] == [
+        "export default"
+    ]
+    own = (folder / "helper.js").read_text(encoding="utf-8")
+    assert script.endswith(own[own.index("const ROOT") :])
+    for function in ("function paintMap(", "function livePainter("):
+        assert script.count(function) == 1
     assert state["_css"] == (folder / "helper.css").read_text(encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from traitlets import TraitError
 
 from tests.explorers import control
 from vgg_widget import LayerExplorer
@@ -90,7 +91,7 @@ def test_a_page_can_paint_every_channel_to_the_byte(
         assert told["title"] == explorer.figure.axes[1].get_title()
         made = explorer.rendering
         assert made is not None
-        assert told["range"] == [made.vmin, made.vmax, made.gamma]
+        assert told["range"] == (made.vmin, made.vmax, made.gamma)
         assert tuple(told["clipped"]) == made.clipped
 
 
@@ -184,7 +185,7 @@ def test_a_channel_alone_leaves_the_scene_as_it_is(explore: Explore) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"mode": "grid"}, {"mode": "max"}, {"mode": "rgb"}, {"overlay": 0.4}],
+    [{"mode": "grid"}, {"mode": "max"}, {"mode": "rgb"}, {"overlay": 0.4}, {"location": (1, 2)}],
 )
 def test_what_the_page_cannot_know_is_the_kernels(
     explore: Explore, settings: dict[str, Any]
@@ -290,4 +291,19 @@ def test_a_closed_explorer_says_nothing(explore: Explore) -> None:
         {"kind": "planes", "album": 1, "start": 0, "after": 0},
     ):
         page.says(**message)
-    assert page.frames == page.answers == []
+    assert page.frames == []
+    assert page.answers == []
+
+
+def test_how_much_a_page_may_keep_is_said_to_it(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", page_budget=3.5)
+    page = Page(explorer)
+    assert explorer._page.budget == 3.5
+    page.paints()
+    explorer.page_budget = 0
+    assert explorer._page.budget == 0
+    assert page.scene["album"] == 0
+    for wrong in (-1, "much", None):
+        with pytest.raises(TraitError):
+            explorer.page_budget = wrong
+    assert explorer.page_budget == 0

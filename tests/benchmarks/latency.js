@@ -33,7 +33,13 @@ window.latency = (() => {
     }
   };
 
-  const { drawImage } = CanvasRenderingContext2D.prototype;
+  const { drawImage, putImageData } = CanvasRenderingContext2D.prototype;
+  // What the explorer's page paints by itself, above ipympl's canvas.
+  CanvasRenderingContext2D.prototype.putImageData = function (...values) {
+    putImageData.apply(this, values);
+    if (this.canvas instanceof HTMLCanvasElement && this.canvas.matches(".vgg-painted"))
+      note(this.canvas, performance.now(), hash(this.canvas));
+  };
   CanvasRenderingContext2D.prototype.drawImage = function (...values) {
     drawImage.apply(this, values);
     const { canvas } = this;

@@ -183,7 +183,7 @@ class Actions:
             "canvas => canvas.getContext('2d')"
             ".getImageData(canvas.width - 4, canvas.height - 4, 1, 1).data[3]"
         )
-        return int(self.page.locator(CANVAS).nth(index).locator("canvas").nth(1).evaluate(corner))
+        return int(self.page.locator(CANVAS).nth(index).locator("canvas").last.evaluate(corner))
 
     def cut_words(self) -> list[str]:
         """Return the dropdowns and checkboxes of explorers that have too little room for words."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,9 +113,13 @@ _SEEN = """canvas => {
 }"""
 
 
-def pixels_of(page: NotebookPage, index: int = 0) -> RGB8:
-    """Return what the page's `index`-th figure shows, uint8 of shape (height, width, 3)."""
-    return decoded(page.picture_canvas(index).evaluate(_SEEN))
+def pixels_of(page: NotebookPage, index: int = 0, *, painted: bool = True) -> RGB8:
+    """Return what the page's `index`-th figure shows, uint8 of shape (height, width, 3).
+
+    That is what the kernel has sent, and over it what the page has `painted`.
+    """
+    canvas = page.picture_canvas(index)
+    return decoded(canvas.evaluate(_SEEN if painted else "canvas => canvas.toDataURL()"))
 
 
 def picture_in(image: Locator) -> RGB8:
@@ -182,6 +187,20 @@ def unit_cell(layer: str, row: int, column: int) -> Box:
     return top, left, top + stride, left + stride
 
 
+def wait_framed(page: NotebookPage, side: Side, box: Box | None) -> None:
+    """Wait until `assert_framed` holds on the page: page or kernel may draw the frame."""
+    deadline = time.monotonic() + ACTION_SECONDS
+    while True:
+        try:
+            assert_framed(pixels_of(page), side, box)
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            page.page.wait_for_timeout(50)
+        else:
+            return
+
+
 def assert_framed(pixels: RGB8, side: Side, box: Box | None) -> None:
     """Assert that a yellow frame is drawn around these pixels of the image, and nowhere else."""
     left, top, right, bottom = (round(edge) for edge in side.pixels)
@@ -220,6 +239,8 @@ def wait_words(page: NotebookPage, kind: str, text: str, index: int = 0) -> str:
     """Wait until a line of an explorer's text has this in it, and return the line."""
     line = words(page, kind, index)
     expect(line).to_contain_text(text, timeout=1000 * ACTION_SECONDS)
+    # The page says what it knows until the kernel has said it exactly.
+    expect(line).not_to_contain_text(re.compile("[≈≥≤]"), timeout=1000 * ACTION_SECONDS)
     return line.inner_text()
 
 

@@ -27,6 +27,7 @@ from .sight import (
     unharmed,
     unit_cell,
     value,
+    wait_framed,
     wait_words,
     words,
 )
@@ -45,13 +46,12 @@ def test_the_main_walk(front_end: OpenNotebook) -> None:
     place = wait_words(page, "place", "row 9, column 5: ")
     assert number_after(place, "column 5:") == pytest.approx(value(page, LAYER, 9, 5, 7), rel=1e-3)
     assert "sees input rows 26–49, columns 10–33" in place
-    page.wait_picture_equal(CANVAS, unlike=whole)
-    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
-    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 9, 5))
+    wait_framed(page, seen, field(LAYER, 9, 5, SHAPE))
+    wait_framed(page, shown, unit_cell(LAYER, 9, 5))
     leave_picture(page)
     wait_words(page, "place", HINT)
     page.wait_value("explorer.location", None)
-    assert_framed(pixels_of(page), seen, None)
+    wait_framed(page, seen, None)
     assert page.wait_picture_equal(CANVAS) == whole
 
     page.click_canvas(here)
@@ -116,10 +116,10 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     assert f"RGB {red}, {green}, {blue} · nearest unit row 10, column 15: " in place
     expected = value(page, LAYER, 10, 15, 7)
     assert number_after(place, "column 15:") == pytest.approx(expected, rel=1e-3)
-    hovered = page.wait_picture_equal(CANVAS, unlike=whole)
-    assert_framed(pixels_of(page), seen, field(LAYER, 10, 15, SHAPE))
+    wait_framed(page, seen, field(LAYER, 10, 15, SHAPE))
     page.click_canvas(seen.point(61, 40))
     page.wait_value("explorer.location", [10, 15])
+    hovered = page.wait_picture_equal(CANVAS, unlike=whole)
 
     # At the border part of the field lies outside, and that is told.
     page.hover_canvas(shown.point(*center(LAYER, 0, 23)))
@@ -261,12 +261,14 @@ other
 
     page.hover_canvas(here)
     wait_words(page, "place", "row 9, column 5: ")
-    marked = page.wait_picture_equal(CANVAS, unlike=first)
+    seen, shown = side_of(page, INPUT), side_of(page, MAP)
+    wait_framed(page, seen, field(LAYER, 9, 5, SHAPE))
     # Gone, the other one leaves this one as it is.
     page.ask("other.close()\nNone")
     expect(page.page.locator(".jupyter-matplotlib-canvas-div")).to_have_count(1)
     leave_picture(page)
-    assert page.wait_picture_equal(CANVAS, unlike=marked) == first
+    wait_framed(page, shown, None)
+    assert page.wait_picture_equal(CANVAS) == first
     page.click_canvas(here)
     wait_words(page, "place", "row 9, column 5: ")
     page.wait_picture_equal(CANVAS, unlike=first)
@@ -302,8 +304,8 @@ def test_hasty_hands_end_on_the_right_picture(lab: OpenNotebook) -> None:
     page.wait_picture_equal(CANVAS, unlike=first)
     expected = value(page, LAYER, 17, 11, channel)
     assert number_after(place, "column 11:") == pytest.approx(expected, rel=1e-3)
-    assert_framed(pixels_of(page), seen, field(LAYER, 17, 11, SHAPE))
-    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 17, 11))
+    wait_framed(page, seen, field(LAYER, 17, 11, SHAPE))
+    wait_framed(page, shown, unit_cell(LAYER, 17, 11))
     leave_picture(page)
     wait_words(page, "place", HINT)
     page.wait_value("explorer._pointing.marks().box", None)

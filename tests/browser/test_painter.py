@@ -80,7 +80,7 @@ def painted(
 
 
 def test_every_layer_is_painted_as_render_draws_it(bare: Page, seen: Activations) -> None:
-    scales = ["auto", "channel", "layer", Scale("network", 99, 2.0)]
+    scales: list[str | Scale] = ["auto", "channel", "layer", Scale("network", 99, 2.0)]
     cmaps = ["magma", "coolwarm", "tab10", "gray"]
     for number, layer in enumerate([*seen, "features.10"]):
         scale, cmap = scales[number % 4], cmaps[number % 3]

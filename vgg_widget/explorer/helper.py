@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import anywidget
 import ipywidgets as widgets
-from traitlets import Dict, Enum, Int, List, Unicode
+from traitlets import Dict, Enum, Float, Int, List, Unicode
 
 from vgg_widget.page.scripts import joined
 
@@ -54,6 +54,7 @@ class PageHelper(anywidget.AnyWidget):
         {"number": 0, "album": 0},
         help="Where everything is on the canvas; album 0 where the page is to paint nothing.",
     ).tag(sync=True)
+    budget = Float(24.0, help="Megabytes of maps that the page may keep.").tag(sync=True)
     theme = Enum(
         ("light", "dark"), "light", help="How the page looks; it tells, and tells again on change."
     ).tag(sync=True)

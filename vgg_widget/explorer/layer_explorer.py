@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from weakref import proxy
 
-from traitlets import Instance, observe
+from traitlets import CFloat, Instance, observe
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import Circuit, circuit
@@ -113,6 +113,15 @@ class LayerExplorer(ExplorerBase):
         help="Strongest images of a set, of which a panel shows those of the channel; or None.",
     )
 
+    page_budget = CFloat(
+        24.0,
+        min=0,
+        help=(
+            "Megabytes of maps that a page keeps, to paint channels before the kernel has drawn "
+            "them; 0 for none."
+        ),
+    )
+
     _what, _instead = "explorer", "make a new LayerExplorer"
     _kept = "its activations and its state()"
     _made_with = (*MADE_WITH, "predict")
@@ -122,6 +131,8 @@ class LayerExplorer(ExplorerBase):
     _upload = "image"
     _saves_activations = True
     _settable = frozenset((*SETTINGS, *LOOKS, "top_images"))
+    # Made with the figure.
+    _painter: Any = None
 
     def __init__(
         self,
@@ -151,6 +162,7 @@ class LayerExplorer(ExplorerBase):
         # Before anything is downloaded.
         self._classes = None if predict is None else checked_top(predict, "predict")
         self.set_trait("top_images", top_images)
+        self.page_budget = layout.pop("page_budget", self.page_budget)
         super().__init__(
             (image,),
             (extractor, weights, size, model, preprocess),
@@ -231,11 +243,13 @@ class LayerExplorer(ExplorerBase):
         from vgg_widget.explorer.page_painter import PagePainter
 
         explorer: Any = proxy(self)
+        self._page.budget = self.page_budget
         parts = self._view, self._canvas, self._page, self._pointing
         self._painter = PagePainter(explorer, *parts)
 
     def _publish(self, snapshot: Snapshot) -> None:
-        self._painter.before(snapshot.settings, snapshot.computed)
+        if self._painter is not None:
+            self._painter.before(snapshot.settings, snapshot.computed)
         super()._publish(snapshot)
 
     @property
@@ -294,6 +308,13 @@ class LayerExplorer(ExplorerBase):
     def top(self, value: Any) -> None:
         warnings.warn(_TOP_IS_RENAMED, FutureWarning, stacklevel=4)
         self.top_images = value
+
+    @observe("page_budget")
+    def _page_budget_changed(self, _: dict[str, Any]) -> None:
+        with self._changing():
+            if self._snapshot is not None and not self._closed:
+                self._page.budget = self.page_budget
+                self._painter.end_scene()
 
     @observe("top_images")
     def _top_images_changed(self, change: dict[str, Any]) -> None:

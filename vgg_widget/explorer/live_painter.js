@@ -40,11 +40,13 @@ export function livePainter(model) {
   let kept = false;
   let resting;
   let asking;
-  let budget = 24e6;
-  // The unit under the mouse, and whether on the map or the input.
+  // The unit under the mouse, and what looks again where the mouse is, by the canvas it is on.
   let under = null;
+  let marking = 0;
+  const lookers = new Map();
 
   const album = () => albums.get(scene.album);
+  const budget = () => 1e6 * model.get("budget");
   const whole = () => album()?.planes.size === scene.count;
 
   function hide() {
@@ -60,6 +62,7 @@ export function livePainter(model) {
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     Object.assign(canvas.style, { width: below.style.width, height: below.style.height });
     const context = canvas.getContext("2d");
+    context.clearRect(0, 0, width, height);
     const { map, bar, title, title_room: room, points } = scene.places;
     const clear = (left, top, right, bottom) => {
       context.fillStyle = scene.paper;
@@ -81,16 +84,14 @@ export function livePainter(model) {
   }
 
   function paintMarks(context) {
-    const unit = under ?? scene.location;
-    if (!unit) return;
+    if (!under) return;
     const { places, placement, fields } = scene;
-    const [row, column] = unit;
+    const [row, column] = under;
     const onMap = placeOn(places.map_scale);
     const corner = [placement[0] + column * placement[2], placement[1] + row * placement[3]];
     const box = [...onMap(...corner), ...onMap(corner[0] + placement[2], corner[1] + placement[3])];
     paintFrame(context, box, places.map, places.points);
-    // That of the chosen location is in the kernel's frame.
-    if (!under || !fields.rows) return;
+    if (!fields.rows) return;
     const [top, bottom] = fields.rows[row];
     const [left, right] = fields.columns[column];
     if (top >= bottom || left >= right) return;
@@ -166,9 +167,10 @@ export function livePainter(model) {
 
   function drop() {
     const bytes = () => [...albums.values()].reduce((sum, one) => sum + one.bytes, 0);
-    for (const name of albums.keys()) {
-      if (bytes() <= budget) return;
-      if (name !== scene.album) albums.delete(name);
+    const others = [...albums.keys()].filter((name) => name !== scene.album);
+    for (const name of [...others, scene.album]) {
+      if (bytes() <= budget()) return;
+      albums.delete(name);
     }
   }
 
@@ -176,11 +178,12 @@ export function livePainter(model) {
     if (!scene.album || painting === scene.number || !whole() || !paint()) return;
     painting = scene.number;
     model.send({ kind: "painting", scene: scene.number });
+    for (const look of lookers.values()) look();
   }
 
   function changeScene() {
     scene = { ...model.get("scene") };
-    painting = 0;
+    painting = marking = 0;
     hide();
     clearTimeout(asking);
     if (!scene.album) {
@@ -194,15 +197,17 @@ export function livePainter(model) {
       rows: numbersOf(scene.rows),
       columns: numbersOf(scene.columns),
     };
-    const held = albums.get(scene.album);
-    if (held) {
+    const known = albums.get(scene.album);
+    if (known) {
       // The newest are last.
       albums.delete(scene.album);
-      albums.set(scene.album, held);
+      albums.set(scene.album, known);
     }
+    drop();
     paint();
     if (whole()) begin();
-    else ask(held?.planes.size ?? 0);
+    else if (scene.count * scene.shape[0] * scene.shape[1] <= budget())
+      ask(album()?.planes.size ?? 0);
   }
 
   async function keep({ album: name, start, after, planes }, [data]) {
@@ -215,7 +220,7 @@ export function livePainter(model) {
     planes.forEach((plane, n) => held.planes.set(plane.channel, { ...plane, indices: indices[n] }));
     held.bytes = held.planes.size * size;
     drop();
-    if (name !== scene.album) return;
+    if (name !== scene.album || !albums.has(name)) return;
     if (!shown) paint();
     if (whole()) begin();
     else ask(held.planes.size);
@@ -250,20 +255,33 @@ export function livePainter(model) {
   // The page marks what is under the mouse, and the kernel hears of it when the mouse rests.
   function listenToMouse(root, holder, signal) {
     const passed = new WeakSet();
+    let last = null;
     let timer;
+    // Returns whether the page can tell what is under the mouse.
+    const look = () => {
+      if (!last) return false;
+      const { target, buttons, clientX, clientY } = last;
+      const busy = buttons || figure?.get("toolbar")?.get("_current_action");
+      if (busy || !shown || !painting) {
+        point(root, null);
+        return false;
+      }
+      if (marking !== painting) {
+        marking = painting;
+        model.send({ kind: "marks", scene: painting });
+      }
+      const box = target.getBoundingClientRect();
+      const ratio = scene.size[0] / box.width;
+      point(root, unitAt((clientX - box.left) * ratio, (clientY - box.top) * ratio));
+      return true;
+    };
     const move = (event) => {
       const { target } = event;
       if (passed.has(event) || !holder.contains(target)) return;
       clearTimeout(timer);
-      const busy = event.buttons || figure?.get("toolbar")?.get("_current_action");
-      if (busy || !shown || !painting) {
-        point(root, null);
-        return;
-      }
+      last = event;
+      if (!look()) return;
       event.stopPropagation();
-      const box = target.getBoundingClientRect();
-      const ratio = scene.size[0] / box.width;
-      point(root, unitAt((event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio));
       timer = setTimeout(() => {
         const { clientX, clientY } = event;
         const rested = new MouseEvent("mousemove", { bubbles: true, view: window, clientX, clientY });
@@ -272,11 +290,14 @@ export function livePainter(model) {
       }, MOUSE_RESTS_MS);
     };
     const leave = () => {
+      last = null;
       clearTimeout(timer);
       point(root, null);
     };
     root.addEventListener("mousemove", move, { capture: true, signal });
     holder.addEventListener("mouseleave", leave, { signal });
+    lookers.set(holder, look);
+    signal.addEventListener("abort", () => lookers.delete(holder));
   }
 
   model.on("change:scene", changeScene);
@@ -311,6 +332,7 @@ export function livePainter(model) {
     // Puts a canvas above ipympl's, once that is there.
     async attach(root, selector, signal) {
       let holder;
+      if (!model.get("slider")) return;
       for (let tries = 0; tries < 400 && !signal.aborted; tries++) {
         holder = root.querySelector(selector);
         if (holder?.firstElementChild) break;
@@ -319,6 +341,8 @@ export function livePainter(model) {
       if (!holder?.firstElementChild || signal.aborted) return;
       const canvas = document.createElement("canvas");
       canvas.className = "vgg-painted";
+      // What it shows, ipympl's canvas is named for.
+      canvas.setAttribute("aria-hidden", "true");
       canvas.style.cssText = "position: absolute; left: 0; top: 0; pointer-events: none";
       holder.firstElementChild.after(canvas);
       canvases.add(canvas);

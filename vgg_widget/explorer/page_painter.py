@@ -65,6 +65,7 @@ class PagePainter:
             "scene": self._show_scene,
             "planes": self._send_planes,
             "painting": self._page_paints,
+            "marks": self._page_marks,
             "rested": lambda _: canvas.send_held(),
         }
 
@@ -73,7 +74,7 @@ class PagePainter:
         if self._of() is not activations:
             self._of = ref(activations)
             self._albums.clear()
-        wanted = id(activations), self._album(settings, activations), settings.location
+        wanted = id(activations), self._album(settings, activations)
         if wanted != self._wanted:
             self._wanted = wanted
             self.end_scene()
@@ -84,7 +85,8 @@ class PagePainter:
         self._page.scene = {"number": next(self._scenes), "album": 0}
 
     def _album(self, settings: DisplaySettings, activations: Activations) -> Album | None:
-        if settings.mode != DEFAULT_MODE or settings.overlay:
+        # The kernel draws an overlay, and the frames of a location, on the input as well.
+        if settings.mode != DEFAULT_MODE or settings.overlay or settings.location is not None:
             return None
         entries = find_cmap(settings.cmap).N
         if entries > MOST_ENTRIES:
@@ -144,7 +146,6 @@ class PagePainter:
                 [info.unit_at(row, 0, (rows, columns))[0] for row in range(height)],
                 [info.unit_at(0, at, (rows, columns))[1] for at in range(width)],
             ],
-            "location": settings.location,
         }
 
     def _send_planes(self, asked: dict[str, Any]) -> None:
@@ -172,7 +173,7 @@ class PagePainter:
                     "title": title,
                     "numbers": numbers,
                     "clipped": made.clipped,
-                    "range": [made.vmin, made.vmax, made.gamma],
+                    "range": one.range,
                 }
             )
         answer = {name: asked[name] for name in ("album", "start", "after")}
@@ -181,4 +182,10 @@ class PagePainter:
     def _page_paints(self, told: dict[str, Any]) -> None:
         scene = self._page.scene
         if scene["album"] and scene["number"] == told["scene"]:
-            self._canvas.held = self._pointing.page_marks = True
+            self._canvas.held = True
+
+    def _page_marks(self, told: dict[str, Any]) -> None:
+        if self._canvas.held and self._page.scene["number"] == told["scene"]:
+            self._pointing.page_marks = True
+            # What the kernel has marked goes.
+            self._pointing.refresh()

@@ -325,7 +325,7 @@ class SidePainter:
     def _key(self, number: int) -> tuple[float, ...]:
         # A picture's number, shape and place decide where its pixels come to lie.
         picture = self._pictures[number]
-        return (number, *np.shape(picture.get_array()), *picture.get_extent())
+        return (number, *np.asarray(picture.get_array()).shape, *picture.get_extent())
 
     def _paint_pictures(self, behind: Any) -> None:
         """Do what drawing the pictures would do, without matplotlib's resampling where it can be.

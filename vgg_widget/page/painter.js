@@ -111,9 +111,12 @@ export function paintFrame(context, [left, top, right, bottom], clip, points) {
   context.rect(clip[0], clip[1], clip[2] - clip[0], clip[3] - clip[1]);
   context.clip();
   for (const [colour, width] of [["black", 3.2], ["#ffe14d", 1.4]]) {
+    // On whole pixels, or the line would be pale.
+    const line = Math.max(1, Math.round(width * points));
+    const [x, y, beyond, below] = [left, top, right, bottom].map((at) => Math.round(at) + (line % 2) / 2);
     context.strokeStyle = colour;
-    context.lineWidth = width * points;
-    context.strokeRect(left, top, right - left, bottom - top);
+    context.lineWidth = line;
+    context.strokeRect(x, y, beyond - x, below - y);
   }
   context.restore();
 }

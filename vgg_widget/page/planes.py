@@ -39,6 +39,11 @@ class Plane:
     indices: npt.NDArray[np.uint8]
     rendering: Rendering
 
+    @property
+    def range(self) -> tuple[float | None, float | None, float]:
+        """The values of the first and the last entry, and the exponent of those between."""
+        return self.rendering.vmin, self.rendering.vmax, self.rendering.gamma
+
 
 @lru_cache(maxsize=4)
 def _numbering(entries: int) -> Colormap:
@@ -82,7 +87,7 @@ def packed(planes: Iterable[Plane]) -> tuple[list[Plane], bytes]:
     packer, pieces, size = zlib.compressobj(1), list[bytes](), 0
     for one in planes:
         taken.append(one)
-        pieces += packer.compress(one.indices), packer.flush(zlib.Z_SYNC_FLUSH)
+        pieces += packer.compress(one.indices.tobytes()), packer.flush(zlib.Z_SYNC_FLUSH)
         size += len(pieces[-2]) + len(pieces[-1])
         if size >= PIECE_BYTES or len(taken) == PIECE_PLANES:
             break
