@@ -307,3 +307,17 @@ def test_how_much_a_page_may_keep_is_said_to_it(explore: Explore) -> None:
         with pytest.raises(TraitError):
             explorer.page_budget = wrong
     assert explorer.page_budget == 0
+
+
+def test_a_page_is_told_to_forget_what_belongs_to_another_picture(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=3)
+    page = Page(explorer)
+    page.says(kind="scene")
+    first = page.scene["album"]
+    assert page.scene["since"] <= first
+    explorer.layer = "block3_conv2"
+    assert page.scene["since"] <= first
+    explorer.image = explorer.image[::-1]
+    assert page.scene["since"] > first
+    page.says(kind="scene")
+    assert page.scene["album"] >= page.scene["since"]

@@ -25,6 +25,7 @@ from .sight import (
     side_of,
     unharmed,
     unit_cell,
+    wait_words,
 )
 
 pytestmark = pytest.mark.browser
@@ -259,4 +260,27 @@ explorer._page.listeners["planes"] = lambda told: (asked.append(told), _hear(tol
     page.page.wait_for_timeout(800)
     assert page.ask("explorer.canvas.held") is False
     np.testing.assert_array_equal(pixels_of(page), drawn(page))
+    unharmed(page)
+
+
+def test_small_pictures_and_the_field_are_answered_on_the_page(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_painting(page)
+    side, truth = side_of(page, MAP), expected(page, 77)
+    button = page.page.locator(".vgg-channels button[data-value]").nth(3)
+    chosen = int(button.get_attribute("data-value") or -1)
+    other = expected(page, chosen)
+    busy(page, 8)
+    button.click()
+    assert_shows(page, side, other)
+    page.type_into("channel number", "77")
+    assert_shows(page, side, truth)
+    # What does not exist is left to the kernel, which says so.
+    page.type_into("channel number", "300")
+    assert_shows(page, side, truth)
+    assert is_busy(page), "the kernel may have answered"
+    wait_words(page, "problem", "channel 300")
+    assert page.ask("explorer.channel") == 77
+    page.wait_picture_equal(CANVAS)
+    assert_painted(page)
     unharmed(page)

@@ -147,6 +147,7 @@ class Controls:
         self.order = parts.dropdown("order", ORDERS, "2px 10px 2px 0")
         self.hide_dead = parts.checkbox("hide dead")
         self.slider, self.box = parts.channel_controls("1 1 260px", "560px")
+        self.box.add_class("vgg-number")
         self.channels = widgets.Text(
             description="channels",
             continuous_update=False,

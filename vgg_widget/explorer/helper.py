@@ -51,7 +51,7 @@ class PageHelper(anywidget.AnyWidget):
     figure = Unicode(help="Identity of ipympl's canvas among the page's widgets.").tag(sync=True)
     slider = Unicode(help="Identity of the slider over channels.").tag(sync=True)
     scene: Any = Dict(
-        {"number": 0, "album": 0},
+        {"number": 0, "album": 0, "since": 0},
         help="Where everything is on the canvas; album 0 where the page is to paint nothing.",
     ).tag(sync=True)
     budget = Float(24.0, help="Megabytes of maps that the page may keep.").tag(sync=True)

@@ -158,15 +158,15 @@ export function livePainter(model) {
   }
 
   function ask(after) {
-    const { album: name, channel: start } = scene;
-    if (!albums.has(name)) albums.set(name, { start, planes: new Map(), asked: 0, bytes: 0 });
-    const held = albums.get(name);
-    held.asked = after;
-    model.send({ kind: "planes", album: name, start: held.start, after });
+    const { album: name, channel: start, shape } = scene;
+    const size = shape[0] * shape[1];
+    if (!albums.has(name)) albums.set(name, { start, size, planes: new Map() });
+    model.send({ kind: "planes", album: name, start: albums.get(name).start, after });
   }
 
   function drop() {
-    const bytes = () => [...albums.values()].reduce((sum, one) => sum + one.bytes, 0);
+    const bytes = () =>
+      [...albums.values()].reduce((sum, { planes, size }) => sum + planes.size * size, 0);
     const others = [...albums.keys()].filter((name) => name !== scene.album);
     for (const name of [...others, scene.album]) {
       if (bytes() <= budget()) return;
@@ -185,6 +185,9 @@ export function livePainter(model) {
     scene = { ...model.get("scene") };
     painting = marking = 0;
     hide();
+    for (const look of lookers.values()) look();
+    // Those of another picture.
+    for (const name of albums.keys()) if (name < scene.since) albums.delete(name);
     clearTimeout(asking);
     if (!scene.album) {
       if (canvases.size) asking = setTimeout(() => model.send({ kind: "scene" }), SCENE_MS);
@@ -213,12 +216,9 @@ export function livePainter(model) {
   async function keep({ album: name, start, after, planes }, [data]) {
     const held = albums.get(name);
     if (!held || held.start !== start || held.planes.size !== after) return;
-    const size = name === scene.album ? scene.shape[0] * scene.shape[1] : held.size;
-    held.size = size;
-    const indices = await unpacked(data, size);
+    const indices = await unpacked(data, held.size);
     if (held.planes.size !== after) return;
     planes.forEach((plane, n) => held.planes.set(plane.channel, { ...plane, indices: indices[n] }));
-    held.bytes = held.planes.size * size;
     drop();
     if (name !== scene.album || !albums.has(name)) return;
     if (!shown) paint();
@@ -309,6 +309,28 @@ export function livePainter(model) {
   };
   if (model.get("slider") && typeof DecompressionStream !== "undefined") listen().catch(() => {});
 
+  // Shows another channel; returns whether the page has done so, and told the kernel.
+  function go(channel) {
+    const known = Number.isInteger(channel) && channel >= 0 && channel < scene.count;
+    if (!shown || !painting || !known) return false;
+    slider.set("value", channel);
+    slider.save_changes();
+    return true;
+  }
+
+  // Small pictures and the number's field tell the kernel themselves: the page need not wait for it.
+  function listenToChoices(root, signal) {
+    const click = ({ target }) => {
+      const chosen = target.closest(".vgg-channels button[data-value]");
+      if (chosen) go(JSON.parse(chosen.dataset.value));
+    };
+    const type = ({ target }) => {
+      if (target.closest(".vgg-number")) go(Number(target.value));
+    };
+    root.addEventListener("click", click, { signal });
+    root.addEventListener("change", type, { signal });
+  }
+
   return {
     keep,
 
@@ -321,11 +343,8 @@ export function livePainter(model) {
     // Goes so many channels on; returns whether the page has done so, and told the kernel.
     step(by) {
       if (!by || !shown || !painting) return false;
-      const channel = slider.get("value") + by;
-      if (channel >= 0 && channel < scene.count) {
-        slider.set("value", channel);
-        slider.save_changes();
-      }
+      // At either end there is none to go to, which the kernel need not be asked.
+      go(slider.get("value") + by);
       return true;
     },
 
@@ -347,6 +366,7 @@ export function livePainter(model) {
       holder.firstElementChild.after(canvas);
       canvases.add(canvas);
       listenToMouse(root, holder, signal);
+      listenToChoices(root, signal);
       signal.addEventListener("abort", () => {
         canvases.delete(canvas);
         canvas.remove();

@@ -58,6 +58,8 @@ class PagePainter:
         self._scenes, self._names = count(1), count(1)
         self._of: Callable[[], Activations | None] = lambda: None
         self._albums: dict[Album, int] = {}
+        # Albums with lower names are of another picture.
+        self._since = 0
         self._wanted: object = None
         canvas.before_drawing = self.end_scene
         canvas.kept_back = lambda: page.send({"kind": "kept"})
@@ -74,6 +76,7 @@ class PagePainter:
         if self._of() is not activations:
             self._of = ref(activations)
             self._albums.clear()
+            self._since = next(self._names)
         wanted = id(activations), self._album(settings, activations)
         if wanted != self._wanted:
             self._wanted = wanted
@@ -82,7 +85,7 @@ class PagePainter:
     def end_scene(self) -> None:
         """Tell the page that the figure is no more what it was."""
         self._canvas.held = self._pointing.page_marks = False
-        self._page.scene = {"number": next(self._scenes), "album": 0}
+        self._page.scene = {"number": next(self._scenes), "album": 0, "since": self._since}
 
     def _album(self, settings: DisplaySettings, activations: Activations) -> Album | None:
         # The kernel draws an overlay, and the frames of a location, on the input as well.
@@ -102,8 +105,8 @@ class PagePainter:
         if places is None:
             return
         name = self._albums.setdefault(album, next(self._names))
-        scene = {"number": self._page.scene["number"], "album": name}
-        self._page.scene = scene | self._describe(album, places)
+        # Another dict: traits tell of nothing that is changed in place.
+        self._page.scene = self._page.scene | {"album": name} | self._describe(album, places)
 
     def _describe(self, album: Album, places: OnCanvas) -> dict[str, Any]:
         activations, settings = self._explorer.measured, self._explorer.settings
