@@ -188,7 +188,8 @@ def test_a_mode_that_uses_no_scale_is_bent_by_none(scale: Any) -> None:
 
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize(
-    "ends", [(0, np.inf), (np.nan, np.nan), (5, 1), (0, 1, 0), (0, 1, -1), (0, 1, np.nan)]
+    "ends",
+    [(0, np.inf), (-1e308, 1e308), (np.nan, np.nan), (5, 1), (0, 1, 0), (0, 1, -1), (0, 1, np.nan)],
 )
 def test_a_range_that_is_none_is_named(ends: tuple[float, ...]) -> None:
     register_mode("own")(lambda maps, _: Picture(maps[..., 0], range=DisplayRange(*ends)))

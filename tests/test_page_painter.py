@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.colors import ListedColormap
 from traitlets import TraitError
 
 from tests.explorers import control
 from vgg_widget import LayerExplorer
+from vgg_widget.pictures.coordinates import Hit
+from vgg_widget.support.messages import plain_number
 
 Explore = Callable[..., LayerExplorer]
 
@@ -93,6 +97,9 @@ def test_a_page_can_paint_every_channel_to_the_byte(
         assert made is not None
         assert told["range"] == (made.vmin, made.vmax, made.gamma)
         assert tuple(told["clipped"]) == made.clipped
+        assert told["label"] == explorer._view._bars[0]._shown.long_axis.get_label_text().split(
+            "\n"
+        )
 
 
 def test_the_channel_on_show_comes_first_and_its_neighbours_next(explore: Explore) -> None:
@@ -303,7 +310,7 @@ def test_how_much_a_page_may_keep_is_said_to_it(explore: Explore) -> None:
     explorer.page_budget = 0
     assert explorer._page.budget == 0
     assert page.scene["album"] == 0
-    for wrong in (-1, "much", None):
+    for wrong in (-1, "much", None, math.inf, math.nan):
         with pytest.raises(TraitError):
             explorer.page_budget = wrong
     assert explorer.page_budget == 0
@@ -321,3 +328,48 @@ def test_a_page_is_told_to_forget_what_belongs_to_another_picture(explore: Explo
     assert page.scene["since"] > first
     page.says(kind="scene")
     assert page.scene["album"] >= page.scene["since"]
+
+
+def test_a_figure_of_another_width_has_titles_and_numbers_of_its_own(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=3)
+    page = Page(explorer)
+    page.says(kind="scene")
+    wide = page.scene["album"], page.planes()[3][1]
+    explorer._page.room = 430
+    page.says(kind="scene")
+    narrow = page.scene["album"], page.planes()[3][1]
+    assert narrow[0] != wide[0]
+    assert len(narrow[1]["label"]) > len(wide[1]["label"])
+    assert narrow[1]["title"] == explorer.figure.axes[1].get_title()
+
+
+def test_a_colormap_that_is_not_opaque_is_the_kernels(explore: Explore) -> None:
+    glass = ListedColormap([(1, 0, 0, 0.5), (0, 1, 0, 1)], name="glass")
+    mpl.colormaps.register(glass)
+    try:
+        page = Page(explore(layer="block3_conv1", cmap="glass"))
+        page.says(kind="scene")
+        assert page.scene["album"] == 0
+    finally:
+        mpl.colormaps.unregister("glass")
+
+
+def test_the_kernel_says_what_is_under_the_mouse_whenever_it_is_asked(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=3)
+    page = Page(explorer)
+    page.paints()
+    explorer._pointing.point(Hit("map", 2, 5, 3))
+    for number in (7, 8):
+        page.answers.clear()
+        page.says(kind="where", number=number)
+        ((told, _),) = page.answers
+        assert (told["kind"], told["number"]) == ("words", number)
+        value = explorer.activations["block3_conv1"][2, 5, 3]
+        assert told["text"].startswith(f"row 2, column 5: {plain_number(value, 4)}")
+
+
+def test_values_that_are_no_numbers_are_told(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=3)
+    page = Page(explorer)
+    page.says(kind="scene")
+    assert all(told["finite"] for _, told in page.planes().values())

@@ -358,6 +358,7 @@ export default () => {
         const { kind, number, text, name } = message;
         if (kind === "planes") await painter.keep(message, buffers);
         if (kind === "kept") painter.keptBack();
+        if (kind === "words") painter.tell(message);
         if (kind === "answered") sender.answered();
         if (kind === "download") download(name, buffers[0]);
         if (kind === "copy") model.send({ kind: "copied", number, ok: await copy(text) });
@@ -372,7 +373,7 @@ export default () => {
       const served = findRoot(el, signal).then((root) => {
         if (!root || signal.aborted) return;
         listenToKeys(root, model, sender, painter, signal);
-        painter.attach(root, CANVAS, signal);
+        painter.attach(root, CANVAS, signal).catch(tellFailure(model, "paint"));
         listenToBars(root, signal);
         showPanels(root, signal);
         keepDescribed(root, model, signal);

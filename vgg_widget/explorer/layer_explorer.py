@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from weakref import proxy
 
-from traitlets import CFloat, Instance, observe
+from traitlets import CFloat, Instance, TraitError, observe, validate
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import Circuit, circuit
@@ -117,8 +118,8 @@ class LayerExplorer(ExplorerBase):
         24.0,
         min=0,
         help=(
-            "Megabytes of maps that a page keeps, to paint channels before the kernel has drawn "
-            "them; 0 for none."
+            "Megabytes of maps that a page keeps for this explorer, to paint channels before the "
+            "kernel has drawn them; 0 for none. It is not part of the state."
         ),
     )
 
@@ -308,6 +309,15 @@ class LayerExplorer(ExplorerBase):
     def top(self, value: Any) -> None:
         warnings.warn(_TOP_IS_RENAMED, FutureWarning, stacklevel=4)
         self.top_images = value
+
+    @validate("page_budget")
+    def _valid_page_budget(self, proposal: dict[str, Any]) -> float:
+        value = float(proposal["value"])
+        if not math.isfinite(value):
+            raise TraitError(
+                f"page_budget {value} is no number of megabytes: choose one from 0 on, such as 24."
+            )
+        return value
 
     @observe("page_budget")
     def _page_budget_changed(self, _: dict[str, Any]) -> None:

@@ -7,8 +7,12 @@ import { paintBar, paintFrame, paintMap, paintWords, unpacked } from "./painter.
 const SCENE_MS = 120;
 // So long without a step, and the frame that the kernel has kept back is asked for.
 const STEPS_REST_MS = 250;
-// So long without a move, and the kernel hears where the mouse is.
+// So long without a move, and the kernel hears where the mouse is; then it is asked what is there.
 const MOUSE_RESTS_MS = 200;
+const WORDS_REST_MS = 260;
+// A piece of planes that has not come by then is asked for again; steps go first.
+const PATIENT_MS = 5000;
+const AFTER_STEP_MS = 150;
 
 const numbersOf = (view) =>
   new Uint16Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
@@ -40,14 +44,18 @@ export function livePainter(model) {
   let kept = false;
   let resting;
   let asking;
+  let acted = -Infinity;
   // The unit under the mouse, and what looks again where the mouse is, by the canvas it is on.
   let under = null;
+  let said = null;
+  let words = 0;
+  let wording;
   let marking = 0;
   const lookers = new Map();
 
   const album = () => albums.get(scene.album);
   const budget = () => 1e6 * model.get("budget");
-  const whole = () => album()?.planes.size === scene.count;
+  const whole = () => scene.album > 0 && album()?.planes.size === scene.count;
 
   function hide() {
     shown = false;
@@ -71,13 +79,10 @@ export function livePainter(model) {
     const head = Math.floor(map[1]) - 1;
     clear(Math.floor(map[0]), 0, Math.floor(map[0] + room) - 1, head);
     paintWords(context, plane.title, title, points, 9.5, scene.ink);
-    if (scene.own) {
-      const upright = bar[3] - bar[1] > bar[2] - bar[0];
-      if (upright) clear(Math.ceil(map[2]) + 2, head, width, height);
-      else clear(Math.floor(map[0]) - 4, Math.ceil(map[3]) + 2, width, height);
-      if (plane.numbers.length)
-        paintBar(context, { box: bar, label: scene.label }, scene.table, plane, scene.ink, points);
-    }
+    const upright = bar[3] - bar[1] > bar[2] - bar[0];
+    if (upright) clear(Math.ceil(map[2]) + 2, head, width, height);
+    else clear(Math.floor(map[0]) - 4, Math.ceil(map[3]) + 2, width, height);
+    if (plane.numbers.length) paintBar(context, bar, scene.table, plane, scene.ink, points);
     paintMap(context, plane.indices, scene.shape[1], scene.table, scene.placed);
     paintMarks(context);
     return true;
@@ -123,7 +128,8 @@ export function livePainter(model) {
     const plane = album().planes.get(slider.get("value"));
     const index = plane.indices[row * scene.shape[1] + column];
     const value = valueOf(index, scene.table.length, plane.range, plane.clipped);
-    const words = [`row ${row}, column ${column}: ${value}`];
+    // What is no number has a colour all the same.
+    const words = [`row ${row}, column ${column}: ${plane.finite ? value : "≈ …"}`];
     const { rows, columns } = scene.fields;
     if (rows) {
       const [[top, bottom], [left, right]] = [rows[row], columns[column]];
@@ -136,7 +142,7 @@ export function livePainter(model) {
 
   // Returns whether the page shows the channel that the slider says.
   function paint() {
-    const plane = scene.album && slider && album()?.planes.get(slider.get("value"));
+    const plane = slider && whole() && album().planes.get(slider.get("value"));
     shown = Boolean(plane) && canvases.size > 0 && [...canvases].every((one) => paintOn(one, plane));
     if (!shown) hide();
     return shown;
@@ -153,15 +159,26 @@ export function livePainter(model) {
   }
 
   function stepped() {
+    acted = performance.now();
     paint();
+    begin();
     rest();
+    // What is under a mouse that stays has another value.
+    for (const look of lookers.values()) look();
   }
 
   function ask(after) {
     const { album: name, channel: start, shape } = scene;
     const size = shape[0] * shape[1];
     if (!albums.has(name)) albums.set(name, { start, size, planes: new Map() });
+    clearTimeout(asking);
+    const wait = AFTER_STEP_MS - (performance.now() - acted);
+    if (wait > 0) {
+      asking = setTimeout(ask, wait, after);
+      return;
+    }
     model.send({ kind: "planes", album: name, start: albums.get(name).start, after });
+    asking = setTimeout(ask, PATIENT_MS, after);
   }
 
   function drop() {
@@ -175,7 +192,12 @@ export function livePainter(model) {
   }
 
   function begin() {
-    if (!scene.album || painting === scene.number || !whole() || !paint()) return;
+    if (!scene.album || painting === scene.number || !whole()) return;
+    if (!paint()) {
+      // The kernel's frame, and with it the canvas's size, may yet be on its way.
+      if (canvases.size) asking = setTimeout(begin, SCENE_MS);
+      return;
+    }
     painting = scene.number;
     model.send({ kind: "painting", scene: scene.number });
     for (const look of lookers.values()) look();
@@ -207,9 +229,8 @@ export function livePainter(model) {
       albums.set(scene.album, known);
     }
     drop();
-    paint();
     if (whole()) begin();
-    else if (scene.count * scene.shape[0] * scene.shape[1] <= budget())
+    else if (canvases.size && scene.count * scene.shape[0] * scene.shape[1] <= budget())
       ask(album()?.planes.size ?? 0);
   }
 
@@ -221,7 +242,7 @@ export function livePainter(model) {
     planes.forEach((plane, n) => held.planes.set(plane.channel, { ...plane, indices: indices[n] }));
     drop();
     if (name !== scene.album || !albums.has(name)) return;
-    if (!shown) paint();
+    clearTimeout(asking);
     if (whole()) begin();
     else ask(held.planes.size);
   }
@@ -249,7 +270,16 @@ export function livePainter(model) {
     const before = String(under);
     under = found ? found.unit : null;
     if (String(under) !== before) paint();
+    const key = found && `${found.unit} ${found.pixel} ${slider.get("value")}`;
+    // What the kernel has said of the same unit is more exact.
+    if (key === said) return;
+    said = key;
+    // An answer to what was asked before comes too late.
+    words++;
     say(root, found ? wordsFor(found) : null);
+    clearTimeout(wording);
+    if (found)
+      wording = setTimeout(() => model.send({ kind: "where", number: words }), WORDS_REST_MS);
   }
 
   // The page marks what is under the mouse, and the kernel hears of it when the mouse rests.
@@ -282,6 +312,7 @@ export function livePainter(model) {
       last = event;
       if (!look()) return;
       event.stopPropagation();
+      clearTimeout(timer);
       timer = setTimeout(() => {
         const { clientX, clientY } = event;
         const rested = new MouseEvent("mousemove", { bubbles: true, view: window, clientX, clientY });
@@ -300,6 +331,14 @@ export function livePainter(model) {
     signal.addEventListener("abort", () => lookers.delete(holder));
   }
 
+  function tell({ number, text }) {
+    if (number !== words || !text || !under) return;
+    for (const canvas of canvases) {
+      const line = canvas.closest(".vgg-explorer")?.querySelector(".vgg-place .vgg-here");
+      if (line) line.textContent = text;
+    }
+  }
+
   model.on("change:scene", changeScene);
   const listen = async () => {
     const find = (id) => model.widget_manager.get_model(model.get(id));
@@ -312,7 +351,8 @@ export function livePainter(model) {
   // Shows another channel; returns whether the page has done so, and told the kernel.
   function go(channel) {
     const known = Number.isInteger(channel) && channel >= 0 && channel < scene.count;
-    if (!shown || !painting || !known) return false;
+    // A kernel that is gone would not follow.
+    if (!shown || !painting || !known || slider.comm_live === false) return false;
     slider.set("value", channel);
     slider.save_changes();
     return true;
@@ -333,6 +373,7 @@ export function livePainter(model) {
 
   return {
     keep,
+    tell,
 
     // The kernel has drawn something that it does not send by itself.
     keptBack() {

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
+from matplotlib.colors import to_hex
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.page.planes import MOST_ENTRIES, colours, packed, plane
 from vgg_widget.pictures.colormaps import find_cmap
 from vgg_widget.pictures.modes import DEFAULT_MODE
-from vgg_widget.pictures.scaling import OWN_SCOPES, Scale
+from vgg_widget.pictures.scaling import Scale
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.helper import PageHelper
@@ -27,20 +28,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """Planes that belong together: a layer's channels, over ranges by one rule."""
+    """Planes that belong together: a layer's channels, over ranges by one rule.
+
+    Their titles and numbers have room on a figure so many pixels wide.
+    """
 
     layer: str
     scale: str | Scale
     entries: int
+    width: int
 
 
 class PagePainter:
     """Lets the page paint channels before the kernel has answered.
 
     The page keeps the planes of a layer (an album), and a scene: what goes where on the canvas.
-    It asks for both, when it has nothing else to do. Whatever else is drawn on the figure ends the
-    scene before it is sent, so that the page never paints on what has changed. As long as the page
-    paints, no frame is sent before the steps rest.
+    It asks for both after the first picture, piece by piece. Whatever else is drawn on the figure
+    ends the scene before it is sent, so that the page never paints on what has changed. As long as
+    the page paints, frames of other channels are sent when the steps rest.
 
     `explorer` is a weak reference.
     """
@@ -68,6 +73,7 @@ class PagePainter:
             "planes": self._send_planes,
             "painting": self._page_paints,
             "marks": self._page_marks,
+            "where": self._say_where,
             "rested": lambda _: canvas.send_held(),
         }
 
@@ -91,10 +97,12 @@ class PagePainter:
         # The kernel draws an overlay, and the frames of a location, on the input as well.
         if settings.mode != DEFAULT_MODE or settings.overlay or settings.location is not None:
             return None
-        entries = find_cmap(settings.cmap).N
-        if entries > MOST_ENTRIES:
+        cmap = find_cmap(settings.cmap)
+        # What is not opaque would let the picture before show through.
+        if cmap.N > MOST_ENTRIES or set(colours(cmap)[3::4]) != {255}:
             return None
-        return Album(settings.layer_in(activations), settings.full_scale, entries)
+        layer = settings.layer_in(activations)
+        return Album(layer, settings.full_scale, cmap.N, self._view.width)
 
     def _show_scene(self, _: dict[str, Any]) -> None:
         explorer = self._explorer
@@ -113,9 +121,7 @@ class PagePainter:
         rows, columns, channels = activations.shape(album.layer)
         height, width = activations.image.shape[:2]
         info = activations.info(album.layer)
-        scope = album.scale.scope if isinstance(album.scale, Scale) else album.scale
         enlargement = places.enlargement
-        _, _, label = self._view.words_for(self._explorer.main_rendering)
         fields: dict[str, Any] = {}
         if info.receptive_field is not None:
             down = [info.receptive_field_box(row, 0, (height, width)) for row in range(rows)]
@@ -139,9 +145,7 @@ class PagePainter:
             "places": {
                 name: value for name, value in asdict(places).items() if name != "enlargement"
             },
-            "label": label,
-            "own": scope in OWN_SCOPES,
-            "paper": self._view.theme.paper,
+            "paper": to_hex(self._view.figure.get_facecolor()),
             "ink": self._view.theme.ink,
             "placement": [place.left, place.top, place.column_step, place.row_step],
             "fields": fields,
@@ -169,18 +173,25 @@ class PagePainter:
         told = []
         for one in planes:
             made = one.rendering
-            title, numbers, _ = self._view.words_for(made)
+            title, numbers, label = self._view.words_for(made)
             told.append(
                 {
                     "channel": made.channels[0],
                     "title": title,
                     "numbers": numbers,
+                    "label": label,
+                    "finite": one.is_finite,
                     "clipped": made.clipped,
                     "range": one.range,
                 }
             )
         answer = {name: asked[name] for name in ("album", "start", "after")}
         self._page.send({"kind": "planes", **answer, "planes": told}, [data])
+
+    def _say_where(self, asked: dict[str, Any]) -> None:
+        # The widget's own text is not sent again where it is the same.
+        words = self._pointing.words()
+        self._page.send({"kind": "words", "number": asked["number"], "text": words})
 
     def _page_paints(self, told: dict[str, Any]) -> None:
         scene = self._page.scene

@@ -149,8 +149,10 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         with self.lock:
             if self._kept_back and self.manager is not None:
                 held, self.held = self.held, False
-                self.blit()
-                self.held = held
+                try:
+                    self.blit()
+                finally:
+                    self.held = held
 
     def draw_idle(self) -> None:
         """Draw when the page is ready for it, once for however many calls."""

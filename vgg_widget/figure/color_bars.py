@@ -125,6 +125,9 @@ def ticks_of(
     """
     low, high = rendering.vmin or 0.0, rendering.vmax or 0.0
     values = [float(value) for value in _locator().tick_values(low, high) if low <= value <= high]
+    if len(values) < 2:
+        # Numbers of this size cannot tell so small a range.
+        values = [low, high]
     # A step has two digits; far from 0 it takes more to tell a value from the next.
     largest = max(map(abs, values))
     digits = 3 + math.floor(math.log10(largest / (values[1] - values[0])) + 1e-9)

@@ -1,1 +1,1 @@
-"""What runs on a page without a kernel: it knows pictures, and no widget."""
+"""What a page needs to paint pictures by itself; it knows no widget."""

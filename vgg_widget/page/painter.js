@@ -1,5 +1,5 @@
 // Paints a layer's pictures onto a canvas, from what a page has of them. It knows no widget: an explorer
-// uses it before its kernel has answered, and a page without a kernel has nothing else.
+// uses it before its kernel has answered.
 //
 // A plane is a channel's map as bytes: which entry of the colormap each value has. A placement says
 // which pixel of a map is on which pixel of the canvas.
@@ -32,8 +32,8 @@ export function paintMap(context, plane, width, table, { top, left, rows, column
 
 // Like the kernel's: the range's colours, an arrow where values go beyond it, and numbers. `points` is how
 // many pixels of the canvas a point of type has.
-export function paintBar(context, bar, table, { clipped, numbers }, ink, points) {
-  const [left, top, right, bottom] = bar.box;
+export function paintBar(context, box, table, { clipped, numbers, label }, ink, points) {
+  const [left, top, right, bottom] = box;
   const upright = bottom - top > right - left;
   const along = Math.round(upright ? bottom - top : right - left);
   const strip = context.createImageData(upright ? 1 : along, upright ? along : 1);
@@ -91,7 +91,7 @@ export function paintBar(context, bar, table, { clipped, numbers }, ink, points)
     context.translate(right + away, (top + bottom) / 2);
     context.rotate(-Math.PI / 2);
   } else context.translate(left, bottom + mark + 15 * points);
-  bar.label.forEach((line, n) => context.fillText(line, 0, n * 9.6 * points));
+  label.forEach((line, n) => context.fillText(line, 0, n * 9.6 * points));
   context.restore();
 }
 

@@ -33,11 +33,17 @@ class Plane:
     indices : ndarray of uint8, shape (h, w)
         The entry of the colormap that each value has.
     rendering : Rendering
-        What `render` made; its colours are the indices as grey levels.
+        What `render` made; the red of its colours is the index.
     """
 
     indices: npt.NDArray[np.uint8]
     rendering: Rendering
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every value is a number that is neither NaN nor infinite."""
+        values = self.rendering.values
+        return values is not None and bool(np.isfinite(values).all())
 
     @property
     def range(self) -> tuple[float | None, float | None, float]:

@@ -130,7 +130,8 @@ class DisplayRange:
 
     def is_sound(self) -> bool:
         """Tell whether the ends are finite and in order, and gamma is positive and finite."""
-        return -np.inf < self.vmin <= self.vmax < np.inf and 0 < self.gamma < np.inf
+        span = self.vmax - self.vmin
+        return 0 <= span < np.inf and abs(self.vmin) < np.inf and 0 < self.gamma < np.inf
 
     def clipped(self, values: npt.NDArray[Any]) -> tuple[bool, bool]:
         """Tell whether any value lies below `vmin` and above `vmax`."""
