@@ -653,8 +653,7 @@ class ExplorerBase(ExplorerBox):
 
     def download(self, suffix: str) -> None:
         """Hand the picture on show to the page, as a file for the browser's downloads."""
-        name = self.file_name(suffix)
-        self._page.download(name, self.to_bytes(suffix))
+        self._page.download(name := self.file_name(suffix), self.to_bytes(suffix))
         self.show_status(f"{name} is where your browser keeps downloads.")
 
     def copy_code(self, then: Callable[[bool], object]) -> None:

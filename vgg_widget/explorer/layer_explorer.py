@@ -249,8 +249,15 @@ class LayerExplorer(ExplorerBase):
         self._painter = PagePainter(explorer, *parts)
 
     def _publish(self, snapshot: Snapshot) -> None:
-        if self._painter is not None:
-            self._painter.before(snapshot.settings, snapshot.computed)
+        before, now = self._snapshot, snapshot.settings
+        # Another channel alone is what the page paints.
+        step = (
+            before is not None
+            and before.computed is snapshot.computed
+            and replace(before.settings, channel=now.channel) == now
+        )
+        if self._painter is not None and not step:
+            self._painter.before(now, snapshot.computed)
         super()._publish(snapshot)
 
     @property
