@@ -89,6 +89,8 @@ def test_a_page_can_paint_every_channel_to_the_byte(
         explorer.channel = channel
         indices, told = planes[channel]
         painted = table[indices[np.ix_(rows, columns)]]
+        for row, column, source in scene["odd"]:
+            painted[row, column] = table[indices.ravel()[source]]
         drawn = np.asarray(explorer.canvas.get_renderer().buffer_rgba())
         mine = drawn[top : top + len(rows), left : left + len(columns)]
         np.testing.assert_array_equal(painted[..., :3], mine[..., :3])

@@ -191,3 +191,17 @@ def test_a_large_grid_looks_as_the_mean_of_its_pixels(shown: FeatureFigure) -> N
     point = shown.map_axes.transData.transform((10, 10))
     color = zoomed[int(height - point[1]), int(point[0])]
     assert color.tolist() == picture.rgba[10, 10, :3].tolist()
+
+
+def test_pixels_that_matplotlib_rounds_otherwise_are_copied_too(shown: FeatureFigure) -> None:
+    # At this size it takes another row for five pixels of the last column.
+    maps = np.random.default_rng(4).random((262, 224, 3), np.float32)
+    made = make_activations(maps, stride=1)
+    shown.show(render(made, "conv", channel=0), made.image, 1)
+    for channel in (1, 2):
+        with no_whole_drawing(shown):
+            shown.show(render(made, "conv", channel=channel), made.image, 1)
+        assert_as_drawn_whole(shown)
+    places = shown.on_canvas()
+    assert places is not None
+    assert 0 < len(places.enlargement.odd) < 20

@@ -219,6 +219,7 @@ export function livePainter(model) {
     scene.placed = {
       top: scene.top,
       left: scene.left,
+      odd: scene.odd,
       rows: numbersOf(scene.rows),
       columns: numbersOf(scene.columns),
     };

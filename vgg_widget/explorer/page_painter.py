@@ -142,6 +142,7 @@ class PagePainter:
             "left": enlargement.left,
             "rows": enlargement.rows.astype(np.uint16).tobytes(),
             "columns": enlargement.columns.astype(np.uint16).tobytes(),
+            "odd": enlargement.odd.tolist(),
             "places": {
                 name: value for name, value in asdict(places).items() if name != "enlargement"
             },

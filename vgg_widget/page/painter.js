@@ -14,7 +14,7 @@ export async function unpacked(bytes, size) {
 }
 
 // `table` holds a colour for each entry, as 32 bits in the canvas's own order.
-export function paintMap(context, plane, width, table, { top, left, rows, columns }) {
+export function paintMap(context, plane, width, table, { top, left, rows, columns, odd = [] }) {
   const image = context.createImageData(columns.length, rows.length);
   const pixels = new Uint32Array(image.data.buffer);
   const across = columns.length;
@@ -27,6 +27,8 @@ export function paintMap(context, plane, width, table, { top, left, rows, column
     const from = rows[y] * width;
     for (let x = 0; x < across; x++) pixels[to + x] = table[plane[from + columns[x]]];
   }
+  // Few pixels are another one's than the rest of their row and column.
+  for (const [y, x, from] of odd) pixels[y * across + x] = table[plane[from]];
   context.putImageData(image, left, top);
 }
 
