@@ -19,6 +19,7 @@ from vgg_widget.pictures.coordinates import Hit
 from vgg_widget.support.messages import plain_number
 
 Explore = Callable[..., LayerExplorer]
+Told = dict[str, Any]
 
 
 class Page:
@@ -50,19 +51,48 @@ class Page:
         scene: dict[str, Any] = self.explorer._page.scene
         return scene
 
-    def planes(self) -> dict[int, tuple[np.ndarray[Any, Any], dict[str, Any]]]:
-        """Ask for all planes of the scene, piece by piece."""
-        found: dict[int, tuple[np.ndarray[Any, Any], dict[str, Any]]] = {}
-        album, start = self.scene["album"], self.scene["channel"]
-        while len(found) < self.scene["count"]:
-            self.says(kind="planes", album=album, start=start, after=len(found))
+    def album(self, name: int | None = None) -> dict[str, Any]:
+        """Return what the scene says of an album; of the one on show by default."""
+        wanted = self.scene["album"] if name is None else name
+        (found,) = (one for one in self.scene["albums"] if one["name"] == wanted)
+        return dict(found)
+
+    def planes(self, name: int | None = None) -> dict[int, tuple[np.ndarray[Any, Any], Told]]:
+        """Ask for all planes of an album, piece by piece."""
+        found: dict[int, tuple[np.ndarray[Any, Any], Told]] = {}
+        album, start = self.album(name), self.scene["channel"]
+        while len(found) < album["count"]:
+            self.says(kind="planes", album=album["name"], start=start, after=len(found))
             told, (data,) = self.answers.pop()
             indices = np.frombuffer(zlib.decompress(data), np.uint8)
-            indices = indices.reshape(-1, *self.scene["shape"])
+            indices = indices.reshape(-1, *album["shape"])
             for one, plane in zip(indices, told["planes"], strict=True):
                 assert plane["channel"] not in found
                 found[plane["channel"]] = one, plane
         return found
+
+    def sheet(self, name: int) -> Told:
+        """Ask where the units of an album's layer are."""
+        count = self.album(name)["count"]
+        self.says(kind="planes", album=name, start=0, after=count, sheet=True)
+        told, _ = self.answers.pop()
+        assert told["figure"] == self.scene["figure"]
+        return dict(told["sheet"])
+
+    def painted(self, indices: np.ndarray[Any, Any], sheet: Told) -> np.ndarray[Any, Any]:
+        """Return the colours that the page gives a map on the canvas."""
+        table = np.frombuffer(self.scene["colours"], np.uint8).reshape(-1, 4)
+        painted: np.ndarray[Any, Any] = table[indices[np.ix_(sheet["rows"], sheet["columns"])]]
+        for row, column, source in sheet["odd"]:
+            painted[row, column] = table[indices.ravel()[source]]
+        return painted[..., :3].copy()
+
+    def drawn(self, sheet: Told) -> np.ndarray[Any, Any]:
+        """Return the colours that the kernel has drawn there."""
+        drawn: np.ndarray[Any, Any] = np.asarray(self.explorer.canvas.get_renderer().buffer_rgba())
+        rows = slice(sheet["top"], sheet["top"] + len(sheet["rows"]))
+        columns = slice(sheet["left"], sheet["left"] + len(sheet["columns"]))
+        return drawn[rows, columns, :3].copy()
 
     def paints(self) -> None:
         """Ask for the scene, and paint from now on."""
@@ -80,21 +110,14 @@ def test_a_page_can_paint_every_channel_to_the_byte(
     explorer = explore(layer=layer, channel=5, **options)
     page = Page(explorer)
     page.says(kind="scene")
-    scene, planes = page.scene, page.planes()
-    assert sorted(planes) == list(range(scene["count"]))
-    table = np.frombuffer(scene["colours"], np.uint8).reshape(-1, 4)
-    rows, columns = (np.frombuffer(scene[name], np.uint16) for name in ("rows", "columns"))
-    top, left = scene["top"], scene["left"]
+    planes, sheet = page.planes(), page.scene["sheet"]
+    assert sorted(planes) == list(range(page.album()["count"]))
     for channel in (5, 0, 31, 63):
         explorer.channel = channel
         indices, told = planes[channel]
-        painted = table[indices[np.ix_(rows, columns)]]
-        for row, column, source in scene["odd"]:
-            painted[row, column] = table[indices.ravel()[source]]
-        drawn = np.asarray(explorer.canvas.get_renderer().buffer_rgba())
-        mine = drawn[top : top + len(rows), left : left + len(columns)]
-        np.testing.assert_array_equal(painted[..., :3], mine[..., :3])
+        np.testing.assert_array_equal(page.painted(indices, sheet), page.drawn(sheet))
         assert told["title"] == explorer.figure.axes[1].get_title()
+        assert told["caption"] == explorer._controls.caption.value
         made = explorer.rendering
         assert made is not None
         assert told["range"] == (made.vmin, made.vmax, made.gamma)
@@ -102,6 +125,92 @@ def test_a_page_can_paint_every_channel_to_the_byte(
         assert told["label"] == explorer._view._bars[0]._shown.long_axis.get_label_text().split(
             "\n"
         )
+
+
+CHOICES: dict[str, tuple[str, Callable[[LayerExplorer], object]]] = {
+    "a layer of the strip": ("network", lambda one: setattr(one, "layer", "block2_conv2")),
+    "a layer of the list": ("layer", lambda one: setattr(one, "layer", "block4_pool")),
+    "the strongest": ("mode", lambda one: setattr(one, "mode", "max")),
+    "the mean": ("more", lambda one: setattr(one, "mode", "mean")),
+    "a range": ("scale", lambda one: setattr(one, "scale", "network")),
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("zoomed", [False, True])
+def test_a_page_can_paint_what_a_choice_leads_to(
+    explore: Explore, choice: str, zoomed: bool
+) -> None:
+    explorer = explore(layer="block3_conv1", channel=5)
+    page = Page(explorer)
+    if zoomed:
+        explorer.figure.axes[1].set_xlim(20, 61)
+        explorer.canvas.draw()
+    page.says(kind="scene")
+    control, change = CHOICES[choice]
+    chosen, before = dict(page.scene["chosen"][control]), page.scene
+    known = {name: (page.planes(name), page.sheet(name)) for name in set(chosen.values())}
+    change(explorer)
+    # The page knew which album that would be, and what the kernel draws is what it has painted.
+    shown = explorer._page.shown["album"]
+    assert shown in chosen.values()
+    planes, sheet = known[shown]
+    indices, told = planes[5 if len(planes) > 1 else 0]
+    assert page.scene["next"] == shown
+    page.says(kind="scene")
+    assert page.scene["figure"] == before["figure"]
+    assert page.scene["sheet"] == sheet
+    np.testing.assert_array_equal(page.painted(indices, sheet), page.drawn(sheet))
+    assert told["title"] == explorer.figure.axes[1].get_title()
+    assert told["caption"] == explorer._controls.caption.value
+
+
+@pytest.mark.parametrize("names", ["keras", "both", "torchvision"])
+def test_every_line_of_a_list_leads_where_the_kernel_goes(explore: Explore, names: str) -> None:
+    explorer = explore(layer="block3_conv1", channel=200, layer_names=names, before_relu=True)
+    page = Page(explorer)
+    page.says(kind="scene")
+    lines = [words for words, _ in control(explorer, "layer").options]
+    leads = page.scene["chosen"]["layer"]
+    first = control(explorer, "layer").value
+    for words in lines:
+        control(explorer, "layer").value = first
+        page.says(kind="scene")
+        assert page.scene["chosen"]["layer"] == leads
+        control(explorer, "layer").label = words
+        if words in leads:
+            assert explorer._page.shown["album"] == leads[words]
+        else:
+            # On the other side of a ReLU another colormap is the kernel's to draw.
+            assert explorer.cmap != "RdBu_r"
+
+
+def test_the_nearest_albums_come_first(explore: Explore) -> None:
+    page = Page(explore(layer="block3_conv1", channel=5))
+    page.says(kind="scene")
+    layers = list(page.explorer.activations)
+    away = [
+        abs(layers.index(one["layer"]) - layers.index("block3_conv1"))
+        for one in page.scene["albums"]
+    ]
+    assert away == sorted(away)
+    assert set(layers) == {one["layer"] for one in page.scene["albums"]}
+
+
+def test_a_sheet_is_of_the_figure_that_it_was_asked_for(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=5)
+    page = Page(explorer)
+    page.says(kind="scene")
+    other, first = page.scene["chosen"]["network"]["block2_conv1"], page.scene["figure"]
+    before = page.sheet(other)
+    explorer.figure.axes[1].set_xlim(10, 30)
+    explorer.canvas.draw()
+    # Until the page knows of the zoom it gets none, and after it another one.
+    page.says(kind="planes", album=other, start=0, after=0, sheet=True)
+    assert page.answers.pop()[0]["sheet"] is None
+    page.says(kind="scene")
+    assert page.scene["figure"] != first
+    assert page.sheet(other) != before
 
 
 def test_the_channel_on_show_comes_first_and_its_neighbours_next(explore: Explore) -> None:
@@ -140,11 +249,11 @@ def test_while_the_page_paints_no_frame_is_sent_before_the_steps_rest(explore: E
 CHANGES: dict[str, Callable[[LayerExplorer], object]] = {
     "a layer": lambda one: setattr(one, "layer", "block3_conv2"),
     "a mode": lambda one: setattr(one, "mode", "max"),
+    "a mode of many colours": lambda one: setattr(one, "mode", "rgb"),
     "a scale": lambda one: setattr(one, "scale", "layer"),
     "a percentile": lambda one: setattr(one, "percentile", 90.0),
     "before the ReLU": lambda one: setattr(one, "before_relu", True),
     "an overlay": lambda one: setattr(one, "overlay", 0.5),
-    "a location": lambda one: setattr(one, "location", (3, 4)),
     "a theme": lambda one: setattr(one, "theme", "dark"),
     "a picture": lambda one: setattr(one, "image", one.image[::-1]),
     "a zoom": lambda one: (one.figure.axes[1].set_xlim(10, 30), one.canvas.draw()),
@@ -188,13 +297,43 @@ def test_a_channel_alone_leaves_the_scene_as_it_is(explore: Explore) -> None:
     page.paints()
     scene = page.scene
     explorer.channel = 9
+    explorer.location = 3, 4
     explorer.panel = "Display"
     assert page.scene == scene
+    assert explorer._page.shown == {
+        "album": scene["album"],
+        "channel": 9,
+        "location": [3, 4],
+    }
+
+
+def test_where_the_page_marks_places_the_kernel_s_frames_have_no_marks(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=3)
+    page = Page(explorer)
+
+    def shown() -> np.ndarray[Any, Any]:
+        return np.array(explorer.canvas.get_renderer().buffer_rgba())[..., :3]
+
+    explorer.canvas.draw()
+    bare = shown()
+    explorer.location = 3, 4
+    page.draws({"type": "draw"})
+    marked, file = shown(), explorer.to_bytes(".png")
+    assert (bare != marked).any()
+    page.paints()
+    page.says(kind="marks", scene=page.scene["number"])
+    page.draws({"type": "draw"})
+    np.testing.assert_array_equal(shown(), bare)
+    assert explorer.to_bytes(".png") == file, "a file has the location all the same"
+    # Where the page can paint no more, the kernel marks it again.
+    explorer.mode = "rgb"
+    explorer.mode = "channel"
+    np.testing.assert_array_equal(shown(), marked)
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"mode": "grid"}, {"mode": "max"}, {"mode": "rgb"}, {"overlay": 0.4}, {"location": (1, 2)}],
+    [{"mode": "grid"}, {"mode": "argmax"}, {"mode": "rgb"}, {"overlay": 0.4}],
 )
 def test_what_the_page_cannot_know_is_the_kernels(
     explore: Explore, settings: dict[str, Any]
@@ -271,19 +410,18 @@ def test_units_and_fields_are_those_of_the_layer(explore: Explore) -> None:
     explorer = explore(layer="block4_pool", channel=3)
     page = Page(explorer)
     page.says(kind="scene")
-    scene, info = page.scene, explorer.activations.info("block4_pool")
+    sheet, info = page.scene["sheet"], explorer.activations.info("block4_pool")
     height, width = explorer.activations.image.shape[:2]
-    rows, columns = scene["shape"]
-    assert scene["image"] == [height, width]
+    rows, columns = page.album()["shape"]
     for row in range(rows):
         for column in range(columns):
             box = info.receptive_field_box(row, column, (height, width))
-            (top, bottom) = scene["fields"]["rows"][row]
-            (left, right) = scene["fields"]["columns"][column]
+            (top, bottom) = sheet["fields"]["rows"][row]
+            (left, right) = sheet["fields"]["columns"][column]
             assert (top, left, bottom, right) == box
     for row in range(0, height, 7):
         for column in range(0, width, 5):
-            found = scene["units"][0][row], scene["units"][1][column]
+            found = sheet["units"][0][row], sheet["units"][1][column]
             assert found == info.unit_at(row, column, (rows, columns))
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.conftest import make_activations, pixels_of
 from vgg_widget import Activations, render
 from vgg_widget.figure.feature_figure import FeatureFigure
+from vgg_widget.layers import Placement
 
 VIEWS = {
     "whole": None,
@@ -202,6 +203,6 @@ def test_pixels_that_matplotlib_rounds_otherwise_are_copied_too(shown: FeatureFi
         with no_whole_drawing(shown):
             shown.show(render(made, "conv", channel=channel), made.image, 1)
         assert_as_drawn_whole(shown)
-    places = shown.on_canvas()
-    assert places is not None
-    assert 0 < len(places.enlargement.odd) < 20
+    enlargement = shown.enlargement((262, 224), Placement())
+    assert enlargement is not None
+    assert 0 < len(enlargement.odd) < 20

@@ -33,7 +33,7 @@ def test_a_plane_in_a_table_s_colours_is_what_render_draws(
     entries = find_cmap(cmap).N
     for channel in (0, 17, 63):
         truth = render(activations, layer, channel=channel, scale=scale, cmap=cmap)
-        made = plane(activations, layer, channel, scale, entries)
+        made = plane(activations, layer, entries, channel=channel, scale=scale)
         np.testing.assert_array_equal(drawn(made.indices, cmap), truth.rgba)
         assert (made.rendering.vmin, made.rendering.vmax) == (truth.vmin, truth.vmax)
         assert made.rendering.title == truth.title
@@ -49,7 +49,7 @@ def test_what_is_no_number_and_what_is_dead_is_drawn_as_render_does(scale: str) 
     made = make_activations(maps)
     for channel in range(4):
         truth = render(made, "conv", channel=channel, scale=scale)
-        indices = plane(made, "conv", channel, scale, 256).indices
+        indices = plane(made, "conv", 256, channel=channel, scale=scale).indices
         np.testing.assert_array_equal(drawn(indices, "magma"), truth.rgba)
 
 
@@ -57,7 +57,7 @@ def test_what_is_no_number_and_what_is_dead_is_drawn_as_render_does(scale: str) 
 def test_pieces_hold_every_plane_once_and_no_piece_is_large(side: int, count: int) -> None:
     maps = np.random.default_rng(0).gamma(1, 1, (side, side, count)).astype(np.float32)
     made = make_activations(maps, stride=1)
-    every = [plane(made, "conv", channel, "auto", 256) for channel in range(count)]
+    every = [plane(made, "conv", 256, channel=channel, scale="auto") for channel in range(count)]
     left, seen = iter(every), 0
     while True:
         taken, data = packed(left)

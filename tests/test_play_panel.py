@@ -38,6 +38,8 @@ class Explorer(StandIn):
         self.downloads: list[tuple[str, float]] = []
         self.during: list[tuple[bool, str]] = []
         self.deaf = self.failing = False
+        self.page_knows: tuple[str, bool] = ("", False)
+        self.played: Callable[[], object] = lambda: None
         self._activations, self._extractor = activations, extractor
         self.settings = DisplaySettings("conv", 0)
         self._see()
@@ -68,6 +70,17 @@ class Explorer(StandIn):
             self.during.append((self.panel.save.disabled, self.panel.words.value))
             if self.failing and done == 50:
                 raise ValueError("the disk is full")
+
+    def page_plays(
+        self, _: object, over: str, played: Callable[[], object], *, repeat: bool
+    ) -> None:
+        self.page_knows, self.played = (over, repeat), played
+
+    def page_goes_on(self, channel: int) -> None:
+        """Choose a channel on the page, and let its clock go on."""
+        self.choose(channel=channel)
+        self.played()
+        self.page_ticks()
 
     def page_ticks(self, times: int = 1, lost: int = 0) -> None:
         """Let the page's clock go on; `lost` ticks a time never reach the kernel."""
@@ -112,6 +125,37 @@ def test_it_repeats_if_asked(explorer: Explorer) -> None:
     explorer.panel.play.click()
     explorer.page_ticks(7)
     assert explorer.channels == [1, 2, 3, 4, 0, 1, 2]
+
+
+def test_a_page_that_paints_goes_on_by_itself(explorer: Explorer) -> None:
+    explorer.panel.play.click()
+    for channel in (1, 2, 3):
+        explorer.page_goes_on(channel)
+    # Nothing is left out, and nothing comes twice.
+    assert explorer.channels == [1, 2, 3]
+    assert explorer.panel.clock.playing
+    # The page may stop painting at any time.
+    explorer.page_ticks()
+    assert explorer.channels == [1, 2, 3, 4]
+    assert not explorer.panel.clock.playing
+
+
+def test_where_the_page_goes_to_the_end_it_stops(explorer: Explorer) -> None:
+    explorer.panel.play.click()
+    explorer.page_goes_on(4)
+    assert not explorer.panel.clock.playing
+    assert explorer.channels == [4]
+    explorer.panel.repeat.value = True
+    explorer.panel.play.click()
+    explorer.page_goes_on(0)
+    assert explorer.panel.clock.playing
+
+
+def test_the_page_knows_what_is_gone_through(explorer: Explorer) -> None:
+    assert explorer.page_knows == ("channels", False)
+    explorer.panel.over.value = "layers"
+    explorer.panel.repeat.value = True
+    assert explorer.page_knows == ("layers", True)
 
 
 def test_pausing_stays_where_it_is(explorer: Explorer) -> None:

@@ -21,7 +21,6 @@ SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 HARNESS = Path(__file__).with_name("harness.js")
 
 OPEN_SECONDS = 90.0
-FITTING_MS = 600
 RUN_SECONDS = 180.0
 
 # The names under which an answer waits in the kernel; `default` is for numpy's numbers.
@@ -54,6 +53,14 @@ if "vgg_widget" in sys.modules:
     LayerExplorer.remembered_panel = Comparison.remembered_panel = ""
 get_ipython().reset(new_session=False)
 None
+"""
+
+
+# How wide the page has told explorers that they are.
+ROOMS = """
+import ipywidgets
+from vgg_widget.explorer.helper import PageHelper
+[w.room for w in ipywidgets.widget._instances.values() if isinstance(w, PageHelper)]
 """
 
 
@@ -123,10 +130,18 @@ class NotebookPage(Actions):
             raise RuntimeError(f"The front end could not run the cells: {failure}")
         self._let_fit()
 
-    def _let_fit(self) -> None:
-        """Wait until explorers are as wide as the page, which tells them a moment later."""
-        if self.page.locator(".vgg-explorer").count():
-            self.page.wait_for_timeout(FITTING_MS)
+    def _let_fit(self, seconds: float = 20.0) -> None:
+        """Wait until the kernel has heard how wide each explorer on show is."""
+        deadline = time.monotonic() + seconds
+        while True:
+            widths = self.page.locator(".vgg-explorer").evaluate_all(
+                "boxes => boxes.map((box) => Math.floor(box.clientWidth)).filter(Boolean)"
+            )
+            if not widths or not set(widths) - set(self.ask(ROOMS)):
+                return
+            if time.monotonic() > deadline:
+                raise AssertionError(f"No explorer heard that it is {widths} pixels wide.")
+            self.page.wait_for_timeout(50)
 
     def errors(self, *, stderr: bool = True) -> list[str]:
         """Return what went wrong in the kernel, in cells and in callbacks.

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 # Runs in the kernel; `harness.js` makes the same of a canvas in the page.
 KERNEL_CODE = """
 def _picture(canvas):
-    import zlib, numpy
-    rgba = numpy.asarray(canvas.get_renderer().buffer_rgba())
-    rgb = numpy.ascontiguousarray(rgba[..., :3])
+    import contextlib, zlib, numpy
+    # Amid a drawing there is half a picture.
+    with getattr(canvas, "lock", contextlib.nullcontext()):
+        rgba = numpy.asarray(canvas.get_renderer().buffer_rgba())
+        rgb = numpy.array(rgba[..., :3], order="C")
     return dict(
         width=rgb.shape[1],
         height=rgb.shape[0],

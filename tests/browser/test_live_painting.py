@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from .sight import (
     MAP,
     RGB8,
     SHAPE,
+    Side,
     assert_framed,
     center,
     field,
@@ -25,6 +27,7 @@ from .sight import (
     side_of,
     unharmed,
     unit_cell,
+    wait_framed,
     wait_words,
 )
 
@@ -34,8 +37,10 @@ DIV = ".jupyter-matplotlib-canvas-div"
 _BUFFER = """
 def _buffer():
     import base64, zlib, numpy
-    rgba = numpy.asarray(explorer.canvas.get_renderer().buffer_rgba())
-    rgb = numpy.ascontiguousarray(rgba[..., :3])
+    # Amid a drawing there is half a picture.
+    with explorer.canvas.lock:
+        rgba = numpy.asarray(explorer.canvas.get_renderer().buffer_rgba())
+        rgb = numpy.array(rgba[..., :3], order="C")
     return [rgb.shape, base64.b64encode(zlib.compress(rgb.tobytes())).decode()]
 """
 
@@ -60,6 +65,31 @@ def assert_painted(page: NotebookPage) -> None:
     left, top, right, bottom = (round(edge) for edge in side_of(page, MAP).pixels)
     inside = slice(top + 1, bottom - 1), slice(left + 1, right - 1)
     np.testing.assert_array_equal(pixels_of(page)[inside], drawn(page)[inside])
+
+
+ASKED_OF_SHOWN = "sum(one['album'] == explorer._page.scene['album'] for one in asked)"
+_COUNTING = """
+import time
+asked, _hear, last = [], explorer._page.listeners["planes"], [time.monotonic()]
+def _count(told):
+    _hear(told)
+    asked.append(told)
+    last[0] = time.monotonic()
+explorer._page.listeners["planes"] = _count
+"""
+
+
+def count_asked(page: NotebookPage) -> None:
+    """Note what the page asks for from now on."""
+    page.ask(f"exec({_COUNTING!r}, globals())")
+
+
+def wait_loaded(page: NotebookPage) -> None:
+    """Wait until the page has asked for all that it wants to keep."""
+    wait_painting(page)
+    if not page.ask("'asked' in globals()"):
+        count_asked(page)
+    page.wait_value("time.monotonic() - last[0] > 1.5", value=True)
 
 
 def busy(page: NotebookPage, seconds: float) -> None:
@@ -237,17 +267,13 @@ def test_a_page_keeps_no_more_than_its_budget(lab: OpenNotebook) -> None:
     # A layer's maps are 256 × 28 × 24 bytes; no other has room beside them.
     page.ask("explorer.page_budget = 0.2")
     wait_painting(page)
-    counting = """
-asked, _hear = [], explorer._page.listeners["planes"]
-explorer._page.listeners["planes"] = lambda told: (asked.append(told), _hear(told))
-"""
-    page.ask(f"exec({counting!r}, globals())")
+    count_asked(page)
     page.ask("explorer.layer = 'block3_conv2'")
     wait_painting(page)
-    assert page.ask("len(asked)") > 0
+    assert page.ask(ASKED_OF_SHOWN) > 0
     page.ask("[asked.clear(), setattr(explorer, 'layer', 'block3_conv1')]")
     wait_painting(page)
-    assert page.ask("len(asked)") > 0, "both layers were kept"
+    assert page.ask(ASKED_OF_SHOWN) > 0, "both layers were kept"
     assert_painted(page)
     page.ask("explorer.page_budget = 24")
     for layer in ("block3_conv2", "block3_conv1"):
@@ -255,7 +281,7 @@ explorer._page.listeners["planes"] = lambda told: (asked.append(told), _hear(tol
         wait_painting(page)
     page.ask("[asked.clear(), setattr(explorer, 'layer', 'block3_conv2')]")
     wait_painting(page)
-    assert page.ask("len(asked)") == 0, "a layer that was kept is asked for again"
+    assert page.ask(ASKED_OF_SHOWN) == 0, "a layer that was kept is asked for again"
     page.ask("explorer.page_budget = 0")
     page.page.wait_for_timeout(800)
     assert page.ask("explorer.canvas.held") is False
@@ -283,4 +309,153 @@ def test_small_pictures_and_the_field_are_answered_on_the_page(lab: OpenNotebook
     assert page.ask("explorer.channel") == 77
     page.wait_picture_equal(CANVAS)
     assert_painted(page)
+    unharmed(page)
+
+
+def truth_of(page: NotebookPage, layer: str, **asked: object) -> RGB8:
+    """Return the colours that `render` gives a picture of another layer or mode."""
+    words = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+    rgb = page.ask(f"render(explorer.activations, {layer!r}, {words}).rgba[..., :3]")
+    return np.array(rgb, np.uint8)
+
+
+def assert_shows_layer(page: NotebookPage, side: Side, layer: str, truth: RGB8) -> None:
+    """Assert that the page shows a picture of a layer, where its units are."""
+    pixels = pixels_of(page)
+    rows, columns = truth.shape[:2]
+    for row, column in ((1, 2), (rows // 2, 1), (rows - 2, columns - 2)):
+        found = side.colour(pixels, *center(layer, row, column))
+        assert found.tolist() == truth[row, column].tolist(), (layer, row, column)
+
+
+def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
+    lab: OpenNotebook,
+) -> None:
+    page = lab(EXPLORER)
+    page.ask("from vgg_widget import render")
+    wait_loaded(page)
+    side = side_of(page, MAP)
+    shared: dict[str, object] = {"cmap": "viridis", "scale": "layer"}
+    down = truth_of(page, "block3_conv2", channel=7, **shared)
+    twice = truth_of(page, "block3_conv3", channel=7, **shared)
+    up = truth_of(page, "block2_conv2", channel=7, **shared)
+    page.page.locator(DIV).first.focus()
+    caption = page.page.locator(".vgg-caption").first
+    busy(page, 8)
+    page.page.keyboard.press("ArrowDown")
+    assert_shows_layer(page, side, "block3_conv2", down)
+    assert "block3_conv2" in caption.inner_text()
+    page.page.keyboard.press("ArrowDown")
+    assert_shows_layer(page, side, "block3_conv3", twice)
+    page.page.locator(".vgg-network button[data-value='\"block2_conv2\"']").last.click()
+    assert_shows_layer(page, side, "block2_conv2", up)
+    assert "block2_conv2" in caption.inner_text()
+    # Channels of it are here, too.
+    page.page.locator(DIV).first.focus()
+    page.page.keyboard.press("ArrowRight")
+    assert "channel 8" in caption.inner_text()
+    assert is_busy(page), "the kernel may have answered"
+    page.wait_value("explorer.layer", "block2_conv2")
+    page.wait_value("explorer.channel", 8)
+    assert_painted(page)
+
+    acts: dict[str, tuple[Callable[[], object], str, str]] = {
+        "a mode": (lambda: page.click_button("Strongest"), "block2_conv2", "layer"),
+        "a line of the list": (lambda: page.select("layer", "block3_pool"), "block3_pool", "layer"),
+        "a range": (lambda: page.select("range", "the network"), "block3_pool", "network"),
+    }
+    for act, layer, scale in acts.values():
+        wait_loaded(page)
+        truth = truth_of(page, layer, mode="max", cmap="viridis", scale=scale)
+        busy(page, 4)
+        act()
+        assert_shows_layer(page, side, layer, truth)
+        assert is_busy(page), "the kernel may have answered"
+        page.wait_value("[explorer.layer, explorer.mode]", [layer, "max"])
+        assert_painted(page)
+    unharmed(page)
+
+
+def test_a_location_stays_marked_while_the_page_paints(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    page.ask("explorer.location = 20, 6")
+    wait_painting(page)
+    maps, inputs = side_of(page, MAP), side_of(page, INPUT)
+    wait_framed(page, maps, unit_cell(LAYER, 20, 6))
+    page.page.locator(DIV).first.focus()
+    busy(page, 8)
+    page.page.keyboard.press("ArrowRight")
+    pixels = pixels_of(page)
+    assert_framed(pixels, inputs, field(LAYER, 20, 6, SHAPE))
+    assert_framed(pixels, maps, unit_cell(LAYER, 20, 6))
+    place = page.page.locator(".vgg-place").first
+    assert place.inner_text().startswith("location: row 20, column 6: ≈")
+    # The mouse's place is marked instead, and the location again when it leaves.
+    page.hover_canvas(maps.point(*center(LAYER, 3, 9)))
+    wait_framed(page, maps, unit_cell(LAYER, 3, 9))
+    page.hover_canvas((0.99, 0.99))
+    wait_framed(page, maps, unit_cell(LAYER, 20, 6))
+    assert is_busy(page), "the kernel may have answered"
+    page.wait_value("explorer.channel", 8)
+    wait_framed(page, inputs, field(LAYER, 20, 6, SHAPE))
+    exact = page.ask(f"explorer.activations['{LAYER}'][20, 6, 8].item()")
+    page.page.wait_for_function("!document.querySelector('.vgg-place').innerText.includes('≈')")
+    said = float(place.inner_text().split(": ")[2].split(" ·")[0].replace(",", ""))
+    assert said == pytest.approx(exact, rel=1e-3)
+    # A click chooses another one, which the kernel hears at once.
+    page.click_canvas(maps.point(*center(LAYER, 12, 8)))
+    page.wait_value("explorer.location", [12, 8])
+    page.hover_canvas((0.99, 0.99))
+    wait_framed(page, maps, unit_cell(LAYER, 12, 8))
+    wait_framed(page, inputs, field(LAYER, 12, 8, SHAPE))
+    unharmed(page)
+
+
+def test_playing_goes_on_while_the_kernel_has_other_work(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    page.ask("explorer.panel = 'Play'")
+    wait_painting(page)
+    page.click_button("play")
+    page.wait_value("explorer.channel > 9", value=True)
+    handle = page.page.locator(".vgg-explorer .noUi-handle").first
+    busy(page, 4)
+    before = float(handle.get_attribute("aria-valuenow") or 0)
+    page.page.wait_for_timeout(1500)
+    after = float(handle.get_attribute("aria-valuenow") or 0)
+    assert after >= before + 3
+    assert is_busy(page), "the kernel may have answered"
+    page.click_button("pause")
+    page.wait_value("explorer._switcher.made()[0] is not None", value=True)
+    page.page.wait_for_timeout(800)
+    channel = page.ask("explorer.channel")
+    assert float(handle.get_attribute("aria-valuenow") or 0) == channel
+    assert_painted(page)
+    # To the end, and no further.
+    page.ask("explorer.channel = 252")
+    page.click_button("play")
+    page.wait_value("explorer.channel", 255)
+    page.page.wait_for_timeout(600)
+    assert page.ask("explorer.channel") == 255
+    assert page.page.get_by_role("button", name="play", exact=True).count() == 1
+    unharmed(page)
+
+
+def test_what_only_the_kernel_knows_is_dimmed_until_it_comes(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    page.ask("explorer.panel = 'Display'")
+    wait_painting(page)
+    stage = page.page.locator(".vgg-stage").first
+    opacity = "stage => Number(getComputedStyle(stage).opacity)"
+    assert stage.evaluate(opacity) == 1
+    page.page.locator(DIV).first.focus()
+    busy(page, 4)
+    page.page.keyboard.press("ArrowRight")
+    page.page.wait_for_timeout(500)
+    assert stage.evaluate(opacity) < 0.6
+    chosen = page.page.locator(".vgg-channels button[aria-pressed='true']")
+    assert chosen.count() == 0 or chosen.first.get_attribute("data-value") == "8"
+    assert is_busy(page), "the kernel may have answered"
+    page.wait_value("explorer.channel", 8)
+    page.page.wait_for_timeout(500)
+    assert stage.evaluate(opacity) == 1
     unharmed(page)

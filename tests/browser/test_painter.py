@@ -87,7 +87,7 @@ def test_every_layer_is_painted_as_render_draws_it(bare: Page, seen: Activations
         rows = np.sort(np.random.default_rng(number).integers(0, height, 150))
         columns = np.sort(np.random.default_rng(number).integers(0, width, 201))
         entries = find_cmap(cmap).N
-        planes = [plane(seen, layer, channel, scale, entries) for channel in (3, 40)]
+        planes = [plane(seen, layer, entries, channel=channel, scale=scale) for channel in (3, 40)]
         for place, channel in enumerate((3, 40)):
             truth = render(seen, layer, channel=channel, scale=scale, cmap=cmap).rgba
             found = painted(bare, planes, place, cmap, (rows, columns))

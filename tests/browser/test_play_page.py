@@ -37,6 +37,8 @@ class Explorer:
         slider.value = channel
     def reporting_errors(self, callback, **_):
         return callback
+    def page_plays(self, *_, **__):
+        pass
 
 host = Explorer()
 panel = PlayPanel(host)

@@ -232,7 +232,7 @@ class ExplorerBase(ExplorerBox):
             keys=KEYS,
             description=self._description,
             canvas=self._canvas,
-            slider=self._controls.slider,
+            controls=self._controls.on_page(),
             report=partial(self.reporting_errors, clear=False),
         )
         # The method itself would hold the explorer.

@@ -177,14 +177,11 @@ class Controls:
             explorer.choose_with(getattr(self, name), name)
         for control in (self.mode, self.more):
             explorer.on_change(control, self._mode_chosen)
-        # Each scale has a percentile and a gamma of its own.
-        explorer.on_change(
-            self.scale, lambda scale: explorer.choose(scale=scale, percentile=None, gamma=None)
-        )
+        explorer.on_change(self.scale, lambda scale: explorer.choose(**_of_its_own(scale)))
         explorer.on_change(self.cmap, self._cmap_chosen)
         explorer.choose_with(self.slider, "channel")
         explorer.on_typed(lambda number: explorer.choose(channel=number), self.box)
-        explorer.on_change(self.layer, self._layer_chosen)
+        explorer.on_change(self.layer, lambda layer: explorer.choose(**self._chosen_by(layer)))
         explorer.on_typed(
             lambda text: explorer.choose(channels=parse_channels(text)), self.channels
         )
@@ -209,12 +206,29 @@ class Controls:
             parts.set_value(self.more, options, "options")
             parts.set_value(self.more, "" if mode in _BUTTONS else mode)
 
-    def _layer_chosen(self, layer: str) -> None:
-        explorer, side = self._explorer, {}
+    def _chosen_by(self, layer: str) -> dict[str, Any]:
+        explorer, chosen = self._explorer, dict[str, Any](layer=layer)
         # Keras's names do not say on which side of a ReLU they are.
         if explorer.layer_names != "keras":
-            side["before_relu"] = is_before_relu(layer, explorer.measured)
-        explorer.choose(layer=layer, **side)
+            chosen["before_relu"] = is_before_relu(layer, explorer.measured)
+        return chosen
+
+    def on_page(self) -> dict[str, widgets.Widget]:
+        """Return the controls that a page can answer before the kernel has."""
+        names = ("layer", "mode", "more", "scale", "slider", "caption")
+        controls: dict[str, widgets.Widget] = {name: getattr(self, name) for name in names}
+        return controls | {"network": self.network.widget, "filmstrip": self.filmstrip.strip}
+
+    def choices(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield the name of a list, a line of it, and the settings which that line chooses."""
+        for words, layer in self.layer.options:
+            yield "layer", words, self._chosen_by(layer)
+        for name in ("mode", "more"):
+            for words, mode in getattr(self, name).options:
+                if mode:
+                    yield name, words, {"mode": mode}
+        for words, scale in self.scale.options:
+            yield "scale", words, _of_its_own(scale)
 
     def show(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
         """Bring every control to what the explorer shows, layers by one of `LAYER_NAMES`."""
@@ -308,6 +322,11 @@ class Controls:
     def show_status(self, words: str) -> None:
         """Say what is under the mouse, or at the chosen location."""
         parts.set_value(self.place, parts.paragraph(words or self._hint))
+
+
+def _of_its_own(scale: str) -> dict[str, Any]:
+    # Each scale has a percentile and a gamma of its own.
+    return {"scale": scale, "percentile": None, "gamma": None}
 
 
 def _prose(text: str) -> str:

@@ -57,7 +57,8 @@ function keySender(model) {
   };
 }
 
-const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+const CHANNELS = { ArrowLeft: -1, ArrowRight: 1 };
+const LAYERS = { ArrowUp: -1, ArrowDown: 1 };
 
 function listenToKeys(root, model, sender, painter, signal) {
   const isOurs = ({ target }) =>
@@ -71,7 +72,10 @@ function listenToKeys(root, model, sender, painter, signal) {
     if (!isWanted(event, model.get("wanted"))) return;
     event.preventDefault();
     event.stopPropagation();
-    if (!painter.step(STEPS[event.key] ?? 0)) sender.press(nameOf(event), event.repeat);
+    const { key } = event;
+    const isDone =
+      key in CHANNELS ? painter.step(CHANNELS[key]) : key in LAYERS && painter.turnLayer(LAYERS[key]);
+    if (!isDone) sender.press(nameOf(event), event.repeat);
   };
   // ipympl keeps every key to itself: Tab would never leave the picture, and Ctrl+S not save. Here
   // it hears of them, and the browser and the notebook too.

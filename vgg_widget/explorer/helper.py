@@ -1,12 +1,12 @@
 """The explorer's helper on the page, for what ipywidgets cannot do.
 
 Keys, names for screen readers, the page's theme, the clipboard and downloads, and pictures that the
-page paints. Its other half is in ``helper.js``, ``live_painter.js`` and ``helper.css``.
+page paints. Its other half is in ``helper.js``, ``helper.css`` and the scripts named ``live_…``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from itertools import count
 from typing import Any, ClassVar
@@ -39,8 +39,9 @@ class PageHelper(anywidget.AnyWidget):
     _esm = Unicode(
         joined(
             files("vgg_widget.page").joinpath("painter.js"),
-            _HERE.joinpath("live_painter.js"),
-            _HERE.joinpath("helper.js"),
+            *map(
+                _HERE.joinpath, ("live_albums.js", "live_mouse.js", "live_painter.js", "helper.js")
+            ),
         )
     ).tag(sync=True)
     _css = Unicode(_HERE.joinpath("helper.css").read_text(encoding="utf-8")).tag(sync=True)
@@ -49,10 +50,18 @@ class PageHelper(anywidget.AnyWidget):
     wanted = List(Unicode(), help="Keys that are taken, as in KeyboardEvent.key.").tag(sync=True)
     description = Unicode(help="What a screen reader says of the canvas.").tag(sync=True)
     figure = Unicode(help="Identity of ipympl's canvas among the page's widgets.").tag(sync=True)
-    slider = Unicode(help="Identity of the slider over channels.").tag(sync=True)
+    controls = Dict(help="Identities of the controls that the page answers itself.").tag(sync=True)
     scene: Any = Dict(
-        {"number": 0, "album": 0, "since": 0},
-        help="Where everything is on the canvas; album 0 where the page is to paint nothing.",
+        {"number": 0, "album": 0, "next": 0, "since": 0},
+        help="Where everything is on the canvas; album 0 where that is about to change.",
+    ).tag(sync=True)
+    shown: Any = Dict(
+        {"album": 0, "channel": 0, "location": None},
+        help="What the kernel has on show, words and panels included.",
+    ).tag(sync=True)
+    playing: Any = Dict(
+        {"clock": "", "over": "channels", "repeat": False},
+        help="Identity of the clock that plays, and through what it goes.",
     ).tag(sync=True)
     budget = Float(24.0, help="Megabytes of maps that the page may keep.").tag(sync=True)
     theme = Enum(
@@ -77,14 +86,14 @@ class PageHelper(anywidget.AnyWidget):
         keys: Iterable[str] = (),
         description: str = "",
         canvas: widgets.Widget | None = None,
-        slider: widgets.Widget | None = None,
+        controls: Mapping[str, widgets.Widget] | None = None,
         report: Callable[[Callable[..., object]], Callable[..., object]] | None = None,
     ) -> None:
         super().__init__(
             wanted=list(keys),
             description=description,
             figure="" if canvas is None else canvas.model_id,
-            slider="" if slider is None else slider.model_id,
+            controls={name: one.model_id for name, one in (controls or {}).items()},
             layout=widgets.Layout(display="none"),
             **self._seen,
         )

@@ -39,6 +39,7 @@ from vgg_widget.pictures.scaling import DEFAULT_SCALE
 from vgg_widget.predictions import checked_top
 
 if TYPE_CHECKING:
+    import ipywidgets as widgets
     from matplotlib.figure import Figure
 
     from vgg_widget.dataset.result import TopActivations
@@ -245,7 +246,7 @@ class LayerExplorer(ExplorerBase):
 
         explorer: Any = proxy(self)
         self._page.budget = self.page_budget
-        parts = self._view, self._canvas, self._page, self._pointing
+        parts = self._view, self._page, self._pointing, self._controls
         self._painter = PagePainter(explorer, *parts)
 
     def _publish(self, snapshot: Snapshot) -> None:
@@ -256,16 +257,30 @@ class LayerExplorer(ExplorerBase):
             and before.computed is snapshot.computed
             and replace(before.settings, channel=now.channel) == now
         )
-        if self._painter is not None and not step:
-            self._painter.before(now, snapshot.computed)
-        super()._publish(snapshot)
+        if self._painter is None:
+            super()._publish(snapshot)
+        elif step:
+            super()._publish(snapshot)
+            self._page.shown = self._page.shown | {"channel": now.channel}
+        else:
+            with self._painter.drawing(now, snapshot.computed):
+                super()._publish(snapshot)
 
     @property
     def _inputs(self) -> Any:
         return self.activations.image
 
     def _caption(self) -> str:
-        words = caption(self.activations, self.main_rendering)
+        return self.caption_of(self.main_rendering)
+
+    @property
+    def usual_cmap(self) -> str:
+        """The colormap of what was last on show after its ReLU."""
+        return self._usual_cmap
+
+    def caption_of(self, rendering: Rendering) -> str:
+        """Return the words below a picture of the image on show."""
+        words = caption(self.activations, rendering)
         note = self._readings[0].note
         return f"{words} · {note}" if note else words
 
@@ -282,6 +297,16 @@ class LayerExplorer(ExplorerBase):
         """Say which colour a pixel of the input has."""
         red, green, blue = self.activations.image[row, column]
         return f"RGB {red}, {green}, {blue}"
+
+    def page_plays(
+        self, clock: widgets.Play, over: str, played: Callable[[], object], *, repeat: bool
+    ) -> None:
+        """Let the page go on by itself with each tick of a clock, wherever it can paint.
+
+        It goes `over` the channels or the layers, and calls `played` before such a tick comes.
+        """
+        self._page.playing = {"clock": clock.model_id, "over": over, "repeat": repeat}
+        self._page.listeners["played"] = lambda _: played()
 
     # --- analyses
 
@@ -331,7 +356,7 @@ class LayerExplorer(ExplorerBase):
         with self._changing():
             if self._snapshot is not None and not self._closed:
                 self._page.budget = self.page_budget
-                self._painter.end_scene()
+                self._canvas.draw()
 
     @observe("top_images")
     def _top_images_changed(self, change: dict[str, Any]) -> None:

@@ -127,15 +127,15 @@ class Filmstrip:
         self._shown = ("", "")
         self._words = parts.words("vgg-words")
         self._all = parts.button("all ▸", "all channels of the layer side by side")
-        self._strip = PictureStrip(label="most telling channels").add_class("vgg-channels")
-        explorer.on_change(self._strip, lambda channel: explorer.choose(channel=channel))
+        self.strip = PictureStrip(label="most telling channels").add_class("vgg-channels")
+        explorer.on_change(self.strip, lambda channel: explorer.choose(channel=channel))
         self._all.on_click(explorer.reporting_errors(lambda _: explorer.choose(mode="grid")))
         self._all.layout.margin = "2px 2px 2px 10px"
         self._back = parts.button("◂ back", "what was on show before (Backspace)")
         # The method itself would hold the explorer.
         self._back.on_click(explorer.reporting_errors(lambda _: explorer.back()))
         head = parts.row([self._words, self._all, self._back], align_items="center")
-        self.widget = widgets.VBox([head, self._strip], layout=widgets.Layout(width="100%"))
+        self.widget = widgets.VBox([head, self.strip], layout=widgets.Layout(width="100%"))
 
     def show(self, settings: DisplaySettings, activations: Activations) -> None:
         """Bring the strip to what the explorer shows."""
@@ -149,7 +149,7 @@ class Filmstrip:
             self._of, self._shown = ref(activations), (layer, settings.cmap)
             channels = telling_channels(activations, layer, MOST_CHANNELS).tolist()
             cmap = find_cmap(settings.cmap)
-            self._strip.fill(
+            self.strip.fill(
                 [{"title": str(c), "value": c, "tip": f"channel {c}"} for c in channels],
                 [_small_map(activations, layer, channel, cmap) for channel in channels],
             )
@@ -158,4 +158,4 @@ class Filmstrip:
             parts.set_value(self._words, parts.paragraph(words if count > 1 else ""))
             parts.set_value(self._all, f"all {count} ▸", "description")
             parts.display(self._all, shown=count > 1)
-        parts.set_value(self._strip, settings.channel)
+        parts.set_value(self.strip, settings.channel)

@@ -1,51 +1,75 @@
-"""What the page gets to paint the explorer's picture by itself, and what it tells of that."""
+"""What the page gets to paint the explorer's pictures by itself, and what it tells of that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
-import numpy as np
 from matplotlib.colors import to_hex
 
 from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer.parts import paragraph
 from vgg_widget.explorer.settings import DisplaySettings
-from vgg_widget.page.planes import MOST_ENTRIES, colours, packed, plane
+from vgg_widget.page.planes import MOST_ENTRIES, Plane, colours, packed, plane
 from vgg_widget.pictures.colormaps import find_cmap
 from vgg_widget.pictures.modes import DEFAULT_MODE
 from vgg_widget.pictures.scaling import Scale
 
 if TYPE_CHECKING:
+    from vgg_widget.explorer.controls import Controls
     from vgg_widget.explorer.helper import PageHelper
     from vgg_widget.explorer.layer_explorer import LayerExplorer
     from vgg_widget.explorer.mouse_and_keys import MouseAndKeys
     from vgg_widget.figure.canvas import LiveCanvas
-    from vgg_widget.figure.feature_figure import FeatureFigure, OnCanvas
+    from vgg_widget.figure.feature_figure import FeatureFigure
+
+_PAINTED = (DEFAULT_MODE, "max", "mean")
+"""Modes whose picture is one map in the colors of a colormap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """Planes that belong together: a layer's channels, over ranges by one rule.
+    """Planes that belong together: a layer's channels, or its one picture in another mode.
 
-    Their titles and numbers have room on a figure so many pixels wide.
+    Their ranges follow one rule, their titles and numbers have room on a figure so many pixels
+    wide, and their colormaps have as many colours.
     """
 
     layer: str
+    mode: str
+    channels: tuple[int, ...] | str
     scale: str | Scale
     entries: int
     width: int
 
+    def planes(self, activations: Activations, channels: Iterator[int]) -> Iterator[Plane]:
+        """Yield the planes of some channels; in another mode, the one that there is."""
+        for channel in channels:
+            asked: dict[str, Any] = {"mode": self.mode, "scale": self.scale}
+            if self.mode == DEFAULT_MODE:
+                asked["channel"] = channel
+            elif self.channels:
+                asked["channels"] = self.channels
+            yield plane(activations, self.layer, self.entries, **asked)
+
+    def count(self, activations: Activations) -> int:
+        """Return how many planes there are."""
+        return activations.info(self.layer).channels if self.mode == DEFAULT_MODE else 1
+
 
 class PagePainter:
-    """Lets the page paint channels before the kernel has answered.
+    """Lets the page paint pictures before the kernel has answered.
 
-    The page keeps the planes of a layer (an album), and a scene: what goes where on the canvas.
-    It asks for both after the first picture, piece by piece. Whatever else is drawn on the figure
-    ends the scene before it is sent, so that the page never paints on what has changed. As long as
-    the page paints, frames of other channels are sent when the steps rest.
+    The page keeps planes (an album for each layer, mode and range), and a scene: what goes where
+    on the canvas, and which album each choice leads to. It asks for all of that after the first
+    picture, piece by piece. Whatever is drawn on the figure ends the scene before it is sent, so
+    that the page never paints on what has changed; where the next picture belongs to an album of
+    the same figure, the page paints on. As long as it paints, frames of other channels are sent
+    when the steps rest.
 
     `explorer` is a weak reference.
     """
@@ -54,19 +78,25 @@ class PagePainter:
         self,
         explorer: LayerExplorer,
         view: FeatureFigure,
-        canvas: LiveCanvas,
         page: PageHelper,
         pointing: MouseAndKeys,
+        controls: Controls,
     ) -> None:
+        canvas: LiveCanvas = explorer.canvas
         self._explorer, self._view, self._canvas, self._page = explorer, view, canvas, page
-        self._pointing = pointing
+        self._pointing, self._controls = pointing, controls
         self._scenes, self._names = count(1), count(1)
+        # Changes with whatever moves anything on the figure but the map's own pixels.
+        self._figures = count(1)
+        self._figure = next(self._figures)
         self._of: Callable[[], Activations | None] = lambda: None
         self._albums: dict[Album, int] = {}
         # Albums with lower names are of another picture.
         self._since = 0
-        self._wanted: object = None
-        canvas.before_drawing = self.end_scene
+        self._shown: Album | None = None
+        self._cmap = ""
+        self._announced = False
+        canvas.before_drawing = self._drawing
         canvas.kept_back = lambda: page.send({"kind": "kept"})
         page.listeners |= {
             "scene": self._show_scene,
@@ -77,51 +107,154 @@ class PagePainter:
             "rested": lambda _: canvas.send_held(),
         }
 
-    def before(self, settings: DisplaySettings, activations: Activations) -> None:
-        """Take over what will be on show next, before it is drawn."""
-        if self._of() is not activations:
+    # --- what is about to be drawn
+
+    @contextmanager
+    def drawing(self, settings: DisplaySettings, activations: Activations) -> Iterator[None]:
+        """Take over what will be on show next, before it is drawn; tell the page when it is.
+
+        Yields
+        ------
+        None
+        """
+        self._announce(settings, activations)
+        self._announced = True
+        try:
+            yield
+        finally:
+            self._announced = False
+        self.tell()
+
+    def _announce(self, settings: DisplaySettings, activations: Activations) -> None:
+        same_image = self._of() is activations
+        if not same_image:
             self._of = ref(activations)
             self._albums.clear()
             self._since = next(self._names)
-        wanted = id(activations), self._album(settings, activations)
-        if wanted != self._wanted:
-            self._wanted = wanted
+        before, self._shown = self._shown, self._album(settings, activations)
+        same_cmap, self._cmap = self._cmap == settings.cmap, settings.cmap
+        album = self._shown
+        if album is None or before is None or not (same_image and same_cmap):
+            self.end_scene()
+        elif album != before:
+            # Only the map, its title and the colorbar are others.
+            self._close(self._name(album))
+
+    def _drawing(self) -> None:
+        if not self._announced:
             self.end_scene()
 
     def end_scene(self) -> None:
         """Tell the page that the figure is no more what it was."""
+        self._figure = next(self._figures)
+        self._close(0)
+
+    def _close(self, following: int) -> None:
         self._canvas.held = self._pointing.page_marks = False
-        self._page.scene = {"number": next(self._scenes), "album": 0, "since": self._since}
+        # A drawing follows, which has them again.
+        self._view.show_frames(shown=True)
+        self._page.scene = {
+            "number": next(self._scenes),
+            "album": 0,
+            "next": following,
+            "since": self._since,
+        }
 
     def _album(self, settings: DisplaySettings, activations: Activations) -> Album | None:
-        # The kernel draws an overlay, and the frames of a location, on the input as well.
-        if settings.mode != DEFAULT_MODE or settings.overlay or settings.location is not None:
+        # The kernel draws an overlay, which is on the input as well.
+        if settings.mode not in _PAINTED or settings.overlay:
             return None
         cmap = find_cmap(settings.cmap)
         # What is not opaque would let the picture before show through.
         if cmap.N > MOST_ENTRIES or set(colours(cmap)[3::4]) != {255}:
             return None
-        layer = settings.layer_in(activations)
-        return Album(layer, settings.full_scale, cmap.N, self._view.width)
+        layer, scale = settings.layer_in(activations), settings.full_scale
+        channels = () if settings.mode == DEFAULT_MODE else settings.channels
+        return Album(layer, settings.mode, channels, scale, cmap.N, self._view.width)
 
-    def _show_scene(self, _: dict[str, Any]) -> None:
+    def _name(self, album: Album) -> int:
+        return self._albums.setdefault(album, next(self._names))
+
+    # --- what the page asks for
+
+    def _show_scene(self, asked: dict[str, Any]) -> None:
         explorer = self._explorer
         album = self._album(explorer.settings, explorer.measured)
-        if album is None or self._page.scene["album"]:
+        places = None if album is None or self._page.scene["album"] else self._view.on_canvas()
+        if album is None or places is None:
             return
-        places = self._view.on_canvas()
-        if places is None:
+        sheet = self._sheet(album)
+        if sheet is None:
             return
-        name = self._albums.setdefault(album, next(self._names))
+        self._shown = album
         # Another dict: traits tell of nothing that is changed in place.
-        self._page.scene = self._page.scene | {"album": name} | self._describe(album, places)
+        self._page.scene = self._page.scene | {
+            "album": self._name(album),
+            "next": 0,
+            "turn": asked.get("turn", 0),
+            "figure": self._figure,
+            "channel": explorer.settings.channel,
+            "image": list(explorer.measured.image.shape[:2]),
+            "size": list(self._canvas.get_width_height(physical=True)),
+            "colours": colours(find_cmap(explorer.settings.cmap)),
+            "places": asdict(places),
+            "paper": to_hex(self._view.figure.get_facecolor()),
+            "ink": self._view.theme.ink,
+            "sheet": sheet,
+            **self._choices(),
+        }
+        self.tell()
 
-    def _describe(self, album: Album, places: OnCanvas) -> dict[str, Any]:
-        activations, settings = self._explorer.measured, self._explorer.settings
-        rows, columns, channels = activations.shape(album.layer)
+    def _choices(self) -> dict[str, Any]:
+        """Return which album each choice leads to, and those albums, the nearest first."""
+        explorer, settings = self._explorer, self._explorer.settings
+        activations = explorer.measured
+        layers = list(activations)
+        strip = (
+            ("network", name, {"layer": settings.name_of(name, activations)}) for name in layers
+        )
+        chosen: dict[str, dict[str, int]] = {}
+        found: dict[int, Album] = {}
+        for control, words, changes in (*strip, *self._controls.choices()):
+            asked = replace(settings, **changes).fitted_to(
+                activations, settings, explorer.usual_cmap
+            )
+            album = self._album(asked, activations)
+            if album is not None and asked.cmap == settings.cmap:
+                found[self._name(album)] = album
+                chosen.setdefault(control, {})[words] = self._name(album)
+        here = layers.index(activations.info(settings.layer).name)
+
+        def nearness(name: int) -> tuple[int, int]:
+            album = found[name]
+            away = abs(layers.index(activations.info(album.layer).name) - here)
+            return away, album.count(activations)
+
+        albums = []
+        for name in sorted(found, key=nearness):
+            album = found[name]
+            rows, columns, _ = activations.shape(album.layer)
+            every, one = album.count(activations), album.mode == DEFAULT_MODE
+            albums.append(
+                {
+                    "name": name,
+                    "layer": album.layer,
+                    "count": every,
+                    "one": one,
+                    "shape": [rows, columns],
+                }
+            )
+        return {"chosen": chosen, "layers": layers, "albums": albums}
+
+    def _sheet(self, album: Album) -> dict[str, Any] | None:
+        """Return where the units of an album's layer are, on the canvas and on the image."""
+        activations = self._explorer.measured
+        rows, columns, _ = activations.shape(album.layer)
         height, width = activations.image.shape[:2]
         info = activations.info(album.layer)
-        enlargement = places.enlargement
+        enlargement = self._view.enlargement((rows, columns), info.placement)
+        if enlargement is None:
+            return None
         fields: dict[str, Any] = {}
         if info.receptive_field is not None:
             down = [info.receptive_field_box(row, 0, (height, width)) for row in range(rows)]
@@ -132,22 +265,11 @@ class PagePainter:
             }
         place = info.placement
         return {
-            "count": channels,
-            "channel": settings.channel,
-            "shape": [rows, columns],
-            "image": [height, width],
-            "size": list(self._canvas.get_width_height(physical=True)),
-            "colours": colours(find_cmap(settings.cmap)),
             "top": enlargement.top,
             "left": enlargement.left,
-            "rows": enlargement.rows.astype(np.uint16).tobytes(),
-            "columns": enlargement.columns.astype(np.uint16).tobytes(),
+            "rows": enlargement.rows.tolist(),
+            "columns": enlargement.columns.tolist(),
             "odd": enlargement.odd.tolist(),
-            "places": {
-                name: value for name, value in asdict(places).items() if name != "enlargement"
-            },
-            "paper": to_hex(self._view.figure.get_facecolor()),
-            "ink": self._view.theme.ink,
             "placement": [place.left, place.top, place.column_step, place.row_step],
             "fields": fields,
             "units": [
@@ -163,36 +285,42 @@ class PagePainter:
             return
         (album,) = found
         start = int(asked["start"])
-        channels = range(activations.info(album.layer).channels)
-        order = sorted(channels, key=lambda channel: abs(channel - start))
-        planes, data = packed(
-            plane(activations, album.layer, channel, album.scale, album.entries)
-            for channel in islice(order, int(asked["after"]), None)
-        )
-        if not planes:
-            return
-        told = []
-        for one in planes:
-            made = one.rendering
-            title, numbers, label = self._view.words_for(made)
-            told.append(
-                {
-                    "channel": made.channels[0],
-                    "title": title,
-                    "numbers": numbers,
-                    "label": label,
-                    "finite": one.is_finite,
-                    "clipped": made.clipped,
-                    "range": one.range,
-                }
-            )
+        order = sorted(range(album.count(activations)), key=lambda channel: abs(channel - start))
+        planes, data = packed(album.planes(activations, islice(order, int(asked["after"]), None)))
         answer = {name: asked[name] for name in ("album", "start", "after")}
-        self._page.send({"kind": "planes", **answer, "planes": told}, [data])
+        # A sheet is true as long as the scene is, which began after the page asked.
+        figure = self._figure if asked.get("sheet") and self._page.scene["album"] else 0
+        self._page.send(
+            {
+                "kind": "planes",
+                **answer,
+                "planes": [self._told(one) for one in planes],
+                "figure": figure,
+                "sheet": self._sheet(album) if figure else None,
+            },
+            [data],
+        )
+
+    def _told(self, one: Plane) -> dict[str, Any]:
+        made = one.rendering
+        title, numbers, label = self._view.words_for(made)
+        return {
+            "channel": made.channels[0] if made.mode == DEFAULT_MODE else 0,
+            "title": title,
+            "numbers": numbers,
+            "label": label,
+            "caption": paragraph(self._explorer.caption_of(made)),
+            "finite": one.is_finite,
+            "clipped": made.clipped,
+            "range": one.range,
+        }
 
     def _say_where(self, asked: dict[str, Any]) -> None:
         # The widget's own text is not sent again where it is the same.
         words = self._pointing.words()
         self._page.send({"kind": "words", "number": asked["number"], "text": words})
+
+    # --- what the page does
 
     def _page_paints(self, told: dict[str, Any]) -> None:
         scene = self._page.scene
@@ -202,5 +330,13 @@ class PagePainter:
     def _page_marks(self, told: dict[str, Any]) -> None:
         if self._canvas.held and self._page.scene["number"] == told["scene"]:
             self._pointing.page_marks = True
-            # What the kernel has marked goes.
-            self._pointing.refresh()
+            self._view.show_frames(shown=False)
+
+    def tell(self) -> None:
+        """Tell the page what is on show, now that all of it is."""
+        settings = self._explorer.settings
+        self._page.shown = {
+            "album": 0 if self._shown is None else self._name(self._shown),
+            "channel": settings.channel,
+            "location": settings.location and list(settings.location),
+        }

@@ -22,7 +22,7 @@ from vgg_widget.figure.sizes import PAIR_INCHES
 from vgg_widget.images import RGB8
 from vgg_widget.layers import Placement
 from vgg_widget.pictures.comparing import PairRendering
-from vgg_widget.pictures.coordinates import Marks
+from vgg_widget.pictures.coordinates import Marks, extent_of
 from vgg_widget.pictures.legend import LegendEntry, legend_of_both
 from vgg_widget.pictures.modes import Rendering
 
@@ -53,7 +53,6 @@ class OnCanvas:
     further 1 is, and the same downwards. `points` is how many pixels a point of type has.
     """
 
-    enlargement: Enlargement
     map: Box
     input: Box
     map_scale: Box
@@ -128,10 +127,16 @@ class FeatureFigure(LinkedFigure):
         """The axes that hold the input image."""
         return self._inputs[0].axes
 
+    def enlargement(self, shape: tuple[int, int], place: Placement) -> Enlargement | None:
+        """Return where the pixels of a map would be; None where that is not known exactly.
+
+        The map has so many rows and columns, and `place` says where it lies on the input.
+        """
+        return self._side_painter.enlargement(shape, extent_of(shape, place))
+
     def on_canvas(self) -> OnCanvas | None:
-        """Say where everything is on the canvas; None where not every pixel is known."""
-        enlargement = self._side_painter.enlargement()
-        if enlargement is None or self._renderings[0].tiles is not None:
+        """Say where everything is on the canvas; None where a grid is on show."""
+        if self._renderings[0].tiles is not None:
             return None
         # Agg has whole rows, and counts them from the bottom.
         height = int(self.figure.bbox.height)
@@ -147,7 +152,6 @@ class FeatureFigure(LinkedFigure):
             return float(x), float(right - x), height - float(y), float(y - down)
 
         return OnCanvas(
-            enlargement,
             box(self.map_axes),
             box(self.input_axes),
             scale(self.map_axes),
@@ -157,6 +161,19 @@ class FeatureFigure(LinkedFigure):
             self._side_painter.title_room(self.map_axes) * float(self.figure.bbox.width),
             float(self.figure.dpi) / 72,
         )
+
+    def show_frames(self, *, shown: bool) -> None:
+        """Paint frames of the place under the mouse and of the location, or leave that to others.
+
+        Those that are to come back come with the next drawing, which is a whole one.
+        """
+        if self._marks_painter.frames_shown == shown:
+            return
+        self._marks_painter.frames_shown = shown
+        if shown:
+            self._side_painter.arranged()
+        else:
+            self._repaint_marks()
 
     def words_for(self, rendering: Rendering) -> tuple[str, list[tuple[float, str]], list[str]]:
         """Return a rendering's title, and the numbers and label of its colorbar."""

@@ -326,6 +326,9 @@ class LinkedFigure:
             return
         self._marks = marks
         self._marks_painter.set(marks, self._renderings, self._place)
+        self._repaint_marks()
+
+    def _repaint_marks(self) -> None:
         paint_idle = getattr(self.figure.canvas, "paint_idle", None)
         if paint_idle is None:
             self._marks_painter.repaint()

@@ -30,6 +30,8 @@ from vgg_widget.layers import Placement
 from vgg_widget.pictures.coordinates import Marks, map_extent, unit_box
 from vgg_widget.pictures.modes import RGBA8, Rendering
 
+Extent = tuple[float, float, float, float]
+
 # Seen on any picture: a bright line on a dark one.
 _LINES = (("black", 3.2), ("#ffe14d", 1.4))
 # An axes' edge may be within a pixel.
@@ -57,6 +59,11 @@ class MarksPainter:
         self._left: Any = None
         self._right: Any = None
         self._maps = tuple(maps)
+        self.frames_shown = True
+        """Whether frames of the place under the mouse and of the location are painted here.
+
+        They are in a file all the same.
+        """
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
     def side(self) -> Bbox:
@@ -129,7 +136,8 @@ class MarksPainter:
 
     def _paint(self, artists: Sequence[Artist]) -> None:
         for artist in artists:
-            if artist.get_visible() and artist.axes is not None:
+            left_out = isinstance(artist, Rectangle) and not self.frames_shown
+            if artist.get_visible() and artist.axes is not None and not left_out:
                 artist.axes.draw_artist(artist)
 
 
@@ -309,23 +317,30 @@ class SidePainter:
         blank.set_figure(self._figure)
         self._figure.draw_artist(blank)
 
-    def enlargement(self) -> Enlargement | None:
-        """Return which pixel of the first picture is where; None where the canvas cannot tell.
+    def enlargement(self, shape: tuple[int, int], extent: Extent) -> Enlargement | None:
+        """Return which pixel would be where, were the first picture another one.
 
-        The canvas stays as it is.
+        That has so many rows and columns, and lies at an extent: left, right, bottom, top. None
+        where the canvas cannot tell. The canvas stays as it is.
         """
         if not self.ready() or not self._pictures:
             return None
         picture = self._pictures[0]
-        key = self._key(0)
-        if key not in self._enlargements:
-            canvas: Any = self._figure.canvas
-            before = canvas.copy_from_bbox(self._figure.bbox)
-            self._enlargements[key] = self._find_enlargement(picture)
-            canvas.restore_region(before)
+        canvas: Any = self._figure.canvas
+        shown, place = picture.get_array(), picture.get_extent()
+        picture.set_data(np.full((*shape, 4), 255, np.uint8))
+        picture.set_extent(extent)
+        try:
+            key = self._key(0)
+            if key not in self._enlargements:
+                before = canvas.copy_from_bbox(self._figure.bbox)
+                self._enlargements[key] = self._find_enlargement(picture)
+                canvas.restore_region(before)
+        finally:
+            picture.set_data(shown)
+            picture.set_extent(place)
             self._settle()
-        opaque = np.asarray(picture.get_array())[..., 3].min() == 255
-        return self._enlargements[key] if opaque else None
+        return self._enlargements[key]
 
     def _key(self, number: int) -> tuple[float, ...]:
         # A picture's number, shape and place decide where its pixels come to lie.

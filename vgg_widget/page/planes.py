@@ -13,20 +13,19 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, ListedColormap
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
+from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.rendering import render
-from vgg_widget.pictures.scaling import Scale
 
 MOST_ENTRIES = 256
 """Colormaps with more colours than a byte can number are left to the kernel."""
 
-PIECE_BYTES, PIECE_PLANES = 240_000, 48
+PIECE_BYTES, PIECE_PLANES = 240_000, 96
 """About how large a piece of packed planes becomes, so that it holds up no other message."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plane:
-    """One channel's picture, without its colours.
+    """A picture of a layer, without its colours.
 
     Parameters
     ----------
@@ -59,10 +58,8 @@ def _numbering(entries: int) -> Colormap:
     return ListedColormap(np.stack([reds, 0 * reds, 0 * reds], axis=-1), name="numbers")
 
 
-def plane(
-    activations: Activations, layer: str, channel: int, scale: str | Scale, entries: int
-) -> Plane:
-    """Return a channel as `render` would draw it with any colormap of so many colours.
+def plane(activations: Activations, layer: str, entries: int, **asked: Any) -> Plane:
+    """Return a picture as `render` would draw it with any colormap of so many colours.
 
     Parameters
     ----------
@@ -70,16 +67,13 @@ def plane(
         Of the image on show.
     layer : str
         As `render` takes it.
-    channel : int
-        Its number.
-    scale : str or Scale
-        As `render` takes it.
     entries : int
         How many colours the colormap has, 1 to 256.
+    **asked
+        Whatever else `render` takes, such as ``mode`` and ``scale``, for a mode that uses a
+        colormap and makes one picture of the layer's size.
     """
-    made = render(
-        activations, layer, DEFAULT_MODE, channel=channel, scale=scale, cmap=_numbering(entries)
-    )
+    made = render(activations, layer, cmap=_numbering(entries), **asked)
     return Plane(np.ascontiguousarray(made.rgba[..., 0]), made)
 
 

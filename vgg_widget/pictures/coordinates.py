@@ -45,8 +45,12 @@ def map_extent(rendering: Rendering, place: float | Placement) -> tuple[float, f
     A feature map lies on the input pixels that it covers, so that both pictures share one
     coordinate system; a grid of tiles has a system of its own.
     """
-    height, width = rendering.rgba.shape[:2]
-    at = _placed(rendering, place)
+    return extent_of(rendering.rgba.shape, _placed(rendering, place))
+
+
+def extent_of(shape: tuple[int, ...], at: Placement) -> tuple[float, float, float, float]:
+    """Return (left, right, bottom, top) of so many rows and columns, in data coordinates."""
+    height, width = shape[:2]
     bottom, right = at.top + height * at.row_step, at.left + width * at.column_step
     return at.left, right, bottom, at.top
 

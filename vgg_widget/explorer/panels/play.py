@@ -35,6 +35,7 @@ class PlayPanel(Panel):
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
         self._left: object = None
+        self._page_went = False
         self._frames = 0
         # Its own buttons have pictures only, which a screen reader cannot name.
         self.clock = widgets.Play(max=_ENDLESS, layout=widgets.Layout(display="none"))
@@ -59,7 +60,7 @@ class PlayPanel(Panel):
         reporting = explorer.reporting_errors
         self.clock.observe(reporting(self._ticked, clear=False), "value")
         self.clock.observe(reporting(self._turned, clear=False), "playing")
-        for control in (self.speed, self.over):
+        for control in (self.speed, self.over, self.repeat):
             control.observe(reporting(self._chosen, clear=False), "value")
         self.play.on_click(reporting(lambda _: self.toggle()))
         self.start.on_click(reporting(lambda _: self._begin()))
@@ -92,6 +93,11 @@ class PlayPanel(Panel):
             # One more tick was on its way.
             return
         places, here = self._places()
+        if self._page_went:
+            self._page_went, self._left = False, None
+            if here == places[-1] and not self.repeat.value:
+                self.pause()
+            return
         if here == self._left or len(places) < 2:
             # The last step was refused, or nobody says any more what is on show.
             self.pause()
@@ -105,6 +111,10 @@ class PlayPanel(Panel):
         self._go(places[0 if last else index + 1])
         if index + 1 == len(places) - 1 and not self.repeat.value:
             self.pause()
+
+    def _played(self) -> None:
+        # The page has chosen the next one itself, and shows it.
+        self._page_went = True
 
     def _go(self, place: Any) -> None:
         explorer, settings = self._explorer, self._explorer.settings
@@ -133,6 +143,9 @@ class PlayPanel(Panel):
     def _chosen(self, _: object = None) -> None:
         self._left = None
         self.clock.interval = round(1000 * self.seconds)
+        self._explorer.page_plays(
+            self.clock, self.over.value, self._played, repeat=self.repeat.value
+        )
         self._describe()
 
     def _describe(self) -> None:

@@ -1,0 +1,197 @@
+// Says and marks what is under the mouse, where the page knows it, and tells the kernel when it rests.
+
+import { paintFrame } from "./painter.js";
+
+// So long without a move, and the kernel hears where the mouse is; then it is asked what is there.
+const MOUSE_RESTS_MS = 200;
+const WORDS_REST_MS = 260;
+
+// What an entry of the colormap stands for, as people write it; the ends stand for all beyond them.
+function valueOf(index, entries, [low, high, gamma], clipped) {
+  if (index === 0 && clipped[0]) return `≤ ${plain(low)}`;
+  if (index === entries - 1 && clipped[1]) return `≥ ${plain(high)}`;
+  const share = index === 0 ? 0 : (index + 0.5) / entries;
+  if (low >= 0) return `≈ ${plain(low + (high - low) * share ** (1 / gamma))}`;
+  const signed = 2 * ((index + 0.5) / entries) - 1;
+  const bent = Math.sign(signed) * Math.abs(signed) ** (1 / gamma);
+  return `≈ ${plain((low + high) / 2 + ((high - low) / 2) * bent)}`;
+}
+
+const plain = (value) => String(Number(value.toPrecision(2)));
+
+const placeOn = ([x, across, y, down]) => (column, row) => [x + across * column, y + down * row];
+
+// Returns the unit at a pixel of the canvas, and the input's pixel where that is on the input.
+function unitAt({ places }, { shape, placement, units }, x, y) {
+  const { map, input, map_scale: onMap, input_scale: onInput } = places;
+  const inside = ([left, top, right, bottom]) => x >= left && x < right && y >= top && y < bottom;
+  const at = ([left, across, top, down]) => [(x - left) / across, (y - top) / down];
+  if (inside(map)) {
+    const [column, row] = at(onMap);
+    const [left, top, across, down] = placement;
+    const unit = [Math.floor((row - top) / down), Math.floor((column - left) / across)];
+    return unit.every((number, n) => number >= 0 && number < shape[n]) ? { unit } : null;
+  }
+  if (!inside(input)) return null;
+  const [column, row] = at(onInput).map((number) => Math.floor(number + 0.5));
+  const unit = [units[0][row], units[1][column]];
+  return unit.includes(undefined) ? null : { unit, pixel: [row, column] };
+}
+
+// The input's rows and columns that a unit sees; null where it sees none, or nobody knows.
+function fieldOf({ fields: { rows, columns } }, [row, column]) {
+  if (!rows) return null;
+  const [[top, bottom], [left, right]] = [rows[row], columns[column]];
+  return top < bottom && left < right ? [top, left, bottom, right] : null;
+}
+
+export function paintUnit(context, { places }, sheet, unit) {
+  const { placement } = sheet;
+  const [row, column] = unit;
+  const onMap = placeOn(places.map_scale);
+  const corner = [placement[0] + column * placement[2], placement[1] + row * placement[3]];
+  const box = [...onMap(...corner), ...onMap(corner[0] + placement[2], corner[1] + placement[3])];
+  paintFrame(context, box, places.map, places.points);
+  const field = fieldOf(sheet, unit);
+  if (!field) return;
+  const onInput = placeOn(places.input_scale);
+  const [top, left, bottom, right] = field.map((edge) => edge - 0.5);
+  paintFrame(context, [...onInput(left, top), ...onInput(right, bottom)], places.input, places.points);
+}
+
+function wordsFor({ unit, pixel, chosen }, { plane, sheet, entries }) {
+  const [row, column] = unit;
+  const index = plane.indices[row * sheet.shape[1] + column];
+  const value = valueOf(index, entries, plane.range, plane.clipped);
+  // What is no number has a colour all the same.
+  const words = [`row ${row}, column ${column}: ${plane.finite ? value : "≈ …"}`];
+  const field = fieldOf(sheet, unit);
+  if (field) {
+    const [top, left, bottom, right] = field;
+    words.push(`sees input rows ${top}–${bottom - 1}, columns ${left}–${right - 1}`);
+  }
+  if (chosen) return `location: ${words.join(" · ")}`;
+  if (!pixel) return words.join(" · ");
+  return `input row ${pixel[0]}, column ${pixel[1]} · nearest unit ${words.join(" · ")}`;
+}
+
+// The kernel's own words come back when it has others, and when the mouse leaves.
+function say(root, words) {
+  const place = root.querySelector(".vgg-place .widget-html-content");
+  if (!place) return;
+  const ours = place.querySelector(".vgg-here");
+  if (words === null) {
+    if (ours) place.innerHTML = ours.dataset.before;
+    return;
+  }
+  if (ours) {
+    ours.textContent = words;
+    return;
+  }
+  const line = document.createElement("div");
+  Object.assign(line, { className: "vgg-here", textContent: words });
+  line.dataset.before = place.innerHTML;
+  place.replaceChildren(line);
+}
+
+// `painted` returns what the page paints: stage, sheet, plane, its name, and the number of entries; null
+// where it paints nothing.
+export function mouseListener(model, { painted, paint, isBusy, location, marks }) {
+  let under = null;
+  let said = null;
+  let words = 0;
+  let wording;
+  const lookers = new Set();
+  const roots = new Set();
+
+  function point(root, found) {
+    const before = String(under);
+    under = found ? found.unit : null;
+    const now = painted();
+    if (String(under) !== before && now) paint();
+    const key = found && now && `${found.unit} ${found.pixel} ${now.name}`;
+    // What the kernel has said of the same unit is more exact.
+    if (key === said) return;
+    said = key;
+    tellWords(root, found && now ? found : null, now);
+  }
+
+  function tellWords(root, found, now) {
+    // An answer to what was asked before comes too late.
+    words++;
+    say(root, found ? wordsFor(found, now) : null);
+    clearTimeout(wording);
+    if (found)
+      wording = setTimeout(() => model.send({ kind: "where", number: words }), WORDS_REST_MS);
+  }
+
+  return {
+    unit: () => under,
+
+    // What is under a mouse that stays, or at the chosen location, has another value.
+    look() {
+      for (const look of lookers) look(true);
+    },
+
+    tell({ number, text }) {
+      if (number !== words || !text) return;
+      for (const root of roots) {
+        const line = root.querySelector(".vgg-place .vgg-here");
+        if (line) line.textContent = text;
+      }
+    },
+
+    listen(root, holder, signal) {
+      const passed = new WeakSet();
+      let last = null;
+      let timer;
+      // Returns whether the page can tell what is under the mouse.
+      const look = (stepped = false) => {
+        const now = painted();
+        if (!last) {
+          const unit = location();
+          if (stepped && unit && now) tellWords(root, { unit, chosen: true }, now);
+          return false;
+        }
+        const { target, buttons, clientX, clientY } = last;
+        if (buttons || isBusy() || !now) {
+          point(root, null);
+          return false;
+        }
+        marks();
+        const box = target.getBoundingClientRect();
+        const ratio = now.stage.size[0] / box.width;
+        const place = [(clientX - box.left) * ratio, (clientY - box.top) * ratio];
+        point(root, unitAt(now.stage, now.sheet, ...place));
+        return true;
+      };
+      const move = (event) => {
+        const { target } = event;
+        if (passed.has(event) || !holder.contains(target)) return;
+        clearTimeout(timer);
+        last = event;
+        if (!look()) return;
+        event.stopPropagation();
+        timer = setTimeout(() => {
+          const { clientX, clientY } = event;
+          const rested = new MouseEvent("mousemove", { bubbles: true, view: window, clientX, clientY });
+          passed.add(rested);
+          target.dispatchEvent(rested);
+        }, MOUSE_RESTS_MS);
+      };
+      const leave = () => {
+        last = null;
+        clearTimeout(timer);
+        point(root, null);
+      };
+      root.addEventListener("mousemove", move, { capture: true, signal });
+      holder.addEventListener("mouseleave", leave, { signal });
+      lookers.add(look);
+      roots.add(root);
+      signal.addEventListener("abort", () => {
+        lookers.delete(look);
+        roots.delete(root);
+      });
+    },
+  };
+}
