@@ -163,6 +163,7 @@ def test_a_page_can_paint_what_a_choice_leads_to(
     np.testing.assert_array_equal(page.painted(indices, sheet), page.drawn(sheet))
     assert told["title"] == explorer.figure.axes[1].get_title()
     assert told["caption"] == explorer._controls.caption.value
+    assert told["source"] == explorer._controls.source.value
 
 
 @pytest.mark.parametrize("names", ["keras", "both", "torchvision"])

@@ -201,8 +201,11 @@ def wait_framed(page: NotebookPage, side: Side, box: Box | None) -> None:
             return
 
 
-def assert_framed(pixels: RGB8, side: Side, box: Box | None) -> None:
-    """Assert that a yellow frame is drawn around these pixels of the image, and nowhere else."""
+def assert_framed(pixels: RGB8, side: Side, box: Box | None, line: int = _LINE_PIXELS) -> None:
+    """Assert that a yellow frame is drawn around these pixels of the image, and nowhere else.
+
+    Its line is so many pixels wide.
+    """
     left, top, right, bottom = (round(edge) for edge in side.pixels)
     yellow = np.abs(pixels.astype(int) - YELLOW).max(axis=-1) <= 10
     within = np.zeros_like(yellow)
@@ -214,17 +217,17 @@ def assert_framed(pixels: RGB8, side: Side, box: Box | None) -> None:
     x0, y0 = side.pixel(box[1] - 0.5, box[0] - 0.5)
     x1, y1 = side.pixel(box[3] - 0.5, box[2] - 0.5)
     lines = np.zeros_like(yellow)
-    inner = _LINE_PIXELS + 1
+    inner = line + 1
     rows, columns = (
         slice(round(y0) + inner, round(y1) - inner),
         slice(round(x0) + inner, round(x1) - inner),
     )
     for name, edge in (("top", y0), ("bottom", y1)):
-        band = slice(max(0, round(edge) - _LINE_PIXELS), round(edge) + _LINE_PIXELS + 1)
+        band = slice(max(0, round(edge) - line), round(edge) + line + 1)
         lines[band] = True
         assert yellow[band, columns].any(axis=0).all(), f"no whole line at the {name}, row {edge}"
     for name, edge in (("left", x0), ("right", x1)):
-        band = slice(max(0, round(edge) - _LINE_PIXELS), round(edge) + _LINE_PIXELS + 1)
+        band = slice(max(0, round(edge) - line), round(edge) + line + 1)
         lines[:, band] = True
         assert yellow[rows, band].any(axis=1).all(), f"no whole line at the {name}, column {edge}"
     assert not (yellow & ~lines).any(), "there is more yellow than one frame"

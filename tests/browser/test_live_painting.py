@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from .desk import OpenNotebook
-from .page import NotebookPage
+from .painting import (
+    ASKED_OF_SHOWN,
+    DIV,
+    assert_painted,
+    assert_shows,
+    assert_shows_layer,
+    busy,
+    count_asked,
+    drawn,
+    expected,
+    is_busy,
+    truth_of,
+    wait_loaded,
+    wait_painting,
+)
 from .sight import (
     CANVAS,
     EXPLORER,
     INPUT,
     LAYER,
     MAP,
-    RGB8,
     SHAPE,
-    Side,
     assert_framed,
     center,
     field,
@@ -32,98 +42,6 @@ from .sight import (
 )
 
 pytestmark = pytest.mark.browser
-
-DIV = ".jupyter-matplotlib-canvas-div"
-_BUFFER = """
-def _buffer():
-    import base64, zlib, numpy
-    # Amid a drawing there is half a picture.
-    with explorer.canvas.lock:
-        rgba = numpy.asarray(explorer.canvas.get_renderer().buffer_rgba())
-        rgb = numpy.array(rgba[..., :3], order="C")
-    return [rgb.shape, base64.b64encode(zlib.compress(rgb.tobytes())).decode()]
-"""
-
-
-def drawn(page: NotebookPage) -> RGB8:
-    """What the kernel has drawn."""
-    shape, data = page.ask(f"{_BUFFER}\n_buffer()")
-    return np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8).reshape(shape)
-
-
-def wait_painting(page: NotebookPage) -> None:
-    """Wait until the page has all that it needs to paint by itself."""
-    page.wait_value("explorer.canvas.held", value=True)
-
-
-def assert_painted(page: NotebookPage) -> None:
-    """Assert that the page paints the map itself, and to the byte what the kernel has drawn."""
-    wait_painting(page)
-    above = page.page.locator("canvas.vgg-painted").first
-    first = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, 1).data]"
-    assert any(above.evaluate(first)), "nothing is painted"
-    left, top, right, bottom = (round(edge) for edge in side_of(page, MAP).pixels)
-    inside = slice(top + 1, bottom - 1), slice(left + 1, right - 1)
-    np.testing.assert_array_equal(pixels_of(page)[inside], drawn(page)[inside])
-
-
-ASKED_OF_SHOWN = "sum(one['album'] == explorer._page.scene['album'] for one in asked)"
-_COUNTING = """
-import time
-asked, _hear, last = [], explorer._page.listeners["planes"], [time.monotonic()]
-def _count(told):
-    _hear(told)
-    asked.append(told)
-    last[0] = time.monotonic()
-explorer._page.listeners["planes"] = _count
-"""
-
-
-def count_asked(page: NotebookPage) -> None:
-    """Note what the page asks for from now on."""
-    page.ask(f"exec({_COUNTING!r}, globals())")
-
-
-def wait_loaded(page: NotebookPage) -> None:
-    """Wait until the page has asked for all that it wants to keep."""
-    wait_painting(page)
-    if not page.ask("'asked' in globals()"):
-        count_asked(page)
-    page.wait_value("time.monotonic() - last[0] > 1.5", value=True)
-
-
-def busy(page: NotebookPage, seconds: float) -> None:
-    """Keep the explorer in the kernel from answering for so long, on whatever thread."""
-    code = f"import time\nwith explorer._lock:\n    started = True\n    time.sleep({seconds})"
-    page.page.evaluate(
-        "code => { window.answered = false; harness.kernel().requestExecute({ code }).done"
-        ".then(() => { window.answered = true; }); }",
-        code,
-    )
-    page.page.wait_for_timeout(300)
-
-
-def is_busy(page: NotebookPage) -> bool:
-    answer: bool = page.page.evaluate("!window.answered")
-    return answer
-
-
-def expected(page: NotebookPage, channel: int) -> RGB8:
-    """What `render` gives for a channel, with the explorer's other settings."""
-    code = (
-        "from vgg_widget import render\n"
-        "render(explorer.activations, explorer.settings.layer_in(explorer.measured), "
-        f"**(explorer.settings.for_render() | dict(channel={channel}))).rgba[..., :3].tolist()"
-    )
-    return np.array(page.ask(code), np.uint8)
-
-
-def assert_shows(page: NotebookPage, side: object, truth: RGB8) -> None:
-    pixels = pixels_of(page)
-    for row in range(truth.shape[0]):
-        for column in range(truth.shape[1]):
-            found = side.colour(pixels, *center(LAYER, row, column))  # type: ignore[attr-defined]
-            assert found.tolist() == truth[row, column].tolist(), (row, column)
 
 
 def test_a_step_is_on_the_page_while_the_kernel_has_other_work(lab: OpenNotebook) -> None:
@@ -312,22 +230,6 @@ def test_small_pictures_and_the_field_are_answered_on_the_page(lab: OpenNotebook
     unharmed(page)
 
 
-def truth_of(page: NotebookPage, layer: str, **asked: object) -> RGB8:
-    """Return the colours that `render` gives a picture of another layer or mode."""
-    words = ", ".join(f"{name}={value!r}" for name, value in asked.items())
-    rgb = page.ask(f"render(explorer.activations, {layer!r}, {words}).rgba[..., :3]")
-    return np.array(rgb, np.uint8)
-
-
-def assert_shows_layer(page: NotebookPage, side: Side, layer: str, truth: RGB8) -> None:
-    """Assert that the page shows a picture of a layer, where its units are."""
-    pixels = pixels_of(page)
-    rows, columns = truth.shape[:2]
-    for row, column in ((1, 2), (rows // 2, 1), (rows - 2, columns - 2)):
-        found = side.colour(pixels, *center(layer, row, column))
-        assert found.tolist() == truth[row, column].tolist(), (layer, row, column)
-
-
 def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
     lab: OpenNotebook,
 ) -> None:
@@ -454,6 +356,7 @@ def test_what_only_the_kernel_knows_is_dimmed_until_it_comes(lab: OpenNotebook) 
     assert stage.evaluate(opacity) < 0.6
     chosen = page.page.locator(".vgg-channels button[aria-pressed='true']")
     assert chosen.count() == 0 or chosen.first.get_attribute("data-value") == "8"
+    assert page.control("channel number").locator("input").input_value() == "8"
     assert is_busy(page), "the kernel may have answered"
     page.wait_value("explorer.channel", 8)
     page.page.wait_for_timeout(500)

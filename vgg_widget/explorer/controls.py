@@ -215,7 +215,7 @@ class Controls:
 
     def on_page(self) -> dict[str, widgets.Widget]:
         """Return the controls that a page can answer before the kernel has."""
-        names = ("layer", "mode", "more", "scale", "slider", "caption")
+        names = ("layer", "mode", "more", "scale", "slider", "box", "caption", "source")
         controls: dict[str, widgets.Widget] = {name: getattr(self, name) for name in names}
         return controls | {"network": self.network.widget, "filmstrip": self.filmstrip.strip}
 

@@ -129,11 +129,15 @@ export function livePainter(model) {
     const { album, channel } = model.get("shown");
     const isOne = albumNow()?.one;
     const isBehind = Boolean(plane) && (album !== here || (isOne && channel !== channelNow()));
-    for (const canvas of canvases)
-      canvas.closest(".vgg-explorer")?.classList.toggle("vgg-behind", isBehind);
+    for (const canvas of canvases) {
+      const root = canvas.closest(".vgg-explorer");
+      root?.classList.toggle("vgg-behind", isBehind);
+      root?.classList.toggle("vgg-elsewhere", isBehind && album !== here);
+    }
     if (!isBehind) return;
     controls.caption.set("value", plane.caption);
-    if (isOne) controls.filmstrip.set("value", channelNow());
+    controls.source.set("value", plane.source);
+    if (isOne) for (const name of ["filmstrip", "box"]) controls[name].set("value", channelNow());
     const layer = stage.layers.find((name) => stage.chosen.network[name] === here);
     if (layer) controls.network.set("value", layer);
     const words = Object.keys(stage.chosen.layer ?? {}).find((one) => stage.chosen.layer[one] === here);

@@ -15,6 +15,7 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.parts import paragraph
 from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.page.planes import MOST_ENTRIES, Plane, colours, packed, plane
+from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.colormaps import find_cmap
 from vgg_widget.pictures.modes import DEFAULT_MODE
 from vgg_widget.pictures.scaling import Scale
@@ -310,6 +311,7 @@ class PagePainter:
             "numbers": numbers,
             "label": label,
             "caption": paragraph(self._explorer.caption_of(made)),
+            "source": paragraph(f"weights: {source_line(self._explorer.measured, made)}"),
             "finite": one.is_finite,
             "clipped": made.clipped,
             "range": one.range,

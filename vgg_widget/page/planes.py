@@ -19,7 +19,7 @@ from vgg_widget.pictures.rendering import render
 MOST_ENTRIES = 256
 """Colormaps with more colours than a byte can number are left to the kernel."""
 
-PIECE_BYTES, PIECE_PLANES = 240_000, 96
+PIECE_BYTES, PIECE_PLANES = 240_000, 64
 """About how large a piece of packed planes becomes, so that it holds up no other message."""
 
 

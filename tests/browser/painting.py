@@ -1,0 +1,125 @@
+"""What the page has painted by itself, and what the kernel has drawn."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+
+import numpy as np
+
+from .page import NotebookPage
+from .sight import LAYER, MAP, RGB8, Side, center, pixels_of, side_of
+
+DIV = ".jupyter-matplotlib-canvas-div"
+_BUFFER = """
+def _buffer():
+    import base64, zlib, numpy
+    # Amid a drawing there is half a picture.
+    with explorer.canvas.lock:
+        rgba = numpy.asarray(explorer.canvas.get_renderer().buffer_rgba())
+        rgb = numpy.array(rgba[..., :3], order="C")
+    return [rgb.shape, base64.b64encode(zlib.compress(rgb.tobytes())).decode()]
+"""
+
+
+def drawn(page: NotebookPage) -> RGB8:
+    """What the kernel has drawn."""
+    shape, data = page.ask(f"{_BUFFER}\n_buffer()")
+    return np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8).reshape(shape)
+
+
+def wait_painting(page: NotebookPage) -> None:
+    """Wait until the page has all that it needs to paint by itself."""
+    page.wait_value("explorer.canvas.held", value=True)
+
+
+def assert_painted(page: NotebookPage) -> None:
+    """Assert that the page paints the map itself, and to the byte what the kernel has drawn."""
+    wait_painting(page)
+    above = page.page.locator("canvas.vgg-painted").first
+    first = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, 1).data]"
+    assert any(above.evaluate(first)), "nothing is painted"
+    left, top, right, bottom = (round(edge) for edge in side_of(page, MAP).pixels)
+    inside = slice(top + 1, bottom - 1), slice(left + 1, right - 1)
+    np.testing.assert_array_equal(pixels_of(page)[inside], drawn(page)[inside])
+
+
+ASKED_OF_SHOWN = "sum(one['album'] == explorer._page.scene['album'] for one in asked)"
+_COUNTING = """
+import time
+asked, _hear, last = [], explorer._page.listeners["planes"], [time.monotonic()]
+def _count(told):
+    _hear(told)
+    asked.append(told)
+    last[0] = time.monotonic()
+explorer._page.listeners["planes"] = _count
+"""
+
+
+def count_asked(page: NotebookPage) -> None:
+    """Note what the page asks for from now on."""
+    page.ask(f"exec({_COUNTING!r}, globals())")
+
+
+def wait_loaded(page: NotebookPage) -> None:
+    """Wait until the page has asked for all that it wants to keep."""
+    wait_painting(page)
+    if not page.ask("'asked' in globals()"):
+        count_asked(page)
+    page.wait_value("time.monotonic() - last[0] > 1.5", value=True)
+
+
+def busy(page: NotebookPage, seconds: float) -> None:
+    """Keep the explorer in the kernel from answering for so long, on whatever thread."""
+    code = f"import time\nwith explorer._lock:\n    started = True\n    time.sleep({seconds})"
+    # Voila executes no code for a page, and answers over a comm.
+    asked = f"{code}\n_answer_json = 'null'"
+    run = (
+        f"harness.askOverComm({json.dumps(asked)})"
+        if page.asking == "harness.askOverComm"
+        else f"harness.kernel().requestExecute({{ code: {json.dumps(code)} }}).done"
+    )
+    page.page.evaluate(
+        f"() => {{ window.answered = false; {run}.then(() => {{ window.answered = true; }}); }}"
+    )
+    page.page.wait_for_timeout(300)
+
+
+def is_busy(page: NotebookPage) -> bool:
+    answer: bool = page.page.evaluate("!window.answered")
+    return answer
+
+
+def expected(page: NotebookPage, channel: int) -> RGB8:
+    """What `render` gives for a channel, with the explorer's other settings."""
+    code = (
+        "from vgg_widget import render\n"
+        "render(explorer.activations, explorer.settings.layer_in(explorer.measured), "
+        f"**(explorer.settings.for_render() | dict(channel={channel}))).rgba[..., :3].tolist()"
+    )
+    return np.array(page.ask(code), np.uint8)
+
+
+def assert_shows(page: NotebookPage, side: object, truth: RGB8) -> None:
+    pixels = pixels_of(page)
+    for row in range(truth.shape[0]):
+        for column in range(truth.shape[1]):
+            found = side.colour(pixels, *center(LAYER, row, column))  # type: ignore[attr-defined]
+            assert found.tolist() == truth[row, column].tolist(), (row, column)
+
+
+def truth_of(page: NotebookPage, layer: str, **asked: object) -> RGB8:
+    """Return the colours that `render` gives a picture of another layer or mode."""
+    words = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+    rgb = page.ask(f"render(explorer.activations, {layer!r}, {words}).rgba[..., :3]")
+    return np.array(rgb, np.uint8)
+
+
+def assert_shows_layer(page: NotebookPage, side: Side, layer: str, truth: RGB8) -> None:
+    """Assert that the page shows a picture of a layer, where its units are."""
+    pixels = pixels_of(page)
+    rows, columns = truth.shape[:2]
+    for row, column in ((1, 2), (rows // 2, 1), (rows - 2, columns - 2)):
+        found = side.colour(pixels, *center(layer, row, column))
+        assert found.tolist() == truth[row, column].tolist(), (layer, row, column)
