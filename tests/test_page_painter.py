@@ -63,12 +63,14 @@ class Page:
         album, start = self.album(name), self.scene["channel"]
         while len(found) < album["count"]:
             self.says(kind="planes", album=album["name"], start=start, after=len(found))
-            told, (data,) = self.answers.pop()
+            told, (data, *tables) = self.answers.pop()
+            if told["never"]:
+                return {}
             indices = np.frombuffer(zlib.decompress(data), np.uint8)
             indices = indices.reshape(-1, *album["shape"])
-            for one, plane in zip(indices, told["planes"], strict=True):
+            for one, plane, table in zip(indices, told["planes"], tables, strict=True):
                 assert plane["channel"] not in found
-                found[plane["channel"]] = one, plane
+                found[plane["channel"]] = one, plane | {"table": table}
         return found
 
     def sheet(self, name: int) -> Told:
@@ -79,9 +81,11 @@ class Page:
         assert told["figure"] == self.scene["figure"]
         return dict(told["sheet"])
 
-    def painted(self, indices: np.ndarray[Any, Any], sheet: Told) -> np.ndarray[Any, Any]:
+    def painted(
+        self, indices: np.ndarray[Any, Any], sheet: Told, own: bytes = b""
+    ) -> np.ndarray[Any, Any]:
         """Return the colours that the page gives a map on the canvas."""
-        table = np.frombuffer(self.scene["colours"], np.uint8).reshape(-1, 4)
+        table = np.frombuffer(own or self.scene["colours"], np.uint8).reshape(-1, 4)
         painted: np.ndarray[Any, Any] = table[indices[np.ix_(sheet["rows"], sheet["columns"])]]
         for row, column, source in sheet["odd"]:
             painted[row, column] = table[indices.ravel()[source]]
@@ -131,6 +135,7 @@ CHOICES: dict[str, tuple[str, Callable[[LayerExplorer], object]]] = {
     "a layer of the strip": ("network", lambda one: setattr(one, "layer", "block2_conv2")),
     "a layer of the list": ("layer", lambda one: setattr(one, "layer", "block4_pool")),
     "the strongest": ("mode", lambda one: setattr(one, "mode", "max")),
+    "who wins": ("more", lambda one: setattr(one, "mode", "argmax")),
     "the mean": ("more", lambda one: setattr(one, "mode", "mean")),
     "a range": ("scale", lambda one: setattr(one, "scale", "network")),
 }
@@ -160,7 +165,11 @@ def test_a_page_can_paint_what_a_choice_leads_to(
     page.says(kind="scene")
     assert page.scene["figure"] == before["figure"]
     assert page.scene["sheet"] == sheet
-    np.testing.assert_array_equal(page.painted(indices, sheet), page.drawn(sheet))
+    painted = page.painted(indices, sheet, told["table"])
+    np.testing.assert_array_equal(painted, page.drawn(sheet))
+    legend = explorer._view._legend
+    said = {words for words, *_ in told["list"]}
+    assert said == {text.get_text() for text in legend.axes.texts} - {""}
     assert told["title"] == explorer.figure.axes[1].get_title()
     assert told["caption"] == explorer._controls.caption.value
     assert told["source"] == explorer._controls.source.value
@@ -334,7 +343,7 @@ def test_where_the_page_marks_places_the_kernel_s_frames_have_no_marks(explore: 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"mode": "grid"}, {"mode": "argmax"}, {"mode": "rgb"}, {"overlay": 0.4}],
+    [{"mode": "grid"}, {"mode": "rainbow"}, {"mode": "rgb"}, {"overlay": 0.4}],
 )
 def test_what_the_page_cannot_know_is_the_kernels(
     explore: Explore, settings: dict[str, Any]

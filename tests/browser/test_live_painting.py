@@ -265,15 +265,17 @@ def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
         "a mode": (lambda: page.click_button("Strongest"), "block2_conv2", "layer"),
         "a line of the list": (lambda: page.select("layer", "block3_pool"), "block3_pool", "layer"),
         "a range": (lambda: page.select("range", "the network"), "block3_pool", "network"),
+        "colors of its own": (lambda: page.select("more", "argmax"), "block3_pool", "network"),
     }
-    for act, layer, scale in acts.values():
+    for name, (act, layer, scale) in acts.items():
         wait_loaded(page)
-        truth = truth_of(page, layer, mode="max", cmap="viridis", scale=scale)
+        mode = "argmax" if name == "colors of its own" else "max"
+        truth = truth_of(page, layer, mode=mode, cmap="viridis", scale=scale)
         busy(page, 4)
         act()
         assert_shows_layer(page, side, layer, truth)
         assert is_busy(page), "the kernel may have answered"
-        page.wait_value("[explorer.layer, explorer.mode]", [layer, "max"])
+        page.wait_value("[explorer.layer, explorer.mode]", [layer, mode])
         assert_painted(page)
     unharmed(page)
 

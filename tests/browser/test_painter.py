@@ -133,12 +133,37 @@ def test_a_bar_says_values_where_their_colours_are(bare: Page) -> None:
                 assert abs(found - (left + middle)) < 3
 
 
+def test_a_list_has_a_colour_beside_each_of_its_words(bare: Page) -> None:
+    code = """({ lines, places }) => {
+      const canvas = document.createElement("canvas");
+      Object.assign(canvas, { width: 200, height: 100 });
+      const context = canvas.getContext("2d");
+      context.fillStyle = "white";
+      context.fillRect(0, 0, 200, 100);
+      painter.paintList(context, lines, places, "black");
+      return canvas.toDataURL();
+    }"""
+    lines = [["channel", "", 10, 12], ["17 · 30%", "#ff0000", 10, 40], ["2", "#0000ff", 10, 70]]
+    places = {"points": 2, "list_points": 8, "swatch": 8, "beside_swatch": 13}
+    pixels = decoded(bare.evaluate(code, {"lines": lines, "places": places}))
+    for colour, middle in (((255, 0, 0), 40), ((0, 0, 255), 70)):
+        rows, columns = np.nonzero((pixels == colour).all(axis=-1))
+        assert (rows.min(), rows.max()) == (middle - 8, middle + 7)
+        assert (columns.min(), columns.max()) == (10, 25)
+    dark = pixels.sum(axis=-1) < 200
+    for left, middle in ((10, 12), (36, 40), (36, 70)):
+        assert dark[middle - 8 : middle + 8, left : left + 10].any()
+        assert not dark[middle - 8 : middle + 8, :left].any()
+
+
 def test_modules_become_one_that_a_page_can_run(bare: Page) -> None:
     folder = files("vgg_widget")
     text = joined(
         folder.joinpath("page/painter.js"),
-        folder.joinpath("explorer/live_painter.js"),
-        folder.joinpath("explorer/helper.js"),
+        *(
+            folder.joinpath(f"explorer/{name}.js")
+            for name in ("live_albums", "live_mouse", "live_painter", "helper")
+        ),
     )
     kind = bare.evaluate(
         "async (text) => typeof (await import("

@@ -263,7 +263,7 @@ class LayerExplorer(ExplorerBase):
             super()._publish(snapshot)
             self._page.shown = self._page.shown | {"channel": now.channel}
         else:
-            with self._painter.drawing(now, snapshot.computed):
+            with self._painter.drawing(now, snapshot.computed, snapshot.rendered):
                 super()._publish(snapshot)
 
     @property

@@ -2,7 +2,7 @@
 // An album holds the planes of a layer in one mode and range; a sheet says where the pixels and units of a
 // layer are on the canvas.
 
-import { unpacked } from "./painter.js";
+import { coloursOf, unpacked } from "./painter.js";
 
 // A piece that has not come by then is asked for again.
 const PATIENT_MS = 5000;
@@ -119,13 +119,21 @@ export function albumKeeper(model, changed) {
       for (const name of albums.keys()) if (name < since) albums.delete(name);
     },
 
-    async keep({ album: name, start, after, planes, figure: of, sheet }, [data]) {
+    async keep({ album: name, start, after, planes, never, figure: of, sheet }, [data, ...tables]) {
       const held = albums.get(name);
+      if (never) {
+        near = near.filter((one) => one.name !== name);
+        ask();
+        return;
+      }
       if (sheet && of === figure && known(name)) sheets.set(known(name).layer, prepared(sheet));
       if (!held || held.start !== start || held.planes.size !== after) return;
       const indices = await unpacked(data, held.size);
       if (held.planes.size !== after) return;
-      planes.forEach((plane, n) => held.planes.set(plane.channel, { ...plane, indices: indices[n] }));
+      planes.forEach((plane, n) => {
+        const table = tables[n]?.byteLength ? coloursOf(tables[n]) : undefined;
+        held.planes.set(plane.channel, { ...plane, table, indices: indices[n] });
+      });
       came = performance.now();
       changed(name);
       ask();

@@ -17,6 +17,13 @@ function valueOf(index, entries, [low, high, gamma], clipped) {
   return `≈ ${plain((low + high) / 2 + ((high - low) / 2) * bent)}`;
 }
 
+function whatIs(index, plane, entries) {
+  const channel = plane.channels[index];
+  if (channel !== undefined) return channel < 0 ? "no channel is active" : `channel ${channel}`;
+  // What is no number has a colour all the same.
+  return plane.finite ? valueOf(index, entries, plane.range, plane.clipped) : "≈ …";
+}
+
 const plain = (value) => String(Number(value.toPrecision(2)));
 
 const placeOn = ([x, across, y, down]) => (column, row) => [x + across * column, y + down * row];
@@ -62,9 +69,7 @@ export function paintUnit(context, { places }, sheet, unit) {
 function wordsFor({ unit, pixel, chosen }, { plane, sheet, entries }) {
   const [row, column] = unit;
   const index = plane.indices[row * sheet.shape[1] + column];
-  const value = valueOf(index, entries, plane.range, plane.clipped);
-  // What is no number has a colour all the same.
-  const words = [`row ${row}, column ${column}: ${plane.finite ? value : "≈ …"}`];
+  const words = [`row ${row}, column ${column}: ${whatIs(index, plane, entries)}`];
   const field = fieldOf(sheet, unit);
   if (field) {
     const [top, left, bottom, right] = field;

@@ -3,7 +3,7 @@
 
 import { albumKeeper } from "./live_albums.js";
 import { mouseListener, paintUnit } from "./live_mouse.js";
-import { paintBar, paintMap, paintWords } from "./painter.js";
+import { coloursOf, paintBar, paintList, paintMap, paintWords } from "./painter.js";
 
 // So long after the figure has changed, the page asks what is where: nobody waits for it.
 const SCENE_MS = 120;
@@ -11,9 +11,6 @@ const SCENE_MS = 120;
 const STEPS_REST_MS = 250;
 // What is painted gives way to the kernel's next frame; by then at the latest.
 const LEAVING_MS = 1500;
-
-const coloursOf = (view) =>
-  new Uint32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 
 export function livePainter(model) {
   const canvases = new Set();
@@ -99,10 +96,12 @@ export function livePainter(model) {
     clear(Math.floor(map[0]), 0, Math.floor(map[0] + room) - 1, head);
     paintWords(context, plane.title, title, points, 9.5, stage.ink);
     const upright = bar[3] - bar[1] > bar[2] - bar[0];
+    // A list is as high as the figure.
     if (upright) clear(Math.ceil(map[2]) + 2, head, width, height);
     else clear(Math.floor(map[0]) - 4, Math.ceil(map[3]) + 2, width, height);
     if (plane.numbers.length) paintBar(context, bar, stage.table, plane, stage.ink, points);
-    paintMap(context, plane.indices, albumNow().shape[1], stage.table, sheet);
+    paintList(context, plane.list, stage.places, stage.ink);
+    paintMap(context, plane.indices, albumNow().shape[1], plane.table ?? stage.table, sheet);
     const unit = mouse.unit() ?? locationNow();
     if (unit) paintUnit(context, stage, sheet, unit);
     return true;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
@@ -14,10 +14,10 @@ from matplotlib.colors import to_hex
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.parts import paragraph
 from vgg_widget.explorer.settings import DisplaySettings
-from vgg_widget.page.planes import MOST_ENTRIES, Plane, colours, packed, plane
+from vgg_widget.page.planes import MOST_ENTRIES, Plane, colours, packed, plane, plane_of_channels
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.colormaps import find_cmap
-from vgg_widget.pictures.modes import DEFAULT_MODE
+from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.pictures.scaling import Scale
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from vgg_widget.figure.canvas import LiveCanvas
     from vgg_widget.figure.feature_figure import FeatureFigure
 
-_PAINTED = (DEFAULT_MODE, "max", "mean")
-"""Modes whose picture is one map in the colors of a colormap."""
+_PAINTED = (DEFAULT_MODE, "max", "mean", "argmax")
+"""Modes whose picture is one map in no more colours than a byte can number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,19 @@ class Album:
     entries: int
     width: int
 
-    def planes(self, activations: Activations, channels: Iterator[int]) -> Iterator[Plane]:
+    def planes(self, activations: Activations, channels: Iterable[int]) -> Iterator[Plane]:
         """Yield the planes of some channels; in another mode, the one that there is."""
+        mode = find_mode(self.mode)
         for channel in channels:
-            asked: dict[str, Any] = {"mode": self.mode, "scale": self.scale}
-            if self.mode == DEFAULT_MODE:
+            asked: dict[str, Any] = {"mode": self.mode}
+            if mode.takes == "one":
                 asked["channel"] = channel
             elif self.channels:
                 asked["channels"] = self.channels
-            yield plane(activations, self.layer, self.entries, **asked)
+            if mode.uses_cmap:
+                yield plane(activations, self.layer, self.entries, scale=self.scale, **asked)
+            elif (found := plane_of_channels(activations, self.layer, **asked)) is not None:
+                yield found
 
     def count(self, activations: Activations) -> int:
         """Return how many planes there are."""
@@ -111,14 +115,16 @@ class PagePainter:
     # --- what is about to be drawn
 
     @contextmanager
-    def drawing(self, settings: DisplaySettings, activations: Activations) -> Iterator[None]:
+    def drawing(
+        self, settings: DisplaySettings, activations: Activations, rendering: Rendering
+    ) -> Iterator[None]:
         """Take over what will be on show next, before it is drawn; tell the page when it is.
 
         Yields
         ------
         None
         """
-        self._announce(settings, activations)
+        self._announce(settings, activations, rendering)
         self._announced = True
         try:
             yield
@@ -126,7 +132,9 @@ class PagePainter:
             self._announced = False
         self.tell()
 
-    def _announce(self, settings: DisplaySettings, activations: Activations) -> None:
+    def _announce(
+        self, settings: DisplaySettings, activations: Activations, rendering: Rendering
+    ) -> None:
         same_image = self._of() is activations
         if not same_image:
             self._of = ref(activations)
@@ -138,8 +146,8 @@ class PagePainter:
         if album is None or before is None or not (same_image and same_cmap):
             self.end_scene()
         elif album != before:
-            # Only the map, its title and the colorbar are others.
-            self._close(self._name(album))
+            # Only the map, its title and what stands beside it are others.
+            self._close(self._name(album) if self._view.keeps_places(rendering) else 0)
 
     def _drawing(self) -> None:
         if not self._announced:
@@ -169,9 +177,10 @@ class PagePainter:
         # What is not opaque would let the picture before show through.
         if cmap.N > MOST_ENTRIES or set(colours(cmap)[3::4]) != {255}:
             return None
-        layer, scale = settings.layer_in(activations), settings.full_scale
-        channels = () if settings.mode == DEFAULT_MODE else settings.channels
-        return Album(layer, settings.mode, channels, scale, cmap.N, self._view.width)
+        mode, layer = find_mode(settings.mode), settings.layer_in(activations)
+        channels = () if mode.takes == "one" else settings.channels
+        scale, entries = (settings.full_scale, cmap.N) if mode.uses_cmap else ("", 0)
+        return Album(layer, mode.name, channels, scale, entries, self._view.width)
 
     def _name(self, album: Album) -> int:
         return self._albums.setdefault(album, next(self._names))
@@ -287,7 +296,11 @@ class PagePainter:
         (album,) = found
         start = int(asked["start"])
         order = sorted(range(album.count(activations)), key=lambda channel: abs(channel - start))
-        planes, data = packed(album.planes(activations, islice(order, int(asked["after"]), None)))
+        after = int(asked["after"])
+        planes, data = packed(album.planes(activations, islice(order, after, None)))
+        # In more colours than can be numbered, or in another place: no use to ask again.
+        missing = not planes and after < len(order)
+        never = missing or not all(self._view.keeps_places(one.rendering) for one in planes[:1])
         answer = {name: asked[name] for name in ("album", "start", "after")}
         # A sheet is true as long as the scene is, which began after the page asked.
         figure = self._figure if asked.get("sheet") and self._page.scene["album"] else 0
@@ -295,20 +308,25 @@ class PagePainter:
             {
                 "kind": "planes",
                 **answer,
-                "planes": [self._told(one) for one in planes],
+                "planes": [] if never else [self._told(one) for one in planes],
+                "never": never,
                 "figure": figure,
                 "sheet": self._sheet(album) if figure else None,
             },
-            [data],
+            [data, *(one.table for one in planes)],
         )
 
     def _told(self, one: Plane) -> dict[str, Any]:
         made = one.rendering
         title, numbers, label = self._view.words_for(made)
+        # Colours that stand for channels have a list instead of a colorbar.
+        listed = self._view.list_for(made) if one.channels else []
         return {
+            "channels": one.channels,
+            "list": listed,
             "channel": made.channels[0] if made.mode == DEFAULT_MODE else 0,
             "title": title,
-            "numbers": numbers,
+            "numbers": [] if listed else numbers,
             "label": label,
             "caption": paragraph(self._explorer.caption_of(made)),
             "source": paragraph(f"weights: {source_line(self._explorer.measured, made)}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -48,7 +49,7 @@ _MOST_NUMBERS = 6
 # Nearer an end of a lying bar than this share of it, a number begins or ends there.
 _NEAR_END = 0.06
 # In inches: from line to line of the list, the side of a swatch, and a column of words.
-_LINE, _SWATCH, _COLUMN = 0.165, 0.11, 0.98
+_LINE, _COLUMN = 0.165, 0.98
 
 
 def color_norm(rendering: Rendering) -> Normalize:
@@ -304,6 +305,23 @@ def list_height(entries: Sequence[LegendEntry], width: float | None = None) -> f
     return math.ceil(lines / columns) * _LINE
 
 
+LIST_POINTS, SWATCH, BESIDE_SWATCH = 8, 0.11, 0.18
+"""Of a list: its type's size; how large a colour is, and where its words begin, in inches."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListLine:
+    """A line of a list: its words, the color that they stand for, and where it begins.
+
+    A heading has no colour. The place is in inches from the list's top left corner.
+    """
+
+    words: str
+    color: tuple[float, float, float] | None
+    left: float
+    middle: float
+
+
 class LegendList:
     """Colours with words, in as many columns as there is room for, made once and filled anew.
 
@@ -316,14 +334,14 @@ class LegendList:
         self.axes.set_axis_off()
         self.axes.set_navigate(False)
         self._entries: tuple[LegendEntry, ...] = ()
-        self._heading = self.axes.text(0, 0, "", fontsize=8, va="center")
-        self._rest = self.axes.text(0, 0, "", fontsize=8, va="center")
+        self._heading = self.axes.text(0, 0, "", fontsize=LIST_POINTS, va="center")
+        self._rest = self.axes.text(0, 0, "", fontsize=LIST_POINTS, va="center")
         # Other channels, and none, have a line too.
-        self._swatches = [Rectangle((0, 0), _SWATCH, _SWATCH, lw=0) for _ in range(SHOWN + 2)]
+        self._swatches = [Rectangle((0, 0), SWATCH, SWATCH, lw=0) for _ in range(SHOWN + 2)]
         self._words = []
         for swatch in self._swatches:
             self.axes.add_patch(swatch)
-            self._words.append(self.axes.text(0, 0, "", fontsize=8, va="center", **PLAIN))
+            self._words.append(self.axes.text(0, 0, "", fontsize=LIST_POINTS, va="center", **PLAIN))
         self.arrange(place)
 
     def arrange(self, place: tuple[float, float, float, float]) -> None:
@@ -342,9 +360,8 @@ class LegendList:
             self._entries = entries
             self._fill()
 
-    def _fill(self) -> None:
-        entries = self._entries
-        self.axes.set_visible(bool(entries))
+    def lines(self, entries: Sequence[LegendEntry]) -> list[ListLine]:
+        """Return the lines of a list of entries, in the place that there is."""
         lines = max(1, int(self._size[1] / _LINE))
         room = lines * max(1, int(self._size[0] / _COLUMN))
         shares = any(entry.share is not None for entry in entries)
@@ -353,29 +370,40 @@ class LegendList:
         room -= shares + others
         most = min(SHOWN, room)
         most -= len(entries) - others > most == room
-        listed, rest = first_entries(entries, max(1, most))
+        listed, rest = first_entries(tuple(entries), max(1, most))
+        # The column is narrow; the line above it says what the numbers are.
+        short = _SHORT if shares else {}
+        said: list[tuple[str, Any]] = [("channel · area", None)] if shares else []
+        for entry in listed:
+            words = entry.words
+            for long, brief in short.items():
+                words = words.replace(long, brief)
+            said.append((words, entry.color))
+        said += [(f"and {rest} more", None)] if rest else []
+        return [
+            ListLine(words, color, number // lines * _COLUMN, (number % lines + 0.5) * _LINE)
+            for number, (words, color) in enumerate(said)
+        ]
 
-        def place(number: int) -> tuple[float, float]:
-            return number // lines * _COLUMN, (number % lines + 0.5) * _LINE
-
-        self._heading.set_text("channel · area" if shares else "")
-        self._heading.set_position(place(0))
+    def _fill(self) -> None:
+        self.axes.set_visible(bool(self._entries))
+        lines = self.lines(self._entries)
+        coloured = [line for line in lines if line.color is not None]
         for number, (swatch, words) in enumerate(zip(self._swatches, self._words, strict=True)):
-            swatch.set_visible(number < len(listed))
-            if number < len(listed):
-                left, middle = place(number + shares)
-                swatch.set_xy((left, middle - _SWATCH / 2))
-                swatch.set_facecolor(listed[number].color)
-                # The column is narrow; the line above it says what the numbers are.
-                said = listed[number].words
-                for long, short in _SHORT.items() if shares else ():
-                    said = said.replace(long, short)
-                words.set_text(said)
-                words.set_position((left + _SWATCH + 0.07, middle))
+            swatch.set_visible(number < len(coloured))
+            if number < len(coloured):
+                line = coloured[number]
+                swatch.set_xy((line.left, line.middle - SWATCH / 2))
+                swatch.set_facecolor(line.color)
+                words.set_text(line.words)
+                words.set_position((line.left + BESIDE_SWATCH, line.middle))
             else:
                 words.set_text("")
-        self._rest.set_position(place(len(listed) + shares))
-        self._rest.set_text(f"and {rest} more" if rest else "")
+        for text, at in ((self._heading, 0), (self._rest, -1)):
+            plain = lines[at] if lines and lines[at].color is None else None
+            text.set_text(plain.words if plain else "")
+            if plain:
+                text.set_position((plain.left, plain.middle))
 
     def apply_theme(self, theme: Theme) -> None:
         """Take on a theme's colours."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from vgg_widget.figure.color_bars import list_height
+from vgg_widget.figure.color_bars import BESIDE_SWATCH, LIST_POINTS, SWATCH, list_height
 from vgg_widget.figure.linked_figure import (
     Arrangement,
     Box,
@@ -50,7 +51,8 @@ class OnCanvas:
     """Where everything of a `FeatureFigure` is on its canvas, in pixels from the top left corner.
 
     Boxes are left, top, right and bottom. A scale is the pixel that 0 has across, how many pixels
-    further 1 is, and the same downwards. `points` is how many pixels a point of type has.
+    further 1 is, and the same downwards. `points` is how many pixels a point of type has;
+    the rest are points.
     """
 
     map: Box
@@ -61,6 +63,9 @@ class OnCanvas:
     title: tuple[float, float]
     title_room: float
     points: float
+    list_points: float = LIST_POINTS
+    swatch: float = SWATCH * 72
+    beside_swatch: float = BESIDE_SWATCH * 72
 
 
 class FeatureFigure(LinkedFigure):
@@ -174,6 +179,31 @@ class FeatureFigure(LinkedFigure):
             self._side_painter.arranged()
         else:
             self._repaint_marks()
+
+    def keeps_places(self, rendering: Rendering) -> bool:
+        """Tell whether everything would be where it is, were this on show."""
+        if not self._renderings or rendering.tiles is not None:
+            return False
+        width = float(self.figure.get_size_inches()[0])
+        shown = self._contents_of(rendering, rendering.legend)
+        return self._arrange(width, shown) == self._arranged
+
+    def list_for(self, rendering: Rendering) -> list[tuple[str, str, float, float]]:
+        """Return the lines of a rendering's list: words, colour or "", and place on the canvas.
+
+        The place is where the line begins, and its middle, in pixels from the top left corner.
+        """
+        height, dpi = int(self.figure.bbox.height), float(self.figure.dpi)
+        left, _, _, top = self._legend.axes.bbox.extents
+        return [
+            (
+                line.words,
+                "" if line.color is None else to_hex(line.color),
+                float(left) + dpi * line.left,
+                height - float(top) + dpi * line.middle,
+            )
+            for line in self._legend.lines(rendering.legend)
+        ]
 
     def words_for(self, rendering: Rendering) -> tuple[str, list[tuple[float, str]], list[str]]:
         """Return a rendering's title, and the numbers and label of its colorbar."""

@@ -183,14 +183,16 @@ class LinkedFigure:
     def _contents(self) -> Contents:
         if not self._renderings:
             return Contents()
+        return self._contents_of(self._renderings[0], tuple(self._legend_entries()))
+
+    def _contents_of(self, rendering: Rendering, listed: tuple[LegendEntry, ...]) -> Contents:
         height, across = self._images[0].shape[:2]
         grid = None
-        if self._renderings[0].tiles is not None:
-            left, right, bottom, top = map_extent(self._renderings[0], self._place)
+        if rendering.tiles is not None:
+            left, right, bottom, top = map_extent(rendering, self._place)
             grid = abs(bottom - top) / abs(right - left)
         # A dead channel has no colorbar, and leaves its place empty: the next one may have one.
-        listed = tuple(self._legend_entries())
-        bare = self._renderings[0].vmin is None and not listed
+        bare = rendering.vmin is None and not listed
         return Contents(height / across, grid, bare, listed, bool(self._source.get_text()))
 
     def _title_all(self) -> None:

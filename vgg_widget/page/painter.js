@@ -6,6 +6,10 @@
 
 const FONT = '"DejaVu Sans", Verdana, sans-serif';
 
+// Colours of 4 bytes each, as `paintMap` takes them.
+export const coloursOf = (view) =>
+  new Uint32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+
 // Planes that were packed together, one after the other, of `size` bytes each.
 export async function unpacked(bytes, size) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -103,6 +107,22 @@ export function paintWords(context, words, [x, y], points, size, ink) {
   context.font = `${size * points}px ${FONT}`;
   context.textBaseline = "alphabetic";
   context.fillText(words, x, y);
+  context.restore();
+}
+
+// A list of colours and words, of which some have no colour. A line's place is where it begins, and its
+// middle.
+export function paintList(context, lines, { points, list_points: size, swatch, beside_swatch: beside }, ink) {
+  context.save();
+  context.font = `${size * points}px ${FONT}`;
+  context.textBaseline = "middle";
+  for (const [words, colour, left, middle] of lines) {
+    context.fillStyle = colour;
+    const side = swatch * points;
+    if (colour) context.fillRect(left, middle - side / 2, side, side);
+    context.fillStyle = ink;
+    context.fillText(words, left + (colour ? beside * points : 0), middle);
+  }
   context.restore();
 }
 

@@ -30,13 +30,19 @@ class Plane:
     Parameters
     ----------
     indices : ndarray of uint8, shape (h, w)
-        The entry of the colormap that each value has.
+        The entry of the colormap that each value has, or of `table`.
     rendering : Rendering
-        What `render` made; the red of its colours is the index.
+        What `render` made.
+    table : bytes
+        Colours of its own, 4 bytes each; empty where they are the colormap's.
+    channels : tuple of int
+        The channel that each colour of the table stands for, -1 for none.
     """
 
     indices: npt.NDArray[np.uint8]
     rendering: Rendering
+    table: bytes = b""
+    channels: tuple[int, ...] = ()
 
     @property
     def is_finite(self) -> bool:
@@ -75,6 +81,31 @@ def plane(activations: Activations, layer: str, entries: int, **asked: Any) -> P
     """
     made = render(activations, layer, cmap=_numbering(entries), **asked)
     return Plane(np.ascontiguousarray(made.rgba[..., 0]), made)
+
+
+def plane_of_channels(activations: Activations, layer: str, **asked: Any) -> Plane | None:
+    """Return a picture whose colours stand for channels, as `render` draws it.
+
+    None where there are more colours than a byte can number.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of the image on show.
+    layer : str
+        As `render` takes it.
+    **asked
+        Whatever else `render` takes, such as ``mode="argmax"``.
+    """
+    made = render(activations, layer, **asked)
+    if made.values is None:
+        return None
+    channels, first, entries = np.unique(made.values, return_index=True, return_inverse=True)
+    if channels.size > MOST_ENTRIES:
+        return None
+    indices = entries.reshape(made.values.shape).astype(np.uint8)
+    table = made.rgba.reshape(-1, 4)[first]
+    return Plane(indices, made, table.tobytes(), tuple(map(int, channels)))
 
 
 def packed(planes: Iterable[Plane]) -> tuple[list[Plane], bytes]:
