@@ -76,14 +76,17 @@ class Place:
         What the table's groups are called for it.
     delay, rate : float
         As `Relay` takes them.
+    rest_ms : int
+        Until what follows a step that the page has painted is over: the kernel's frame and words.
     """
 
     words: str
     delay: float
     rate: float
+    rest_ms: int
 
 
-PLACES = {"near": Place("", 0.0, math.inf), "far": Place(FAR, 0.075, 20e6 / 8)}
+PLACES = {"near": Place("", 0.0, math.inf, 700), "far": Place(FAR, 0.075, 20e6 / 8, 1200)}
 
 _SETUP = f"""
 import sys
@@ -98,9 +101,9 @@ WARM_UP = 3
 STEP_SECONDS = 5.0
 # Between two steps: the page answers the last frame, and a person lifts the finger.
 PAUSE_MS = 100
-# Until what follows a step that the page has painted is over: the kernel's frame, and its words.
-REST_MS = 1200
 PAINTING_SECONDS = 30.0
+# What JupyterLab asks for by itself within a rest.
+QUIET_BYTES = 20_000
 # The mouse goes to and fro between these places, in fractions of the map, and a little further.
 PLACES_ON_MAP = ((0.3, 0.3), (0.6, 0.5))
 FURTHER = 0.02
@@ -146,12 +149,15 @@ class Stage:
         A notebook page, with `latency.js` in it and all cells run.
     relay
         What the page reaches its server through.
+    rest_ms
+        See `Place`.
     """
 
-    def __init__(self, page: NotebookPage, relay: Relay) -> None:
+    def __init__(self, page: NotebookPage, relay: Relay, rest_ms: int) -> None:
         self._notebook = page
         self._page = page.page
         self._relay = relay
+        self._rest_ms = rest_ms
 
     def prepare(self, mode: str, layer: str) -> None:
         """Show a mode and layer in all drawers."""
@@ -224,7 +230,7 @@ class Stage:
         self._relay.reset()
         self._page.evaluate(f"latency.drag({how})")
         # The kernel's own frame comes when the steps of the page have rested.
-        self._quiet(still=1500, limit=15_000)
+        self._quiet(still=self._rest_ms + 300, limit=15_000)
         bytes_sent = self._relay.received
         moves, frames = (self._page.evaluate(f"latency.{what}()") for what in ("moves", "frames"))
         shown = [frame["at"] for frame in frames if frame["drawer"] == drawer]
@@ -251,7 +257,11 @@ class Stage:
         number = FIRST_CELLS.index(f"first('{drawer}')")
         self._page.evaluate(f"latency.run({number})")
         spent = self._elapsed(f"first_{drawer}")
-        self._quiet()
+        # A page that paints by itself goes on asking for maps.
+        before = -QUIET_BYTES
+        while self._relay.received - before >= QUIET_BYTES:
+            before = self._relay.received
+            self.rest()
         return spent
 
     def pause(self) -> None:
@@ -260,7 +270,7 @@ class Stage:
 
     def rest(self) -> None:
         """Let page and kernel end what follows a step that the page has painted."""
-        self._page.wait_for_timeout(REST_MS)
+        self._page.wait_for_timeout(self._rest_ms)
 
     def _quiet(self, still: int = 400, limit: int = 10_000) -> None:
         self._page.evaluate(f"latency.quiet({still}, {limit})")
@@ -377,7 +387,6 @@ def drags(stage: Stage, where: str) -> Iterator[Figure]:
     """Measure how each drawer follows a slider that is dragged."""
     stage.prepare("channel", "block1_conv1")
     group = drag(where)
-    yield Figure(group, ONE_FRAME, stage.frame_bytes() / 1000, "kB")
     for drawer, name in DRAWERS.items():
         with at_most(60, f"drag, {name}"):
             found = stage.drag(drawer)
@@ -392,6 +401,9 @@ def drags(stage: Stage, where: str) -> Iterator[Figure]:
         yield Figure(group, f"{name}: last event → last picture", found["after"], "ms")
         yield Figure(group, f"{name}: in the end the value's picture", float(found["right"]), "")
         yield Figure(group, f"{name}: bytes from the kernel", found["bytes"] / 1000, "kB")
+        if drawer == "explorer":
+            # Of the picture in the end, which is the one that it sends.
+            yield Figure(group, ONE_FRAME, stage.frame_bytes() / 1000, "kB")
 
 
 def first_pictures(stage: Stage, where: str) -> Iterator[Figure]:
@@ -401,7 +413,7 @@ def first_pictures(stage: Stage, where: str) -> Iterator[Figure]:
         return {DRAWERS[drawer]: stage.run_first(drawer)}
 
     cells = [partial(run, drawer) for drawer in ("stock", "explorer")]
-    yield from in_turn(cell(where), cells, FIRST_ROUNDS, seconds=10)
+    yield from in_turn(cell(where), cells, FIRST_ROUNDS, seconds=PAINTING_SECONDS)
 
 
 def measure(
@@ -418,7 +430,7 @@ def measure(
         try:
             page = desk.open((1280, 2400))
             page.page.add_init_script(path=Path(__file__).with_name("latency.js"))
-            stage = Stage(page, desk.relay)
+            stage = Stage(page, desk.relay, place.rest_ms)
             page.show("bench.ipynb", [CELL])
             page.page.evaluate("latency.listenRaw()")
             run_cells(page)

@@ -35,7 +35,8 @@ window.latency = (() => {
     frames.push({ at, drawer });
   };
 
-  // Where the page paints by itself, nobody sees the kernel's frame of the same below.
+  // Where the page paints by itself, nobody sees the kernel's frame of the same below. What it paints begins in
+  // the top row, with the title's paper.
   const isCovered = (canvas) => {
     const above = canvas.parentElement.querySelector(".vgg-painted");
     if (!above?.width) return false;
