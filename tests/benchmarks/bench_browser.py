@@ -107,7 +107,7 @@ QUIET_BYTES = 20_000
 # The mouse goes to and fro between these places, in fractions of the map, and a little further.
 PLACES_ON_MAP = ((0.3, 0.3), (0.6, 0.5))
 FURTHER = 0.02
-FIRST_ROUNDS = 3
+FIRST_ROUNDS, FIRST_SECONDS = 3, 30.0
 DRAG_SECONDS, EVENTS_A_SECOND = 3.0, 60
 # There and back twice, and nearly there again: so fast that every event is another channel.
 SWEEP_SECONDS = 0.65
@@ -256,7 +256,7 @@ class Stage:
         """Run the cell that makes a drawer; return the milliseconds to its picture."""
         number = FIRST_CELLS.index(f"first('{drawer}')")
         self._page.evaluate(f"latency.run({number})")
-        spent = self._elapsed(f"first_{drawer}")
+        spent = self._elapsed(f"first_{drawer}", seconds=FIRST_SECONDS)
         # A page that paints by itself goes on asking for maps.
         before = -QUIET_BYTES
         while self._relay.received - before >= QUIET_BYTES:
@@ -275,8 +275,8 @@ class Stage:
     def _quiet(self, still: int = 400, limit: int = 10_000) -> None:
         self._page.evaluate(f"latency.quiet({still}, {limit})")
 
-    def _elapsed(self, drawer: str, what: str = "pixels") -> float:
-        limit = 1000 * STEP_SECONDS
+    def _elapsed(self, drawer: str, what: str = "pixels", seconds: float = STEP_SECONDS) -> float:
+        limit = 1000 * seconds
         return float(self._page.evaluate(f"latency.elapsed('{drawer}', {limit}, '{what}')"))
 
 
@@ -413,7 +413,7 @@ def first_pictures(stage: Stage, where: str) -> Iterator[Figure]:
         return {DRAWERS[drawer]: stage.run_first(drawer)}
 
     cells = [partial(run, drawer) for drawer in ("stock", "explorer")]
-    yield from in_turn(cell(where), cells, FIRST_ROUNDS, seconds=PAINTING_SECONDS)
+    yield from in_turn(cell(where), cells, FIRST_ROUNDS, seconds=FIRST_SECONDS + PAINTING_SECONDS)
 
 
 def measure(
