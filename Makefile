@@ -11,7 +11,7 @@
 # make soak        explorers and pictures by the hundred, and whether any is left behind: ROUNDS=200
 # make test-matrix  the tests with other versions of ipykernel, of everything, of Python: ONLY=lowest
 # make docs        the documentation, as pages in docs/_build/html
-# make bench       how fast everything is, against other ways, in ten minutes or a few more
+# make bench       how fast everything is, against other ways, near and far, in less than half an hour
 # make binder-check  what mybinder.org would build, built and tried here, in some minutes
 # make screenshot  the README's picture, taken in a real JupyterLab
 # make gallery     the pictures in notebooks/gallery.ipynb, made anew

@@ -7,7 +7,20 @@ import pytest
 
 from tests.benchmarks import report
 from tests.benchmarks.figures import Figure, load, save
-from tests.benchmarks.targets import FORWARD, LOOP, NETWORK, ONNX, RETRACES
+from tests.benchmarks.targets import (
+    FAR,
+    FORWARD,
+    IMAGE,
+    LOOP,
+    NETWORK,
+    ONE_FRAME,
+    ONNX,
+    OURS,
+    RETRACES,
+    STOCK,
+    drag,
+    keys,
+)
 
 
 def forward(network: float, *others: Figure) -> list[Figure]:
@@ -43,6 +56,36 @@ def test_a_missing_peer_leaves_its_target_open() -> None:
 def test_a_figure_is_the_median_with_its_range() -> None:
     table = report.table([Figure.of("a group", "a line", [0.03, 0.01, 0.02])])
     assert line(table, "a line")[1] == "20 ms (10–30)"
+
+
+def test_near_and_far_are_held_against_their_own_peers() -> None:
+    figures = [
+        Figure(keys("channel", where), name, value, "ms")
+        for where, times in (("", 1), (FAR, 4))
+        for name, value in ((STOCK, 200 * times), (OURS, 5), (IMAGE, 50 * times))
+    ]
+    table = report.table(figures)
+    near, far = table.split(f"**{keys('channel', FAR)}**")
+    assert line(near, OURS)[2:] == [f"0.025 × {STOCK}, 0.1 × {IMAGE}", "≤ 16", "5", "yes"]
+    assert line(far, OURS)[2] == f"0.00625 × {STOCK}, 0.025 × {IMAGE}"
+
+
+def test_each_of_a_drawers_lines_is_divided_by_one_of_its_kind() -> None:
+    group = drag(FAR)
+    figures = [
+        Figure(group, ONE_FRAME, 200, "kB"),
+        Figure(group, f"{STOCK}: pictures", 5, "/s"),
+        Figure(group, f"{STOCK}: bytes from the kernel", 1000, "kB"),
+        Figure(group, f"{OURS}: pictures", 50, "/s"),
+        Figure(group, f"{OURS}: bytes from the kernel", 500, "kB"),
+        Figure(group, f"{OURS}: in the end the value's picture", 1, ""),
+    ]
+    table = report.table(figures)
+    assert line(table, f"{OURS}: pictures")[2:] == [f"10 × {STOCK}", "≥ 40", "50", "yes"]
+    found = line(table, f"{OURS}: bytes from the kernel")
+    assert found[2:] == [f"0.5 × {STOCK}", f"≤ 2 × {ONE_FRAME}", "2.5", "NO"]
+    assert line(table, f"{OURS}: in the end the value's picture")[2] == ""
+    assert line(table, ONE_FRAME)[2] == ""
 
 
 def test_what_was_saved_is_read_again(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from itertools import count
 from typing import Any
 
 import ipywidgets as widgets
@@ -18,14 +19,16 @@ from ipympl.backend_nbagg import Canvas, FigureManager
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vgg_widget import Activations, LayerExplorer, render, sample_image
-from vgg_widget.figure.sizes import DPI, FIGURE_INCHES, TOOLBAR_PIXELS
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, render, sample_image
+from vgg_widget.figure.sizes import DPI, FIGURE_INCHES, TOOLBAR_PIXELS, whole_frame
 from vgg_widget.pictures.modes import Rendering
 
 RGB8 = npt.NDArray[np.uint8]
 
 # As wide as the feature map is in the figures of the other two.
 WIDTH = "345px"
+# The explorer's figure is then no larger than those of the others.
+FIGURE_WIDTH = f"{round(FIGURE_INCHES[0] * DPI) + TOOLBAR_PIXELS}px"
 
 
 class Stepper:
@@ -170,11 +173,11 @@ class Bench:
     """
 
     def __init__(self, weights: str = "random") -> None:
-        # The figure is then no larger than those of the others.
-        width = f"{round(FIGURE_INCHES[0] * DPI) + TOOLBAR_PIXELS}px"
-        self.explorer = LayerExplorer(sample_image(), weights=weights, max_width=width)
+        self.explorer = LayerExplorer(sample_image(), weights=weights, max_width=FIGURE_WIDTH)
         seen = self.explorer.activations
-        self.steppers = {"stock": Stock(seen), "image": Png(seen), "raw": Raw(seen)}
+        self.stock = Stock(seen)
+        self.steppers = {"stock": self.stock, "image": Png(seen), "raw": Raw(seen)}
+        self._gammas = count(1)
         boxes = {"explorer": self.explorer, **{n: s.box for n, s in self.steppers.items()}}
         for name, box in boxes.items():
             box.add_class(f"drawer-{name}")
@@ -183,20 +186,50 @@ class Bench:
     def prepare(self, mode: str, layer: str) -> None:
         """Show another mode and layer in all four."""
         with self.explorer.hold_trait_notifications():
-            self.explorer.mode, self.explorer.layer = mode, layer
+            self.explorer.mode, self.explorer.layer, self.explorer.gamma = mode, layer, None
         for stepper in self.steppers.values():
             stepper.prepare(mode, layer)
 
+    def page_paints(self) -> bool:
+        """Return whether the explorer's page has all that it needs to paint channels by itself."""
+        return bool(self.explorer.canvas.held)
+
+    def other_maps(self) -> None:
+        """Show the explorer's channel over a range whose maps the page has never had."""
+        self.explorer.gamma = 0.6 + next(self._gammas) / 1000
+
+    def frame_bytes(self) -> int:
+        """Return how large a whole frame of the explorer is."""
+        rgba = drawn_on(self.explorer.canvas, 4)
+        return len(whole_frame(rgba))
+
+    def map_box(self, name: str) -> tuple[int, int, int, int]:
+        """Return left, top, right and bottom of the explorer's map on its canvas, or of stock's."""
+        figure = (self.explorer if name == "explorer" else self.stock).figure
+        axes = figure.axes[1]
+        box, height = axes.get_window_extent(), figure.bbox.height
+        # Edges may fall between pixels.
+        left, top = round(box.x0) + 1, round(height - box.y1) + 1
+        return left, top, round(box.x1) - 1, round(height - box.y0) - 1
+
     def truth(self, name: str) -> dict[str, int]:
-        """Return the channel, and size and checksum of the RGB bytes that a page has to show."""
+        """Return the channel, and size and checksum of the RGB bytes that a page has to show.
+
+        For the explorer also the checksum of the map alone, which the page paints over the rest.
+        """
         pixels = np.ascontiguousarray(self._pixels(name))
         ours = name == "explorer"
-        return {
+        truth = {
             "channel": self.explorer.channel if ours else self.steppers[name].channel.value,
             "height": pixels.shape[0],
             "width": pixels.shape[1],
             "crc": zlib.crc32(pixels.data),
         }
+        if ours:
+            left, top, right, bottom = self.map_box(name)
+            inside = np.ascontiguousarray(pixels[top:bottom, left:right])
+            truth["seen"] = zlib.crc32(inside.data)
+        return truth
 
     def _pixels(self, name: str) -> RGB8:
         if name != "explorer":
@@ -206,6 +239,25 @@ class Bench:
         assert one.rendering is not None
         assert np.array_equal(one.rendering.rgba, wanted.rgba)
         return drawn_on(one.canvas)
+
+
+_first: dict[str, Any] = {}
+
+
+def first(name: str) -> widgets.Widget:
+    """Return a new ``"stock"`` or ``"explorer"`` for a cell to show, in place of the last one.
+
+    Each has its own pass through the network.
+    """
+    if name in _first:
+        _first[name].close()
+    if name == "explorer":
+        box = LayerExplorer(sample_image(), weights="random", max_width=FIGURE_WIDTH)
+    else:
+        box = Stock(FeatureExtractor("random")(sample_image())).box
+    box.add_class(f"drawer-first_{name}")
+    _first[name] = box
+    return box
 
 
 def drawn_on(canvas: Any, channels: int = 3) -> RGB8:

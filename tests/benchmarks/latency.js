@@ -1,19 +1,25 @@
-// Notes when new pixels reach the page: on an ipympl canvas, in an <img>, or on a bare canvas.
+// Notes when new pixels reach the page: on an ipympl canvas, on the explorer's own above it, in an <img>,
+// or on a bare canvas; and when words about what is under the mouse do.
 window.latency = (() => {
   let frames = [];
+  let words = [];
   let moves = [];
   let began = 0;
-  let waiting = null;
+  let armed = false;
 
-  // A cheap hash of all pixels, so that a frame that shows nothing new is not counted.
+  // A cheap hash of all pixels, so that a frame that shows nothing new is not counted; 0 for one colour.
   const hash = (canvas) => {
     const { width, height } = canvas;
     if (!width || !height) return 0;
     const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-    const words = new Uint32Array(data.buffer);
+    const pixels = new Uint32Array(data.buffer);
     let sum = 0;
-    for (let i = 0; i < words.length; i++) sum = (Math.imul(sum, 31) + words[i]) | 0;
-    return sum;
+    let differ = 0;
+    for (let i = 0; i < pixels.length; i++) {
+      sum = (Math.imul(sum, 31) + pixels[i]) | 0;
+      differ |= pixels[i] ^ pixels[0];
+    }
+    return differ && (sum || 1);
   };
 
   const boxOf = (drawer) => document.querySelector(`.drawer-${drawer}`);
@@ -24,28 +30,47 @@ window.latency = (() => {
   const seen = new WeakMap();
   const note = (element, at, value) => {
     const drawer = drawerOf(element);
-    if (!drawer || seen.get(element) === value) return;
+    if (!drawer || !value || seen.get(element) === value) return;
     seen.set(element, value);
     frames.push({ at, drawer });
-    if (drawer === waiting?.drawer && at > began) {
-      waiting.resolve(at - began);
-      waiting = null;
-    }
   };
 
-  const { drawImage, putImageData } = CanvasRenderingContext2D.prototype;
-  // What the explorer's page paints by itself, above ipympl's canvas.
+  // Where the page paints by itself, nobody sees the kernel's frame of the same below. What it paints begins in
+  // the top row, with the title's paper.
+  const isCovered = (canvas) => {
+    const above = canvas.parentElement.querySelector(".vgg-painted");
+    if (!above?.width) return false;
+    return above.getContext("2d").getImageData(0, 0, above.width, 1).data.some(Boolean);
+  };
+
+  const { drawImage, putImageData, strokeRect } = CanvasRenderingContext2D.prototype;
+  // What the explorer's page paints by itself is there with the last of map and frames. The pixels are read
+  // when all that follows the same event is done, words included.
+  let painted = null;
+  const notePainted = (canvas) => {
+    if (!(canvas instanceof HTMLCanvasElement && canvas.matches(".vgg-painted"))) return;
+    if (!painted)
+      queueMicrotask(() => queueMicrotask(() => {
+        note(canvas, painted, hash(canvas));
+        painted = null;
+      }));
+    painted = performance.now();
+  };
   CanvasRenderingContext2D.prototype.putImageData = function (...values) {
     putImageData.apply(this, values);
-    if (this.canvas instanceof HTMLCanvasElement && this.canvas.matches(".vgg-painted"))
-      note(this.canvas, performance.now(), hash(this.canvas));
+    notePainted(this.canvas);
+  };
+  CanvasRenderingContext2D.prototype.strokeRect = function (...values) {
+    strokeRect.apply(this, values);
+    notePainted(this.canvas);
   };
   CanvasRenderingContext2D.prototype.drawImage = function (...values) {
     drawImage.apply(this, values);
     const { canvas } = this;
     // ipympl draws off the screen first, then on the lower of two canvases on the page.
-    if (canvas.isConnected && canvas.parentElement.firstElementChild === canvas)
-      note(canvas, performance.now(), hash(canvas));
+    if (!canvas.isConnected || canvas.parentElement.firstElementChild !== canvas) return;
+    const at = performance.now();
+    if (!isCovered(canvas)) note(canvas, at, hash(canvas));
   };
   // This event never reaches the window.
   document.addEventListener("load", ({ target }) => {
@@ -53,12 +78,31 @@ window.latency = (() => {
     if (target.matches("img:not(.vgg-strip *)")) note(target, performance.now(), target.src);
   }, true);
 
+  // The explorer's line about what is under the mouse, and ipympl's.
+  new MutationObserver((changes) => {
+    const at = performance.now();
+    for (const { target } of changes) {
+      const element = target instanceof Element ? target : target.parentElement;
+      if (element?.closest(".vgg-place, .jupyter-matplotlib-footer"))
+        words.push({ at, drawer: drawerOf(element) });
+    }
+  }).observe(document, { childList: true, characterData: true, subtree: true });
+
   const begin = () => {
     frames = [];
+    words = [];
     moves = [];
+    armed = false;
     began = performance.now();
   };
   window.addEventListener("keydown", begin, true);
+  // The next move of the mouse begins.
+  const arm = () => {
+    begin();
+    began = Infinity;
+    armed = true;
+  };
+  window.addEventListener("mousemove", () => armed && begin(), true);
 
   // The floor: pixels as they are, over a comm, onto a canvas that nothing else draws on.
   const listenRaw = () => {
@@ -112,17 +156,24 @@ window.latency = (() => {
     send("mouseup", document.documentElement, x);
   };
 
-  // Milliseconds from the key or choice to the first new pixels of a drawer.
-  const elapsed = (drawer, limit) =>
-    new Promise((resolve, reject) => {
-      const first = frames.find((frame) => frame.drawer === drawer && frame.at > began);
-      if (first) {
-        resolve(first.at - began);
-        return;
-      }
-      waiting = { drawer, resolve };
-      setTimeout(() => reject(Error(`no new pixels in ${limit} ms`)), limit);
-    });
+  // Runs one cell of the notebook; its widgets are a drawer's.
+  const run = (cell) => {
+    const { shell, commands } = window.jupyterapp;
+    shell.currentWidget.content.activeCellIndex = cell;
+    begin();
+    commands.execute("notebook:run-cell");
+  };
+
+  // Milliseconds from the key, the choice or the move to the first new pixels, or words, of a drawer.
+  const elapsed = async (drawer, limit, what = "pixels") => {
+    for (const start = performance.now(); performance.now() - start < limit; ) {
+      const first = (what === "words" ? words : frames).find(
+        (one) => one.drawer === drawer && one.at > began);
+      if (first) return first.at - began;
+      await new Promise((resolve) => setTimeout(resolve, 4));
+    }
+    throw Error(`no new ${what} in ${limit} ms`);
+  };
 
   const last = () => Math.max(began, frames.at(-1)?.at ?? 0, moves.at(-1) ?? 0);
   const quiet = async (still, limit) => {
@@ -132,11 +183,22 @@ window.latency = (() => {
     }
   };
 
-  const shown = (drawer) => {
+  // What is seen within a box on a canvas, whoever has drawn it.
+  const within = (canvas, [left, top, right, bottom]) => {
+    const copy = document.createElement("canvas");
+    Object.assign(copy, { width: right - left, height: bottom - top });
+    const above = canvas.parentElement.querySelectorAll(".vgg-painted");
+    for (const one of [canvas, ...above])
+      if (one.width) copy.getContext("2d").drawImage(one, -left, -top);
+    return harness.picture(copy).crc;
+  };
+
+  const shown = (drawer, box) => {
     const element = boxOf(drawer).querySelector(":is(canvas, img):not(.vgg-strip *)");
     const handle = boxOf(drawer).querySelector(".noUi-handle");
     const channel = Number(handle.getAttribute("aria-valuenow"));
-    if (element.tagName === "CANVAS") return { channel, ...harness.picture(element) };
+    if (element.tagName === "CANVAS")
+      return { channel, ...harness.picture(element), seen: box && within(element, box) };
     const canvas = document.createElement("canvas");
     Object.assign(canvas, { width: element.naturalWidth, height: element.naturalHeight });
     canvas.getContext("2d").drawImage(element, 0, 0);
@@ -144,7 +206,7 @@ window.latency = (() => {
   };
 
   return {
-    choose, drag, elapsed, listenRaw, quiet, shown,
+    arm, begin, choose, drag, elapsed, listenRaw, quiet, run, shown,
     frames: () => frames,
     moves: () => moves,
   };

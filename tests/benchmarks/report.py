@@ -54,11 +54,16 @@ def number(value: float) -> str:
 
 
 def ratio(figure: Figure, known: Known) -> str:
-    """Return how many times the group's reference a figure is."""
-    reference = known.get((figure.group, REFERENCES.get(figure.group, "")))
-    if reference is None or reference.unit != figure.unit or not reference.value:
-        return ""
-    return f"{number(figure.value / reference.value)} ×"
+    """Return how many times the group's references a figure is, named where there are several."""
+    names = REFERENCES.get(figure.group, ())
+    _, mark, kind = figure.name.partition(": ")
+    found = []
+    for name in names:
+        alike = known.get((figure.group, name)) or known.get((figure.group, name + mark + kind))
+        if alike is not None and figure.unit and alike.unit == figure.unit and alike.value:
+            times = f"{number(figure.value / alike.value)} ×"
+            found.append(times if len(names) == 1 else f"{times} {name}")
+    return ", ".join(found)
 
 
 def judge(target: Target, known: Known) -> tuple[str, str, str]:

@@ -28,20 +28,45 @@ WORKERS = "a set of images, Dask workers on this machine"
 MERGING = "merging a set of images"
 THOUSAND = "1,000 shards"
 OURS, STOCK, IMAGE, RAW = "explorer", "stock idiom", "Image widget", "raw pixels"
-
-
-def keys(mode: str, comms: str = "") -> str:
-    """Name the group of key → new pixels in a mode."""
-    return f"key → new pixels: {mode}{comms}"
-
-
-def drag(comms: str = "") -> str:
-    """Name the group of the slider's drag."""
-    return f"3 s drag at 60 events/s{comms}"
-
+ONE_FRAME = "a whole frame of the explorer's"
 
 GRID_BLOCK1 = "grid of block1"
 SUBSHELL = ", comms on a subshell"
+FAR = ", far"
+"""Through a relay: 150 ms there and back, 20 Mbit/s each way."""
+
+
+# Groups of the browser's, `where` being "", `SUBSHELL` or `FAR`.
+
+
+def keys(mode: str, where: str = "") -> str:
+    """Name the group of key → new pixels in a mode."""
+    return f"key → new pixels: {mode}{where}"
+
+
+def hover(where: str = "") -> str:
+    """Name the group of the mouse on another unit."""
+    return f"mouse on another unit → frame, and value{where}"
+
+
+def layers(where: str = "") -> str:
+    """Name the group of a step to a layer whose maps the page has had time to get."""
+    return f"another layer, maps on the page → new pixels{where}"
+
+
+def unprepared(where: str = "") -> str:
+    """Name the group of a step right after a change that leaves the page without maps."""
+    return f"key → new pixels: channel, maps not on the page yet{where}"
+
+
+def drag(where: str = "") -> str:
+    """Name the group of the slider's drag."""
+    return f"3 s drag at 60 events/s{where}"
+
+
+def cell(where: str = "") -> str:
+    """Name the group of a cell that shows a new drawer."""
+    return f"cell → first picture, network built{where}"
 
 
 @dataclass(frozen=True)
@@ -70,8 +95,8 @@ class Target:
     aim: float | None = None
 
 
-def _redraw(mode: str, comms: str = "") -> tuple[Target, ...]:
-    group = keys(mode, comms)
+def _redraw(mode: str) -> tuple[Target, ...]:
+    group = keys(mode)
     if mode == GRID_BLOCK1:
         return (Target(group, OURS, 0.6, (group, STOCK)),)
     return (
@@ -80,12 +105,24 @@ def _redraw(mode: str, comms: str = "") -> tuple[Target, ...]:
     )
 
 
-def _drag(comms: str = "") -> tuple[Target, ...]:
-    group = drag(comms)
+def _page(where: str) -> tuple[Target, ...]:
+    """Return what is asked of a page that paints by itself, in milliseconds."""
+    steps, dragged, unready = keys("channel", where), drag(where), unprepared(where)
+    far = where == FAR
     return (
-        Target(group, f"{OURS}: frames", 12, at_least=True),
-        Target(group, f"{OURS}: last event → last frame", 1.5, (keys("channel", comms), OURS)),
-        Target(group, f"{OURS}: in the end the value's picture", 1, at_least=True),
+        Target(steps, OURS, 16),
+        *([Target(steps, f"{OURS}, the worst", 50)] if far else []),
+        Target(hover(where), f"{OURS}: frame", 16),
+        Target(hover(where), f"{OURS}: value", 16),
+        Target(layers(where), OURS, 30),
+        Target(layers(where), f"{OURS}, by a key", 30),
+        Target(unready, OURS, 0.5, (unready, STOCK))
+        if far
+        else Target(unready, OURS, 0.40, (unready, STOCK), aim=0.25),
+        Target(dragged, f"{OURS}: pictures", 40, at_least=True),
+        Target(dragged, f"{OURS}: last event → last picture", 16),
+        Target(dragged, f"{OURS}: in the end the value's picture", 1, at_least=True),
+        Target(dragged, f"{OURS}: bytes from the kernel", 2, (dragged, ONE_FRAME)),
     )
 
 
@@ -95,10 +132,8 @@ TARGETS: tuple[Target, ...] = (
     Target(FORWARD, RETRACES, 0),
     Target(FORWARD, DIFFERENCE, 1e-4),
     Target(FIRST, "first", 3, (FIRST, "warm")),
-    *(target for mode in (*MODES, GRID_BLOCK1) for target in _redraw(mode)),
-    *_redraw("channel", SUBSHELL),
-    *_drag(),
-    *_drag(SUBSHELL),
+    *(target for mode in (*MODES[1:], GRID_BLOCK1) for target in _redraw(mode)),
+    *(target for where in ("", SUBSHELL, FAR) for target in _page(where)),
     Target(START, "import vgg_widget, beyond matplotlib and ipywidgets", 0.15),
     *(
         Target(START, f"cell to first picture, {weights}", 1.5)
@@ -128,17 +163,28 @@ TARGETS: tuple[Target, ...] = (
     Target(SET, BESIDE, 0.10),
 )
 
-REFERENCES: dict[str, str] = {
-    FORWARD: NETWORK,
-    FIRST: "warm",
-    PIXELS: "224 × 224, a megapixel",
-    IMAGES: "1 image, each",
-    SET: BARE,
-    WORKERS: "1 worker",
-    "frames on the server": "stock idiom: step, drawn and sent",
-    "encoding a frame": "RGBA PNG, level 6 (ipympl)",
-    "512 channels in one picture": "512 axes",
-    **{keys(mode): STOCK for mode in (*MODES, GRID_BLOCK1)},
-    keys("channel", SUBSHELL): STOCK,
+REFERENCES: dict[str, tuple[str, ...]] = {
+    FORWARD: (NETWORK,),
+    FIRST: ("warm",),
+    PIXELS: ("224 × 224, a megapixel",),
+    IMAGES: ("1 image, each",),
+    SET: (BARE,),
+    WORKERS: ("1 worker",),
+    "frames on the server": ("stock idiom: step, drawn and sent",),
+    "encoding a frame": ("RGBA PNG, level 6 (ipympl)",),
+    "512 channels in one picture": ("512 axes",),
+    **{keys(mode): (STOCK, IMAGE) for mode in (*MODES, GRID_BLOCK1)},
+    **{
+        group: (STOCK, IMAGE)
+        for where in ("", SUBSHELL, FAR)
+        for group in (
+            keys("channel", where),
+            *(name(where) for name in (hover, layers, unprepared, drag, cell)),
+        )
+    },
 }
-"""Which line of a group all its lines are divided by."""
+"""Which lines of a group all its lines are divided by.
+
+Of a drawer's several lines, ``"stock idiom"`` is for each the one of the same kind, such as
+``"stock idiom: pictures"``.
+"""

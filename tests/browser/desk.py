@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from playwright.sync_api import BrowserContext, Playwright
 
 from .page import NotebookPage, VoilaPage
+from .relay import Relay
 from .server import FrontEnd, start_server
 
 ARGUMENTS = [
@@ -73,6 +75,8 @@ class Desk:
         The path of a Chromium.
     settings
         JupyterLab settings by plugin, for `start_server`.
+    road
+        Makes a relay to the server's port, through which the browser then reaches the server.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class Desk:
         playwright: Playwright,
         chromium: str,
         settings: Mapping[str, Mapping[str, object]] | None = None,
+        *,
+        road: Callable[[int], Relay] | None = None,
     ) -> None:
         self.baseline: list[str] = []
         """The console errors of a notebook that does nothing.
@@ -92,8 +98,13 @@ class Desk:
         self.context: BrowserContext | None = None
         self.free: NotebookPage | None = None
         """A page whose test is over, for the next one."""
+        self.relay: Relay | None = None
         self.server = start_server(front_end, home / "server", settings)
         try:
+            if road is not None:
+                self.relay = road(self.server.port)
+                self.relay.start()
+                self.server = replace(self.server, url=self.relay.url)
             # Cookies know no port: with one browser for all, a server would get another's.
             self.context = launch(playwright, chromium, home / "profile")
             page = self.open()
@@ -127,4 +138,6 @@ class Desk:
             if self.context:
                 self.context.close()
         finally:
+            if self.relay:
+                self.relay.stop()
             self.server.stop()

@@ -68,6 +68,11 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
 
+    @property
+    def port(self) -> int:
+        """The port of its `url`."""
+        return int(self.url.rpartition(":")[2])
+
     def notebook_url(self, name: str) -> str:
         """Return the address at which a browser opens the notebook `name`."""
         place = {"lab": "lab/tree", "notebook": "notebooks", "voila": "voila/render"}
