@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from vgg_widget import FeatureExtractor, LayerInfo
+from vgg_widget.layers import VGG19_LAYERS
 from vgg_widget.network.receptive_fields import Reach
 
 Floats = npt.NDArray[np.float32]
@@ -487,3 +488,16 @@ def test_geometry_of_another_size_is_refused(keras: Any) -> None:
     assert info.input_size == (224, 224)
     with pytest.raises(ValueError, match=r"'a' was measured on .* 224×224 pixels, not 64×75"):
         info.receptive_field_box(0, 0, (64, 75))
+
+
+@pytest.mark.parametrize("layer", ["block1_conv1", "block3_pool", "block5_conv4"])
+def test_the_units_along_an_image_are_the_nearest_to_its_pixels(layer: str) -> None:
+    info = next(one for one in VGG19_LAYERS if one.name == layer)
+    size = 97, 131
+    shape = size[0] // info.stride, size[1] // info.stride
+    rows, columns = info.units_along(size, shape)
+    assert rows == [info.unit_at(row, 0, shape)[0] for row in range(size[0])]
+    assert columns == [info.unit_at(0, column, shape)[1] for column in range(size[1])]
+    middles = [info.field_center(row, 0)[0] for row in range(shape[0])]
+    for pixel in range(size[0]):
+        assert rows[pixel] == min(range(shape[0]), key=lambda row: abs(middles[row] - pixel))

@@ -5,7 +5,7 @@ Pure geometry: no weights, no activations, no TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import TypeGuard
@@ -105,7 +105,14 @@ class Axis:
 
     def nearest(self, coordinate: float, units: int) -> int:
         """Return which of the first units has its `middle` nearest; the first of equal ones."""
-        return min(range(units), key=lambda index: abs(self.middle(index) - coordinate))
+        return self.nearest_to_each([coordinate], units)[0]
+
+    def nearest_to_each(self, coordinates: Sequence[float], units: int) -> list[int]:
+        """Return the `nearest` for each of some coordinates."""
+        middles = np.array([self.middle(index) for index in range(units)])
+        away = np.abs(middles - np.asarray(coordinates, float)[:, np.newaxis])
+        nearest: list[int] = away.argmin(axis=1).tolist()
+        return nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +314,24 @@ class LayerInfo:
             )
         down, across = self._both_axes()
         return down.nearest(y, shape[0]), across.nearest(x, shape[1])
+
+    def units_along(
+        self, size: tuple[int, int], shape: tuple[int, int]
+    ) -> tuple[list[int], list[int]]:
+        """Return `unit_at`'s row for each row of an image, and its column for each column.
+
+        Parameters
+        ----------
+        size : (int, int)
+            The image's height and width, in pixels.
+        shape : (int, int)
+            Rows and columns of the feature map.
+        """
+        down, across = self._both_axes()
+        return (
+            down.nearest_to_each(range(size[0]), shape[0]),
+            across.nearest_to_each(range(size[1]), shape[1]),
+        )
 
     def _both_axes(self) -> tuple[Axis, Axis]:
         if self.axes is not None:

@@ -7,6 +7,8 @@ import { coloursOf, paintBar, paintList, paintMap, paintWords } from "./painter.
 
 // So long after the figure has changed, the page asks what is where: nobody waits for it.
 const SCENE_MS = 120;
+// Steps go first, but not for longer than this.
+const SCENE_AT_LAST_MS = 1000;
 // So long without a step, and the frame that the kernel has kept back is asked for.
 const STEPS_REST_MS = 250;
 // What is painted gives way to the kernel's next frame; by then at the latest.
@@ -32,6 +34,7 @@ export function livePainter(model) {
   let kept = false;
   let resting;
   let asking;
+  let ended = 0;
 
   const albums = albumKeeper(model, (name) => {
     if (name === scene.album) begin();
@@ -156,6 +159,7 @@ export function livePainter(model) {
 
   function stepped() {
     albums.step();
+    if (!scene.album) askForScene();
     paint();
     follow();
     begin();
@@ -187,7 +191,8 @@ export function livePainter(model) {
   function askForScene() {
     clearTimeout(asking);
     const ask = () => model.send({ kind: "scene", turn });
-    if (canvases.size) asking = setTimeout(ask, SCENE_MS);
+    const latest = ended + SCENE_AT_LAST_MS - performance.now();
+    if (canvases.size) asking = setTimeout(ask, Math.max(0, Math.min(SCENE_MS, latest)));
   }
 
   function changeScene() {
@@ -196,6 +201,7 @@ export function livePainter(model) {
     albums.forget(next.since);
     albums.wait();
     if (!next.album) {
+      if (scene.album) ended = performance.now();
       scene = next;
       if (!next.next || !stage) {
         stage = null;

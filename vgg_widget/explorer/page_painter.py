@@ -282,10 +282,7 @@ class PagePainter:
             "odd": enlargement.odd.tolist(),
             "placement": [place.left, place.top, place.column_step, place.row_step],
             "fields": fields,
-            "units": [
-                [info.unit_at(row, 0, (rows, columns))[0] for row in range(height)],
-                [info.unit_at(0, at, (rows, columns))[1] for at in range(width)],
-            ],
+            "units": info.units_along((height, width), (rows, columns)),
         }
 
     def _send_planes(self, asked: dict[str, Any]) -> None:
