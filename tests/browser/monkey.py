@@ -12,12 +12,15 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import Locator
 from playwright.sync_api import TimeoutError as TooLate
 
 from .actions import MODE_BUTTONS
 from .page import SCREENSHOTS, NotebookPage
+from .painting import drawn
 from .picture import Picture
+from .sight import MAP, YELLOW, pixels_of, side_of
 
 CELL = """
 import traitlets
@@ -64,6 +67,8 @@ def _wrong(explorer, folder):
     mine, theirs = explorer.figure, fresh.figure
     theirs.set_dpi(mine.dpi)
     fresh._view.width = explorer._view.width
+    # The page marks the location where it paints.
+    fresh._view.show_frames(shown=not explorer._pointing.page_marks)
     for here, there in zip(mine.axes[:2], theirs.axes[:2]):
         there.set_xlim(here.get_xlim())
         there.set_ylim(here.get_ylim())
@@ -196,7 +201,27 @@ class Monkey:
         self._still(name, index)
         wrong = self.page.ask(f"{CHECK}\n_wrong({name}, {str(SCREENSHOTS)!r})")
         assert isinstance(wrong, str)
-        return wrong
+        return wrong or self._wrong_on_page(name, index)
+
+    def _wrong_on_page(self, name: str, index: int) -> str:
+        """Say what is wrong with what a person sees, painted by the page or drawn by the kernel."""
+        seen, truth = pixels_of(self.page, index), drawn(self.page, f"{name}.canvas")
+        if seen.shape != truth.shape:
+            return f"the page shows {seen.shape} instead of {truth.shape}"
+        unlike = (seen != truth).any(axis=-1)
+        if self.page.ask(f"{name}._pointing.page_marks"):
+            # The kernel's frames have no marks then.
+            near_frame = (np.abs(seen.astype(int) - YELLOW).max(axis=-1) <= 10) | ~seen.any(axis=-1)
+            unlike &= ~near_frame
+        if self.page.ask(f"{name}.canvas.held"):
+            # Words and colorbar are the page's own drawing.
+            left, top, right, bottom = (
+                round(edge) for edge in side_of(self.page, MAP, name).pixels
+            )
+            inside = np.zeros_like(unlike)
+            inside[top + 1 : bottom - 1, left + 1 : right - 1] = True
+            unlike &= inside
+        return f"{unlike.sum()} pixels on the page are not the kernel's" if unlike.any() else ""
 
     def _still(self, name: str, index: int) -> None:
         """Return when page and kernel agree on a picture twice, a while apart."""

@@ -13,19 +13,19 @@ from .sight import LAYER, MAP, RGB8, Side, center, pixels_of, side_of
 
 DIV = ".jupyter-matplotlib-canvas-div"
 _BUFFER = """
-def _buffer():
+def _buffer(canvas):
     import base64, zlib, numpy
     # Amid a drawing there is half a picture.
-    with explorer.canvas.lock:
-        rgba = numpy.asarray(explorer.canvas.get_renderer().buffer_rgba())
+    with canvas.lock:
+        rgba = numpy.asarray(canvas.get_renderer().buffer_rgba())
         rgb = numpy.array(rgba[..., :3], order="C")
     return [rgb.shape, base64.b64encode(zlib.compress(rgb.tobytes())).decode()]
 """
 
 
-def drawn(page: NotebookPage) -> RGB8:
-    """What the kernel has drawn."""
-    shape, data = page.ask(f"{_BUFFER}\n_buffer()")
+def drawn(page: NotebookPage, canvas: str = "explorer.canvas") -> RGB8:
+    """Return what the kernel has drawn on a canvas."""
+    shape, data = page.ask(f"{_BUFFER}\n_buffer({canvas})")
     return np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8).reshape(shape)
 
 
