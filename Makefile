@@ -1,6 +1,6 @@
 # make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
 # make test        lint, types and the quick tests, lessons and the browser's included
-# make test-all    every test, however long it takes
+# make test-all    every test, however long it takes, in Firefox too
 # make check       as make test, without lessons and browser
 # make coverage    which lines the quick tests reach
 # make lint        lint and types alone; make audit asks for known vulnerabilities
@@ -30,7 +30,7 @@ TESTS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 3 --d
   --nbmake --nbmake-timeout=300 --ignore=notebooks/assignment tests notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all test-matrix check coverage lint browser monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
+.PHONY: demo test test-all test-matrix check coverage lint browser firefox monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -39,7 +39,7 @@ demo: $(VENV)/.demo
 test: lint browser
 	$(TESTS) -m "not slow" $(PYTEST_ARGS)
 
-test-all: lint browser
+test-all: lint browser firefox
 	$(TESTS) $(PYTEST_ARGS)
 
 coverage: $(VENV)/.test
@@ -63,6 +63,10 @@ audit: $(VENV)/.test
 # Prints the browser that the tests use, and installs one where there is none.
 browser: $(VENV)/.test
 	@$(BIN)/python tests/browser/chromium.py
+
+# The same of Firefox, which `make test-all` needs beside it.
+firefox: $(VENV)/.firefox
+	@$(BIN)/python -m tests.browser.firefox
 
 # A run can be had again by its seed, which it prints.
 monkey: browser
@@ -149,6 +153,10 @@ $(VENV)/.binder: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[demo,docs,test]'
+	@touch $@
+
+$(VENV)/.firefox: pyproject.toml $(VENV)/.test
+	$(PIP) --editable '.[firefox]'
 	@touch $@
 
 $(VENV)/.fuzz: pyproject.toml | $(BIN)/python

@@ -39,7 +39,7 @@ def ensure_chromium() -> str:
     """
     if path := find_chromium():
         return path
-    for commands in (_playwright(), _apt()):
+    for commands in (_playwright(), _apt("chromium")):
         # Only the last command decides: a failed `update` may still leave usable lists.
         if any([_succeeds(command) for command in commands][-1:]) and (path := find_chromium()):
             return path
@@ -78,15 +78,15 @@ def _playwright() -> list[list[str]]:
     return [[sys.executable, "-m", "playwright", "install", "chromium"]]
 
 
-def _apt() -> list[list[str]]:
-    """Return the commands that install Debian's Chromium, or none where they cannot work."""
+def _apt(package: str) -> list[list[str]]:
+    """Return the commands that install a package of Debian's, or none where they cannot work."""
     if not shutil.which("apt-get"):
         return []
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     if not root and not shutil.which("sudo"):
         return []
     apt = [*([] if root else ["sudo", "-n"]), "apt-get"]
-    return [[*apt, "update"], [*apt, "install", "-y", "chromium"]]
+    return [[*apt, "update"], [*apt, "install", "-y", package]]
 
 
 def _succeeds(command: list[str], *, quiet: bool = False) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator
 
 from .actions import ACTION_SECONDS
 from .page import NotebookPage
@@ -240,11 +240,15 @@ def words(page: NotebookPage, kind: str, index: int = 0) -> Locator:
 
 def wait_words(page: NotebookPage, kind: str, text: str, index: int = 0) -> str:
     """Wait until a line of an explorer's text has this in it, and return the line."""
-    line = words(page, kind, index)
-    expect(line).to_contain_text(text, timeout=1000 * ACTION_SECONDS)
-    # The page says what it knows until the kernel has said it exactly.
-    expect(line).not_to_contain_text(re.compile("[≈≥≤]"), timeout=1000 * ACTION_SECONDS)
-    return line.inner_text()
+    line, deadline = words(page, kind, index), time.monotonic() + ACTION_SECONDS
+    while True:
+        # A word that ends the line is whole too: "channel 8 " is not in "channel 80".
+        found = " ".join((line.text_content() or "").split()) + " "
+        # The page says what it knows until the kernel has said it exactly.
+        if text in found and not re.search("[≈≥≤]", found):
+            return line.inner_text()
+        assert time.monotonic() < deadline, f"the line says {found!r}, not {text!r}"
+        page.page.wait_for_timeout(30)
 
 
 def number_after(text: str, before: str) -> float:

@@ -58,8 +58,7 @@ def test_the_main_walk(front_end: OpenNotebook) -> None:
     page.wait_value("explorer.location", [9, 5])
     leave_picture(page)
     assert wait_words(page, "place", "location: ") == f"location: {place}"
-    located = page.wait_picture_equal(CANVAS, unlike=whole)
-    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
+    wait_framed(page, seen, field(LAYER, 9, 5, SHAPE))
 
     page.click_button("Location")
     ranked = page.ask(
@@ -78,8 +77,8 @@ def test_the_main_walk(front_end: OpenNotebook) -> None:
     page.screenshot(f"{page.server.front_end}-location")
     drawn.nth(2).click()
     wait_words(page, "caption", f"channel {ranked[0][2]} ")
-    located = page.wait_picture_equal(CANVAS, unlike=located)
-    assert_framed(pixels_of(page), seen, field(LAYER, 9, 5, SHAPE))
+    page.wait_picture_equal(CANVAS)
+    wait_framed(page, seen, field(LAYER, 9, 5, SHAPE))
 
     # The keys go to the picture that was clicked.
     page.click_canvas(here)
@@ -119,42 +118,40 @@ def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     wait_framed(page, seen, field(LAYER, 10, 15, SHAPE))
     page.click_canvas(seen.point(61, 40))
     page.wait_value("explorer.location", [10, 15])
-    hovered = page.wait_picture_equal(CANVAS, unlike=whole)
+    wait_framed(page, seen, field(LAYER, 10, 15, SHAPE))
 
     # At the border part of the field lies outside, and that is told.
     page.hover_canvas(shown.point(*center(LAYER, 0, 23)))
     place = wait_words(page, "place", "row 0, column 23: ")
     assert "sees input rows 0–13, columns 82–95" in place
     assert "24 × 24 field is clipped by the border (10 px above it, 10 px right of it)" in place
-    page.wait_picture_equal(CANVAS, unlike=hovered)
-    assert_framed(pixels_of(page), seen, field(LAYER, 0, 23, SHAPE))
+    wait_framed(page, seen, field(LAYER, 0, 23, SHAPE))
     # Beside the pictures the mouse is nowhere: the chosen location is on show again.
     page.hover_canvas((0.93, 0.5))
     wait_words(page, "place", "location: row 10, column 15: ")
     page.wait_picture_equal(CANVAS)
-    assert_framed(pixels_of(page), seen, field(LAYER, 10, 15, SHAPE))
+    wait_framed(page, seen, field(LAYER, 10, 15, SHAPE))
 
     page.click_button("Location")
     page.type_into("row", "20")
     page.wait_value("explorer.location", [20, 15])
     page.type_into("column", "3")
     wait_words(page, "place", "location: row 20, column 3: ")
-    moved = page.wait_picture_equal(CANVAS, unlike=hovered)
-    assert_framed(pixels_of(page), seen, field(LAYER, 20, 3, SHAPE))
-    assert_framed(pixels_of(page), shown, unit_cell(LAYER, 20, 3))
+    wait_framed(page, seen, field(LAYER, 20, 3, SHAPE))
+    wait_framed(page, shown, unit_cell(LAYER, 20, 3))
     # A location stays where it is on the image when the layer is another one.
     page.select("layer", "└ block5_pool")
     wait_words(page, "place", "location: row 2, column 0: ")
-    page.wait_picture_equal(CANVAS, unlike=moved)
-    assert_framed(pixels_of(page), seen, field("block5_pool", 2, 0, SHAPE))
+    page.wait_picture_equal(CANVAS)
+    wait_framed(page, seen, field("block5_pool", 2, 0, SHAPE))
     page.select("layer", f"┌ {LAYER}")
     page.click_button("clear")
     wait_words(page, "place", HINT)
     page.wait_value("explorer.location", None)
     expect(page.page.get_by_text("Click on a picture, or give a row and a column")).to_be_visible()
     page.wait_picture_equal(CANVAS)
-    assert_framed(pixels_of(page), seen, None)
-    assert_framed(pixels_of(page), shown, None)
+    wait_framed(page, seen, None)
+    wait_framed(page, shown, None)
 
     # The same place twice is chosen and let go; a drag is no click.
     here = shown.point(*center(LAYER, 5, 6))

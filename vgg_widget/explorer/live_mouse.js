@@ -100,8 +100,9 @@ function say(root, words) {
 }
 
 // `painted` returns what the page paints: stage, sheet, plane, its name, and the number of entries; null
-// where it paints nothing.
-export function mouseListener(model, { painted, paint, isBusy, location, marks }) {
+// where it paints nothing. A kernel that `isBehind` what the page shows would say what is there on another
+// picture: it hears of the mouse when it has followed.
+export function mouseListener(model, { painted, paint, isBusy, isBehind, location, marks }) {
   let under = null;
   let said = null;
   let words = 0;
@@ -126,8 +127,12 @@ export function mouseListener(model, { painted, paint, isBusy, location, marks }
     words++;
     say(root, found ? wordsFor(found, now) : null);
     clearTimeout(wording);
-    if (found)
-      wording = setTimeout(() => model.send({ kind: "where", number: words }), WORDS_REST_MS);
+    if (found) wording = setTimeout(askWhere, WORDS_REST_MS);
+  }
+
+  function askWhere() {
+    if (isBehind()) wording = setTimeout(askWhere, WORDS_REST_MS);
+    else model.send({ kind: "where", number: words });
   }
 
   return {
@@ -177,12 +182,17 @@ export function mouseListener(model, { painted, paint, isBusy, location, marks }
         last = event;
         if (!look()) return;
         event.stopPropagation();
-        timer = setTimeout(() => {
+        const rest = () => {
+          if (isBehind()) {
+            timer = setTimeout(rest, MOUSE_RESTS_MS);
+            return;
+          }
           const { clientX, clientY } = event;
           const rested = new MouseEvent("mousemove", { bubbles: true, view: window, clientX, clientY });
           passed.add(rested);
           target.dispatchEvent(rested);
-        }, MOUSE_RESTS_MS);
+        };
+        timer = setTimeout(rest, MOUSE_RESTS_MS);
       };
       const leave = () => {
         last = null;

@@ -50,6 +50,7 @@ export function livePainter(model) {
       return known ? { stage, sheet: { ...sheet, shape }, plane, name, entries: stage.table.length } : null;
     },
     isBusy: () => figure?.get("toolbar")?.get("_current_action"),
+    isBehind,
     location: () => locationNow(),
     marks,
   });
@@ -125,21 +126,27 @@ export function livePainter(model) {
     return true;
   }
 
+  // Whether the kernel has yet to follow to what the page shows.
+  function isBehind() {
+    if (!shown || leaving !== undefined || !planeNow()) return false;
+    const { album, channel } = model.get("shown");
+    return album !== here || Boolean(albumNow()?.one && channel !== channelNow());
+  }
+
   // Words and highlights are those of the picture; what only the kernel knows is dimmed until it has come.
   function follow() {
-    const plane = shown && leaving === undefined && planeNow();
-    const { album, channel } = model.get("shown");
-    const isOne = albumNow()?.one;
-    const isBehind = Boolean(plane) && (album !== here || (isOne && channel !== channelNow()));
+    const behind = isBehind();
     for (const canvas of canvases) {
       const root = canvas.closest(".vgg-explorer");
-      root?.classList.toggle("vgg-behind", isBehind);
-      root?.classList.toggle("vgg-elsewhere", isBehind && album !== here);
+      root?.classList.toggle("vgg-behind", behind);
+      root?.classList.toggle("vgg-elsewhere", behind && model.get("shown").album !== here);
     }
-    if (!isBehind) return;
+    if (!behind) return;
+    const plane = planeNow();
     controls.caption.set("value", plane.caption);
     controls.source.set("value", plane.source);
-    if (isOne) for (const name of ["filmstrip", "box"]) controls[name].set("value", channelNow());
+    if (albumNow()?.one)
+      for (const name of ["filmstrip", "box"]) controls[name].set("value", channelNow());
     const layer = stage.layers.find((name) => stage.chosen.network[name] === here);
     if (layer) controls.network.set("value", layer);
     const words = Object.keys(stage.chosen.layer ?? {}).find((one) => stage.chosen.layer[one] === here);

@@ -1,0 +1,236 @@
+"""The main walk in Firefox: every picture, number and word as in Chromium."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+
+from .conftest import FAILED, _keep
+from .desk import VIEWPORT
+from .firefox import ADVICE, NO_DRIVER, Firefox, find_firefox
+from .firefox_page import FirefoxPage
+from .painting import (
+    DIV,
+    assert_painted,
+    assert_shows,
+    busy,
+    expected,
+    is_busy,
+    wait_painting,
+)
+from .server import start_server
+from .sight import (
+    CANVAS,
+    EXPLORER,
+    HINT,
+    INPUT,
+    LAYER,
+    MAP,
+    SHAPE,
+    assert_framed,
+    center,
+    field,
+    leave_picture,
+    number_after,
+    pixels_of,
+    side_of,
+    unharmed,
+    unit_cell,
+    value,
+    wait_framed,
+    wait_words,
+    words,
+)
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirefoxPage]:
+    """A notebook in JupyterLab in Firefox, which knows what an empty one logs."""
+    if find_spec("marionette_driver") is None:
+        pytest.fail(NO_DRIVER)
+    path = find_firefox()
+    if path is None:
+        pytest.fail(ADVICE)
+    home = tmp_path_factory.mktemp("firefox")
+    server = start_server("lab", home / "server")
+    try:
+        firefox = Firefox(path, home / "browser", VIEWPORT)
+        try:
+            page = FirefoxPage(firefox, server)
+            page.show("firefox.ipynb", ["1 + 1"])
+            page.run_all()
+            page.baseline = frozenset(page.console_errors())
+            yield page
+        finally:
+            firefox.stop()
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def page(notebook: FirefoxPage, request: pytest.FixtureRequest) -> Iterator[FirefoxPage]:
+    """A page that shows a small explorer."""
+    notebook.turn([EXPLORER])
+    notebook.run_all()
+    assert notebook.errors(stderr=False) == []
+    yield notebook
+    if request.node.stash.get(FAILED, False):
+        _keep(notebook, f"firefox-{request.node.name}")
+
+
+def test_the_main_walk(page: FirefoxPage) -> None:
+    whole = page.wait_picture_equal(CANVAS)
+    assert_painted(page)
+    seen, shown = side_of(page, INPUT), side_of(page, MAP)
+    here = shown.point(*center(LAYER, 9, 5))
+
+    page.hover_canvas(here)
+    place = wait_words(page, "place", "row 9, column 5: ")
+    assert number_after(place, "column 5:") == pytest.approx(value(page, LAYER, 9, 5, 7), rel=1e-3)
+    assert "sees input rows 26–49, columns 10–33" in place
+    wait_framed(page, seen, field(LAYER, 9, 5, SHAPE))
+    wait_framed(page, shown, unit_cell(LAYER, 9, 5))
+    leave_picture(page)
+    wait_words(page, "place", HINT)
+    wait_framed(page, seen, None)
+    assert page.wait_picture_equal(CANVAS) == whole
+
+    page.click_canvas(here)
+    page.wait_value("explorer.location", [9, 5])
+    leave_picture(page)
+    assert wait_words(page, "place", "location: ") == f"location: {place}"
+    wait_framed(page, seen, field(LAYER, 9, 5, SHAPE))
+    wait_framed(page, shown, unit_cell(LAYER, 9, 5))
+    page.click_canvas(here)
+    page.wait_value("explorer.location", None)
+    leave_picture(page)
+
+    # The keys go to the picture that was clicked, and to the slider that has the focus.
+    page.page.keyboard.press("ArrowRight")
+    wait_words(page, "caption", "channel 8 ")
+    assert_painted(page)
+    page.press_slider("channel", ["ArrowRight", "ArrowRight"])
+    wait_words(page, "caption", "channel 10 ")
+    page.drag_slider("channel", 0.9)
+    handle = page.control("channel").locator(".noUi-handle").first
+    channel = round(float(handle.get_attribute("aria-valuenow") or -1))
+    assert 220 <= channel <= 240
+    page.wait_value("explorer.channel", channel)
+    wait_words(page, "caption", f"channel {channel} ")
+    page.wait_picture_equal(CANVAS, unlike=whole)
+    assert_painted(page)
+
+    page.select("layer", "└ block5_pool")
+    wait_words(page, "caption", "block5_pool · 3 × 3 × 512 · ")
+    deep = page.wait_picture_equal(CANVAS, unlike=whole)
+    page.select("layer", f"┌ {LAYER}")
+    page.select("mode", "max")
+    wait_words(page, "caption", f"{LAYER} · 28 × 24 × 256 · all 256 channels")
+    assert page.mode_shown() == page.ask("explorer.mode") == "max"
+    strongest = page.wait_picture_equal(CANVAS, unlike=deep)
+
+    page.select("mode", "grid")
+    grid = page.wait_picture_equal(CANVAS, unlike=strongest)
+    top, left, _, _ = page.ask("explorer.rendering.tiles.box(100)")
+    page.click_canvas(side_of(page, MAP).point(left + 2, top + 5))
+    wait_words(page, "caption", f"{LAYER} · 28 × 24 × 256 · channel 100 ")
+    assert page.ask("[explorer.mode, explorer.channel]") == ["channel", 100]
+    leave_picture(page)
+    page.wait_picture_equal(CANVAS, unlike=grid)
+    assert_painted(page)
+
+    page.page.keyboard.press("r")
+    wait_words(page, "caption", f"{LAYER} · 28 × 24 × 256 · channel 7 ")
+    leave_picture(page)
+    wait_words(page, "place", HINT)
+    assert page.wait_picture_equal(CANVAS) == whole
+    unharmed(page)
+
+
+def test_the_page_paints_and_answers_while_the_kernel_has_other_work(page: FirefoxPage) -> None:
+    wait_painting(page)
+    maps, inputs = side_of(page, MAP), side_of(page, INPUT)
+    truths = {channel: expected(page, channel) for channel in (8, 9, 77)}
+    page.page.locator(DIV).first.focus()
+    busy(page, 15)
+    page.page.keyboard.press("ArrowRight")
+    assert_shows(page, maps, truths[8])
+    page.press_slider("channel", "ArrowRight")
+    assert_shows(page, maps, truths[9])
+    page.type_into("channel number", "77")
+    assert_shows(page, maps, truths[77])
+    page.hover_canvas(maps.point(*center(LAYER, 20, 6)))
+    pixels = pixels_of(page)
+    assert_framed(pixels, inputs, field(LAYER, 20, 6, SHAPE))
+    assert_framed(pixels, maps, unit_cell(LAYER, 20, 6))
+    said = words(page, "place").inner_text()
+    assert said.startswith("row 20, column 6: ")
+    assert re.search("[≈≥≤]", said)
+    assert is_busy(page), "the kernel may have answered"
+    # Then it draws what was painted, and says what is under the mouse.
+    page.wait_value("explorer.channel", 77)
+    page.wait_picture_equal(CANVAS)
+    place = wait_words(page, "place", "row 20, column 6: ")
+    exact = value(page, LAYER, 20, 6, 77)
+    assert number_after(place, "column 6:") == pytest.approx(exact, rel=1e-3)
+    leave_picture(page)
+    assert_painted(page)
+    unharmed(page)
+
+
+def test_no_exact_value_of_another_channel_is_said(page: FirefoxPage) -> None:
+    wait_painting(page)
+    here = side_of(page, MAP).point(*center(LAYER, 20, 6))
+    # A cell has the kernel's main thread, through which the first step has to go; words need not.
+    page.page.evaluate(
+        "code => { window.answered = false; harness.kernel().requestExecute({ code }).done"
+        ".then(() => { window.answered = true; }); }",
+        "import time\ntime.sleep(5)",
+    )
+    page.page.locator(DIV).first.focus()
+    page.page.keyboard.press("ArrowRight")
+    page.hover_canvas(here)
+    page.page.wait_for_timeout(2000)
+    said = words(page, "place").inner_text()
+    assert is_busy(page), "the kernel may have answered"
+    assert re.search("^row 20, column 6: [≈≥≤]", said)
+    place = wait_words(page, "place", "row 20, column 6: ")
+    exact = value(page, LAYER, 20, 6, 8)
+    assert number_after(place, "column 6:") == pytest.approx(exact, rel=1e-3)
+    assert exact != pytest.approx(value(page, LAYER, 20, 6, 7), rel=1e-3)
+    unharmed(page)
+
+
+def test_what_does_not_exist_is_told_and_nothing_is_lost(page: FirefoxPage) -> None:
+    whole = page.wait_picture_equal(CANVAS)
+    page.type_into("channel number", "300")
+    problem = wait_words(page, "problem", "channel 300")
+    assert "256" in problem
+    assert page.ask("[explorer.layer, explorer.channel]") == [LAYER, 7]
+    assert page.wait_picture_equal(CANVAS) == whole
+    assert_painted(page)
+    page.type_into("channel number", "8")
+    wait_words(page, "caption", "channel 8 ")
+    page.wait_picture_equal(CANVAS, unlike=whole)
+    assert_painted(page)
+    unharmed(page)
+
+
+def test_the_pages_theme_is_followed(page: FirefoxPage) -> None:
+    light = page.wait_picture_equal(CANVAS)
+    page.change_theme("JupyterLab Dark")
+    try:
+        dark = page.wait_picture_equal(CANVAS, unlike=light)
+        assert pixels_of(page)[0, 0].tolist() == [17, 17, 17]
+        assert_painted(page)
+    finally:
+        page.change_theme("JupyterLab Light")
+    page.wait_picture_equal(CANVAS, unlike=dark)
+    assert pixels_of(page)[0, 0].tolist() == [255, 255, 255]
+    assert_painted(page)
+    unharmed(page)
