@@ -268,6 +268,8 @@ class VoilaPage(NotebookPage):
     def run_all(self, seconds: float = RUN_SECONDS) -> None:
         """Wait until the kernel is idle: Voila has run the cells."""
         self._wait("harness.ran()", seconds)
+        # Widgets come to their places a moment after.
+        self._wait("!document.querySelector('.lm-Panel.jp-OutputArea-output:empty')", seconds)
         self._let_fit()
 
     def _outputs(self) -> list[dict[str, Any]]:

@@ -104,7 +104,7 @@ def test_the_main_walk(front_end: OpenNotebook) -> None:
 @pytest.mark.slow
 def test_pointing_and_clicking_on_both_pictures(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
-    whole = page.wait_picture_equal(CANVAS)
+    page.wait_picture_equal(CANVAS)
     seen, shown = side_of(page, INPUT), side_of(page, MAP)
 
     # The input says its own colour, and what the nearest unit makes of it.
@@ -267,8 +267,9 @@ other
     wait_framed(page, shown, None)
     assert page.wait_picture_equal(CANVAS) == first
     page.click_canvas(here)
-    wait_words(page, "place", "row 9, column 5: ")
-    page.wait_picture_equal(CANVAS, unlike=first)
+    page.wait_value("explorer.location", [9, 5])
+    leave_picture(page)
+    wait_framed(page, shown, unit_cell(LAYER, 9, 5))
     unharmed(page)
 
 

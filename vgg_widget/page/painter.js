@@ -130,7 +130,9 @@ export function paintList(context, lines, { points, list_points: size, swatch, b
 export function paintFrame(context, [left, top, right, bottom], clip, points) {
   context.save();
   context.beginPath();
-  context.rect(clip[0], clip[1], clip[2] - clip[0], clip[3] - clip[1]);
+  // On whole pixels, or a line along the edge would be pale.
+  const edges = clip.map(Math.round);
+  context.rect(edges[0], edges[1], edges[2] - edges[0], edges[3] - edges[1]);
   context.clip();
   for (const [colour, width] of [["black", 3.2], ["#ffe14d", 1.4]]) {
     // On whole pixels, or the line would be pale.
