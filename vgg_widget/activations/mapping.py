@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 
 if TYPE_CHECKING:
     import xarray
+
+    from vgg_widget.dataset.progress import Progress
+    from vgg_widget.page.document import WrittenDocument
 
 Floats = npt.NDArray[np.float32]
 
@@ -441,6 +445,105 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             If xarray is not installed.
         """
         return as_dataset(self.layers, self, self._weights.label, self._name)
+
+    @overload
+    def to_html(
+        self,
+        path: None = None,
+        *,
+        layers: str | Iterable[str] | None = None,
+        title: str | None = None,
+        before_relu: bool = False,
+        max_megabytes: float = 10,
+        progress: Progress = False,
+    ) -> str: ...
+
+    @overload
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        layers: str | Iterable[str] | None = None,
+        title: str | None = None,
+        before_relu: bool = False,
+        max_megabytes: float = 10,
+        progress: Progress = False,
+    ) -> WrittenDocument: ...
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        layers: str | Iterable[str] | None = None,
+        title: str | None = None,
+        before_relu: bool = False,
+        max_megabytes: float = 10,
+        progress: Progress = False,
+    ) -> str | WrittenDocument:
+        """Write a web page on which a person explores the maps, in one file and without a kernel.
+
+        It opens from where it lies, loads nothing and sends nothing. A value on it is that of the
+        map to 1/508 of its channel's range.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            An ``.html`` file, replaced as a whole; without one the page is returned as text.
+        layers : str, iterable of str or None
+            Any names of the layers to show; all by default.
+        title : str, optional
+            The page's heading; the image's file name by default.
+        before_relu : bool
+            Show the maps before their ReLU, where those are kept.
+        max_megabytes : float
+            The size from which on maps are halved, the largest first: every second row and column
+            is left out, which the page says.
+        progress : bool or callable
+            True shows a bar; a function is called with the number of layers that are done, and
+            of all.
+
+        Returns
+        -------
+        WrittenDocument or str
+            Where the page is, its size, and which layers were halved; or the page itself.
+
+        Raises
+        ------
+        LayerNameError
+            If there is no such layer.
+        ValueError, TypeError
+            If an argument is wrong.
+        OSError
+            If the folder is missing or cannot be written.
+
+        Warns
+        -----
+        UserWarning
+            If the page is larger than `max_megabytes` although all maps were halved.
+
+        Examples
+        --------
+        >>> from vgg_widget import FeatureExtractor, sample_image
+        >>> activations = FeatureExtractor("random", size=64)(sample_image())
+        >>> activations.to_html(layers="block3_conv1", title="One layer")[:15]
+        '<!doctype html>'
+        """
+        # What is on a page is made of pictures, and these of maps: by name, since an import would
+        # go against the direction in which rooms import.
+        writer = import_module("vgg_widget.page.document")
+        choices: dict[str, Any] = {
+            "layers": layers,
+            "title": title,
+            "before_relu": before_relu,
+            "max_megabytes": max_megabytes,
+            "progress": progress,
+        }
+        made: str | WrittenDocument
+        if path is None:
+            made = writer.document(self, **choices)
+        else:
+            made = writer.write_document(self, path, **choices)
+        return made
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -6,11 +6,9 @@ Its other parts are in ``page.html``, ``page.css`` and ``page.js``.
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
 import itertools
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +29,8 @@ from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.top_images import StrongestImages
 from vgg_widget.images import RGB8, ImageError
 from vgg_widget.network.streaming import READERS
-from vgg_widget.support.files import atomic_write, checked_target
+from vgg_widget.support.files import atomic_write
+from vgg_widget.support.html import check_page_path, data_element, decimals, digest_of_text
 from vgg_widget.support.messages import briefly
 
 Box: TypeAlias = tuple[int, int, int, int]
@@ -48,7 +47,6 @@ _QUALITY = 75
 # are 13,248 at most. Of photographs they take 10 MB or a little more.
 _MOST_PATCHES = 14_000
 
-_SUFFIXES = (".html", ".htm")
 _HERE = files("vgg_widget.dataset")
 
 
@@ -152,13 +150,6 @@ def write_page(
     return WrittenPage(Path(path).expanduser(), size, missing, names)
 
 
-def check_page_path(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError or OSError for what cannot be a page's path, before hours of work."""
-    if not os.fspath(path).lower().endswith(_SUFFIXES):
-        raise ValueError(f"path {os.fspath(path)!r} does not end in .html: name it so.")
-    checked_target(path)
-
-
 def check_channels(channels: int | None) -> None:
     """Raise ValueError for what is no number of channels, as early as `check_page_path`."""
     integer = isinstance(channels, int | np.integer) and not isinstance(channels, bool)
@@ -258,9 +249,9 @@ def _pieces(
     gone += " changed since, or could not be read any more, and no patches here."
     words = {
         "style": style,
-        "style_digest": _digest(style),
+        "style_digest": digest_of_text(style),
         "script": script,
-        "script_digest": _digest(script),
+        "script_digest": digest_of_text(script),
         "source": html.escape(_source(top, len(shown))),
         "missing": gone if missing else "",
     }
@@ -272,7 +263,7 @@ def _pieces(
     header = {
         "statistic": top.statistic,
         "first": names.index(on_page.readable_layer),
-        "edges": _decimals(top.histogram_edges),
+        "edges": decimals(top.histogram_edges),
         "names": [top.images[place] for place in numbers],
         "layers": [
             {
@@ -284,22 +275,11 @@ def _pieces(
             for layer in shown
         ],
     }
-    yield _data("atlas", header)
+    yield data_element("atlas", header)
     # Each layer by itself: a browser then reads the one that is looked at.
     for number, layer in enumerate(shown):
-        yield _data(f"layer-{number}", _layer(layer, patches, numbers))
+        yield data_element(f"layer-{number}", _layer(layer, patches, numbers))
     yield Template(after).substitute(words)
-
-
-def _digest(text: str) -> str:
-    """Return what a page's Content-Security-Policy calls the one script or style that it allows."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _data(name: str, content: object) -> str:
-    # Nothing in a string can then end the element, or begin a comment in it.
-    text = json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    return f'<script type="application/json" id="{name}">{text}</script>\n'
 
 
 def _source(top: TopActivations, shown: int) -> str:
@@ -337,10 +317,10 @@ def _layer(layer: _Shown, patches: Mapping[Cut, str], numbers: Mapping[int, int]
     return {
         "patches": list(known),
         "cut": cut,
-        "values": [_decimals(strongest.values[c, : len(cut[c])]) for c in range(channels)],
+        "values": [decimals(strongest.values[c, : len(cut[c])]) for c in range(channels)],
         "images": [[numbers[place] for place, _ in cuts] for cuts in layer.cuts],
-        "mean": _decimals(strongest.mean[:channels].astype(np.float32)),
-        "active": _decimals(strongest.fraction_active[:channels]),
+        "mean": decimals(strongest.mean[:channels].astype(np.float32)),
+        "active": decimals(strongest.fraction_active[:channels]),
         "counted": strongest.counted[:channels].tolist(),
         "bins": bins,
         "histogram": histogram[:, bins].tolist(),
@@ -359,8 +339,3 @@ def _bins(histogram: npt.NDArray[np.int32]) -> list[int]:
         if part.size:
             chosen += range(int(part[0]), int(part[-1]) + 1)
     return chosen
-
-
-def _decimals(values: npt.NDArray[np.floating[Any]]) -> list[float | None]:
-    """Return numbers with as few digits as tell them apart from others; None for NaN."""
-    return [float(str(value)) if np.isfinite(value) else None for value in values]

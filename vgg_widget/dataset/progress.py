@@ -14,16 +14,16 @@ Progress: TypeAlias = bool | Callable[[int, int | None], object]
 
 @contextmanager
 def shown_progress(
-    progress: Progress, total: int | None, what: str = "images"
+    progress: Progress, total: int | None, what: str = "images", unit: str = "image"
 ) -> Iterator[Callable[[int], object]]:
-    """Give a function to be told of a number of images that are done.
+    """Give a function to be told of a number of images, or other units, that are done.
 
     `progress` is that of `top_activations`; `what` stands before the bar.
     """
     if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(
             f"progress {briefly(progress)} is neither True, False nor a function of the number of "
-            "images that are done and of all: pass one of these."
+            f"{unit}s that are done and of all: pass one of these."
         )
     from tqdm.auto import tqdm
 
@@ -36,7 +36,7 @@ def shown_progress(
         if callable(progress):
             progress(done, total)
 
-    with tqdm(desc=what, unit="image", total=total, disable=progress is not True) as bar:
+    with tqdm(desc=what, unit=unit, total=total, disable=progress is not True) as bar:
         yield tell
 
 
@@ -53,9 +53,11 @@ class ProgressLines:
         what: str = "images",
         every: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        unit: str = "images",
     ) -> None:
         self._stream, self._what, self._every, self._clock = stream, what, every, clock
         self._then, self._before = clock(), 0
+        self._unit = unit
 
     def __call__(self, done: int, total: int | None) -> None:
         """Tell how many images are done, and of how many where that is known."""
@@ -68,7 +70,7 @@ class ProgressLines:
         words = f"{self._what}: {done}" + ("" if total is None else f" of {total}")
         if seconds > 0 and done > self._before:
             speed = (done - self._before) / seconds
-            words += f", {plain_number(speed)} images/s"
+            words += f", {plain_number(speed)} {self._unit}/s"
             if total is not None:
                 words += f", {tqdm.format_interval((total - done) / speed)} left"
         print(words, file=self._stream, flush=True)

@@ -6,11 +6,11 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 from weakref import proxy
 
 from traitlets import CFloat, Instance, TraitError, observe, validate
@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     import ipywidgets as widgets
     from matplotlib.figure import Figure
 
+    from vgg_widget.dataset.progress import Progress
     from vgg_widget.dataset.result import TopActivations
     from vgg_widget.figure.feature_figure import FeatureFigure
+    from vgg_widget.page.document import WrittenDocument
 
 _TOP_IS_RENAMED = (
     "top of LayerExplorer has two names now: predict=5 for classes that the network predicts, and "
@@ -432,6 +434,77 @@ class LayerExplorer(ExplorerBase):
                 more["predict"] = self._classes
             more["usual_cmap"] = self._usual_cmap
             return write_state(self._asked(), self._extractor, more)
+
+    @overload
+    def to_html(
+        self,
+        path: None = None,
+        *,
+        layers: str | Iterable[str] | None = None,
+        title: str | None = None,
+        max_megabytes: float = 10,
+        progress: Progress = False,
+    ) -> str: ...
+
+    @overload
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        layers: str | Iterable[str] | None = None,
+        title: str | None = None,
+        max_megabytes: float = 10,
+        progress: Progress = False,
+    ) -> WrittenDocument: ...
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        layers: str | Iterable[str] | None = None,
+        title: str | None = None,
+        max_megabytes: float = 10,
+        progress: Progress = False,
+    ) -> str | WrittenDocument:
+        """Write this explorer as a web page, in one file that needs no kernel.
+
+        It opens with what is on show here (layer, channel or channels, mode, colormap, scale,
+        gamma, location, and the side of the ReLU), and has the other layers and channels at hand.
+        What it has no way to show, such as a mode of your own, an overlay or a percentile, is left
+        out.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            An ``.html`` file, replaced as a whole; without one the page is returned as text.
+        layers, title, max_megabytes, progress
+            As `Activations.to_html` takes them.
+
+        Returns
+        -------
+        WrittenDocument or str
+            Where the page is, its size, and which layers were halved; or the page itself.
+
+        Raises
+        ------
+        LayerNameError, ValueError, TypeError, OSError
+            As from `Activations.to_html`.
+        """
+        from vgg_widget.page.document import document, write_document
+
+        self._require_open()
+        settings = self._asked()
+        choices: dict[str, Any] = {
+            "first": {**asdict(settings), "layer": settings.layer_in(self.activations)},
+            "layers": layers,
+            "title": title,
+            "before_relu": settings.shows_before_relu(self.activations),
+            "max_megabytes": max_megabytes,
+            "progress": progress,
+        }
+        if path is None:
+            return document(self.activations, **choices)
+        return write_document(self.activations, path, **choices)
 
     def save_animation(
         self,

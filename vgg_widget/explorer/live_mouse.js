@@ -1,6 +1,6 @@
 // Says and marks what is under the mouse, where the page knows it, and tells the kernel when it rests.
 
-import { paintFrame } from "./painter.js";
+import { fieldOf, paintFrame, seenWords } from "./painter.js";
 
 // So long without a move, and the kernel hears where the mouse is; then it is asked what is there.
 const MOUSE_RESTS_MS = 200;
@@ -45,13 +45,6 @@ function unitAt({ places }, { shape, placement, units }, x, y) {
   return unit.includes(undefined) ? null : { unit, pixel: [row, column] };
 }
 
-// The input's rows and columns that a unit sees; null where it sees none, or nobody knows.
-function fieldOf({ fields: { rows, columns } }, [row, column]) {
-  if (!rows) return null;
-  const [[top, bottom], [left, right]] = [rows[row], columns[column]];
-  return top < bottom && left < right ? [top, left, bottom, right] : null;
-}
-
 export function paintUnit(context, { places }, sheet, unit) {
   const { placement } = sheet;
   const [row, column] = unit;
@@ -71,10 +64,7 @@ function wordsFor({ unit, pixel, chosen }, { plane, sheet, entries }) {
   const index = plane.indices[row * sheet.shape[1] + column];
   const words = [`row ${row}, column ${column}: ${whatIs(index, plane, entries)}`];
   const field = fieldOf(sheet, unit);
-  if (field) {
-    const [top, left, bottom, right] = field;
-    words.push(`sees input rows ${top}–${bottom - 1}, columns ${left}–${right - 1}`);
-  }
+  if (field) words.push(seenWords(field));
   if (chosen) return `location: ${words.join(" · ")}`;
   if (!pixel) return words.join(" · ");
   return `input row ${pixel[0]}, column ${pixel[1]} · nearest unit ${words.join(" · ")}`;

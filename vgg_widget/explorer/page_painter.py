@@ -14,6 +14,7 @@ from matplotlib.colors import to_hex
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.parts import paragraph
 from vgg_widget.explorer.settings import DisplaySettings
+from vgg_widget.page.geometry import unit_places
 from vgg_widget.page.planes import MOST_ENTRIES, Plane, colours, packed, plane, plane_of_channels
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.colormaps import find_cmap
@@ -260,29 +261,17 @@ class PagePainter:
         """Return where the units of an album's layer are, on the canvas and on the image."""
         activations = self._explorer.measured
         rows, columns, _ = activations.shape(album.layer)
-        height, width = activations.image.shape[:2]
         info = activations.info(album.layer)
         enlargement = self._view.enlargement((rows, columns), info.placement)
         if enlargement is None:
             return None
-        fields: dict[str, Any] = {}
-        if info.receptive_field is not None:
-            down = [info.receptive_field_box(row, 0, (height, width)) for row in range(rows)]
-            across = [info.receptive_field_box(0, at, (height, width)) for at in range(columns)]
-            fields = {
-                "rows": [[top, bottom] for top, _, bottom, _ in down],
-                "columns": [[left, right] for _, left, _, right in across],
-            }
-        place = info.placement
         return {
             "top": enlargement.top,
             "left": enlargement.left,
             "rows": enlargement.rows.tolist(),
             "columns": enlargement.columns.tolist(),
             "odd": enlargement.odd.tolist(),
-            "placement": [place.left, place.top, place.column_step, place.row_step],
-            "fields": fields,
-            "units": info.units_along((height, width), (rows, columns)),
+            **unit_places(activations, album.layer),
         }
 
     def _send_planes(self, asked: dict[str, Any]) -> None:

@@ -144,3 +144,13 @@ export function paintFrame(context, [left, top, right, bottom], clip, points) {
   }
   context.restore();
 }
+
+// The input's rows and columns that a unit sees; null where it sees none, or nobody knows.
+export function fieldOf({ fields: { rows, columns } }, [row, column]) {
+  if (!rows) return null;
+  const [[top, bottom], [left, right]] = [rows[row], columns[column]];
+  return top < bottom && left < right ? [top, left, bottom, right] : null;
+}
+
+export const seenWords = ([top, left, bottom, right]) =>
+  `sees input rows ${top}–${bottom - 1}, columns ${left}–${right - 1}`;

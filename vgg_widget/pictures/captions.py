@@ -170,16 +170,17 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
     return " · ".join(filter(None, [*parts, words]))
 
 
-_RANGES = {
+RANGES = {
     "auto": "this picture's own range",
     "channel": "this picture's own range up to its maximum",
     "layer": "one range for the layer",
     "network": "one range for the network",
 }
-_TILE_RANGES = {
+TILE_RANGES = {
     "auto": "each channel over its own range",
     "channel": "each channel over its own range up to its maximum",
 }
+"""What it says of them in a grid, where that is something else."""
 
 
 def range_words(rendering: Rendering) -> str:
@@ -195,12 +196,12 @@ def range_words(rendering: Rendering) -> str:
         return mode.range_words
     if mode is None and not rendering.range_words:
         return ""
-    words = rendering.range_words or _RANGES[rendering.scale]
+    words = rendering.range_words or RANGES[rendering.scale]
     if rendering.scale == "channel" and rendering.clipped[1] and not rendering.range_words:
         # Up to a percentile of one's own.
-        words = _RANGES["auto"]
+        words = RANGES["auto"]
     if not rendering.range_words and rendering.vmin is None:
-        words = _TILE_RANGES.get(rendering.scale, words)
+        words = TILE_RANGES.get(rendering.scale, words)
     # A mode's own way over a scale's maximum takes no gamma.
     follows = rendering.scale == "auto" or rendering.vmin is not None or not rendering.range_words
     bent = rendering.gamma != 1 and follows

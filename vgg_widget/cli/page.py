@@ -1,0 +1,69 @@
+"""`vgg-widget page`: the explorer of a picture as one HTML file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from vgg_widget.activations.named_layers import layer_names
+from vgg_widget.cli.serving import add_network_options
+from vgg_widget.dataset.progress import ProgressLines
+from vgg_widget.images import load_image, sample_image
+from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.support.html import check_page_path
+from vgg_widget.support.messages import unknown_choice
+
+
+def add_page(commands: Any) -> None:
+    """Add the command to those of `vgg-widget`."""
+    page = commands.add_parser(
+        "page", help="write the explorer of a picture as one HTML file, which needs no Python"
+    )
+    page.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
+    page.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="an .html file to write"
+    )
+    page.add_argument(
+        "--layers", nargs="+", metavar="LAYER", help="show these alone; any of their names"
+    )
+    page.add_argument("--title", help="the page's heading; else the picture's name")
+    page.add_argument("--before-relu", action="store_true", help="show the maps before their ReLU")
+    page.add_argument(
+        "--max-megabytes",
+        type=float,
+        default=10,
+        metavar="N",
+        help="from this size on, the largest maps lose every second row and column (10)",
+    )
+    add_network_options(page)
+    page.set_defaults(run=_write)
+
+
+def _write(options: argparse.Namespace) -> int:
+    # Before the network is built, which takes seconds.
+    check_page_path(options.output)
+    known = layer_names(VGG19_LAYERS, [info.name for info in VGG19_CONVOLUTIONS])
+    for name in options.layers or ():
+        if name not in known:
+            raise ValueError(unknown_choice("--layers", name, known))
+    image = sample_image() if options.image == "sample" else load_image(options.image)
+    activations = FeatureExtractor(options.weights, size=options.size)(image)
+    if activations.weights.message:
+        print(activations.weights.message, file=sys.stderr)
+    named = None if options.image == "sample" else Path(options.image).name
+    bar = sys.stderr.isatty()
+    written = activations.to_html(
+        options.output,
+        layers=options.layers,
+        title=options.title or named,
+        before_relu=options.before_relu,
+        max_megabytes=options.max_megabytes,
+        progress=bar or ProgressLines(sys.stderr, "layers", unit="layers"),
+    )
+    print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")
+    if written.halved:
+        print(f"every second row and column only of {', '.join(written.halved)}")
+    return 0

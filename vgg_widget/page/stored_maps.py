@@ -1,0 +1,150 @@
+"""Feature maps as one file keeps them: a byte a unit, a range a channel, packed in pieces."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations.channel_statistics import top_of
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.pictures.rendering import render
+from vgg_widget.pictures.scaling import NAMED_SCALES, Floats
+from vgg_widget.support.html import decimals
+
+STEPS = 254
+"""The index of a channel's largest value; 0 is that of its least."""
+
+NO_NUMBER = 255
+"""The index of what is NaN or infinite."""
+
+NO_CHANNEL = 65535
+"""Where a layer's winners are listed: no channel is active."""
+
+# A piece is unpacked as a whole when one of its maps is looked at.
+_PIECE_BYTES = 1_000_000
+_PIECE_MAPS = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredMaps:
+    """Some maps of one size as bytes, and what the bytes stand for.
+
+    Parameters
+    ----------
+    indices : ndarray of uint8, shape (channels, height, width)
+        0 for a map's least value to `STEPS` for its largest, or `NO_NUMBER`.
+    low, high : ndarray of float32
+        Each map's least and largest value; the least is 0 in a layer that has none below.
+    auto : ndarray of float64
+        The top of each map's own range, as the scale ``"auto"`` has it.
+    """
+
+    indices: npt.NDArray[np.uint8]
+    low: Floats
+    high: Floats
+    auto: npt.NDArray[np.float64]
+
+    def ranges(self) -> dict[str, list[float | None]]:
+        """Return the numbers, as JSON takes them."""
+        found = {"low": self.low, "high": self.high, "auto": self.auto.astype(np.float32)}
+        return {name: decimals(values) for name, values in found.items()}
+
+
+def stored_maps(maps: Floats, *, signed: bool) -> StoredMaps:
+    """Return maps as bytes, exact to 1/508 of each map's range.
+
+    Parameters
+    ----------
+    maps : ndarray of float32, shape (height, width, channels)
+        Of one layer.
+    signed : bool
+        Whether the layer has values of both signs.
+    """
+    values = np.ascontiguousarray(maps.transpose(2, 0, 1))
+    finite = np.isfinite(values)
+    whole = bool(finite.all())
+    known = values if whole else np.where(finite, values, np.float32(0))
+    high = known.max(axis=(1, 2))
+    low = known.min(axis=(1, 2)) if signed else np.zeros_like(high)
+    # The span of the largest float32 values is none of them.
+    span = high.astype(np.float64) - low
+    factor = (STEPS / np.where(span > 0, span, np.inf)).astype(np.float32)
+    scaled = (known - low[:, None, None]) * factor[:, None, None]
+    indices = np.rint(scaled, out=scaled).astype(np.uint8)
+    if not whole:
+        indices[~finite] = NO_NUMBER
+    percentile = NAMED_SCALES["auto"].percentile
+    auto = [top_of(np.abs(one) if signed else one, percentile) for one in values]
+    return StoredMaps(indices, low, high, np.array(auto))
+
+
+def halved(indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return every second row and column: of fewer units, the values stay true."""
+    return indices[:, ::2, ::2]
+
+
+def maps_in_a_piece(height: int, width: int) -> int:
+    """Return how many maps of a size are packed together."""
+    return max(1, min(_PIECE_MAPS, _PIECE_BYTES // (height * width)))
+
+
+def packed_pieces(indices: npt.NDArray[np.uint8]) -> list[str]:
+    """Return maps, some to a piece, as text that a page unpacks when it shows one of them."""
+    together = maps_in_a_piece(*indices.shape[1:])
+    return [
+        packed_text(indices[first : first + together].tobytes())
+        for first in range(0, len(indices), together)
+    ]
+
+
+def packed_text(data: bytes) -> str:
+    """Return bytes as zlib packs them, in base64."""
+    return base64.b64encode(zlib.compress(data, 6)).decode()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredModes:
+    """A layer's ready-made pictures: the largest value, the mean, and which channel wins.
+
+    Parameters
+    ----------
+    maps : StoredMaps
+        Of ``"max"`` and ``"mean"``, in this order.
+    winners : ndarray of uint16, shape (height, width)
+        The strongest channel, `NO_CHANNEL` where none is active.
+    legend : list of dict
+        What each colour of ``"argmax"`` stands for, as `vgg_widget.pictures.legend` has it.
+    """
+
+    maps: StoredMaps
+    winners: npt.NDArray[np.uint16]
+    legend: list[dict[str, Any]]
+
+    def packed(self) -> str:
+        """Return both maps, then the low and the high bytes of the winners, in one piece."""
+        numbers = self.winners.astype("<u2")
+        low, high = (numbers & 255).astype(np.uint8), (numbers >> 8).astype(np.uint8)
+        return packed_text(self.maps.indices.tobytes() + low.tobytes() + high.tobytes())
+
+
+def stored_modes(activations: Activations, layer: str) -> StoredModes:
+    """Return what the modes that take all channels show of a layer."""
+    values = [render(activations, layer, mode).values for mode in ("max", "mean")]
+    maps = np.stack([one for one in values if one is not None], axis=-1)
+    argmax = render(activations, layer, "argmax")
+    assert argmax.values is not None
+    winners = np.where(argmax.values < 0, NO_CHANNEL, argmax.values).astype(np.uint16)
+    legend = [
+        {
+            "channel": entry.channel,
+            "color": [round(255 * level) for level in entry.color],
+            "words": entry.words,
+        }
+        for entry in argmax.legend
+    ]
+    return StoredModes(stored_maps(maps, signed=activations.signed(layer)), winners, legend)
