@@ -374,7 +374,8 @@ function listen(frame) {
     if (shown) mark();
   });
   frame.addEventListener("click", (event) => {
-    const hit = hitAt(frame, event);
+    // A click's place is in whole pixels; what is marked is meant.
+    const hit = under ?? hitAt(frame, event);
     if (!hit) return;
     if (hit.channel !== undefined) {
       under = null;

@@ -51,7 +51,7 @@ from vgg_widget.pictures.scaling import DEFAULT_SCALE, NAMED_SCALES
 from vgg_widget.pictures.tiles import about_square
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.html import check_page_path, data_element, digest_of_text
-from vgg_widget.support.messages import megabytes
+from vgg_widget.support.messages import briefly, megabytes
 
 MODES = ("channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow")
 """The modes that a page paints."""
@@ -175,13 +175,14 @@ def _made(
     progress: Progress = False,
 ) -> tuple[str, list[_Layer]]:
     """Return the page's text, and its layers."""
-    if not max_megabytes > 0 or math.isinf(max_megabytes):
+    number = isinstance(max_megabytes, int | float) and not isinstance(max_megabytes, bool)
+    if not number or not 0 < max_megabytes < math.inf:
         raise ValueError(
-            f"max_megabytes {max_megabytes!r} is no size of a file: give a positive number, such "
-            f"as {_MOST_MEGABYTES}."
+            f"max_megabytes {briefly(max_megabytes)} is no size of a file: give a positive number, "
+            f"such as {_MOST_MEGABYTES}."
         )
     if title is not None and not isinstance(title, str):
-        raise TypeError(f"title {title!r} is no text: give a string, or leave it out.")
+        raise TypeError(f"title {briefly(title)} is no text: give a string, or leave it out.")
     names = _chosen(activations, layers, before_relu=before_relu)
     picture = _address(activations.image)
     with (

@@ -1,0 +1,421 @@
+"""The explorer as one file in a real browser, without kernel, server and network."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from matplotlib.colors import hsv_to_rgb
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, expect
+
+from tests.explorers import field_of
+from vgg_widget import Activations, FeatureExtractor, render, telling_channels
+from vgg_widget.images import RGB8
+from vgg_widget.pictures.colormaps import find_cmap
+
+from .desk import launch
+
+pytestmark = pytest.mark.browser
+
+PIXELS = """() => {
+  const map = document.getElementById("map");
+  const { data } = map.getContext("2d").getImageData(0, 0, map.width, map.height);
+  let letters = "";
+  for (const byte of data) letters += String.fromCharCode(byte);
+  return [map.height, map.width, btoa(letters)];
+}"""
+# Where the frame on the input is, as shares of its sides.
+YELLOW = """() => {
+  const marks = document.querySelector("#input .marks");
+  const { width, height } = marks;
+  const { data } = marks.getContext("2d").getImageData(0, 0, width, height);
+  const found = [];
+  for (let n = 0; n < width * height; n++)
+    if (data[4 * n] > 200 && data[4 * n + 1] > 200)
+      found.push([(n % width) / width, Math.floor(n / width) / height]);
+  return found;
+}"""
+DONE = "main#explorer[aria-busy='false']"
+GAMMA = {"auto": 0.6, "channel": 1.0, "layer": 1.0, "network": 1.0}
+
+
+class Opened:
+    """The page of some activations, and what it asked for and complained of."""
+
+    def __init__(self, context: BrowserContext, path: Path) -> None:
+        self.path = path
+        self.asked: list[str] = []
+        self.wrong: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("console", self._hear)
+        self.page.set_viewport_size({"width": 1280, "height": 1000})
+        self.page.goto(path.as_uri())
+        expect(self.page.locator(DONE)).to_be_visible()
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        # The tests themselves read the canvas back.
+        if message.type in ("error", "warning") and "readback" not in message.text:
+            self.wrong.append(message.text)
+
+    def show(self, title: str, **traits: object) -> RGB8:
+        """Go to an address, wait for the picture of that title, and return its pixels."""
+        words = "&".join(f"{name}={value}" for name, value in traits.items())
+        self.page.evaluate(f"location.hash = '{words}'")
+        return self.pixels(title)
+
+    def pixels(self, title: str) -> RGB8:
+        """Wait for the picture of a title, and return its pixels."""
+        expect(self.page.locator("#title")).to_have_text(title)
+        expect(self.page.locator(DONE)).to_be_visible()
+        rows, columns, letters = self.page.evaluate(PIXELS)
+        data = np.frombuffer(base64.b64decode(letters), np.uint8)
+        return data.reshape(rows, columns, 4)
+
+    def says(self) -> str:
+        return self.page.locator("#place").inner_text()
+
+
+@pytest.fixture(scope="module")
+def browser(
+    chromium: tuple[Playwright, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrowserContext]:
+    context = launch(*chromium, tmp_path_factory.mktemp("profile"))
+    context.set_offline(True)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def small(photo: RGB8) -> Activations:
+    """Maps that are like pictures, of a photograph with sides that are no multiple of 32."""
+    return FeatureExtractor("kmeans", size=None)(photo)
+
+
+@pytest.fixture(scope="module")
+def opened(
+    browser: BrowserContext, small: Activations, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Opened]:
+    path = tmp_path_factory.mktemp("page of a cat") / "my cat.html"
+    small.to_html(path, title="A cat")
+    page = Opened(browser, path)
+    yield page
+    assert page.wrong == []
+    assert {address.partition("#")[0] for address in page.asked if address[:5] != "data:"} == {
+        path.as_uri()
+    }
+    page.page.close()
+
+
+def share(values: npt.NDArray[Any], low: float, high: float, gamma: float) -> npt.NDArray[Any]:
+    """Where values are between the ends of a range, as README defines it."""
+    if high <= low:
+        return np.zeros(values.shape)
+    unit = np.clip((values - low) / (high - low), 0, 1)
+    if low < 0:
+        return (np.sign(2 * unit - 1) * np.abs(2 * unit - 1) ** gamma + 1) / 2
+    return np.asarray(unit**gamma)
+
+
+def assert_colours(
+    pixels: RGB8,
+    values: npt.NDArray[Any],
+    limits: tuple[float | None, float | None],
+    gamma: float,
+    *,
+    cmap: str = "magma",
+    signed: bool = False,
+) -> None:
+    """Each pixel has a colour of a value that is within half a plane's step of the true one."""
+    colormap = find_cmap(cmap)
+    table = colormap(np.arange(colormap.N), bytes=True)
+    low = float(values.min()) if signed else 0.0
+    half = (float(values.max()) - low) / 508 * 1.0001
+    first, last = (
+        np.minimum(
+            (share(values + by, limits[0] or 0, limits[1] or 0, gamma) * colormap.N + nudge).astype(
+                int
+            ),
+            colormap.N - 1,
+        )
+        for by, nudge in ((-half, -1e-3), (half, 1e-3))
+    )
+    right = np.zeros(values.shape, bool)
+    for entry in range(int((last - first).max()) + 1):
+        right |= (table[np.minimum(first + entry, last)] == pixels).all(axis=-1)
+    assert right.all(), f"{np.count_nonzero(~right)} of {right.size} pixels"
+
+
+def test_every_layers_channels_have_the_colours_of_their_values(
+    opened: Opened, small: Activations
+) -> None:
+    for place, layer in enumerate(small):
+        count = small.shape(layer)[-1]
+        # One that tells much, and one in the last piece.
+        for channel in (int(telling_channels(small, layer, 1)[0]), count - 1 - place):
+            scale = ["auto", "channel", "layer", "network"][place % 4]
+            pixels = opened.show(
+                f"{layer} · channel {channel}",
+                layer=layer, channel=channel, mode="channel", scale=scale, cmap="magma",
+            )  # fmt: skip
+            made = render(small, layer, channel=channel, scale=scale)
+            assert made.values is not None
+            assert_colours(pixels, made.values, (made.vmin, made.vmax), GAMMA[scale])
+
+
+@pytest.mark.parametrize("mode", ["max", "mean"])
+def test_the_strongest_and_the_mean(opened: Opened, small: Activations, mode: str) -> None:
+    for layer in ("block1_conv1", "block3_conv1", "block5_pool"):
+        for scale, cmap in (("auto", "viridis"), ("layer", "gray"), ("network", "hot")):
+            made = render(small, layer, mode, scale=scale)
+            assert made.values is not None
+            pixels = opened.show(made.title, layer=layer, mode=mode, scale=scale, cmap=cmap)
+            limits = made.vmin, made.vmax
+            assert_colours(pixels, made.values, limits, GAMMA[scale], cmap=cmap)
+
+
+def test_the_winners_are_those_of_render_to_the_byte(opened: Opened, small: Activations) -> None:
+    for layer in ("block1_conv1", "block3_conv1", "block4_conv2"):
+        made = render(small, layer, "argmax")
+        np.testing.assert_array_equal(
+            opened.show(made.title, layer=layer, mode="argmax"), made.rgba
+        )
+        listed = opened.page.locator("#bar").get_attribute("aria-label")
+        assert listed == f"colours: {', '.join(entry.words for entry in made.legend)}"
+
+
+@pytest.mark.parametrize("scale", ["auto", "network"])
+def test_a_grid_has_every_tile_and_hatches_the_dead(
+    opened: Opened, small: Activations, scale: str
+) -> None:
+    layer = "block4_conv1"
+    made = render(small, layer, "grid", scale=scale)
+    assert made.tiles is not None
+    pixels = opened.show(made.title, layer=layer, mode="grid", scale=scale)
+    assert pixels.shape == made.rgba.shape
+    np.testing.assert_array_equal(pixels[..., 3], made.rgba[..., 3])
+    dead = 0
+    for channel in made.tiles.channels:
+        top, left, bottom, right = made.tiles.box(channel)
+        tile, values = pixels[top:bottom, left:right], small[layer][..., channel]
+        if not values.any():
+            dead += 1
+            np.testing.assert_array_equal(tile, made.rgba[top:bottom, left:right])
+            continue
+        limits = render(small, layer, channel=channel, scale=scale)
+        assert_colours(tile, values, (limits.vmin, limits.vmax), GAMMA[scale])
+    assert (
+        f"{dead} of 512 channels dead" in opened.page.locator("#caption").inner_text() or not dead
+    )
+
+
+@pytest.mark.parametrize("mode", ["rgb", "rainbow", "composite"])
+@pytest.mark.parametrize("scale", ["auto", "layer"])
+def test_mixes_add_the_same_lights(
+    opened: Opened, small: Activations, mode: str, scale: str
+) -> None:
+    layer = "block2_conv2"
+    made = render(small, layer, mode, scale=scale, cmap="magma")
+    pixels = opened.show(made.title, layer=layer, mode=mode, scale=scale, cmap="magma")
+    maps = small[layer][..., list(made.channels)]
+    high = maps.max(axis=(0, 1))
+    ends = [render(small, layer, channel=c, scale=scale).vmax or 0 for c in made.channels]
+    # Each light lies between those of the values half a step below and half a step above.
+    bounds = []
+    for by in (-1, 1):
+        values = maps + by * high / 508
+        if mode == "composite":
+            values = np.rint(maps / high * 254) / 254 * high
+            ends = ends if scale == "auto" else high.tolist()
+        gamma = GAMMA[scale]
+        units = [share(values[..., k], 0, end, gamma) for k, end in enumerate(ends)]
+        if mode == "composite":
+            table = find_cmap("magma")(np.arange(256))[:, :3]
+            total = np.mean([table[np.minimum((u * 256).astype(int), 255)] for u in units], axis=0)
+            strongest = total.max(axis=-1)
+            total /= np.percentile(strongest[strongest > 0], 99.5) if scale == "auto" else 1
+        else:
+            hues = np.arange(len(ends)) / len(ends)
+            ones = np.ones(len(ends))
+            rainbow = hsv_to_rgb(np.stack([hues, ones, ones], axis=-1))
+            total = np.stack(units, axis=-1) @ (rainbow if mode == "rainbow" else np.eye(3))
+        bounds.append(255 * np.clip(total, 0, 1))
+    # Of a composite the table's colours are bytes on the page, made brighter by a factor.
+    beyond = 1.01 if mode != "composite" else 2.5
+    assert (pixels[..., :3] >= bounds[0] - beyond).all()
+    assert (pixels[..., :3] <= bounds[1] + beyond).all()
+    # And the whole is what is seen in the explorer.
+    assert np.abs(pixels.astype(int) - made.rgba).mean() < 1
+
+
+def test_values_and_fields_under_the_mouse_both_ways_and_a_click_that_keeps_them(
+    opened: Opened, small: Activations
+) -> None:
+    page, layer, channel = opened.page, "block2_pool", 5
+    opened.show(f"{layer} · channel {channel}", layer=layer, channel=channel)
+    assert "Point at a picture" in opened.says()
+    height, width = small.image.shape[:2]
+    for row, column in ((0, 0), (7, 11), (15, 17)):
+        box = page.locator("#output").bounding_box()
+        assert box is not None
+        at = (4 * column + 2) / width, (4 * row + 2) / height
+        page.mouse.move(box["x"] + at[0] * box["width"], box["y"] + at[1] * box["height"])
+        expect(page.locator("#place")).to_contain_text(f"row {row}, column {column}: ≈ ")
+        words = opened.says()
+        found = re.fullmatch(
+            r"row \d+, column \d+: ≈ ([\d.,]+) · sees input rows (\d+)–(\d+), columns (\d+)–(\d+)",
+            words,
+        )
+        assert found is not None, words
+        values = small[layer][..., channel]
+        # Four digits are written.
+        near = 0.002 * values.max() + 5e-4 * values[row, column]
+        assert abs(float(found[1].replace(",", "")) - values[row, column]) <= near
+        top, left, bottom, right = field_of(layer, row, column, (height, width))
+        assert [int(found[n]) for n in (2, 3, 4, 5)] == [top, bottom - 1, left, right - 1]
+        # The field is framed on the input.
+        framed = page.evaluate(YELLOW)
+        across, down = np.array(framed).T
+        assert across.min() == pytest.approx(left / width, abs=0.02)
+        assert down.max() == pytest.approx(bottom / height, abs=0.02)
+    box = page.locator("#input").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
+    unit = small.info(layer).unit_at(32, 37, small.shape(layer)[:2])
+    expect(page.locator("#place")).to_contain_text(
+        f"input row 32, column 37 · nearest unit row {unit[0]}, column {unit[1]}: ≈ "
+    )
+    page.mouse.move(2, 2)
+    expect(page.locator("#place")).to_contain_text(f"location: row {unit[0]}, column {unit[1]}: ")
+    assert page.url.endswith(f"location={unit[0]},{unit[1]}")
+    # On another layer the location is the unit nearest to it.
+    page.get_by_label("layer", exact=True).select_option("block3_conv2")
+    y, x = small.info(layer).field_center(*unit)
+    there = small.info("block3_conv2").unit_at(y, x, small.shape("block3_conv2")[:2])
+    expect(page.locator("#place")).to_contain_text(f"location: row {there[0]}, column {there[1]}: ")
+    page.keyboard.press("Escape")
+    expect(page.locator("#place")).to_contain_text("Point at a picture")
+
+
+def test_keys_controls_and_the_address(opened: Opened, small: Activations) -> None:
+    page = opened.page
+    opened.show("block3_conv1 · channel 7", layer="block3_conv1", channel=7)
+    page.locator("#title").click()
+    for key, title in (
+        ("ArrowRight", "block3_conv1 · channel 8"),
+        ("ArrowLeft", "block3_conv1 · channel 7"),
+        ("ArrowDown", "block3_conv2 · channel 7"),
+        ("g", "block3_conv2 · 256 channels"),
+        ("g", "block3_conv2 · channel 7"),
+        ("ArrowUp", "block3_conv1 · channel 7"),
+    ):
+        page.keyboard.press(key)
+        opened.pixels(title)
+    page.go_back()
+    opened.pixels("block3_conv2 · channel 7")
+    page.go_forward()
+    opened.pixels("block3_conv1 · channel 7")
+    page.get_by_role("button", name="block5_conv2", exact=False).first.click()
+    opened.pixels("block5_conv2 · channel 7")
+    page.get_by_role("button", name="Strongest").click()
+    opened.pixels("block5_conv2 · maximum over 512 channels")
+    page.get_by_label("more modes").select_option("rainbow")
+    page.get_by_role("textbox", name="channels").fill("3, 17 99")
+    page.get_by_role("textbox", name="channels").press("Enter")
+    opened.pixels("block5_conv2 · a hue each for 3, 17, 99")
+    expect(page.get_by_label("colors")).to_be_disabled()
+    assert "mode=rainbow" in page.url
+    assert "channels=3,17,99" in page.url
+    # The same place from its address, and what is wrong in one gives way.
+    address = page.url
+    page.goto(opened.path.as_uri() + "#layer=nowhere&channel=1e9&mode=%3Cimg%3E&gamma=-1")
+    first = int(telling_channels(small, "block3_conv1", 1)[0])
+    opened.pixels(f"block3_conv1 · channel {first}")
+    page.goto(address)
+    page.reload()
+    opened.pixels("block5_conv2 · a hue each for 3, 17, 99")
+    page.locator("#title").click()
+    page.keyboard.press("r")
+    opened.pixels(f"block3_conv1 · channel {first}")
+    page.get_by_label("channel, as a number").fill("12")
+    opened.pixels("block3_conv1 · channel 12")
+    page.get_by_label("channel", exact=True).press("ArrowRight")
+    opened.pixels("block3_conv1 · channel 13")
+    page.get_by_role("button", name="all 256").click()
+    opened.pixels("block3_conv1 · 256 channels")
+    page.locator("#output").click(position={"x": 3, "y": 3})
+    opened.pixels("block3_conv1 · channel 0")
+
+
+def test_it_serves_a_telephone_the_dark_and_who_has_no_scripts(
+    opened: Opened, browser: BrowserContext, small: Activations
+) -> None:
+    page = opened.page
+    opened.show("block3_conv1 · channel 9", layer="block3_conv1", channel=9)
+    page.set_viewport_size({"width": 400, "height": 800})
+    wide = page.evaluate(
+        "[...document.querySelectorAll('*')].map(one => one.getBoundingClientRect().right)"
+    )
+    assert max(wide) <= 400
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    colours = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colours[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert colours == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 22, 22)"}
+    assert page.title() == "A cat"
+    page.get_by_text("Practice filters").click()
+    expect(page.get_by_text(small.weights.message.partition(": ")[2][:40])).to_be_visible()
+    other = browser.new_page()
+    session = browser.new_cdp_session(other)
+    session.send("Emulation.setScriptExecutionDisabled", {"value": True})
+    other.goto(opened.path.as_uri())
+    expect(other.get_by_text("JavaScript is turned off here")).to_be_visible()
+    expect(other.get_by_alt_text("the input")).to_be_visible()
+    expect(other.get_by_text(small.weights.label)).to_be_visible()
+    other.close()
+
+
+def test_before_the_relu_colours_have_two_signs(
+    browser: BrowserContext, small: Activations, tmp_path: Path
+) -> None:
+    path = tmp_path / "signed.html"
+    small.to_html(path, layers=["block1_conv2", "block2_conv1"], before_relu=True)
+    page = Opened(browser, path)
+    made = render(small, "features.5", channel=3, cmap="coolwarm")
+    pixels = page.show(made.title, layer="features.5", channel=3)
+    assert made.values is not None
+    limits = made.vmin, made.vmax
+    assert_colours(pixels, made.values, limits, 0.6, cmap="coolwarm", signed=True)
+    assert page.wrong == []
+    page.page.close()
+
+
+def test_of_halved_maps_every_value_is_still_true(
+    browser: BrowserContext, small: Activations, tmp_path: Path
+) -> None:
+    path = tmp_path / "halved.html"
+    layer = "block1_conv1"
+    with pytest.warns(UserWarning, match="more than max_megabytes"):
+        small.to_html(path, layers=layer, max_megabytes=0.05)
+    page = Opened(browser, path)
+    made = render(small, layer, channel=2)
+    assert made.values is not None
+    pixels = page.show(made.title, layer=layer, channel=2)
+    assert_colours(pixels, small[layer][::2, ::2, 2], (made.vmin, made.vmax), 0.6)
+    expect(page.page.get_by_text(f"every second row and column of {layer}")).to_be_visible()
+    box = page.page.locator("#output").bounding_box()
+    assert box is not None
+    height, width = small.image.shape[:2]
+    place = box["x"] + 21.5 / width * box["width"], box["y"] + 11.5 / height * box["height"]
+    page.page.mouse.move(*place)
+    expect(page.page.locator("#place")).to_contain_text("row 10, column 20: ")
+    assert page.wrong == []
+    page.page.close()

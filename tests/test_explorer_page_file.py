@@ -1,0 +1,283 @@
+"""The explorer as one HTML file: what is in it, how exact it is, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import json
+import re
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.brute_force import exact_extractor
+from tests.explorers import field_of
+from tests.test_atlas_html import Page
+from vgg_widget import Activations, LayerExplorer
+from vgg_widget.activations.named_layers import LayerNameError
+from vgg_widget.cli import main
+
+HOSTILE = "</script><script>document.title='ran'</script><img src=x onerror=alert(1)>\"'&ü–\ud800"
+
+
+def saved(activations: Activations, path: Path, **choices: Any) -> Page:
+    target = path / "page.html"
+    activations.to_html(target, **choices)
+    return Page(target)
+
+
+def header(page: Page) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(page.words("page"))
+    return found
+
+
+def unpacked(page: Page, number: int) -> np.ndarray:
+    """A layer's maps as bytes, shape (channels, height, width), from all of its pieces."""
+    layer = header(page)["layers"][number]
+    pieces = -(-len(layer["low"]) // layer["piece"])
+    texts = [page.words(f"maps-{number}-{place}") for place in range(pieces)]
+    data = b"".join(zlib.decompress(base64.b64decode(text, validate=True)) for text in texts)
+    return np.frombuffer(data, np.uint8).reshape(-1, *layer["stored"])
+
+
+def test_every_value_is_in_it_to_a_508th_of_its_channels_range(
+    activations: Activations, tmp_path: Path
+) -> None:
+    page = saved(activations, tmp_path)
+    layers = header(page)["layers"]
+    assert [layer["name"] for layer in layers] == list(activations)
+    for number, layer in enumerate(layers):
+        maps = activations[layer["name"]].transpose(2, 0, 1)
+        indices = unpacked(page, number)
+        assert indices.shape == maps.shape
+        high = maps.max(axis=(1, 2))
+        np.testing.assert_allclose(layer["high"], high, rtol=1e-6)
+        assert not any(layer["low"])
+        values = indices / 254 * high[:, None, None]
+        assert (np.abs(values - maps) <= high[:, None, None] / 507.9).all()
+
+
+def test_tops_winners_and_fields_are_those_of_numpy(
+    activations: Activations, tmp_path: Path
+) -> None:
+    page = saved(activations, tmp_path)
+    told = header(page)
+    positive = [maps[maps > 0] for maps in activations.values()]
+    assert told["network"][0] == pytest.approx(np.percentile(np.concatenate(positive), 99.9), 1e-5)
+    for number, layer in enumerate(told["layers"]):
+        maps = activations[layer["name"]]
+        rows, columns, channels = maps.shape
+        assert layer["shape"] == [rows, columns, channels]
+        assert layer["top"] == pytest.approx(np.percentile(positive[number], 99.9), 1e-5)
+        for channel in range(0, channels, 37):
+            one = maps[..., channel]
+            top = np.percentile(one[one > 0], 99.5) if one.any() else 0
+            assert layer["auto"][channel] == pytest.approx(top, 1e-5)
+        packed = zlib.decompress(base64.b64decode(page.words(f"modes-{number}")))
+        largest, mean, low, high = np.frombuffer(packed, np.uint8).reshape(4, rows, columns)
+        for indices, by_hand, place in ((largest, maps.max(-1), 0), (mean, maps.mean(-1), 1)):
+            end = layer["modes"]["high"][place]
+            np.testing.assert_allclose(indices / 254 * end, by_hand, atol=end / 507)
+        winners = low + 256 * high.astype(int)
+        np.testing.assert_array_equal(winners, np.where(maps.any(-1), maps.argmax(-1), 65535))
+        height, width = activations.image.shape[:2]
+        top_left = field_of(layer["name"], rows - 1, columns - 1, (height, width))
+        (top, bottom), (left, right) = layer["fields"]["rows"][-1], layer["fields"]["columns"][-1]
+        assert (top, left, bottom, right) == top_left
+
+
+def test_it_is_one_file_that_runs_its_own_script_alone(
+    activations: Activations, tmp_path: Path
+) -> None:
+    named = Activations(
+        activations.layers,
+        {name: activations.get(activations.before_relu(name) or name) for name in activations},  # type: ignore[misc]
+        activations.image,
+        replace(activations.weights, label=HOSTILE, message=f"{HOSTILE}: {HOSTILE}"),
+        name=f"/secret/folder/{HOSTILE.replace('/', '')}",
+    )
+    page = saved(named, tmp_path, layers="block5_conv1", title=HOSTILE)
+    (policy,) = (
+        attributes["content"]
+        for attributes, _ in page.of("meta")
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert "unsafe-" not in policy
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
+    runs = [text for attributes, text in page.of("script") if "type" not in attributes]
+    assert len(runs) == 1
+    assert "innerHTML" not in runs[0]
+    assert "fetch(" not in runs[0]
+    (picture,) = (attributes for attributes, _ in page.of("img"))
+    assert str(picture["src"]).startswith("data:image/png;base64,")
+    assert page.words("waiting")
+    # Neither an address nor the folder that the picture was in.
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+    assert "secret" not in page.text
+
+
+def test_layers_of_ones_own_without_fields_and_with_both_signs(
+    photo: np.ndarray, tmp_path: Path
+) -> None:
+    activations = exact_extractor()(photo)
+    page = saved(activations, tmp_path)
+    number = list(activations).index("corners")
+    layer = header(page)["layers"][number]
+    maps = activations["corners"].transpose(2, 0, 1)
+    assert layer["signed"]
+    low, high = (np.asarray(layer[name])[:, None, None] for name in ("low", "high"))
+    values = low + unpacked(page, number) / 254 * (high - low)
+    assert (np.abs(values - maps) <= (high - low) / 507.9).all()
+    infos = [replace(info, receptive_field=None, axes=None) for info in activations.layers]
+    odd = {name: maps.copy() for name, maps in activations.items()}
+    odd["edges"][0, :3, 0] = np.nan, np.inf, -np.inf
+    told = Activations(infos, odd, activations.image, activations.weights)
+    page = saved(told, tmp_path)
+    assert header(page)["layers"][0]["fields"] == {}
+    assert unpacked(page, 0)[0, 0, :3].tolist() == [255, 255, 255]
+
+
+def test_before_the_relu(activations: Activations, tmp_path: Path) -> None:
+    page = saved(activations, tmp_path, layers="block3_conv1", before_relu=True)
+    (layer,) = header(page)["layers"]
+    maps = activations["features.10"].transpose(2, 0, 1)
+    low, high = (np.asarray(layer[name])[:, None, None] for name in ("low", "high"))
+    np.testing.assert_allclose(low[:, 0, 0], maps.min(axis=(1, 2)), rtol=1e-6)
+    values = low + unpacked(page, 0) / 254 * (high - low)
+    assert (np.abs(values - maps) <= (high - low) / 507.9).all()
+
+
+def test_what_does_not_fit_is_halved_and_the_page_says_so(
+    activations: Activations, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    whole = activations.to_html(path)
+    assert whole.halved == ()
+    assert whole.size == path.stat().st_size
+    small = activations.to_html(path, max_megabytes=whole.size * 0.85e-6)
+    assert small.size <= whole.size * 0.85
+    # The largest maps first, which are the first ones.
+    assert list(small.halved) == list(activations)[: len(small.halved)]
+    page = Page(path)
+    assert small.halved[0] in page.words("halved")
+    number = list(activations).index(small.halved[0])
+    maps = activations[small.halved[0]].transpose(2, 0, 1)[:, ::2, ::2]
+    high = np.asarray(header(page)["layers"][number]["high"])[:, None, None]
+    assert (np.abs(unpacked(page, number) / 254 * high - maps) <= high / 507.9).all()
+    with pytest.warns(UserWarning, match="more than max_megabytes=0.05: name fewer layers="):
+        activations.to_html(path, max_megabytes=0.05)
+
+
+def test_the_text_is_what_a_file_would_be(activations: Activations, tmp_path: Path) -> None:
+    text = activations.to_html(layers=["conv5_1", "block1_pool"], title="Two")
+    path = tmp_path / "page.HTM"
+    written = activations.to_html(path, layers=["conv5_1", "block1_pool"], title="Two")
+    assert path.read_text(encoding="utf-8") == text
+    # In network order, and before its ReLU as named.
+    assert written.layers == ("block1_pool", "block5_conv1")
+    assert '"features.28"' in text
+
+
+def test_what_is_on_show_in_an_explorer_is_on_show_first(
+    explore: Callable[..., LayerExplorer], tmp_path: Path
+) -> None:
+    explorer = explore(layer="block2_conv1", channel=17, mode="max", cmap="Wistia", scale="layer")
+    explorer.gamma, explorer.location = 0.8, (3, 4)
+    explorer.to_html(tmp_path / "page.html")
+    told = header(Page(tmp_path / "page.html"))
+    assert "Wistia" in told["cmaps"]
+    assert told["first"] == {
+        "layer": "block2_conv1",
+        "channel": 17,
+        "channels": [],
+        "mode": "max",
+        "cmap": "Wistia",
+        "scale": "layer",
+        "gamma": 0.8,
+        "location": [3, 4],
+    }
+    explorer.before_relu = True
+    explorer.to_html(tmp_path / "page.html")
+    assert header(Page(tmp_path / "page.html"))["first"]["layer"] == "features.5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "sentence"),
+    [
+        ({"path": "page.png"}, ValueError, "path '.*page.png' does not end in .html: name it so"),
+        ({"path": "none/page.html"}, FileNotFoundError, "folder that does not exist .*: make the"),
+        ({"layers": "blok1_conv1"}, LayerNameError, "layer 'blok1_conv1' is not known: did you"),
+        ({"layers": []}, ValueError, "layers is empty: name at least one"),
+        ({"title": 3}, TypeError, "title 3 is no text: give a string"),
+        ({"max_megabytes": 0}, ValueError, "max_megabytes 0 is no size of a file: give"),
+        ({"max_megabytes": float("nan")}, ValueError, "max_megabytes nan is no size"),
+        ({"max_megabytes": "10"}, ValueError, "max_megabytes '10' is no size of a file"),
+        ({"progress": 1}, TypeError, "progress 1 is neither .* layers that are done"),
+    ],
+)
+def test_bad_arguments_are_named_and_nothing_is_written(
+    activations: Activations,
+    tmp_path: Path,
+    arguments: dict[str, Any],
+    kind: type[Exception],
+    sentence: str,
+) -> None:
+    arguments = dict(arguments)
+    path = tmp_path / arguments.pop("path", "page.html")
+    with pytest.raises(kind, match=sentence):
+        activations.to_html(path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_old_file(
+    activations: Activations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def write_some(draft: Path, data: bytes) -> int:
+        with draft.open("wb") as stream:
+            stream.write(data[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_some)
+    with pytest.raises(OSError, match="No space left"):
+        activations.to_html(path, layers="block5_pool")
+    assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text() == "old"
+
+
+def test_the_command_writes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cat.html"
+    call = ["page", "sample", "-o", str(path), "--weights", "random", "--size", "64"]
+    assert main([*call, "--layers", "block1_conv1", "relu5_1", "--title", "A <b> cat"]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"cat.html: 0.\d MB, to be opened in any browser", said.out)
+    assert "layers: 2 of 2" in said.err
+    page = Page(path)
+    assert [layer["name"] for layer in header(page)["layers"]] == ["block1_conv1", "block5_conv1"]
+    assert "<title>A &lt;b&gt; cat</title>" in page.text
+    assert main([*call[:3], str(tmp_path / "cat.png")]) == 1
+    assert "does not end in .html" in capsys.readouterr().err
+    assert main([*call, "--layers", "block9"]) == 1
+    assert "--layers 'block9' is not known" in capsys.readouterr().err
+
+
+def test_progress_is_told(activations: Activations) -> None:
+    told: list[tuple[int, int | None]] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        activations.to_html(
+            layers=["block4_pool", "block5_pool"], progress=lambda *now: told.append(now)
+        )
+    assert told == [(1, 2), (2, 2)]
