@@ -1,1 +1,1 @@
-"""What a page needs to paint pictures by itself; it knows no widget."""
+"""What a page needs to paint pictures by itself, and the explorer as one; it knows no widget."""

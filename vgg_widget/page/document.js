@@ -15,6 +15,7 @@ const RANGES = {
 };
 // Pixels of the page that a point of type has.
 const POINT = 4 / 3;
+const MOST_LAYERS = 30;
 const TRAITS = ["layer", "channel", "channels", "mode", "cmap", "scale", "gamma", "location"];
 
 const placeOfLayer = (name) => page.layers.findIndex((one) => one.name === name);
@@ -487,6 +488,8 @@ function build() {
     block.append(picture, words);
     byId("network").append(block);
   }
+  // More buttons would fill the page: the list has all layers.
+  byId("network").hidden = page.layers.length > MOST_LAYERS;
   const option = (value, words) => made("option", { value }, words);
   byId("layer").append(...page.layers.map(({ name, label, shape }) => option(name, `${label} · ${shape.join(" × ")}`)));
   for (const [mode, words] of Object.entries(BUTTONS)) {
