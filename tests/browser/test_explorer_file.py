@@ -348,6 +348,8 @@ def test_keys_controls_and_the_address(opened: Opened, small: Activations) -> No
     opened.pixels("block3_conv1 · channel 12")
     page.get_by_label("channel", exact=True).press("ArrowRight")
     opened.pixels("block3_conv1 · channel 13")
+    # The address follows when the steps rest.
+    page.wait_for_url("**&channel=13&**")
     page.get_by_role("button", name="all 256").click()
     opened.pixels("block3_conv1 · 256 channels")
     page.locator("#output").click(position={"x": 3, "y": 3})

@@ -15,6 +15,7 @@ const RANGES = {
 };
 // Pixels of the page that a point of type has.
 const POINT = 4 / 3;
+const STEPS_REST_MS = 200;
 const MOST_LAYERS = 30;
 const TRAITS = ["layer", "channel", "channels", "mode", "cmap", "scale", "gamma", "location"];
 
@@ -86,10 +87,9 @@ function fitted(asked, before) {
 }
 
 function choose(changes, { replace = false } = {}) {
-  const before = JSON.stringify(state);
+  const before = state;
   state = fitted({ ...state, ...changes }, state);
-  if (JSON.stringify(state) === before) return show();
-  writeAddress(replace);
+  if (JSON.stringify(state) !== JSON.stringify(before)) writeAddress(replace, before);
   return show();
 }
 
@@ -106,13 +106,24 @@ function addressOf(one) {
   return `#${words.toString().replaceAll("%2C", ",")}`;
 }
 
-function writeAddress(replace) {
+// A browser takes only so many addresses in a second: those of steps are written when the steps rest.
+let waiting;
+function writeAddress(replace, before) {
+  if (replace) {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => putAddress("replaceState", state), STEPS_REST_MS);
+    return;
+  }
+  if (waiting) putAddress("replaceState", before);
+  putAddress("pushState", state);
+  steps++;
+}
+
+function putAddress(how, what) {
+  clearTimeout(waiting);
+  waiting = undefined;
   try {
-    if (replace) history.replaceState(null, "", addressOf(state));
-    else {
-      history.pushState(null, "", addressOf(state));
-      steps++;
-    }
+    history[how](null, "", addressOf(what));
   } catch {
     // Within another page there may be no address of its own.
   }
@@ -564,6 +575,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 window.addEventListener("popstate", () => {
+  clearTimeout(waiting);
+  waiting = undefined;
   readAddress();
   show();
 });
