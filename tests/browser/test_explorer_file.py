@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from matplotlib.colors import hsv_to_rgb
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, expect
 
 from tests.explorers import field_of
-from vgg_widget import Activations, FeatureExtractor, render, telling_channels
+from vgg_widget import Activations, FeatureExtractor, LayerInfo, render, telling_channels
 from vgg_widget.images import RGB8
 from vgg_widget.pictures.colormaps import find_cmap
 
@@ -247,8 +249,7 @@ def test_mixes_add_the_same_lights(
             rainbow = hsv_to_rgb(np.stack([hues, ones, ones], axis=-1))
             total = np.stack(units, axis=-1) @ (rainbow if mode == "rainbow" else np.eye(3))
         bounds.append(255 * np.clip(total, 0, 1))
-    # Of a composite the table's colours are bytes on the page, made brighter by a factor.
-    beyond = 1.01 if mode != "composite" else 2.5
+    beyond = 1.01
     assert (pixels[..., :3] >= bounds[0] - beyond).all()
     assert (pixels[..., :3] <= bounds[1] + beyond).all()
     # And the whole is what is seen in the explorer.
@@ -419,5 +420,46 @@ def test_of_halved_maps_every_value_is_still_true(
     place = box["x"] + 21.5 / width * box["width"], box["y"] + 11.5 / height * box["height"]
     page.page.mouse.move(*place)
     expect(page.page.locator("#place")).to_contain_text("row 10, column 20: ")
+    assert page.wrong == []
+    page.page.close()
+
+
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&=#ü–,"
+
+
+def test_odd_layers_under_odd_names_in_every_mode(
+    browser: BrowserContext, photo: RGB8, small: Activations, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    maps = {
+        HOSTILE: rng.normal(size=(5, 7, 3)).astype(np.float32),
+        "wide": np.maximum(rng.normal(size=(1, 1, 2048)), 0).astype(np.float32),
+        "no numbers": np.full((4, 3, 1), np.nan, np.float32),
+        "constant": np.full((2, 2, 2), -3, np.float32),
+        "huge": np.full((3, 3, 4), np.finfo(np.float32).max, np.float32),
+    }
+    maps["huge"][0, 0] = np.inf
+    infos = [LayerInfo(name, None, "odd", one.shape[-1], 16) for name, one in maps.items()]
+    odd = Activations(infos, maps, photo, replace(small.weights, label=HOSTILE), name=HOSTILE)
+    path = tmp_path / "odd.html"
+    odd.to_html(path)
+    page = Opened(browser, path)
+    modes = ["channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"]
+    for layer in maps:
+        for mode in modes:
+            # Of fewer channels than it needs, a mode shows one.
+            one = mode == "rgb" and maps[layer].shape[-1] < 3
+            with np.errstate(all="ignore"):
+                made = render(odd, layer, "channel" if one else mode, scale="channel")
+            pixels = page.show(
+                made.title, layer=quote(layer), mode=mode, channel=0, scale="channel", cmap="magma"
+            )
+            assert pixels.shape == made.rgba.shape
+            if layer in ("wide", "no numbers", "constant"):
+                np.testing.assert_array_equal(pixels, made.rgba)
+    expect(page.page.locator("#source")).to_contain_text(HOSTILE)
+    expect(page.page.locator("main img")).to_have_count(1)
+    page.page.locator("#output").hover()
+    expect(page.page.locator("#place")).to_contain_text("row 1, column 2")
     assert page.wrong == []
     page.page.close()

@@ -227,8 +227,10 @@ def _chosen(
 
 
 def _stored(activations: Activations, name: str) -> _Layer:
-    maps = stored_maps(activations[name], signed=activations.signed(name))
-    modes = stored_modes(activations, name)
+    # What has no finite mean or span is shown as no number.
+    with np.errstate(over="ignore", invalid="ignore"):
+        maps = stored_maps(activations[name], signed=activations.signed(name))
+        modes = stored_modes(activations, name)
     pieces = packed_pieces(maps.indices)
     return _Layer(name, activations.info(name), maps, modes, maps.indices, pieces)
 
@@ -324,6 +326,7 @@ def _header(
         "layers": [_layer_header(activations, layer) for layer in stored],
         "network": _tops(activations, None),
         "cmaps": {name: base64.b64encode(colours(find_cmap(name))).decode() for name in cmaps},
+        "lights": {name: base64.b64encode(_lights(name)).decode() for name in cmaps},
         "scales": {name: scale.gamma for name, scale in NAMED_SCALES.items()},
         "ranges": RANGES,
         "tile_ranges": TILE_RANGES,
@@ -331,6 +334,12 @@ def _header(
         "some": DEFAULT_SOME,
         "first": _first(activations, stored, first),
     }
+
+
+def _lights(cmap: str) -> bytes:
+    """Return red, green and blue of a colormap's entries, as float32 in 0-1."""
+    found = find_cmap(cmap)
+    return np.asarray(found(np.arange(found.N)))[:, :3].astype("<f4").tobytes()
 
 
 def _blocks(stored: list[_Layer]) -> list[dict[str, Any]]:

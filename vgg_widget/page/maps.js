@@ -103,7 +103,9 @@ export function mapKeeper(page) {
 
   const clipped = (low, high, [least, most]) => [low < Math.fround(least), high > Math.fround(most)];
 
-  function noteOf(low, high) {
+  function noteOf(plane, low, high) {
+    const missing = plane.reduce((sum, index) => sum + (index === NO_NUMBER), 0) / plane.length;
+    if (missing) return `${Number((100 * missing).toPrecision(2))}% of the values NaN or infinite`;
     if (low !== high) return "";
     return high === 0 ? "dead" : "constant";
   }
@@ -117,7 +119,7 @@ export function mapKeeper(page) {
       step,
       range,
       clipped: clipped(low, high, range),
-      note: noteOf(low, high),
+      note: noteOf(plane, low, high),
       bar: true,
       list: [],
       paint: (context) =>
@@ -141,7 +143,7 @@ export function mapKeeper(page) {
     const { gap, columns: across } = layer;
     const isOwn = state.scale === "auto" || state.scale === "channel";
     const range = isOwn ? null : rangeOf(state, layer, layer, 0);
-    const dead = counted(count).filter((n) => layer.low[n] === 0 && layer.high[n] === 0);
+    const dead = counted(count).filter((n) => !layer.low[n] && !layer.high[n] && noteOf(planes[n], 0, 0) === "dead");
     const lines = new Uint8Array(rows * columns);
     for (let n = 0; n < lines.length; n++)
       lines[n] = isHatched(Math.floor(n / columns), n % columns, layer.stored) ? 1 : 0;
@@ -261,8 +263,9 @@ export function mapKeeper(page) {
 
   async function composite(state, place, layer) {
     const planes = await maps(place, state.channels);
-    const colours = new Uint8Array(entries(state.cmap).buffer);
-    const count = colours.length / 4;
+    // Exact ones: sums of bytes would be off by more than one.
+    const colours = new Float32Array(bytesOf(page.lights[state.cmap]).buffer);
+    const count = colours.length / 3;
     const isAuto = state.scale === "auto";
     const sums = new Float32Array(3 * planes[0].length);
     planes.forEach((plane, k) => {
@@ -273,7 +276,7 @@ export function mapKeeper(page) {
       const table = entryTable(low, high, range, count);
       for (let n = 0; n < plane.length; n++)
         for (let part = 0; part < 3; part++)
-          sums[3 * n + part] += colours[4 * table[plane[n]] + part] / 255 / planes.length;
+          sums[3 * n + part] += colours[3 * table[plane[n]] + part] / planes.length;
     });
     if (isAuto) {
       const brightest = new Float32Array(planes[0].length);
