@@ -119,8 +119,8 @@ class LayerExplorer(ExplorerBase):
         24.0,
         min=0,
         help=(
-            "Megabytes of maps that a page keeps for this explorer, to paint channels before the "
-            "kernel has drawn them; 0 for none. It is not part of the state."
+            "Megabytes of maps that a page keeps for this explorer, to paint channels and layers "
+            "before the kernel has drawn them; 0 for none. It is not part of the state."
         ),
     )
 

@@ -11,8 +11,10 @@ const SCENE_MS = 120;
 const SCENE_AT_LAST_MS = 1000;
 // So long without a step, and the frame that the kernel has kept back is asked for.
 const STEPS_REST_MS = 250;
+// A page whose canvas is of another size than the kernel's figure for so long cannot paint.
+const FITTING_MS = 5000;
 // What is painted gives way to the kernel's next frame; by then at the latest.
-const LEAVING_MS = 1500;
+const LEAVING_MS = 4000;
 
 export function livePainter(model) {
   const canvases = new Set();
@@ -34,7 +36,9 @@ export function livePainter(model) {
   let kept = false;
   let resting;
   let asking;
+  let beginning;
   let ended = 0;
+  let opened = 0;
 
   const albums = albumKeeper(model, (name) => {
     if (name === scene.album) begin();
@@ -142,16 +146,18 @@ export function livePainter(model) {
       root?.classList.toggle("vgg-elsewhere", behind && model.get("shown").album !== here);
     }
     if (!behind) return;
-    const plane = planeNow();
-    controls.caption.set("value", plane.caption);
-    controls.source.set("value", plane.source);
-    if (albumNow()?.one)
-      for (const name of ["filmstrip", "box"]) controls[name].set("value", channelNow());
-    const layer = stage.layers.find((name) => stage.chosen.network[name] === here);
-    if (layer) controls.network.set("value", layer);
-    const words = Object.keys(stage.chosen.layer ?? {}).find((one) => stage.chosen.layer[one] === here);
-    const row = controls.layer.get("_options_labels").indexOf(words);
-    if (row >= 0) controls.layer.set("index", row);
+    const { caption, source } = planeNow();
+    // As if the kernel had said so: what is merely `set` would be sent with a person's next choice.
+    const show = (name, value) => controls[name].set_state({ value });
+    show("caption", caption);
+    show("source", source);
+    if (albumNow()?.one) for (const name of ["filmstrip", "box"]) show(name, channelNow());
+    const { layers, chosen } = stage;
+    const layer = layers.find((name) => chosen.network?.[name] === here);
+    if (layer) show("network", layer);
+    const words = Object.keys(chosen.layer ?? {}).find((one) => chosen.layer[one] === here);
+    const index = controls.layer.get("_options_labels").indexOf(words);
+    if (index >= 0) controls.layer.set_state({ index });
   }
 
   // What the kernel keeps back is shown by nobody, if the page cannot.
@@ -178,7 +184,9 @@ export function livePainter(model) {
     if (!scene.album || here !== scene.album || painting === scene.number || !albums.isWhole(here)) return;
     if (!paint()) {
       // The kernel's frame, and with it the canvas's size, may yet be on its way.
-      if (canvases.size) asking = setTimeout(begin, SCENE_MS);
+      clearTimeout(beginning);
+      if (performance.now() - opened < FITTING_MS) beginning = setTimeout(begin, SCENE_MS);
+      else if (canvases.size) model.send({ kind: "cannot", scene: scene.number });
       return;
     }
     painting = scene.number;
@@ -197,14 +205,21 @@ export function livePainter(model) {
 
   function askForScene() {
     clearTimeout(asking);
-    const ask = () => model.send({ kind: "scene", turn });
+    const ask = () => {
+      // A control sends one change at a time, and what is told here would overtake the next.
+      const waits = Object.values(controls ?? {}).some((control) => control._pending_msgs > 0);
+      if (waits) asking = setTimeout(ask, SCENE_MS);
+      else model.send({ kind: "scene", turn });
+    };
     const latest = ended + SCENE_AT_LAST_MS - performance.now();
-    if (canvases.size) asking = setTimeout(ask, Math.max(0, Math.min(SCENE_MS, latest)));
+    if (canvases.size && scene.paintable)
+      asking = setTimeout(ask, Math.max(0, Math.min(SCENE_MS, latest)));
   }
 
   function changeScene() {
     const next = model.get("scene");
     painting = marking = 0;
+    clearTimeout(beginning);
     albums.forget(next.since);
     albums.wait();
     if (!next.album) {
@@ -216,6 +231,9 @@ export function livePainter(model) {
         giveWay();
       } else if (!ahead) {
         here = next.next;
+        // Of the scene's other choices those alone still hold that are of the same kind.
+        const isLayer = Object.values(stage.chosen.network ?? {}).includes(here);
+        chosenBy = isLayer ? "layer" : "kernel";
         paint();
       }
       mouse.look();
@@ -227,6 +245,7 @@ export function livePainter(model) {
       askForScene();
       return;
     }
+    opened = performance.now();
     scene = next;
     stage = { ...next, table: coloursOf(next.colours) };
     here = next.album;
@@ -240,7 +259,8 @@ export function livePainter(model) {
   // Shows what a choice leads to, if that is here; the kernel is told by whoever chose.
   function choose(album, by) {
     const isKnown = stage && album && (!chosenBy || chosenBy === by);
-    if (!isKnown || !shown || album === here) return false;
+    // A kernel that is gone would not follow.
+    if (!isKnown || !shown || album === here || controls.slider.comm_live === false) return false;
     const before = here;
     here = album;
     if (!planeNow() || !albums.sheet(here)) {
@@ -262,8 +282,8 @@ export function livePainter(model) {
     const place = layers.findIndex((name) => chosen.network?.[name] === here);
     const name = place < 0 ? undefined : layers[isRound ? (place + by) % layers.length : place + by];
     if (!name || !choose(chosen.network[name], "layer")) return false;
-    controls.network.set("value", name);
-    controls.network.save_changes();
+    // It has that value by now.
+    controls.network.save({ value: name }, { patch: true });
     return true;
   }
 
@@ -289,7 +309,7 @@ export function livePainter(model) {
     const gone =
       over === "layers"
         ? !isLast(place, stage.layers.length) && turnLayer(1, true)
-        : album?.one && !isLast(channelNow(), album.count) && go((channelNow() + 1) % album.count);
+        : album?.one && album.count > 1 && !isLast(channelNow(), album.count) && go((channelNow() + 1) % album.count);
     if (gone) model.send({ kind: "played" });
   }
 
@@ -299,6 +319,8 @@ export function livePainter(model) {
     const { clock } = model.get("playing");
     if (!clock) return;
     const found = await find(clock);
+    // It may be the same, with another walk.
+    found.off("change:value", tick);
     found.on("change:value", tick);
   }
 
@@ -351,6 +373,13 @@ export function livePainter(model) {
   return {
     keep: albums.keep,
     tell: mouse.tell,
+
+    // The explorer is closed.
+    close() {
+      for (const timer of [asking, beginning, resting, leaving]) clearTimeout(timer);
+      albums.close();
+      mouse.close();
+    },
 
     // The kernel has drawn something that it does not send by itself.
     keptBack() {
