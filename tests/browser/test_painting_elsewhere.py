@@ -66,7 +66,9 @@ def assert_walks(page: NotebookPage, line: int = 2) -> None:
     unharmed(page)
 
 
-@pytest.mark.parametrize("front_end", ["notebook7", "voila"], indirect=True)
+@pytest.mark.parametrize(
+    "front_end", ["voila", pytest.param("notebook7", marks=pytest.mark.slow)], indirect=True
+)
 def test_every_front_end_paints(front_end: OpenNotebook) -> None:
     assert_walks(front_end(EXPLORER))
 
@@ -85,6 +87,7 @@ def test_fine_screens_are_painted_to_the_byte(lab: OpenNotebook, ratio: float, l
     assert_walks(page, line)
 
 
+@pytest.mark.slow
 def test_two_views_show_the_same_and_share_what_they_keep(lab: OpenNotebook) -> None:
     page = lab(EXPLORER, "explorer")
     wait_painting(page)
@@ -112,7 +115,13 @@ ODD_FRAMES = {
 }
 
 
-@pytest.mark.parametrize("frames", ODD_FRAMES)
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(frames, marks=[] if frames == "swapped" else pytest.mark.slow)
+        for frames in ODD_FRAMES
+    ],
+)
 def test_whatever_becomes_of_frames_what_is_painted_is_right(
     lab: OpenNotebook, frames: str
 ) -> None:
