@@ -423,7 +423,9 @@ def test_a_channel_alone_leaves_the_scene_as_it_is(explore: Explore) -> None:
     explorer.location = 3, 4
     explorer.panel = "Display"
     assert page.scene == scene
-    assert explorer._page.shown == {
+    shown = dict(explorer._page.shown)
+    assert "channel 9" in shown.pop("words")["caption"]
+    assert shown == {
         "album": scene["album"],
         "channel": 9,
         "location": [3, 4],

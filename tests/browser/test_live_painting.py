@@ -421,3 +421,60 @@ def test_what_only_the_kernel_knows_is_dimmed_until_it_comes(lab: OpenNotebook) 
     page.page.wait_for_timeout(500)
     assert stage.evaluate(opacity) == 1
     unharmed(page)
+
+
+def test_a_mouse_where_the_next_layer_has_no_unit_hinders_no_step(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER.replace(LAYER, "block3_conv4"))
+    wait_loaded(page)
+    page.hover_canvas(side_of(page, MAP).point(*center("block3_conv4", 26, 22)))
+    page.page.wait_for_timeout(700)
+    page.page.locator(DIV).first.focus()
+    page.page.keyboard.press("ArrowDown")
+    page.wait_value("explorer.layer", "block3_pool")
+    # The kernel has forgotten the mouse, which rests: the exact value comes all the same.
+    wait_words(page, "place", "row 13, column 11: ")
+    page.page.wait_for_function("!document.querySelector('.vgg-place').innerText.includes('≈')")
+    assert page.page.locator(".vgg-behind").count() == 0
+    unharmed(page)
+
+
+def test_words_go_back_with_the_picture_while_the_kernel_is_busy(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_loaded(page)
+    page.page.locator(DIV).first.focus()
+    busy(page)
+    for there, back in (("ArrowRight", "ArrowLeft"), ("ArrowDown", "ArrowUp")):
+        page.page.keyboard.press(there)
+        page.page.keyboard.press(back)
+        caption = words(page, "caption").inner_text()
+        assert LAYER in caption
+        assert caption.endswith("channel 7")
+        assert page.page.locator(".vgg-number input").input_value() == "7"
+        chosen = page.control("layer").locator("select")
+        assert LAYER in chosen.evaluate("list => list.options[list.selectedIndex].text")
+    free(page)
+    unharmed(page)
+
+
+def test_whatever_is_chosen_amid_playing_nothing_stays_dimmed(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    page.ask("explorer.panel = 'Play'")
+    wait_loaded(page)
+    page.select("through", "the layers")
+    page.select("speed", "20 a second")
+    page.page.get_by_role("checkbox", name="repeat").check()
+    page.click_button("play")
+    page.page.wait_for_timeout(1500)
+    page.select("layer", "├ block4_conv2")
+    page.page.wait_for_timeout(300)
+    page.click_button("Strongest")
+    page.page.wait_for_timeout(700)
+    page.click_button("pause")
+    page.page.wait_for_timeout(2500)
+    layer, mode = page.ask("[explorer.layer, explorer.mode]")
+    assert mode == "max"
+    assert page.page.locator(".vgg-behind").count() == 0
+    assert f"{layer} · " in words(page, "caption").inner_text()
+    assert "all " in words(page, "caption").inner_text()
+    assert_painted(page)
+    unharmed(page)

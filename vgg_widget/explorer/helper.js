@@ -40,6 +40,8 @@ function keySender(model) {
   const waiting = [];
   let sent = -Infinity;
   const send = (key) => {
+    // A kernel that is gone answers no more.
+    if (model.comm_live === false) return;
     sent = performance.now();
     model.send({ kind: "key", key });
   };

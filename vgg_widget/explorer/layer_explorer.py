@@ -261,7 +261,8 @@ class LayerExplorer(ExplorerBase):
             super()._publish(snapshot)
         elif step:
             super()._publish(snapshot)
-            self._page.shown = self._page.shown | {"channel": now.channel}
+            words = self._controls.said()
+            self._page.shown = self._page.shown | {"channel": now.channel, "words": words}
         else:
             with self._painter.drawing(now, snapshot.computed, snapshot.rendered):
                 super()._publish(snapshot)

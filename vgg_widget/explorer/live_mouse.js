@@ -130,8 +130,13 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
   }
 
   function askWhere(view) {
-    if (isBehind()) view.wording = setTimeout(askWhere, WORDS_REST_MS, view);
-    else model.send({ kind: "where", number: view.number });
+    if (isBehind()) {
+      view.wording = setTimeout(askWhere, WORDS_REST_MS, view);
+      return;
+    }
+    // The kernel forgets where the mouse is when it shows another layer.
+    view.hear();
+    model.send({ kind: "where", number: view.number });
   }
 
   return {
@@ -178,23 +183,24 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
         point(view, unitAt(now.stage, now.sheet, ...place));
         return true;
       };
+      const hear = () => {
+        clearTimeout(timer);
+        if (!last || last.buttons || isBusy()) return;
+        const { target, clientX, clientY } = last;
+        const rested = new MouseEvent("mousemove", { bubbles: true, view: window, clientX, clientY });
+        passed.add(rested);
+        target.dispatchEvent(rested);
+      };
+      const rest = () => {
+        if (isBehind()) timer = setTimeout(rest, MOUSE_RESTS_MS);
+        else hear();
+      };
       const move = (event) => {
-        const { target } = event;
-        if (passed.has(event) || !holder.contains(target)) return;
+        if (passed.has(event) || !holder.contains(event.target)) return;
         clearTimeout(timer);
         last = event;
         if (!look()) return;
         event.stopPropagation();
-        const rest = () => {
-          if (isBehind()) {
-            timer = setTimeout(rest, MOUSE_RESTS_MS);
-            return;
-          }
-          const { clientX, clientY } = event;
-          const rested = new MouseEvent("mousemove", { bubbles: true, view: window, clientX, clientY });
-          passed.add(rested);
-          target.dispatchEvent(rested);
-        };
         timer = setTimeout(rest, MOUSE_RESTS_MS);
       };
       const leave = () => {
@@ -204,7 +210,7 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
       };
       root.addEventListener("mousemove", move, { capture: true, signal });
       holder.addEventListener("mouseleave", leave, { signal });
-      view.look = look;
+      Object.assign(view, { look, hear });
       views.add(view);
       signal.addEventListener("abort", () => {
         clearTimeout(timer);

@@ -28,6 +28,7 @@ export function livePainter(model) {
   let here = 0;
   let ahead = 0;
   let chosenBy = "";
+  let wasBehind = false;
   let turn = 0;
   let shown = false;
   let leaving;
@@ -102,16 +103,18 @@ export function livePainter(model) {
     };
     const head = Math.floor(map[1]) - 1;
     clear(Math.floor(map[0]), 0, Math.floor(map[0] + room) - 1, head);
-    paintWords(context, plane.title, title, points, 9.5, stage.ink);
     const upright = bar[3] - bar[1] > bar[2] - bar[0];
-    // A list is as high as the figure.
-    if (upright) clear(Math.ceil(map[2]) + 2, head, width, height);
+    // A list is as high as the figure, and a map that is zoomed may be less high than its bar.
+    if (upright) clear(Math.ceil(map[2]) + 2, bar[1] < head ? 0 : head, width, height);
     else clear(Math.floor(map[0]) - 4, Math.ceil(map[3]) + 2, width, height);
+    paintWords(context, plane.title, title, points, 9.5, stage.ink);
     if (plane.numbers.length) paintBar(context, bar, stage.table, plane, stage.ink, points);
     paintList(context, plane.list, stage.places, stage.ink);
     paintMap(context, plane.indices, albumNow().shape[1], plane.table ?? stage.table, sheet);
     const unit = mouse.unit() ?? locationNow();
-    if (unit) paintUnit(context, stage, sheet, unit);
+    // A mouse that has not been looked at since may be on a unit that only the layer before has.
+    const { shape } = albumNow();
+    if (unit?.every((number, n) => number < shape[n])) paintUnit(context, stage, sheet, unit);
     return true;
   }
 
@@ -133,6 +136,8 @@ export function livePainter(model) {
   // Whether the kernel has yet to follow to what the page shows.
   function isBehind() {
     if (!shown || leaving !== undefined || !planeNow()) return false;
+    // One that is gone never will.
+    if (controls.slider.comm_live === false) return false;
     const { album, channel } = model.get("shown");
     return album !== here || Boolean(albumNow()?.one && channel !== channelNow());
   }
@@ -145,19 +150,26 @@ export function livePainter(model) {
       root?.classList.toggle("vgg-behind", behind);
       root?.classList.toggle("vgg-elsewhere", behind && model.get("shown").album !== here);
     }
-    if (!behind) return;
-    const { caption, source } = planeNow();
+    // The kernel does not say again what it has said: the page has to, when it is no more ahead.
+    const words = behind ? ours() : wasBehind && model.get("shown").words;
+    wasBehind = behind;
     // As if the kernel had said so: what is merely `set` would be sent with a person's next choice.
-    const show = (name, value) => controls[name].set_state({ value });
-    show("caption", caption);
-    show("source", source);
-    if (albumNow()?.one) for (const name of ["filmstrip", "box"]) show(name, channelNow());
+    for (const [name, value] of Object.entries(words || {}))
+      controls[name].set_state({ [name === "layer" ? "index" : "value"]: value });
+  }
+
+  // What the controls say of the picture that the page shows.
+  function ours() {
+    const { caption, source } = planeNow();
+    const words = { caption, source };
+    if (albumNow().one) words.filmstrip = words.box = channelNow();
     const { layers, chosen } = stage;
     const layer = layers.find((name) => chosen.network?.[name] === here);
-    if (layer) show("network", layer);
-    const words = Object.keys(chosen.layer ?? {}).find((one) => chosen.layer[one] === here);
-    const index = controls.layer.get("_options_labels").indexOf(words);
-    if (index >= 0) controls.layer.set_state({ index });
+    if (layer) words.network = layer;
+    const label = Object.keys(chosen.layer ?? {}).find((one) => chosen.layer[one] === here);
+    const index = controls.layer.get("_options_labels").indexOf(label);
+    if (index >= 0) words.layer = index;
+    return words;
   }
 
   // What the kernel keeps back is shown by nobody, if the page cannot.
@@ -235,6 +247,7 @@ export function livePainter(model) {
         const isLayer = Object.values(stage.chosen.network ?? {}).includes(here);
         chosenBy = isLayer ? "layer" : "kernel";
         paint();
+        follow();
       }
       mouse.look();
       askForScene();
@@ -253,6 +266,8 @@ export function livePainter(model) {
     chosenBy = "";
     albums.begin(stage);
     begin();
+    // The page may have been ahead of it, at what the kernel never came to.
+    follow();
     albums.ask();
   }
 

@@ -401,4 +401,5 @@ class PagePainter:
             "album": 0 if self._shown is None else self._name(self._shown),
             "channel": settings.channel,
             "location": settings.location and list(settings.location),
+            "words": self._controls.said(),
         }
