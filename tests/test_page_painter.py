@@ -106,6 +106,24 @@ class Page:
         assert self.explorer.canvas.held
 
 
+def own_model(
+    explore: Explore,
+    size: tuple[int, int],
+    then: Callable[[Any, Any], Any],
+    biases: tuple[float, ...] = (0, 1, 2),
+) -> LayerExplorer:
+    """Explore noise with a model of a convolution named first, and what comes then, named last."""
+    from keras import Input, Model, layers
+
+    inputs = Input((*size, 3))
+    first = layers.Conv2D(3, 3, padding="same", name="first")(inputs)
+    model = Model(inputs, layers.Activation("relu", name="last")(then(layers, first)))
+    kernel = np.random.default_rng(2).normal(size=(3, 3, 3, 3)).astype(np.float32)
+    model.set_weights([kernel, np.array(biases, np.float32)])
+    picture = np.random.default_rng(1).integers(0, 255, (*size, 3), np.uint8)
+    return explore(picture, extractor=None, model=model, size=None, preprocess=lambda x: x / 255)
+
+
 @pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "features.10"])
 @pytest.mark.parametrize("options", [{}, {"scale": "layer"}, {"gamma": 2.0, "cmap": "gray"}])
 def test_a_page_can_paint_every_channel_to_the_byte(
@@ -137,7 +155,7 @@ CHOICES: dict[str, tuple[str, Callable[[LayerExplorer], object]]] = {
     "the strongest": ("mode", lambda one: setattr(one, "mode", "max")),
     "who wins": ("more", lambda one: setattr(one, "mode", "argmax")),
     "the mean": ("more", lambda one: setattr(one, "mode", "mean")),
-    "a range": ("scale", lambda one: setattr(one, "scale", "network")),
+    "a range": ("scale", lambda one: setattr(one, "scale", "layer")),
 }
 
 
@@ -205,6 +223,101 @@ def test_the_nearest_albums_come_first(explore: Explore) -> None:
     ]
     assert away == sorted(away)
     assert set(layers) == {one["layer"] for one in page.scene["albums"]}
+
+
+def test_choices_are_told_anew_where_they_lead_elsewhere(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=5)
+    page = Page(explorer)
+    page.paints()
+    page.says(kind="marks", scene=page.scene["number"])
+    before = page.scene["chosen"]["mode"]["Strongest"]
+    explorer.channels = 0, 5
+    assert page.scene["album"] == 0, "the page would go on with the old choices"
+    page.says(kind="scene")
+    assert page.scene["chosen"]["mode"]["Strongest"] != before
+    explorer.mode = "max"
+    assert explorer._page.shown["album"] == page.scene["next"] != before
+
+
+def test_what_moves_on_the_figure_makes_another_figure(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=5)
+    page = Page(explorer)
+    explorer._page.room = 500
+    page.says(kind="scene")
+    first = page.scene["figure"]
+    # On a narrow page its list makes the figure higher, so that nothing is where it was.
+    explorer.mode = "argmax"
+    assert page.scene["next"] == 0
+    page.says(kind="scene")
+    assert page.scene["figure"] != first
+    (name,) = (page.scene["chosen"]["network"]["block2_conv2"],)
+    ((indices, told),) = page.planes(name).values()
+    sheet = page.sheet(name)
+    explorer.layer = "block2_conv2"
+    painted = page.painted(indices, sheet, told["table"])
+    np.testing.assert_array_equal(painted, page.drawn(sheet))
+
+
+def test_a_zoom_of_one_s_own_is_seen_before_the_next_layer(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=5)
+    page = Page(explorer)
+    page.says(kind="scene")
+    first = page.scene["figure"]
+    explorer.figure.axes[1].set_xlim(20, 61)
+    explorer.layer = "block3_conv2"
+    assert page.scene["next"] == 0
+    page.says(kind="scene")
+    assert page.scene["figure"] != first
+
+
+def test_a_layer_that_is_not_in_view_is_not_asked_for_again(explore: Explore) -> None:
+    # Of 90 columns the pooled maps cover 64.
+    explorer = own_model(explore, (72, 90), lambda layers, maps: layers.MaxPooling2D(32)(maps))
+    page = Page(explorer)
+    explorer.figure.axes[1].set_xlim(82, 89)
+    explorer.canvas.draw()
+    page.says(kind="scene")
+    deep = page.scene["chosen"]["network"]["last"]
+    page.says(kind="planes", album=deep, start=0, after=0, sheet=True)
+    told, _ = page.answers.pop()
+    assert told["never"]
+    near = page.scene["chosen"]["network"]["first"]
+    page.says(kind="planes", album=near, start=0, after=0, sheet=True)
+    assert not page.answers.pop()[0]["never"]
+
+
+def test_a_second_page_of_the_kernel_does_not_keep_the_first_from_painting(
+    explore: Explore,
+) -> None:
+    page = Page(explore(layer="block3_conv1"))
+    # Each page counts its own choices.
+    page.says(kind="scene", turn=0)
+    page.says(kind="scene", turn=5)
+    assert page.scene["album"]
+    assert page.scene["turn"] == 5
+
+
+def test_where_a_page_cannot_paint_the_kernel_draws_for_all(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", channel=5)
+    page = Page(explorer)
+    page.paints()
+    page.says(kind="marks", scene=page.scene["number"])
+    page.says(kind="cannot", scene=page.scene["number"])
+    assert not explorer.canvas.held
+    assert not page.scene["paintable"]
+    page.says(kind="scene")
+    assert page.scene["album"] == 0
+    # With another width it may.
+    explorer._page.room = 600
+    assert page.scene["paintable"]
+    page.paints()
+
+
+def test_grids_and_the_like_are_not_asked_for(explore: Explore) -> None:
+    explorer = explore(layer="block3_conv1", mode="grid")
+    assert not explorer._page.scene["paintable"]
+    explorer.mode = "max"
+    assert explorer._page.scene["paintable"]
 
 
 def test_a_sheet_is_of_the_figure_that_it_was_asked_for(explore: Explore) -> None:
@@ -310,7 +423,9 @@ def test_a_channel_alone_leaves_the_scene_as_it_is(explore: Explore) -> None:
     explorer.location = 3, 4
     explorer.panel = "Display"
     assert page.scene == scene
-    assert explorer._page.shown == {
+    shown = dict(explorer._page.shown)
+    assert "channel 9" in shown.pop("words")["caption"]
+    assert shown == {
         "album": scene["album"],
         "channel": 9,
         "location": [3, 4],
@@ -523,3 +638,30 @@ def test_values_that_are_no_numbers_are_told(explore: Explore) -> None:
     page = Page(explorer)
     page.says(kind="scene")
     assert all(told["finite"] for _, told in page.planes().values())
+
+
+def test_a_network_of_many_layers_is_stepped_through_all_the_same(explore: Explore) -> None:
+    def many(layers: Any, maps: Any) -> Any:
+        for number in range(31):
+            maps = layers.ReLU(name=f"relu{number}")(maps)
+        return maps
+
+    explorer = own_model(explore, (16, 16), many)
+    strip = explorer._controls.network.widget
+    # There is no room for buttons, but the page says through it which layer comes next.
+    strip.set_state({"value": "relu7"})
+    assert explorer.layer == "relu7"
+    explorer.layer = "relu3"
+    strip.set_state({"value": "relu7"})
+    assert explorer.layer == "relu7"
+
+
+def test_values_that_are_not_finite_are_told(explore: Explore) -> None:
+    with pytest.warns(UserWarning, match="NaN or infinite"):
+        explorer = own_model(explore, (24, 24), lambda _, maps: maps, biases=(0, np.nan, 1))
+    page = Page(explorer)
+    page.says(kind="scene")
+    page.explorer.layer = "first"
+    page.says(kind="scene")
+    finite = {channel: told["finite"] for channel, (_, told) in page.planes().items()}
+    assert finite == {0: True, 1: False, 2: True}

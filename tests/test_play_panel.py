@@ -151,6 +151,17 @@ def test_where_the_page_goes_to_the_end_it_stops(explorer: Explorer) -> None:
     assert explorer.panel.clock.playing
 
 
+def test_a_tick_after_the_pause_does_not_end_the_next_play(explorer: Explorer) -> None:
+    explorer.choose(channel=3)
+    explorer.panel.play.click()
+    explorer.page_goes_on(4)
+    explorer.played()
+    explorer.panel.play.click()
+    explorer.page_ticks()
+    assert explorer.panel.clock.playing
+    assert explorer.channels[-1] == 0
+
+
 def test_the_page_knows_what_is_gone_through(explorer: Explorer) -> None:
     assert explorer.page_knows == ("channels", False)
     explorer.panel.over.value = "layers"

@@ -67,12 +67,25 @@ def wait_loaded(page: NotebookPage) -> None:
     wait_painting(page)
     if not page.ask("'asked' in globals()"):
         count_asked(page)
-    page.wait_value("time.monotonic() - last[0] > 1.5", value=True)
+    # It takes a moment to begin.
+    page.ask("last[0] = time.monotonic()\nNone")
+    page.wait_value("time.monotonic() - last[0] > 2.5", value=True, seconds=120)
 
 
-def busy(page: NotebookPage, seconds: float) -> None:
-    """Keep the explorer in the kernel from answering for so long, on whatever thread."""
-    code = f"import time\nwith explorer._lock:\n    started = True\n    time.sleep({seconds})"
+_BUSY = """
+import contextlib, time
+from pathlib import Path
+with explorer._lock if {locked} else contextlib.nullcontext():
+    _until = time.monotonic() + 60
+    while not Path("go-on").exists() and time.monotonic() < _until:
+        time.sleep(0.02)
+Path("go-on").unlink(missing_ok=True)
+"""
+
+
+def busy(page: NotebookPage, *, locked: bool = True) -> None:
+    """Keep the kernel's main thread, and where `locked` all of the explorer, until it is `free`."""
+    code = _BUSY.format(locked=locked)
     # Voila executes no code for a page, and answers over a comm.
     asked = f"{code}\n_answer_json = 'null'"
     run = (
@@ -86,9 +99,10 @@ def busy(page: NotebookPage, seconds: float) -> None:
     page.page.wait_for_timeout(300)
 
 
-def is_busy(page: NotebookPage) -> bool:
-    answer: bool = page.page.evaluate("!window.answered")
-    return answer
+def free(page: NotebookPage) -> None:
+    """Let the kernel go on, which has not answered until now."""
+    assert not page.page.evaluate("window.answered"), "the kernel may have answered"
+    (page.server.notebooks / "go-on").touch()
 
 
 def expected(page: NotebookPage, channel: int) -> RGB8:

@@ -18,7 +18,7 @@ from .painting import (
     assert_shows,
     busy,
     expected,
-    is_busy,
+    free,
     wait_painting,
 )
 from .server import start_server
@@ -157,7 +157,7 @@ def test_the_page_paints_and_answers_while_the_kernel_has_other_work(page: Firef
     maps, inputs = side_of(page, MAP), side_of(page, INPUT)
     truths = {channel: expected(page, channel) for channel in (8, 9, 77)}
     page.page.locator(DIV).first.focus()
-    busy(page, 15)
+    busy(page)
     page.page.keyboard.press("ArrowRight")
     assert_shows(page, maps, truths[8])
     page.press_slider("channel", "ArrowRight")
@@ -171,7 +171,7 @@ def test_the_page_paints_and_answers_while_the_kernel_has_other_work(page: Firef
     said = words(page, "place").inner_text()
     assert said.startswith("row 20, column 6: ")
     assert re.search("[≈≥≤]", said)
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     # Then it draws what was painted, and says what is under the mouse.
     page.wait_value("explorer.channel", 77)
     page.wait_picture_equal(CANVAS)
@@ -187,17 +187,13 @@ def test_no_exact_value_of_another_channel_is_said(page: FirefoxPage) -> None:
     wait_painting(page)
     here = side_of(page, MAP).point(*center(LAYER, 20, 6))
     # A cell has the kernel's main thread, through which the first step has to go; words need not.
-    page.page.evaluate(
-        "code => { window.answered = false; harness.kernel().requestExecute({ code }).done"
-        ".then(() => { window.answered = true; }); }",
-        "import time\ntime.sleep(5)",
-    )
+    busy(page, locked=False)
     page.page.locator(DIV).first.focus()
     page.page.keyboard.press("ArrowRight")
     page.hover_canvas(here)
     page.page.wait_for_timeout(2000)
     said = words(page, "place").inner_text()
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     assert re.search("^row 20, column 6: [≈≥≤]", said)
     place = wait_words(page, "place", "row 20, column 6: ")
     exact = value(page, LAYER, 20, 6, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,7 @@ from .painting import (
     count_asked,
     drawn,
     expected,
-    is_busy,
+    free,
     truth_of,
     wait_loaded,
     wait_painting,
@@ -33,12 +34,15 @@ from .sight import (
     assert_framed,
     center,
     field,
+    number_after,
     pixels_of,
     side_of,
     unharmed,
     unit_cell,
+    value,
     wait_framed,
     wait_words,
+    words,
 )
 
 pytestmark = pytest.mark.browser
@@ -49,7 +53,7 @@ def test_a_step_is_on_the_page_while_the_kernel_has_other_work(lab: OpenNotebook
     wait_painting(page)
     side, truth, other = side_of(page, MAP), expected(page, 8), expected(page, 200)
     page.page.locator(DIV).first.focus()
-    busy(page, 6)
+    busy(page)
     page.page.keyboard.press("ArrowRight")
     assert_shows(page, side, truth)
     handle = page.page.locator(".vgg-explorer .noUi-handle").first
@@ -57,7 +61,7 @@ def test_a_step_is_on_the_page_while_the_kernel_has_other_work(lab: OpenNotebook
     page.page.keyboard.press("ArrowLeft")
     page.page.keyboard.press("ArrowLeft")
     assert handle.get_attribute("aria-valuenow") in ("6", "6.0")
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     page.wait_value("explorer.channel", 6)
     page.wait_picture_equal(CANVAS)
     assert_painted(page)
@@ -121,7 +125,7 @@ explorer.canvas.send = _counted
     page.wait_value("explorer.channel", last)
     page.page.wait_for_timeout(700)
     # The last, and one where a busy machine made the mouse rest.
-    assert page.ask("len(frames)") <= 3
+    assert page.ask("len(frames)") <= 2 * 3
     assert page.ask("frames[-1]") == last
     page.wait_picture_equal(CANVAS)
     assert_painted(page)
@@ -154,7 +158,7 @@ def test_the_mouse_is_answered_while_the_kernel_has_other_work(lab: OpenNotebook
     wait_painting(page)
     maps, inputs = side_of(page, MAP), side_of(page, INPUT)
     exact = page.ask(f"explorer.activations['{LAYER}'][20, 6, 7].item()")
-    busy(page, 9)
+    busy(page)
     page.hover_canvas(maps.point(*center(LAYER, 20, 6)))
     pixels = pixels_of(page)
     assert_framed(pixels, inputs, field(LAYER, 20, 6, SHAPE))
@@ -166,7 +170,7 @@ def test_the_mouse_is_answered_while_the_kernel_has_other_work(lab: OpenNotebook
     assert f"sees input rows {top}–{bottom - 1}, columns {left}–{right - 1}" in words
     page.hover_canvas((0.99, 0.99))
     assert "row 20" not in place.inner_text()
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     page.hover_canvas(maps.point(*center(LAYER, 20, 6)))
     page.wait_value("0", 0)
     # Where the mouse rests the kernel says the exact value.
@@ -214,7 +218,7 @@ def test_small_pictures_and_the_field_are_answered_on_the_page(lab: OpenNotebook
     button = page.page.locator(".vgg-channels button[data-value]").nth(3)
     chosen = int(button.get_attribute("data-value") or -1)
     other = expected(page, chosen)
-    busy(page, 8)
+    busy(page)
     button.click()
     assert_shows(page, side, other)
     page.type_into("channel number", "77")
@@ -222,7 +226,7 @@ def test_small_pictures_and_the_field_are_answered_on_the_page(lab: OpenNotebook
     # What does not exist is left to the kernel, which says so.
     page.type_into("channel number", "300")
     assert_shows(page, side, truth)
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     wait_words(page, "problem", "channel 300")
     assert page.ask("explorer.channel") == 77
     page.wait_picture_equal(CANVAS)
@@ -243,7 +247,7 @@ def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
     up = truth_of(page, "block2_conv2", channel=7, **shared)
     page.page.locator(DIV).first.focus()
     caption = page.page.locator(".vgg-caption").first
-    busy(page, 8)
+    busy(page)
     page.page.keyboard.press("ArrowDown")
     assert_shows_layer(page, side, "block3_conv2", down)
     assert "block3_conv2" in caption.inner_text()
@@ -256,7 +260,7 @@ def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
     page.page.locator(DIV).first.focus()
     page.page.keyboard.press("ArrowRight")
     assert "channel 8" in caption.inner_text()
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     page.wait_value("explorer.layer", "block2_conv2")
     page.wait_value("explorer.channel", 8)
     assert_painted(page)
@@ -264,17 +268,17 @@ def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
     acts: dict[str, tuple[Callable[[], object], str, str]] = {
         "a mode": (lambda: page.click_button("Strongest"), "block2_conv2", "layer"),
         "a line of the list": (lambda: page.select("layer", "block3_pool"), "block3_pool", "layer"),
-        "a range": (lambda: page.select("range", "the network"), "block3_pool", "network"),
-        "colors of its own": (lambda: page.select("more", "argmax"), "block3_pool", "network"),
+        "a range": (lambda: page.select("range", "this picture"), "block3_pool", "auto"),
+        "colors of its own": (lambda: page.select("more", "argmax"), "block3_pool", "auto"),
     }
     for name, (act, layer, scale) in acts.items():
         wait_loaded(page)
         mode = "argmax" if name == "colors of its own" else "max"
         truth = truth_of(page, layer, mode=mode, cmap="viridis", scale=scale)
-        busy(page, 4)
+        busy(page)
         act()
         assert_shows_layer(page, side, layer, truth)
-        assert is_busy(page), "the kernel may have answered"
+        free(page)
         page.wait_value("[explorer.layer, explorer.mode]", [layer, mode])
         assert_painted(page)
     unharmed(page)
@@ -287,7 +291,7 @@ def test_a_location_stays_marked_while_the_page_paints(lab: OpenNotebook) -> Non
     maps, inputs = side_of(page, MAP), side_of(page, INPUT)
     wait_framed(page, maps, unit_cell(LAYER, 20, 6))
     page.page.locator(DIV).first.focus()
-    busy(page, 8)
+    busy(page)
     page.page.keyboard.press("ArrowRight")
     pixels = pixels_of(page)
     assert_framed(pixels, inputs, field(LAYER, 20, 6, SHAPE))
@@ -299,7 +303,7 @@ def test_a_location_stays_marked_while_the_page_paints(lab: OpenNotebook) -> Non
     wait_framed(page, maps, unit_cell(LAYER, 3, 9))
     page.hover_canvas((0.99, 0.99))
     wait_framed(page, maps, unit_cell(LAYER, 20, 6))
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     page.wait_value("explorer.channel", 8)
     wait_framed(page, inputs, field(LAYER, 20, 6, SHAPE))
     exact = page.ask(f"explorer.activations['{LAYER}'][20, 6, 8].item()")
@@ -322,18 +326,33 @@ def test_playing_goes_on_while_the_kernel_has_other_work(lab: OpenNotebook) -> N
     page.click_button("play")
     page.wait_value("explorer.channel > 9", value=True)
     handle = page.page.locator(".vgg-explorer .noUi-handle").first
-    busy(page, 4)
+    busy(page)
     before = float(handle.get_attribute("aria-valuenow") or 0)
     page.page.wait_for_timeout(1500)
     after = float(handle.get_attribute("aria-valuenow") or 0)
     assert after >= before + 3
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     page.click_button("pause")
-    page.wait_value("explorer._switcher.made()[0] is not None", value=True)
+    page.ask("import ipywidgets\nNone")
+    clocks = (
+        "[one for one in ipywidgets.Widget.widgets.values() if isinstance(one, ipywidgets.Play)]"
+    )
+    page.wait_value(f"[one.playing for one in {clocks}]", [False])
     page.page.wait_for_timeout(800)
     channel = page.ask("explorer.channel")
     assert float(handle.get_attribute("aria-valuenow") or 0) == channel
     assert_painted(page)
+    # Nothing is left out when the walk is another one.
+    page.page.get_by_role("checkbox", name="repeat").check()
+    page.page.get_by_role("checkbox", name="repeat").uncheck()
+    seen = "[one for one in shown if one > 20]"
+    watch = "shown = []\nexplorer.observe(lambda change: shown.append(change['new']), 'channel')"
+    page.ask(f"{watch}\nexplorer.channel = 20\nNone")
+    page.click_button("play")
+    page.wait_value(f"len({seen}) > 5", value=True)
+    page.click_button("pause")
+    found = page.ask(seen)
+    assert found == [*range(21, 21 + len(found))]
     # To the end, and no further.
     page.ask("explorer.channel = 252")
     page.click_button("play")
@@ -341,6 +360,43 @@ def test_playing_goes_on_while_the_kernel_has_other_work(lab: OpenNotebook) -> N
     page.page.wait_for_timeout(600)
     assert page.ask("explorer.channel") == 255
     assert page.page.get_by_role("button", name="play", exact=True).count() == 1
+    unharmed(page)
+
+
+def test_no_exact_value_of_another_channel_is_said(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_painting(page)
+    here = side_of(page, MAP).point(*center(LAYER, 20, 6))
+    # A cell has the kernel's main thread, through which the first step has to go; words need not.
+    busy(page, locked=False)
+    page.page.locator(DIV).first.focus()
+    page.page.keyboard.press("ArrowRight")
+    page.hover_canvas(here)
+    page.page.wait_for_timeout(1500)
+    said = words(page, "place").inner_text()
+    free(page)
+    assert re.search("^row 20, column 6: [≈≥≤]", said)
+    place = wait_words(page, "place", "row 20, column 6: ")
+    exact = value(page, LAYER, 20, 6, 8)
+    assert number_after(place, "column 6:") == pytest.approx(exact, rel=1e-3)
+    assert exact != pytest.approx(value(page, LAYER, 20, 6, 7), rel=1e-3)
+    unharmed(page)
+
+
+def test_a_choice_of_the_kernels_own_is_not_undone_by_the_next_click(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_painting(page)
+    button = page.page.locator(".vgg-channels button[data-value]").nth(2)
+    first = int(button.get_attribute("data-value") or -1)
+    page.page.locator(DIV).first.focus()
+    for _ in range(3):
+        page.page.keyboard.press("ArrowRight")
+    page.wait_value("explorer.channel", 10)
+    page.ask(f"explorer.channel = {first}\nNone")
+    page.page.wait_for_timeout(400)
+    button.click()
+    page.page.wait_for_timeout(600)
+    assert page.ask("explorer.channel") == first
     unharmed(page)
 
 
@@ -352,15 +408,73 @@ def test_what_only_the_kernel_knows_is_dimmed_until_it_comes(lab: OpenNotebook) 
     opacity = "stage => Number(getComputedStyle(stage).opacity)"
     assert stage.evaluate(opacity) == 1
     page.page.locator(DIV).first.focus()
-    busy(page, 4)
+    busy(page)
     page.page.keyboard.press("ArrowRight")
     page.page.wait_for_timeout(500)
     assert stage.evaluate(opacity) < 0.6
-    chosen = page.page.locator(".vgg-channels button[aria-pressed='true']")
-    assert chosen.count() == 0 or chosen.first.get_attribute("data-value") == "8"
+    # The small picture of channel 7 is pressed no more.
+    pressed = page.page.locator(".vgg-channels button[aria-pressed='true']")
+    assert pressed.evaluate_all("all => all.map((one) => one.dataset.value)") in ([], ["8"])
     assert page.control("channel number").locator("input").input_value() == "8"
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     page.wait_value("explorer.channel", 8)
     page.page.wait_for_timeout(500)
     assert stage.evaluate(opacity) == 1
+    unharmed(page)
+
+
+def test_a_mouse_where_the_next_layer_has_no_unit_hinders_no_step(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER.replace(LAYER, "block3_conv4"))
+    wait_loaded(page)
+    page.hover_canvas(side_of(page, MAP).point(*center("block3_conv4", 26, 22)))
+    page.page.wait_for_timeout(700)
+    page.page.locator(DIV).first.focus()
+    page.page.keyboard.press("ArrowDown")
+    page.wait_value("explorer.layer", "block3_pool")
+    # The kernel has forgotten the mouse, which rests: the exact value comes all the same.
+    wait_words(page, "place", "row 13, column 11: ")
+    page.page.wait_for_function("!document.querySelector('.vgg-place').innerText.includes('≈')")
+    assert page.page.locator(".vgg-behind").count() == 0
+    unharmed(page)
+
+
+def test_words_go_back_with_the_picture_while_the_kernel_is_busy(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_loaded(page)
+    page.page.locator(DIV).first.focus()
+    busy(page)
+    for there, back in (("ArrowRight", "ArrowLeft"), ("ArrowDown", "ArrowUp")):
+        page.page.keyboard.press(there)
+        page.page.keyboard.press(back)
+        caption = words(page, "caption").inner_text()
+        assert LAYER in caption
+        assert caption.endswith("channel 7")
+        assert page.page.locator(".vgg-number input").input_value() == "7"
+        chosen = page.control("layer").locator("select")
+        assert LAYER in chosen.evaluate("list => list.options[list.selectedIndex].text")
+    free(page)
+    unharmed(page)
+
+
+def test_whatever_is_chosen_amid_playing_nothing_stays_dimmed(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    page.ask("explorer.panel = 'Play'")
+    wait_loaded(page)
+    page.select("through", "the layers")
+    page.select("speed", "20 a second")
+    page.page.get_by_role("checkbox", name="repeat").check()
+    page.click_button("play")
+    page.page.wait_for_timeout(1500)
+    page.select("layer", "├ block4_conv2")
+    page.page.wait_for_timeout(300)
+    page.click_button("Strongest")
+    page.page.wait_for_timeout(700)
+    page.click_button("pause")
+    page.page.wait_for_timeout(2500)
+    layer, mode = page.ask("[explorer.layer, explorer.mode]")
+    assert mode == "max"
+    assert page.page.locator(".vgg-behind").count() == 0
+    assert f"{layer} · " in words(page, "caption").inner_text()
+    assert "all " in words(page, "caption").inner_text()
+    assert_painted(page)
     unharmed(page)

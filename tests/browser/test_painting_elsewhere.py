@@ -15,7 +15,7 @@ from .painting import (
     busy,
     drawn,
     expected,
-    is_busy,
+    free,
     truth_of,
     wait_loaded,
     wait_painting,
@@ -49,7 +49,7 @@ def assert_walks(page: NotebookPage, line: int = 2) -> None:
     channel = expected(page, 8)
     layer = truth_of(page, "block3_conv2", channel=8, cmap="viridis", scale="layer")
     page.page.locator(DIV).first.focus()
-    busy(page, 7)
+    busy(page)
     page.page.keyboard.press("ArrowRight")
     assert_shows(page, maps, channel)
     page.hover_canvas(maps.point(*center(LAYER, 20, 6)))
@@ -60,13 +60,15 @@ def assert_walks(page: NotebookPage, line: int = 2) -> None:
     page.hover_canvas((0.99, 0.99))
     page.page.keyboard.press("ArrowDown")
     assert_shows_layer(page, maps, "block3_conv2", layer)
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     page.wait_value("[explorer.layer, explorer.channel]", ["block3_conv2", 8])
     assert_painted(page)
     unharmed(page)
 
 
-@pytest.mark.parametrize("front_end", ["notebook7", "voila"], indirect=True)
+@pytest.mark.parametrize(
+    "front_end", ["voila", pytest.param("notebook7", marks=pytest.mark.slow)], indirect=True
+)
 def test_every_front_end_paints(front_end: OpenNotebook) -> None:
     assert_walks(front_end(EXPLORER))
 
@@ -85,20 +87,21 @@ def test_fine_screens_are_painted_to_the_byte(lab: OpenNotebook, ratio: float, l
     assert_walks(page, line)
 
 
+@pytest.mark.slow
 def test_two_views_show_the_same_and_share_what_they_keep(lab: OpenNotebook) -> None:
     page = lab(EXPLORER, "explorer")
     wait_painting(page)
     assert page.page.locator("canvas.vgg-painted").count() == 2
     side, truth = side_of(page, MAP), expected(page, 8)
     page.page.locator(DIV).nth(1).focus()
-    busy(page, 4)
+    busy(page)
     page.page.keyboard.press("ArrowRight")
     for view in (0, 1):
         pixels = pixels_of(page, view)
         for row, column in ((2, 3), (14, 20)):
             found = side.colour(pixels, *center(LAYER, row, column))
             assert found.tolist() == truth[row, column].tolist()
-    assert is_busy(page), "the kernel may have answered"
+    free(page)
     page.wait_value("explorer.channel", 8)
     assert_painted(page)
     unharmed(page)
@@ -112,7 +115,13 @@ ODD_FRAMES = {
 }
 
 
-@pytest.mark.parametrize("frames", ODD_FRAMES)
+@pytest.mark.parametrize(
+    "frames",
+    [
+        pytest.param(frames, marks=[] if frames == "swapped" else pytest.mark.slow)
+        for frames in ODD_FRAMES
+    ],
+)
 def test_whatever_becomes_of_frames_what_is_painted_is_right(
     lab: OpenNotebook, frames: str
 ) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from .desk import OpenNotebook
 from .page import OPEN_SECONDS, NotebookPage
+from .painting import DIV, wait_loaded
 from .picture import Picture
-from .sight import CANVAS, EXPLORER, decoded, unharmed
+from .sight import CANVAS, EXPLORER, decoded, unharmed, words
 
 pytestmark = pytest.mark.browser
 
@@ -81,3 +82,19 @@ def assert_kept(path: Path) -> None:
     half = pixels.shape[1] // 2
     for side in (pixels[:, :half], pixels[:, half:]):
         assert len({tuple(colour) for colour in side.reshape(-1, 3).tolist()}) > 100
+
+
+@pytest.mark.slow
+def test_no_layer_is_painted_that_a_kernel_which_is_gone_would_not_follow(
+    lab: OpenNotebook,
+) -> None:
+    page = lab(EXPLORER, fresh=True)
+    wait_loaded(page)
+    page.page.evaluate("harness.kernel().restart()")
+    page.page.wait_for_timeout(3000)
+    page.page.locator(DIV).first.focus()
+    for key in ("ArrowDown", "ArrowRight"):
+        page.page.keyboard.press(key)
+        page.page.wait_for_timeout(500)
+        assert page.page.locator(".vgg-behind").count() == 0
+        assert "block3_conv1" in words(page, "caption").inner_text()

@@ -219,6 +219,13 @@ class Controls:
         controls: dict[str, widgets.Widget] = {name: getattr(self, name) for name in names}
         return controls | {"network": self.network.widget, "filmstrip": self.filmstrip.strip}
 
+    def said(self) -> dict[str, Any]:
+        """Return what those controls say that a page brings to what it paints."""
+        names = ("caption", "source", "box")
+        said: dict[str, Any] = {name: getattr(self, name).value for name in names}
+        strips = {"network": self.network.widget.value, "filmstrip": self.filmstrip.strip.value}
+        return said | strips | {"layer": self.layer.index}
+
     def choices(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield the name of a list, a line of it, and the settings which that line chooses."""
         for words, layer in self.layer.options:

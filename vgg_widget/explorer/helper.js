@@ -40,6 +40,8 @@ function keySender(model) {
   const waiting = [];
   let sent = -Infinity;
   const send = (key) => {
+    // A kernel that is gone answers no more.
+    if (model.comm_live === false) return;
     sent = performance.now();
     model.send({ kind: "key", key });
   };
@@ -341,6 +343,8 @@ async function mendFigure(model) {
 const tellFailure = (model, doing) => (error) =>
   model.send({ kind: "failed", doing, message: String(error) });
 
+const DOING = { copy: "copy the code", download: "save the file", answered: "take the next key" };
+
 // A view is rendered before it is put in its place, some moments later.
 async function findRoot(el, signal) {
   for (let tries = 0; tries < 200 && !signal.aborted; tries++) {
@@ -355,9 +359,10 @@ export default () => {
   let sender;
   let painter;
   return {
-    initialize({ model }) {
+    initialize({ model, signal }) {
       sender = keySender(model);
       painter = livePainter(model);
+      signal?.addEventListener("abort", painter.close);
       const follow = async (message, buffers) => {
         const { kind, number, text, name } = message;
         if (kind === "planes") await painter.keep(message, buffers);
@@ -368,7 +373,7 @@ export default () => {
         if (kind === "copy") model.send({ kind: "copied", number, ok: await copy(text) });
       };
       model.on("msg:custom", (message, buffers) =>
-        follow(message, buffers).catch(tellFailure(model, message.kind)));
+        follow(message, buffers).catch(tellFailure(model, DOING[message.kind] ?? "paint")));
       // A front end or an ipympl of another kind goes on as it would.
       mendFigure(model).catch(() => {});
     },

@@ -52,7 +52,7 @@ class PageHelper(anywidget.AnyWidget):
     figure = Unicode(help="Identity of ipympl's canvas among the page's widgets.").tag(sync=True)
     controls = Dict(help="Identities of the controls that the page answers itself.").tag(sync=True)
     scene: Any = Dict(
-        {"number": 0, "album": 0, "next": 0, "since": 0},
+        {"number": 0, "album": 0, "next": 0, "since": 0, "paintable": False},
         help="Where everything is on the canvas; album 0 where that is about to change.",
     ).tag(sync=True)
     shown: Any = Dict(

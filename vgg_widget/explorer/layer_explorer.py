@@ -121,8 +121,8 @@ class LayerExplorer(ExplorerBase):
         24.0,
         min=0,
         help=(
-            "Megabytes of maps that a page keeps for this explorer, to paint channels before the "
-            "kernel has drawn them; 0 for none. It is not part of the state."
+            "Megabytes of maps that a page keeps for this explorer, to paint channels and layers "
+            "before the kernel has drawn them; 0 for none. It is not part of the state."
         ),
     )
 
@@ -263,7 +263,8 @@ class LayerExplorer(ExplorerBase):
             super()._publish(snapshot)
         elif step:
             super()._publish(snapshot)
-            self._page.shown = self._page.shown | {"channel": now.channel}
+            words = self._controls.said()
+            self._page.shown = self._page.shown | {"channel": now.channel, "words": words}
         else:
             with self._painter.drawing(now, snapshot.computed, snapshot.rendered):
                 super()._publish(snapshot)

@@ -9,6 +9,8 @@ const PATIENT_MS = 5000;
 // Steps go first: so long without one, or so long without a piece, and another one is asked for.
 const AFTER_STEP_MS = 150;
 const STARVED_MS = 600;
+// A layer that is only passed through needs no neighbours.
+const NEAR_MS = 800;
 // Of every album about so many planes come before the rest of any.
 const FIRST_PLANES = 48;
 
@@ -17,6 +19,8 @@ export function albumKeeper(model, changed) {
   const sheets = new Map();
   // What the scene's choices lead to, the nearest first.
   let near = [];
+  // What had to make room for the nearer is not fetched again.
+  const crowdedOut = new Set();
   let here = 0;
   let channel = 0;
   let figure = 0;
@@ -24,6 +28,7 @@ export function albumKeeper(model, changed) {
   let asking;
   let stepped = -Infinity;
   let came = -Infinity;
+  let begun = 0;
 
   const known = (name) => near.find((one) => one.name === name);
   const sizeOf = ({ shape: [rows, columns] }) => rows * columns;
@@ -40,15 +45,16 @@ export function albumKeeper(model, changed) {
     const further = near.slice(place + 1).reverse().map(({ name }) => name);
     for (const name of [...strangers, ...further]) {
       if (bytes() + needed <= budget()) break;
-      if (name !== here) albums.delete(name);
+      if (name === here || !albums.delete(name)) continue;
+      crowdedOut.add(name);
     }
     return bytes() + needed <= budget();
   }
 
   // Where there is no room for one, there is none for what is further away either.
-  function firstWanting(isWanting, countOf) {
-    const one = near.find(isWanting);
-    return one && makeRoom(one, countOf(one)) ? one : null;
+  function firstWanting(isWanting, missingOf) {
+    const one = near.find((one) => !crowdedOut.has(one.name) && isWanting(one));
+    return one && makeRoom(one, missingOf(one)) ? one : null;
   }
 
   function next() {
@@ -68,7 +74,8 @@ export function albumKeeper(model, changed) {
     clearTimeout(asking);
     const one = isOpen && next();
     if (!one) return;
-    const wait = Math.min(stepped + AFTER_STEP_MS, came + STARVED_MS) - performance.now();
+    const steps = Math.min(stepped + AFTER_STEP_MS, came + STARVED_MS);
+    const wait = (one.name === here ? steps : Math.max(steps, begun + NEAR_MS)) - performance.now();
     if (wait > 0) {
       asking = setTimeout(ask, wait);
       return;
@@ -97,10 +104,19 @@ export function albumKeeper(model, changed) {
       clearTimeout(asking);
     },
 
+    close() {
+      isOpen = false;
+      clearTimeout(asking);
+      albums.clear();
+      sheets.clear();
+    },
+
     // A scene has begun, with another figure or the same.
     begin(scene) {
       isOpen = true;
+      begun = performance.now();
       near = scene.albums;
+      crowdedOut.clear();
       here = scene.album;
       channel = scene.channel;
       if (scene.figure !== figure) sheets.clear();
@@ -119,7 +135,8 @@ export function albumKeeper(model, changed) {
       for (const name of albums.keys()) if (name < since) albums.delete(name);
     },
 
-    async keep({ album: name, start, after, planes, never, figure: of, sheet }, [data, ...tables]) {
+    async keep(message, [data, ...tables]) {
+      const { album: name, start, after, planes, never, later, figure: of, sheet } = message;
       const held = albums.get(name);
       if (never) {
         near = near.filter((one) => one.name !== name);
@@ -136,7 +153,10 @@ export function albumKeeper(model, changed) {
       });
       came = performance.now();
       changed(name);
-      ask();
+      clearTimeout(asking);
+      // The figure is being drawn, and its sheets are not known.
+      if (later) asking = setTimeout(ask, AFTER_STEP_MS);
+      else ask();
     },
   };
 }

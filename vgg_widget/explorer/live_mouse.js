@@ -93,36 +93,40 @@ function say(root, words) {
 // where it paints nothing. A kernel that `isBehind` what the page shows would say what is there on another
 // picture: it hears of the mouse when it has followed.
 export function mouseListener(model, { painted, paint, isBusy, isBehind, location, marks }) {
+  // The unit under the mouse, in whichever view that is.
   let under = null;
-  let said = null;
-  let words = 0;
-  let wording;
-  const lookers = new Set();
-  const roots = new Set();
+  let asked = 0;
+  const views = new Set();
 
-  function point(root, found) {
+  function point(view, found) {
     const before = String(under);
-    under = found ? found.unit : null;
+    if (found || view.isPointed) under = found ? found.unit : null;
+    view.isPointed = Boolean(found);
     const now = painted();
     if (String(under) !== before && now) paint();
     const key = found && now && `${found.unit} ${found.pixel} ${now.name}`;
     // What the kernel has said of the same unit is more exact.
-    if (key === said) return;
-    said = key;
-    tellWords(root, found && now ? found : null, now);
+    if (key === view.said) return;
+    view.said = key;
+    tellWords(view, found && now ? found : null, now);
   }
 
-  function tellWords(root, found, now) {
+  function tellWords(view, found, now) {
     // An answer to what was asked before comes too late.
-    words++;
-    say(root, found ? wordsFor(found, now) : null);
-    clearTimeout(wording);
-    if (found) wording = setTimeout(askWhere, WORDS_REST_MS);
+    view.number = ++asked;
+    say(view.root, found ? wordsFor(found, now) : null);
+    clearTimeout(view.wording);
+    if (found) view.wording = setTimeout(askWhere, WORDS_REST_MS, view);
   }
 
-  function askWhere() {
-    if (isBehind()) wording = setTimeout(askWhere, WORDS_REST_MS);
-    else model.send({ kind: "where", number: words });
+  function askWhere(view) {
+    if (isBehind()) {
+      view.wording = setTimeout(askWhere, WORDS_REST_MS, view);
+      return;
+    }
+    // The kernel forgets where the mouse is when it shows another layer.
+    view.hear();
+    model.send({ kind: "where", number: view.number });
   }
 
   return {
@@ -130,72 +134,78 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
 
     // What is under a mouse that stays, or at the chosen location, has another value.
     look() {
-      for (const look of lookers) look(true);
+      for (const { look } of views) look(true);
     },
 
     tell({ number, text }) {
-      if (number !== words || !text) return;
-      for (const root of roots) {
-        const line = root.querySelector(".vgg-place .vgg-here");
-        if (line) line.textContent = text;
+      for (const view of views) {
+        const line = view.root.querySelector(".vgg-place .vgg-here");
+        if (line && text && view.number === number) line.textContent = text;
       }
+    },
+
+    close() {
+      for (const { wording } of views) clearTimeout(wording);
     },
 
     listen(root, holder, signal) {
       const passed = new WeakSet();
       let last = null;
       let timer;
+      const view = { root, said: null, number: 0, isPointed: false };
       // Returns whether the page can tell what is under the mouse.
       const look = (stepped = false) => {
         const now = painted();
         if (!last) {
           const unit = location();
-          if (stepped && unit && now) tellWords(root, { unit, chosen: true }, now);
+          if (stepped && unit && now) tellWords(view, { unit, chosen: true }, now);
           return false;
         }
         const { target, buttons, clientX, clientY } = last;
         if (buttons || isBusy() || !now) {
-          point(root, null);
+          point(view, null);
           return false;
         }
         marks();
         const box = target.getBoundingClientRect();
         const ratio = now.stage.size[0] / box.width;
         const place = [(clientX - box.left) * ratio, (clientY - box.top) * ratio];
-        point(root, unitAt(now.stage, now.sheet, ...place));
+        point(view, unitAt(now.stage, now.sheet, ...place));
         return true;
       };
+      const hear = () => {
+        clearTimeout(timer);
+        if (!last || last.buttons || isBusy()) return;
+        const { target, clientX, clientY } = last;
+        const rested = new MouseEvent("mousemove", { bubbles: true, view: window, clientX, clientY });
+        passed.add(rested);
+        target.dispatchEvent(rested);
+      };
+      const rest = () => {
+        if (isBehind()) timer = setTimeout(rest, MOUSE_RESTS_MS);
+        else hear();
+      };
       const move = (event) => {
-        const { target } = event;
-        if (passed.has(event) || !holder.contains(target)) return;
+        if (passed.has(event) || !holder.contains(event.target)) return;
         clearTimeout(timer);
         last = event;
         if (!look()) return;
         event.stopPropagation();
-        const rest = () => {
-          if (isBehind()) {
-            timer = setTimeout(rest, MOUSE_RESTS_MS);
-            return;
-          }
-          const { clientX, clientY } = event;
-          const rested = new MouseEvent("mousemove", { bubbles: true, view: window, clientX, clientY });
-          passed.add(rested);
-          target.dispatchEvent(rested);
-        };
         timer = setTimeout(rest, MOUSE_RESTS_MS);
       };
       const leave = () => {
         last = null;
         clearTimeout(timer);
-        point(root, null);
+        point(view, null);
       };
       root.addEventListener("mousemove", move, { capture: true, signal });
       holder.addEventListener("mouseleave", leave, { signal });
-      lookers.add(look);
-      roots.add(root);
+      Object.assign(view, { look, hear });
+      views.add(view);
       signal.addEventListener("abort", () => {
-        lookers.delete(look);
-        roots.delete(root);
+        clearTimeout(timer);
+        clearTimeout(view.wording);
+        views.delete(view);
       });
     },
   };

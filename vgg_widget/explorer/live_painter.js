@@ -11,8 +11,10 @@ const SCENE_MS = 120;
 const SCENE_AT_LAST_MS = 1000;
 // So long without a step, and the frame that the kernel has kept back is asked for.
 const STEPS_REST_MS = 250;
+// A page whose canvas is of another size than the kernel's figure for so long cannot paint.
+const FITTING_MS = 5000;
 // What is painted gives way to the kernel's next frame; by then at the latest.
-const LEAVING_MS = 1500;
+const LEAVING_MS = 4000;
 
 export function livePainter(model) {
   const canvases = new Set();
@@ -26,6 +28,7 @@ export function livePainter(model) {
   let here = 0;
   let ahead = 0;
   let chosenBy = "";
+  let wasBehind = false;
   let turn = 0;
   let shown = false;
   let leaving;
@@ -34,7 +37,9 @@ export function livePainter(model) {
   let kept = false;
   let resting;
   let asking;
+  let beginning;
   let ended = 0;
+  let opened = 0;
 
   const albums = albumKeeper(model, (name) => {
     if (name === scene.album) begin();
@@ -98,16 +103,18 @@ export function livePainter(model) {
     };
     const head = Math.floor(map[1]) - 1;
     clear(Math.floor(map[0]), 0, Math.floor(map[0] + room) - 1, head);
-    paintWords(context, plane.title, title, points, 9.5, stage.ink);
     const upright = bar[3] - bar[1] > bar[2] - bar[0];
-    // A list is as high as the figure.
-    if (upright) clear(Math.ceil(map[2]) + 2, head, width, height);
+    // A list is as high as the figure, and a map that is zoomed may be less high than its bar.
+    if (upright) clear(Math.ceil(map[2]) + 2, bar[1] < head ? 0 : head, width, height);
     else clear(Math.floor(map[0]) - 4, Math.ceil(map[3]) + 2, width, height);
+    paintWords(context, plane.title, title, points, 9.5, stage.ink);
     if (plane.numbers.length) paintBar(context, bar, stage.table, plane, stage.ink, points);
     paintList(context, plane.list, stage.places, stage.ink);
     paintMap(context, plane.indices, albumNow().shape[1], plane.table ?? stage.table, sheet);
     const unit = mouse.unit() ?? locationNow();
-    if (unit) paintUnit(context, stage, sheet, unit);
+    // A mouse that has not been looked at since may be on a unit that only the layer before has.
+    const { shape } = albumNow();
+    if (unit?.every((number, n) => number < shape[n])) paintUnit(context, stage, sheet, unit);
     return true;
   }
 
@@ -129,6 +136,8 @@ export function livePainter(model) {
   // Whether the kernel has yet to follow to what the page shows.
   function isBehind() {
     if (!shown || leaving !== undefined || !planeNow()) return false;
+    // One that is gone never will.
+    if (controls.slider.comm_live === false) return false;
     const { album, channel } = model.get("shown");
     return album !== here || Boolean(albumNow()?.one && channel !== channelNow());
   }
@@ -141,17 +150,26 @@ export function livePainter(model) {
       root?.classList.toggle("vgg-behind", behind);
       root?.classList.toggle("vgg-elsewhere", behind && model.get("shown").album !== here);
     }
-    if (!behind) return;
-    const plane = planeNow();
-    controls.caption.set("value", plane.caption);
-    controls.source.set("value", plane.source);
-    if (albumNow()?.one)
-      for (const name of ["filmstrip", "box"]) controls[name].set("value", channelNow());
-    const layer = stage.layers.find((name) => stage.chosen.network[name] === here);
-    if (layer) controls.network.set("value", layer);
-    const words = Object.keys(stage.chosen.layer ?? {}).find((one) => stage.chosen.layer[one] === here);
-    const row = controls.layer.get("_options_labels").indexOf(words);
-    if (row >= 0) controls.layer.set("index", row);
+    // The kernel does not say again what it has said: the page has to, when it is no more ahead.
+    const words = behind ? ours() : wasBehind && model.get("shown").words;
+    wasBehind = behind;
+    // As if the kernel had said so: what is merely `set` would be sent with a person's next choice.
+    for (const [name, value] of Object.entries(words || {}))
+      controls[name].set_state({ [name === "layer" ? "index" : "value"]: value });
+  }
+
+  // What the controls say of the picture that the page shows.
+  function ours() {
+    const { caption, source } = planeNow();
+    const words = { caption, source };
+    if (albumNow().one) words.filmstrip = words.box = channelNow();
+    const { layers, chosen } = stage;
+    const layer = layers.find((name) => chosen.network?.[name] === here);
+    if (layer) words.network = layer;
+    const label = Object.keys(chosen.layer ?? {}).find((one) => chosen.layer[one] === here);
+    const index = controls.layer.get("_options_labels").indexOf(label);
+    if (index >= 0) words.layer = index;
+    return words;
   }
 
   // What the kernel keeps back is shown by nobody, if the page cannot.
@@ -178,7 +196,9 @@ export function livePainter(model) {
     if (!scene.album || here !== scene.album || painting === scene.number || !albums.isWhole(here)) return;
     if (!paint()) {
       // The kernel's frame, and with it the canvas's size, may yet be on its way.
-      if (canvases.size) asking = setTimeout(begin, SCENE_MS);
+      clearTimeout(beginning);
+      if (performance.now() - opened < FITTING_MS) beginning = setTimeout(begin, SCENE_MS);
+      else if (canvases.size) model.send({ kind: "cannot", scene: scene.number });
       return;
     }
     painting = scene.number;
@@ -197,14 +217,21 @@ export function livePainter(model) {
 
   function askForScene() {
     clearTimeout(asking);
-    const ask = () => model.send({ kind: "scene", turn });
+    const ask = () => {
+      // A control sends one change at a time, and what is told here would overtake the next.
+      const waits = Object.values(controls ?? {}).some((control) => control._pending_msgs > 0);
+      if (waits) asking = setTimeout(ask, SCENE_MS);
+      else model.send({ kind: "scene", turn });
+    };
     const latest = ended + SCENE_AT_LAST_MS - performance.now();
-    if (canvases.size) asking = setTimeout(ask, Math.max(0, Math.min(SCENE_MS, latest)));
+    if (canvases.size && scene.paintable)
+      asking = setTimeout(ask, Math.max(0, Math.min(SCENE_MS, latest)));
   }
 
   function changeScene() {
     const next = model.get("scene");
     painting = marking = 0;
+    clearTimeout(beginning);
     albums.forget(next.since);
     albums.wait();
     if (!next.album) {
@@ -216,7 +243,11 @@ export function livePainter(model) {
         giveWay();
       } else if (!ahead) {
         here = next.next;
+        // Of the scene's other choices those alone still hold that are of the same kind.
+        const isLayer = Object.values(stage.chosen.network ?? {}).includes(here);
+        chosenBy = isLayer ? "layer" : "kernel";
         paint();
+        follow();
       }
       mouse.look();
       askForScene();
@@ -227,6 +258,7 @@ export function livePainter(model) {
       askForScene();
       return;
     }
+    opened = performance.now();
     scene = next;
     stage = { ...next, table: coloursOf(next.colours) };
     here = next.album;
@@ -234,13 +266,16 @@ export function livePainter(model) {
     chosenBy = "";
     albums.begin(stage);
     begin();
+    // The page may have been ahead of it, at what the kernel never came to.
+    follow();
     albums.ask();
   }
 
   // Shows what a choice leads to, if that is here; the kernel is told by whoever chose.
   function choose(album, by) {
     const isKnown = stage && album && (!chosenBy || chosenBy === by);
-    if (!isKnown || !shown || album === here) return false;
+    // A kernel that is gone would not follow.
+    if (!isKnown || !shown || album === here || controls.slider.comm_live === false) return false;
     const before = here;
     here = album;
     if (!planeNow() || !albums.sheet(here)) {
@@ -262,8 +297,8 @@ export function livePainter(model) {
     const place = layers.findIndex((name) => chosen.network?.[name] === here);
     const name = place < 0 ? undefined : layers[isRound ? (place + by) % layers.length : place + by];
     if (!name || !choose(chosen.network[name], "layer")) return false;
-    controls.network.set("value", name);
-    controls.network.save_changes();
+    // It has that value by now.
+    controls.network.save({ value: name }, { patch: true });
     return true;
   }
 
@@ -289,7 +324,7 @@ export function livePainter(model) {
     const gone =
       over === "layers"
         ? !isLast(place, stage.layers.length) && turnLayer(1, true)
-        : album?.one && !isLast(channelNow(), album.count) && go((channelNow() + 1) % album.count);
+        : album?.one && album.count > 1 && !isLast(channelNow(), album.count) && go((channelNow() + 1) % album.count);
     if (gone) model.send({ kind: "played" });
   }
 
@@ -299,6 +334,8 @@ export function livePainter(model) {
     const { clock } = model.get("playing");
     if (!clock) return;
     const found = await find(clock);
+    // It may be the same, with another walk.
+    found.off("change:value", tick);
     found.on("change:value", tick);
   }
 
@@ -351,6 +388,13 @@ export function livePainter(model) {
   return {
     keep: albums.keep,
     tell: mouse.tell,
+
+    // The explorer is closed.
+    close() {
+      for (const timer of [asking, beginning, resting, leaving]) clearTimeout(timer);
+      albums.close();
+      mouse.close();
+    },
 
     // The kernel has drawn something that it does not send by itself.
     keptBack() {

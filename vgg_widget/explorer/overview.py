@@ -52,10 +52,12 @@ class NetworkStrip:
     def show(self, settings: DisplaySettings, activations: Activations) -> None:
         """Bring the strip to what the explorer shows."""
         few = len(activations) <= MOST_LAYERS
+        layer = activations.info(settings.layer).name
         parts.display(self.widget, shown=few)
         if not few:
+            # The page chooses layers through it all the same.
+            parts.set_value(self.widget, layer)
             return
-        layer = activations.info(settings.layer).name
         if self._of() is not activations or self._shown != (layer, settings.cmap):
             if self._of() is not activations or self._shown[1] != settings.cmap:
                 self._pictures = {"": thumbnail(activations.image, _SIDE)}

@@ -67,6 +67,11 @@ class Album:
         return activations.info(self.layer).channels if self.mode == DEFAULT_MODE else 1
 
 
+def _alike(one: DisplaySettings, other: DisplaySettings) -> bool:
+    """Tell whether the same choices lead to the same albums from both settings."""
+    return replace(one, channel=0, location=None) == replace(other, channel=0, location=None)
+
+
 class PagePainter:
     """Lets the page paint pictures before the kernel has answered.
 
@@ -100,14 +105,17 @@ class PagePainter:
         # Albums with lower names are of another picture.
         self._since = 0
         self._shown: Album | None = None
-        self._cmap = ""
-        self._announced = False
+        self._settings: DisplaySettings | None = None
+        # The figure that a page cannot paint on.
+        self._barred = 0
+        self._announced = self._owes_drawing = False
         canvas.before_drawing = self._drawing
         canvas.kept_back = lambda: page.send({"kind": "kept"})
         page.listeners |= {
             "scene": self._show_scene,
             "planes": self._send_planes,
             "painting": self._page_paints,
+            "cannot": self._page_cannot,
             "marks": self._page_marks,
             "where": self._say_where,
             "rested": lambda _: canvas.send_held(),
@@ -129,6 +137,9 @@ class PagePainter:
         self._announced = True
         try:
             yield
+            if self._owes_drawing:
+                # Nothing was to be drawn, but the page marks nothing any more.
+                self._canvas.draw()
         finally:
             self._announced = False
         self.tell()
@@ -141,18 +152,27 @@ class PagePainter:
             self._of = ref(activations)
             self._albums.clear()
             self._since = next(self._names)
-        before, self._shown = self._shown, self._album(settings, activations)
-        same_cmap, self._cmap = self._cmap == settings.cmap, settings.cmap
+        before, self._settings = self._settings, settings
+        left, self._shown = self._shown, self._album(settings, activations)
         album = self._shown
-        if album is None or before is None or not (same_image and same_cmap):
+        if before is not None and same_image and _alike(before, settings) and album == left:
+            return
+        goes_on = album is not None and left is not None and same_image
+        if (
+            not goes_on
+            or before is None
+            or before.cmap != settings.cmap
+            or not (self._view.is_drawn and self._view.keeps_places(rendering))
+        ):
             self.end_scene()
-        elif album != before:
+        else:
             # Only the map, its title and what stands beside it are others.
-            self._close(self._name(album) if self._view.keeps_places(rendering) else 0)
+            self._close(0 if album is None else self._name(album))
 
     def _drawing(self) -> None:
         if not self._announced:
             self.end_scene()
+        self._owes_drawing = False
 
     def end_scene(self) -> None:
         """Tell the page that the figure is no more what it was."""
@@ -160,6 +180,7 @@ class PagePainter:
         self._close(0)
 
     def _close(self, following: int) -> None:
+        self._owes_drawing = self._owes_drawing or self._pointing.page_marks
         self._canvas.held = self._pointing.page_marks = False
         # A drawing follows, which has them again.
         self._view.show_frames(shown=True)
@@ -168,6 +189,7 @@ class PagePainter:
             "album": 0,
             "next": following,
             "since": self._since,
+            "paintable": self._shown is not None and self._figure != self._barred,
         }
 
     def _album(self, settings: DisplaySettings, activations: Activations) -> Album | None:
@@ -190,8 +212,14 @@ class PagePainter:
 
     def _show_scene(self, asked: dict[str, Any]) -> None:
         explorer = self._explorer
+        scene, turn = self._page.scene, int(asked.get("turn", 0))
+        if scene["album"]:
+            if turn > scene["turn"]:
+                # Another page has asked before.
+                self._page.scene = scene | {"turn": turn}
+            return
         album = self._album(explorer.settings, explorer.measured)
-        places = None if album is None or self._page.scene["album"] else self._view.on_canvas()
+        places = None if album is None or self._figure == self._barred else self._view.on_canvas()
         if album is None or places is None:
             return
         sheet = self._sheet(album)
@@ -202,7 +230,7 @@ class PagePainter:
         self._page.scene = self._page.scene | {
             "album": self._name(album),
             "next": 0,
-            "turn": asked.get("turn", 0),
+            "turn": turn,
             "figure": self._figure,
             "channel": explorer.settings.channel,
             "image": list(explorer.measured.image.shape[:2]),
@@ -230,7 +258,9 @@ class PagePainter:
             asked = replace(settings, **changes).fitted_to(
                 activations, settings, explorer.usual_cmap
             )
-            album = self._album(asked, activations)
+            # All values of all layers are a second's work, which nobody has asked for.
+            too_much = asked.scale == "network" != settings.scale
+            album = None if too_much else self._album(asked, activations)
             if album is not None and asked.cmap == settings.cmap:
                 found[self._name(album)] = album
                 chosen.setdefault(control, {})[words] = self._name(album)
@@ -288,16 +318,20 @@ class PagePainter:
         missing = not planes and after < len(order)
         never = missing or not all(self._view.keeps_places(one.rendering) for one in planes[:1])
         answer = {name: asked[name] for name in ("album", "start", "after")}
-        # A sheet is true as long as the scene is, which began after the page asked.
-        figure = self._figure if asked.get("sheet") and self._page.scene["album"] else 0
+        # A sheet holds for the figure of the scene on show, as soon as that is drawn.
+        wanted = bool(asked.get("sheet")) and bool(self._page.scene["album"])
+        later = wanted and not self._view.is_drawn
+        sheet = self._sheet(album) if wanted and not later else None
+        never = never or (wanted and not later and sheet is None)
         self._page.send(
             {
                 "kind": "planes",
                 **answer,
                 "planes": [] if never else [self._told(one) for one in planes],
                 "never": never,
-                "figure": figure,
-                "sheet": self._sheet(album) if figure else None,
+                "figure": self._figure if sheet else 0,
+                "sheet": sheet,
+                "later": later,
             },
             [data, *(one.table for one in planes)],
         )
@@ -333,6 +367,17 @@ class PagePainter:
         if scene["album"] and scene["number"] == told["scene"]:
             self._canvas.held = True
 
+    def _page_cannot(self, told: dict[str, Any]) -> None:
+        # Another page of this kernel may have a finer screen, or another size.
+        if self._page.scene["album"] and self._page.scene["number"] == told["scene"]:
+            self._barred = self._figure
+            self._announced = True
+            try:
+                self._close(0)
+                self._canvas.draw()
+            finally:
+                self._announced = False
+
     def _page_marks(self, told: dict[str, Any]) -> None:
         if self._canvas.held and self._page.scene["number"] == told["scene"]:
             self._pointing.page_marks = True
@@ -345,4 +390,5 @@ class PagePainter:
             "album": 0 if self._shown is None else self._name(self._shown),
             "channel": settings.channel,
             "location": settings.location and list(settings.location),
+            "words": self._controls.said(),
         }

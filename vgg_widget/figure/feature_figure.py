@@ -180,8 +180,13 @@ class FeatureFigure(LinkedFigure):
         else:
             self._repaint_marks()
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the canvas shows the figure as it is."""
+        return self._side_painter.ready()
+
     def keeps_places(self, rendering: Rendering) -> bool:
-        """Tell whether everything would be where it is, were this on show."""
+        """Tell whether everything would be where it is on the canvas, were this on show."""
         if not self._renderings or rendering.tiles is not None:
             return False
         width = float(self.figure.get_size_inches()[0])

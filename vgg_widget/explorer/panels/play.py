@@ -131,7 +131,7 @@ class PlayPanel(Panel):
         self.clock.playing = not self.clock.playing
 
     def _turned(self, _: dict[str, Any]) -> None:
-        self._left = None
+        self._left, self._page_went = None, False
         self.play.description = "pause" if self.clock.playing else "play"
 
     def _begin(self) -> None:
