@@ -147,7 +147,7 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     # What fails on the page itself is told as well.
     page.page.evaluate(NO_ROOM)
     page.click_button("save PNG")
-    expect(problem).to_contain_text("the page could not download (Error: no room)")
+    expect(problem).to_contain_text("the page could not save the file (Error: no room)")
 
     # Keys and the mouse, of which nobody sees a traceback.
     fail = "def fail(*_): raise MemoryError('none left')\n"

@@ -322,7 +322,7 @@ def test_the_figure_is_as_wide_as_the_page_has_room_for(lab: OpenNotebook, width
     height, across = page.ask("explorer.activations.image.shape[:2]")
     assert abs(row / height - 0.5) < 0.06
     assert abs(column / across - 0.5) < 0.06
-    page.wait_picture_equal(CANVAS, unlike=picture)
+    page.wait_picture_equal(CANVAS)
     assert page.errors() == page.console_errors() == []
 
 
