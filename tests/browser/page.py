@@ -64,6 +64,15 @@ from vgg_widget.explorer.helper import PageHelper
 """
 
 
+# Voila has a panel for each cell whose value is a widget.
+WIDGETS_ARE_THERE = """
+[...document.querySelectorAll(".lm-Panel.jp-OutputArea-output")].every((panel) => {
+  const widget = panel.querySelector(".jupyter-widgets");
+  return widget && (!widget.matches(".vgg-explorer") || widget.clientWidth);
+})
+"""
+
+
 class KernelError(Exception):
     """The code asked of the kernel raised; the message is its traceback."""
 
@@ -269,7 +278,7 @@ class VoilaPage(NotebookPage):
         """Wait until the kernel is idle: Voila has run the cells."""
         self._wait("harness.ran()", seconds)
         # Widgets come to their places a moment after.
-        self._wait("!document.querySelector('.lm-Panel.jp-OutputArea-output:empty')", seconds)
+        self._wait(WIDGETS_ARE_THERE, seconds)
         self._let_fit()
 
     def _outputs(self) -> list[dict[str, Any]]:

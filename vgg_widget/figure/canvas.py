@@ -61,8 +61,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         """Whether what is painted is kept back until `send_held`: the page shows it already."""
         self.kept_back: Callable[[], object] = lambda: None
         """Called when something is kept back, and nothing was before."""
-        # The first column of what is kept back; None where nothing is.
-        self._kept_back: int | None = None
+        self._kept_back = False
         # Widget callbacks and cells run on different threads in some kernels.
         self.lock = lock or threading.RLock()
         self._handling = False
@@ -113,7 +112,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
                 # Closed: a person may still hold the figure.
                 return
             self.before_drawing()
-            self._kept_back = None
+            self._kept_back = False
             width, height = self.get_width_height()
             self._take(width, height)
             super().draw()
@@ -127,13 +126,11 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         with self.lock:
             left = int(bbox.x0) if bbox is not None else 0
             if self.held:
-                before, self._kept_back = self._kept_back, left
-                if before is None:
+                if not self._kept_back:
+                    self._kept_back = True
                     self.kept_back()
-                else:
-                    self._kept_back = min(left, before)
                 return
-            self._kept_back = None
+            self._kept_back = False
             settled = self._arrived is not None and (
                 time.monotonic() - self._arrived > SETTLED_SECONDS
             )
@@ -150,10 +147,11 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def send_held(self) -> None:
         """Send what was kept back, if anything was."""
         with self.lock:
-            if self._kept_back is not None and self.manager is not None:
+            if self._kept_back and self.manager is not None:
                 held, self.held = self.held, False
                 try:
-                    self.blit(Bbox.from_extents(self._kept_back, 0, *self.get_width_height()))
+                    # Whole: of a part, whatever it goes beside must be known to have arrived.
+                    self.blit()
                 finally:
                     self.held = held
 
@@ -210,7 +208,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
 
     def handle_refresh(self, event: Any) -> None:
         """Send everything to a page that has come, or come back; it owes no answer yet."""
-        self.held, self._kept_back = False, None
+        self.held = self._kept_back = False
         self._answers_owed, self._page_waits, self._arrived = 0, False, None
         super().handle_refresh(event)
 
