@@ -74,8 +74,9 @@ export function albumKeeper(model, changed) {
     clearTimeout(asking);
     const one = isOpen && next();
     if (!one) return;
-    const steps = Math.min(stepped + AFTER_STEP_MS, came + STARVED_MS);
-    const wait = (one.name === here ? steps : Math.max(steps, begun + NEAR_MS)) - performance.now();
+    const rested = stepped + AFTER_STEP_MS;
+    const due = one.name === here ? Math.min(rested, came + STARVED_MS) : Math.max(rested, begun + NEAR_MS);
+    const wait = due - performance.now();
     if (wait > 0) {
       asking = setTimeout(ask, wait);
       return;
