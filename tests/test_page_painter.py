@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import ListedColormap
+from PIL import Image
 from traitlets import TraitError
 
 from tests.explorers import control
@@ -367,6 +370,31 @@ def test_while_the_page_paints_no_frame_is_sent_before_the_steps_rest(explore: E
     page.frames.clear()
     page.says(kind="rested")
     assert page.frames == [], "nothing has changed since"
+
+
+def test_what_was_kept_back_comes_with_the_next_frame(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer = explore(layer="block3_conv1", channel=3)
+    page = Page(explorer)
+    page.paints()
+    page.draws({"type": "draw"})
+    seen = np.array(explorer.canvas.get_renderer().buffer_rgba())[..., :3]
+    sent: list[bytes] = []
+    explorer.canvas.send = lambda _, buffers=None: sent.extend(buffers or [])
+    explorer.location = 3, 4
+    page.draws({"type": "draw"})
+    assert sent == [], "the page marks it itself"
+    # So long after the last whole frame a part would do, but for the location's frame on the input.
+    later = time.monotonic() + 60
+    monkeypatch.setattr("vgg_widget.figure.canvas.time.monotonic", lambda: later)
+    explorer.mode = "rainbow"
+    for data in sent:
+        with Image.open(io.BytesIO(bytes(data))) as frame:
+            rgba = np.asarray(frame.convert("RGBA"))
+        seen[rgba[..., 3] > 0] = rgba[rgba[..., 3] > 0, :3]
+    drawn = np.asarray(explorer.canvas.get_renderer().buffer_rgba())
+    np.testing.assert_array_equal(seen, drawn[..., :3])
 
 
 CHANGES: dict[str, Callable[[LayerExplorer], object]] = {

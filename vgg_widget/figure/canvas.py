@@ -124,12 +124,13 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         What was painted elsewhere is sent with the next whole frame.
         """
         with self.lock:
-            left = int(bbox.x0) if bbox is not None else 0
             if self.held:
                 if not self._kept_back:
                     self._kept_back = True
                     self.kept_back()
                 return
+            # What was kept back may be anywhere.
+            left = 0 if bbox is None or self._kept_back else int(bbox.x0)
             self._kept_back = False
             settled = self._arrived is not None and (
                 time.monotonic() - self._arrived > SETTLED_SECONDS
@@ -150,7 +151,6 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             if self._kept_back and self.manager is not None:
                 held, self.held = self.held, False
                 try:
-                    # Whole: of a part, whatever it goes beside must be known to have arrived.
                     self.blit()
                 finally:
                     self.held = held
