@@ -97,7 +97,7 @@ def test_it_is_one_file_that_runs_its_own_script_alone(
 ) -> None:
     named = Activations(
         activations.layers,
-        {name: activations.get(activations.before_relu(name) or name) for name in activations},  # type: ignore[misc]
+        {name: activations[activations.before_relu(name) or name] for name in activations},
         activations.image,
         replace(activations.weights, label=HOSTILE, message=f"{HOSTILE}: {HOSTILE}"),
         name=f"/secret/folder/{HOSTILE.replace('/', '')}",

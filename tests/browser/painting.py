@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 
 import numpy as np
 
 from .page import NotebookPage
-from .sight import LAYER, MAP, RGB8, Side, center, pixels_of, side_of
+from .sight import (
+    LAYER,
+    MAP,
+    RGB8,
+    Side,
+    center,
+    number_after,
+    pixels_of,
+    side_of,
+    unharmed,
+    value,
+    wait_words,
+    words,
+)
 
 DIV = ".jupyter-matplotlib-canvas-div"
 _BUFFER = """
@@ -115,14 +129,6 @@ def expected(page: NotebookPage, channel: int) -> RGB8:
     return np.array(page.ask(code), np.uint8)
 
 
-def assert_shows(page: NotebookPage, side: object, truth: RGB8) -> None:
-    pixels = pixels_of(page)
-    for row in range(truth.shape[0]):
-        for column in range(truth.shape[1]):
-            found = side.colour(pixels, *center(LAYER, row, column))  # type: ignore[attr-defined]
-            assert found.tolist() == truth[row, column].tolist(), (row, column)
-
-
 def truth_of(page: NotebookPage, layer: str, **asked: object) -> RGB8:
     """Return the colours that `render` gives a picture of another layer or mode."""
     words = ", ".join(f"{name}={value!r}" for name, value in asked.items())
@@ -130,10 +136,29 @@ def truth_of(page: NotebookPage, layer: str, **asked: object) -> RGB8:
     return np.array(rgb, np.uint8)
 
 
-def assert_shows_layer(page: NotebookPage, side: Side, layer: str, truth: RGB8) -> None:
+def assert_shows(page: NotebookPage, side: Side, truth: RGB8, layer: str = LAYER) -> None:
     """Assert that the page shows a picture of a layer, where its units are."""
     pixels = pixels_of(page)
-    rows, columns = truth.shape[:2]
-    for row, column in ((1, 2), (rows // 2, 1), (rows - 2, columns - 2)):
+    for row, column in np.ndindex(truth.shape[:2]):
         found = side.colour(pixels, *center(layer, row, column))
         assert found.tolist() == truth[row, column].tolist(), (layer, row, column)
+
+
+def assert_says_no_value_of_another_channel(page: NotebookPage) -> None:
+    """Step and point while a cell runs: until the kernel has followed, the page says the value."""
+    wait_painting(page)
+    here = side_of(page, MAP).point(*center(LAYER, 20, 6))
+    # A cell has the kernel's main thread, through which the first step has to go; words need not.
+    busy(page, locked=False)
+    page.page.locator(DIV).first.focus()
+    page.page.keyboard.press("ArrowRight")
+    page.hover_canvas(here)
+    page.page.wait_for_timeout(1500)
+    said = words(page, "place").inner_text()
+    free(page)
+    assert re.search("^row 20, column 6: [≈≥≤]", said), said
+    place = wait_words(page, "place", "row 20, column 6: ")
+    exact = value(page, LAYER, 20, 6, 8)
+    assert np.isclose(number_after(place, "column 6:"), exact, rtol=1e-3), (place, exact)
+    assert not np.isclose(value(page, LAYER, 20, 6, 7), exact, rtol=1e-3)
+    unharmed(page)

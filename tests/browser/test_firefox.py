@@ -15,6 +15,7 @@ from .firefox_page import FirefoxPage
 from .painting import (
     DIV,
     assert_painted,
+    assert_says_no_value_of_another_channel,
     assert_shows,
     busy,
     expected,
@@ -184,22 +185,7 @@ def test_the_page_paints_and_answers_while_the_kernel_has_other_work(page: Firef
 
 
 def test_no_exact_value_of_another_channel_is_said(page: FirefoxPage) -> None:
-    wait_painting(page)
-    here = side_of(page, MAP).point(*center(LAYER, 20, 6))
-    # A cell has the kernel's main thread, through which the first step has to go; words need not.
-    busy(page, locked=False)
-    page.page.locator(DIV).first.focus()
-    page.page.keyboard.press("ArrowRight")
-    page.hover_canvas(here)
-    page.page.wait_for_timeout(2000)
-    said = words(page, "place").inner_text()
-    free(page)
-    assert re.search("^row 20, column 6: [≈≥≤]", said)
-    place = wait_words(page, "place", "row 20, column 6: ")
-    exact = value(page, LAYER, 20, 6, 8)
-    assert number_after(place, "column 6:") == pytest.approx(exact, rel=1e-3)
-    assert exact != pytest.approx(value(page, LAYER, 20, 6, 7), rel=1e-3)
-    unharmed(page)
+    assert_says_no_value_of_another_channel(page)
 
 
 def test_what_does_not_exist_is_told_and_nothing_is_lost(page: FirefoxPage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -13,8 +12,8 @@ from .painting import (
     ASKED_OF_SHOWN,
     DIV,
     assert_painted,
+    assert_says_no_value_of_another_channel,
     assert_shows,
-    assert_shows_layer,
     busy,
     count_asked,
     drawn,
@@ -34,12 +33,10 @@ from .sight import (
     assert_framed,
     center,
     field,
-    number_after,
     pixels_of,
     side_of,
     unharmed,
     unit_cell,
-    value,
     wait_framed,
     wait_words,
     words,
@@ -249,12 +246,12 @@ def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
     caption = page.page.locator(".vgg-caption").first
     busy(page)
     page.page.keyboard.press("ArrowDown")
-    assert_shows_layer(page, side, "block3_conv2", down)
+    assert_shows(page, side, down, "block3_conv2")
     assert "block3_conv2" in caption.inner_text()
     page.page.keyboard.press("ArrowDown")
-    assert_shows_layer(page, side, "block3_conv3", twice)
+    assert_shows(page, side, twice, "block3_conv3")
     page.page.locator(".vgg-network button[data-value='\"block2_conv2\"']").last.click()
-    assert_shows_layer(page, side, "block2_conv2", up)
+    assert_shows(page, side, up, "block2_conv2")
     assert "block2_conv2" in caption.inner_text()
     # Channels of it are here, too.
     page.page.locator(DIV).first.focus()
@@ -277,7 +274,7 @@ def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
         truth = truth_of(page, layer, mode=mode, cmap="viridis", scale=scale)
         busy(page)
         act()
-        assert_shows_layer(page, side, layer, truth)
+        assert_shows(page, side, truth, layer)
         free(page)
         page.wait_value("[explorer.layer, explorer.mode]", [layer, mode])
         assert_painted(page)
@@ -364,23 +361,7 @@ def test_playing_goes_on_while_the_kernel_has_other_work(lab: OpenNotebook) -> N
 
 
 def test_no_exact_value_of_another_channel_is_said(lab: OpenNotebook) -> None:
-    page = lab(EXPLORER)
-    wait_painting(page)
-    here = side_of(page, MAP).point(*center(LAYER, 20, 6))
-    # A cell has the kernel's main thread, through which the first step has to go; words need not.
-    busy(page, locked=False)
-    page.page.locator(DIV).first.focus()
-    page.page.keyboard.press("ArrowRight")
-    page.hover_canvas(here)
-    page.page.wait_for_timeout(1500)
-    said = words(page, "place").inner_text()
-    free(page)
-    assert re.search("^row 20, column 6: [≈≥≤]", said)
-    place = wait_words(page, "place", "row 20, column 6: ")
-    exact = value(page, LAYER, 20, 6, 8)
-    assert number_after(place, "column 6:") == pytest.approx(exact, rel=1e-3)
-    assert exact != pytest.approx(value(page, LAYER, 20, 6, 7), rel=1e-3)
-    unharmed(page)
+    assert_says_no_value_of_another_channel(lab(EXPLORER))
 
 
 def test_a_choice_of_the_kernels_own_is_not_undone_by_the_next_click(lab: OpenNotebook) -> None:

@@ -11,7 +11,6 @@ from .painting import (
     DIV,
     assert_painted,
     assert_shows,
-    assert_shows_layer,
     busy,
     drawn,
     expected,
@@ -59,7 +58,7 @@ def assert_walks(page: NotebookPage, line: int = 2) -> None:
     assert page.page.locator(".vgg-place").first.inner_text().startswith("row 20, column 6: ")
     page.hover_canvas((0.99, 0.99))
     page.page.keyboard.press("ArrowDown")
-    assert_shows_layer(page, maps, "block3_conv2", layer)
+    assert_shows(page, maps, layer, "block3_conv2")
     free(page)
     page.wait_value("[explorer.layer, explorer.channel]", ["block3_conv2", 8])
     assert_painted(page)
@@ -150,7 +149,7 @@ explorer.canvas.send = _send
         page.wait_value("[explorer.layer, explorer.channel]", [layer, channel])
         for wait in (0, 300, 500):
             page.page.wait_for_timeout(wait)
-            assert_shows_layer(page, side, layer, truth)
+            assert_shows(page, side, truth, layer)
     # What the page does not paint is the kernel's again, once frames come as they are sent.
     page.ask("setattr(explorer.canvas, 'send', send)")
     page.ask("setattr(explorer, 'mode', 'rgb')")

@@ -157,17 +157,15 @@ class PagePainter:
         album = self._shown
         if before is not None and same_image and _alike(before, settings) and album == left:
             return
-        goes_on = album is not None and left is not None and same_image
         if (
-            not goes_on
-            or before is None
-            or before.cmap != settings.cmap
-            or not (self._view.is_drawn and self._view.keeps_places(rendering))
+            (album is not None and left is not None)
+            and (before is not None and before.cmap == settings.cmap and same_image)
+            and (self._view.is_drawn and self._view.keeps_places(rendering))
         ):
-            self.end_scene()
-        else:
             # Only the map, its title and what stands beside it are others.
-            self._close(0 if album is None else self._name(album))
+            self._close(self._name(album))
+        else:
+            self.end_scene()
 
     def _drawing(self) -> None:
         if not self._announced:
