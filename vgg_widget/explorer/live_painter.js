@@ -364,6 +364,7 @@ export function livePainter(model) {
   model.on("change:shown", () => {
     if (model.get("shown").album === ahead) ahead = 0;
     follow();
+    if (locationNow()) marks();
     if (shown && leaving === undefined) paint();
   });
   if (model.get("controls").slider && typeof DecompressionStream !== "undefined")
