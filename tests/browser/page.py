@@ -73,6 +73,16 @@ WIDGETS_ARE_THERE = """
 """
 
 
+# What asyncio says of a message that was under way when ipykernel ended a subshell, as JupyterLab
+# asks whenever the last of a target's comms closes: some time later, in whatever cell then runs.
+ENDED_SUBSHELL = re.compile(
+    r"Task was destroyed but it is pending!\n"
+    r"task: <Task pending [^\n]*Kernel\.shell_main[^\n]*(\n|$)"
+    r"|[^\n]+ RuntimeWarning: coroutine 'Kernel\.shell_main' was never awaited\n"
+    r"(  [^\n]*\n)?(RuntimeWarning: Enable tracemalloc [^\n]*(\n|$))?"
+)
+
+
 class KernelError(Exception):
     """The code asked of the kernel raised; the message is its traceback."""
 
@@ -326,7 +336,7 @@ def _error(output: Mapping[str, Any], *, stderr: bool) -> str:
     if output["output_type"] == "error":
         return f"{output['ename']}: {output['evalue']}"
     if stderr and output["output_type"] == "stream" and output["name"] == "stderr":
-        return "".join(output["text"]).strip()
+        return ENDED_SUBSHELL.sub("", "".join(output["text"])).strip()
     return ""
 
 

@@ -16,3 +16,28 @@ def test_errors_are_caught(front_end: OpenNotebook) -> None:
     page.page.evaluate("console.error('ours')")
     assert page.console_errors() == ["ours"]
     assert page.ask("a = 20\na + 1") == 21
+
+
+ENDED_SUBSHELL = """
+import asyncio, functools, gc, sys, threading
+from ipykernel.utils import _async_in_context
+
+def leave_a_message_behind():
+    answer = _async_in_context(functools.partial(get_ipython().kernel.shell_main, "ended"))
+    loop = asyncio.new_event_loop()
+    loop.create_task(answer([]))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+thread = threading.Thread(target=leave_a_message_behind)
+thread.start()
+thread.join()
+gc.collect()
+print("ours", file=sys.stderr)
+"""
+
+
+def test_what_ipykernel_leaves_behind_is_no_error_of_ours(lab: OpenNotebook) -> None:
+    page = lab(ENDED_SUBSHELL)
+    assert "Task was destroyed" in page.page.locator(".jp-OutputArea-output").first.inner_text()
+    assert page.errors() == ["ours"]
