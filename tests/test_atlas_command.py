@@ -22,8 +22,8 @@ from vgg_widget import FeatureExtractor
 from vgg_widget.cli import atlas
 from vgg_widget.cli.command import main
 from vgg_widget.dataset import TopActivations, image_set
-from vgg_widget.dataset.progress import ProgressLines
 from vgg_widget.network.reduced import ReducedNetwork
+from vgg_widget.support.progress import ProgressLines
 
 COUNT = 20
 LAYERS = ["block1_conv2", "features.5"]

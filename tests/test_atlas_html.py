@@ -60,7 +60,7 @@ class Page(HTMLParser):
         return found
 
     def layers(self) -> dict[str, dict[str, Any]]:
-        names = [layer["name"] for layer in json.loads(self.words("atlas"))["layers"]]
+        names = [layer["name"] for layer in json.loads(self.words("page"))["layers"]]
         return {name: json.loads(self.words(f"layer-{i}")) for i, name in enumerate(names)}
 
 
@@ -93,7 +93,7 @@ def page(top: TopActivations, tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 
 def test_its_numbers_are_those_of_the_result(top: TopActivations, page: Page) -> None:
-    names = json.loads(page.words("atlas"))["names"]
+    names = json.loads(page.words("page"))["names"]
     layers = page.layers()
     assert list(layers) == list(top) == ["edges", "half", "corners"]
     for name, layer in layers.items():
@@ -111,14 +111,14 @@ def test_its_numbers_are_those_of_the_result(top: TopActivations, page: Page) ->
         assert layer["active"] == found.fraction_active.tolist()
         assert layer["counted"] == [COUNT] * len(found.images)
     np.testing.assert_array_equal(
-        np.array(json.loads(page.words("atlas"))["edges"], np.float32), top.histogram_edges
+        np.array(json.loads(page.words("page"))["edges"], np.float32), top.histogram_edges
     )
 
 
 def test_small_patches_are_the_pixels_of_the_files(
     top: TopActivations, page: Page, folder: Path
 ) -> None:
-    names = json.loads(page.words("atlas"))["names"]
+    names = json.loads(page.words("page"))["names"]
     for name, layer in page.layers().items():
         assert len(layer["patches"]) == len(set(layer["patches"])), "the same patch is there twice"
         for channel, cut in enumerate(layer["cut"]):
@@ -177,7 +177,7 @@ def test_where_the_receptive_field_is_not_defined_the_picture_is_shown(
     strongest = replace(top["edges"], boxes=None)
     whole = replace(top, strongest={"edges": strongest})
     page = Page(write_page(whole, tmp_path / "atlas.html").path)
-    names, layer = json.loads(page.words("atlas"))["names"], page.layers()["edges"]
+    names, layer = json.loads(page.words("page"))["names"], page.layers()["edges"]
     for number, cut in zip(layer["images"][3], layer["cut"][3], strict=True):
         kept, original = pixels(layer["patches"][cut])[1], read(folder, names[number])
         assert kept.shape == original.shape
@@ -203,7 +203,7 @@ def test_names_are_text_and_nothing_else_can_run(folder: Path, tmp_path: Path) -
     top = top_activations(exact_extractor(), pairs, k=2, progress=False)
     weights = replace(top.weights, label=f"weights {HOSTILE}")
     page = Page(write_page(replace(top, weights=weights), tmp_path / "atlas.html").path)
-    assert set(json.loads(page.words("atlas"))["names"]) == {HOSTILE, "<!--<script>"}
+    assert set(json.loads(page.words("page"))["names"]) == {HOSTILE, "<!--<script>"}
     assert HOSTILE in page.words("source")
     assert not page.of("img")
     scripts = page.of("script")
@@ -236,7 +236,11 @@ def test_names_are_text_and_nothing_else_can_run(folder: Path, tmp_path: Path) -
 
 
 def test_its_script_makes_no_markup_and_opens_no_connection() -> None:
-    script = files("vgg_widget.dataset").joinpath("page.js").read_text(encoding="utf-8")
+    ways = [
+        files("vgg_widget.dataset").joinpath("page.js"),
+        files("vgg_widget.page").joinpath("shell.js"),
+    ]
+    script = "".join(way.read_text(encoding="utf-8") for way in ways)
     for way in (
         *("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("),
         *("fetch(", "XMLHttpRequest", "WebSocket", "import(", "sendBeacon", "https:"),
@@ -251,16 +255,16 @@ def test_fewer_layers_and_channels(top: TopActivations, tmp_path: Path) -> None:
     layers = page.layers()
     assert list(layers) == ["edges", "corners"]
     assert [len(layer["values"]) for layer in layers.values()] == [2, 2]
-    told = json.loads(page.words("atlas"))["layers"]
+    told = json.loads(page.words("page"))["layers"]
     assert [(layer["channels"], layer["of"]) for layer in told] == [(2, 6), (2, 5)]
     used = {number for layer in layers.values() for each in layer["images"] for number in each}
-    assert used == set(range(len(json.loads(page.words("atlas"))["names"])))
+    assert used == set(range(len(json.loads(page.words("page"))["names"])))
     whole = Page(write_page(top, path, layers="half", channels=99).path).layers()
     assert len(whole["half"]["values"]) == 6
 
 
 def told_layers(page: Page) -> list[str]:
-    return [layer["name"] for layer in json.loads(page.words("atlas"))["layers"]]
+    return [layer["name"] for layer in json.loads(page.words("page"))["layers"]]
 
 
 def test_without_webp_small_patches_are_exact_too(
@@ -322,7 +326,7 @@ def test_a_page_of_nineteen_photographs_is_small(tmp_path: Path) -> None:
     assert written.layers == tuple(f"block{block}_conv1" for block in blocks)
     assert written.size < 10e6
     # It opens where something is to be recognised.
-    assert written.layers[json.loads(Page(written.path).words("atlas"))["first"]] == "block4_conv1"
+    assert json.loads(Page(written.path).words("page"))["first"]["layer"] == "block4_conv1"
 
 
 @pytest.fixture
@@ -345,7 +349,7 @@ def test_pictures_that_have_gone_are_named(moved: tuple[TopActivations, Path]) -
     assert "has changed since" in written.missing[changed]
     page = Page(written.path)
     assert page.words("missing").startswith("2 pictures have changed since")
-    names, layer = json.loads(page.words("atlas"))["names"], page.layers()["edges"]
+    names, layer = json.loads(page.words("page"))["names"], page.layers()["edges"]
     for cut, images in zip(layer["cut"], layer["images"], strict=True):
         lacking = {names[image] for image, one in zip(images, cut, strict=True) if one < 0}
         assert lacking == {gone, changed}

@@ -190,7 +190,7 @@ def test_what_is_on_show_in_an_explorer_is_on_show_first(
     explore: Callable[..., LayerExplorer], tmp_path: Path
 ) -> None:
     explorer = explore(layer="block2_conv1", channel=17, mode="max", cmap="Wistia", scale="layer")
-    explorer.gamma, explorer.location = 0.8, (3, 4)
+    explorer.gamma, explorer.location, explorer.overlay = 0.8, (3, 4), 0.25
     explorer.to_html(tmp_path / "page.html")
     told = header(Page(tmp_path / "page.html"))
     assert "Wistia" in told["cmaps"]
@@ -203,6 +203,7 @@ def test_what_is_on_show_in_an_explorer_is_on_show_first(
         "scale": "layer",
         "gamma": 0.8,
         "location": [3, 4],
+        "overlay": 0.25,
     }
     explorer.before_relu = True
     explorer.to_html(tmp_path / "page.html")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pytest
 from matplotlib.colors import hsv_to_rgb
+from PIL import Image
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, expect
 
 from tests.explorers import field_of
@@ -290,8 +293,10 @@ def test_values_and_fields_under_the_mouse_both_ways_and_a_click_that_keeps_them
     assert box is not None
     page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     unit = small.info(layer).unit_at(32, 37, small.shape(layer)[:2])
+    red, green, blue = small.image[32, 37]
     expect(page.locator("#place")).to_contain_text(
-        f"input row 32, column 37 · nearest unit row {unit[0]}, column {unit[1]}: ≈ "
+        f"input row 32, column 37: RGB {red}, {green}, {blue} · "
+        f"nearest unit row {unit[0]}, column {unit[1]}: ≈ "
     )
     page.mouse.move(2, 2)
     expect(page.locator("#place")).to_contain_text(f"location: row {unit[0]}, column {unit[1]}: ")
@@ -357,6 +362,122 @@ def test_keys_controls_and_the_address(opened: Opened, small: Activations) -> No
     opened.pixels("block3_conv1 · channel 0")
 
 
+def color_at(opened: Opened, frame: str, row: float, column: float) -> list[int]:
+    """What a person sees at a place of a frame, given as shares of its sides."""
+    box = opened.page.locator(frame).bounding_box()
+    assert box is not None
+    place = {
+        "x": box["x"] + column * box["width"], "y": box["y"] + row * box["height"],
+        "width": 1, "height": 1,
+    }  # fmt: skip
+    with Image.open(io.BytesIO(opened.page.screenshot(clip=place))) as image:
+        return list(image.convert("RGB").getpixel((0, 0)))
+
+
+def test_zoom_enlarges_input_and_map_together(opened: Opened, small: Activations) -> None:
+    page, layer, channel = opened.page, "block3_conv1", 7
+    pixels = opened.show(f"{layer} · channel {channel}", layer=layer, channel=channel)
+    height, width = small.image.shape[:2]
+    page.locator("#title").click()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    # A quarter of each side is seen now, around the middle; the frame is as large as before.
+    for row, column in ((0.1, 0.2), (0.5, 0.5), (0.9, 0.7)):
+        y, x = (0.375 + row / 4) * height, (0.375 + column / 4) * width
+        seen = color_at(opened, "#output", row, column)
+        unit = int((y - 0.5 - 1.5 + 2) // 4), int((x - 0.5 - 1.5 + 2) // 4)
+        assert seen == pixels[unit][:3].tolist()
+        assert color_at(opened, "#input", row, column) == small.image[int(y), int(x)].tolist()
+        box = page.locator("#output").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + column * box["width"], box["y"] + row * box["height"])
+        expect(page.locator("#place")).to_contain_text(f"row {unit[0]}, column {unit[1]}: ≈ ")
+    # A drag moves both, and is no click.
+    box = page.locator("#input").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.8 * box["height"])
+    page.mouse.down()
+    for part in (0.7, 0.5, 0.3):
+        page.mouse.move(box["x"] + part * box["width"], box["y"] + part * box["height"])
+    page.mouse.up()
+    page.mouse.move(2, 2)
+    expect(page.locator("#place")).to_contain_text("Point at a picture")
+    y, x = (0.375 + 0.125 + 0.05) * height, (0.375 + 0.125 + 0.05) * width
+    assert color_at(opened, "#input", 0.2, 0.2) == small.image[int(y), int(x)].tolist()
+    # The wheel by itself is the page's; with Ctrl it zooms, and never beyond the whole.
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, 4000)
+    page.keyboard.up("Control")
+    expect(page.get_by_role("button", name="zoom out")).to_be_disabled()
+    assert color_at(opened, "#input", 0.01, 0.01) == small.image[0, 0].tolist()
+    page.get_by_role("button", name="zoom in").click()
+    page.get_by_role("button", name="whole").click()
+    expect(page.get_by_role("button", name="whole")).to_be_disabled()
+
+
+def test_the_map_over_the_input(opened: Opened, small: Activations) -> None:
+    layer, channel = "block2_conv1", 3
+    pixels = opened.show(f"{layer} · channel {channel}", layer=layer, channel=channel)
+    opened.page.locator("#title").click()
+    opened.page.keyboard.press("o")
+    opened.page.wait_for_url("**&overlay=0.5**")
+    height, width = small.image.shape[:2]
+    for row, column in ((9, 9), (20, 33), (25, 26)):
+        mixed = (pixels[row, column, :3].astype(int) + small.image[2 * row, 2 * column]) / 2
+        seen = color_at(opened, "#input", (2 * row + 0.5) / height, (2 * column + 0.5) / width)
+        # The browser smooths the input, which is enlarged.
+        assert np.abs(seen - mixed).max() <= 4
+    opened.page.keyboard.press("o")
+    seen = color_at(opened, "#input", 18.5 / height, 18.5 / width)
+    assert np.abs(np.array(seen) - small.image[18, 18]).max() <= 4
+
+
+def test_it_plays_and_gives_its_picture_and_code_away(
+    opened: Opened, small: Activations, tmp_path: Path
+) -> None:
+    page, layer = opened.page, "block2_conv1"
+    opened.show(f"{layer} · channel 126", layer=layer, channel=126)
+    page.get_by_role("button", name="play").click()
+    for channel in (127, 0, 1):
+        expect(page.locator("#title")).to_have_text(f"{layer} · channel {channel}")
+    page.locator("#title").click()
+    page.keyboard.press("p")
+    stopped = page.locator("#title").inner_text()
+    page.wait_for_timeout(500)
+    assert page.locator("#title").inner_text() == stopped
+    opened.show(f"{layer} · channel 5", layer=layer, channel=5, scale="layer", cmap="gray")
+    with page.expect_download() as download:
+        page.keyboard.press("s")
+    assert download.value.suggested_filename == "block2_conv1-channel-5.png"
+    download.value.save_as(tmp_path / "saved.png")
+    with Image.open(tmp_path / "saved.png") as image:
+        saved = np.asarray(image.convert("RGB"))
+    # Twice as large as it is seen: the map's pixels are there.
+    frame, around = (page.locator(one).bounding_box() for one in ("#output", "#pictures"))
+    assert frame is not None
+    assert around is not None
+    pixels = opened.pixels(f"{layer} · channel 5")
+    height, width = small.image.shape[:2]
+    for row, column in ((3, 4), (20, 30)):
+        x = frame["x"] - around["x"] + 8 + (2 * column + 1) / width * frame["width"]
+        y = frame["y"] - around["y"] + 8 + (2 * row + 1) / height * frame["height"]
+        assert saved[round(2 * y), round(2 * x)].tolist() == pixels[row, column, :3].tolist()
+    page.keyboard.press("c")
+    code = page.locator("#code").inner_text()
+    names: dict[str, Any] = {}
+    exec(code.replace("(...)", "(photo)"), {"photo": small.image}, names)  # noqa: S102
+    plt.close("all")
+    again = names["activations"]
+    np.testing.assert_allclose(again[layer], small[layer], atol=1e-3)
+    made = render(small, layer, channel=5, scale="layer", cmap="gray")
+    axes = code.splitlines()[-1]
+    assert axes == (
+        'plot(activations, "block2_conv1", "channel", channel=5, cmap="gray", scale="layer")'
+    )
+    assert made.title == f"{layer} · channel 5"
+
+
 def test_it_serves_a_telephone_the_dark_and_who_has_no_scripts(
     opened: Opened, browser: BrowserContext, small: Activations
 ) -> None:
@@ -397,6 +518,23 @@ def test_before_the_relu_colours_have_two_signs(
     assert made.values is not None
     limits = made.vmin, made.vmax
     assert_colours(pixels, made.values, limits, 0.6, cmap="coolwarm", signed=True)
+    expect(page.page.get_by_role("button", name="before its ReLU")).to_be_hidden()
+    assert page.wrong == []
+    page.page.close()
+
+
+def test_of_a_layer_on_both_sides_of_its_relu(
+    browser: BrowserContext, small: Activations, tmp_path: Path
+) -> None:
+    path = tmp_path / "both.html"
+    small.to_html(path, layers=["block2_conv1", "features.5"])
+    page = Opened(browser, path)
+    page.show("block2_conv1 · channel 3", layer="block2_conv1", channel=3)
+    page.page.locator("#title").click()
+    page.page.keyboard.press("b")
+    page.pixels(render(small, "features.5", channel=3).title)
+    page.page.get_by_role("button", name="before its ReLU").click()
+    page.pixels("block2_conv1 · channel 3")
     assert page.wrong == []
     page.page.close()
 

@@ -32,8 +32,8 @@ from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 if TYPE_CHECKING:
     import xarray
 
-    from vgg_widget.dataset.progress import Progress
     from vgg_widget.page.document import WrittenDocument
+    from vgg_widget.support.progress import Progress
 
 Floats = npt.NDArray[np.float32]
 

@@ -16,10 +16,10 @@ from vgg_widget.cli.serving import add_network_options
 from vgg_widget.dataset import TopActivations, top_activations, write_page
 from vgg_widget.dataset.computing import STATISTICS
 from vgg_widget.dataset.page import check_channels
-from vgg_widget.dataset.progress import Progress, ProgressLines
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.support.html import check_page_path
 from vgg_widget.support.messages import reason
+from vgg_widget.support.progress import Progress, ProgressLines
 
 RESULT = "top.npz"
 """What a store's folder holds beside its shards, once all of them are done."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from vgg_widget.activations.named_layers import layer_names
 from vgg_widget.cli.serving import add_network_options
-from vgg_widget.dataset.progress import ProgressLines
 from vgg_widget.images import load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.support.html import check_page_path
 from vgg_widget.support.messages import unknown_choice
+from vgg_widget.support.progress import ProgressLines
 
 
 def add_page(commands: Any) -> None:

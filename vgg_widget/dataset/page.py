@@ -1,6 +1,7 @@
 """`write_page`: a web page of the strongest images, in one file that needs nothing else.
 
-Its other parts are in ``page.html``, ``page.css`` and ``page.js``.
+Its other parts are in ``page.html``, ``page.css`` and ``page.js``, beside those that all pages have
+(`page_pieces`).
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ import numpy.typing as npt
 from PIL import Image, features
 
 from vgg_widget.dataset.image_set import done_ahead
-from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.top_images import StrongestImages
 from vgg_widget.images import RGB8, ImageError
 from vgg_widget.network.streaming import READERS
+from vgg_widget.page.shell import layer_blocks, page_pieces
 from vgg_widget.support.files import atomic_write
-from vgg_widget.support.html import check_page_path, data_element, decimals, digest_of_text
+from vgg_widget.support.html import check_page_path, data_element, decimals
 from vgg_widget.support.messages import briefly
+from vgg_widget.support.progress import Progress, shown_progress
 
 Box: TypeAlias = tuple[int, int, int, int]
 """(top, left, bottom, right) in pixels of the network's input, half open."""
@@ -244,30 +246,41 @@ def _pieces(
     numbers: Mapping[int, int],
     missing: int,
 ) -> Iterator[str]:
-    style, script = (_HERE.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     gone = "1 picture has" if missing == 1 else f"{missing:,} pictures have"
     gone += " changed since, or could not be read any more, and no patches here."
     words = {
-        "style": style,
-        "style_digest": digest_of_text(style),
-        "script": script,
-        "script_digest": digest_of_text(script),
         "source": html.escape(_source(top, len(shown))),
         "missing": gone if missing else "",
     }
-    before, after = _HERE.joinpath("page.html").read_text("utf-8").split("$data\n")
-    yield Template(before).substitute(words)
+    body = Template(_HERE.joinpath("page.html").read_text("utf-8")).substitute(words)
+    return page_pieces(
+        "What excites each channel",
+        body,
+        _HERE.joinpath("page.css"),
+        [_HERE.joinpath("page.js")],
+        _data(top, shown, patches, numbers),
+    )
+
+
+def _data(
+    top: TopActivations,
+    shown: list[_Shown],
+    patches: Mapping[Cut, str],
+    numbers: Mapping[int, int],
+) -> Iterator[str]:
     names = [layer.name for layer in shown]
     # The whole set's may not be on the page.
     on_page = replace(top, strongest={name: top[name] for name in names})
     header = {
         "statistic": top.statistic,
-        "first": names.index(on_page.readable_layer),
+        "first": {"layer": on_page.readable_layer, "channel": 0},
         "edges": decimals(top.histogram_edges),
         "names": [top.images[place] for place in numbers],
+        "blocks": layer_blocks([layer.strongest.layer for layer in shown]),
         "layers": [
             {
                 "name": layer.name,
+                "words": layer.name,
                 "channels": len(layer.cuts),
                 "of": len(layer.strongest.images),
                 "sees": layer.strongest.layer.receptive_field,
@@ -275,11 +288,10 @@ def _pieces(
             for layer in shown
         ],
     }
-    yield data_element("atlas", header)
+    yield data_element("page", header)
     # Each layer by itself: a browser then reads the one that is looked at.
     for number, layer in enumerate(shown):
         yield data_element(f"layer-{number}", _layer(layer, patches, numbers))
-    yield Template(after).substitute(words)
 
 
 def _source(top: TopActivations, shown: int) -> str:

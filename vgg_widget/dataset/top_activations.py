@@ -14,7 +14,6 @@ import numpy as np
 from vgg_widget.dataset.cluster import check_client, computed_by_cluster
 from vgg_widget.dataset.computing import BATCH, STATISTICS, Job, computed_shard
 from vgg_widget.dataset.image_set import EMPTY, Shard, image_set
-from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import MergeTree, Summary, merged
@@ -24,6 +23,7 @@ from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import digest_of, preprocessing_digest, weights_digest
 from vgg_widget.network.reduced import ChosenLayer, chosen_layers
 from vgg_widget.support.messages import briefly, unknown_choice
+from vgg_widget.support.progress import Progress, shown_progress
 
 
 def top_activations(

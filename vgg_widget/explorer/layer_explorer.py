@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     import ipywidgets as widgets
     from matplotlib.figure import Figure
 
-    from vgg_widget.dataset.progress import Progress
     from vgg_widget.dataset.result import TopActivations
     from vgg_widget.figure.feature_figure import FeatureFigure
     from vgg_widget.page.document import WrittenDocument
+    from vgg_widget.support.progress import Progress
 
 _TOP_IS_RENAMED = (
     "top of LayerExplorer has two names now: predict=5 for classes that the network predicts, and "

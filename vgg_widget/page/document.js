@@ -1,10 +1,13 @@
-// The explorer as a page without a kernel: its controls, its address, and what is under the mouse.
+// The explorer as a page without a kernel: its pictures, its controls, and what is under the mouse.
 
 import { mapKeeper, shareOf } from "./maps.js";
 import { fieldOf, paintBar, paintFrame, paintList, seenWords } from "./painter.js";
+import {
+  byId, choose, layerNow, made, numbersIn, oneNumber, page, placeOfLayer, plain, pressed, showChosen, start, state,
+  stepChannel,
+} from "./shell.js";
+import { inFrame, inPicture, LEAST, moved, transformOf, WHOLE, zoomed } from "./zoom.js";
 
-const byId = (id) => document.getElementById(id);
-const page = JSON.parse(byId("page").textContent);
 const keeper = mapKeeper(page);
 
 const HINT = "Point at a picture to read its values; click to keep a location.";
@@ -15,40 +18,22 @@ const RANGES = {
 };
 // Pixels of the page that a point of type has.
 const POINT = 4 / 3;
-const STEPS_REST_MS = 200;
-const MOST_LAYERS = 30;
-const TRAITS = ["layer", "channel", "channels", "mode", "cmap", "scale", "gamma", "location"];
-
-const placeOfLayer = (name) => page.layers.findIndex((one) => one.name === name);
-
-function made(tag, attributes = {}, words = "") {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.textContent = words;
-  return element;
-}
-
-// As people write numbers: the same as the explorer's words.
-function plain(value, digits = 4) {
-  if (!value) return "0";
-  const rounded = Number(value.toPrecision(digits));
-  const size = Math.abs(rounded);
-  if (size >= 1e7 || size < 1e-4) return value.toExponential(digits - 1).replace(/\.?0+e/, "e");
-  const places = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
-  const options = { maximumFractionDigits: Math.min(20, places), useGrouping: size >= 1000 };
-  return new Intl.NumberFormat("en", options).format(rounded);
-}
+const PLAY_MS = 200;
+// How opaque the map is over the input, where a key puts it there.
+const OVERLAY = 0.5;
+const ZOOM_STEP = 2;
+// A hand is not steady; a drag is no click.
+const CLICK_PIXELS = 4;
+// A saved picture is to be printed.
+const SAVED_SCALE = 2;
 
 // --- what is on show
 
-let state = { ...page.first };
 let shown = null;
 let painting = 0;
 let under = null;
 let beforeGrid = "channel";
-let steps = 0;
 
-const layerNow = () => page.layers[placeOfLayer(state.layer)];
 const takesSome = (mode) => ["composite", "rgb", "rainbow"].includes(mode);
 
 function channelsOf({ mode, channels }, layer) {
@@ -84,73 +69,6 @@ function fitted(asked, before) {
     });
   }
   return { ...asked, channel, mode, location };
-}
-
-function choose(changes, { replace = false } = {}) {
-  const before = state;
-  state = fitted({ ...state, ...changes }, state);
-  if (JSON.stringify(state) !== JSON.stringify(before)) writeAddress(replace, before);
-  return show();
-}
-
-// --- the address
-
-function addressOf(one) {
-  const words = new URLSearchParams();
-  for (const name of TRAITS) {
-    const value = one[name];
-    if (value === null || (Array.isArray(value) && !value.length)) continue;
-    words.set(name, String(value));
-  }
-  // A comma is read by people.
-  return `#${words.toString().replaceAll("%2C", ",")}`;
-}
-
-// A browser takes only so many addresses in a second: those of steps are written when the steps rest.
-let waiting;
-function writeAddress(replace, before) {
-  if (replace) {
-    clearTimeout(waiting);
-    waiting = setTimeout(() => putAddress("replaceState", state), STEPS_REST_MS);
-    return;
-  }
-  if (waiting) putAddress("replaceState", before);
-  putAddress("pushState", state);
-  steps++;
-}
-
-function putAddress(how, what) {
-  clearTimeout(waiting);
-  waiting = undefined;
-  try {
-    history[how](null, "", addressOf(what));
-  } catch {
-    // Within another page there may be no address of its own.
-  }
-}
-
-const numbersIn = (words) => (words.match(/\d{1,6}/g) ?? []).map(Number);
-
-// What is wrong in an address gives way to what is shown first.
-function readAddress() {
-  const words = new URLSearchParams(location.hash.slice(1));
-  const found = { ...page.first };
-  const reads = {
-    layer: (value) => (placeOfLayer(value) >= 0 ? value : undefined),
-    channel: (value) => (/^\d{1,6}$/.test(value) ? Number(value) : undefined),
-    channels: (value) => numbersIn(value),
-    mode: (value) => (value in page.phrases ? value : undefined),
-    cmap: (value) => (Object.hasOwn(page.cmaps, value) ? value : undefined),
-    scale: (value) => (Object.hasOwn(RANGES, value) ? value : undefined),
-    gamma: (value) => (Number(value) > 0 && Number(value) < 100 ? Number(value) : undefined),
-    location: (value) => (/^\d{1,6},\d{1,6}$/.test(value) ? numbersIn(value) : undefined),
-  };
-  if ([...words.keys()].some((name) => name in reads)) found.location = found.gamma = null;
-  for (const [name, read] of Object.entries(reads)) {
-    const value = words.has(name) ? read(words.get(name)) : undefined;
-    if (value !== undefined) found[name] = value;
-  }
-  state = fitted(found, null);
 }
 
 // --- words
@@ -253,25 +171,65 @@ function paintBeside() {
 
 // --- the pictures
 
+// A grid has a window of its own; input and map have one in common.
+const windows = { pictures: WHOLE, tiles: WHOLE };
+const windowOf = (frame) => (frame.id === "output" && shown.tile ? "tiles" : "pictures");
+const frames = () => [byId("input"), byId("output")];
+
+// Where the map of the unit with the least row and column begins, and how large all are, on the input.
+function placeOver(canvas, layer) {
+  const [height, width] = page.image;
+  const [left, top, across, down] = layer.placement;
+  Object.assign(canvas.style, {
+    left: `${(100 * (left + 0.5)) / width}%`,
+    top: `${(100 * (top + 0.5)) / height}%`,
+    width: `${(100 * across * shown.step * shown.size[1]) / width}%`,
+    height: `${(100 * down * shown.step * shown.size[0]) / height}%`,
+  });
+}
+
 function placeMap(layer) {
   const [canvas, frame] = [byId("map"), byId("output")];
-  const [height, width] = page.image;
   [canvas.height, canvas.width] = shown.size;
   if (shown.tile) {
     frame.style.aspectRatio = `${shown.size[1]} / ${shown.size[0]}`;
     Object.assign(canvas.style, { left: 0, top: 0, width: "100%", height: "100%" });
   } else {
-    frame.style.aspectRatio = `${width} / ${height}`;
-    const [left, top, across, down] = layer.placement;
-    Object.assign(canvas.style, {
-      left: `${(100 * (left + 0.5)) / width}%`,
-      top: `${(100 * (top + 0.5)) / height}%`,
-      width: `${(100 * across * shown.step * shown.size[1]) / width}%`,
-      height: `${(100 * down * shown.step * shown.size[0]) / height}%`,
-    });
+    frame.style.aspectRatio = `${page.image[1]} / ${page.image[0]}`;
+    placeOver(canvas, layer);
   }
-  const scale = devicePixelRatio || 1;
-  canvas.classList.toggle("reduced", canvas.clientWidth * scale < shown.size[1]);
+  enlarge();
+}
+
+function enlarge() {
+  for (const frame of frames()) {
+    const part = windows[windowOf(frame)];
+    frame.querySelector(".sheet").style.transform = transformOf(part);
+    frame.classList.toggle("zoomed", part.size < 1);
+  }
+  const { size } = windows[windowOf(byId("output"))];
+  const wide = byId("map").clientWidth * (devicePixelRatio || 1);
+  byId("map").classList.toggle("reduced", wide / size < shown.size[1]);
+  byId("closer").disabled = size === LEAST;
+  byId("farther").disabled = byId("whole").disabled = size === WHOLE.size;
+}
+
+function paint() {
+  const [canvas, over] = [byId("map"), byId("over")];
+  shown.paint(canvas.getContext("2d"));
+  over.hidden = shown.tile || !state.overlay;
+  if (over.hidden) return;
+  [over.width, over.height] = [canvas.width, canvas.height];
+  placeOver(over, layerNow());
+  over.style.opacity = state.overlay;
+  over.getContext("2d").drawImage(canvas, 0, 0);
+}
+
+function draw() {
+  placeMap(layerNow());
+  paint();
+  paintBeside();
+  mark();
 }
 
 async function show() {
@@ -287,27 +245,31 @@ async function show() {
   const title = titleOf(layer);
   byId("title").textContent = title;
   byId("map").setAttribute("aria-label", title);
-  placeMap(layer);
-  shown.paint(byId("map").getContext("2d"));
+  draw();
   const [rows, columns, count] = layer.shape;
   const parts = [layer.label, `${rows} × ${columns} × ${count}`, who(layer), shown.note];
   byId("caption").textContent = parts.filter(Boolean).join(" · ");
   byId("source").textContent = sourceWords();
-  paintBeside();
-  mark();
+  byId("code").textContent = codeOf(layer);
   byId("explorer").setAttribute("aria-busy", "false");
   showSmall(layer);
 }
 
 // --- what is under the mouse
 
+// Where the mouse is, as shares of a frame's sides; null beside it.
+function shareAt(frame, event) {
+  const box = frame.getBoundingClientRect();
+  const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  return place.every((share) => share >= 0 && share < 1) ? place : null;
+}
+
 // Returns the unit there, on a grid its channel, and on the input the pixel.
 function hitAt(frame, event) {
-  if (!shown) return null;
+  const place = shown && shareAt(frame, event);
+  if (!place) return null;
   const layer = layerNow();
-  const box = frame.getBoundingClientRect();
-  const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-  if (x < 0 || y < 0 || x >= 1 || y >= 1) return null;
+  const [x, y] = inPicture(windows[windowOf(frame)], place);
   if (frame.id === "input") {
     const pixel = [Math.floor(y * page.image[0]), Math.floor(x * page.image[1])];
     const unit = pixel.map((at, n) => layer.units[n][at]);
@@ -324,6 +286,17 @@ function hitAt(frame, event) {
   return { unit: [row, column].map((at) => at - (at % shown.step)) };
 }
 
+let pixels = null;
+function pixelWords([row, column]) {
+  if (!pixels) {
+    const canvas = made("canvas");
+    [canvas.height, canvas.width] = page.image;
+    pixels = canvas.getContext("2d", { willReadFrequently: true });
+    pixels.drawImage(byId("picture"), 0, 0);
+  }
+  return `RGB ${[...pixels.getImageData(column, row, 1, 1).data.slice(0, 3)].join(", ")}`;
+}
+
 function wordsFor({ unit, channel, pixel }) {
   const stored = unit.map((at) => at / shown.step);
   const where = `row ${unit[0]}, column ${unit[1]}`;
@@ -336,17 +309,21 @@ function wordsFor({ unit, channel, pixel }) {
   const here = channel === undefined ? where : `channel ${channel}, ${where}`;
   const field = fieldOf(layerNow(), unit);
   const words = [what ? `${here}: ${what}` : here, field ? seenWords(field) : ""].filter(Boolean).join(" · ");
-  return pixel ? `input row ${pixel[0]}, column ${pixel[1]} · nearest unit ${words}` : words;
+  if (!pixel) return words;
+  return `input row ${pixel[0]}, column ${pixel[1]}: ${pixelWords(pixel)} · nearest unit ${words}`;
 }
 
-function paintUnit(frame, box, clip) {
+// `box` is left, top, right and bottom as shares of the picture in the frame.
+function paintUnit(frame, box) {
   const canvas = frame.querySelector(".marks");
   const scale = devicePixelRatio || 1;
   const size = [frame.clientWidth, frame.clientHeight].map((side) => Math.round(side * scale));
   [canvas.width, canvas.height] = size;
   if (!box) return;
-  const edges = box.map((at, n) => at * size[n % 2]);
-  paintFrame(canvas.getContext("2d"), edges, clip ?? [0, 0, ...size], POINT * scale);
+  const part = windows[windowOf(frame)];
+  const edges = [box.slice(0, 2), box.slice(2)].flatMap((corner) => inFrame(part, corner));
+  const pixels = edges.map((at, n) => at * size[n % 2]);
+  paintFrame(canvas.getContext("2d"), pixels, [0, 0, ...size], POINT * scale);
 }
 
 function mark() {
@@ -374,18 +351,54 @@ function mark() {
   byId("place").textContent = hit && !under ? `location: ${words}` : words;
 }
 
+function enlargeBy(factor, frame = byId("output"), place = [0.5, 0.5]) {
+  const name = windowOf(frame);
+  windows[name] = factor ? zoomed(windows[name], factor, place) : WHOLE;
+  under = null;
+  enlarge();
+  mark();
+}
+
 function listen(frame) {
+  // Where the mouse went down, and whether it has gone from there.
+  let from = null;
+  let isDrag = false;
+  frame.addEventListener("pointerdown", (event) => {
+    from = [event.clientX, event.clientY];
+    isDrag = false;
+  });
   frame.addEventListener("pointermove", (event) => {
+    const name = shown && windowOf(frame);
+    if (from && event.buttons === 1 && shown && windows[name].size < 1) {
+      const by = [event.clientX - from[0], event.clientY - from[1]];
+      if (!isDrag && Math.hypot(...by) < CLICK_PIXELS) return;
+      isDrag = true;
+      from = [event.clientX, event.clientY];
+      windows[name] = moved(windows[name], [by[0] / frame.clientWidth, by[1] / frame.clientHeight]);
+      under = null;
+      enlarge();
+      mark();
+      return;
+    }
     const hit = hitAt(frame, event);
     if (JSON.stringify(hit) === JSON.stringify(under)) return;
     under = hit;
     mark();
   });
   frame.addEventListener("pointerleave", () => {
-    under = null;
+    from = under = null;
     if (shown) mark();
   });
+  // A wheel alone scrolls the page; two fingers on a touchpad come as this.
+  const wheel = (event) => {
+    const place = shown && shareAt(frame, event);
+    if (!place || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    enlargeBy(Math.exp(-event.deltaY / 200), frame, place);
+  };
+  frame.addEventListener("wheel", wheel, { passive: false });
   frame.addEventListener("click", (event) => {
+    if (isDrag) return;
     // A click's place is in whole pixels; what is marked is meant.
     const hit = under ?? hitAt(frame, event);
     if (!hit) return;
@@ -396,17 +409,103 @@ function listen(frame) {
   });
 }
 
+// --- to take away
+
+function nameOfPicture() {
+  const who = state.mode === "channel" ? `channel-${state.channel}` : state.mode;
+  return `${layerNow().label}-${who}.png`.replace(/[^\p{L}\p{N}._-]+/gu, "-");
+}
+
+// Draws input, map and colorbar as they are seen, with what is said above and below them.
+function savePicture() {
+  if (!shown) return;
+  const around = byId("pictures").getBoundingClientRect();
+  const canvas = made("canvas");
+  const below = [byId("caption"), byId("source")];
+  const line = 20;
+  canvas.width = SAVED_SCALE * (around.width + 16);
+  canvas.height = SAVED_SCALE * (around.height + 16 + line * below.length);
+  const context = canvas.getContext("2d");
+  context.scale(SAVED_SCALE, SAVED_SCALE);
+  const { backgroundColor, color } = getComputedStyle(document.body);
+  context.fillStyle = backgroundColor;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.translate(8, 8);
+  const placeOf = (element) => {
+    const box = element.getBoundingClientRect();
+    return [box.left - around.left, box.top - around.top, box.width, box.height];
+  };
+  for (const frame of [...frames(), byId("bar")]) {
+    if (frame.hidden) continue;
+    context.save();
+    context.beginPath();
+    context.rect(...placeOf(frame));
+    context.clip();
+    const parts = frame.matches("canvas") ? [frame] : frame.querySelectorAll("img, canvas");
+    for (const part of parts) {
+      const { opacity, imageRendering } = getComputedStyle(part);
+      if (part.hidden || !part.width || !part.height) continue;
+      context.globalAlpha = Number(opacity);
+      context.imageSmoothingEnabled = imageRendering !== "pixelated";
+      context.drawImage(part, ...placeOf(part));
+    }
+    context.restore();
+  }
+  context.fillStyle = color;
+  context.textBaseline = "middle";
+  for (const caption of document.querySelectorAll("#pictures figcaption")) {
+    context.font = getComputedStyle(caption).font;
+    const [left, top, wide, high] = placeOf(caption);
+    context.fillText(caption.textContent, left, top + high / 2, wide);
+  }
+  below.forEach((element, n) => {
+    context.font = getComputedStyle(element).font;
+    context.fillText(element.textContent, 0, around.height + line * (n + 0.6), around.width);
+  });
+  const link = made("a", { href: canvas.toDataURL("image/png"), download: nameOfPicture() });
+  link.click();
+}
+
+// The Python text that makes the picture anew.
+function codeOf(layer) {
+  const words = [JSON.stringify(layer.name), JSON.stringify(state.mode)];
+  if (state.mode === "channel") words.push(`channel=${state.channel}`);
+  if (takesSome(state.mode)) words.push(`channels=[${channelsOf(state, layer).join(", ")}]`);
+  if (!["argmax", "rgb", "rainbow"].includes(state.mode)) words.push(`cmap=${JSON.stringify(state.cmap)}`);
+  if (state.mode !== "argmax") words.push(`scale=${JSON.stringify(state.scale)}`);
+  if (state.gamma !== null) words.push(`gamma=${state.gamma}`);
+  return `${page.code}plot(activations, ${words.join(", ")})\n`;
+}
+
+async function copyCode() {
+  byId("code-box").open = true;
+  try {
+    await navigator.clipboard.writeText(byId("code").textContent);
+    byId("place").textContent = "The code is on the clipboard.";
+  } catch {
+    // The browser does not allow it everywhere.
+    getSelection().selectAllChildren(byId("code"));
+    byId("place").textContent = "The code is marked: copy it from there.";
+  }
+}
+
 // --- the controls
 
-function pressed(element, is) {
-  element.setAttribute("aria-pressed", String(is));
+let player = null;
+function play(on = player === null) {
+  clearInterval(player);
+  player = on && state.mode === "channel" ? setInterval(playOn, PLAY_MS) : null;
+  pressed(byId("play"), player !== null);
+}
+
+function playOn() {
+  if (state.mode !== "channel") play(false);
+  else if (state.channel + 1 < layerNow().channels) stepChannel(1);
+  else choose({ channel: 0 }, { replace: true });
 }
 
 function showControls(layer) {
-  const place = placeOfLayer(state.layer);
-  byId("layer").selectedIndex = place;
-  for (const button of document.querySelectorAll("#network button"))
-    pressed(button, Number(button.dataset.layer) === place);
+  showChosen();
   for (const button of document.querySelectorAll("#modes button"))
     pressed(button, button.dataset.mode === state.mode);
   byId("more").value = state.mode in BUTTONS ? "" : state.mode;
@@ -417,12 +516,12 @@ function showControls(layer) {
   byId("gamma").disabled = state.mode === "argmax" || (state.mode === "composite" && state.scale !== "auto");
   byId("gamma").value = state.gamma ?? page.scales[state.scale];
   byId("gamma-said").textContent = plain(state.gamma ?? page.scales[state.scale]);
+  byId("overlay").value = state.overlay;
+  byId("overlay").disabled = state.mode === "grid";
   byId("one").hidden = byId("film").hidden = state.mode !== "channel";
   byId("some").hidden = !takesSome(state.mode);
-  for (const id of ["slider", "channel"]) {
-    byId(id).max = layer.shape[2] - 1;
-    byId(id).value = state.channel;
-  }
+  byId("relu").hidden = layer.other === null;
+  pressed(byId("relu"), layer.signed);
   byId("channels").value = state.channels.join(", ");
   byId("channels").placeholder = `the most telling ${state.mode === "rgb" ? 3 : "few"} (or type for instance 0, 5, 12)`;
 }
@@ -473,36 +572,8 @@ async function showSmall(layer) {
   }
 }
 
-const chooseLayer = (place) => choose({ layer: page.layers[place].name });
-
 function build() {
-  const layerButton = (words, place, name) => {
-    const button = made("button", { type: "button", class: name }, words);
-    button.dataset.layer = place;
-    button.addEventListener("click", () => chooseLayer(Number(button.dataset.layer)));
-    return button;
-  };
-  for (const { title, buttons } of page.blocks) {
-    const block = made("div", { class: "block" });
-    const picture = layerButton("", buttons[0][1], "picture");
-    picture.append(made("canvas"));
-    const words = made("div");
-    const row = made("div", { class: "buttons", role: "group", "aria-label": title });
-    for (const [label, place] of buttons) {
-      const { label: name, shape } = page.layers[place];
-      const button = layerButton(label, place, "");
-      button.title = `${name} · ${shape.join(" × ")}`;
-      button.setAttribute("aria-label", button.title);
-      row.append(button);
-    }
-    words.append(made("b", {}, title), row, made("span", { class: "note quiet" }));
-    block.append(picture, words);
-    byId("network").append(block);
-  }
-  // More buttons would fill the page: the list has all layers.
-  byId("network").hidden = page.layers.length > MOST_LAYERS;
   const option = (value, words) => made("option", { value }, words);
-  byId("layer").append(...page.layers.map(({ name, label, shape }) => option(name, `${label} · ${shape.join(" × ")}`)));
   for (const [mode, words] of Object.entries(BUTTONS)) {
     const button = made("button", { type: "button" }, words);
     button.dataset.mode = mode;
@@ -514,35 +585,19 @@ function build() {
   byId("cmap").append(...Object.keys(page.cmaps).map((name) => option(name, name)));
   byId("scale").append(...Object.entries(RANGES).map(([name, words]) => option(name, words)));
 
-  byId("layer").addEventListener("change", () => chooseLayer(byId("layer").selectedIndex));
   byId("more").addEventListener("change", () => choose({ mode: byId("more").value || state.mode }));
   byId("cmap").addEventListener("change", () => choose({ cmap: byId("cmap").value }));
   // Each range has a gamma of its own.
   byId("scale").addEventListener("change", () => choose({ scale: byId("scale").value, gamma: null }));
-  byId("gamma").addEventListener("input", () => choose({ gamma: byId("gamma").valueAsNumber }, { replace: true }));
-  for (const id of ["slider", "channel"]) {
-    byId(id).addEventListener("input", () => {
-      const channel = byId(id).valueAsNumber;
-      // Half a number is no channel yet.
-      if (!Number.isInteger(channel) || channel < 0 || channel >= layerNow().shape[2]) return;
-      choose({ channel }, { replace: true });
-    });
-  }
-  // What was left unfinished gives way to the channel on view.
-  byId("channel").addEventListener("change", () => showControls(layerNow()));
+  for (const trait of ["gamma", "overlay"])
+    byId(trait).addEventListener("input", () => choose({ [trait]: byId(trait).valueAsNumber }, { replace: true }));
   byId("channels").addEventListener("change", () => choose({ channels: [...new Set(numbersIn(byId("channels").value))] }));
   byId("all").addEventListener("click", () => choose({ mode: "grid" }));
-}
-
-function stepChannel(step) {
-  const channel = state.channel + step;
-  if (state.mode === "channel" && channel >= 0 && channel < layerNow().shape[2])
-    choose({ channel }, { replace: true });
-}
-
-function stepLayer(step) {
-  const place = placeOfLayer(state.layer) + step;
-  if (place >= 0 && place < page.layers.length) chooseLayer(place);
+  for (const [id, key] of Object.entries({
+    closer: "+", farther: "-", whole: "0", save: "s", "copy-code": "c", play: "p", relu: "b",
+  }))
+    byId(id).addEventListener("click", () => KEYS[key]());
+  for (const frame of frames()) listen(frame);
 }
 
 function turnGrid() {
@@ -554,52 +609,55 @@ function turnGrid() {
   choose({ mode: "grid" });
 }
 
+function turnRelu() {
+  const { other } = layerNow();
+  if (other !== null) choose({ layer: page.layers[other].name });
+}
+
 const KEYS = {
-  ArrowLeft: () => stepChannel(-1),
-  ArrowRight: () => stepChannel(1),
-  ArrowUp: () => stepLayer(-1),
-  ArrowDown: () => stepLayer(1),
-  Backspace: () => steps > 0 && history.back(),
   Escape: () => choose({ location: null }),
+  "+": () => enlargeBy(ZOOM_STEP),
+  "=": () => enlargeBy(ZOOM_STEP),
+  "-": () => enlargeBy(1 / ZOOM_STEP),
+  0: () => enlargeBy(null),
+  b: turnRelu,
+  c: copyCode,
   g: turnGrid,
-  r: () => choose(page.first),
+  o: () => choose({ overlay: state.overlay ? 0 : OVERLAY }),
+  p: () => play(),
+  s: savePicture,
 };
 
-document.addEventListener("keydown", (event) => {
-  const { target, key } = event;
-  if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(KEYS, key)) return;
-  // Fields and lists have the keys for themselves.
-  if (["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName) && key !== "Escape") return;
-  event.preventDefault();
-  KEYS[key]();
-});
+const numberBetween = (low, high) => (words) => {
+  const value = words.trim() === "" ? NaN : Number(words);
+  return value > low && value < high ? value : undefined;
+};
 
-window.addEventListener("popstate", () => {
-  clearTimeout(waiting);
-  waiting = undefined;
-  readAddress();
-  show();
-});
-
-byId("waiting").remove();
 byId("notice").hidden = !byId("notice").querySelector("b").textContent;
 byId("halved").hidden = !byId("halved").textContent;
 // The line under the picture says it, and more.
 byId("made").textContent = byId("made").textContent.split(" · ").at(-1);
-for (const element of document.querySelectorAll(".controls")) element.hidden = false;
 build();
-readAddress();
-listen(byId("input"));
-listen(byId("output"));
-show();
+start(true, {
+  show,
+  fitted,
+  keys: KEYS,
+  hasChannel: () => state.mode === "channel",
+  unnamed: { location: null, gamma: null, overlay: 0 },
+  reads: {
+    layer: String,
+    channel: oneNumber,
+    channels: numbersIn,
+    mode: (value) => (Object.hasOwn(page.phrases, value) ? value : undefined),
+    cmap: (value) => (Object.hasOwn(page.cmaps, value) ? value : undefined),
+    scale: (value) => (Object.hasOwn(RANGES, value) ? value : undefined),
+    gamma: numberBetween(0, 100),
+    overlay: numberBetween(0, 1.0001),
+    location: (value) => (/^\d{1,6},\d{1,6}$/.test(value) ? numbersIn(value) : undefined),
+  },
+});
 
 // Sizes and colours of what is drawn follow the page's.
-const redraw = () => {
-  if (!shown) return;
-  placeMap(layerNow());
-  shown.paint(byId("map").getContext("2d"));
-  paintBeside();
-  mark();
-};
+const redraw = () => shown && draw();
 new ResizeObserver(redraw).observe(byId("pictures"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);

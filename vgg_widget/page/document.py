@@ -1,7 +1,7 @@
 """`write_document`: the explorer as a web page, in one file that needs nothing else.
 
 Its other parts are in ``document.html`` and ``document.css``, and its scripts in ``document.js``,
-``maps.js`` and ``painter.js``.
+``maps.js``, ``painter.js`` and ``zoom.js``, beside those that all pages have (`page_pieces`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import groupby
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -28,12 +27,11 @@ from PIL import Image
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.telling import first_layer, telling_channels
-from vgg_widget.dataset.progress import Progress, shown_progress
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
 from vgg_widget.page.geometry import unit_places
 from vgg_widget.page.planes import colours
-from vgg_widget.page.scripts import joined
+from vgg_widget.page.shell import layer_blocks, page_pieces
 from vgg_widget.page.stored_maps import (
     StoredMaps,
     StoredModes,
@@ -50,8 +48,9 @@ from vgg_widget.pictures.rendering import layer_label
 from vgg_widget.pictures.scaling import DEFAULT_SCALE, NAMED_SCALES
 from vgg_widget.pictures.tiles import about_square
 from vgg_widget.support.files import atomic_write
-from vgg_widget.support.html import check_page_path, data_element, digest_of_text
+from vgg_widget.support.html import check_page_path, data_element
 from vgg_widget.support.messages import briefly, megabytes
+from vgg_widget.support.progress import Progress, shown_progress
 
 MODES = ("channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow")
 """The modes that a page paints."""
@@ -70,7 +69,7 @@ _LEAST_SIDE = 32
 _WORKERS = 2
 
 _HERE = files("vgg_widget.page")
-_SCRIPTS = ("painter.js", "maps.js", "document.js")
+_SCRIPTS = ("painter.js", "maps.js", "zoom.js", "document.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,20 +263,13 @@ def _text(
     picture: str,
     title: str | None,
 ) -> str:
-    style = _HERE.joinpath("document.css").read_text("utf-8")
-    scripts = joined(*map(_HERE.joinpath, _SCRIPTS))
-    # Not a module: nothing of it is seen by any other script, and no older browser is left out.
-    script = f'"use strict";\n{{\n{scripts}\n}}\n'
     height, width = activations.image.shape[:2]
     name = Path(activations.name).name
     headline, _, message = activations.weights.message.partition(": ")
     fewer = [layer.info.name for layer in stored if layer.step > 1]
+    heading = title or name or "What a network makes of a picture"
     words = {
-        "style": style,
-        "style_digest": digest_of_text(style),
-        "script": script,
-        "script_digest": digest_of_text(script),
-        "title": html.escape(title or name or "What a network makes of a picture"),
+        "title": html.escape(heading),
         "picture": picture,
         "width": str(width),
         "height": str(height),
@@ -288,12 +280,10 @@ def _text(
         "halved": html.escape(_halved_words(fewer)),
         "version": html.escape(sys.modules["vgg_widget"].__version__),
     }
-    before, after = _HERE.joinpath("document.html").read_text("utf-8").split("$data\n")
-    parts = [Template(before).substitute(words)]
-    parts.append(data_element("page", _header(activations, stored, first)))
-    parts += _data(stored)
-    parts.append(Template(after).substitute(words))
-    return "".join(parts)
+    body = Template(_HERE.joinpath("document.html").read_text("utf-8")).substitute(words)
+    data = [data_element("page", _header(activations, stored, first)), *_data(stored)]
+    scripts = map(_HERE.joinpath, _SCRIPTS)
+    return "".join(page_pieces(heading, body, _HERE.joinpath("document.css"), scripts, data))
 
 
 def _halved_words(names: list[str]) -> str:
@@ -322,8 +312,8 @@ def _header(
     return {
         "image": list(activations.image.shape[:2]),
         "weights": activations.weights.label,
-        "blocks": _blocks(stored),
-        "layers": [_layer_header(activations, layer) for layer in stored],
+        "blocks": layer_blocks([layer.info for layer in stored]),
+        "layers": [_layer_header(activations, layer, stored) for layer in stored],
         "network": _tops(activations, None),
         "cmaps": {name: base64.b64encode(colours(find_cmap(name))).decode() for name in cmaps},
         "lights": {name: base64.b64encode(_lights(name)).decode() for name in cmaps},
@@ -332,31 +322,30 @@ def _header(
         "tile_ranges": TILE_RANGES,
         "phrases": {name: find_mode(name).phrase for name in MODES},
         "some": DEFAULT_SOME,
+        "code": _code(activations),
         "first": _first(activations, stored, first),
     }
+
+
+def _code(activations: Activations) -> str:
+    """Return the Python text that computes the maps; which picture is wanted comes after it."""
+    weights, size = activations.weights, activations.image.shape[:2]
+    asked = {
+        "file": f"{Path(weights.path or '').name!r}, size={size}",
+        "model": f"model=..., size={size}",
+        "state_dict": f"..., size={size}",
+    }.get(weights.source, f"{weights.source!r}, size={size}")
+    image = repr(Path(activations.name).name) if activations.name else "..."
+    return (
+        "from vgg_widget import FeatureExtractor, plot\n\n"
+        f"activations = FeatureExtractor({asked})({image})\n"
+    )
 
 
 def _lights(cmap: str) -> bytes:
     """Return red, green and blue of a colormap's entries, as float32 in 0-1."""
     found = find_cmap(cmap)
     return np.asarray(found(np.arange(found.N)))[:, :3].astype("<f4").tobytes()
-
-
-def _blocks(stored: list[_Layer]) -> list[dict[str, Any]]:
-    blocks = []
-    numbered = enumerate(stored)
-    for title, members in groupby(numbered, key=lambda one: one[1].info.block):
-        words = title.replace("block", "block ") if title[-1:].isdigit() else title
-        buttons, number = [], 0
-        for place, layer in members:
-            pool = layer.info.kind == "pool"
-            number += not pool
-            # Of layers that are left out, the others keep their numbers.
-            own = layer.info.name.rpartition("conv")[2]
-            label = "pool" if pool else own if own.isdigit() else str(number)
-            buttons.append([label, place])
-        blocks.append({"title": words, "buttons": buttons})
-    return blocks
 
 
 def _tops(activations: Activations, layer: str | None) -> list[float]:
@@ -367,14 +356,21 @@ def _tops(activations: Activations, layer: str | None) -> list[float]:
     return [activations.top(None, percentile, signed=signed) for signed in (False, True)]
 
 
-def _layer_header(activations: Activations, layer: _Layer) -> dict[str, Any]:
+def _layer_header(activations: Activations, layer: _Layer, stored: list[_Layer]) -> dict[str, Any]:
     channels, height, width = layer.indices.shape
+    label = layer_label(activations, layer.name)
+    others = [n for n, one in enumerate(stored) if one.info is layer.info and one is not layer]
+    other = others[0] if others else None
     gap = 1 if min(height, width) < 64 else 2
     return {
         "name": layer.name,
-        "label": layer_label(activations, layer.name),
+        "label": label,
         # Of all units; of a halved layer the page has fewer.
         "shape": list(activations.shape(layer.name)),
+        "channels": channels,
+        "words": f"{label} · {' × '.join(map(str, activations.shape(layer.name)))}",
+        # The same layer on the other side of its ReLU.
+        "other": other,
         "stored": [height, width],
         "step": layer.step,
         "piece": maps_in_a_piece(height, width),
@@ -414,4 +410,5 @@ def _first(
         "scale": first.get("scale", DEFAULT_SCALE),
         "gamma": first.get("gamma"),
         "location": None if location is None else list(location),
+        "overlay": first.get("overlay", 0.0),
     }
