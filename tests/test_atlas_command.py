@@ -206,7 +206,7 @@ def test_a_page_is_written_of_a_finished_store_alone(
         Path("page.html").unlink(missing_ok=True)
         assert main(["atlas", source, "--html", "page.html", *words]) == 0
         page = Path("page.html").read_text(encoding="utf-8")
-        told = page.partition('id="atlas">')[2].partition("</script>")[0]
+        told = page.partition('id="page">')[2].partition("</script>")[0]
         assert [layer["name"] for layer in json.loads(told)["layers"]] == ["block1_conv2"]
     assert "layers" not in capsys.readouterr().out
     # Of more than a page has room for, it says which it shows, and how to have others.
