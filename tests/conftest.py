@@ -88,7 +88,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("sampled"):
             test, _, _ = item.nodeid.partition("[")
-            if seen[test] % 4:
+            if seen[test] % 8:
                 item.add_marker(pytest.mark.slow)
             seen[test] += 1
 

@@ -319,6 +319,7 @@ def test_what_may_be_read_in_several_ways_is_refused_where_it_stands(
         top_activations(exact, [one, item], progress=False)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("of", [2, 3, 4, 5])
 def test_grey_batches_without_labels_are_refused(exact: FeatureExtractor, of: int) -> None:
     many = np.concatenate([GREY, GREY])

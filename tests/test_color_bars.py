@@ -170,6 +170,7 @@ def test_the_colorbar_lies_below_the_map_where_there_is_no_room_beside_it(
     assert bar.height > bar.width
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("gamma", [0.1, 0.3, 0.6, 1.0, 2.0, 3.0, 5.0])
 @pytest.mark.parametrize("width", [430, 770, 1056])
 @pytest.mark.parametrize("layer", ["conv", "features.0"])

@@ -155,6 +155,7 @@ def failing(error: Exception, opened: Any = None) -> Any:
     return open_or_not
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("what", ["EIO", "EMFILE", "memory", "missing"])
 def test_a_momentary_failure_is_told_and_not_kept(
     exact: FeatureExtractor,
@@ -247,6 +248,7 @@ def test_what_is_kept_is_of_the_bytes_that_were_computed(
     assert_same(before, run(tmp_path / "store"))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("damage", ["half", "empty", "other", "pickle"])
 def test_a_damaged_shard_is_computed_again(
     exact: FeatureExtractor, folder: Path, tmp_path: Path, computed: Counted, damage: str

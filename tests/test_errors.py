@@ -331,6 +331,7 @@ def test_an_observer_that_fails_while_it_is_closed_leaves_nothing_open(explore: 
 # --- panels
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("title", list(PANELS))
 def test_a_panel_that_cannot_be_made_stays_folded(
     explore: Explore, title: str, monkeypatch: pytest.MonkeyPatch

@@ -60,6 +60,7 @@ def bars(figure: Figure) -> list[Any]:
 # What is drawn -----------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["channel", "max", "argmax", "composite", "rgb"])
 def test_every_location_has_its_colour_on_the_canvas(
     made: Activations, shown: FeatureFigure, mode: str

@@ -172,6 +172,7 @@ def test_strip_and_dropdown_are_one_choice(
     assert_consistent(explorer)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("names", "start", "listed", "before_relu"),
     [
@@ -433,6 +434,7 @@ def test_a_registered_mode_is_one_of_the_others(explore: Explore) -> None:
 # The range ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("scale", ["auto", "channel", "layer", "network"])
 def test_the_range_is_chosen_beside_the_picture(explore: Explore, scale: str) -> None:
     explorer: Any = explore(layer=LAYER, channel=4, scale="layer" if scale == "auto" else "auto")

@@ -134,6 +134,7 @@ def test_an_explorer_of_a_small_model_begins_at_its_own_layer(look: Look) -> Non
     assert explorer.channel == telling_channels(explorer.activations, "coarse", 1)[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("given", "layer", "channel"),
     [
@@ -162,6 +163,7 @@ def test_before_a_relu_the_channel_is_told_by_what_is_on_show(look: Look) -> Non
     assert explorer.channel == telling_channels(explorer.activations, "features.5", 1)[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "given", [{}, {"layer": "block1_conv2", "channel": 3}, {"channels": "strongest"}, {"gamma": 2}]
 )
@@ -231,6 +233,7 @@ def test_the_word_waits_in_modes_that_have_no_use_for_it(look: Look) -> None:
         assert explorer.rendering.channels == shown
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("bad", ["strong", "1, 2", "STRONGEST", ["strongest"]])
 @pytest.mark.parametrize("mode", ["channel", "rainbow"])
 def test_any_other_word_is_refused(look: Look, bad: Any, mode: str) -> None:

@@ -94,6 +94,7 @@ def test_vgg19_is_the_same_under_all_settings(
         assert_same_maps(FeatureExtractor(numbers, size=None)(image), activations)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64", "int8_from_float32"])
 def test_the_model_is_the_same_in_ones_own_hands(
     extractor: FeatureExtractor, activations: Activations, numbers: ResolvedWeights, policy: str

@@ -577,6 +577,7 @@ def test_the_import_of_tensorflow_is_not_left_half_done(monkeypatch: pytest.Monk
     assert backend.keras_and_tensorflow()[1] is tf
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("own_networks")
 @pytest.mark.parametrize("stage", ["resolve", "_built", "traced_for"])
 def test_a_network_that_was_not_finished_is_not_kept(photo: Any, stage: str) -> None:

@@ -80,6 +80,7 @@ def test_arrows_keep_the_side_of_the_relu(explore: Explore) -> None:
     assert explorer.rendering.layer == "features.10"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"])
 def test_sideways_arrows_do_nothing_where_many_channels_are_on_show(
     explore: Explore, mode: str, monkeypatch: pytest.MonkeyPatch

@@ -127,6 +127,7 @@ def own_model(
     return explore(picture, extractor=None, model=model, size=None, preprocess=lambda x: x / 255)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("layer", ["block1_conv2", "block3_conv1", "features.10"])
 @pytest.mark.parametrize("options", [{}, {"scale": "layer"}, {"gamma": 2.0, "cmap": "gray"}])
 def test_a_page_can_paint_every_channel_to_the_byte(
@@ -162,6 +163,7 @@ CHOICES: dict[str, tuple[str, Callable[[LayerExplorer], object]]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("zoomed", [False, True])
 def test_a_page_can_paint_what_a_choice_leads_to(
@@ -196,6 +198,7 @@ def test_a_page_can_paint_what_a_choice_leads_to(
     assert told["source"] == explorer._controls.source.value
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("names", ["keras", "both", "torchvision"])
 def test_every_line_of_a_list_leads_where_the_kernel_goes(explore: Explore, names: str) -> None:
     explorer = explore(layer="block3_conv1", channel=200, layer_names=names, before_relu=True)
@@ -412,6 +415,7 @@ CHANGES: dict[str, Callable[[LayerExplorer], object]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_else_changes_ends_the_scene_before_its_frame(
     explore: Explore, change: str

@@ -302,6 +302,7 @@ def test_a_theme_is_the_pages_own_unless_one_is_chosen(explore: Explore) -> None
 # Messages ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("title", TITLES)
 def test_the_same_scene_again_sends_nothing(
     explore: Explore, title: str, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ def assert_same_activations(found: Activations, expected: Activations) -> None:
                     array[0, 0, 0] = 1
 
 
+@pytest.mark.sampled
 def test_activations_are_given_back(activations: Activations, again: Any) -> None:
     found = again(activations)
     assert found is not activations
@@ -166,6 +167,7 @@ def test_results_are_given_back(
         assert_alike(found.patches(layer, 2), noisy_top.patches(layer, 2))
 
 
+@pytest.mark.sampled
 @few_ways
 def test_a_predictor_is_given_back(
     extractor: FeatureExtractor, activations: Activations, again: Any
@@ -256,6 +258,7 @@ def test_preprocessing_that_has_no_name_says_what_to_do(
     assert_same_activations(copy.deepcopy(extractor)(photo), extractor(photo))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "own", [halved, functools.partial(halved), Scaled(), Scaled().applied, np.sqrt, np.asarray]
 )
@@ -346,6 +349,7 @@ def explorers(
         one.close()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("act", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_explorers_say_what_to_take_instead(explorers: dict[str, Any], act: Any) -> None:
     for advice, explorer in explorers.items():

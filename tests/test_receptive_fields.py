@@ -105,6 +105,7 @@ def chain(keras: Any, *layers: Any, channels: int = 2) -> Any:
 SIZES = [(15, 18), (16, 13)]  # no multiples of the strides, and both parities
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_convolutions_and_pools(keras: Any, padding: str, size: tuple[int, int]) -> None:
@@ -179,6 +180,7 @@ def test_resizing_in_the_model(keras: Any, interpolation: str, target: tuple[int
     assert_boxes_are_what_is_seen(model, (13, 10))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 2), (4, 2), (2, 3), (3, 1)])
 def test_transposed_convolutions(keras: Any, kernel: int, stride: int, padding: str) -> None:

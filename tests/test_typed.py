@@ -21,6 +21,7 @@ def field(explorer: LayerExplorer, name: str) -> Any:
     return channel_number(explorer) if name == "channel number" else control(explorer, name)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("where", "name", "typed", "said", "right"),
     [
@@ -94,6 +95,7 @@ def test_an_echo_of_the_page_leaves_no_refused_field_behind(explore: Explore) ->
     assert (problem(explorer), number.value) == ("", 5)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "change", [{"theme": "dark"}, {"layer_names": "torchvision"}, {"panel": "Display"}]
 )

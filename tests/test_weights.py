@@ -197,6 +197,7 @@ def test_places_and_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert imagenet.IMAGENET.find() == own
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "base",
     ["file:///etc", "ftp://a/b", "lab.example/vgg", "https://", "http://[", "http://me:pw@a/"],

@@ -84,6 +84,7 @@ def refused(weights: Any, error: type[Exception] = WeightsError, **more: Any) ->
 # --- prefixes
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "prefix",
     [
@@ -157,6 +158,7 @@ def test_several_networks_are_named_and_none_is_guessed() -> None:
 # --- wrappers
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "key",
     ["net", "network", "params", "weights", "model_state", "generator", "G", "ema", "teacher"],
@@ -296,6 +298,7 @@ def test_a_file_is_told_by_its_content(name: str, written: Path) -> None:
         path.rename(written)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["a.pth", "a", "a.h5", "a.zip"])
 def test_learned_filters_are_told_by_their_content(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -352,6 +355,7 @@ CLASSIFIED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["a.pth", "a.ckpt", "a"])
 @pytest.mark.parametrize("case", CLASSIFIED)
 def test_the_classifier_is_found_with_its_convolutions(

@@ -40,6 +40,7 @@ def tile_point(grid: Side, row: int, column: int) -> tuple[float, float]:
     return grid.point(grid.limits[0] + column + 0.5, grid.limits[1] + row + 0.5)
 
 
+@pytest.mark.slow
 def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     page = lab(EXPLORER, "explorer.layer, explorer.mode = 'block5_conv1', 'grid'")
     by_index = page.wait_picture_equal(CANVAS)

@@ -45,6 +45,7 @@ def assert_stays(page: NotebookPage, layer: str, channel: int, explorer: str = "
     page.wait_picture_equal(f"{explorer}.canvas", index)
 
 
+@pytest.mark.slow
 def test_a_jump_to_a_smaller_layer_lands_on_its_channel(front_end: OpenNotebook) -> None:
     page = front_end(DEEP)
     page.ask("explorer.layer, explorer.channel = 'block3_conv1', 200\nNone")

@@ -69,7 +69,7 @@ def test_a_step_is_on_the_page_while_the_kernel_has_other_work(lab: OpenNotebook
     unharmed(page)
 
 
-@pytest.mark.parametrize("width", [1280, 700])
+@pytest.mark.parametrize("width", [1280, pytest.param(700, marks=pytest.mark.slow)])
 def test_what_is_painted_is_what_the_kernel_draws(lab: OpenNotebook, width: int) -> None:
     page = lab(EXPLORER, viewport=(width, 1000))
     for changes in (
@@ -231,9 +231,7 @@ def test_small_pictures_and_the_field_are_answered_on_the_page(lab: OpenNotebook
     unharmed(page)
 
 
-def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
-    lab: OpenNotebook,
-) -> None:
+def test_layers_are_on_the_page_before_the_kernel_answers(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("from vgg_widget import render")
     wait_loaded(page)
@@ -262,6 +260,15 @@ def test_layers_modes_and_ranges_are_on_the_page_before_the_kernel_answers(
     page.wait_value("explorer.channel", 8)
     assert_painted(page)
 
+    unharmed(page)
+
+
+@pytest.mark.slow
+def test_modes_and_ranges_are_on_the_page_before_the_kernel_answers(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    page.ask("from vgg_widget import render")
+    side = side_of(page, MAP)
+    page.ask("explorer.layer = 'block2_conv2'")
     acts: dict[str, tuple[Callable[[], object], str, str]] = {
         "a mode": (lambda: page.click_button("Strongest"), "block2_conv2", "layer"),
         "a line of the list": (lambda: page.select("layer", "block3_pool"), "block3_pool", "layer"),
@@ -316,6 +323,7 @@ def test_a_location_stays_marked_while_the_page_paints(lab: OpenNotebook) -> Non
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_playing_goes_on_while_the_kernel_has_other_work(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.panel = 'Play'")
@@ -404,6 +412,7 @@ def test_what_only_the_kernel_knows_is_dimmed_until_it_comes(lab: OpenNotebook) 
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_mouse_where_the_next_layer_has_no_unit_hinders_no_step(lab: OpenNotebook) -> None:
     page = lab(EXPLORER.replace(LAYER, "block3_conv4"))
     wait_loaded(page)
@@ -419,6 +428,7 @@ def test_a_mouse_where_the_next_layer_has_no_unit_hinders_no_step(lab: OpenNoteb
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_words_go_back_with_the_picture_while_the_kernel_is_busy(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_loaded(page)
@@ -437,6 +447,7 @@ def test_words_go_back_with_the_picture_while_the_kernel_is_busy(lab: OpenNotebo
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_whatever_is_chosen_amid_playing_nothing_stays_dimmed(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     page.ask("explorer.panel = 'Play'")

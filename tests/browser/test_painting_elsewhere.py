@@ -65,9 +65,8 @@ def assert_walks(page: NotebookPage, line: int = 2) -> None:
     unharmed(page)
 
 
-@pytest.mark.parametrize(
-    "front_end", ["voila", pytest.param("notebook7", marks=pytest.mark.slow)], indirect=True
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("front_end", ["voila", "notebook7"], indirect=True)
 def test_every_front_end_paints(front_end: OpenNotebook) -> None:
     assert_walks(front_end(EXPLORER))
 
