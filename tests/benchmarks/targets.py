@@ -27,6 +27,7 @@ BESIDE = "processor time beside the network, of the network's"
 WORKERS = "a set of images, Dask workers on this machine"
 MERGING = "merging a set of images"
 THOUSAND = "1,000 shards"
+FILE = "the explorer as one file, 224 × 224"
 OURS, STOCK, IMAGE, RAW = "explorer", "stock idiom", "Image widget", "raw pixels"
 ONE_FRAME = "a whole frame of the explorer's"
 
@@ -134,6 +135,11 @@ TARGETS: tuple[Target, ...] = (
     Target(FIRST, "first", 3, (FIRST, "warm")),
     *(target for mode in (*MODES[1:], GRID_BLOCK1) for target in _redraw(mode)),
     *(target for where in ("", SUBSHELL, FAR) for target in _page(where)),
+    Target(FILE, "written, all layers", 3),
+    Target(FILE, "size, all layers", 10),
+    Target(FILE, "size, one layer of each block", 4),
+    Target(FILE, "opened → first picture", 0.5),
+    Target(FILE, "key → another channel", 0.016),
     Target(START, "import vgg_widget, beyond matplotlib and ipywidgets", 0.15),
     *(
         Target(START, f"cell to first picture, {weights}", 1.5)
