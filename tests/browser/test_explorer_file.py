@@ -402,17 +402,72 @@ def test_zoom_enlarges_input_and_map_together(opened: Opened, small: Activations
     expect(page.locator("#place")).to_contain_text("Point at a picture")
     y, x = (0.375 + 0.125 + 0.05) * height, (0.375 + 0.125 + 0.05) * width
     assert color_at(opened, "#input", 0.2, 0.2) == small.image[int(y), int(x)].tolist()
+    unit = int((y - 0.5 - 1.5 + 2) // 4), int((x - 0.5 - 1.5 + 2) // 4)
+    assert color_at(opened, "#output", 0.2, 0.2) == pixels[unit][:3].tolist()
+    # By the keyboard, too: a quarter of what is seen.
+    page.keyboard.press("Shift+ArrowRight")
+    y, x = (0.375 + 0.125 + 0.05) * height, (0.375 + 0.125 + 0.05 + 0.0625) * width
+    assert color_at(opened, "#input", 0.2, 0.2) == small.image[int(y), int(x)].tolist()
     # The wheel by itself is the page's; with Ctrl it zooms, and never beyond the whole.
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
     page.keyboard.down("Control")
     page.mouse.wheel(0, 4000)
     page.keyboard.up("Control")
-    expect(page.get_by_role("button", name="zoom out")).to_be_disabled()
+    farther = page.get_by_role("button", name="zoom out")
+    expect(farther).to_have_attribute("aria-disabled", "true")
     # The whole input is smoothed again.
     assert color_at(opened, "#input", 0.01, 0.01) == pytest.approx(small.image[0, 0], abs=4)
     page.get_by_role("button", name="zoom in").click()
-    page.get_by_role("button", name="whole").click()
-    expect(page.get_by_role("button", name="whole")).to_be_disabled()
+    page.locator("#whole").click()
+    expect(farther).to_have_attribute("aria-disabled", "true")
+
+
+def test_what_is_under_a_mouse_that_rests_is_of_the_picture_on_show(
+    opened: Opened, small: Activations
+) -> None:
+    page = opened.page
+    opened.show("block1_conv2 · channel 3", layer="block1_conv2", channel=3)
+    page.locator("#title").click()
+    box = page.locator("#output").bounding_box()
+    assert box is not None
+    # The last row of the layer, which the next one has no longer.
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.99 * box["height"])
+    expect(page.locator("#place")).to_contain_text("row 63, column 37: ")
+    page.keyboard.press("ArrowDown")
+    opened.pixels("block1_pool · channel 3")
+    expect(page.locator("#place")).to_contain_text("row 31, column 18: ")
+    page.keyboard.press("g")
+    opened.pixels(render(small, "block1_pool", "grid").title)
+    expect(page.locator("#place")).to_contain_text("channel ")
+    page.keyboard.press("g")
+    opened.pixels("block1_pool · channel 3")
+    expect(page.locator("#place")).to_contain_text(re.compile(r"^row 31, column 18: "))
+    page.mouse.move(2, 2)
+
+
+def test_a_step_back_never_leaves_the_page_and_nothing_cleared_comes_back(
+    browser: BrowserContext, small: Activations, tmp_path: Path
+) -> None:
+    path = tmp_path / "mixed.html"
+    text = small.to_html(layers=["block2_conv1", "block3_conv1"])
+    assert isinstance(text, str)
+    path.write_text(text.replace('"channels":[],"mode"', '"channels":[1,2,3],"mode"'), "utf-8")
+    opened = Opened(browser, path)
+    page = opened.page
+    page.get_by_role("button", name="Mix").click()
+    opened.pixels("block3_conv1 · red, green, blue = 1, 2, 3")
+    page.get_by_role("textbox", name="channels").fill("")
+    page.get_by_role("textbox", name="channels").press("Enter")
+    telling = ", ".join(map(str, telling_channels(small, "block3_conv1", 3)))
+    opened.pixels(f"block3_conv1 · red, green, blue = {telling}")
+    page.reload()
+    opened.pixels(f"block3_conv1 · red, green, blue = {telling}")
+    page.locator("#title").click()
+    for _ in range(5):
+        page.keyboard.press("Backspace")
+    opened.pixels("block3_conv1 · channel " + str(telling_channels(small, "block3_conv1", 1)[0]))
+    assert opened.wrong == []
+    page.close()
 
 
 def test_the_map_over_the_input(opened: Opened, small: Activations) -> None:
@@ -467,19 +522,48 @@ def test_it_plays_and_gives_its_picture_and_code_away(
         x = frame["x"] - around["x"] + 8 + (2 * column + 1) / width * frame["width"]
         y = frame["y"] - around["y"] + 8 + (2 * row + 1) / height * frame["height"]
         assert saved[round(2 * y), round(2 * x)].tolist() == pixels[row, column, :3].tolist()
-    page.keyboard.press("c")
-    code = page.locator("#code").inner_text()
-    names: dict[str, Any] = {}
-    exec(code.replace("(...)", "(photo)"), {"photo": small.image}, names)  # noqa: S102
-    plt.close("all")
-    again = names["activations"]
-    np.testing.assert_allclose(again[layer], small[layer], atol=1e-3)
-    made = render(small, layer, channel=5, scale="layer", cmap="gray")
-    axes = code.splitlines()[-1]
-    assert axes == (
-        'plot(activations, "block2_conv1", "channel", channel=5, cmap="gray", scale="layer")'
-    )
-    assert made.title == f"{layer} · channel 5"
+    # So are the input's, in the other half.
+    left = page.locator("#input").bounding_box()
+    assert left is not None
+    x = left["x"] - around["x"] + 8 + 40.5 / width * left["width"]
+    y = left["y"] - around["y"] + 8 + 33.5 / height * left["height"]
+    assert saved[round(2 * y), round(2 * x)] == pytest.approx(small.image[33, 40], abs=6)
+    assert "Saved as" in opened.says()
+
+
+def test_the_code_makes_the_picture(opened: Opened, small: Activations) -> None:
+    page, layer = opened.page, "block3_conv2"
+    page.locator("#title").click()
+    chosen: list[dict[str, Any]] = [
+        {"mode": "channel", "channel": 9, "cmap": "gray", "scale": "layer"},
+        {"mode": "max", "gamma": 0.8},
+        {"mode": "argmax", "gamma": 0.8},
+        {"mode": "composite", "channels": "3,5,9", "gamma": 0.4},
+        {"mode": "rainbow", "scale": "network", "gamma": 0.5},
+        {"mode": "grid", "cmap": "viridis"},
+    ]
+    for traits in chosen:
+        drawn = render(small, layer, **{"channel": 0, **titled(traits)})
+        pixels = opened.show(drawn.title, layer=layer, **traits)
+        page.keyboard.press("c")
+        code = page.locator("#code").inner_text()
+        assert "image = ...  # put the picture here, or the path of its file" in code
+        names: dict[str, Any] = {"photo": small.image}
+        code = code.replace("image = ...", "image = photo").replace("\nplot(", "\naxes = plot(")
+        exec(code, names)  # noqa: S102
+        image = names["axes"].images[0]
+        again = image.to_rgba(image.get_array(), bytes=True)
+        plt.close("all")
+        assert again.shape == pixels.shape
+        assert np.abs(again[..., :3].astype(int) - pixels[..., :3]).mean() < 1, traits
+
+
+def titled(traits: dict[str, Any]) -> dict[str, Any]:
+    """What of some traits decides a picture's title."""
+    found: dict[str, Any] = {name: traits[name] for name in ("mode", "channel") if name in traits}
+    if "channels" in traits:
+        found["channels"] = [int(channel) for channel in traits["channels"].split(",")]
+    return found
 
 
 def test_it_serves_a_telephone_the_dark_and_who_has_no_scripts(
@@ -538,6 +622,12 @@ def test_of_a_layer_on_both_sides_of_its_relu(
     page.page.keyboard.press("b")
     page.pixels(render(small, "features.5", channel=3).title)
     page.page.get_by_role("button", name="before its ReLU").click()
+    page.pixels("block2_conv1 · channel 3")
+    # Colours of two signs are for the side that has both.
+    assert "cmap=magma" in page.page.url
+    page.page.locator("#title").click()
+    page.page.keyboard.press("ArrowUp")
+    page.page.keyboard.press("ArrowDown")
     page.pixels("block2_conv1 · channel 3")
     assert page.wrong == []
     page.page.close()

@@ -160,15 +160,12 @@ function show() {
   drawHistogram();
 }
 
-start(false, {
+start({
   show,
   fitted: (asked) => {
     const { channels } = page.layers[placeOfLayer(asked.layer)];
     return { ...asked, channel: Math.min(Math.max(0, asked.channel), channels - 1) };
   },
-  hasChannel: () => true,
-  unnamed: {},
   reads: { layer: String, channel: oneNumber },
-  keys: {},
 });
 new ResizeObserver(drawHistogram).observe(byId("histogram"));

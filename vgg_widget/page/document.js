@@ -22,16 +22,21 @@ const PLAY_MS = 200;
 // How opaque the map is over the input, where a key puts it there.
 const OVERLAY = 0.5;
 const ZOOM_STEP = 2;
+const MOVE_STEP = 0.25;
 // A hand is not steady; a drag is no click.
 const CLICK_PIXELS = 4;
-// A saved picture is to be printed.
+// A saved picture is to be printed: pixels for each of the page's, and the page's pixels around it and for a
+// line of words.
 const SAVED_SCALE = 2;
+const SAVED_EDGE = 8;
+const SAVED_LINE = 20;
 
 // --- what is on show
 
 let shown = null;
 let painting = 0;
-let under = null;
+// Where the mouse is, on which frame; null beside both.
+let pointer = null;
 let beforeGrid = "channel";
 
 const takesSome = (mode) => ["composite", "rgb", "rainbow"].includes(mode);
@@ -68,7 +73,15 @@ function fitted(asked, before) {
       return inside - (inside % step);
     });
   }
-  return { ...asked, channel, mode, location };
+  return { ...asked, channel, mode, cmap: cmapFor(asked, before, layer), location };
+}
+
+// Values of both signs have a usual colormap of their own.
+function cmapFor({ cmap }, before, layer) {
+  const from = before ?? page.first;
+  const { signed } = page.layers[placeOfLayer(from.layer)];
+  const isUsual = (cmap ?? from.cmap) === page.usual[Number(signed)];
+  return signed !== layer.signed && (isUsual || cmap === null) ? page.usual[Number(layer.signed)] : (cmap ?? from.cmap);
 }
 
 // --- words
@@ -129,6 +142,10 @@ function spaced(numbers, room) {
   return kept;
 }
 
+// Pixels of a canvas for each of the page's; more of them while the picture is saved.
+let density = null;
+const scaleNow = () => density ?? (devicePixelRatio || 1);
+
 function paintBeside() {
   const bar = byId("bar");
   const hasBar = shown.bar && shown.range && shown.range[1] > shown.range[0];
@@ -139,7 +156,7 @@ function paintBeside() {
   const tall = shown.list.length ? 17 * shown.list.length + 8 : byId("output").clientHeight;
   if (isLying) bar.style.height = shown.list.length ? `${tall}px` : "";
   else bar.style.height = `${shown.list.length ? Math.max(tall, byId("output").clientHeight) : tall}px`;
-  const scale = devicePixelRatio || 1;
+  const scale = scaleNow();
   const points = POINT * scale;
   [bar.width, bar.height] = [bar.clientWidth * scale, bar.clientHeight * scale].map(Math.round);
   const context = bar.getContext("2d");
@@ -176,7 +193,7 @@ const windows = { pictures: WHOLE, tiles: WHOLE };
 const windowOf = (frame) => (frame.id === "output" && shown.tile ? "tiles" : "pictures");
 const frames = () => [byId("input"), byId("output")];
 
-// Where the map of the unit with the least row and column begins, and how large all are, on the input.
+// Puts a canvas of the map where its units are on the input.
 function placeOver(canvas, layer) {
   const [height, width] = page.image;
   const [left, top, across, down] = layer.placement;
@@ -198,7 +215,6 @@ function placeMap(layer) {
     frame.style.aspectRatio = `${page.image[1]} / ${page.image[0]}`;
     placeOver(canvas, layer);
   }
-  enlarge();
 }
 
 function enlarge() {
@@ -207,17 +223,23 @@ function enlarge() {
     frame.querySelector(".sheet").style.transform = transformOf(part);
     frame.classList.toggle("zoomed", part.size < 1);
   }
+  for (const canvas of [byId("map"), byId("over")]) {
+    const { size } = windows[windowOf(canvas.closest(".frame"))];
+    const wide = canvas.clientWidth * (devicePixelRatio || 1);
+    canvas.classList.toggle("reduced", wide / size < shown.size[1]);
+  }
   const { size } = windows[windowOf(byId("output"))];
-  const wide = byId("map").clientWidth * (devicePixelRatio || 1);
-  byId("map").classList.toggle("reduced", wide / size < shown.size[1]);
-  byId("closer").disabled = size === LEAST;
-  byId("farther").disabled = byId("whole").disabled = size === WHOLE.size;
+  // A button that is disabled would lose the keyboard's focus.
+  const off = (id, is) => byId(id).setAttribute("aria-disabled", String(is));
+  off("closer", size === LEAST);
+  off("farther", size === WHOLE.size);
+  off("whole", Object.values(windows).every((part) => part.size === WHOLE.size));
 }
 
 function paint() {
   const [canvas, over] = [byId("map"), byId("over")];
   shown.paint(canvas.getContext("2d"));
-  over.hidden = shown.tile || !state.overlay;
+  over.hidden = Boolean(shown.tile) || !state.overlay;
   if (over.hidden) return;
   [over.width, over.height] = [canvas.width, canvas.height];
   placeOver(over, layerNow());
@@ -228,6 +250,7 @@ function paint() {
 function draw() {
   placeMap(layerNow());
   paint();
+  enlarge();
   paintBeside();
   mark();
 }
@@ -286,6 +309,8 @@ function hitAt(frame, event) {
   return { unit: [row, column].map((at) => at - (at % shown.step)) };
 }
 
+const hitNow = () => pointer && hitAt(pointer.frame, pointer);
+
 let pixels = null;
 function pixelWords([row, column]) {
   if (!pixels) {
@@ -316,7 +341,7 @@ function wordsFor({ unit, channel, pixel }) {
 // `box` is left, top, right and bottom as shares of the picture in the frame.
 function paintUnit(frame, box) {
   const canvas = frame.querySelector(".marks");
-  const scale = devicePixelRatio || 1;
+  const scale = scaleNow();
   const size = [frame.clientWidth, frame.clientHeight].map((side) => Math.round(side * scale));
   [canvas.width, canvas.height] = size;
   if (!box) return;
@@ -328,6 +353,7 @@ function paintUnit(frame, box) {
 
 function mark() {
   const layer = layerNow();
+  const under = hitNow();
   const hit = under ?? (state.location && { unit: state.location });
   const [height, width] = page.image;
   const field = hit && fieldOf(layer, hit.unit);
@@ -351,12 +377,28 @@ function mark() {
   byId("place").textContent = hit && !under ? `location: ${words}` : words;
 }
 
-function enlargeBy(factor, frame = byId("output"), place = [0.5, 0.5]) {
-  const name = windowOf(frame);
-  windows[name] = factor ? zoomed(windows[name], factor, place) : WHOLE;
-  under = null;
+function setWindow(name, part) {
+  windows[name] = part;
   enlarge();
   mark();
+}
+
+function enlargeBy(factor, frame = byId("output"), place = [0.5, 0.5]) {
+  if (!shown) return;
+  const name = windowOf(frame);
+  setWindow(name, zoomed(windows[name], factor, place));
+}
+
+function showWhole() {
+  if (!shown) return;
+  for (const name of Object.keys(windows)) setWindow(name, WHOLE);
+}
+
+// By shares of the frame's sides.
+function moveBy(place, frame = byId("output")) {
+  if (!shown) return;
+  const name = windowOf(frame);
+  setWindow(name, moved(windows[name], place));
 }
 
 function listen(frame) {
@@ -364,29 +406,27 @@ function listen(frame) {
   let from = null;
   let isDrag = false;
   frame.addEventListener("pointerdown", (event) => {
+    if (!event.isPrimary) return;
     from = [event.clientX, event.clientY];
     isDrag = false;
   });
   frame.addEventListener("pointermove", (event) => {
-    const name = shown && windowOf(frame);
-    if (from && event.buttons === 1 && shown && windows[name].size < 1) {
+    if (!event.isPrimary || !shown) return;
+    const before = JSON.stringify(hitNow());
+    pointer = { frame, clientX: event.clientX, clientY: event.clientY };
+    if (from && event.buttons === 1) {
       const by = [event.clientX - from[0], event.clientY - from[1]];
-      if (!isDrag && Math.hypot(...by) < CLICK_PIXELS) return;
-      isDrag = true;
-      from = [event.clientX, event.clientY];
-      windows[name] = moved(windows[name], [by[0] / frame.clientWidth, by[1] / frame.clientHeight]);
-      under = null;
-      enlarge();
-      mark();
-      return;
+      isDrag ||= Math.hypot(...by) >= CLICK_PIXELS;
+      if (isDrag && windows[windowOf(frame)].size < WHOLE.size) {
+        from = [event.clientX, event.clientY];
+        moveBy([by[0] / frame.clientWidth, by[1] / frame.clientHeight], frame);
+        return;
+      }
     }
-    const hit = hitAt(frame, event);
-    if (JSON.stringify(hit) === JSON.stringify(under)) return;
-    under = hit;
-    mark();
+    if (JSON.stringify(hitNow()) !== before) mark();
   });
   frame.addEventListener("pointerleave", () => {
-    from = under = null;
+    from = pointer = null;
     if (shown) mark();
   });
   // A wheel alone scrolls the page; two fingers on a touchpad come as this.
@@ -399,13 +439,11 @@ function listen(frame) {
   frame.addEventListener("wheel", wheel, { passive: false });
   frame.addEventListener("click", (event) => {
     if (isDrag) return;
-    // A click's place is in whole pixels; what is marked is meant.
-    const hit = under ?? hitAt(frame, event);
+    // A click's place is in whole pixels. The marked unit is the one that was meant.
+    const hit = hitNow() ?? hitAt(frame, event);
     if (!hit) return;
-    if (hit.channel !== undefined) {
-      under = null;
-      choose({ mode: "channel", channel: hit.channel });
-    } else choose({ location: String(hit.unit) === String(state.location) ? null : hit.unit });
+    if (hit.channel !== undefined) choose({ mode: "channel", channel: hit.channel });
+    else choose({ location: String(hit.unit) === String(state.location) ? null : hit.unit });
   });
 }
 
@@ -416,21 +454,34 @@ function nameOfPicture() {
   return `${layerNow().label}-${who}.png`.replace(/[^\p{L}\p{N}._-]+/gu, "-");
 }
 
+// The words in lines of at most a width.
+function wrapped(context, words, width) {
+  const lines = [""];
+  for (const word of words.split(" ")) {
+    const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+    if (!lines.at(-1) || context.measureText(longer).width <= width) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 // Draws input, map and colorbar as they are seen, with what is said above and below them.
-function savePicture() {
-  if (!shown) return;
+function pictureToSave() {
   const around = byId("pictures").getBoundingClientRect();
   const canvas = made("canvas");
-  const below = [byId("caption"), byId("source")];
-  const line = 20;
-  canvas.width = SAVED_SCALE * (around.width + 16);
-  canvas.height = SAVED_SCALE * (around.height + 16 + line * below.length);
   const context = canvas.getContext("2d");
-  context.scale(SAVED_SCALE, SAVED_SCALE);
+  const below = [byId("caption"), byId("source")].flatMap((element) => {
+    const { font } = getComputedStyle(element);
+    context.font = font;
+    return wrapped(context, element.textContent, around.width).map((words) => [words, font]);
+  });
+  canvas.width = SAVED_SCALE * (around.width + 2 * SAVED_EDGE);
+  canvas.height = SAVED_SCALE * (around.height + 2 * SAVED_EDGE + SAVED_LINE * below.length);
   const { backgroundColor, color } = getComputedStyle(document.body);
   context.fillStyle = backgroundColor;
   context.fillRect(0, 0, canvas.width, canvas.height);
-  context.translate(8, 8);
+  context.scale(SAVED_SCALE, SAVED_SCALE);
+  context.translate(SAVED_EDGE, SAVED_EDGE);
   const placeOf = (element) => {
     const box = element.getBoundingClientRect();
     return [box.left - around.left, box.top - around.top, box.width, box.height];
@@ -441,8 +492,7 @@ function savePicture() {
     context.beginPath();
     context.rect(...placeOf(frame));
     context.clip();
-    const parts = frame.matches("canvas") ? [frame] : frame.querySelectorAll("img, canvas");
-    for (const part of parts) {
+    for (const part of frame.matches("canvas") ? [frame] : frame.querySelectorAll("img, canvas")) {
       const { opacity, imageRendering } = getComputedStyle(part);
       if (part.hidden || !part.width || !part.height) continue;
       context.globalAlpha = Number(opacity);
@@ -454,27 +504,45 @@ function savePicture() {
   context.fillStyle = color;
   context.textBaseline = "middle";
   for (const caption of document.querySelectorAll("#pictures figcaption")) {
-    context.font = getComputedStyle(caption).font;
     const [left, top, wide, high] = placeOf(caption);
+    context.font = getComputedStyle(caption).font;
     context.fillText(caption.textContent, left, top + high / 2, wide);
   }
-  below.forEach((element, n) => {
-    context.font = getComputedStyle(element).font;
-    context.fillText(element.textContent, 0, around.height + line * (n + 0.6), around.width);
+  below.forEach(([words, font], n) => {
+    context.font = font;
+    context.fillText(words, 0, around.height + SAVED_LINE * (n + 0.6));
   });
-  const link = made("a", { href: canvas.toDataURL("image/png"), download: nameOfPicture() });
-  link.click();
+  return canvas;
+}
+
+async function savePicture() {
+  if (!shown) return;
+  // Frames and colorbar have the pixels that the saved picture has.
+  density = Math.max(SAVED_SCALE, scaleNow());
+  paintBeside();
+  mark();
+  const canvas = pictureToSave();
+  density = null;
+  paintBeside();
+  mark();
+  const href = URL.createObjectURL(await new Promise((done) => canvas.toBlob(done)));
+  made("a", { href, download: nameOfPicture() }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10000);
+  byId("place").textContent = `Saved as ${nameOfPicture()}.`;
 }
 
 // The Python text that makes the picture anew.
 function codeOf(layer) {
-  const words = [JSON.stringify(layer.name), JSON.stringify(state.mode)];
-  if (state.mode === "channel") words.push(`channel=${state.channel}`);
-  if (takesSome(state.mode)) words.push(`channels=[${channelsOf(state, layer).join(", ")}]`);
-  if (!["argmax", "rgb", "rainbow"].includes(state.mode)) words.push(`cmap=${JSON.stringify(state.cmap)}`);
-  if (state.mode !== "argmax") words.push(`scale=${JSON.stringify(state.scale)}`);
-  if (state.gamma !== null) words.push(`gamma=${state.gamma}`);
-  return `${page.code}plot(activations, ${words.join(", ")})\n`;
+  const { mode, scale, gamma, cmap } = state;
+  const words = [JSON.stringify(layer.name), JSON.stringify(mode)];
+  const isBent = gamma !== null && !byId("gamma").disabled;
+  if (mode === "channel") words.push(`channel=${state.channel}`);
+  if (takesSome(mode)) words.push(`channels=[${channelsOf(state, layer).join(", ")}]`);
+  if (!byId("cmap").disabled) words.push(`cmap=${JSON.stringify(cmap)}`);
+  if (isBent) words.push(`scale=Scale(${JSON.stringify(scale)}, ${page.percentiles[scale]}, ${gamma})`);
+  else if (mode !== "argmax") words.push(`scale=${JSON.stringify(scale)}`);
+  const more = isBent ? "from vgg_widget.pictures.scaling import Scale\n" : "";
+  return `from vgg_widget import FeatureExtractor, plot\n${more}\n${page.code}plot(activations, ${words.join(", ")})\n`;
 }
 
 async function copyCode() {
@@ -485,7 +553,7 @@ async function copyCode() {
   } catch {
     // The browser does not allow it everywhere.
     getSelection().selectAllChildren(byId("code"));
-    byId("place").textContent = "The code is marked: copy it from there.";
+    byId("place").textContent = "The code is selected: copy it with Ctrl+C.";
   }
 }
 
@@ -496,9 +564,12 @@ function play(on = player === null) {
   clearInterval(player);
   player = on && state.mode === "channel" ? setInterval(playOn, PLAY_MS) : null;
   pressed(byId("play"), player !== null);
+  // Nobody wants to hear each channel's value.
+  byId("place").setAttribute("aria-live", player === null ? "polite" : "off");
 }
 
 function playOn() {
+  if (document.hidden) return;
   if (state.mode !== "channel") play(false);
   else if (state.channel + 1 < layerNow().channels) stepChannel(1);
   else choose({ channel: 0 }, { replace: true });
@@ -532,7 +603,7 @@ let network = "";
 async function showSmall(layer) {
   const place = placeOfLayer(state.layer);
   // A colormap of two signs has no room for values of one.
-  const cmapFor = (one) => (state.cmap === "coolwarm" && !one.signed ? "magma" : state.cmap);
+  const cmapOf = (one) => (state.cmap === page.usual[1] && !one.signed ? page.usual[0] : state.cmap);
   if (strip !== `${place} ${state.cmap}` && state.mode === "channel") {
     strip = `${place} ${state.cmap}`;
     const { telling, shape } = layer;
@@ -542,7 +613,7 @@ async function showSmall(layer) {
     byId("all").hidden = shape[2] < 2;
     const buttons = telling.map((channel) => {
       const words = `channel ${channel}`;
-      const button = made("button", { type: "button", class: "film", title: words, "aria-label": words });
+      const button = made("button", { type: "button", class: "film small", title: words, "aria-label": words });
       button.dataset.channel = channel;
       button.addEventListener("click", () => choose({ channel }));
       button.append(made("canvas"));
@@ -550,7 +621,7 @@ async function showSmall(layer) {
     });
     byId("strip").replaceChildren(...buttons);
     await Promise.all(
-      buttons.map((button, n) => keeper.thumbnail(button.firstChild, place, telling[n], cmapFor(layer)))
+      buttons.map((button, n) => keeper.thumbnail(button.firstChild, place, telling[n], cmapOf(layer)))
     );
   }
   for (const button of byId("strip").children) pressed(button, Number(button.dataset.channel) === state.channel);
@@ -564,11 +635,10 @@ async function showSmall(layer) {
     const picture = blocks[n].querySelector(".picture");
     picture.dataset.layer = face;
     pressed(picture, face === place);
-    const words = `${about.label} · ${about.shape.join(" × ")}`;
-    picture.title = words;
-    picture.setAttribute("aria-label", words);
+    picture.title = about.words;
+    picture.setAttribute("aria-label", about.words);
     blocks[n].querySelector(".note").textContent = about.shape.join(" × ");
-    await keeper.thumbnail(picture.firstChild, face, about.telling[0], cmapFor(about));
+    await keeper.thumbnail(picture.firstChild, face, about.telling[0], cmapOf(about));
   }
 }
 
@@ -592,11 +662,20 @@ function build() {
   for (const trait of ["gamma", "overlay"])
     byId(trait).addEventListener("input", () => choose({ [trait]: byId(trait).valueAsNumber }, { replace: true }));
   byId("channels").addEventListener("change", () => choose({ channels: [...new Set(numbersIn(byId("channels").value))] }));
-  byId("all").addEventListener("click", () => choose({ mode: "grid" }));
-  for (const [id, key] of Object.entries({
-    closer: "+", farther: "-", whole: "0", save: "s", "copy-code": "c", play: "p", relu: "b",
-  }))
-    byId(id).addEventListener("click", () => KEYS[key]());
+  const clicks = {
+    all: () => choose({ mode: "grid" }),
+    closer: () => enlargeBy(ZOOM_STEP),
+    farther: () => enlargeBy(1 / ZOOM_STEP),
+    whole: showWhole,
+    save: savePicture,
+    "copy-code": copyCode,
+    play: () => play(),
+    relu: turnRelu,
+  };
+  for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", act);
+  // Who chooses a channel has seen enough.
+  for (const id of ["slider", "channel", "strip"])
+    for (const kind of ["pointerdown", "focusin", "input"]) byId(id).addEventListener(kind, () => play(false));
   for (const frame of frames()) listen(frame);
 }
 
@@ -614,12 +693,23 @@ function turnRelu() {
   if (other !== null) choose({ layer: page.layers[other].name });
 }
 
+function step(by) {
+  play(false);
+  stepChannel(by);
+}
+
 const KEYS = {
   Escape: () => choose({ location: null }),
   "+": () => enlargeBy(ZOOM_STEP),
   "=": () => enlargeBy(ZOOM_STEP),
   "-": () => enlargeBy(1 / ZOOM_STEP),
-  0: () => enlargeBy(null),
+  0: showWhole,
+  "Shift+ArrowLeft": () => moveBy([MOVE_STEP, 0]),
+  "Shift+ArrowRight": () => moveBy([-MOVE_STEP, 0]),
+  "Shift+ArrowUp": () => moveBy([0, MOVE_STEP]),
+  "Shift+ArrowDown": () => moveBy([0, -MOVE_STEP]),
+  ArrowLeft: () => step(-1),
+  ArrowRight: () => step(1),
   b: turnRelu,
   c: copyCode,
   g: turnGrid,
@@ -628,9 +718,9 @@ const KEYS = {
   s: savePicture,
 };
 
-const numberBetween = (low, high) => (words) => {
+const numberWithin = (low, high) => (words) => {
   const value = words.trim() === "" ? NaN : Number(words);
-  return value > low && value < high ? value : undefined;
+  return value >= low && value <= high ? value : undefined;
 };
 
 byId("notice").hidden = !byId("notice").querySelector("b").textContent;
@@ -638,12 +728,13 @@ byId("halved").hidden = !byId("halved").textContent;
 // The line under the picture says it, and more.
 byId("made").textContent = byId("made").textContent.split(" · ").at(-1);
 build();
-start(true, {
+start({
   show,
   fitted,
   keys: KEYS,
+  hasPictures: true,
   hasChannel: () => state.mode === "channel",
-  unnamed: { location: null, gamma: null, overlay: 0 },
+  unnamed: { cmap: null, channels: [], gamma: null, location: null, overlay: 0 },
   reads: {
     layer: String,
     channel: oneNumber,
@@ -651,8 +742,8 @@ start(true, {
     mode: (value) => (Object.hasOwn(page.phrases, value) ? value : undefined),
     cmap: (value) => (Object.hasOwn(page.cmaps, value) ? value : undefined),
     scale: (value) => (Object.hasOwn(RANGES, value) ? value : undefined),
-    gamma: numberBetween(0, 100),
-    overlay: numberBetween(0, 1.0001),
+    gamma: numberWithin(0.01, 100),
+    overlay: numberWithin(0, 1),
     location: (value) => (/^\d{1,6},\d{1,6}$/.test(value) ? numbersIn(value) : undefined),
   },
 });

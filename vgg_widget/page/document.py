@@ -317,7 +317,9 @@ def _header(
         "network": _tops(activations, None),
         "cmaps": {name: base64.b64encode(colours(find_cmap(name))).decode() for name in cmaps},
         "lights": {name: base64.b64encode(_lights(name)).decode() for name in cmaps},
+        "usual": [DEFAULT_CMAP, SIGNED_CMAP],
         "scales": {name: scale.gamma for name, scale in NAMED_SCALES.items()},
+        "percentiles": {name: scale.percentile for name, scale in NAMED_SCALES.items()},
         "ranges": RANGES,
         "tile_ranges": TILE_RANGES,
         "phrases": {name: find_mode(name).phrase for name in MODES},
@@ -328,17 +330,19 @@ def _header(
 
 
 def _code(activations: Activations) -> str:
-    """Return the Python text that computes the maps; which picture is wanted comes after it."""
-    weights, size = activations.weights, activations.image.shape[:2]
-    asked = {
-        "file": f"{Path(weights.path or '').name!r}, size={size}",
-        "model": f"model=..., size={size}",
-        "state_dict": f"..., size={size}",
-    }.get(weights.source, f"{weights.source!r}, size={size}")
-    image = repr(Path(activations.name).name) if activations.name else "..."
+    """Return the Python text that computes the maps."""
+    weights, (height, width) = activations.weights, activations.image.shape[:2]
+    name = Path(activations.name).name
+    image = repr(name) if name else "...  # put the picture here, or the path of its file"
+    asked, note = {
+        "file": (repr(Path(weights.path or "").name), ""),
+        "model": ("model=...", "  # put your network here, and its preprocess="),
+        "state_dict": ("...", "  # put your state dict here"),
+    }.get(weights.source, (repr(weights.source), ""))
     return (
-        "from vgg_widget import FeatureExtractor, plot\n\n"
-        f"activations = FeatureExtractor({asked})({image})\n"
+        f"image = {image}\n"
+        f"extractor = FeatureExtractor({asked}, size=({height}, {width})){note}\n"
+        "activations = extractor(image)\n"
     )
 
 
@@ -369,8 +373,9 @@ def _layer_header(activations: Activations, layer: _Layer, stored: list[_Layer])
         "shape": list(activations.shape(layer.name)),
         "channels": channels,
         "words": f"{label} · {' × '.join(map(str, activations.shape(layer.name)))}",
-        # The same layer on the other side of its ReLU.
+        # The place of the same layer on the other side of its ReLU.
         "other": other,
+        "hasOther": other is not None,
         "stored": [height, width],
         "step": layer.step,
         "piece": maps_in_a_piece(height, width),

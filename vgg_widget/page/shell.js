@@ -4,7 +4,7 @@
 export const byId = (id) => document.getElementById(id);
 export const page = JSON.parse(byId("page").textContent);
 
-const STEPS_REST_MS = 200;
+const STEPS_REST_MS = 400;
 // More buttons would fill the page: the list has all layers.
 const MOST_BUTTONS = 30;
 
@@ -40,7 +40,6 @@ export const placeOfLayer = (name) => page.layers.findIndex((one) => one.name ==
 // A value for each of the view's traits.
 export let state;
 let view;
-let steps = 0;
 
 export const layerNow = () => page.layers[placeOfLayer(state.layer)];
 
@@ -74,14 +73,15 @@ function writeAddress(replace, before) {
   }
   if (waiting) putAddress("replaceState", before);
   putAddress("pushState", state);
-  steps++;
 }
 
 function putAddress(how, what) {
   clearTimeout(waiting);
   waiting = undefined;
+  // How many steps of this page lie before it.
+  const steps = (history.state?.steps ?? 0) + (how === "pushState");
   try {
-    history[how](null, "", addressOf(what));
+    history[how]({ steps }, "", addressOf(what));
   } catch {
     // Within another page there may be no address of its own.
   }
@@ -123,8 +123,8 @@ export function showChosen() {
 
 const chooseLayer = (place) => choose({ layer: page.layers[place].name });
 
-// A button for each layer, by blocks; `hasPictures` says whether each block has a picture beside them.
-function buildNetwork(hasPictures) {
+// A button for each layer, by blocks.
+function buildNetwork() {
   const layerButton = (words, place, name) => {
     const button = made("button", { type: "button", class: name }, words);
     button.dataset.layer = place;
@@ -133,11 +133,6 @@ function buildNetwork(hasPictures) {
   };
   for (const { title, buttons } of page.blocks) {
     const block = made("div", { class: "block" });
-    if (hasPictures) {
-      const picture = layerButton("", buttons[0][1], "picture");
-      picture.append(made("canvas"));
-      block.append(picture);
-    }
     const words = made("div");
     const row = made("div", { class: "buttons", role: "group", "aria-label": title });
     for (const [label, place] of buttons) {
@@ -146,8 +141,14 @@ function buildNetwork(hasPictures) {
       button.setAttribute("aria-label", button.title);
       row.append(button);
     }
-    words.append(made("b", {}, title), row, made("span", { class: "note quiet" }));
+    words.append(made("b", {}, title), row);
     block.append(words);
+    if (view.hasPictures) {
+      const picture = layerButton("", buttons[0][1], "picture small");
+      picture.append(made("canvas"));
+      block.prepend(picture);
+      words.append(made("span", { class: "note quiet" }));
+    }
     byId("network").append(block);
   }
   byId("network").hidden = page.layers.length > MOST_BUTTONS;
@@ -175,9 +176,12 @@ export function stepChannel(step) {
     choose({ channel }, { replace: true });
 }
 
+// Of layers that are there before and after their ReLU, only the side on show comes next.
 function stepLayer(step) {
-  const place = placeOfLayer(state.layer) + step;
-  if (place >= 0 && place < page.layers.length) chooseLayer(place);
+  const { signed } = layerNow();
+  let place = placeOfLayer(state.layer) + step;
+  while (page.layers[place]?.hasOther && page.layers[place].signed !== signed) place += step;
+  if (page.layers[place]) chooseLayer(place);
 }
 
 const SHARED_KEYS = {
@@ -185,27 +189,42 @@ const SHARED_KEYS = {
   ArrowRight: () => stepChannel(1),
   ArrowUp: () => stepLayer(-1),
   ArrowDown: () => stepLayer(1),
-  Backspace: () => steps > 0 && history.back(),
+  Backspace: () => history.state?.steps > 0 && history.back(),
   r: () => choose(page.first),
 };
 
-// Begins the page. A view has `show()`, which shows the state; `fitted(asked, before)`, the nearest state
-// that there is; `reads`, how the address's word for each trait becomes a value; `unnamed`, what traits are
-// where an address names others alone; `hasChannel()`, whether one channel is on show; and `keys`.
-export function start(hasPictures, itself) {
-  view = itself;
+// A list finds its lines by letters, and sliders move by arrows and the like.
+const isKept = ({ tagName, type }, key) =>
+  ["SELECT", "TEXTAREA"].includes(tagName) || (tagName === "INPUT" && (type !== "range" || key.length > 1));
+
+// With Caps Lock on, a letter is still that letter.
+function nameOfKey({ key, shiftKey }) {
+  if (key.length > 1) return shiftKey ? `Shift+${key}` : key;
+  return shiftKey ? key : key.toLowerCase();
+}
+
+// Begins the page. A view has
+// - show(): shows the state;
+// - fitted(asked, before): the nearest state that there is;
+// - reads: for each trait a function from its word in an address to its value;
+// - unnamed: what traits are where an address names others alone;
+// - hasChannel(): whether one channel is on show;
+// - hasPictures: whether each block of the network has a picture;
+// - keys: what they do, beside those of every page.
+export function start(itself) {
+  view = { unnamed: {}, keys: {}, hasPictures: false, hasChannel: () => true, ...itself };
   byId("waiting").remove();
   for (const element of document.querySelectorAll(".controls")) element.hidden = false;
-  buildNetwork(hasPictures);
+  buildNetwork();
   buildChannel();
   const keys = { ...SHARED_KEYS, ...view.keys };
   document.addEventListener("keydown", (event) => {
-    const { target, key } = event;
+    const key = nameOfKey(event);
     if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, key)) return;
-    // Fields and lists have the keys for themselves.
-    if (["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName) && key !== "Escape") return;
+    if (isKept(event.target, event.key) && key !== "Escape") return;
     event.preventDefault();
-    keys[key]();
+    // An arrow that is held goes on; what a letter does is done once.
+    if (!event.repeat || event.key.length > 1) keys[key]();
   });
   window.addEventListener("popstate", () => {
     clearTimeout(waiting);

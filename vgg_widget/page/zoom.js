@@ -1,7 +1,7 @@
 // A part of a picture, enlarged: its window is the place of its corner and its size, as shares of the
 // picture's sides.
 
-// A unit of the deepest layers is then as large as the frame.
+// Single units fill the frame then.
 export const LEAST = 1 / 32;
 
 export const WHOLE = { left: 0, top: 0, size: 1 };
