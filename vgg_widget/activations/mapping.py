@@ -345,14 +345,12 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         """
         if layer is not None:
             layer = self._find(layer).info.name
-        key = (layer, percentile, signed)
+        # What lies below 0 before a ReLU is not among the positive values after it.
+        key = (layer, percentile, signed and layer is not None)
         if key not in self._tops:
-            if layer is None:
-                # What lies below 0 before a ReLU is not among the positive values after it.
-                values = np.concatenate([maps[maps > 0] for maps in self._stored.values()])
-            else:
-                values = np.abs(self._stored[layer]) if signed else self._stored[layer]
-            self._tops[key] = top_of(values, percentile)
+            names = [*self._stored] if layer is None else [layer]
+            maps = [self._stored[name] for name in names]
+            self._tops[key] = top_of([np.abs(one) for one in maps] if key[2] else maps, percentile)
         return self._tops[key]
 
     def save(self, path: str | os.PathLike[str]) -> None:
