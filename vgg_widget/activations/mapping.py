@@ -494,8 +494,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         before_relu : bool
             Show the maps before their ReLU, where those are kept.
         max_megabytes : float
-            The size from which on maps are halved, the largest first: every second row and column
-            is left out, which the page says.
+            The size from which on maps are halved, always those of the layer that takes most: every
+            second row and column is left out, at most three times, which the page says.
         progress : bool or callable
             True shows a bar; a function is called with the number of layers that are done, and
             of all.
@@ -517,7 +517,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         Warns
         -----
         UserWarning
-            If the page is larger than `max_megabytes` although all maps were halved.
+            Before the work, if the page will be larger than `max_megabytes` although maps are
+            halved, or a layer has to be halved more than once.
 
         Examples
         --------

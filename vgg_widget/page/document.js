@@ -43,7 +43,7 @@ function channelsOf({ mode, channels }, layer) {
   return left.length ? left : layer.telling.slice(0, wanted);
 }
 
-const stepOf = ({ mode }, layer) => (["max", "mean", "argmax"].includes(mode) ? 1 : layer.step);
+const stepOf = ({ mode }, layer) => (["max", "mean", "argmax"].includes(mode) ? layer.modes : layer).step;
 
 // The nearest that the layer and the mode can show; a location stays where it is on the input.
 function fitted(asked, before) {
