@@ -6,6 +6,7 @@ import base64
 import errno
 import json
 import re
+import tempfile
 import warnings
 import zlib
 from collections.abc import Callable
@@ -19,9 +20,10 @@ import pytest
 from tests.brute_force import exact_extractor
 from tests.explorers import field_of
 from tests.test_atlas_html import Page
-from vgg_widget import Activations, LayerExplorer
+from vgg_widget import Activations, LayerExplorer, LayerInfo
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.cli import main
+from vgg_widget.support.provenance import Provenance
 
 HOSTILE = "</script><script>document.title='ran'</script><img src=x onerror=alert(1)>\"'&ü–\ud800"
 
@@ -160,20 +162,93 @@ def test_what_does_not_fit_is_halved_and_the_page_says_so(
 ) -> None:
     path = tmp_path / "page.html"
     whole = activations.to_html(path)
-    assert whole.halved == ()
+    assert whole.halved == {}
     assert whole.size == path.stat().st_size
     small = activations.to_html(path, max_megabytes=whole.size * 0.85e-6)
     assert small.size <= whole.size * 0.85
-    # The largest maps first, which are the first ones.
-    assert list(small.halved) == list(activations)[: len(small.halved)]
+    assert set(small.halved.values()) == {2}
+    # Those that take most, which are the first ones.
+    assert set(small.halved) == set(list(activations)[: len(small.halved)])
     page = Page(path)
-    assert small.halved[0] in page.words("halved")
-    number = list(activations).index(small.halved[0])
-    maps = activations[small.halved[0]].transpose(2, 0, 1)[:, ::2, ::2]
-    high = np.asarray(header(page)["layers"][number]["high"])[:, None, None]
-    assert (np.abs(unpacked(page, number) / 254 * high - maps) <= high / 507.9).all()
-    with pytest.warns(UserWarning, match="more than max_megabytes=0.05: name fewer layers="):
+    assert page.words("halved") == small.halved_words
+    assert "every second row and column of block1_conv1" in small.halved_words
+    assert_every(2, page, activations, "block1_conv1")
+    assert_every(1, page, activations, "block5_pool")
+    with pytest.warns(UserWarning, match=r"more than max_megabytes=0.05: name fewer layers="):
         activations.to_html(path, max_megabytes=0.05)
+
+
+def assert_every(step: int, page: Page, activations: Activations, name: str) -> None:
+    """The page has of a layer every n-th row and column, and their values are true."""
+    number = list(activations).index(name)
+    layer = header(page)["layers"][number]
+    assert layer["step"] == step
+    maps = activations[name].transpose(2, 0, 1)[:, ::step, ::step]
+    high = np.asarray(layer["high"])[:, None, None]
+    assert (np.abs(unpacked(page, number) / 254 * high - maps) <= high / 507.9).all()
+    # Of ready-made pictures there are fewer, and more is left of them.
+    fewer = layer["modes"]["step"]
+    assert fewer == max(1, step // 2)
+    packed = zlib.decompress(base64.b64decode(page.words(f"modes-{number}")))
+    largest, _, low, high = np.frombuffer(packed, np.uint8).reshape(4, *layer["modes"]["stored"])
+    by_hand = activations[name][::fewer, ::fewer]
+    end = layer["modes"]["high"][0]
+    np.testing.assert_allclose(largest / 254 * end, by_hand.max(-1), atol=end / 507)
+    winners = np.where(by_hand.any(-1), by_hand.argmax(-1), 65535)
+    np.testing.assert_array_equal(low + 256 * high.astype(int), winners)
+
+
+def test_a_larger_picture_is_halved_again_until_it_fits(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    sizes = {"fine": (200, 260, 16), "coarse": (50, 65, 16), "deep": (8, 8, 64)}
+    maps = {name: np.maximum(rng.normal(size=size), 0) for name, size in sizes.items()}
+    infos = [LayerInfo(name, None, "odd", size[-1], 1) for name, size in sizes.items()]
+    odd = Activations(
+        infos,
+        {name: one.astype(np.float32) for name, one in maps.items()},
+        np.zeros((200, 260, 3), np.uint8),
+        Provenance("random", "none"),
+    )
+    path = tmp_path / "page.html"
+    with pytest.warns(UserWarning, match="some layers have room for every fourth row and column"):
+        written = odd.to_html(path, max_megabytes=0.28)
+    assert written.size <= 280_000
+    assert written.halved["fine"] in (4, 8)
+    assert "deep" not in written.halved
+    for name in maps:
+        assert_every(written.halved.get(name, 1), Page(path), odd, name)
+
+
+def test_a_large_page_is_told_of_before_it_takes_time(
+    activations: Activations, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # All of VGG19's maps of 1000 × 1000 pixels, in no memory.
+    infos = [replace(info, axes=None) for info in activations.layers]
+    side = {info.name: 1000 // int(info.stride) for info in infos}
+    maps = {
+        info.name: np.broadcast_to(np.float32(1), (side[info.name], side[info.name], info.channels))
+        for info in infos
+    }
+    image = np.zeros((1000, 1000, 3), np.uint8)
+    large = Activations(infos, maps, image, activations.weights)
+    told: list[object] = []
+    # As errors, warnings are where the work ends.
+    sentence = (
+        r"the whole page would take about 170 MB, and in max_megabytes=10 some layers have room "
+        r"for every eighth row and column only: name fewer layers=, compute the image with a "
+        r"smaller size=, or allow more with max_megabytes=\."
+    )
+    with pytest.raises(UserWarning, match=sentence):
+        large.to_html(tmp_path / "page.html", progress=lambda *now: told.append(now))
+    assert told == []
+    assert list(tmp_path.iterdir()) == []
+    call = ["page", "sample", "-o", str(tmp_path / "page.html"), "--weights", "random"]
+    assert main([*call, "--size", "64", "--max-megabytes", "0.3"]) == 0
+    said = capsys.readouterr()
+    first, progress = (said.err.index(word) for word in ("vgg-widget: the ", "layers: "))
+    assert first < progress
+    assert "name fewer --layers, compute the image with a smaller --size, or" in said.err
+    assert "To keep this file small, it has every " in said.out
 
 
 def test_the_text_is_what_a_file_would_be(activations: Activations, tmp_path: Path) -> None:
@@ -208,12 +283,17 @@ def test_what_is_on_show_in_an_explorer_is_on_show_first(
     explorer.before_relu = True
     explorer.to_html(tmp_path / "page.html")
     assert header(Page(tmp_path / "page.html"))["first"]["layer"] == "features.5"
+    with pytest.raises(ValueError, match=r"page.png' does not end in .html: name it so"):
+        explorer.to_html(tmp_path / "page.png")
 
 
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [
         ({"path": "page.png"}, ValueError, "path '.*page.png' does not end in .html: name it so"),
+        ({"path": 3}, TypeError, "path 3 is no path of a file: give a string or a Path"),
+        ({"path": "folder.html"}, IsADirectoryError, "folder.html' is a folder: name a file in it"),
+        ({"path": f"{'x' * 300}.html"}, OSError, r"x.html' cannot be written \(File name too long"),
         ({"path": "none/page.html"}, FileNotFoundError, "folder that does not exist .*: make the"),
         ({"layers": "blok1_conv1"}, LayerNameError, "layer 'blok1_conv1' is not known: did you"),
         ({"layers": []}, ValueError, "layers is empty: name at least one"),
@@ -231,11 +311,17 @@ def test_bad_arguments_are_named_and_nothing_is_written(
     kind: type[Exception],
     sentence: str,
 ) -> None:
+    (tmp_path / "folder.html").mkdir()
     arguments = dict(arguments)
-    path = tmp_path / arguments.pop("path", "page.html")
+    path = arguments.pop("path", "page.html")
+    told: list[object] = []
+    if "progress" not in arguments:
+        arguments["progress"] = lambda *now: told.append(now)
     with pytest.raises(kind, match=sentence):
-        activations.to_html(path, **arguments)
-    assert list(tmp_path.iterdir()) == []
+        activations.to_html(path if path == 3 else tmp_path / path, **arguments)
+    assert [one.name for one in tmp_path.iterdir()] == ["folder.html"]
+    # Before any work.
+    assert told == []
 
 
 def test_a_full_disk_keeps_the_old_file(
@@ -250,10 +336,33 @@ def test_a_full_disk_keeps_the_old_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", write_some)
-    with pytest.raises(OSError, match="No space left"):
+    sentence = r"page.html' could not be written \(No space left on device\): make room, or choose"
+    with pytest.raises(OSError, match=sentence):
         activations.to_html(path, layers="block5_pool")
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
     assert path.read_text() == "old"
+
+
+def test_a_folder_that_cannot_be_written_is_told_of_before_any_work(
+    activations: Activations,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Whoever runs the tests as root may write everywhere.
+    def refuse(**_: object) -> tuple[int, str]:
+        raise PermissionError(errno.EACCES, "Permission denied", "a name that nobody gave")
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    path, told = tmp_path / "page.html", list[object]()
+    with pytest.raises(PermissionError) as caught:
+        activations.to_html(path, progress=lambda *now: told.append(now))
+    assert str(caught.value) == (
+        f"path '{path}' cannot be written (Permission denied): choose another folder or name."
+    )
+    assert told == []
+    assert main(["page", "sample", "-o", str(path), "--weights", "random", "--size", "32"]) == 1
+    assert capsys.readouterr().err.endswith(f"vgg-widget: {caught.value}\n")
 
 
 def test_the_command_writes_it(
@@ -270,6 +379,8 @@ def test_the_command_writes_it(
     assert "<title>A &lt;b&gt; cat</title>" in page.text
     assert main([*call[:3], str(tmp_path / "cat.png")]) == 1
     assert "does not end in .html" in capsys.readouterr().err
+    assert main([*call, "--max-megabytes", "nan"]) == 1
+    assert "max_megabytes nan is no size" in capsys.readouterr().err
     assert main([*call, "--layers", "block9"]) == 1
     assert "--layers 'block9' is not known" in capsys.readouterr().err
 

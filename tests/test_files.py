@@ -74,3 +74,10 @@ def test_a_plain_name_lands_in_the_working_folder(
     with atomic_write("a.txt") as draft:
         draft.write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_name_as_long_as_can_be(tmp_path: Path) -> None:
+    name = "ü" * 123 + ".html"
+    with atomic_write(tmp_path / name) as draft:
+        draft.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

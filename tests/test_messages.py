@@ -44,6 +44,8 @@ def test_more_or_fewer_digits() -> None:
     assert plain_number(1234.56, 5) == "1,234.6"
     assert plain_number(999.996, 5) == "1,000.0"
     assert plain_number(12, 5) == "12"
+    # Of two digits, sizes of files had an exponent from 100 on.
+    assert [plain_number(value, 2) for value in (99.6, 167, 987)] == ["100", "170", "990"]
     assert plain_range(-0.5, 12345) == "-0.5 to 12,300"
 
 

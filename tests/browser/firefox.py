@@ -54,7 +54,7 @@ PREFERENCES: dict[str, object] = {
 }
 # The browser's own parts log under their names: "console.error: RSLoader: " and then more lines.
 _COMPLAINT = re.compile(
-    r"console\.error: (?!\w+: *$)(.*)|JavaScript error: http[^ ]*, line \d+: (.*)"
+    r"console\.error: (?!\w+: *$)(.*)|JavaScript error: (?:http|file:)[^ ]*, line \d+: (.*)"
 )
 
 

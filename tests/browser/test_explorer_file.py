@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,17 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, expect
 
 from tests.explorers import field_of
-from vgg_widget import Activations, FeatureExtractor, LayerInfo, render, telling_channels
+from vgg_widget import (
+    Activations,
+    FeatureExtractor,
+    LayerInfo,
+    render,
+    sample_image,
+    telling_channels,
+)
+from vgg_widget.cli import main
 from vgg_widget.images import RGB8
+from vgg_widget.page.document import MODES
 from vgg_widget.pictures.colormaps import find_cmap
 
 from .desk import launch
@@ -48,6 +58,12 @@ YELLOW = """() => {
 }"""
 DONE = "main#explorer[aria-busy='false']"
 GAMMA = {"auto": 0.6, "channel": 1.0, "layer": 1.0, "network": 1.0}
+
+
+def picture_of(found: tuple[int, int, str]) -> RGB8:
+    """The picture that `PIXELS` returns."""
+    rows, columns, letters = found
+    return np.frombuffer(base64.b64decode(letters), np.uint8).reshape(rows, columns, 4)
 
 
 class Opened:
@@ -80,9 +96,7 @@ class Opened:
         """Wait for the picture of a title, and return its pixels."""
         expect(self.page.locator("#title")).to_have_text(title)
         expect(self.page.locator(DONE)).to_be_visible()
-        rows, columns, letters = self.page.evaluate(PIXELS)
-        data = np.frombuffer(base64.b64decode(letters), np.uint8)
-        return data.reshape(rows, columns, 4)
+        return picture_of(self.page.evaluate(PIXELS))
 
     def says(self) -> str:
         return self.page.locator("#place").inner_text()
@@ -137,12 +151,16 @@ def assert_colours(
     *,
     cmap: str = "magma",
     signed: bool = False,
+    high: float | None = None,
 ) -> None:
-    """Each pixel has a colour of a value that is within half a plane's step of the true one."""
+    """Each pixel has a colour of a value that is within half a plane's step of the true one.
+
+    `high` is the largest of the map of which `values` are a part.
+    """
     colormap = find_cmap(cmap)
     table = colormap(np.arange(colormap.N), bytes=True)
     low = float(values.min()) if signed else 0.0
-    half = (float(values.max()) - low) / 508 * 1.0001
+    half = (float(values.max() if high is None else high) - low) / 508 * 1.0001
     first, last = (
         np.minimum(
             (share(values + by, limits[0] or 0, limits[1] or 0, gamma) * colormap.N + nudge).astype(
@@ -341,6 +359,9 @@ def test_keys_controls_and_the_address(opened: Opened, small: Activations) -> No
     assert "channels=3,17,99" in page.url
     # The same place from its address, and what is wrong in one gives way.
     address = page.url
+    # The second mode and colormap are names that every object of JavaScript has.
+    page.goto(opened.path.as_uri() + "#mode=toString&cmap=constructor&scale=valueOf")
+    opened.pixels(f"block3_conv1 · channel {int(telling_channels(small, 'block3_conv1', 1)[0])}")
     page.goto(opened.path.as_uri() + "#layer=nowhere&channel=1e9&mode=%3Cimg%3E&gamma=-1")
     first = int(telling_channels(small, "block3_conv1", 1)[0])
     opened.pixels(f"block3_conv1 · channel {first}")
@@ -633,25 +654,48 @@ def test_of_a_layer_on_both_sides_of_its_relu(
     page.page.close()
 
 
+@pytest.mark.parametrize(("most", "step"), [(0.27, 2), (0.05, 4)])
 def test_of_halved_maps_every_value_is_still_true(
-    browser: BrowserContext, small: Activations, tmp_path: Path
+    browser: BrowserContext,
+    small: Activations,
+    tmp_path: Path,
+    most: float,
+    step: int,
 ) -> None:
     path = tmp_path / "halved.html"
     layer = "block1_conv1"
-    with pytest.warns(UserWarning, match="more than max_megabytes"):
-        small.to_html(path, layers=layer, max_megabytes=0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if step > 2 else "error")
+        small.to_html(path, layers=layer, max_megabytes=most)
     page = Opened(browser, path)
     made = render(small, layer, channel=2)
     assert made.values is not None
     pixels = page.show(made.title, layer=layer, channel=2)
-    assert_colours(pixels, small[layer][::2, ::2, 2], (made.vmin, made.vmax), 0.6)
-    expect(page.page.get_by_text(f"every second row and column of {layer}")).to_be_visible()
-    box = page.page.locator("#output").bounding_box()
-    assert box is not None
+    limits, high = (made.vmin, made.vmax), float(made.values.max())
+    assert_colours(pixels, made.values[::step, ::step], limits, 0.6, high=high)
+    words = f"every {'second' if step == 2 else 'fourth'} row and column of {layer}"
+    expect(page.page.get_by_text(words)).to_be_visible()
     height, width = small.image.shape[:2]
-    place = box["x"] + 21.5 / width * box["width"], box["y"] + 11.5 / height * box["height"]
-    page.page.mouse.move(*place)
-    expect(page.page.locator("#place")).to_contain_text("row 10, column 20: ")
+
+    def says_at(row: float, column: float, words: str) -> None:
+        box = page.page.locator("#output").bounding_box()
+        assert box is not None
+        at = box["x"] + column / width * box["width"], box["y"] + row / height * box["height"]
+        page.page.mouse.move(*at)
+        expect(page.page.locator("#place")).to_contain_text(words)
+
+    says_at(11.5, 22.5, f"row {11 - 11 % step}, column {22 - 22 % step}: ≈ ")
+    # Of the largest and of the winners there is more.
+    fewer = step // 2
+    strongest = render(small, layer, "max")
+    assert strongest.values is not None
+    pixels = page.show(strongest.title, layer=layer, mode="max")
+    limits, high = (strongest.vmin, strongest.vmax), float(strongest.values.max())
+    assert_colours(pixels, strongest.values[::fewer, ::fewer], limits, 0.6, high=high)
+    says_at(11.5, 23.5, f"row {11 - 11 % fewer}, column {23 - 23 % fewer}: ≈ ")
+    won = render(small, layer, "argmax")
+    pixels = page.show(won.title, layer=layer, mode="argmax")
+    np.testing.assert_array_equal(pixels, won.rgba[::fewer, ::fewer])
     assert page.wrong == []
     page.page.close()
 
@@ -695,3 +739,100 @@ def test_odd_layers_under_odd_names_in_every_mode(
     expect(page.page.locator("#place")).to_contain_text("row 1, column 2")
     assert page.wrong == []
     page.page.close()
+
+
+def test_files_under_odd_names(browser: BrowserContext, tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)>\"' & ü – %23 #1?.png"
+    Image.fromarray(sample_image()).save(tmp_path / name)
+    path = tmp_path / f"{name}.html"
+    words = ["page", str(tmp_path / name), "-o", str(path), "--weights", "random", "--size", "32"]
+    assert main([*words, "--layers", "block1_conv1", "block5_pool"]) == 0
+    page = Opened(browser, path)
+    assert page.page.title() == name
+    expect(page.page.get_by_role("heading", level=1)).to_have_text(name)
+    expect(page.page.locator("main img")).to_have_count(1)
+    page.page.get_by_label("layer", exact=True).select_option("block5_pool")
+    page.page.wait_for_url("**#layer=block5_pool&**")
+    assert page.page.url.startswith(f"{path.as_uri()}#")
+    page.page.go_back()
+    expect(page.page.locator("#title")).to_contain_text("block1_conv1")
+    assert page.wrong == []
+    page.page.close()
+
+
+def test_the_smallest_picture(browser: BrowserContext, photo: RGB8, tmp_path: Path) -> None:
+    tiny = FeatureExtractor("kmeans", size=None)(photo[:32, :32])
+    path = tmp_path / "tiny.html"
+    tiny.to_html(path)
+    page = Opened(browser, path)
+    for layer in ("block1_conv1", "block4_conv1", "block5_pool"):
+        for mode in MODES:
+            made = render(tiny, layer, mode, channel=3)
+            pixels = page.show(made.title, layer=layer, mode=mode, channel=3, cmap="magma")
+            assert pixels.shape == made.rgba.shape
+            assert np.abs(pixels.astype(int) - made.rgba).mean() < 2
+    page.show("block5_pool · channel 3", layer="block5_pool", channel=3, mode="channel")
+    page.page.locator("#output").hover()
+    expect(page.page.locator("#place")).to_contain_text(
+        re.compile("^row 0, column 0: .* sees input rows 0–31, columns 0–31$")
+    )
+    assert page.wrong == []
+    page.page.close()
+
+
+def test_a_network_of_ones_own_without_fields_and_with_2048_channels(
+    browser: BrowserContext, photo: RGB8, tmp_path: Path
+) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((64, 75, 3))
+    seen = keras.layers.Conv2D(16, 3, strides=2, activation="relu", name="seen")(inputs)
+    whole = keras.layers.GlobalAveragePooling2D(keepdims=True, name="whole")(seen)
+    mixed = keras.layers.Multiply(name="mixed")([seen, whole])
+    flat = keras.layers.Flatten()(keras.layers.AveragePooling2D(8, name="small")(mixed))
+    dense = keras.layers.Dense(7 * 7 * 8, name="dense")(flat)
+    shaped = keras.layers.Reshape((7, 7, 8), name="shaped")(dense)
+    wide = keras.layers.Conv2D(2048, 1, activation="relu", name="wide")(shaped)
+    model = keras.Model(inputs, wide, name="mine")
+    own = FeatureExtractor(model=model, preprocess=lambda x: x / 255, size=None)(photo)
+    assert own.info("wide").receptive_field is None
+    assert own.shape("wide") == (7, 7, 2048)
+    path = tmp_path / "own.html"
+    own.to_html(path)
+    opened = Opened(browser, path)
+    page = opened.page
+    for layer in own:
+        made = render(own, layer, channel=0, cmap="magma")
+        pixels = opened.show(made.title, layer=layer, channel=0, cmap="magma", mode="channel")
+        assert pixels.shape == made.rgba.shape
+        assert np.abs(pixels.astype(int) - made.rgba).mean() < 2
+    opened.show("wide · channel 5", layer="wide", channel=5, mode="channel")
+    # A unit that sees nobody knows what still has a place and a value.
+    page.locator("#output").hover()
+    value = float(own["wide"][3, 3, 5])
+    expect(page.locator("#place")).to_have_text(re.compile(r"^row 3, column 3: ≈ [\d.e-]+$"))
+    said = float(opened.says().partition("≈ ")[2])
+    assert said == pytest.approx(value, abs=0.002 * float(own["wide"][..., 5].max()))
+    assert page.evaluate(YELLOW) == []
+    # The slider's end, the small pictures, and a tile of the grid.
+    page.get_by_label("channel", exact=True).press("End")
+    opened.pixels("wide · channel 2047")
+    films = page.locator("#strip button")
+    expect(films).to_have_count(8)
+    films.nth(2).click()
+    opened.pixels(f"wide · channel {telling_channels(own, 'wide', 3)[2]}")
+    page.get_by_role("button", name="all 2048").click()
+    made = render(own, "wide", "grid")
+    assert made.tiles is not None
+    assert opened.pixels(made.title).shape == made.rgba.shape
+    box = page.locator("#output").bounding_box()
+    assert box is not None
+    top, left, bottom, right = made.tiles.box(1500)
+    page.mouse.click(
+        box["x"] + (left + right) / 2 / made.rgba.shape[1] * box["width"],
+        box["y"] + (top + bottom) / 2 / made.rgba.shape[0] * box["height"],
+    )
+    opened.pixels("wide · channel 1500")
+    assert opened.wrong == []
+    page.close()

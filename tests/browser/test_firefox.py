@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from vgg_widget import FeatureExtractor, render, telling_channels
+from vgg_widget.images import RGB8
 
 from .conftest import FAILED, _keep
 from .desk import VIEWPORT
 from .firefox import ADVICE, NO_DRIVER, Firefox, find_firefox
-from .firefox_page import FirefoxPage
+from .firefox_page import FileTab, FirefoxPage
 from .painting import (
     DIV,
     assert_painted,
@@ -45,22 +52,31 @@ from .sight import (
     wait_words,
     words,
 )
+from .test_explorer_file import DONE, GAMMA, PIXELS, assert_colours, picture_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirefoxPage]:
-    """A notebook in JupyterLab in Firefox, which knows what an empty one logs."""
+@contextmanager
+def started(home: Path) -> Iterator[Firefox]:
     if find_spec("marionette_driver") is None:
         pytest.fail(NO_DRIVER)
     path = find_firefox()
     if path is None:
         pytest.fail(ADVICE)
-    home = tmp_path_factory.mktemp("firefox")
-    server = start_server("lab", home / "server")
+    firefox = Firefox(path, home, VIEWPORT)
     try:
-        firefox = Firefox(path, home / "browser", VIEWPORT)
+        yield firefox
+    finally:
+        firefox.stop()
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirefoxPage]:
+    """A notebook in JupyterLab in Firefox, which knows what an empty one logs."""
+    home = tmp_path_factory.mktemp("firefox")
+    with started(home / "browser") as firefox:
+        server = start_server("lab", home / "server")
         try:
             page = FirefoxPage(firefox, server)
             page.show("firefox.ipynb", ["1 + 1"])
@@ -68,9 +84,7 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirefoxPage]:
             page.baseline = frozenset(page.console_errors())
             yield page
         finally:
-            firefox.stop()
-    finally:
-        server.stop()
+            server.stop()
 
 
 @pytest.fixture
@@ -216,3 +230,70 @@ def test_the_pages_theme_is_followed(page: FirefoxPage) -> None:
     assert pixels_of(page)[0, 0].tolist() == [255, 255, 255]
     assert_painted(page)
     unharmed(page)
+
+
+def test_the_explorer_as_a_file(photo: RGB8, tmp_path: Path) -> None:
+    """The main walk on a page without kernel, server and network."""
+    activations = FeatureExtractor("kmeans", size=None)(photo)
+    layer = "block3_conv1"
+    channel = int(telling_channels(activations, layer, 1)[0])
+    path = tmp_path / "a cat's <page> #1 ü.html"
+    activations.to_html(path, title="A cat")
+    with started(tmp_path / "browser") as firefox:
+        tab = FileTab(firefox)
+
+        def pixels(title: str) -> RGB8:
+            said = "document.getElementById('title').textContent"
+            there = f"document.querySelector({json.dumps(DONE)}) !== null"
+            tab.wait_for_function(f"{said} === {json.dumps(title)} && {there}", timeout=30_000)
+            return picture_of(tab.evaluate(PIXELS))
+
+        def assert_is_channel(number: int, scale: str = "auto") -> None:
+            made = render(activations, layer, channel=number, scale=scale)
+            assert made.values is not None
+            limits = made.vmin, made.vmax
+            assert_colours(pixels(f"{layer} · channel {number}"), made.values, limits, GAMMA[scale])
+
+        tab.open(path)
+        assert tab.evaluate("document.title") == "A cat"
+        assert_is_channel(channel)
+        tab.locator("#title").click()
+        tab.keyboard.press("ArrowRight")
+        assert_is_channel(channel + 1)
+        # The unit in row 6 and column 10, in its middle.
+        tab.locator("#output").scroll_into_view_if_needed()
+        box = tab.locator("#output").bounding_box()
+        height, width = activations.image.shape[:2]
+        across, down = 4 * 10.5 / width, 4 * 6.5 / height
+        tab.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        words = tab.locator("#place").inner_text()
+        found = re.match(r"row 6, column 10: ≈ ([\d.]+) · sees input rows ", words)
+        assert found is not None, words
+        values = activations[layer][..., channel + 1]
+        near = 0.002 * values.max() + 5e-4 * values[6, 10]
+        assert abs(float(found[1]) - values[6, 10]) <= near
+        tab.mouse.move(2, 2)
+
+        tab.locator("[data-mode=max]").click()
+        made = render(activations, layer, "max")
+        assert made.values is not None
+        assert_colours(pixels(made.title), made.values, (made.vmin, made.vmax), GAMMA["auto"])
+        address = tab.evaluate("location.href")
+        assert address.startswith(path.as_uri() + "#")
+        asked = set(address.partition("#")[2].split("&"))
+        assert {f"layer={layer}", f"channel={channel + 1}", "mode=max"} <= asked
+        tab.locator("#more").select_option(index=2)
+        won = render(activations, layer, "argmax")
+        np.testing.assert_array_equal(pixels(won.title), won.rgba)
+        tab.driver.go_back()
+        pixels(made.title)
+        tab.driver.go_back()
+        assert_is_channel(channel + 1)
+        # A link to a place, opened by itself.
+        tab.driver.navigate("about:blank")
+        tab.driver.navigate(f"{path.as_uri()}#layer={layer}&channel=9&scale=layer")
+        assert_is_channel(9, "layer")
+        # Nothing but the file was asked for, and nothing complained of.
+        asked_for = tab.evaluate("performance.getEntriesByType('resource').map((one) => one.name)")
+        assert [one for one in asked_for if not one.startswith("data:")] == []
+        assert firefox.complaints() == []

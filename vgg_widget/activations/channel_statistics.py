@@ -130,18 +130,24 @@ def _read_only(array: Floats) -> Floats:
     return array
 
 
-def top_of(values: npt.NDArray[Any], percentile: float) -> float:
-    """Return `numpy.percentile` of the finite values above 0, or 0.0 where there are none."""
-    if not np.isfinite(values.max(initial=0.0)):
-        values = values[np.isfinite(values)]
+def top_of(values: npt.NDArray[Any] | Sequence[npt.NDArray[Any]], percentile: float) -> float:
+    """Return `numpy.percentile` of the finite values above 0, or 0.0 where there are none.
+
+    Of several arrays it is that of all their values, without a copy of them all.
+    """
+    given = [values] if isinstance(values, np.ndarray) else values
+    parts = [one if np.isfinite(one.max(initial=0.0)) else one[np.isfinite(one)] for one in given]
     if percentile >= 100:
-        return float(values.max(initial=0.0))
-    count = int(np.count_nonzero(values > 0))
+        return max(float(one.max(initial=0.0)) for one in parts)
+    counts = [int(np.count_nonzero(one > 0)) for one in parts]
+    count = sum(counts)
     if not count:
         return 0.0
     # Where the percentile lies among the positive values in order, from 0.
     place = (count - 1) * percentile / 100
-    largest = _largest(values, count, count - int(place))
+    wanted = count - int(place)
+    pairs = zip(parts, counts, strict=True)
+    largest = np.concatenate([_largest(one, number, wanted) for one, number in pairs if number])
     if largest.size == 1:
         return float(largest[0])
     place -= count - largest.size

@@ -345,14 +345,12 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         """
         if layer is not None:
             layer = self._find(layer).info.name
-        key = (layer, percentile, signed)
+        # What lies below 0 before a ReLU is not among the positive values after it.
+        key = (layer, percentile, signed and layer is not None)
         if key not in self._tops:
-            if layer is None:
-                # What lies below 0 before a ReLU is not among the positive values after it.
-                values = np.concatenate([maps[maps > 0] for maps in self._stored.values()])
-            else:
-                values = np.abs(self._stored[layer]) if signed else self._stored[layer]
-            self._tops[key] = top_of(values, percentile)
+            names = [*self._stored] if layer is None else [layer]
+            maps = [self._stored[name] for name in names]
+            self._tops[key] = top_of([np.abs(one) for one in maps] if key[2] else maps, percentile)
         return self._tops[key]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -496,8 +494,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         before_relu : bool
             Show the maps before their ReLU, where those are kept.
         max_megabytes : float
-            The size from which on maps are halved, the largest first: every second row and column
-            is left out, which the page says.
+            The size from which on maps are halved, always those of the layer that takes most: every
+            second row and column is left out, at most three times, which the page says.
         progress : bool or callable
             True shows a bar; a function is called with the number of layers that are done, and
             of all.
@@ -519,7 +517,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         Warns
         -----
         UserWarning
-            If the page is larger than `max_megabytes` although all maps were halved.
+            Before the work, if the page will be larger than `max_megabytes` although maps are
+            halved, or a layer has to be halved more than once.
 
         Examples
         --------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from vgg_widget.cli.serving import add_network_options
 from vgg_widget.images import load_image, sample_image
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.page.document import check_megabytes
 from vgg_widget.support.html import check_page_path
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.progress import ProgressLines
@@ -36,7 +39,7 @@ def add_page(commands: Any) -> None:
         type=float,
         default=10,
         metavar="N",
-        help="from this size on, the largest maps lose every second row and column (10)",
+        help="from this size on, the largest maps lose rows and columns (10)",
     )
     add_network_options(page)
     page.set_defaults(run=_write)
@@ -45,6 +48,7 @@ def add_page(commands: Any) -> None:
 def _write(options: argparse.Namespace) -> int:
     # Before the network is built, which takes seconds.
     check_page_path(options.output)
+    check_megabytes(options.max_megabytes)
     known = layer_names(VGG19_LAYERS, [info.name for info in VGG19_CONVOLUTIONS])
     for name in options.layers or ():
         if name not in known:
@@ -55,15 +59,28 @@ def _write(options: argparse.Namespace) -> int:
         print(activations.weights.message, file=sys.stderr)
     named = None if options.image == "sample" else Path(options.image).name
     bar = sys.stderr.isatty()
-    written = activations.to_html(
-        options.output,
-        layers=options.layers,
-        title=options.title or named,
-        before_relu=options.before_relu,
-        max_megabytes=options.max_megabytes,
-        progress=bar or ProgressLines(sys.stderr, "layers", unit="layers"),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _tell
+        written = activations.to_html(
+            options.output,
+            layers=options.layers,
+            title=options.title or named,
+            before_relu=options.before_relu,
+            max_megabytes=options.max_megabytes,
+            progress=bar or ProgressLines(sys.stderr, "layers", unit="layers"),
+        )
     print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")
     if written.halved:
-        print(f"every second row and column only of {', '.join(written.halved)}")
+        print(written.halved_words)
     return 0
+
+
+def _tell(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Say what a warning says, with the command's own names of what it advises."""
+    words = re.sub(
+        r"\b(layers|size|max_megabytes)=(\d?)",
+        lambda one: "--" + one[1].replace("_", "-") + (one[2] and f" {one[2]}"),
+        str(message),
+    )
+    print(f"vgg-widget: {words}", file=sys.stderr)

@@ -48,7 +48,7 @@ function channelsOf({ mode, channels }, layer) {
   return left.length ? left : layer.telling.slice(0, wanted);
 }
 
-const stepOf = ({ mode }, layer) => (["max", "mean", "argmax"].includes(mode) ? 1 : layer.step);
+const stepOf = ({ mode }, layer) => (["max", "mean", "argmax"].includes(mode) ? layer.modes : layer).step;
 
 // The nearest that the layer and the mode can show; a location stays where it is on the input.
 function fitted(asked, before) {
@@ -76,12 +76,13 @@ function fitted(asked, before) {
   return { ...asked, channel, mode, cmap: cmapFor(asked, before, layer), location };
 }
 
-// Values of both signs have a usual colormap of their own.
+// Values of both signs have a usual colormap of their own. One that an address names is meant.
 function cmapFor({ cmap }, before, layer) {
-  const from = before ?? page.first;
-  const { signed } = page.layers[placeOfLayer(from.layer)];
-  const isUsual = (cmap ?? from.cmap) === page.usual[Number(signed)];
-  return signed !== layer.signed && (isUsual || cmap === null) ? page.usual[Number(layer.signed)] : (cmap ?? from.cmap);
+  const { layer: name, cmap: former } = before ?? page.first;
+  const { signed } = page.layers[placeOfLayer(name)];
+  const isMeant = cmap !== null && !(before && cmap === former && former === page.usual[Number(signed)]);
+  if (isMeant) return cmap;
+  return signed === layer.signed ? former : page.usual[Number(layer.signed)];
 }
 
 // --- words

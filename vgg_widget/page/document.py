@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -31,11 +31,12 @@ from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
 from vgg_widget.page.geometry import unit_places
 from vgg_widget.page.planes import colours
+from vgg_widget.page.room import Shape, fitting_steps, layer_bytes, modes_step
 from vgg_widget.page.shell import layer_blocks, page_pieces
 from vgg_widget.page.stored_maps import (
     StoredMaps,
     StoredModes,
-    halved,
+    fewer,
     maps_in_a_piece,
     packed_pieces,
     stored_maps,
@@ -64,9 +65,17 @@ CMAPS = (
 _MOST_MEGABYTES = 10
 # As many as the explorer's filmstrip shows, and more than any mode takes by itself.
 _TELLING = 8
-# Maps below so many units a side are not halved: they are small already.
-_LEAST_SIDE = 32
+# Packed and as text, a byte of a photograph's maps takes so much of the page; and no less than the
+# other, unless most of a layer is dead.
+_USUAL_RATIO, _LEAST_RATIO = 0.5, 0.1
+# What a page has beside its maps and its picture, before that is known: of each channel its ranges.
+_USUAL_REST, _REST_OF_A_CHANNEL = 150_000, 30
+# Around each piece of the maps.
+_ELEMENT = len('<script type="text/plain" id="modes-00-000"></script>\n')
+# The page names layers that were halved.
+_NAMES = 1_000
 _WORKERS = 2
+_ORDINALS = {2: "second", 4: "fourth", 8: "eighth"}
 
 _HERE = files("vgg_widget.page")
 _SCRIPTS = ("painter.js", "maps.js", "zoom.js", "document.js")
@@ -84,14 +93,20 @@ class WrittenDocument:
         Its bytes.
     layers : tuple of str
         The layers on the page, in network order.
-    halved : tuple of str
-        Those of them whose maps have every second row and column only, for the size's sake.
+    halved : dict of str to int
+        Those of them whose maps were halved for the size's sake: 2 where every second row and
+        column is there, 4 or 8 where every fourth or eighth is.
     """
 
     path: Path
     size: int
     layers: tuple[str, ...]
-    halved: tuple[str, ...]
+    halved: dict[str, int]
+
+    @property
+    def halved_words(self) -> str:
+        """Which rows and columns of which layers it has; empty where it has all."""
+        return _halved_words(self.halved)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,23 +115,28 @@ class _Layer:
 
     name: str
     info: LayerInfo
-    maps: StoredMaps
+    shape: Shape
+    about: dict[str, Any]
     modes: StoredModes
     indices: npt.NDArray[np.uint8]
-    pieces: list[str]
-    step: int = 1
+    step: int
+    pieces: list[str] = field(default_factory=list)
+    packed_modes: str = ""
+
+    def pack(self) -> None:
+        self.pieces = packed_pieces(self.indices)
+        self.packed_modes = self.modes.packed(modes_step(self.step))
+
+    def thin(self, step: int) -> None:
+        # A copy: a view would keep all the others.
+        self.indices = np.ascontiguousarray(fewer(self.indices, step // self.step))
+        self.step = step
+        self.pack()
 
     @property
     def size(self) -> int:
-        return sum(map(len, self.pieces))
-
-    def halve(self) -> None:
-        self.indices, self.step = halved(self.indices), 2 * self.step
-        self.pieces = packed_pieces(self.indices)
-
-    @property
-    def can_be_halved(self) -> bool:
-        return self.step == 1 and min(self.indices.shape[1:]) >= _LEAST_SIDE
+        texts = [self.packed_modes, *self.pieces]
+        return sum(map(len, texts)) + _ELEMENT * len(texts)
 
 
 def document(
@@ -153,14 +173,23 @@ def write_document(
         With its size, and which layers were halved.
     """
     target = check_page_path(path)
-    text, layers = _made(activations, first or {}, **choices)
-    # A name may hold what no file can: half of a pair of UTF-16.
-    data = text.encode("utf-8", "replace")
+    # Around the work: a folder that cannot be written is told of before it.
     with atomic_write(target) as draft:
-        draft.write_bytes(data)
+        text, layers = _made(activations, first or {}, **choices)
+        # A name may hold what no file can: half of a pair of UTF-16.
+        size = draft.write_bytes(text.encode("utf-8", "replace"))
     names = tuple(layer.info.name for layer in layers)
-    fewer = tuple(layer.info.name for layer in layers if layer.step > 1)
-    return WrittenDocument(target, len(data), names, fewer)
+    return WrittenDocument(target, size, names, _halved(layers))
+
+
+def check_megabytes(value: Any) -> None:
+    """Raise ValueError for what is no size of a file, before any work."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 < value < math.inf):
+        raise ValueError(
+            f"max_megabytes {briefly(value)} is no size of a file: give a positive number, such as "
+            f"{_MOST_MEGABYTES}."
+        )
 
 
 def _made(
@@ -174,36 +203,69 @@ def _made(
     progress: Progress = False,
 ) -> tuple[str, list[_Layer]]:
     """Return the page's text, and its layers."""
-    number = isinstance(max_megabytes, int | float) and not isinstance(max_megabytes, bool)
-    if not number or not 0 < max_megabytes < math.inf:
-        raise ValueError(
-            f"max_megabytes {briefly(max_megabytes)} is no size of a file: give a positive number, "
-            f"such as {_MOST_MEGABYTES}."
-        )
+    check_megabytes(max_megabytes)
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title {briefly(title)} is no text: give a string, or leave it out.")
     names = _chosen(activations, layers, before_relu=before_relu)
     picture = _address(activations.image)
+    shapes = [activations.shape(name) for name in names]
+    rest = _USUAL_REST + _REST_OF_A_CHANNEL * sum(channels for _, _, channels in shapes)
+    if words := _words_before(shapes, rest + len(picture), max_megabytes):
+        _warn(words)
+    # What finds no room however well it is packed is left out at once.
+    steps = _steps(shapes, _LEAST_RATIO, 1e6 * max_megabytes - len(picture))
     with (
         shown_progress(progress, len(names), "layers", "layer") as tell,
         ThreadPoolExecutor(_WORKERS) as workers,
     ):
         stored = []
-        for one in workers.map(lambda name: _stored(activations, name), names):
+        for one in workers.map(lambda name, step: _stored(activations, name, step), names, steps):
             stored.append(one)
             tell(1)
-        spare = 1e6 * max_megabytes - len(picture) - _fixed_size(stored)
-        _make_room(stored, spare)
-    text = _text(activations, stored, first, picture, title)
-    size = len(text.encode("utf-8", "replace"))
+        rest = _size(_text(activations, stored, first, picture, title)) + _NAMES
+        _make_room(stored, 1e6 * max_megabytes - rest, workers)
+    text = _text(activations, stored, first, picture, title, maps=_data(stored))
+    size = _size(text)
     if size > 1e6 * max_megabytes:
-        warnings.warn(
-            f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}: name "
-            "fewer layers=, or compute the image with a smaller size=.",
-            UserWarning,
-            stacklevel=4,
-        )
+        _warn(f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}")
     return text, stored
+
+
+def _steps(shapes: list[Shape], ratio: float, room: float) -> list[int]:
+    return fitting_steps(shapes, [ratio] * len(shapes), room, [1] * len(shapes))
+
+
+def _words_before(shapes: list[Shape], beside: float, max_megabytes: float) -> str:
+    """Return what is to be said of a page that would be large, before that takes time; or ""."""
+    most = 1e6 * max_megabytes
+    steps = _steps(shapes, _USUAL_RATIO, most - beside)
+    whole, least = (
+        round(beside + _USUAL_RATIO * sum(map(layer_bytes, shapes, tried)))
+        for tried in ([1] * len(shapes), steps)
+    )
+    if least > most:
+        return f"the page takes about {megabytes(least)}, more than max_megabytes={max_megabytes:g}"
+    if max(steps) > 2:
+        return (
+            f"the whole page would take about {megabytes(whole)}, and in max_megabytes="
+            f"{max_megabytes:g} some layers have room for every {_ORDINALS[max(steps)]} row and "
+            "column only"
+        )
+    return ""
+
+
+def _warn(words: str) -> None:
+    warnings.warn(
+        f"{words}: name fewer layers=, compute the image with a smaller size=, or allow more with "
+        "max_megabytes=.",
+        UserWarning,
+        # The line that called `to_html`: `_made` and two more are between.
+        stacklevel=5,
+    )
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 def _chosen(
@@ -225,29 +287,29 @@ def _chosen(
     return [name for name in order if name in plain]
 
 
-def _stored(activations: Activations, name: str) -> _Layer:
+def _stored(activations: Activations, name: str, step: int) -> _Layer:
     # What has no finite mean or span is shown as no number.
     with np.errstate(over="ignore", invalid="ignore"):
-        maps = stored_maps(activations[name], signed=activations.signed(name))
+        maps = stored_maps(activations[name], signed=activations.signed(name), step=step)
         modes = stored_modes(activations, name)
-    pieces = packed_pieces(maps.indices)
-    return _Layer(name, activations.info(name), maps, modes, maps.indices, pieces)
+    shape, info = activations.shape(name), activations.info(name)
+    about = _about(activations, name, maps)
+    layer = _Layer(name, info, shape, about, modes, maps.indices, step)
+    layer.pack()
+    return layer
 
 
-def _fixed_size(stored: list[_Layer]) -> int:
-    """Return about how many bytes a page has beside its maps: what no halving changes."""
-    numbers = sum(40 * len(layer.maps.low) for layer in stored)
-    return 120_000 + numbers + sum(len(layer.modes.packed()) for layer in stored)
-
-
-def _make_room(stored: list[_Layer], spare: float) -> None:
-    """Halve the largest maps, one layer after another, until all find room."""
-    largest = sorted(stored, key=lambda layer: -math.prod(layer.indices.shape[1:]))
-    for layer in largest:
-        if sum(one.size for one in stored) <= spare:
+def _make_room(stored: list[_Layer], room: float, workers: ThreadPoolExecutor) -> None:
+    """Halve the layers that take most, until all find room."""
+    shapes = [layer.shape for layer in stored]
+    while True:
+        ratios = [layer.size / layer_bytes(layer.shape, layer.step) for layer in stored]
+        steps = fitting_steps(shapes, ratios, room, [layer.step for layer in stored])
+        changes = [pair for pair in zip(stored, steps, strict=True) if pair[0].step != pair[1]]
+        if not changes:
             return
-        if layer.can_be_halved:
-            layer.halve()
+        # Fewer units are packed a little worse than all were.
+        list(workers.map(lambda change: change[0].thin(change[1]), changes))
 
 
 def _address(image: RGB8) -> str:
@@ -262,11 +324,12 @@ def _text(
     first: Mapping[str, Any],
     picture: str,
     title: str | None,
+    *,
+    maps: Iterable[str] = (),
 ) -> str:
     height, width = activations.image.shape[:2]
     name = Path(activations.name).name
     headline, _, message = activations.weights.message.partition(": ")
-    fewer = [layer.info.name for layer in stored if layer.step > 1]
     heading = title or name or "What a network makes of a picture"
     words = {
         "title": html.escape(heading),
@@ -277,28 +340,36 @@ def _text(
         "notice": html.escape(headline),
         "message": html.escape(message),
         "weights": html.escape(activations.weights.label),
-        "halved": html.escape(_halved_words(fewer)),
+        "halved": html.escape(_halved_words(_halved(stored))),
         "version": html.escape(sys.modules["vgg_widget"].__version__),
     }
     body = Template(_HERE.joinpath("document.html").read_text("utf-8")).substitute(words)
-    data = [data_element("page", _header(activations, stored, first)), *_data(stored)]
+    data = [data_element("page", _header(activations, stored, first)), *maps]
     scripts = map(_HERE.joinpath, _SCRIPTS)
     return "".join(page_pieces(heading, body, _HERE.joinpath("document.css"), scripts, data))
 
 
-def _halved_words(names: list[str]) -> str:
-    if not names:
-        return ""
-    which = ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3}"
-    which += " more layers" if len(names) > 4 else ""
-    return f"To keep this file small, it has every second row and column of {which}."
+def _halved(stored: list[_Layer]) -> dict[str, int]:
+    return {layer.info.name: layer.step for layer in stored if layer.step > 1}
+
+
+def _halved_words(halved: dict[str, int]) -> str:
+    parts: list[str] = []
+    for step, ordinal in _ORDINALS.items():
+        names = [name for name in halved if halved[name] == step]
+        which = ", ".join(names)
+        if len(names) > 4:
+            which = f"{', '.join(names[:3])} and {len(names) - 3} more layers"
+        if names:
+            parts.append(f"every {ordinal} {'' if parts else 'row and column '}of {which}")
+    return f"To keep this file small, it has {', '.join(parts)}." if parts else ""
 
 
 def _data(stored: list[_Layer]) -> Iterator[str]:
     """Yield the maps, as elements that a browser reads when one of theirs is looked at."""
     for number, layer in enumerate(stored):
         pieces = {f"maps-{number}-{place}": piece for place, piece in enumerate(layer.pieces)}
-        for name, piece in {f"modes-{number}": layer.modes.packed(), **pieces}.items():
+        for name, piece in {f"modes-{number}": layer.packed_modes, **pieces}.items():
             yield f'<script type="text/plain" id="{name}">{piece}</script>\n'
 
 
@@ -313,7 +384,7 @@ def _header(
         "image": list(activations.image.shape[:2]),
         "weights": activations.weights.label,
         "blocks": layer_blocks([layer.info for layer in stored]),
-        "layers": [_layer_header(activations, layer, stored) for layer in stored],
+        "layers": [_layer_header(layer, stored) for layer in stored],
         "network": _tops(activations, None),
         "cmaps": {name: base64.b64encode(colours(find_cmap(name))).decode() for name in cmaps},
         "lights": {name: base64.b64encode(_lights(name)).decode() for name in cmaps},
@@ -360,34 +431,45 @@ def _tops(activations: Activations, layer: str | None) -> list[float]:
     return [activations.top(None, percentile, signed=signed) for signed in (False, True)]
 
 
-def _layer_header(activations: Activations, layer: _Layer, stored: list[_Layer]) -> dict[str, Any]:
+def _layer_header(layer: _Layer, stored: list[_Layer]) -> dict[str, Any]:
     channels, height, width = layer.indices.shape
-    label = layer_label(activations, layer.name)
     others = [n for n, one in enumerate(stored) if one.info is layer.info and one is not layer]
-    other = others[0] if others else None
     gap = 1 if min(height, width) < 64 else 2
+    modes = layer.modes
+    step = modes_step(layer.step)
     return {
-        "name": layer.name,
-        "label": label,
-        # Of all units; of a halved layer the page has fewer.
-        "shape": list(activations.shape(layer.name)),
-        "channels": channels,
-        "words": f"{label} · {' × '.join(map(str, activations.shape(layer.name)))}",
+        **layer.about,
         # The place of the same layer on the other side of its ReLU.
-        "other": other,
-        "hasOther": other is not None,
+        "other": others[0] if others else None,
+        # Of a halved layer the page has fewer units than `shape` says.
         "stored": [height, width],
         "step": layer.step,
         "piece": maps_in_a_piece(height, width),
-        "signed": activations.signed(layer.name),
         "columns": about_square(channels, (height + gap) / (width + gap)),
         "gap": gap,
-        "telling": telling_channels(activations, layer.name, _TELLING).tolist(),
-        "top": _tops(activations, layer.name)[0],
-        **layer.maps.ranges(),
-        "modes": layer.modes.maps.ranges(),
-        "legend": layer.modes.legend,
-        **unit_places(activations, layer.name),
+        "modes": {
+            **modes.maps.ranges(),
+            "stored": fewer(modes.winners, step).shape,
+            "step": step,
+        },
+        "legend": modes.legend,
+    }
+
+
+def _about(activations: Activations, name: str, maps: StoredMaps) -> dict[str, Any]:
+    """Return what the page says of a layer, however many of its rows and columns are there."""
+    label, shape = layer_label(activations, name), activations.shape(name)
+    return {
+        "name": name,
+        "label": label,
+        "shape": list(shape),
+        "channels": shape[-1],
+        "words": f"{label} · {' × '.join(map(str, shape))}",
+        "signed": activations.signed(name),
+        "telling": telling_channels(activations, name, _TELLING).tolist(),
+        "top": _tops(activations, name)[0],
+        **maps.ranges(),
+        **unit_places(activations, name),
     }
 
 

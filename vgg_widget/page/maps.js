@@ -182,20 +182,19 @@ export function mapKeeper(page) {
   }
 
   async function modePlanes(place, layer) {
-    const shape = layer.shape.slice(0, 2);
-    const [largest, mean, low, high] = await piece(`modes-${place}`, shape);
+    const [largest, mean, low, high] = await piece(`modes-${place}`, layer.modes.stored);
     return { max: largest, mean, winner: (n) => low[n] + 256 * high[n] };
   }
 
   async function ready(state, place, layer) {
     const planes = await modePlanes(place, layer);
     const n = state.mode === "max" ? 0 : 1;
-    return single(planes[state.mode], layer.modes, n, layer.shape.slice(0, 2), 1, state, layer);
+    return single(planes[state.mode], layer.modes, n, layer.modes.stored, layer.modes.step, state, layer);
   }
 
   async function argmax(place, layer) {
     const { winner } = await modePlanes(place, layer);
-    const shape = layer.shape.slice(0, 2);
+    const { stored: shape, step } = layer.modes;
     const shown = new Map();
     for (const { channel, color } of layer.legend)
       if (channel !== null) shown.set(channel, asColour([...color, 255]));
@@ -204,7 +203,7 @@ export function mapKeeper(page) {
       winner(n) === NO_CHANNEL ? none : (shown.get(winner(n)) ?? others)
     );
     return {
-      ...mixed(table, shape, 1),
+      ...mixed(table, shape, step),
       list: layer.legend.map(({ words, color }) => [words, `rgb(${color})`]),
       words: (row, column) => {
         const channel = winner(row * shape[1] + column);

@@ -40,6 +40,8 @@ export const placeOfLayer = (name) => page.layers.findIndex((one) => one.name ==
 // A value for each of the view's traits.
 export let state;
 let view;
+// How many steps of this page lie before what is on show: going back further would leave it.
+let steps = history.state?.steps ?? 0;
 
 export const layerNow = () => page.layers[placeOfLayer(state.layer)];
 
@@ -78,10 +80,10 @@ function writeAddress(replace, before) {
 function putAddress(how, what) {
   clearTimeout(waiting);
   waiting = undefined;
-  // How many steps of this page lie before it.
-  const steps = (history.state?.steps ?? 0) + (how === "pushState");
+  const next = steps + (how === "pushState");
   try {
-    history[how]({ steps }, "", addressOf(what));
+    history[how]({ steps: next }, "", addressOf(what));
+    steps = next;
   } catch {
     // Within another page there may be no address of its own.
   }
@@ -180,8 +182,15 @@ export function stepChannel(step) {
 function stepLayer(step) {
   const { signed } = layerNow();
   let place = placeOfLayer(state.layer) + step;
-  while (page.layers[place]?.hasOther && page.layers[place].signed !== signed) place += step;
+  while (Number.isInteger(page.layers[place]?.other) && page.layers[place].signed !== signed) place += step;
   if (page.layers[place]) chooseLayer(place);
+}
+
+function goBack() {
+  if (steps < 1) return;
+  // The browser goes some time later, and may be asked again before.
+  steps--;
+  history.back();
 }
 
 const SHARED_KEYS = {
@@ -189,7 +198,7 @@ const SHARED_KEYS = {
   ArrowRight: () => stepChannel(1),
   ArrowUp: () => stepLayer(-1),
   ArrowDown: () => stepLayer(1),
-  Backspace: () => history.state?.steps > 0 && history.back(),
+  Backspace: goBack,
   r: () => choose(page.first),
 };
 
@@ -229,6 +238,7 @@ export function start(itself) {
   window.addEventListener("popstate", () => {
     clearTimeout(waiting);
     waiting = undefined;
+    steps = history.state?.steps ?? 0;
     readAddress();
     view.show();
   });

@@ -29,6 +29,8 @@ NO_CHANNEL = 65535
 _PIECE_BYTES = 1_000_000
 _PIECE_MAPS = 64
 
+_VALUES_AT_ONCE = 4_000_000
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredMaps:
@@ -55,7 +57,7 @@ class StoredMaps:
         return {name: decimals(values) for name, values in found.items()}
 
 
-def stored_maps(maps: Floats, *, signed: bool) -> StoredMaps:
+def stored_maps(maps: Floats, *, signed: bool, step: int = 1) -> StoredMaps:
     """Return maps as bytes, exact to 1/508 of each map's range.
 
     Parameters
@@ -64,7 +66,27 @@ def stored_maps(maps: Floats, *, signed: bool) -> StoredMaps:
         Of one layer.
     signed : bool
         Whether the layer has values of both signs.
+    step : int
+        Of each `step` rows and columns the first is kept; ranges are those of all.
     """
+    height, width, channels = maps.shape
+    # Of VGG19's first layers, on a large image, all channels at once would fill gigabytes.
+    together = max(1, _VALUES_AT_ONCE // (height * width))
+    parts = [
+        _stored_channels(maps[..., first : first + together], signed=signed, step=step)
+        for first in range(0, channels, together)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return StoredMaps(
+        np.concatenate([part.indices for part in parts]),
+        np.concatenate([part.low for part in parts]),
+        np.concatenate([part.high for part in parts]),
+        np.concatenate([part.auto for part in parts]),
+    )
+
+
+def _stored_channels(maps: Floats, *, signed: bool, step: int) -> StoredMaps:
     values = np.ascontiguousarray(maps.transpose(2, 0, 1))
     finite = np.isfinite(values)
     whole = bool(finite.all())
@@ -74,18 +96,18 @@ def stored_maps(maps: Floats, *, signed: bool) -> StoredMaps:
     # The span of the largest float32 values is none of them.
     span = high.astype(np.float64) - low
     factor = (STEPS / np.where(span > 0, span, np.inf)).astype(np.float32)
-    scaled = (known - low[:, None, None]) * factor[:, None, None]
+    scaled = (fewer(known, step) - low[:, None, None]) * factor[:, None, None]
     indices = np.rint(scaled, out=scaled).astype(np.uint8)
     if not whole:
-        indices[~finite] = NO_NUMBER
+        indices[~fewer(finite, step)] = NO_NUMBER
     percentile = NAMED_SCALES["auto"].percentile
     auto = [top_of(np.abs(one) if signed else one, percentile) for one in values]
     return StoredMaps(indices, low, high, np.array(auto))
 
 
-def halved(indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return every second row and column: of fewer units, the values stay true."""
-    return indices[:, ::2, ::2]
+def fewer(maps: npt.NDArray[Any], step: int) -> npt.NDArray[Any]:
+    """Return one row and column in `step`: of fewer units, the values stay true."""
+    return maps[..., ::step, ::step]
 
 
 def maps_in_a_piece(height: int, width: int) -> int:
@@ -128,10 +150,15 @@ class StoredModes:
     winners: npt.NDArray[np.uint16]
     legend: list[dict[str, Any]]
 
-    def packed(self) -> str:
-        """Return both maps, then the low and the high bytes of the winners, in one piece."""
-        low, high = (self.winners & 255).astype(np.uint8), (self.winners >> 8).astype(np.uint8)
-        return packed_text(self.maps.indices.tobytes() + low.tobytes() + high.tobytes())
+    def packed(self, step: int = 1) -> str:
+        """Return both maps, then the low and the high bytes of the winners, in one piece.
+
+        Of each `step` rows and columns the first is there.
+        """
+        winners = fewer(self.winners, step)
+        low, high = (winners & 255).astype(np.uint8), (winners >> 8).astype(np.uint8)
+        maps = fewer(self.maps.indices, step)
+        return packed_text(maps.tobytes() + low.tobytes() + high.tobytes())
 
 
 def stored_modes(activations: Activations, layer: str) -> StoredModes:

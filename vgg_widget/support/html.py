@@ -13,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.support.files import checked_target
+from vgg_widget.support.messages import briefly
 
 _SUFFIXES = (".html", ".htm")
 
 
 def check_page_path(path: str | os.PathLike[str]) -> Path:
     """Return where a page is to be written; raise for what cannot be its path, before any work."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path {briefly(path)} is no path of a file: give a string or a Path.")
     if not os.fspath(path).lower().endswith(_SUFFIXES):
         raise ValueError(f"path {os.fspath(path)!r} does not end in .html: name it so.")
     return checked_target(path)

@@ -51,7 +51,8 @@ def plain_number(value: float, digits: int = 3) -> str:
     # Adding 0 makes -0 a plain 0.
     words = f"{value + 0.0:.{digits}g}"
     rounded = float(words)
-    if not 1000 <= abs(rounded) < 1e7:
+    # Of two digits, 170 would have an exponent too.
+    if not min(1000, 10**digits) <= abs(rounded) < 1e7:
         return words
     return f"{rounded:,.{max(0, digits - len(str(int(abs(rounded)))))}f}"
 
