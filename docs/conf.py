@@ -25,6 +25,7 @@ extensions = [
     "numpydoc",
     "myst_nb",
     "sphinx_copybutton",
+    "live_pages",
     "mathml",
     "names",
     "repository",
@@ -87,7 +88,7 @@ html_theme_options = {
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars: dict[str, list[str]] = {"gallery": [], "index": []}
+html_sidebars: dict[str, list[str]] = {"gallery": [], "index": [], "pictures": []}
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True

@@ -507,6 +507,52 @@ class LayerExplorer(ExplorerBase):
             return document(self.activations, **choices)
         return write_document(self.activations, path, **choices)
 
+    def show_static(
+        self,
+        *,
+        height: int | None = None,
+        layers: str | Iterable[str] | None = None,
+        title: str | None = None,
+        max_megabytes: float = 10,
+        progress: Progress = False,
+    ) -> None:
+        """Show the page of `to_html` in this cell, for all who read the notebook without a kernel.
+
+        The saved notebook holds the page, and grows by its size. nbviewer and nbconvert's HTML
+        show it, and so does a notebook that is open; where HTML is not shown, as on GitHub and in
+        a PDF, the picture on show stands in its place.
+
+        Parameters
+        ----------
+        height : int, optional
+            Of the frame, in CSS pixels from 200 to 4000; 900 by default. It is as wide as the cell.
+        layers, title, max_megabytes, progress
+            As `Activations.to_html` takes them. Few `layers` keep the notebook small.
+
+        Raises
+        ------
+        LayerNameError, ValueError, TypeError
+            If an argument is wrong.
+
+        Examples
+        --------
+        >>> from vgg_widget import LayerExplorer, sample_image
+        >>> explorer = LayerExplorer(sample_image(), weights="random", size=64)
+        >>> explorer.show_static(layers="block3_conv1", title="Grace Hopper")
+        <Grace Hopper: a page of ... MB, which a notebook shows>
+        """
+        from IPython.display import display
+
+        from vgg_widget.page.frame import DEFAULT_HEIGHT, FramedPage, checked_height
+
+        checked = checked_height(DEFAULT_HEIGHT if height is None else height)
+        page = self.to_html(
+            layers=layers, title=title, max_megabytes=max_megabytes, progress=progress
+        )
+        name = title or Path(self.activations.name).name or "Feature maps of a picture"
+        framed = FramedPage(page, name, checked, self.to_bytes(".png"))
+        display(framed)  # type: ignore[no-untyped-call]
+
     def save_animation(
         self,
         path: str | os.PathLike[str],
