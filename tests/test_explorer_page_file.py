@@ -20,7 +20,7 @@ import pytest
 from tests.brute_force import exact_extractor
 from tests.explorers import field_of
 from tests.test_atlas_html import Page
-from vgg_widget import Activations, LayerExplorer, LayerInfo
+from vgg_widget import Activations, FeatureExtractor, LayerExplorer, LayerInfo, sample_image
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.cli import main
 from vgg_widget.support.provenance import Provenance
@@ -393,3 +393,12 @@ def test_progress_is_told(activations: Activations) -> None:
             layers=["block4_pool", "block5_pool"], progress=lambda *now: told.append(now)
         )
     assert told == [(1, 2), (2, 2)]
+
+
+def test_a_page_of_a_layer_of_each_block_is_to_be_small(tmp_path: Path) -> None:
+    activations = FeatureExtractor("random", size=(224, 262))(sample_image())
+    some = [name for name in activations if name.endswith("_conv2")]
+    assert activations.to_html(tmp_path / "some.html", layers=some).size < 4e6
+    one = activations.to_html(tmp_path / "more.html", layers=["block1_conv1", "block1_conv2"])
+    assert 4e6 < one.size < 10e6
+    assert not one.halved

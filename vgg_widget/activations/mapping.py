@@ -452,7 +452,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         layers: str | Iterable[str] | None = None,
         title: str | None = None,
         before_relu: bool = False,
-        max_megabytes: float = 10,
+        max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> str: ...
 
@@ -464,7 +464,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         layers: str | Iterable[str] | None = None,
         title: str | None = None,
         before_relu: bool = False,
-        max_megabytes: float = 10,
+        max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> WrittenDocument: ...
 
@@ -475,7 +475,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         layers: str | Iterable[str] | None = None,
         title: str | None = None,
         before_relu: bool = False,
-        max_megabytes: float = 10,
+        max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> str | WrittenDocument:
         """Write a web page on which a person explores the maps, in one file and without a kernel.
@@ -493,9 +493,10 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             The page's heading; the image's file name by default.
         before_relu : bool
             Show the maps before their ReLU, where those are kept.
-        max_megabytes : float
+        max_megabytes : float, optional
             The size from which on maps are halved, always those of the layer that takes most: every
-            second row and column is left out, at most three times, which the page says.
+            second row and column is left out, at most three times, which the page says. By default
+            10, or 4 for at most five layers of different blocks.
         progress : bool or callable
             True shows a bar; a function is called with the number of layers that are done, and
             of all.

@@ -37,9 +37,9 @@ def add_page(commands: Any) -> None:
     page.add_argument(
         "--max-megabytes",
         type=float,
-        default=10,
         metavar="N",
-        help="from this size on, the largest maps lose rows and columns (10)",
+        help="from this size on, the largest maps lose rows and columns (10, or 4 for at most five "
+        "layers of different blocks)",
     )
     add_network_options(page)
     page.set_defaults(run=_write)

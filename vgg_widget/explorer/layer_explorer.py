@@ -443,7 +443,7 @@ class LayerExplorer(ExplorerBase):
         *,
         layers: str | Iterable[str] | None = None,
         title: str | None = None,
-        max_megabytes: float = 10,
+        max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> str: ...
 
@@ -454,7 +454,7 @@ class LayerExplorer(ExplorerBase):
         *,
         layers: str | Iterable[str] | None = None,
         title: str | None = None,
-        max_megabytes: float = 10,
+        max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> WrittenDocument: ...
 
@@ -464,7 +464,7 @@ class LayerExplorer(ExplorerBase):
         *,
         layers: str | Iterable[str] | None = None,
         title: str | None = None,
-        max_megabytes: float = 10,
+        max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> str | WrittenDocument:
         """Write this explorer as a web page, in one file that needs no kernel.
@@ -513,7 +513,7 @@ class LayerExplorer(ExplorerBase):
         height: int | None = None,
         layers: str | Iterable[str] | None = None,
         title: str | None = None,
-        max_megabytes: float = 10,
+        max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> None:
         """Show the page of `to_html` in this cell, for all who read the notebook without a kernel.

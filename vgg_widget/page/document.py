@@ -62,7 +62,9 @@ CMAPS = (
 )
 """The colormaps that every page has."""
 
+# Of a page with all layers, and of one with a layer of each of a few blocks.
 _MOST_MEGABYTES = 10
+_FEW_MEGABYTES, _FEW_LAYERS = 4, 5
 # As many as the explorer's filmstrip shows, and more than any mode takes by itself.
 _TELLING = 8
 # Packed and as text, a byte of a photograph's maps takes so much of the page; and no less than the
@@ -185,7 +187,7 @@ def write_document(
 def check_megabytes(value: Any) -> None:
     """Raise ValueError for what is no size of a file, before any work."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and 0 < value < math.inf):
+    if value is not None and not (is_number and 0 < value < math.inf):
         raise ValueError(
             f"max_megabytes {briefly(value)} is no size of a file: give a positive number, such as "
             f"{_MOST_MEGABYTES}."
@@ -199,7 +201,7 @@ def _made(
     layers: str | Iterable[str] | None = None,
     title: str | None = None,
     before_relu: bool = False,
-    max_megabytes: float = _MOST_MEGABYTES,
+    max_megabytes: float | None = None,
     progress: Progress = False,
 ) -> tuple[str, list[_Layer]]:
     """Return the page's text, and its layers."""
@@ -207,6 +209,8 @@ def _made(
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title {briefly(title)} is no text: give a string, or leave it out.")
     names = _chosen(activations, layers, before_relu=before_relu)
+    if max_megabytes is None:
+        max_megabytes = _usual_megabytes(activations, names)
     picture = _address(activations.image)
     shapes = [activations.shape(name) for name in names]
     rest = _USUAL_REST + _REST_OF_A_CHANNEL * sum(channels for _, _, channels in shapes)
@@ -229,6 +233,12 @@ def _made(
     if size > 1e6 * max_megabytes:
         _warn(f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}")
     return text, stored
+
+
+def _usual_megabytes(activations: Activations, names: list[str]) -> float:
+    blocks = {activations.info(name).block for name in names}
+    is_few = len(names) == len(blocks) <= _FEW_LAYERS
+    return _FEW_MEGABYTES if is_few else _MOST_MEGABYTES
 
 
 def _steps(shapes: list[Shape], ratio: float, room: float) -> list[int]:
