@@ -587,6 +587,69 @@ def titled(traits: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def test_numbers_that_are_typed_are_channels_and_places_or_are_told_wrong(
+    opened: Opened, small: Activations
+) -> None:
+    page, layer = opened.page, "block3_conv1"
+    opened.show(f"{layer} · a hue each for 3, 5", layer=layer, mode="rainbow", channels="3,5,3")
+    field = page.get_by_role("textbox", name="channels")
+    expect(field).to_have_value("3, 5")
+    for words, sentence in (
+        ("3, 9999", "“9999” is no channel of this layer: type numbers from 0 to 255."),
+        ("-1", "“-1” is no channel of this layer"),
+        ("3.7 4", "“3.7” is no channel of this layer"),
+    ):
+        field.fill(words)
+        field.press("Enter")
+        expect(page.locator("#place")).to_contain_text(sentence)
+        # It stays to be corrected, and so does the picture.
+        expect(field).to_have_value(words)
+        opened.pixels(f"{layer} · a hue each for 3, 5")
+    page.get_by_role("button", name="Mix").click()
+    field.fill("3 5")
+    field.press("Enter")
+    expect(page.locator("#place")).to_have_text("Mix takes three channels, and these are 2.")
+    field.fill(" ".join(map(str, range(60))))
+    page.get_by_label("more modes").select_option("rainbow")
+    field.fill(" ".join(map(str, range(60))))
+    field.press("Enter")
+    opened.pixels(f"{layer} · a hue each for 0, 1, 2, 3, 4, 5, 6, …")
+    # A long list is no longer than the picture, which stays where it is.
+    frame, bar = (page.locator(one).bounding_box() for one in ("#output", "#bar"))
+    assert frame is not None
+    assert bar is not None
+    assert bar["height"] <= frame["height"] + 1
+    opened.show(f"{layer} · channel 4", layer=layer, mode="channel", channel=4)
+    page.get_by_label("row", exact=True).fill("7")
+    page.get_by_label("column", exact=True).fill("99")
+    page.get_by_label("column", exact=True).press("Enter")
+    value = float(small[layer][7, 17, 4])
+    expect(page.locator("#place")).to_contain_text("location: row 7, column 17: ≈ ")
+    said = float(opened.says().split("≈ ")[1].split(" ")[0].replace(",", ""))
+    assert said == pytest.approx(value, abs=0.002 * float(small[layer][..., 4].max()))
+    page.get_by_label("row", exact=True).fill("")
+    page.get_by_label("row", exact=True).press("Enter")
+    expect(page.locator("#place")).to_contain_text("Point at a picture")
+
+
+def test_paper_is_white_also_where_the_screen_is_dark(opened: Opened) -> None:
+    page = opened.page
+    opened.show("block3_conv1 · channel 9", layer="block3_conv1", channel=9, mode="channel")
+    page.emulate_media(color_scheme="dark")
+    darkest = """() => {
+      const bar = document.querySelector("#bar");
+      const { data } = bar.getContext("2d").getImageData(30, 0, bar.width - 30, bar.height);
+      const inked = [...data.keys()].filter((n) => n % 4 === 3 && data[n] > 200);
+      return Math.min(...inked.map((n) => data[n - 3]));
+    }"""
+    assert page.evaluate(darkest) > 150
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(darkest) < 60
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(darkest) > 150
+    page.emulate_media(color_scheme="light")
+
+
 def test_it_serves_a_telephone_the_dark_and_who_has_no_scripts(
     opened: Opened, browser: BrowserContext, small: Activations
 ) -> None:

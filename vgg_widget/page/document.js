@@ -143,6 +143,14 @@ function spaced(numbers, room) {
   return kept;
 }
 
+// A list that is no longer than the picture beside it.
+const LINE = 17;
+const MOST_LINES = 16;
+function shortened(list, most) {
+  if (list.length <= most) return list;
+  return [...list.slice(0, most - 1), [`and ${list.length - most + 1} more`, "transparent"]];
+}
+
 // Pixels of a canvas for each of the page's; more of them while the picture is saved.
 let density = null;
 const scaleNow = () => density ?? (devicePixelRatio || 1);
@@ -154,7 +162,8 @@ function paintBeside() {
   byId("pictures").classList.toggle("bare", bar.hidden && Boolean(shown.tile));
   if (bar.hidden) return;
   const isLying = matchMedia("(max-width: 600px)").matches;
-  const tall = shown.list.length ? 17 * shown.list.length + 8 : byId("output").clientHeight;
+  const list = shortened(shown.list, Math.max(MOST_LINES, Math.floor((byId("output").clientHeight - 8) / LINE)));
+  const tall = list.length ? LINE * list.length + 8 : byId("output").clientHeight;
   if (isLying) bar.style.height = shown.list.length ? `${tall}px` : "";
   else bar.style.height = `${shown.list.length ? Math.max(tall, byId("output").clientHeight) : tall}px`;
   const scale = scaleNow();
@@ -163,7 +172,7 @@ function paintBeside() {
   const context = bar.getContext("2d");
   const ink = getComputedStyle(document.body).color;
   if (shown.list.length) {
-    const lines = shown.list.map(([words, colour], n) => [words, colour, points, (n * 17 + 9) * scale]);
+    const lines = list.map(([words, colour], n) => [words, colour, points, (n * LINE + 9) * scale]);
     paintList(context, lines, { points, list_points: 8, swatch: 8, beside_swatch: 12 }, ink);
     bar.setAttribute("aria-label", `colours: ${shown.list.map(([words]) => words).join(", ")}`);
     return;
@@ -208,6 +217,8 @@ function placeOver(canvas, layer) {
 
 function placeMap(layer) {
   const [canvas, frame] = [byId("map"), byId("output")];
+  const [high, wide] = shown.tile ? shown.size : page.image;
+  byId("pictures").style.setProperty("--ratio", wide / high);
   [canvas.height, canvas.width] = shown.size;
   if (shown.tile) {
     frame.style.aspectRatio = `${shown.size[1]} / ${shown.size[0]}`;
@@ -243,13 +254,13 @@ function paint() {
   over.hidden = Boolean(shown.tile) || !state.overlay;
   if (over.hidden) return;
   [over.width, over.height] = [canvas.width, canvas.height];
-  placeOver(over, layerNow());
+  placeOver(over, shown.layer);
   over.style.opacity = state.overlay;
   over.getContext("2d").drawImage(canvas, 0, 0);
 }
 
 function draw() {
-  placeMap(layerNow());
+  placeMap(shown.layer);
   paint();
   enlarge();
   paintBeside();
@@ -264,7 +275,7 @@ async function show() {
   const channels = channelsOf(state, layer);
   const found = await keeper.picture({ ...state, channels }, placeOfLayer(state.layer));
   if (turn !== painting) return;
-  shown = found;
+  shown = { ...found, layer };
   byId("pictures").classList.toggle("tiled", Boolean(shown.tile));
   const title = titleOf(layer);
   byId("title").textContent = title;
@@ -281,6 +292,9 @@ async function show() {
 
 // --- what is under the mouse
 
+// Until the maps of another layer are unpacked, what is seen is still the one before.
+const isReady = () => shown !== null && shown.layer === layerNow();
+
 // Where the mouse is, as shares of a frame's sides; null beside it.
 function shareAt(frame, event) {
   const box = frame.getBoundingClientRect();
@@ -290,9 +304,9 @@ function shareAt(frame, event) {
 
 // Returns the unit there, on a grid its channel, and on the input the pixel.
 function hitAt(frame, event) {
-  const place = shown && shareAt(frame, event);
+  const place = isReady() && shareAt(frame, event);
   if (!place) return null;
-  const layer = layerNow();
+  const { layer } = shown;
   const [x, y] = inPicture(windows[windowOf(frame)], place);
   if (frame.id === "input") {
     const pixel = [Math.floor(y * page.image[0]), Math.floor(x * page.image[1])];
@@ -353,7 +367,8 @@ function paintUnit(frame, box) {
 }
 
 function mark() {
-  const layer = layerNow();
+  if (!isReady()) return;
+  const { layer } = shown;
   const under = hitNow();
   const hit = under ?? (state.location && { unit: state.location });
   const [height, width] = page.image;
@@ -384,10 +399,20 @@ function setWindow(name, part) {
   mark();
 }
 
-function enlargeBy(factor, frame = byId("output"), place = [0.5, 0.5]) {
-  if (!shown) return;
+// Around the location where one is seen, or else around the middle.
+function middleOf(part) {
+  if (!state.location || shown.tile) return [0.5, 0.5];
+  const [left, top, across, down] = shown.layer.placement;
+  const [row, column] = state.location.map((at) => at + shown.step / 2);
+  const at = [left + 0.5 + column * across, top + 0.5 + row * down].map((pixel, n) => pixel / page.image[1 - n]);
+  const place = inFrame(part, at);
+  return place.every((share) => share >= 0 && share <= 1) ? place : [0.5, 0.5];
+}
+
+function enlargeBy(factor, frame = byId("output"), place = null) {
+  if (!isReady()) return;
   const name = windowOf(frame);
-  setWindow(name, zoomed(windows[name], factor, place));
+  setWindow(name, zoomed(windows[name], factor, place ?? middleOf(windows[name])));
 }
 
 function showWhole() {
@@ -410,6 +435,8 @@ function listen(frame) {
     if (!event.isPrimary) return;
     from = [event.clientX, event.clientY];
     isDrag = false;
+    // A drag goes on beside the frame.
+    if (shown && windows[windowOf(frame)].size < WHOLE.size) frame.setPointerCapture(event.pointerId);
   });
   frame.addEventListener("pointermove", (event) => {
     if (!event.isPrimary || !shown) return;
@@ -426,6 +453,7 @@ function listen(frame) {
     }
     if (JSON.stringify(hitNow()) !== before) mark();
   });
+  frame.addEventListener("pointerup", () => (from = null));
   frame.addEventListener("pointerleave", () => {
     from = pointer = null;
     if (shown) mark();
@@ -526,7 +554,12 @@ async function savePicture() {
   density = null;
   paintBeside();
   mark();
-  const href = URL.createObjectURL(await new Promise((done) => canvas.toBlob(done)));
+  const blob = await new Promise((done) => canvas.toBlob(done));
+  if (!blob) {
+    byId("place").textContent = "The picture is too large to be saved: make the window smaller.";
+    return;
+  }
+  const href = URL.createObjectURL(blob);
   made("a", { href, download: nameOfPicture() }).click();
   setTimeout(() => URL.revokeObjectURL(href), 10000);
   byId("place").textContent = `Saved as ${nameOfPicture()}.`;
@@ -594,6 +627,11 @@ function showControls(layer) {
   byId("some").hidden = !takesSome(state.mode);
   byId("relu").hidden = layer.other === null;
   pressed(byId("relu"), layer.signed);
+  for (const [n, id] of ["row", "column"].entries()) {
+    byId(id).max = layer.shape[n] - 1;
+    // What is being typed waits for its other half.
+    if (state.location || !byId("unit").contains(document.activeElement)) byId(id).value = state.location?.[n] ?? "";
+  }
   byId("channels").value = state.channels.join(", ");
   byId("channels").placeholder = `the most telling ${state.mode === "rgb" ? 3 : "few"} (or type for instance 0, 5, 12)`;
 }
@@ -620,7 +658,10 @@ async function showSmall(layer) {
       button.append(made("canvas"));
       return button;
     });
+    // The keyboard's focus stays at its place.
+    const focused = [...byId("strip").children].indexOf(document.activeElement);
     byId("strip").replaceChildren(...buttons);
+    buttons[focused]?.focus();
     await Promise.all(
       buttons.map((button, n) => keeper.thumbnail(button.firstChild, place, telling[n], cmapOf(layer)))
     );
@@ -662,7 +703,13 @@ function build() {
   byId("scale").addEventListener("change", () => choose({ scale: byId("scale").value, gamma: null }));
   for (const trait of ["gamma", "overlay"])
     byId(trait).addEventListener("input", () => choose({ [trait]: byId(trait).valueAsNumber }, { replace: true }));
-  byId("channels").addEventListener("change", () => choose({ channels: [...new Set(numbersIn(byId("channels").value))] }));
+  byId("channels").addEventListener("change", () => {
+    const words = byId("channels").value.split(/[\s,]+/).filter(Boolean);
+    const wrong = whyNot(words);
+    byId("place").textContent = wrong;
+    if (!wrong) choose({ channels: [...new Set(words.map(Number))] });
+  });
+  for (const id of ["row", "column"]) byId(id).addEventListener("change", chooseUnit);
   const clicks = {
     all: () => choose({ mode: "grid" }),
     closer: () => enlargeBy(ZOOM_STEP),
@@ -678,6 +725,22 @@ function build() {
   for (const id of ["slider", "channel", "strip"])
     for (const kind of ["pointerdown", "focusin", "input"]) byId(id).addEventListener(kind, () => play(false));
   for (const frame of frames()) listen(frame);
+}
+
+// What is wrong with the channels that were typed; empty where nothing is. They stay in their field.
+function whyNot(words) {
+  const last = layerNow().channels - 1;
+  const odd = words.find((word) => !/^\d{1,6}$/.test(word) || Number(word) > last);
+  if (odd !== undefined) return `“${odd}” is no channel of this layer: type numbers from 0 to ${last}.`;
+  const count = new Set(words.map(Number)).size;
+  return state.mode === "rgb" && count && count < 3 ? `Mix takes three channels, and these are ${count}.` : "";
+}
+
+// A unit by its numbers, for who has no mouse; a field without a number lets the location go.
+function chooseUnit() {
+  const unit = [byId("row"), byId("column")].map((field) => field.valueAsNumber);
+  if (unit.every((at) => Number.isInteger(at) && at >= 0)) choose({ location: unit });
+  else if (state.location) choose({ location: null });
 }
 
 function turnGrid() {
@@ -739,7 +802,7 @@ start({
   reads: {
     layer: String,
     channel: oneNumber,
-    channels: numbersIn,
+    channels: (words) => [...new Set(numbersIn(words))],
     mode: (value) => (Object.hasOwn(page.phrases, value) ? value : undefined),
     cmap: (value) => (Object.hasOwn(page.cmaps, value) ? value : undefined),
     scale: (value) => (Object.hasOwn(RANGES, value) ? value : undefined),
@@ -752,4 +815,10 @@ start({
 // Sizes and colours of what is drawn follow the page's.
 const redraw = () => shown && draw();
 new ResizeObserver(redraw).observe(byId("pictures"));
+// Paper is white.
+for (const [event, on] of [["beforeprint", true], ["afterprint", false]])
+  window.addEventListener(event, () => {
+    document.documentElement.classList.toggle("printing", on);
+    redraw();
+  });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
