@@ -642,7 +642,7 @@ def test_paper_is_white_also_where_the_screen_is_dark(opened: Opened) -> None:
       const inked = [...data.keys()].filter((n) => n % 4 === 3 && data[n] > 200);
       return Math.min(...inked.map((n) => data[n - 3]));
     }"""
-    assert page.evaluate(darkest) > 150
+    page.wait_for_function(f"({darkest})() > 150")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate(darkest) < 60
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
