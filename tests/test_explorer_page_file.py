@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import os
 import re
 import tempfile
 import warnings
@@ -402,3 +403,17 @@ def test_a_page_of_a_layer_of_each_block_is_to_be_small(tmp_path: Path) -> None:
     one = activations.to_html(tmp_path / "more.html", layers=["block1_conv1", "block1_conv2"])
     assert 4e6 < one.size < 10e6
     assert not one.halved
+
+
+def test_nothing_of_the_computer_that_wrote_it_is_on_a_page(tmp_path: Path) -> None:
+    # Without internet the message says which folder the weights belong into.
+    activations = FeatureExtractor("auto", size=32)(sample_image())
+    assert remote_folder() in activations.weights.message
+    text = activations.to_html(layers="block5_pool")
+    for place in (remote_folder(), str(Path.home()), str(Path.cwd()), "keras/models"):
+        assert place not in text
+    assert "They were not trained to recognise anything." in text
+
+
+def remote_folder() -> str:
+    return str(Path(os.environ["KERAS_HOME"]) / "models")

@@ -122,6 +122,8 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
     assert_shows(page, top, folder, "edges", 0)
     expect(page.locator("#waiting")).to_have_count(0)
 
+    page.keyboard.press("Tab")
+    expect(page.locator("#notice summary")).to_be_focused()
     # A button for each layer; then the list.
     for layer in top:
         page.keyboard.press("Tab")
@@ -195,6 +197,6 @@ def test_a_layer_and_a_channel_by_keyboard_from_a_file(
     session.send("Emulation.setScriptExecutionDisabled", {"value": True})
     page.reload()
     expect(page.get_by_text("JavaScript is turned off here")).to_be_visible()
-    expect(page.get_by_text(top.weights.label)).to_be_visible()
+    expect(page.locator("#source")).to_contain_text(top.weights.label)
     expect(page.get_by_label("layer", exact=True)).to_be_hidden()
     page.close()

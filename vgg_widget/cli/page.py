@@ -72,7 +72,7 @@ def _write(options: argparse.Namespace) -> int:
         )
     print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")
     if written.halved:
-        print(written.halved_words)
+        print(f"{written.halved_words} --max-megabytes allows more.")
     return 0
 
 

@@ -1,6 +1,6 @@
 // The page of strongest images: what is shown of a layer and a channel.
 
-import { byId, layerNow, made, oneNumber, page, placeOfLayer, plain, showChosen, start, state } from "./shell.js";
+import { byId, complaint, layerNow, made, oneNumber, page, placeOfLayer, plain, showChosen, start, state } from "./shell.js";
 
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 const whole = new Intl.NumberFormat("en");
@@ -138,7 +138,7 @@ function show() {
 
   const values = found.values[channel];
   const dead = found.active[channel] === 0 && values[0] === 0;
-  let said = `${layer.name}, channel ${channel}: `;
+  let said = `${complaint} ${layer.name}, channel ${channel}: `.trimStart();
   if (!values.length) said += "none of its values is finite.";
   else if (dead) said += "0 on all of the images. The first of them are shown.";
   else said += `its ${values.length === 1 ? "strongest image" : `${values.length} strongest images`}.`;

@@ -29,7 +29,7 @@ from vgg_widget.dataset.result import TopActivations
 from vgg_widget.dataset.top_images import StrongestImages
 from vgg_widget.images import RGB8, ImageError
 from vgg_widget.network.streaming import READERS
-from vgg_widget.page.shell import layer_blocks, page_pieces
+from vgg_widget.page.shell import layer_blocks, notice_element, page_pieces
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.html import check_page_path, data_element, decimals
 from vgg_widget.support.messages import briefly
@@ -251,6 +251,7 @@ def _pieces(
     words = {
         "source": html.escape(_source(top, len(shown))),
         "missing": gone if missing else "",
+        "notice": notice_element(top.weights),
     }
     body = Template(_HERE.joinpath("page.html").read_text("utf-8")).substitute(words)
     return page_pieces(

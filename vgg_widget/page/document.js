@@ -3,7 +3,7 @@
 import { mapKeeper, shareOf } from "./maps.js";
 import { fieldOf, paintBar, paintFrame, paintList, seenWords } from "./painter.js";
 import {
-  byId, choose, layerNow, made, numbersIn, oneNumber, page, placeOfLayer, plain, pressed, showChosen, start, state,
+  byId, choose, complaint, layerNow, made, numbersIn, oneNumber, page, placeOfLayer, plain, pressed, showChosen, start, state,
   stepChannel,
 } from "./shell.js";
 import { inFrame, inPicture, LEAST, moved, transformOf, WHOLE, zoomed } from "./zoom.js";
@@ -12,6 +12,16 @@ const keeper = mapKeeper(page);
 
 const HINT = "Point at a picture to read its values; click to keep a location.";
 const TILE_HINT = "Point at a picture to read its values; click on a tile to open its channel.";
+const MEANINGS = {
+  channel: "one feature map",
+  grid: "every channel, side by side",
+  max: "the largest value of all channels at each place",
+  mean: "the mean of all channels at each place",
+  argmax: "which channel is the largest at each place",
+  composite: "some channels, each in the colormap, averaged",
+  rgb: "three channels as red, green and blue",
+  rainbow: "some channels, each in a hue of its own, added",
+};
 const BUTTONS = { channel: "One channel", grid: "All", max: "Strongest", rgb: "Mix" };
 const RANGES = {
   auto: "this picture", channel: "this picture, to the max", layer: "the layer", network: "the network",
@@ -38,6 +48,8 @@ let painting = 0;
 // Where the mouse is, on which frame; null beside both.
 let pointer = null;
 let beforeGrid = "channel";
+// Whether the keys go from tile to tile of a grid.
+let isPicking = false;
 
 const takesSome = (mode) => ["composite", "rgb", "rainbow"].includes(mode);
 
@@ -340,11 +352,15 @@ function pixelWords([row, column]) {
 function wordsFor({ unit, channel, pixel }) {
   const stored = unit.map((at) => at / shown.step);
   const where = `row ${unit[0]}, column ${unit[1]}`;
-  let what = shown.words?.(...stored) ?? "";
+  let what = "";
   // On a grid, the nearest unit of the input is one of every tile.
   if (shown.value && !(shown.tile && channel === undefined)) {
     const value = shown.value(...stored, channel);
     what = typeof value === "number" ? `≈ ${plain(value)}` : value;
+  }
+  if (shown.winner) {
+    const strongest = shown.winner(...stored);
+    what = strongest === undefined ? "no channel is active" : `${what}, of channel ${strongest}`;
   }
   const here = channel === undefined ? where : `channel ${channel}, ${where}`;
   const field = fieldOf(layerNow(), unit);
@@ -388,9 +404,27 @@ function mark() {
     box = sides(at(row)[0], at(column)[1], at(row + shown.step)[0], at(column + shown.step)[1]);
   }
   paintUnit(byId("output"), box);
-  const hint = shown.tile ? TILE_HINT : HINT;
+  const hint = complaint ? "" : shown.tile ? TILE_HINT : HINT;
   const words = hit ? wordsFor(hit) : hint;
-  byId("place").textContent = hit && !under ? `location: ${words}` : words;
+  const said = hit && !under ? `location: ${words}` : words;
+  byId("place").textContent = under ? said : `${complaint} ${said}`.trim();
+  const strongest = state.location && shown.winner?.(...state.location.map((at) => at / shown.step));
+  byId("open").hidden = !Number.isInteger(strongest);
+  byId("open").dataset.channel = strongest;
+  byId("open").textContent = `open channel ${strongest}`;
+  if (!hit && shown.tile && isPicking) pickTile();
+}
+
+// Frames the tile of the channel that the keys have come to.
+function pickTile() {
+  const { channel } = state;
+  const [top, left] = shown.boxOf(channel);
+  const [rows, columns] = shown.size;
+  const [high, wide] = shown.layer.stored;
+  paintUnit(byId("output"), [left / columns, top / rows, (left + wide) / columns, (top + high) / rows]);
+  const { low, high: most } = shown.layer;
+  const [least, largest] = [low[channel], most[channel]].map((value) => (value === null ? "?" : plain(value)));
+  byId("place").textContent = `channel ${channel}, from ${least} to ${largest}: Enter opens it.`;
 }
 
 function setWindow(name, part) {
@@ -441,6 +475,7 @@ function listen(frame) {
   frame.addEventListener("pointermove", (event) => {
     if (!event.isPrimary || !shown) return;
     const before = JSON.stringify(hitNow());
+    isPicking = false;
     pointer = { frame, clientX: event.clientX, clientY: event.clientY };
     if (from && event.buttons === 1) {
       const by = [event.clientX - from[0], event.clientY - from[1]];
@@ -687,13 +722,14 @@ async function showSmall(layer) {
 function build() {
   const option = (value, words) => made("option", { value }, words);
   for (const [mode, words] of Object.entries(BUTTONS)) {
-    const button = made("button", { type: "button" }, words);
+    const button = made("button", { type: "button", title: `${mode}: ${MEANINGS[mode]}` }, words);
     button.dataset.mode = mode;
     button.addEventListener("click", () => choose({ mode }));
     byId("modes").append(button);
   }
   const others = Object.keys(page.phrases).filter((mode) => !(mode in BUTTONS));
   byId("more").append(option("", "more …"), ...others.map((mode) => option(mode, mode)));
+  for (const one of byId("more").options) one.title = MEANINGS[one.value] ?? "";
   byId("cmap").append(...Object.keys(page.cmaps).map((name) => option(name, name)));
   byId("scale").append(...Object.entries(RANGES).map(([name, words]) => option(name, words)));
 
@@ -719,6 +755,7 @@ function build() {
     "copy-code": copyCode,
     play: () => play(),
     relu: turnRelu,
+    open: () => choose({ mode: "channel", channel: Number(byId("open").dataset.channel) }),
   };
   for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", act);
   // Who chooses a channel has seen enough.
@@ -759,10 +796,16 @@ function turnRelu() {
 
 function step(by) {
   play(false);
+  isPicking = state.mode === "grid";
   stepChannel(by);
 }
 
+function openPicked() {
+  if (state.mode === "grid" && isPicking) choose({ mode: "channel" });
+}
+
 const KEYS = {
+  Enter: openPicked,
   Escape: () => choose({ location: null }),
   "+": () => enlargeBy(ZOOM_STEP),
   "=": () => enlargeBy(ZOOM_STEP),
@@ -787,7 +830,6 @@ const numberWithin = (low, high) => (words) => {
   return value >= low && value <= high ? value : undefined;
 };
 
-byId("notice").hidden = !byId("notice").querySelector("b").textContent;
 byId("halved").hidden = !byId("halved").textContent;
 // The line under the picture says it, and more.
 byId("made").textContent = byId("made").textContent.split(" · ").at(-1);
@@ -797,7 +839,7 @@ start({
   fitted,
   keys: KEYS,
   hasPictures: true,
-  hasChannel: () => state.mode === "channel",
+  hasChannel: () => ["channel", "grid"].includes(state.mode),
   unnamed: { cmap: null, channels: [], gamma: null, location: null, overlay: 0 },
   reads: {
     layer: String,

@@ -32,7 +32,7 @@ from vgg_widget.layers import LayerInfo
 from vgg_widget.page.geometry import unit_places
 from vgg_widget.page.planes import colours
 from vgg_widget.page.room import Shape, fitting_steps, layer_bytes, modes_step
-from vgg_widget.page.shell import layer_blocks, page_pieces
+from vgg_widget.page.shell import layer_blocks, notice_element, other_names, page_pieces
 from vgg_widget.page.stored_maps import (
     StoredMaps,
     StoredModes,
@@ -339,7 +339,6 @@ def _text(
 ) -> str:
     height, width = activations.image.shape[:2]
     name = Path(activations.name).name
-    headline, _, message = activations.weights.message.partition(": ")
     heading = title or name or "What a network makes of a picture"
     words = {
         "title": html.escape(heading),
@@ -347,8 +346,7 @@ def _text(
         "width": str(width),
         "height": str(height),
         "alt": html.escape(f"the input, {name}" if name else "the input"),
-        "notice": html.escape(headline),
-        "message": html.escape(message),
+        "notice": notice_element(activations.weights),
         "weights": html.escape(activations.weights.label),
         "halved": html.escape(_halved_words(_halved(stored))),
         "version": html.escape(sys.modules["vgg_widget"].__version__),
@@ -471,6 +469,7 @@ def _about(activations: Activations, name: str, maps: StoredMaps) -> dict[str, A
     label, shape = layer_label(activations, name), activations.shape(name)
     return {
         "name": name,
+        "names": other_names(activations, name),
         "label": label,
         "shape": list(shape),
         "channels": shape[-1],

@@ -189,11 +189,20 @@ export function mapKeeper(page) {
   async function ready(state, place, layer) {
     const planes = await modePlanes(place, layer);
     const n = state.mode === "max" ? 0 : 1;
-    return single(planes[state.mode], layer.modes, n, layer.modes.stored, layer.modes.step, state, layer);
+    const { stored: shape, step } = layer.modes;
+    const found = single(planes[state.mode], layer.modes, n, shape, step, state, layer);
+    return state.mode === "max" ? { ...found, winner: winnerIn(planes, shape) } : found;
   }
 
+  // Which channel is the strongest at a place, or undefined where none is active.
+  const winnerIn = ({ winner }, [, columns]) => (row, column) => {
+    const channel = winner(row * columns + column);
+    return channel === NO_CHANNEL ? undefined : channel;
+  };
+
   async function argmax(place, layer) {
-    const { winner } = await modePlanes(place, layer);
+    const planes = await modePlanes(place, layer);
+    const { winner } = planes;
     const { stored: shape, step } = layer.modes;
     const shown = new Map();
     for (const { channel, color } of layer.legend)
@@ -205,10 +214,8 @@ export function mapKeeper(page) {
     return {
       ...mixed(table, shape, step),
       list: layer.legend.map(({ words, color }) => [words, `rgb(${color})`]),
-      words: (row, column) => {
-        const channel = winner(row * shape[1] + column);
-        return channel === NO_CHANNEL ? "no channel is active" : `channel ${channel}`;
-      },
+      winner: winnerIn(planes, shape),
+      value: (row, column) => valueOf(planes.max[row * shape[1] + column], layer.modes.low[0], layer.modes.high[0]),
     };
   }
 

@@ -39,6 +39,8 @@ export const placeOfLayer = (name) => page.layers.findIndex((one) => one.name ==
 
 // A value for each of the view's traits.
 export let state;
+// What the address asked for and the page has not; empty where nothing is wrong.
+export let complaint = "";
 let view;
 // How many steps of this page lie before what is on show: going back further would leave it.
 let steps = history.state?.steps ?? 0;
@@ -47,6 +49,7 @@ export const layerNow = () => page.layers[placeOfLayer(state.layer)];
 
 export function choose(changes, { replace = false } = {}) {
   const before = state;
+  complaint = "";
   state = view.fitted({ ...state, ...changes }, state);
   if (JSON.stringify(state) !== JSON.stringify(before)) writeAddress(replace, before);
   return view.show();
@@ -65,15 +68,18 @@ function addressOf(one) {
   return `#${words.toString().replaceAll("%2C", ",")}`;
 }
 
-// A browser takes only so many addresses in a second: those of steps are written when the steps rest.
+// Steps from channel to channel are one entry of the browser's history, whose address is written when they
+// rest: a browser takes only so many in a second.
 let waiting;
-function writeAddress(replace, before) {
-  if (replace) {
+let isStepping = Boolean(history.state?.isStepping);
+function writeAddress(isStep, before) {
+  if (isStep && isStepping) {
     clearTimeout(waiting);
     waiting = setTimeout(() => putAddress("replaceState", state), STEPS_REST_MS);
     return;
   }
   if (waiting) putAddress("replaceState", before);
+  isStepping = isStep;
   putAddress("pushState", state);
 }
 
@@ -82,7 +88,7 @@ function putAddress(how, what) {
   waiting = undefined;
   const next = steps + (how === "pushState");
   try {
-    history[how]({ steps: next }, "", addressOf(what));
+    history[how]({ steps: next, isStepping }, "", addressOf(what));
     steps = next;
   } catch {
     // Within another page there may be no address of its own.
@@ -96,17 +102,31 @@ function wordsInAddress() {
   return new URLSearchParams(former ? `layer=${former[1]}&channel=${former[2]}` : words);
 }
 
-// What is wrong in an address gives way to what is shown first.
+// By any of a layer's names.
+const layerCalled = (name) => page.layers.find((one) => one.name === name || one.names?.includes(name))?.name;
+
+// What is wrong in an address gives way to what is shown first, and is told.
 function readAddress() {
   const words = wordsInAddress();
-  const reads = { ...view.reads, layer: (name) => (placeOfLayer(name) >= 0 ? name : undefined) };
+  const reads = { ...view.reads, layer: layerCalled };
   const isNamed = [...words.keys()].some((name) => name in reads);
   const found = isNamed ? { ...page.first, ...view.unnamed } : { ...page.first };
+  const lacking = [];
   for (const [name, read] of Object.entries(reads)) {
-    const value = words.has(name) ? read(words.get(name)) : undefined;
-    if (value !== undefined) found[name] = value;
+    if (!words.has(name)) continue;
+    const value = read(words.get(name));
+    if (value === undefined) lacking.push(`${name} “${words.get(name).slice(0, 60)}”`);
+    // Channels and places are those of the layer that was meant.
+    else if (!(lacking.length && ["channel", "channels", "location"].includes(name))) found[name] = value;
   }
   state = view.fitted(found, null);
+  for (const name of ["channel", "location"]) {
+    const asked = found[name];
+    if (asked != null && String(state[name]) !== String(asked)) lacking.push(`${name} ${asked} in ${state.layer}`);
+  }
+  complaint = lacking.length ? `This page has no ${lacking.join(", and no ")}. It shows what is nearest.` : "";
+  // The address then says what is on show.
+  if (isNamed) putAddress("replaceState", state);
 }
 
 // --- the layer and the channel
@@ -148,6 +168,8 @@ function buildNetwork() {
     if (view.hasPictures) {
       const picture = layerButton("", buttons[0][1], "picture small");
       picture.append(made("canvas"));
+      // The button beside it does the same for the keyboard.
+      picture.tabIndex = -1;
       block.prepend(picture);
       words.append(made("span", { class: "note quiet" }));
     }
@@ -231,6 +253,8 @@ export function start(itself) {
     const key = nameOfKey(event);
     if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, key)) return;
     if (isKept(event.target, event.key) && key !== "Escape") return;
+    // Buttons, links and what unfolds have this key for themselves.
+    if (key === "Enter" && event.target.matches("button, summary, a")) return;
     event.preventDefault();
     // An arrow that is held goes on; what a letter does is done once.
     if (!event.repeat || event.key.length > 1) keys[key]();
@@ -239,6 +263,7 @@ export function start(itself) {
     clearTimeout(waiting);
     waiting = undefined;
     steps = history.state?.steps ?? 0;
+    isStepping = Boolean(history.state?.isStepping);
     readAddress();
     view.show();
   });

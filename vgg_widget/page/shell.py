@@ -13,6 +13,7 @@ from typing import Any
 from vgg_widget.layers import LayerInfo
 from vgg_widget.page.scripts import joined
 from vgg_widget.support.html import digest_of_text
+from vgg_widget.support.provenance import Provenance
 
 _HERE = files("vgg_widget.page")
 
@@ -54,6 +55,40 @@ def page_pieces(
     yield Template(before).substitute(words)
     yield from data
     yield Template(after).substitute(words)
+
+
+def notice(weights: Provenance) -> tuple[str, str]:
+    """Return what a reader must know of the weights: in a few words, and at length; or nothing.
+
+    The message of `Provenance` is for whoever computed the maps: it may name folders of that
+    person's computer, and what to do there.
+    """
+    if weights.source == "kmeans":
+        label = weights.label[:1].upper() + weights.label[1:]
+        return (
+            "Practice filters, not ImageNet weights",
+            f"{label}. They were not trained to recognise anything.",
+        )
+    headline, _, message = weights.message.partition(": ")
+    return headline, message
+
+
+def notice_element(weights: Provenance) -> str:
+    """Return the element that shows the notice, unfolded by a click; empty without one."""
+    headline, message = map(html.escape, notice(weights))
+    if not headline:
+        return ""
+    return (
+        f'<details class="notice" id="notice"><summary><b>{headline}</b> · details</summary>'
+        f"<div>{message}</div></details>\n"
+    )
+
+
+def other_names(activations: Any, layer: str) -> list[str]:
+    """Return the other names of the same maps, which an address may have, too."""
+    names = [*activations.names_in("torchvision", layer), *activations.names_in("paper", layer)]
+    plain = activations.plain_name(layer)
+    return [name for name in names if name != layer and activations.plain_name(name) == plain]
 
 
 def layer_blocks(layers: Sequence[LayerInfo]) -> list[dict[str, Any]]:
