@@ -156,7 +156,7 @@ def attribute(
     >>> activations = extractor(sample_image())
     >>> found = attribute(extractor, activations, "features.10", 3, (8, 9))
     >>> found.values.shape, found.box, found.units
-    ((64, 75), (22, 26, 46, 50), 'activation per level of 255')
+    ((75, 64), (22, 26, 46, 50), 'activation per level of 255')
     """
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
