@@ -69,7 +69,8 @@ def test_the_public_names_are_those_of_the_interface() -> None:
 
 def test_the_package_has_few_parts() -> None:
     names = {path.stem for path in PACKAGE.iterdir()} - {"__init__", "__main__", "__pycache__"}
-    assert len(names - {"py"}) <= 16
+    # What ships and is no code: weights, and the mark of a typed package.
+    assert len(names - {"data", "py"}) <= 16
 
 
 @pytest.mark.sampled

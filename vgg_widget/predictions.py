@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.images import RGB8, resize, target_size
+from vgg_widget.layers import is_index
 from vgg_widget.network.extractor import FeatureExtractor
-from vgg_widget.support.messages import briefly
+from vgg_widget.support.messages import briefly, unknown_choice
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import Classifier, imagenet, resolve_classifier
 from vgg_widget.weights.arrays import CLASSIFIER_INPUT
@@ -125,24 +126,123 @@ class Predictor:
             self._known[picture] = self._computed(self._last_pool(picture))
         return self._known[picture]
 
-    def _last_pool(self, activations: Activations) -> Floats:
+    def index_of(self, target: str | int) -> int:
+        """Return the number of a class, which may be given by its name or WordNet's number.
+
+        Raises
+        ------
+        ValueError
+            If there is no such class, or several of that name.
+        """
+        if is_index(target, self.classes):
+            return int(target)
+        found = [number for number, names in enumerate(self._names) if target in names]
+        if not found and not isinstance(target, str):
+            raise ValueError(
+                f"target {briefly(target)} is none of the {self.classes} classes: pass a name such "
+                f"as {self._names[0][1]!r}, or a number from 0 to {self.classes - 1}."
+            )
+        if not found:
+            raise ValueError(unknown_choice("target", target, [name for _, name in self._names]))
+        if len(found) > 1:
+            raise ValueError(
+                f"target {target!r} is the name of {len(found)} classes: pass one of the numbers "
+                f"{', '.join(map(str, found))}."
+            )
+        return found[0]
+
+    def label_of(self, index: int) -> str:
+        """Return the name of the class of that number."""
+        return self._names[index][1]
+
+    def score(self, maps: Floats, index: int, shuffled: int | None = None) -> tuple[float, Floats]:
+        """Return a class's score, and its gradient with respect to the last pool.
+
+        Parameters
+        ----------
+        maps : ndarray of float32, shape (7, 7, 512)
+            The last pool of what the classifier looks at.
+        index : int
+            The class's number.
+        shuffled : int, optional
+            A seed, to put the inputs and the outputs of each dense layer into a random order.
+
+        Returns
+        -------
+        score : float
+            Before the softmax.
+        gradient : ndarray of float32, shape (7, 7, 512)
+        """
+        first = self._classifier.channels_first
+        values = (maps.transpose(2, 0, 1) if first else maps).reshape(-1)
+        # The order of hundreds of millions of weights would take their memory once more; that of
+        # what goes in and what comes out is enough to connect everything with something else.
+        orders = [
+            tuple(
+                np.arange(size)
+                if shuffled is None
+                else np.random.default_rng([shuffled, place, axis]).permutation(size)
+                for axis, size in enumerate(kernel.shape)
+            )
+            for place, (kernel, _) in enumerate(self._classifier.layers)
+        ]
+        *hidden, last = zip(self._classifier.layers, orders, strict=True)
+        active = []
+        for (kernel, bias), (rows, columns) in hidden:
+            values = (values[rows] @ kernel + bias)[columns]
+            active.append(values > 0)
+            values = np.maximum(values, 0)
+        (kernel, bias), (rows, columns) = last
+        column = columns[index]
+        score = float(values[rows] @ kernel[:, column] + bias[column])
+        # An order is undone by giving each number to the place that it was taken from.
+        slope = np.empty_like(values)
+        slope[rows] = kernel[:, column]
+        for ((kernel, _), (rows, columns)), on in zip(hidden[::-1], active[::-1], strict=True):
+            out = np.empty_like(slope)
+            out[columns] = slope * on
+            slope = np.empty(kernel.shape[0], slope.dtype)
+            slope[rows] = kernel @ out
+        shape = maps.shape
+        if first:
+            return score, slope.reshape(shape[2], *shape[:2]).transpose(1, 2, 0).copy()
+        return score, slope.reshape(shape)
+
+    def picture_seen(
+        self, activations: Activations
+    ) -> tuple[RGB8, tuple[float, float, float, float]]:
+        """Return what the classifier looks at of a picture, and where that lies.
+
+        Returns
+        -------
+        pixels : ndarray of uint8, shape (h, w, 3)
+            The picture itself, where it has the right size.
+        (top, left, bottom, right) : tuple of float
+            Half open, in the picture's own pixels.
+        """
         own = self._extractor.weights
         if activations.weights.digest != own.digest:
             raise ValueError(
                 f"activations of {activations.weights.label} do not belong to the classifier of "
                 f"{own.label}: compute them with its extractor."
             )
+        image = activations.image
+        height, width = image.shape[:2]
         if activations.shape(_POOL) == CLASSIFIER_INPUT:
-            return activations[_POOL]
-        return self._seen(activations.image)
+            return image, (0, 0, height, width)
+        seen, (top, left) = _looked_at(image)
+        resized = target_size(image, _SIDE)
+        down, across = height / resized[0], width / resized[1]
+        bottom, right = top + seen.shape[0], left + seen.shape[1]
+        return seen, (top * down, left * across, bottom * down, right * across)
+
+    def _last_pool(self, activations: Activations) -> Floats:
+        image, _ = self.picture_seen(activations)
+        return activations[_POOL] if image is activations.image else self._extractor(image)[_POOL]
 
     def _seen(self, pixels: RGB8) -> Floats:
         """Compute the last pool of what the classifier looks at, which takes another pass."""
-        image = resize(pixels, _SIDE)
-        if _is_cropped(image):
-            top, left = ((side - _SIDE) // 2 for side in image.shape[:2])
-            image = image[top : top + _SIDE, left : left + _SIDE]
-        return self._extractor(image)[_POOL]
+        return self._extractor(_looked_at(pixels)[0])[_POOL]
 
     def _computed(self, maps: Floats) -> Floats:
         if self._classifier.channels_first:
@@ -164,6 +264,15 @@ class Predictor:
             )
         probabilities.flags.writeable = False
         return probabilities
+
+
+def _looked_at(pixels: RGB8) -> tuple[RGB8, tuple[int, int]]:
+    """Return what the classifier looks at, and where its corner is in the resized picture."""
+    image = resize(pixels, _SIDE)
+    if not _is_cropped(image):
+        return image, (0, 0)
+    top, left = ((side - _SIDE) // 2 for side in image.shape[:2])
+    return image[top : top + _SIDE, left : left + _SIDE], (top, left)
 
 
 def looked_at(activations: Activations) -> str:

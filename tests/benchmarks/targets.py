@@ -13,6 +13,10 @@ ONNX = "ONNX Runtime"
 LOOP = "one Keras sub-model a layer, eager"
 RETRACES = "graphs traced anew for four more sizes"
 DIFFERENCE = "largest difference from plain Keras, relative"
+ATTRIBUTION = "attribution of a block5_conv4 unit, 224 × 224"
+UNIT = "attribution of a block3_conv1 unit, 224 × 224"
+FORWARD_PASS = "one forward pass, all 21 outputs"
+PLAIN = "plain TensorFlow, one tape"
 FIRST = "first call, in a fresh process"
 START = "start"
 EXPLORERS = "memory of explorers, 224 × 224"
@@ -132,6 +136,20 @@ TARGETS: tuple[Target, ...] = (
     Target(FORWARD, LOOP, 15, (FORWARD, NETWORK), at_least=True),
     Target(FORWARD, RETRACES, 0),
     Target(FORWARD, DIFFERENCE, 1e-4),
+    *(
+        Target(ATTRIBUTION, name, limit, (ATTRIBUTION, FORWARD_PASS))
+        for name, limit in (
+            ("gradient", 3),
+            ("grad_cam", 3),
+            ("smoothgrad, 25", 45),
+            ("integrated gradients, 50", 90),
+            ("occlusion", 60),
+        )
+    ),
+    *(
+        Target(ATTRIBUTION, name, 1.1, (ATTRIBUTION, f"{name}: {PLAIN}"))
+        for name in ("gradient", "smoothgrad, 25")
+    ),
     Target(FIRST, "first", 3, (FIRST, "warm")),
     *(target for mode in (*MODES[1:], GRID_BLOCK1) for target in _redraw(mode)),
     *(target for where in ("", SUBSHELL, FAR) for target in _page(where)),
@@ -171,6 +189,8 @@ TARGETS: tuple[Target, ...] = (
 
 REFERENCES: dict[str, tuple[str, ...]] = {
     FORWARD: (NETWORK,),
+    ATTRIBUTION: (FORWARD_PASS,),
+    UNIT: (FORWARD_PASS,),
     FIRST: ("warm",),
     PIXELS: ("224 × 224, a megapixel",),
     IMAGES: ("1 image, each",),

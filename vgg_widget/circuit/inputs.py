@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.fan_in import FanIn
 from vgg_widget.pictures.rendering import checked_channel, checked_location
 from vgg_widget.support.messages import unknown_choice
 
@@ -146,12 +147,7 @@ def circuit(
         If an argument is not one of these, `activations` are another network's, or the layer is
         one of a model of your own that has no kernels or reads several layers.
     """
-    own, theirs = extractor.weights, activations.weights
-    if (own.digest or own.label) != (theirs.digest or theirs.label):
-        raise ValueError(
-            f"activations are of {theirs.label}, and extractor has {own.label}: pass the "
-            "extractor that made them."
-        )
+    check_made_by(extractor, activations)
     info = activations.info(layer)
     number = checked_channel("channel", channel, layer, info.channels)
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
@@ -164,12 +160,7 @@ def circuit(
             "by 'contribution' depends on the place: pass location=(row, column), or by='norm'."
         )
     fan_in = extractor.fan_in(info.name)
-    if fan_in.source is None:
-        maps = extractor.network_input(activations.image)
-        names: tuple[str, ...] = extractor.input_names(activations.image)
-    else:
-        maps = activations[fan_in.source]
-        names = tuple(f"channel {index}" for index in range(maps.shape[-1]))
+    maps, names = maps_read(extractor, activations, fan_in)
     numbers = fan_in.inputs(number)
     kernels = fan_in.kernels(number)
     if kernels is None:
@@ -212,6 +203,27 @@ def circuit(
         bias=bias,
         activation=None if added is None else float(added.sum()) + bias,
     )
+
+
+def check_made_by(extractor: FeatureExtractor, activations: Activations) -> None:
+    """Raise ValueError unless the activations are of the extractor's weights."""
+    own, theirs = extractor.weights, activations.weights
+    if (own.digest or own.label) != (theirs.digest or theirs.label):
+        raise ValueError(
+            f"activations are of {theirs.label}, and extractor has {own.label}: pass the "
+            "extractor that made them."
+        )
+
+
+def maps_read(
+    extractor: FeatureExtractor, activations: Activations, fan_in: FanIn
+) -> tuple[Floats, tuple[str, ...]]:
+    """Return the maps that a layer reads, and what `CircuitInput` calls each of them."""
+    if fan_in.source is None:
+        image = activations.image
+        return extractor.network_input(image), extractor.input_names(image)
+    maps = activations[fan_in.source]
+    return maps, tuple(f"channel {index}" for index in range(maps.shape[-1]))
 
 
 def _ratio(part: float, whole: float) -> float:

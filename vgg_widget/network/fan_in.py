@@ -37,6 +37,8 @@ class FanIn:
         Down and across, in units of the input.
     padding : {"same", "valid"}
         Whether the input is continued with zeros, as TensorFlow does, or not at all.
+    activation : str
+        Keras's name of the function that the layer applies to the sums, such as ``"relu"``.
     """
 
     layer: str
@@ -47,6 +49,7 @@ class FanIn:
     strides: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     padding: Literal["same", "valid"] = "same"
+    activation: str = "linear"
 
     def inputs(self, channel: int) -> range:
         """Return the numbers of the input channels that a channel reads."""
@@ -74,19 +77,33 @@ class FanIn:
         kernels = self.kernels(channel)
         if kernels is None:
             return None
-        _, height, width = kernels.shape
+        patch, _ = self.patch(maps, channel, row, column)
+        total: npt.NDArray[np.float64] = np.einsum(
+            "hwi,ihw->i", patch.astype(np.float64), kernels.astype(np.float64)
+        )
+        return total
+
+    def patch(
+        self, maps: Floats, channel: int, row: int, column: int
+    ) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Return what a channel's kernels lie on at one location, and where that is no padding.
+
+        Of all `maps` that the layer reads these are arrays of shape (h, w, inputs) and (h, w).
+        Padding is zeros.
+        """
+        assert self.kernel is not None
+        height, width, size, _ = self.kernel.shape
         rows = self._cells(0, row, height, maps.shape[0])
         columns = self._cells(1, column, width, maps.shape[1])
         down = (rows >= 0) & (rows < maps.shape[0])
         across = (columns >= 0) & (columns < maps.shape[1])
+        inside = down[:, np.newaxis] & across
         numbers = self.inputs(channel)
-        patch = maps[np.ix_(rows[down], columns[across])][..., numbers.start : numbers.stop]
-        # Beyond the border are zeros, which add nothing.
-        seen = kernels[:, down][:, :, across]
-        total: npt.NDArray[np.float64] = np.einsum(
-            "hwi,ihw->i", patch.astype(np.float64), seen.astype(np.float64)
-        )
-        return total
+        patch = np.zeros((height, width, size), np.float32)
+        patch[np.ix_(down, across)] = maps[np.ix_(rows[down], columns[across])][
+            ..., numbers.start : numbers.stop
+        ]
+        return patch, inside
 
     def _cells(self, axis: int, unit: int, size: int, count: int) -> npt.NDArray[np.int64]:
         """Return the input's index under each cell of the kernel; what is outside is padding."""
@@ -133,6 +150,7 @@ def fan_in_of(layer: Any, name: str, source: str | None) -> FanIn | None:
         tuple(getattr(layer, "strides", (1, 1))),
         tuple(getattr(layer, "dilation_rate", (1, 1))),
         getattr(layer, "padding", "valid"),
+        str(getattr(layer.activation, "__name__", type(layer.activation).__name__)),
     )
 
 

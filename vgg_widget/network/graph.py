@@ -68,15 +68,17 @@ def graph_of(model: Any) -> Any | None:
     return graph if known else None
 
 
-def open_calls(graph: Any) -> list[Call]:
+def open_calls(graph: Any) -> tuple[list[Call], list[Any]]:
     """List every call in a graph, with nested models opened up, in order of execution.
+
+    With them come the tensors that these calls make of the graph's outputs.
 
     The layers are the model's own, and so are their calls where those can be used; a nested model's
     layers are called once more, on the tensors of the model around it.
     """
     opening = _Opening(graph)
-    opening.walk(graph, graph.inputs, "")
-    return opening.calls
+    outputs = opening.walk(graph, graph.inputs, "")
+    return opening.calls, outputs
 
 
 class _Opening:

@@ -109,6 +109,13 @@ def told_layout(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
 def traced_for(run: Callable[[Any], Any], taken: NetworkInput) -> Any:
     """Return a ``tf.function`` of a network's input, traced once for all sizes, or once a size."""
     _, tf = keras_and_tensorflow()
+    sides = taken.fixed_size or (None, None)
+    return traced_once(run, tf.TensorSpec(taken.shape(None, *sides), tf.float32))
+
+
+def traced_once(run: Callable[..., Any], *taken: Any) -> Any:
+    """Return a ``tf.function`` of tensors like `taken`, traced once, or once for each size."""
+    _, tf = keras_and_tensorflow()
 
     def traced(signature: Any) -> Any:
         # Autograph would rewrite plain Python, and leave temporary files.
@@ -118,8 +125,7 @@ def traced_for(run: Callable[[Any], Any], taken: NetworkInput) -> Any:
         compiled._omit_frequent_tracing_warning = True  # noqa: SLF001 - there is no public switch
         return compiled
 
-    sides = taken.fixed_size or (None, None)
-    compiled = traced([tf.TensorSpec(taken.shape(None, *sides), tf.float32)])
+    compiled = traced(taken)
     try:
         compiled.get_concrete_function()
     except Exception:

@@ -76,6 +76,8 @@ class OwnNetwork:
     shown: Sequence[_Shown] = field(repr=False)
     # The outputs of the model when this was built; a model that has changed has others.
     made_from: tuple[Any, ...] = field(repr=False)
+    # The same, as `calls` give them.
+    outputs: tuple[Any, ...] = field(repr=False)
     before_relu: tuple[str, ...] = ()
 
     @staticmethod
@@ -97,6 +99,73 @@ class OwnNetwork:
         if len(pixels.shape) == 4:
             known[id(pixels)] = None
         return fan_in_of_call(one.call, name, known)
+
+    def run_to(self, indices: Sequence[int]) -> Callable[[Any], list[tuple[Any, Any]]]:
+        """Return what computes some of `shown`, twice each, and nothing that they do not need.
+
+        It is not compiled, for who takes it into a function of their own.
+        """
+        _, tf = keras_and_tensorflow()
+        model = self._up_to([self.shown[index].tensor for index in indices])
+        layouts = [self.shown[index].layout for index in indices]
+
+        def run(images: Any) -> list[tuple[Any, Any]]:
+            made = model(images, training=False)
+            made = made if isinstance(made, list | tuple) else [made]
+            maps = [_as_maps(*one, tf) for one in zip(made, layouts, strict=True)]
+            return list(zip(maps, maps, strict=True))
+
+        return run
+
+    def variables(self, first: int, last: int | None) -> list[tuple[tuple[int, int], Any]]:
+        """Return the weights of the layers from one of `shown` to another, or to the end.
+
+        Each comes once, with two numbers: its layer's, and its own there.
+        """
+        begin = self.calls.index(self.shown[first].call)
+        end = len(self.calls) if last is None else self.calls.index(self.shown[last].call) + 1
+        found: dict[int, tuple[tuple[int, int], Any]] = {}
+        for number in range(begin, end):
+            for place, variable in enumerate(self.calls[number].layer.weights):
+                found.setdefault(id(variable), ((number, place), variable))
+        return list(found.values())
+
+    def run_to_scores(
+        self, index: int
+    ) -> tuple[Callable[[Any], tuple[Any, Any]], Callable[[Any], Any]]:
+        """Return what computes one of `shown`, and the score of each class, shape (N, classes).
+
+        Scores are those before a softmax or a sigmoid. The maps are as the model has them, since
+        there is no gradient with respect to a copy; the second function makes float32 of them,
+        channels last.
+        """
+        if len(self.outputs) != 1 or len(self.outputs[0].shape) != 2:
+            shapes = " and ".join(str(tuple(end.shape[1:])) for end in self.outputs)
+            raise ValueError(
+                f"method 'grad_cam' needs a classifier, and model {self.name!r} ends in {shapes}: "
+                "pass a model that ends in one vector of classes, or another method and a channel."
+            )
+        _, tf = keras_and_tensorflow()
+        tensor, dense = _before_softmax(self.outputs[0], self.calls)
+        model, layout = self._up_to([self.shown[index].tensor, tensor]), self.shown[index].layout
+
+        def run(images: Any) -> tuple[Any, Any]:
+            maps, scores = model(images, training=False)
+            scores = tf.cast(scores, tf.float32)
+            if dense is not None:
+                scores = scores @ tf.cast(tf.convert_to_tensor(dense.kernel), tf.float32)
+                if dense.bias is not None:
+                    scores += tf.cast(tf.convert_to_tensor(dense.bias), tf.float32)
+            return maps, scores
+
+        return run, lambda maps: _as_maps(maps, layout, tf)
+
+    def _up_to(self, tensors: list[Any]) -> Any:
+        keras, _ = keras_and_tensorflow()
+        (pixels,) = self.model.inputs
+        part = keras.Model(pixels, tensors, name=scope_name(f"{self.name}_part"))
+        part.dtype_policy = self.model.dtype_policy
+        return part
 
     @cached_property
     def bytes_a_pixel(self) -> int:
@@ -256,7 +325,7 @@ def _build(graph: Any, name: str) -> OwnNetwork:
         )
     # Not in a list, or older releases of Keras warn of a picture that comes in none.
     (pixels,) = graph.inputs
-    calls = open_calls(graph)
+    calls, ends = open_calls(graph)
     known = layouts(calls, pixels)
     taken = _checked_input(pixels, name, known.get(id(pixels), ""))
     shown = _with_maps(calls, known)
@@ -270,7 +339,29 @@ def _build(graph: Any, name: str) -> OwnNetwork:
     forward = _traced(outputs, name, taken, [one.layout for one in shown])
     scales = scales_before_weights(map(_step, calls))
     made_from = tuple(graph.outputs)
-    return OwnNetwork(outputs, forward, name, taken, scales, calls, known, shown, made_from)
+    return OwnNetwork(
+        outputs, forward, name, taken, scales, calls, known, shown, made_from, tuple(ends)
+    )
+
+
+_SQUASHED = ("softmax", "sigmoid", "log_softmax")
+
+
+def _before_softmax(tensor: Any, calls: Sequence[Call]) -> tuple[Any, Any]:
+    """Return the tensor that holds a classifier's scores, or what a dense layer makes them of."""
+    made_by = {id(result): call for call in calls for result in call.results}
+    while (call := made_by.get(id(tensor))) is not None:
+        kind = kind_of(call.layer)
+        activation = getattr(getattr(call.layer, "activation", None), "__name__", "")
+        if kind in ("Softmax", "ops.Softmax", "ops.LogSoftmax", "ops.Sigmoid") or (
+            kind == "Activation" and activation in (*_SQUASHED, "linear")
+        ):
+            (tensor,) = call.sources
+        elif kind == "Dense" and activation in _SQUASHED and not call.layer.quantization_mode:
+            return call.sources[0], call.layer
+        else:
+            break
+    return tensor, None
 
 
 def _step(call: Call) -> Step:
@@ -361,6 +452,10 @@ def _part(layer: Named) -> str:
 # The forward pass --------------------------------------------------------------------------------
 
 
+def _as_maps(maps: Any, layout: str, tf: Any) -> Any:
+    return tf.cast(tf.transpose(maps, [*map(layout.index, CHANNELS_LAST)]), tf.float32)
+
+
 def _traced(
     outputs: Any, name: str, taken: NetworkInput, layouts: Sequence[str]
 ) -> Callable[[Any], list[Any]]:
@@ -370,10 +465,7 @@ def _traced(
     def run(images: Any) -> list[Any]:
         made = outputs(images, training=False)
         made = made if isinstance(made, list | tuple) else [made]
-        return [
-            tf.cast(tf.transpose(one, [*map(layout.index, CHANNELS_LAST)]), tf.float32)
-            for one, layout in zip(made, layouts, strict=True)
-        ]
+        return [_as_maps(one, layout, tf) for one, layout in zip(made, layouts, strict=True)]
 
     compiled = traced_for(run, taken)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,32 @@ class Vgg19Network:
         found = fan_in_of(self.model.get_layer(name), name, source)
         assert found is not None
         return found
+
+    def run_to(self, indices: Sequence[int]) -> Callable[[Any], list[tuple[Any, Any]]]:
+        """Return what computes some of `layers`, before and after their ReLU, and nothing later.
+
+        It is not compiled, for who takes it into a function of their own.
+        """
+        keras, tf = keras_and_tensorflow()
+        chain = [self.model.get_layer(info.name) for info in self.layers[: max(indices) + 1]]
+
+        def run(images: Any) -> list[tuple[Any, Any]]:
+            found = list(_through(chain, images, keras, tf))
+            return [found[index] for index in indices]
+
+        return run
+
+    def variables(self, first: int, last: int | None) -> list[tuple[tuple[int, int], Any]]:
+        """Return the weights from one of `layers` to another, or to the end.
+
+        Each comes with two numbers: its layer's, and its own there.
+        """
+        end = len(self.layers) if last is None else last + 1
+        return [
+            ((number, place), variable)
+            for number in range(first, end)
+            for place, variable in enumerate(self.model.get_layer(self.layers[number].name).weights)
+        ]
 
     def resolved(self, provenance: Provenance) -> ResolvedWeights:
         """Return the numbers that the network has now, and what they expect of the input."""
@@ -154,6 +180,18 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
+def _through(chain: Sequence[Any], images: Any, keras: Any, tf: Any) -> Iterator[tuple[Any, Any]]:
+    """Give the maps of each layer of a chain, before and after its ReLU where it has one."""
+    x = images
+    for layer in chain:
+        if isinstance(layer, keras.layers.Conv2D):
+            before = tf.nn.bias_add(layer.convolution_op(x, layer.kernel), layer.bias)
+            x = layer.activation(before)
+        else:
+            before = x = layer(x)
+        yield before, x
+
+
 def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
     # Keras's own VGG19 would first be filled with random numbers, and its global settings of these
     # belong to the user.
@@ -173,15 +211,7 @@ def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
 
     def forward(images: Any) -> list[Any]:
         # Before ReLU is kept, since after ReLU follows from it and not the other way round.
-        outputs, x = [], images
-        for layer in chain:
-            if isinstance(layer, keras.layers.Conv2D):
-                outputs.append(tf.nn.bias_add(layer.convolution_op(x, layer.kernel), layer.bias))
-                x = layer.activation(outputs[-1])
-            else:
-                x = layer(x)
-                outputs.append(x)
-        return outputs
+        return [before for before, _ in _through(chain, images, keras, tf)]
 
     compiled = traced_for(forward, _INPUT)
     # One that cannot run fails here, before it is kept.

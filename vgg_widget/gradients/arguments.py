@@ -1,0 +1,129 @@
+"""What `attribute` is asked for, checked before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.support.messages import briefly, unknown_choice
+
+Floats = npt.NDArray[np.float32]
+Method = Literal[
+    "gradient", "gradient_x_input", "smoothgrad", "integrated_gradients", "occlusion", "grad_cam"
+]
+
+METHODS: tuple[Method, ...] = (
+    "gradient",
+    "gradient_x_input",
+    "smoothgrad",
+    "integrated_gradients",
+    "occlusion",
+    "grad_cam",
+)
+"""What `attribute` can do."""
+
+# Which arguments are of use to which methods alone.
+_TAKEN: Mapping[str, tuple[Method, ...]] = {
+    "channel": METHODS[:-1],
+    "location": METHODS[:-1],
+    "target": ("grad_cam",),
+    "baseline": ("gradient_x_input", "integrated_gradients", "occlusion"),
+    "samples": ("smoothgrad", "integrated_gradients"),
+    "noise": ("smoothgrad",),
+    "window": ("occlusion",),
+    "step": ("occlusion",),
+}
+_SAMPLES = {"smoothgrad": 25, "integrated_gradients": 50}
+_NOISE = 0.15
+# Zeiler & Fergus's grey; the others' usual black.
+_BASELINES = {"occlusion": 128.0, "gradient_x_input": 0.0, "integrated_gradients": 0.0}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choices:
+    """The arguments of a method, checked as far as that needs no picture."""
+
+    method: Method
+    target: str | int | None
+    samples: int
+    noise: float
+    window: int | None
+    step: int | None
+    seed: int
+    baseline: object = field(repr=False)
+
+    def baseline_for(self, size: tuple[int, int]) -> Floats | None:
+        """Return the baseline of a picture of this size, a colour or a picture; None without."""
+        if self.method not in _BASELINES:
+            return None
+        if self.baseline is None:
+            return np.full(3, _BASELINES[self.method], np.float32)
+        try:
+            found = np.asarray(self.baseline, np.float32)
+        except (TypeError, ValueError):
+            found = np.empty(0, np.float32)
+        fits = found.shape in ((3,), (*size, 3))
+        if not fits or not ((found >= 0) & (found <= 255)).all():
+            raise ValueError(
+                f"baseline {briefly(self.baseline)} is no colour and no picture: pass red, green "
+                f"and blue from 0 to 255, such as (0, 0, 0), or these for each pixel, as an array "
+                f"of shape {(*size, 3)}."
+            )
+        return found.copy()
+
+
+def checked_choices(method: Method, **given: Any) -> Choices:
+    """Return the arguments by their names, or raise ValueError for the first that cannot be."""
+    if method not in METHODS:
+        raise ValueError(unknown_choice("method", method, METHODS))
+    for name, value in given.items():
+        if value is not None and method not in _TAKEN.get(name, METHODS):
+            raise ValueError(
+                f"{name} {briefly(value)} is of no use to method {method!r}: leave it out, or pass "
+                f"method={_TAKEN[name][0]!r}."
+            )
+    target = given["target"]
+    if method == "grad_cam" and target is None:
+        raise ValueError(
+            "target None is no class, which method 'grad_cam' explains: pass a name such as "
+            "'tabby', or a class's number."
+        )
+    samples = _whole("samples", given["samples"], least=1)
+    return Choices(
+        method,
+        target,
+        _SAMPLES.get(method, 1) if samples is None else samples,
+        _checked_noise(given["noise"]),
+        _whole("window", given["window"], least=1),
+        _whole("step", given["step"], least=1),
+        _whole("seed", given["seed"], least=0) or 0,
+        given["baseline"],
+    )
+
+
+def _whole(name: str, number: object, *, least: int) -> int | None:
+    if number is None:
+        return None
+    if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < least:
+        raise ValueError(
+            f"{name} {briefly(number)} is no whole number of at least {least}: pass one, or leave "
+            "it out."
+        )
+    return int(number)
+
+
+def _checked_noise(noise: Any) -> float:
+    if noise is None:
+        return _NOISE
+    real = isinstance(noise, int | float | np.integer | np.floating) and not isinstance(noise, bool)
+    if not real or not 0 <= noise < math.inf:
+        raise ValueError(
+            f"noise {briefly(noise)} is no share of the picture's range of values: pass a number "
+            f"of at least 0, such as {_NOISE}."
+        )
+    return float(noise)

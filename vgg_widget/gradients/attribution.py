@@ -1,0 +1,364 @@
+"""`attribute`: which pixels a unit owes its value to, and a class its evidence."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.activations.named_layers import LayerNameError
+from vgg_widget.circuit.inputs import check_made_by
+from vgg_widget.gradients.arguments import Choices, Method, checked_choices
+from vgg_widget.gradients.class_map import class_map
+from vgg_widget.gradients.methods import (
+    between,
+    mean_gradient,
+    noisy,
+    occlusion,
+    windows_over,
+)
+from vgg_widget.gradients.result import Attribution, Completeness
+from vgg_widget.network.differentiable import ChannelFunction, shuffled_weights
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.support.progress import Progress, shown_progress
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Location = tuple[int, int]
+
+# Occlusion's squares along the longer side of what a unit sees, unless a size is given.
+_WINDOWS = 7
+# The part of the value that a map may miss before more samples are advised: Sundararajan et al.'s.
+_GAP = 0.05
+_UNITS = {"gradient": "activation per level of 255", "smoothgrad": "activation per level of 255"}
+
+
+def attribute(
+    extractor: FeatureExtractor,
+    image: object,
+    layer: str,
+    channel: int | None = None,
+    location: Location | None = None,
+    *,
+    method: Method = "gradient",
+    target: str | int | None = None,
+    baseline: object = None,
+    samples: int | None = None,
+    noise: float | None = None,
+    window: int | None = None,
+    step: int | None = None,
+    seed: int = 0,
+    randomised: str | None = None,
+    progress: Progress = False,
+) -> Attribution:
+    """Tell which pixels of an image one value owes itself to.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Whose network; its weights are read as they are now, and never changed.
+    image : Activations or object
+        What the extractor made of an image, which is not computed again; or anything that
+        `load_image` takes, for which there is one forward pass more.
+    layer : str
+        Any name of the layer. The names before a ReLU give its values with their sign, so that a
+        positive pixel raises a negative value towards 0 and a negative pixel lowers it further.
+        After a ReLU a value of 0 has no gradient: the map is `dead`, and `message` names the layer
+        before.
+    channel : int
+        Of that layer; left out for ``"grad_cam"``.
+    location : (int, int), optional
+        Row and column of one unit in the channel's map; the sum over the map without one. What one
+        unit sees is computed alone where that gives the same, and outside of it the map is exactly
+        0.
+    method : str
+        One of `METHODS`; see the notes.
+    target : str or int
+        The class, for ``"grad_cam"``: a name such as ``"tabby"``, WordNet's number, or the class's
+        number. VGG19's classifier is that of `predictor_for`; a model of your own has to end in one
+        vector of classes, which have no names.
+    baseline : (float, float, float) or array of shape (H, W, 3), optional
+        The colour or picture, in RGB 0–255, that stands for "nothing there". Black by default for
+        ``"gradient_x_input"`` and ``"integrated_gradients"``, grey (128) for ``"occlusion"``.
+    samples : int, optional
+        Pictures to average over: 25 for ``"smoothgrad"``, 50 for ``"integrated_gradients"``.
+    noise : float, optional
+        SmoothGrad's standard deviation as a share of the picture's range of values; 0.15.
+    window, step : int, optional
+        Side of occlusion's square, and from one to the next, in pixels. By default seven beside
+        each other cover the longer side of what the unit sees.
+    seed : int
+        Of SmoothGrad's noise and of `randomised`. The same seed gives the same map.
+    randomised : str, optional
+        A layer up to `layer`: from it on, up to `layer` (for a class, up to the end), the numbers
+        of each array of weights are put into a random order first. A method that tells something
+        of what the network has learned gives another map then.
+    progress : bool or callable
+        True shows a bar; a function is called with the number of pictures that are done, and of
+        all.
+
+    Returns
+    -------
+    Attribution
+
+    Raises
+    ------
+    LayerNameError
+        If there is no such layer.
+    ValueError
+        If an argument is not one of these, the layer has no gradient, the network has no
+        classifier, or `preprocess` is a function through which there is no gradient.
+    ImageError
+        If the image cannot be used.
+    WeightsError
+        If the classifier cannot be had.
+    TypeError
+        If `progress` is neither a bool nor a function.
+
+    Notes
+    -----
+    With f the value, x the picture in RGB 0–255 and b the baseline, a pixel's number is the sum
+    over its three colours c (``colors`` has the parts), so that it tells what happens when all
+    three change alike; ``abs(colors).max(axis=-1)`` is what Simonyan et al. show.
+
+    - ``"gradient"``: ∂f/∂x_c, in activation per level of 255 (Simonyan et al. 2013, "Deep Inside
+      Convolutional Networks", arXiv:1312.6034).
+    - ``"gradient_x_input"``: (x_c − b_c) ∂f/∂x_c, in activation (Shrikumar et al. 2016, "Not Just a
+      Black Box", arXiv:1605.01713).
+    - ``"smoothgrad"``: the mean of ∂f/∂x_c over pictures with normal noise, in activation per level
+      (Smilkov et al. 2017, arXiv:1706.03825).
+    - ``"integrated_gradients"``: (x_c − b_c) times the mean of ∂f/∂x_c on the straight way from b
+      to x, by the midpoint rule, in activation (Sundararajan et al. 2017, "Axiomatic Attribution
+      for Deep Networks", arXiv:1703.01365). The map adds up to f(x) − f(b), as far as the samples
+      suffice, which ``completeness`` tells.
+    - ``"occlusion"``: f(x) less f of the picture with a square put to the baseline, in activation;
+      of several squares over a pixel the mean (Zeiler & Fergus 2014, "Visualizing and Understanding
+      Convolutional Networks", arXiv:1311.2901). It needs no gradient.
+    - ``"grad_cam"``: ReLU(Σ_k α_k A_k) of the layer's maps A_k, α_k the mean over locations of the
+      gradient of the class's score (before the softmax), enlarged between units by lines, in parts
+      of that score; not signed (Selvaraju et al. 2017, arXiv:1610.02391).
+
+    `randomised` is the cascading test of Adebayo et al. 2018, "Sanity Checks for Saliency Maps"
+    (arXiv:1810.03292), with shuffled weights, so that activations keep their size. Of VGG19's
+    classifier it is the inputs and outputs of each layer that are shuffled.
+
+    An interrupt ends it, and leaves network and activations as they were.
+
+    Examples
+    --------
+    >>> from vgg_widget import FeatureExtractor, sample_image
+    >>> from vgg_widget.gradients import attribute
+    >>> extractor = FeatureExtractor("random", size=64)
+    >>> activations = extractor(sample_image())
+    >>> found = attribute(extractor, activations, "features.10", 3, (8, 9))
+    >>> found.values.shape, found.box, found.units
+    ((75, 64), (22, 26, 46, 50), 'activation per level of 255')
+    """
+    if not isinstance(extractor, FeatureExtractor):
+        raise TypeError(
+            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, such as "
+            "explorer.extractor."
+        )
+    chosen = checked_choices(
+        method,
+        channel=channel,
+        location=location,
+        target=target,
+        baseline=baseline,
+        samples=samples,
+        noise=noise,
+        window=window,
+        step=step,
+        seed=seed,
+    )
+    activations = _made(extractor, image)
+    info = activations.info(layer)
+    first = None if randomised is None else _first(activations, randomised, layer)
+    if method == "grad_cam":
+        return _of_class(
+            extractor, activations, layer, chosen, (first, randomised), progress=progress
+        )
+    if channel is None:
+        raise ValueError(
+            f"channel None is none of the {info.channels} channels of layer {layer!r}: pass a "
+            f"whole number from 0 to {info.channels - 1}."
+        )
+    number = checked_channel("channel", channel, layer, info.channels)
+    place = None if location is None else checked_location(location, layer, activations)
+    shuffled = None
+    if first is not None:
+        last = activations.layers.index(info)
+        shuffled = shuffled_weights(extractor, first, last, chosen.seed)
+    function = ChannelFunction(extractor, activations, layer, (number, place), shuffled)
+    return _of_unit(function, activations, chosen, randomised, progress)
+
+
+def _made(extractor: FeatureExtractor, image: object) -> Activations:
+    if not isinstance(image, Activations):
+        return extractor(image)
+    check_made_by(extractor, image)
+    return image
+
+
+def _first(activations: Activations, name: str, layer: str) -> int:
+    """Return the number of the layer from which on weights are shuffled."""
+    try:
+        first = activations.layers.index(activations.info(name))
+    except LayerNameError as error:
+        raise LayerNameError(str(error).replace("layer", "randomised", 1)) from None
+    if first > activations.layers.index(activations.info(layer)):
+        raise ValueError(
+            f"randomised {name!r} comes after layer {layer!r}, on which it has no influence: pass "
+            "that layer, or an earlier one."
+        )
+    return first
+
+
+def _of_class(
+    extractor: FeatureExtractor,
+    activations: Activations,
+    layer: str,
+    chosen: Choices,
+    randomised: tuple[int | None, str | None],
+    *,
+    progress: Progress,
+) -> Attribution:
+    first, name = randomised
+    seed = None if first is None else chosen.seed
+    assert chosen.target is not None
+    with shown_progress(progress, 1, "pictures", "picture") as tell:
+        found = class_map(extractor, activations, layer, chosen.target, (first, chosen.seed))
+        tell(1)
+    return Attribution(
+        _frozen(found.values),
+        signed=False,
+        method=chosen.method,
+        target=f"class {found.name!r} at layer {layer!r}",
+        units="class score",
+        value=found.score,
+        layer=layer,
+        channel=None,
+        location=None,
+        box=(0, 0, *activations.image.shape[:2]),
+        weights=activations.weights,
+        seed=seed,
+        randomised=name,
+        message="" if found.values.any() else f"nothing in layer {layer!r} speaks for this class.",
+    )
+
+
+def _of_unit(
+    function: ChannelFunction,
+    activations: Activations,
+    chosen: Choices,
+    randomised: str | None,
+    progress: Progress,
+) -> Attribution:
+    method, layer, size = chosen.method, function.layer, activations.image.shape[:2]
+    top, left, bottom, right = function.crop
+    picture = activations.image[top:bottom, left:right].astype(np.float32)
+    value = _value(function, activations, picture)
+    made_with: dict[str, Any] = {}
+    baseline, completeness = chosen.baseline_for(size), None
+    nothing = picture
+    if baseline is not None:
+        made_with["baseline"] = _frozen(baseline)
+        nothing = np.broadcast_to(baseline, (*size, 3))[top:bottom, left:right]
+    parts: Doubles | None = None
+    if method == "occlusion":
+        rows, columns = function.inside
+        longer = max(rows.stop - rows.start, columns.stop - columns.start, 1)
+        window = chosen.window or math.ceil(longer / _WINDOWS)
+        step = chosen.step or window
+        windows = windows_over(function.inside, window, step)
+        made_with |= {"window": window, "step": step, "samples": len(windows)}
+        with shown_progress(progress, len(windows), "pictures", "picture") as tell:
+            values = occlusion(function, (picture, nothing), windows, value, tell)
+    else:
+        pictures = iter([picture])
+        made_with["samples"] = chosen.samples
+        if method == "smoothgrad":
+            spread = chosen.noise * float(np.ptp(activations.image))
+            pictures = noisy(picture, size, (top, left), spread, chosen.seed)
+            made_with |= {"noise": spread, "seed": chosen.seed}
+        elif method == "integrated_gradients":
+            pictures = between(nothing, picture, chosen.samples)
+        with shown_progress(progress, chosen.samples, "pictures", "picture") as tell:
+            parts = mean_gradient(function, pictures, chosen.samples, tell)
+        if baseline is not None:
+            parts *= picture - nothing
+        if method == "integrated_gradients":
+            there = float(function.values(nothing[np.newaxis])[0])
+            completeness = Completeness(float(parts.sum()), value - there)
+        values = parts.sum(axis=-1)
+    if randomised is not None:
+        made_with["seed"] = chosen.seed
+    place = function.location
+    return Attribution(
+        _laid_over(values, function.crop, size),
+        signed=True,
+        method=method,
+        target=f"layer {layer!r}, channel {function.channel}, "
+        + ("sum of the map" if place is None else f"location {place}"),
+        units=_UNITS.get(method, "activation"),
+        value=value,
+        layer=layer,
+        channel=function.channel,
+        location=place,
+        box=function.box,
+        weights=activations.weights,
+        colors=None if parts is None else _laid_over(parts, function.crop, size),
+        completeness=completeness,
+        randomised=randomised,
+        message=_message(activations, layer, value, completeness, dead=not values.any()),
+        **made_with,
+    )
+
+
+def _value(function: ChannelFunction, activations: Activations, picture: Floats) -> float:
+    """Return what is explained: as it is on show, or computed anew with other weights."""
+    if function.randomised:
+        return float(function.values(picture[np.newaxis])[0])
+    if function.location is not None:
+        return float(activations.at(function.layer, *function.location)[function.channel])
+    only = activations.of_channels(function.layer, [function.channel])
+    return float(only.sum(dtype=np.float64))
+
+
+def _message(
+    activations: Activations,
+    layer: str,
+    value: float,
+    completeness: Completeness | None,
+    *,
+    dead: bool,
+) -> str:
+    if completeness is not None and completeness.gap > _GAP:
+        return f"the map adds up to {completeness}: pass more samples."
+    if not dead:
+        return ""
+    before = activations.before_relu(layer)
+    if value == 0 and before not in (None, activations.plain_name(layer)):
+        return (
+            f"layer {layer!r} is 0 here after its ReLU, through which there is no gradient: pass "
+            f"{before!r}, which is the same before the ReLU."
+        )
+    return "no pixel of the picture changes this value."
+
+
+def _laid_over(part: Doubles, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Floats:
+    """Return a part's numbers where they lie in the picture, with 0 around them."""
+    top, left, bottom, right = crop
+    whole = np.zeros((*size, *part.shape[2:]), np.float32)
+    whole[top:bottom, left:right] = part
+    return _frozen(whole)
+
+
+def _frozen(array: npt.NDArray[Any]) -> Floats:
+    made: Floats = np.ascontiguousarray(array, np.float32)
+    made.flags.writeable = False
+    return made

@@ -1,0 +1,93 @@
+"""The methods for any unit: what each makes of a value and its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.network.differentiable import ChannelFunction
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Tell = Callable[[int], object]
+# Top, left, bottom, right.
+Box = tuple[int, int, int, int]
+
+
+def mean_gradient(
+    function: ChannelFunction, pictures: Iterator[Floats], count: int, tell: Tell
+) -> Doubles:
+    """Return the mean gradient over some pictures, each float32 of shape (h, w, 3).
+
+    Pictures and gradient are those of the function's crop.
+    """
+    total: Any = 0.0
+    for begin in range(0, count, function.most):
+        batch = np.stack([next(pictures) for _ in range(min(function.most, count - begin))])
+        _, gradients = function.gradients(batch)
+        total = total + gradients.sum(axis=0, dtype=np.float64)
+        tell(len(batch))
+    mean: Doubles = total / count
+    return mean
+
+
+def noisy(
+    picture: Floats, size: tuple[int, int], corner: tuple[int, int], spread: float, seed: int
+) -> Iterator[Floats]:
+    """Give copies of a part of a picture with normal noise, which is drawn for all of it.
+
+    So that the noise does not depend on which part is computed.
+    """
+    generator = np.random.default_rng(seed)
+    top, left = corner
+    bottom, right = top + picture.shape[0], left + picture.shape[1]
+    while True:
+        noise = generator.standard_normal((*size, 3), np.float32)[top:bottom, left:right]
+        yield picture + np.float32(spread) * noise
+
+
+def between(baseline: Floats, picture: Floats, count: int) -> Iterator[Floats]:
+    """Give pictures on the straight way from a baseline, each in the middle of an equal part."""
+    for number in range(count):
+        share = np.float32((number + 0.5) / count)
+        yield baseline + share * (picture - baseline)
+
+
+def occlusion(
+    function: ChannelFunction,
+    pictures: tuple[Floats, Floats],
+    windows: Sequence[Box],
+    value: float,
+    tell: Tell,
+) -> Doubles:
+    """Return what the value loses, for each pixel as the mean over the windows that hide it.
+
+    The pictures are the one that is explained and the baseline. They and the windows, which are
+    half open, are within the function's crop.
+    """
+    picture, baseline = pictures
+    lost = np.zeros(picture.shape[:2])
+    times = np.zeros(picture.shape[:2])
+    for begin in range(0, len(windows), function.most):
+        some = windows[begin : begin + function.most]
+        batch = np.repeat(picture[np.newaxis], len(some), axis=0)
+        for hidden, (top, left, bottom, right) in zip(batch, some, strict=True):
+            hidden[top:bottom, left:right] = baseline[top:bottom, left:right]
+        for without, (top, left, bottom, right) in zip(function.values(batch), some, strict=True):
+            lost[top:bottom, left:right] += value - without
+            times[top:bottom, left:right] += 1
+        tell(len(some))
+    return lost / np.maximum(times, 1)
+
+
+def windows_over(inside: tuple[slice, slice], window: int, step: int) -> list[Box]:
+    """Return squares that cover a box, from its corner on, cut off at its end."""
+    rows, columns = inside
+    return [
+        (top, left, min(top + window, rows.stop), min(left + window, columns.stop))
+        for top in range(rows.start, rows.stop, step)
+        for left in range(columns.start, columns.stop, step)
+    ]

@@ -1,0 +1,176 @@
+"""`explain_unit`: the sum that the value of one unit is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.circuit.inputs import check_made_by, maps_read
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.pictures.rendering import checked_channel, checked_location
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Location = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitSum:
+    """The value of one unit as a sum: input × kernel at each place, and the bias.
+
+    Parameters
+    ----------
+    layer : str
+        The layer, by the name that was given.
+    channel : int
+        Its channel.
+    location : (int, int)
+        Row and column in the channel's map.
+    source : str or None
+        The layer that is read; None for the network's input.
+    inputs : tuple of int
+        The channels of `source` that are read, in the order of the arrays' last axis.
+    names : tuple of str
+        What they are called, such as ``"channel 17"``; of the network's input ``"red"``,
+        ``"green"``, ``"blue"`` or ``"grey"``.
+    patch : ndarray of float32, shape (h, w, inputs)
+        What the kernel lies on, as the network has it: of its input, the preprocessed pixels. 0
+        where that is padding.
+    inside : ndarray of bool, shape (h, w)
+        False where the kernel lies on padding.
+    kernel : ndarray of float32, shape (h, w, inputs)
+        The weights.
+    contributions : ndarray of float64, shape (h, w, inputs)
+        `patch` × `kernel`, exactly.
+    bias : float
+        What is added to their sum; 0 where the layer has none.
+    total : float
+        The sum of all contributions and the bias, in float64.
+    activation : str
+        Keras's name of the function that makes `value` of `total`: ``"relu"``, ``"linear"`` where
+        nothing does, as before a ReLU, and so on.
+    value : float
+        The activation at the location, as the network computed it in float32.
+    """
+
+    layer: str
+    channel: int
+    location: Location
+    source: str | None
+    inputs: tuple[int, ...] = field(repr=False)
+    names: tuple[str, ...] = field(repr=False)
+    patch: Floats = field(repr=False)
+    inside: npt.NDArray[np.bool_] = field(repr=False)
+    kernel: Floats = field(repr=False)
+    contributions: Doubles = field(repr=False)
+    bias: float
+    total: float
+    activation: str
+    value: float
+
+    def strongest(self, count: int = 10) -> tuple[tuple[int, int, int], ...]:
+        """Return the places of the largest contributions, by magnitude.
+
+        Parameters
+        ----------
+        count : int
+            How many; fewer where there are no more.
+
+        Returns
+        -------
+        tuple of (row, column, input)
+            Indices into `contributions`.
+        """
+        order = np.argsort(-np.abs(self.contributions).ravel(), kind="stable")[:count]
+        places = np.unravel_index(order, self.contributions.shape)
+        return tuple(
+            (int(row), int(column), int(one)) for row, column, one in zip(*places, strict=True)
+        )
+
+
+def explain_unit(
+    extractor: FeatureExtractor,
+    activations: Activations,
+    layer: str,
+    channel: int,
+    location: Location,
+) -> UnitSum:
+    """Write the value of one unit as the sum that it is.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Whose weights; they are read as they are now.
+    activations : Activations
+        What it made of an image.
+    layer : str
+        Any name of the layer. Before and after a ReLU it is the same sum.
+    channel : int
+        Of that layer.
+    location : (int, int)
+        Row and column in the channel's map.
+
+    Returns
+    -------
+    UnitSum
+        The products, the bias and their sum in float64. The network adds in float32 and in another
+        order, so that its own value differs by rounding.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not one of these, `activations` are another network's, or the layer has no
+        kernel or reads several layers.
+
+    Examples
+    --------
+    >>> from vgg_widget import FeatureExtractor, sample_image
+    >>> from vgg_widget.gradients import explain_unit
+    >>> extractor = FeatureExtractor("random", size=64)
+    >>> activations = extractor(sample_image())
+    >>> found = explain_unit(extractor, activations, "block1_conv1", 3, (20, 30))
+    >>> found.contributions.shape, found.activation
+    ((3, 3, 3), 'relu')
+    >>> bool(abs(max(found.contributions.sum() + found.bias, 0) - found.value) < 1e-3)
+    True
+    """
+    check_made_by(extractor, activations)
+    info = activations.info(layer)
+    number = checked_channel("channel", channel, layer, info.channels)
+    row, column = checked_location(location, layer, activations)
+    fan_in = extractor.fan_in(info.name)
+    kernels = fan_in.kernels(number)
+    if kernels is None:
+        raise ValueError(
+            f"layer {layer!r} multiplies and adds nothing, since it works on each channel by "
+            f"itself: pass {fan_in.source or 'a layer such as Conv2D'!r}."
+        )
+    maps, names = maps_read(extractor, activations, fan_in)
+    patch, inside = fan_in.patch(maps, number, row, column)
+    kernel = np.ascontiguousarray(np.moveaxis(kernels, 0, -1))
+    # Each product of two float32 numbers is exact in float64.
+    contributions = patch.astype(np.float64) * kernel
+    bias = 0.0 if fan_in.bias is None else float(fan_in.bias[number])
+    for array in (patch, inside, kernel, contributions):
+        array.flags.writeable = False
+    inputs = tuple(fan_in.inputs(number))
+    before = activations.plain_name(layer) != info.name
+    return UnitSum(
+        layer,
+        number,
+        (row, column),
+        fan_in.source,
+        inputs,
+        tuple(names[one] for one in inputs),
+        patch,
+        inside,
+        kernel,
+        contributions,
+        bias,
+        float(contributions.sum()) + bias,
+        "linear" if before else fan_in.activation,
+        float(activations.at(layer, row, column)[number]),
+    )
