@@ -175,7 +175,7 @@ def dense_scores(predictor: Predictor, pool: npt.NDArray[Any]) -> npt.NDArray[np
     *hidden, last = predictor._classifier.layers
     for kernel, bias in hidden:
         values = np.maximum(values @ kernel.astype(float) + bias, 0)
-    scores: npt.NDArray[np.float64] = values @ last[0] + last[1]
+    scores: npt.NDArray[Any] = values @ last[0] + last[1]
     return scores
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.conftest import networks_apart
-from vgg_widget import Activations, FeatureExtractor, ImageError
+from vgg_widget import Activations, FeatureExtractor, ImageError, sample_image
 from vgg_widget.gradients import METHODS, Attribution, attribute
 from vgg_widget.network.differentiable import ChannelFunction
 
@@ -199,28 +199,38 @@ def test_it_is_exactly_zero_outside_the_receptive_field(
         assert not found.dead
 
 
-@pytest.mark.parametrize("layer", ["features.2", "features.7", "block2_pool", "features.12"])
+@pytest.mark.parametrize(
+    "layer",
+    ["features.2", "features.7", "block2_pool", "features.12", "features.21", "features.30"],
+)
 def test_a_part_gives_what_the_whole_picture_gives(
-    extractor: FeatureExtractor,
-    activations: Activations,
-    layer: str,
-    monkeypatch: pytest.MonkeyPatch,
+    extractor: FeatureExtractor, layer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # No multiple of 32 either way, and for the deep layers larger than what they see.
+    picture = sample_image()[:147, :250]
+    activations = extractor(picture if layer == "features.21" else picture[:90, :140])
     rows, columns, _ = activations.shape(layer)
     size = activations.image.shape[:2]
-    for location in ((rows // 2, columns // 2), (0, columns - 1), (rows - 1, 3)):
+    for location in ((rows // 2, columns // 2), (0, columns - 1), (rows - 1, 1)):
         channel = int(activations.rank_at(layer, *location)[0])
         part = ChannelFunction(extractor, activations, layer, (channel, location))
-        assert part.crop != (0, 0, *size)
+        assert layer == "features.30" or part.crop != (0, 0, *size)
         found = attribute(extractor, activations, layer, channel, location)
+        computed = part.values(
+            activations.image[
+                None, part.crop[0] : part.crop[2], part.crop[1] : part.crop[3]
+            ].astype(np.float32)
+        )
+        assert computed[0] == pytest.approx(found.value, rel=1e-4)
         with monkeypatch.context() as patch:
             patch.setattr("vgg_widget.network.differentiable._same_geometry", lambda *_: False)
+            patch.setattr("vgg_widget.network.differentiable.WORTH_CUTTING", 1000)
             whole = ChannelFunction(extractor, activations, layer, (channel, location))
             assert whole.crop == (0, 0, *size)
             expected = attribute(extractor, activations, layer, channel, location)
-        np.testing.assert_allclose(
-            found.values, expected.values, atol=1e-5 * np.abs(expected.values).max()
-        )
+        away = np.linalg.norm(found.values - expected.values) / np.linalg.norm(expected.values)
+        # A unit within rounding of 0 can be on here and off there.
+        assert away < (1e-5 if layer < "features.20" else 1e-2)
 
 
 # The other methods --------------------------------------------------------------------------------

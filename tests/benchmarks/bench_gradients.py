@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tests.benchmarks.bench_forward import take_turns
 from tests.benchmarks.conftest import Book
-from tests.benchmarks.targets import ATTRIBUTION, FORWARD_PASS, PLAIN, UNIT
+from tests.benchmarks.targets import ATTRIBUTION, ONCE, PLAIN, UNIT
 from vgg_widget import Activations, FeatureExtractor
 from vgg_widget.gradients import attribute, class_map
 from vgg_widget.network.vgg19 import preprocess_caffe
@@ -75,7 +75,7 @@ def bench_attribution(
         return [plain(np.repeat(inputs, count, axis=0)) for count in (8, 8, 8, 1)]
 
     passes = {
-        FORWARD_PASS: lambda: [np.asarray(output) for output in network.forward(inputs)],
+        ONCE: lambda: [np.asarray(output) for output in network.forward(inputs)],
         "gradient": of_unit("gradient"),
         f"gradient: {PLAIN}": lambda: plain(inputs),
         "grad_cam": lambda: attribute(extractor, seen, LAYER, method="grad_cam", target=5),
@@ -91,7 +91,7 @@ def bench_attribution(
     # Where a crop is enough.
     middle, place = "block3_conv1", (28, 28)
     number = int(seen.rank_at(middle, *place)[0])
-    parts: dict[str, Callable[[], Any]] = {FORWARD_PASS: passes[FORWARD_PASS]}
+    parts: dict[str, Callable[[], Any]] = {ONCE: passes[ONCE]}
     for method in ("gradient", "smoothgrad", "integrated_gradients", "occlusion"):
         parts[method] = lambda method=method: attribute(  # type: ignore[misc]
             extractor, seen, middle, number, place, method=method

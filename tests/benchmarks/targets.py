@@ -15,7 +15,7 @@ RETRACES = "graphs traced anew for four more sizes"
 DIFFERENCE = "largest difference from plain Keras, relative"
 ATTRIBUTION = "attribution of a block5_conv4 unit, 224 × 224"
 UNIT = "attribution of a block3_conv1 unit, 224 × 224"
-FORWARD_PASS = "one forward pass, all 21 outputs"
+ONCE = "one forward pass, all 21 outputs"
 PLAIN = "plain TensorFlow, one tape"
 FIRST = "first call, in a fresh process"
 START = "start"
@@ -137,7 +137,7 @@ TARGETS: tuple[Target, ...] = (
     Target(FORWARD, RETRACES, 0),
     Target(FORWARD, DIFFERENCE, 1e-4),
     *(
-        Target(ATTRIBUTION, name, limit, (ATTRIBUTION, FORWARD_PASS))
+        Target(ATTRIBUTION, name, limit, (ATTRIBUTION, ONCE))
         for name, limit in (
             ("gradient", 3),
             ("grad_cam", 3),
@@ -189,8 +189,8 @@ TARGETS: tuple[Target, ...] = (
 
 REFERENCES: dict[str, tuple[str, ...]] = {
     FORWARD: (NETWORK,),
-    ATTRIBUTION: (FORWARD_PASS,),
-    UNIT: (FORWARD_PASS,),
+    ATTRIBUTION: (ONCE,),
+    UNIT: (ONCE,),
     FIRST: ("warm",),
     PIXELS: ("224 × 224, a megapixel",),
     IMAGES: ("1 image, each",),

@@ -18,13 +18,13 @@ import numpy.typing as npt
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.named_layers import NamedLayers
 from vgg_widget.images import RGB8
-from vgg_widget.layers import LayerInfo
+from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.network_input import traced_once
 from vgg_widget.network.own_model import OwnNetwork
-from vgg_widget.network.vgg19 import Vgg19Network
+from vgg_widget.network.vgg19 import WORTH_CUTTING, Vgg19Network
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -33,7 +33,7 @@ Box = tuple[int, int, int, int]
 # Beside all maps of a layer there are their gradients, and what is in between.
 _MORE = 2
 # Larger batches are hardly faster, and take memory.
-_MOST_AT_ONCE = 8
+_MOST_AT_ONCE = 4
 
 
 class NoGradientError(ValueError):
@@ -86,10 +86,12 @@ class ChannelFunction:
         rectified = activations.plain_name(layer) == info.name
         self.box, self.crop = _box_and_crop(network, layers, index, location, size)
         top, left, bottom, right = self.crop
-        place = (0, 0)
+        place, parts = (0, 0), np.zeros((0, 4), np.int32)
         if location is not None:
             down, across = info.placement.row_step, info.placement.column_step
             place = location[0] - round(top / down), location[1] - round(left / across)
+            if isinstance(network, Vgg19Network):
+                place, parts = _parts_of_vgg19(index, place, (bottom - top, right - left))
         height, width = bottom - top, right - left
         check_memory(height, width, _MORE * network.bytes_a_pixel)
         self.most = min(_MOST_AT_ONCE, fitting(height, width, _MORE * network.bytes_a_pixel))
@@ -105,6 +107,7 @@ class ChannelFunction:
             *(tf.constant(number, tf.int32) for number in (*place, self.channel)),
             tf.constant(matrix),
             tf.constant(offset[top:bottom, left:right]),
+            tf.constant(parts),
             tuple(tf.constant(array) for array in weights.arrays),
         )
 
@@ -199,6 +202,40 @@ def _box_and_crop(
         right + (size[1] - right) % across,
     )
     return box, crop if _same_geometry(network, layers[: index + 1], crop) else whole
+
+
+def _parts_of_vgg19(
+    index: int, place: tuple[int, int], size: tuple[int, int]
+) -> tuple[tuple[int, int], npt.NDArray[np.int32]]:
+    """Return where one unit is in the end, and the part of each layer's map that it needs.
+
+    A unit of a late layer sees the whole picture, and little of the maps in between: a third of the
+    work is left out. Maps are cut one after the other, on a picture of that size in which the unit
+    is at `place`; each row is top, left, bottom, right of what the next layer is given.
+    """
+    layers = VGG19_LAYERS[: index + 1]
+    places, ranges = [], []
+    for unit, pixels in zip(place, size, strict=True):
+        needed = [(unit, unit)]
+        for info in layers[:0:-1]:
+            low, high = needed[-1]
+            needed.append((low - 1, high + 1) if info.kind == "conv" else (2 * low, 2 * high + 1))
+        begin, end, kept = 0, pixels, []
+        for info, (low, high) in zip(layers, needed[::-1], strict=True):
+            if info.kind == "pool":
+                begin, end = begin // 2, begin // 2 + (end - begin) // 2
+            first, last = begin, end
+            if info.stride >= WORTH_CUTTING and info is not layers[-1]:
+                first, last = max(low, begin), min(high + 1, end)
+                # Where the pools that follow have a unit.
+                first -= first % (layers[-1].stride // info.stride)
+            kept.append((first - begin, last - begin))
+            begin, end = first, last
+        places.append(unit - begin)
+        ranges.append(kept)
+    rows, columns = (np.array(one, np.int32) for one in ranges)
+    parts = np.stack([rows[:, 0], columns[:, 0], rows[:, 1], columns[:, 1]], axis=1)
+    return (places[0], places[1]), parts
 
 
 def _common_stride(strides: Any) -> int:
@@ -369,17 +406,19 @@ def _compiled(
     What is returned is kept as long as the network, and must hold neither it nor any arrays.
     """
     keras, tf = keras_and_tensorflow()
-    run, taken, variables = network.run_to([index]), network.input, weights.variables
+    run: Callable[..., list[tuple[Any, Any]]] = network.run_to([index])
+    taken, variables = network.input, weights.variables
+    cut = isinstance(network, Vgg19Network) and not summed
 
     def value(pictures: Any, *rest: Any) -> Any:
-        row, column, channel, matrix, offset, arrays = rest
+        row, column, channel, matrix, offset, parts, arrays = rest
         inputs = tf.tensordot(pictures, matrix, 1) + offset
         if taken.flat:
             inputs = inputs[..., 0]
         elif taken.channels_first:
             inputs = tf.transpose(inputs, [0, 3, 1, 2])
         with _in_place(variables, arrays, keras):
-            ((before, after),) = run(inputs)
+            ((before, after),) = run(inputs, parts) if cut else run(inputs)
         maps = (after if rectified else before)[..., channel]
         if not summed:
             return tf.cast(maps[:, row, column], tf.float64)
@@ -403,6 +442,7 @@ def _compiled(
         number,
         tf.TensorSpec((3, taken.channels), tf.float32),
         tf.TensorSpec((*sides, taken.channels), tf.float32),
+        tf.TensorSpec((None, 4), tf.int32),
         tuple(tf.TensorSpec(array.shape, array.dtype) for array in weights.arrays),
     )
     return traced_once(value, *specs), traced_once(gradient, *specs)

@@ -47,6 +47,9 @@ _PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": pre
 
 _INPUT = NetworkInput(minimum_side=MINIMUM_SIDE)
 
+WORTH_CUTTING = 4
+"""The stride, in pixels, from which on it saves time to compute parts of maps."""
+
 
 @dataclass(frozen=True, eq=False)
 class Vgg19Network:
@@ -73,16 +76,18 @@ class Vgg19Network:
         assert found is not None
         return found
 
-    def run_to(self, indices: Sequence[int]) -> Callable[[Any], list[tuple[Any, Any]]]:
+    def run_to(self, indices: Sequence[int]) -> Callable[..., list[tuple[Any, Any]]]:
         """Return what computes some of `layers`, before and after their ReLU, and nothing later.
 
-        It is not compiled, for who takes it into a function of their own.
+        It is not compiled, for who takes it into a function of their own. Its second argument, if
+        there is one, says for each layer in turn which part of its map the next one is given: top,
+        left, bottom and right, half open.
         """
         keras, tf = keras_and_tensorflow()
         chain = [self.model.get_layer(info.name) for info in self.layers[: max(indices) + 1]]
 
-        def run(images: Any) -> list[tuple[Any, Any]]:
-            found = list(_through(chain, images, keras, tf))
+        def run(images: Any, parts: Any = None) -> list[tuple[Any, Any]]:
+            found = list(_through(chain, images, keras, tf, parts))
             return [found[index] for index in indices]
 
         return run
@@ -180,16 +185,22 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _through(chain: Sequence[Any], images: Any, keras: Any, tf: Any) -> Iterator[tuple[Any, Any]]:
+def _through(
+    chain: Sequence[Any], images: Any, keras: Any, tf: Any, parts: Any = None
+) -> Iterator[tuple[Any, Any]]:
     """Give the maps of each layer of a chain, before and after its ReLU where it has one."""
     x = images
-    for layer in chain:
+    for number, layer in enumerate(chain):
         if isinstance(layer, keras.layers.Conv2D):
             before = tf.nn.bias_add(layer.convolution_op(x, layer.kernel), layer.bias)
             x = layer.activation(before)
         else:
             before = x = layer(x)
         yield before, x
+        # What lies before is large, and a copy of it would cost more than it saves.
+        if parts is not None and VGG19_LAYERS[number].stride >= WORTH_CUTTING:
+            top, left, bottom, right = tf.unstack(parts[number])
+            x = x[:, top:bottom, left:right]
 
 
 def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
