@@ -185,7 +185,7 @@ def test_a_class_of_vgg19(
     activations = extractor(square)
     pool = activations["block5_pool"]
     scores = dense_scores(with_classes, pool)
-    for number in range(6):
+    for number in (0, 4):
         score, slope = with_classes.score(pool, number)
         assert score == pytest.approx(scores[number], rel=1e-3, abs=1e-3)
         # The score is a chain of planes: its slope is that of a small step.
@@ -203,6 +203,7 @@ def test_a_class_of_vgg19(
     np.testing.assert_array_equal(by_id.values, found.values)
 
 
+@pytest.mark.sampled
 def test_a_layer_before_the_last_pool(
     extractor: FeatureExtractor, with_classes: Predictor, square: RGB8
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_layer_before_the_last_pool(
         assert_near(found.values, enlarged(cam, (224, 224)))
 
 
+@pytest.mark.sampled
 def test_what_the_classifier_does_not_see_is_no_evidence(
     extractor: FeatureExtractor, with_classes: Predictor, square: RGB8
 ) -> None:
@@ -236,13 +238,20 @@ def test_what_the_classifier_does_not_see_is_no_evidence(
     assert not found.values[:, 336:].any()
     np.testing.assert_allclose(found.values[:, 112:336], alone.values, atol=1e-4)
     assert found.value == pytest.approx(alone.value, rel=1e-4)
-    # Half the size: what is seen is enlarged first, and a pixel lies between four of it.
+
+
+@pytest.mark.slow
+def test_a_small_picture_is_enlarged_first(
+    extractor: FeatureExtractor, with_classes: Predictor, square: RGB8
+) -> None:
+    # A pixel of half the size lies between four of what is seen.
     half = attribute(extractor, square[::2, ::2], "block5_conv4", method="grad_cam", target="bee")
     large = resize(square[::2, ::2], 224)
     seen = attribute(extractor, large, "block5_conv4", method="grad_cam", target="bee")
     assert_near(half.values, seen.values.reshape(112, 2, 112, 2).mean(axis=(1, 3)))
 
 
+@pytest.mark.sampled
 def test_shuffled_classes(
     extractor: FeatureExtractor, with_classes: Predictor, square: RGB8
 ) -> None:

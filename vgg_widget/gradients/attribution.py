@@ -104,6 +104,7 @@ def attribute(
     Returns
     -------
     Attribution
+        The map, and all that it was made with.
 
     Raises
     ------
