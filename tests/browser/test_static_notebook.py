@@ -35,7 +35,7 @@ SAVE = "jupyterapp.commands.execute('docmanager:save')"
 def test_the_page_lives_in_a_notebook_and_in_its_html(
     lab: OpenNotebook, chromium: tuple[Playwright, str], tmp_path: Path
 ) -> None:
-    page = lab(CELL)
+    page = lab(CELL, fresh=True)
     step_through(framed(page.page))
     page.page.evaluate(SAVE)
     assert page.console_errors() == []
