@@ -447,6 +447,22 @@ def test_words_go_back_with_the_picture_while_the_kernel_is_busy(lab: OpenNotebo
     unharmed(page)
 
 
+def test_a_step_after_a_key_of_the_kernels_is_one_from_where_that_leads(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    page.ask("explorer.open_channel(200)")
+    page.wait_value("explorer.channel", 200)
+    wait_painting(page)
+    page.page.locator(DIV).first.focus()
+    busy(page)
+    page.page.keyboard.press("Backspace")
+    page.page.keyboard.press("ArrowRight")
+    free(page)
+    wait_words(page, "caption", "channel 8 ")
+    page.wait_value("explorer.channel", 8)
+    assert_painted(page)
+    unharmed(page)
+
+
 @pytest.mark.slow
 def test_whatever_is_chosen_amid_playing_nothing_stays_dimmed(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)

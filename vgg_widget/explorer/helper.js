@@ -45,9 +45,11 @@ function keySender(model) {
     sent = performance.now();
     model.send({ kind: "key", key });
   };
+  const isWaiting = () => performance.now() - sent <= PATIENCE_MS;
   return {
+    isWaiting,
     press(key, isRepeat) {
-      if (performance.now() - sent > PATIENCE_MS) {
+      if (!isWaiting()) {
         waiting.length = 0;
         send(key);
       } else if (!isRepeat) waiting.push(key);
@@ -75,8 +77,10 @@ function listenToKeys(root, model, sender, painter, signal) {
     event.preventDefault();
     event.stopPropagation();
     const { key } = event;
+    // A step from where the kernel is going, on a key before, is the kernel's too.
     const isDone =
-      key in CHANNELS ? painter.step(CHANNELS[key]) : key in LAYERS && painter.turnLayer(LAYERS[key]);
+      !sender.isWaiting() &&
+      (key in CHANNELS ? painter.step(CHANNELS[key]) : key in LAYERS && painter.turnLayer(LAYERS[key]));
     if (!isDone) sender.press(nameOf(event), event.repeat);
   };
   // ipympl keeps every key to itself: Tab would never leave the picture, and Ctrl+S not save. Here
