@@ -122,6 +122,7 @@ def test_a_grid_is_read_sorted_opened_and_zoomed(lab: OpenNotebook) -> None:
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_argmax_has_a_legend_of_the_winners(lab: OpenNotebook) -> None:
     page = lab(EXPLORER, "explorer.mode = 'argmax'")
     page.wait_picture_equal(CANVAS)

@@ -273,7 +273,7 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(
     assert page.errors() == []
 
 
-@pytest.mark.sampled
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [700, 900, 1800])
 def test_controls_stay_in_the_window_at_every_width(lab: OpenNotebook, width: int) -> None:
     page = lab(ONE_CELL, "explorer.location = (20, 10)", viewport=(width, 1000))

@@ -231,6 +231,7 @@ def test_keys_belong_to_the_figure_and_letters_to_text_fields(lab: OpenNotebook)
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_two_explorers_do_not_disturb_each_other(lab: OpenNotebook) -> None:
     second = f"""
 other = LayerExplorer(sample_image(), weights="random", size=96, layer="{LAYER}", channel=7)

@@ -341,7 +341,7 @@ def test_words_and_focus_can_be_seen_in_light_and_dark(lab: OpenNotebook) -> Non
     assert page.console_errors() == []
 
 
-@pytest.mark.sampled
+@pytest.mark.slow
 @pytest.mark.parametrize("secure", [True, False])
 def test_text_is_copied(lab: OpenNotebook, secure: bool) -> None:
     page = opened(lab, ONE, fresh=True)

@@ -32,6 +32,7 @@ explorer.close()
 SAVE = "jupyterapp.commands.execute('docmanager:save')"
 
 
+@pytest.mark.slow
 def test_the_page_lives_in_a_notebook_and_in_its_html(
     lab: OpenNotebook, chromium: tuple[Playwright, str], tmp_path: Path
 ) -> None:
