@@ -652,6 +652,11 @@ def test_a_link_to_what_the_page_lacks_is_told(opened: Opened, small: Activation
         "It shows what is nearest. location: row 31, column 3: "
     )
     assert "channel=127&" in page.url
+    # A layer alone is lacking nothing, however few channels it has.
+    telling = int(telling_channels(small, "block1_conv1", 1)[0])
+    page.goto(f"{opened.path.as_uri()}#layer=block1_conv1")
+    opened.pixels(f"block1_conv1 · channel {telling}")
+    expect(page.locator("#place")).to_contain_text(re.compile("^Point at a picture"))
     # The names that torchvision and the papers have for the same maps lead there.
     for name in ("features.11", "relu3_1"):
         opened.show("block3_conv1 · channel 4", layer=name, channel=4)

@@ -3,8 +3,8 @@
 import { mapKeeper, shareOf } from "./maps.js";
 import { fieldOf, paintBar, paintFrame, paintList, seenWords } from "./painter.js";
 import {
-  byId, choose, complaint, layerNow, made, numbersIn, oneNumber, page, placeOfLayer, plain, pressed, showChosen, start, state,
-  stepChannel,
+  byId, choose, complaint, layerNow, made, numbersIn, oneNumber, page, placeOfLayer, plain, pressed, showChosen,
+  start, state, stepChannel,
 } from "./shell.js";
 import { inFrame, inPicture, LEAST, moved, transformOf, WHOLE, zoomed } from "./zoom.js";
 
@@ -66,7 +66,9 @@ const stepOf = ({ mode }, layer) => (["max", "mean", "argmax"].includes(mode) ? 
 function fitted(asked, before) {
   const layer = page.layers[placeOfLayer(asked.layer)];
   const [rows, columns, count] = layer.shape;
-  const channel = Math.min(Math.max(0, asked.channel), count - 1);
+  // An address without a channel leads to the one that tells most.
+  const telling = asked.layer === page.first.layer ? page.first.channel : layer.telling[0];
+  const channel = Math.min(Math.max(0, asked.channel ?? telling), count - 1);
   // Of a layer with fewer channels the mode needs enough.
   const mode = asked.mode === "rgb" && count < 3 ? "channel" : asked.mode;
   let { location } = asked;
@@ -840,7 +842,7 @@ start({
   keys: KEYS,
   hasPictures: true,
   hasChannel: () => ["channel", "grid"].includes(state.mode),
-  unnamed: { cmap: null, channels: [], gamma: null, location: null, overlay: 0 },
+  unnamed: { channel: null, cmap: null, channels: [], gamma: null, location: null, overlay: 0 },
   reads: {
     layer: String,
     channel: oneNumber,
