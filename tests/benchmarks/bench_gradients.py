@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -93,8 +94,6 @@ def bench_attribution(
     number = int(seen.rank_at(middle, *place)[0])
     parts: dict[str, Callable[[], Any]] = {ONCE: passes[ONCE]}
     for method in ("gradient", "smoothgrad", "integrated_gradients", "occlusion"):
-        parts[method] = lambda method=method: attribute(  # type: ignore[misc]
-            extractor, seen, middle, number, place, method=method
-        )
+        parts[method] = partial(attribute, extractor, seen, middle, number, place, method=method)
     for name, seconds in take_turns(parts, {}).items():
         book.note(UNIT, name, seconds)
