@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vgg_widget.figure.feature_figure import PairFigure
+    from vgg_widget.gradients.result import Attribution
 
 
 class Comparison(ExplorerBase):
@@ -129,14 +130,20 @@ class Comparison(ExplorerBase):
     def second(self, source: object) -> None:
         self._look_at(self._readings[0], source)
 
+    @property
+    def attributed(self) -> tuple[Attribution | None, ...]:
+        """The maps that `attribution` asks for, of both pictures; None what is still computed."""
+        maps: tuple[Attribution | None, ...] = self.attributing.maps
+        return maps
+
     # --- what `ExplorerBase` asks
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Pair:
         return pair(self._extractor, *readings)
 
     @staticmethod
-    def _first_of(computed: Any) -> Any:
-        return computed.first
+    def _each_of(computed: Any) -> Any:
+        return computed.first, computed.second
 
     def _render(self, settings: DisplaySettings, computed: Pair) -> PairRendering:
         return render_pair(computed, settings.layer_in(computed.first), **settings.for_render())

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from vgg_widget.dataset.result import TopActivations
     from vgg_widget.figure.feature_figure import FeatureFigure
+    from vgg_widget.gradients.result import Attribution
     from vgg_widget.page.document import WrittenDocument
     from vgg_widget.support.progress import Progress
 
@@ -165,6 +166,7 @@ class LayerExplorer(ExplorerBase):
                 predict = top
         # Before anything is downloaded.
         self._classes = None if predict is None else checked_top(predict, "predict")
+        self.predicts = predict is not None
         self.set_trait("top_images", top_images)
         self.page_budget = layout.pop("page_budget", self.page_budget)
         super().__init__(
@@ -229,8 +231,8 @@ class LayerExplorer(ExplorerBase):
         return self._extractor(readings[0])
 
     @staticmethod
-    def _first_of(computed: Any) -> Any:
-        return computed
+    def _each_of(computed: Any) -> Any:
+        return (computed,)
 
     def _render(self, settings: DisplaySettings, computed: Activations) -> Rendering:
         return render(computed, settings.layer_in(computed), **settings.for_render())
@@ -275,6 +277,11 @@ class LayerExplorer(ExplorerBase):
 
     def _caption(self) -> str:
         return self.caption_of(self.main_rendering)
+
+    @property
+    def attributed(self) -> Attribution | None:
+        """The map that `attribution` asks for; None where none is, or it is still computed."""
+        return next(iter(self.attributing.maps), None)
 
     @property
     def usual_cmap(self) -> str:
@@ -495,8 +502,12 @@ class LayerExplorer(ExplorerBase):
 
         self._require_open()
         settings = self._asked()
+        first = {**asdict(settings), "layer": settings.layer_in(self.activations)}
+        if settings.attribution is not None:
+            # What lies over the input here is not the layer's map, which is all that a page has.
+            first["overlay"] = 0.0
         choices: dict[str, Any] = {
-            "first": {**asdict(settings), "layer": settings.layer_in(self.activations)},
+            "first": first,
             "layers": layers,
             "title": title,
             "before_relu": settings.shows_before_relu(self.activations),

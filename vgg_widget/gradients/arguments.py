@@ -27,6 +27,16 @@ METHODS: tuple[Method, ...] = (
 )
 """What `attribute` can do."""
 
+METHOD_NAMES: Mapping[str, str] = {
+    "gradient": "gradient",
+    "gradient_x_input": "gradient × input",
+    "smoothgrad": "SmoothGrad",
+    "integrated_gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    "grad_cam": "Grad-CAM",
+}
+"""What the methods are called."""
+
 # Which arguments are of use to which methods alone.
 _TAKEN: Mapping[str, tuple[Method, ...]] = {
     "channel": METHODS[:-1],
@@ -87,16 +97,10 @@ def checked_choices(method: Method, **given: Any) -> Choices:
                 f"{name} {briefly(value)} is of no use to method {method!r}: leave it out, or pass "
                 f"method={_TAKEN[name][0]!r}."
             )
-    target = given["target"]
-    if method == "grad_cam" and target is None:
-        raise ValueError(
-            "target None is no class, which method 'grad_cam' explains: pass a name such as "
-            "'tabby', or a class's number."
-        )
     samples = _whole("samples", given["samples"], least=1)
     return Choices(
         method,
-        target,
+        given["target"],
         _SAMPLES.get(method, 1) if samples is None else samples,
         _checked_noise(given["noise"]),
         _whole("window", given["window"], least=1),

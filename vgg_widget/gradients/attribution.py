@@ -77,10 +77,10 @@ def attribute(
         0.
     method : str
         One of `METHODS`; see the notes.
-    target : str or int
+    target : str or int, optional
         The class, for ``"grad_cam"``: a name such as ``"tabby"``, WordNet's number, or the class's
-        number. VGG19's classifier is that of `predictor_for`; a model of your own has to end in one
-        vector of classes, which have no names.
+        number; without one the most probable. VGG19's classifier is that of `predictor_for`; a
+        model of your own has to end in one vector of classes, which have no names.
     baseline : (float, float, float) or array of shape (H, W, 3), optional
         The colour or picture, in RGB 0–255, that stands for "nothing there". Black by default for
         ``"gradient_x_input"`` and ``"integrated_gradients"``, grey (128) for ``"occlusion"``.
@@ -230,7 +230,6 @@ def _of_class(
 ) -> Attribution:
     first, name = randomised
     seed = None if first is None else chosen.seed
-    assert chosen.target is not None
     with shown_progress(progress, 1, "pictures", "picture") as tell:
         found = class_map(extractor, activations, layer, chosen.target, (first, chosen.seed))
         tell(1)
