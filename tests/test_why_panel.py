@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -30,7 +31,7 @@ from tests.explorers import (
 from tests.test_grad_cam import pooled
 from vgg_widget import FeatureExtractor, LayerExplorer, compare
 from vgg_widget.explorer import attributing
-from vgg_widget.gradients import METHODS, attribute
+from vgg_widget.gradients import METHODS, Attribution, attribute
 from vgg_widget.pictures.coordinates import Hit
 
 Explore = Callable[..., LayerExplorer]
@@ -73,6 +74,16 @@ def there(explorer: Any) -> None:
     let_paint(explorer)
 
 
+def has_map(explorer: LayerExplorer) -> bool:
+    return explorer.attributed is not None
+
+
+def shown_map(explorer: LayerExplorer) -> Attribution:
+    found = explorer.attributed
+    assert found is not None
+    return found
+
+
 def canvas_of(explorer: Any) -> RGB8:
     let_paint(explorer)
     return on_canvas(explorer)
@@ -89,7 +100,7 @@ def card_pictures(explorer: Any) -> list[RGB8]:
 
 
 def panel_words(explorer: Any) -> str:
-    return str(made_panel(explorer, "Why").words.value)
+    return html.unescape(str(made_panel(explorer, "Why").words.value))
 
 
 # The map over the input --------------------------------------------------------------------------
@@ -110,9 +121,8 @@ def test_the_map_is_that_of_attribute_at_the_location(
         active["location"],
         method=method,  # type: ignore[arg-type]
     )
-    assert explorer.attributed is not None
-    np.testing.assert_array_equal(explorer.attributed.values, expected.values)
-    assert explorer.attributed.values.any()
+    np.testing.assert_array_equal(shown_map(explorer).values, expected.values)
+    assert shown_map(explorer).values.any()
 
 
 def test_it_lies_over_the_receptive_field_alone(explore: Explore, active: dict[str, Any]) -> None:
@@ -121,8 +131,7 @@ def test_it_lies_over_the_receptive_field_alone(explore: Explore, active: dict[s
     explorer.attribution = "gradient"
     assert explorer.overlay == 0.8
     shown = canvas_of(explorer)
-    found = explorer.attributed
-    assert found is not None
+    found = shown_map(explorer)
     axes = explorer._view.input_axes
     top, left, bottom, right = found.box
     # A pixel is as large as several of the canvas: look into the middle of each.
@@ -170,7 +179,7 @@ def test_it_follows_location_channel_layer_side_and_picture(
     explore: Explore, active: dict[str, Any], photo: RGB8
 ) -> None:
     explorer = explore(**active, attribution="gradient")
-    before = explorer.attributed
+    before = shown_map(explorer)
     for changes in (
         {"channel": 3},
         {"location": (2, 3)},
@@ -179,8 +188,7 @@ def test_it_follows_location_channel_layer_side_and_picture(
         {"location": None},
     ):
         explorer.choose(**changes)
-        found = explorer.attributed
-        assert found is not None
+        found = shown_map(explorer)
         assert found is not before
         settings = explorer.settings
         assert (found.layer, found.channel, found.location) == (
@@ -191,9 +199,8 @@ def test_it_follows_location_channel_layer_side_and_picture(
         before = found
     assert before.box == (0, 0, *explorer.activations.image.shape[:2])
     explorer.image = photo[:, ::-1]
-    assert explorer.attributed is not None
     np.testing.assert_array_equal(
-        explorer.attributed.values,
+        shown_map(explorer).values,
         attribute(explorer.extractor, explorer.activations, found.layer, explorer.channel).values,
     )
 
@@ -204,9 +211,7 @@ def test_the_trait_is_in_the_state_and_the_code(explore: Explore, active: dict[s
     assert state["attribution"] == "occlusion"
     again = LayerExplorer.from_state(explorer.image, state, extractor=explorer.extractor)
     try:
-        assert explorer.attributed is not None
-        assert again.attributed is not None
-        np.testing.assert_array_equal(again.attributed.values, explorer.attributed.values)
+        np.testing.assert_array_equal(shown_map(again).values, shown_map(explorer).values)
         made: dict[str, Any] = {}
         # What was made in memory is left to whoever runs it.
         code = explorer.to_code()
@@ -216,7 +221,7 @@ def test_the_trait_is_in_the_state_and_the_code(explore: Explore, active: dict[s
             {"given": explorer.activations},
             made,
         )
-        np.testing.assert_array_equal(made["found"].values, explorer.attributed.values)
+        np.testing.assert_array_equal(made["found"].values, shown_map(explorer).values)
     finally:
         again.close()
         plt.close("all")
@@ -248,14 +253,13 @@ def test_a_key_opens_the_panel_and_shows_a_map_and_takes_both_away(
     press(explorer, "w")
     assert (explorer.panel, explorer.attribution) == ("Why", "gradient")
     there(explorer)
-    assert explorer.attributed is not None
     seen, shown = card_pictures(explorer)
-    top, left, bottom, right = explorer.attributed.box
+    top, left, bottom, right = shown_map(explorer).box
     expected = explorer.activations.image[top:bottom, left:right]
     times = seen.shape[0] // expected.shape[0]
     np.testing.assert_array_equal(seen[::times, ::times], expected)
     red, blue = (shown[::times, ::times, index].astype(int) for index in (0, 2))
-    values = explorer.attributed.values[top:bottom, left:right]
+    values = shown_map(explorer).values[top:bottom, left:right]
     strong = np.abs(values) > 0.3 * np.abs(values).max()
     assert (np.sign(red - blue)[strong] == np.sign(values)[strong]).mean() > 0.9
     said = panel_words(explorer)
@@ -290,9 +294,8 @@ def test_a_unit_that_is_0_is_told_how_to_be_explained(explore: Explore) -> None:
     assert "press b" in panel_words(explorer)
     press(explorer, "b")
     there(explorer)
-    assert explorer.attributed is not None
-    assert explorer.attributed.value < 0
-    assert explorer.attributed.values.any()
+    assert shown_map(explorer).value < 0
+    assert shown_map(explorer).values.any()
     assert "press b" not in panel_words(explorer)
 
 
@@ -328,8 +331,7 @@ def test_integrated_gradients_say_what_they_add_up_to(
     explore: Explore, active: dict[str, Any]
 ) -> None:
     explorer = explore(**active, panel="Why", attribution="integrated_gradients")
-    assert explorer.attributed is not None
-    assert f"The map adds up to {explorer.attributed.completeness}" in panel_words(explorer)
+    assert f"The map adds up to {shown_map(explorer).completeness}" in panel_words(explorer)
 
 
 # Who waits for it --------------------------------------------------------------------------------
@@ -353,15 +355,14 @@ def test_what_the_page_asks_for_is_computed_beside_it(
     press(explorer, "w")
     assert begun.wait(30)
     assert threads[0] is not threading.main_thread()
-    assert explorer.attributed is None
+    assert not has_map(explorer)
     assert "Computing" in panel_words(explorer)
     # Nothing lies over the input that is not of this unit, and the explorer answers.
     press(explorer, "ArrowRight")
     assert explorer.channel == active["channel"] + 1
     may_end.set()
     there(explorer)
-    assert explorer.attributed is not None
-    assert explorer.attributed.channel == active["channel"] + 1
+    assert shown_map(explorer).channel == active["channel"] + 1
     assert "Computing" not in panel_words(explorer)
 
 
@@ -379,14 +380,13 @@ def test_it_follows_a_mouse_that_rests_and_comes_back(
     explore: Explore, active: dict[str, Any]
 ) -> None:
     explorer = explore(**active, attribution="gradient")
-    of_location = explorer.attributed
+    of_location = shown_map(explorer)
     hover(explorer, Hit("map", 3, 4, active["channel"]))
     there(explorer)
-    assert explorer.attributed is not None
-    assert explorer.attributed.location == (3, 4)
+    assert shown_map(explorer).location == (3, 4)
     assert explorer.location == active["location"]
     hover(explorer, None)
-    assert explorer.attributed is of_location
+    assert shown_map(explorer) is of_location
 
 
 def test_closing_ends_what_is_computed(explore: Explore, active: dict[str, Any]) -> None:
@@ -412,7 +412,6 @@ def test_an_interrupt_leaves_what_was_on_show(
     assert explorer.attribution is None
     np.testing.assert_array_equal(canvas_of(explorer), before)
     explorer.attribution = "gradient"
-    assert explorer.attributed is not None
 
 
 # Other networks, two pictures, a class -----------------------------------------------------------
@@ -441,14 +440,12 @@ def test_a_layer_without_a_gradient_is_told_of(own: Any, photo: RGB8, explore: E
     assert explorer.attribution is None
     explorer.layer = "stem"
     explorer.attribution = "gradient"
-    assert explorer.attributed is not None
     # Looking at another layer is no mistake.
     explorer.layer = "which"
     assert explorer.attribution == "gradient"
-    assert explorer.attributed is None
+    assert not has_map(explorer)
     assert "has no gradient" in panel_words(explorer)
     explorer.attribution = "occlusion"
-    assert explorer.attributed is not None
 
 
 def test_a_class_is_the_most_probable_until_another_is_named(
@@ -459,8 +456,7 @@ def test_a_class_is_the_most_probable_until_another_is_named(
         photo, extractor=None, model=model, layer="last", panel="Why", attribution="grad_cam"
     )
     scores = np.asarray(model(explorer.activations.image[None].astype(np.float32)))[0]
-    assert explorer.attributed is not None
-    assert explorer.attributed.target.startswith(f"class 'class {scores.argmax()}'")
+    assert shown_map(explorer).target.startswith(f"class 'class {scores.argmax()}'")
     field = control(made_panel(explorer, "Why").widget, "class")
     assert field.layout.display != "none"
     field.value = "2"
@@ -469,7 +465,7 @@ def test_a_class_is_the_most_probable_until_another_is_named(
     expected = attribute(
         explorer.extractor, explorer.activations, "last", method="grad_cam", target=2
     )
-    np.testing.assert_array_equal(explorer.attributed.values, expected.values)
+    np.testing.assert_array_equal(shown_map(explorer).values, expected.values)
     field.value = "tabby"
     there(explorer)
     assert "target 'tabby' is no class of this model" in panel_words(explorer)
