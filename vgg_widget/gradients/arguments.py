@@ -37,6 +37,9 @@ METHOD_NAMES: Mapping[str, str] = {
 }
 """What the methods are called."""
 
+GAP = 0.05
+"""What part of the value a map may miss, after Sundararajan et al., without more samples."""
+
 # Which arguments are of use to which methods alone.
 _TAKEN: Mapping[str, tuple[Method, ...]] = {
     "channel": METHODS[:-1],

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.gradients.arguments import Choices, Method, checked_choices
+from vgg_widget.gradients.arguments import GAP, Choices, Method, checked_choices
 from vgg_widget.gradients.class_map import class_map
 from vgg_widget.gradients.methods import (
     between,
@@ -32,8 +32,6 @@ Location = tuple[int, int]
 
 # Occlusion's squares along the longer side of what a unit sees, unless a size is given.
 _WINDOWS = 7
-# The part of the value that a map may miss before more samples are advised: Sundararajan et al.'s.
-_GAP = 0.05
 _UNITS = {"gradient": "activation per level of 255", "smoothgrad": "activation per level of 255"}
 
 
@@ -337,7 +335,7 @@ def _message(
     *,
     dead: bool,
 ) -> str:
-    if completeness is not None and completeness.gap > _GAP:
+    if completeness is not None and completeness.gap > GAP:
         return f"the map adds up to {completeness}: pass more samples."
     if not dead:
         return ""

@@ -11,7 +11,7 @@ from vgg_widget.circuit.pictures import small_png
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.explorer.settings import ATTRIBUTION_OPACITY, CLASS_METHOD
-from vgg_widget.gradients.arguments import METHOD_NAMES
+from vgg_widget.gradients.arguments import GAP, METHOD_NAMES
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.messages import plain_number
 
@@ -101,16 +101,18 @@ class WhyPanel(Panel):
         parts.display(self.randomised, shown=method is not None)
         maps, randomised = attributing.maps, attributing.randomised_maps
         self.words.value = self._text(maps)
-        for number, activations in enumerate(explorer.each_measured):
+        each = explorer.each_measured
+        for number, activations in enumerate(each):
+            which = f"{('first', 'second')[number]}: " if len(each) > 1 else ""
             seen, true, other = self.cards[3 * number : 3 * number + 3]
             found = maps[number] if maps else None
             if found is None:
                 seen.hide()
             else:
                 image = _cut(activations.image, found)
-                seen.show(image, f"the input's {_box_words(found)}", "what it sees")
-            true.show_map(activations.image, maps, number)
-            other.show_map(activations.image, randomised, number)
+                seen.show(image, f"the input's {_box_words(found)}", f"{which}what it sees")
+            true.show_map(activations.image, maps, number, which)
+            other.show_map(activations.image, randomised, number, which)
 
     def _show_layers(self) -> None:
         activations, settings = self._explorer.measured, self._explorer.settings
@@ -134,7 +136,9 @@ class WhyPanel(Panel):
         found = [one for one in maps if one is not None]
         if found:
             lines += _lines(found, several=find_mode(settings.mode).takes != "one")
-            messages = list(dict.fromkeys(one.message for one in found if one.message))
+            # What it adds up to is told already.
+            told = (one.message for one in found if one.message and one.completeness is None)
+            messages = list(dict.fromkeys(told))
             rectified = not settings.shows_before_relu(explorer.measured)
             if any(one.dead and one.value == 0 for one in found) and rectified:
                 messages = [_DEAD]
@@ -166,7 +170,9 @@ class _Card:
     def hide(self) -> None:
         parts.display(self.widget, shown=False)
 
-    def show_map(self, image: Any, maps: tuple[Attribution | None, ...], number: int) -> None:
+    def show_map(
+        self, image: Any, maps: tuple[Attribution | None, ...], number: int, which: str
+    ) -> None:
         """Show one of the maps over its image, in colours that mean the same for all."""
         from vgg_widget.gradients.picture import attribution_pictures
 
@@ -181,7 +187,7 @@ class _Card:
         top = plain_number(picture.limits.vmax, 2)
         ends = f"-{top} to {top}" if found.signed else f"0 to {top}"
         name = METHOD_NAMES[found.method]
-        line = f"randomised from {found.randomised}" if found.randomised else name
+        line = which + (f"randomised from {found.randomised}" if found.randomised else name)
         words = f"{line}, over the input's {_box_words(found)}: colors for {ends} {found.units}"
         self.show(_cut(mixed, found), words, line)
 
@@ -219,6 +225,8 @@ def _lines(found: list[Attribution], *, several: bool) -> list[str]:
     if one.completeness is not None:
         sums = " and ".join(str(each.completeness) for each in found)
         reading += f" The map adds up to {sums}, the value less that of black."
+        if any(each.completeness and each.completeness.gap > GAP for each in found):
+            reading += " More samples, which attribute takes in code, come closer."
     return [*lines, reading]
 
 
