@@ -107,23 +107,9 @@ def test_a_gradient_is_the_slope_of_finite_differences(
 @pytest.fixture(scope="module")
 def by_torch(extractor: FeatureExtractor) -> Any:
     """The features of torchvision's VGG19 with the extractor's weights."""
-    import torch
+    from tests.torch_networks import features_of
 
-    from tests.torch_networks import VGG19, torch_features
-
-    # Without numbers of its own, which take seconds.
-    with torch.device("meta"):
-        network = torch_features(VGG19)
-    network = network.to_empty(device="cpu")
-    with torch.no_grad():
-        convolutions = [one for one in network if isinstance(one, torch.nn.Conv2d)]
-        names = [info.name for info in extractor.layers if info.kind == "conv"]
-        for module, name in zip(convolutions, names, strict=True):
-            kernel, bias = extractor.model.get_layer(name).get_weights()
-            module.weight.copy_(torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()))
-            assert module.bias is not None
-            module.bias.copy_(torch.from_numpy(bias))
-    return network
+    return features_of(extractor)
 
 
 @pytest.mark.torch
