@@ -94,8 +94,6 @@ class ExplorerBase(ExplorerBox):
     # The trait that an upload beside the other controls sets; "" for none.
     _upload = ""
     _saves_activations = False
-    predicts = False
-    """Whether the classifier's weights are there."""
     _offered_panels: Mapping[str, PanelMaker] = PANELS
     # Arguments that stay what they were.
     _made_with: tuple[str, ...] = MADE_WITH
@@ -107,8 +105,6 @@ class ExplorerBase(ExplorerBox):
     _canvas: Any = None
     _view: Any = None
     _switcher: Any = None
-    attributing: Any = None
-    """What computes `attribution`."""
     _under_mouse: object = None
 
     _open: ClassVar[WeakSet[ExplorerBase]] = WeakSet()
@@ -123,7 +119,7 @@ class ExplorerBase(ExplorerBox):
         given = {name: layout.pop(name) for name in (*SETTINGS, *LOOKS) if name in layout}
         self._check_layout(layout, {*self._made_with, *SETTINGS, *LOOKS})
         self._history: list[DisplaySettings] = []
-        self.attributing = Attributing(proxy(self))
+        self._attributing = Attributing(proxy(self))
         with loading_line():
             self._extractor: FeatureExtractor = extractor_for(*network)
             self._panels = self._available_panels()
@@ -139,7 +135,7 @@ class ExplorerBase(ExplorerBox):
                 self._first = self._first_settings({**settings, **given})
                 with interrupts_allowed():
                     rendered = self._render(self._first, computed)
-                self.attributing.prepare(self._first, self._each_of(computed), strict=True)
+                self._attributing.prepare(self._first, self._each_of(computed), strict=True)
                 self._build()
                 self._publish(Snapshot(readings, computed, rendered, self._first))
                 self._unfold()
@@ -203,6 +199,11 @@ class ExplorerBase(ExplorerBox):
         """The matplotlib figure on show."""
         figure: Figure = self._view.figure
         return figure
+
+    @property
+    def attributing(self) -> Attributing:
+        """What computes `attribution`."""
+        return self._attributing
 
     @property
     def canvas(self) -> Any:
@@ -353,7 +354,7 @@ class ExplorerBase(ExplorerBox):
         before, rendered = self._snapshot.settings, self._snapshot.rendered
         if settings.attribution is not None:
             strict = settings.attribution != before.attribution
-            self.attributing.prepare(settings, self.each_measured, strict=strict)
+            self._attributing.prepare(settings, self.each_measured, strict=strict)
         now, then = (one.layer_in(self.measured) for one in (settings, before))
         if now != then or settings.for_render() != before.for_render():
             with interrupts_allowed():
@@ -366,7 +367,7 @@ class ExplorerBase(ExplorerBox):
         if not snapshot.settings.shows_before_relu(self._each_of(snapshot.computed)[0]):
             self._usual_cmap = snapshot.settings.cmap
         if snapshot.settings.attribution or (before and before.settings.attribution):
-            self.attributing.follow(snapshot.settings, self._each_of(snapshot.computed))
+            self._attributing.follow(snapshot.settings, self._each_of(snapshot.computed))
         # Whoever is told of the picture or the traits finds them drawn, and can save them.
         with self._holding():
             for name, value in (
@@ -445,14 +446,14 @@ class ExplorerBase(ExplorerBox):
             # A location of a large picture may be none of a small one.
             measured = self._each_of(computed)[0]
             settings = self._asked().fitted_to(measured, self.settings, self._usual_cmap)
-            self.attributing.prepare(settings, self._each_of(computed), strict=False)
+            self._attributing.prepare(settings, self._each_of(computed), strict=False)
             return Snapshot(readings, computed, self._render(settings, computed), settings)
 
     def _show_interrupted(self) -> None:
         if self._snapshot is None or self._closed:
             return
         self._switcher.pause()
-        self.attributing.cancel()
+        self._attributing.cancel()
         self._refused = ()
         # A panel that could not be made stays folded.
         opened = self._switcher.opened
@@ -623,7 +624,7 @@ class ExplorerBase(ExplorerBox):
         check_suffix(suffix, path, arrays=self._saves_activations)
         with self._lock:
             self._require_open()
-            self.attributing.finish()
+            self._attributing.finish()
             if self._is_behind:
                 raise RuntimeError(
                     f"{self._what} waits for another one to tell of all its changes, and what was "
@@ -677,8 +678,7 @@ class ExplorerBase(ExplorerBox):
             if self._closed:
                 return
             panels = [] if self._switcher is None else self._switcher.made()
-            if self.attributing is not None:
-                self.attributing.cancel()
+            self._attributing.cancel()
             try:
                 self._close_with(self._canvas, self._page, *panels)
             finally:

@@ -136,6 +136,11 @@ class Comparison(ExplorerBase):
         maps: tuple[Attribution | None, ...] = self.attributing.maps
         return maps
 
+    @property
+    def predicts(self) -> bool:
+        """Whether the classifier is there, so that a class can be explained: never."""
+        return False
+
     # --- what `ExplorerBase` asks
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Pair:

@@ -166,7 +166,6 @@ class LayerExplorer(ExplorerBase):
                 predict = top
         # Before anything is downloaded.
         self._classes = None if predict is None else checked_top(predict, "predict")
-        self.predicts = predict is not None
         self.set_trait("top_images", top_images)
         self.page_budget = layout.pop("page_budget", self.page_budget)
         super().__init__(
@@ -282,6 +281,11 @@ class LayerExplorer(ExplorerBase):
     def attributed(self) -> Attribution | None:
         """The map that `attribution` asks for; None where none is, or it is still computed."""
         return next(iter(self.attributing.maps), None)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the classifier is there, so that a class can be explained."""
+        return self._classes is not None
 
     @property
     def usual_cmap(self) -> str:
