@@ -8,6 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import matplotlib as mpl
@@ -19,7 +20,6 @@ from PIL import Image
 from traitlets import TraitError
 
 from tests.explorers import (
-    caption_words,
     control,
     hover,
     let_paint,
@@ -129,7 +129,6 @@ def test_it_lies_over_the_receptive_field_alone(explore: Explore, active: dict[s
     explorer = explore(**active)
     plain = canvas_of(explorer)
     explorer.attribution = "gradient"
-    assert explorer.overlay == 0.8
     shown = canvas_of(explorer)
     found = shown_map(explorer)
     axes = explorer._view.input_axes
@@ -150,29 +149,23 @@ def test_it_lies_over_the_receptive_field_alone(explore: Explore, active: dict[s
                 assert np.sign(red - blue) == np.sign(values[row, column])
                 changed += 1
     assert changed > 3
-    assert "over the input: gradient" in caption_words(explorer)
     explorer.attribution = None
     assert explorer.overlay == 0
     np.testing.assert_array_equal(canvas_of(explorer), plain)
-    assert "over the input" not in caption_words(explorer)
 
 
 def test_the_opacity_is_the_overlays(explore: Explore, active: dict[str, Any]) -> None:
-    explorer = explore(**active, overlay=0.3, attribution="gradient")
-    assert explorer.overlay == 0.3
-    faint = canvas_of(explorer)
-    explorer.overlay = 1.0
-    assert (canvas_of(explorer) != faint).any()
-    press(explorer, "o")
-    assert explorer.overlay == 0.0
-    assert explorer.attribution == "gradient"
-    explorer.attribution = None
-    assert explorer.overlay == 0.0
-    explorer.overlay = 0.4
-    explorer.attribution = "occlusion"
-    explorer.attribution = None
-    # Another opacity than the default is a person's own.
-    assert explorer.overlay == 0.4
+    explorer = explore(**active)
+    plain = canvas_of(explorer)
+    explorer.attribution = "gradient"
+    usual = canvas_of(explorer)
+    explorer.overlay = 0.8
+    np.testing.assert_array_equal(canvas_of(explorer), usual)
+    explorer.overlay = 0.3
+    assert (canvas_of(explorer) != usual).any()
+    # Nothing of it is changed for a person.
+    explorer.choose(attribution=None, overlay=0.0)
+    np.testing.assert_array_equal(canvas_of(explorer), plain)
 
 
 def test_it_follows_location_channel_layer_side_and_picture(
@@ -263,7 +256,7 @@ def test_a_key_opens_the_panel_and_shows_a_map_and_takes_both_away(
     strong = np.abs(values) > 0.3 * np.abs(values).max()
     assert (np.sign(red - blue)[strong] == np.sign(values)[strong]).mean() > 0.9
     said = panel_words(explorer)
-    assert "100% of the map lies in the receptive field, 24 × 24 pixels" in said
+    assert "100% of the map lies in the receptive field, 24 × 24 pixels." in said
     press(explorer, "w")
     assert (explorer.panel, explorer.attribution, explorer.overlay) == ("", None, 0.0)
 
@@ -310,6 +303,7 @@ def test_a_map_with_shuffled_weights_stands_beside_the_true_one(
     choice.value = "block2_conv1"
     there(explorer)
     (shuffled,) = explorer.attributing.randomised_maps
+    assert shuffled is not None
     expected = attribute(
         explorer.extractor,
         explorer.activations,
@@ -337,33 +331,148 @@ def test_integrated_gradients_say_what_they_add_up_to(
 # Who waits for it --------------------------------------------------------------------------------
 
 
+class Slow:
+    """Attribution that begins, and goes on when it may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.ended: list[type[BaseException] | None] = []
+        self.fails: Exception | None = None
+        monkeypatch.setattr("vgg_widget.gradients.attribute", self)
+
+    def fail(self) -> None:
+        if self.fails is not None:
+            raise self.fails
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        self.threads.append(threading.current_thread())
+        self.begun.set()
+        try:
+            assert self.may_go_on.wait(30)
+            self.fail()
+            # As after each batch of pictures.
+            if callable(keywords["progress"]):
+                keywords["progress"](1, 25)
+            found = attribute(*arguments, **keywords)
+        except BaseException as error:
+            self.ended.append(type(error))
+            raise
+        self.ended.append(None)
+        return found
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    return Slow(monkeypatch)
+
+
+def thread_of(explorer: Any) -> threading.Thread:
+    """Return the thread that computes, or is about to."""
+    found: threading.Thread = explorer.attributing._later._thread
+    return found
+
+
+def status(explorer: Any) -> str:
+    return str(made_panel(explorer, "Why").status.value)
+
+
 def test_what_the_page_asks_for_is_computed_beside_it(
-    explore: Explore, active: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    explore: Explore, active: dict[str, Any], slow: Slow
 ) -> None:
     explorer = explore(**active)
-    begun, may_end = threading.Event(), threading.Event()
-    original = attribute
-    threads: list[threading.Thread] = []
-
-    def slow(*arguments: Any, **keywords: Any) -> Any:
-        threads.append(threading.current_thread())
-        begun.set()
-        assert may_end.wait(30)
-        return original(*arguments, **keywords)
-
-    monkeypatch.setattr("vgg_widget.gradients.attribute", slow)
     press(explorer, "w")
-    assert begun.wait(30)
-    assert threads[0] is not threading.main_thread()
+    assert slow.begun.wait(30)
+    assert slow.threads[0] is not threading.main_thread()
     assert not has_map(explorer)
-    assert "Computing" in panel_words(explorer)
+    assert "Computing" in status(explorer)
     # Nothing lies over the input that is not of this unit, and the explorer answers.
+    assert not explorer._view._marks.instead
+    first = thread_of(explorer)
     press(explorer, "ArrowRight")
     assert explorer.channel == active["channel"] + 1
-    may_end.set()
+    slow.may_go_on.set()
     there(explorer)
+    first.join(30)
     assert shown_map(explorer).channel == active["channel"] + 1
-    assert "Computing" not in panel_words(explorer)
+    # What nobody wanted any more was not computed to its end.
+    assert slow.ended.count(None) == 1
+    assert len(slow.ended) == 2
+    assert not status(explorer)
+
+
+def test_another_picture_ends_it_and_has_its_own(
+    explore: Explore, active: dict[str, Any], slow: Slow, photo: RGB8
+) -> None:
+    explorer = explore(**active)
+    press(explorer, "w")
+    assert slow.begun.wait(30)
+    late = thread_of(explorer)
+    slow.may_go_on.set()
+    explorer.image = photo[::-1]
+    late.join(30)
+    there(explorer)
+    expected = attribute(
+        explorer.extractor,
+        explorer.activations,
+        active["layer"],
+        active["channel"],
+        active["location"],
+    )
+    np.testing.assert_array_equal(shown_map(explorer).values, expected.values)
+
+
+def test_an_uploaded_picture_has_its_own(explore: Explore, active: dict[str, Any]) -> None:
+    explorer = explore(**active)
+    press(explorer, "w")
+    there(explorer)
+    with io.BytesIO() as stream:
+        Image.fromarray(np.ascontiguousarray(explorer.image[::-1])).save(stream, "png")
+        file = {
+            "name": "x.png",
+            "type": "image/png",
+            "size": 1,
+            "content": stream.getvalue(),
+            "last_modified": datetime.now(tz=UTC),
+        }
+    control(explorer, "other picture").value = (file,)
+    there(explorer)
+    expected = attribute(
+        explorer.extractor,
+        explorer.activations,
+        active["layer"],
+        active["channel"],
+        active["location"],
+    )
+    np.testing.assert_array_equal(shown_map(explorer).values, expected.values)
+
+
+def test_closing_ends_what_is_computed(
+    explore: Explore, active: dict[str, Any], slow: Slow
+) -> None:
+    explorer = explore(**active)
+    press(explorer, "w")
+    assert slow.begun.wait(30)
+    explorer.close()
+    slow.may_go_on.set()
+    assert explorer.attributing.wait(30)
+    assert None not in slow.ended
+
+
+def test_an_error_nobody_expected_is_told_and_it_can_be_asked_for_again(
+    explore: Explore, active: dict[str, Any], slow: Slow
+) -> None:
+    explorer = explore(**active)
+    slow.may_go_on.set()
+    slow.fails = MemoryError("no room for this")
+    press(explorer, "w")
+    there(explorer)
+    assert "no room for this" in problem(explorer)
+    assert not status(explorer)
+    slow.fails = None
+    press(explorer, "w", "w")
+    there(explorer)
+    assert has_map(explorer)
 
 
 def test_a_picture_that_is_saved_has_the_map(explore: Explore, active: dict[str, Any]) -> None:
@@ -389,11 +498,30 @@ def test_it_follows_a_mouse_that_rests_and_comes_back(
     assert shown_map(explorer) is of_location
 
 
-def test_closing_ends_what_is_computed(explore: Explore, active: dict[str, Any]) -> None:
-    explorer = explore(**active)
-    press(explorer, "w")
-    explorer.close()
-    assert explorer.attributing.wait(60)
+def test_a_mouse_on_its_way_changes_nothing_and_one_that_left_neither(
+    explore: Explore, active: dict[str, Any], slow: Slow
+) -> None:
+    slow.may_go_on.set()
+    explorer = explore(**active, attribution="gradient")
+    of_location = shown_map(explorer)
+    slow.may_go_on.clear()
+    hover(explorer, Hit("map", 3, 4, active["channel"]))
+    assert slow.begun.wait(30)
+    assert shown_map(explorer) is of_location
+    hover(explorer, None)
+    late = thread_of(explorer)
+    slow.may_go_on.set()
+    late.join(30)
+    assert shown_map(explorer) is of_location
+    # Code is answered about the location, wherever the mouse rests.
+    hover(explorer, Hit("map", 3, 4, active["channel"]))
+    explorer.choose(layer="block5_conv1", attribution="gradient_x_input")
+    assert shown_map(explorer).location == explorer.location
+    # A grid's tile is another channel's.
+    explorer.mode = "grid"
+    hover(explorer, Hit("map", 0, 0, 3))
+    there(explorer)
+    assert shown_map(explorer).location == explorer.location
 
 
 def test_an_interrupt_leaves_what_was_on_show(
@@ -469,6 +597,10 @@ def test_a_class_is_the_most_probable_until_another_is_named(
     field.value = "tabby"
     there(explorer)
     assert "target 'tabby' is no class of this model" in panel_words(explorer)
+    explorer.attribution_class = None
+    with pytest.raises(TraitError, match=r"'grad_cam' cannot be shown: target 99 is no class"):
+        explorer.attribution_class = 99
+    assert explorer.attribution_class is None
 
 
 def test_classes_are_offered_where_there_is_a_classifier(explore: Explore) -> None:

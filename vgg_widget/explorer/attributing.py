@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import ref
 
 from traitlets import TraitError
 
@@ -15,7 +14,6 @@ from vgg_widget.explorer.box import LOCK
 from vgg_widget.explorer.later import Later, Superseded
 from vgg_widget.explorer.settings import CLASS_METHOD, DisplaySettings
 from vgg_widget.pictures.coordinates import InputLayer
-from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.interrupts import interrupts_allowed
 from vgg_widget.support.progress import Progress
 from vgg_widget.weights import WeightsError
@@ -28,7 +26,7 @@ REST_SECONDS = 0.25
 # The page hears this often how far it is.
 _TOLD_SECONDS = 0.25
 # The location's own maps are among them while the mouse is elsewhere.
-_KEPT = 16
+_KEPT = 8
 
 COMPUTING = "Computing …"
 
@@ -37,9 +35,9 @@ WHY_PANEL = "Why"
 
 
 class Wish(NamedTuple):
-    """One map: of which image, and what `attribute` is asked for."""
+    """One map: of which activations, by their identity, and what `attribute` is asked for."""
 
-    image: int
+    of: int
     layer: str
     channel: int | None
     location: tuple[int, int] | None
@@ -64,14 +62,14 @@ class Attributing:
     def __init__(self, explorer: Any) -> None:
         self._explorer = explorer
         self._later = Later(explorer)
+        # Of the activations on show, and of those that are about to be.
         self._known: dict[Wish, Attribution | str] = {}
-        self._layers: dict[tuple[Wish, ...], tuple[InputLayer, ...]] = {}
-        self._of: tuple[Any, ...] = ()
+        self._each: tuple[Activations, ...] = ()
         self._settings: DisplaySettings | None = None
-        self._pointed: tuple[int, int] | None = None
         # What is shown, and what was asked for last, which may be on its way.
         self._wishes: tuple[Wish, ...] = ()
         self._asked: tuple[Wish, ...] = ()
+        self._over: tuple[InputLayer, ...] = ()
         self.randomised: str | None = None
         """The layer from which on weights are shuffled for a second map; None for none."""
         self.progress = ""
@@ -102,17 +100,7 @@ class Attributing:
     @property
     def over_inputs(self) -> tuple[InputLayer, ...]:
         """What lies over each input; empty as long as one is missing."""
-        wishes = tuple(wish for wish in self._wishes if not wish.randomised)
-        found = [one for one in map(self._map, wishes) if one is not None]
-        if not wishes or len(found) < len(wishes):
-            return ()
-        if wishes not in self._layers:
-            from vgg_widget.gradients.picture import attribution_pictures
-
-            # The same objects for the same wishes: nothing is painted again.
-            pictures = attribution_pictures(found)
-            self._layers = {wishes: tuple(InputLayer(one.rgba) for one in pictures)}
-        return self._layers[wishes]
+        return self._over
 
     # --- what is asked for
 
@@ -121,12 +109,12 @@ class Attributing:
     ) -> None:
         """Compute what settings ask for, in this thread; nothing where the page has asked.
 
-        Raises TraitError where it cannot be had and `strict` is true.
+        What is on show stays. Raises TraitError where a map cannot be had and `strict` is true.
         """
         if settings.attribution is None or self._explorer.answers_page:
             return
-        self._keep_to(each)
-        for wish in self._wished(settings):
+        self._forget_all_but(self._each, each)
+        for wish in self._wished(settings, each, settings.location):
             with interrupts_allowed():
                 found = self._compute(wish, each)
             if isinstance(found, str) and strict:
@@ -135,37 +123,38 @@ class Attributing:
 
     def follow(self, settings: DisplaySettings, each: Sequence[Activations]) -> None:
         """Take over what is on show; what is missing of its maps is computed later."""
-        self._keep_to(each)
-        self._settings = settings
-        self._ask()
+        self._each, self._settings = tuple(each), settings
+        if settings.attribution is None:
+            self._known.clear()
+        self._forget_all_but(self._each)
+        self._ask(settings.location)
 
     def point(self, unit: tuple[int, int] | None) -> None:
-        """Take the unit under the mouse instead of the location, once the mouse rests."""
+        """Explain the unit under the mouse once that rests; the location where there is none."""
         settings = self._settings
-        if settings is None or settings.attribution in (None, CLASS_METHOD):
-            return
-        pointed = None if find_mode(settings.mode).tiled else unit
-        if pointed != self._pointed:
-            self._pointed = pointed
-            self._ask(pointing=True)
-            self._explorer.show_attribution()
+        if settings is not None and settings.attribution not in (None, CLASS_METHOD):
+            before = self._wishes
+            self._ask(unit or settings.location, pointing=True)
+            if self._wishes != before:
+                self._explorer.show_attribution()
 
     def randomise_from(self, layer: str | None) -> None:
         """Ask for maps with the weights from a layer on shuffled too; None for none."""
         self.randomised = layer
-        self._ask()
-        self._explorer.show_attribution()
+        if self._settings is not None:
+            self._ask(self._settings.location)
+            self._explorer.show_attribution()
 
     def finish(self) -> None:
         """Compute in this thread what is missing."""
-        each = self._explorer.each_measured
         missing = [wish for wish in self._wishes if wish not in self._known]
         if missing:
-            self.cancel()
-            self._asked = self._wishes
             for wish in missing:
                 with interrupts_allowed():
-                    self._compute(wish, each)
+                    self._compute(wish, self._each)
+            self.cancel()
+            self._asked = self._wishes
+            self._lay_over()
             self._explorer.show_attribution()
 
     def cancel(self) -> None:
@@ -177,44 +166,41 @@ class Attributing:
         """Wait until what was asked for is there; return whether that came. Without the lock."""
         return self._later.wait(seconds)
 
-    def _keep_to(self, each: Sequence[Activations]) -> None:
-        known = [one() for one in self._of]
-        if len(known) != len(each) or any(
-            one is not other for one, other in zip(known, each, strict=True)
-        ):
-            self._known.clear()
-            self._layers.clear()
-            self._of = tuple(map(ref, each))
-            self._pointed = None
+    def _forget_all_but(self, *kept: Sequence[Activations]) -> None:
+        # Another object may have the identity of one that is gone.
+        known = {id(one) for each in kept for one in each}
+        self._known = {wish: found for wish, found in self._known.items() if wish.of in known}
 
-    def _wished(self, settings: DisplaySettings) -> tuple[Wish, ...]:
+    def _wished(
+        self,
+        settings: DisplaySettings,
+        each: Sequence[Activations],
+        location: tuple[int, int] | None,
+    ) -> tuple[Wish, ...]:
         if settings.attribution is None:
             return ()
-        activations = self._of[0]()
-        layer = settings.layer_in(activations)
+        layer = settings.layer_in(each[0])
         what: dict[str, Any] = {
             "layer": layer,
             "channel": settings.channel,
-            "location": self._pointed or settings.location,
+            "location": location,
             "method": settings.attribution,
             "target": None,
         }
         if settings.attribution == CLASS_METHOD:
             what |= {"channel": None, "location": None, "target": settings.attribution_class}
+        wishes = [Wish(of=id(one), randomised=None, **what) for one in each]
         first = self.randomised
-        if first is not None and not _comes_first(activations, first, layer):
-            first = None
-        numbers = range(len(self._of))
-        wishes = [Wish(image=number, randomised=None, **what) for number in numbers]
-        if first is not None:
-            # With other weights most units are 0 after their ReLU, where there is no gradient.
-            what["layer"] = activations.before_relu(layer) or layer
-            wishes += [Wish(image=number, randomised=first, **what) for number in numbers]
+        if first is not None and _comes_first(each[0], first, layer):
+            if settings.attribution != CLASS_METHOD:
+                # With other weights most units are 0 after their ReLU, where there is no gradient.
+                what["layer"] = each[0].before_relu(layer) or layer
+            wishes += [Wish(of=id(one), randomised=first, **what) for one in each]
         return tuple(wishes)
 
-    def _ask(self, *, pointing: bool = False) -> None:
+    def _ask(self, location: tuple[int, int] | None, *, pointing: bool = False) -> None:
         assert self._settings is not None
-        wishes = self._wished(self._settings)
+        wishes = self._wished(self._settings, self._each, location)
         if wishes == self._asked:
             return
         self.cancel()
@@ -223,10 +209,19 @@ class Attributing:
         # While a mouse is on its way, what was there stays.
         if not (missing and pointing):
             self._wishes = wishes
+            self._lay_over()
         if missing:
             self.progress = "" if pointing else COMPUTING
-            each = [one() for one in self._of]
-            self._later.start(partial(self._work, wishes, missing, each), REST_SECONDS)
+            self._later.start(partial(self._work, wishes, missing, self._each), REST_SECONDS)
+
+    def _lay_over(self) -> None:
+        found = [one for one in self.maps if one is not None]
+        if not found or len(found) < len(self._each):
+            self._over = ()
+            return
+        from vgg_widget.gradients.picture import attribution_pictures
+
+        self._over = tuple(InputLayer(one.rgba) for one in attribution_pictures(found))
 
     # --- how it is computed
 
@@ -246,25 +241,33 @@ class Attributing:
             now = time.monotonic()
             if now - told >= _TOLD_SECONDS and done != total:
                 told = now
-                show(f"{done} of {total} pictures computed …")
-
-        def show(progress: str) -> None:
-            with LOCK:
-                if superseded.is_set():
-                    raise _SupersededError
-                self._wishes, self.progress = wishes, progress
-                self._explorer.show_attribution()
+                self._show(superseded, wishes, f"{done} of {total} pictures computed …")
 
         try:
             for wish in missing:
                 found = self._made(wish, each, tell)
                 with LOCK:
-                    if superseded.is_set():
-                        return
-                    self._keep(wish, found)
-                show("" if wish is missing[-1] else COMPUTING)
+                    if not superseded.is_set():
+                        self._keep(wish, found)
+                done = wish is missing[-1]
+                self._show(superseded, wishes, "" if done else COMPUTING)
         except _SupersededError:
             return
+        except BaseException:
+            # It is told under the controls; nothing is computed any more.
+            with LOCK:
+                if not superseded.is_set():
+                    self.cancel()
+                    self._explorer.show_attribution()
+            raise
+
+    def _show(self, superseded: Superseded, wishes: tuple[Wish, ...], progress: str) -> None:
+        with LOCK:
+            if superseded.is_set():
+                raise _SupersededError
+            self._wishes, self.progress = wishes, progress
+            self._lay_over()
+            self._explorer.show_attribution()
 
     def _compute(self, wish: Wish, each: Sequence[Activations]) -> Attribution | str:
         if wish not in self._known:
@@ -279,7 +282,7 @@ class Attributing:
         try:
             return attribute(
                 self._explorer.extractor,
-                each[wish.image],
+                next(one for one in each if id(one) == wish.of),
                 wish.layer,
                 wish.channel,
                 wish.location,

@@ -353,7 +353,7 @@ class ExplorerBase(ExplorerBox):
         assert self._snapshot is not None
         before, rendered = self._snapshot.settings, self._snapshot.rendered
         if settings.attribution is not None:
-            strict = settings.attribution != before.attribution
+            strict = settings.explained != before.explained
             self._attributing.prepare(settings, self.each_measured, strict=strict)
         now, then = (one.layer_in(self.measured) for one in (settings, before))
         if now != then or settings.for_render() != before.for_render():
@@ -406,8 +406,7 @@ class ExplorerBase(ExplorerBox):
         """Bring words, controls and the open panel to what is on show."""
         self._refused = ()
         message = self.measured.weights.message
-        caption = self._caption() + self.settings.over_input
-        self._controls.say(caption, f"weights: {self._source()}", message)
+        self._controls.say(self._caption(), f"weights: {self._source()}", message)
         self._controls.show(self.settings, self.measured, self.layer_names)
         self.show_status(self._pointing.words())
         self.show_error(None)
@@ -453,7 +452,6 @@ class ExplorerBase(ExplorerBox):
         if self._snapshot is None or self._closed:
             return
         self._switcher.pause()
-        self._attributing.cancel()
         self._refused = ()
         # A panel that could not be made stays folded.
         opened = self._switcher.opened
@@ -567,6 +565,7 @@ class ExplorerBase(ExplorerBox):
         """Show what was on show at first, and the whole of it, of what is looked at now."""
         with self._changing():
             self._require_open()
+            self._attributing.randomised = None
             self._show(self._first.placed(None, self.measured))
             self._history.clear()
             if not self._closed:

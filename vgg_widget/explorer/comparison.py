@@ -132,9 +132,8 @@ class Comparison(ExplorerBase):
 
     @property
     def attributed(self) -> tuple[Attribution | None, ...]:
-        """The maps that `attribution` asks for, of both pictures; None what is still computed."""
-        maps: tuple[Attribution | None, ...] = self.attributing.maps
-        return maps
+        """The maps that `attribution` asks for, of both pictures; None what is not there."""
+        return self.attributing.maps or (None, None)
 
     @property
     def predicts(self) -> bool:

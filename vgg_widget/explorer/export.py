@@ -121,10 +121,11 @@ def script(
         ]
     if settings.attribution is not None:
         more.append("from vgg_widget.gradients import attribute")
-        each = "both.first" if len(readings) == 2 else "activations"
-        lines.append(f"found = attribute(extractor, {each}, {_attribution_code(settings, layer)})")
+        how = _attribution_code(settings, layer)
+        each = {"found": "activations"}
         if len(readings) == 2:
-            lines.append(lines[-1].replace("found", "other").replace("first", "second"))
+            each = {"found": "both.first", "other": "both.second"}
+        lines += [f"{name} = attribute(extractor, {of}, {how})" for name, of in each.items()]
     if isinstance(asked.get("scale"), Scale):
         more.append("from vgg_widget.pictures.scaling import Scale")
     if not find_mode(settings.mode).built_in:

@@ -211,7 +211,13 @@ class LayerExplorer(ExplorerBase):
             If the weights that it names cannot be had.
         """
         asked = read_state(state, more)
-        explorer = cls(image, **asked)
+        try:
+            explorer = cls(image, **asked)
+        except TraitError:
+            # A state may be of a layer that has no attribution, where it says so and is looked at.
+            if asked.pop("attribution", None) is None:
+                raise
+            explorer = cls(image, **asked)
         # The default colormap of maps before a ReLU may have been chosen, and left, on purpose.
         if "cmap" in asked and explorer.cmap != asked["cmap"]:
             explorer.cmap = asked["cmap"]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vgg_widget.explorer.attributing import WHY_PANEL
+from vgg_widget.explorer.settings import ATTRIBUTION_OPACITY
 from vgg_widget.pictures.coordinates import Hit, Marks
 from vgg_widget.pictures.modes import DEFAULT_MODE, TILED_MODE, find_mode
 
@@ -27,7 +28,7 @@ KEYS = {
     "p": "play, and stop",
     "r": "reset",
     "s": "save the picture",
-    "w": "why: which pixels the value is owed to, and back",
+    "w": "why: which pixels the value comes from, and back",
 }
 """The keys of an explorer, as JavaScript names them, and what they do."""
 
@@ -45,13 +46,17 @@ class MouseAndKeys:
         self.page_marks = False
         """Whether the page itself marks what is under the mouse."""
         self._without_grid = DEFAULT_MODE
+        # The one that was taken away last.
+        self._method: str | None = None
 
     def point(self, hit: Hit | None) -> None:
         """Show what is under the mouse; what is at the chosen location where there is nothing."""
         if hit != self._hit:
             self._hit = hit
             self.refresh()
-            self._explorer.attributing.point(None if hit is None else self._unit(hit))
+            # A grid's tile is another channel's.
+            on_unit = hit is not None and not find_mode(self._explorer.settings.mode).tiled
+            self._explorer.attributing.point(self._unit(hit) if on_unit and hit else None)
             self._explorer.show_status(self.words())
 
     def forget(self) -> None:
@@ -114,12 +119,15 @@ class MouseAndKeys:
 
     def _turn_why(self) -> None:
         explorer = self._explorer
-        if explorer.settings.attribution is None:
+        shown = explorer.settings.attribution
+        if shown is None and self._method is not None:
+            explorer.choose(attribution=self._method)
+        if shown is None or explorer.panel != WHY_PANEL:
             explorer.open_panel(WHY_PANEL)
             return
+        self._method = shown
         explorer.choose(attribution=None)
-        if explorer.panel == WHY_PANEL:
-            explorer.open_panel("")
+        explorer.open_panel("")
 
     def _step_channel(self, step: int) -> None:
         settings = self._explorer.settings
@@ -152,7 +160,8 @@ class MouseAndKeys:
             return Marks(unit, field, settings.overlay)
         # The layer's own map would be taken for what is still being computed.
         instead = self._explorer.attributing.over_inputs
-        return Marks(unit, field, settings.overlay if instead else 0.0, instead)
+        opacity = settings.overlay or ATTRIBUTION_OPACITY
+        return Marks(unit, field, opacity if instead else 0.0, instead)
 
     def _field(self, row: int, column: int) -> tuple[int, int, int, int] | None:
         """Return the input pixels that a unit sees; None where it sees none, or nobody knows."""

@@ -45,7 +45,7 @@ CLASS_METHOD = "grad_cam"
 """The attribution that explains a class, and no unit."""
 
 ATTRIBUTION_OPACITY = 0.8
-"""Of an attribution's map over the input, until another one is chosen."""
+"""Of an attribution's map over the input, where no opacity is chosen."""
 
 
 # --- types of traits that ipywidgets and traitlets do not have
@@ -303,14 +303,15 @@ class DisplaySettings:
         0.0,
         CFloat,
         _check_overlay,
-        words="Opacity of the map over the input, 0 (not there) to 1.",
+        words="Opacity of the map over the input, 0 to 1. At 0 the layer's own map is not there, "
+        "and an attribution has 0.8.",
     )
     attribution: str | None = _setting(
         None,
         Name,
         _check_attribution,
         words="Method of `attribute` whose map lies over the input: which pixels the value at the "
-        "location is owed to, or without one the channel's sum. None: the layer's own map.",
+        "location comes from, or without one the channel's sum. None: the layer's own map.",
     )
     attribution_class: str | int | None = _setting(
         None,
@@ -362,13 +363,9 @@ class DisplaySettings:
         return arguments
 
     @property
-    def over_input(self) -> str:
-        """What a caption adds of an attribution over the input; empty where there is none."""
-        if self.attribution is None or not self.overlay:
-            return ""
-        from vgg_widget.gradients.arguments import METHOD_NAMES
-
-        return f" · over the input: {METHOD_NAMES[self.attribution]}"
+    def explained(self) -> tuple[str | None, str | int | None]:
+        """What is asked for about why the value on show is what it is."""
+        return self.attribution, self.attribution_class
 
     # --- what follows from them
 
@@ -382,7 +379,6 @@ class DisplaySettings:
         """
         fitted = _with_side(self, before, activations)
         fitted = _with_cmap(fitted, before, activations, usual_cmap)
-        fitted = _with_overlay(fitted, before)
         fitted = fitted.placed(before, activations)
         count = activations.info(fitted.layer).channels
         channel, channels = nearest_channels(
@@ -528,18 +524,6 @@ def _with_cmap(
         return replace(settings, cmap=SIGNED_CMAP)
     if not signed and settings.cmap == SIGNED_CMAP:
         return replace(settings, cmap=usual)
-    return settings
-
-
-def _with_overlay(settings: DisplaySettings, before: DisplaySettings | None) -> DisplaySettings:
-    """Show an attribution that is chosen while nothing lies over the input, and take it back."""
-    had, has = before is not None and before.attribution is not None, settings.attribution
-    if before is not None and settings.overlay != before.overlay:
-        return settings
-    if has and not had and not settings.overlay:
-        return replace(settings, overlay=ATTRIBUTION_OPACITY)
-    if had and not has and settings.overlay == ATTRIBUTION_OPACITY:
-        return replace(settings, overlay=0.0)
     return settings
 
 

@@ -15,26 +15,31 @@ from vgg_widget.support.messages import plain_number
 _EACH_SIDE = 5
 # A kernel with more cells a side is too wide for a table.
 _WIDEST = 5
-_DIGITS = 4
+# Of the largest number in a patch or kernel, and of the largest that is added.
+_DIGITS, _DIGITS_ADDED = 4, 6
+_MOST_PLACES = 9
 
 
 def sum_table(found: UnitSum) -> str:
     """Return a unit's sum as markup, the largest parts of either sign in lines of their own.
 
-    The lines add up to the value on show, but for the rounding that the last lines tell.
+    The lines are all rounded to the same place, and add up to the sum but for that.
     """
     added = found.contributions.sum(axis=(0, 1))
     order = np.argsort(-added, kind="stable").tolist()
-    raising = [one for one in order if added[one] > 0]
-    lowering = [one for one in order if added[one] < 0]
-    rows = [_row(found, one, added[one]) for one in raising[:_EACH_SIDE]]
-    rows += _rest(raising[_EACH_SIDE:], added, "that raise it")
-    rows += _rest(lowering[:-_EACH_SIDE], added, "that lower it")
-    rows += [_row(found, one, added[one]) for one in lowering[-_EACH_SIDE:]]
+    # Infinity and NaN, which no number is larger than, come first.
+    raising = [one for one in order if not np.isfinite(added[one])]
+    raising += [one for one in order if np.isfinite(added[one]) and added[one] > 0]
+    lowering = [one for one in order if np.isfinite(added[one]) and added[one] < 0]
+    places = _places(np.append(added, found.bias), _DIGITS_ADDED)
+    rows = [_row(found, one, added[one], places) for one in raising[:_EACH_SIDE]]
+    rows += _rest(raising[_EACH_SIDE:], added, "that raise it", places)
+    rows += _rest(lowering[:-_EACH_SIDE], added, "that lower it", places)
+    rows += [_row(found, one, added[one], places) for one in lowering[-_EACH_SIDE:]]
     none = len(order) - len(raising) - len(lowering)
     if none:
         rows.append(_line(f"{none} more that add nothing", "0"))
-    rows.append(_line("bias", _signed(found.bias)))
+    rows.append(_line("bias", _signed(found.bias, places)))
     rows.append(_line("sum, in float64", plain_number(found.total, 7), strong=True))
     if found.activation == "relu":
         rows.append(_line("after the ReLU", plain_number(max(found.total, 0.0), 7), strong=True))
@@ -60,19 +65,21 @@ def _shows_cells(found: UnitSum) -> bool:
     return bool(max(found.kernel.shape[:2]) <= _WIDEST)
 
 
-def _row(found: UnitSum, one: int, adds: float) -> str:
+def _row(found: UnitSum, one: int, adds: float, places: int | None) -> str:
     cells = ""
     if _shows_cells(found):
         patch, kernel = found.patch[..., one], found.kernel[..., one]
         cells = f"<td>{_grid(patch, found.inside)}</td><td>{_grid(kernel)}</td>"
     name = html.escape(found.names[one])
-    return f'<tr><th scope="row">{name}</th>{cells}<td class="vgg-adds">{_signed(adds)}</td></tr>'
+    adding = f'<td class="vgg-adds">{_signed(adds, places)}</td>'
+    return f'<tr><th scope="row">{name}</th>{cells}{adding}</tr>'
 
 
-def _rest(numbers: list[int], added: Any, which: str) -> list[str]:
+def _rest(numbers: list[int], added: Any, which: str, places: int | None) -> list[str]:
     if not numbers:
         return []
-    return [_line(f"{len(numbers)} more {which}", _signed(float(added[numbers].sum())))]
+    rest = _signed(float(added[numbers].sum()), places)
+    return [_line(f"{len(numbers)} more {which}", rest)]
 
 
 def _line(words: str, number: str, *, strong: bool = False) -> str:
@@ -86,18 +93,33 @@ def _line(words: str, number: str, *, strong: bool = False) -> str:
 def _grid(numbers: Any, inside: Any = None) -> str:
     """Return a small table of numbers, all to the same place; what is padding is faint."""
     rows: list[str] = []
-    top = float(np.abs(numbers).max())
-    places = max(0, _DIGITS - 1 - math.floor(math.log10(top))) if 0 < top < math.inf else 0
+    places = _places(numbers, _DIGITS)
     for row, column in np.ndindex(numbers.shape):
         padding = inside is not None and not inside[row, column]
         kind = ' class="vgg-padding" title="padding"' if padding else ""
-        cell = f"<td{kind}>{float(numbers[row, column]) + 0.0:.{places}f}</td>"
+        cell = f"<td{kind}>{_to_place(float(numbers[row, column]), places)}</td>"
         if column == 0:
             rows.append("")
         rows[-1] += cell
     return '<table class="vgg-cells">' + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
-def _signed(number: float) -> str:
-    words = plain_number(number, _DIGITS)
+def _places(numbers: Any, digits: int) -> int | None:
+    """Return how many decimals give the largest number so many digits; None for exponents."""
+    finite = np.abs(numbers[np.isfinite(numbers)])
+    top = float(finite.max()) if finite.size else 0.0
+    if top == 0:
+        return 0
+    places = digits - 1 - math.floor(math.log10(top))
+    return max(0, places) if places <= _MOST_PLACES else None
+
+
+def _to_place(number: float, places: int | None) -> str:
+    # Adding 0 makes -0 a plain 0.
+    words = plain_number(number, 3) if places is None else f"{number + 0.0:.{places}f}"
+    return words if math.isfinite(number) else plain_number(number)
+
+
+def _signed(number: float, places: int | None) -> str:
+    words = _to_place(number, places)
     return f"+{words}" if number > 0 else words

@@ -1,4 +1,4 @@
-"""The panel that says why a value is what it is: which pixels of the input it is owed to."""
+"""The panel that says why a value is what it is: which pixels of the input it comes from."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as widgets
 import numpy as np
 
+from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.pictures import small_png
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.panels.panel import Panel
@@ -29,8 +30,8 @@ _MEANINGS = {
     "smoothgrad": "the mean of the gradients of {samples} noisy copies of the picture",
     "integrated_gradients": "what each pixel adds to the value on the way from black to the "
     "picture, in {samples} steps",
-    "occlusion": "by how much the value drops where a gray square of {window} × {window} pixels "
-    "hides the picture",
+    "occlusion": "by how much the value drops where a grey square of {window} × {window} pixels "
+    "hides part of the picture",
     "grad_cam": "where the layer has evidence for the class",
 }
 
@@ -63,14 +64,17 @@ class WhyPanel(Panel):
         )
         self.randomised = parts.dropdown("randomised from", [("nowhere", "")], "2px 10px 2px 0")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
+        # Always as high, so that nothing moves when it is empty.
+        self.status = parts.words("vgg-words", max_width=parts.WIDTH, min_height="20px")
         self.cards = tuple(_Card() for _ in range(3 * len(explorer.each_measured)))
+        rows = [
+            parts.row([one.widget for one in self.cards[begin : begin + 3]], max_width=parts.WIDTH)
+            for begin in range(0, len(self.cards), 3)
+        ]
+        self.shown = widgets.VBox([self.words, *rows], layout=widgets.Layout(width="100%"))
+        controls = parts.wide_row([self.method, self.target, self.randomised])
         self.widget = widgets.VBox(
-            [
-                parts.wide_row([self.method, self.target, self.randomised]),
-                self.words,
-                parts.row([one.widget for one in self.cards], width="100%", max_width=parts.WIDTH),
-            ],
-            layout=widgets.Layout(width="100%"),
+            [controls, self.status, self.shown], layout=widgets.Layout(width="100%")
         )
         explorer.on_change(self.method, lambda method: explorer.choose(attribution=method or None))
         explorer.on_typed(self._class_typed, self.target)
@@ -85,7 +89,7 @@ class WhyPanel(Panel):
 
     def _class_typed(self, text: str) -> None:
         text = text.strip()
-        number = int(text) if text.isdecimal() else text
+        number = int(text) if text.removeprefix("-").isdecimal() else text
         self._explorer.choose(attribution_class=None if text == "" else number)
 
     def show(self) -> None:
@@ -99,6 +103,12 @@ class WhyPanel(Panel):
         self._show_layers()
         parts.display(self.target, shown=method == CLASS_METHOD)
         parts.display(self.randomised, shown=method is not None)
+        self.status.value = parts.status(attributing.progress)
+        if attributing.progress and not any(attributing.maps):
+            # What was there stays, faintly, until there is more.
+            self.shown.add_class("vgg-waiting")
+            return
+        self.shown.remove_class("vgg-waiting")
         maps, randomised = attributing.maps, attributing.randomised_maps
         self.words.value = self._text(maps)
         each = explorer.each_measured
@@ -130,12 +140,13 @@ class WhyPanel(Panel):
         attributing, settings = explorer.attributing, explorer.settings
         if settings.attribution is None:
             return parts.paragraph(
-                "Choose a method to see which pixels of the input the value is owed to."
+                "Choose a method to see which pixels of the input the value comes from."
             )
         lines = []
         found = [one for one in maps if one is not None]
         if found:
-            lines += _lines(found, several=find_mode(settings.mode).takes != "one")
+            several = find_mode(settings.mode).takes != "one"
+            lines += _lines(found, _field_words(explorer.measured, found), several=several)
             # What it adds up to is told already.
             told = (one.message for one in found if one.message and one.completeness is None)
             messages = list(dict.fromkeys(told))
@@ -145,8 +156,6 @@ class WhyPanel(Panel):
             lines += messages
         if attributing.problem:
             lines.append(attributing.problem)
-        if attributing.progress:
-            lines.append(attributing.progress)
         return "".join(map(parts.paragraph, lines))
 
 
@@ -185,11 +194,14 @@ class _Card:
         over = picture.rgba[..., :3] * ATTRIBUTION_OPACITY
         mixed = np.rint(over + image * (1 - ATTRIBUTION_OPACITY)).astype(np.uint8)
         top = plain_number(picture.limits.vmax, 2)
-        ends = f"-{top} to {top}" if found.signed else f"0 to {top}"
+        ends = f"±{top}" if found.signed else f"0 to {top}"
         name = METHOD_NAMES[found.method]
         line = which + (f"randomised from {found.randomised}" if found.randomised else name)
-        words = f"{line}, over the input's {_box_words(found)}: colors for {ends} {found.units}"
-        self.show(_cut(mixed, found), words, line)
+        words = (
+            f"{line}, of layer {found.layer}, over the input's {_box_words(found)}: full colors "
+            f"are {ends} {found.units}"
+        )
+        self.show(_cut(mixed, found), words, f"{line} · {ends}")
 
 
 def _cut(image: Any, found: Attribution) -> Any:
@@ -202,7 +214,7 @@ def _box_words(found: Attribution) -> str:
     return f"rows {top} to {bottom - 1} and columns {left} to {right - 1}"
 
 
-def _lines(found: list[Attribution], *, several: bool) -> list[str]:
+def _lines(found: list[Attribution], field: str, *, several: bool) -> list[str]:
     one = found[0]
     values = " and ".join(plain_number(each.value, 4) for each in found)
     explained = one.target[:1].upper() + one.target[1:]
@@ -212,22 +224,30 @@ def _lines(found: list[Attribution], *, several: bool) -> list[str]:
     meaning = _MEANINGS[one.method].format(samples=one.samples, window=one.window)
     name = METHOD_NAMES[one.method]
     lines.append(f"{name[:1].upper()}{name[1:]}: {meaning}.")
-    top = max(float(np.abs(each.values).max()) for each in found)
-    reading = (
-        f"Red raises the value, blue lowers it, up to ±{plain_number(top, 2)} {one.units}."
-        if one.signed
-        else f"Bright is up to {plain_number(top, 2)} in parts of the {one.units}."
-    )
-    if one.location is not None and top > 0:
-        share = min(_share_within(each) for each in found)
-        field = f"{one.box[2] - one.box[0]} × {one.box[3] - one.box[1]}"
-        reading += f" {share:.0%} of the map lies in the receptive field, {field} pixels."
+    reading = ""
+    if not all(each.dead for each in found):
+        reading = "Red raises the value, blue lowers it." if one.signed else "Bright is evidence."
+        reading += field
     if one.completeness is not None:
         sums = " and ".join(str(each.completeness) for each in found)
         reading += f" The map adds up to {sums}, the value less that of black."
         if any(each.completeness and each.completeness.gap > GAP for each in found):
             reading += " More samples, which attribute takes in code, come closer."
-    return [*lines, reading]
+    return [*lines, reading] if reading else lines
+
+
+def _field_words(activations: Activations, found: list[Attribution]) -> str:
+    """Say how much of the maps lies in the receptive field; nothing where that is not known."""
+    one = found[0]
+    side = activations.info(one.layer).receptive_field
+    if one.location is None or side is None:
+        return ""
+    share = min(_share_within(each) for each in found)
+    height, width = one.box[2] - one.box[0], one.box[3] - one.box[1]
+    words = f" {share:.0%} of the map lies in the receptive field, {side} × {side} pixels"
+    if (height, width) == (side, side):
+        return f"{words}."
+    return f"{words}, of which {height} × {width} are in the picture."
 
 
 def _share_within(found: Attribution) -> float:
