@@ -119,7 +119,7 @@ def reconstruct(
     ((37, 32, 3), True, 'photographs')
     """
     count = whole_number("steps", steps, least=1) or 1
-    making = _Making(
+    making = ReconstructionMaking(
         extractor,
         activations,
         layer,
@@ -134,7 +134,7 @@ def reconstruct(
         for _ in range(count):
             making.step()
             tell(1)
-    return making.image()
+    return making.images()
 
 
 def reconstructions(
@@ -183,7 +183,7 @@ def reconstructions(
     """
     count = whole_number("steps", steps, least=1) or 1
     apart = whole_number("every", every, least=1) or 1
-    making = _Making(
+    making = ReconstructionMaking(
         extractor,
         activations,
         layer,
@@ -199,12 +199,12 @@ def reconstructions(
         while making.steps < count:
             making.step()
             if making.steps % apart == 0 or making.steps == count:
-                yield making.image()
+                yield making.images()
 
     return given()
 
 
-class _Making:
+class ReconstructionMaking:
     """A picture on the way: each `step` changes it, and `image` says what it is by now."""
 
     def __init__(
@@ -277,7 +277,7 @@ class _Making:
         share = (1 + math.cos(math.pi * (self.steps - 1) / self._wanted_steps)) / 2
         self._canvas.step(gradients, share)
 
-    def image(self) -> Reconstruction:
+    def images(self) -> Reconstruction:
         """Return the picture as it is."""
         image = np.rint(self._canvas.pictures()).astype(np.uint8)
         if self._location is not None:
