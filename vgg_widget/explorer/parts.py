@@ -124,12 +124,12 @@ def card_button() -> widgets.Button:
 class PictureCard:
     """A picture that fills a square, and a line under it; hidden at first."""
 
-    def __init__(self, side: int, *more: widgets.Widget) -> None:
+    def __init__(self, side: int) -> None:
         self._side = side
         self.picture = described_image(side, border=FRAME)
         self.line = words(width="100%")
         self.widget = widgets.VBox(
-            [self.picture, self.line, *more],
+            [self.picture, self.line],
             layout=widgets.Layout(display="none", margin="2px", align_items="center"),
         )
 
@@ -140,6 +140,12 @@ class PictureCard:
             self.picture.tooltip = tooltip
         self.line.value = card_line(line)
         display(self.widget, shown=True)
+
+    def resize(self, side: int) -> None:
+        """Make it another square; what is shown next fits it."""
+        self._side = side
+        for name in ("width", "height"):
+            set_value(self.picture.layout, f"{side}px", name)
 
     def hide(self) -> None:
         """Take it off the page."""

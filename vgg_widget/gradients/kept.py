@@ -42,11 +42,11 @@ def find_kept(
 
     A file that cannot be read counts as none.
     """
-    key = _key(extractor, layer, channel, steps, size, seed)
+    key = _key(extractor, layer, channel, steps=steps, size=size, seed=seed)
     try:
         with Image.open(folder() / _name(layer, channel, key)) as opened:
             told = json.loads(getattr(opened, "text", {}).get(_TEXT, "null"))
-            if not isinstance(told, dict) or told.get("key") != key:
+            if not isinstance(told, dict) or told.get("key") != json.loads(json.dumps(key)):
                 return None
             pixels = np.asarray(opened.convert("RGB")).copy()
         found = {name: _as_tuple(told[name]) for name in _TOLD}
@@ -64,7 +64,7 @@ def keep(
 
     `size` is what `visualize_channel` was given.
     """
-    key = _key(extractor, made.layer, made.channel, made.steps, size, made.seed)
+    key = _key(extractor, made.layer, made.channel, steps=made.steps, size=size, seed=made.seed)
     told = {name: getattr(made, name) for name in _TOLD}
     info = PngImagePlugin.PngInfo()
     info.add_text(_TEXT, json.dumps({**told, "key": key}))
@@ -79,22 +79,13 @@ def keep(
     return path
 
 
-def _key(
-    extractor: FeatureExtractor,
-    layer: str,
-    channel: int,
-    steps: int,
-    size: int | tuple[int, int] | None,
-    seed: int,
-) -> dict[str, Any]:
+def _key(extractor: FeatureExtractor, layer: str, channel: int, **how: Any) -> dict[str, Any]:
     return {
         "version": _VERSION,
         "weights": weights_digest(extractor),
         "layer": layer,
         "channel": int(channel),
-        "steps": int(steps),
-        "size": list(size) if isinstance(size, tuple) else size,
-        "seed": int(seed),
+        **how,
     }
 
 

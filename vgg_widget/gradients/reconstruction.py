@@ -263,6 +263,7 @@ class ReconstructionMaking:
 
     @property
     def steps(self) -> int:
+        """How many steps were gone."""
         return len(self._history)
 
     def step(self) -> None:
