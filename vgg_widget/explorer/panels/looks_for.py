@@ -59,7 +59,7 @@ class LooksForPanel(Panel):
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
         self.cards = tuple(_Card(explorer) for _ in range(_TOGETHER))
         self.patches = tuple(parts.PictureCard(_SIDE) for _ in range(_PATCHES))
-        every = [one.widget for one in (*self.cards, *self.patches)]
+        every = [*(one.widget for one in self.cards), *(one.widget for one in self.patches)]
         self.widget = widgets.VBox(
             [
                 parts.wide_row([self.button, self.which, self.another]),

@@ -119,7 +119,7 @@ class WhatIsLeftPanel(Panel):
         if self.maker.running and self._running != wish:
             self.pause()
         made = self._images.get(wish)
-        self._show_button(made)
+        self._show_button(wish, made)
         self.words.value = "".join(map(parts.paragraph, self._lines(wish, made)))
         self.given.show(activations.image, "the input, as the network sees it", "input")
         if made is None:
@@ -127,14 +127,16 @@ class WhatIsLeftPanel(Panel):
         else:
             self.made.show(made.image, made.caption, f"what is left at {made.layer}")
 
-    def _show_button(self, made: Reconstruction | None) -> None:
+    def _show_button(self, wish: _Wish, made: Reconstruction | None) -> None:
         words = "start"
         if self.maker.running:
             words = "stop"
         elif made is not None:
             words = "go on"
         parts.set_value(self.button, words, "description")
-        parts.display(self.button, shown=made is None or made.steps < _STEPS)
+        nowhere = self.which.value == "location" and wish.location is None
+        done = made is not None and made.steps >= _STEPS
+        parts.display(self.button, shown=not (nowhere or done))
 
     def _lines(self, wish: _Wish, made: Reconstruction | None) -> list[str]:
         if self.which.value == "location" and wish.location is None:
