@@ -9,7 +9,9 @@ from typing import Any
 import ipywidgets as widgets
 from traitlets import Unicode
 
+from vgg_widget.circuit.pictures import small_png
 from vgg_widget.figure.sizes import WIDEST
+from vgg_widget.images import RGB8
 
 WIDTH = f"{WIDEST}px"
 """As wide as the figure and its toolbar are where there is room."""
@@ -117,6 +119,37 @@ def card_line(text: str, style: str = "", title: str = "") -> str:
 def card_button() -> widgets.Button:
     """Return a button as wide as a card's picture, without words."""
     return widgets.Button(layout=widgets.Layout(width=f"{CARD_PICTURE}px", margin="2px 0"))
+
+
+class PictureCard:
+    """A picture that fills a square, and a line under it; hidden at first."""
+
+    def __init__(self, side: int) -> None:
+        self._side = side
+        self.picture = described_image(side, border=FRAME)
+        self.line = words(width="100%")
+        self.widget = widgets.VBox(
+            [self.picture, self.line],
+            layout=widgets.Layout(display="none", margin="2px", align_items="center"),
+        )
+
+    def show(self, pixels: RGB8, tooltip: str, line: str) -> None:
+        """Show a picture, what a screen reader says of it, and the line."""
+        with self.picture.hold_sync():
+            self.picture.value = small_png(pixels, 2 * self._side)
+            self.picture.tooltip = tooltip
+        self.line.value = card_line(line)
+        display(self.widget, shown=True)
+
+    def resize(self, side: int) -> None:
+        """Make it another square; what is shown next fits it."""
+        self._side = side
+        for name in ("width", "height"):
+            set_value(self.picture.layout, f"{side}px", name)
+
+    def hide(self) -> None:
+        """Take it off the page."""
+        display(self.widget, shown=False)
 
 
 def paragraph(text: str) -> str:

@@ -105,20 +105,21 @@ def checked_choices(method: Method, **given: Any) -> Choices:
                 f"{name} {briefly(value)} is of no use to method {method!r}: leave it out, or pass "
                 f"method={_TAKEN[name][0]!r}."
             )
-    samples = _whole("samples", given["samples"], least=1)
+    samples = whole_number("samples", given["samples"], least=1)
     return Choices(
         method,
         given["target"],
         _SAMPLES.get(method, 1) if samples is None else samples,
         _checked_noise(given["noise"]),
-        _whole("window", given["window"], least=1),
-        _whole("step", given["step"], least=1),
-        _whole("seed", given["seed"], least=0) or 0,
+        whole_number("window", given["window"], least=1),
+        whole_number("step", given["step"], least=1),
+        whole_number("seed", given["seed"], least=0) or 0,
         given["baseline"],
     )
 
 
-def _whole(name: str, number: object, *, least: int) -> int | None:
+def whole_number(name: str, number: object, *, least: int) -> int | None:
+    """Return a whole number, or None where there is none; raise ValueError for anything else."""
     return None if number is None else whole(name, number, least=least, advice="or leave it out")
 
 

@@ -99,7 +99,7 @@ class ChannelFunction:
         matrix, offset = colours_to_input(extractor, activations.image)
         weights = randomised or Weights()
         choice = index, rectified, location is None
-        self._values, self._gradients = _kept(
+        self._values, self._gradients = kept_with(
             network,
             (*choice, *map(id, weights.variables)),
             lambda: _compiled(network, *choice, weights),
@@ -390,7 +390,8 @@ _lock = threading.RLock()
 _KEPT = 8
 
 
-def _kept(network: Any, key: object, make: Callable[[], Any]) -> Any:
+def kept_with(network: Any, key: object, make: Callable[[], Any]) -> Any:
+    """Return what is kept for a network under a key, made if it is not there."""
     # TensorFlow makes another error of an interrupt amid its own code, and half a function.
     with _lock, interrupts_delayed():
         known = _compiled_for.setdefault(network, OrderedDict())
@@ -492,7 +493,7 @@ class ClassFunction:
         rectified = named.plain_name(layer) == info.name
         weights = randomised or Weights()
         self._extractor, self._layer = extractor, layer
-        self._ends, self._gradients = _kept(
+        self._ends, self._gradients = kept_with(
             network,
             ("class", index, rectified, *map(id, weights.variables)),
             lambda: _compiled_to_end(network, index, rectified, weights),

@@ -31,6 +31,8 @@ PANELS: dict[str, PanelMaker] = {
     "Display": _of("display", "DisplayPanel"),
     "Circuit": _of("circuit", "CircuitPanel"),
     WHY_PANEL: _of("why", "WhyPanel"),
+    "Looks for": _of("looks_for", "LooksForPanel"),
+    "What is left": _of("what_is_left", "WhatIsLeftPanel"),
     "Play": _of("play", "PlayPanel"),
     "Open & save": _of("files", "FilesPanel"),
 }

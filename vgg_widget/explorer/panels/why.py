@@ -8,7 +8,6 @@ import ipywidgets as widgets
 import numpy as np
 
 from vgg_widget.activations.mapping import Activations
-from vgg_widget.circuit.pictures import small_png
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.explorer.settings import ATTRIBUTION_OPACITY, CLASS_METHOD
@@ -66,7 +65,7 @@ class WhyPanel(Panel):
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
         # Always as high, so that nothing moves when it is empty.
         self.status = parts.words("vgg-words", max_width=parts.WIDTH, min_height="20px")
-        self.cards = tuple(_Card() for _ in range(3 * len(explorer.each_measured)))
+        self.cards = tuple(_Card(_SIDE) for _ in range(3 * len(explorer.each_measured)))
         rows = [
             parts.row([one.widget for one in self.cards[begin : begin + 3]], max_width=parts.WIDTH)
             for begin in range(0, len(self.cards), 3)
@@ -159,25 +158,8 @@ class WhyPanel(Panel):
         return "".join(map(parts.paragraph, lines))
 
 
-class _Card:
-    """A picture and a line under it."""
-
-    def __init__(self) -> None:
-        self.picture = parts.described_image(_SIDE, border=parts.FRAME)
-        self.line = parts.words(width="100%")
-        self.widget = widgets.VBox(
-            [self.picture, self.line],
-            layout=widgets.Layout(display="none", margin="2px", align_items="center"),
-        )
-
-    def show(self, pixels: Any, tooltip: str, line: str) -> None:
-        self.picture.value = small_png(pixels, 2 * _SIDE)
-        self.picture.tooltip = tooltip
-        self.line.value = parts.card_line(line)
-        parts.display(self.widget, shown=True)
-
-    def hide(self) -> None:
-        parts.display(self.widget, shown=False)
+class _Card(parts.PictureCard):
+    """What is seen, or a map over it."""
 
     def show_map(
         self, image: Any, maps: tuple[Attribution | None, ...], number: int, which: str

@@ -1,0 +1,246 @@
+"""The panels that make pictures: what a channel looks for, and what is left of the picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from tests.explorers import control, made_panel, problem, words
+from vgg_widget import FeatureExtractor, LayerExplorer, telling_channels
+from vgg_widget.explorer.panels import looks_for, what_is_left
+from vgg_widget.gradients import channel_images, kept, reconstruct, visualize_channel
+
+Explore = Callable[..., LayerExplorer]
+RGB8 = npt.NDArray[np.uint8]
+
+LAYER = "block2_conv1"
+STEPS = 32
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make little, and keep it where no other test looks."""
+    monkeypatch.setattr(looks_for, "_STEPS", STEPS)
+    monkeypatch.setattr(what_is_left, "_STEPS", STEPS)
+    monkeypatch.setattr(kept, "folder", lambda: tmp_path / "channels")
+    return tmp_path / "channels"
+
+
+def picture(card: Any) -> RGB8:
+    with Image.open(io.BytesIO(bytes(card.picture.value))) as opened:
+        return np.asarray(opened.convert("RGB"))
+
+
+def assert_shows(card: Any, image: RGB8) -> None:
+    """Assert that a card has these pixels, each as a square."""
+    shown = picture(card)
+    times = shown.shape[0] // image.shape[0]
+    assert times >= 1
+    np.testing.assert_array_equal(shown[::times, ::times], image)
+
+
+def looking(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
+    explorer = explore(**{"layer": LAYER, "channel": 5, "panel": "Looks for", **more})
+    return explorer, made_panel(explorer, "Looks for")
+
+
+def on_show(panel: Any) -> list[Any]:
+    return [card for card in panel.cards if card.widget.layout.display != "none"]
+
+
+# What a channel looks for ------------------------------------------------------------------------
+
+
+def test_a_click_makes_what_visualize_channel_makes(explore: Explore) -> None:
+    explorer, panel = looking(explore)
+    assert "Start to make a picture from noise that channel 5 of block2_conv1" in words(
+        panel.widget
+    )
+    assert not on_show(panel)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    expected = visualize_channel(explorer.extractor, LAYER, 5, steps=STEPS, progress=False)
+    (card,) = on_show(panel)
+    assert isinstance(expected.image, np.ndarray)
+    assert_shows(card.made, expected.image)
+    assert f"made: {expected.activation:.3g}" in card.made.line.value
+    assert "An optimised picture is a hypothesis" in words(panel.widget)
+    # What really excites it, on this picture: what the strongest unit sees.
+    maps = explorer.activations[LAYER][..., 5]
+    row, column = (int(n) for n in np.unravel_index(maps.argmax(), maps.shape))
+    top, left, bottom, right = explorer.activations.info(LAYER).receptive_field_box(
+        row, column, explorer.activations.image.shape[:2]
+    )
+    assert_shows(card.real, explorer.activations.image[top:bottom, left:right])
+    assert f"here: {maps.max():.3g}" in card.real.line.value
+
+
+def test_it_is_stopped_and_goes_on_to_the_same(explore: Explore) -> None:
+    explorer, panel = looking(explore)
+    made: list[int] = []
+    real = panel._made
+
+    def stop_first(wish: Any, images: Any) -> None:
+        made.append(images[0].steps)
+        real(wish, images)
+        if len(made) == 1:
+            panel.toggle()
+
+    panel._made = stop_first
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert made == [16]
+    assert panel.button.description == "go on"
+    control(panel.widget, "go on").click()
+    assert panel.maker.wait(120)
+    assert made == [16, 32]
+    expected = visualize_channel(explorer.extractor, LAYER, 5, steps=STEPS, progress=False)
+    assert isinstance(expected.image, np.ndarray)
+    assert_shows(on_show(panel)[0].made, expected.image)
+
+
+def test_what_was_made_is_kept_and_shown_again_at_once(
+    explore: Explore, few_steps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, panel = looking(explore)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    before = picture(on_show(panel)[0].made)
+    (file,) = few_steps.iterdir()
+    monkeypatch.setattr(looks_for, "ChannelMaking", lambda *_, **__: pytest.fail("made again"))
+    _, again = looking(explore)
+    np.testing.assert_array_equal(picture(on_show(again)[0].made), before)
+    # A damaged file is none, and other weights have others.
+    file.write_bytes(b"\x89PNG damaged")
+    _, third = looking(explore)
+    assert not on_show(third)
+
+
+def test_another_channel_stops_it_and_folding_too(explore: Explore) -> None:
+    explorer, panel = looking(explore)
+    control(panel.widget, "start").click()
+    explorer.channel = 6
+    assert not panel.maker.running
+    assert panel.maker.wait(120)
+    assert panel.button.description == "start"
+    control(panel.widget, "start").click()
+    explorer.panel = ""
+    assert not panel.maker.running
+    assert panel.maker.wait(120)
+    assert not problem(explorer)
+
+
+def test_the_strips_channels_are_made_together(explore: Explore) -> None:
+    explorer, panel = looking(explore)
+    panel.which.value = 8
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(240)
+    numbers = telling_channels(explorer.activations, LAYER, 8).tolist()
+    assert [card.button.description for card in on_show(panel)] == [
+        f"channel {number}" for number in numbers
+    ]
+    *_, expected = channel_images(explorer.extractor, LAYER, numbers, steps=STEPS)
+    for card, one in zip(on_show(panel), expected, strict=True):
+        assert_shows(card.made, one.image)
+    on_show(panel)[3].button.click()
+    assert explorer.channel == numbers[3]
+    explorer.back()
+
+
+def test_another_beginning_gives_another_picture(explore: Explore) -> None:
+    _, panel = looking(explore)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    before = picture(on_show(panel)[0].made)
+    control(panel.widget, "another beginning").click()
+    assert panel.maker.wait(120)
+    assert (picture(on_show(panel)[0].made) != before).any()
+
+
+def test_a_set_has_its_strongest_patches_beside_it(
+    explore: Explore, photo: RGB8, tmp_path: Path
+) -> None:
+    from vgg_widget.dataset import top_activations
+
+    extractor = FeatureExtractor("random", size=32)
+    for number, pixels in enumerate((photo, photo[:, ::-1], photo[::-1])):
+        Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / f"{number}.png")
+    top = top_activations(extractor, sorted(tmp_path.glob("*.png")), k=2, progress=False)
+    explorer = explore(photo, extractor=extractor, layer=LAYER, channel=5, top_images=top)
+    explorer.panel = "Looks for"
+    panel = made_panel(explorer, "Looks for")
+    shown = [one for one in panel.patches if one.widget.layout.display != "none"]
+    assert len(shown) == len(top[LAYER].places(5)) == 2
+    for rank, card in enumerate(shown):
+        assert_shows(card, top.patch(LAYER, 5, rank))
+
+
+# What is left of the picture ---------------------------------------------------------------------
+
+
+def left(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
+    explorer = explore(**{"layer": LAYER, "channel": 5, "panel": "What is left", **more})
+    return explorer, made_panel(explorer, "What is left")
+
+
+@pytest.mark.parametrize(
+    ("of", "asked"),
+    [
+        ("all", {}),
+        pytest.param("channel", {"channels": [5]}, marks=pytest.mark.slow),
+        pytest.param("location", {"location": (6, 7)}, marks=pytest.mark.slow),
+        pytest.param("style", {"match": "style"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_click_makes_what_reconstruct_makes(explore: Explore, of: str, asked: Any) -> None:
+    explorer, panel = left(explore, location=(6, 7))
+    panel.which.value = of
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    expected = reconstruct(
+        explorer.extractor, explorer.activations, LAYER, steps=STEPS, progress=False, **asked
+    )
+    assert_shows(panel.given, explorer.activations.image)
+    assert_shows(panel.made, expected.image)
+    assert expected.caption.split(":")[0] in words(panel.widget)
+    assert panel.button.layout.display == "none"
+
+
+def test_of_another_picture_nothing_is_left(explore: Explore, photo: RGB8) -> None:
+    explorer, panel = left(explore)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert panel.made.widget.layout.display != "none"
+    explorer.image = photo[::-1]
+    assert panel.made.widget.layout.display == "none"
+    assert_shows(panel.given, explorer.activations.image)
+    assert panel.button.description == "start"
+
+
+def test_a_location_has_to_be_chosen_for_one(explore: Explore) -> None:
+    _, panel = left(explore)
+    panel.which.value = "location"
+    assert "No location is chosen" in words(panel.widget)
+    assert panel.button.layout.display == "none"
+
+
+def test_what_cannot_be_made_is_told(explore: Explore) -> None:
+    explorer, panel = left(explore)
+    dead = np.flatnonzero(~explorer.activations[LAYER].any(axis=(0, 1)))
+    explorer.channel = int(dead[0])
+    panel.which.value = "channel"
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert "is 0 for all that is to be matched" in problem(explorer)
+    assert not panel.maker.running
+    explorer.channel = 5
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert panel.made.widget.layout.display != "none"

@@ -1,0 +1,293 @@
+"""The panel that shows what a channel looks for: a picture made so that it is active."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ipywidgets as widgets
+import numpy as np
+
+from vgg_widget.activations.telling import telling_channels
+from vgg_widget.explorer import parts
+from vgg_widget.explorer.making import Maker
+from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.gradients.kept import find_kept, keep
+from vgg_widget.gradients.synthesis import ChannelMaking
+from vgg_widget.gradients.synthetic_image import SyntheticImage
+from vgg_widget.images import RGB8, ImageError
+from vgg_widget.pictures.modes import find_mode
+from vgg_widget.support.messages import plain_number
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.layer_explorer import LayerExplorer
+
+_STEPS = 256
+# As many as the row of small pictures has.
+_TOGETHER = 8
+# Of a set's strongest patches.
+_PATCHES = 3
+# Alone, and as one of eight in a row.
+_SIDE, _SMALL = 196, 104
+# Pictures on the way that can be gone on with, and pictures that are shown again at once.
+_MAKINGS_KEPT, _IMAGES_KEPT = 4, 128
+
+
+class _Wish(NamedTuple):
+    """Of which channels pictures are wished for, from which beginning."""
+
+    layer: str
+    channels: tuple[int, ...]
+    seed: int
+
+
+class LooksForPanel(Panel):
+    """Starts on a click, shows the pictures as they become clear, stops and goes on."""
+
+    def __init__(self, explorer: LayerExplorer) -> None:
+        super().__init__(explorer)
+        self.maker = Maker(explorer)
+        self._makings: dict[_Wish, ChannelMaking] = {}
+        self._images: dict[tuple[str, int, int], SyntheticImage] = {}
+        self._seed = 0
+        self._running: _Wish | None = None
+        self.button = parts.button("start", "Make a picture that the channel answers to strongly")
+        self.which = parts.dropdown(
+            "of", [("this channel", 1), (f"{_TOGETHER} channels", _TOGETHER)], "2px 10px"
+        )
+        self.another = parts.button("another beginning", "Begin from other noise")
+        self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
+        self.cards = tuple(_Card(explorer) for _ in range(_TOGETHER))
+        self.patches = tuple(parts.PictureCard(_SIDE) for _ in range(_PATCHES))
+        every = [*(one.widget for one in self.cards), *(one.widget for one in self.patches)]
+        self.widget = widgets.VBox(
+            [
+                parts.wide_row([self.button, self.which, self.another]),
+                self.words,
+                parts.row(every, width="100%", max_width=parts.WIDTH),
+            ],
+            layout=widgets.Layout(width="100%"),
+        )
+        reporting = explorer.reporting_errors
+        self.button.on_click(reporting(lambda _: self.toggle()))
+        self.another.on_click(reporting(lambda _: self._begin_anew()))
+        explorer.on_change(self.which, lambda _: self.show())
+
+    # --- what a person asks for
+
+    def toggle(self) -> None:
+        """Start, stop or go on."""
+        if self.maker.running:
+            self.pause()
+            self.show()
+            return
+        self._start(self._wish())
+
+    def pause(self) -> None:
+        """Stop, to be gone on with."""
+        self.maker.stop()
+
+    def _begin_anew(self) -> None:
+        self._seed += 1
+        self._start(self._wish())
+
+    def _wish(self) -> _Wish:
+        explorer = self._explorer
+        settings, activations = explorer.settings, explorer.activations
+        layer = activations.info(settings.layer).name
+        channels = (settings.channel,)
+        if self.which.value > 1:
+            channels = tuple(telling_channels(activations, layer, _TOGETHER).tolist())
+        return _Wish(layer, channels, self._seed)
+
+    def _start(self, wish: _Wish) -> None:
+        if self._is_done(wish):
+            self.show()
+            return
+        self._running = wish
+        self.maker.start(partial(self._making, wish), _STEPS, partial(self._made, wish))
+        self.show()
+
+    def _making(self, wish: _Wish) -> ChannelMaking:
+        # On the other thread, since compiling takes a moment.
+        if wish not in self._makings:
+            self._makings[wish] = ChannelMaking(
+                self._explorer.extractor,
+                wish.layer,
+                wish.channels,
+                location=None,
+                size=None,
+                seed=wish.seed,
+                diversity=None,
+            )
+            while len(self._makings) > _MAKINGS_KEPT:
+                del self._makings[next(iter(self._makings))]
+        return self._makings[wish]
+
+    def _made(self, wish: _Wish, images: tuple[SyntheticImage, ...]) -> None:
+        for one in images:
+            self._remember(one)
+            if one.steps == _STEPS:
+                keep(self._explorer.extractor, one)
+        if images[0].steps == _STEPS:
+            del self._makings[wish]
+        # Folded, it is stopped: what is made is on show.
+        with self._explorer.showing_controls():
+            self.show()
+
+    def _remember(self, one: SyntheticImage) -> None:
+        self._images[one.layer, one.channel, one.seed] = one
+        while len(self._images) > _IMAGES_KEPT:
+            del self._images[next(iter(self._images))]
+
+    def _image(self, layer: str, channel: int, seed: int) -> SyntheticImage | None:
+        found = self._images.get((layer, channel, seed))
+        if found is None:
+            found = find_kept(self._explorer.extractor, layer, channel, steps=_STEPS, seed=seed)
+            if found is not None:
+                self._remember(found)
+        return found
+
+    def _is_done(self, wish: _Wish) -> bool:
+        found = [self._image(wish.layer, channel, wish.seed) for channel in wish.channels]
+        return all(one is not None and one.steps >= _STEPS for one in found)
+
+    # --- what is on show
+
+    def show(self) -> None:
+        """Show what there is of the channels on show."""
+        wish = self._wish()
+        if self.maker.running and self._running != wish:
+            # Nobody looks at those any more; they can be gone on with.
+            self.pause()
+        images = [self._image(wish.layer, channel, wish.seed) for channel in wish.channels]
+        self._show_buttons(wish)
+        self.words.value = "".join(map(parts.paragraph, self._lines(wish, images)))
+        for number, card in enumerate(self.cards):
+            if number < len(images):
+                card.show(wish, number, images[number])
+            else:
+                card.hide()
+        self._show_patches(wish)
+
+    def _show_buttons(self, wish: _Wish) -> None:
+        words = "start"
+        if self.maker.running:
+            words = "stop"
+        elif wish in self._makings:
+            words = "go on"
+        done = self._is_done(wish)
+        parts.set_value(self.button, words, "description")
+        # Hidden and not disabled: the focus goes to what follows.
+        parts.display(self.button, shown=not done)
+        parts.display(self.another, shown=done)
+
+    def _lines(self, wish: _Wish, images: list[SyntheticImage | None]) -> list[str]:
+        there = [one for one in images if one is not None]
+        lines = []
+        if self.maker.running:
+            steps = there[0].steps if there else 0
+            lines.append(f"{steps} of {_STEPS} steps …")
+        elif not there:
+            which = f"channel {wish.channels[0]}" if len(wish.channels) == 1 else "these channels"
+            lines.append(
+                f"Start to make a picture from noise that {which} of {wish.layer} answers to as "
+                "strongly as possible."
+            )
+        if there:
+            lines.append(
+                "An optimised picture is a hypothesis about what a channel looks for: compare it "
+                "with what the channel answers to most on this picture, and with the value there."
+            )
+            lines += dict.fromkeys(one.message for one in there if one.message)
+        if len(wish.channels) == 1 and find_mode(self._explorer.settings.mode).takes != "one":
+            lines.append("(The mode shows several channels; this is about one of them.)")
+        return lines
+
+    def _show_patches(self, wish: _Wish) -> None:
+        """Show the strongest patches of a set, where there is one, of one channel."""
+        top = self._explorer.top_images
+        for rank, card in enumerate(self.patches):
+            patch = None
+            if top is not None and len(wish.channels) == 1 and wish.layer in top:
+                patch = _patch(top, wish.layer, wish.channels[0], rank)
+            if patch is None:
+                card.hide()
+            else:
+                value = float(top[wish.layer].values[wish.channels[0], rank])
+                line = f"in the set: {plain_number(value)}"
+                card.show(
+                    patch, f"patch {rank + 1} of the set for channel {wish.channels[0]}", line
+                )
+
+
+class _Card:
+    """What was made of a channel, and what excites it most on the picture on show."""
+
+    def __init__(self, explorer: LayerExplorer) -> None:
+        self._explorer: Any = explorer
+        self._channel = 0
+        self.made, self.real = parts.PictureCard(_SIDE), parts.PictureCard(_SIDE)
+        self._pair = widgets.Box([self.made.widget, self.real.widget])
+        self.button = parts.card_button()
+        self.button.on_click(
+            explorer.reporting_errors(lambda _: explorer.open_channel(self._channel))
+        )
+        layout = widgets.Layout(display="none", align_items="center")
+        self.widget = widgets.VBox([self._pair, self.button], layout=layout)
+
+    def hide(self) -> None:
+        parts.display(self.widget, shown=False)
+
+    def show(self, wish: _Wish, number: int, made: SyntheticImage | None) -> None:
+        """Show one of a wish's channels; nothing as long as nothing is made of it."""
+        parts.display(self.widget, shown=made is not None)
+        if made is None:
+            return
+        layer, channel = wish.layer, wish.channels[number]
+        self._channel = channel
+        alone = len(wish.channels) == 1
+        # Beside each other, or one below the other where there are many.
+        parts.set_value(self._pair.layout, "row" if alone else "column", "flex_flow")
+        for one in (self.made, self.real):
+            one.resize(_SIDE if alone else _SMALL)
+        self.made.show(made.image, made.caption, f"made: {plain_number(made.activation)}")
+        activations = self._explorer.activations
+        place = best_unit(activations, layer, channel)
+        patch, where = _seen(activations, layer, place)
+        if patch is None:
+            self.real.hide()
+        else:
+            value = float(activations.at(layer, *place)[channel])
+            words = f"what channel {channel} answers to most on this picture, {where}"
+            self.real.show(patch, words, f"here: {plain_number(value)}")
+        parts.display(self.button, shown=not alone)
+        parts.set_value(self.button, f"channel {channel}", "description")
+
+
+def best_unit(activations: Any, layer: str, channel: int) -> tuple[int, int]:
+    """Return row and column of a channel's largest value."""
+    only = activations.of_channels(layer, [channel])[..., 0]
+    row, column = np.unravel_index(int(np.nan_to_num(only, nan=-np.inf).argmax()), only.shape)
+    return int(row), int(column)
+
+
+def _seen(activations: Any, layer: str, place: tuple[int, int]) -> tuple[RGB8 | None, str]:
+    """Return what a unit sees of the picture, and where that is; None where nobody knows."""
+    info = activations.info(layer)
+    if info.receptive_field is None:
+        return None, ""
+    top, left, bottom, right = info.receptive_field_box(*place, activations.image.shape[:2])
+    if top >= bottom or left >= right:
+        return None, ""
+    where = f"rows {top} to {bottom - 1} and columns {left} to {right - 1}"
+    return activations.image[top:bottom, left:right], where
+
+
+def _patch(top: Any, layer: str, channel: int, rank: int) -> RGB8 | None:
+    try:
+        found: RGB8 = top.patch(layer, channel, rank)
+    except (ImageError, ValueError, IndexError):
+        # The panel of the set says what the matter is.
+        return None
+    return found

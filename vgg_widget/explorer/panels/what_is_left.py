@@ -1,0 +1,155 @@
+"""The panel that shows what a layer leaves of the picture: one that it takes for the same."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import ref
+
+import ipywidgets as widgets
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer import parts
+from vgg_widget.explorer.making import Maker
+from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.gradients.reconstruction import ReconstructionMaking
+from vgg_widget.gradients.synthetic_image import Reconstruction
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.layer_explorer import LayerExplorer
+
+_STEPS = 200
+_SIDE = 260
+_OF = (
+    ("all channels", "all"),
+    ("this channel", "channel"),
+    ("the location", "location"),
+    ("its style", "style"),
+)
+
+
+class _Wish(NamedTuple):
+    """What a picture is to have in common with the one on show."""
+
+    layer: str
+    channels: tuple[int, ...] | None
+    location: tuple[int, int] | None
+    match: Any
+
+
+class WhatIsLeftPanel(Panel):
+    """Starts on a click, shows the picture as it becomes clear, stops and goes on."""
+
+    def __init__(self, explorer: LayerExplorer) -> None:
+        super().__init__(explorer)
+        self.maker = Maker(explorer)
+        self._of: Any = lambda: None
+        self._makings: dict[_Wish, ReconstructionMaking] = {}
+        self._images: dict[_Wish, Reconstruction] = {}
+        self._running: _Wish | None = None
+        self.button = parts.button("start", "Make a picture that the layer takes for the same")
+        self.which = parts.dropdown("of", _OF, "2px 10px")
+        self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
+        self.given, self.made = parts.PictureCard(_SIDE), parts.PictureCard(_SIDE)
+        self.widget = widgets.VBox(
+            [
+                parts.wide_row([self.button, self.which]),
+                self.words,
+                parts.row([self.given.widget, self.made.widget], width="100%"),
+            ],
+            layout=widgets.Layout(width="100%"),
+        )
+        self.button.on_click(explorer.reporting_errors(lambda _: self.toggle()))
+        explorer.on_change(self.which, lambda _: self.show())
+
+    def toggle(self) -> None:
+        """Start, stop or go on."""
+        if self.maker.running:
+            self.pause()
+        else:
+            wish = self._running = self._wish()
+            make = partial(self._making, wish, self._explorer.activations)
+            self.maker.start(make, _STEPS, partial(self._shown, wish))
+        self.show()
+
+    def pause(self) -> None:
+        """Stop, to be gone on with."""
+        self.maker.stop()
+
+    def _wish(self) -> _Wish:
+        settings, which = self._explorer.settings, self.which.value
+        layer = settings.layer_in(self._explorer.activations)
+        channels = (settings.channel,) if which == "channel" else None
+        location = settings.location if which == "location" else None
+        return _Wish(layer, channels, location, "style" if which == "style" else "content")
+
+    def _making(self, wish: _Wish, activations: Activations) -> ReconstructionMaking:
+        if wish not in self._makings:
+            self._makings[wish] = ReconstructionMaking(
+                self._explorer.extractor,
+                activations,
+                wish.layer,
+                channels=wish.channels,
+                location=wish.location,
+                prior="photographs",
+                match=wish.match,
+                steps=_STEPS,
+                seed=0,
+            )
+        return self._makings[wish]
+
+    def _shown(self, wish: _Wish, made: Reconstruction) -> None:
+        self._images[wish] = made
+        if made.steps == _STEPS:
+            del self._makings[wish]
+        # Folded, it is stopped: what is made is on show.
+        with self._explorer.showing_controls():
+            self.show()
+
+    def show(self) -> None:
+        """Show what there is of the layer on show."""
+        activations = self._explorer.activations
+        if self._of() is not activations:
+            # What was made of another picture says nothing of this one.
+            self.pause()
+            self._of = ref(activations)
+            self._makings.clear()
+            self._images.clear()
+        wish = self._wish()
+        if self.maker.running and self._running != wish:
+            self.pause()
+        made = self._images.get(wish)
+        self._show_button(wish, made)
+        self.words.value = "".join(map(parts.paragraph, self._lines(wish, made)))
+        self.given.show(activations.image, "the input, as the network sees it", "input")
+        if made is None:
+            self.made.hide()
+        else:
+            self.made.show(made.image, made.caption, f"what is left at {made.layer}")
+
+    def _show_button(self, wish: _Wish, made: Reconstruction | None) -> None:
+        words = "start"
+        if self.maker.running:
+            words = "stop"
+        elif made is not None:
+            words = "go on"
+        parts.set_value(self.button, words, "description")
+        nowhere = self.which.value == "location" and wish.location is None
+        done = made is not None and made.steps >= _STEPS
+        parts.display(self.button, shown=not (nowhere or done))
+
+    def _lines(self, wish: _Wish, made: Reconstruction | None) -> list[str]:
+        if self.which.value == "location" and wish.location is None:
+            return ["No location is chosen: click on a picture, or choose all channels."]
+        lines = []
+        if self.maker.running:
+            lines.append(f"{made.steps if made else 0} of {_STEPS} steps …")
+        if made is None:
+            if not lines:
+                lines.append(
+                    f"Start to make a picture from noise that {wish.layer} takes for the input: "
+                    "what it shows is what is left of the input at this layer."
+                )
+            return lines
+        lines.append(made.caption)
+        return lines

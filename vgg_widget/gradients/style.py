@@ -1,0 +1,170 @@
+"""Style as what channels are active together: Gram matrices, and distances of two pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.support.messages import briefly
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+
+def gram(activations: Activations, layer: str) -> Doubles:
+    """Return which channels of a layer are active at the same places, and how strongly.
+
+    Parameters
+    ----------
+    activations : Activations
+        Of one picture.
+    layer : str
+        Any name of the layer.
+
+    Returns
+    -------
+    ndarray of float64, shape (C, C)
+        In activation units squared. It does not know where anything is.
+
+    Raises
+    ------
+    LayerNameError
+        If there is no such layer.
+    TypeError
+        If `activations` is something else.
+
+    Notes
+    -----
+    With F the maps as a matrix of C channels × M places, it is ``F @ F.T / M``: the Gram matrix of
+    Gatys et al. 2016, "Image Style Transfer Using Convolutional Neural Networks" (CVPR), over the
+    number of places, so that pictures of two sizes can be compared. torch's recipes divide by
+    C × M, or not at all.
+
+    Examples
+    --------
+    >>> from vgg_widget import FeatureExtractor, sample_image
+    >>> from vgg_widget.gradients import gram
+    >>> activations = FeatureExtractor("random", size=64)(sample_image())
+    >>> gram(activations, "block2_conv1").shape
+    (128, 128)
+    """
+    _check(activations, "activations")
+    maps = activations[layer]
+    flat = maps.reshape(-1, maps.shape[-1]).astype(np.float64)
+    found: Doubles = flat.T @ flat / len(flat)
+    return found
+
+
+def content_distance(
+    first: Activations, second: Activations, layer: str, *, relative: bool = False
+) -> float:
+    """Return how far apart two pictures' maps of a layer are, place by place.
+
+    Parameters
+    ----------
+    first, second : Activations
+        Of pictures of one size, by one network.
+    layer : str
+        Any name of the layer.
+    relative : bool
+        Whether to divide, so that layers can be compared; see the notes.
+
+    Returns
+    -------
+    float
+        0 for the same maps.
+
+    Raises
+    ------
+    LayerNameError
+        If there is no such layer.
+    ValueError
+        If the maps are of two shapes, or two networks.
+    TypeError
+        If one is no `Activations`.
+
+    Notes
+    -----
+    Gatys et al. 2016, equation 1: ½ Σ (F − P)², over all places and channels, in activation units
+    squared. It grows with the picture's size. Relative it is √(Σ (F − P)² / (Σ F² + Σ P²)), in 0–1
+    after a ReLU, where 1 means that no unit is active in both.
+    """
+    _check_pair(first, second, layer)
+    one, other = first[layer], second[layer]
+    if one.shape != other.shape:
+        raise ValueError(
+            f"second has maps of {other.shape[0]} × {other.shape[1]} units at layer {layer!r}, and "
+            f"first has {one.shape[0]} × {one.shape[1]}: make both of pictures of one size, or use "
+            "style_distance."
+        )
+    return _distance(one.astype(np.float64), other.astype(np.float64), 0.5, relative=relative)
+
+
+def style_distance(
+    first: Activations, second: Activations, layer: str, *, relative: bool = False
+) -> float:
+    """Return how far apart two pictures' Gram matrices of a layer are, wherever things are.
+
+    Parameters
+    ----------
+    first, second : Activations
+        Of pictures of any size, by one network.
+    layer : str
+        Any name of the layer.
+    relative : bool
+        Whether to divide, so that layers can be compared; see the notes.
+
+    Returns
+    -------
+    float
+        0 for the same Gram matrices, as of maps whose places were put into another order.
+
+    Raises
+    ------
+    LayerNameError
+        If there is no such layer.
+    ValueError
+        If they are of two networks.
+    TypeError
+        If one is no `Activations`.
+
+    Notes
+    -----
+    Gatys et al. 2016, equation 4: E = 1 / (4 C² M²) Σ (G − A)², with Gram matrices that are sums
+    over M places. Here they are means (`gram`), so that it is 1 / (4 C²) Σ (G − A)²: the same
+    number for pictures of one size. Relative it is √(Σ (G − A)² / (Σ G² + Σ A²)), in 0–1 after a
+    ReLU.
+    """
+    _check_pair(first, second, layer)
+    one, other = gram(first, layer), gram(second, layer)
+    return _distance(one, other, 0.25 / len(one) ** 2, relative=relative)
+
+
+def _distance(one: Doubles, other: Doubles, factor: float, *, relative: bool) -> float:
+    square = float(np.sum((one - other) ** 2))
+    if not relative:
+        return factor * square
+    both = float(np.sum(one**2) + np.sum(other**2))
+    # Two maps that are dead are the same.
+    return float(np.sqrt(square / both)) if both else 0.0
+
+
+def _check(activations: object, argument: str) -> None:
+    if not isinstance(activations, Activations):
+        raise TypeError(
+            f"{argument} is a {type(activations).__name__}: pass what an extractor makes of an "
+            "image, FeatureExtractor()(image)."
+        )
+
+
+def _check_pair(first: Activations, second: Activations, layer: str) -> None:
+    _check(first, "first")
+    _check(second, "second")
+    one, other = first.info(layer).channels, second.info(layer).channels
+    mine, theirs = first.weights, second.weights
+    if one != other or (mine.digest or mine.label) != (theirs.digest or theirs.label):
+        raise ValueError(
+            f"second is of {briefly(theirs.label)}, and first of {briefly(mine.label)}: compare "
+            "what one network makes of two pictures."
+        )

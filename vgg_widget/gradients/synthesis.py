@@ -1,0 +1,440 @@
+"""`visualize_channel`: a picture made from noise that a channel answers to strongly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from vgg_widget.activations.named_layers import NamedLayers
+from vgg_widget.gradients.arguments import whole_number
+from vgg_widget.gradients.canvas import Canvas
+from vgg_widget.gradients.synthetic_image import SyntheticImage
+from vgg_widget.images import checked_size
+from vgg_widget.layers import LayerInfo
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.synthesis import LayerAim
+from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.support.messages import briefly
+from vgg_widget.support.progress import Progress, shown_progress
+
+Floats = npt.NDArray[np.float32]
+Location = tuple[int, int]
+Size = tuple[int, int]
+
+# Above the 59 levels of photographs as a whole, and below that of their most contrasted patches.
+CONTRAST = 80.0
+# For one unit of a layer that sees so few pixels a side that it is all but linear. What it likes
+# best is its kernel, whose largest numbers more contrast would bend back.
+_FEW, _CONTRAST_OF_FEW = 5, 32.0
+# The length of a step, in strengths of waves that begin at 0.1.
+_RATE = 0.05
+# The largest side that is chosen, at which the deepest layers take minutes.
+_LARGEST = 224
+# Of a picture's side, so that pools leave nothing over.
+_MULTIPLE = 32
+# One of so many pixels that a unit sees are moved at most.
+_JITTER = 16
+_ANGLE = math.radians(5)
+_ZOOM = 0.05
+_STILL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+
+
+@overload
+def visualize_channel(
+    extractor: FeatureExtractor,
+    layer: str,
+    channel: int,
+    *,
+    location: Location | None = None,
+    steps: int = 256,
+    size: int | Size | None = None,
+    seed: int = 0,
+    progress: Progress = True,
+    diversity: None = None,
+) -> SyntheticImage: ...
+@overload
+def visualize_channel(
+    extractor: FeatureExtractor,
+    layer: str,
+    channel: int | Sequence[int],
+    *,
+    location: Location | None = None,
+    steps: int = 256,
+    size: int | Size | None = None,
+    seed: int = 0,
+    progress: Progress = True,
+    diversity: int | None = None,
+) -> SyntheticImage | tuple[SyntheticImage, ...]: ...
+def visualize_channel(
+    extractor: FeatureExtractor,
+    layer: str,
+    channel: int | Sequence[int],
+    *,
+    location: Location | None = None,
+    steps: int = 256,
+    size: int | Size | None = None,
+    seed: int = 0,
+    progress: Progress = True,
+    diversity: int | None = None,
+) -> SyntheticImage | tuple[SyntheticImage, ...]:
+    """Make a picture that a channel answers to strongly: a hypothesis of what it looks for.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        Whose network. It is run up to the layer and no further, and never changed.
+    layer : str
+        Any name of the layer. Values are those before its ReLU, whatever the name, since a channel
+        that is 0 has no gradient.
+    channel : int or sequence of int
+        One channel, or several, which are computed together.
+    location : (int, int), optional
+        Row and column of one unit, in the channel's map of a picture of that size; the whole map
+        without one. What the unit does not see is grey.
+    steps : int
+        How many steps are gone.
+    size : int or (int, int), optional
+        Side of the picture, or its height and width, in pixels. By default about twice what a unit
+        sees, from 32 to 224.
+    seed : int
+        The same seed gives the same picture.
+    progress : bool or callable
+        True shows a bar; a function is called with the number of steps that are gone, and of all.
+    diversity : int, optional
+        So many pictures of each channel, each from a beginning of its own: where they differ, the
+        channel looks for more than one thing.
+
+    Returns
+    -------
+    SyntheticImage or tuple of SyntheticImage
+        One for one channel; a tuple where several were asked for, or a `diversity`, in the order of
+        the channels and, of each, of its beginnings.
+
+    Raises
+    ------
+    LayerNameError
+        If there is no such layer.
+    ValueError
+        If an argument is not one of these, or the layer has no gradient.
+    TypeError
+        If `extractor` is none, or `progress` is neither a bool nor a function.
+
+    See Also
+    --------
+    channel_images : The same, with the pictures in between.
+
+    Notes
+    -----
+    Gradient ascent from noise: Erhan et al. 2009, "Visualizing Higher-Layer Features of a Deep
+    Network"; Simonyan et al. 2013, arXiv:1312.6034; and, for what keeps the pictures readable, Olah
+    et al. 2017, "Feature Visualization", doi:10.23915/distill.00007:
+
+    - The picture is a sum of waves, whose amplitudes fall as 1/f, in colours that vary
+      independently of one another in photographs.
+    - The network is shown it moved by up to 1/16 of what a unit sees, turned by up to 5° and scaled
+      by up to 5 %, another way at each step; layers that see less than 16 pixels are shown it as it
+      is.
+    - It has a fixed contrast: the root of the mean square of the distance to grey is 80 levels (59
+      in photographs), before what is beyond black and white is bent back by a tanh.
+    - For one unit that sees 5 pixels a side or less, contrast is 32 and each pixel is by itself, so
+      that the best picture of a unit of the first layer is its kernel, and not the kernel's sign.
+
+    What grows is the mean over the map, in which values below 0 count a tenth, or the value of one
+    unit.
+
+    Examples
+    --------
+    >>> from vgg_widget import FeatureExtractor
+    >>> from vgg_widget.gradients import visualize_channel
+    >>> extractor = FeatureExtractor("random")
+    >>> made = visualize_channel(extractor, "block1_conv2", 3, steps=8, progress=False)
+    >>> made.image.shape, made.steps, made.activation > made.history[0]
+    ((32, 32, 3), 8, True)
+    """
+    count = whole_number("steps", steps, least=1) or 1
+    making = ChannelMaking(
+        extractor,
+        layer,
+        channel,
+        location=location,
+        size=size,
+        seed=seed,
+        diversity=diversity,
+    )
+    with shown_progress(progress, count, "steps", "step") as tell:
+        for _ in range(count):
+            making.step()
+            tell(1)
+    found = making.images()
+    return found[0] if diversity is None and not _are_several(channel) else found
+
+
+def channel_images(
+    extractor: FeatureExtractor,
+    layer: str,
+    channel: int | Sequence[int],
+    *,
+    location: Location | None = None,
+    steps: int | None = 256,
+    size: int | Size | None = None,
+    seed: int = 0,
+    every: int = 16,
+    diversity: int | None = None,
+) -> Iterator[tuple[SyntheticImage, ...]]:
+    """Make pictures as `visualize_channel` does, and give them as they become clear.
+
+    Nothing is computed until the next ones are asked for, so that it can be left at any time, and
+    gone on with later.
+
+    Parameters
+    ----------
+    extractor, layer, channel, location, size, seed, diversity
+        As in `visualize_channel`.
+    steps : int or None
+        How many steps are gone; None goes on as long as pictures are asked for.
+    every : int
+        After how many steps pictures are given; after the last one too.
+
+    Yields
+    ------
+    tuple of SyntheticImage
+        All of them, even where it is one.
+
+    Raises
+    ------
+    LayerNameError, ValueError, TypeError
+        As in `visualize_channel`, at once.
+
+    Examples
+    --------
+    >>> from vgg_widget import FeatureExtractor
+    >>> from vgg_widget.gradients import channel_images
+    >>> extractor = FeatureExtractor("random")
+    >>> made = channel_images(extractor, "block1_conv2", [3, 5], steps=24)
+    >>> [[image.steps for image in images] for images in made]
+    [[16, 16], [24, 24]]
+    """
+    count = whole_number("steps", steps, least=1)
+    apart = whole_number("every", every, least=1) or 1
+    making = ChannelMaking(
+        extractor,
+        layer,
+        channel,
+        location=location,
+        size=size,
+        seed=seed,
+        diversity=diversity,
+    )
+
+    def given() -> Iterator[tuple[SyntheticImage, ...]]:
+        while count is None or making.steps < count:
+            making.step()
+            if making.steps % apart == 0 or making.steps == count:
+                yield making.images()
+
+    return given()
+
+
+class ChannelMaking:
+    """Pictures on the way: each `step` changes them, and `images` says what they are by now."""
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        layer: str,
+        channel: int | Sequence[int],
+        *,
+        location: Location | None,
+        size: int | Size | None,
+        seed: int,
+        diversity: int | None,
+    ) -> None:
+        check_extractor(extractor)
+        network = extractor._network  # noqa: SLF001 - its geometry, before there is any picture
+        info = NamedLayers(network.layers_on(None), network.before_relu).info(layer)
+        self._size = _checked_picture_size(size, network.input, info)
+        numbers = _checked_channels(channel, layer, info.channels)
+        variants = whole_number("diversity", diversity, least=1) or 1
+        self._seed = whole_number("seed", seed, least=0) or 0
+        self._layer, self._weights = layer, extractor.weights
+        self._info = next(one for one in network.layers_on(self._size) if one.name == info.name)
+        self._location, box = None, None
+        if location is not None:
+            # A picture of this size, for what its maps are like.
+            blank = np.full((*self._size, 3), 128, np.uint8)
+            maps = extractor.at_size(self._size)(blank)
+            self._location = checked_location(location, layer, maps)
+            box = _box(self._info, self._location, self._size)
+        seen = info.receptive_field or max(self._size)
+        self._jitter = seen // _JITTER
+        self._few = location is not None and seen <= _FEW
+        self._contrast = _CONTRAST_OF_FEW if self._few else CONTRAST
+        self._views = np.random.default_rng([self._seed, 1])
+        self._aim = LayerAim(extractor, layer, self._size, "unit" if location else "mean")
+        wanted = [(number, variant) for number in numbers for variant in range(variants)]
+        most = self._aim.most
+        self._parts = [
+            _Part(wanted[begin : begin + most], self._seed, self._size, box, self._few)
+            for begin in range(0, len(wanted), most)
+        ]
+        self.steps = 0
+
+    def step(self) -> None:
+        """Change all pictures once."""
+        view = _view(self._views, self._jitter, self._size)
+        for part in self._parts:
+            values, gradients = self._aim.gradients(part.canvas.pictures(), view, self._asked(part))
+            for history, told in zip(part.histories, values, strict=True):
+                history.append(
+                    float(told.max() if self._location is None else told[self._location])
+                )
+            part.canvas.step(gradients)
+        self.steps += 1
+
+    def images(self) -> tuple[SyntheticImage, ...]:
+        """Return the pictures as they are."""
+        return tuple(itertools.chain.from_iterable(map(self._finished, self._parts)))
+
+    def _asked(self, part: _Part) -> tuple[npt.NDArray[Any], ...]:
+        channels = np.array([channel for channel, _ in part.wanted], np.int32)
+        return channels, *(np.array(place, np.int32) for place in self._location or ())
+
+    def _finished(self, part: _Part) -> Iterator[SyntheticImage]:
+        images = np.rint(part.canvas.pictures()).astype(np.uint8)
+        if part.box is not None:
+            images = framed(images, part.box)
+        values = self._aim.values(images.astype(np.float32), _STILL, self._asked(part))
+        for image, told, history, (channel, variant) in zip(
+            images, values, part.histories, part.wanted, strict=True
+        ):
+            row, column = np.unravel_index(int(told.argmax()), told.shape)
+            place = self._location or (int(row), int(column))
+            image.flags.writeable = False
+            yield SyntheticImage(
+                image,
+                activation=float(told[place]),
+                history=tuple(history),
+                layer=self._layer,
+                channel=channel,
+                location=place,
+                box=_box(self._info, place, self._size),
+                one_unit=self._location is not None,
+                steps=self.steps,
+                seed=self._seed,
+                variant=variant,
+                contrast=self._contrast,
+                jitter=self._jitter,
+                weights=self._weights,
+                message=_message(self._layer, history),
+            )
+
+
+@dataclass(eq=False)
+class _Part:
+    """As many pictures as are computed at once."""
+
+    wanted: Sequence[tuple[int, int]]
+    seed: int
+    size: Size
+    box: tuple[int, int, int, int] | None
+    few: bool
+    canvas: Canvas = field(init=False)
+    histories: list[list[float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        seeds = [(self.seed, 0, variant) for _, variant in self.wanted]
+        # Waves longer than what is seen would only make it slow.
+        self.canvas = Canvas(
+            seeds,
+            self.size,
+            rate=_RATE,
+            natural=not self.few,
+            contrast=_CONTRAST_OF_FEW if self.few else CONTRAST,
+            box=self.box,
+        )
+        self.histories = [[] for _ in self.wanted]
+
+
+def check_extractor(extractor: object) -> None:
+    """Raise TypeError for what is no extractor."""
+    if not isinstance(extractor, FeatureExtractor):
+        raise TypeError(
+            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, such as "
+            "explorer.extractor."
+        )
+
+
+def framed(images: npt.NDArray[np.uint8], box: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+    """Return pictures that are grey outside of a box."""
+    top, left, bottom, right = box
+    found = np.full_like(images, 128)
+    found[..., top:bottom, left:right, :] = images[..., top:bottom, left:right, :]
+    return found
+
+
+def _are_several(channel: object) -> bool:
+    return not isinstance(channel, int | np.integer)
+
+
+def _checked_channels(channel: Any, layer: str, count: int) -> tuple[int, ...]:
+    if not isinstance(channel, Sequence | np.ndarray) or isinstance(channel, str):
+        return (checked_channel("channel", channel, layer, count),)
+    if not len(channel):
+        raise ValueError("channel names none: pass a number, or several such as (3, 17).")
+    return tuple(checked_channel("channel", one, layer, count) for one in channel)
+
+
+def _checked_picture_size(size: object, taken: Any, info: LayerInfo) -> Size:
+    if size is None:
+        if taken.fixed_size:
+            fixed: Size = taken.fixed_size
+            return fixed
+        seen = info.receptive_field or _LARGEST
+        side = min(_LARGEST, _MULTIPLE * math.ceil(2 * seen / _MULTIPLE))
+        side = max(side, taken.minimum_side)
+        return side, side
+    checked = checked_size(size, taken.minimum_side)
+    assert checked is not None
+    wanted = checked if isinstance(checked, tuple) else (checked, checked)
+    if taken.fixed_size not in (None, wanted):
+        raise ValueError(
+            f"size {briefly(size)} is not the {taken.fixed_size[0]}×{taken.fixed_size[1]} pixels "
+            "that this model takes: leave it out."
+        )
+    return wanted
+
+
+def _box(info: LayerInfo, place: Location, size: Size) -> tuple[int, int, int, int] | None:
+    return None if info.receptive_field is None else info.receptive_field_box(*place, size)
+
+
+def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[float]:
+    """Return how the network is shown the pictures at a step; see `LayerAim.gradients`."""
+    if not jitter:
+        return _STILL
+    angle = generator.uniform(-_ANGLE, _ANGLE)
+    zoom = 1 + generator.uniform(-_ZOOM, _ZOOM)
+    down, across = generator.integers(-jitter, jitter, size=2, endpoint=True)
+    cosine, sine = math.cos(angle) * zoom, math.sin(angle) * zoom
+    # About the middle.
+    y, x = (size[0] - 1) / 2, (size[1] - 1) / 2
+    return (
+        *(cosine, -sine, x - cosine * x + sine * y + float(across)),
+        *(sine, cosine, y - sine * x - cosine * y + float(down)),
+        *(0.0, 0.0),
+    )
+
+
+def _message(layer: str, history: Sequence[float]) -> str:
+    if any(history):
+        return ""
+    return (
+        f"layer {layer!r} was 0 at every step, so that there was no gradient to follow: pass a "
+        "layer before its ReLU, or another seed."
+    )
