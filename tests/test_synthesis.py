@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import skimage.data
 
 from tests.conftest import networks_apart
 from vgg_widget import Activations, FeatureExtractor, sample_image
@@ -53,10 +52,17 @@ def test_a_unit_of_the_first_layer_likes_its_kernel_best(extractor: FeatureExtra
         assert (outside == 128).all()
 
 
+def photographs_of(*names: str) -> list[RGB8]:
+    """The sample image, and some that come with scikit-image."""
+    from skimage import data
+
+    return [sample_image(), *(getattr(data, name)() for name in names)]
+
+
 def strongest_of_patches(extractor: FeatureExtractor, layer: str, channel: int, side: int) -> float:
     """The largest value that a unit has in 1,000 patches, half of them real and half noise."""
     generator = np.random.default_rng(1)
-    photographs = [sample_image(), skimage.data.astronaut(), skimage.data.chelsea()]
+    photographs = photographs_of("astronaut", "chelsea")
     aim = LayerAim(extractor, layer, (side, side), "mean")
     values = []
     for number in range(500 // aim.most):
@@ -203,15 +209,16 @@ def test_the_size_follows_from_what_a_unit_sees(
     extractor: FeatureExtractor, layer: str, side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(
-        "vgg_widget.gradients.synthesis.LayerAim", lambda *given: asked.append(given) or Few()
-    )
+
+    class Aim:
+        most = 1
+
+        def __init__(self, *given: Any) -> None:
+            asked.append(given[1:3])
+
+    monkeypatch.setattr("vgg_widget.gradients.synthesis.LayerAim", Aim)
     channel_images(extractor, layer, 0)
-    assert asked[0][1:3] == (layer, (side, side))
-
-
-class Few:
-    most = 1
+    assert asked == [(layer, (side, side))]
 
 
 def test_models_of_ones_own(keras_model: Any) -> None:
@@ -288,10 +295,7 @@ def test_a_size_that_a_model_does_not_take_is_told(keras_model: Any) -> None:
 
 def test_colours_are_those_of_photographs() -> None:
     """The numbers in the code are made again."""
-    photographs = [
-        *(skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea()),
-        *(skimage.data.rocket(), sample_image()),
-    ]
+    photographs = photographs_of("astronaut", "coffee", "chelsea", "rocket")
     found = np.mean([np.cov(one[..., :3].reshape(-1, 3).T) for one in photographs], axis=0)
     assert found == pytest.approx(COLOR_COVARIANCE, abs=0.06)
 
