@@ -21,6 +21,8 @@ _PLACES = 4096
 _TINY = np.float32(1e-12)
 
 
+# What is too small for a number is as good as 0.
+@np.errstate(under="ignore")
 def factorised(values: Floats, count: int) -> tuple[Floats, Floats]:
     """Write a matrix that is nowhere negative as a product of two such: ``places @ mixtures``.
 
@@ -46,6 +48,10 @@ def factorised(values: Floats, count: int) -> tuple[Floats, Floats]:
     """
     whole = _positive(values)
     count = min(count, *whole.shape)
+    if not whole.any():
+        return np.zeros((len(whole), count), np.float32), np.zeros(
+            (count, whole.shape[1]), np.float32
+        )
     apart = -(-len(whole) // _PLACES)
     some = np.ascontiguousarray(whole[::apart])
     places, mixtures = _beginning(some, count)
@@ -61,6 +67,7 @@ def factorised(values: Floats, count: int) -> tuple[Floats, Floats]:
     return np.ascontiguousarray(places[:, order]), np.ascontiguousarray(mixtures[order])
 
 
+@np.errstate(under="ignore")
 def amounts(values: Floats, mixtures: Floats) -> Floats:
     """Return how much of mixtures that are known is at each place, as `factorised` does."""
     whole = _positive(values)

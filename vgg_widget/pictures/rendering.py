@@ -80,9 +80,9 @@ def render(
     channels : iterable of int, optional
         The channels for the other modes. None or empty: all of them for ``grid``, ``max``,
         ``mean``, ``argmax`` and ``groups``; for ``composite`` and ``rainbow`` the six, for ``rgb``
-        the three that `telling_channels` names first. ``"strongest"``: as many, but those with the largest
-        maximum. Without `channel`, one number here is the channel of the mode ``"channel"``, and
-        several are refused there.
+        the three that `telling_channels` names first. ``"strongest"``: as many, but those with the
+        largest maximum. Without `channel`, one number here is the channel of the mode
+        ``"channel"``, and several are refused there.
     cmap : str or Colormap
         A name that matplotlib knows, or a colormap.
     scale : str or Scale
