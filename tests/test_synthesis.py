@@ -191,7 +191,7 @@ def test_an_interrupt_leaves_everything_usable(extractor: FeatureExtractor) -> N
     assert again.image.tobytes() == expected.image.tobytes()
 
 
-def test_the_network_and_global_settings_are_left_as_they_were(
+def test_the_network_is_left_as_it_was(
     extractor: FeatureExtractor, photo: RGB8, activations: Activations
 ) -> None:
     made(extractor, "block2_conv1", 4, steps=2)

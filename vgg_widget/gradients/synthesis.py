@@ -158,7 +158,7 @@ def visualize_channel(
     ((32, 32, 3), 8, True)
     """
     count = whole_number("steps", steps, least=1) or 1
-    making = _Making(
+    making = ChannelMaking(
         extractor,
         layer,
         channel,
@@ -222,7 +222,7 @@ def channel_images(
     """
     count = whole_number("steps", steps, least=1)
     apart = whole_number("every", every, least=1) or 1
-    making = _Making(
+    making = ChannelMaking(
         extractor,
         layer,
         channel,
@@ -241,7 +241,7 @@ def channel_images(
     return given()
 
 
-class _Making:
+class ChannelMaking:
     """Pictures on the way: each `step` changes them, and `images` says what they are by now."""
 
     def __init__(
@@ -250,10 +250,10 @@ class _Making:
         layer: str,
         channel: int | Sequence[int],
         *,
-        location: Location | None,
-        size: int | Size | None,
-        seed: int,
-        diversity: int | None,
+        location: Location | None = None,
+        size: int | Size | None = None,
+        seed: int = 0,
+        diversity: int | None = None,
     ) -> None:
         check_extractor(extractor)
         network = extractor._network  # noqa: SLF001 - its geometry, before there is any picture
