@@ -112,8 +112,8 @@ class Rendering:
     legend : tuple of LegendEntry
         Which colour stands for which channel: for ``argmax`` the twelve channels that win at most
         locations, by area, then all others together, then the locations where none is active;
-        for ``rgb`` and ``rainbow`` the channels as they were chosen. Empty where colours are the
-        colormap's.
+        for ``rgb`` and ``rainbow`` the channels as they were chosen; for ``groups`` the channels
+        that count most in each. Empty where colours are the colormap's.
     values_are : str
         ``"activation"``, in activation units; or ``"channel"``, the number of the strongest
         channel, -1 where none is active. Of two pictures compared: a ``"difference"`` or
