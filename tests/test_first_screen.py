@@ -375,7 +375,7 @@ def test_a_layer_of_few_channels_shows_them_all(exact: FeatureExtractor, photo: 
 # Modes -------------------------------------------------------------------------------------------
 
 BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
-OTHERS = ("mean", "argmax", "composite", "rainbow")
+OTHERS = ("mean", "argmax", "composite", "rainbow", "groups")
 
 
 def test_every_mode_has_a_button_or_is_one_of_the_others(

@@ -25,7 +25,7 @@ from vgg_widget.support.messages import plain_number
 
 Floats = npt.NDArray[np.float32]
 
-BUILT_IN = ["channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow"]
+BUILT_IN = ["channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow", "groups"]
 LAYERS = ["block1_conv2", "block3_conv1", "block5_pool", "features.10", "features.11"]
 AT: dict[str, Any] = {"mode": "grid", "order": "location"}
 BEFORE_RELU = "features.10"
@@ -220,7 +220,7 @@ def test_rainbow_adds_each_channels_hue_by_its_activation(
         assert_rgb(made, light)
 
 
-@pytest.mark.parametrize("mode", ["rgb", "rainbow"])
+@pytest.mark.parametrize("mode", ["rgb", "rainbow", "groups"])
 def test_below_zero_gives_no_light(activations: Activations, mode: str) -> None:
     maps = activations[BEFORE_RELU]
     channels = (0, 1, 2)

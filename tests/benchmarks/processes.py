@@ -187,6 +187,17 @@ def large() -> Numbers:
     return {"peak": _memory("VmHWM"), "activations": held, "seconds": seconds}
 
 
+def synthesis() -> Numbers:
+    """Make pictures of four channels of a deep layer, some steps of them."""
+    from vgg_widget import FeatureExtractor
+    from vgg_widget.gradients import visualize_channel
+
+    extractor = FeatureExtractor("random")
+    channels = range(4)
+    visualize_channel(extractor, "block5_conv1", channels, size=224, steps=6, progress=False)
+    return {"peak": _memory("VmHWM")}
+
+
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     before = time.perf_counter()
     made = work()
@@ -204,7 +215,7 @@ def _memory(field: str) -> float:
 
 WORK: dict[str, Callable[..., Numbers]] = {
     work.__name__: work
-    for work in (imports, import_tensorflow, first_call, start, explorers, stream, large)
+    for work in (imports, import_tensorflow, first_call, start, explorers, stream, large, synthesis)
 }
 
 if __name__ == "__main__":

@@ -15,6 +15,15 @@ RETRACES = "graphs traced anew for four more sizes"
 DIFFERENCE = "largest difference from plain Keras, relative"
 ATTRIBUTION = "attribution of a block5_conv4 unit, 224 × 224"
 UNIT = "attribution of a block3_conv1 unit, 224 × 224"
+STEP = "one step of a picture for a channel"
+BARE_STEP = "the bare sub-network, there and back"
+MADE = "a picture for a channel"
+MADE_MEMORY = "peak of a process, block5_conv1, four channels, 224 px"
+LEFT = "what a layer leaves, 96 × 96, k-means filters"
+WITH_PRIOR = "200 steps with the prior"
+PLAIN_ADAM = "300 bare steps"
+GROUPS = "six groups of block4_conv1, 1568 places × 512 channels"
+SKLEARN = "scikit-learn's NMF"
 ONCE = "one forward pass, all 21 outputs"
 PLAIN = "plain TensorFlow, one tape"
 FIRST = "first call, in a fresh process"
@@ -150,6 +159,24 @@ TARGETS: tuple[Target, ...] = (
         Target(ATTRIBUTION, name, 1.1, (ATTRIBUTION, f"{name}: {PLAIN}"))
         for name in ("gradient", "smoothgrad, 25")
     ),
+    *(
+        Target(STEP, name, 1.15, (STEP, f"{name}: {BARE_STEP}"))
+        for name in ("block3_conv1, 96 px", "block4_conv1, 160 px", "block5_conv1, 224 px")
+    ),
+    Target(MADE, "block3_conv1, 96 px, 128 steps", 10),
+    Target(MADE, "block5_conv1, 224 px, 256 steps", 180),
+    Target(MADE, MADE_MEMORY, 1500),
+    # 300 plain steps of Adam came to .21 and .20, and to 71 and 87 levels.
+    *(
+        target
+        for layer, error, levels in (("block2_conv2", 0.21, 71), ("block3_conv1", 0.20, 87))
+        for target in (
+            Target(LEFT, f"{layer}: {WITH_PRIOR}", 1, (LEFT, f"{layer}: {PLAIN_ADAM}")),
+            Target(LEFT, f"{layer}: error at the layer", error),
+            Target(LEFT, f"{layer}: difference in pixels", levels),
+        )
+    ),
+    Target(GROUPS, "vgg_widget", 0.5),
     Target(FIRST, "first", 3, (FIRST, "warm")),
     *(target for mode in (*MODES[1:], GRID_BLOCK1) for target in _redraw(mode)),
     *(target for where in ("", SUBSHELL, FAR) for target in _page(where)),
@@ -191,6 +218,7 @@ REFERENCES: dict[str, tuple[str, ...]] = {
     FORWARD: (NETWORK,),
     ATTRIBUTION: (ONCE,),
     UNIT: (ONCE,),
+    GROUPS: (SKLEARN,),
     FIRST: ("warm",),
     PIXELS: ("224 × 224, a megapixel",),
     IMAGES: ("1 image, each",),

@@ -79,7 +79,7 @@ class LayerExplorer(ExplorerBase):
         or the first of `telling_channels`. Each of the two is kept for the modes that show it.
     mode : str
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
-        ``"rgb"``, ``"rainbow"`` or one that `register_mode` added.
+        ``"rgb"``, ``"rainbow"``, ``"groups"`` or one that `register_mode` added.
     cmap : str or Colormap
         Any colormap that matplotlib knows, by its name or as it is registered.
     scale : str

@@ -116,7 +116,7 @@ def reconstruct(
     >>> activations = extractor(sample_image())
     >>> made = reconstruct(extractor, activations, "block1_conv2", steps=30, progress=False)
     >>> made.image.shape, made.error < made.history[0], made.prior
-    ((37, 32, 3), True, 'photographs')
+    ((38, 32, 3), True, 'photographs')
     """
     count = whole_number("steps", steps, least=1) or 1
     making = ReconstructionMaking(

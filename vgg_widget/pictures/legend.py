@@ -49,7 +49,7 @@ class LegendEntry:
     Parameters
     ----------
     channel : int or None
-        The channel; None for locations of several channels, or where none is active.
+        The channel; None for a group of channels, and for locations of several channels or of none.
     color : (float, float, float)
         Red, green and blue in 0–1, as on the picture where the channel is alone.
     label : str

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from matplotlib.colors import Colormap, hsv_to_rgb
 
 from vgg_widget.activations.channel_statistics import top_of
+from vgg_widget.pictures.groups import amounts, factorised
 from vgg_widget.pictures.legend import (
     OTHER_CHANNELS,
     LegendEntry,
@@ -111,8 +112,8 @@ class Rendering:
     legend : tuple of LegendEntry
         Which colour stands for which channel: for ``argmax`` the twelve channels that win at most
         locations, by area, then all others together, then the locations where none is active;
-        for ``rgb`` and ``rainbow`` the channels as they were chosen. Empty where colours are the
-        colormap's.
+        for ``rgb`` and ``rainbow`` the channels as they were chosen; for ``groups`` the channels
+        that count most in each. Empty where colours are the colormap's.
     values_are : str
         ``"activation"``, in activation units; or ``"channel"``, the number of the strongest
         channel, -1 where none is active. Of two pictures compared: a ``"difference"`` or
@@ -211,6 +212,12 @@ TILED_MODE = "grid"
 
 COLOURED = 12
 """How many channels of the mode ``"argmax"`` have a colour of their own."""
+
+GROUPS = 6
+"""How many groups the mode ``"groups"`` finds."""
+
+IN_LEGEND = 3
+"""How many channels of each group the legend names."""
 
 DEFAULT_SOME = 6
 """How many channels a mode that takes some shows when none are named."""
@@ -434,3 +441,29 @@ def _unit(values: Floats, request: ModeRequest) -> Floats:
         limits = DisplayRange(0.0, limits.vmax, limits.gamma)
     # Light of no known strength is none.
     return np.nan_to_num(limits.normalise(values), copy=False)
+
+
+@register_mode("groups", phrase="{count} channels in groups", uses_cmap=False, uses_scale=False)
+def _groups(maps: Floats, request: ModeRequest) -> Picture:
+    height, width, count = maps.shape
+    # In pictures that are compared they are the same groups.
+    every = request.pooled(maps).reshape(-1, count)
+    places, mixtures = factorised(every, GROUPS)
+    if len(every) > height * width:
+        places = amounts(maps.reshape(-1, count), mixtures)
+    found = len(mixtures)
+    hue = np.arange(found) / GROUPS
+    colours = hsv_to_rgb(np.stack([hue, np.full(found, 0.85), np.ones(found)], axis=-1))
+    # The hue says which groups are there, and the brightness how much of all together.
+    strength = places.sum(axis=-1)
+    limits = DisplayRange(0.0, top_of(request.pooled(strength), 99.5), 0.6)
+    shares = places / np.maximum(strength, np.float32(1e-12))[:, np.newaxis]
+    lit = shares @ colours.astype(np.float32) * limits.normalise(strength)[:, np.newaxis]
+    first = np.asarray(request.channels)[np.argsort(-mixtures, kind="stable")[:, :IN_LEGEND]]
+    more = " …" if count > IN_LEGEND else ""
+    legend = tuple(
+        LegendEntry(None, tuple(colour), " + ".join(map(str, channels)) + more)
+        for colour, channels in zip(colours.tolist(), first.tolist(), strict=True)
+    )
+    words = "all groups over one range"
+    return Picture(rgba=as_rgba(lit.reshape(height, width, 3)), legend=legend, range_words=words)

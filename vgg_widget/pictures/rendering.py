@@ -73,16 +73,16 @@ def render(
         Keras's name (after ReLU), or torchvision's.
     mode : str
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
-        ``"rgb"``, ``"rainbow"``, or one that `register_mode` added.
+        ``"rgb"``, ``"rainbow"``, ``"groups"``, or one that `register_mode` added.
     channel : int, optional
         The channel for the mode ``"channel"``; 0 by default. Modes that show several do not read
         it, so that the same arguments serve every mode.
     channels : iterable of int, optional
         The channels for the other modes. None or empty: all of them for ``grid``, ``max``,
-        ``mean`` and ``argmax``; for ``composite`` and ``rainbow`` the six, for ``rgb`` the three
-        that `telling_channels` names first. ``"strongest"``: as many, but those with the largest
-        maximum. Without `channel`, one number here is the channel of the mode ``"channel"``, and
-        several are refused there.
+        ``mean``, ``argmax`` and ``groups``; for ``composite`` and ``rainbow`` the six, for ``rgb``
+        the three that `telling_channels` names first. ``"strongest"``: as many, but those with the
+        largest maximum. Without `channel`, one number here is the channel of the mode
+        ``"channel"``, and several are refused there.
     cmap : str or Colormap
         A name that matplotlib knows, or a colormap.
     scale : str or Scale

@@ -1,0 +1,364 @@
+"""Pictures made for a channel: against kernels, real patches, and what a step must not change."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.conftest import networks_apart
+from vgg_widget import Activations, FeatureExtractor, sample_image
+from vgg_widget.gradients import SyntheticImage, channel_images, visualize_channel
+from vgg_widget.gradients.canvas import COLOR_COVARIANCE, Canvas, total_variation_gradient
+from vgg_widget.network.synthesis import LayerAim
+
+STILL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+Doubles = npt.NDArray[np.float64]
+RGB8 = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def learned() -> Iterator[FeatureExtractor]:
+    """Filters that tell one thing from another, as random ones hardly do."""
+    with networks_apart():
+        yield FeatureExtractor("kmeans")
+
+
+def made(
+    extractor: FeatureExtractor, layer: str, channel: Any, **more: Any
+) -> tuple[SyntheticImage, ...]:
+    found = visualize_channel(extractor, layer, channel, progress=False, **more)
+    return found if isinstance(found, tuple) else (found,)
+
+
+# What is reached ----------------------------------------------------------------------------------
+
+
+def test_a_unit_of_the_first_layer_likes_its_kernel_best(extractor: FeatureExtractor) -> None:
+    kernels = extractor.model.get_layer("block1_conv1").get_weights()[0]
+    for found in made(extractor, "conv1_1", range(0, 64, 8), location=(15, 15), steps=60):
+        assert found.box == (14, 14, 17, 17)
+        patch = found.image[14:17, 14:17].astype(float) - 127.5
+        # The network takes blue, green and red.
+        kernel = kernels[..., ::-1, found.channel]
+        assert np.corrcoef(patch.ravel(), kernel.ravel())[0, 1] >= 0.95
+        outside = found.image.copy()
+        outside[14:17, 14:17] = 128
+        assert (outside == 128).all()
+
+
+def photographs_of(*names: str) -> list[RGB8]:
+    """The sample image, and some that come with scikit-image."""
+    from skimage import data
+
+    return [sample_image(), *(getattr(data, name)() for name in names)]
+
+
+def strongest_of_patches(extractor: FeatureExtractor, layer: str, channel: int, side: int) -> float:
+    """The largest value that a unit has in 1,000 patches, half of them real and half noise."""
+    generator = np.random.default_rng(1)
+    photographs = photographs_of("astronaut", "chelsea")
+    aim = LayerAim(extractor, layer, (side, side), "mean")
+    values = []
+    for number in range(500 // aim.most):
+        photo = photographs[number % 3]
+        corners = [
+            [generator.integers(length - side) for length in photo.shape[:2]]
+            for _ in range(aim.most)
+        ]
+        real = np.stack([photo[top : top + side, left : left + side] for top, left in corners])
+        noise = generator.integers(0, 256, real.shape, np.uint8)
+        asked = (np.full(aim.most, channel, np.int32),)
+        values += [aim.values(one.astype(np.float32), STILL, asked).max() for one in (real, noise)]
+    return float(max(values))
+
+
+@pytest.mark.parametrize(
+    ("layer", "side", "location"),
+    [
+        ("block2_conv2", 16, None),
+        pytest.param("block2_conv2", 16, (8, 8), marks=pytest.mark.slow),
+        pytest.param("block3_conv1", 24, None, marks=pytest.mark.slow),
+        pytest.param("block3_conv1", 24, (8, 8), marks=pytest.mark.slow),
+    ],
+)
+def test_it_exceeds_the_best_of_a_thousand_patches_and_grows_with_steps(
+    learned: FeatureExtractor, layer: str, side: int, location: tuple[int, int] | None
+) -> None:
+    found = list(channel_images(learned, layer, [2, 40, 77], steps=32, location=location))
+    for channel, *stages in zip((2, 40, 77), *found, strict=True):
+        assert [one.channel for one in stages] == [channel] * 2
+        assert [one.steps for one in stages] == [16, 32]
+        assert stages[0].history[0] < stages[0].activation < stages[1].activation
+        assert len(stages[1].history) == 32
+    best = strongest_of_patches(learned, layer, 40, side)
+    assert found[-1][1].activation > best > found[-1][1].history[0]
+
+
+def test_what_is_told_is_what_the_network_makes_of_the_picture(
+    extractor: FeatureExtractor,
+) -> None:
+    whole, unit = (
+        made(extractor, "block2_conv1", 5, steps=4, size=(48, 64), **more)[0]
+        for more in ({}, {"location": (20, 3)})
+    )
+    for found in (whole, unit):
+        maps = extractor(found.image)["features.5"][..., 5]
+        assert found.image.shape == (48, 64, 3)
+        assert found.image.dtype == np.uint8
+        assert not found.image.flags.writeable
+        assert found.activation == pytest.approx(maps[found.location], rel=1e-4)
+        assert found.weights == extractor.weights
+    assert whole.activation == pytest.approx(extractor(whole.image)["features.5"][..., 5].max())
+    assert (unit.location, unit.one_unit, whole.one_unit) == ((20, 3), True, False)
+    assert "hypothesis" in whole.caption
+    assert "random weights (seed 0)" in whole.caption
+
+
+def test_a_channel_that_starts_dead_is_no_grey_tile(extractor: FeatureExtractor) -> None:
+    """The name after the ReLU means the values before it."""
+    dead = [
+        channel
+        for channel in range(64)
+        if not extractor(np.full((32, 32, 3), 128, np.uint8))["block1_conv2"][..., channel].any()
+    ][:3]
+    assert dead
+    for found in made(extractor, "block1_conv2", dead, steps=24):
+        assert found.activation > 0
+        assert np.abs(found.image - 127.5).mean() > 40
+
+
+# The same again -----------------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
+    extractor: FeatureExtractor,
+) -> None:
+    again, first, other = (
+        made(extractor, "block2_conv2", 3, steps=6, seed=seed)[0] for seed in (0, 0, 1)
+    )
+    assert again.image.tobytes() == first.image.tobytes()
+    assert again.history == first.history
+    assert other.image.tobytes() != first.image.tobytes()
+
+
+def test_several_channels_and_beginnings_are_several_pictures(extractor: FeatureExtractor) -> None:
+    channels = np.array([9, 4, 7])
+    found = made(extractor, "block1_conv2", channels, steps=5, diversity=2)
+    assert [(one.channel, one.variant) for one in found] == [
+        *((9, 0), (9, 1), (4, 0), (4, 1)),
+        *((7, 0), (7, 1)),
+    ]
+    assert len({one.image.tobytes() for one in found}) == 6
+    # Each is what it would be by itself, but for rounding.
+    alone = made(extractor, "block1_conv2", 4, steps=5)[0]
+    assert np.abs(found[2].image.astype(int) - alone.image).mean() < 1
+    assert isinstance(
+        visualize_channel(extractor, "pool1", 4, steps=1, progress=False, diversity=1), tuple
+    )
+
+
+def test_pictures_come_as_they_become_clear_and_can_be_left_and_gone_on_with(
+    extractor: FeatureExtractor,
+) -> None:
+    whole = made(extractor, "block1_conv2", 4, steps=10)[0]
+    coming = channel_images(extractor, "block1_conv2", 4, steps=10, every=4)
+    first = next(coming)[0]
+    # Something else goes first.
+    made(extractor, "block1_conv2", 5, steps=2)
+    rest = [images[0] for images in coming]
+    assert [first.steps, *(one.steps for one in rest)] == [4, 8, 10]
+    assert rest[-1].image.tobytes() == whole.image.tobytes()
+    endless = channel_images(extractor, "block1_conv2", 4, steps=None, every=1)
+    assert [images[0].steps for images in islice(endless, 3)] == [1, 2, 3]
+
+
+def test_an_interrupt_leaves_everything_usable(extractor: FeatureExtractor) -> None:
+    expected = made(extractor, "block1_conv2", 4, steps=3)[0]
+
+    def stop(done: int, _: int | None) -> None:
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        visualize_channel(extractor, "block1_conv2", 4, steps=3, progress=stop)
+    again = made(extractor, "block1_conv2", 4, steps=3)[0]
+    assert again.image.tobytes() == expected.image.tobytes()
+
+
+def test_the_network_is_left_as_it_was(
+    extractor: FeatureExtractor, photo: RGB8, activations: Activations
+) -> None:
+    made(extractor, "block2_conv1", 4, steps=2)
+    assert np.array_equal(extractor(photo)["block5_pool"], activations["block5_pool"])
+
+
+# Sizes and models ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "side"),
+    [("block1_conv1", 32), ("block2_conv2", 32), ("block3_conv4", 96), ("block5_conv4", 224)],
+)
+def test_the_size_follows_from_what_a_unit_sees(
+    extractor: FeatureExtractor, layer: str, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Aim:
+        most = 1
+
+        def __init__(self, *given: Any) -> None:
+            asked.append(given[1:3])
+
+    monkeypatch.setattr("vgg_widget.gradients.synthesis.LayerAim", Aim)
+    channel_images(extractor, layer, 0)
+    assert asked == [(layer, (side, side))]
+
+
+def test_models_of_ones_own(keras_model: Any) -> None:
+    found = made(FeatureExtractor(model=keras_model), "two", 1, steps=20)[0]
+    assert found.image.shape == (20, 24, 3)
+    assert found.activation > found.history[0]
+
+
+@pytest.fixture(scope="module")
+def keras_model() -> Any:
+    import keras
+
+    keras.utils.set_random_seed(2)
+    return keras.Sequential(
+        [
+            keras.Input((20, 24, 3)),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Conv2D(4, 3, activation="relu", name="one"),
+            keras.layers.Conv2D(3, 3, name="two"),
+        ]
+    )
+
+
+def test_a_layer_without_a_gradient_is_refused() -> None:
+    import keras
+
+    pixels = keras.Input((16, 16, 3))
+    counted = keras.layers.Lambda(keras.ops.round, name="counted")(pixels)
+    extractor = FeatureExtractor(model=keras.Model(pixels, counted))
+    with pytest.raises(ValueError, match=r"layer 'counted' has no gradient|was 0"):
+        made(extractor, "counted", 0, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layer": "block9"}, "layer 'block9' is not known"),
+        ({"channel": 64}, "channel 64 is not in layer 'block1_conv2', which has 64 channels"),
+        ({"channel": [1, -1]}, "channel -1 is not in"),
+        ({"channel": []}, "channel names none: pass a number"),
+        ({"channel": "3"}, "channel '3' is not in"),
+        ({"location": (99, 0)}, r"location \(99, 0\) is not in layer"),
+        ({"steps": 0}, "steps 0 is no whole number of at least 1"),
+        ({"size": 8}, "size 8"),
+        ({"seed": -1}, "seed -1 is no whole number of at least 0"),
+        ({"diversity": 0}, "diversity 0 is no whole number of at least 1"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_in_a_sentence(
+    extractor: FeatureExtractor, arguments: dict[str, Any], message: str
+) -> None:
+    given = {"layer": "block1_conv2", "channel": 0, "steps": 1, "progress": False, **arguments}
+    with pytest.raises(ValueError, match=message) as caught:
+        visualize_channel(extractor, **given)
+    assert str(caught.value).endswith((".", "?"))
+    assert "\n" not in str(caught.value)
+
+
+def test_arguments_of_another_kind_are_told(extractor: FeatureExtractor) -> None:
+    with pytest.raises(TypeError, match="extractor is a str: pass a FeatureExtractor"):
+        visualize_channel("random", "block1_conv1", 0)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="progress 'yes' is neither"):
+        visualize_channel(extractor, "block1_conv1", 0, progress="yes")  # type: ignore[call-overload]
+
+
+def test_a_size_that_a_model_does_not_take_is_told(keras_model: Any) -> None:
+    extractor = FeatureExtractor(model=keras_model)
+    with pytest.raises(ValueError, match="size 32 is not the 20×24 pixels that this model takes"):
+        visualize_channel(extractor, "two", 0, size=32)
+
+
+# The canvas ---------------------------------------------------------------------------------------
+
+
+def test_colours_are_those_of_photographs() -> None:
+    """The numbers in the code are made again."""
+    photographs = photographs_of("astronaut", "coffee", "chelsea", "rocket")
+    found = np.mean([np.cov(one[..., :3].reshape(-1, 3).T) for one in photographs], axis=0)
+    assert found == pytest.approx(COLOR_COVARIANCE, abs=0.06)
+
+
+@pytest.mark.parametrize("natural", [True, False])
+def test_noise_on_the_canvas_has_the_colours_and_waves_of_photographs(natural: bool) -> None:
+    canvas = Canvas([(seed,) for seed in range(40)], (32, 48), rate=0.1, natural=natural)
+    levels = canvas.pictures().astype(float) - 127.5
+    covariance = np.cov(levels.reshape(-1, 3).T)
+    expected = COLOR_COVARIANCE if natural else np.eye(3) * np.trace(COLOR_COVARIANCE) / 3
+    assert covariance / np.trace(covariance) == pytest.approx(
+        expected / np.trace(expected), abs=0.04
+    )
+    power = np.abs(np.fft.fft2(levels, axes=(1, 2))).mean(axis=(0, 3))
+    ratio = power[0, 3] / power[0, 12]
+    assert ratio == pytest.approx(4 if natural else 1, rel=0.35)
+
+
+@pytest.mark.parametrize(("contrast", "likeness"), [(None, 0.75), (30.0, 0.99)])
+def test_a_step_goes_along_the_gradient_of_the_pictures(
+    contrast: float | None, likeness: float
+) -> None:
+    """Of a linear function the best picture is known: its slope, or all black and white."""
+    generator = np.random.default_rng(3)
+    canvas = Canvas([(0,), (1,)], (9, 12), rate=0.1, natural=False, contrast=contrast)
+    wanted = generator.standard_normal((2, 9, 12, 3)).astype(np.float32)
+    before = (canvas.pictures() * wanted).sum(axis=(1, 2, 3))
+    for _ in range(300):
+        canvas.step(wanted)
+    after = canvas.pictures()
+    assert ((after * wanted).sum(axis=(1, 2, 3)) > before).all()
+    assert after.min() >= 0
+    assert after.max() <= 255
+    for one, other in zip(after, wanted, strict=True):
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > likeness
+
+
+def test_a_canvas_has_the_contrast_that_is_asked_for_in_its_box() -> None:
+    box = (2, 3, 12, 20)
+    canvas = Canvas([(0,)], (32, 32), rate=0.1, contrast=20, box=box)
+    part = canvas.pictures()[0, 2:12, 3:20].astype(float) - 127.5
+    unbent = 127.5 * np.arctanh(part / 127.5)
+    assert np.sqrt(np.mean(unbent**2)) == pytest.approx(20, rel=1e-4)
+
+
+def test_without_a_gradient_nothing_moves() -> None:
+    canvas = Canvas([(0,)], (8, 8), rate=0.1)
+    before = canvas.pictures().copy()
+    canvas.step(np.zeros((1, 8, 8, 3), np.float32))
+    assert np.array_equal(canvas.pictures(), before)
+
+
+def test_total_variation_is_a_gradient() -> None:
+    picture = np.random.default_rng(4).uniform(0, 255, (1, 5, 6, 3))
+
+    def variation(levels: Doubles) -> float:
+        steps = [np.diff(levels, axis=axis) for axis in (1, 2)]
+        return sum(float(np.sqrt(step**2 + 4).sum()) for step in steps)
+
+    found = total_variation_gradient(picture.astype(np.float32))
+    for place in [(0, 0, 0, 0), (0, 2, 3, 1), (0, 4, 5, 2)]:
+        more, less = picture.copy(), picture.copy()
+        more[place] += 1e-3
+        less[place] -= 1e-3
+        slope = (variation(more) - variation(less)) / 2e-3
+        assert found[place] == pytest.approx(slope, abs=1e-3)
