@@ -595,7 +595,7 @@ def test_a_download_leaves_nothing_and_is_begun_again(
 ) -> None:
     with Mirror() as mirror:
         monkeypatch.setenv("VGG_WIDGET_WEIGHTS_URL", mirror.url)
-        file = passing_for(imagenet.IMAGENET, mirror.payload)
+        file = passing_for(imagenet.IMAGENET["vgg19"], mirror.payload)
         mirror.midway = lambda: signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             file.download_once()

@@ -185,7 +185,7 @@ def test_a_download_with_https_stays_with_https(
 
     monkeypatch.setattr(requests.Session, "__init__", begin)
     with pytest.raises(WeightsError) as caught:
-        passing_for(imagenet.IMAGENET, nobody.payload).download(progress=False)
+        passing_for(imagenet.IMAGENET["vgg19"], nobody.payload).download(progress=False)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
     assert nobody.requests == []

@@ -23,6 +23,8 @@ from vgg_widget.cli.serving import (
     usable_port,
 )
 from vgg_widget.images import MINIMUM_SIDE, checked_size
+from vgg_widget.layers import VGGS
+from vgg_widget.network.extractor import DEFAULT_NETWORK, checked_network
 from vgg_widget.weights import resolve
 
 IDLE_SECONDS = 900
@@ -65,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     path = checked_picture(options.image)
     port = usable_port(options.port)
     # What has to be downloaded is downloaded here, once, and not while each visitor waits.
-    named = resolve(options.weights).provenance
+    named = resolve(options.weights, checked_network(options.network)).provenance
     weights = options.weights
     if named.source == "file" and named.path is not None:
         # Visitors' kernels run in another folder.
@@ -73,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="vgg-widget-app-") as name:
         folder = Path(name)
         notebook = folder / f"{_NAME}.ipynb"
-        content = app_notebook(path, weights, options.size)
+        content = app_notebook(path, weights, options.size, options.network)
         notebook.write_text(json.dumps(content), encoding="utf-8")
         program = Program(
             name="Voila",
@@ -88,15 +90,17 @@ def _run(options: argparse.Namespace) -> int:
         return serve(program, browser=not options.no_browser)
 
 
-def app_notebook(path: str | None, weights: str, size: int) -> dict[str, Any]:
+def app_notebook(
+    path: str | None, weights: str, size: int, network: str = DEFAULT_NETWORK
+) -> dict[str, Any]:
     """Return the notebook that Voila runs for each visitor, whose code is not shown."""
     name = None if path is None else Path(path).name
     return notebook_of(
         "from vgg_widget.cli.app_page import page_content\n\n"
-        f"page_content({path!r}, weights={weights!r}, size={size!r})",
+        f"page_content({path!r}, weights={weights!r}, size={size!r}, network={network!r})",
         [],
         kernelspec={"name": _NAME, "display_name": "Python 3", "language": "python"},
-        title="VGG19 explorer" if name is None else f"{name} · VGG19 explorer",
+        title=" · ".join(filter(None, [name, f"{VGGS[network].title} explorer"])),
         loading="Loading TensorFlow and computing all layers of "
         f"{'a sample photograph' if name is None else name} …",
     )

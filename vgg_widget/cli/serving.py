@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.activations.named_layers import NamedMaps, layer_names
 from vgg_widget.images import load_image
+from vgg_widget.layers import VGGS
+from vgg_widget.network.extractor import DEFAULT_NETWORK, checked_network
 
 ADDRESS = "127.0.0.1"
 """Where every server listens: no other machine reaches it."""
@@ -55,9 +58,21 @@ def add_server_options(command: argparse.ArgumentParser) -> None:
 def add_network_options(command: argparse.ArgumentParser) -> None:
     """Add what all commands that compute have in common."""
     command.add_argument(
-        "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
+        "--weights", default="auto", help="auto, imagenet, kmeans, hed, random or your own file"
     )
+    add_network_option(command)
     command.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
+
+
+def add_network_option(command: argparse.ArgumentParser) -> None:
+    """Add the choice of a network, which the weights are of."""
+    command.add_argument("--network", default=DEFAULT_NETWORK, help=f"{' or '.join(VGGS)}")
+
+
+def known_layers(network: str) -> dict[str, NamedMaps]:
+    """Return all names of a network's layers, before it is built, which takes seconds."""
+    vgg = VGGS[checked_network(network)]
+    return layer_names(vgg.layers, [info.name for info in vgg.convolutions])
 
 
 def checked_picture(image: str | None) -> str | None:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 LOOKS = ("layer_names", "theme", "panel")
 """The traits that say what stands around the picture."""
 
-MADE_WITH = ("extractor", "model", "preprocess", "weights", "size")
+MADE_WITH = ("extractor", "model", "preprocess", "weights", "network", "size")
 """What a constructor takes for good."""
 
 # Further back than anybody remembers.
@@ -110,7 +110,8 @@ class ExplorerBase(ExplorerBox):
     def __init__(
         self,
         images: tuple[object, ...],
-        network: tuple[Any, ...],
+        extractor: FeatureExtractor | None,
+        network: dict[str, Any],
         settings: dict[str, Any],
         layout: dict[str, Any],
     ) -> None:
@@ -118,7 +119,7 @@ class ExplorerBase(ExplorerBox):
         self._check_layout(layout, {*self._made_with, *SETTINGS, *LOOKS})
         self._history: list[DisplaySettings] = []
         with loading_line():
-            self._extractor: FeatureExtractor = extractor_for(*network)
+            self._extractor: FeatureExtractor = extractor_for(extractor, **network)
             self._panels = self._available_panels()
             readings = tuple(self._extractor.read(image) for image in images)
             computed = self._compute(readings)
@@ -303,7 +304,7 @@ class ExplorerBase(ExplorerBox):
         value = str(proposal["value"])
         if value != "keras" and not any(info.torch_name for info in self.measured.layers):
             raise TraitError(
-                f"layer_names {value!r} is for VGG19, and this network's layers have one name "
+                f"layer_names {value!r} is for VGGs, and this network's layers have one name "
                 "each: leave it at 'keras'."
             )
         return value

@@ -13,8 +13,8 @@ from vgg_widget.explorer.panels import PAIR_PANELS
 from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.figure.sizes import DPI, PAIR_INCHES, TOOLBAR_PIXELS
 from vgg_widget.images import ImageReading
-from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
-from vgg_widget.network.vgg19 import Preprocess
+from vgg_widget.network.extractor import DEFAULT_NETWORK, DEFAULT_SIZE, FeatureExtractor
+from vgg_widget.network.vgg import Preprocess
 from vgg_widget.pictures.captions import pair_caption, pair_place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair
@@ -38,7 +38,7 @@ class Comparison(ExplorerBase):
     second : object
         The same; brought to the size that the network saw the first in, and the caption says so
         where that changes its shape.
-    extractor, model, preprocess, weights, size, layer, channel, mode, cmap, scale
+    extractor, model, preprocess, weights, network, size, layer, channel, mode, cmap, scale
         As for `LayerExplorer`. A scale is over both images; the layer and the channel that come
         first are those of the first image.
     **layout
@@ -78,6 +78,7 @@ class Comparison(ExplorerBase):
         model: Any = None,
         preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
+        network: str = DEFAULT_NETWORK,
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str | None = None,
         channel: int | None = None,
@@ -88,7 +89,14 @@ class Comparison(ExplorerBase):
     ) -> None:
         super().__init__(
             (first, second),
-            (extractor, weights, size, model, preprocess),
+            extractor,
+            {
+                "weights": weights,
+                "network": network,
+                "size": size,
+                "model": model,
+                "preprocess": preprocess,
+            },
             {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale},
             layout,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def write_state(
         **more,
         "size": extractor.size,
         "weights": weights.path if weights.source == "file" else weights.source,
+        "network": extractor.network,
     }
 
 
@@ -54,24 +56,22 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
         find_cmap(usual)
     except ValueError as error:
         raise ValueError(f"usual_cmap of the state cannot be used: {error}") from error
-    known = (*SETTINGS, "layer_names", "theme", "panel", "predict", "size", "weights")
+    known = (*SETTINGS, "layer_names", "theme", "panel", "predict", "size", "weights", "network")
     found = {name: state[name] for name in known if name in state}
     if "top" in state and "top" not in more:
         # The former name of `predict`.
         found["predict"] = None if state["top"] is None else checked_top(state["top"])
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
-    if "extractor" in more:
-        found.pop("weights", None)
-        found.pop("size", None)
-    elif more.get("model") is not None:
-        found.pop("weights", None)
-    elif found.get("weights") == "model":
+    brought = {"extractor": ("weights", "network", "size"), "model": ("weights", "network")}
+    for name in chain.from_iterable(brought[one] for one in brought if more.get(one) is not None):
+        found.pop(name, None)
+    if found.get("weights") == "model":
         raise ValueError(
             "state is of a model of your own, which it cannot hold: pass model=... or "
             "extractor=... too."
         )
-    elif found.get("weights") == "state_dict" and "weights" not in more:
+    if found.get("weights") == "state_dict" and "weights" not in more:
         raise ValueError(
             "state is of weights from a state dict, which it cannot hold: pass weights=... too."
         )

@@ -29,8 +29,8 @@ from vgg_widget.explorer.settings import (
 )
 from vgg_widget.figure import animation
 from vgg_widget.images import ImageReading
-from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
-from vgg_widget.network.vgg19 import Preprocess
+from vgg_widget.network.extractor import DEFAULT_NETWORK, DEFAULT_SIZE, FeatureExtractor
+from vgg_widget.network.vgg import Preprocess
 from vgg_widget.pictures.captions import activity, caption, place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
@@ -63,16 +63,18 @@ class LayerExplorer(ExplorerBase):
     extractor : FeatureExtractor, optional
         The network to use, instead of making one from the arguments that follow.
     model : keras.Model, optional
-        A model of your own instead of VGG19; see `FeatureExtractor`.
+        A model of your own instead of a VGG; see `FeatureExtractor`.
     preprocess : callable, optional
         From RGB, float32 in 0–255, to the network's input; see `FeatureExtractor`.
     weights : str, Path or mapping
         A name, a file of Keras's or torchvision's, or a state dict; see `FeatureExtractor`.
+    network : str
+        ``"vgg19"`` or ``"vgg16"``; see `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
     layer : str, optional
         The layer on show; by default the first whose maps are nearest a quarter of the image's
-        sides, ``"block3_conv1"`` of VGG19.
+        sides, ``"block3_conv1"`` of a VGG.
     channel : int, optional
         The channel on show in the mode ``"channel"``; by default the one that ``channels`` names,
         or the first of `telling_channels`. Each of the two is kept for the modes that show it.
@@ -146,6 +148,7 @@ class LayerExplorer(ExplorerBase):
         model: Any = None,
         preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
+        network: str = DEFAULT_NETWORK,
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str | None = None,
         channel: int | None = None,
@@ -169,7 +172,14 @@ class LayerExplorer(ExplorerBase):
         self.page_budget = layout.pop("page_budget", self.page_budget)
         super().__init__(
             (image,),
-            (extractor, weights, size, model, preprocess),
+            extractor,
+            {
+                "weights": weights,
+                "network": network,
+                "size": size,
+                "model": model,
+                "preprocess": preprocess,
+            },
             {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale},
             layout,
         )

@@ -181,7 +181,7 @@ class OwnNetwork:
         """Say whose weights these are, and what the model was fed where that is open to doubt."""
         label = f"model {self.name!r}"
         if own_preprocess:
-            return Provenance("model", label)
+            return Provenance("model", label, network="")
         if self.input.channels == 1:
             label += " on grey (the picture's luma)"
         message = ""
@@ -191,7 +191,7 @@ class OwnNetwork:
                 "before its first weights and was given pixels as they are; if it was trained on "
                 "others, pass its preprocess=, for instance lambda images: images / 255."
             )
-        return Provenance("model", label, message=message)
+        return Provenance("model", label, message=message, network="")
 
     def _sizes(self, size: Size) -> list[Sizes]:
         """Return rows and columns of every map, on an image of this size."""

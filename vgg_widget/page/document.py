@@ -418,9 +418,10 @@ def _code(activations: Activations) -> str:
         "model": ("model=...", "  # put your network here, and its preprocess="),
         "state_dict": ("...", "  # put your state dict here"),
     }.get(weights.source, (repr(weights.source), ""))
+    network = "" if weights.network in ("", "vgg19") else f"network={weights.network!r}, "
     return (
         f"image = {image}\n"
-        f"extractor = FeatureExtractor({asked}, size=({height}, {width})){note}\n"
+        f"extractor = FeatureExtractor({asked}, {network}size=({height}, {width})){note}\n"
         "activations = extractor(image)\n"
     )
 

