@@ -387,14 +387,14 @@ def test_building_a_network_keeps_no_second_copy_of_its_weights() -> None:
     code = """
 import gc, weakref
 gc.disable()
-from vgg_widget.network import vgg
-made, resolve = [], vgg.resolve
+from vgg_widget.network import named
+made, resolve = [], named.resolve
 def noting(*asked):
     found = resolve(*asked)
     made.extend(weakref.ref(kernel) for kernel, _ in found.arrays.values())
     return found
-vgg.resolve = noting
-network, _ = vgg.shared_vgg("vgg19", "random")
+named.resolve = noting
+network, _ = named.shared_network("vgg19", "random")
 print(len(made), sum(kernel() is not None for kernel in made))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.images import RGB8, resize, target_size
-from vgg_widget.layers import VGGS, is_index
+from vgg_widget.layers import is_index
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.support.messages import briefly, unknown_choice
 from vgg_widget.support.provenance import Provenance
@@ -331,16 +331,11 @@ def predictor_for(extractor: FeatureExtractor) -> Predictor:
     with _lock:
         if provenance not in _kept:
             _kept.clear()
-            if provenance.network not in VGGS:
-                raise ValueError(
-                    f"predictions need the classifier of a VGG, and the network is of "
-                    f"{provenance.label}: pass network={' or '.join(map(repr, VGGS))}."
-                )
-            file = imagenet.IMAGENET_TOP[provenance.network]
-            if provenance.source == "imagenet" and file.find() is None:
+            file = imagenet.IMAGENET_TOP.get(provenance.network)
+            if file and provenance.source == "imagenet" and file.find() is None:
                 print(
                     f"Predictions need {file.what}, which are downloaded once: "
-                    f"{file.size / 1e6:.0f} MB, kept in {file.folder()}; in memory they take "
+                    f"{(file.size or 0) / 1e6:.0f} MB, kept in {file.folder()}; in memory they take "
                     "0.5 GB more.",
                     flush=True,
                 )

@@ -23,9 +23,9 @@ from vgg_widget.cli.serving import (
     usable_port,
 )
 from vgg_widget.images import MINIMUM_SIDE, checked_size
-from vgg_widget.layers import VGGS
-from vgg_widget.network.extractor import DEFAULT_NETWORK, checked_network
-from vgg_widget.weights import resolve
+from vgg_widget.network.extractor import DEFAULT_NETWORK
+from vgg_widget.weights import resolve, resolve_application
+from vgg_widget.weights.applications import APPLICATIONS, checked_network, network_title
 
 IDLE_SECONDS = 900
 """How long a visitor's kernel is kept after its page has gone without saying so."""
@@ -67,7 +67,12 @@ def _run(options: argparse.Namespace) -> int:
     path = checked_picture(options.image)
     port = usable_port(options.port)
     # What has to be downloaded is downloaded here, once, and not while each visitor waits.
-    named = resolve(options.weights, checked_network(options.network)).provenance
+    network = checked_network(options.network)
+    named = (
+        resolve_application(options.weights, network)
+        if network in APPLICATIONS
+        else resolve(options.weights, network).provenance
+    )
     weights = options.weights
     if named.source == "file" and named.path is not None:
         # Visitors' kernels run in another folder.
@@ -75,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="vgg-widget-app-") as name:
         folder = Path(name)
         notebook = folder / f"{_NAME}.ipynb"
-        content = app_notebook(path, weights, options.size, options.network)
+        content = app_notebook(path, weights, options.size, network)
         notebook.write_text(json.dumps(content), encoding="utf-8")
         program = Program(
             name="Voila",
@@ -95,12 +100,13 @@ def app_notebook(
 ) -> dict[str, Any]:
     """Return the notebook that Voila runs for each visitor, whose code is not shown."""
     name = None if path is None else Path(path).name
+    more = "" if network == DEFAULT_NETWORK else f", network={network!r}"
     return notebook_of(
         "from vgg_widget.cli.app_page import page_content\n\n"
-        f"page_content({path!r}, weights={weights!r}, size={size!r}, network={network!r})",
+        f"page_content({path!r}, weights={weights!r}, size={size!r}{more})",
         [],
         kernelspec={"name": _NAME, "display_name": "Python 3", "language": "python"},
-        title=" · ".join(filter(None, [name, f"{VGGS[network].title} explorer"])),
+        title=" · ".join(filter(None, [name, f"{network_title(network)} explorer"])),
         loading="Loading TensorFlow and computing all layers of "
         f"{'a sample photograph' if name is None else name} …",
     )

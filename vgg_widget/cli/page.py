@@ -9,12 +9,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.cli.serving import add_network_options, known_layers
+from vgg_widget.cli.serving import add_network_options, check_layers
 from vgg_widget.images import load_image, sample_image
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.page.document import check_megabytes
 from vgg_widget.support.html import check_page_path
-from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.progress import ProgressLines
 
 
@@ -47,10 +46,7 @@ def _write(options: argparse.Namespace) -> int:
     # Before the network is built, which takes seconds.
     check_page_path(options.output)
     check_megabytes(options.max_megabytes)
-    known = known_layers(options.network)
-    for name in options.layers or ():
-        if name not in known:
-            raise ValueError(unknown_choice("--layers", name, known))
+    check_layers("--layers", options.layers or (), options.network)
     image = sample_image() if options.image == "sample" else load_image(options.image)
     activations = FeatureExtractor(options.weights, network=options.network, size=options.size)(
         image

@@ -11,16 +11,18 @@ import sys
 import threading
 import warnings
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.activations.named_layers import NamedMaps, layer_names
+from vgg_widget.activations.named_layers import layer_names
 from vgg_widget.images import load_image
 from vgg_widget.layers import VGGS
-from vgg_widget.network.extractor import DEFAULT_NETWORK, checked_network
+from vgg_widget.network.extractor import DEFAULT_NETWORK
+from vgg_widget.support.messages import unknown_choice
+from vgg_widget.weights.applications import checked_network
 
 ADDRESS = "127.0.0.1"
 """Where every server listens: no other machine reaches it."""
@@ -66,13 +68,20 @@ def add_network_options(command: argparse.ArgumentParser) -> None:
 
 def add_network_option(command: argparse.ArgumentParser) -> None:
     """Add the choice of a network, which the weights are of."""
-    command.add_argument("--network", default=DEFAULT_NETWORK, help=f"{' or '.join(VGGS)}")
+    command.add_argument(
+        "--network", default=DEFAULT_NETWORK, help="vgg19, vgg16, or one of keras.applications"
+    )
 
 
-def known_layers(network: str) -> dict[str, NamedMaps]:
-    """Return all names of a network's layers, before it is built, which takes seconds."""
-    vgg = VGGS[checked_network(network)]
-    return layer_names(vgg.layers, [info.name for info in vgg.convolutions])
+def check_layers(argument: str, layers: Iterable[str], network: str) -> None:
+    """Refuse what is no layer of a VGG, before that is built, which takes seconds."""
+    vgg = VGGS.get(checked_network(network))
+    if vgg is None:
+        return
+    known = layer_names(vgg.layers, [info.name for info in vgg.convolutions])
+    for name in layers:
+        if name not in known:
+            raise ValueError(unknown_choice(argument, name, known))
 
 
 def checked_picture(image: str | None) -> str | None:

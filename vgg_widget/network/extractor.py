@@ -24,10 +24,11 @@ from vgg_widget.images import (
     resize_exactly,
     target_size,
 )
-from vgg_widget.layers import VGGS, LayerInfo
+from vgg_widget.layers import LayerInfo
 from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn
 from vgg_widget.network.memory import check_memory, fitting
+from vgg_widget.network.named import shared_network
 from vgg_widget.network.network_input import Floats, told_layout
 from vgg_widget.network.own_model import OwnNetwork, own_network
 from vgg_widget.network.streaming import (
@@ -37,10 +38,11 @@ from vgg_widget.network.streaming import (
     check_stream,
     read_ahead,
 )
-from vgg_widget.network.vgg import Preprocess, VggNetwork, shared_vgg
-from vgg_widget.support.messages import briefly, percent, unknown_choice
+from vgg_widget.network.vgg import Preprocess, VggNetwork
+from vgg_widget.support.messages import briefly, percent
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
+from vgg_widget.weights.applications import checked_network
 
 DEFAULT_SIZE = 224
 DEFAULT_NETWORK = "vgg19"
@@ -58,7 +60,9 @@ class FeatureExtractor:
         ``pip install 'vgg-widget[trained]'``; ``"random"``; the path of a weights file, which is
         told by its content; or, of a VGG, a state dict.
     network : str
-        ``"vgg19"`` or ``"vgg16"``.
+        ``"vgg19"``, ``"vgg16"``, or a network of `keras.applications` by its name, such as
+        ``"resnet50"``, without its top and with its own preprocessing; weights of these are
+        ``"auto"``, ``"imagenet"``, ``"random"`` or a file of Keras's.
     model : keras.Model, optional
         Any functional or sequential model that knows its input, in place of `network`. Every
         layer whose output is 4-D (batch, height, width, channels; or channels first) is shown,
@@ -103,11 +107,11 @@ class FeatureExtractor:
                 "0–255 floats to the network's input."
             )
         self._network: VggNetwork | OwnNetwork
-        checked_network(network)
+        name = checked_network(network)
         if model is None:
-            self._network, self._weights = shared_vgg(network, weights)
+            self._network, self._weights = shared_network(name, weights)
         else:
-            check_model_alone(weights, network)
+            check_model_alone(weights, name)
             self._network = own_network(model, own_preprocess=preprocess is not None)
             self._weights = self._network.provenance(own_preprocess=preprocess is not None)
         self._preprocess = told_layout(preprocess) if preprocess else self._network.preprocess
@@ -429,13 +433,6 @@ class FeatureExtractor:
         name = self._weights.path if self._weights.source == "file" else self._weights.source
         network = "" if self.network == DEFAULT_NETWORK else f"network={self.network!r}, "
         return f"FeatureExtractor({name!r}, {network}size={self.size!r})"
-
-
-def checked_network(name: object) -> str:
-    """Return the name of a network, or raise ValueError that says which there are."""
-    if not isinstance(name, str) or name not in VGGS:
-        raise ValueError(unknown_choice("network", name, VGGS))
-    return name
 
 
 def check_model_alone(weights: object, network: str) -> None:

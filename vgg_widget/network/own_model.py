@@ -12,8 +12,6 @@ from functools import cached_property, lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-import numpy.typing as npt
-
 from vgg_widget.layers import Axis, LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
@@ -29,7 +27,7 @@ from vgg_widget.network.graph import (
     open_calls,
     scope_name,
 )
-from vgg_widget.network.network_input import NetworkInput, traced_for
+from vgg_widget.network.network_input import Floats, NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.keras_file import Step, scales_before_weights
@@ -38,6 +36,11 @@ from vgg_widget.weights.keras_file import Step, scales_before_weights
 _PROBE_SIDE = 224
 
 Size = tuple[int, int]
+
+
+def unchanged(images: Floats) -> Floats:
+    """Change nothing: what a model wants, only its owner knows."""
+    return images
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +82,8 @@ class OwnNetwork:
     # The same, as `calls` give them.
     outputs: tuple[Any, ...] = field(repr=False)
     before_relu: tuple[str, ...] = ()
-
-    @staticmethod
-    def preprocess(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Change nothing: what a model wants, only its owner knows."""
-        return images
+    # From RGB 0–255 to what it takes.
+    preprocess: Callable[[Floats], Any] = field(repr=False, default=unchanged)
 
     def layers_on(self, size: Size | None) -> tuple[LayerInfo, ...]:
         """Return names and geometry for an image of (height, width); by default of 224 a side."""

@@ -18,7 +18,7 @@ from vgg_widget.images import RGB8
 from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.graph import Call
-from vgg_widget.network.own_model import OwnNetwork
+from vgg_widget.network.own_model import OwnNetwork, unchanged
 from vgg_widget.network.vgg import Preprocess, VggNetwork
 from vgg_widget.support.messages import briefly, reason
 from vgg_widget.support.provenance import Provenance
@@ -205,14 +205,17 @@ class PortableExtractor:
             if isinstance(network, VggNetwork)
             else _saved(network)
         )
-        own, preprocessing = _own_preprocess(extractor), preprocessing_digest(extractor)
+        preprocessing = preprocessing_digest(extractor)
+        # A network of Keras's by name travels as a model, which does not know what prepares pixels.
+        of_keras = isinstance(network, OwnNetwork) and extractor.network
+        own = extractor._preprocess if of_keras else _own_preprocess(extractor)  # noqa: SLF001
         return cls(source, extractor.size, own, extractor.weights, digest, preprocessing)
 
     def extractor(self) -> FeatureExtractor:
         """Make the extractor again; layers of nested models have other names."""
         if isinstance(self.source, bytes):
             # With a function, since a model of other than three channels would be refused.
-            given = self.preprocess or OwnNetwork.preprocess
+            given = self.preprocess or unchanged
             made = FeatureExtractor(model=_loaded(self.source), preprocess=given, size=self.size)
         else:
             made = FeatureExtractor(

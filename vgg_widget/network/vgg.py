@@ -1,16 +1,12 @@
-"""The VGG family as it is computed here: Keras's layers with weights, built once and shared.
+"""The VGG family as it is computed here: Keras's layers with weights.
 
 TensorFlow takes seconds to import, so it is imported inside the functions that need it.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +17,7 @@ from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of
 from vgg_widget.network.network_input import Floats, NetworkInput, traced_for
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights import ResolvedWeights, find_contours, imagenet, resolve
-from vgg_widget.weights.remote import ADDRESS_VARIABLE, failed_downloads
+from vgg_widget.weights import ResolvedWeights
 
 Preprocess = Callable[[Floats], Any]
 
@@ -43,7 +38,8 @@ def preprocess_torch(images: Floats) -> Floats:
     return normalised
 
 
-_PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
+PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
+"""What prepares pixels, by the name that weights have for it."""
 
 _INPUT = NetworkInput(minimum_side=MINIMUM_SIDE)
 
@@ -126,80 +122,9 @@ class VggNetwork:
             for info in self.vgg.convolutions
         }
         (preprocessing,) = (
-            name for name, function in _PREPROCESSING.items() if function is self.preprocess
+            name for name, function in PREPROCESSING.items() if function is self.preprocess
         )
         return ResolvedWeights(arrays, provenance, preprocessing)
-
-
-# Weights come in 80 MB: two networks are kept, so that going back and forth between trained and
-# untrained weights, or re-running a cell, builds nothing anew.
-_KEPT = 2
-_networks: OrderedDict[object, tuple[VggNetwork, Provenance]] = OrderedDict()
-_networks_lock = threading.RLock()
-
-
-def shared_vgg(
-    network: str, weights: str | os.PathLike[str] | Mapping[str, Any] | ResolvedWeights
-) -> tuple[VggNetwork, Provenance]:
-    """Return the network with these weights, built if need be, and where they came from."""
-    # Which a state dict is cannot be told without reading it.
-    source = resolve(weights, network) if isinstance(weights, Mapping | list | tuple) else weights
-    with _networks_lock:
-        key = network, weights_identity(network, source)
-        if key not in _networks:
-            made = _made(network, source)
-            # A download has changed what the name stands for.
-            key = network, weights_identity(network, source)
-            _networks[key] = made
-            while len({id(network) for network, _ in _networks.values()}) > _KEPT:
-                _networks.popitem(last=False)
-        _networks.move_to_end(key)
-        return _networks[key]
-
-
-def _made(
-    network: str, source: str | os.PathLike[str] | ResolvedWeights
-) -> tuple[VggNetwork, Provenance]:
-    # The numbers have no name here, only in a function that imports nothing. TensorFlow's import
-    # leaves errors behind that hold every frame it was called from, and with a name there 80 MB,
-    # until Python collects garbage.
-    return _with_weights(
-        source if isinstance(source, ResolvedWeights) else resolve(source, network),
-        *keras_and_tensorflow(),
-    )
-
-
-def _with_weights(resolved: ResolvedWeights, keras: Any, tf: Any) -> tuple[VggNetwork, Provenance]:
-    preprocess = _PREPROCESSING[resolved.preprocessing]
-    for network, known in _networks.values():
-        if known.digest == resolved.provenance.digest and network.preprocess is preprocess:
-            return network, resolved.provenance
-    return _built(resolved, keras, tf), resolved.provenance
-
-
-def weights_identity(network: str, weights: object) -> object:
-    """Say what a weights argument stands for now, so that a changed file is another network."""
-    if isinstance(weights, str) and weights in ("auto", "imagenet"):
-        files = tuple(_stamp(path) for path in imagenet.IMAGENET[network].locations())
-        # What could not be fetched is tried again elsewhere, or when the failure is forgotten; and
-        # what takes its place may be installed meanwhile.
-        settings = os.environ.get(ADDRESS_VARIABLE), find_contours()
-        return weights, files, settings, bool(failed_downloads)
-    if isinstance(weights, ResolvedWeights):
-        return weights.provenance, weights.preprocessing
-    if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
-        # Not ours to judge: `resolve` says what is wrong with it.
-        return repr(weights)
-    path = Path(os.path.expanduser(weights))  # noqa: PTH111 - Path's own can raise.
-    return (str(path.absolute()), _stamp(path)) if os.path.isfile(path) else weights  # noqa: PTH113 - Path's own can raise.
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
 
 
 def _through(
@@ -220,7 +145,8 @@ def _through(
             x = x[:, top:bottom, left:right]
 
 
-def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> VggNetwork:
+def built_vgg(resolved: ResolvedWeights, keras: Any, tf: Any) -> VggNetwork:
+    """Return a network with these weights; not shared."""
     vgg = VGGS[resolved.provenance.network]
     # Keras's own would first be filled with random numbers, and its global settings of these
     # belong to the user.
@@ -247,4 +173,4 @@ def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> VggNetwork:
     compiled = traced_for(forward, _INPUT)
     # One that cannot run fails here, before it is kept.
     compiled(np.zeros((1, MINIMUM_SIDE, MINIMUM_SIDE, 3), np.float32))
-    return VggNetwork(vgg, model, compiled, _PREPROCESSING[resolved.preprocessing])
+    return VggNetwork(vgg, model, compiled, PREPROCESSING[resolved.preprocessing])

@@ -18,6 +18,7 @@ from vgg_widget.layers import VGG16, VGG19, VGGS, Vgg
 from vgg_widget.support.messages import briefly, unknown_choice
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import imagenet
+from vgg_widget.weights.applications import APPLICATIONS, checked_network, imagenet_file
 from vgg_widget.weights.arrays import (
     PREPROCESSINGS,
     Arrays,
@@ -31,6 +32,8 @@ from vgg_widget.weights.arrays import (
 )
 from vgg_widget.weights.contours import INSTALL_CONTOURS, contours_path, find_contours
 from vgg_widget.weights.formats import (
+    KERAS_NAMES,
+    check_is_keras,
     export_weights,
     exported_suffixes,
     format_names,
@@ -61,10 +64,13 @@ __all__ = [
     "names_of_weights",
     "random_arrays",
     "resolve",
+    "resolve_application",
     "resolve_classifier",
 ]
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|(data|file):", re.IGNORECASE)
+
+_UNTRAINED = "These weights are random: the network is untrained."
 
 _auto_lock = threading.Lock()
 
@@ -101,9 +107,13 @@ def resolve(
     ValueError
         If there is no such network.
     """
-    if network not in VGGS:
-        raise ValueError(unknown_choice("network", network, VGGS))
-    vgg = VGGS[network]
+    name = checked_network(network)
+    if name not in VGGS:
+        raise ValueError(
+            f"network {network!r} is none of {', '.join(map(repr, VGGS))}, whose weights are "
+            "arrays here: pass it to FeatureExtractor."
+        )
+    vgg = VGGS[name]
     if isinstance(weights, str) and weights in _NAMED:
         of_one = _OF_ONE.get(weights, vgg)
         if of_one is not vgg:
@@ -111,14 +121,42 @@ def resolve(
         return _NAMED[weights](vgg)
     if isinstance(weights, Mapping | list | tuple) and (mappings := mappings_in(weights)):
         return _from_state_dict(mappings, vgg)
+    more = "or a state dict (model.state_dict()); pass a Keras model as model="
+    return read_weights(_path(weights, name, f"{format_names()}, {more}"), vgg)
+
+
+def resolve_application(weights: Any, network: str) -> Provenance:
+    """Return where the weights of one of `APPLICATIONS` are; `resolve` reads those of the VGGs.
+
+    Its path is None where they are random, which have no digest yet.
+    """
+    title = APPLICATIONS[network].title
+    random = Provenance("random", f"{title}, random weights (seed 0)", network=network)
+    if weights == "random":
+        return replace(random, message=_UNTRAINED)
+    if weights in ("auto", "imagenet"):
+        path, why = _auto_path(network) if weights == "auto" else (_imagenet_path(network), "")
+        if path is None:
+            return replace(random, message=_instead(random, why))
+        digest = imagenet_file(network).hash or file_digest(path, "sha256")
+        label = f"{title}, ImageNet weights"
+        return Provenance("imagenet", label, str(path), digest, network=network)
+    more = f"{KERAS_NAMES}; pass a model as model="
+    path = _path(weights, network, more)
+    check_is_keras(path, title)
+    label, digest = f"{title}, weights file {path.name}", file_digest(path, "sha256")
+    return Provenance("file", label, str(path), digest, network=network)
+
+
+def _path(weights: object, network: str, more: str) -> Path:
+    """Return the path that a person means; `more` is what else they may pass."""
     named = names_of_weights(network)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
         # A network of PyTorch writes itself on many lines.
         given = " ".join(briefly(weights).split())
         raise WeightsError(
             f"weights {given} is neither a name nor a path: choose "
-            f"{', '.join(map(repr, named))}, the path of a file of {format_names()}, or a state "
-            "dict (model.state_dict()); pass a Keras model as model=."
+            f"{', '.join(map(repr, named))}, the path of a file of {more}."
         )
     if _ADDRESS.match(os.fspath(weights)):
         raise WeightsError(
@@ -130,12 +168,14 @@ def resolve(
     bare = isinstance(weights, str) and not re.search(r"[./\\]", weights)
     if bare and not os.path.exists(weights):  # noqa: PTH110 - Path's own can raise.
         raise WeightsError(unknown_choice("weights", weights, [*named, "path/to/name.weights.h5"]))
-    return read_weights(path, vgg)
+    return path
 
 
 def names_of_weights(network: str) -> tuple[str, ...]:
-    """Return the names of the weights that there can be of a network of the VGG family."""
-    return tuple(name for name in _NAMED if _OF_ONE.get(name, VGGS[network]) is VGGS[network])
+    """Return the names of the weights that there can be of a network."""
+    vgg = VGGS.get(network)
+    of_all = (name for name in _NAMED if name not in _OF_ONE)
+    return (*of_all, *(name for name, of_one in _OF_ONE.items() if of_one is vgg))
 
 
 def _from_state_dict(mappings: list[Tensors], vgg: Vgg) -> ResolvedWeights:
@@ -156,7 +196,13 @@ def resolve_classifier(
     Where no weights of this kind have a classifier, that is a `ValueError`; where it cannot be had,
     a `WeightsError`. 1000 classes are taken to be ImageNet's; of others only the place is known.
     """
-    vgg = VGGS[provenance.network]
+    if provenance.network in APPLICATIONS:
+        raise ValueError(
+            f"predictions need the classifier of a VGG, and the network has {provenance.label}: "
+            f"pass network={' or '.join(map(repr, VGGS))}."
+        )
+    # Of a model of somebody's own there is none in any case.
+    vgg = VGGS.get(provenance.network, VGG19)
     if provenance.source == "imagenet":
         # The small file first: where it cannot be had, the large one is not fetched for nothing.
         names = imagenet.class_names()
@@ -183,22 +229,27 @@ def resolve_classifier(
     return classifier, tuple(("", f"class {number}") for number in range(classifier.classes))
 
 
-def _auto(vgg: Vgg) -> ResolvedWeights:
+def _auto_path(network: str) -> tuple[Path | None, str]:
+    """Return where ImageNet's weights are, fetched if need be; else None, and why."""
     # Two threads wait for one download.
     with _auto_lock:
-        file = imagenet.IMAGENET[vgg.name]
+        file = imagenet_file(network)
         try:
-            path = file.verified() or file.download_once()
+            return file.verified() or file.download_once(), ""
         except WeightsError as error:
-            resolved, damaged = _fallback(vgg), file.find()
-            kind, what = _FALLBACKS[resolved.provenance.source]
+            damaged = file.find()
             seen = f"the cached file {damaged} is damaged, and " if damaged else ""
-            message = (
-                f"{kind} filters, NOT ImageNet weights: {resolved.provenance.label}, {what}, are "
-                f"used because {seen}{error}"
-            )
-            return replace(resolved, provenance=replace(resolved.provenance, message=message))
-    return _from_imagenet(path, vgg)
+            return None, f"{seen}{error}"
+
+
+def _imagenet_path(network: str) -> Path:
+    return imagenet_file(network).trusted()
+
+
+def _instead(found: Provenance, why: str) -> str:
+    """Say that these weights take the place of ImageNet's."""
+    kind, what = _FALLBACKS[found.source]
+    return f"{kind} filters, NOT ImageNet weights: {found.label}, {what}, are used because {why}"
 
 
 # What each is called in a message, and what it is not.
@@ -209,6 +260,15 @@ _FALLBACKS = {
 }
 
 
+def _auto(vgg: Vgg) -> ResolvedWeights:
+    path, why = _auto_path(vgg.name)
+    if path is not None:
+        return _from_imagenet(path, vgg)
+    found = _fallback(vgg)
+    message = _instead(found.provenance, why)
+    return replace(found, provenance=replace(found.provenance, message=message))
+
+
 def _fallback(vgg: Vgg) -> ResolvedWeights:
     """Return what is here of a network without ImageNet's weights."""
     if vgg is VGG19:
@@ -217,7 +277,7 @@ def _fallback(vgg: Vgg) -> ResolvedWeights:
 
 
 def _imagenet(vgg: Vgg) -> ResolvedWeights:
-    return _from_imagenet(imagenet.IMAGENET[vgg.name].trusted(), vgg)
+    return _from_imagenet(_imagenet_path(vgg.name), vgg)
 
 
 def _from_imagenet(path: Path, vgg: Vgg) -> ResolvedWeights:
@@ -229,9 +289,8 @@ def _from_imagenet(path: Path, vgg: Vgg) -> ResolvedWeights:
 
 def _random(vgg: Vgg) -> ResolvedWeights:
     arrays = random_arrays(vgg=vgg)
-    message = "These weights are random: the network is untrained."
     label, digest = titled(vgg, "random weights (seed 0)"), arrays_digest(arrays)
-    provenance = Provenance("random", label, None, digest, message, vgg.name)
+    provenance = Provenance("random", label, None, digest, _UNTRAINED, vgg.name)
     return ResolvedWeights(arrays, provenance)
 
 

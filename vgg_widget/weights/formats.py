@@ -28,9 +28,9 @@ from vgg_widget.weights.arrays import (
     WeightsError,
     titled,
 )
-from vgg_widget.weights.keras_file import HDF5, INSIDE_KERAS, ZIP, opened_keras, write_keras
+from vgg_widget.weights.keras_file import INSIDE_KERAS, ZIP, opened_keras, write_keras
 from vgg_widget.weights.learned_weights import learned_vgg
-from vgg_widget.weights.remote import file_digest
+from vgg_widget.weights.remote import HDF5, file_digest
 from vgg_widget.weights.state_dicts import opened_safetensors, torch_vgg, write_safetensors
 
 
@@ -94,6 +94,9 @@ class _Keras(WeightsFormat):
         write_keras(arrays, preprocessing, path)
 
 
+KERAS_NAMES = _Keras.name
+
+
 @register_format
 class _Torch(WeightsFormat):
     name = "PyTorch (.pth, .pt)"
@@ -153,6 +156,16 @@ def format_of(path: Path) -> WeightsFormat:
         if known.tells(content):
             return known
     raise WeightsError(f"weights {str(path)!r} {_what_it_is(content)}.")
+
+
+def check_is_keras(path: Path, title: str) -> None:
+    """Raise `WeightsError` unless a file is one of Keras's, by its content."""
+    found = format_of(path)
+    if not isinstance(found, _Keras):
+        raise WeightsError(
+            f"weights {str(path)!r} are a file of {found.name}, and {title} takes one of "
+            f"{_Keras.name}: save the model's weights with Keras."
+        )
 
 
 def opened_weights(path: Path, vgg: Vgg) -> AbstractContextManager[StoredVgg]:

@@ -35,8 +35,8 @@ _SAVE_AGAIN = "save the model with Keras again."
 _LONGEST_CONFIGURATION = 10_000_000
 # In numbers: as many as h5py itself puts in one where it may choose.
 _SMALL_CHUNK = 1 << 20
-HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
-"""How a Keras file begins: HDF5, or a ``.keras`` file, which is a zip archive."""
+ZIP = b"PK\x03\x04"
+"""How a ``.keras`` file begins, which is a zip archive."""
 
 INSIDE_KERAS = "model.weights.h5"
 """The member of a ``.keras`` file that holds its weights."""
@@ -61,7 +61,11 @@ def opened_keras(what: str, path: Path, vgg: Vgg) -> Iterator[StoredVgg]:
     except (WeightsError, MemoryError):
         raise
     except Exception as error:  # h5py and zipfile raise anything at all on damaged files.
-        raise WeightsError(f"{what} is cut short or damaged: choose a whole Keras file.") from error
+        raise _damaged(what) from error
+
+
+def _damaged(what: str) -> WeightsError:
+    return WeightsError(f"{what} is cut short or damaged: choose a whole Keras file.")
 
 
 def _vgg_in(what: str, path: Path, file: Any, vgg: Vgg) -> StoredVgg:
@@ -115,6 +119,50 @@ def _hdf5_part(what: str, path: Path) -> Iterator[Path | BinaryIO]:
         lengths = whole.read(4)
         header = 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
         yield io.BufferedReader(_Piece(whole, member.header_offset + header, member.file_size))
+
+
+@contextmanager
+def checked_keras_file(what: str, path: Path, most: int) -> Iterator[tuple[Path | BinaryIO, str]]:
+    """Give the part of a file that is HDF5, and the suffix by which Keras knows its layout.
+
+    It holds no array of more numbers than `most`, and leads to no other file, so that Keras can
+    read it.
+    """
+    import h5py
+
+    with _hdf5_part(what, path) as part:
+        try:
+            with h5py.File(part, "r") as file:
+                _check_arrays(what, file, most)
+                old = "layer_names" in file.attrs or "model_weights" in file
+        except (WeightsError, MemoryError):
+            raise
+        except Exception as error:  # h5py raises anything at all on damaged files.
+            raise _damaged(what) from error
+        if not isinstance(part, Path):
+            part.seek(0)
+        yield part, ".h5" if old else ".weights.h5"
+
+
+def _check_arrays(what: str, file: Any, most: int) -> None:
+    import h5py
+
+    def check_link(place: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            raise WeightsError(f"{what} leads to another file at {place!r}: {_SAVE_AGAIN}")
+
+    def check(place: str, item: Any) -> None:
+        # What is no number, such as a name, is in no weights.
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
+            _check_stored(f"{what}: {place!r} is an array", item)
+            if item.size > most:
+                raise WeightsError(
+                    f"{what}: {place!r} is an array of {item.size:,} numbers where the network has "
+                    f"none of more than {most:,}: {_SAVE_AGAIN}"
+                )
+
+    file.visititems_links(check_link)
+    file.visititems(check)
 
 
 class _Piece(io.RawIOBase):
@@ -246,20 +294,20 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
     # Files of every age name the two differently, but a kernel has more axes than a bias.
     kernel, bias = sorted(items, key=lambda item: -item.ndim)
     for part, item in (("kernel", kernel), ("bias", bias)):
-        if item.external or item.is_virtual:
-            raise WeightsError(
-                f"{layer} has a {part} that is no array of the file's own: {_SAVE_AGAIN}"
-            )
-        # HDF5 unpacks a whole chunk, of up to 4 GB, for the one number of it that is wanted.
-        if item.chunks is not None and math.prod(item.chunks) > max(item.size, _SMALL_CHUNK):
-            raise WeightsError(
-                f"{layer} has a {part} in chunks of {item.chunks}, larger than itself: "
-                f"{_SAVE_AGAIN}"
-            )
+        _check_stored(f"{layer} has a {part}", item)
     return (
         Stored(kernel.shape, kernel.dtype, kernel.__array__),
         Stored(bias.shape, bias.dtype, bias.__array__),
     )
+
+
+def _check_stored(what: str, item: Any) -> None:
+    """Refuse an array that is not in this file, or takes far more memory than itself to read."""
+    if item.external or item.is_virtual:
+        raise WeightsError(f"{what} that is no array of the file's own: {_SAVE_AGAIN}")
+    # HDF5 unpacks a whole chunk, of up to 4 GB, for the one number of it that is wanted.
+    if item.chunks is not None and math.prod(item.chunks) > max(item.size, _SMALL_CHUNK):
+        raise WeightsError(f"{what} in chunks of {item.chunks}, larger than itself: {_SAVE_AGAIN}")
 
 
 def write_keras(arrays: Arrays, preprocessing: str, path: Path) -> None:
