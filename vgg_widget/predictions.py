@@ -333,9 +333,10 @@ def predictor_for(extractor: FeatureExtractor) -> Predictor:
             _kept.clear()
             file = imagenet.IMAGENET_TOP.get(provenance.network)
             if file and provenance.source == "imagenet" and file.find() is None:
+                size = (file.size or 0) / 1e6
                 print(
                     f"Predictions need {file.what}, which are downloaded once: "
-                    f"{(file.size or 0) / 1e6:.0f} MB, kept in {file.folder()}; in memory they take "
+                    f"{size:.0f} MB, kept in {file.folder()}; in memory they take "
                     "0.5 GB more.",
                     flush=True,
                 )

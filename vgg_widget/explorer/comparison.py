@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Instance
 
+from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.base import ExplorerBase
 from vgg_widget.explorer.panels import PAIR_PANELS
 from vgg_widget.explorer.settings import DisplaySettings
@@ -34,7 +35,8 @@ class Comparison(ExplorerBase):
     Parameters
     ----------
     first : object
-        Anything that `load_image` takes.
+        Anything that `load_image` takes; or `Activations`, if `second` is such too, of the same
+        network and size.
     second : object
         The same; brought to the size that the network saw the first in, and the caption says so
         where that changes its shape.
@@ -89,8 +91,8 @@ class Comparison(ExplorerBase):
     ) -> None:
         super().__init__(
             (first, second),
-            extractor,
             {
+                "extractor": extractor,
                 "weights": weights,
                 "network": network,
                 "size": size,
@@ -126,7 +128,7 @@ class Comparison(ExplorerBase):
 
     @first.setter
     def first(self, source: object) -> None:
-        self._look_at(source, self._readings[1])
+        self._look_at(source, self._other(source, 1))
 
     @property
     def second(self) -> Any:
@@ -135,12 +137,21 @@ class Comparison(ExplorerBase):
 
     @second.setter
     def second(self, source: object) -> None:
-        self._look_at(self._readings[0], source)
+        self._look_at(self._other(source, 0), source)
+
+    def _other(self, source: object, number: int) -> object:
+        """Return the picture that stays; beside activations, what was computed of it."""
+        computed = isinstance(source, Activations)
+        return (self.pair.first, self.pair.second)[number] if computed else self._readings[number]
 
     # --- what `ExplorerBase` asks
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Pair:
-        return pair(self._extractor, *readings)
+        return pair(self.extractor, *readings)
+
+    @staticmethod
+    def _together(first: Activations, second: Activations) -> Pair:
+        return Pair.of(first, second)
 
     @staticmethod
     def _first_of(computed: Any) -> Any:
@@ -187,7 +198,7 @@ def compare(first: object, second: object, **arguments: Any) -> Comparison:
     Parameters
     ----------
     first, second : object
-        Anything that `load_image` takes.
+        Anything that `load_image` takes, or the `Activations` of two.
     **arguments
         As for `LayerExplorer`; see `Comparison`.
 

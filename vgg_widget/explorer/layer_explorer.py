@@ -59,9 +59,11 @@ class LayerExplorer(ExplorerBase):
     Parameters
     ----------
     image : object
-        Anything that `load_image` takes.
+        Anything that `load_image` takes; or `Activations`, such as `Activations.load` and
+        `Activations.from_arrays` give, which are shown without a network.
     extractor : FeatureExtractor, optional
-        The network to use, instead of making one from the arguments that follow.
+        The network to use, instead of making one from the arguments that follow; of activations,
+        the one that made them.
     model : keras.Model, optional
         A model of your own instead of a VGG; see `FeatureExtractor`.
     preprocess : callable, optional
@@ -172,8 +174,8 @@ class LayerExplorer(ExplorerBase):
         self.page_budget = layout.pop("page_budget", self.page_budget)
         super().__init__(
             (image,),
-            extractor,
             {
+                "extractor": extractor,
                 "weights": weights,
                 "network": network,
                 "size": size,
@@ -188,8 +190,8 @@ class LayerExplorer(ExplorerBase):
     def image(self) -> Any:
         """The picture, uint8 RGB of shape (H, W, 3), as it was before resizing.
 
-        Set it to anything that `load_image` takes to look at another one; if that cannot be used,
-        the one on show stays.
+        Set it to anything that `load_image` takes, or to `Activations`, to look at another one; if
+        that cannot be used, the one on show stays.
         """
         return self._readings[0].pixels
 
@@ -219,7 +221,7 @@ class LayerExplorer(ExplorerBase):
         WeightsError
             If the weights that it names cannot be had.
         """
-        asked = read_state(state, more)
+        asked = read_state(state, more, computed=isinstance(image, Activations))
         explorer = cls(image, **asked)
         # The default colormap of maps before a ReLU may have been chosen, and left, on purpose.
         if "cmap" in asked and explorer.cmap != asked["cmap"]:
@@ -232,11 +234,15 @@ class LayerExplorer(ExplorerBase):
     def _available_panels(self) -> dict[str, PanelMaker]:
         panels = super()._available_panels()
         if self._classes is not None:
-            panels["Predictions"] = predictions_panel(self._extractor, self._classes)
+            panels["Predictions"] = predictions_panel(self.extractor, self._classes)
         return {**panels, SET_PANEL: top_images_panel}
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Activations:
-        return self._extractor(readings[0])
+        return self.extractor(readings[0])
+
+    @staticmethod
+    def _together(activations: Activations) -> Activations:
+        return activations
 
     @staticmethod
     def _first_of(computed: Any) -> Any:
@@ -342,7 +348,7 @@ class LayerExplorer(ExplorerBase):
             If the layer reads its input through no kernel that can be shown.
         """
         return circuit(
-            self._extractor, self.activations, self.layer, self.channel, k, location=self.location
+            self.extractor, self.activations, self.layer, self.channel, k, location=self.location
         )
 
     @property

@@ -46,6 +46,14 @@ from vgg_widget.weights.applications import checked_network
 
 DEFAULT_SIZE = 224
 DEFAULT_NETWORK = "vgg19"
+NETWORK_DEFAULTS: dict[str, Any] = {
+    "weights": "auto",
+    "size": DEFAULT_SIZE,
+    "model": None,
+    "preprocess": None,
+    "network": DEFAULT_NETWORK,
+}
+"""What explorers take beside a picture to make an extractor of."""
 
 
 class FeatureExtractor:
@@ -474,13 +482,15 @@ def extractor_for(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or a model of "
             "your own as model=."
         )
-    for name, value, usual in (
-        ("weights", weights, "auto"),
-        ("size", size, DEFAULT_SIZE),
-        ("model", model, None),
-        ("preprocess", preprocess, None),
-        ("network", network, DEFAULT_NETWORK),
-    ):
+    given = {
+        "weights": weights,
+        "size": size,
+        "model": model,
+        "preprocess": preprocess,
+        "network": network,
+    }
+    for name, value in given.items():
+        usual = NETWORK_DEFAULTS[name]
         if not (value is usual or (isinstance(value, str | int) and value == usual)):
             raise ValueError(
                 f"{name} {briefly(value)} and extractor were both given: leave {name} out, since "

@@ -13,8 +13,8 @@ class Provenance:
     Parameters
     ----------
     source : str
-        ``"imagenet"``, ``"kmeans"``, ``"hed"``, ``"random"``, ``"file"``, ``"state_dict"`` or
-        ``"model"``.
+        ``"imagenet"``, ``"kmeans"``, ``"hed"``, ``"random"``, ``"file"``, ``"state_dict"``,
+        ``"model"`` or ``"arrays"``.
     label : str
         A few words for captions and titles, such as ``"random weights (seed 0)"``.
     path : str or None
