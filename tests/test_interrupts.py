@@ -41,7 +41,7 @@ from vgg_widget.explorer.comparison import Comparison, compare
 from vgg_widget.figure.color_bars import ColorBars
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.linked_figure import LinkedFigure
-from vgg_widget.network import backend, vgg19
+from vgg_widget.network import backend, named
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.interrupts import interrupts_delayed
 from vgg_widget.weights import imagenet
@@ -583,7 +583,7 @@ def test_the_import_of_tensorflow_is_not_left_half_done(monkeypatch: pytest.Monk
 def test_a_network_that_was_not_finished_is_not_kept(photo: Any, stage: str) -> None:
     with interrupted(vgg19, stage), pytest.raises(KeyboardInterrupt):
         LayerExplorer(photo, weights="random")
-    assert vgg19._networks == {}
+    assert named._networks == {}
     explorer = LayerExplorer(photo, weights="random", size=64)
     assert explorer.activations["block5_conv4"].max() > 0
     assert_whole(explorer)

@@ -145,7 +145,7 @@ def test_a_file_address_opens_no_file(tmp_path: Path) -> None:
 def test_what_is_downloaded_has_a_known_hash_and_an_address_with_https() -> None:
     published = [*imagenet.IMAGENET.values(), *imagenet.IMAGENET_TOP.values()]
     published += [one.file for one in APPLICATIONS.values()]
-    assert len(published) == 4 + 36
+    assert len(published) == 4 + 38
     hashless = [file for file in published if not file.hash]
     # Keras knows of none either.
     assert [file.title.split()[0] for file in hashless] == ["MobileNet", "MobileNetV2"]

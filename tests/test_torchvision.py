@@ -409,7 +409,7 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
     "vgg16": (
         "a.pth",
         lambda _: saved(zeros_of(VGG(VGG16))),
-        ("layer 'features.16' (block3_conv4) is missing",),
+        ("are of a VGG16, not of a VGG19",),
     ),
     "empty safetensors": ("a.safetensors", lambda _: b"", ("is empty",)),
     "page as safetensors": (

@@ -173,9 +173,7 @@ def _path(weights: object, network: str, more: str) -> Path:
 
 def names_of_weights(network: str) -> tuple[str, ...]:
     """Return the names of the weights that there can be of a network."""
-    vgg = VGGS.get(network)
-    of_all = (name for name in _NAMED if name not in _OF_ONE)
-    return (*of_all, *(name for name, of_one in _OF_ONE.items() if of_one is vgg))
+    return tuple(name for name in _NAMED if _OF_ONE.get(name) in (None, VGGS.get(network)))
 
 
 def _from_state_dict(mappings: list[Tensors], vgg: Vgg) -> ResolvedWeights:
