@@ -428,6 +428,7 @@ def test_an_explorer_its_state_its_code_and_a_pickle(mobilenet_file: Path, tmp_p
         one.close()
 
 
+@pytest.mark.slow
 def test_it_goes_to_another_process_with_its_preprocessing() -> None:
     from vgg_widget.network.portable import PortableExtractor
 

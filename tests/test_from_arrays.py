@@ -312,7 +312,10 @@ def test_of_a_network_that_is_there_too(
 def test_before_relu_of_a_file_of_a_network(activations: Activations, tmp_path: Path) -> None:
     activations.save(tmp_path / "x.npz")
     explorer = LayerExplorer(Activations.load(tmp_path / "x.npz"), layer="conv3_1")
-    assert explorer.main_rendering.vmin < 0
+    # Before its ReLU, with both signs.
+    vmin = explorer.main_rendering.vmin
+    assert vmin is not None
+    assert vmin < 0
     explorer.close()
 
 

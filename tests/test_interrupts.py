@@ -41,7 +41,7 @@ from vgg_widget.explorer.comparison import Comparison, compare
 from vgg_widget.figure.color_bars import ColorBars
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.linked_figure import LinkedFigure
-from vgg_widget.network import backend, named
+from vgg_widget.network import backend, named, vgg
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.interrupts import interrupts_delayed
 from vgg_widget.weights import imagenet
@@ -579,9 +579,11 @@ def test_the_import_of_tensorflow_is_not_left_half_done(monkeypatch: pytest.Monk
 
 @pytest.mark.sampled
 @pytest.mark.usefixtures("own_networks")
-@pytest.mark.parametrize("stage", ["resolve", "_built", "traced_for"])
-def test_a_network_that_was_not_finished_is_not_kept(photo: Any, stage: str) -> None:
-    with interrupted(vgg19, stage), pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize(
+    ("module", "stage"), [(named, "resolve"), (named, "built_vgg"), (vgg, "traced_for")]
+)
+def test_a_network_that_was_not_finished_is_not_kept(photo: Any, module: Any, stage: str) -> None:
+    with interrupted(module, stage), pytest.raises(KeyboardInterrupt):
         LayerExplorer(photo, weights="random")
     assert named._networks == {}
     explorer = LayerExplorer(photo, weights="random", size=64)

@@ -336,9 +336,8 @@ def test_the_gradient_of_a_unit_is_that_of_the_whole_network(model: Any, file: P
     pixels = tf.constant(image[np.newaxis].astype(np.float32))
     with tf.GradientTape() as tape:
         tape.watch(pixels)
-        value = part(pixels[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32))[
-            0, 9, 7, 5
-        ]
+        mean = np.array([103.939, 116.779, 123.68], np.float32)
+        value = part(pixels[..., ::-1] - mean)[0, 9, 7, 5]
     wanted = np.asarray(tape.gradient(value, pixels))[0]
     np.testing.assert_allclose(np.asarray(found.colors), wanted, atol=1e-4 * np.abs(wanted).max())
     assert np.abs(wanted).max() > 0

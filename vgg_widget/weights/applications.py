@@ -73,7 +73,7 @@ def _of(module: str, folder: str, files: dict[str, tuple[str, str]]) -> Iterator
 _ALL = (
     *_of(
         "convnext",
-        "keras-applications/convnext",
+        "tensorflow/keras-applications/convnext",
         {
             "ConvNeXtBase": (
                 "convnext_base_notop.h5",
@@ -99,7 +99,7 @@ _ALL = (
     ),
     *_of(
         "densenet",
-        "keras-applications/densenet",
+        "tensorflow/keras-applications/densenet",
         {
             "DenseNet121": (
                 "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -131,7 +131,7 @@ _ALL = (
     ),
     *_of(
         "efficientnet_v2",
-        "keras-applications/efficientnet_v2",
+        "tensorflow/keras-applications/efficientnet_v2",
         {
             "EfficientNetV2B0": (
                 "efficientnetv2-b0_notop.h5",
@@ -165,7 +165,7 @@ _ALL = (
     ),
     *_of(
         "inception_resnet_v2",
-        "keras-applications/inception_resnet_v2",
+        "tensorflow/keras-applications/inception_resnet_v2",
         {
             "InceptionResNetV2": (
                 "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -175,7 +175,7 @@ _ALL = (
     ),
     *_of(
         "inception_v3",
-        "keras-applications/inception_v3",
+        "tensorflow/keras-applications/inception_v3",
         {
             "InceptionV3": (
                 "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -185,14 +185,14 @@ _ALL = (
     ),
     *_of(
         "mobilenet",
-        "keras-applications/mobilenet",
+        "tensorflow/keras-applications/mobilenet",
         {
             "MobileNet": ("mobilenet_1_0_224_tf_no_top.h5", ""),
         },
     ),
     *_of(
         "mobilenet_v2",
-        "keras-applications/mobilenet_v2",
+        "tensorflow/keras-applications/mobilenet_v2",
         {
             "MobileNetV2": (
                 "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
@@ -202,7 +202,7 @@ _ALL = (
     ),
     *_of(
         "mobilenet_v3",
-        "keras-applications/mobilenet_v3",
+        "tensorflow/keras-applications/mobilenet_v3",
         {
             "MobileNetV3Large": (
                 "weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
@@ -216,7 +216,7 @@ _ALL = (
     ),
     *_of(
         "nasnet",
-        "keras-applications/nasnet",
+        "tensorflow/keras-applications/nasnet",
         {
             "NASNetLarge": ("nasnet_large_no_top.h5", "md5:d81d89dc07e6e56530c4e77faddd61b5"),
             "NASNetMobile": ("nasnet_mobile_no_top.h5", "md5:1ed92395b5b598bdda52abe5c0dbfd63"),
@@ -224,7 +224,7 @@ _ALL = (
     ),
     *_of(
         "resnet",
-        "keras-applications/resnet",
+        "tensorflow/keras-applications/resnet",
         {
             "ResNet50": (
                 "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -242,7 +242,7 @@ _ALL = (
     ),
     *_of(
         "resnet_v2",
-        "keras-applications/resnet",
+        "tensorflow/keras-applications/resnet",
         {
             "ResNet50V2": (
                 "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -260,7 +260,7 @@ _ALL = (
     ),
     *_of(
         "xception",
-        "keras-applications/xception",
+        "tensorflow/keras-applications/xception",
         {
             "Xception": (
                 "xception_weights_tf_dim_ordering_tf_kernels_notop.h5",

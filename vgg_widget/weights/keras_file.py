@@ -35,6 +35,8 @@ _SAVE_AGAIN = "save the model with Keras again."
 _LONGEST_CONFIGURATION = 10_000_000
 # In numbers: as many as h5py itself puts in one where it may choose.
 _SMALL_CHUNK = 1 << 20
+# Up to this one more array does no harm: Keras says better what is wrong with it.
+_LARGE_ARRAY = 1 << 25
 ZIP = b"PK\x03\x04"
 """How a ``.keras`` file begins, which is a zip archive."""
 
@@ -125,7 +127,7 @@ def _hdf5_part(what: str, path: Path) -> Iterator[Path | BinaryIO]:
 def checked_keras_file(what: str, path: Path, most: int) -> Iterator[tuple[Path | BinaryIO, str]]:
     """Give the part of a file that is HDF5, and the suffix by which Keras knows its layout.
 
-    It holds no array of more numbers than `most`, and leads to no other file, so that Keras can
+    It holds no array of far more numbers than `most`, and leads to no other file, so that Keras can
     read it.
     """
     import h5py
@@ -147,21 +149,22 @@ def checked_keras_file(what: str, path: Path, most: int) -> Iterator[tuple[Path 
 def _check_arrays(what: str, file: Any, most: int) -> None:
     import h5py
 
-    def check_link(place: str, link: Any) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            raise WeightsError(f"{what} leads to another file at {place!r}: {_SAVE_AGAIN}")
+    def leads_out(place: str, link: Any) -> str | None:
+        return place if isinstance(link, h5py.ExternalLink) else None
 
     def check(place: str, item: Any) -> None:
         # What is no number, such as a name, is in no weights.
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
             _check_stored(f"{what}: {place!r} is an array", item)
-            if item.size > most:
+            if item.size > max(most, _LARGE_ARRAY):
                 raise WeightsError(
                     f"{what}: {place!r} is an array of {item.size:,} numbers where the network has "
                     f"none of more than {most:,}: {_SAVE_AGAIN}"
                 )
 
-    file.visititems_links(check_link)
+    # It stops at the first that is found; an error in it would be hidden by another one.
+    if (found := file.visititems_links(leads_out)) is not None:
+        raise WeightsError(f"{what} leads to another file at {found!r}: {_SAVE_AGAIN}")
     file.visititems(check)
 
 

@@ -158,8 +158,9 @@ class RemoteFile:
         if found := self.verified():
             return found
         url, folder = self.address(), self.folder()
-        # Without its total from the start the notebook's bar has no width.
-        look = {"total": self.size, "unit": "B", "unit_scale": True, "delay": BAR_SECONDS}
+        # Without its total from the start the notebook's bar has no width; pooch sets one that is
+        # not known here, and asks for the truth of the bar, which a bar without a total has not.
+        look = {"total": self.size or 1, "unit": "B", "unit_scale": True, "delay": BAR_SECONDS}
         bar = tqdm(desc=self.title, disable=not progress, **look)
         answers: list[Any] = []  # pooch leaves a failed answer's connection open.
 
