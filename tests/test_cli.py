@@ -343,8 +343,11 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> 
     read: Any = nbformat.reads
     notebook = read(json.dumps(demo_notebook(str(picture))), as_version=4)
     nbformat.validate(notebook)
-    (cell,) = notebook.cells
+    cell, trained = notebook.cells
     assert cell.source.endswith(f"LayerExplorer({str(picture)!r})")
+    more = "network='vgg16', weights='hed'"
+    assert trained.source.endswith(f"\nLayerExplorer({str(picture)!r}, {more})")
+    assert trained.outputs[0].data["image/png"] != cell.outputs[0].data["image/png"]
     data = cell.outputs[0].data["image/png"]
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
     # Input and map have two fifths of the width each, and the picture is a third higher than wide.

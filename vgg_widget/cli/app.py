@@ -101,10 +101,12 @@ def app_notebook(
     """Return the notebook that Voila runs for each visitor, whose code is not shown."""
     name = None if path is None else Path(path).name
     more = "" if network == DEFAULT_NETWORK else f", network={network!r}"
-    return notebook_of(
+    source = (
         "from vgg_widget.cli.app_page import page_content\n\n"
-        f"page_content({path!r}, weights={weights!r}, size={size!r}{more})",
-        [],
+        f"page_content({path!r}, weights={weights!r}, size={size!r}{more})"
+    )
+    return notebook_of(
+        (source, []),
         kernelspec={"name": _NAME, "display_name": "Python 3", "language": "python"},
         title=" · ".join(filter(None, [name, f"{network_title(network)} explorer"])),
         loading="Loading TensorFlow and computing all layers of "

@@ -93,14 +93,17 @@ def checked_picture(image: str | None) -> str | None:
     return path
 
 
-def notebook_of(source: str, outputs: list[dict[str, Any]], **metadata: Any) -> dict[str, Any]:
-    """Return a notebook of one cell."""
+def notebook_of(*cells: tuple[str, list[dict[str, Any]]], **metadata: Any) -> dict[str, Any]:
+    """Return a notebook of cells, each a source with its outputs."""
     from nbformat import v4
 
     make: Any = v4
-    cell = make.new_code_cell(source, outputs=outputs, id="explorer")
+    made = [
+        make.new_code_cell(source, outputs=outputs, id=f"explorer{number or ''}")
+        for number, (source, outputs) in enumerate(cells)
+    ]
     notebook: dict[str, Any] = make.new_notebook(
-        cells=[cell], metadata={"language_info": {"name": "python"}, **metadata}
+        cells=made, metadata={"language_info": {"name": "python"}, **metadata}
     )
     return notebook
 
