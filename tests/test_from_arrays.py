@@ -182,6 +182,7 @@ def test_what_takes_activations_takes_these(made: Activations, tmp_path: Path) -
     axes = plot(made, "layer1.0", "grid", ax=Figure().subplots())
     assert "layer1.0" in axes.get_title()
     assert made.to_html(tmp_path / "x.html").size > 10_000
+    assert "activations = ...  # put them here, such as Activations.load" in made.to_html()
     assert made.rank("early").size == 4
     assert set(made.to_xarray().data_vars) == {"early", "layer1.0", "layer1.1"}
 

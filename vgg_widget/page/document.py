@@ -410,6 +410,8 @@ def _header(
 
 def _code(activations: Activations) -> str:
     """Return the Python text that computes the maps."""
+    if activations.weights.source == "arrays":
+        return "activations = ...  # put them here, such as Activations.load('x.npz')\n"
     weights, (height, width) = activations.weights, activations.image.shape[:2]
     name = Path(activations.name).name
     image = repr(name) if name else "...  # put the picture here, or the path of its file"
