@@ -25,6 +25,7 @@ from vgg_widget import (
     weights,
 )
 from vgg_widget.cli import main
+from vgg_widget.dataset import TopActivations
 from vgg_widget.gradients import attribute
 from vgg_widget.layers import VGGS
 from vgg_widget.predictions import predictor_for
@@ -321,6 +322,22 @@ def test_the_command_knows_the_layers_of_each(
     assert "--layer 'block3_conv4' is not known: did you mean" in capsys.readouterr().err
     assert main([*asked, "--layer", "features.28", "-o", str(target)]) == 0
     assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_strongest_pictures_for_a_channel_of_vgg16(
+    noisy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    asked = ["atlas", str(noisy_folder), "-o", str(kept), "--network", "vgg16"]
+    assert main([*asked, "--weights", "random", "--size", "32", "--layers", "features.28"]) == 0
+    top = TopActivations.load(kept / "top.npz")
+    assert (list(top), top.weights.network) == (["features.28"], "vgg16")
+    extractor = FeatureExtractor("random", network="vgg16", size=32)
+    best = top["features.28"].values[7, 0]
+    seen = [extractor(noisy_folder / name)["features.28"][..., 7].max() for name in top.images]
+    assert best == pytest.approx(max(seen), rel=1e-4)
+    assert main(["atlas", str(kept), "--html", "x.html", "--network", "vgg16"]) == 1
+    assert "--network goes with -o" in capsys.readouterr().err
 
 
 def test_the_gradient_of_a_unit_is_that_of_the_whole_network(model: Any, file: Path) -> None:
