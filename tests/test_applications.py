@@ -208,6 +208,7 @@ def test_each_computes(name: str) -> None:
         assert np.isfinite(activations[info.name]).all(), info.name
 
 
+@pytest.mark.slow
 def test_random_is_he_normal_and_always_the_same() -> None:
     with networks_apart():
         one = FeatureExtractor("random", network="mobilenet")
@@ -273,6 +274,7 @@ SAVED: dict[str, Callable[[Path, Any], Path]] = {
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.sampled
 @pytest.mark.parametrize("saved", SAVED)
 def test_files_of_every_age(saved: str, model: Any, tmp_path: Path) -> None:
     path = SAVED[saved](tmp_path, model)
@@ -369,6 +371,7 @@ def test_offline_a_sentence_says_where_to_put_what() -> None:
 
 
 @pytest.mark.usefixtures("own_networks")
+@pytest.mark.sampled
 @pytest.mark.parametrize("hashed", [True, False])
 def test_imagenet_is_fetched_checked_and_kept(
     hashed: bool, model: Any, home: Path, monkeypatch: pytest.MonkeyPatch

@@ -135,6 +135,7 @@ def test_a_state_dict_of_torchvision_before_and_after_each_relu(photo: RGB8) -> 
     np.testing.assert_array_equal(activations["pool5"], activations["block5_pool"])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("suffix", [".weights.h5", ".safetensors"])
 def test_what_is_exported_is_read_back(suffix: str, scratch: Path) -> None:
     random = resolve("random", "vgg16")
