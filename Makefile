@@ -137,7 +137,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(PIP) --editable '.[demo]'
+	$(PIP) --editable '.[demo,trained]'
 	@touch $@
 
 $(VENV)/.learn: pyproject.toml | $(BIN)/python

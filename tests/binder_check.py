@@ -206,7 +206,7 @@ def _check_bad_mirror(tree: Path, environment: dict[str, str], home: Path) -> No
     with Mirror() as mirror:
         variables = {ADDRESS_VARIABLE: mirror.url, "no_proxy": "127.0.0.1"}
         said = _run(["./binder/postBuild"], cwd=tree, env=environment | variables)
-    assert f"/models/{imagenet.IMAGENET.name}" in mirror.requests
+    assert f"/models/{imagenet.IMAGENET['vgg19'].name}" in mirror.requests
     assert "its hash differs" in said, said
     assert not list((home / ".keras").rglob("*.h5"))
     print("postBuild asks for ImageNet's weights, and keeps none that are not they")

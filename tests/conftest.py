@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, settings
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-import vgg_widget.network.vgg19
+import vgg_widget.network.named
 from tests.brute_force import exact_extractor
 from tests.made_pictures import HOSTILE, LAYER, OTHER, K, write_with_noise
 from vgg_widget import (
@@ -219,12 +219,12 @@ def explore(
 @contextmanager
 def networks_apart() -> Iterator[None]:
     """Build networks without pushing the shared one of `extractor` out of the package's cache."""
-    kept = vgg_widget.network.vgg19._networks
-    vgg_widget.network.vgg19._networks = OrderedDict()
+    kept = vgg_widget.network.named._networks
+    vgg_widget.network.named._networks = OrderedDict()
     try:
         yield
     finally:
-        vgg_widget.network.vgg19._networks = kept
+        vgg_widget.network.named._networks = kept
 
 
 @pytest.fixture

@@ -138,9 +138,9 @@ def test_weights_of_the_folder_that_it_is_started_in(
     asked: list[str] = []
     notebook = server.app_notebook
 
-    def noting(path: str | None, weights: str, size: int) -> dict[str, Any]:
+    def noting(path: str | None, weights: str, *more: Any) -> dict[str, Any]:
         asked.append(weights)
-        return notebook(path, weights, size)
+        return notebook(path, weights, *more)
 
     monkeypatch.setattr(server, "serve", lambda *_, **__: 0)
     monkeypatch.setattr(server, "app_notebook", noting)

@@ -222,10 +222,15 @@ def published(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
             file[f"{name}/{name}_W_1:0"], file[f"{name}/{name}_b_1:0"] = kernel, bias
     top, names = path.read_bytes(), json.dumps(class_list()).encode()
     path.unlink()
-    monkeypatch.setattr(imagenet, "IMAGENET_TOP", passing_for(imagenet.IMAGENET_TOP, top))
+    monkeypatch.setitem(
+        imagenet.IMAGENET_TOP, "vgg19", passing_for(imagenet.IMAGENET_TOP["vgg19"], top)
+    )
     monkeypatch.setattr(imagenet, "IMAGENET_NAMES", passing_for(imagenet.IMAGENET_NAMES, names))
     with Mirror() as server:
-        server.files = {imagenet.IMAGENET_TOP.name: top, imagenet.IMAGENET_NAMES.name: names}
+        server.files = {
+            imagenet.IMAGENET_TOP["vgg19"].name: top,
+            imagenet.IMAGENET_NAMES.name: names,
+        }
         monkeypatch.setenv(remote.ADDRESS_VARIABLE, server.url)
         yield server
 
@@ -237,15 +242,15 @@ def test_the_constants_are_those_of_keras(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.delenv(remote.ADDRESS_VARIABLE)
     for file, address, module in (
-        (imagenet.IMAGENET, vgg19.WEIGHTS_PATH_NO_TOP, vgg19),
-        (imagenet.IMAGENET_TOP, vgg19.WEIGHTS_PATH, vgg19),
+        (imagenet.IMAGENET["vgg19"], vgg19.WEIGHTS_PATH_NO_TOP, vgg19),
+        (imagenet.IMAGENET_TOP["vgg19"], vgg19.WEIGHTS_PATH, vgg19),
         (imagenet.IMAGENET_NAMES, imagenet_utils.CLASS_INDEX_PATH, imagenet_utils),
     ):
         assert file.address() == address
         source = inspect.getsource(module)
         assert f'"{file.name}"' in source
         assert f'file_hash="{file.hash.removeprefix("md5:")}"' in source
-    assert imagenet.IMAGENET_TOP.size == 574_710_816
+    assert imagenet.IMAGENET_TOP["vgg19"].size == 574_710_816
 
 
 def test_the_download_is_said_before_and_happens_once(
@@ -257,8 +262,11 @@ def test_the_download_is_said_before_and_happens_once(
     told: list[str] = []
     published.midway = lambda: told.append(capsys.readouterr().out)
     # Whole files of the right hash are right; that of the published size is what is announced.
-    small, large = imagenet.IMAGENET_TOP, replace(imagenet.IMAGENET_TOP, size=574_710_816)
-    monkeypatch.setattr(imagenet, "IMAGENET_TOP", large)
+    small, large = (
+        imagenet.IMAGENET_TOP["vgg19"],
+        replace(imagenet.IMAGENET_TOP["vgg19"], size=574_710_816),
+    )
+    monkeypatch.setitem(imagenet.IMAGENET_TOP, "vgg19", large)
     predictor = predictor_for(imagenet_extractor)
     folder = str(remote.keras_folder())
     assert told[0].startswith("Predictions need the weights of ImageNet's classifier, ")
@@ -272,7 +280,7 @@ def test_the_download_is_said_before_and_happens_once(
 
     shared = predictor_for(imagenet_extractor.at_size(64))
     assert shared._classifier is predictor._classifier
-    monkeypatch.setattr(imagenet, "IMAGENET_TOP", small)
+    monkeypatch.setitem(imagenet.IMAGENET_TOP, "vgg19", small)
     monkeypatch.setattr(predictions, "_kept", {})
     capsys.readouterr()
     again = predictor_for(imagenet_extractor)  # From the cache, of which nothing is said.
@@ -298,10 +306,12 @@ def test_what_cannot_be_fetched_is_said_and_leaves_nothing(
         predictor_for(imagenet_extractor)
     message = str(caught.value)
     wanted = getattr(imagenet, file)
+    if file == "IMAGENET_TOP":
+        wanted = wanted["vgg19"]
     assert message.startswith(f"{wanted.what} are not here and could not be downloaded because ")
     for part in ("`vgg-widget weights --download --top`", wanted.address(), wanted.name):
         assert part in message
-    assert not (remote.keras_folder() / imagenet.IMAGENET_TOP.name).exists()
+    assert not (remote.keras_folder() / imagenet.IMAGENET_TOP["vgg19"].name).exists()
     published.behaviour = "good"
     assert predictor_for(imagenet_extractor).classes == 1000
 
@@ -316,12 +326,12 @@ def test_a_damaged_classifier_is_named(
 ) -> None:
     predictor_for(imagenet_extractor)
     predictions._kept.clear()
-    path = remote.keras_folder() / imagenet.IMAGENET_TOP.name
+    path = remote.keras_folder() / imagenet.IMAGENET_TOP["vgg19"].name
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(WeightsError) as caught:
         predictor_for(imagenet_extractor)
     assert f"the file {path} is damaged" in str(caught.value)
     assert "run `vgg-widget weights --download --top` to replace it." in str(caught.value)
-    imagenet.IMAGENET_TOP.download(progress=False)
+    imagenet.IMAGENET_TOP["vgg19"].download(progress=False)
     assert path.read_bytes() == whole

@@ -219,21 +219,23 @@ def mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mirror]:
         monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
         monkeypatch.setenv(ADDRESS_VARIABLE, server.url)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        monkeypatch.setattr(imagenet, "IMAGENET", passing_for(imagenet.IMAGENET, server.payload))
+        monkeypatch.setitem(
+            imagenet.IMAGENET, "vgg19", passing_for(imagenet.IMAGENET["vgg19"], server.payload)
+        )
         yield server
 
 
 def test_weights_lists_checks_and_fetches(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = imagenet.IMAGENET.locations()
+    first, second = imagenet.IMAGENET["vgg19"].locations()
 
     assert main(["weights"]) == 1
     told = capsys.readouterr().out
     for line in (
         f"{first}: not here\n",
         f"{second}: not here\n",
-        f"comes from {mirror.url}{imagenet.IMAGENET.name}\n",
+        f"comes from {mirror.url}{imagenet.IMAGENET['vgg19'].name}\n",
         "fetch them with `vgg-widget weights --download`\n",
     ):
         assert line in told
@@ -251,7 +253,7 @@ def test_weights_lists_checks_and_fetches(
     first.write_bytes(mirror.payload[:-1] + b"?")
     assert main(["weights"]) == 1
     told = capsys.readouterr().out
-    assert f"{first}: 0.2 MB, damaged: its hash is not {imagenet.IMAGENET.hash}\n" in told
+    assert f"{first}: 0.2 MB, damaged: its hash is not {imagenet.IMAGENET['vgg19'].hash}\n" in told
     first.write_bytes(mirror.payload[:-1])
     assert main(["weights"]) == 1
     assert f"damaged: it should have {len(mirror.payload):,} bytes" in capsys.readouterr().out
@@ -270,14 +272,24 @@ def test_weights_lists_checks_and_fetches(
 def test_weights_fetches_the_classifier_only_when_asked(
     mirror: Mirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("IMAGENET_TOP", "IMAGENET_NAMES"):
-        file = passing_for(getattr(imagenet, name), mirror.payload)
-        monkeypatch.setattr(imagenet, name, file)
-    asked = [imagenet.IMAGENET.name, imagenet.IMAGENET_NAMES.name, imagenet.IMAGENET_TOP.name]
+    small, large = (
+        passing_for(file, mirror.payload)
+        for file in (imagenet.IMAGENET_NAMES, imagenet.IMAGENET_TOP["vgg19"])
+    )
+    monkeypatch.setattr(imagenet, "IMAGENET_NAMES", small)
+    monkeypatch.setitem(imagenet.IMAGENET_TOP, "vgg19", large)
+    asked = [
+        imagenet.IMAGENET["vgg19"].name,
+        imagenet.IMAGENET_NAMES.name,
+        imagenet.IMAGENET_TOP["vgg19"].name,
+    ]
     assert main(["weights", "--top"]) == 1
     assert "--top goes with --download" in capsys.readouterr().err
     assert main(["weights", "--download"]) == 0
-    (top, _), (names, _) = imagenet.IMAGENET_TOP.locations(), imagenet.IMAGENET_NAMES.locations()
+    (top, _), (names, _) = (
+        imagenet.IMAGENET_TOP["vgg19"].locations(),
+        imagenet.IMAGENET_NAMES.locations(),
+    )
     told = capsys.readouterr().out
     assert f"{top}: not here\n" in told
     assert f"{names}: not here\n" in told
@@ -291,7 +303,7 @@ def test_weights_fetches_the_classifier_only_when_asked(
 def test_weights_says_what_a_folder_in_the_files_place_is(
     mirror: Mirror, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, _ = imagenet.IMAGENET.locations()
+    first, _ = imagenet.IMAGENET["vgg19"].locations()
     first.mkdir(parents=True)
     assert main(["weights"]) == 1
     assert f"{first}: cannot be read (Is a directory)" in capsys.readouterr().out
@@ -331,8 +343,11 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> 
     read: Any = nbformat.reads
     notebook = read(json.dumps(demo_notebook(str(picture))), as_version=4)
     nbformat.validate(notebook)
-    (cell,) = notebook.cells
+    cell, trained = notebook.cells
     assert cell.source.endswith(f"LayerExplorer({str(picture)!r})")
+    more = "network='vgg16', weights='hed'"
+    assert trained.source.endswith(f"\nLayerExplorer({str(picture)!r}, {more})")
+    assert trained.outputs[0].data["image/png"] != cell.outputs[0].data["image/png"]
     data = cell.outputs[0].data["image/png"]
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
     # Input and map have two fifths of the width each, and the picture is a third higher than wide.

@@ -22,7 +22,7 @@ from tests.conftest import networks_apart
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, compare
 from vgg_widget.dataset import top_activations
 from vgg_widget.learning import Recipe, learn_weights
-from vgg_widget.network import vgg19
+from vgg_widget.network import named
 from vgg_widget.predictions import Predictor
 from vgg_widget.weights import Classifier, ResolvedWeights, resolve
 
@@ -123,7 +123,7 @@ def test_names_and_maps_outlive_a_cleared_session(
             made = FeatureExtractor(numbers, size=None)
             assert_same_maps(made(activations.image), activations)
             assert [layer.name for layer in made.model.layers[1:]] == list(activations)
-            vgg19._networks.clear()
+            named._networks.clear()
 
 
 @pytest.mark.usefixtures("own_networks")

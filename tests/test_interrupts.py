@@ -41,7 +41,7 @@ from vgg_widget.explorer.comparison import Comparison, compare
 from vgg_widget.figure.color_bars import ColorBars
 from vgg_widget.figure.feature_figure import FeatureFigure
 from vgg_widget.figure.linked_figure import LinkedFigure
-from vgg_widget.network import backend, vgg19
+from vgg_widget.network import backend, named, vgg
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.interrupts import interrupts_delayed
 from vgg_widget.weights import imagenet
@@ -579,11 +579,13 @@ def test_the_import_of_tensorflow_is_not_left_half_done(monkeypatch: pytest.Monk
 
 @pytest.mark.sampled
 @pytest.mark.usefixtures("own_networks")
-@pytest.mark.parametrize("stage", ["resolve", "_built", "traced_for"])
-def test_a_network_that_was_not_finished_is_not_kept(photo: Any, stage: str) -> None:
-    with interrupted(vgg19, stage), pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize(
+    ("module", "stage"), [(named, "resolve"), (named, "built_vgg"), (vgg, "traced_for")]
+)
+def test_a_network_that_was_not_finished_is_not_kept(photo: Any, module: Any, stage: str) -> None:
+    with interrupted(module, stage), pytest.raises(KeyboardInterrupt):
         LayerExplorer(photo, weights="random")
-    assert vgg19._networks == {}
+    assert named._networks == {}
     explorer = LayerExplorer(photo, weights="random", size=64)
     assert explorer.activations["block5_conv4"].max() > 0
     assert_whole(explorer)
@@ -595,7 +597,7 @@ def test_a_download_leaves_nothing_and_is_begun_again(
 ) -> None:
     with Mirror() as mirror:
         monkeypatch.setenv("VGG_WIDGET_WEIGHTS_URL", mirror.url)
-        file = passing_for(imagenet.IMAGENET, mirror.payload)
+        file = passing_for(imagenet.IMAGENET["vgg19"], mirror.payload)
         mirror.midway = lambda: signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             file.download_once()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from vgg_widget import Activations, FeatureExtractor, ImageError, WeightsError, sample_image
-from vgg_widget.network.vgg19 import preprocess_caffe, preprocess_torch
+from vgg_widget.network.vgg import preprocess_caffe, preprocess_torch
 
 Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
@@ -387,14 +387,14 @@ def test_building_a_network_keeps_no_second_copy_of_its_weights() -> None:
     code = """
 import gc, weakref
 gc.disable()
-from vgg_widget.network import vgg19
-made, resolve = [], vgg19.resolve
-def noting(weights):
-    found = resolve(weights)
+from vgg_widget.network import named
+made, resolve = [], named.resolve
+def noting(*asked):
+    found = resolve(*asked)
     made.extend(weakref.ref(kernel) for kernel, _ in found.arrays.values())
     return found
-vgg19.resolve = noting
-network, _ = vgg19.shared_vgg19("random")
+named.resolve = noting
+network, _ = named.shared_network("vgg19", "random")
 print(len(made), sum(kernel() is not None for kernel in made))
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

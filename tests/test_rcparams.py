@@ -261,7 +261,7 @@ def command(of: Of) -> list[Pixels]:
     patch, network = of("monkeypatch"), of("exact")
     patch.chdir(of("tmp_path"))
     patch.setattr("vgg_widget.cli.command.FeatureExtractor", lambda *_, **__: network)
-    patch.setattr("vgg_widget.cli.command.VGG19_LAYERS", network.layers)
+    patch.setattr("vgg_widget.cli.command.check_layers", lambda *_: None)
     asked = ["--layer", "edges", "--mode", "argmax", "-o", "picture.png"]
     assert main(["render", "sample", *asked]) == 0
     return [png(Path("picture.png").read_bytes())]

@@ -49,7 +49,8 @@ from vgg_widget.explorer.panels import PANELS
 from vgg_widget.layers import vgg19_kernel_shapes
 from vgg_widget.pictures.modes import MODES
 from vgg_widget.support import safe_npz
-from vgg_widget.weights import RemoteFile, embedded_path, imagenet, remote, resolve
+from vgg_widget.weights import embedded_path, imagenet, remote, resolve
+from vgg_widget.weights.applications import APPLICATIONS
 from vgg_widget.weights.learned_weights import Factors, LearnedWeights
 
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
@@ -142,13 +143,19 @@ def test_a_file_address_opens_no_file(tmp_path: Path) -> None:
 
 
 def test_what_is_downloaded_has_a_known_hash_and_an_address_with_https() -> None:
-    published = [one for one in vars(imagenet).values() if isinstance(one, RemoteFile)]
-    assert len(published) == 3
-    for file in published:
+    published = [*imagenet.IMAGENET.values(), *imagenet.IMAGENET_TOP.values()]
+    published += [one.file for one in APPLICATIONS.values()]
+    assert len(published) == 4 + 38
+    hashless = [file for file in published if not file.hash]
+    # Keras knows of none either.
+    assert [file.title.split()[0] for file in hashless] == ["MobileNet", "MobileNetV2"]
+    for file in [imagenet.IMAGENET_NAMES, *published]:
         assert file.base.startswith("https://")
+        if file in hashless:
+            continue
         algorithm, _, digest = file.hash.partition(":")
         assert len(bytes.fromhex(digest)) == {"md5": 16, "sha256": 32}[algorithm]
-        assert file.size > 0
+        assert file.size is None or file.size > 0
 
 
 class Elsewhere(requests.adapters.HTTPAdapter):
@@ -185,7 +192,7 @@ def test_a_download_with_https_stays_with_https(
 
     monkeypatch.setattr(requests.Session, "__init__", begin)
     with pytest.raises(WeightsError) as caught:
-        passing_for(imagenet.IMAGENET, nobody.payload).download(progress=False)
+        passing_for(imagenet.IMAGENET["vgg19"], nobody.payload).download(progress=False)
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
     assert nobody.requests == []

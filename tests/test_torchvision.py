@@ -281,8 +281,8 @@ REFUSED: dict[str, tuple[Callable[[], State], tuple[str, ...]]] = {
     "vgg16": (
         lambda: zeros_of(VGG(VGG16)),
         (
-            "are of a network of 13 convolutions, where VGG19 has 16",
-            "layer 'features.16' (block3_conv4) is missing",
+            "are of a VGG16, not of a VGG19",
+            "pass network='vgg16', or choose the weights of a VGG19",
         ),
     ),
     "vgg19_bn": (
@@ -409,7 +409,7 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
     "vgg16": (
         "a.pth",
         lambda _: saved(zeros_of(VGG(VGG16))),
-        ("layer 'features.16' (block3_conv4) is missing",),
+        ("are of a VGG16, not of a VGG19",),
     ),
     "empty safetensors": ("a.safetensors", lambda _: b"", ("is empty",)),
     "page as safetensors": (

@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
 
-NAME = imagenet.IMAGENET.name
+NAME = imagenet.IMAGENET["vgg19"].name
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
 
 
 def fetch(mirror: Mirror, *, progress: bool = False) -> Path:
-    return passing_for(imagenet.IMAGENET, mirror.payload).download(progress=progress)
+    return passing_for(imagenet.IMAGENET["vgg19"], mirror.payload).download(progress=progress)
 
 
 def names(folder: Path) -> list[str]:
@@ -176,25 +176,25 @@ def test_what_is_no_source_gets_advice(asked: Any, parts: tuple[str, ...]) -> No
 
 def test_places_and_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = home / "cache" / "vgg_widget" / NAME
-    assert imagenet.IMAGENET.locations() == (home / "keras" / "models" / NAME, own)
+    assert imagenet.IMAGENET["vgg19"].locations() == (home / "keras" / "models" / NAME, own)
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("USERPROFILE", str(home))
     assert keras_folder() == home / ".keras" / "models"
     monkeypatch.delenv(remote.ADDRESS_VARIABLE)
-    assert imagenet.IMAGENET.address() == (
+    assert imagenet.IMAGENET["vgg19"].address() == (
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
         "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
     )
     for base in ("http://lab.example/vgg", "http://lab.example/vgg/"):
         monkeypatch.setenv(remote.ADDRESS_VARIABLE, base)
-        assert imagenet.IMAGENET.address() == f"http://lab.example/vgg/{NAME}"
-    monkeypatch.setattr(imagenet, "IMAGENET", replace(imagenet.IMAGENET, size=5))
+        assert imagenet.IMAGENET["vgg19"].address() == f"http://lab.example/vgg/{NAME}"
+    monkeypatch.setitem(imagenet.IMAGENET, "vgg19", replace(imagenet.IMAGENET["vgg19"], size=5))
     own.parent.mkdir(parents=True)
     own.write_bytes(b"1234")
-    assert imagenet.IMAGENET.find() is None
+    assert imagenet.IMAGENET["vgg19"].find() is None
     own.write_bytes(b"12345")
-    assert imagenet.IMAGENET.find() == own
+    assert imagenet.IMAGENET["vgg19"].find() == own
 
 
 @pytest.mark.sampled
@@ -250,7 +250,9 @@ def test_a_failed_download_leaves_nothing_behind(
     with pytest.raises(WeightsError) as caught:
         fetch(mirror)
     assert time.monotonic() - start < 15
-    assert_sentence(caught.value, FAILURES[behaviour], imagenet.IMAGENET.address(), str(folder))
+    assert_sentence(
+        caught.value, FAILURES[behaviour], imagenet.IMAGENET["vgg19"].address(), str(folder)
+    )
     assert caught.value.__cause__ is not None or "page" in str(caught.value)
     assert names(folder) == []
 
@@ -287,7 +289,7 @@ def test_a_server_that_speaks_no_tls(mirror: Mirror, monkeypatch: pytest.MonkeyP
 FETCH = """
 from dataclasses import replace
 from vgg_widget.weights import imagenet, WeightsError
-fetch = lambda digest: replace(imagenet.IMAGENET, hash=digest).download(progress=False)
+fetch = lambda digest: replace(imagenet.IMAGENET["vgg19"], hash=digest).download(progress=False)
 """
 
 
@@ -397,7 +399,7 @@ def test_auto_falls_back_loudly_and_waits_only_once(mirror: Mirror) -> None:
         told = [resolved.provenance for resolved in pool.map(resolve, ["auto", "auto"])]
     assert len(mirror.requests) == 1
     assert told[0] == told[1]
-    assert told[0].source == weights.FALLBACK
+    assert told[0].source == "kmeans"
     for part in (
         "Practice filters, NOT ImageNet weights: k-means filters (learned without labels from 6",
         "404",
@@ -415,7 +417,7 @@ def test_a_failed_download_keeps_nothing_of_those_who_asked_for_it() -> None:
     def ask() -> weakref.ref[Any]:
         numbers = np.zeros(3)  # In an explorer: 80 MB of filters that come instead.
         with pytest.raises(WeightsError, match="no connection"):
-            imagenet.IMAGENET.download()
+            imagenet.IMAGENET["vgg19"].download()
         return weakref.ref(numbers)
 
     gc.disable()
@@ -432,7 +434,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     source = by_hand(home / "real.h5", expected, "{name}_W_1:0", "{name}_b_1:0")
     good = mirror.payload = source.read_bytes()
     source.unlink()
-    monkeypatch.setattr(imagenet, "IMAGENET", passing_for(imagenet.IMAGENET, good))
+    monkeypatch.setitem(imagenet.IMAGENET, "vgg19", passing_for(imagenet.IMAGENET["vgg19"], good))
     mirror.behaviour = "half"
     assert resolve("auto").provenance.source == "kmeans"
     mirror.behaviour = "good"
@@ -443,7 +445,7 @@ def test_imagenet_from_the_first_request_to_a_damaged_cache(
     provenance = resolved.provenance
     assert (provenance.source, provenance.path) == ("imagenet", str(path))
     assert (provenance.label, provenance.message) == ("ImageNet weights", "")
-    assert provenance.digest == imagenet.IMAGENET.hash
+    assert provenance.digest == imagenet.IMAGENET["vgg19"].hash
 
     mirror.behaviour = "missing"  # The file has appeared: nobody asks the server.
     assert resolve("auto").provenance == provenance
@@ -469,8 +471,8 @@ def test_a_good_file_in_the_second_place_counts_once_it_is_there(
 ) -> None:
     source = by_hand(home / "real.h5", expected)
     good = source.read_bytes()
-    monkeypatch.setattr(imagenet, "IMAGENET", passing_for(imagenet.IMAGENET, good))
-    first, second = imagenet.IMAGENET.locations()
+    monkeypatch.setitem(imagenet.IMAGENET, "vgg19", passing_for(imagenet.IMAGENET["vgg19"], good))
+    first, second = imagenet.IMAGENET["vgg19"].locations()
     for path in (first, second):
         path.parent.mkdir(parents=True)
     # A shared cache that a student cannot write, with a damaged file in it.

@@ -120,7 +120,7 @@ def test_any_prefix_at_all(parts: list[str]) -> None:
     [
         (
             numbered(VGG16),
-            ("13 convolutions", "'features.16' (block3_conv4)", "'{prefix}16.weight'"),
+            ("a VGG16, not of a VGG19", "pass network='vgg16'"),
         ),
         (
             numbered(VGG13),

@@ -6,14 +6,11 @@ Pure geometry: no weights, no activations, no TensorFlow.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, floor
 from typing import TypeGuard
 
 import numpy as np
-
-VGG19_BLOCKS: tuple[tuple[int, int], ...] = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
-"""Convolutions and channels of each block (Simonyan & Zisserman 2015, table 1, column E)."""
 
 
 def is_index(number: object, count: int) -> TypeGuard[int]:
@@ -345,9 +342,9 @@ class LayerInfo:
         return axis, axis
 
 
-def _walk_vgg19() -> Iterable[LayerInfo]:
+def _walk(blocks: Iterable[tuple[int, int]]) -> Iterable[LayerInfo]:
     side, stride, center, index = 1, 1, 0.0, 0
-    for block, (convolutions, channels) in enumerate(VGG19_BLOCKS, start=1):
+    for block, (convolutions, channels) in enumerate(blocks, start=1):
         for convolution in range(1, convolutions + 1):
             side += 2 * stride
             name = f"block{block}_conv{convolution}"
@@ -362,18 +359,52 @@ def _walk_vgg19() -> Iterable[LayerInfo]:
         index += 1
 
 
-VGG19_LAYERS: tuple[LayerInfo, ...] = tuple(_walk_vgg19())
-"""The 16 convolutions and 5 pools of VGG19 without its top, in network order."""
+@dataclass(frozen=True, slots=True)
+class Vgg:
+    """A network of the VGG family without its top: names and geometry of its layers.
 
-VGG19_CONVOLUTIONS: tuple[LayerInfo, ...] = tuple(
-    info for info in VGG19_LAYERS if info.kind == "conv"
-)
+    Parameters
+    ----------
+    name : str
+        As `FeatureExtractor` takes it, such as ``"vgg16"``.
+    title : str
+        As people write it.
+    blocks : tuple of (int, int)
+        Convolutions and channels of each block (Simonyan & Zisserman 2015, table 1).
+    """
+
+    name: str
+    title: str
+    blocks: tuple[tuple[int, int], ...]
+    layers: tuple[LayerInfo, ...] = field(init=False, repr=False)
+    """Convolutions and pools, in network order."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(_walk(self.blocks)))
+
+    @property
+    def convolutions(self) -> tuple[LayerInfo, ...]:
+        """The convolutions alone."""
+        return tuple(info for info in self.layers if info.kind == "conv")
+
+    def kernel_shapes(self) -> dict[str, tuple[int, int, int, int]]:
+        """Return each convolution's kernel shape (height, width, channels in, channels out)."""
+        shapes, incoming = {}, 3
+        for info in self.convolutions:
+            shapes[info.name] = (3, 3, incoming, info.channels)
+            incoming = info.channels
+        return shapes
 
 
-def vgg19_kernel_shapes() -> dict[str, tuple[int, int, int, int]]:
-    """Return each convolution's kernel shape (height, width, channels in, channels out)."""
-    shapes, incoming = {}, 3
-    for info in VGG19_CONVOLUTIONS:
-        shapes[info.name] = (3, 3, incoming, info.channels)
-        incoming = info.channels
-    return shapes
+VGG16 = Vgg("vgg16", "VGG16", ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)))
+"""Column D of the paper's table: 13 convolutions and 5 pools."""
+
+VGG19 = Vgg("vgg19", "VGG19", ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)))
+"""Column E: 16 convolutions and 5 pools."""
+
+VGGS = {vgg.name: vgg for vgg in (VGG16, VGG19)}
+"""The networks of the family that there are here, by name."""
+
+VGG19_LAYERS = VGG19.layers
+VGG19_CONVOLUTIONS = VGG19.convolutions
+vgg19_kernel_shapes = VGG19.kernel_shapes

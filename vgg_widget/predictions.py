@@ -1,4 +1,4 @@
-"""What VGG19 takes a picture for: its most probable classes, by the dense layers on top of it."""
+"""What a VGG takes a picture for: its most probable classes, by the dense layers on top of it."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Prediction:
 
 
 class Predictor:
-    """The classifier on top of an extractor's VGG19; `predictor_for` makes it.
+    """The classifier on top of an extractor's VGG; `predictor_for` makes it.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Of a VGG19, for images of any size.
+        Of a VGG, for images of any size.
     classifier : Classifier
         The dense layers that belong to its weights.
     names : tuple of (str, str)
@@ -317,8 +317,8 @@ def predictor_for(extractor: FeatureExtractor) -> Predictor:
     extractor : FeatureExtractor
         With ``weights="imagenet"``, or those of a file that holds the classifier, too: Keras's
         ``fc1``, ``fc2`` and ``predictions``, or torchvision's ``classifier.0``, ``.3`` and ``.6``.
-        ImageNet's classifier is a download of 575 MB, once, which is said first; in memory it is
-        495 MB.
+        ImageNet's classifier is a download of 575 MB (553 MB for VGG16), once, which is said
+        first; in memory it is 495 MB.
 
     Raises
     ------
@@ -331,11 +331,12 @@ def predictor_for(extractor: FeatureExtractor) -> Predictor:
     with _lock:
         if provenance not in _kept:
             _kept.clear()
-            file = imagenet.IMAGENET_TOP
-            if provenance.source == "imagenet" and file.find() is None:
+            file = imagenet.IMAGENET_TOP.get(provenance.network)
+            if file and provenance.source == "imagenet" and file.find() is None:
+                size = (file.size or 0) / 1e6
                 print(
                     f"Predictions need {file.what}, which are downloaded once: "
-                    f"{file.size / 1e6:.0f} MB, kept in {file.folder()}; in memory they take "
+                    f"{size:.0f} MB, kept in {file.folder()}; in memory they take "
                     "0.5 GB more.",
                     flush=True,
                 )

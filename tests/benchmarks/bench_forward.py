@@ -17,7 +17,7 @@ from tests.benchmarks.processes import in_fresh_process
 from tests.benchmarks.targets import DIFFERENCE, FIRST, FORWARD, LOOP, NETWORK, ONNX, RETRACES
 from vgg_widget import Activations, FeatureExtractor
 from vgg_widget.layers import VGG19_LAYERS
-from vgg_widget.network.vgg19 import preprocess_caffe
+from vgg_widget.network.vgg import preprocess_caffe
 from vgg_widget.weights import Arrays
 
 RGB8 = npt.NDArray[np.uint8]

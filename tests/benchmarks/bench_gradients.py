@@ -15,7 +15,7 @@ from tests.benchmarks.conftest import Book
 from tests.benchmarks.targets import ATTRIBUTION, ONCE, PLAIN, UNIT
 from vgg_widget import Activations, FeatureExtractor
 from vgg_widget.gradients import attribute, class_map
-from vgg_widget.network.vgg19 import preprocess_caffe
+from vgg_widget.network.vgg import preprocess_caffe
 from vgg_widget.predictions import Predictor
 from vgg_widget.weights import Classifier
 

@@ -52,7 +52,7 @@ from PIL import Image
 from vgg_widget.images import resize, sample_image
 from vgg_widget.layers import VGG19_LAYERS, LayerInfo
 from vgg_widget.learning.embedded import learn_embedded
-from vgg_widget.network.vgg19 import preprocess_caffe
+from vgg_widget.network.vgg import preprocess_caffe
 from vgg_widget.weights import random_arrays
 from vgg_widget.weights.learned_weights import LearnedWeights
 

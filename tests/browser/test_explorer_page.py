@@ -261,7 +261,7 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(
     notebook = tmp_path / "demo.ipynb"
     notebook.write_text(json.dumps(demo_notebook(None)), encoding="utf-8")
     page = lab(file=notebook, run=False)
-    picture = page.page.locator(".jp-OutputArea-output img")
+    picture = page.page.locator(".jp-OutputArea-output img").first
     assert picture.evaluate("image => [image.complete, image.naturalWidth]") == [True, 770]
     page.screenshot("lab-demo")
     # What the demo says to press, once the cell is clicked.

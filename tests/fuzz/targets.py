@@ -24,6 +24,7 @@ import numpy.typing as npt
 from traitlets import TraitError
 
 from vgg_widget import FeatureExtractor, ImageError, LayerExplorer, WeightsError, load_image
+from vgg_widget.layers import Vgg
 from vgg_widget.weights import Arrays, resolve
 
 FINDINGS = Path(__file__).parent / "findings"
@@ -94,10 +95,7 @@ def array(data: bytes) -> None:
 @contextmanager
 def small_network() -> Iterator[None]:
     """Let VGG19 have two convolutions, for those who read its weights."""
-    with ExitStack() as stack:
-        for room in ("keras_file", "state_dicts", "arrays"):
-            name = f"vgg_widget.weights.{room}.vgg19_kernel_shapes"
-            stack.enter_context(mock.patch(name, return_value=SMALL_SHAPES))
+    with mock.patch.object(Vgg, "kernel_shapes", return_value=SMALL_SHAPES):
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, lru_cache, partial
@@ -20,12 +21,13 @@ from vgg_widget.activations.channel_statistics import (
     strongest_first,
     top_of,
 )
+from vgg_widget.activations.from_arrays import read_arrays
 from vgg_widget.activations.named_layers import NamedLayers
 from vgg_widget.activations.xarray_dataset import as_dataset
-from vgg_widget.images import RGB8
+from vgg_widget.images import RGB8, read_image
 from vgg_widget.layers import LayerInfo, is_index
 from vgg_widget.support.files import atomic_write
-from vgg_widget.support.messages import unknown_choice
+from vgg_widget.support.messages import percent, unknown_choice
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 
@@ -92,6 +94,74 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         self._statistics: dict[str, ChannelStatistics] = {}
         self._entropies: dict[str, npt.NDArray[np.float64]] = {}
         self._any_negative = cache(lambda name: bool((stored[name] < 0).any()))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, Any],
+        image: object,
+        channels_last: bool = True,
+        *,
+        label: str = "arrays",
+    ) -> Activations:
+        """Take feature maps that something else computed: JAX, ONNX Runtime, a simulator.
+
+        Everything works on them that needs no network. Where a unit lies on the image follows from
+        the maps' sizes; its receptive field is not defined.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            By layer name, in the order of the network: real numbers of any type, shape (H, W, C)
+            or (1, H, W, C); each layer of a size of its own. They are copied.
+        image : object
+            Anything that `load_image` takes, of any size: what the maps are drawn over.
+        channels_last : bool
+            False for arrays of shape (C, H, W) or (1, C, H, W).
+        label : str
+            What computed them, in a few words, as pictures say it.
+
+        Returns
+        -------
+        Activations
+            Maps of float32, with a message in ``weights`` where their proportions are not the
+            image's.
+
+        Raises
+        ------
+        ValueError
+            If there are no layers, an array is of another shape, or all are channels first.
+        TypeError
+            If a name is no text or an array not one of real numbers.
+        ImageError
+            If the image cannot be used.
+
+        Warns
+        -----
+        UserWarning
+            If values are NaN or infinite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> maps = {"early": np.ones((32, 32, 4)), "late": np.ones((8, 8, 16))}
+        >>> Activations.from_arrays(maps, np.zeros((64, 64, 3), np.uint8), label="my model")
+        <Activations of 2 layers, image 64×64, my model>
+        """
+        reading = read_image(image, 1)
+        height, width = reading.pixels.shape[:2]
+        layers, maps, message = read_arrays(arrays, (height, width), channels_last=channels_last)
+        for name, one in maps.items():
+            share = 1 - np.isfinite(one).mean()
+            if share:
+                warnings.warn(
+                    f"{percent(share)} of the values of arrays[{name!r}] are NaN or infinite; "
+                    "pictures show NaN as the lowest value: look at what computed them.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        made_by = Provenance("arrays", str(label), message=message, network="")
+        return cls(layers, maps, reading.pixels, made_by, name=reading.origin or reading.name)
 
     @property
     def image(self) -> RGB8:

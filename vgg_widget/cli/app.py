@@ -23,7 +23,9 @@ from vgg_widget.cli.serving import (
     usable_port,
 )
 from vgg_widget.images import MINIMUM_SIDE, checked_size
-from vgg_widget.weights import resolve
+from vgg_widget.network.extractor import DEFAULT_NETWORK
+from vgg_widget.weights import resolve, resolve_application
+from vgg_widget.weights.applications import APPLICATIONS, checked_network, network_title
 
 IDLE_SECONDS = 900
 """How long a visitor's kernel is kept after its page has gone without saying so."""
@@ -65,7 +67,12 @@ def _run(options: argparse.Namespace) -> int:
     path = checked_picture(options.image)
     port = usable_port(options.port)
     # What has to be downloaded is downloaded here, once, and not while each visitor waits.
-    named = resolve(options.weights).provenance
+    network = checked_network(options.network)
+    named = (
+        resolve_application(options.weights, network)
+        if network in APPLICATIONS
+        else resolve(options.weights, network).provenance
+    )
     weights = options.weights
     if named.source == "file" and named.path is not None:
         # Visitors' kernels run in another folder.
@@ -73,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="vgg-widget-app-") as name:
         folder = Path(name)
         notebook = folder / f"{_NAME}.ipynb"
-        content = app_notebook(path, weights, options.size)
+        content = app_notebook(path, weights, options.size, network)
         notebook.write_text(json.dumps(content), encoding="utf-8")
         program = Program(
             name="Voila",
@@ -88,15 +95,20 @@ def _run(options: argparse.Namespace) -> int:
         return serve(program, browser=not options.no_browser)
 
 
-def app_notebook(path: str | None, weights: str, size: int) -> dict[str, Any]:
+def app_notebook(
+    path: str | None, weights: str, size: int, network: str = DEFAULT_NETWORK
+) -> dict[str, Any]:
     """Return the notebook that Voila runs for each visitor, whose code is not shown."""
     name = None if path is None else Path(path).name
-    return notebook_of(
+    more = "" if network == DEFAULT_NETWORK else f", network={network!r}"
+    source = (
         "from vgg_widget.cli.app_page import page_content\n\n"
-        f"page_content({path!r}, weights={weights!r}, size={size!r})",
-        [],
+        f"page_content({path!r}, weights={weights!r}, size={size!r}{more})"
+    )
+    return notebook_of(
+        (source, []),
         kernelspec={"name": _NAME, "display_name": "Python 3", "language": "python"},
-        title="VGG19 explorer" if name is None else f"{name} · VGG19 explorer",
+        title=" · ".join(filter(None, [name, f"{network_title(network)} explorer"])),
         loading="Loading TensorFlow and computing all layers of "
         f"{'a sample photograph' if name is None else name} …",
     )

@@ -17,12 +17,13 @@ from vgg_widget.images import sample_image
 _WIDEST = "1244px"
 
 
-def page_content(image: str | None, *, weights: str, size: int) -> Any:
+def page_content(image: str | None, *, weights: str, size: int, network: str = "vgg19") -> Any:
     """Return the explorer of a picture or of the sample, or in a sentence why there is none."""
     try:
         return LayerExplorer(
             sample_image() if image is None else image,
             weights=weights,
+            network=network,
             size=size,
             max_width=_WIDEST,
             margin="0 auto",

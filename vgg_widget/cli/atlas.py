@@ -92,7 +92,9 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     try:
         with _connected(options.scheduler) as client:
-            extractor = FeatureExtractor(options.weights, size=options.size)
+            extractor = FeatureExtractor(
+                options.weights, network=options.network, size=options.size
+            )
             if extractor.weights.message:
                 print(extractor.weights.message, file=sys.stderr)
             kept = _folder(store) / RESULT
@@ -155,7 +157,8 @@ def _finished(options: argparse.Namespace) -> TopActivations:
     if options.html is None:
         raise ValueError(f"{source!r} is finished already: say with --html what page to write.")
     given = {word.partition("=")[0] for word in options.words}
-    for name in given & {"--scheduler", "--weights", "--size", "--k", "--statistic"}:
+    computing = {"--scheduler", "--weights", "--network", "--size", "--k", "--statistic"}
+    for name in given & computing:
         raise ValueError(
             f"{name} goes with -o: {source!r} is finished already, and nothing is computed."
         )

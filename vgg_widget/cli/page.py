@@ -9,14 +9,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from vgg_widget.activations.named_layers import layer_names
-from vgg_widget.cli.serving import add_network_options
+from vgg_widget.cli.serving import add_network_options, check_layers
 from vgg_widget.images import load_image, sample_image
-from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.page.document import check_megabytes
 from vgg_widget.support.html import check_page_path
-from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.progress import ProgressLines
 
 
@@ -49,12 +46,11 @@ def _write(options: argparse.Namespace) -> int:
     # Before the network is built, which takes seconds.
     check_page_path(options.output)
     check_megabytes(options.max_megabytes)
-    known = layer_names(VGG19_LAYERS, [info.name for info in VGG19_CONVOLUTIONS])
-    for name in options.layers or ():
-        if name not in known:
-            raise ValueError(unknown_choice("--layers", name, known))
+    check_layers("--layers", options.layers or (), options.network)
     image = sample_image() if options.image == "sample" else load_image(options.image)
-    activations = FeatureExtractor(options.weights, size=options.size)(image)
+    activations = FeatureExtractor(options.weights, network=options.network, size=options.size)(
+        image
+    )
     if activations.weights.message:
         print(activations.weights.message, file=sys.stderr)
     named = None if options.image == "sample" else Path(options.image).name

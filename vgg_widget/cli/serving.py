@@ -11,13 +11,18 @@ import sys
 import threading
 import warnings
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vgg_widget.activations.named_layers import layer_names
 from vgg_widget.images import load_image
+from vgg_widget.layers import VGGS
+from vgg_widget.network.extractor import DEFAULT_NETWORK
+from vgg_widget.support.messages import unknown_choice
+from vgg_widget.weights.applications import checked_network
 
 ADDRESS = "127.0.0.1"
 """Where every server listens: no other machine reaches it."""
@@ -55,9 +60,28 @@ def add_server_options(command: argparse.ArgumentParser) -> None:
 def add_network_options(command: argparse.ArgumentParser) -> None:
     """Add what all commands that compute have in common."""
     command.add_argument(
-        "--weights", default="auto", help="auto, imagenet, kmeans, random or your own file"
+        "--weights", default="auto", help="auto, imagenet, kmeans, hed, random or your own file"
     )
+    add_network_option(command)
     command.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
+
+
+def add_network_option(command: argparse.ArgumentParser) -> None:
+    """Add the choice of a network, which the weights are of."""
+    command.add_argument(
+        "--network", default=DEFAULT_NETWORK, help="vgg19, vgg16, or one of keras.applications"
+    )
+
+
+def check_layers(argument: str, layers: Iterable[str], network: str) -> None:
+    """Refuse what is no layer of a VGG, before that is built, which takes seconds."""
+    vgg = VGGS.get(checked_network(network))
+    if vgg is None:
+        return
+    known = layer_names(vgg.layers, [info.name for info in vgg.convolutions])
+    for name in layers:
+        if name not in known:
+            raise ValueError(unknown_choice(argument, name, known))
 
 
 def checked_picture(image: str | None) -> str | None:
@@ -69,14 +93,17 @@ def checked_picture(image: str | None) -> str | None:
     return path
 
 
-def notebook_of(source: str, outputs: list[dict[str, Any]], **metadata: Any) -> dict[str, Any]:
-    """Return a notebook of one cell."""
+def notebook_of(*cells: tuple[str, list[dict[str, Any]]], **metadata: Any) -> dict[str, Any]:
+    """Return a notebook of cells, each a source with its outputs."""
     from nbformat import v4
 
     make: Any = v4
-    cell = make.new_code_cell(source, outputs=outputs, id="explorer")
+    made = [
+        make.new_code_cell(source, outputs=outputs, id=f"explorer{number or ''}")
+        for number, (source, outputs) in enumerate(cells)
+    ]
     notebook: dict[str, Any] = make.new_notebook(
-        cells=[cell], metadata={"language_info": {"name": "python"}, **metadata}
+        cells=made, metadata={"language_info": {"name": "python"}, **metadata}
     )
     return notebook
 

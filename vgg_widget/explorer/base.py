@@ -19,6 +19,7 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.explorer.attributing import WHY_PANEL, Attributing
 from vgg_widget.explorer.box import ExplorerBox, check_assignable
+from vgg_widget.explorer.computed import are_computed, needed, network_for, readings_of
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
 from vgg_widget.explorer.export import check_suffix, name_of_arrays, name_of_picture, script
 from vgg_widget.explorer.loading import loading_line
@@ -38,7 +39,7 @@ from vgg_widget.explorer.settings import (
 from vgg_widget.figure.sizes import FIGURE_INCHES, WIDEST, fitting_width, full_width, has_toolbar
 from vgg_widget.figure.themes import THEME_NAMES, theme_on
 from vgg_widget.images import ImageReading
-from vgg_widget.network.extractor import FeatureExtractor, extractor_for
+from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering, find_mode
 from vgg_widget.support.files import atomic_write
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 LOOKS = ("layer_names", "theme", "panel")
 """The traits that say what stands around the picture."""
 
-MADE_WITH = ("extractor", "model", "preprocess", "weights", "size")
+MADE_WITH = ("extractor", "model", "preprocess", "weights", "network", "size")
 """What a constructor takes for good."""
 
 # Further back than anybody remembers.
@@ -61,11 +62,10 @@ _STEPS_BACK = 100
 class ExplorerBase(ExplorerBox):
     """One figure with controls.
 
-    A subclass says what is computed (`_compute`), which picture is made of that (`_render`), what
-    of either is each image's (`_each_of`), and what is drawn and said (`_new_view`, `_inputs`,
-    `_caption`, `unit_words`, `pixel_words`). Its constructor passes the
-    images, the arguments of `extractor_for`, the settings and its other keyword arguments; a
-    channel of None is the only one of ``channels``, or 0.
+    A subclass says what is computed (`_compute`, `_together`), what is drawn of it (`_render`),
+    what of either is each image's (`_each_of`), and what is said (`_new_view`, `_inputs`,
+    `_caption`, `unit_words`, `pixel_words`). Its constructor passes the images, what
+    `network_for` takes, the settings and other keyword arguments. No channel is the first to see.
     """
 
     vars().update(setting_traits())
@@ -112,7 +112,7 @@ class ExplorerBase(ExplorerBox):
     def __init__(
         self,
         images: tuple[object, ...],
-        network: tuple[Any, ...],
+        network: dict[str, Any],
         settings: dict[str, Any],
         layout: dict[str, Any],
     ) -> None:
@@ -120,11 +120,10 @@ class ExplorerBase(ExplorerBox):
         self._check_layout(layout, {*self._made_with, *SETTINGS, *LOOKS})
         self._history: list[DisplaySettings] = []
         self._attributing = Attributing(proxy(self))
-        with loading_line():
-            self._extractor: FeatureExtractor = extractor_for(*network)
+        with loading_line(needed=not are_computed(images)):
+            self._extractor = network_for(images, **network)
             self._panels = self._available_panels()
-            readings = tuple(self._extractor.read(image) for image in images)
-            computed = self._compute(readings)
+            readings, computed = self._taken(images)
         try:
             with self._changing():
                 self._closed = False
@@ -191,8 +190,8 @@ class ExplorerBase(ExplorerBox):
 
     @property
     def extractor(self) -> FeatureExtractor:
-        """The network that computes the feature maps."""
-        return self._extractor
+        """The network that computes the feature maps; ValueError where there is none."""
+        return needed(self._extractor)
 
     @property
     def figure(self) -> Figure:
@@ -437,16 +436,17 @@ class ExplorerBase(ExplorerBox):
 
     def _snapshot_of(self, images: tuple[object, ...]) -> Snapshot:
         with self._controls.busy(self._busy_words), interrupts_allowed():
-            readings = tuple(
-                image if isinstance(image, ImageReading) else self._extractor.read(image)
-                for image in images
-            )
-            computed = self._compute(readings)
+            readings, computed = self._taken(images)
             # A location of a large picture may be none of a small one.
             measured = self._each_of(computed)[0]
             settings = self._asked().fitted_to(measured, self.settings, self._usual_cmap)
             self._attributing.prepare(settings, self._each_of(computed), strict=False)
             return Snapshot(readings, computed, self._render(settings, computed), settings)
+
+    def _taken(self, images: Any) -> tuple[tuple[ImageReading, ...], Any]:
+        """Return what is read of images, and what is computed of them, or was before."""
+        read, known = readings_of(images, self._extractor), are_computed(images)
+        return read, self._together(*images) if known else self._compute(read)
 
     def _show_interrupted(self) -> None:
         if self._snapshot is None or self._closed:
@@ -584,7 +584,7 @@ class ExplorerBase(ExplorerBox):
         ValueError
             If the network is a model or state dict of your own, which has no text.
         """
-        return script(self._readings, self.measured, self._extractor.to_code(), self._asked())
+        return script(self._readings, self.measured, self._extractor, self._asked())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture (``.png``, ``.svg``, ``.pdf``) or the activations (``.npz``).

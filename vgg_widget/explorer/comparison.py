@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from traitlets import Instance
 
+from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.base import ExplorerBase
 from vgg_widget.explorer.panels import PAIR_PANELS
 from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.figure.sizes import DPI, PAIR_INCHES, TOOLBAR_PIXELS
 from vgg_widget.images import ImageReading
-from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
-from vgg_widget.network.vgg19 import Preprocess
+from vgg_widget.network.extractor import DEFAULT_NETWORK, DEFAULT_SIZE, FeatureExtractor
+from vgg_widget.network.vgg import Preprocess
 from vgg_widget.pictures.captions import pair_caption, pair_place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair
@@ -35,11 +36,12 @@ class Comparison(ExplorerBase):
     Parameters
     ----------
     first : object
-        Anything that `load_image` takes.
+        Anything that `load_image` takes; or `Activations`, if `second` is such too, of the same
+        network and size.
     second : object
         The same; brought to the size that the network saw the first in, and the caption says so
         where that changes its shape.
-    extractor, model, preprocess, weights, size, layer, channel, mode, cmap, scale
+    extractor, model, preprocess, weights, network, size, layer, channel, mode, cmap, scale
         As for `LayerExplorer`. A scale is over both images; the layer and the channel that come
         first are those of the first image.
     **layout
@@ -79,6 +81,7 @@ class Comparison(ExplorerBase):
         model: Any = None,
         preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
+        network: str = DEFAULT_NETWORK,
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str | None = None,
         channel: int | None = None,
@@ -89,7 +92,14 @@ class Comparison(ExplorerBase):
     ) -> None:
         super().__init__(
             (first, second),
-            (extractor, weights, size, model, preprocess),
+            {
+                "extractor": extractor,
+                "weights": weights,
+                "network": network,
+                "size": size,
+                "model": model,
+                "preprocess": preprocess,
+            },
             {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale},
             layout,
         )
@@ -119,7 +129,7 @@ class Comparison(ExplorerBase):
 
     @first.setter
     def first(self, source: object) -> None:
-        self._look_at(source, self._readings[1])
+        self._look_at(source, self._other(source, 1))
 
     @property
     def second(self) -> Any:
@@ -128,7 +138,12 @@ class Comparison(ExplorerBase):
 
     @second.setter
     def second(self, source: object) -> None:
-        self._look_at(self._readings[0], source)
+        self._look_at(self._other(source, 0), source)
+
+    def _other(self, source: object, number: int) -> object:
+        """Return the picture that stays; beside activations, what was computed of it."""
+        computed = isinstance(source, Activations)
+        return (self.pair.first, self.pair.second)[number] if computed else self._readings[number]
 
     @property
     def attributed(self) -> tuple[Attribution | None, ...]:
@@ -143,7 +158,11 @@ class Comparison(ExplorerBase):
     # --- what `ExplorerBase` asks
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Pair:
-        return pair(self._extractor, *readings)
+        return pair(self.extractor, *readings)
+
+    @staticmethod
+    def _together(first: Activations, second: Activations) -> Pair:
+        return Pair.of(first, second)
 
     @staticmethod
     def _each_of(computed: Any) -> Any:
@@ -190,7 +209,7 @@ def compare(first: object, second: object, **arguments: Any) -> Comparison:
     Parameters
     ----------
     first, second : object
-        Anything that `load_image` takes.
+        Anything that `load_image` takes, or the `Activations` of two.
     **arguments
         As for `LayerExplorer`; see `Comparison`.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vgg_widget.activations.mapping import Activations
+from vgg_widget.circuit.inputs import check_made_by
 from vgg_widget.explorer.settings import CLASS_METHOD, SETTINGS, DisplaySettings
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.network.extractor import FeatureExtractor
@@ -23,10 +25,9 @@ _STATE_VERSION = 1
 
 
 def write_state(
-    settings: DisplaySettings, extractor: FeatureExtractor, more: Mapping[str, Any]
+    settings: DisplaySettings, extractor: FeatureExtractor | None, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what an explorer shows, and how, as a JSON-able dict."""
-    weights = extractor.weights
     channels = settings.channels
     return {
         "version": _STATE_VERSION,
@@ -34,14 +35,23 @@ def write_state(
         "channels": channels if isinstance(channels, str) else list(channels),
         "location": None if settings.location is None else list(settings.location),
         **more,
-        "size": extractor.size,
-        "weights": weights.path if weights.source == "file" else weights.source,
+        **({} if extractor is None else _network_in_words(extractor)),
     }
 
 
-def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
+def _network_in_words(extractor: FeatureExtractor) -> dict[str, Any]:
+    weights = extractor.weights
+    return {
+        "size": extractor.size,
+        "weights": weights.path if weights.source == "file" else weights.source,
+        "network": extractor.network,
+    }
+
+
+def read_state(state: object, more: dict[str, Any], *, computed: bool = False) -> dict[str, Any]:
     """Return the explorer's arguments that a state stands for; `more` takes precedence.
 
+    For what is `computed` already no network is made.
     Raises ValueError, which names the key, if it is not what `write_state` returned.
     """
     if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
@@ -54,24 +64,23 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
         find_cmap(usual)
     except ValueError as error:
         raise ValueError(f"usual_cmap of the state cannot be used: {error}") from error
-    known = (*SETTINGS, "layer_names", "theme", "panel", "predict", "size", "weights")
+    known = (*SETTINGS, "layer_names", "theme", "panel", "predict", "size", "weights", "network")
     found = {name: state[name] for name in known if name in state}
     if "top" in state and "top" not in more:
         # The former name of `predict`.
         found["predict"] = None if state["top"] is None else checked_top(state["top"])
     if isinstance(found.get("size"), list):
         found["size"] = tuple(found["size"])
-    if "extractor" in more:
-        found.pop("weights", None)
-        found.pop("size", None)
-    elif more.get("model") is not None:
-        found.pop("weights", None)
-    elif found.get("weights") == "model":
+    brought = {"extractor": ("weights", "network", "size"), "model": ("weights", "network")}
+    without = [brought[one] for one in brought if more.get(one) is not None or computed]
+    for name in chain.from_iterable(without):
+        found.pop(name, None)
+    if found.get("weights") == "model":
         raise ValueError(
             "state is of a model of your own, which it cannot hold: pass model=... or "
             "extractor=... too."
         )
-    elif found.get("weights") == "state_dict" and "weights" not in more:
+    if found.get("weights") == "state_dict" and "weights" not in more:
         raise ValueError(
             "state is of weights from a state dict, which it cannot hold: pass weights=... too."
         )
@@ -81,40 +90,42 @@ def read_state(state: object, more: dict[str, Any]) -> dict[str, Any]:
 def script(
     readings: Sequence[ImageReading],
     activations: Activations,
-    extractor: str,
+    extractor: FeatureExtractor | None,
     settings: DisplaySettings,
 ) -> str:
     """Write a script that makes the picture of an image, or those of two, without a widget.
 
-    `activations` are the first image's, and `extractor` is the expression that makes the
-    extractor. An image without a path is left to whoever runs it, and a comment says so.
+    `activations` are the first image's; those that the extractor did not make, and an image without
+    a path, are left to whoever runs it, and a comment says so.
     """
-    names = {"FeatureExtractor"}
-    sources = []
-    for reading in readings:
-        function, source = _image_code(reading)
-        sources.append(source)
-        names |= function
+    code = _code_of(extractor, activations)
+    names = {"FeatureExtractor"} if code else {"Activations"}
     more = []
     layer = repr(settings.layer_in(activations))
     asked = settings.for_render()
     arguments = ", ".join(f"{name}={value!r}" for name, value in asked.items())
-    making = f"extractor = {extractor}  # {_one_line(activations.weights.label)}"
+    label = _one_line(activations.weights.label)
+    making = f"extractor = {code}  # {label}"
+    sources = [f"...  # {label}: put Activations.load('x.npz') here"] * len(readings)
+    if code:
+        functions = [_image_code(reading) for reading in readings]
+        names = names.union(*(needs for needs, _ in functions))
+        sources = [source for _, source in functions]
     if len(readings) == 2:
-        more.append("from vgg_widget.pictures.comparing import pair, render_pair")
-        lines = [
-            f"first = {sources[0]}",
-            f"second = {sources[1]}",
-            making,
-            "both = pair(extractor, first, second)",
-            f"renderings = render_pair(both, {layer}, {arguments})",
-        ]
+        makes = "pair" if code else "Pair"
+        more.append(f"from vgg_widget.pictures.comparing import {makes}, render_pair")
+        lines = [f"first = {sources[0]}", f"second = {sources[1]}"]
+        lines += (
+            [making, "both = pair(extractor, first, second)"]
+            if code
+            else ["both = Pair.of(first, second)"]
+        )
+        lines.append(f"renderings = render_pair(both, {layer}, {arguments})")
     else:
         names |= {"plot", "render"}
+        computing = [f"image = {sources[0]}", making, "activations = extractor(image)"]
         lines = [
-            f"image = {sources[0]}",
-            making,
-            "activations = extractor(image)",
+            *(computing if code else [f"activations = {sources[0]}"]),
             f"picture = dict({arguments})",
             f"rendering = render(activations, {layer}, **picture)",
             f"axes = plot(activations, {layer}, **picture)",
@@ -140,6 +151,17 @@ def _attribution_code(settings: DisplaySettings, layer: str) -> str:
     if settings.attribution == CLASS_METHOD:
         return f"{layer}, {method}, target={settings.attribution_class!r}"
     return f"{layer}, {settings.channel}, {settings.location}, {method}"
+
+
+def _code_of(extractor: FeatureExtractor | None, activations: Activations) -> str:
+    """Return the expression that makes the network; "" where it did not make the activations."""
+    if extractor is None:
+        return ""
+    try:
+        check_made_by(extractor, activations)
+    except ValueError:
+        return ""
+    return extractor.to_code()
 
 
 def _one_line(words: str) -> str:

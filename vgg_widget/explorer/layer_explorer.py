@@ -29,8 +29,8 @@ from vgg_widget.explorer.settings import (
 )
 from vgg_widget.figure import animation
 from vgg_widget.images import ImageReading
-from vgg_widget.network.extractor import DEFAULT_SIZE, FeatureExtractor
-from vgg_widget.network.vgg19 import Preprocess
+from vgg_widget.network.extractor import DEFAULT_NETWORK, DEFAULT_SIZE, FeatureExtractor
+from vgg_widget.network.vgg import Preprocess
 from vgg_widget.pictures.captions import activity, caption, place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
@@ -60,20 +60,24 @@ class LayerExplorer(ExplorerBase):
     Parameters
     ----------
     image : object
-        Anything that `load_image` takes.
+        Anything that `load_image` takes; or `Activations`, such as `Activations.load` and
+        `Activations.from_arrays` give, which are shown without a network.
     extractor : FeatureExtractor, optional
-        The network to use, instead of making one from the arguments that follow.
+        The network to use, instead of making one from the arguments that follow; of activations,
+        the one that made them.
     model : keras.Model, optional
-        A model of your own instead of VGG19; see `FeatureExtractor`.
+        A model of your own instead of a VGG; see `FeatureExtractor`.
     preprocess : callable, optional
         From RGB, float32 in 0–255, to the network's input; see `FeatureExtractor`.
     weights : str, Path or mapping
         A name, a file of Keras's or torchvision's, or a state dict; see `FeatureExtractor`.
+    network : str
+        ``"vgg19"`` or ``"vgg16"``; see `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
     layer : str, optional
         The layer on show; by default the first whose maps are nearest a quarter of the image's
-        sides, ``"block3_conv1"`` of VGG19.
+        sides, ``"block3_conv1"`` of a VGG.
     channel : int, optional
         The channel on show in the mode ``"channel"``; by default the one that ``channels`` names,
         or the first of `telling_channels`. Each of the two is kept for the modes that show it.
@@ -147,6 +151,7 @@ class LayerExplorer(ExplorerBase):
         model: Any = None,
         preprocess: Preprocess | None = None,
         weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
+        network: str = DEFAULT_NETWORK,
         size: int | tuple[int, int] | None = DEFAULT_SIZE,
         layer: str | None = None,
         channel: int | None = None,
@@ -170,7 +175,14 @@ class LayerExplorer(ExplorerBase):
         self.page_budget = layout.pop("page_budget", self.page_budget)
         super().__init__(
             (image,),
-            (extractor, weights, size, model, preprocess),
+            {
+                "extractor": extractor,
+                "weights": weights,
+                "network": network,
+                "size": size,
+                "model": model,
+                "preprocess": preprocess,
+            },
             {"layer": layer, "channel": channel, "mode": mode, "cmap": cmap, "scale": scale},
             layout,
         )
@@ -179,8 +191,8 @@ class LayerExplorer(ExplorerBase):
     def image(self) -> Any:
         """The picture, uint8 RGB of shape (H, W, 3), as it was before resizing.
 
-        Set it to anything that `load_image` takes to look at another one; if that cannot be used,
-        the one on show stays.
+        Set it to anything that `load_image` takes, or to `Activations`, to look at another one; if
+        that cannot be used, the one on show stays.
         """
         return self._readings[0].pixels
 
@@ -210,7 +222,7 @@ class LayerExplorer(ExplorerBase):
         WeightsError
             If the weights that it names cannot be had.
         """
-        asked = read_state(state, more)
+        asked = read_state(state, more, computed=isinstance(image, Activations))
         try:
             explorer = cls(image, **asked)
         except TraitError:
@@ -229,11 +241,15 @@ class LayerExplorer(ExplorerBase):
     def _available_panels(self) -> dict[str, PanelMaker]:
         panels = super()._available_panels()
         if self._classes is not None:
-            panels["Predictions"] = predictions_panel(self._extractor, self._classes)
+            panels["Predictions"] = predictions_panel(self.extractor, self._classes)
         return {**panels, SET_PANEL: top_images_panel}
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Activations:
-        return self._extractor(readings[0])
+        return self.extractor(readings[0])
+
+    @staticmethod
+    def _together(activations: Activations) -> Activations:
+        return activations
 
     @staticmethod
     def _each_of(computed: Any) -> Any:
@@ -349,7 +365,7 @@ class LayerExplorer(ExplorerBase):
             If the layer reads its input through no kernel that can be shown.
         """
         return circuit(
-            self._extractor, self.activations, self.layer, self.channel, k, location=self.location
+            self.extractor, self.activations, self.layer, self.channel, k, location=self.location
         )
 
     @property

@@ -9,10 +9,10 @@ from typing import Any
 
 
 @contextmanager
-def loading_line() -> Iterator[None]:
+def loading_line(*, needed: bool = True) -> Iterator[None]:
     """Say in the cell that TensorFlow is being loaded, and take that away at the end.
 
-    Nothing is said where it is loaded already, or where no notebook is.
+    Nothing is said where it is not needed or loaded already, or where no notebook is.
 
     Yields
     ------
@@ -20,7 +20,7 @@ def loading_line() -> Iterator[None]:
     """
     notebook = sys.modules.get("IPython")
     shell = None if notebook is None else notebook.get_ipython()
-    if "tensorflow" in sys.modules or not hasattr(shell, "kernel"):
+    if not needed or "tensorflow" in sys.modules or not hasattr(shell, "kernel"):
         yield
         return
     from IPython.display import display

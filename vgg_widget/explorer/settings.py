@@ -468,7 +468,7 @@ def check_layer_names(value: str, activations: Activations) -> str:
     """Return a naming scheme, or raise TraitError if the network's layers have no such names."""
     if value != "keras" and not any(info.torch_name for info in activations.layers):
         raise TraitError(
-            f"layer_names {value!r} is for VGG19, and this network's layers have one name "
+            f"layer_names {value!r} is for VGGs, and this network's layers have one name "
             "each: leave it at 'keras'."
         )
     return value

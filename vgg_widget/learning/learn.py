@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vgg_widget.images import RGB8, ImageError, named_images, not_several, read_image, resize
 from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo, vgg19_kernel_shapes
 from vgg_widget.network.backend import keras_and_tensorflow
-from vgg_widget.network.vgg19 import preprocess_caffe
+from vgg_widget.network.vgg import preprocess_caffe
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights.learned_weights import (
     Factors,

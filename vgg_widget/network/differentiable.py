@@ -18,13 +18,13 @@ import numpy.typing as npt
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.named_layers import NamedLayers
 from vgg_widget.images import RGB8
-from vgg_widget.layers import VGG19_LAYERS, LayerInfo
+from vgg_widget.layers import LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.network_input import traced_once
 from vgg_widget.network.own_model import OwnNetwork
-from vgg_widget.network.vgg19 import WORTH_CUTTING, Vgg19Network
+from vgg_widget.network.vgg import WORTH_CUTTING, VggNetwork
 from vgg_widget.support.interrupts import interrupts_delayed
 
 Floats = npt.NDArray[np.float32]
@@ -91,8 +91,10 @@ class ChannelFunction:
         if location is not None:
             down, across = info.placement.row_step, info.placement.column_step
             place = location[0] - round(top / down), location[1] - round(left / across)
-            if isinstance(network, Vgg19Network):
-                place, parts = _parts_of_vgg19(index, place, (bottom - top, right - left))
+            if isinstance(network, VggNetwork):
+                place, parts = _parts_of_vgg(
+                    layers[: index + 1], place, (bottom - top, right - left)
+                )
         height, width = bottom - top, right - left
         check_memory(height, width, _MORE * network.bytes_a_pixel)
         self.most = min(_MOST_AT_ONCE, fitting(height, width, _MORE * network.bytes_a_pixel))
@@ -179,7 +181,7 @@ class ChannelFunction:
 
 
 def _box_and_crop(
-    network: Vgg19Network | OwnNetwork,
+    network: VggNetwork | OwnNetwork,
     layers: Sequence[LayerInfo],
     index: int,
     location: tuple[int, int] | None,
@@ -207,8 +209,8 @@ def _box_and_crop(
     return box, crop if _same_geometry(network, layers[: index + 1], crop) else whole
 
 
-def _parts_of_vgg19(
-    index: int, place: tuple[int, int], size: tuple[int, int]
+def _parts_of_vgg(
+    layers: Sequence[LayerInfo], place: tuple[int, int], size: tuple[int, int]
 ) -> tuple[tuple[int, int], npt.NDArray[np.int32]]:
     """Return where one unit is in the end, and the part of each layer's map that it needs.
 
@@ -216,7 +218,6 @@ def _parts_of_vgg19(
     work is left out. Maps are cut one after the other, on a picture of that size in which the unit
     is at `place`; each row is top, left, bottom, right of what the next layer is given.
     """
-    layers = VGG19_LAYERS[: index + 1]
     places, ranges = [], []
     for unit, pixels in zip(place, size, strict=True):
         needed = [(unit, unit)]
@@ -246,7 +247,7 @@ def _common_stride(strides: Any) -> int:
 
 
 def _same_geometry(
-    network: Vgg19Network | OwnNetwork, layers: Sequence[LayerInfo], crop: Box
+    network: VggNetwork | OwnNetwork, layers: Sequence[LayerInfo], crop: Box
 ) -> bool:
     """Tell whether each layer's units see of a part of the picture what they see of the whole."""
     top, left, bottom, right = crop
@@ -404,7 +405,7 @@ def kept_with(network: Any, key: object, make: Callable[[], Any]) -> Any:
 
 
 def _compiled(
-    network: Vgg19Network | OwnNetwork, index: int, rectified: bool, summed: bool, weights: Weights
+    network: VggNetwork | OwnNetwork, index: int, rectified: bool, summed: bool, weights: Weights
 ) -> tuple[Any, Any]:
     """Return what computes values, and values with gradients, of pictures' crops.
 
@@ -413,7 +414,7 @@ def _compiled(
     keras, tf = keras_and_tensorflow()
     run: Callable[..., list[tuple[Any, Any]]] = network.run_to([index])
     taken, variables = network.input, weights.variables
-    cut = isinstance(network, Vgg19Network) and not summed
+    cut = isinstance(network, VggNetwork) and not summed
 
     def value(pictures: Any, *rest: Any) -> Any:
         row, column, channel, matrix, offset, parts, arrays = rest
@@ -459,7 +460,7 @@ def _compiled(
 class ClassFunction:
     """From a picture through a layer's maps to the network's end, with the gradient in between.
 
-    The end is the scores of the classes, of shape (classes,), or for VGG19 the last pool, of shape
+    The end is the scores of the classes, of shape (classes,), or for a VGG the last pool, of shape
     (H, W, C), on which a classifier works that is none of TensorFlow's.
 
     Parameters
@@ -546,7 +547,7 @@ class ClassFunction:
 
 
 def _compiled_to_end(
-    network: Vgg19Network | OwnNetwork, index: int, rectified: bool, weights: Weights
+    network: VggNetwork | OwnNetwork, index: int, rectified: bool, weights: Weights
 ) -> tuple[Any, Any]:
     keras, tf = keras_and_tensorflow()
     taken, variables = network.input, weights.variables
@@ -582,7 +583,7 @@ def _compiled_to_end(
     return traced_once(forward, inputs, arrays), traced_once(gradient, inputs, end, arrays)
 
 
-def _end_shape(network: Vgg19Network | OwnNetwork) -> tuple[int | None, ...]:
+def _end_shape(network: VggNetwork | OwnNetwork) -> tuple[int | None, ...]:
     if isinstance(network, OwnNetwork):
         return tuple(network.outputs[0].shape)
     return None, None, None, network.layers[-1].channels

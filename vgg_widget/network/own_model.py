@@ -12,8 +12,6 @@ from functools import cached_property, lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-import numpy.typing as npt
-
 from vgg_widget.layers import Axis, LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
@@ -29,7 +27,7 @@ from vgg_widget.network.graph import (
     open_calls,
     scope_name,
 )
-from vgg_widget.network.network_input import NetworkInput, traced_for
+from vgg_widget.network.network_input import Floats, NetworkInput, traced_for
 from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.keras_file import Step, scales_before_weights
@@ -38,6 +36,11 @@ from vgg_widget.weights.keras_file import Step, scales_before_weights
 _PROBE_SIDE = 224
 
 Size = tuple[int, int]
+
+
+def unchanged(images: Floats) -> Floats:
+    """Change nothing: what a model wants, only its owner knows."""
+    return images
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +82,8 @@ class OwnNetwork:
     # The same, as `calls` give them.
     outputs: tuple[Any, ...] = field(repr=False)
     before_relu: tuple[str, ...] = ()
-
-    @staticmethod
-    def preprocess(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Change nothing: what a model wants, only its owner knows."""
-        return images
+    # From RGB 0–255 to what it takes.
+    preprocess: Callable[[Floats], Any] = field(repr=False, default=unchanged)
 
     def layers_on(self, size: Size | None) -> tuple[LayerInfo, ...]:
         """Return names and geometry for an image of (height, width); by default of 224 a side."""
@@ -181,7 +181,7 @@ class OwnNetwork:
         """Say whose weights these are, and what the model was fed where that is open to doubt."""
         label = f"model {self.name!r}"
         if own_preprocess:
-            return Provenance("model", label)
+            return Provenance("model", label, network="")
         if self.input.channels == 1:
             label += " on grey (the picture's luma)"
         message = ""
@@ -191,7 +191,7 @@ class OwnNetwork:
                 "before its first weights and was given pixels as they are; if it was trained on "
                 "others, pass its preprocess=, for instance lambda images: images / 255."
             )
-        return Provenance("model", label, message=message)
+        return Provenance("model", label, message=message, network="")
 
     def _sizes(self, size: Size) -> list[Sizes]:
         """Return rows and columns of every map, on an image of this size."""

@@ -18,8 +18,8 @@ from vgg_widget.images import RGB8
 from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.graph import Call
-from vgg_widget.network.own_model import OwnNetwork
-from vgg_widget.network.vgg19 import Preprocess, Vgg19Network
+from vgg_widget.network.own_model import OwnNetwork, unchanged
+from vgg_widget.network.vgg import Preprocess, VggNetwork
 from vgg_widget.support.messages import briefly, reason
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
@@ -150,7 +150,7 @@ def _arrays_digest(arrays: Any) -> str:
 class PortableExtractor:
     """What an extractor is made of.
 
-    `source` is the arrays of a VGG19, a model as a ``.keras`` file, or the name or path of weights;
+    `source` is the arrays of a VGG, a model as a ``.keras`` file, or the name or path of weights;
     `preprocess` is None where they decide. `digest` is that of `digest_of`, and `preprocessing`
     that of `preprocessing_digest`, empty where weights are named.
     """
@@ -191,7 +191,8 @@ class PortableExtractor:
                 f"weights have no name or path: {advice}."
             )
         name = str(weights.path) if weights.source == "file" else weights.source
-        return cls(name, extractor.size, _own_preprocess(extractor), weights, digest_of(extractor))
+        own, digest = _own_preprocess(extractor), digest_of(extractor)
+        return cls(name, extractor.size, own, weights, digest)
 
     @classmethod
     def of(cls, extractor: FeatureExtractor) -> Self:
@@ -201,20 +202,28 @@ class PortableExtractor:
         source = (
             # With this digest, or a process that has the file's weights would take those.
             network.resolved(replace(extractor.weights, digest=digest))
-            if isinstance(network, Vgg19Network)
+            if isinstance(network, VggNetwork)
             else _saved(network)
         )
-        own, preprocessing = _own_preprocess(extractor), preprocessing_digest(extractor)
+        preprocessing = preprocessing_digest(extractor)
+        # A network of Keras's by name travels as a model, which does not know what prepares pixels.
+        of_keras = isinstance(network, OwnNetwork) and extractor.network
+        own = extractor._preprocess if of_keras else _own_preprocess(extractor)  # noqa: SLF001
         return cls(source, extractor.size, own, extractor.weights, digest, preprocessing)
 
     def extractor(self) -> FeatureExtractor:
         """Make the extractor again; layers of nested models have other names."""
         if isinstance(self.source, bytes):
             # With a function, since a model of other than three channels would be refused.
-            given = self.preprocess or OwnNetwork.preprocess
+            given = self.preprocess or unchanged
             made = FeatureExtractor(model=_loaded(self.source), preprocess=given, size=self.size)
         else:
-            made = FeatureExtractor(self.source, preprocess=self.preprocess, size=self.size)
+            made = FeatureExtractor(
+                self.source,
+                network=self.provenance.network,
+                preprocess=self.preprocess,
+                size=self.size,
+            )
         if digest_of(made) != self.digest:
             raise ValueError(
                 f"the extractor of {self.provenance.label} did not arrive whole (digest "

@@ -410,6 +410,8 @@ def _header(
 
 def _code(activations: Activations) -> str:
     """Return the Python text that computes the maps."""
+    if activations.weights.source == "arrays":
+        return "activations = ...  # put them here, such as Activations.load('x.npz')\n"
     weights, (height, width) = activations.weights, activations.image.shape[:2]
     name = Path(activations.name).name
     image = repr(name) if name else "...  # put the picture here, or the path of its file"
@@ -418,9 +420,10 @@ def _code(activations: Activations) -> str:
         "model": ("model=...", "  # put your network here, and its preprocess="),
         "state_dict": ("...", "  # put your state dict here"),
     }.get(weights.source, (repr(weights.source), ""))
+    network = "" if weights.network in ("", "vgg19") else f"network={weights.network!r}, "
     return (
         f"image = {image}\n"
-        f"extractor = FeatureExtractor({asked}, size=({height}, {width})){note}\n"
+        f"extractor = FeatureExtractor({asked}, {network}size=({height}, {width})){note}\n"
         "activations = extractor(image)\n"
     )
 

@@ -13,7 +13,8 @@ class Provenance:
     Parameters
     ----------
     source : str
-        ``"imagenet"``, ``"kmeans"``, ``"random"``, ``"file"``, ``"state_dict"`` or ``"model"``.
+        ``"imagenet"``, ``"kmeans"``, ``"hed"``, ``"random"``, ``"file"``, ``"state_dict"``,
+        ``"model"`` or ``"arrays"``.
     label : str
         A few words for captions and titles, such as ``"random weights (seed 0)"``.
     path : str or None
@@ -23,6 +24,9 @@ class Provenance:
     message : str
         What a person must know before believing the picture, one or more sentences; empty where
         the weights are the ones that were asked for.
+    network : str
+        The name of the network that they are of, such as ``"vgg16"``; empty for a model of
+        somebody's own.
     """
 
     source: str
@@ -30,6 +34,7 @@ class Provenance:
     path: str | None = None
     digest: str = ""
     message: str = ""
+    network: str = "vgg19"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a JSON-able dict."""

@@ -1,4 +1,4 @@
-"""The numbers of a VGG19, in memory and before they are read, whatever holds them.
+"""The numbers of a VGG, in memory and before they are read, whatever holds them.
 
 Each array is checked before it is read, so that no file can fill the memory.
 """
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vgg_widget.layers import vgg19_kernel_shapes
+from vgg_widget.layers import VGG19, Vgg
 from vgg_widget.support.provenance import Provenance
 
 Pair: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -23,7 +23,7 @@ Arrays: TypeAlias = dict[str, Pair]
 
 
 PREPROCESSINGS = {
-    "caffe": "BGR in 0–255 minus (103.939, 116.779, 123.68), as Keras's VGG19",
+    "caffe": "BGR in 0–255 minus (103.939, 116.779, 123.68), as Keras's VGG16 and VGG19",
     "torch": "RGB in 0–1 minus (.485, .456, .406), over (.229, .224, .225), as torchvision's",
 }
 """What `ResolvedWeights.preprocessing` can be, and what it means in words."""
@@ -35,7 +35,7 @@ class WeightsError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class ResolvedWeights:
-    """The numbers of a VGG19 without its top (read-only arrays), and where they came from.
+    """The numbers of a VGG without its top (read-only arrays), and where they came from.
 
     `preprocessing` is what they expect of the input: ``"caffe"``, as Keras's, is BGR minus
     ImageNet's mean; ``"torch"``, as torchvision's, RGB in 0–1 normalised by mean and deviation.
@@ -46,7 +46,7 @@ class ResolvedWeights:
     preprocessing: str = "caffe"
 
 
-def random_arrays(seed: int = 0) -> Arrays:
+def random_arrays(seed: int = 0, vgg: Vgg = VGG19) -> Arrays:
     """Return He-normal kernels and zero biases: a network that has learned nothing.
 
     Their standard deviation is sqrt(2 / fan_in), fan_in = 9 * channels in, after He et al.,
@@ -54,13 +54,18 @@ def random_arrays(seed: int = 0) -> Arrays:
     """
     generator = np.random.default_rng(seed)
     arrays: Arrays = {}
-    for name, shape in vgg19_kernel_shapes().items():
+    for name, shape in vgg.kernel_shapes().items():
         kernel = generator.standard_normal(shape, dtype=np.float32)
         kernel *= np.float32(np.sqrt(2 / np.prod(shape[:3])))
         bias = np.zeros(shape[-1:], np.float32)
         kernel.flags.writeable = bias.flags.writeable = False
         arrays[name] = (kernel, bias)
     return arrays
+
+
+def titled(vgg: Vgg, label: str) -> str:
+    """Return a label that says which network it is of, where that is not VGG19."""
+    return label if vgg is VGG19 else f"{vgg.title}, {label}"
 
 
 def arrays_digest(arrays: Arrays, start: bytes = b"") -> str:
@@ -77,14 +82,27 @@ CLASSIFIER_INPUT = (7, 7, 512)
 CLASSIFIER_NAMES = {"fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}
 """Keras's name of each dense layer to torchvision's; a ReLU follows each but the last."""
 
-# What may come out of each dense layer, so that no file can fill the memory: as many as VGG19 has,
+# What may come out of each dense layer, so that no file can fill the memory: as many as VGGs have,
 # and as there are classes in all of ImageNet.
 _WIDEST = (4096, 4096, 21_841)
 
-ADVICE = "choose the weights of a VGG19."
-CLASSIFIER_ADVICE = (
-    "predictions need VGG19's classifier, so choose a file that holds it, or weights='imagenet'."
-)
+
+def advice(vgg: Vgg, layer: str = "") -> str:
+    """Say what to do where the weights of a layer, such as the classifier's, do not fit."""
+    if layer not in CLASSIFIER_NAMES:
+        return f"choose the weights of a {vgg.title}."
+    return (
+        f"predictions need {vgg.title}'s classifier, so choose a file that holds it, or "
+        "weights='imagenet'."
+    )
+
+
+def other_vgg(what: str, vgg: Vgg, other: Vgg) -> WeightsError:
+    """Return the error of weights that are of another network of the family; `what` begins it."""
+    return WeightsError(
+        f"{what} are of a {other.title}, not of a {vgg.title}: pass network={other.name!r}, or "
+        f"{advice(vgg)}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +123,7 @@ class Stored:
         """The same with its axes the other way round."""
         return replace(self, shape=self.shape[::-1], read=lambda: self.read().T)
 
-    def checked(self, what: str, wanted: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    def checked(self, what: str, wanted: tuple[int, ...], vgg: Vgg) -> npt.NDArray[np.float32]:
         """Read it as float32, read-only, if it has this shape and holds finite numbers.
 
         `what` is how an error begins: the source, the layer, and "has a kernel" or "has a bias".
@@ -114,7 +132,9 @@ class Stored:
         if self.dtype.kind != "f" and self.dtype.name != "bfloat16":
             raise WeightsError(f"{what} that is no array of floats: save the weights as floats.")
         if self.shape != wanted:
-            raise WeightsError(f"{what} of shape {self.shape} where VGG19 has {wanted}: {ADVICE}")
+            raise WeightsError(
+                f"{what} of shape {self.shape} where {vgg.title} has {wanted}: {advice(vgg)}"
+            )
         # A float64 beyond float32 becomes infinite, and is refused as that.
         with np.errstate(all="ignore"):
             try:
@@ -146,7 +166,7 @@ class StoredLayer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """The dense layers of a VGG19, in order: kernel (in, out) and bias (out,) of each."""
+    """The dense layers of a VGG, in order: kernel (in, out) and bias (out,) of each."""
 
     layers: tuple[Pair, ...] = field(repr=False)
     channels_first: bool
@@ -159,9 +179,10 @@ class Classifier:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredVGG19:
-    """A VGG19 in an open file or in memory."""
+class StoredVgg:
+    """A VGG in an open file or in memory."""
 
+    vgg: Vgg
     layer: Callable[[str], StoredLayer]
     """From a layer's name in Keras (``"fc1"``); it raises `WeightsError` where that is missing."""
     channels_first: bool = False
@@ -176,17 +197,16 @@ class StoredVGG19:
     """``"algorithm:hex"`` of the numbers, where it is not to be a file's."""
 
     def convolutions(self) -> Arrays:
-        """Read the convolutions; `WeightsError` names the first that is not VGG19's."""
-        return {
-            name: self._convolution(name, shape) for name, shape in vgg19_kernel_shapes().items()
-        }
+        """Read the convolutions; `WeightsError` names the first that is another network's."""
+        shapes = self.vgg.kernel_shapes()
+        return {name: self._convolution(name, shape) for name, shape in shapes.items()}
 
     def _convolution(self, name: str, shape: tuple[int, ...]) -> Pair:
         layer = self.layer(name)
         word = "weight" if self.channels_first else "kernel"
         wanted = (shape[3], shape[2], *shape[:2]) if self.channels_first else shape
-        kernel = layer.kernel.checked(f"{layer.called} has a {word}", wanted)
-        bias = layer.bias.checked(f"{layer.called} has a bias", shape[-1:])
+        kernel = layer.kernel.checked(f"{layer.called} has a {word}", wanted, self.vgg)
+        bias = layer.bias.checked(f"{layer.called} has a bias", shape[-1:], self.vgg)
         if self.channels_first:
             kernel = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))
             kernel.flags.writeable = False
@@ -196,15 +216,17 @@ class StoredVGG19:
         """Read the dense layers; `WeightsError` names the first that does not fit."""
         incoming, pairs = math.prod(CLASSIFIER_INPUT), []
         layers = [self.layer(name) for name in CLASSIFIER_NAMES]
-        for layer, most in zip(layers, _WIDEST, strict=True):
+        for name, layer, most in zip(CLASSIFIER_NAMES, layers, _WIDEST, strict=True):
             kernel = layer.kernel.transposed if self.channels_first else layer.kernel
             outgoing = kernel.shape[-1] if kernel.shape else 0
             if kernel.shape != (incoming, outgoing) or not 1 <= outgoing <= most:
                 raise WeightsError(
                     f"{layer.called} has weights of shape {kernel.shape} (in, out) where "
-                    f"{incoming} go in and at most {most} come out: {CLASSIFIER_ADVICE}"
+                    f"{incoming} go in and at most {most} come out: "
+                    f"{advice(self.vgg, name)}"
                 )
-            weights = kernel.checked(f"{layer.called} has weights", kernel.shape)
-            pairs.append((weights, layer.bias.checked(f"{layer.called} has a bias", (outgoing,))))
+            weights = kernel.checked(f"{layer.called} has weights", kernel.shape, self.vgg)
+            bias = layer.bias.checked(f"{layer.called} has a bias", (outgoing,), self.vgg)
+            pairs.append((weights, bias))
             incoming = outgoing
         return Classifier(tuple(pairs), self.channels_first)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from vgg_widget.layers import VGG19, Vgg
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.arrays import (
@@ -23,13 +24,14 @@ from vgg_widget.weights.arrays import (
     Arrays,
     Classifier,
     ResolvedWeights,
-    StoredVGG19,
+    StoredVgg,
     WeightsError,
+    titled,
 )
-from vgg_widget.weights.keras_file import HDF5, INSIDE_KERAS, ZIP, opened_keras, write_keras
-from vgg_widget.weights.learned_weights import learned_vgg19
-from vgg_widget.weights.remote import file_digest
-from vgg_widget.weights.state_dicts import opened_safetensors, torch_vgg19, write_safetensors
+from vgg_widget.weights.keras_file import INSIDE_KERAS, ZIP, opened_keras, write_keras
+from vgg_widget.weights.learned_weights import learned_vgg
+from vgg_widget.weights.remote import HDF5, file_digest
+from vgg_widget.weights.state_dicts import opened_safetensors, torch_vgg, write_safetensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class WeightsFormat(ABC):
         """Tell a file of this format by its content."""
 
     @abstractmethod
-    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
+    def opened(self, what: str, path: Path, vgg: Vgg) -> AbstractContextManager[StoredVgg]:
         """Open a file; `what` is how an error begins."""
 
     def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
@@ -85,11 +87,14 @@ class _Keras(WeightsFormat):
     def tells(self, content: Content) -> bool:
         return content.start.startswith(HDF5) or INSIDE_KERAS in content.members
 
-    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
-        return opened_keras(what, path)
+    def opened(self, what: str, path: Path, vgg: Vgg) -> AbstractContextManager[StoredVgg]:
+        return opened_keras(what, path, vgg)
 
     def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
         write_keras(arrays, preprocessing, path)
+
+
+KERAS_NAMES = _Keras.name
 
 
 @register_format
@@ -105,8 +110,8 @@ class _Torch(WeightsFormat):
         return "data.pkl" in names and "constants.pkl" not in names
 
     @contextmanager
-    def opened(self, what: str, path: Path) -> Iterator[StoredVGG19]:
-        yield torch_vgg19(what, path)
+    def opened(self, what: str, path: Path, vgg: Vgg) -> Iterator[StoredVgg]:
+        yield torch_vgg(what, path, vgg)
 
 
 @register_format
@@ -118,8 +123,8 @@ class _Safetensors(WeightsFormat):
         # The length of the header, in eight bytes of which some are zero, and then JSON.
         return content.start[8:9] == b"{" and 0 in content.start[:8]
 
-    def opened(self, what: str, path: Path) -> AbstractContextManager[StoredVGG19]:
-        return opened_safetensors(what, path)
+    def opened(self, what: str, path: Path, vgg: Vgg) -> AbstractContextManager[StoredVgg]:
+        return opened_safetensors(what, path, vgg)
 
     def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
         write_safetensors(arrays, preprocessing, path)
@@ -134,8 +139,8 @@ class _Learned(WeightsFormat):
         return "metadata.npy" in content.members
 
     @contextmanager
-    def opened(self, what: str, path: Path) -> Iterator[StoredVGG19]:
-        yield learned_vgg19(what, path, f"k-means filters {path.name}")
+    def opened(self, what: str, path: Path, vgg: Vgg) -> Iterator[StoredVgg]:
+        yield learned_vgg(what, path, f"k-means filters {path.name}", vgg)
 
 
 def format_names(*, with_classifier: bool = False) -> str:
@@ -153,29 +158,39 @@ def format_of(path: Path) -> WeightsFormat:
     raise WeightsError(f"weights {str(path)!r} {_what_it_is(content)}.")
 
 
-def opened_weights(path: Path) -> AbstractContextManager[StoredVGG19]:
+def check_is_keras(path: Path, title: str) -> None:
+    """Raise `WeightsError` unless a file is one of Keras's, by its content."""
+    found = format_of(path)
+    if not isinstance(found, _Keras):
+        raise WeightsError(
+            f"weights {str(path)!r} are a file of {found.name}, and {title} takes one of "
+            f"{_Keras.name}: save the model's weights with Keras."
+        )
+
+
+def opened_weights(path: Path, vgg: Vgg) -> AbstractContextManager[StoredVgg]:
     """Open a file of any format; `WeightsError`, now or meanwhile, says what is wrong with it."""
-    return format_of(path).opened(f"weights {str(path)!r}", path)
+    return format_of(path).opened(f"weights {str(path)!r}", path, vgg)
 
 
-def read_weights(path: Path) -> ResolvedWeights:
-    """Read the convolutions of a file; `WeightsError` if it cannot be, or is no VGG19's."""
-    with opened_weights(path) as network:
+def read_weights(path: Path, vgg: Vgg) -> ResolvedWeights:
+    """Read the convolutions of a file; `WeightsError` if it cannot be, or is another network's."""
+    with opened_weights(path, vgg) as network:
         arrays = network.convolutions()
     if network.preprocessing not in PREPROCESSINGS:
         raise WeightsError(
             f"weights {str(path)!r} need the preprocessing {network.preprocessing!r}, which is not "
             f"known here ({', '.join(map(repr, PREPROCESSINGS))} are): use a newer vgg_widget."
         )
-    label = network.label or f"weights file {path.name}"
+    label = titled(vgg, network.label or f"weights file {path.name}")
     digest = network.digest or file_digest(path, "sha256")
-    provenance = Provenance("file", label, str(path), digest, network.message)
+    provenance = Provenance("file", label, str(path), digest, network.message, vgg.name)
     return ResolvedWeights(arrays, provenance, network.preprocessing)
 
 
-def read_classifier(path: Path) -> Classifier:
-    """Read the dense layers of a file; `WeightsError` if it has none of VGG19's making."""
-    with opened_weights(path) as network:
+def read_classifier(path: Path, vgg: Vgg = VGG19) -> Classifier:
+    """Read the dense layers of a file; `WeightsError` if it has none that fit."""
+    with opened_weights(path, vgg) as network:
         return network.classifier()
 
 
@@ -197,9 +212,10 @@ def export_weights(arrays: Arrays, preprocessing: str, path: str | os.PathLike[s
     preprocessing : str
         ``"caffe"`` or ``"torch"``.
     path : str or Path
-        ``.safetensors`` is a state dict of torchvision's VGG19 without its classifier
+        ``.safetensors`` is a state dict of torchvision's without its classifier
         (``load_state_dict(..., strict=False)`` takes it); ``.weights.h5`` is for
-        ``keras.applications.VGG19(include_top=False).load_weights``. Replaced as a whole.
+        ``keras.applications.VGG19(include_top=False).load_weights``, or VGG16's. Replaced as a
+        whole.
 
     Raises
     ------

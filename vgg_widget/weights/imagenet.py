@@ -1,40 +1,62 @@
-"""What is published of the VGG19 that was trained on ImageNet, and where it may lie here."""
+"""What is published of networks that were trained on ImageNet, and where it may lie here."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TypeAlias
 
 from vgg_widget.weights.remote import RemoteFile
 
 CLASSES = 1000
-"""How many classes the network was trained to tell."""
+"""How many classes the networks were trained to tell."""
 
 Name: TypeAlias = tuple[str, str]
 """WordNet's number of a class, and what it is called."""
 
-_BASE = "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+_BASE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
-IMAGENET = RemoteFile(
-    name="vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    base=_BASE,
-    hash="md5:253f8cb515780f3b799900260a226db6",
-    size=80_134_624,
-    what="the ImageNet weights",
-    title="VGG19 ImageNet weights",
-    command="vgg-widget weights --download",
-)
-"""The convolutions, which are all that feature maps need."""
 
-IMAGENET_TOP = RemoteFile(
-    name="vgg19_weights_tf_dim_ordering_tf_kernels.h5",
-    base=_BASE,
-    hash="md5:cbe5617147190e668d6c5d5026f83318",
-    size=574_710_816,
-    what="the weights of ImageNet's classifier",
-    title="VGG19 ImageNet classifier",
-    command="vgg-widget weights --download --top",
-)
+def _convolutions(network: str, digest: str, size: int) -> RemoteFile:
+    title = network.upper()
+    # What is said of the usual network names none.
+    of_network, option = (
+        ("", "") if network == "vgg19" else (f"{title}'s ", f" --network {network}")
+    )
+    return RemoteFile(
+        name=f"{network}_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        base=f"{_BASE}{network}/",
+        hash=f"md5:{digest}",
+        size=size,
+        what=f"{of_network or 'the '}ImageNet weights",
+        title=f"{title} ImageNet weights",
+        command=f"vgg-widget weights{option} --download",
+    )
+
+
+def _with_top(network: str, digest: str, size: int) -> RemoteFile:
+    convolutions = IMAGENET[network]
+    return replace(
+        convolutions,
+        name=convolutions.name.replace("_notop", ""),
+        hash=f"md5:{digest}",
+        size=size,
+        what="the weights of ImageNet's classifier",
+        title=f"{network.upper()} ImageNet classifier",
+        command=f"{convolutions.command} --top",
+    )
+
+
+IMAGENET = {
+    "vgg16": _convolutions("vgg16", "6d6bbae143d832006294945121d1f1fc", 58_889_256),
+    "vgg19": _convolutions("vgg19", "253f8cb515780f3b799900260a226db6", 80_134_624),
+}
+"""The convolutions of each network, which are all that feature maps need."""
+
+IMAGENET_TOP = {
+    "vgg16": _with_top("vgg16", "64373286793e3c8b2b4e3219cbf3544b", 553_467_096),
+    "vgg19": _with_top("vgg19", "cbe5617147190e668d6c5d5026f83318", 574_710_816),
+}
 """The same convolutions with the classifier, the three dense layers on top of them."""
 
 IMAGENET_NAMES = RemoteFile(

@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from vgg_widget.layers import vgg19_kernel_shapes
+from vgg_widget.layers import VGGS, Vgg
 from vgg_widget.weights.arrays import (
-    ADVICE,
-    CLASSIFIER_ADVICE,
     CLASSIFIER_NAMES,
     Arrays,
     Stored,
     StoredLayer,
-    StoredVGG19,
+    StoredVgg,
     WeightsError,
+    advice,
+    other_vgg,
 )
 
 PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
@@ -35,8 +35,10 @@ _SAVE_AGAIN = "save the model with Keras again."
 _LONGEST_CONFIGURATION = 10_000_000
 # In numbers: as many as h5py itself puts in one where it may choose.
 _SMALL_CHUNK = 1 << 20
-HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
-"""How a Keras file begins: HDF5, or a ``.keras`` file, which is a zip archive."""
+# Up to this one more array does no harm: Keras says better what is wrong with it.
+_LARGE_ARRAY = 1 << 25
+ZIP = b"PK\x03\x04"
+"""How a ``.keras`` file begins, which is a zip archive."""
 
 INSIDE_KERAS = "model.weights.h5"
 """The member of a ``.keras`` file that holds its weights."""
@@ -46,34 +48,37 @@ Layers = dict[str, list[Any]]
 
 
 @contextmanager
-def opened_keras(what: str, path: Path) -> Iterator[StoredVGG19]:
+def opened_keras(what: str, path: Path, vgg: Vgg) -> Iterator[StoredVgg]:
     """Open a Keras file of any layout; `what` is how an error begins.
 
     The layers may lie inside other models, beside other layers. They are found by their names in
-    Keras's VGG19; where a file has none of these names, convolutions by their order. Of several
-    models in a file, the one that is a whole VGG19 is taken.
+    Keras's VGGs; where a file has none of these names, convolutions by their order. Of several
+    models in a file, the one that is a whole VGG of that kind is taken.
     """
     import h5py
 
     try:
         with _hdf5_part(what, path) as part, h5py.File(part, "r") as file:
-            yield _vgg19(what, path, file)
+            yield _vgg_in(what, path, file, vgg)
     except (WeightsError, MemoryError):
         raise
     except Exception as error:  # h5py and zipfile raise anything at all on damaged files.
-        raise WeightsError(f"{what} is cut short or damaged: choose a whole Keras file.") from error
+        raise _damaged(what) from error
 
 
-def _vgg19(what: str, path: Path, file: Any) -> StoredVGG19:
-    place, convolutions = _most_like_vgg19(what, file)
+def _damaged(what: str) -> WeightsError:
+    return WeightsError(f"{what} is cut short or damaged: choose a whole Keras file.")
+
+
+def _vgg_in(what: str, path: Path, file: Any, vgg: Vgg) -> StoredVgg:
+    place, convolutions = _most_like(what, file, vgg)
     models, _ = _collected(file, CLASSIFIER_NAMES)
     # Of several classifiers, the one beside the convolutions.
     layers = {**(models.get(place) or _together(models)), **convolutions}
 
     def layer(name: str) -> StoredLayer:
         called = f"{what}: layer {name!r}"
-        advice = CLASSIFIER_ADVICE if name in CLASSIFIER_NAMES else ADVICE
-        return StoredLayer(called, *_pair(called, layers.get(name), advice))
+        return StoredLayer(called, *_pair(called, layers.get(name), advice(vgg, name)))
 
     message = ""
     if _scales_pixels(path, file):
@@ -83,7 +88,7 @@ def _vgg19(what: str, path: Path, file: Any) -> StoredVGG19:
             "as model=."
         )
     preprocessing = str(file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe"))
-    return StoredVGG19(layer, preprocessing=preprocessing, message=message)
+    return StoredVgg(vgg, layer, preprocessing=preprocessing, message=message)
 
 
 def _scales_pixels(path: Path, file: Any) -> bool:
@@ -118,6 +123,51 @@ def _hdf5_part(what: str, path: Path) -> Iterator[Path | BinaryIO]:
         yield io.BufferedReader(_Piece(whole, member.header_offset + header, member.file_size))
 
 
+@contextmanager
+def checked_keras_file(what: str, path: Path, most: int) -> Iterator[tuple[Path | BinaryIO, str]]:
+    """Give the part of a file that is HDF5, and the suffix by which Keras knows its layout.
+
+    It holds no array of far more numbers than `most`, and leads to no other file, so that Keras can
+    read it.
+    """
+    import h5py
+
+    with _hdf5_part(what, path) as part:
+        try:
+            with h5py.File(part, "r") as file:
+                _check_arrays(what, file, most)
+                old = "layer_names" in file.attrs or "model_weights" in file
+        except (WeightsError, MemoryError):
+            raise
+        except Exception as error:  # h5py raises anything at all on damaged files.
+            raise _damaged(what) from error
+        if not isinstance(part, Path):
+            part.seek(0)
+        yield part, ".h5" if old else ".weights.h5"
+
+
+def _check_arrays(what: str, file: Any, most: int) -> None:
+    import h5py
+
+    def leads_out(place: str, link: Any) -> str | None:
+        return place if isinstance(link, h5py.ExternalLink) else None
+
+    def check(place: str, item: Any) -> None:
+        # What is no number, such as a name, is in no weights.
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
+            _check_stored(f"{what}: {place!r} is an array", item)
+            if item.size > max(most, _LARGE_ARRAY):
+                raise WeightsError(
+                    f"{what}: {place!r} is an array of {item.size:,} numbers where the network has "
+                    f"none of more than {most:,}: {_SAVE_AGAIN}"
+                )
+
+    # It stops at the first that is found; an error in it would be hidden by another one.
+    if (found := file.visititems_links(leads_out)) is not None:
+        raise WeightsError(f"{what} leads to another file at {found!r}: {_SAVE_AGAIN}")
+    file.visititems(check)
+
+
 class _Piece(io.RawIOBase):
     """A piece of an open file, as a file: a `.keras` file can be larger than the memory."""
 
@@ -142,28 +192,35 @@ class _Piece(io.RawIOBase):
         return int(count)
 
 
-def _most_like_vgg19(what: str, file: Any) -> tuple[str, Layers]:
-    """Return the place and the arrays of the model that is VGG19, or is most like it."""
-    named, numbered = _collected(file, vgg19_kernel_shapes())
-    models = named or numbered
-    complete = [place for place in models if _likeness(models[place]) == len(vgg19_kernel_shapes())]
+def _most_like(what: str, file: Any, vgg: Vgg) -> tuple[str, Layers]:
+    """Return the place and the arrays of the model that is a network, or is most like it."""
+    names = {name: None for each in VGGS.values() for name in each.kernel_shapes()}
+    named, numbered = _collected(file, names)
+    models = named or {place: _in_order(layers, vgg) for place, layers in numbered.items()}
+    # Its blocks may be models of their own.
+    parts = _together(named) if named else _in_order(_one_after_the_other(numbered), vgg)
+    complete = [place for place in models if _is_whole(models[place], vgg)]
     if len(complete) > 1:
         told = " and ".join(sorted(repr(_model_name(file, place)) for place in complete))
         raise WeightsError(
-            f"{what} hold {len(complete)} whole VGG19s, {told}: save the weights of the one that "
-            "is meant, by its own save_weights."
+            f"{what} hold {len(complete)} whole {vgg.title}s, {told}: save the weights of the one "
+            "that is meant, by its own save_weights."
         )
-    if named and not complete:
-        # Its blocks may be models of their own.
-        models = {**models, "": _together(named)}
-    best = max(models, key=lambda place: _likeness(models[place]), default="")
+    if not complete:
+        for other in VGGS.values():
+            if other is not vgg and any(_is_whole(one, other) for one in (*models.values(), parts)):
+                raise other_vgg(what, vgg, other)
+        models = {**models, "": parts} if named or _is_whole(parts, vgg) else models
+    best = max(models, key=lambda place: _likeness(models[place], vgg), default="")
     return best, models.get(best, {})
 
 
-def _collected(file: Any, names: Collection[str]) -> tuple[dict[str, Layers], dict[str, Layers]]:
+def _collected(
+    file: Any, names: Collection[str]
+) -> tuple[dict[str, Layers], dict[str, list[list[Any]]]]:
     """Return the arrays of each model in a file, by its place: of layers that have these names.
 
-    The second is of numbered convolutions, which are given VGG19's names in their order.
+    The second is of numbered convolutions, in their order.
     """
     import h5py
 
@@ -187,10 +244,19 @@ def _collected(file: Any, names: Collection[str]) -> tuple[dict[str, Layers], di
 
     file.visititems(visit)  # This follows no link out of the file.
     in_order = {
-        place: dict(zip(vgg19_kernel_shapes(), (layers[n] for n in sorted(layers)), strict=False))
-        for place, layers in numbered.items()
+        place: [layers[number] for number in sorted(layers)] for place, layers in numbered.items()
     }
     return dict(found), in_order
+
+
+def _in_order(layers: Iterable[list[Any]], vgg: Vgg) -> Layers:
+    """Return the arrays of unnamed convolutions, which are given a network's names in turn."""
+    return dict(zip(vgg.kernel_shapes(), layers, strict=False))
+
+
+def _one_after_the_other(models: Mapping[str, list[list[Any]]]) -> list[list[Any]]:
+    """Return the convolutions of several models, such as block1 and block2, as one."""
+    return [layer for place in sorted(models) for layer in models[place]]
 
 
 def _together(models: Mapping[str, Layers]) -> Layers:
@@ -202,13 +268,18 @@ def _together(models: Mapping[str, Layers]) -> Layers:
     return found
 
 
-def _likeness(layers: Layers) -> int:
-    """Count the layers that have the kernel and the bias of VGG19's."""
+def _likeness(layers: Layers, vgg: Vgg) -> int:
+    """Count the layers that have the kernel and the bias of a network's."""
     return sum(
         {item.shape for item in layers.get(name, ())} == {shape, shape[-1:]}
         and len(layers[name]) == 2
-        for name, shape in vgg19_kernel_shapes().items()
+        for name, shape in vgg.kernel_shapes().items()
     )
+
+
+def _is_whole(layers: Layers, vgg: Vgg) -> bool:
+    """Tell whether layers are a network's, all of them and no others."""
+    return len(layers) == len(vgg.kernel_shapes()) == _likeness(layers, vgg)
 
 
 def _model_name(file: Any, place: str) -> str:
@@ -226,20 +297,20 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
     # Files of every age name the two differently, but a kernel has more axes than a bias.
     kernel, bias = sorted(items, key=lambda item: -item.ndim)
     for part, item in (("kernel", kernel), ("bias", bias)):
-        if item.external or item.is_virtual:
-            raise WeightsError(
-                f"{layer} has a {part} that is no array of the file's own: {_SAVE_AGAIN}"
-            )
-        # HDF5 unpacks a whole chunk, of up to 4 GB, for the one number of it that is wanted.
-        if item.chunks is not None and math.prod(item.chunks) > max(item.size, _SMALL_CHUNK):
-            raise WeightsError(
-                f"{layer} has a {part} in chunks of {item.chunks}, larger than itself: "
-                f"{_SAVE_AGAIN}"
-            )
+        _check_stored(f"{layer} has a {part}", item)
     return (
         Stored(kernel.shape, kernel.dtype, kernel.__array__),
         Stored(bias.shape, bias.dtype, bias.__array__),
     )
+
+
+def _check_stored(what: str, item: Any) -> None:
+    """Refuse an array that is not in this file, or takes far more memory than itself to read."""
+    if item.external or item.is_virtual:
+        raise WeightsError(f"{what} that is no array of the file's own: {_SAVE_AGAIN}")
+    # HDF5 unpacks a whole chunk, of up to 4 GB, for the one number of it that is wanted.
+    if item.chunks is not None and math.prod(item.chunks) > max(item.size, _SMALL_CHUNK):
+        raise WeightsError(f"{what} in chunks of {item.chunks}, larger than itself: {_SAVE_AGAIN}")
 
 
 def write_keras(arrays: Arrays, preprocessing: str, path: Path) -> None:

@@ -19,10 +19,11 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vgg_widget.layers import VGG19, Vgg
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.messages import reason
 from vgg_widget.support.safe_npz import check_suffix, opened_npz
-from vgg_widget.weights.arrays import Stored, StoredLayer, StoredVGG19, WeightsError
+from vgg_widget.weights.arrays import Stored, StoredLayer, StoredVgg, WeightsError, other_vgg
 
 EMBEDDED = "vgg19_kmeans.npz"
 """The shipped file's name, in the folder ``vgg_widget/data``."""
@@ -237,8 +238,10 @@ def embedded_path() -> Path:
     return Path(str(resources.files("vgg_widget") / "data" / EMBEDDED))
 
 
-def learned_vgg19(what: str, path: Path, label: str) -> StoredVGG19:
+def learned_vgg(what: str, path: Path, label: str, vgg: Vgg) -> StoredVgg:
     """Open a file that `LearnedWeights.save` wrote; `what` is how an error begins."""
+    if vgg is not VGG19:
+        raise other_vgg(what, vgg, VGG19)
     try:
         learned = LearnedWeights.load(path)
     except (OSError, ValueError) as error:
@@ -255,7 +258,8 @@ def learned_vgg19(what: str, path: Path, label: str) -> StoredVGG19:
 
     found = learned.metadata.get("photographs")
     count = found if isinstance(found, int) else "some"
-    return StoredVGG19(
+    return StoredVgg(
+        vgg,
         layer,
         label=f"{label} (learned without labels from {count} photographs)",
         digest=learned.digest,

@@ -21,6 +21,9 @@ ADDRESS_VARIABLE = "VGG_WIDGET_WEIGHTS_URL"
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
 """How long to wait for a connection, and then for each next piece of the file."""
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How a file of HDF5 begins."""
+
 BAR_SECONDS = 0.1
 """When a bar appears: at once, an empty one would stay where nothing could be fetched."""
 
@@ -54,28 +57,32 @@ class RemoteFile:
     Parameters
     ----------
     name : str
-        The file's name, in the caches as on the server.
+        The file's name in the caches.
     base : str
         Address of the folder that it is published in, unless `ADDRESS_VARIABLE` names a mirror.
     hash : str
-        ``"md5:hex"``, or another algorithm that hashlib knows.
-    size : int
-        In bytes.
+        ``"md5:hex"``, or another algorithm that hashlib knows; empty where none is published, and
+        the file must be one of HDF5.
+    size : int or None
+        In bytes; None where it is not known.
     what : str
         What it holds, in the plural, as in "the ImageNet weights are not here".
     title : str
         A few words for the progress bar.
     command : str
         What fetches it from a terminal.
+    served : str
+        The file's name on the server, where it is another one.
     """
 
     name: str
     base: str
     hash: str
-    size: int
+    size: int | None
     what: str
     title: str
     command: str
+    served: str = ""
 
     def locations(self) -> tuple[Path, ...]:
         """Return where the file may lie: in Keras's folder, then in our own cache."""
@@ -90,17 +97,18 @@ class RemoteFile:
             parts = urlsplit(base)
             # The address ends up in messages and saved notebooks, where no password belongs.
             if parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc:
-                return f"{base.rstrip('/')}/{self.name}"
+                return f"{base.rstrip('/')}/{self.served or self.name}"
         raise WeightsError(
             f"the environment variable {ADDRESS_VARIABLE} is not the http or https address, "
-            f"without a user name, of a folder that holds {self.name}: correct it or unset it."
+            f"without a user name, of a folder that holds {self.served or self.name}: "
+            "correct it or unset it."
         )
 
     def find(self) -> Path | None:
         """Return the first cached file of the right size, or None; its hash is not checked."""
         for path in self.locations():
             with suppress(OSError):
-                if path.is_file() and path.stat().st_size == self.size:
+                if path.is_file() and self.size in (None, path.stat().st_size):
                     return path
         return None
 
@@ -114,8 +122,8 @@ class RemoteFile:
         path, found = self.verified(), self.find()
         if path is None and found is not None:
             raise WeightsError(
-                f"{self.what} cannot be used because the file {found} is damaged (its hash is not "
-                f"{self.hash}): run `{self.command}` to replace it."
+                f"{self.what} cannot be used because the file {found} is damaged "
+                f"({self._no_hash}): run `{self.command}` to replace it."
             )
         return path or self.download()
 
@@ -150,8 +158,9 @@ class RemoteFile:
         if found := self.verified():
             return found
         url, folder = self.address(), self.folder()
-        # Without its total from the start the notebook's bar has no width.
-        look = {"total": self.size, "unit": "B", "unit_scale": True, "delay": BAR_SECONDS}
+        # Without its total from the start the notebook's bar has no width; pooch sets one that is
+        # not known here, and asks for the truth of the bar, which a bar without a total has not.
+        look = {"total": self.size or 1, "unit": "B", "unit_scale": True, "delay": BAR_SECONDS}
         bar = tqdm(desc=self.title, disable=not progress, **look)
         answers: list[Any] = []  # pooch leaves a failed answer's connection open.
 
@@ -166,11 +175,19 @@ class RemoteFile:
 
         waits = (CONNECT_SECONDS, READ_SECONDS)
         http = pooch.HTTPDownloader(bar, 1 << 16, timeout=waits, hooks={"response": on_answer})
+
+        def fetch(url: str, target: Any, pup: Any) -> None:
+            http(url, target, pup)
+            if not self.hash and not self._is_right(Path(target)):
+                raise ValueError(url)
+
         logger, level = pooch.get_logger(), pooch.get_logger().level
         logger.setLevel(logging.WARNING)
         try:
             with bar:
-                path = Path(pooch.retrieve(url, self.hash, self.name, folder, downloader=http))
+                path = Path(
+                    pooch.retrieve(url, self.hash or None, self.name, folder, downloader=fetch)
+                )
         except (OSError, ValueError) as error:  # Those of requests are OSErrors.
             _forget_frames(error)
             raise self._not_downloaded(_why_not(error), url, folder) from error
@@ -223,10 +240,19 @@ class RemoteFile:
             return CachedFile(path, None, "not here")
         except OSError as error:
             return CachedFile(path, None, f"cannot be read ({error.strerror})")
-        if size != self.size:
+        if self.size not in (None, size):
             return CachedFile(path, size, f"damaged: it should have {self.size:,} bytes")
-        right = file_digest(path, self.hash.partition(":")[0]) == self.hash
-        return CachedFile(path, size, "" if right else f"damaged: its hash is not {self.hash}")
+        return CachedFile(path, size, "" if self._is_right(path) else f"damaged: {self._no_hash}")
+
+    @property
+    def _no_hash(self) -> str:
+        return f"its hash is not {self.hash}" if self.hash else "it is no file of HDF5"
+
+    def _is_right(self, path: Path) -> bool:
+        if self.hash:
+            return file_digest(path, self.hash.partition(":")[0]) == self.hash
+        with path.open("rb") as file:
+            return file.read(len(HDF5)) == HDF5
 
 
 def file_digest(path: Path, algorithm: str) -> str:

@@ -1,4 +1,4 @@
-"""VGG19 among the named tensors of a state dict in torchvision's layout, in memory or in a file.
+"""A VGG among the named tensors of a state dict in torchvision's layout, in memory or in a file.
 
 The layers are known by their numbers and shapes. What stands before the numbers, such as
 ``"module.features."``, and what the state dict lies in are whatever a training loop made of them.
@@ -17,22 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from vgg_widget.layers import VGG19_CONVOLUTIONS, vgg19_kernel_shapes
+from vgg_widget.layers import VGGS, Vgg
 from vgg_widget.support.messages import reason
 from vgg_widget.weights.arrays import (
-    ADVICE,
-    CLASSIFIER_ADVICE,
     CLASSIFIER_INPUT,
     CLASSIFIER_NAMES,
     Arrays,
     Stored,
     StoredLayer,
-    StoredVGG19,
+    StoredVgg,
     WeightsError,
+    advice,
+    other_vgg,
 )
-
-TORCH_NAMES = {info.name: str(info.torch_name) for info in VGG19_CONVOLUTIONS}
-"""Keras's name of each convolution to torchvision's."""
 
 PREPROCESSING_KEY = "vgg_widget.preprocessing"
 """Where an exported safetensors file says what its numbers expect of the input."""
@@ -87,11 +84,17 @@ def _stored(value: Any) -> Stored:
     return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy().copy())
 
 
-def _shapes_in_torch() -> dict[str, tuple[int, ...]]:
-    """Return what stands behind a prefix, such as ``"0.weight"``, with its shape in VGG19."""
+def torch_names(vgg: Vgg) -> dict[str, str]:
+    """Return Keras's name of each convolution to torchvision's."""
+    return {info.name: str(info.torch_name) for info in vgg.convolutions}
+
+
+def _shapes_in_torch(vgg: Vgg) -> dict[str, tuple[int, ...]]:
+    """Return what stands behind a prefix, such as ``"0.weight"``, with its shape in a network."""
     wanted: dict[str, tuple[int, ...]] = {}
-    for name, (height, width, incoming, outgoing) in vgg19_kernel_shapes().items():
-        number = TORCH_NAMES[name].removeprefix("features.")
+    names = torch_names(vgg)
+    for name, (height, width, incoming, outgoing) in vgg.kernel_shapes().items():
+        number = names[name].removeprefix("features.")
         wanted[f"{number}.weight"] = (outgoing, incoming, height, width)
         wanted[f"{number}.bias"] = (outgoing,)
     return wanted
@@ -111,71 +114,78 @@ class _Modules:
     def shape(self, end: str) -> tuple[int, ...]:
         return self.tensors.shape(self.prefix + end)
 
-    def likeness(self) -> int:
-        """Count the tensors that VGG19 has too, and again those of its shapes."""
-        wanted = _shapes_in_torch()
+    def likeness(self, vgg: Vgg) -> int:
+        """Count the tensors that a network has too, and again those of its shapes."""
+        wanted = _shapes_in_torch(vgg)
         there = [end for end in wanted if self.prefix + end in self.tensors.stored]
         return sum(1 + (self.shape(end) == wanted[end]) for end in there)
 
-    def is_whole(self) -> bool:
-        return self.likeness() == 2 * len(_shapes_in_torch())
+    def is_whole(self, vgg: Vgg) -> bool:
+        return self.likeness(vgg) == 2 * len(_shapes_in_torch(vgg))
 
-    def other_network(self) -> str:
-        """Say how this is another network than VGG19, where that can be seen."""
+    def other_network(self, vgg: Vgg) -> str:
+        """Say how this is another network than the one that is wanted, where that can be seen."""
         if f"{self.prefix}1.running_mean" in self.tensors.stored:
-            return " are of a network with batch normalisation, not of plain VGG19"
+            return f" are of a network with batch normalisation, not of plain {vgg.title}"
         count = sum(len(self.shape(f"{number}.weight")) == 4 for number in range(99))
-        if count in (0, len(TORCH_NAMES)):
+        if count in (0, len(vgg.convolutions)):
             return ""
-        return f" are of a network of {count} convolutions, where VGG19 has {len(TORCH_NAMES)}"
+        there = f"{vgg.title} has {len(vgg.convolutions)}"
+        return f" are of a network of {count} convolutions, where {there}"
 
-    def layer(self, what: str, name: str) -> StoredLayer:
+    def layer(self, what: str, name: str, vgg: Vgg) -> StoredLayer:
         """Return a layer by Keras's name."""
-        module = TORCH_NAMES.get(name) or CLASSIFIER_NAMES[name]
+        module = torch_names(vgg).get(name) or CLASSIFIER_NAMES[name]
         called = f"{what}: layer {module!r} ({name})"
         parts = []
         for part in ("weight", "bias"):
             key = f"{self.prefix}{module.rpartition('.')[2]}.{part}"
             if key not in self.tensors.stored:
-                advice = ADVICE if name in TORCH_NAMES else CLASSIFIER_ADVICE
                 missing = self.tensors.name(key)
-                raise WeightsError(f"{called} is missing (there is no {missing!r}): {advice}")
+                raise WeightsError(
+                    f"{called} is missing (there is no {missing!r}): {advice(vgg, name)}"
+                )
             parts.append(self.tensors.stored[key])
         return StoredLayer(called, *parts)
 
 
-def vgg19_in(what: str, mappings: Sequence[Tensors], preprocessing: str = "torch") -> StoredVGG19:
-    """Find the one VGG19 in some mappings, and the dense layers; `what` is how an error begins."""
+def vgg_in(
+    what: str, mappings: Sequence[Tensors], vgg: Vgg, preprocessing: str = "torch"
+) -> StoredVgg:
+    """Find the one VGG in some mappings, and the dense layers; `what` is how an error begins."""
     modules = [
         _Modules(tensors, prefix)
         for tensors in mappings
         for prefix in dict.fromkeys(map(_prefix, tensors.stored))
         if prefix is not None
     ]
-    whole = [one for one in modules if one.is_whole()]
+    whole = [one for one in modules if one.is_whole(vgg)]
     if len(whole) > 1:
         names = ", ".join(repr(one.name) for one in whole)
         raise WeightsError(f"{what} holds several networks ({names}): pass the state dict of one.")
-    # Where nothing is like VGG19, what is missing is told of the usual place.
+    for other in VGGS.values():
+        if not whole and any(one.is_whole(other) for one in modules):
+            raise other_vgg(what, vgg, other)
+    # Where nothing is like a VGG, what is missing is told of the usual place.
     usual = _Modules(mappings[0], "features.")
-    nearest = max(modules, key=_Modules.likeness, default=usual)
+    nearest = max(modules, key=lambda one: one.likeness(vgg), default=usual)
     # Less than two layers is what any network may have by chance.
-    features = nearest if nearest.likeness() >= 8 else usual
-    told = what if whole else f"{what}{features.other_network()}"
+    features = nearest if nearest.likeness(vgg) >= 8 else usual
+    told = what if whole else f"{what}{features.other_network(vgg)}"
     incoming = (math.prod(CLASSIFIER_INPUT),)
     dense = [one for one in modules if one.shape("0.weight")[1:] == incoming] or [
         _Modules(features.tensors, f"{features.prefix.removesuffix('features.')}classifier.")
     ]
 
     def layer(name: str) -> StoredLayer:
-        if name in TORCH_NAMES:
-            return features.layer(told, name)
+        if name not in CLASSIFIER_NAMES:
+            return features.layer(told, name, vgg)
         if len(dense) > 1:
             names = ", ".join(repr(one.name) for one in dense)
             raise WeightsError(f"{what} holds several classifiers ({names}): save a file of one.")
-        return dense[0].layer(what, name)
+        return dense[0].layer(what, name, vgg)
 
-    return StoredVGG19(layer, channels_first=True, preprocessing=preprocessing)
+    return StoredVgg(vgg, layer, channels_first=True, preprocessing=preprocessing)
 
 
 def _prefix(key: str) -> str | None:
@@ -184,8 +194,8 @@ def _prefix(key: str) -> str | None:
     return prefix if part in ("weight", "bias") and prefix != module else None
 
 
-def torch_vgg19(what: str, path: Path) -> StoredVGG19:
-    """Find VGG19 in a file that ``torch.save`` wrote; `what` is how an error begins."""
+def torch_vgg(what: str, path: Path, vgg: Vgg) -> StoredVgg:
+    """Find a VGG in a file that ``torch.save`` wrote; `what` is how an error begins."""
     try:
         import torch
     except ImportError as error:
@@ -223,7 +233,7 @@ def torch_vgg19(what: str, path: Path) -> StoredVGG19:
         raise WeightsError(
             f"{what} holds a {type(state).__name__}, not a state dict: save model.state_dict()."
         )
-    return vgg19_in(what, mappings)
+    return vgg_in(what, mappings, vgg)
 
 
 def _is_packed(path: Path) -> bool:
@@ -237,7 +247,7 @@ def _is_packed(path: Path) -> bool:
 
 
 @contextmanager
-def opened_safetensors(what: str, path: Path) -> Iterator[StoredVGG19]:
+def opened_safetensors(what: str, path: Path, vgg: Vgg) -> Iterator[StoredVgg]:
     """Open a safetensors file; `what` is how an error begins."""
     try:
         import ml_dtypes  # noqa: F401 - Keras brings it; with it NumPy knows bfloat16.
@@ -251,7 +261,7 @@ def opened_safetensors(what: str, path: Path) -> Iterator[StoredVGG19]:
         with safe_open(path, framework="numpy") as file:
             tensors = Tensors({key: _stored_in(file, key) for key in file.keys()})  # noqa: SIM118 - no dict
             preprocessing = (file.metadata() or {}).get(PREPROCESSING_KEY, "torch")
-            yield vgg19_in(what, [tensors], preprocessing)
+            yield vgg_in(what, [tensors], vgg, preprocessing)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"{what} is cut short or damaged ({reason(error)}): choose a whole safetensors file."
@@ -268,7 +278,7 @@ def _stored_in(file: Any, key: str) -> Stored:
 
 
 def write_safetensors(arrays: Arrays, preprocessing: str, path: Path) -> None:
-    """Write a state dict of torchvision's VGG19 without its classifier."""
+    """Write a state dict of torchvision's VGG without its classifier."""
     try:
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
@@ -278,10 +288,12 @@ def write_safetensors(arrays: Arrays, preprocessing: str, path: Path) -> None:
             "`pip install 'vgg-widget[safetensors]'`, or choose .weights.h5."
         ) from error
     tensors = {}
+    # The same layer has another number in each network of the family.
+    names = next(torch_names(vgg) for vgg in VGGS.values() if [*vgg.kernel_shapes()] == [*arrays])
     for name, (kernel, bias) in arrays.items():
         # (height, width, in, out) → (out, in, height, width)
-        tensors[f"{TORCH_NAMES[name]}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-        tensors[f"{TORCH_NAMES[name]}.bias"] = bias
+        tensors[f"{names[name]}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        tensors[f"{names[name]}.bias"] = bias
     try:
         # Other programs ask for the format before they read on.
         save_file(tensors, path, {"format": "pt", PREPROCESSING_KEY: preprocessing})

@@ -10,6 +10,7 @@ from weakref import ref
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.explorer.parts import WIDTH, words
+from vgg_widget.layers import VGGS
 from vgg_widget.predictions import Prediction, Predictor, checked_top, looked_at
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class PredictionsPanel(Panel):
         self.widget.value = ""
         count, classes = self._count, self._predictor.classes
         said = (
-            f"VGG19 looked at {looked_at(activations)}: the {min(count, classes)} most probable "
-            f"of {classes} classes."
+            f"{VGGS[activations.weights.network].title} looked at {looked_at(activations)}: the "
+            f"{min(count, classes)} most probable of {classes} classes."
         )
         self.widget.value = _table(self._predictor.predict(activations, count), said)
         self._shown = ref(activations)

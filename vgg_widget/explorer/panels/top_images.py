@@ -42,7 +42,13 @@ class TopImagesPanel(Panel):
         top, settings = self._explorer.top_images, self._explorer.settings
         if top is None:
             return
-        layer, extractor = self._layer_in(top), self._explorer.extractor
+        try:
+            extractor = self._explorer.extractor
+        except ValueError as error:
+            # Of activations without a network nobody knows whether these are of the same weights.
+            self.patches.say(str(error))
+            return
+        layer = self._layer_in(top)
         why_not = self._other_weights(top, extractor) or _other_mode(settings.mode)
         if layer is None or why_not:
             self.patches.say(why_not or self._absent(top))

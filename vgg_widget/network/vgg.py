@@ -1,28 +1,23 @@
-"""VGG19 as it is computed here: Keras's layers, with weights in them, built once and shared.
+"""The VGG family as it is computed here: Keras's layers with weights.
 
 TensorFlow takes seconds to import, so it is imported inside the functions that need it.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vgg_widget.images import MINIMUM_SIDE
-from vgg_widget.layers import VGG19_CONVOLUTIONS, VGG19_LAYERS, LayerInfo
+from vgg_widget.layers import VGGS, LayerInfo, Vgg
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of
 from vgg_widget.network.network_input import Floats, NetworkInput, traced_for
 from vgg_widget.support.provenance import Provenance
-from vgg_widget.weights import ResolvedWeights, imagenet, resolve
-from vgg_widget.weights.remote import ADDRESS_VARIABLE, failed_downloads
+from vgg_widget.weights import ResolvedWeights
 
 Preprocess = Callable[[Floats], Any]
 
@@ -43,7 +38,8 @@ def preprocess_torch(images: Floats) -> Floats:
     return normalised
 
 
-_PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
+PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
+"""What prepares pixels, by the name that weights have for it."""
 
 _INPUT = NetworkInput(minimum_side=MINIMUM_SIDE)
 
@@ -52,17 +48,30 @@ WORTH_CUTTING = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Vgg19Network:
+class VggNetwork:
     """A built network, shared by all extractors with the same weights."""
 
+    vgg: Vgg
     model: Any
     forward: Callable[[Any], list[Any]] = field(repr=False)
     preprocess: Preprocess
     input: NetworkInput = _INPUT
-    layers: tuple[LayerInfo, ...] = VGG19_LAYERS
-    before_relu: tuple[str, ...] = tuple(info.name for info in VGG19_CONVOLUTIONS)
-    # All maps in float32, and about as much again while they are computed.
-    bytes_a_pixel: int = 8 * sum(info.channels // info.stride**2 or 1 for info in VGG19_LAYERS)
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """Names and geometry, in network order."""
+        return self.vgg.layers
+
+    @property
+    def before_relu(self) -> tuple[str, ...]:
+        """The layers whose maps are given before their ReLU."""
+        return tuple(info.name for info in self.vgg.convolutions)
+
+    @property
+    def bytes_a_pixel(self) -> int:
+        """Memory of one forward pass, by pixel of the image."""
+        # All maps in float32, and about as much again while they are computed.
+        return 8 * sum(info.channels // info.stride**2 or 1 for info in self.layers)
 
     def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
         """Return names and geometry, which are the same for every size."""
@@ -84,7 +93,9 @@ class Vgg19Network:
         left, bottom and right, half open.
         """
         keras, tf = keras_and_tensorflow()
-        chain = [self.model.get_layer(info.name) for info in self.layers[: max(indices) + 1]]
+        chain = [
+            (self.model.get_layer(info.name), info) for info in self.layers[: max(indices) + 1]
+        ]
 
         def run(images: Any, parts: Any = None) -> list[tuple[Any, Any]]:
             found = list(_through(chain, images, keras, tf, parts))
@@ -108,89 +119,20 @@ class Vgg19Network:
         """Return the numbers that the network has now, and what they expect of the input."""
         arrays = {
             info.name: tuple(self.model.get_layer(info.name).get_weights())
-            for info in VGG19_CONVOLUTIONS
+            for info in self.vgg.convolutions
         }
         (preprocessing,) = (
-            name for name, function in _PREPROCESSING.items() if function is self.preprocess
+            name for name, function in PREPROCESSING.items() if function is self.preprocess
         )
         return ResolvedWeights(arrays, provenance, preprocessing)
 
 
-# Weights come in 80 MB: two networks are kept, so that going back and forth between trained and
-# untrained weights, or re-running a cell, builds nothing anew.
-_KEPT = 2
-_networks: OrderedDict[object, tuple[Vgg19Network, Provenance]] = OrderedDict()
-_networks_lock = threading.RLock()
-
-
-def shared_vgg19(
-    weights: str | os.PathLike[str] | Mapping[str, Any] | ResolvedWeights,
-) -> tuple[Vgg19Network, Provenance]:
-    """Return the network with these weights, built if need be, and where they came from."""
-    # Which a state dict is cannot be told without reading it.
-    source = resolve(weights) if isinstance(weights, Mapping | list | tuple) else weights
-    with _networks_lock:
-        key = _identity(source)
-        if key not in _networks:
-            made = _made(source)
-            # A download has changed what the name stands for.
-            key = _identity(source)
-            _networks[key] = made
-            while len({id(network) for network, _ in _networks.values()}) > _KEPT:
-                _networks.popitem(last=False)
-        _networks.move_to_end(key)
-        return _networks[key]
-
-
-def _made(source: str | os.PathLike[str] | ResolvedWeights) -> tuple[Vgg19Network, Provenance]:
-    # The numbers have no name here, only in a function that imports nothing. TensorFlow's import
-    # leaves errors behind that hold every frame it was called from, and with a name there 80 MB,
-    # until Python collects garbage.
-    return _with_weights(
-        source if isinstance(source, ResolvedWeights) else resolve(source),
-        *keras_and_tensorflow(),
-    )
-
-
-def _with_weights(
-    resolved: ResolvedWeights, keras: Any, tf: Any
-) -> tuple[Vgg19Network, Provenance]:
-    preprocess = _PREPROCESSING[resolved.preprocessing]
-    for network, known in _networks.values():
-        if known.digest == resolved.provenance.digest and network.preprocess is preprocess:
-            return network, resolved.provenance
-    return _built(resolved, keras, tf), resolved.provenance
-
-
-def _identity(weights: object) -> object:
-    """Say what a weights argument stands for now, so that a changed file is another network."""
-    if isinstance(weights, str) and weights in ("auto", "imagenet"):
-        files = tuple(_stamp(path) for path in imagenet.IMAGENET.locations())
-        # What could not be fetched is tried again elsewhere, or when the failure is forgotten.
-        return (weights, files, os.environ.get(ADDRESS_VARIABLE), bool(failed_downloads))
-    if isinstance(weights, ResolvedWeights):
-        return weights.provenance, weights.preprocessing
-    if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
-        # Not ours to judge: `resolve` says what is wrong with it.
-        return repr(weights)
-    path = Path(os.path.expanduser(weights))  # noqa: PTH111 - Path's own can raise.
-    return (str(path.absolute()), _stamp(path)) if os.path.isfile(path) else weights  # noqa: PTH113 - Path's own can raise.
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
-
-
 def _through(
-    chain: Sequence[Any], images: Any, keras: Any, tf: Any, parts: Any = None
+    chain: Sequence[tuple[Any, LayerInfo]], images: Any, keras: Any, tf: Any, parts: Any = None
 ) -> Iterator[tuple[Any, Any]]:
     """Give the maps of each layer of a chain, before and after its ReLU where it has one."""
     x = images
-    for number, layer in enumerate(chain):
+    for number, (layer, info) in enumerate(chain):
         if isinstance(layer, keras.layers.Conv2D):
             before = tf.nn.bias_add(layer.convolution_op(x, layer.kernel), layer.bias)
             x = layer.activation(before)
@@ -198,13 +140,15 @@ def _through(
             before = x = layer(x)
         yield before, x
         # What lies before is large, and a copy of it would cost more than it saves.
-        if parts is not None and VGG19_LAYERS[number].stride >= WORTH_CUTTING:
+        if parts is not None and info.stride >= WORTH_CUTTING:
             top, left, bottom, right = tf.unstack(parts[number])
             x = x[:, top:bottom, left:right]
 
 
-def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
-    # Keras's own VGG19 would first be filled with random numbers, and its global settings of these
+def built_vgg(resolved: ResolvedWeights, keras: Any, tf: Any) -> VggNetwork:
+    """Return a network with these weights; not shared."""
+    vgg = VGGS[resolved.provenance.network]
+    # Keras's own would first be filled with random numbers, and its global settings of these
     # belong to the user.
     own = {"data_format": "channels_last", "dtype": "float32"}
     convolution = {"padding": "same", "activation": "relu", "kernel_initializer": "zeros", **own}
@@ -212,19 +156,21 @@ def _built(resolved: ResolvedWeights, keras: Any, tf: Any) -> Vgg19Network:
         keras.layers.MaxPooling2D(2, name=info.name, **own)
         if info.kind == "pool"
         else keras.layers.Conv2D(info.channels, 3, name=info.name, **convolution)
-        for info in VGG19_LAYERS
+        for info in vgg.layers
     ]
     x = pixels = keras.Input((None, None, 3), dtype="float32")
-    model = keras.Model(pixels, [x := layer(x) for layer in chain], name="vgg19_layers")
+    model = keras.Model(pixels, [x := layer(x) for layer in chain], name=f"{vgg.name}_layers")
     model.dtype_policy = "float32"
     for name, (kernel, bias) in resolved.arrays.items():
         model.get_layer(name).set_weights([kernel, bias])
 
+    both = list(zip(chain, vgg.layers, strict=True))
+
     def forward(images: Any) -> list[Any]:
         # Before ReLU is kept, since after ReLU follows from it and not the other way round.
-        return [before for before, _ in _through(chain, images, keras, tf)]
+        return [before for before, _ in _through(both, images, keras, tf)]
 
     compiled = traced_for(forward, _INPUT)
     # One that cannot run fails here, before it is kept.
     compiled(np.zeros((1, MINIMUM_SIDE, MINIMUM_SIDE, 3), np.float32))
-    return Vgg19Network(model, compiled, _PREPROCESSING[resolved.preprocessing])
+    return VggNetwork(vgg, model, compiled, PREPROCESSING[resolved.preprocessing])

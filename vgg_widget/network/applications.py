@@ -1,0 +1,150 @@
+"""The networks of `keras.applications` without their tops, as models with one output a layer."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from shutil import copyfileobj
+from typing import Any
+
+import numpy as np
+
+from vgg_widget.images import MINIMUM_SIDE
+from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.network.network_input import told_layout
+from vgg_widget.network.own_model import OwnNetwork, own_network
+from vgg_widget.support.messages import reason
+from vgg_widget.weights import WeightsError
+from vgg_widget.weights.applications import Application
+from vgg_widget.weights.keras_file import checked_keras_file
+
+_one_at_a_time = threading.Lock()
+
+
+def built_application(application: Application, path: Path | None) -> OwnNetwork:
+    """Return a network with the weights of a file, or with random ones; not shared.
+
+    Raises
+    ------
+    WeightsError
+        If the file does not fit.
+    """
+    keras, _ = keras_and_tensorflow()
+    model = _apart(lambda: _made(application, keras))
+    if path is None:
+        _randomise(model, keras)
+    else:
+        _load(model, path, application)
+    network = own_network(model, own_preprocess=True)
+    preprocess = getattr(keras.applications, application.module).preprocess_input
+    # Its pixels are prepared as it wants them, wherever that happens.
+    return replace(
+        network,
+        preprocess=told_layout(preprocess),
+        input=replace(network.input, minimum_side=MINIMUM_SIDE),
+    )
+
+
+def numbers_digest(network: OwnNetwork) -> str:
+    """Return ``"sha256:hex"`` of all the numbers of a network."""
+    digest = hashlib.sha256()
+    for variable in network.model.weights:
+        digest.update(np.ascontiguousarray(variable).data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _made(application: Application, keras: Any) -> Any:
+    # Of this thread alone; its layers would be made with a person's own policy otherwise.
+    keras.config.set_dtype_policy("float32")
+    pixels = keras.Input((application.side, application.side, 3), dtype="float32")
+    make = getattr(keras.applications, application.title)
+    return make(include_top=False, weights=None, input_tensor=pixels)
+
+
+def _apart(make: Any) -> Any:
+    """Return what a function returns in a thread of its own, with Keras's settings as they come.
+
+    Keras counts the layers' names and keeps its dtype policy by thread: in a fresh one
+    InceptionV3's first convolution is always ``"conv2d"``, however many models there are. The
+    layout of images and Python's random numbers are of the whole process, and are put back.
+    """
+    keras, _ = keras_and_tensorflow()
+    found: list[Any] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        # Whoever was interrupted and asks again meets the thread of before, which goes on.
+        with _one_at_a_time:
+            layout, numbers = keras.config.image_data_format(), random.getstate()
+            try:
+                keras.config.set_image_data_format("channels_last")
+                found.append(make())
+            except BaseException as error:  # It is raised where somebody waits for it.
+                failed.append(error)
+            finally:
+                keras.config.set_image_data_format(layout)
+                random.setstate(numbers)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def _randomise(model: Any, keras: Any) -> None:
+    """Give a model He-normal kernels, as `random_arrays` does; what is no kernel stays."""
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        own = isinstance(layer, keras.layers.DepthwiseConv2D)
+        for variable in layer.trainable_weights:
+            if len(variable.shape) < 2:
+                continue
+            # A depthwise kernel is (height, width, channels, multiplier), and reads one channel.
+            depthwise = own or "depthwise" in variable.name
+            incoming = math.prod(variable.shape[: 2 if depthwise else -1])
+            values = generator.standard_normal(variable.shape, dtype=np.float32)
+            variable.assign(values * np.float32(math.sqrt(2 / incoming)))
+
+
+def _load(model: Any, path: Path, application: Application) -> None:
+    """Let Keras read a file of weights, of whatever age, that leads to no other file."""
+    what = f"weights {str(path)!r}"
+    most = max(math.prod(variable.shape) for variable in model.weights)
+    with _as_keras_wants_it(what, path, most) as file:
+        try:
+            with warnings.catch_warnings():
+                # It warns of each layer that does not fit, and then raises.
+                warnings.simplefilter("ignore")
+                model.load_weights(file)
+        except Exception as error:
+            # Whatever Keras says of layers that do not fit.
+            raise WeightsError(
+                f"{what} do not fit {application.title} without its top ({reason(error)}): choose "
+                f"what keras.applications.{application.title}(include_top=False) saved with "
+                "save_weights."
+            ) from error
+
+
+@contextmanager
+def _as_keras_wants_it(what: str, path: Path, most: int) -> Iterator[str]:
+    """Give the path of a checked file, whose name ends as Keras wants it for its content."""
+    with checked_keras_file(what, path, most) as (part, suffix):
+        named = isinstance(part, Path) and part.name
+        if named and named.endswith(suffix) and named.endswith(".weights.h5") == (suffix != ".h5"):
+            yield str(part)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / f"copy{suffix}"
+            with copy.open("wb") as target, path.open("rb") as source:
+                copyfileobj(source if isinstance(part, Path) else part, target)
+            yield str(copy)

