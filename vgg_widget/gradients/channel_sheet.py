@@ -52,7 +52,9 @@ def channel_sheet(images: Sequence[SyntheticImage]) -> RGB8:
     height, width = images[0].image.shape[:2]
     times = -(-_LEAST_SIDE // min(height, width))
     height, width = times * height, times * width
-    columns = about_square(len(images), (height + _WORDS) / width)
+    square = about_square(len(images), (height + _WORDS) / width)
+    # A few fill the room that there is anyway.
+    columns = max(square, min(len(images), (_LEAST_WIDTH + _GAP) // (width + _GAP)))
     channels = tuple(one.channel for one in images)
     tiles = TileGrid(channels, columns, height + _WORDS, width, _GAP)
     room = max(_LEAST_WIDTH, columns * (width + _GAP) - _GAP)

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 # In pixels of the page; VGG19's 21 layers are seen as a whole.
 _BUTTON, _MOST_HEIGHT = 130, 640
-_WORDS = (
-    "How far apart the two pictures are at each layer; click on one to see it. Content compares "
-    "the maps F and P of both place by place: √(Σ (F − P)² / (Σ F² + Σ P²)), over all places and "
-    "channels. Style compares their Gram matrices, G and A, in the same way. A Gram matrix is the "
-    "mean over all places of the products of each two channels: which ones are active together, "
-    "wherever that is. 0 is the same; after a ReLU 1 is nothing in common. The distances are those "
-    "of Gatys et al. 2016, divided so that layers can be compared, and of the maps after a ReLU."
+_SCALE = (
+    "How far apart the two pictures are at each layer, after its ReLU: 0 is the same, 1 is nothing "
+    "in common. Click on a layer to see it."
+)
+_FORMULAS = (
+    "Content compares the maps F and P place by place, √(Σ (F − P)² / (Σ F² + Σ P²)). Style "
+    "compares their Gram matrices in the same way: which channels are active together, wherever "
+    "that is. Both are those of Gatys et al. 2016, divided so that layers can be compared."
 )
 
 
@@ -49,7 +50,7 @@ class DistancesPanel(Panel):
         # Two pictures may have been compared before.
         self._missing = list(self._lines)
         said = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
-        said.value = parts.paragraph(_WORDS)
+        said.value = parts.paragraph(_SCALE) + parts.paragraph(_FORMULAS)
         # Above the bars, beside the buttons and their margins.
         head = parts.words("vgg-words", margin=f"4px 0 0 {_BUTTON + 4}px", max_width=parts.WIDTH)
         head.value = _HEAD
@@ -58,6 +59,8 @@ class DistancesPanel(Panel):
         )
         lines = widgets.VBox([one.widget for one in self._lines.values()], layout=layout)
         self.widget = widgets.VBox([said, head, lines], layout=widgets.Layout(width="100%"))
+        # What is closed has no comm any more.
+        self.widget.observe(lambda _: self._later.cancel(), "comm")
 
     def show(self) -> None:
         """Mark the layer on show, and compute what is not known of the pair yet."""
@@ -74,7 +77,9 @@ class DistancesPanel(Panel):
             parts.set_value(line.button, name == on_show)
         if self._missing and not self._busy:
             self._busy = True
-            self._later.start(partial(self._compute, pair, list(self._missing)), 0.0)
+            # That of the layer on show first.
+            layers = sorted(self._missing, key=lambda name: name != on_show)
+            self._later.start(partial(self._compute, pair, layers), 0.0)
 
     def pause(self) -> None:
         """Compute no further; what is known stays."""
@@ -136,7 +141,8 @@ _HEAD = '<div class="vgg-distances vgg-head"><span>content</span><span>style</sp
 def _bar(what: str, distance: float) -> str:
     # NaN is no length; before a ReLU there are distances beyond 1.
     share = min(np.nan_to_num(distance), 1.0)
+    bar = f'<span class="vgg-bar" style="width:{100 * share:.1f}%"></span>'
     return (
-        f'<span aria-hidden="true"><span class="vgg-bar" style="width:{100 * share:.1f}%"></span>'
-        f'</span><span><span class="vgg-unseen">{html.escape(what)} </span>{distance:.3f}</span>'
+        f'<span class="vgg-rail" aria-hidden="true">{bar}</span>'
+        f'<span><span class="vgg-unseen">{html.escape(what)} </span>{distance:.3f}</span>'
     )
