@@ -1,4 +1,4 @@
-"""The `vgg-widget` command: app, atlas, demo, page, render, weights."""
+"""The `vgg-widget` command: app, atlas, channels, demo, page, render, weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from vgg_widget.activations.mapping import RANKINGS
 from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.cli.app import add_app
 from vgg_widget.cli.atlas import add_atlas
+from vgg_widget.cli.channels import add_channels
 from vgg_widget.cli.demo import add_demo
 from vgg_widget.cli.page import add_page
 from vgg_widget.cli.serving import add_network_option, add_network_options, check_layers
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add_app(commands)
     add_atlas(commands)
     add_page(commands)
+    add_channels(commands)
 
     picture = commands.add_parser("render", help="write a picture of a layer, without a notebook")
     picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")

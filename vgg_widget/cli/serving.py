@@ -57,12 +57,17 @@ def add_server_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
-def add_network_options(command: argparse.ArgumentParser) -> None:
+def add_weights_option(command: argparse.ArgumentParser) -> None:
     """Add what all commands that compute have in common."""
     command.add_argument(
         "--weights", default="auto", help="auto, imagenet, kmeans, hed, random or your own file"
     )
     add_network_option(command)
+
+
+def add_network_options(command: argparse.ArgumentParser) -> None:
+    """Add what all commands that look at pictures have in common."""
+    add_weights_option(command)
     command.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
 
 

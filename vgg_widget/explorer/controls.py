@@ -17,7 +17,7 @@ from vgg_widget.explorer.settings import DisplaySettings, is_before_relu
 from vgg_widget.layers import LayerInfo
 from vgg_widget.pictures.colormaps import grouped_cmaps
 from vgg_widget.pictures.modes import MODES, Mode, find_mode
-from vgg_widget.pictures.rendering import ORDERS, STRONGEST
+from vgg_widget.pictures.rendering import ORDERS, STRONGEST, typed_channels
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
@@ -90,21 +90,7 @@ def parse_channels(text: str) -> tuple[int, ...] | str:
     """
     if text.strip().lower() == STRONGEST:
         return STRONGEST
-    numbers: list[int] = []
-    for word in re.split(r"[,;\s]+", re.sub(r"\s*([-–])\s*", r"\1", text.strip())):
-        if not word:
-            continue
-        match = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", word)
-        if match is None:
-            raise ValueError(
-                f"channels {word!r} is no number or range: write for instance 0, 5-8, 12, "
-                f"{STRONGEST}, or nothing for the default."
-            )
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ValueError(f"channels {word!r} runs backwards: write {last}-{first}.")
-        numbers.extend(range(first, last + 1) if last - first < 10_000 else (first, last))
-    return tuple(dict.fromkeys(numbers))
+    return typed_channels("channels", text, f", {STRONGEST}, or nothing for the default")
 
 
 class Controls:

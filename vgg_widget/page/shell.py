@@ -36,20 +36,26 @@ def page_pieces(
     style : Traversable
         Of what is on this page alone.
     scripts : iterable of Traversable
-        Modules in the order in which they use one another, after those that all pages have.
+        Modules in the order in which they use one another, after those that all such pages have. A
+        page without any runs no script at all.
     data : iterable of str
         Elements that the scripts read.
     """
     styles = "\n".join(one.read_text("utf-8") for one in (_HERE.joinpath("shell.css"), style))
-    # Not a module: nothing of it is seen by any other script, and no older browser is left out.
-    script = f'"use strict";\n{{\n{joined(_HERE.joinpath("shell.js"), *scripts)}\n}}\n'
+    script, allowed = "", ""
+    own = list(scripts)
+    if own:
+        # Not a module: nothing of it is seen by any other script, and no older browser is left out.
+        code = f'"use strict";\n{{\n{joined(_HERE.joinpath("shell.js"), *own)}\n}}\n'
+        script = f"<script>{code}</script>\n"
+        allowed = f"; script-src '{digest_of_text(code)}'"
     words = {
         "title": html.escape(title),
         "body": body,
         "style": styles,
         "style_digest": digest_of_text(styles),
         "script": script,
-        "script_digest": digest_of_text(script),
+        "allowed": allowed,
     }
     before, after = _HERE.joinpath("shell.html").read_text("utf-8").split("$data\n")
     yield Template(before).substitute(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -373,6 +374,28 @@ def checked_channel(argument: str, number: object, layer: str, count: int) -> in
             f"choose whole numbers from 0 to {count - 1}."
         )
     return int(number)
+
+
+def typed_channels(argument: str, text: str, others: str = "") -> tuple[int, ...]:
+    """Read channel numbers as a person types them, ``"0, 5-8 12"``, each once.
+
+    `others` is what else may be written, for the sentence about what is no number or range, with
+    which ValueError is raised.
+    """
+    numbers: list[int] = []
+    for word in re.split(r"[,;\s]+", re.sub(r"\s*([-–])\s*", r"\1", text.strip())):
+        if not word:
+            continue
+        match = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", word)
+        if match is None:
+            raise ValueError(
+                f"{argument} {word!r} is no number or range: write for instance 0, 5-8, 12{others}."
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"{argument} {word!r} runs backwards: write {last}-{first}.")
+        numbers.extend(range(first, last + 1) if last - first < 10_000 else (first, last))
+    return tuple(dict.fromkeys(numbers))
 
 
 def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:

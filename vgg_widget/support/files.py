@@ -34,6 +34,13 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def check_writable(path: str | os.PathLike[str]) -> Path:
+    """Return where a file can be written, by trying; raise as `atomic_write` would, before work."""
+    target = checked_target(path)
+    _draft(target).unlink()
+    return target
+
+
 def _refusal(target: Path, error: OSError | ValueError) -> OSError | ValueError:
     # Some errors of Unicode are no plain ValueErrors.
     kind, why = (type(error), error.strerror) if isinstance(error, OSError) else (ValueError, error)

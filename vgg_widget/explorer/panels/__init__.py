@@ -40,6 +40,7 @@ PANELS: dict[str, PanelMaker] = {
 
 PAIR_PANELS: dict[str, PanelMaker] = {
     "Display": PANELS["Display"],
+    "Distances": _of("distances", "DistancesPanel"),
     WHY_PANEL: PANELS[WHY_PANEL],
     "Open & save": _of("files", "PairFilesPanel"),
 }

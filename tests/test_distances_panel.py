@@ -1,0 +1,204 @@
+"""The panel of a comparison that says how far apart two pictures are at each layer."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.explorers import control, made_panel, problem, words
+from vgg_widget import Activations, FeatureExtractor, compare
+from vgg_widget.explorer.comparison import Comparison
+from vgg_widget.explorer.panels import distances
+from vgg_widget.gradients import content_distance, gram, style_distance
+
+RGB8 = npt.NDArray[np.uint8]
+Make = Callable[..., Comparison]
+
+PANEL = "Distances"
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor("random", size=48)
+
+
+@pytest.fixture
+def make(extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    monkeypatch.setattr(Comparison, "remembered_panel", "")
+    made: list[Comparison] = []
+
+    def build(first: object, second: object, **arguments: Any) -> Comparison:
+        usual = {"extractor": extractor, "layer": "block2_conv1", "panel": PANEL}
+        made.append(compare(first, second, **{**usual, **arguments}))
+        return made[-1]
+
+    yield build
+    for comparison in made:
+        comparison.close()
+
+
+def told(comparison: Comparison) -> dict[str, tuple[float, float]]:
+    """What the panel says, read as a person does: content and style of each layer."""
+    panel = made_panel(comparison, PANEL)
+    assert panel.wait()
+    found = {}
+    for name, line in panel._lines.items():
+        text = html.unescape(re.sub("<[^>]*>", " ", line.bars.value)).split()
+        assert text[::2] == ["content", "style"]
+        found[name] = float(text[1]), float(text[3])
+    return found
+
+
+def lengths(comparison: Comparison, layer: str) -> list[float]:
+    """The lengths of a layer's two bars, in percent."""
+    value = made_panel(comparison, PANEL)._lines[layer].bars.value
+    return [float(one) for one in re.findall(r"width:([\d.]+)%", value)]
+
+
+def by_hand(first: Activations, second: Activations, layer: str) -> tuple[float, float]:
+    """Both distances as their formulas are written down, in NumPy."""
+    maps = [one[layer].astype(np.float64) for one in (first, second)]
+    flat = [one.reshape(-1, one.shape[-1]) for one in maps]
+    grams = [np.einsum("mi,mj->ij", one, one) / len(one) for one in flat]
+    content, style = (
+        np.sqrt(np.sum((a - b) ** 2) / (np.sum(a**2) + np.sum(b**2))) for a, b in (maps, grams)
+    )
+    return float(content), float(style)
+
+
+def test_each_layer_has_both_distances(make: Make, photo: RGB8) -> None:
+    comparison = make(photo, photo[::-1].copy() // 2)
+    first, second = comparison.pair.first, comparison.pair.second
+    found = told(comparison)
+    assert list(found) == [info.name for info in first.layers]
+    for layer, numbers in found.items():
+        assert numbers == pytest.approx(by_hand(first, second, layer), abs=6e-4)
+        assert lengths(comparison, layer) == pytest.approx([100 * n for n in numbers], abs=0.1)
+    text = words(made_panel(comparison, PANEL).widget)
+    assert "√(Σ (F − P)² / (Σ F² + Σ P²))" in text
+    assert "Gatys et al. 2016" in text
+
+
+def test_the_functions_are_what_their_formulas_say(
+    extractor: FeatureExtractor, photo: RGB8
+) -> None:
+    # More places than are computed with at once.
+    large = extractor.at_size((80, 96))
+    first, second = large(photo), large(photo[:, ::-1])
+    layer = "block1_conv1"
+    pair = [one[layer].astype(np.float64) for one in (first, second)]
+    content, style = by_hand(first, second, layer)
+    assert content_distance(first, second, layer, relative=True) == pytest.approx(content)
+    assert style_distance(first, second, layer, relative=True) == pytest.approx(style)
+    assert content_distance(first, second, layer) == pytest.approx(
+        np.sum((pair[0] - pair[1]) ** 2) / 2
+    )
+    grams = [np.einsum("hwi,hwj->ij", one, one) / (80 * 96) for one in pair]
+    np.testing.assert_allclose(gram(first, layer), grams[0], rtol=1e-9)
+    assert style_distance(first, second, layer) == pytest.approx(
+        np.sum((grams[0] - grams[1]) ** 2) / (4 * 64**2)
+    )
+
+
+def test_the_same_picture_has_no_distance(make: Make, photo: RGB8) -> None:
+    comparison = make(photo, photo.copy())
+    assert set(told(comparison).values()) == {(0.0, 0.0)}
+    assert lengths(comparison, "block1_conv1") == [0.0, 0.0]
+
+
+def test_a_mirror_keeps_the_style_and_not_the_content(make: Make, photo: RGB8) -> None:
+    found = told(make(photo, photo[:, ::-1].copy()))
+    content, style = found["block1_conv1"]
+    # Not 0: the filters themselves are not mirrored.
+    assert style < 0.1
+    assert content > 0.3
+
+
+def test_the_layer_on_show_is_marked_and_a_click_shows_another(make: Make, photo: RGB8) -> None:
+    comparison = make(photo, photo[::-1].copy())
+    panel = made_panel(comparison, PANEL)
+
+    def pressed() -> list[str]:
+        return [name for name, line in panel._lines.items() if line.button.value]
+
+    assert pressed() == ["block2_conv1"]
+    button = control(panel.widget, "block4_conv2")
+    button.value = True
+    assert comparison.layer == "block4_conv2"
+    assert pressed() == ["block4_conv2"]
+    # Once more, as a person clicks who wants to be sure.
+    button.value = False
+    assert comparison.layer == "block4_conv2"
+    assert pressed() == ["block4_conv2"]
+    comparison.layer = "block1_pool"
+    assert pressed() == ["block1_pool"]
+    assert not problem(comparison)
+
+
+def test_a_layer_before_its_relu_is_marked_too(make: Make, photo: RGB8) -> None:
+    comparison = make(photo, photo[::-1].copy(), layer_names="torchvision", before_relu=True)
+    panel = made_panel(comparison, PANEL)
+    control(panel.widget, "block3_conv1").value = True
+    assert comparison.settings.before_relu
+    assert [n for n, line in panel._lines.items() if line.button.value] == ["block3_conv1"]
+
+
+def test_it_computes_once_for_a_pair(
+    make: Make, photo: RGB8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+
+    def noted(first: Activations, second: Activations, layer: str, *, relative: bool) -> float:
+        computed.append(layer)
+        return content_distance(first, second, layer, relative=relative)
+
+    monkeypatch.setattr(distances, "content_distance", noted)
+    comparison = make(photo, photo[::-1].copy())
+    before = told(comparison)
+    assert sorted(computed) == sorted(before)
+    comparison.layer, comparison.channel = "block1_conv1", 3
+    comparison.panel = ""
+    comparison.panel = PANEL
+    assert told(comparison) == before
+    assert len(computed) == len(before)
+    # Of another pair nothing of before stays.
+    comparison.second = photo[:, ::-1].copy()
+    after = told(comparison)
+    assert len(computed) == 2 * len(before)
+    assert all(after[name] != before[name] for name in before)
+
+
+@pytest.mark.parametrize("ended", ["folded", "closed"])
+def test_folded_away_or_closed_it_computes_no_further(
+    make: Make, photo: RGB8, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def held(*given: Any, **more: Any) -> float:
+        begun.set()
+        assert may_go_on.wait(60)
+        return content_distance(*given, **more)
+
+    monkeypatch.setattr(distances, "content_distance", held)
+    comparison = make(photo, photo[::-1].copy())
+    panel = made_panel(comparison, PANEL)
+    assert begun.wait(60)
+    if ended == "folded":
+        comparison.panel = ""
+    else:
+        comparison.close()
+    may_go_on.set()
+    assert panel.wait()
+    assert len(panel._missing) == len(panel._lines)
+    if ended == "folded":
+        # Unfolded, it goes on.
+        comparison.panel = PANEL
+        assert len(told(comparison)) == len(panel._lines)
+        assert not panel._missing

@@ -1,0 +1,196 @@
+"""`vgg-widget channels`: what some channels of a layer look for, on one sheet or page."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from vgg_widget.activations.named_layers import layer_names
+from vgg_widget.cli.serving import add_weights_option
+from vgg_widget.gradients.arguments import whole_number
+from vgg_widget.gradients.channel_sheet import channel_sheet, sheet_page
+from vgg_widget.gradients.kept import find_kept, folder, keep
+from vgg_widget.gradients.synthesis import ChannelMaking
+from vgg_widget.gradients.synthetic_image import SyntheticImage
+from vgg_widget.images import MINIMUM_SIDE
+from vgg_widget.layers import VGGS, LayerInfo
+from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.pictures.rendering import checked_channel, typed_channels
+from vgg_widget.support.files import atomic_write, check_writable
+from vgg_widget.support.html import check_page_path
+from vgg_widget.support.messages import unknown_choice
+from vgg_widget.support.progress import ProgressLines, shown_progress
+from vgg_widget.weights.applications import checked_network
+
+# As many as are computed at once; what an interrupt loses is those that are under way.
+_TOGETHER = 4
+
+
+def add_channels(commands: Any) -> None:
+    """Add the command to a parser's."""
+    channels = commands.add_parser(
+        "channels", help="write a sheet of what channels look for: pictures made by gradients"
+    )
+    channels.add_argument(
+        "--layer", required=True, help="Keras's, torchvision's or the paper's name"
+    )
+    channels.add_argument(
+        "--channels", nargs="+", required=True, metavar="N", help="such as 0-31, or 3,17,40-45"
+    )
+    channels.add_argument("-o", "--output", type=Path, metavar="FILE", help="a .png file to write")
+    channels.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page of them that needs nothing else"
+    )
+    channels.add_argument(
+        "--page",
+        metavar="PAGE",
+        help="what the tiles of --html lead to: a file of `vgg-widget page`, or its web address",
+    )
+    add_weights_option(channels)
+    channels.add_argument("--steps", type=int, default=256, help="of gradient ascent; else 256")
+    channels.add_argument(
+        "--size", type=int, help="pixels a side; else about twice what a unit sees, at most 224"
+    )
+    channels.add_argument("--seed", type=int, default=0, help="of the noise they begin with")
+    channels.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Before the network is built, which takes seconds, and hours are computed.
+    page = _check_targets(options)
+    vgg = VGGS.get(checked_network(options.network))
+    if vgg is not None:
+        before_relu = [one.name for one in vgg.convolutions]
+        _channels(options, _info(options.layer, vgg.layers, before_relu))
+    whole_number("--steps", options.steps, least=1)
+    whole_number("--seed", options.seed, least=0)
+    whole_number("--size", options.size, least=MINIMUM_SIDE)
+    extractor = FeatureExtractor(options.weights, network=options.network)
+    info = _info(options.layer, extractor.layers, before_relu if vgg else [])
+    numbers = _channels(options, info)
+    if extractor.weights.message:
+        print(extractor.weights.message, file=sys.stderr)
+    made = _all_of(extractor, info, numbers, options)
+    for sentence in dict.fromkeys(one.message for one in made if one.message):
+        print(sentence, file=sys.stderr)
+    if options.output is not None:
+        _write_sheet(made, options.output)
+    if options.html is not None:
+        _write_page(made, options.html, page)
+    if page is not None and "://" not in page and not Path(options.page).exists():
+        print(
+            f"{options.page} is not there yet: vgg-widget page PICTURE -o "
+            f"{shlex.quote(options.page)}"
+        )
+    return 0
+
+
+def _check_targets(options: argparse.Namespace) -> str | None:
+    """Raise for what cannot be written; return the address that the page's tiles lead to."""
+    output = options.output
+    if output is None and options.html is None:
+        raise ValueError("nothing is to be written: say -o sheet.png, --html sheet.html or both.")
+    if output is not None and output.suffix.lower() != ".png":
+        raise ValueError(f"--output {str(output)!r} does not end in .png: name it so.")
+    if options.html is not None:
+        check_page_path(options.html)
+    for path in filter(None, (output, options.html)):
+        check_writable(path)
+    page: str | None = options.page
+    if page is None:
+        return None
+    if options.html is None:
+        raise ValueError("--page goes with --html: it is that page's tiles that lead to it.")
+    if page.startswith(("https://", "http://")) and "#" not in page:
+        return page
+    if not page.lower().endswith((".html", ".htm")):
+        raise ValueError(
+            f"--page {page!r} is no page: name an .html file, as `vgg-widget page` writes, or a "
+            "web address without a #."
+        )
+    between = os.path.relpath(Path(page).expanduser(), options.html.expanduser().parent)
+    return quote(Path(between).as_posix())
+
+
+def _info(name: str, layers: Sequence[LayerInfo], before_relu: Sequence[str]) -> LayerInfo:
+    known = layer_names(layers, before_relu)
+    if name not in known:
+        raise ValueError(unknown_choice("--layer", name, known))
+    return known[name].info
+
+
+def _channels(options: argparse.Namespace, info: LayerInfo) -> tuple[int, ...]:
+    numbers = typed_channels("--channels", " ".join(options.channels))
+    if not numbers:
+        raise ValueError("--channels names none: write for instance 0-31.")
+    for number in numbers:
+        checked_channel("--channels", number, info.name, info.channels)
+    return numbers
+
+
+def _all_of(
+    extractor: FeatureExtractor,
+    info: LayerInfo,
+    numbers: Sequence[int],
+    options: argparse.Namespace,
+) -> list[SyntheticImage]:
+    """Return a picture of each channel: those that are kept, and others, which are kept then."""
+    layer, how = info.name, {"size": options.size, "seed": options.seed}
+    found: dict[int, SyntheticImage] = {}
+    for number in numbers:
+        kept = find_kept(extractor, layer, number, steps=options.steps, **how)
+        if kept is not None:
+            found[number] = kept
+    if found:
+        print(f"{len(found)} of {len(numbers)} channels were made before", file=sys.stderr)
+    missing = [number for number in numbers if number not in found]
+    is_kept = True
+    progress = sys.stderr.isatty() or ProgressLines(sys.stderr, "steps", unit="steps")
+    try:
+        with shown_progress(progress, options.steps * len(missing), "steps", "step") as tell:
+            for begin in range(0, len(missing), _TOGETHER):
+                batch = missing[begin : begin + _TOGETHER]
+                making = ChannelMaking(
+                    extractor, layer, batch, location=None, diversity=None, **how
+                )
+                for _ in range(options.steps):
+                    making.step()
+                    tell(len(batch))
+                for one in making.images():
+                    is_kept = keep(extractor, one, options.size) is not None and is_kept
+                    found[one.channel] = one
+    except KeyboardInterrupt:
+        again = shlex.join(["vgg-widget", *options.words])
+        raise KeyboardInterrupt(
+            f"{len(found)} of {len(numbers)} channels are kept, and the same command goes on from "
+            f"there: {again}"
+            if is_kept
+            else f"nothing is kept, since {folder()} cannot be written"
+        ) from None
+    return [found[number] for number in numbers]
+
+
+def _write_sheet(made: Sequence[SyntheticImage], path: Path) -> None:
+    sheet = channel_sheet(made)
+    with atomic_write(path) as draft:
+        Image.fromarray(sheet).save(draft, "png", optimize=True)
+    height, width = sheet.shape[:2]
+    channels = "1 channel" if len(made) == 1 else f"{len(made)} channels"
+    print(f"{path}: {channels}, {width} × {height} pixels")
+
+
+def _write_page(made: Sequence[SyntheticImage], path: Path, page: str | None) -> None:
+    with atomic_write(path) as draft:
+        with draft.open("wb") as stream:
+            for piece in sheet_page(made, page):
+                stream.write(piece.encode("utf-8", "replace"))
+        size = draft.stat().st_size
+    print(f"{path}: {size / 1e6:.1f} MB, to be opened in any browser")

@@ -1,0 +1,148 @@
+"""The panel of distances: how far apart two pictures are at each layer, in content and in style."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import ipywidgets as widgets
+import numpy as np
+
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.explorer import parts
+from vgg_widget.explorer.box import LOCK
+from vgg_widget.explorer.later import Later, Superseded
+from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.gradients import content_distance, style_distance
+from vgg_widget.pictures.comparing import Pair
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.comparison import Comparison
+
+# In pixels of the page; VGG19's 21 layers are seen as a whole.
+_BUTTON, _MOST_HEIGHT = 130, 640
+_SCALE = (
+    "How far apart the two pictures are at each layer, after its ReLU: 0 is the same, 1 is nothing "
+    "in common. Click on a layer to see it."
+)
+_FORMULAS = (
+    "Content compares the maps F and P place by place, √(Σ (F − P)² / (Σ F² + Σ P²)). Style "
+    "compares their Gram matrices in the same way: which channels are active together, wherever "
+    "that is. Both are those of Gatys et al. 2016, divided so that layers can be compared."
+)
+
+
+class DistancesPanel(Panel):
+    """A button for each layer, which shows it, with two bars and their numbers.
+
+    What takes seconds is computed on another thread, once for a pair, while the panel is open.
+    """
+
+    def __init__(self, explorer: Comparison) -> None:
+        super().__init__(explorer)
+        self._later = Later(explorer)
+        self._busy = False
+        self._of: Callable[[], Activations | None] = lambda: None
+        self._lines = {info.name: _Line(explorer, info.name) for info in explorer.pair.first.layers}
+        # Two pictures may have been compared before.
+        self._missing = list(self._lines)
+        said = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
+        said.value = parts.paragraph(_SCALE) + parts.paragraph(_FORMULAS)
+        # Above the bars, beside the buttons and their margins.
+        head = parts.words("vgg-words", margin=f"4px 0 0 {_BUTTON + 4}px", max_width=parts.WIDTH)
+        head.value = _HEAD
+        layout = widgets.Layout(
+            width="100%", max_width=parts.WIDTH, max_height=f"{_MOST_HEIGHT}px", overflow="auto"
+        )
+        lines = widgets.VBox([one.widget for one in self._lines.values()], layout=layout)
+        self.widget = widgets.VBox([said, head, lines], layout=widgets.Layout(width="100%"))
+        # What is closed has no comm any more.
+        self.widget.observe(lambda _: self._later.cancel(), "comm")
+
+    def show(self) -> None:
+        """Mark the layer on show, and compute what is not known of the pair yet."""
+        pair: Pair = self._explorer.pair
+        if self._of() is not pair.first:
+            # What is said of two other pictures must not stay.
+            self.pause()
+            self._of = ref(pair.first)
+            self._missing = list(self._lines)
+            for line in self._lines.values():
+                line.say(None)
+        on_show = pair.first.info(self._explorer.settings.layer).name
+        for name, line in self._lines.items():
+            parts.set_value(line.button, name == on_show)
+        if self._missing and not self._busy:
+            self._busy = True
+            # That of the layer on show first.
+            layers = sorted(self._missing, key=lambda name: name != on_show)
+            self._later.start(partial(self._compute, pair, layers), 0.0)
+
+    def pause(self) -> None:
+        """Compute no further; what is known stays."""
+        self._later.cancel()
+        self._busy = False
+
+    def wait(self, seconds: float = 60.0) -> bool:
+        """Wait until all is computed; return whether that came. Without the lock."""
+        return self._later.wait(seconds)
+
+    def _compute(self, pair: Pair, layers: list[str], superseded: Superseded) -> None:
+        for name in layers:
+            content, style = (
+                distance(pair.first, pair.second, name, relative=True)
+                for distance in (content_distance, style_distance)
+            )
+            with LOCK:
+                if superseded.is_set():
+                    return
+                self._lines[name].say((content, style))
+                self._missing.remove(name)
+
+
+class _Line:
+    """A layer's button, pressed while the layer is on show, and its distances."""
+
+    def __init__(self, explorer: Comparison, layer: str) -> None:
+        self._explorer: Any = explorer
+        self._layer = layer
+        self.button = widgets.ToggleButton(
+            description=layer,
+            layout=widgets.Layout(width=f"{_BUTTON}px", height="24px", flex="0 0 auto"),
+        )
+        self.bars = parts.words(flex="1 1 0", min_width="0")
+        self.widget = widgets.HBox(
+            [self.button, self.bars], layout=widgets.Layout(align_items="center")
+        )
+        self.widget.add_class("vgg-line")
+        explorer.on_change(self.button, lambda _: self._chosen())
+
+    def _chosen(self) -> None:
+        explorer = self._explorer
+        explorer.choose(layer=explorer.settings.name_of(self._layer, explorer.measured))
+        # Pressed once more, it is still the layer on show.
+        with explorer.showing_controls():
+            parts.set_value(self.button, value=True)
+
+    def say(self, distances: tuple[float, float] | None) -> None:
+        """Show both distances; nothing as long as they are not known."""
+        markup = ""
+        if distances is not None:
+            markup = "".join(map(_bar, ("content", "style"), distances))
+        parts.set_value(self.bars, f'<div class="vgg-distances">{markup}</div>')
+
+
+_HEAD = '<div class="vgg-distances vgg-head"><span>content</span><span>style</span></div>'
+
+
+def _bar(what: str, distance: float) -> str:
+    # NaN is no length; before a ReLU there are distances beyond 1.
+    share = min(np.nan_to_num(distance), 1.0)
+    bar = f'<span class="vgg-bar" style="width:{100 * share:.1f}%"></span>'
+    return (
+        f'<span class="vgg-rail" aria-hidden="true">{bar}</span>'
+        f'<span><span class="vgg-unseen">{html.escape(what)} </span>{distance:.3f}</span>'
+    )
