@@ -47,7 +47,9 @@ def test_a_product_of_two_is_found_again() -> None:
     generator = np.random.default_rng(0)
     places = np.eye(4, dtype=np.float32)[generator.integers(4, size=60)]
     places *= generator.uniform(1, 2, (60, 1)).astype(np.float32)
-    mixtures = generator.uniform(0, 1, (4, 9)).astype(np.float32) ** 4
+    # Each channel is of one group, so that there is no other such product.
+    mixtures = np.repeat(np.eye(4, dtype=np.float32), 3, axis=1)
+    mixtures *= generator.uniform(1, 2, 12).astype(np.float32)
     found = factorised(places @ mixtures, 4)
     assert residual(places @ mixtures, *found) < 2e-2
     # Of each place one group is what there is.

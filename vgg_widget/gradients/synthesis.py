@@ -181,11 +181,11 @@ def channel_images(
     channel: int | Sequence[int],
     *,
     location: Location | None = None,
-    steps: int | None = 256,
     size: int | Size | None = None,
     seed: int = 0,
-    every: int = 16,
     diversity: int | None = None,
+    steps: int | None = 256,
+    every: int = 16,
 ) -> Iterator[tuple[SyntheticImage, ...]]:
     """Make pictures as `visualize_channel` does, and give them as they become clear.
 
