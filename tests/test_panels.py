@@ -42,7 +42,16 @@ from vgg_widget.explorer.settings import DisplaySettings
 
 Explore = Callable[..., LayerExplorer]
 
-TITLES = ["Location", "Display", "Circuit", "Why", "Play", "Open & save"]
+TITLES = [
+    "Location",
+    "Display",
+    "Circuit",
+    "Why",
+    "Looks for",
+    "What is left",
+    "Play",
+    "Open & save",
+]
 
 
 # The board ---------------------------------------------------------------------------------------

@@ -48,10 +48,13 @@ def factorised(values: Floats, count: int) -> tuple[Floats, Floats]:
     """
     whole = _positive(values)
     count = min(count, *whole.shape)
-    if not whole.any():
+    # Products of large numbers would be none.
+    largest = np.float32(whole.max(initial=0))
+    if largest < _TINY:
         return np.zeros((len(whole), count), np.float32), np.zeros(
             (count, whole.shape[1]), np.float32
         )
+    whole = whole / largest
     apart = -(-len(whole) // _PLACES)
     some = np.ascontiguousarray(whole[::apart])
     places, mixtures = _beginning(some, count)
@@ -64,7 +67,7 @@ def factorised(values: Floats, count: int) -> tuple[Floats, Floats]:
     lengths = np.sqrt(np.sum(mixtures**2, axis=1))
     places, mixtures = places * lengths, mixtures / np.maximum(lengths, _TINY)[:, np.newaxis]
     order = np.argsort(-np.sum(places**2, axis=0), kind="stable")
-    return np.ascontiguousarray(places[:, order]), np.ascontiguousarray(mixtures[order])
+    return np.ascontiguousarray(places[:, order] * largest), np.ascontiguousarray(mixtures[order])
 
 
 @np.errstate(under="ignore")
