@@ -1,5 +1,5 @@
 # make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
-# make test        lint, types and the quick tests, lessons and the browser's included
+# make test        lint, types and the quick tests, three lessons and the browser's included
 # make test-all    every test, however long it takes, in Firefox too
 # make check       as make test, without lessons and browser
 # make coverage    which lines the quick tests reach
@@ -9,6 +9,7 @@
 # make learned-weights  learn the embedded filters anew, in some minutes
 # make monkey      random acts at two explorers in a real JupyterLab: SEED=7 ACTS=1000
 # make soak        explorers and pictures by the hundred, and whether any is left behind: ROUNDS=200
+# make check-attribution  attribution beside Captum's, on the same weights in PyTorch, in some minutes
 # make test-matrix  the tests with other versions of ipykernel, of everything, of Python: ONLY=lowest
 # make docs        the documentation, as pages in docs/_build/html
 # make bench       how fast everything is, against other ways, near and far, in less than half an hour
@@ -30,7 +31,7 @@ TESTS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 3 --d
   --nbmake --nbmake-timeout=300 --ignore=notebooks/assignment tests notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all test-matrix check coverage lint browser firefox monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
+.PHONY: demo test test-all test-matrix check check-attribution coverage lint browser firefox monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -84,6 +85,10 @@ soak: $(VENV)/.test
 # Its environments are kept in .matrix, and take some gigabytes.
 test-matrix: browser
 	@$(BIN)/python tests/matrix.py $(ONLY)
+
+# No test needs Captum: nothing but this installs it.
+check-attribution: $(VENV)/.captum
+	@$(BIN)/python -m tests.check_attribution
 
 screenshot: browser
 	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png
@@ -161,6 +166,10 @@ $(VENV)/.firefox: pyproject.toml $(VENV)/.test
 
 $(VENV)/.fuzz: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[test,fuzz]'
+	@touch $@
+
+$(VENV)/.captum: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[captum]'
 	@touch $@
 
 clean:

@@ -75,7 +75,12 @@ Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
 
 # One learns filters, for three minutes; the other is drawn from what other tests compute too.
-LONG_NOTEBOOKS = ("06-learn-filters-without-labels.ipynb", "gallery.ipynb")
+# The first two lessons, and that about attribution, stand for the others.
+QUICK_NOTEBOOKS = (
+    "01-quickstart.ipynb",
+    "02-three-ways-to-see-a-layer.ipynb",
+    "07-why-did-it-fire.ipynb",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,7 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker(pytest.mark.timeout(600))
-            if item.path.name in LONG_NOTEBOOKS:
+            if item.path.name not in QUICK_NOTEBOOKS:
                 item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("sampled"):
             sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)

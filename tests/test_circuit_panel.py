@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -231,3 +232,82 @@ def test_showing_the_same_again_sends_nothing(panel: CircuitPanel, scene: Scene)
     show(panel, scene)
     assert sent == []
     assert widgets_of(panel.widget) == before
+
+
+# The sum -----------------------------------------------------------------------------------------
+
+
+def lines_of(markup: str) -> list[tuple[str, list[list[float]], float]]:
+    """Return each line of the table: its words, the numbers of each small table, what it adds."""
+    found = []
+    for row in re.findall(r"<tr[^>]*><th scope=\"row\".*?vgg-adds\">[^<]*</td></tr>", markup):
+        words = re.search(r"<th[^>]*>([^<]*)</th>", row)
+        assert words is not None
+        cells = [
+            [float(one) for one in re.findall(r"<td[^>]*>(-?[0-9.]+)</td>", table)]
+            for table in re.findall(r"<table class=\"vgg-cells\">(.*?)</table>", row)
+        ]
+        adds = re.findall(r"vgg-adds\">([^<]*)<", row)[-1]
+        found.append((words[1], cells, float(adds.replace(",", ""))))
+    return found
+
+
+def test_a_location_shows_the_sum_that_its_value_is(
+    panel: CircuitPanel, scene: Scene, extractor: FeatureExtractor, activations: Activations
+) -> None:
+    show(panel, scene)
+    assert not panel.sum.value
+    show(panel, at(scene, location=(3, 4)))
+    lines = lines_of(panel.sum.value)
+    kernel, bias = extractor.model.get_layer("block2_conv1").get_weights()
+    patch = np.pad(activations["block1_pool"], ((1, 1), (1, 1), (0, 0)))[3:6, 4:7]
+    adds = (patch.astype(np.float64) * kernel[..., 10]).sum(axis=(0, 1))
+    order = np.argsort(-adds, kind="stable")
+    named = [one for one in lines if one[1]]
+    assert [one[0] for one in named] == [f"channel {n}" for n in (*order[:5], *order[-5:])]
+    for (_, (read, weights), part), number in zip(named, (*order[:5], *order[-5:]), strict=True):
+        np.testing.assert_allclose(read, patch[..., number].ravel(), rtol=0, atol=2e-3 * max(read))
+        largest = np.abs(kernel[..., number, 10]).max()
+        np.testing.assert_allclose(
+            weights, kernel[..., number, 10].ravel(), rtol=0, atol=1e-3 * largest
+        )
+        assert part == pytest.approx(adds[number], rel=1e-3)
+    words = {one[0]: one[2] for one in lines}
+    raising, lowering = int((adds > 0).sum()) - 5, int((adds < 0).sum()) - 5
+    of_raising = words[f"{raising} more that raise it"]
+    assert of_raising == pytest.approx(adds[order[5 : 5 + raising]].sum(), rel=1e-3)
+    assert f"{lowering} more that lower it" in words
+    total = adds.sum() + bias[10]
+    assert words["sum, in float64"] == pytest.approx(total, rel=1e-6)
+    assert words["after the ReLU"] == pytest.approx(max(0, total), rel=1e-6)
+    shown = words["on show, which the network adds up in float32"]
+    assert shown == pytest.approx(float(activations["block2_conv1"][3, 4, 10]), rel=1e-6)
+    # All lines but the totals add up to the sum.
+    parts = [one[2] for one in lines[:-3]]
+    assert sum(parts) == pytest.approx(total, abs=2e-3 * np.abs(parts).max())
+
+
+def test_the_first_layer_is_summed_over_the_preprocessed_pixels(
+    panel: CircuitPanel, scene: Scene, activations: Activations
+) -> None:
+    from keras.applications.vgg19 import preprocess_input
+
+    show(panel, at(scene, layer="block1_conv1", channel=2, location=(0, 0)))
+    inputs = preprocess_input(activations.image.astype(np.float32)[np.newaxis])[0]
+    patch = np.pad(inputs, ((1, 1), (1, 1), (0, 0)))[:3, :3]
+    # Keras's order is blue, green, red.
+    for name, cells, _ in lines_of(panel.sum.value)[:3]:
+        number = ["blue", "green", "red"].index(name)
+        np.testing.assert_allclose(cells[0], patch[..., number].ravel(), atol=0.05)
+    assert 'class="vgg-padding"' in panel.sum.value
+
+
+def test_before_the_relu_the_sum_is_the_value_itself(panel: CircuitPanel, scene: Scene) -> None:
+    show(panel, at(scene, location=(3, 4), before_relu=True))
+    words = [one[0] for one in lines_of(panel.sum.value)]
+    assert "after the ReLU" not in words
+
+
+def test_a_pool_is_no_sum(panel: CircuitPanel, scene: Scene) -> None:
+    show(panel, at(scene, layer="block2_pool", location=(1, 1)))
+    assert not panel.sum.value

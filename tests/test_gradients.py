@@ -107,23 +107,9 @@ def test_a_gradient_is_the_slope_of_finite_differences(
 @pytest.fixture(scope="module")
 def by_torch(extractor: FeatureExtractor) -> Any:
     """The features of torchvision's VGG19 with the extractor's weights."""
-    import torch
+    from tests.torch_networks import features_of
 
-    from tests.torch_networks import VGG19, torch_features
-
-    # Without numbers of its own, which take seconds.
-    with torch.device("meta"):
-        network = torch_features(VGG19)
-    network = network.to_empty(device="cpu")
-    with torch.no_grad():
-        convolutions = [one for one in network if isinstance(one, torch.nn.Conv2d)]
-        names = [info.name for info in extractor.layers if info.kind == "conv"]
-        for module, name in zip(convolutions, names, strict=True):
-            kernel, bias = extractor.model.get_layer(name).get_weights()
-            module.weight.copy_(torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()))
-            assert module.bias is not None
-            module.bias.copy_(torch.from_numpy(bias))
-    return network
+    return features_of(extractor)
 
 
 @pytest.mark.torch
@@ -514,10 +500,15 @@ def test_a_picture_does_as_well_as_its_activations(
             "randomised 'block2_conv1' comes after layer 'block1_conv2', .*: pass that layer, or",
         ),
         (
+            {"layer": "block1_pool", "randomised": "block1_pool"},
+            "randomised 'block1_pool' changes nothing, since no layer .*: pass an earlier layer",
+        ),
+        (
             {"method": "smoothgrad", "samples": 0},
             "samples 0 is no whole number of at least 1: pass one, or leave it out",
         ),
-        ({"method": "smoothgrad", "noise": -1}, "noise -1 is no share of .*: pass a number of at"),
+        ({"method": "smoothgrad", "noise": -1}, "noise -1 is no share of .*: pass a number from 0"),
+        ({"method": "smoothgrad", "noise": 1e38}, r"noise 1e\+38 is no share of .*: pass a number"),
         ({"method": "smoothgrad", "noise": "much"}, "noise 'much' is no share .*: pass a number"),
         ({"method": "occlusion", "window": 0}, "window 0 is no whole number of at least 1: pass"),
         ({"method": "occlusion", "step": True}, "step True is no whole number of at least 1: pass"),
@@ -529,6 +520,14 @@ def test_a_picture_does_as_well_as_its_activations(
         (
             {"method": "integrated_gradients", "baseline": (0, 0, np.nan)},
             "baseline .* is no colour and no picture: pass red",
+        ),
+        (
+            {"method": "integrated_gradients", "baseline": np.zeros((75, 64, 3))},
+            r"baseline of shape \(75, 64, 3\) is no colour .* of shape \(64, 75, 3\)",
+        ),
+        (
+            {"method": "occlusion", "baseline": np.full((64, 75, 3), 300)},
+            r"baseline of shape \(64, 75, 3\), from 300 to 300, is no colour .* from 0 to 255",
         ),
         ({"method": "grad_cam"}, "channel 3 is of no use to method 'grad_cam': leave it out"),
         (
@@ -555,7 +554,7 @@ def test_what_cannot_be_asked_is_told_in_a_sentence(
 def test_arguments_of_another_kind_are_told(
     extractor: FeatureExtractor, activations: Activations, smooth: FeatureExtractor
 ) -> None:
-    with pytest.raises(TypeError, match="extractor is a str: pass a FeatureExtractor"):
+    with pytest.raises(TypeError, match="extractor is of type str: pass a FeatureExtractor"):
         attribute("vgg19", activations, "block1_conv2", 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="progress 'yes' is neither True, False nor a function"):
         attribute(extractor, activations, "block1_conv2", 3, progress="yes")  # type: ignore[arg-type]

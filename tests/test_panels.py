@@ -42,7 +42,7 @@ from vgg_widget.explorer.settings import DisplaySettings
 
 Explore = Callable[..., LayerExplorer]
 
-TITLES = ["Location", "Display", "Circuit", "Play", "Open & save"]
+TITLES = ["Location", "Display", "Circuit", "Why", "Play", "Open & save"]
 
 
 # The board ---------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_layers_of_ones_own(photo: RGB8) -> None:
             assert found.value == pytest.approx(expected, rel=1e-4, abs=1e-4)
     depth = explain_unit(extractor, activations, "depth", 2, (4, 4))
     assert (depth.inputs, depth.names, depth.source) == ((2,), ("channel 2",), "stem")
-    with pytest.raises(ValueError, match=r"layer 'pool' multiplies and adds nothing.*: pass 'sum'"):
+    with pytest.raises(ValueError, match=r"layer 'pool' is no sum over a kernel, .*: pass 'sum'"):
         explain_unit(extractor, activations, "pool", 0, (0, 0))
 
 
@@ -102,7 +102,7 @@ def test_layers_of_ones_own(photo: RGB8) -> None:
         ({"channel": 64}, "channel 64 is not in layer 'block1_conv2', which has 64 channels: choo"),
         ({"location": (64, 0)}, r"location \(64, 0\) is not in layer 'block1_conv2'.*: pass"),
         ({"location": None}, "no location was given for layer 'block1_conv2'.*: pass location="),
-        ({"layer": "block1_pool"}, "layer 'block1_pool' multiplies and adds nothing, .*: pass 'bl"),
+        ({"layer": "block1_pool"}, "layer 'block1_pool' is no sum over a kernel, .*: pass 'block"),
     ],
 )
 def test_what_cannot_be_asked_is_told(
@@ -111,3 +111,23 @@ def test_what_cannot_be_asked_is_told(
     asked: dict[str, Any] = {"layer": "block1_conv2", "channel": 0, "location": (3, 3), **arguments}
     with pytest.raises(ValueError, match=words):
         explain_unit(extractor, activations, **asked)
+
+
+def test_what_is_no_extractor_or_no_activations_is_told(
+    extractor: FeatureExtractor, activations: Activations, photo: RGB8
+) -> None:
+    with pytest.raises(
+        TypeError, match=r"activations is of type ndarray: pass .*extractor\(image\)"
+    ):
+        explain_unit(extractor, photo, "block1_conv1", 0, (3, 3))  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match="extractor is of type Activations: pass a FeatureExtractor"
+    ):
+        circuit(activations, extractor, "block1_conv1", 0)  # type: ignore[arg-type]
+    found = explain_unit(extractor, activations, "block1_conv1", 0, (3, 3))
+    assert found.strongest(0) == ()
+    for count in (-1, 1.5):
+        with pytest.raises(
+            ValueError, match=f"count {count} is no whole number of at least 0: pass"
+        ):
+            found.strongest(count)  # type: ignore[arg-type]

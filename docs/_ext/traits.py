@@ -57,6 +57,7 @@ def _type(trait: TraitType[object, object]) -> list[nodes.Node]:
         "WholeNumber": "int",
         "CFloat": "float",
         "ChannelNumbers": "tuple of int",
+        "ClassName": "str or int",
         "ImageSetResult": "TopActivations or None",
         "Location": "(int, int) or None",
     }[type(trait).__name__]

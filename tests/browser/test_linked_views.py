@@ -35,7 +35,11 @@ from .sight import (
 pytestmark = pytest.mark.browser
 
 
-@pytest.mark.parametrize("front_end", ["lab", "notebook7", "voila"], indirect=True)
+@pytest.mark.parametrize(
+    "front_end",
+    ["lab", "notebook7", pytest.param("voila", marks=pytest.mark.slow)],
+    indirect=True,
+)
 def test_the_main_walk(front_end: OpenNotebook) -> None:
     page = front_end(EXPLORER)
     whole = page.wait_picture_equal(CANVAS)

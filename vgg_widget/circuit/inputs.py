@@ -146,6 +146,8 @@ def circuit(
     ValueError
         If an argument is not one of these, `activations` are another network's, or the layer is
         one of a model of your own that has no kernels or reads several layers.
+    TypeError
+        If `extractor` or `activations` is something else.
     """
     check_made_by(extractor, activations)
     info = activations.info(layer)
@@ -206,7 +208,17 @@ def circuit(
 
 
 def check_made_by(extractor: FeatureExtractor, activations: Activations) -> None:
-    """Raise ValueError unless the activations are of the extractor's weights."""
+    """Raise TypeError or ValueError unless the activations are of the extractor's weights."""
+    if not isinstance(extractor, FeatureExtractor):
+        raise TypeError(
+            f"extractor is of type {type(extractor).__name__}: pass a FeatureExtractor, such as "
+            "explorer.extractor."
+        )
+    if not isinstance(activations, Activations):
+        raise TypeError(
+            f"activations is of type {type(activations).__name__}: pass what the extractor makes "
+            "of an image, extractor(image)."
+        )
     own, theirs = extractor.weights, activations.weights
     if (own.digest or own.label) != (theirs.digest or theirs.label):
         raise ValueError(

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +17,7 @@ from traitlets import Enum, TraitError, Unicode, observe, validate
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.telling import first_layer, telling_channels
+from vgg_widget.explorer.attributing import WHY_PANEL, Attributing
 from vgg_widget.explorer.box import ExplorerBox, check_assignable
 from vgg_widget.explorer.computed import are_computed, needed, network_for, readings_of
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
@@ -30,12 +31,13 @@ from vgg_widget.explorer.settings import (
     DisplaySettings,
     Snapshot,
     as_trait_error,
+    check_layer_names,
     check_location,
     check_setting,
     setting_traits,
 )
 from vgg_widget.figure.sizes import FIGURE_INCHES, WIDEST, fitting_width, full_width, has_toolbar
-from vgg_widget.figure.themes import DARK, LIGHT, THEME_NAMES
+from vgg_widget.figure.themes import THEME_NAMES, theme_on
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.captions import source_line
@@ -61,7 +63,7 @@ class ExplorerBase(ExplorerBox):
     """One figure with controls.
 
     A subclass says what is computed (`_compute`, `_together`), what is drawn of it (`_render`),
-    which part of either the settings are about (`_first_of`), and what is said (`_new_view`,
+    what of either is each image's (`_each_of`), and what is drawn and said (`_new_view`,
     `_inputs`, `_caption`, `unit_words`, `pixel_words`). Its constructor passes the images, what
     `network_for` takes, the settings and other keyword arguments. No channel is the first to see.
     """
@@ -117,6 +119,7 @@ class ExplorerBase(ExplorerBox):
         given = {name: layout.pop(name) for name in (*SETTINGS, *LOOKS) if name in layout}
         self._check_layout(layout, {*self._made_with, *SETTINGS, *LOOKS})
         self._history: list[DisplaySettings] = []
+        self._attributing = Attributing(proxy(self))
         with loading_line(needed=not are_computed(images)):
             self._extractor = network_for(images, **network)
             self._panels = self._available_panels()
@@ -131,6 +134,7 @@ class ExplorerBase(ExplorerBox):
                 self._first = self._first_settings({**settings, **given})
                 with interrupts_allowed():
                     rendered = self._render(self._first, computed)
+                self._attributing.prepare(self._first, self._each_of(computed), strict=True)
                 self._build()
                 self._publish(Snapshot(readings, computed, rendered, self._first))
                 self._unfold()
@@ -152,12 +156,7 @@ class ExplorerBase(ExplorerBox):
             found = self.channels if one else telling_channels(self.measured, shown, 1).tolist()
             self.channel = found[0]
         self._usual_cmap: str = self.cmap
-        first = self._asked().fitted_to(self.measured, None, self.cmap)
-        if "before_relu" in given:
-            # It was asked for by itself, whatever the layer's name says of it.
-            asked = replace(first, before_relu=given["before_relu"])
-            first = asked.fitted_to(self.measured, first, self.cmap)
-        return first
+        return self._asked().fitted_first(self.measured, given.get("before_relu"))
 
     # --- what is on show
 
@@ -170,13 +169,18 @@ class ExplorerBase(ExplorerBox):
     @property
     def measured(self) -> Activations:
         """The activations that the settings must fit: the image's, or the first image's."""
-        measured: Activations = self._first_of(getattr(self, self._computed_trait))
-        return measured
+        return self.each_measured[0]
+
+    @property
+    def each_measured(self) -> tuple[Activations, ...]:
+        """The activations of each image."""
+        each: tuple[Activations, ...] = self._each_of(getattr(self, self._computed_trait))
+        return each
 
     @property
     def main_rendering(self) -> Rendering:
         """The picture on show, or the first image's."""
-        rendering: Rendering = self._first_of(getattr(self, self._rendered_trait))
+        rendering: Rendering = self._each_of(getattr(self, self._rendered_trait))[0]
         return rendering
 
     @property
@@ -194,6 +198,11 @@ class ExplorerBase(ExplorerBox):
         """The matplotlib figure on show."""
         figure: Figure = self._view.figure
         return figure
+
+    @property
+    def attributing(self) -> Attributing:
+        """What computes `attribution`."""
+        return self._attributing
 
     @property
     def canvas(self) -> Any:
@@ -243,29 +252,13 @@ class ExplorerBase(ExplorerBox):
         scrolling = widgets.Layout(overflow="auto", max_width="100%")
         stage = widgets.Box([self._canvas], layout=scrolling)
         self.add_class(ROOT_CLASS)
-        self.children = (
-            self._controls.notice,
-            self._controls.network.widget,
-            *self._controls.rows[:-1],
-            stage,
-            self._controls.problem,
-            self._controls.place,
-            self._controls.rows[-1],
-            self._controls.filmstrip.widget,
-            self._controls.caption,
-            self._controls.source,
-            self._switcher.widget,
-            self._page,
-        )
+        self.children = (*self._controls.around(stage), self._switcher.widget, self._page)
         self._built = True
 
     def _fit_page(self) -> None:
         """Give the figure the page's colours, and make it as wide as the page has room."""
-        page, wanted = self._page, self._page.theme if self.theme == "auto" else self.theme
-        theme = DARK if wanted == "dark" else LIGHT
-        if page.background and wanted == page.theme:
-            # The figure is no box on the page.
-            theme = replace(theme, paper=page.background)
+        page = self._page
+        theme = theme_on(page.theme, page.background, self.theme)
         width = fitting_width(page.room, self._view.width, self._full_width)
         with self._changing():
             self._view.theme = theme
@@ -299,13 +292,7 @@ class ExplorerBase(ExplorerBox):
 
     @validate("layer_names")
     def _valid_layer_names(self, proposal: dict[str, Any]) -> str:
-        value = str(proposal["value"])
-        if value != "keras" and not any(info.torch_name for info in self.measured.layers):
-            raise TraitError(
-                f"layer_names {value!r} is for VGGs, and this network's layers have one name "
-                "each: leave it at 'keras'."
-            )
-        return value
+        return check_layer_names(str(proposal["value"]), self.measured)
 
     def choose(self, **changes: Any) -> None:
         """Set traits in one go, which is one picture; then what is no trait, such as an image."""
@@ -364,6 +351,9 @@ class ExplorerBase(ExplorerBox):
         """Render and publish; what is rendered already is not rendered again."""
         assert self._snapshot is not None
         before, rendered = self._snapshot.settings, self._snapshot.rendered
+        if settings.attribution is not None:
+            strict = settings.attribution != before.attribution
+            self._attributing.prepare(settings, self.each_measured, strict=strict)
         now, then = (one.layer_in(self.measured) for one in (settings, before))
         if now != then or settings.for_render() != before.for_render():
             with interrupts_allowed():
@@ -373,8 +363,10 @@ class ExplorerBase(ExplorerBox):
     def _publish(self, snapshot: Snapshot) -> None:
         """Make a snapshot what is on show: in the traits, on the figure and around it."""
         before, self._snapshot = self._snapshot, snapshot
-        if not snapshot.settings.shows_before_relu(self._first_of(snapshot.computed)):
+        if not snapshot.settings.shows_before_relu(self._each_of(snapshot.computed)[0]):
             self._usual_cmap = snapshot.settings.cmap
+        if snapshot.settings.attribution or (before and before.settings.attribution):
+            self._attributing.follow(snapshot.settings, self._each_of(snapshot.computed))
         # Whoever is told of the picture or the traits finds them drawn, and can save them.
         with self._holding():
             for name, value in (
@@ -413,7 +405,8 @@ class ExplorerBase(ExplorerBox):
         """Bring words, controls and the open panel to what is on show."""
         self._refused = ()
         message = self.measured.weights.message
-        self._controls.say(self._caption(), f"weights: {self._source()}", message)
+        caption = self._caption() + self.settings.over_input
+        self._controls.say(caption, f"weights: {self._source()}", message)
         self._controls.show(self.settings, self.measured, self.layer_names)
         self.show_status(self._pointing.words())
         self.show_error(None)
@@ -446,8 +439,9 @@ class ExplorerBase(ExplorerBox):
         with self._controls.busy(self._busy_words), interrupts_allowed():
             readings, computed = self._taken(images)
             # A location of a large picture may be none of a small one.
-            measured = self._first_of(computed)
+            measured = self._each_of(computed)[0]
             settings = self._asked().fitted_to(measured, self.settings, self._usual_cmap)
+            self._attributing.prepare(settings, self._each_of(computed), strict=False)
             return Snapshot(readings, computed, self._render(settings, computed), settings)
 
     def _taken(self, images: Any) -> tuple[tuple[ImageReading, ...], Any]:
@@ -459,6 +453,7 @@ class ExplorerBase(ExplorerBox):
         if self._snapshot is None or self._closed:
             return
         self._switcher.pause()
+        self._attributing.cancel()
         self._refused = ()
         # A panel that could not be made stays folded.
         opened = self._switcher.opened
@@ -491,6 +486,13 @@ class ExplorerBase(ExplorerBox):
     def _unfold(self) -> None:
         self._switcher.unfold(self.panel, self._panel_titles())
 
+    def show_attribution(self) -> None:
+        """Show what there is of the attribution by now, over the input and in its panel."""
+        if self._snapshot is not None and not self._closed:
+            self._pointing.refresh()
+            if self._switcher.opened == WHY_PANEL:
+                self._switcher.show()
+
     def show_status(self, words: str) -> None:
         """Say something in the line below the caption, such as what is under the mouse."""
         self._controls.show_status(words)
@@ -509,6 +511,7 @@ class ExplorerBase(ExplorerBox):
             # It could not be made the last time.
             self._unfold()
         self.panel = title
+        self._switcher.welcome()
 
     # --- jumps
 
@@ -547,13 +550,8 @@ class ExplorerBase(ExplorerBox):
             self._require_open()
             if not self._history:
                 return
-            last, now = self._history[-1], self._asked()
-            jumped = ("layer", "channel", "channels", "mode", "before_relu", "cmap")
-            there = replace(now, **{name: getattr(last, name) for name in jumped})
-            if now.location == replace(last, layer=now.layer).placed(last, self.measured).location:
-                # It is what the jump made of it; a deeper layer knows places less exactly.
-                there = now = replace(there, location=last.location)
-            self._show(there.placed(now, self.measured))
+            last = self._history[-1]
+            self._show(self._asked().returned_to(last, self.measured))
             self._forget(last)
 
     def _forget(self, step: DisplaySettings) -> None:
@@ -626,6 +624,7 @@ class ExplorerBase(ExplorerBox):
         check_suffix(suffix, path, arrays=self._saves_activations)
         with self._lock:
             self._require_open()
+            self._attributing.finish()
             if self._is_behind:
                 raise RuntimeError(
                     f"{self._what} waits for another one to tell of all its changes, and what was "
@@ -679,6 +678,7 @@ class ExplorerBase(ExplorerBox):
             if self._closed:
                 return
             panels = [] if self._switcher is None else self._switcher.made()
+            self._attributing.cancel()
             try:
                 self._close_with(self._canvas, self._page, *panels)
             finally:

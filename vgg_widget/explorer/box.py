@@ -53,6 +53,9 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
     _page: Any = None
     # How many changes and callbacks are under way; whoever counts holds the lock.
     _depth = 0
+    # Callbacks of any box's page that are under way; whoever counts holds the lock, which is all
+    # boxes' too.
+    _answers: ClassVar[int] = 0
     # The fields that hold what could not be followed, until something else is shown.
     _refused: tuple[widgets.Widget, ...] = ()
     showing = False
@@ -217,6 +220,7 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
             if clear and outermost:
                 self.show_error(None)
             self._depth += not slow
+            ExplorerBox._answers += not slow
             try:
                 act()
                 if clear and outermost and self._refused:
@@ -236,6 +240,12 @@ class ExplorerBox(widgets.VBox):  # type: ignore[misc]
                 self._after_interrupt()
             finally:
                 self._depth -= not slow
+                ExplorerBox._answers -= not slow
+
+    @property
+    def answers_page(self) -> bool:
+        """Whether a page has asked for what is being done, and waits for it."""
+        return ExplorerBox._answers > 0
 
     def on_change(self, control: widgets.Widget, callback: Callable[[Any], object]) -> None:
         """Call back with a control's new value when a person changes it; errors are shown.

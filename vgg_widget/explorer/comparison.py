@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vgg_widget.figure.feature_figure import PairFigure
+    from vgg_widget.gradients.result import Attribution
 
 
 class Comparison(ExplorerBase):
@@ -144,6 +145,17 @@ class Comparison(ExplorerBase):
         computed = isinstance(source, Activations)
         return (self.pair.first, self.pair.second)[number] if computed else self._readings[number]
 
+    @property
+    def attributed(self) -> tuple[Attribution | None, ...]:
+        """The maps that `attribution` asks for, of both pictures; None what is still computed."""
+        maps: tuple[Attribution | None, ...] = self.attributing.maps
+        return maps
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the classifier is there, so that a class can be explained: never."""
+        return False
+
     # --- what `ExplorerBase` asks
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Pair:
@@ -154,8 +166,8 @@ class Comparison(ExplorerBase):
         return Pair.of(first, second)
 
     @staticmethod
-    def _first_of(computed: Any) -> Any:
-        return computed.first
+    def _each_of(computed: Any) -> Any:
+        return computed.first, computed.second
 
     def _render(self, settings: DisplaySettings, computed: Pair) -> PairRendering:
         return render_pair(computed, settings.layer_in(computed.first), **settings.for_render())

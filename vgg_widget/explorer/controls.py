@@ -213,6 +213,21 @@ class Controls:
             chosen["before_relu"] = is_before_relu(layer, explorer.measured)
         return chosen
 
+    def around(self, stage: widgets.Widget) -> tuple[widgets.Widget, ...]:
+        """Return all rows and words in their order, and the figure's stage among them."""
+        return (
+            self.notice,
+            self.network.widget,
+            *self.rows[:-1],
+            stage,
+            self.problem,
+            self.place,
+            self.rows[-1],
+            self.filmstrip.widget,
+            self.caption,
+            self.source,
+        )
+
     def on_page(self) -> dict[str, widgets.Widget]:
         """Return the controls that a page can answer before the kernel has."""
         names = ("layer", "mode", "more", "scale", "slider", "box", "caption", "source")

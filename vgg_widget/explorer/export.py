@@ -13,7 +13,7 @@ import numpy as np
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.explorer.settings import SETTINGS, DisplaySettings
+from vgg_widget.explorer.settings import CLASS_METHOD, SETTINGS, DisplaySettings
 from vgg_widget.images import ImageReading, sample_image
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, find_cmap
@@ -130,6 +130,12 @@ def script(
             f"rendering = render(activations, {layer}, **picture)",
             f"axes = plot(activations, {layer}, **picture)",
         ]
+    if settings.attribution is not None:
+        more.append("from vgg_widget.gradients import attribute")
+        each = "both.first" if len(readings) == 2 else "activations"
+        lines.append(f"found = attribute(extractor, {each}, {_attribution_code(settings, layer)})")
+        if len(readings) == 2:
+            lines.append(lines[-1].replace("found", "other").replace("first", "second"))
     if isinstance(asked.get("scale"), Scale):
         more.append("from vgg_widget.pictures.scaling import Scale")
     if not find_mode(settings.mode).built_in:
@@ -147,6 +153,14 @@ def _code_of(extractor: FeatureExtractor | None, activations: Activations) -> st
     except ValueError:
         return ""
     return extractor.to_code()
+
+
+def _attribution_code(settings: DisplaySettings, layer: str) -> str:
+    """Return the arguments of `attribute` that make the map over the input."""
+    method = f"method={settings.attribution!r}"
+    if settings.attribution == CLASS_METHOD:
+        return f"{layer}, {method}, target={settings.attribution_class!r}"
+    return f"{layer}, {settings.channel}, {settings.location}, {method}"
 
 
 def _one_line(words: str) -> str:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from vgg_widget.dataset.result import TopActivations
     from vgg_widget.figure.feature_figure import FeatureFigure
+    from vgg_widget.gradients.result import Attribution
     from vgg_widget.page.document import WrittenDocument
     from vgg_widget.support.progress import Progress
 
@@ -245,8 +246,8 @@ class LayerExplorer(ExplorerBase):
         return activations
 
     @staticmethod
-    def _first_of(computed: Any) -> Any:
-        return computed
+    def _each_of(computed: Any) -> Any:
+        return (computed,)
 
     def _render(self, settings: DisplaySettings, computed: Activations) -> Rendering:
         return render(computed, settings.layer_in(computed), **settings.for_render())
@@ -291,6 +292,16 @@ class LayerExplorer(ExplorerBase):
 
     def _caption(self) -> str:
         return self.caption_of(self.main_rendering)
+
+    @property
+    def attributed(self) -> Attribution | None:
+        """The map that `attribution` asks for; None where none is, or it is still computed."""
+        return next(iter(self.attributing.maps), None)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the classifier is there, so that a class can be explained."""
+        return self._classes is not None
 
     @property
     def usual_cmap(self) -> str:
@@ -511,8 +522,12 @@ class LayerExplorer(ExplorerBase):
 
         self._require_open()
         settings = self._asked()
+        first = {**asdict(settings), "layer": settings.layer_in(self.activations)}
+        if settings.attribution is not None:
+            # What lies over the input here is not the layer's map, which is all that a page has.
+            first["overlay"] = 0.0
         choices: dict[str, Any] = {
-            "first": {**asdict(settings), "layer": settings.layer_in(self.activations)},
+            "first": first,
             "layers": layers,
             "title": title,
             "before_relu": settings.shows_before_relu(self.activations),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vgg_widget.explorer.attributing import WHY_PANEL
 from vgg_widget.pictures.coordinates import Hit, Marks
 from vgg_widget.pictures.modes import DEFAULT_MODE, TILED_MODE, find_mode
 
@@ -26,6 +27,7 @@ KEYS = {
     "p": "play, and stop",
     "r": "reset",
     "s": "save the picture",
+    "w": "why: which pixels the value is owed to, and back",
 }
 """The keys of an explorer, as JavaScript names them, and what they do."""
 
@@ -49,6 +51,7 @@ class MouseAndKeys:
         if hit != self._hit:
             self._hit = hit
             self.refresh()
+            self._explorer.attributing.point(None if hit is None else self._unit(hit))
             self._explorer.show_status(self.words())
 
     def forget(self) -> None:
@@ -88,6 +91,7 @@ class MouseAndKeys:
             "p": explorer.play,
             "r": explorer.reset,
             "s": lambda: explorer.download(".png"),
+            "w": self._turn_why,
         }
         if key in meanings:
             meanings[key]()
@@ -107,6 +111,15 @@ class MouseAndKeys:
         else:
             self._without_grid = mode
             self._explorer.choose(mode=TILED_MODE)
+
+    def _turn_why(self) -> None:
+        explorer = self._explorer
+        if explorer.settings.attribution is None:
+            explorer.open_panel(WHY_PANEL)
+            return
+        explorer.choose(attribution=None)
+        if explorer.panel == WHY_PANEL:
+            explorer.open_panel("")
 
     def _step_channel(self, step: int) -> None:
         settings = self._explorer.settings
@@ -134,7 +147,12 @@ class MouseAndKeys:
         settings = self._explorer.settings
         hit = None if self.page_marks else self._hit
         unit = settings.location if hit is None else self._unit(hit)
-        return Marks(unit, None if unit is None else self._field(*unit), settings.overlay)
+        field = None if unit is None else self._field(*unit)
+        if settings.attribution is None:
+            return Marks(unit, field, settings.overlay)
+        # The layer's own map would be taken for what is still being computed.
+        instead = self._explorer.attributing.over_inputs
+        return Marks(unit, field, settings.overlay if instead else 0.0, instead)
 
     def _field(self, row: int, column: int) -> tuple[int, int, int, int] | None:
         """Return the input pixels that a unit sees; None where it sees none, or nobody knows."""

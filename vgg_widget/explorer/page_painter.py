@@ -192,7 +192,7 @@ class PagePainter:
 
     def _album(self, settings: DisplaySettings, activations: Activations) -> Album | None:
         # The kernel draws an overlay, which is on the input as well.
-        if settings.mode not in _PAINTED or settings.overlay:
+        if settings.mode not in _PAINTED or settings.overlay or settings.attribution:
             return None
         cmap = find_cmap(settings.cmap)
         # What is not opaque would let the picture before show through.

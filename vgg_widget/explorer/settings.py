@@ -41,6 +41,13 @@ _DIVERGING_NAMES = {
 }
 
 
+CLASS_METHOD = "grad_cam"
+"""The attribution that explains a class, and no unit."""
+
+ATTRIBUTION_OPACITY = 0.8
+"""Of an attribution's map over the input, until another one is chosen."""
+
+
 # --- types of traits that ipywidgets and traitlets do not have
 
 
@@ -106,6 +113,21 @@ def _whole_numbers(trait: TraitType[Any, Any], obj: Any, value: Any) -> tuple[in
     if not all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in numbers):
         trait.error(obj, value)
     return tuple(int(number) for number in numbers)
+
+
+class ClassName(TraitType[str | int | None, str | int | None]):
+    """A trait that holds None, a class's name or its number."""
+
+    info_text = "None, a class's name such as 'tabby', or its number"
+    default_value = None
+
+    def validate(self, obj: Any, value: Any) -> str | int | None:
+        """Return a plain int or str, or None."""
+        if isinstance(value, int | np.integer) and not isinstance(value, bool):
+            return int(value)
+        if value is not None and not isinstance(value, str):
+            self.error(obj, value)
+        return None if value is None else str(value)
 
 
 class ImageSetResult(TraitType[Any, Any]):
@@ -193,6 +215,13 @@ def _check_overlay(value: float, _: DisplaySettings, __: Activations) -> None:
         raise ValueError(f"overlay {value!r} is no opacity: choose from 0 (none) to 1.")
 
 
+def _check_attribution(value: Any, _: DisplaySettings, __: Activations) -> None:
+    from vgg_widget.gradients.arguments import METHODS
+
+    if value is not None and value not in METHODS:
+        raise ValueError(unknown_choice("attribution", value, METHODS))
+
+
 def _setting(
     default: Any, trait: type[TraitType[Any, Any]], check: Any = None, *, words: str
 ) -> Any:
@@ -276,6 +305,19 @@ class DisplaySettings:
         _check_overlay,
         words="Opacity of the map over the input, 0 (not there) to 1.",
     )
+    attribution: str | None = _setting(
+        None,
+        Name,
+        _check_attribution,
+        words="Method of `attribute` whose map lies over the input: which pixels the value at the "
+        "location is owed to, or without one the channel's sum. None: the layer's own map.",
+    )
+    attribution_class: str | int | None = _setting(
+        None,
+        ClassName,
+        words="Class that the attribution 'grad_cam' explains, by its name or number; None: the "
+        "most probable one.",
+    )
 
     # --- what they ask `render` for
 
@@ -319,6 +361,15 @@ class DisplaySettings:
                 arguments["hide_dead"] = True
         return arguments
 
+    @property
+    def over_input(self) -> str:
+        """What a caption adds of an attribution over the input; empty where there is none."""
+        if self.attribution is None or not self.overlay:
+            return ""
+        from vgg_widget.gradients.arguments import METHOD_NAMES
+
+        return f" · over the input: {METHOD_NAMES[self.attribution]}"
+
     # --- what follows from them
 
     def fitted_to(
@@ -331,6 +382,7 @@ class DisplaySettings:
         """
         fitted = _with_side(self, before, activations)
         fitted = _with_cmap(fitted, before, activations, usual_cmap)
+        fitted = _with_overlay(fitted, before)
         fitted = fitted.placed(before, activations)
         count = activations.info(fitted.layer).channels
         channel, channels = nearest_channels(
@@ -339,6 +391,15 @@ class DisplaySettings:
         no_location = fitted.location is None and fitted.order == "location"
         order = "index" if no_location else fitted.order
         return replace(fitted, channel=channel, channels=channels, order=order)
+
+    def fitted_first(self, activations: Activations, before_relu: bool | None) -> DisplaySettings:
+        """Return what can be shown where nothing was on show before."""
+        first = self.fitted_to(activations, None, self.cmap)
+        if before_relu is None:
+            return first
+        # It was asked for by itself, whatever the layer's name says of it.
+        asked = replace(first, before_relu=before_relu)
+        return asked.fitted_to(activations, first, self.cmap)
 
     def placed(self, before: DisplaySettings | None, activations: Activations) -> DisplaySettings:
         """Keep the location where it is on the image when the layer is another one.
@@ -353,6 +414,16 @@ class DisplaySettings:
             y, x = activations.info(before.layer).field_center(row, column)
             row, column = activations.info(self.layer).unit_at(y, x, (rows, columns))
         return replace(self, location=(min(row, rows - 1), min(column, columns - 1)))
+
+    def returned_to(self, last: DisplaySettings, activations: Activations) -> DisplaySettings:
+        """Undo a jump to another layer or channel from the settings `last`; all else stays."""
+        jumped = ("layer", "channel", "channels", "mode", "before_relu", "cmap")
+        there = replace(self, **{name: getattr(last, name) for name in jumped})
+        if self.location == replace(last, layer=self.layer).placed(last, activations).location:
+            # It is what the jump made of it; a deeper layer knows places less exactly.
+            there = replace(there, location=last.location)
+            return there.placed(there, activations)
+        return there.placed(self, activations)
 
     def name_of(self, layer: str, activations: Activations) -> str:
         """Return another layer's name in the naming scheme of this one, on the same ReLU side.
@@ -395,6 +466,16 @@ def check_setting(
     check = DisplaySettings.__dataclass_fields__[name].metadata["check"]
     if check is not None:
         check(value, settings, activations)
+
+
+def check_layer_names(value: str, activations: Activations) -> str:
+    """Return a naming scheme, or raise TraitError if the network's layers have no such names."""
+    if value != "keras" and not any(info.torch_name for info in activations.layers):
+        raise TraitError(
+            f"layer_names {value!r} is for VGGs, and this network's layers have one name "
+            "each: leave it at 'keras'."
+        )
+    return value
 
 
 def is_before_relu(layer: str, activations: Activations) -> bool:
@@ -447,6 +528,18 @@ def _with_cmap(
         return replace(settings, cmap=SIGNED_CMAP)
     if not signed and settings.cmap == SIGNED_CMAP:
         return replace(settings, cmap=usual)
+    return settings
+
+
+def _with_overlay(settings: DisplaySettings, before: DisplaySettings | None) -> DisplaySettings:
+    """Show an attribution that is chosen while nothing lies over the input, and take it back."""
+    had, has = before is not None and before.attribution is not None, settings.attribution
+    if before is not None and settings.overlay != before.overlay:
+        return settings
+    if has and not had and not settings.overlay:
+        return replace(settings, overlay=ATTRIBUTION_OPACITY)
+    if had and not has and settings.overlay == ATTRIBUTION_OPACITY:
+        return replace(settings, overlay=0.0)
     return settings
 
 

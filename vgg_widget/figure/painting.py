@@ -27,7 +27,7 @@ from matplotlib.transforms import Bbox, IdentityTransform, TransformedBbox
 
 from vgg_widget.figure.themes import own_style
 from vgg_widget.layers import Placement
-from vgg_widget.pictures.coordinates import Marks, map_extent, unit_box
+from vgg_widget.pictures.coordinates import Marks, extent_of, map_extent, unit_box
 from vgg_widget.pictures.modes import RGBA8, Rendering
 
 Extent = tuple[float, float, float, float]
@@ -85,14 +85,19 @@ class MarksPainter:
             if marks.box is not None:
                 top, left, bottom, right = marks.box
                 rectangle.set_bounds(left - 0.5, top - 0.5, right - left, bottom - top)
-        shown = marks.overlay > 0 and not in_tiles
+        shown = marks.overlay > 0 and not (in_tiles and not marks.instead)
         # There may be maps that belong to no one input.
-        for overlay, rendering in zip(self._overlays, renderings, strict=False):
+        for number, overlay in enumerate(self._overlays):
             overlay.set_visible(shown)
             if shown:
-                overlay.set_data(rendering.rgba)
-                overlay.set_extent(map_extent(rendering, place))
                 overlay.set_alpha(marks.overlay)
+                if marks.instead:
+                    rgba = marks.instead[number].rgba
+                    overlay.set_data(rgba)
+                    overlay.set_extent(extent_of(rgba.shape, Placement()))
+                else:
+                    overlay.set_data(renderings[number].rgba)
+                    overlay.set_extent(map_extent(renderings[number], place))
 
     def over_side(self, box: Bbox) -> Bbox:
         """Paint the marks over the right side, which has been painted anew without them.

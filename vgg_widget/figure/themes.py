@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -65,3 +65,15 @@ def own_style() -> Iterator[None]:
             # What a cell on another thread has set meanwhile stays.
             if settings[name] == ours[name]:
                 put(name, value)
+
+
+def theme_on(page: str, background: str, chosen: str) -> Theme:
+    """Return the theme of a figure on a page.
+
+    The page is ``"light"`` or ``"dark"``, with a background that may be ``""`` where it is not
+    known; `chosen` is one of `THEME_NAMES`.
+    """
+    wanted = page if chosen == "auto" else chosen
+    theme = DARK if wanted == "dark" else LIGHT
+    # The figure is no box on the page.
+    return replace(theme, paper=background) if background and wanted == page else theme

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -27,6 +26,19 @@ METHODS: tuple[Method, ...] = (
 )
 """What `attribute` can do."""
 
+METHOD_NAMES: Mapping[str, str] = {
+    "gradient": "gradient",
+    "gradient_x_input": "gradient × input",
+    "smoothgrad": "SmoothGrad",
+    "integrated_gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    "grad_cam": "Grad-CAM",
+}
+"""What the methods are called."""
+
+GAP = 0.05
+"""What part of the value a map may miss, after Sundararajan et al., without more samples."""
+
 # Which arguments are of use to which methods alone.
 _TAKEN: Mapping[str, tuple[Method, ...]] = {
     "channel": METHODS[:-1],
@@ -40,6 +52,8 @@ _TAKEN: Mapping[str, tuple[Method, ...]] = {
 }
 _SAMPLES = {"smoothgrad": 25, "integrated_gradients": 50}
 _NOISE = 0.15
+# With more nothing of the picture is left.
+_MOST_NOISE = 10
 # Zeiler & Fergus's grey; the others' usual black.
 _BASELINES = {"occlusion": 128.0, "gradient_x_input": 0.0, "integrated_gradients": 0.0}
 
@@ -69,8 +83,12 @@ class Choices:
             found = np.empty(0, np.float32)
         fits = found.shape in ((3,), (*size, 3))
         if not fits or not ((found >= 0) & (found <= 255)).all():
+            told = briefly(self.baseline)
+            if found.ndim > 1:
+                told = f"of shape {found.shape}"
+                told += f", from {found.min():g} to {found.max():g}," if fits else ""
             raise ValueError(
-                f"baseline {briefly(self.baseline)} is no colour and no picture: pass red, green "
+                f"baseline {told} is no colour and no picture: pass red, green "
                 f"and blue from 0 to 255, such as (0, 0, 0), or these for each pixel, as an array "
                 f"of shape {(*size, 3)}."
             )
@@ -87,16 +105,10 @@ def checked_choices(method: Method, **given: Any) -> Choices:
                 f"{name} {briefly(value)} is of no use to method {method!r}: leave it out, or pass "
                 f"method={_TAKEN[name][0]!r}."
             )
-    target = given["target"]
-    if method == "grad_cam" and target is None:
-        raise ValueError(
-            "target None is no class, which method 'grad_cam' explains: pass a name such as "
-            "'tabby', or a class's number."
-        )
     samples = _whole("samples", given["samples"], least=1)
     return Choices(
         method,
-        target,
+        given["target"],
         _SAMPLES.get(method, 1) if samples is None else samples,
         _checked_noise(given["noise"]),
         _whole("window", given["window"], least=1),
@@ -107,12 +119,14 @@ def checked_choices(method: Method, **given: Any) -> Choices:
 
 
 def _whole(name: str, number: object, *, least: int) -> int | None:
-    if number is None:
-        return None
+    return None if number is None else whole(name, number, least=least, advice="or leave it out")
+
+
+def whole(name: str, number: object, *, least: int, advice: str = "such as 10") -> int:
+    """Return a whole number, or raise ValueError."""
     if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < least:
         raise ValueError(
-            f"{name} {briefly(number)} is no whole number of at least {least}: pass one, or leave "
-            "it out."
+            f"{name} {briefly(number)} is no whole number of at least {least}: pass one, {advice}."
         )
     return int(number)
 
@@ -121,9 +135,9 @@ def _checked_noise(noise: Any) -> float:
     if noise is None:
         return _NOISE
     real = isinstance(noise, int | float | np.integer | np.floating) and not isinstance(noise, bool)
-    if not real or not 0 <= noise < math.inf:
+    if not real or not 0 <= noise <= _MOST_NOISE:
         raise ValueError(
             f"noise {briefly(noise)} is no share of the picture's range of values: pass a number "
-            f"of at least 0, such as {_NOISE}."
+            f"from 0 to {_MOST_NOISE}, such as {_NOISE}."
         )
     return float(noise)

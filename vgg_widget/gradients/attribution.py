@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.gradients.arguments import Choices, Method, checked_choices
+from vgg_widget.gradients.arguments import GAP, Choices, Method, checked_choices
 from vgg_widget.gradients.class_map import class_map
 from vgg_widget.gradients.methods import (
     between,
@@ -24,6 +24,7 @@ from vgg_widget.gradients.result import Attribution, Completeness
 from vgg_widget.network.differentiable import ChannelFunction, shuffled_weights
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.support.messages import plain_number
 from vgg_widget.support.progress import Progress, shown_progress
 
 Floats = npt.NDArray[np.float32]
@@ -32,8 +33,12 @@ Location = tuple[int, int]
 
 # Occlusion's squares along the longer side of what a unit sees, unless a size is given.
 _WINDOWS = 7
-# The part of the value that a map may miss before more samples are advised: Sundararajan et al.'s.
-_GAP = 0.05
+# The part of a channel's largest value by which two ways to compute it may differ, in float16 too.
+_ROUNDING = 0.05
+_SAME = (
+    "the picture is the baseline wherever this value depends on it, so that nothing is shared out: "
+    "pass another baseline=."
+)
 _UNITS = {"gradient": "activation per level of 255", "smoothgrad": "activation per level of 255"}
 
 
@@ -77,20 +82,22 @@ def attribute(
         0.
     method : str
         One of `METHODS`; see the notes.
-    target : str or int
+    target : str or int, optional
         The class, for ``"grad_cam"``: a name such as ``"tabby"``, WordNet's number, or the class's
-        number. VGG19's classifier is that of `predictor_for`; a model of your own has to end in one
-        vector of classes, which have no names.
+        number; without one the most probable. VGG19's classifier is that of `predictor_for`; a
+        model of your own has to end in one vector of classes, which have no names.
     baseline : (float, float, float) or array of shape (H, W, 3), optional
         The colour or picture, in RGB 0–255, that stands for "nothing there". Black by default for
         ``"gradient_x_input"`` and ``"integrated_gradients"``, grey (128) for ``"occlusion"``.
     samples : int, optional
         Pictures to average over: 25 for ``"smoothgrad"``, 50 for ``"integrated_gradients"``.
     noise : float, optional
-        SmoothGrad's standard deviation as a share of the picture's range of values; 0.15.
+        SmoothGrad's standard deviation as a share of the picture's range of values, from 0 to 10;
+        0.15. A picture of one colour gets no noise.
     window, step : int, optional
         Side of occlusion's square, and from one to the next, in pixels. By default seven beside
-        each other cover the longer side of what the unit sees.
+        each other cover the longer side of what the unit sees. With a step larger than the window
+        the pixels in between are 0.
     seed : int
         Of SmoothGrad's noise and of `randomised`. The same seed gives the same map.
     randomised : str, optional
@@ -161,7 +168,7 @@ def attribute(
     """
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
-            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, such as "
+            f"extractor is of type {type(extractor).__name__}: pass a FeatureExtractor, such as "
             "explorer.extractor."
         )
     chosen = checked_choices(
@@ -194,6 +201,11 @@ def attribute(
     if first is not None:
         last = activations.layers.index(info)
         shuffled = shuffled_weights(extractor, first, last, chosen.seed)
+        if not shuffled.variables:
+            raise ValueError(
+                f"randomised {randomised!r} changes nothing, since no layer from it to {layer!r} "
+                "has weights: pass an earlier layer."
+            )
     function = ChannelFunction(extractor, activations, layer, (number, place), shuffled)
     return _of_unit(function, activations, chosen, randomised, progress)
 
@@ -230,7 +242,6 @@ def _of_class(
 ) -> Attribution:
     first, name = randomised
     seed = None if first is None else chosen.seed
-    assert chosen.target is not None
     with shown_progress(progress, 1, "pictures", "picture") as tell:
         found = class_map(extractor, activations, layer, chosen.target, (first, chosen.seed))
         tell(1)
@@ -262,7 +273,6 @@ def _of_unit(
     method, layer, size = chosen.method, function.layer, activations.image.shape[:2]
     top, left, bottom, right = function.crop
     picture = activations.image[top:bottom, left:right].astype(np.float32)
-    value = _value(function, activations, picture)
     made_with: dict[str, Any] = {}
     baseline, completeness = chosen.baseline_for(size), None
     nothing = picture
@@ -278,7 +288,8 @@ def _of_unit(
         windows = windows_over(function.inside, window, step)
         made_with |= {"window": window, "step": step, "samples": len(windows)}
         with shown_progress(progress, len(windows), "pictures", "picture") as tell:
-            values = occlusion(function, (picture, nothing), windows, value, tell)
+            now = _value_of(function, picture)
+            values = occlusion(function, (picture, nothing), windows, now, tell)
     else:
         pictures = iter([picture])
         made_with["samples"] = chosen.samples
@@ -289,16 +300,24 @@ def _of_unit(
         elif method == "integrated_gradients":
             pictures = between(nothing, picture, chosen.samples)
         with shown_progress(progress, chosen.samples, "pictures", "picture") as tell:
-            parts = mean_gradient(function, pictures, chosen.samples, tell)
+            mean, parts = mean_gradient(function, pictures, chosen.samples, tell)
+        one = method in ("gradient", "gradient_x_input")
+        now = mean if one else _value_of(function, picture)
         if baseline is not None:
             parts *= picture - nothing
         if method == "integrated_gradients":
-            there = float(function.values(nothing[np.newaxis])[0])
-            completeness = Completeness(float(parts.sum()), value - there)
+            completeness = Completeness(float(parts.sum()), now - _value_of(function, nothing))
         values = parts.sum(axis=-1)
     if randomised is not None:
         made_with["seed"] = chosen.seed
     place = function.location
+    value, message = now, ""
+    if not function.randomised:
+        value, message = _as_shown(function, activations, now)
+    if not values.any():
+        seen = function.inside
+        alike = nothing is not picture and np.array_equal(picture[seen], nothing[seen])
+        message = message or (_SAME if alike else _why_dead(activations, layer, value, method))
     return Attribution(
         _laid_over(values, function.crop, size),
         signed=True,
@@ -315,40 +334,54 @@ def _of_unit(
         colors=None if parts is None else _laid_over(parts, function.crop, size),
         completeness=completeness,
         randomised=randomised,
-        message=_message(activations, layer, value, completeness, dead=not values.any()),
+        message=message or _how_far(completeness),
         **made_with,
     )
 
 
-def _value(function: ChannelFunction, activations: Activations, picture: Floats) -> float:
-    """Return what is explained: as it is on show, or computed anew with other weights."""
-    if function.randomised:
-        return float(function.values(picture[np.newaxis])[0])
+def _value_of(function: ChannelFunction, picture: Floats) -> float:
+    return float(function.values(picture[np.newaxis])[0])
+
+
+def _as_shown(function: ChannelFunction, activations: Activations, now: float) -> tuple[float, str]:
+    """Return the value as the activations have it, and what to say if the network gives another."""
+    only = activations.of_channels(function.layer, [function.channel])[..., 0]
     if function.location is not None:
-        return float(activations.at(function.layer, *function.location)[function.channel])
-    only = activations.of_channels(function.layer, [function.channel])
-    return float(only.sum(dtype=np.float64))
+        value, usual = float(only[function.location]), float(np.abs(only).max())
+    else:
+        value, usual = (float(each.sum(dtype=np.float64)) for each in (only, np.abs(only)))
+    # NaN is no change.
+    if not abs(now - value) > _ROUNDING * max(usual, abs(now)):
+        return value, ""
+    return value, (
+        f"the network gives {plain_number(now)} now and gave {plain_number(value)} when the "
+        "activations were made, since its weights have changed: pass the image again."
+    )
 
 
-def _message(
-    activations: Activations,
-    layer: str,
-    value: float,
-    completeness: Completeness | None,
-    *,
-    dead: bool,
-) -> str:
-    if completeness is not None and completeness.gap > _GAP:
-        return f"the map adds up to {completeness}: pass more samples."
-    if not dead:
-        return ""
+def _how_far(found: Completeness | None) -> str:
+    off = found is not None and found.gap > GAP
+    return f"the map adds up to {found}: pass more samples." if off else ""
+
+
+def _why_dead(activations: Activations, layer: str, value: float, method: Method) -> str:
+    """Say why a map is 0 everywhere, and what to ask instead."""
     before = activations.before_relu(layer)
+    hidden = method == "occlusion"
     if value == 0 and before not in (None, activations.plain_name(layer)):
+        why = "and stays so" if hidden else "through which there is no gradient"
         return (
-            f"layer {layer!r} is 0 here after its ReLU, through which there is no gradient: pass "
-            f"{before!r}, which is the same before the ReLU."
+            f"layer {layer!r} is 0 here after its ReLU, {why}: pass {before!r}, which is the same "
+            "before the ReLU."
         )
-    return "no pixel of the picture changes this value."
+    if hidden:
+        return "hiding a square changes this value nowhere: pass another window= or baseline=."
+    if value == 0:
+        return (
+            f"layer {layer!r} is 0 here, and no small change of a pixel changes that, as after a "
+            "ReLU: pass a location where it is not 0."
+        )
+    return "no small change of a pixel changes this value: method='occlusion' makes larger ones."
 
 
 def _laid_over(part: Doubles, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Floats:

@@ -31,23 +31,30 @@ def class_map(
     extractor: FeatureExtractor,
     activations: Activations,
     layer: str,
-    target: str | int,
+    target: str | int | None,
     randomised: tuple[int | None, int],
 ) -> ClassMap:
     """Return the Grad-CAM of a class at a layer, over the picture's pixels.
 
+    A `target` of None is the most probable class, with the weights as they are.
     `randomised` is the number of the layer from which on weights are shuffled, to the end, or None;
     and the seed.
     """
     first, seed = randomised
     own_model = extractor.weights.source == "model"
     predictor = None if own_model else predictor_for(extractor)
-    number = None if predictor is None else predictor.index_of(target)
+    if predictor is not None and target is None:
+        target = predictor.predict(activations, 1)[0].index
+    number = None
+    if predictor is not None and target is not None:
+        number = predictor.index_of(target)
     weights = None
     if first is not None:
         weights = shuffled_weights(extractor, first, None, seed)
     function = ClassFunction(extractor, layer, weights)
     if predictor is None:
+        if target is None:
+            target = int(ClassFunction(extractor, layer).end(activations.image).argmax())
         index = _checked_target(target, function.size)
         image, box = activations.image, (0.0, 0.0, *map(float, activations.image.shape[:2]))
         one_hot = np.zeros(function.size or 0, np.float32)

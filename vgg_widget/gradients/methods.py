@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,19 +18,19 @@ Box = tuple[int, int, int, int]
 
 def mean_gradient(
     function: ChannelFunction, pictures: Iterator[Floats], count: int, tell: Tell
-) -> Doubles:
-    """Return the mean gradient over some pictures, each float32 of shape (h, w, 3).
+) -> tuple[float, Doubles]:
+    """Return the mean value and gradient over some pictures, each float32 of shape (h, w, 3).
 
     Pictures and gradient are those of the function's crop.
     """
-    total: Any = 0.0
+    value, total = 0.0, np.zeros(())
     for begin in range(0, count, function.most):
         batch = np.stack([next(pictures) for _ in range(min(function.most, count - begin))])
-        _, gradients = function.gradients(batch)
+        values, gradients = function.gradients(batch)
+        value += float(values.sum())
         total = total + gradients.sum(axis=0, dtype=np.float64)
         tell(len(batch))
-    mean: Doubles = total / count
-    return mean
+    return value / count, total / count
 
 
 def noisy(

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import check_made_by, maps_read
+from vgg_widget.gradients.arguments import whole
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.rendering import checked_channel, checked_location
 
@@ -83,7 +84,13 @@ class UnitSum:
         -------
         tuple of (row, column, input)
             Indices into `contributions`.
+
+        Raises
+        ------
+        ValueError
+            If `count` is no whole number of at least 0.
         """
+        count = whole("count", count, least=0)
         order = np.argsort(-np.abs(self.contributions).ravel(), kind="stable")[:count]
         places = np.unravel_index(order, self.contributions.shape)
         return tuple(
@@ -124,6 +131,8 @@ def explain_unit(
     ValueError
         If an argument is not one of these, `activations` are another network's, or the layer has no
         kernel or reads several layers.
+    TypeError
+        If `extractor` or `activations` is something else.
 
     Examples
     --------
@@ -145,7 +154,7 @@ def explain_unit(
     kernels = fan_in.kernels(number)
     if kernels is None:
         raise ValueError(
-            f"layer {layer!r} multiplies and adds nothing, since it works on each channel by "
+            f"layer {layer!r} is no sum over a kernel, since it works on each channel by "
             f"itself: pass {fan_in.source or 'a layer such as Conv2D'!r}."
         )
     maps, names = maps_read(extractor, activations, fan_in)

@@ -25,6 +25,7 @@ from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.network_input import traced_once
 from vgg_widget.network.own_model import OwnNetwork
 from vgg_widget.network.vgg import WORTH_CUTTING, VggNetwork
+from vgg_widget.support.interrupts import interrupts_delayed
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -127,7 +128,8 @@ class ChannelFunction:
         """
         # Looks whether they can compute here.
         keras_and_tensorflow()
-        return np.asarray(self._values(pictures, *self._rest))
+        with interrupts_delayed():
+            return np.asarray(self._values(pictures, *self._rest))
 
     def gradients(self, pictures: Floats) -> tuple[Doubles, Floats]:
         """Return the value for each of some pictures, and its gradient.
@@ -150,7 +152,8 @@ class ChannelFunction:
         """
         keras_and_tensorflow()
         try:
-            values, gradients = self._gradients(pictures, *self._rest)
+            with interrupts_delayed():
+                values, gradients = self._gradients(pictures, *self._rest)
         # TensorFlow's word for an operation of which it knows no derivative.
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
@@ -389,7 +392,8 @@ _KEPT = 8
 
 
 def _kept(network: Any, key: object, make: Callable[[], Any]) -> Any:
-    with _lock:
+    # TensorFlow makes another error of an interrupt amid its own code, and half a function.
+    with _lock, interrupts_delayed():
         known = _compiled_for.setdefault(network, OrderedDict())
         if key not in known:
             known[key] = make()
@@ -500,7 +504,9 @@ class ClassFunction:
     def end(self, image: RGB8) -> Floats:
         """Return what is at the network's end, for a picture of the right size."""
         keras_and_tensorflow()
-        end: Floats = np.asarray(self._ends(self._inputs(image), self._arrays))[0]
+        inputs = self._inputs(image)
+        with interrupts_delayed():
+            end: Floats = np.asarray(self._ends(inputs, self._arrays))[0]
         return end
 
     def gradient(self, image: RGB8, weights: Floats) -> tuple[Floats, Floats]:
@@ -523,8 +529,10 @@ class ClassFunction:
             If there is none.
         """
         keras_and_tensorflow()
+        inputs = self._inputs(image)
         try:
-            found = self._gradients(self._inputs(image), weights[np.newaxis], self._arrays)
+            with interrupts_delayed():
+                found = self._gradients(inputs, weights[np.newaxis], self._arrays)
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
                 f"layer {self._layer!r} gives the classes no gradient: pass one on whose values "

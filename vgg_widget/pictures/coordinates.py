@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vgg_widget.layers import Placement, as_placement
-from vgg_widget.pictures.modes import Rendering
+from vgg_widget.pictures.modes import RGBA8, Rendering
 from vgg_widget.support.messages import plain_number
 
 
@@ -25,18 +25,26 @@ class Hit:
     channel: int | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InputLayer:
+    """A picture that lies on an input, pixel on pixel: uint8 RGBA of the input's shape."""
+
+    rgba: RGBA8
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """What is marked on the two pictures.
 
     `unit` is the row and column of a unit in the layer's map; `box` is the top, left, bottom and
-    right of the input pixels that it sees, half open; `overlay` is the opacity, 0 to 1, of the map
-    over the input.
+    right of the input pixels that it sees, half open; `overlay` is the opacity, 0 to 1, of what
+    lies over the input: the layer's map, or a picture of `instead` for each input.
     """
 
     unit: tuple[int, int] | None = None
     box: tuple[int, int, int, int] | None = None
     overlay: float = 0.0
+    instead: tuple[InputLayer, ...] = ()
 
 
 def map_extent(rendering: Rendering, place: float | Placement) -> tuple[float, float, float, float]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
 from vgg_widget.circuit.pictures import small_png
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.box import LOCK, ExplorerBox
+from vgg_widget.explorer.later import Later, Superseded
 from vgg_widget.support.messages import plain_number
 
 if TYPE_CHECKING:
@@ -96,9 +97,7 @@ class PatchCards:
         self.settled = False
         self._top: TopActivations | None = None
         self._kept: dict[tuple[str, int], tuple[Patch, ...]] = {}
-        self._thread: threading.Thread | None = None
-        # Set when what the last thread reads is not wanted any more.
-        self._superseded = threading.Event()
+        self._later = Later(box)
         self._reading = threading.Lock()
         self.words = parts.words("vgg-words", max_width=parts.WIDTH)
         self.problem = parts.words("vgg-words", max_width=parts.WIDTH)
@@ -108,11 +107,11 @@ class PatchCards:
             [self.words, self.problem, self.row], layout=widgets.Layout(width="100%")
         )
         # What is closed has no comm any more.
-        self.widget.observe(lambda _: self._superseded.set(), "comm")
+        self.widget.observe(lambda _: self._later.cancel(), "comm")
 
     def say(self, text: str) -> None:
         """Say something in place of patches."""
-        self._superseded.set()
+        self._later.cancel()
         self._asked, self.settled = None, False
         self._say(text, "")
         parts.display(self.row, shown=False)
@@ -122,38 +121,20 @@ class PatchCards:
         asked = (top, layer, channel, text)
         if asked == self._asked:
             return
-        self._superseded.set()
+        self._later.cancel()
         self._asked, self.settled = asked, False
-        self._superseded = threading.Event()
         # Here, since a widget made while others are closed would be left.
         self._make(len(top[layer].places(channel)))
         self.row.add_class("vgg-waiting")
-        # What is sent to the page belongs to the cell or message that asked for it. A daemon: the
-        # thread of an executor would hold up the end of Python until a slow disk has answered.
-        self._thread = threading.Thread(
-            target=copy_context().run,
-            args=(self._show_later, REST_SECONDS, self._superseded, *asked),
-            daemon=True,
-        )
-        self._thread.start()
-
-    def _show_later(self, rest: float, superseded: threading.Event, *asked: Any) -> None:
-        if superseded.wait(rest):
-            return
-        try:
-            report = self._box.reporting_errors
-        except ReferenceError:
-            # It was freed meanwhile.
-            return
-        report(self._read_and_show, clear=False, slow=True)(superseded, *asked)
+        self._later.start(partial(self._read_and_show, *asked), REST_SECONDS)
 
     def _read_and_show(
         self,
-        superseded: threading.Event,
         top: TopActivations,
         layer: str,
         channel: int,
         text: str,
+        superseded: Superseded,
     ) -> None:
         try:
             with self._reading:
@@ -178,17 +159,14 @@ class PatchCards:
 
     def wait(self, seconds: float = 60.0) -> bool:
         """Wait until all is shown that was asked for; return whether that came."""
-        if self._thread is None:
-            return True
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        return self._later.wait(seconds)
 
     def read(
         self,
         top: TopActivations,
         layer: str,
         channel: int,
-        superseded: threading.Event | None = None,
+        superseded: Superseded | None = None,
     ) -> tuple[Patch, ...]:
         """Return the patches of a channel; those read so far when they are superseded."""
         if top is not self._top:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from vgg_widget.explorer.attributing import WHY_PANEL
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.network.extractor import FeatureExtractor
 
@@ -29,6 +30,7 @@ PANELS: dict[str, PanelMaker] = {
     "Location": _of("location", "LocationPanel"),
     "Display": _of("display", "DisplayPanel"),
     "Circuit": _of("circuit", "CircuitPanel"),
+    WHY_PANEL: _of("why", "WhyPanel"),
     "Play": _of("play", "PlayPanel"),
     "Open & save": _of("files", "FilesPanel"),
 }
@@ -36,9 +38,10 @@ PANELS: dict[str, PanelMaker] = {
 
 PAIR_PANELS: dict[str, PanelMaker] = {
     "Display": PANELS["Display"],
+    WHY_PANEL: PANELS[WHY_PANEL],
     "Open & save": _of("files", "PairFilesPanel"),
 }
-"""The panels of a comparison: the others are about one image."""
+"""The panels of a comparison: the others are about one image alone."""
 
 SET_PANEL = "Strongest"
 """The title of the panel that explorers have too that know the strongest images of a set."""

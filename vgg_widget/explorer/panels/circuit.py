@@ -10,6 +10,8 @@ from vgg_widget.circuit.inputs import Circuit, CircuitInput
 from vgg_widget.circuit.pictures import input_picture, kernel_picture, small_png
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.panels.sum_table import sum_table
+from vgg_widget.gradients import explain_unit
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.messages import plain_number, plain_range
@@ -34,7 +36,8 @@ class CircuitPanel(Panel):
         self.cards = tuple(InputCard(explorer) for _ in range(_CARDS))
         top = parts.row([self.heading, self.back], width="100%", max_width=parts.WIDTH)
         cards = parts.row([one.widget for one in self.cards], width="100%", max_width=parts.WIDTH)
-        self.widget = widgets.VBox([top, cards], layout=widgets.Layout(width="100%"))
+        self.sum = parts.words("vgg-words", width="100%", max_width=parts.WIDTH, overflow="auto")
+        self.widget = widgets.VBox([top, cards, self.sum], layout=widgets.Layout(width="100%"))
 
     def show(self) -> None:
         """Show what the channel on show is made of."""
@@ -44,6 +47,7 @@ class CircuitPanel(Panel):
         except ValueError as error:
             # A layer without kernels is no mistake of whoever looks at it.
             self.heading.value = parts.paragraph(str(error))
+            parts.set_value(self.sum, "")
             for one in self.cards:
                 parts.display(one.widget, shown=False)
             return
@@ -56,6 +60,19 @@ class CircuitPanel(Panel):
             if there:
                 one.show(found, found.inputs[number])
             parts.display(one.widget, shown=there)
+        parts.set_value(self.sum, self._sum(found))
+
+    def _sum(self, found: Circuit) -> str:
+        """Return the sum that the value at the location is, as markup; nothing where it is none."""
+        explorer, settings = self._explorer, self._explorer.settings
+        if found.location is None or found.share is None:
+            return ""
+        layer = settings.layer_in(explorer.activations)
+        return sum_table(
+            explain_unit(
+                explorer.extractor, explorer.activations, layer, found.channel, found.location
+            )
+        )
 
 
 class InputCard:

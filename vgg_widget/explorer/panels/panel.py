@@ -22,6 +22,9 @@ class Panel:
     def show(self) -> None:
         """Bring the panel to what is on show; called only while it is open."""
 
+    def welcome(self) -> None:
+        """Do what a person expects who has just opened it."""
+
     def toggle(self) -> None:
         """Start what it does by itself, or stop."""
 

@@ -53,6 +53,11 @@ class PanelSwitcher:
         if self.opened:
             self._made[self.opened].toggle()
 
+    def welcome(self) -> None:
+        """Tell the open panel that a person has opened it."""
+        if self.opened:
+            self._made[self.opened].welcome()
+
     def unfold(self, title: str, titles: Collection[str]) -> None:
         """Open one panel, or none for an empty title, and show the buttons of these titles."""
         if title and title not in self._made:

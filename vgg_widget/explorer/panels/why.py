@@ -1,0 +1,235 @@
+"""The panel that says why a value is what it is: which pixels of the input it is owed to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from vgg_widget.circuit.pictures import small_png
+from vgg_widget.explorer import parts
+from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.explorer.settings import ATTRIBUTION_OPACITY, CLASS_METHOD
+from vgg_widget.gradients.arguments import GAP, METHOD_NAMES
+from vgg_widget.pictures.modes import find_mode
+from vgg_widget.support.messages import plain_number
+
+if TYPE_CHECKING:
+    from vgg_widget.explorer.base import ExplorerBase
+    from vgg_widget.gradients.result import Attribution
+
+# In pixels of the page: two stand beside each other in a narrow cell.
+_SIDE = 196
+
+_MEANINGS = {
+    "gradient": "by how much the value changes where a pixel becomes one level (of 255) brighter",
+    "gradient_x_input": "what each pixel adds to the value, beyond black, if the network is taken "
+    "to be a straight line here",
+    "smoothgrad": "the mean of the gradients of {samples} noisy copies of the picture",
+    "integrated_gradients": "what each pixel adds to the value on the way from black to the "
+    "picture, in {samples} steps",
+    "occlusion": "by how much the value drops where a gray square of {window} × {window} pixels "
+    "hides the picture",
+    "grad_cam": "where the layer has evidence for the class",
+}
+
+
+_DEAD = (
+    'The value is 0 after the ReLU, where no pixel changes it: press b, or check "before ReLU" '
+    "under Display, for the value before it."
+)
+
+
+class WhyPanel(Panel):
+    """The method, and for each image what is explained, its map, and one with shuffled weights."""
+
+    def __init__(self, explorer: ExplorerBase) -> None:
+        super().__init__(explorer)
+        classes = explorer.predicts or explorer.extractor.weights.source == "model"
+        methods = [
+            (name, method)
+            for method, name in METHOD_NAMES.items()
+            if classes or method != CLASS_METHOD
+        ]
+        self._methods = [("off", ""), *methods]
+        self.method = parts.dropdown("method", self._methods, "2px 10px 2px 0")
+        self.target = widgets.Text(
+            description="class",
+            placeholder="the most probable",
+            continuous_update=False,
+            layout=widgets.Layout(width="240px", margin="2px 10px 2px 0"),
+            style=parts.FITTING,
+        )
+        self.randomised = parts.dropdown("randomised from", [("nowhere", "")], "2px 10px 2px 0")
+        self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
+        self.cards = tuple(_Card() for _ in range(3 * len(explorer.each_measured)))
+        self.widget = widgets.VBox(
+            [
+                parts.wide_row([self.method, self.target, self.randomised]),
+                self.words,
+                parts.row([one.widget for one in self.cards], width="100%", max_width=parts.WIDTH),
+            ],
+            layout=widgets.Layout(width="100%"),
+        )
+        explorer.on_change(self.method, lambda method: explorer.choose(attribution=method or None))
+        explorer.on_typed(self._class_typed, self.target)
+        explorer.on_change(
+            self.randomised, lambda layer: explorer.attributing.randomise_from(layer or None)
+        )
+
+    def welcome(self) -> None:
+        """Show a map at once."""
+        if self._explorer.settings.attribution is None:
+            self._explorer.choose(attribution="gradient")
+
+    def _class_typed(self, text: str) -> None:
+        text = text.strip()
+        number = int(text) if text.isdecimal() else text
+        self._explorer.choose(attribution_class=None if text == "" else number)
+
+    def show(self) -> None:
+        """Bring the panel to what is on show."""
+        explorer = self._explorer
+        settings, attributing = explorer.settings, explorer.attributing
+        method = settings.attribution
+        parts.set_choice(self.method, self._methods, method or "")
+        chosen = settings.attribution_class
+        explorer.show_typed(self.target, "" if chosen is None else str(chosen))
+        self._show_layers()
+        parts.display(self.target, shown=method == CLASS_METHOD)
+        parts.display(self.randomised, shown=method is not None)
+        maps, randomised = attributing.maps, attributing.randomised_maps
+        self.words.value = self._text(maps)
+        each = explorer.each_measured
+        for number, activations in enumerate(each):
+            which = f"{('first', 'second')[number]}: " if len(each) > 1 else ""
+            seen, true, other = self.cards[3 * number : 3 * number + 3]
+            found = maps[number] if maps else None
+            if found is None:
+                seen.hide()
+            else:
+                image = _cut(activations.image, found)
+                seen.show(image, f"the input's {_box_words(found)}", f"{which}what it sees")
+            true.show_map(activations.image, maps, number, which)
+            other.show_map(activations.image, randomised, number, which)
+
+    def _show_layers(self) -> None:
+        activations, settings = self._explorer.measured, self._explorer.settings
+        names = list(activations)
+        last = names.index(activations.info(settings.layer).name)
+        # The deepest first: those above a unit are few, and it is where the test begins.
+        layers = [("nowhere", ""), *((f"{name} on", name) for name in reversed(names[: last + 1]))]
+        chosen = self._explorer.attributing.randomised or ""
+        with self.randomised.hold_sync():
+            parts.set_value(self.randomised, tuple(layers), "options")
+            parts.set_value(self.randomised, chosen if chosen in names[: last + 1] else "")
+
+    def _text(self, maps: tuple[Attribution | None, ...]) -> str:
+        explorer = self._explorer
+        attributing, settings = explorer.attributing, explorer.settings
+        if settings.attribution is None:
+            return parts.paragraph(
+                "Choose a method to see which pixels of the input the value is owed to."
+            )
+        lines = []
+        found = [one for one in maps if one is not None]
+        if found:
+            lines += _lines(found, several=find_mode(settings.mode).takes != "one")
+            # What it adds up to is told already.
+            told = (one.message for one in found if one.message and one.completeness is None)
+            messages = list(dict.fromkeys(told))
+            rectified = not settings.shows_before_relu(explorer.measured)
+            if any(one.dead and one.value == 0 for one in found) and rectified:
+                messages = [_DEAD]
+            lines += messages
+        if attributing.problem:
+            lines.append(attributing.problem)
+        if attributing.progress:
+            lines.append(attributing.progress)
+        return "".join(map(parts.paragraph, lines))
+
+
+class _Card:
+    """A picture and a line under it."""
+
+    def __init__(self) -> None:
+        self.picture = parts.described_image(_SIDE, border=parts.FRAME)
+        self.line = parts.words(width="100%")
+        self.widget = widgets.VBox(
+            [self.picture, self.line],
+            layout=widgets.Layout(display="none", margin="2px", align_items="center"),
+        )
+
+    def show(self, pixels: Any, tooltip: str, line: str) -> None:
+        self.picture.value = small_png(pixels, 2 * _SIDE)
+        self.picture.tooltip = tooltip
+        self.line.value = parts.card_line(line)
+        parts.display(self.widget, shown=True)
+
+    def hide(self) -> None:
+        parts.display(self.widget, shown=False)
+
+    def show_map(
+        self, image: Any, maps: tuple[Attribution | None, ...], number: int, which: str
+    ) -> None:
+        """Show one of the maps over its image, in colours that mean the same for all."""
+        from vgg_widget.gradients.picture import attribution_pictures
+
+        every = [one for one in maps if one is not None]
+        found = maps[number] if maps else None
+        if found is None:
+            self.hide()
+            return
+        picture = attribution_pictures(every)[every.index(found)]
+        over = picture.rgba[..., :3] * ATTRIBUTION_OPACITY
+        mixed = np.rint(over + image * (1 - ATTRIBUTION_OPACITY)).astype(np.uint8)
+        top = plain_number(picture.limits.vmax, 2)
+        ends = f"-{top} to {top}" if found.signed else f"0 to {top}"
+        name = METHOD_NAMES[found.method]
+        line = which + (f"randomised from {found.randomised}" if found.randomised else name)
+        words = f"{line}, over the input's {_box_words(found)}: colors for {ends} {found.units}"
+        self.show(_cut(mixed, found), words, line)
+
+
+def _cut(image: Any, found: Attribution) -> Any:
+    top, left, bottom, right = found.box
+    return image[top:bottom, left:right]
+
+
+def _box_words(found: Attribution) -> str:
+    top, left, bottom, right = found.box
+    return f"rows {top} to {bottom - 1} and columns {left} to {right - 1}"
+
+
+def _lines(found: list[Attribution], *, several: bool) -> list[str]:
+    one = found[0]
+    values = " and ".join(plain_number(each.value, 4) for each in found)
+    explained = one.target[:1].upper() + one.target[1:]
+    lines = [f"{explained}: {values}."]
+    if several and one.channel is not None:
+        lines[0] += " (The mode shows several channels; this is about one of them.)"
+    meaning = _MEANINGS[one.method].format(samples=one.samples, window=one.window)
+    name = METHOD_NAMES[one.method]
+    lines.append(f"{name[:1].upper()}{name[1:]}: {meaning}.")
+    top = max(float(np.abs(each.values).max()) for each in found)
+    reading = (
+        f"Red raises the value, blue lowers it, up to ±{plain_number(top, 2)} {one.units}."
+        if one.signed
+        else f"Bright is up to {plain_number(top, 2)} in parts of the {one.units}."
+    )
+    if one.location is not None and top > 0:
+        share = min(_share_within(each) for each in found)
+        field = f"{one.box[2] - one.box[0]} × {one.box[3] - one.box[1]}"
+        reading += f" {share:.0%} of the map lies in the receptive field, {field} pixels."
+    if one.completeness is not None:
+        sums = " and ".join(str(each.completeness) for each in found)
+        reading += f" The map adds up to {sums}, the value less that of black."
+        if any(each.completeness and each.completeness.gap > GAP for each in found):
+            reading += " More samples, which attribute takes in code, come closer."
+    return [*lines, reading]
+
+
+def _share_within(found: Attribution) -> float:
+    whole = float(np.abs(found.values).sum(dtype=np.float64))
+    return float(np.abs(_cut(found.values, found)).sum(dtype=np.float64)) / whole if whole else 1.0
