@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
         _write_sheet(made, options.output)
     if options.html is not None:
         _write_page(made, options.html, page)
-    if page is not None and "://" not in page and not Path(options.page).exists():
+    if page is not None and "://" not in page and not Path(options.page).expanduser().exists():
         print(
             f"{options.page} is not there yet: vgg-widget page PICTURE -o "
             f"{shlex.quote(options.page)}"
@@ -143,14 +143,24 @@ def _all_of(
     options: argparse.Namespace,
 ) -> list[SyntheticImage]:
     """Return a picture of each channel: those that are kept, and others, which are kept then."""
-    layer, how = info.name, {"size": options.size, "seed": options.seed}
-    found: dict[int, SyntheticImage] = {}
-    for number in numbers:
-        kept = find_kept(extractor, layer, number, steps=options.steps, **how)
-        if kept is not None:
-            found[number] = kept
+    how = {"steps": options.steps, "size": options.size, "seed": options.seed}
+    kept = {number: find_kept(extractor, info.name, number, **how) for number in numbers}
+    found = {number: one for number, one in kept.items() if one is not None}
     if found:
         print(f"{len(found)} of {len(numbers)} channels were made before", file=sys.stderr)
+    if len(found) < len(numbers):
+        _make_others(extractor, info, numbers, options, found)
+    return [found[number] for number in numbers]
+
+
+def _make_others(
+    extractor: FeatureExtractor,
+    info: LayerInfo,
+    numbers: Sequence[int],
+    options: argparse.Namespace,
+    found: dict[int, SyntheticImage],
+) -> None:
+    """Add what is missing to what is found, some at a time, and keep it."""
     missing = [number for number in numbers if number not in found]
     is_kept = True
     progress = sys.stderr.isatty() or ProgressLines(sys.stderr, "steps", unit="steps")
@@ -159,7 +169,13 @@ def _all_of(
             for begin in range(0, len(missing), _TOGETHER):
                 batch = missing[begin : begin + _TOGETHER]
                 making = ChannelMaking(
-                    extractor, layer, batch, location=None, diversity=None, **how
+                    extractor,
+                    info.name,
+                    batch,
+                    location=None,
+                    size=options.size,
+                    seed=options.seed,
+                    diversity=None,
                 )
                 for _ in range(options.steps):
                     making.step()
@@ -175,7 +191,6 @@ def _all_of(
             if is_kept
             else f"nothing is kept, since {folder()} cannot be written"
         ) from None
-    return [found[number] for number in numbers]
 
 
 def _write_sheet(made: Sequence[SyntheticImage], path: Path) -> None:

@@ -110,7 +110,7 @@ def _tile(one: SyntheticImage, page: str | None) -> str:
         data = base64.b64encode(stream.getvalue()).decode()
     inner = (
         f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
-        f'alt="made for channel {one.channel}"><b>{one.channel}</b>'
+        f'alt="made for channel {one.channel}"><b aria-hidden="true">{one.channel}</b>'
     )
     if page is not None:
         place = urlencode({"layer": one.layer, "channel": one.channel})
