@@ -26,7 +26,7 @@ from tests.benchmarks.targets import (
 from vgg_widget import Activations, FeatureExtractor, sample_image
 from vgg_widget.gradients import reconstruct, visualize_channel
 from vgg_widget.gradients.synthesis import ChannelMaking
-from vgg_widget.network.vgg19 import preprocess_caffe
+from vgg_widget.network.vgg import preprocess_caffe
 from vgg_widget.pictures.groups import factorised
 
 RGB8 = npt.NDArray[np.uint8]
