@@ -459,7 +459,7 @@ class Tags(HTMLParser):
     """Refuses every element and attribute that is not one of ours."""
 
     allowed = frozenset(
-        {"b", "div", "span", "details", "summary", "pre", "table", "caption", "tbody"}
+        {"b", "div", "span", "details", "summary", "pre", "table", "caption", "thead", "tbody"}
         | {"tr", "th", "td", "svg", "rect"}
     )
 
@@ -467,7 +467,7 @@ class Tags(HTMLParser):
         assert tag in self.allowed, self.get_starttag_text()
         names = {name for name, _ in attrs}
         drawn = {"viewbox", "preserveaspectratio", "x", "y", "width", "height", "fill"}
-        ours = {"style", "class", "role", "scope", "title", "tabindex"}
+        ours = {"style", "class", "role", "scope", "colspan", "title", "tabindex"}
         assert names <= ours | drawn | {name for name in names if name.startswith("aria-")}
 
 
