@@ -167,7 +167,7 @@ def test_an_interrupt_says_how_many_are_kept_and_how_to_go_on(
 
 
 def kept_image(number: int) -> SyntheticImage:
-    found = kept.find_kept(FeatureExtractor("random"), LAYER, number, steps=60)
+    found = kept.KeptImages(FeatureExtractor("random")).find(LAYER, number, steps=60)
     assert found is not None
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from tests.explorers import control, made_panel, problem, words
 from vgg_widget import FeatureExtractor, LayerExplorer, telling_channels
 from vgg_widget.explorer.panels import looks_for, what_is_left
 from vgg_widget.gradients import channel_images, kept, reconstruct, visualize_channel
+from vgg_widget.gradients.reconstruction import ReconstructionMaking
+from vgg_widget.gradients.synthesis import ChannelMaking
 
 Explore = Callable[..., LayerExplorer]
 RGB8 = npt.NDArray[np.uint8]
@@ -60,9 +63,7 @@ def on_show(panel: Any) -> list[Any]:
 
 def test_a_click_makes_what_visualize_channel_makes(explore: Explore) -> None:
     explorer, panel = looking(explore)
-    assert "Start to make a picture from noise that channel 5 of block2_conv1" in words(
-        panel.widget
-    )
+    assert "to which channel 5 of block2_conv1 answers" in words(panel.widget)
     assert not on_show(panel)
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
@@ -117,24 +118,97 @@ def test_what_was_made_is_kept_and_shown_again_at_once(
     monkeypatch.setattr(looks_for, "ChannelMaking", lambda *_, **__: pytest.fail("made again"))
     _, again = looking(explore)
     np.testing.assert_array_equal(picture(on_show(again)[0].made), before)
-    # A damaged file is none, and other weights have others.
+    # A damaged file is none.
     file.write_bytes(b"\x89PNG damaged")
     _, third = looking(explore)
     assert not on_show(third)
 
 
-def test_another_channel_stops_it_and_folding_too(explore: Explore) -> None:
+class Held:
+    """A step that begins, and ends when it may."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, making: Any, at: int = 1) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.steps = 0
+        real = making.step
+
+        def step(making: Any) -> None:
+            self.steps += 1
+            if self.steps == at:
+                self.begun.set()
+                assert self.may_end.wait(60)
+            real(making)
+
+        monkeypatch.setattr(making, "step", step)
+
+
+@pytest.mark.parametrize("end", ["channel", "panel", "close"])
+def test_another_channel_folding_and_closing_stop_it(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
     explorer, panel = looking(explore)
+    held = Held(monkeypatch, ChannelMaking)
     control(panel.widget, "start").click()
-    explorer.channel = 6
-    assert not panel.maker.running
+    assert held.begun.wait(60)
+    if end == "close":
+        explorer.close()
+    else:
+        explorer.choose(**{end: 6 if end == "channel" else ""})
+    held.may_end.set()
     assert panel.maker.wait(120)
-    assert panel.button.description == "start"
+    assert held.steps == 1
+    assert not panel.maker.running
+
+
+def test_a_stop_in_the_last_step_loses_nothing(
+    explore: Explore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, panel = looking(explore)
+    held = Held(monkeypatch, ChannelMaking, at=STEPS)
     control(panel.widget, "start").click()
-    explorer.panel = ""
-    assert not panel.maker.running
+    assert held.begun.wait(60)
+    control(panel.widget, "stop").click()
+    held.may_end.set()
     assert panel.maker.wait(120)
-    assert not problem(explorer)
+    control(panel.widget, "go on").click()
+    assert panel.maker.wait(120)
+    assert held.steps == STEPS
+    assert not panel.maker.running
+    assert panel.another.layout.display != "none"
+
+
+def test_what_is_kept_is_of_one_network_and_its_preprocessing(photo: RGB8) -> None:
+    extractor = FeatureExtractor("random", size=32)
+    made = visualize_channel(extractor, LAYER, 5, steps=2, progress=False)
+    assert kept.KeptImages(extractor).keep(made) is not None
+    found = kept.KeptImages(FeatureExtractor("random")).find(LAYER, 5, steps=2)
+    assert found is not None
+    np.testing.assert_array_equal(found.image, made.image)
+    assert (found.activation, found.history, found.box) == (
+        made.activation,
+        made.history,
+        made.box,
+    )
+    for other in (
+        FeatureExtractor("kmeans", size=32),
+        FeatureExtractor("random", preprocess=lambda image: image / 255, size=32),
+    ):
+        assert kept.KeptImages(other).find(LAYER, 5, steps=2) is None
+    again = kept.KeptImages(extractor)
+    for asked in ({"steps": 3}, {"steps": 2, "seed": 1}, {"steps": 2, "size": 48}):
+        assert again.find(LAYER, 5, **asked) is None
+
+
+def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) -> None:
+    explorer, panel = looking(explore)
+    before = explorer.activations["features.5"]
+    never = int(before.max(axis=(0, 1)).argmin())
+    assert before[..., never].max() <= 0
+    explorer.channel = never
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    (card,) = on_show(panel)
+    assert card.real.widget.layout.display == "none"
 
 
 def test_the_strips_channels_are_made_together(explore: Explore) -> None:
@@ -224,6 +298,32 @@ def test_of_another_picture_nothing_is_left(explore: Explore, photo: RGB8) -> No
     assert panel.button.description == "start"
 
 
+def test_a_picture_that_comes_meanwhile_has_its_own(
+    explore: Explore, photo: RGB8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer, panel = left(explore)
+    begun, may_go_on = threading.Event(), threading.Event()
+    real = ReconstructionMaking
+
+    def slowly(*arguments: Any, **keywords: Any) -> Any:
+        begun.set()
+        assert may_go_on.wait(60)
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(what_is_left, "ReconstructionMaking", slowly)
+    control(panel.widget, "start").click()
+    assert begun.wait(60)
+    explorer.image = photo[::-1]
+    may_go_on.set()
+    assert panel.maker.wait(120)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    expected = reconstruct(
+        explorer.extractor, explorer.activations, LAYER, steps=STEPS, progress=False
+    )
+    assert_shows(panel.made, expected.image)
+
+
 def test_a_location_has_to_be_chosen_for_one(explore: Explore) -> None:
     _, panel = left(explore)
     panel.which.value = "location"
@@ -240,6 +340,7 @@ def test_what_cannot_be_made_is_told(explore: Explore) -> None:
     assert panel.maker.wait(120)
     assert "is 0 for all that is to be matched" in problem(explorer)
     assert not panel.maker.running
+    assert panel.button.description == "start"
     explorer.channel = 5
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)

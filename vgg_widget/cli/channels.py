@@ -17,7 +17,7 @@ from vgg_widget.activations.named_layers import layer_names
 from vgg_widget.cli.serving import add_weights_option
 from vgg_widget.gradients.arguments import whole_number
 from vgg_widget.gradients.channel_sheet import channel_sheet, sheet_page
-from vgg_widget.gradients.kept import find_kept, folder, keep
+from vgg_widget.gradients.kept import KeptImages, folder
 from vgg_widget.gradients.synthesis import ChannelMaking
 from vgg_widget.gradients.synthetic_image import SyntheticImage
 from vgg_widget.images import MINIMUM_SIDE
@@ -144,12 +144,13 @@ def _all_of(
 ) -> list[SyntheticImage]:
     """Return a picture of each channel: those that are kept, and others, which are kept then."""
     how = {"steps": options.steps, "size": options.size, "seed": options.seed}
-    kept = {number: find_kept(extractor, info.name, number, **how) for number in numbers}
+    cache = KeptImages(extractor)
+    kept = {number: cache.find(info.name, number, **how) for number in numbers}
     found = {number: one for number, one in kept.items() if one is not None}
     if found:
         print(f"{len(found)} of {len(numbers)} channels were made before", file=sys.stderr)
     if len(found) < len(numbers):
-        _make_others(extractor, info, numbers, options, found)
+        _make_others(extractor, info, numbers, options, (cache, found))
     return [found[number] for number in numbers]
 
 
@@ -158,9 +159,10 @@ def _make_others(
     info: LayerInfo,
     numbers: Sequence[int],
     options: argparse.Namespace,
-    found: dict[int, SyntheticImage],
+    made: tuple[KeptImages, dict[int, SyntheticImage]],
 ) -> None:
     """Add what is missing to what is found, some at a time, and keep it."""
+    cache, found = made
     missing = [number for number in numbers if number not in found]
     is_kept = True
     progress = sys.stderr.isatty() or ProgressLines(sys.stderr, "steps", unit="steps")
@@ -181,7 +183,7 @@ def _make_others(
                     making.step()
                     tell(len(batch))
                 for one in making.images():
-                    is_kept = keep(extractor, one, options.size) is not None and is_kept
+                    is_kept = cache.keep(one, options.size) is not None and is_kept
                     found[one.channel] = one
     except KeyboardInterrupt:
         again = shlex.join(["vgg-widget", *options.words])

@@ -64,7 +64,9 @@ class Attributing:
         self._later = Later(explorer)
         # Of the activations on show, and of those that are about to be.
         self._known: dict[Wish, Attribution | str] = {}
+        # Held, since what is known is told apart by their identity.
         self._each: tuple[Activations, ...] = ()
+        self._prepared: tuple[Activations, ...] = ()
         self._settings: DisplaySettings | None = None
         # What is shown, and what was asked for last, which may be on its way.
         self._wishes: tuple[Wish, ...] = ()
@@ -102,6 +104,11 @@ class Attributing:
         """What lies over each input; empty as long as one is missing."""
         return self._over
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being computed, or is about to be."""
+        return any(wish not in self._known for wish in self._asked)
+
     # --- what is asked for
 
     def prepare(
@@ -113,7 +120,8 @@ class Attributing:
         """
         if settings.attribution is None or self._explorer.answers_page:
             return
-        self._forget_all_but(self._each, each)
+        self._forget_all_but(self._each)
+        self._prepared = tuple(each)
         for wish in self._wished(settings, each, settings.location):
             with interrupts_allowed():
                 found = self._compute(wish, each)
@@ -123,7 +131,7 @@ class Attributing:
 
     def follow(self, settings: DisplaySettings, each: Sequence[Activations]) -> None:
         """Take over what is on show; what is missing of its maps is computed later."""
-        self._each, self._settings = tuple(each), settings
+        self._each, self._settings, self._prepared = tuple(each), settings, ()
         if settings.attribution is None:
             self._known.clear()
         self._forget_all_but(self._each)
@@ -166,9 +174,8 @@ class Attributing:
         """Wait until what was asked for is there; return whether that came. Without the lock."""
         return self._later.wait(seconds)
 
-    def _forget_all_but(self, *kept: Sequence[Activations]) -> None:
-        # Another object may have the identity of one that is gone.
-        known = {id(one) for each in kept for one in each}
+    def _forget_all_but(self, kept: Sequence[Activations]) -> None:
+        known = {id(one) for one in kept}
         self._known = {wish: found for wish, found in self._known.items() if wish.of in known}
 
     def _wished(

@@ -130,7 +130,7 @@ def script(
             f"rendering = render(activations, {layer}, **picture)",
             f"axes = plot(activations, {layer}, **picture)",
         ]
-    if settings.attribution is not None:
+    if code and settings.attribution is not None:
         more.append("from vgg_widget.gradients import attribute")
         how = _attribution_code(settings, layer)
         each = {"found": "activations"}

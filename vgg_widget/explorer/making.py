@@ -19,7 +19,7 @@ class Making(Protocol):
 
     @property
     def steps(self) -> int:
-        """How many steps were gone."""
+        """How many steps were taken."""
         ...
 
     def step(self) -> None:
@@ -69,15 +69,20 @@ class Maker:
         try:
             with self._stepping:
                 making = make()
-                while making.steps < steps and self._may_go_on(superseded):
-                    making.step()
-                    if making.steps % EVERY == 0 or making.steps == steps:
+                # A stop came before these were shown.
+                due = making.steps == steps
+                while due or (making.steps < steps and self._may_go_on(superseded)):
+                    if not due:
+                        making.step()
+                    due = making.steps % EVERY == 0 or making.steps == steps
+                    if due:
                         found = making.images()
                         with LOCK:
                             if superseded.is_set():
                                 return
                             self.running = making.steps < steps
                             show(found)
+                        due = False
         except BaseException:
             with LOCK:
                 if not superseded.is_set():
@@ -87,7 +92,7 @@ class Maker:
     def _may_go_on(self, superseded: Superseded) -> bool:
         """Wait until nobody else is at work."""
         # Whoever is at work holds the lock, and maps that are wished for come first.
-        while self._explorer.attributing.progress and not superseded.wait(0.05):
+        while self._explorer.attributing.is_busy and not superseded.wait(0.05):
             pass
         with LOCK:
             return not superseded.is_set()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.gradients.arguments import whole_number
+from vgg_widget.gradients.arguments import whole
 from vgg_widget.gradients.canvas import Canvas, total_variation_gradient
 from vgg_widget.gradients.style import gram
 from vgg_widget.gradients.synthesis import check_extractor, framed
@@ -76,11 +76,11 @@ def reconstruct(
         Whether the maps are matched, or their Gram matrix (`gram`), which does not know where
         anything is.
     steps : int
-        How many steps are gone.
+        How many steps are taken.
     seed : int
         Of the beginning, a noise of little contrast. The same seed gives the same picture.
     progress : bool or callable
-        True shows a bar; a function is called with the number of steps that are gone, and of all.
+        True shows a bar; a function is called with the number of steps taken so far, and of all.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def reconstruct(
     >>> made.image.shape, made.error < made.history[0], made.prior
     ((38, 32, 3), True, 'photographs')
     """
-    count = whole_number("steps", steps, least=1) or 1
+    count = whole("steps", steps, least=1)
     making = ReconstructionMaking(
         extractor,
         activations,
@@ -181,8 +181,8 @@ def reconstructions(
     >>> [image.steps for image in made]
     [16, 24]
     """
-    count = whole_number("steps", steps, least=1) or 1
-    apart = whole_number("every", every, least=1) or 1
+    count = whole("steps", steps, least=1)
+    apart = whole("every", every, least=1)
     making = ReconstructionMaking(
         extractor,
         activations,
@@ -243,7 +243,7 @@ class ReconstructionMaking:
         )
         self._given, self._layer = activations, layer
         self._prior, self._match, self._wanted_steps = prior, match, steps
-        self._seed = whole_number("seed", seed, least=0) or 0
+        self._seed = whole("seed", seed, least=0)
         size = activations.image.shape[:2]
         self._box = (0, 0, *size)
         if self._location is not None and info.receptive_field is not None:
@@ -263,7 +263,7 @@ class ReconstructionMaking:
 
     @property
     def steps(self) -> int:
-        """How many steps were gone."""
+        """How many steps were taken."""
         return len(self._history)
 
     def step(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.gradients.arguments import whole_number
+from vgg_widget.gradients.arguments import whole, whole_number
 from vgg_widget.gradients.canvas import Canvas
 from vgg_widget.gradients.synthetic_image import SyntheticImage
 from vgg_widget.images import checked_size
@@ -98,14 +98,14 @@ def visualize_channel(
         Row and column of one unit, in the channel's map of a picture of that size; the whole map
         without one. What the unit does not see is grey.
     steps : int
-        How many steps are gone.
+        How many steps are taken.
     size : int or (int, int), optional
         Side of the picture, or its height and width, in pixels. By default about twice what a unit
         sees, from 32 to 224.
     seed : int
         The same seed gives the same picture.
     progress : bool or callable
-        True shows a bar; a function is called with the number of steps that are gone, and of all.
+        True shows a bar; a function is called with the number of steps taken so far, and of all.
     diversity : int, optional
         So many pictures of each channel, each from a beginning of its own: where they differ, the
         channel looks for more than one thing.
@@ -157,7 +157,7 @@ def visualize_channel(
     >>> made.image.shape, made.steps, len(made.history)
     ((32, 32, 3), 8, 8)
     """
-    count = whole_number("steps", steps, least=1) or 1
+    count = whole("steps", steps, least=1)
     making = ChannelMaking(
         extractor,
         layer,
@@ -197,7 +197,7 @@ def channel_images(
     extractor, layer, channel, location, size, seed, diversity
         As in `visualize_channel`.
     steps : int or None
-        How many steps are gone; None goes on as long as pictures are asked for.
+        How many steps are taken; None goes on as long as pictures are asked for.
     every : int
         After how many steps pictures are given; after the last one too.
 
@@ -221,7 +221,7 @@ def channel_images(
     [[16, 16], [24, 24]]
     """
     count = whole_number("steps", steps, least=1)
-    apart = whole_number("every", every, least=1) or 1
+    apart = whole("every", every, least=1)
     making = ChannelMaking(
         extractor,
         layer,
@@ -261,7 +261,7 @@ class ChannelMaking:
         self._size = _checked_picture_size(size, network.input, info)
         numbers = _checked_channels(channel, layer, info.channels)
         variants = whole_number("diversity", diversity, least=1) or 1
-        self._seed = whole_number("seed", seed, least=0) or 0
+        self._seed = whole("seed", seed, least=0)
         self._layer, self._weights = layer, extractor.weights
         self._info = next(one for one in network.layers_on(self._size) if one.name == info.name)
         self._location, box = None, None
@@ -276,7 +276,9 @@ class ChannelMaking:
         self._few = location is not None and seen <= _FEW
         self._contrast = _CONTRAST_OF_FEW if self._few else CONTRAST
         self._views = np.random.default_rng([self._seed, 1])
-        self._aim = LayerAim(extractor, layer, self._size, "unit" if location else "mean")
+        self._aim = LayerAim(
+            extractor, layer, self._size, "mean" if self._location is None else "unit"
+        )
         wanted = [(number, variant) for number in numbers for variant in range(variants)]
         most = self._aim.most
         self._parts = [
@@ -349,7 +351,6 @@ class _Part:
 
     def __post_init__(self) -> None:
         seeds = [(self.seed, 0, variant) for _, variant in self.wanted]
-        # Waves longer than what is seen would only make it slow.
         self.canvas = Canvas(
             seeds,
             self.size,

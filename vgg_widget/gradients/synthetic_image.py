@@ -40,7 +40,7 @@ class SyntheticImage:
     one_unit : bool
         Whether it was made for that unit alone, and not for the whole map.
     steps : int
-        How many were gone.
+        How many were taken.
     seed : int
         Of the beginning and of how the picture was turned and moved.
     variant : int
@@ -114,7 +114,7 @@ class Reconstruction:
     prior : str
         The name of the prior, as in `reconstruct`.
     steps : int
-        How many were gone.
+        How many were taken.
     seed : int
         Of the beginning.
     weights : Provenance
@@ -138,7 +138,7 @@ class Reconstruction:
     @property
     def caption(self) -> str:
         """What it is, how near it comes, and which prior chose among pictures as near."""
-        words = f"{self.layer}"
+        words = self.layer
         if self.channels is not None:
             words += f", {len(self.channels)} of its channels"
         if self.location is not None:

@@ -18,6 +18,7 @@ from vgg_widget.network.differentiable import NoGradientError, colours_to_input,
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.network_input import traced_once
+from vgg_widget.support.interrupts import interrupts_delayed
 
 Floats = npt.NDArray[np.float32]
 Aim = Literal["mean", "unit", "content", "style"]
@@ -63,7 +64,7 @@ class LayerAim:
         check_memory(*size, _MORE * network.bytes_a_pixel)
         self.most = min(_MOST_AT_ONCE, fitting(*size, _MORE * network.bytes_a_pixel))
         self._layer = layer
-        # Of a picture of many colours, so that a preprocessing that is none is found out.
+        # Of a picture of many colours: what depends on the picture is found out and refused.
         probe = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         matrix, offset = colours_to_input(extractor, probe)
         self._input = tf.constant(matrix), tf.constant(offset)
@@ -77,7 +78,9 @@ class LayerAim:
         """Return what `gradients` tells, without the gradient."""
         keras_and_tensorflow()
         given = np.array(view, np.float32)
-        told: Floats = np.asarray(self._values(pictures, tuple(asked), given, *self._input))
+        # TensorFlow makes another error of an interrupt amid its own code.
+        with interrupts_delayed():
+            told: Floats = np.asarray(self._values(pictures, tuple(asked), given, *self._input))
         return told
 
     def gradients(
@@ -112,7 +115,8 @@ class LayerAim:
         keras_and_tensorflow()
         try:
             given = np.array(view, np.float32)
-            told, gradients = self._gradients(pictures, tuple(asked), given, *self._input)
+            with interrupts_delayed():
+                told, gradients = self._gradients(pictures, tuple(asked), given, *self._input)
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
                 f"layer {self._layer!r} has no gradient, since its values are counted, rounded or "

@@ -6,7 +6,7 @@ be coloured by the colormap over the display range, or an RGB array, or a `Pictu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -443,6 +443,19 @@ def _unit(values: Floats, request: ModeRequest) -> Floats:
     return np.nan_to_num(limits.normalise(values), copy=False)
 
 
+# A group with less of all that there is is not seen, and a channel with less of a group's largest
+# does not count in it.
+_LEAST, _COUNTS = 1e-5, 0.05
+
+
+def _group_words(mixture: Floats, channels: Sequence[int]) -> str:
+    """Name the channels that count most in a group, of those that count at all."""
+    order = np.argsort(-mixture, kind="stable")
+    counting = [channels[one] for one in order if mixture[one] >= _COUNTS * mixture[order[0]]]
+    more = " …" if len(counting) > IN_LEGEND else ""
+    return " + ".join(map(str, counting[:IN_LEGEND])) + more
+
+
 @register_mode("groups", phrase="{count} channels in groups", uses_cmap=False, uses_scale=False)
 def _groups(maps: Floats, request: ModeRequest) -> Picture:
     height, width, count = maps.shape
@@ -459,11 +472,12 @@ def _groups(maps: Floats, request: ModeRequest) -> Picture:
     limits = DisplayRange(0.0, top_of(request.pooled(strength), 99.5), 0.6)
     shares = places / np.maximum(strength, np.float32(1e-12))[:, np.newaxis]
     lit = shares @ colours.astype(np.float32) * limits.normalise(strength)[:, np.newaxis]
-    first = np.asarray(request.channels)[np.argsort(-mixtures, kind="stable")[:, :IN_LEGEND]]
-    more = " …" if count > IN_LEGEND else ""
+    # Groups that are seen, and of each the channels that count.
+    seen = (places**2).sum(axis=0) > _LEAST * (places**2).sum()
     legend = tuple(
-        LegendEntry(None, tuple(colour), " + ".join(map(str, channels)) + more)
-        for colour, channels in zip(colours.tolist(), first.tolist(), strict=True)
+        LegendEntry(None, tuple(colour), _group_words(mixture, request.channels))
+        for colour, mixture, there in zip(colours.tolist(), mixtures, seen, strict=True)
+        if there
     )
     words = "all groups over one range"
     return Picture(rgba=as_rgba(lit.reshape(height, width, 3)), legend=legend, range_words=words)

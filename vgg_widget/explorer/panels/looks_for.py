@@ -9,13 +9,17 @@ import ipywidgets as widgets
 import numpy as np
 
 from vgg_widget.activations.telling import telling_channels
+from vgg_widget.circuit.inputs import check_made_by
 from vgg_widget.explorer import parts
+from vgg_widget.explorer.atlas.patch_cards import STATISTIC_WORDS
 from vgg_widget.explorer.making import Maker
+from vgg_widget.explorer.overview import MOST_CHANNELS
 from vgg_widget.explorer.panels.panel import Panel
-from vgg_widget.gradients.kept import find_kept, keep
+from vgg_widget.gradients.kept import KeptImages
 from vgg_widget.gradients.synthesis import ChannelMaking
 from vgg_widget.gradients.synthetic_image import SyntheticImage
 from vgg_widget.images import RGB8, ImageError
+from vgg_widget.network.portable import weights_digest
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.messages import plain_number
 
@@ -23,8 +27,6 @@ if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 _STEPS = 256
-# As many as the row of small pictures has.
-_TOGETHER = 8
 # Of a set's strongest patches.
 _PATCHES = 3
 # Alone, and as one of eight in a row.
@@ -47,22 +49,25 @@ class LooksForPanel(Panel):
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
         self.maker = Maker(explorer)
+        self._kept: KeptImages | None = None
         self._makings: dict[_Wish, ChannelMaking] = {}
-        self._images: dict[tuple[str, int, int], SyntheticImage] = {}
-        self._seed = 0
+        # None for what was looked for in the cache and is not there.
+        self._images: dict[tuple[str, int, int], SyntheticImage | None] = {}
+        self._seeds: dict[tuple[str, tuple[int, ...]], int] = {}
         self._running: _Wish | None = None
+        self._patches_of: tuple[Any, _Wish | None] = None, None
         self.button = parts.button("start", "Make a picture that the channel answers to strongly")
-        self.which = parts.dropdown(
-            "of", [("this channel", 1), (f"{_TOGETHER} channels", _TOGETHER)], "2px 10px"
-        )
+        together = (f"the {MOST_CHANNELS} channels in the strip", MOST_CHANNELS)
+        self.which = parts.dropdown("of", [("this channel", 1), together], "2px 10px")
         self.another = parts.button("another beginning", "Begin from other noise")
+        self.first = parts.button("first beginning", "Show what came of the first noise")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
-        self.cards = tuple(_Card(explorer) for _ in range(_TOGETHER))
+        self.cards = tuple(_Card(explorer) for _ in range(MOST_CHANNELS))
         self.patches = tuple(parts.PictureCard(_SIDE) for _ in range(_PATCHES))
         every = [*(one.widget for one in self.cards), *(one.widget for one in self.patches)]
         self.widget = widgets.VBox(
             [
-                parts.wide_row([self.button, self.which, self.another]),
+                parts.wide_row([self.button, self.which, self.another, self.first]),
                 self.words,
                 parts.row(every, width="100%", max_width=parts.WIDTH),
             ],
@@ -70,8 +75,11 @@ class LooksForPanel(Panel):
         )
         reporting = explorer.reporting_errors
         self.button.on_click(reporting(lambda _: self.toggle()))
-        self.another.on_click(reporting(lambda _: self._begin_anew()))
+        self.another.on_click(reporting(lambda _: self._begin(self._wish().seed + 1)))
+        self.first.on_click(reporting(lambda _: self._begin(0)))
         explorer.on_change(self.which, lambda _: self.show())
+        # What is closed has no comm any more.
+        self.widget.observe(lambda _: self.maker.stop(), "comm")
 
     # --- what a person asks for
 
@@ -79,17 +87,19 @@ class LooksForPanel(Panel):
         """Start, stop or go on."""
         if self.maker.running:
             self.pause()
-            self.show()
-            return
-        self._start(self._wish())
+        else:
+            self._start(self._wish())
+        self.show()
 
     def pause(self) -> None:
         """Stop, to be gone on with."""
         self.maker.stop()
 
-    def _begin_anew(self) -> None:
-        self._seed += 1
+    def _begin(self, seed: int) -> None:
+        wish = self._wish()
+        self._seeds[wish.layer, wish.channels] = seed
         self._start(self._wish())
+        self.show()
 
     def _wish(self) -> _Wish:
         explorer = self._explorer
@@ -97,24 +107,29 @@ class LooksForPanel(Panel):
         layer = activations.info(settings.layer).name
         channels = (settings.channel,)
         if self.which.value > 1:
-            channels = tuple(telling_channels(activations, layer, _TOGETHER).tolist())
-        return _Wish(layer, channels, self._seed)
+            found = telling_channels(activations, settings.layer_in(activations), MOST_CHANNELS)
+            channels = tuple(found.tolist())
+        return _Wish(layer, channels, self._seeds.get((layer, channels), 0))
+
+    def _missing(self, wish: _Wish) -> tuple[int, ...]:
+        """Return the channels of which nothing is finished."""
+        found = {channel: self._image(wish.layer, channel, wish.seed) for channel in wish.channels}
+        return tuple(channel for channel, one in found.items() if one is None or one.steps < _STEPS)
 
     def _start(self, wish: _Wish) -> None:
-        if self._is_done(wish):
-            self.show()
+        if not self._missing(wish):
             return
         self._running = wish
-        self.maker.start(partial(self._making, wish), _STEPS, partial(self._made, wish))
-        self.show()
+        make = partial(self._making, wish, self._missing(wish))
+        self.maker.start(make, _STEPS, partial(self._made, wish))
 
-    def _making(self, wish: _Wish) -> ChannelMaking:
+    def _making(self, wish: _Wish, channels: tuple[int, ...]) -> ChannelMaking:
         # On the other thread, since compiling takes a moment.
         if wish not in self._makings:
             self._makings[wish] = ChannelMaking(
                 self._explorer.extractor,
                 wish.layer,
-                wish.channels,
+                channels,
                 location=None,
                 size=None,
                 seed=wish.seed,
@@ -126,36 +141,42 @@ class LooksForPanel(Panel):
 
     def _made(self, wish: _Wish, images: tuple[SyntheticImage, ...]) -> None:
         for one in images:
-            self._remember(one)
-            if one.steps == _STEPS:
-                keep(self._explorer.extractor, one)
+            self._remember((one.layer, one.channel, one.seed), one)
         if images[0].steps == _STEPS:
-            del self._makings[wish]
+            for one in images:
+                self._cache().keep(one)
+            self._makings.pop(wish, None)
         # Folded, it is stopped: what is made is on show.
         with self._explorer.showing_controls():
             self.show()
 
-    def _remember(self, one: SyntheticImage) -> None:
-        self._images[one.layer, one.channel, one.seed] = one
+    def _remember(self, key: tuple[str, int, int], one: SyntheticImage | None) -> None:
+        self._images[key] = one
         while len(self._images) > _IMAGES_KEPT:
             del self._images[next(iter(self._images))]
 
-    def _image(self, layer: str, channel: int, seed: int) -> SyntheticImage | None:
-        found = self._images.get((layer, channel, seed))
-        if found is None:
-            found = find_kept(self._explorer.extractor, layer, channel, steps=_STEPS, seed=seed)
-            if found is not None:
-                self._remember(found)
-        return found
+    def _cache(self) -> KeptImages:
+        # The digest of a model of one's own takes a moment.
+        if self._kept is None:
+            self._kept = KeptImages(self._explorer.extractor)
+        return self._kept
 
-    def _is_done(self, wish: _Wish) -> bool:
-        found = [self._image(wish.layer, channel, wish.seed) for channel in wish.channels]
-        return all(one is not None and one.steps >= _STEPS for one in found)
+    def _image(self, layer: str, channel: int, seed: int) -> SyntheticImage | None:
+        key = layer, channel, seed
+        if key not in self._images:
+            self._remember(key, self._cache().find(layer, channel, steps=_STEPS, seed=seed))
+        return self._images[key]
 
     # --- what is on show
 
     def show(self) -> None:
         """Show what there is of the channels on show."""
+        explorer = self._explorer
+        try:
+            check_made_by(explorer.extractor, explorer.activations)
+        except ValueError as error:
+            self._show_nothing(str(error))
+            return
         wish = self._wish()
         if self.maker.running and self._running != wish:
             # Nobody looks at those any more; they can be gone on with.
@@ -170,28 +191,43 @@ class LooksForPanel(Panel):
                 card.hide()
         self._show_patches(wish)
 
+    def _show_nothing(self, why: str) -> None:
+        self.pause()
+        self.words.value = parts.paragraph(why)
+        for control in (self.button, self.which, self.another, self.first):
+            parts.display(control, shown=False)
+        for card in self.cards:
+            card.hide()
+        for patch in self.patches:
+            patch.hide()
+        self._patches_of = None, None
+
     def _show_buttons(self, wish: _Wish) -> None:
         words = "start"
         if self.maker.running:
             words = "stop"
         elif wish in self._makings:
             words = "go on"
-        done = self._is_done(wish)
+        done = not self._missing(wish)
         parts.set_value(self.button, words, "description")
         # Hidden and not disabled: the focus goes to what follows.
         parts.display(self.button, shown=not done)
         parts.display(self.another, shown=done)
+        parts.display(self.first, shown=wish.seed > 0)
+        parts.display(self.which, shown=True)
 
     def _lines(self, wish: _Wish, images: list[SyntheticImage | None]) -> list[str]:
         there = [one for one in images if one is not None]
         lines = []
         if self.maker.running:
-            steps = there[0].steps if there else 0
-            lines.append(f"{steps} of {_STEPS} steps …")
+            steps = [one.steps for one in there if one.steps < _STEPS]
+            lines.append(f"{min(steps, default=0)} of {_STEPS} steps …")
         elif not there:
-            which = f"channel {wish.channels[0]}" if len(wish.channels) == 1 else "these channels"
+            of = (
+                f"channel {wish.channels[0]}" if len(wish.channels) == 1 else "each of the channels"
+            )
             lines.append(
-                f"Start to make a picture from noise that {which} of {wish.layer} answers to as "
+                f"Start to make a picture, from noise, to which {of} of {wish.layer} answers as "
                 "strongly as possible."
             )
         if there:
@@ -206,19 +242,23 @@ class LooksForPanel(Panel):
 
     def _show_patches(self, wish: _Wish) -> None:
         """Show the strongest patches of a set, where there is one, of one channel."""
-        top = self._explorer.top_images
+        top, channel = self._explorer.top_images, wish.channels[0]
+        shown, of = self._patches_of
+        if shown is top and of == wish:
+            return
+        self._patches_of = top, wish
+        patches: list[RGB8] = []
+        # The panel of the set says what the matter is where it has none.
+        there = top is not None and len(wish.channels) == 1 and wish.layer in top
+        if there and top.weights.digest == weights_digest(self._explorer.extractor):
+            patches = _patches(top, wish.layer, channel)
         for rank, card in enumerate(self.patches):
-            patch = None
-            if top is not None and len(wish.channels) == 1 and wish.layer in top:
-                patch = _patch(top, wish.layer, wish.channels[0], rank)
-            if patch is None:
+            if rank >= len(patches):
                 card.hide()
-            else:
-                value = float(top[wish.layer].values[wish.channels[0], rank])
-                line = f"in the set: {plain_number(value)}"
-                card.show(
-                    patch, f"patch {rank + 1} of the set for channel {wish.channels[0]}", line
-                )
+                continue
+            value = plain_number(float(top[wish.layer].values[channel, rank]))
+            words = f"patch {rank + 1} of the set for channel {channel}"
+            card.show(patches[rank], words, f"in the set: {STATISTIC_WORDS[top.statistic]} {value}")
 
 
 class _Card:
@@ -253,12 +293,15 @@ class _Card:
             one.resize(_SIDE if alone else _SMALL)
         self.made.show(made.image, made.caption, f"made: {plain_number(made.activation)}")
         activations = self._explorer.activations
-        place = best_unit(activations, layer, channel)
+        # On the same side of its ReLU as what was made.
+        before = activations.before_relu(layer) or layer
+        place = best_unit(activations, before, channel)
+        value = float(activations.at(before, *place)[channel])
         patch, where = _seen(activations, layer, place)
-        if patch is None:
+        if patch is None or not value > 0:
+            # What a channel that never fires answers to most is nothing.
             self.real.hide()
         else:
-            value = float(activations.at(layer, *place)[channel])
             words = f"what channel {channel} answers to most on this picture, {where}"
             self.real.show(patch, words, f"here: {plain_number(value)}")
         parts.display(self.button, shown=not alone)
@@ -284,10 +327,8 @@ def _seen(activations: Any, layer: str, place: tuple[int, int]) -> tuple[RGB8 | 
     return activations.image[top:bottom, left:right], where
 
 
-def _patch(top: Any, layer: str, channel: int, rank: int) -> RGB8 | None:
+def _patches(top: Any, layer: str, channel: int) -> list[RGB8]:
     try:
-        found: RGB8 = top.patch(layer, channel, rank)
+        return list(top.patches(layer, channel))[:_PATCHES]
     except (ImageError, ValueError, IndexError):
-        # The panel of the set says what the matter is.
-        return None
-    return found
+        return []

@@ -52,9 +52,11 @@ def sum_table(found: UnitSum) -> str:
         f"{found.layer} channel {found.channel} at row {found.location[0]}, column "
         f"{found.location[1]}, as a sum over {source}"
     )
-    cells = ["input", *(["it reads", "× kernel"] if _shows_cells(found) else []), "adds"]
-    *others, last = (f'<th scope="col">{cell}</th>' for cell in cells)
-    head = "".join(others) + last.replace("<th", '<th class="vgg-adds"')
+    head = '<th scope="col" colspan="3">input</th>'
+    if _shows_cells(found):
+        cells = ("input", "it reads", "× kernel")
+        head = "".join(f'<th scope="col">{cell}</th>' for cell in cells)
+    head += '<th scope="col" class="vgg-adds">adds</th>'
     return (
         f'<table class="vgg-sum"><caption>{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -66,13 +68,15 @@ def _shows_cells(found: UnitSum) -> bool:
 
 
 def _row(found: UnitSum, one: int, adds: float, places: int | None) -> str:
-    cells = ""
+    # As wide as the lines without cells.
+    cells, across = "", ' colspan="3"'
     if _shows_cells(found):
+        across = ""
         patch, kernel = found.patch[..., one], found.kernel[..., one]
         cells = f"<td>{_grid(patch, found.inside)}</td><td>{_grid(kernel)}</td>"
     name = html.escape(found.names[one])
     adding = f'<td class="vgg-adds">{_signed(adds, places)}</td>'
-    return f'<tr><th scope="row">{name}</th>{cells}{adding}</tr>'
+    return f'<tr><th scope="row"{across}>{name}</th>{cells}{adding}</tr>'
 
 
 def _rest(numbers: list[int], added: Any, which: str, places: int | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The panel that shows what a layer leaves of the picture: one that it takes for the same."""
+"""The panel that shows what a layer leaves of the picture: one that looks the same to it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _STEPS = 200
 _SIDE = 260
+# Each holds a layer's maps.
+_MAKINGS_KEPT = 2
 _OF = (
     ("all channels", "all"),
     ("this channel", "channel"),
@@ -47,7 +49,7 @@ class WhatIsLeftPanel(Panel):
         self._makings: dict[_Wish, ReconstructionMaking] = {}
         self._images: dict[_Wish, Reconstruction] = {}
         self._running: _Wish | None = None
-        self.button = parts.button("start", "Make a picture that the layer takes for the same")
+        self.button = parts.button("start", "Make a picture that looks the same to the layer")
         self.which = parts.dropdown("of", _OF, "2px 10px")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
         self.given, self.made = parts.PictureCard(_SIDE), parts.PictureCard(_SIDE)
@@ -61,6 +63,8 @@ class WhatIsLeftPanel(Panel):
         )
         self.button.on_click(explorer.reporting_errors(lambda _: self.toggle()))
         explorer.on_change(self.which, lambda _: self.show())
+        # What is closed has no comm any more.
+        self.widget.observe(lambda _: self.maker.stop(), "comm")
 
     def toggle(self) -> None:
         """Start, stop or go on."""
@@ -68,7 +72,8 @@ class WhatIsLeftPanel(Panel):
             self.pause()
         else:
             wish = self._running = self._wish()
-            make = partial(self._making, wish, self._explorer.activations)
+            # Those of the picture on show: another one begins with others.
+            make = partial(self._making, self._makings, wish, self._explorer.activations)
             self.maker.start(make, _STEPS, partial(self._shown, wish))
         self.show()
 
@@ -83,9 +88,11 @@ class WhatIsLeftPanel(Panel):
         location = settings.location if which == "location" else None
         return _Wish(layer, channels, location, "style" if which == "style" else "content")
 
-    def _making(self, wish: _Wish, activations: Activations) -> ReconstructionMaking:
-        if wish not in self._makings:
-            self._makings[wish] = ReconstructionMaking(
+    def _making(
+        self, makings: dict[_Wish, ReconstructionMaking], wish: _Wish, activations: Activations
+    ) -> ReconstructionMaking:
+        if wish not in makings:
+            makings[wish] = ReconstructionMaking(
                 self._explorer.extractor,
                 activations,
                 wish.layer,
@@ -96,12 +103,14 @@ class WhatIsLeftPanel(Panel):
                 steps=_STEPS,
                 seed=0,
             )
-        return self._makings[wish]
+            while len(makings) > _MAKINGS_KEPT:
+                del makings[next(iter(makings))]
+        return makings[wish]
 
     def _shown(self, wish: _Wish, made: Reconstruction) -> None:
         self._images[wish] = made
         if made.steps == _STEPS:
-            del self._makings[wish]
+            self._makings.pop(wish, None)
         # Folded, it is stopped: what is made is on show.
         with self._explorer.showing_controls():
             self.show()
@@ -113,8 +122,7 @@ class WhatIsLeftPanel(Panel):
             # What was made of another picture says nothing of this one.
             self.pause()
             self._of = ref(activations)
-            self._makings.clear()
-            self._images.clear()
+            self._makings, self._images = {}, {}
         wish = self._wish()
         if self.maker.running and self._running != wish:
             self.pause()
@@ -147,7 +155,7 @@ class WhatIsLeftPanel(Panel):
         if made is None:
             if not lines:
                 lines.append(
-                    f"Start to make a picture from noise that {wish.layer} takes for the input: "
+                    f"Start to make a picture, from noise, that looks the same to {wish.layer}: "
                     "what it shows is what is left of the input at this layer."
                 )
             return lines
