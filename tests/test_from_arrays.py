@@ -245,8 +245,12 @@ def test_what_needs_a_network_says_so(
 def test_the_panels_say_so_too(
     explorer: LayerExplorer, noisy_top: TopActivations, made: Activations
 ) -> None:
-    explorer.panel = "Circuit"
-    assert NO_NETWORK in words(explorer)
+    for panel in ("Circuit", "Looks for", "What is left"):
+        explorer.panel = panel
+        assert NO_NETWORK in words(explorer)
+    explorer.panel = "Why"
+    with pytest.raises(TraitError, match=NO_NETWORK):
+        explorer.attribution = "gradient"
     explorer.top_images = noisy_top
     explorer.panel = "Strongest"
     assert NO_NETWORK in words(explorer)

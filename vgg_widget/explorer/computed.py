@@ -14,8 +14,8 @@ from vgg_widget.support.messages import briefly
 
 _NO_NETWORK = (
     "explorer was made of activations and has no network, which other pictures, circuits, "
-    "attributions and predictions need: make it of the picture, or pass extractor= with the one "
-    "that made the activations."
+    "attributions, pictures made by gradients and predictions need: make it of the picture, or "
+    "pass extractor= with the one that made the activations."
 )
 
 

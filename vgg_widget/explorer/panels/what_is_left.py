@@ -9,6 +9,7 @@ from weakref import ref
 import ipywidgets as widgets
 
 from vgg_widget.activations.mapping import Activations
+from vgg_widget.circuit.inputs import check_made_by
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.making import Maker
 from vgg_widget.explorer.panels.panel import Panel
@@ -123,13 +124,22 @@ class WhatIsLeftPanel(Panel):
             self.pause()
             self._of = ref(activations)
             self._makings, self._images = {}, {}
+        self.given.show(activations.image, "the input, as the network sees it", "input")
+        try:
+            check_made_by(self._explorer.extractor, activations)
+        except ValueError as error:
+            self.words.value = parts.paragraph(str(error))
+            for control in (self.button, self.which):
+                parts.display(control, shown=False)
+            self.made.hide()
+            return
         wish = self._wish()
         if self.maker.running and self._running != wish:
             self.pause()
         made = self._images.get(wish)
         self._show_button(wish, made)
         self.words.value = "".join(map(parts.paragraph, self._lines(wish, made)))
-        self.given.show(activations.image, "the input, as the network sees it", "input")
+        parts.display(self.which, shown=True)
         if made is None:
             self.made.hide()
         else:

@@ -46,7 +46,7 @@ class WhyPanel(Panel):
 
     def __init__(self, explorer: ExplorerBase) -> None:
         super().__init__(explorer)
-        classes = explorer.predicts or explorer.extractor.weights.source == "model"
+        classes = explorer.predicts or explorer.measured.weights.source == "model"
         methods = [
             (name, method)
             for method, name in METHOD_NAMES.items()
