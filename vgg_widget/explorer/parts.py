@@ -132,13 +132,14 @@ class PictureCard:
             [self.picture, self.line],
             layout=widgets.Layout(display="none", margin="2px", align_items="center"),
         )
+        self.resize(side)
 
     def show(self, pixels: RGB8, tooltip: str, line: str) -> None:
         """Show a picture, what a screen reader says of it, and the line."""
         with self.picture.hold_sync():
             self.picture.value = small_png(pixels, 2 * self._side)
             self.picture.tooltip = tooltip
-        self.line.value = card_line(line)
+        self.line.value = card_line(line, "; white-space: normal")
         display(self.widget, shown=True)
 
     def resize(self, side: int) -> None:
@@ -146,6 +147,8 @@ class PictureCard:
         self._side = side
         for name in ("width", "height"):
             set_value(self.picture.layout, f"{side}px", name)
+        # A long line wraps, so that what stands in columns stays there.
+        set_value(self.widget.layout, f"{side + 12}px", "width")
 
     def hide(self) -> None:
         """Take it off the page."""
