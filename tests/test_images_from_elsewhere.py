@@ -399,7 +399,7 @@ def test_what_is_no_picture_says_what_it_is() -> None:
     sentences: list[tuple[Any, str]] = [
         *(
             (none, f"image is a {type(none).__name__}, which is no picture: pass a network as extr")
-            for none in (extractor, extractor(PHOTO), *keras_models())
+            for none in (extractor, *keras_models())
         ),
         (Camera(), "image file object of type Camera gave tuple, not bytes: open the file with"),
     ]
@@ -413,6 +413,11 @@ def test_what_is_no_picture_says_what_it_is() -> None:
             with pytest.raises(ImageError) as caught:
                 ask(source)
             assert sentence in str(caught.value)
+    # An explorer takes activations, and nothing else that takes a picture does.
+    activations = extractor(PHOTO)
+    for ask in (load_image, extractor):
+        with pytest.raises(ImageError, match=r"^image is a Activations, which is no picture: "):
+            ask(activations)
     with pytest.raises(ImageError, match=r"^image file object of type Shelf could not be read "):
         load_image(Shelf())
 
