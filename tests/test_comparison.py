@@ -526,7 +526,7 @@ def test_an_uploaded_picture_is_shown_and_a_bad_one_told(
         ("layer", "block2_conv9", "did you mean 'block2_conv"),
         ("mode", "gird", "did you mean 'grid'"),
         ("location", (24, 0), "has 24 rows and 28 columns"),
-        ("panel", "Circuit", "choose one of '', 'Display', 'Open & save'"),
+        ("panel", "Circuit", "choose one of '', 'Display', 'Distances', 'Why', 'Open & save'"),
     ],
 )
 def test_an_error_loses_nothing(make: Make, name: str, value: object, advice: str) -> None:

@@ -277,7 +277,7 @@ def test_a_comparison_displayed_after_it_was_closed(
 
 @pytest.mark.parametrize("kind", [LayerExplorer, Comparison])
 def test_shift_tab_shows_the_arguments(kind: Any) -> None:
-    network = ["extractor", "model", "preprocess", "weights", "size"]
+    network = ["extractor", "model", "preprocess", "weights", "network", "size"]
     names = [*network, "layer", "channel", "mode", "cmap", "scale", "layout"]
     images = ["image"] if kind is LayerExplorer else ["first", "second"]
     if kind is LayerExplorer:
