@@ -473,7 +473,8 @@ def _groups(maps: Floats, request: ModeRequest) -> Picture:
     shares = places / np.maximum(strength, np.float32(1e-12))[:, np.newaxis]
     lit = shares @ colours.astype(np.float32) * limits.normalise(strength)[:, np.newaxis]
     # Groups that are seen, and of each the channels that count.
-    seen = (places**2).sum(axis=0) > _LEAST * (places**2).sum()
+    amount = np.square(places, dtype=np.float64).sum(axis=0)
+    seen = amount > _LEAST * amount.sum()
     legend = tuple(
         LegendEntry(None, tuple(colour), _group_words(mixture, request.channels))
         for colour, mixture, there in zip(colours.tolist(), mixtures, seen, strict=True)
