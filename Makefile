@@ -1,5 +1,5 @@
 # make demo        the explorer in JupyterLab (IMAGE=cat.jpg for a picture of yours)
-# make test        lint, types and the quick tests, three lessons and the browser's included
+# make test        lint, types and the quick tests, two lessons and the browser's included
 # make test-all    every test, however long it takes, in Firefox too
 # make check       as make test, without lessons and browser
 # make coverage    which lines the quick tests reach

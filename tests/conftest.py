@@ -75,12 +75,8 @@ Floats = npt.NDArray[np.float32]
 RGB8 = npt.NDArray[np.uint8]
 
 # One learns filters, for three minutes; the other is drawn from what other tests compute too.
-# The first two lessons, and that about attribution, stand for the others.
-QUICK_NOTEBOOKS = (
-    "01-quickstart.ipynb",
-    "02-three-ways-to-see-a-layer.ipynb",
-    "07-why-did-it-fire.ipynb",
-)
+# The first two lessons stand for the others.
+QUICK_NOTEBOOKS = ("01-quickstart.ipynb", "02-three-ways-to-see-a-layer.ipynb")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -322,7 +322,7 @@ def test_a_channel_without_a_gradient_is_told_of(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dead = replace(made(2)[0], activation=0.0, message="layer 'x' was 0 at every step.")
-    monkeypatch.setattr(channels, "find_kept", lambda *_, **__: dead)
+    monkeypatch.setattr(kept.KeptImages, "find", lambda *_, **__: dead)
     assert main(["channels", *NETWORK, "--channels", "2", "--html", "a.html"]) == 0
     ((_, words, _),) = on_page("a.html")
     assert words == "2 no gradient"

@@ -211,6 +211,7 @@ def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) ->
     assert card.real.widget.layout.display == "none"
 
 
+@pytest.mark.slow
 def test_the_strips_channels_are_made_together(explore: Explore) -> None:
     explorer, panel = looking(explore)
     panel.which.value = 8

@@ -160,6 +160,7 @@ explorer
 """
 
 
+@pytest.mark.slow
 def test_the_map_lies_over_the_input_by_its_stride(lab: OpenNotebook) -> None:
     page = lab(ODD)
     plain = page.wait_picture_equal(CANVAS)

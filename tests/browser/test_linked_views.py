@@ -37,7 +37,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.parametrize(
     "front_end",
-    ["lab", "notebook7", pytest.param("voila", marks=pytest.mark.slow)],
+    ["lab", *(pytest.param(one, marks=pytest.mark.slow) for one in ("notebook7", "voila"))],
     indirect=True,
 )
 def test_the_main_walk(front_end: OpenNotebook) -> None:

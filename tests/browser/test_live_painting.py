@@ -92,6 +92,7 @@ def test_what_is_painted_is_what_the_kernel_draws(lab: OpenNotebook, width: int)
     unharmed(page)
 
 
+@pytest.mark.slow
 def test_a_drag_needs_no_frame_of_the_kernels_before_it_rests(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)
     wait_painting(page)
