@@ -184,7 +184,7 @@ def test_dead_maps_and_others_activations_are_told(
         made(extractor, activations, "block1_conv2", channels=[channel], location=(row, column))
     with pytest.raises(ValueError, match="pass the extractor that made them"):
         made(extractor, make_activations(np.ones((8, 8, 4), np.float32)), "conv")
-    with pytest.raises(TypeError, match="activations is a ndarray: pass what the extractor makes"):
+    with pytest.raises(TypeError, match="activations is of type ndarray: pass what the ex"):
         made(extractor, activations.image, "block1_conv2")  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from vgg_widget.circuit.inputs import check_made_by
 from vgg_widget.gradients.arguments import whole
 from vgg_widget.gradients.canvas import Canvas, total_variation_gradient
 from vgg_widget.gradients.style import gram
-from vgg_widget.gradients.synthesis import check_extractor, framed
+from vgg_widget.gradients.synthesis import STILL, becoming_clear, framed
 from vgg_widget.gradients.synthetic_image import Reconstruction
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
@@ -37,7 +37,6 @@ _RATE = 0.05
 # differ by 59 levels.
 _VARIATION = 0.02
 _LEVELS = 59.0
-_STILL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
 
 
 def reconstruct(
@@ -194,18 +193,11 @@ def reconstructions(
         steps=count,
         seed=seed,
     )
-
-    def given() -> Iterator[Reconstruction]:
-        while making.steps < count:
-            making.step()
-            if making.steps % apart == 0 or making.steps == count:
-                yield making.images()
-
-    return given()
+    return becoming_clear(making, count, apart)
 
 
 class ReconstructionMaking:
-    """A picture on the way: each `step` changes it, and `image` says what it is by now."""
+    """A picture on the way: each `step` changes it, and `images` says what it is by now."""
 
     def __init__(
         self,
@@ -220,12 +212,6 @@ class ReconstructionMaking:
         steps: int,
         seed: int,
     ) -> None:
-        check_extractor(extractor)
-        if not isinstance(activations, Activations):
-            raise TypeError(
-                f"activations is a {type(activations).__name__}: pass what the extractor makes of "
-                "an image, extractor(image)."
-            )
         check_made_by(extractor, activations)
         if prior not in PRIORS:
             raise ValueError(unknown_choice("prior", prior, PRIORS))
@@ -251,6 +237,11 @@ class ReconstructionMaking:
         wanted = gram(activations, layer) if match == "style" else activations[layer]
         weights = self._weights(wanted.shape)
         length = float(np.sum(weights * np.square(wanted, dtype=np.float64)))
+        if not np.isfinite(length):
+            raise ValueError(
+                f"layer {layer!r} has NaN or infinite values, which nothing can match: check the "
+                "preprocess function, or the weights."
+            )
         if not length > 0:
             raise ValueError(
                 f"layer {layer!r} is 0 for all that is to be matched, as most pictures' is: choose "
@@ -269,7 +260,7 @@ class ReconstructionMaking:
     def step(self) -> None:
         """Change the picture once."""
         pictures = self._canvas.pictures()
-        told, gradients = self._aim.gradients(pictures, _STILL, self._asked)
+        told, gradients = self._aim.gradients(pictures, STILL, self._asked)
         self._history.append(math.sqrt(float(told[0])))
         if self._prior == "photographs":
             counted = np.float32(_VARIATION / (_LEVELS * pictures[0].size))
@@ -283,7 +274,7 @@ class ReconstructionMaking:
         image = np.rint(self._canvas.pictures()).astype(np.uint8)
         if self._location is not None:
             image = framed(image, self._box)
-        told = self._aim.values(image.astype(np.float32), _STILL, self._asked)
+        told = self._aim.values(image.astype(np.float32), STILL, self._asked)
         top, left, bottom, right = self._box
         given = self._given.image[top:bottom, left:right].astype(np.float64)
         apart = float(np.sqrt(np.mean((image[0, top:bottom, left:right] - given) ** 2)))

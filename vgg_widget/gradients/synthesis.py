@@ -42,7 +42,7 @@ _MULTIPLE = 32
 _JITTER = 16
 _ANGLE = math.radians(5)
 _ZOOM = 0.05
-_STILL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+STILL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
 
 
 @overload
@@ -231,14 +231,15 @@ def channel_images(
         seed=seed,
         diversity=diversity,
     )
+    return becoming_clear(making, count, apart)
 
-    def given() -> Iterator[tuple[SyntheticImage, ...]]:
-        while count is None or making.steps < count:
-            making.step()
-            if making.steps % apart == 0 or making.steps == count:
-                yield making.images()
 
-    return given()
+def becoming_clear(making: Any, count: int | None, apart: int) -> Iterator[Any]:
+    """Give what is on the way every `apart` steps, and after the last of `count`."""
+    while count is None or making.steps < count:
+        making.step()
+        if making.steps % apart == 0 or making.steps == count:
+            yield making.images()
 
 
 class ChannelMaking:
@@ -311,7 +312,7 @@ class ChannelMaking:
         images = np.rint(part.canvas.pictures()).astype(np.uint8)
         if part.box is not None:
             images = framed(images, part.box)
-        values = self._aim.values(images.astype(np.float32), _STILL, self._asked(part))
+        values = self._aim.values(images.astype(np.float32), STILL, self._asked(part))
         for image, told, history, (channel, variant) in zip(
             images, values, part.histories, part.wanted, strict=True
         ):
@@ -418,7 +419,7 @@ def _box(info: LayerInfo, place: Location, size: Size) -> tuple[int, int, int, i
 def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[float]:
     """Return how the network is shown the pictures at a step; see `LayerAim.gradients`."""
     if not jitter:
-        return _STILL
+        return STILL
     angle = generator.uniform(-_ANGLE, _ANGLE)
     zoom = 1 + generator.uniform(-_ZOOM, _ZOOM)
     down, across = generator.integers(-jitter, jitter, size=2, endpoint=True)

@@ -216,7 +216,7 @@ COLOURED = 12
 GROUPS = 6
 """How many groups the mode ``"groups"`` finds."""
 
-IN_LEGEND = 3
+IN_LEGEND = 2
 """How many channels of each group the legend names."""
 
 DEFAULT_SOME = 6

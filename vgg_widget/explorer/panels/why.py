@@ -11,7 +11,8 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.panels.panel import Panel
 from vgg_widget.explorer.settings import ATTRIBUTION_OPACITY, CLASS_METHOD
-from vgg_widget.gradients.arguments import GAP, METHOD_NAMES
+from vgg_widget.gradients.arguments import METHOD_NAMES
+from vgg_widget.gradients.picture import attribution_pictures
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.messages import plain_number
 
@@ -146,9 +147,7 @@ class WhyPanel(Panel):
         if found:
             several = find_mode(settings.mode).takes != "one"
             lines += _lines(found, _field_words(explorer.measured, found), several=several)
-            # What it adds up to is told already.
-            told = (one.message for one in found if one.message and one.completeness is None)
-            messages = list(dict.fromkeys(told))
+            messages = list(dict.fromkeys(one.message for one in found if one.message))
             rectified = not settings.shows_before_relu(explorer.measured)
             if any(one.dead and one.value == 0 for one in found) and rectified:
                 messages = [_DEAD]
@@ -165,8 +164,6 @@ class _Card(parts.PictureCard):
         self, image: Any, maps: tuple[Attribution | None, ...], number: int, which: str
     ) -> None:
         """Show one of the maps over its image, in colours that mean the same for all."""
-        from vgg_widget.gradients.picture import attribution_pictures
-
         every = [one for one in maps if one is not None]
         found = maps[number] if maps else None
         if found is None:
@@ -210,12 +207,11 @@ def _lines(found: list[Attribution], field: str, *, several: bool) -> list[str]:
     if not all(each.dead for each in found):
         reading = "Red raises the value, blue lowers it." if one.signed else "Bright is evidence."
         reading += field
-    if one.completeness is not None:
+    # A message says it where it does not add up.
+    if one.completeness is not None and not any(each.message for each in found):
         sums = " and ".join(str(each.completeness) for each in found)
         reading += f" The map adds up to {sums}, the value less that of black."
-        if any(each.completeness and each.completeness.gap > GAP for each in found):
-            reading += " More samples, which attribute takes in code, come closer."
-    return [*lines, reading] if reading else lines
+    return [*lines, reading.strip()] if reading else lines
 
 
 def _field_words(activations: Activations, found: list[Attribution]) -> str:
