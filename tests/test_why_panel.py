@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import io
 import json
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from weakref import ref
 
 import matplotlib as mpl
 import numpy as np
@@ -420,6 +422,16 @@ def test_another_picture_ends_it_and_has_its_own(
         active["location"],
     )
     np.testing.assert_array_equal(shown_map(explorer).values, expected.values)
+
+
+def test_maps_of_a_picture_that_is_gone_are_freed(
+    explore: Explore, active: dict[str, Any], photo: RGB8
+) -> None:
+    explorer = explore(**active, attribution="gradient")
+    values = ref(shown_map(explorer).values)
+    explorer.image = photo[::-1]
+    gc.collect()
+    assert values() is None
 
 
 def test_an_uploaded_picture_has_its_own(explore: Explore, active: dict[str, Any]) -> None:

@@ -464,6 +464,22 @@ def test_a_step_after_a_key_of_the_kernels_is_one_from_where_that_leads(lab: Ope
     unharmed(page)
 
 
+def test_a_key_of_the_kernels_comes_after_the_steps_before_it(lab: OpenNotebook) -> None:
+    page = lab(EXPLORER)
+    wait_painting(page)
+    page.page.locator(DIV).first.focus()
+    busy(page)
+    # The first is on its way, the second waits for it, and the key is not to overtake that.
+    for key in ("ArrowRight", "ArrowRight", "r"):
+        page.page.keyboard.press(key)
+    free(page)
+    page.wait_value("explorer.channel", 7)
+    wait_words(page, "caption", "channel 7 ")
+    page.page.wait_for_timeout(500)
+    assert page.ask("explorer.channel") == 7
+    unharmed(page)
+
+
 @pytest.mark.slow
 def test_whatever_is_chosen_amid_playing_nothing_stays_dimmed(lab: OpenNotebook) -> None:
     page = lab(EXPLORER)

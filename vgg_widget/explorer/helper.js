@@ -13,6 +13,8 @@ const SUPPRESS = "data-lm-suppress-shortcuts";
 
 // After this long the answer to a key is taken for lost, as when a connection broke.
 const PATIENCE_MS = 10_000;
+// How often it is looked whether the kernel has been told of the steps before a key.
+const TOLD_MS = 10;
 
 const CLICKED = "[type=button], [type=checkbox], [type=file], [type=radio], [type=range]";
 const isTyped = (element) =>
@@ -34,16 +36,18 @@ const isWanted = (event, keys) =>
   keys.includes(nameOf(event)) &&
   !isKept(event.target, event.key);
 
-// Sends a key when the one before is answered. Presses wait for their turn; what a held key repeats
+// Sends a key when the one before is answered, and when all that the page `isTelling` the kernel is told:
+// a step that waits to be told must not come after a key that was pressed later. Presses wait for their turn; what a held key repeats
 // meanwhile is dropped, so that the picture stops when the key is let go, however slow the kernel.
-function keySender(model) {
+function keySender(model, isTelling) {
   const waiting = [];
   let sent = -Infinity;
-  const send = (key) => {
+  const send = (key, begun = performance.now()) => {
     // A kernel that is gone answers no more.
     if (model.comm_live === false) return;
     sent = performance.now();
-    model.send({ kind: "key", key });
+    if (isTelling() && sent - begun <= PATIENCE_MS) setTimeout(send, TOLD_MS, key, begun);
+    else model.send({ kind: "key", key });
   };
   const isWaiting = () => performance.now() - sent <= PATIENCE_MS;
   return {
@@ -364,8 +368,8 @@ export default () => {
   let painter;
   return {
     initialize({ model, signal }) {
-      sender = keySender(model);
       painter = livePainter(model);
+      sender = keySender(model, painter.isTelling);
       signal?.addEventListener("abort", painter.close);
       const follow = async (message, buffers) => {
         const { kind, number, text, name } = message;

@@ -215,12 +215,13 @@ export function livePainter(model) {
     paint();
   }
 
+  // A control sends one change at a time, and what else is told would overtake the next.
+  const isTelling = () => Object.values(controls ?? {}).some((control) => control._pending_msgs > 0);
+
   function askForScene() {
     clearTimeout(asking);
     const ask = () => {
-      // A control sends one change at a time, and what is told here would overtake the next.
-      const waits = Object.values(controls ?? {}).some((control) => control._pending_msgs > 0);
-      if (waits) asking = setTimeout(ask, SCENE_MS);
+      if (isTelling()) asking = setTimeout(ask, SCENE_MS);
       else model.send({ kind: "scene", turn });
     };
     const latest = ended + SCENE_AT_LAST_MS - performance.now();
@@ -413,6 +414,7 @@ export function livePainter(model) {
     },
 
     turnLayer,
+    isTelling,
 
     // Puts a canvas above ipympl's, once that is there.
     async attach(root, selector, signal) {
