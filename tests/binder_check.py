@@ -81,7 +81,7 @@ def main() -> None:
                 ["bash", "-c", step], cwd=tree, env=environment | {ADDRESS_VARIABLE: NOBODY}
             )
         _check_installed(before, _installed(prefix))
-        assert "going on without ImageNet's weights" in said, said
+        assert "continuing without ImageNet's weights" in said, said
         assert "the explorer works, with k-means filters" in said, said
         print("postBuild builds, and says so, where the weights cannot be had")
         _check_bad_mirror(tree, environment, home)

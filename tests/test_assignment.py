@@ -119,18 +119,18 @@ def test_the_points_in_the_text_are_those_of_the_checks() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ('# %% role="solved" task="q1"\nx = 1\n', "cell 1: role 'solved' is none of given, "),
+        ('# %% role="solved" task="q1"\nx = 1\n', "cell 1: role 'solved' is not one of given, "),
         ('# %% role="public" points=1\nx = 1\n', "needs a task"),
         ('# %% role="public" task="q1"\nx = 1\n', "points are for public, hidden, answer"),
         (
             '# %% role="hidden" task="q1" points=2\nassert x\n',
-            "a test is one function and the call",
+            "a test is one function and its call",
         ),
         ('# %% role="answer" task="q1" points=2\nx = 1\n', "is a markdown cell"),
         ('# %% role="solution" task="q1"\nx = 1\n', "between # BEGIN SOLUTION and # END"),
         (
             "".join(f'# %% [markdown] task="{task}"\n# Text.\n\n' for task in ("q1", "q2", "q1")),
-            "task 'q1' is there twice",
+            "task 'q1' appears twice",
         ),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_build_goes_from_the_package_to_the_first_picture(programs: Path) -> N
 def test_a_build_without_the_weights_says_so_and_goes_on(programs: Path) -> None:
     code, said, calls = post_build(programs, fails="vgg-widget*")
     assert code == 0
-    assert "going on without ImageNet's weights" in said
+    assert "continuing without ImageNet's weights" in said
     assert calls[-1] == "python -"
 
 

@@ -6,7 +6,7 @@
 * ``student/NAME.ipynb``: the same without solutions and hidden tests; what students get,
 * ``otter/NAME.ipynb``: the master notebook of ``otter assign``.
 
-A cell of the source says what it is for: ``# %% role="hidden" task="q2" points=1``. README.md
+The first line of a cell states its role: ``# %% role="hidden" task="q2" points=1``. README.md
 explains the roles.
 """
 
@@ -27,7 +27,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_
 HERE = Path(__file__).parent
 
 REQUIREMENTS = ("vgg-widget",)
-"""What pip installs in the image that otter grades in; an address of your own wheel will do."""
+"""Packages for otter's grading image; the address of your own wheel works too."""
 
 NBGRADER_SCHEMA = 3
 
@@ -35,14 +35,14 @@ ROLES = ("", "given", "solution", "public", "hidden", "answer")
 GRADED = ("public", "hidden", "answer")
 TESTS = ("public", "hidden")
 
-# nbgrader's own words, so that what is written here is what it would release.
+# nbgrader's own wording, so that the students' notebook equals the one it would release.
 CODE_STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 TEXT_STUB = "YOUR ANSWER HERE"
 MORE_TESTS = "# More is checked here when your work is graded."
 
 
 class SourceError(ValueError):
-    """A source that cannot be made into an assignment; the message says where."""
+    """Invalid assignment source; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ class Cell:
     Parameters
     ----------
     kind : {"markdown", "code"}
-        Of the notebook's cell.
+        Type of the notebook's cell.
     text : str
-        What is in it.
+        Source of the cell.
     role : str
         One of `ROLES`; empty for plain text.
     task : str
-        The task that it belongs to, or empty.
+        Task that the cell belongs to, or empty.
     points : float
-        What it is worth, for tests and written answers.
+        Points for tests and written answers.
     identity : str
-        Unique in the notebook, and the same each time: nbgrader's ``grade_id`` too.
+        Cell id, unique and reproducible; also nbgrader's ``grade_id``.
     """
 
     kind: str
@@ -79,8 +79,8 @@ def read_source(path: Path) -> tuple[Cell, ...]:
     Raises
     ------
     SourceError
-        If a cell's role or points make no sense, a test is no function of its own name, or a task
-        is in two places.
+        If a cell's role or points are invalid, a test is not a function followed by its call, or
+        the cells of a task are not adjacent.
     """
     cells = []
     counts: dict[str, int] = {}
@@ -88,7 +88,7 @@ def read_source(path: Path) -> tuple[Cell, ...]:
         role, task = cell.metadata.get("role", ""), cell.metadata.get("task", "")
         stem = "-".join(filter(None, (task, role))) or "text"
         counts[stem] = counts.get(stem, 0) + 1
-        # A solution is called as its task is: graders list the name.
+        # A solution has its task's name, since graders list that name.
         alone = role in ("solution", "answer")
         identity = task if alone else f"{stem}-{counts[stem]}"
         points = cell.metadata.get("points", 0)
@@ -100,7 +100,7 @@ def read_source(path: Path) -> tuple[Cell, ...]:
 
 def _check(cell: Cell, where: str) -> None:
     if cell.role not in ROLES:
-        raise SourceError(f"{where}: role {cell.role!r} is none of {', '.join(ROLES[1:])}.")
+        raise SourceError(f"{where}: role {cell.role!r} is not one of {', '.join(ROLES[1:])}.")
     if cell.role not in ("", "given") and not cell.task:
         raise SourceError(f'{where}: a cell with role {cell.role!r} needs a task="…".')
     if (cell.role in GRADED) != (cell.points > 0):
@@ -110,14 +110,14 @@ def _check(cell: Cell, where: str) -> None:
         raise SourceError(f"{where}: a cell with role {cell.role!r} is a {expected} cell.")
     if cell.role in TESTS and not _test_name(cell):
         raise SourceError(
-            f"{where}: a test is one function and the call of it, def check_…(…): … check_…(…)."
+            f"{where}: a test is one function and its call, def check_…(…): … check_…(…)."
         )
     if cell.role == "solution" and "# BEGIN SOLUTION" not in cell.text:
         raise SourceError(f"{where}: nothing is between # BEGIN SOLUTION and # END SOLUTION.")
 
 
 def _test_name(cell: Cell) -> str:
-    # otter keeps the function alone and passes what its arguments name; nbgrader runs the call.
+    # otter keeps only the function and passes its arguments by name; nbgrader runs the call.
     match = re.fullmatch(r"def (\w+)\((.*?)\):\n(?:(?: .*)?\n)+\1\(\2\)", cell.text)
     return match[1] if match else ""
 
@@ -129,19 +129,21 @@ def _check_together(cells: Sequence[Cell], where: str) -> None:
     for what, found in (("task", runs), ("test", names), ("solution of task", identities)):
         twice = sorted({name for name in found if found.count(name) > 1})
         if twice:
-            raise SourceError(f"{where}: {what} {twice[0]!r} is there twice: keep it together.")
+            raise SourceError(
+                f"{where}: {what} {twice[0]!r} appears twice: keep its cells together."
+            )
 
 
 # --- nbgrader: instructors and students
 
 
 def instructor_notebook(cells: Sequence[Cell]) -> Any:
-    """Return nbgrader's source notebook: everything, and it runs from top to bottom."""
+    """Return nbgrader's source notebook: complete, and runs from top to bottom."""
     return _notebook([_for_nbgrader(cell, _whole(cell)) for cell in cells])
 
 
 def student_notebook(cells: Sequence[Cell]) -> Any:
-    """Return what students get: no solutions, no hidden tests."""
+    """Return the students' notebook, without solutions and hidden tests."""
     made = [_for_nbgrader(cell, _stripped(cell)) for cell in cells]
     for cell in made:
         if "nbgrader" in cell.metadata:
@@ -201,10 +203,10 @@ def otter_notebook(cells: Sequence[Cell]) -> Any:
 def _otter_config() -> str:
     lines = [
         "# ASSIGNMENT CONFIG",
-        # A test that is a function may print, and leaves no names behind.
+        # A test in a function may print, and defines no global names.
         "tests:",
         "    ok_format: false",
-        # A PDF needs LaTeX or a browser, which a student's computer may lack.
+        # PDF export needs LaTeX or a browser, which a student's computer may lack.
         "export_cell:",
         "    pdf: false",
         "    run_tests: true",
@@ -274,7 +276,7 @@ def make(source: Path, output: Path) -> None:
     Raises
     ------
     SourceError
-        As `read_source`; nothing is written then.
+        As for `read_source`; nothing is written in that case.
     """
     cells = read_source(source)
     for folder, version in VERSIONS.items():

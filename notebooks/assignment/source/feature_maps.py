@@ -1,19 +1,19 @@
 # %% [markdown]
-# # What a convolutional network makes of a photograph
+# # What a convolutional network sees in a photograph
 #
 # In this assignment you look at the feature maps of VGG19 with `vgg_widget`, and compute by hand
-# what its pictures show. There are eight tasks, 20 points together.
+# what its figures show. There are eight tasks, 20 points together.
 #
-# **How to work.** Run the cells from top to bottom. Where it says `YOUR CODE HERE` or `...`, write
-# your answer in its place, and for the last task write text. The cell below an answer checks it:
-# when it runs without an error, the first part is right. More checks of what the task asks are made
-# when your work is graded, with other numbers than those that you see. Any correct way of computing
-# an answer counts; small differences of rounding do not matter. Before you hand in, restart the
-# kernel and run everything once more.
+# **How to work.** Run the cells from top to bottom. Replace `YOUR CODE HERE` or `...` by your
+# answer; for the last task, write text. The cell below an answer checks it: if it runs without an
+# error, the first part is right. Grading runs more checks of each task, with other numbers than
+# those that you see. Any correct way of computing an answer counts; small rounding differences do
+# not matter. Before you hand in, restart the kernel and run everything once more.
 #
-# **Which network.** Its filters here were learned without labels from six photographs (`"kmeans"`),
-# so that everybody gets the same numbers without internet. Their names and shapes are those of the
-# VGG19 that was trained on ImageNet; all you compute would be computed in the same way there.
+# **Which network.** The filters used here were learned without labels from six photographs
+# (`"kmeans"`), so everybody gets the same numbers without internet. Layer names and shapes are
+# those of the VGG19 trained on ImageNet; everything you compute would be computed in the same way
+# there.
 
 # %% role="given"
 import matplotlib.pyplot as plt
@@ -45,13 +45,13 @@ for layer in activations.layers:
 #
 # Set the traits so that the explorer shows **the largest value over all channels** of layer
 # **`block2_conv2`**, in the colormap **`viridis`**, on the scale **`channel`** (from 0 to the
-# largest value of the picture on show, without a gamma).
+# largest displayed value, without a gamma).
 #
-# Then read the picture: `explorer.rendering.values` holds the numbers that the colours stand for.
-# Give
+# Then read the values: `explorer.rendering.values` holds the numbers that the colours stand for.
+# Assign
 #
 # - `brightest`: the largest of them,
-# - `brightest_at`: its place in the map, as `(row, column)`.
+# - `brightest_at`: its location in the map, as `(row, column)`.
 
 # %% role="given" task="q1"
 explorer = LayerExplorer(photograph, extractor=extractor)
@@ -89,7 +89,7 @@ def check_colours(explorer):
     largest = np.sort(explorer.activations["block2_conv2"], axis=-1)[..., -1]
     expected = mpl.colormaps["viridis"](largest / largest.max())
     difference = np.abs(explorer.rendering.rgba / 255 - expected).max()
-    assert difference < 0.02, "the picture is another one"
+    assert difference < 0.02, "the displayed map is not the expected one"
 
 
 check_colours(explorer)
@@ -101,10 +101,10 @@ def check_brightest(activations, brightest, brightest_at):
 
     maps = activations["block2_conv2"]
     largest = float(np.sort(maps, axis=None)[-1])
-    assert np.isclose(float(brightest), largest, rtol=1e-3), "brightest is another number"
+    assert np.isclose(float(brightest), largest, rtol=1e-3), "brightest is not the largest value"
     row, column = (int(index) for index in brightest_at)
     there = float(np.sort(maps[row, column])[-1])
-    assert np.isclose(there, largest, rtol=1e-3), "brightest_at is another place"
+    assert np.isclose(there, largest, rtol=1e-3), "brightest_at is not where the largest value is"
 
 
 check_brightest(activations, brightest, brightest_at)
@@ -112,9 +112,9 @@ check_brightest(activations, brightest, brightest_at)
 # %% [markdown] task="q2"
 # ## 2. The largest over channels, by hand (2 points)
 #
-# The mode `max` of task 1 is one line of NumPy. Write it: from maps of shape (rows, columns,
-# channels), the largest value over the channels at each location, an array of shape (rows,
-# columns). Use NumPy alone.
+# The mode `max` of task 1 is one line of NumPy. Write it as a function that takes maps of shape
+# (rows, columns, channels) and returns the largest value over the channels at each location, an
+# array of shape (rows, columns). Use only NumPy.
 
 
 # %% role="solution" task="q2"
@@ -131,7 +131,7 @@ def check_maximum_of_two_locations(max_over_channels):
 
     maps = np.array([[[1.0, 5.0, 2.0], [0.0, 0.0, 3.0]]])
     largest = np.asarray(max_over_channels(maps))
-    assert largest.shape == (1, 2), f"one number a location is (1, 2), not {largest.shape}"
+    assert largest.shape == (1, 2), f"the shape should be (1, 2), not {largest.shape}"
     assert np.allclose(largest, [[5.0, 3.0]]), f"it should be [[5, 3]], not {largest.tolist()}"
 
 
@@ -145,9 +145,9 @@ def check_maximum_of_any_maps(max_over_channels):
     # Before a ReLU all channels can be negative.
     maps = np.random.default_rng(3).normal(-2.0, 1.0, (4, 7, 9)).astype(np.float32)
     largest = np.asarray(max_over_channels(maps))
-    assert largest.shape == (4, 7), f"one number a location is (4, 7), not {largest.shape}"
+    assert largest.shape == (4, 7), f"the shape should be (4, 7), not {largest.shape}"
     expected = np.sort(maps, axis=2)[:, :, 8]
-    assert np.allclose(largest, expected, rtol=1e-4, atol=1e-5), "some numbers are others"
+    assert np.allclose(largest, expected, rtol=1e-4, atol=1e-5), "some values are wrong"
 
 
 check_maximum_of_any_maps(max_over_channels)
@@ -155,15 +155,15 @@ check_maximum_of_any_maps(max_over_channels)
 # %% [markdown] task="q3"
 # ## 3. A composite, by hand (3 points)
 #
-# The mode `composite` lays several channels over each other. On the scale `channel` it takes each
-# chosen channel, **divides it by its own maximum**, gives it colours with the colormap, and
-# **averages** the colours of all chosen channels.
+# The mode `composite` blends several channels. On the scale `channel` it **divides each chosen
+# channel by its own maximum**, colours it with the colormap, and **averages** the colours of all
+# chosen channels.
 #
-# Write it: `maps` has shape (rows, columns, channels) and no negative values, `channels` are the
-# numbers of the chosen ones, and `cmap` is a matplotlib colormap: `cmap(x)` gives for an array of
-# numbers from 0 to 1 an array with a last axis of red, green, blue and opacity, each from 0 to 1.
-# Return red, green and blue from 0 to 1, shape (rows, columns, 3). A channel that is 0 everywhere
-# has no maximum to divide by: it stays 0.
+# Write it as a function. `maps` has shape (rows, columns, channels) and no negative values,
+# `channels` are the numbers of the chosen channels, and `cmap` is a matplotlib colormap: for an
+# array of numbers from 0 to 1, `cmap(x)` returns an array with a last axis of red, green, blue and
+# opacity, each from 0 to 1. Return red, green and blue from 0 to 1, shape (rows, columns, 3). Do
+# not divide a channel that is 0 everywhere by its maximum: it stays 0.
 
 
 # %% role="solution" task="q3"
@@ -210,8 +210,8 @@ def check_composite_of_a_layer(activations, composite):
         picture = render(activations, layer, "composite", **how)
         expected = picture.rgba[..., :3] / 255
         assert colours.shape == expected.shape, f"the shape is {colours.shape}"
-        # A few of 256 steps of colour are a matter of rounding.
-        assert np.abs(colours - expected).max() < 0.02, f"{layer} looks otherwise"
+        # Rounding may account for a few of the 256 colour levels.
+        assert np.abs(colours - expected).max() < 0.02, f"the composite of {layer} is wrong"
 
 
 check_composite_of_a_layer(activations, composite)
@@ -228,12 +228,12 @@ def check_composite_with_a_dead_channel(composite):
     maps[..., 2] = [[0, 1], [2, 4]]
     cmap = mpl.colormaps["viridis"]
     with warnings.catch_warnings():
-        # Who divides 0 by 0 and mends it afterwards is right too.
+        # Dividing 0 by 0 and repairing the result afterwards is also right.
         warnings.simplefilter("ignore")
         colours = np.asarray(composite(maps, (0, 2), cmap))
     lowest, highest = np.array(cmap(0.0)[:3]), np.array(cmap(1.0)[:3])
-    assert np.allclose(colours[0, 0], lowest, atol=0.01), "where all is 0 is the lowest colour"
-    assert np.allclose(colours[1, 1], (lowest + highest) / 2, atol=0.01), "0 stays 0"
+    assert np.allclose(colours[0, 0], lowest, atol=0.01), "0 should have the lowest colour"
+    assert np.allclose(colours[1, 1], (lowest + highest) / 2, atol=0.01), "0 should stay 0"
 
 
 check_composite_with_a_dead_channel(composite)
@@ -241,17 +241,17 @@ check_composite_with_a_dead_channel(composite)
 # %% [markdown] task="q4"
 # ## 4. The strongest channel at an object (2 points)
 #
-# Which channel answers most to the gold button of the uniform, at row 156, column 61 of the picture
-# above? A unit of a layer with stride *s* stands for *s* × *s* pixels, so that the pixel lies in
-# row 156 // *s* and column 61 // *s* of its map. `activations.info(layer).stride` is the stride.
+# Which channel responds most strongly to the gold button of the uniform, at row 156, column 61 of
+# the image above? A unit of a layer with stride *s* stands for *s* × *s* pixels, so the pixel lies
+# in row 156 // *s* and column 61 // *s* of its map. `activations.info(layer).stride` is the stride.
 #
-# Write a function that gives, for a layer and a pixel `(row, column)` of the picture, the number of
-# the channel with the largest value there.
+# Write a function that takes a layer and a pixel `(row, column)` of the image, and returns the
+# number of the channel with the largest value there.
 
 
 # %% role="solution" task="q4"
 def strongest_channel(activations, layer, pixel):
-    """Return the channel with the largest value at a pixel (row, column) of the picture."""
+    """Return the channel with the largest value at a pixel (row, column) of the image."""
     # BEGIN SOLUTION
     row, column = pixel
     stride = activations.info(layer).stride
@@ -282,17 +282,18 @@ def check_other_objects(activations, strongest_channel):
     ):
         there = activations[layer][pixel[0] // stride, pixel[1] // stride]
         channel = int(strongest_channel(activations, layer, pixel))
-        assert there[channel] > 0.999 * there.max(), f"{layer} at {pixel}: another is stronger"
+        strongest = there[channel] > 0.999 * there.max()
+        assert strongest, f"{layer} at {pixel}: another channel is stronger"
 
 
 check_other_objects(activations, strongest_channel)
 
 # %% [markdown] task="q5"
-# ## 5. How much of the picture one unit sees (2 points)
+# ## 5. How much of the image one unit sees (2 points)
 #
 # A unit of a deep layer sees a square of pixels, its **receptive field**. Its side follows from the
-# layers on the way. Start at one pixel with *side* = 1 and *jump* = 1 (pixels from one unit to the
-# next). A layer with kernel side *k* and stride *s* makes of them
+# layers in between. Start at one pixel with *side* = 1 and *jump* = 1 (pixels from one unit to the
+# next). A layer with kernel side *k* and stride *s* changes them as follows:
 #
 # $$\text{side} \leftarrow \text{side} + (k - 1) \cdot \text{jump}, \qquad
 # \text{jump} \leftarrow s \cdot \text{jump}$$
@@ -300,13 +301,13 @@ check_other_objects(activations, strongest_channel)
 # (Dumoulin & Visin, *A guide to convolution arithmetic for deep learning*, arXiv:1603.07285).
 # VGG19's convolutions have kernel 3 and stride 1, its pools kernel 2 and stride 2.
 #
-# Write a function that takes a list of `(kernel, stride)`, from the picture inwards, and returns
-# the side.
+# Write a function that takes a list of `(kernel, stride)` pairs, ordered from the image inwards,
+# and returns the side.
 
 
 # %% role="solution" task="q5"
 def receptive_field(steps):
-    """Return the side in pixels of what one unit sees, after layers of (kernel, stride)."""
+    """Return the side in pixels of one unit's receptive field, for layers of (kernel, stride)."""
     # BEGIN SOLUTION
     side, jump = 1, 1
     for kernel, stride in steps:
@@ -341,18 +342,19 @@ check_every_layer(activations, receptive_field)
 # %% [markdown] task="q6"
 # ## 6. One layer, two names, before and after the ReLU (3 points)
 #
-# Keras's `block3_conv1` is **after** the ReLU. torchvision counts convolutions and ReLUs apart:
-# there the convolution has one name, `features.` and a number, and holds values **before** the
-# ReLU. Both work in `activations[...]`. The list at the beginning of this notebook helps.
+# Keras's `block3_conv1` is **after** the ReLU. torchvision numbers convolutions and ReLUs
+# separately: there the convolution has its own name, `features.` and a number, and holds the values
+# **before** the ReLU. Both names work in `activations[...]`. The list at the beginning of this
+# notebook helps.
 #
-# Give torchvision's name of the convolution that Keras calls `block3_conv1`, and write a function
-# that gives the share (from 0 to 1) of a layer's values that its ReLU sets to 0: how many are not
-# above 0, over how many there are.
+# Give torchvision's name for the convolution that Keras calls `block3_conv1`. Then write a function
+# that returns the share (from 0 to 1) of a layer's values that its ReLU sets to 0: the number of
+# values that are not above 0, divided by the number of all values.
 
 
 # %% role="solution" task="q6"
 def silenced(before):
-    """Return the share of values, an array before the ReLU, that the ReLU sets to 0."""
+    """Return the share of the values in `before` (before the ReLU) that the ReLU sets to 0."""
     # BEGIN SOLUTION
     return np.mean(before <= 0)
     # END SOLUTION
@@ -403,8 +405,8 @@ check_name(activations, torch_name)
 # %% [markdown] task="q7"
 # ## 7. Dead channels (2 points)
 #
-# A channel that is 0 at every location is called *dead*. On the photograph no channel is. Here is
-# what the same network makes of a picture that is grey all over:
+# A channel that is 0 at every location is called *dead*. On the photograph no channel is dead. The
+# next cell runs the same network on an image that is grey all over:
 
 # %% role="given" task="q7"
 grey = extractor(np.full((160, 128, 3), 128, np.uint8))
@@ -447,7 +449,7 @@ def check_layers(activations, grey, dead_channels):
         alive = {int(channel) for channel in np.nonzero(of[layer])[2]}
         found = [int(channel) for channel in dead_channels(of[layer])]
         assert found == [c for c in range(of[layer].shape[2]) if c not in alive], layer
-    # Hardly active, at one location only, is not dead.
+    # A channel that is weakly active at a single location is not dead.
     faint = np.zeros((30, 20, 2), np.float32)
     faint[29, 0, 0] = 1e-4
     assert [int(channel) for channel in dead_channels(faint)] == [1], "channel 0 is not dead"
@@ -458,7 +460,7 @@ check_layers(activations, grey, dead_channels)
 # %% [markdown] task="q8"
 # ## 8. Explain it (3 points)
 #
-# Here is one channel of `block1_conv1` on both pictures.
+# Here is one channel of `block1_conv1` on both images.
 
 # %% role="given" task="q8"
 channel = 5
@@ -470,23 +472,23 @@ for side, of, name in zip(sides, (activations, grey), ("photograph", "grey"), st
 # %% [markdown] task="q8"
 # In four to six sentences:
 #
-# 1. Why is it 0 everywhere on the grey picture, though its filter is the same?
+# 1. Why is it 0 everywhere on the grey image, though its filter is the same?
 # 2. Is the channel useless? How could you find out?
-# 3. Pictures of channels are often scaled so that each one's own maximum is the brightest colour.
-#    What would that show of a dead channel, and of one whose values are all below a millionth?
+# 3. Feature maps are often scaled so that each map's own maximum gets the brightest colour. What
+#    would that show for a dead channel, and for one whose values are all below a millionth?
 
 # %% [markdown] role="answer" task="q8" points=3
 # *One point for each of the three answers; a full answer says something like this.*
 #
-# 1. A unit computes a weighted sum of the pixels it sees plus a bias, and the ReLU sets what is
-#    negative to 0. On the grey picture all pixels are equal, so that every unit away from the
-#    border has the same sum: the colour times the sum of the weights. The weights of a filter that
-#    looks for differences (edges, opposite colours) sum to about 0, and what remains is the bias,
-#    which is negative here: a difference must be large enough to count. The border of the picture,
-#    with zeros beyond it, is too weak an edge for this filter, or one in another direction.
-# 2. No: dead is said of a channel *and* a picture. On the photograph it is active wherever its
-#    pattern is. To find out, compute it on many different pictures; only a channel that is 0 on all
+# 1. A unit computes a weighted sum of the pixels it sees plus a bias, and the ReLU sets negative
+#    values to 0. On the grey image all pixels are equal, so every unit away from the border has the
+#    same sum: the colour times the sum of the weights. The weights of a filter that looks for
+#    differences (edges, opposite colours) sum to about 0. The bias remains, and it is negative
+#    here: a difference must be large enough to count. The border of the image, with zeros beyond
+#    it, is an edge that is too weak for this filter, or in another direction.
+# 2. No: a channel is dead only *on an image*. On the photograph it is active wherever its pattern
+#    occurs. To find out, compute it on many different images; only a channel that is 0 on all
 #    of them does nothing.
-# 3. For the dead channel it would divide 0 by 0. The other, which may be nothing but rounding
-#    errors, would look as lively as the strongest channel. So the range belongs beside a picture,
-#    and a dead channel is drawn in one colour.
+# 3. For the dead channel, scaling would divide 0 by 0. The other channel, which may contain only
+#    rounding errors, would look as lively as the strongest one. So the range belongs beside the
+#    figure, and a dead channel is drawn in one colour.
