@@ -1,16 +1,16 @@
-"""How Sphinx makes the site: without internet, and of pages that fetch nothing either."""
+"""Sphinx configuration: the site builds without internet, and its pages load nothing."""
 
 import os
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-# The package of this very tree, also in the kernels that make the pictures.
+# Use the package of this tree, also in the kernels that draw the figures.
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
-# What TensorFlow tells of the processor is no part of a lesson.
+# Keep TensorFlow's messages about the processor out of the pages.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import vgg_widget
@@ -33,7 +33,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext"]
 nitpicky = True
-# In names and values of traits a quotation mark is Python's.
+# Keep Python's quotation marks in names and values of traits.
 smartquotes = False
 
 # --- Markdown and notebooks
@@ -41,31 +41,31 @@ smartquotes = False
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
-# Lessons are run by the tests, and shown as they are.
+# The tests run the lessons; the site shows them unexecuted.
 nb_execution_excludepatterns = ["lessons/*"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_merge_streams = True
-# The scripts of ipywidgets would come from another host.
+# Without this, pages would load ipywidgets' scripts from another host.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 
 # --- docstrings
 
 default_role = "py:obj"
 autodoc_member_order = "bysource"
-# The docstrings say the types, and shapes with them.
+# The docstrings state types and shapes.
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 numpydoc_validation_checks = {
     "all",
-    "ES01",  # a summary that says it all needs no more,
-    "EX01",  # nor does every property an example,
-    "SA01",  # and what belongs together is on one page
-    "PR01",  # small methods say in their summary what they are given,
-    "RT01",  # and what they return
-    "PR04",  # "as for `render`" has its types there
-    "RT02",  # the parts of a tuple have names
+    "ES01",  # a complete summary needs no extended one,
+    "EX01",  # not every property needs an example,
+    "SA01",  # related objects are on one page,
+    "PR01",  # the summary of a small method names its arguments
+    "RT01",  # and its result,
+    "PR04",  # "as for `render`" refers to the types there,
+    "RT02",  # the elements of a tuple have names
 }
 
 toc_object_entries_show_parents = "hide"

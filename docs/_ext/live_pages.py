@@ -1,6 +1,6 @@
-"""Explorers without a kernel on the site: ten free pictures, a frame with one, a list of all.
+"""Explorer pages without a kernel: ten free images, and directives for one frame or a list of all.
 
-``make docs`` writes them once into ``docs/_build/pages``, and anew when the package has changed.
+``make docs`` writes them once into ``docs/_build/pages``, and again when the package has changed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SMALL = (320, 320)
 
 @dataclass(frozen=True)
 class LivePicture:
-    """A picture, whose it is, and where to look on its page: words and an address's end."""
+    """An image, its source, and suggested views: pairs of link text and address fragment."""
 
     name: str
     title: str
@@ -57,7 +57,7 @@ PICTURES = (
         "United States Navy, public domain; from matplotlib",
         (
             ("all channels of block 2", _mode("block2_conv2", "grid")),
-            ("where block 4 answers at all", _mode("block4_conv1", "max")),
+            ("where block 4 responds at all", _mode("block4_conv1", "max")),
         ),
     ),
     LivePicture(
@@ -74,8 +74,8 @@ PICTURES = (
         "Chelsea the cat",
         "Stefan van der Walt, CC0; from scikit-image",
         (
-            ("stripes that stand: channel 248 of block 3", _channel("block3_conv1", 248)),
-            ("stripes that lie: channel 70 of block 2", _channel("block2_conv2", 70)),
+            ("upright stripes: channel 248 of block 3", _channel("block3_conv1", 248)),
+            ("level stripes: channel 70 of block 2", _channel("block2_conv2", 70)),
             ("pale fur: channel 222 of block 3", _channel("block3_conv1", 222)),
         ),
     ),
@@ -91,10 +91,10 @@ PICTURES = (
     ),
     LivePicture(
         "rocket",
-        "A rocket's start",
+        "A rocket launch",
         "SpaceX, public domain; from scikit-image",
         (
-            ("what stands upright: channel 60 of block 2", _channel("block2_conv2", 60)),
+            ("upright structures: channel 60 of block 2", _channel("block2_conv2", 60)),
             ("three channels as red, green, blue", _mode("block1_conv2", "rgb")),
         ),
     ),
@@ -109,7 +109,7 @@ PICTURES = (
     ),
     LivePicture(
         "hubble_deep_field",
-        "A deep field of the Hubble telescope",
+        "Hubble deep field",
         "NASA, public domain; from scikit-image",
         (
             ("colours of the galaxies", _mode("block1_conv2", "rainbow")),
@@ -118,12 +118,12 @@ PICTURES = (
     ),
     LivePicture(
         "rings",
-        "Rings that grow finer",
+        "Rings that get finer outwards",
         "computed for this page, under the package's licence",
         (
             ("upright edges: channel 105 of block 2", _channel("block2_conv2", 105)),
             ("level edges: channel 124 of block 2", _channel("block2_conv2", 124)),
-            ("each direction its channel", _mode("block2_conv2", "argmax")),
+            ("a channel for each direction", _mode("block2_conv2", "argmax")),
         ),
     ),
     LivePicture(
@@ -140,7 +140,7 @@ PICTURES = (
         "All hues, from pale to full",
         "computed for this page, under the package's licence",
         (
-            ("channels of block 1 that choose hues", _mode("block1_conv2", "grid")),
+            ("channels of block 1 that respond to hues", _mode("block1_conv2", "grid")),
             ("which channel wins", _mode("block1_conv2", "argmax")),
         ),
     ),
@@ -151,7 +151,7 @@ PICTURES = (
 
 
 def picture(name: str) -> RGB8:
-    """Return a picture by the name of its page."""
+    """Return an image by the name of its page."""
     if name == "grace_hopper":
         return sample_image()
     if name in _COMPUTED:
@@ -164,7 +164,7 @@ def picture(name: str) -> RGB8:
 def _rings(height: int, width: int) -> RGB8:
     rows, columns = np.mgrid[:height, :width]
     squared = (rows - height / 2) ** 2 + (columns - width / 2) ** 2
-    # At the edge a ring has four pixels.
+    # The outermost rings have a period of four pixels.
     wave = np.cos(np.pi / 2 * squared / width)
     return _grey(127.5 + 127.5 * wave)
 
@@ -196,7 +196,7 @@ _COMPUTED = {"rings": _rings, "checkerboard": _checkerboard, "colours": _colours
 def make_pages(
     target: Path, pictures: Iterable[LivePicture] = PICTURES, layers: Iterable[str] = LAYERS
 ) -> None:
-    """Write a page and a small picture of each that is missing, or that an older package made."""
+    """Write each page and thumbnail that is missing or comes from an older package."""
     target.mkdir(parents=True, exist_ok=True)
     made_by, now = target / "made-by.txt", _digest()
     if not made_by.exists() or made_by.read_text(encoding="utf-8") != now:
@@ -220,7 +220,7 @@ def make_pages(
 
 
 def _digest() -> str:
-    """Return what changes with anything that a page is made of."""
+    """Return a hash of everything that a page depends on."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in sorted(_PACKAGE.rglob("*")):
         if path.suffix in (".py", ".js", ".css", ".html", ".npz"):
@@ -233,7 +233,7 @@ def _kept(app: Sphinx) -> Path:
 
 
 def make_all(app: Sphinx) -> None:
-    """Write what is missing before pages are read that show it."""
+    """Write missing pages before Sphinx reads the documents that show them."""
     if app.builder.format == "html":
         make_pages(_kept(app))
 
@@ -257,13 +257,13 @@ def _folder(docname: str) -> str:
 
 
 class LivePage(SphinxDirective):
-    """``.. live-page:: chelsea#layer=block3_conv1&mode=max``: that page in a frame."""
+    """Show a page in a frame: ``.. live-page:: chelsea#layer=block3_conv1&mode=max``."""
 
     required_arguments = 1
     option_spec: ClassVar[dict[str, Callable[[str], Any]]] = {"height": directives.positive_int}
 
     def run(self) -> list[nodes.Node]:
-        """Return the frame, and a line that leads to the page by itself."""
+        """Return the frame, and a line with a link to the page."""
         name, _, place = self.arguments[0].partition("#")
         (one,) = [found for found in PICTURES if found.name == name]
         page = f"{_folder(self.env.docname)}/{name}.html"
@@ -280,7 +280,7 @@ class LivePage(SphinxDirective):
 
 
 class LivePictures(SphinxDirective):
-    """``.. live-pictures::``: all pictures, small, each with links into its page."""
+    """List all images as thumbnails, with links into their pages: ``.. live-pictures::``."""
 
     def run(self) -> list[nodes.Node]:
         """Return the list."""
@@ -303,7 +303,7 @@ def _card(one: LivePicture, folder: str) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Add both directives, and what makes and copies the pages."""
+    """Add both directives, and the hooks that write and copy the pages."""
     app.add_directive("live-page", LivePage)
     app.add_directive("live-pictures", LivePictures)
     app.connect("builder-inited", make_all)

@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers show by themselves: no script, and no font of anybody's."""
+"""Formulas as MathML, which browsers render natively, without scripts or downloaded fonts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def _inline(writer: HTML5Translator, node: nodes.math) -> None:
 
 def _block(writer: HTML5Translator, node: nodes.math_block) -> None:
     formula = tex2mathml(node.astext(), as_block=True)
-    # A formula wider than a telephone scrolls by itself, and the page does not.
+    # On a narrow screen a wide formula scrolls, but the page does not.
     writer.body.append(f'<div class="formula" tabindex="0">{formula}</div>\n')
     raise nodes.SkipNode
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Offer the renderer that ``html_math_renderer = "mathml"`` names."""
+    """Register the renderer for ``html_math_renderer = "mathml"``."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,8 +1,7 @@
-"""Names of the package in running text become links to where they are described.
+"""Link names of the package in running text to their descriptions.
 
-Docstrings say `Rendering` and pages say ``Rendering``, wherever in the package it lives, and both
-are readable without Sphinx. A name that is described nowhere, such as an argument's, stays as it
-is.
+Docstrings write `Rendering` and pages write ``Rendering``, whatever the module, and both
+are readable without Sphinx. A name without a description, such as an argument's, stays unchanged.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from sphinx.util.nodes import make_refnode
 
 
 def described(env: BuildEnvironment, name: str) -> str | None:
-    """Return the full name of the one thing that is described under a name, or None."""
+    """Return the full name of the only object described under a name, or None."""
     objects = cast("PythonDomain", env.get_domain("py")).objects
     plain = name.removesuffix("()").lstrip("@")
     if f"vgg_widget.{plain}" in objects:
@@ -31,7 +30,7 @@ def described(env: BuildEnvironment, name: str) -> str | None:
     ]
     if len(found) != 1:
         return None
-    # A method goes by its class: on its own, `before_relu` may as well be a trait.
+    # A method needs its class: `before_relu` alone could also be a trait.
     of_a_class = objects[found[0]].objtype not in ("class", "exception", "function")
     return None if of_a_class and "." not in plain else found[0]
 
@@ -49,7 +48,7 @@ def _reference(
 def _resolve(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
 ) -> nodes.Element | None:
-    """Answer for a word in backticks in a docstring; other references must be right."""
+    """Resolve a word in backticks in a docstring; other references must be right."""
     if node.get("reftype") != "obj":
         return None
     found = _reference(app, env, str(node["refdoc"]), str(node["reftarget"]), content)
@@ -57,7 +56,7 @@ def _resolve(
 
 
 class _LinkedNames(SphinxPostTransform):
-    """Link the words in double backticks, or Markdown's single ones, that name something."""
+    """Link words in double backticks (in Markdown: single) that name an object."""
 
     default_priority = 200
 
@@ -73,7 +72,7 @@ class _LinkedNames(SphinxPostTransform):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Have the names linked."""
+    """Register both kinds of links."""
     app.connect("missing-reference", _resolve)
     app.add_post_transform(_LinkedNames)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

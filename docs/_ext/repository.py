@@ -1,4 +1,4 @@
-"""What the site takes from the rest of the repository: notebooks, and files that pages link to."""
+"""Files from the rest of the repository: notebooks, and files that pages link to."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-# [words](path#anchor), but no picture, address or place on the same page.
+# [words](path#anchor), but no image, web address or anchor on the same page.
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def copy_lessons(app: Sphinx) -> None:
-    """Bring ``docs/lessons`` to what ``notebooks`` holds; what has not changed is not read anew."""
-    # Sphinx reads only what lies in its own folder.
+    """Copy ``notebooks`` to ``docs/lessons``; Sphinx need not read unchanged files again."""
+    # Sphinx reads only files in its own folder.
     pages, notebooks = Path(app.srcdir), Path(app.srcdir).parent / "notebooks"
     target = pages / "lessons"
     target.mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ def copy_lessons(app: Sphinx) -> None:
 
 
 def _for_the_site(notebook: Path, pages: Path) -> str:
-    """Return a notebook whose links lead to pages of the site; others are left as words."""
+    """Return a notebook whose links lead to pages of the site; other links become plain words."""
 
     def link(match: re.Match[str]) -> str:
         words, path, anchor = match.groups()
@@ -48,10 +48,9 @@ def _for_the_site(notebook: Path, pages: Path) -> str:
 
 
 def link_to_files(app: Sphinx, page: str, content: list[str]) -> None:
-    """Let a page's links to files beside the documentation be downloads on the site.
+    """Turn a page's links to files outside the documentation into downloads on the site.
 
-    On the repository's own pages they are plain links. A notebook there leads to the lesson made
-    of it.
+    In the repository they are plain links. A link to a notebook leads to its lesson.
     """
     if page.startswith("lessons/"):
         return
@@ -72,7 +71,7 @@ def link_to_files(app: Sphinx, page: str, content: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Copy before Sphinx looks which pages there are, and change links before it reads one."""
+    """Copy before Sphinx collects its pages, and change links before it reads one."""
     app.connect("builder-inited", copy_lessons)
     app.connect("source-read", link_to_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""``.. traits:: module.Class``: a table of a widget's own traits, from the traits themselves."""
+"""``.. traits:: module.Class``: a table of a widget's traits, generated from the class."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from traitlets import Enum, HasTraits, Instance, TraitType
 from vgg_widget.explorer.base import LOOKS
 from vgg_widget.explorer.settings import SETTINGS
 
-# What an explorer of one image has, and a comparison has not.
+# Traits of an explorer of one image that a comparison lacks.
 _OF_SOME = ("top_images",)
 _HEAD = ("trait", "type", "default", "meaning")
 
 
 class TraitTable(SphinxDirective):
-    """One row a trait: those that say what is shown, what stands around it, and what was made."""
+    """Table with one row per trait: settings first, then appearance, then results."""
 
     required_arguments = 1
 
