@@ -12,7 +12,7 @@
 # make check-attribution  attribution beside Captum's, on the same weights in PyTorch, in some minutes
 # make test-matrix  the tests with other versions of ipykernel, of everything, of Python: ONLY=lowest
 # make docs        the documentation, as pages in docs/_build/html
-# make bench       how fast everything is, against other ways, near and far, in less than half an hour
+# make bench       measure how fast everything is, in less than half an hour; writes docs/speed-figures.md
 # make binder-check  what mybinder.org would build, built and tried here, in some minutes
 # make screenshot  the README's picture, taken in a real JupyterLab
 # make gallery     the pictures in notebooks/gallery.ipynb, made anew
@@ -118,7 +118,8 @@ bench: $(VENV)/.bench
 	$(BIN)/pytest tests/benchmarks -q -o python_files='bench_*.py' -o python_functions='bench_*' \
 	  -W default --timeout=600 --benchmark-quiet $(PYTEST_ARGS)
 	$(BIN)/python -m tests.benchmarks.bench_browser
-	@$(BIN)/python -m tests.benchmarks.report .benchmarks/python.json .benchmarks/browser.json
+	@$(BIN)/python -m tests.benchmarks.report .benchmarks/python.json .benchmarks/browser.json \
+	  --page docs/speed-figures.md
 
 # What the learned filters are and are not, over five seeds: a quarter of an hour or two.
 bench-learning: $(VENV)/.learn

@@ -278,7 +278,8 @@ def _of_its_own(row: str, project: Mapping[str, Any]) -> Environment:
         for each in _offered("torch", version)
     ):
         lacks = ("torch",)
-        wanted = [each for each in wanted if each.name != "torch"]
+        # torchvision wants this very release of it.
+        wanted = [each for each in wanted if each.name not in ("torch", "torchvision")]
     pins = floors(project, EXTRAS) if row == "lowest" else {}
     lines = {
         f"{canonicalize_name(each.name)}=={pins[canonicalize_name(each.name)]}"

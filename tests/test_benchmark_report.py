@@ -94,3 +94,15 @@ def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
     save(figures, path)
     assert load(path) == figures
     assert json.loads(path.read_text(encoding="utf-8"))["machine"]["cores"] >= 1
+
+
+def test_a_page_says_when_and_where_and_what_was_missed(tmp_path: Path) -> None:
+    path = tmp_path / "python.json"
+    save(forward(0.3), path)
+    made = json.loads(path.read_text(encoding="utf-8"))
+    text = report.page([path])
+    assert f"Measured on {made['made'][:10]}: {made['machine']['cores']} cores" in text
+    assert f"numpy {made['packages']['numpy']}" in text
+    missed = text.partition("## Missed targets")[2].partition("## Figures")[0]
+    assert missed.strip() == f"- {FORWARD}: {NETWORK} 1.5, not ≤ 1.15 × ONNX Runtime"
+    assert line(text, NETWORK)[3:] == ["≤ 1.15 × ONNX Runtime", "1.5", "NO"]

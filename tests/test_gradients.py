@@ -644,7 +644,7 @@ def slopes(
             given = tf.transpose(pixels, [0, 3, 1, 2])
         made = network.model(given, training=False)
         maps = made[index] if isinstance(made, list | tuple) else made
-        if network.shown[index].layout == "NCHW":  # type: ignore[union-attr]
+        if network.shown[index].layout == "NCHW":  # type: ignore[attr-defined]
             maps = tf.transpose(maps, [0, 2, 3, 1])
         picked = maps[0, ..., channel]
         value = tf.reduce_sum(picked if location is None else picked[location[0], location[1]])
@@ -767,10 +767,10 @@ def test_global_settings_change_nothing(
     arguments: Any = (extractor, activations, "features.5", 7, (8, 9))
     expected = attribute(*arguments).values
     other = attribute(*arguments, randomised="block1_conv2").values
-    from vgg_widget.network import differentiable
+    from vgg_widget.network import keras_network
 
     with settings(policy, "float16", "channels_first"):
-        differentiable._compiled_for.clear()
+        keras_network._compiled_for.clear()
         np.testing.assert_array_equal(attribute(*arguments).values, expected)
         np.testing.assert_array_equal(
             attribute(*arguments, randomised="block1_conv2").values, other

@@ -554,7 +554,7 @@ def test_models_that_cannot_be_used(keras: Any) -> None:
         (sequential([layers.Conv2D(4, 3)]), r"model is a Sequential that has no inputs yet: begin"),
         (sequential([]), r"model is a Sequential that has no inputs yet: begin"),
         (subclass, r"model is a Subclass with a call of its own, .*: wrap it, as in inputs"),
-        ("vgg16", r"model is a str and no model of Keras 3: load a file with keras.models"),
+        ("vgg16", r"model is a str and no model of Keras 3 or PyTorch: load a file with"),
         (keras.Sequential, r"model is a type and no model of Keras 3"),
         (sequential([keras.Input((8,)), layers.Dense(2)]), r"inputs of shape \(8,\), which are no"),
         (sequential(flat), r"no layers with 4-D outputs .*: pass one with convolutions"),

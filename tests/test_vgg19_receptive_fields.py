@@ -127,7 +127,7 @@ def test_random_weights_let_nothing_in_from_outside(
         inside = plain.copy()
         inside[:, top:bottom, left:right] += 100
         values = [
-            np.asarray(extractor._network.forward(image)[index])[0, row, column]
+            np.asarray(extractor._network.forward(image)[index])[0, row, column]  # type: ignore[attr-defined]
             for image in (plain, other, inside)
         ]
         scale = np.abs(values[0]).max()

@@ -1,6 +1,10 @@
-"""VGG as torchvision lays it out, which is not installed."""
+"""VGG as torchvision lays it out, and torchvision's own networks with random weights."""
 
 from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
 
 import torch
 from torch import nn
@@ -41,4 +45,38 @@ def features_of(extractor: FeatureExtractor) -> nn.Sequential:
             module.weight.copy_(torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()))
             assert module.bias is not None
             module.bias.copy_(torch.from_numpy(bias))
+    return network
+
+
+def torchvision_models() -> Any:
+    """Return torchvision's networks, whichever processor its compiled operators are made for."""
+    with warnings.catch_warnings():
+        # Of what reads JPEG files.
+        warnings.simplefilter("ignore")
+        try:
+            import torchvision
+        except RuntimeError:
+            # On Linux it wants PyTorch with CUDA, for operators that no classifier has.
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
+            taken = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            for operator in ("nms", "qnms"):
+                torch.library.define(f"torchvision::{operator}", taken)
+            import torchvision
+    return torchvision.models
+
+
+def torchvision_network(name: str) -> nn.Module:
+    """Return one of torchvision's networks, with random weights that are always the same."""
+    more = {"init_weights": False} if name == "googlenet" else {}
+    generator = torch.Generator().manual_seed(0)
+    network: nn.Module = getattr(torchvision_models(), name)(weights=None, **more)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            # Means and variances too, so that no normalisation does nothing.
+            if tensor.is_floating_point() and tensor.dim() < 2:
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+            elif tensor.is_floating_point():
+                spread = (2 / max(1, tensor[0].numel())) ** 0.5
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * spread)
     return network

@@ -64,7 +64,7 @@ def bench_beside_the_bare_network(book: Book, photographs: Path, square: RGB8) -
 
     def bare() -> None:
         for _ in range(IMAGES // BATCH):
-            _ = [np.asarray(output) for output in extractor._network.forward(inputs)]
+            _ = [np.asarray(output) for output in extractor._network.forward(inputs)]  # type: ignore[attr-defined]
 
     def ours() -> None:
         computed_shard(network, job, Shard(0, tuple(whole)), lambda _: None)

@@ -58,7 +58,7 @@ def bench_forward(
     arrays = peers.arrays_of(model)
 
     def ours() -> list[Any]:
-        return [np.asarray(output) for output in network.forward(inputs)]
+        return [np.asarray(output) for output in network.forward(inputs)]  # type: ignore[attr-defined]
 
     passes: dict[str, Callable[[], Any]] = {
         "vgg_widget: image → Activations": lambda: extractor(square),
@@ -110,13 +110,13 @@ def take_turns(
 def bench_new_sizes(book: Book, extractor: FeatureExtractor, square: RGB8) -> None:
     """Count how often the graph is traced: a size that is traced anew costs half a second."""
     extractor(square)
-    forward = extractor._network.forward
-    before = forward.experimental_get_tracing_count()  # type: ignore[attr-defined]
+    forward = extractor._network.forward  # type: ignore[attr-defined]
+    before = forward.experimental_get_tracing_count()
     for height, width in ((64, 64), (96, 75), (224, 96)):
         extractor(square[:height, :width])
     for _ in extractor.stream([square[:64, :96]] * 3, batch_size=3):
         pass
-    again = forward.experimental_get_tracing_count() - before  # type: ignore[attr-defined]
+    again = forward.experimental_get_tracing_count() - before
     book.note(FORWARD, RETRACES, float(again), "")
     assert again == 0
 

@@ -76,7 +76,7 @@ def bench_attribution(
         return [plain(np.repeat(inputs, count, axis=0)) for count in (8, 8, 8, 1)]
 
     passes = {
-        ONCE: lambda: [np.asarray(output) for output in network.forward(inputs)],
+        ONCE: lambda: [np.asarray(output) for output in network.forward(inputs)],  # type: ignore[attr-defined]
         "gradient": of_unit("gradient"),
         f"gradient: {PLAIN}": lambda: plain(inputs),
         "grad_cam": lambda: attribute(extractor, seen, LAYER, method="grad_cam", target=5),

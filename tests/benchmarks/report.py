@@ -1,12 +1,14 @@
 """The table of a benchmark run: every figure, its ratio, its target and whether that is met.
 
 python -m tests.benchmarks.report .benchmarks/python.json .benchmarks/browser.json
+                                  [--page docs/speed-figures.md]
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.benchmarks.figures import Figure, load
@@ -114,14 +116,57 @@ def unmet(figures: Iterable[Figure]) -> list[str]:
     return missed
 
 
+def page(files: Sequence[Path]) -> str:
+    """Return the documentation page with all figures, and where and when they were measured."""
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    figures = [figure for path in files for figure in load(path)]
+    missed = "\n".join(f"- {line}" for line in unmet(figures) or ["nothing"])
+    machine = contents[0]["machine"]
+    days = " and ".join(dict.fromkeys(content["made"][:10] for content in contents))
+    packages = {
+        name: version for content in contents for name, version in content["packages"].items()
+    }
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(packages.items()))
+    measured = (
+        f"Measured on {days}: {machine['cores']} cores ({machine['processor']}), Python "
+        f"{machine['python']}, {versions}."
+    )
+    return f"""# All figures
+
+`make bench` writes this page.
+[How speed is measured](explanation/measuring-speed.md) explains what each line means.
+
+{measured}
+
+## Missed targets
+
+{missed}
+
+## Figures
+
+{_bare(table(figures))}
+"""
+
+
+def _bare(table: str) -> str:
+    """Return a table without the padding of its cells, so that a new run changes few lines."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    rows[1] = ["---"] * len(HEAD)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+
+
 def main() -> int:
-    """Print the table of the files' figures."""
+    """Print the table of the files' figures, or write the page."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", type=Path, nargs="+", help="what the benchmarks wrote")
-    figures = [figure for path in parser.parse_args().files for figure in load(path)]
+    parser.add_argument("--page", type=Path, help="write this page of the documentation as well")
+    given = parser.parse_args()
+    figures = [figure for path in given.files for figure in load(path)]
     print(table(figures))
     print("\nMissed:", *(unmet(figures) or ["nothing"]), sep="\n  ")
+    if given.page is not None:
+        given.page.write_text(page(given.files), encoding="utf-8")
     return 0
 
 

@@ -22,7 +22,7 @@ from vgg_widget.dataset.image_set import (
 from vgg_widget.dataset.store import Store
 from vgg_widget.dataset.summary import Reduced, Summary, summarised
 from vgg_widget.network.backend import keras_and_tensorflow
-from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.extractor import FeatureExtractor, is_torch_module
 from vgg_widget.network.reduced import ChosenLayer, ReducedNetwork, Reduction
 
 STATISTICS = ("max", "mean")
@@ -51,7 +51,8 @@ class Job:
 
     def network(self, extractor: FeatureExtractor) -> ReducedNetwork:
         """Return what computes it."""
-        return ReducedNetwork(extractor, self.layers, _reduction_by(self.statistic))
+        reduction = _array_reduction_by if is_torch_module(extractor.model) else _reduction_by
+        return ReducedNetwork(extractor, self.layers, reduction(self.statistic))
 
 
 def computed_shard(
@@ -161,6 +162,22 @@ def _reduction_by(statistic: str) -> Reduction:
             peaks = tf.where(peaks < 0, tf.zeros_like(peaks), peaks)
         values = peaks if statistic == "max" else _means(tf, tf.nn.relu(maps) if relu else maps)
         return [values, peaks, rows, columns]
+
+    return reduced
+
+
+def _array_reduction_by(statistic: str) -> Reduction:
+    """Return the same for arrays."""
+
+    def reduced(maps: Any, relu: bool) -> list[Any]:
+        count, _, width, channels = maps.shape
+        maps = np.maximum(maps, 0) if relu else maps
+        in_a_row = maps.reshape(count, -1, channels)
+        places = in_a_row.argmax(axis=1)
+        peaks = np.take_along_axis(in_a_row, places[:, np.newaxis], axis=1)[:, 0]
+        means = in_a_row.mean(axis=1, dtype=np.float64).astype(np.float32)
+        rows, columns = (each.astype(np.int32) for each in np.divmod(places, width))
+        return [peaks if statistic == "max" else means, peaks, rows, columns]
 
     return reduced
 

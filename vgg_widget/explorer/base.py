@@ -19,7 +19,7 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.telling import first_layer, telling_channels
 from vgg_widget.explorer.attributing import WHY_PANEL, Attributing
 from vgg_widget.explorer.box import ExplorerBox, check_assignable
-from vgg_widget.explorer.computed import are_computed, needed, network_for, readings_of
+from vgg_widget.explorer.computed import are_computed, needed, needs_keras, network_for, readings_of
 from vgg_widget.explorer.controls import LAYER_NAMES, Controls
 from vgg_widget.explorer.export import check_suffix, name_of_arrays, name_of_picture, script
 from vgg_widget.explorer.loading import loading_line
@@ -120,7 +120,7 @@ class ExplorerBase(ExplorerBox):
         self._check_layout(layout, {*self._made_with, *SETTINGS, *LOOKS})
         self._history: list[DisplaySettings] = []
         self._attributing = Attributing(proxy(self))
-        with loading_line(needed=not are_computed(images)):
+        with loading_line(needed=needs_keras(images, **network)):
             self._extractor = network_for(images, **network)
             self._panels = self._available_panels()
             readings, computed = self._taken(images)

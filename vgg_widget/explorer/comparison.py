@@ -15,7 +15,7 @@ from vgg_widget.explorer.settings import DisplaySettings
 from vgg_widget.figure.sizes import DPI, PAIR_INCHES, TOOLBAR_PIXELS
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import DEFAULT_NETWORK, DEFAULT_SIZE, FeatureExtractor
-from vgg_widget.network.vgg import Preprocess
+from vgg_widget.network.protocol import Preprocess
 from vgg_widget.pictures.captions import pair_caption, pair_place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.comparing import Pair, PairRendering, pair, render_pair

@@ -9,7 +9,12 @@ from typing import Any
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import check_made_by
 from vgg_widget.images import ImageReading
-from vgg_widget.network.extractor import NETWORK_DEFAULTS, FeatureExtractor, extractor_for
+from vgg_widget.network.extractor import (
+    NETWORK_DEFAULTS,
+    FeatureExtractor,
+    extractor_for,
+    is_torch_module,
+)
 from vgg_widget.support.messages import briefly
 
 _NO_NETWORK = (
@@ -48,6 +53,17 @@ def network_for(
             assert isinstance(one, Activations)
             check_made_by(extractor, one)
     return extractor
+
+
+def needs_keras(
+    images: Sequence[object],
+    extractor: FeatureExtractor | None = None,
+    model: Any = None,
+    **_: Any,
+) -> bool:
+    """Return whether an explorer of these arguments imports Keras."""
+    network = extractor.model if isinstance(extractor, FeatureExtractor) else model
+    return not (are_computed(images) or is_torch_module(network))
 
 
 def needed(extractor: FeatureExtractor | None) -> FeatureExtractor:

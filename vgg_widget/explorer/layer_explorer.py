@@ -30,7 +30,7 @@ from vgg_widget.explorer.settings import (
 from vgg_widget.figure import animation
 from vgg_widget.images import ImageReading
 from vgg_widget.network.extractor import DEFAULT_NETWORK, DEFAULT_SIZE, FeatureExtractor
-from vgg_widget.network.vgg import Preprocess
+from vgg_widget.network.protocol import Preprocess
 from vgg_widget.pictures.captions import activity, caption, place_words
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP
 from vgg_widget.pictures.modes import DEFAULT_MODE, Rendering
@@ -65,7 +65,7 @@ class LayerExplorer(ExplorerBase):
     extractor : FeatureExtractor, optional
         The network to use, instead of making one from the arguments that follow; of activations,
         the one that made them.
-    model : keras.Model, optional
+    model : keras.Model or torch.nn.Module, optional
         A model of your own instead of a VGG; see `FeatureExtractor`.
     preprocess : callable, optional
         From RGB, float32 in 0–255, to the network's input; see `FeatureExtractor`.

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -19,26 +14,25 @@ from vgg_widget.activations.mapping import Activations
 from vgg_widget.activations.named_layers import NamedLayers
 from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
-from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import check_memory, fitting
-from vgg_widget.network.network_input import traced_once
-from vgg_widget.network.own_model import OwnNetwork
+from vgg_widget.network.protocol import (
+    Doubles,
+    Floats,
+    Network,
+    NoGradientError,
+    Unit,
+    Weights,
+)
 from vgg_widget.network.vgg import WORTH_CUTTING, VggNetwork
 from vgg_widget.support.interrupts import interrupts_delayed
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 Box = tuple[int, int, int, int]
 
 # Beside all maps of a layer there are their gradients, and what is in between.
 _MORE = 2
 # Larger batches are hardly faster, and take memory.
 _MOST_AT_ONCE = 4
-
-
-class NoGradientError(ValueError):
-    """A layer whose values do not change with the picture's by any slope."""
 
 
 class ChannelFunction:
@@ -75,8 +69,7 @@ class ChannelFunction:
         unit: tuple[int, tuple[int, int] | None],
         randomised: Weights | None = None,
     ) -> None:
-        _, tf = keras_and_tensorflow()
-        network = extractor._network  # noqa: SLF001 - of this room
+        self._network = network = extractor._network  # noqa: SLF001 - of this room
         self.layer = layer
         self.channel, self.location = unit
         self.randomised = randomised is not None
@@ -87,7 +80,8 @@ class ChannelFunction:
         rectified = activations.plain_name(layer) == info.name
         self.box, self.crop = _box_and_crop(network, layers, index, location, size)
         top, left, bottom, right = self.crop
-        place, parts = (0, 0), np.zeros((0, 4), np.int32)
+        place: tuple[int, int] | None = None
+        parts = np.zeros((0, 4), np.int32)
         if location is not None:
             down, across = info.placement.row_step, info.placement.column_step
             place = location[0] - round(top / down), location[1] - round(left / across)
@@ -99,19 +93,10 @@ class ChannelFunction:
         check_memory(height, width, _MORE * network.bytes_a_pixel)
         self.most = min(_MOST_AT_ONCE, fitting(height, width, _MORE * network.bytes_a_pixel))
         matrix, offset = colours_to_input(extractor, activations.image)
-        weights = randomised or Weights()
-        choice = index, rectified, location is None
-        self._values, self._gradients = kept_with(
-            network,
-            (*choice, *map(id, weights.variables)),
-            lambda: _compiled(network, *choice, weights),
-        )
-        self._rest = (
-            *(tf.constant(number, tf.int32) for number in (*place, self.channel)),
-            tf.constant(matrix),
-            tf.constant(offset[top:bottom, left:right]),
-            tf.constant(parts),
-            tuple(tf.constant(array) for array in weights.arrays),
+        self._values, self._gradients = network.channel_function(
+            Unit(index, rectified, self.channel, place, parts),
+            (matrix, offset[top:bottom, left:right]),
+            randomised or Weights(),
         )
 
     def values(self, pictures: Floats) -> Doubles:
@@ -126,10 +111,9 @@ class ChannelFunction:
         -------
         ndarray of float64, shape (N,)
         """
-        # Looks whether they can compute here.
-        keras_and_tensorflow()
+        self._network.check_usable()
         with interrupts_delayed():
-            return np.asarray(self._values(pictures, *self._rest))
+            return self._values(pictures)
 
     def gradients(self, pictures: Floats) -> tuple[Doubles, Floats]:
         """Return the value for each of some pictures, and its gradient.
@@ -150,22 +134,21 @@ class ChannelFunction:
         NoGradientError
             If there is none.
         """
-        keras_and_tensorflow()
+        self._network.check_usable()
         try:
             with interrupts_delayed():
-                values, gradients = self._gradients(pictures, *self._rest)
+                values, found = self._gradients(pictures)
         # TensorFlow's word for an operation of which it knows no derivative.
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
                 f"layer {self.layer!r} has no gradient, since its values are counted, rounded or "
                 "chosen: pass a layer that it is made of, or method='occlusion'."
             ) from error
-        found = np.array(gradients)
         # Beyond the field there are zeros by the chain rule, and the rounding of fast convolutions.
         outside = np.ones(found.shape[1:3], np.bool_)
         outside[self.inside] = False
         found[:, outside] = 0
-        return np.asarray(values), found
+        return values, found
 
     @property
     def inside(self) -> tuple[slice, slice]:
@@ -181,7 +164,7 @@ class ChannelFunction:
 
 
 def _box_and_crop(
-    network: VggNetwork | OwnNetwork,
+    network: Network,
     layers: Sequence[LayerInfo],
     index: int,
     location: tuple[int, int] | None,
@@ -246,9 +229,7 @@ def _common_stride(strides: Any) -> int:
     return math.lcm(*(Fraction(stride).limit_denominator(4096).numerator for stride in strides))
 
 
-def _same_geometry(
-    network: VggNetwork | OwnNetwork, layers: Sequence[LayerInfo], crop: Box
-) -> bool:
+def _same_geometry(network: Network, layers: Sequence[LayerInfo], crop: Box) -> bool:
     """Tell whether each layer's units see of a part of the picture what they see of the whole."""
     top, left, bottom, right = crop
     try:
@@ -339,14 +320,6 @@ def colours_to_input(extractor: FeatureExtractor, image: RGB8) -> tuple[Floats, 
 # Weights in another order ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """Arrays that take the place of a network's variables while something is computed."""
-
-    variables: tuple[Any, ...] = ()
-    arrays: tuple[npt.NDArray[Any], ...] = field(default=(), repr=False)
-
-
 def shuffled_weights(
     extractor: FeatureExtractor, first: int, last: int | None, seed: int
 ) -> Weights:
@@ -364,94 +337,13 @@ def shuffled_weights(
     """
     variables, arrays = [], []
     network = extractor._network  # noqa: SLF001 - of this room
-    for numbers, variable in network.variables(first, last):
-        values = np.asarray(variable)
+    for numbers, variable, values in network.variables(first, last):
         # Whole numbers are states of generators.
         if values.dtype.kind == "f" or values.dtype.name == "bfloat16":
             variables.append(variable)
             order = np.random.default_rng([seed, *numbers]).permutation(values.size)
             arrays.append(values.reshape(-1)[order].reshape(values.shape))
     return Weights(tuple(variables), tuple(arrays))
-
-
-def _in_place(variables: Sequence[Any], arrays: Sequence[Any], keras: Any) -> Any:
-    """Return a context in which a network's variables have the values of these tensors."""
-    if not variables:
-        return nullcontext()
-    return keras.StatelessScope(state_mapping=list(zip(variables, arrays, strict=True)))
-
-
-# What is compiled --------------------------------------------------------------------------------
-
-# For each network the functions that were used last.
-_compiled_for: weakref.WeakKeyDictionary[Any, OrderedDict[object, Any]] = (
-    weakref.WeakKeyDictionary()
-)
-_lock = threading.RLock()
-_KEPT = 8
-
-
-def kept_with(network: Any, key: object, make: Callable[[], Any]) -> Any:
-    """Return what is kept for a network under a key, made if it is not there."""
-    # TensorFlow makes another error of an interrupt amid its own code, and half a function.
-    with _lock, interrupts_delayed():
-        known = _compiled_for.setdefault(network, OrderedDict())
-        if key not in known:
-            known[key] = make()
-            while len(known) > _KEPT:
-                known.popitem(last=False)
-        known.move_to_end(key)
-        return known[key]
-
-
-def _compiled(
-    network: VggNetwork | OwnNetwork, index: int, rectified: bool, summed: bool, weights: Weights
-) -> tuple[Any, Any]:
-    """Return what computes values, and values with gradients, of pictures' crops.
-
-    What is returned is kept as long as the network, and must hold neither it nor any arrays.
-    """
-    keras, tf = keras_and_tensorflow()
-    run: Callable[..., list[tuple[Any, Any]]] = network.run_to([index])
-    taken, variables = network.input, weights.variables
-    cut = isinstance(network, VggNetwork) and not summed
-
-    def value(pictures: Any, *rest: Any) -> Any:
-        row, column, channel, matrix, offset, parts, arrays = rest
-        inputs = tf.tensordot(pictures, matrix, 1) + offset
-        if taken.flat:
-            inputs = inputs[..., 0]
-        elif taken.channels_first:
-            inputs = tf.transpose(inputs, [0, 3, 1, 2])
-        with _in_place(variables, arrays, keras):
-            ((before, after),) = run(inputs, parts) if cut else run(inputs)
-        maps = (after if rectified else before)[..., channel]
-        if not summed:
-            return tf.cast(maps[:, row, column], tf.float64)
-        return tf.reduce_sum(tf.cast(maps, tf.float64), axis=[1, 2])
-
-    def gradient(pictures: Any, *rest: Any) -> tuple[Any, Any]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(pictures)
-            values = value(pictures, *rest)
-        found = tape.gradient(values, pictures)
-        if found is None:
-            raise NoGradientError
-        return values, found
-
-    sides = taken.fixed_size or (None, None)
-    number = tf.TensorSpec((), tf.int32)
-    specs = (
-        tf.TensorSpec((None, *sides, 3), tf.float32),
-        number,
-        number,
-        number,
-        tf.TensorSpec((3, taken.channels), tf.float32),
-        tf.TensorSpec((*sides, taken.channels), tf.float32),
-        tf.TensorSpec((None, 4), tf.int32),
-        tuple(tf.TensorSpec(array.shape, array.dtype) for array in weights.arrays),
-    )
-    return traced_once(value, *specs), traced_once(gradient, *specs)
 
 
 # Classes -----------------------------------------------------------------------------------------
@@ -486,28 +378,21 @@ class ClassFunction:
     def __init__(
         self, extractor: FeatureExtractor, layer: str, randomised: Weights | None = None
     ) -> None:
-        _, tf = keras_and_tensorflow()
         network = extractor._network  # noqa: SLF001 - of this room
         named = NamedLayers(network.layers_on(None), network.before_relu)
         info = named.info(layer)
         index = named.layers.index(info)
         rectified = named.plain_name(layer) == info.name
-        weights = randomised or Weights()
         self._extractor, self._layer = extractor, layer
-        self._ends, self._gradients = kept_with(
-            network,
-            ("class", index, rectified, *map(id, weights.variables)),
-            lambda: _compiled_to_end(network, index, rectified, weights),
+        self._end, self._gradients, self.size = network.class_function(
+            index, randomised or Weights(), rectified=rectified
         )
-        self._arrays = tuple(tf.constant(array) for array in weights.arrays)
-        self.size = _end_shape(network)[-1]
 
     def end(self, image: RGB8) -> Floats:
         """Return what is at the network's end, for a picture of the right size."""
-        keras_and_tensorflow()
         inputs = self._inputs(image)
         with interrupts_delayed():
-            end: Floats = np.asarray(self._ends(inputs, self._arrays))[0]
+            end: Floats = self._end(inputs)[0]
         return end
 
     def gradient(self, image: RGB8, weights: Floats) -> tuple[Floats, Floats]:
@@ -529,61 +414,17 @@ class ClassFunction:
         NoGradientError
             If there is none.
         """
-        keras_and_tensorflow()
         inputs = self._inputs(image)
         try:
             with interrupts_delayed():
-                found = self._gradients(inputs, weights[np.newaxis], self._arrays)
+                maps, gradient = self._gradients(inputs, weights[np.newaxis])
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
                 f"layer {self._layer!r} gives the classes no gradient: pass one on whose values "
                 "the network's end depends, and by a slope."
             ) from error
-        maps, gradient = (np.asarray(one)[0] for one in found)
-        return maps, gradient
+        return maps[0], gradient[0]
 
     def _inputs(self, image: RGB8) -> Floats:
-        return self._extractor._network_inputs(image[np.newaxis])  # noqa: SLF001 - of this room
-
-
-def _compiled_to_end(
-    network: VggNetwork | OwnNetwork, index: int, rectified: bool, weights: Weights
-) -> tuple[Any, Any]:
-    keras, tf = keras_and_tensorflow()
-    taken, variables = network.input, weights.variables
-    if isinstance(network, OwnNetwork):
-        found, turned = network.run_to_scores(index)
-    else:
-        run, last = network.run_to([index, len(network.layers) - 1]), int(rectified)
-
-        def found(inputs: Any) -> tuple[Any, Any]:
-            maps, end = run(inputs)
-            return maps[last], end[last]
-
-        def turned(maps: Any) -> Any:
-            return maps
-
-    def forward(inputs: Any, arrays: Any) -> Any:
-        with _in_place(variables, arrays, keras):
-            return found(inputs)[1]
-
-    def gradient(inputs: Any, end_weights: Any, arrays: Any) -> tuple[Any, Any]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(inputs)
-            with _in_place(variables, arrays, keras):
-                maps, end = found(inputs)
-        slope = tape.gradient(end, maps, output_gradients=end_weights)
-        if slope is None:
-            raise NoGradientError
-        return turned(maps), turned(slope)
-
-    inputs = tf.TensorSpec(taken.shape(None, *(taken.fixed_size or (None, None))), tf.float32)
-    arrays = tuple(tf.TensorSpec(array.shape, array.dtype) for array in weights.arrays)
-    end = tf.TensorSpec(_end_shape(network), tf.float32)
-    return traced_once(forward, inputs, arrays), traced_once(gradient, inputs, end, arrays)
-
-
-def _end_shape(network: VggNetwork | OwnNetwork) -> tuple[int | None, ...]:
-    if isinstance(network, OwnNetwork):
-        return tuple(network.outputs[0].shape)
-    return None, None, None, network.layers[-1].channels
+        self._extractor._network.check_usable()  # noqa: SLF001 - of this room
+        return self._extractor._network_inputs(image[np.newaxis])  # noqa: SLF001

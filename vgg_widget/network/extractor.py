@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -25,12 +26,12 @@ from vgg_widget.images import (
     target_size,
 )
 from vgg_widget.layers import LayerInfo
-from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn
 from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.named import shared_network
 from vgg_widget.network.network_input import Floats, told_layout
-from vgg_widget.network.own_model import OwnNetwork, own_network
+from vgg_widget.network.own_model import own_network
+from vgg_widget.network.protocol import Network, Preprocess
 from vgg_widget.network.streaming import (
     NamedImage,
     OnError,
@@ -38,7 +39,6 @@ from vgg_widget.network.streaming import (
     check_stream,
     read_ahead,
 )
-from vgg_widget.network.vgg import Preprocess, VggNetwork
 from vgg_widget.support.messages import briefly, percent
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
@@ -71,13 +71,13 @@ class FeatureExtractor:
         ``"vgg19"``, ``"vgg16"``, or a network of `keras.applications` by its name, such as
         ``"resnet50"``, without its top and with its own preprocessing; weights of these are
         ``"auto"``, ``"imagenet"``, ``"random"`` or a file of Keras's.
-    model : keras.Model, optional
-        Any functional or sequential model that knows its input, in place of `network`. Every
-        layer whose output is 4-D (batch, height, width, channels; or channels first) is shown,
-        those of nested models too, in order of execution and named like ``"base/conv1"``; a
-        second call of the same layer is ``"conv#2"``. Maps are given channels last. It runs as in
-        inference, with the weights that it has at each call. Extractors of the same model share
-        one network.
+    model : keras.Model or torch.nn.Module, optional
+        In place of `network`, a network of your own; of PyTorch as it is, see the notes. Of Keras
+        any functional or sequential model that knows its input. Every layer whose output is 4-D
+        (batch, height, width, channels; or channels first) is shown, those of nested models too, in
+        order of execution and named like ``"base/conv1"``; a second call of the same layer is
+        ``"conv#2"``. Maps are given channels last. It runs as in inference, with the weights that
+        it has at each call. Extractors of the same model of Keras share one network.
     preprocess : callable, optional
         From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
         in the network's own shape. By default what the weights need; for `model`, nothing is
@@ -87,15 +87,33 @@ class FeatureExtractor:
     size : int, (int, int) or None
         An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
         None keeps the image's own size. A model of fixed input size decides for itself.
+    layers : collection of str, optional
+        Of a network of PyTorch, the names of the layers to show, such as ``("conv1", "layer4")``;
+        all of them without.
 
     Raises
     ------
     WeightsError
         If the weights cannot be had.
+    LayerNameError
+        If `layers` has a name that is no module's.
     ValueError
         If there is no such network, `model` and `weights` or `network` are both given, `size` is
-        no size, or the model is one that cannot be shown: a subclass with a ``call`` of its own,
-        without an input or with several, or without 4-D outputs.
+        no size, `layers` is given for a network of Keras, or the model is one that cannot be shown:
+        a subclass of ``keras.Model`` with a ``call`` of its own, without an input or with several,
+        or without 4-D outputs; a module of PyTorch that needs two inputs, or that is scripted,
+        compiled or quantised.
+
+    Notes
+    -----
+    Of a ``torch.nn.Module`` every module whose output is 4-D (batch, channels, height, width) is a
+    layer, in order of execution, by the name that ``named_modules`` has; blocks come after what
+    they hold. A second call of the same module is ``"relu#2"``, the parts of a tuple or dict are
+    ``"out[0]"`` and ``"out[aux]"``, and what the network itself gives is ``"output"`` unless its
+    last module gives it. Functions called inside ``forward`` are not seen. Which layers there are,
+    and whether a size suits the network, is found by the first forward pass. It runs as in
+    inference, on the module's device and in its precision; then its modules are in the mode they
+    were in, and no hook stays.
     """
 
     def __init__(
@@ -106,6 +124,7 @@ class FeatureExtractor:
         model: Any = None,
         preprocess: Preprocess | None = None,
         size: int | tuple[int, int] | None = 224,
+        layers: Collection[str] | None = None,
     ) -> None:
         # Before anything is downloaded or built.
         self._size = checked_size(size, MINIMUM_SIDE if model is None else 1)
@@ -114,16 +133,21 @@ class FeatureExtractor:
                 f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
                 "0–255 floats to the network's input."
             )
-        self._network: VggNetwork | OwnNetwork
+        self._network: Network
         name = checked_network(network)
+        own = preprocess is not None
+        if layers is not None and not is_torch_module(model):
+            raise ValueError(
+                f"layers {briefly(layers)} is for PyTorch networks: leave it out, since all layers "
+                "of this one are there by their names."
+            )
         if model is None:
             self._network, self._weights = shared_network(name, weights)
         else:
             check_model_alone(weights, name)
-            self._network = own_network(model, own_preprocess=preprocess is not None)
-            self._weights = self._network.provenance(own_preprocess=preprocess is not None)
+            self._network, self._weights = _of_model(model, layers, own_preprocess=own)
         self._preprocess = told_layout(preprocess) if preprocess else self._network.preprocess
-        self._own_preprocess = preprocess is not None
+        self._own_preprocess = own
         self._announced: set[tuple[int, int]] = set()
 
     @property
@@ -148,7 +172,10 @@ class FeatureExtractor:
 
     @property
     def model(self) -> Any:
-        """The ``keras.Model`` with one output a layer (after ReLU, as Keras's layers are)."""
+        """The ``keras.Model`` with one output a layer (after ReLU, as Keras's layers are).
+
+        Of a network of PyTorch the module itself.
+        """
         return self._network.model
 
     @property
@@ -219,7 +246,7 @@ class FeatureExtractor:
         RuntimeError
             If TensorFlow does not execute eagerly: its tensors have no values then.
         """
-        check_eager()
+        self._network.check_usable()
         return read_image(image, self._network.input.minimum_side)
 
     def read_bytes(self, data: bytes, path: str) -> ImageReading:
@@ -274,7 +301,7 @@ class FeatureExtractor:
             If TensorFlow does not execute eagerly.
         """
         check_stream(images, batch_size, on_error)
-        check_eager()
+        self._network.check_usable()
         return self._stream(named_images(images), batch_size, on_error, progress=progress)
 
     def _stream(
@@ -307,21 +334,19 @@ class FeatureExtractor:
         """
         network, pixels = self._network, reading.pixels
         target = network.input.fixed_size or target_size(pixels, self._size)
+        network.measure(target)
         if check_memory(*target, network.bytes_a_pixel) and target not in self._announced:
             self._announced.add(target)
             need = target[0] * target[1] * network.bytes_a_pixel / 2**30
             print(f"{target[0]}×{target[1]} pixels take about {need:.1f} GB of memory.", flush=True)
         # A size that the network cannot take is this image's fault.
-        network.layers_on(target)
+        network.check_size(target)
         return resize_exactly(pixels, target)
 
     def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
-        # Looks whether they can compute here.
-        keras_and_tensorflow()
+        self._network.check_usable()
         images = np.stack([image.pixels for image in batch])
-        layers = self._network.layers_on(images.shape[1:3])
-        inputs = self._network_inputs(images)
-        outputs = [np.asarray(o, np.float32) for o in self._network.forward(inputs)]
+        layers, outputs = self._network.run(self._network_inputs(images))
         self._warn_of_nan(layers, outputs)
         for index, image in enumerate(batch):
             # A view of a batch would keep the whole batch's memory.
@@ -422,7 +447,7 @@ class FeatureExtractor:
         """
         named = NamedLayers(self.layers, self._network.before_relu)
         name = named.info(layer).name
-        check_eager()
+        self._network.check_usable()
         return self._network.fan_in(name)
 
     def to_code(self) -> str:
@@ -441,6 +466,25 @@ class FeatureExtractor:
         name = self._weights.path if self._weights.source == "file" else self._weights.source
         network = "" if self.network == DEFAULT_NETWORK else f"network={self.network!r}, "
         return f"FeatureExtractor({name!r}, {network}size={self.size!r})"
+
+
+def is_torch_module(model: object) -> bool:
+    """Tell whether something is a network of PyTorch, without importing that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def _of_model(
+    model: Any, layers: Collection[str] | None, *, own_preprocess: bool
+) -> tuple[Network, Provenance]:
+    network: Any
+    if is_torch_module(model):
+        from vgg_widget.network.torch_model import TorchNetwork
+
+        network = TorchNetwork(model, layers, own_preprocess=own_preprocess)
+    else:
+        network = own_network(model, own_preprocess=own_preprocess)
+    return network, network.provenance(own_preprocess=own_preprocess)
 
 
 def check_model_alone(weights: object, network: str) -> None:

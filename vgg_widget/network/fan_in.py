@@ -35,8 +35,9 @@ class FanIn:
         where each reads all, the number of input channels in a depthwise convolution.
     strides, dilation : (int, int)
         Down and across, in units of the input.
-    padding : {"same", "valid"}
-        Whether the input is continued with zeros, as TensorFlow does, or not at all.
+    padding : {"same", "valid"} or (int, int)
+        Whether the input is continued with zeros, as TensorFlow does, or not at all; or with how
+        many zeros above and on the left, as in PyTorch.
     activation : str
         Keras's name of the function that the layer applies to the sums, such as ``"relu"``.
     """
@@ -48,7 +49,7 @@ class FanIn:
     groups: int = 1
     strides: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
-    padding: Literal["same", "valid"] = "same"
+    padding: Literal["same", "valid"] | tuple[int, int] = "same"
     activation: str = "linear"
 
     def inputs(self, channel: int) -> range:
@@ -108,6 +109,8 @@ class FanIn:
     def _cells(self, axis: int, unit: int, size: int, count: int) -> npt.NDArray[np.int64]:
         """Return the input's index under each cell of the kernel; what is outside is padding."""
         stride, dilation = self.strides[axis], self.dilation[axis]
+        if not isinstance(self.padding, str):
+            return unit * stride + dilation * np.arange(size, dtype=np.int64) - self.padding[axis]
         return unit * stride + window_of(count, size, stride, dilation, self.padding)[1]
 
 

@@ -12,6 +12,9 @@ from functools import cached_property, lru_cache
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from vgg_widget.layers import Axis, LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
@@ -27,15 +30,15 @@ from vgg_widget.network.graph import (
     open_calls,
     scope_name,
 )
+from vgg_widget.network.keras_network import KerasNetwork
 from vgg_widget.network.network_input import Floats, NetworkInput, traced_for
+from vgg_widget.network.protocol import Size
 from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.keras_file import Step, scales_before_weights
 
 # Where geometry and memory are measured when a model accepts any size.
 _PROBE_SIDE = 224
-
-Size = tuple[int, int]
 
 
 def unchanged(images: Floats) -> Floats:
@@ -60,7 +63,7 @@ class _Shown:
 
 
 @dataclass(frozen=True, eq=False)
-class OwnNetwork:
+class OwnNetwork(KerasNetwork):
     """A built model with one output a layer; shared by all extractors of the same model.
 
     It holds the model's layers and not the model, which is freed with its last other owner.
@@ -117,21 +120,27 @@ class OwnNetwork:
 
         return run
 
-    def variables(self, first: int, last: int | None) -> list[tuple[tuple[int, int], Any]]:
+    def variables(
+        self, first: int, last: int | None
+    ) -> list[tuple[tuple[int, int], Any, npt.NDArray[Any]]]:
         """Return the weights of the layers from one of `shown` to another, or to the end.
 
-        Each comes once, with two numbers: its layer's, and its own there.
+        Each comes once, with two numbers, its layer's and its own there, and with its values.
         """
         begin = self.calls.index(self.shown[first].call)
         end = len(self.calls) if last is None else self.calls.index(self.shown[last].call) + 1
-        found: dict[int, tuple[tuple[int, int], Any]] = {}
+        found: dict[int, tuple[tuple[int, int], Any, npt.NDArray[Any]]] = {}
         for number in range(begin, end):
             for place, variable in enumerate(self.calls[number].layer.weights):
-                found.setdefault(id(variable), ((number, place), variable))
+                values = np.asarray(variable)
+                found.setdefault(id(variable), ((number, place), variable, values))
         return list(found.values())
 
-    def run_to_scores(
-        self, index: int
+    def run_to_end(
+        self,
+        index: int,
+        *,
+        rectified: bool,  # noqa: ARG002 - as a VGG has it; these maps are given once
     ) -> tuple[Callable[[Any], tuple[Any, Any]], Callable[[Any], Any]]:
         """Return what computes one of `shown`, and the score of each class, shape (N, classes).
 
@@ -159,6 +168,11 @@ class OwnNetwork:
             return maps, scores
 
         return run, lambda maps: _as_maps(maps, layout, tf)
+
+    @property
+    def end_shape(self) -> tuple[int | None, ...]:
+        """The shape of the scores."""
+        return tuple(self.outputs[0].shape)
 
     def _up_to(self, tensors: list[Any]) -> Any:
         keras, _ = keras_and_tensorflow()
@@ -202,7 +216,7 @@ class OwnNetwork:
             made = self.model.compute_output_shape(shape)
         except Exception as error:
             # Whatever a layer says about sizes that do not suit it.
-            raise _failure(self.name, size, error) from error
+            raise failure(self.name, size, error) from error
         made = made if isinstance(made, list) else [made]
         # What some layer of a person's own does not tell is taken to be the image's.
         usual = dict(zip("HW", size, strict=True))
@@ -223,12 +237,21 @@ class OwnNetwork:
         sizes |= {id(one.tensor): each for one, each in zip(self.shown, units, strict=True)}
         reaches = reaches_of(self.calls, self.layouts, pixels, sizes)
         return tuple(
-            _layer_info(one, reaches.get(id(one.tensor)), each, size)
+            layer_info(
+                (one.name, one.kind, one.channels, one.group),
+                reaches.get(id(one.tensor)),
+                each,
+                size,
+            )
             for one, each in zip(self.shown, units, strict=True)
         )
 
 
-def _layer_info(shown: _Shown, reaches: Reaches | None, units: Sizes, size: Size) -> LayerInfo:
+def layer_info(
+    told: tuple[str, str, int, str], reaches: Reaches | None, units: Sizes, size: Size
+) -> LayerInfo:
+    """Return a layer's geometry on an image of a size; told are name, kind, channels and group."""
+    name, kind, channels, group = told
     if reaches is None:
         # Nobody knows where such a map lies: over the whole image.
         down, across = (
@@ -241,14 +264,14 @@ def _layer_info(shown: _Shown, reaches: Reaches | None, units: Sizes, size: Size
             for one in (reaches["H"], reaches["W"])
         )
     return LayerInfo(
-        shown.name,
+        name,
         None,
-        shown.kind,
-        shown.channels,
+        kind,
+        channels,
         max(1, round(down.stride)),
         down.receptive_field,
         down.center,
-        shown.group,
+        group,
         (down, across),
         size,
     )
@@ -293,8 +316,8 @@ def _checked_graph(model: Any) -> Any:
         )
     else:
         told = (
-            "and no model of Keras 3: load a file with keras.models.load_model, or pass the file "
-            "or state dict of a VGG19 as weights"
+            "and no model of Keras 3 or PyTorch: load a file with keras.models.load_model, or pass "
+            "the file or state dict of a VGG19 as weights"
         )
     raise ValueError(f"model is a {type(model).__name__} {told}.")
 
@@ -384,12 +407,20 @@ def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown
                 named.append(Named(call.path, name, type(call.layer).__name__, leads))
                 found.append((tensor, call, layout))
     return [
-        _Shown(tensor, call, "/".join(filter(None, one[:2])), group, _kind(one.class_name), layout)
+        _Shown(
+            tensor,
+            call,
+            "/".join(filter(None, one[:2])),
+            group,
+            kind_of_class(one.class_name),
+            layout,
+        )
         for (tensor, call, layout), one, group in zip(found, named, groups(named), strict=True)
     ]
 
 
-def _kind(class_name: str) -> str:
+def kind_of_class(class_name: str) -> str:
+    """Return a layer's kind by the name of its class: conv, pool, relu, or the name."""
     name = class_name.lower()
     return next((kind for kind in ("conv", "pool", "relu") if kind in name), name)
 
@@ -474,12 +505,12 @@ def _traced(
             return list(compiled(images))
         except Exception as error:
             # Whatever a layer, or TensorFlow on this machine, has against it.
-            raise _failure(name, taken.size_of(images.shape), error) from error
+            raise failure(name, taken.size_of(images.shape), error) from error
 
     return forward
 
 
-def _failure(name: str, size: Size, error: Exception) -> ValueError:
+def failure(name: str, size: Size, error: Exception) -> ValueError:
     """Say that a model failed, and in TensorFlow's words why."""
     return ValueError(
         f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({_reason(error)}): try "

@@ -15,11 +15,12 @@ from typing import Any, Self
 import numpy as np
 
 from vgg_widget.images import RGB8
-from vgg_widget.network.backend import check_eager, keras_and_tensorflow
+from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.graph import Call
 from vgg_widget.network.own_model import OwnNetwork, unchanged
-from vgg_widget.network.vgg import Preprocess, VggNetwork
+from vgg_widget.network.protocol import Network, Preprocess
+from vgg_widget.network.vgg import VggNetwork
 from vgg_widget.support.messages import briefly, reason
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
@@ -73,7 +74,10 @@ def _network_input(extractor: FeatureExtractor, picture: RGB8) -> Any:
 def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
     """Return a digest, and in words the first part that it leaves out; "" if there is none."""
     network = extractor._network  # noqa: SLF001 - of this room
-    check_eager()
+    network.check_usable()
+    if numbers := getattr(network, "numbers", None):
+        # PyTorch's, whose code is among them.
+        return f"sha256:{_arrays_digest(numbers())}", ""
     if not isinstance(network, OwnNetwork):
         return f"sha256:{_arrays_digest(network.model.weights)}", ""
     results = [one.tensor for one in network.shown]
@@ -261,7 +265,12 @@ def _has_name(function: Any) -> bool:
     return found is thing
 
 
-def _saved(network: OwnNetwork) -> bytes:
+def _saved(network: Network) -> bytes:
+    if not isinstance(network, OwnNetwork):
+        raise ValueError(  # noqa: TRY004 - it is an extractor, of another kind of network
+            f"model {type(network.model).__name__!r} of PyTorch cannot be sent to workers: leave "
+            "client out."
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         try:

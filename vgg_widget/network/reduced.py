@@ -14,14 +14,16 @@ from vgg_widget.images import RGB8
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.extractor import FeatureExtractor
+from vgg_widget.network.keras_network import KerasNetwork
 from vgg_widget.network.memory import fitting
-from vgg_widget.network.network_input import traced_for
+from vgg_widget.network.network_input import Floats, traced_for
 from vgg_widget.support.messages import unknown_choice
 
 Reduction = Callable[[Any, bool], Sequence[Any]]
 """From one layer's maps, a float32 tensor of shape (N, H, W, C), to tensors of shape (N, C).
 
-The second argument says that the maps after a ReLU are meant, and these are before it.
+Of a network of PyTorch, from an array to arrays. The second argument says that the maps after a
+ReLU are meant, and these are before it.
 """
 
 
@@ -75,25 +77,30 @@ class ReducedNetwork:
     ) -> None:
         self.extractor = extractor
         self._network = network = extractor._network  # noqa: SLF001 - of this room
-        _, tf = keras_and_tensorflow()
+        self._compute: Callable[[Floats], list[Any]]
 
-        def reduced(images: Any) -> list[Any]:
-            outputs = network.forward(images)
+        def reduced(outputs: Sequence[Any], join: Callable[..., Any]) -> list[Any]:
             parts = [reduction(outputs[layer.index], layer.relu) for layer in layers]
-            return [tf.concat(part, axis=-1) for part in zip(*parts, strict=True)]
+            return [join(part, axis=-1) for part in zip(*parts, strict=True)]
 
-        self._compiled = traced_for(reduced, network.input)
+        if not isinstance(network, KerasNetwork):
+            self._compute = lambda inputs: reduced(network.run(inputs)[1], np.concatenate)
+            return
+        _, tf = keras_and_tensorflow()
+        forward = network.forward
+        self._compute = traced_for(
+            lambda images: reduced(forward(images), tf.concat), network.input
+        )
 
     def __call__(self, images: RGB8) -> list[npt.NDArray[Any]]:
         """Return what the reduction makes of images of shape (N, H, W, 3)."""
-        # Looks whether they can compute here.
-        keras_and_tensorflow()
+        self._network.check_usable()
         inputs = self.extractor._network_inputs(images)  # noqa: SLF001 - of this room
         try:
-            return [np.asarray(made) for made in self._compiled(inputs)]
+            return [np.asarray(made) for made in self._compute(inputs)]
         except Exception:
             # The network itself tells in a sentence what TensorFlow has against the images.
-            self._network.forward(inputs)
+            self._network.run(inputs)
             raise
 
     def most(self, pixels: RGB8) -> int:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from vgg_widget.images import MINIMUM_SIDE
 from vgg_widget.layers import VGGS, LayerInfo, Vgg
 from vgg_widget.network.backend import keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of
+from vgg_widget.network.keras_network import KerasNetwork
 from vgg_widget.network.network_input import Floats, NetworkInput, traced_for
+from vgg_widget.network.protocol import Preprocess
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
-
-Preprocess = Callable[[Floats], Any]
 
 _CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
 _TORCH_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -48,8 +49,10 @@ WORTH_CUTTING = 4
 
 
 @dataclass(frozen=True, eq=False)
-class VggNetwork:
+class VggNetwork(KerasNetwork):
     """A built network, shared by all extractors with the same weights."""
+
+    cuts: ClassVar[bool] = True
 
     vgg: Vgg
     model: Any
@@ -103,14 +106,33 @@ class VggNetwork:
 
         return run
 
-    def variables(self, first: int, last: int | None) -> list[tuple[tuple[int, int], Any]]:
+    def run_to_end(
+        self, index: int, *, rectified: bool
+    ) -> tuple[Callable[[Any], tuple[Any, Any]], Callable[[Any], Any]]:
+        """Return what computes one of `layers` and the last pool; the maps are channels last."""
+        run, last = self.run_to([index, len(self.layers) - 1]), int(rectified)
+
+        def found(inputs: Any) -> tuple[Any, Any]:
+            maps, end = run(inputs)
+            return maps[last], end[last]
+
+        return found, lambda maps: maps
+
+    @property
+    def end_shape(self) -> tuple[int | None, ...]:
+        """The shape of the last pool, on which a classifier works that is none of TensorFlow's."""
+        return None, None, None, self.layers[-1].channels
+
+    def variables(
+        self, first: int, last: int | None
+    ) -> list[tuple[tuple[int, int], Any, npt.NDArray[Any]]]:
         """Return the weights from one of `layers` to another, or to the end.
 
-        Each comes with two numbers: its layer's, and its own there.
+        Each comes with two numbers, its layer's and its own there, and with its values.
         """
         end = len(self.layers) if last is None else last + 1
         return [
-            ((number, place), variable)
+            ((number, place), variable, np.asarray(variable))
             for number in range(first, end)
             for place, variable in enumerate(self.model.get_layer(self.layers[number].name).weights)
         ]

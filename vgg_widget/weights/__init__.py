@@ -120,7 +120,7 @@ def resolve(
         return _NAMED[weights](vgg)
     if isinstance(weights, Mapping | list | tuple) and (mappings := mappings_in(weights)):
         return _from_state_dict(mappings, vgg)
-    more = "or a state dict (model.state_dict()); pass a Keras model as model="
+    more = "or a state dict (model.state_dict()); pass a model of Keras or PyTorch as model="
     return read_weights(_path(weights, name, f"{format_names()}, {more}"), vgg)
 
 
