@@ -74,8 +74,8 @@ PICTURES = (
         "Chelsea the cat",
         "Stefan van der Walt, CC0; from scikit-image",
         (
-            ("upright stripes: channel 248 of block 3", _channel("block3_conv1", 248)),
-            ("level stripes: channel 70 of block 2", _channel("block2_conv2", 70)),
+            ("vertical stripes: channel 248 of block 3", _channel("block3_conv1", 248)),
+            ("horizontal stripes: channel 70 of block 2", _channel("block2_conv2", 70)),
             ("pale fur: channel 222 of block 3", _channel("block3_conv1", 222)),
         ),
     ),
@@ -94,7 +94,7 @@ PICTURES = (
         "A rocket launch",
         "SpaceX, public domain; from scikit-image",
         (
-            ("upright structures: channel 60 of block 2", _channel("block2_conv2", 60)),
+            ("vertical structures: channel 60 of block 2", _channel("block2_conv2", 60)),
             ("three channels as red, green, blue", _mode("block1_conv2", "rgb")),
         ),
     ),
@@ -121,8 +121,8 @@ PICTURES = (
         "Rings that get finer outwards",
         "computed for this page, under the package's licence",
         (
-            ("upright edges: channel 105 of block 2", _channel("block2_conv2", 105)),
-            ("level edges: channel 124 of block 2", _channel("block2_conv2", 124)),
+            ("vertical edges: channel 105 of block 2", _channel("block2_conv2", 105)),
+            ("horizontal edges: channel 124 of block 2", _channel("block2_conv2", 124)),
             ("a channel for each direction", _mode("block2_conv2", "argmax")),
         ),
     ),
