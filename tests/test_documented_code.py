@@ -9,6 +9,7 @@ import linecache
 import pkgutil
 import re
 import shlex
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
@@ -93,6 +94,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     photograph = Image.fromarray(sample_image()).resize((128, 150))
     for number, name in enumerate(("cat", "dog", "fox", "a", "b")):
         photograph.rotate(90 * number, expand=True).save(tmp_path / f"{name}.jpg")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(tmp_path / "cat.jpg", tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     registered, before = dict(MODES), set(widgets)
     yield tmp_path

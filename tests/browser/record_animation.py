@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import sys
 import tempfile
@@ -27,7 +28,7 @@ explorer = LayerExplorer("cat.jpg", weights="kmeans")
 explorer
 """
 WINDOW = (1070, 900)
-WIDTH = 980
+WIDTH = 962
 SHARPNESS = 2
 """Pixels of the animation for one of the page, for screens that have as many."""
 STEP_MS = 70
@@ -54,6 +55,17 @@ class Recorder:
         self.durations: list[int] = []
         """How long each frame is shown, in milliseconds."""
         self.mouse: Place = (640, 120)
+        # Playwright's own screenshots have one pixel for one of the page.
+        self.chromium = page.page.context.new_cdp_session(page.page)
+        width, height = WINDOW
+        self.chromium.send(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "mobile": False, "deviceScaleFactor": SHARPNESS},
+        )
+        # The kernel draws the figure larger then.
+        page.wait_value("explorer.figure.bbox.width > 1500", value=True)
+        page.wait_picture_equal("explorer.canvas")
+        wait_loaded(page)
         cell = page.page.locator(".jp-Cell").first.bounding_box()
         last = page.page.locator(".vgg-channels").first.bounding_box()
         assert cell is not None
@@ -63,12 +75,14 @@ class Recorder:
             "y": cell["y"],
             "width": WIDTH,
             "height": last["y"] + last["height"] + 8 - cell["y"],
+            "scale": 1,
         }
 
     def frame(self, milliseconds: int = STEP_MS, *, pressed: bool = False) -> None:
         """Keep what the page shows now."""
         self.page.page.wait_for_timeout(60)
-        taken = Image.open(io.BytesIO(self.page.page.screenshot(clip=self.clip))).convert("RGB")
+        answer = self.chromium.send("Page.captureScreenshot", {"format": "png", "clip": self.clip})
+        taken = Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
         self._draw_pointer(taken, pressed=pressed)
         self.frames.append(taken)
         self.durations.append(milliseconds)
@@ -87,8 +101,12 @@ class Recorder:
             self.frame(pressed=pressed)
 
     def click(self, target: Locator, steps: int, hold: int) -> None:
-        """Click an element, and show for `hold` milliseconds what comes of it."""
+        """Click an element, and show the result for `hold` milliseconds."""
         self.move(middle(target), steps)
+        self.press(hold)
+
+    def press(self, hold: int) -> None:
+        """Click where the mouse is, and show the result for `hold` milliseconds."""
         self.page.page.mouse.down()
         self.frame(2 * STEP_MS, pressed=True)
         self.page.page.mouse.up()
@@ -160,8 +178,10 @@ def act(recorder: Recorder) -> None:
     for (across, down), steps in (((0.3, 0.35), 8), ((0.62, 0.4), 12), ((0.5, 0.75), 10)):
         recorder.move(on_map(page, across, down), steps)
     recorder.frame(600)
-    recorder.click(page.strip_button("network", "block4_conv1"), 10, 900)
-    recorder.click(page.page.locator(".vgg-channels button").nth(2), 10, 900)
+    recorder.click(page.strip_button("network", "block4_conv1"), 10, 700)
+    recorder.click(page.mode_button("grid"), 8, 900)
+    recorder.move(on_map(page, 0.4, 0.55), 8)
+    recorder.press(1200)
 
 
 def main(target: str) -> None:
@@ -171,18 +191,9 @@ def main(target: str) -> None:
         try:
             Image.fromarray(data.chelsea()).save(desk.server.notebooks / "cat.jpg", quality=95)
             page = desk.open(WINDOW)
-            width, height = WINDOW
-            screen = {"width": width, "height": height, "mobile": False}
-            page.page.context.new_cdp_session(page.page).send(
-                "Emulation.setDeviceMetricsOverride", screen | {"deviceScaleFactor": SHARPNESS}
-            )
             page.show("explorer.ipynb", [CELL.strip()])
             page.run_all()
             page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
-            # The page has more room then, and the figure takes it a moment later.
-            page.wait_value("explorer.figure.bbox.width > 1500", value=True)
-            page.wait_picture_equal("explorer.canvas")
-            wait_loaded(page)
             recorder = Recorder(page)
             act(recorder)
             recorder.save(target)
