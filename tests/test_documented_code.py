@@ -152,6 +152,11 @@ PAGES_WITH_CODE = [
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)
 def test_a_pages_code_runs_from_top_to_bottom(page: Path, desk: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
+    if "from torchvision" in page.read_text(encoding="utf-8"):
+        from tests.torch_networks import torchvision_models
+
+        # The tests' PyTorch, without CUDA, needs operators to be defined before the page's import.
+        torchvision_models()
     if TORCH_FILE in page.read_text(encoding="utf-8"):
         import torch
         from torch import nn

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import Locator, sync_playwright
+from playwright.sync_api import CDPSession, Locator, sync_playwright
 from skimage import data
 
 if __package__ in (None, ""):
@@ -47,25 +47,17 @@ class Recorder:
     ----------
     page
         The page, whose explorer is shown whole.
+    chromium
+        Chromium's own protocol for that page.
     """
 
-    def __init__(self, page: NotebookPage) -> None:
+    def __init__(self, page: NotebookPage, chromium: CDPSession) -> None:
         self.page = page
         self.frames: list[Image.Image] = []
         self.durations: list[int] = []
         """How long each frame is shown, in milliseconds."""
         self.mouse: Place = (640, 120)
-        # Playwright's own screenshots have one pixel for one of the page.
-        self.chromium = page.page.context.new_cdp_session(page.page)
-        width, height = WINDOW
-        self.chromium.send(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "mobile": False, "deviceScaleFactor": SHARPNESS},
-        )
-        # The kernel draws the figure larger then.
-        page.wait_value("explorer.figure.bbox.width > 1500", value=True)
-        page.wait_picture_equal("explorer.canvas")
-        wait_loaded(page)
+        self.chromium = chromium
         cell = page.page.locator(".jp-Cell").first.bounding_box()
         last = page.page.locator(".vgg-channels").first.bounding_box()
         assert cell is not None
@@ -191,10 +183,21 @@ def main(target: str) -> None:
         try:
             Image.fromarray(data.chelsea()).save(desk.server.notebooks / "cat.jpg", quality=95)
             page = desk.open(WINDOW)
+            # Playwright's own screenshots have one pixel for one of the page.
+            chromium = page.page.context.new_cdp_session(page.page)
+            width, height = WINDOW
+            chromium.send(
+                "Emulation.setDeviceMetricsOverride",
+                {"width": width, "height": height, "mobile": False, "deviceScaleFactor": SHARPNESS},
+            )
             page.show("explorer.ipynb", [CELL.strip()])
             page.run_all()
             page.page.evaluate("jupyterapp.commands.execute('application:toggle-left-area')")
-            recorder = Recorder(page)
+            # The page has more room then, and the figure takes it a moment later.
+            page.wait_value("explorer.figure.bbox.width > 1500", value=True)
+            page.wait_picture_equal("explorer.canvas")
+            wait_loaded(page)
+            recorder = Recorder(page, chromium)
             act(recorder)
             recorder.save(target)
             page.close()
