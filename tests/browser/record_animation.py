@@ -1,4 +1,4 @@
-"""Record the README's animation: ``python tests/browser/record_animation.py docs/explorer.webp``."""
+"""Record the README's animation: ``record_animation.py docs/explorer.webp``."""
 
 from __future__ import annotations
 
