@@ -95,15 +95,13 @@ class Recorder:
     def click(self, target: Locator, steps: int, hold: int) -> None:
         """Click an element, and show the result for `hold` milliseconds."""
         self.move(middle(target), steps)
-        self.press(hold)
-
-    def press(self, hold: int) -> None:
-        """Click where the mouse is, and show the result for `hold` milliseconds."""
+        before = self.page.canvas_rows()
         self.page.page.mouse.down()
         self.frame(2 * STEP_MS, pressed=True)
         self.page.page.mouse.up()
-        self.page.wait_picture_equal("explorer.canvas")
-        self.page.page.wait_for_timeout(500)
+        self.page.wait_picture_equal("explorer.canvas", unlike=before)
+        # The channels below the slider follow.
+        self.page.page.wait_for_timeout(1500)
         self.frame(hold)
 
     def save(self, target: str) -> None:
@@ -171,9 +169,8 @@ def act(recorder: Recorder) -> None:
         recorder.move(on_map(page, across, down), steps)
     recorder.frame(600)
     recorder.click(page.strip_button("network", "block4_conv1"), 10, 700)
-    recorder.click(page.mode_button("grid"), 8, 900)
-    recorder.move(on_map(page, 0.4, 0.55), 8)
-    recorder.press(1200)
+    recorder.click(page.page.locator(".vgg-channels button").nth(4), 10, 700)
+    recorder.click(page.mode_button("rgb"), 8, 1200)
 
 
 def main(target: str) -> None:
