@@ -114,7 +114,7 @@ class Recorder:
             duration=self.durations,
             loop=0,
             quality=80,
-            method=6,
+            method=4,
             minimize_size=True,
         )
 
@@ -143,9 +143,9 @@ def middle(target: Locator) -> Place:
 
 def on_map(page: NotebookPage, across: float, down: float) -> Place:
     """Return a place on the feature map, in fractions from its top left corner, on the page."""
-    left, top, right, bottom = side_of(page, MAP).pixels
-    box = page.picture_canvas().bounding_box()
+    side, box = side_of(page, MAP), page.picture_canvas().bounding_box()
     assert box is not None
+    left, top, right, bottom = (pixels / SHARPNESS for pixels in side.pixels)
     return box["x"] + left + across * (right - left), box["y"] + top + down * (bottom - top)
 
 
@@ -169,8 +169,7 @@ def act(recorder: Recorder) -> None:
         recorder.move(on_map(page, across, down), steps)
     recorder.frame(600)
     recorder.click(page.strip_button("network", "block4_conv1"), 10, 700)
-    recorder.click(page.page.locator(".vgg-channels button").nth(4), 10, 700)
-    recorder.click(page.mode_button("rgb"), 8, 1200)
+    recorder.click(page.page.locator(".vgg-channels button").nth(4), 10, 1500)
 
 
 def main(target: str) -> None:
@@ -178,7 +177,8 @@ def main(target: str) -> None:
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         desk = Desk("lab", Path(home), playwright, ensure_chromium())
         try:
-            Image.fromarray(data.chelsea()).save(desk.server.notebooks / "cat.jpg", quality=95)
+            cat = Image.fromarray(data.chelsea())  # type: ignore[no-untyped-call]
+            cat.save(desk.server.notebooks / "cat.jpg", quality=95)
             page = desk.open(WINDOW)
             # Playwright's own screenshots have one pixel for one of the page.
             chromium = page.page.context.new_cdp_session(page.page)
