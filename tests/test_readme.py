@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 from pathlib import Path
 
@@ -72,3 +74,19 @@ def test_there_are_ten_recipes_of_at_most_ten_lines_that_lead_on() -> None:
     for block in code:
         assert not block.reason, "a recipe that is not run"
         assert len([line for line in block.text.splitlines() if line.strip()]) <= 10
+
+
+def test_a_recipe_can_be_taken_alone() -> None:
+    for block in blocks(RECIPES):
+        if block.language != "python":
+            continue
+        tree = ast.parse(block.text)
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        read = {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
+        made = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+        made |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        made |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                made |= {alias.asname or alias.name for alias in node.names}
+        assert read - made - set(dir(builtins)) == set(), block.text
