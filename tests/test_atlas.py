@@ -305,7 +305,7 @@ def test_what_there_is_not_is_refused_in_a_sentence(
 
 
 def test_what_is_no_result_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"^top 'top\.npz' is no TopActivations: pass what"):
+    with pytest.raises(TypeError, match=r"^top 'top\.npz' is not a TopActivations: pass a result"):
         ChannelAtlas("top.npz")  # type: ignore[arg-type]
 
 

@@ -210,7 +210,7 @@ def test_arguments_take_the_place_of_a_states(explore: Explore, photo: Any) -> N
     ("changes", "said"),
     [
         ({"location": [999, 0]}, "location (999, 0) is outside"),
-        ({"overlay": 7}, "overlay 7.0 is no opacity"),
+        ({"overlay": 7}, "overlay 7.0 is not an opacity"),
         ({"panel": "Panel"}, "panel 'Panel' is not known"),
         ({"order": "location"}, "set location first"),
     ],
