@@ -327,7 +327,7 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     explorer.channel = 4
     patches(explorer)
     explorer.channel = 3
-    assert "Of 1 more there is no patch either" in patches(explorer).problem.value
+    assert "There is no patch for 1 more either" in patches(explorer).problem.value
     # It is back.
     (tmp_path / "away").rename(tmp_path / first)
     explorer.channel = 4
