@@ -127,7 +127,7 @@ def test_a_model_of_ones_own_has_no_code(explore: Explore, photo: Any) -> None:
     again = LayerExplorer.from_state(photo, state, extractor=own)
     assert again.state() == explorer.state()
     again.close()
-    with pytest.raises(ValueError, match=r"pass model=\.\.\. or extractor=\.\.\. too"):
+    with pytest.raises(ValueError, match=r"pass model=\.\.\. or extractor=\.\.\. as well"):
         LayerExplorer.from_state(photo, state)
 
 
