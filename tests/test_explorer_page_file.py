@@ -292,7 +292,7 @@ def test_what_is_on_show_in_an_explorer_is_on_show_first(
     ("arguments", "kind", "sentence"),
     [
         ({"path": "page.png"}, ValueError, "path '.*page.png' does not end in .html: name it so"),
-        ({"path": 3}, TypeError, "path 3 is no path of a file: give a string or a Path"),
+        ({"path": 3}, TypeError, "path 3 is not a file path: pass a string or a Path"),
         ({"path": "folder.html"}, IsADirectoryError, "folder.html' is a folder: name a file in it"),
         ({"path": f"{'x' * 300}.html"}, OSError, r"x.html' cannot be written \(File name too long"),
         ({"path": "none/page.html"}, FileNotFoundError, "folder that does not exist .*: make the"),

@@ -506,7 +506,6 @@ class LayerExplorer(ExplorerBase):
         location, and side of the ReLU, and offers the other layers and channels. What a page
         cannot show, such as a mode of your own, an overlay or a percentile, is left out.
 
-
         Parameters
         ----------
         path : str or Path, optional
