@@ -154,7 +154,9 @@ def test_a_button_walks_down_and_another_one_back(
 
 def test_a_pool_has_one_input_and_no_kernel(panel: CircuitPanel, scene: Scene) -> None:
     show(panel, at(scene, layer="block1_pool", channel=3))
-    words = "block1_pool channel 3 is made of channel 3 of block1_conv2 alone, without a kernel."
+    words = (
+        "block1_pool channel 3 is computed from channel 3 of block1_conv2 alone, without a kernel."
+    )
     assert words in panel.heading.value
     (card,) = on_show(panel)
     assert card.kernel.layout.display == "none"

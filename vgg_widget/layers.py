@@ -232,8 +232,8 @@ class LayerInfo:
             units = len(axis.spans) // 2 if axis.spans else pixels // self.stride
             if not is_index(index, units):
                 raise ValueError(
-                    f"{name} {index!r} is none of the {units} units of layer {self.name!r} on an "
-                    f"image of {size[0]}×{size[1]} pixels: choose a whole number from 0 to "
+                    f"{name} {index!r} is not one of the {units} units of layer {self.name!r} on "
+                    f"an image of {size[0]}×{size[1]} pixels: choose a whole number from 0 to "
                     f"{units - 1}."
                 )
             if axis.spans:

@@ -139,8 +139,8 @@ class Predictor:
         found = [number for number, names in enumerate(self._names) if target in names]
         if not found and not isinstance(target, str):
             raise ValueError(
-                f"target {briefly(target)} is none of the {self.classes} classes: pass a name such "
-                f"as {self._names[0][1]!r}, or a number from 0 to {self.classes - 1}."
+                f"target {briefly(target)} is not one of the {self.classes} classes: pass a name "
+                f"such as {self._names[0][1]!r}, or a number from 0 to {self.classes - 1}."
             )
         if not found:
             raise ValueError(unknown_choice("target", target, [name for _, name in self._names]))
@@ -299,7 +299,9 @@ def checked_top(top: object, argument: str = "top") -> int:
     `argument` is its name in the error message.
     """
     if not isinstance(top, int | np.integer) or isinstance(top, bool) or not 1 <= top <= MOST:
-        raise ValueError(f"{argument} {briefly(top)} is no whole number from 1 to {MOST}: pass 5.")
+        raise ValueError(
+            f"{argument} {briefly(top)} is not a whole number from 1 to {MOST}: pass 5."
+        )
     return int(top)
 
 

@@ -689,7 +689,7 @@ class ExplorerBase(ExplorerBox):
 
     @classmethod
     def close_all(cls) -> None:
-        """Close every explorer and comparison of this kernel, in all notebooks and views.
+        """Close every explorer and comparison of this kernel, on all pages.
 
         Other widgets stay, unlike with ipywidgets' own ``close_all``. An explorer that is not
         closed keeps its activations, 65 MB at 224×224, even if no variable refers to it any more.

@@ -323,7 +323,7 @@ class LayerExplorer(ExplorerBase):
     def distribution(self) -> tuple[str, Rendering]:
         """Return a text on how active the current channels are, and the histogram's source."""
         rendering = self.main_rendering
-        return f"channels on show: {activity(self.measured, rendering)}", rendering
+        return f"current channels: {activity(self.measured, rendering)}", rendering
 
     def unit_words(self, row: int, column: int, channel: int | None) -> str:
         """Describe a unit of the current layer; `channel` is that of a grid's tile."""

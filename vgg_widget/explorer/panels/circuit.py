@@ -136,8 +136,8 @@ def _words(found: Circuit, layer: str) -> str:
     source = "the picture" if found.source is None else found.source
     if found.share is None or found.top is None:
         return (
-            f"{layer} channel {found.channel} is made of {found.inputs[0].name} of {source} alone, "
-            "without a kernel."
+            f"{layer} channel {found.channel} is computed from {found.inputs[0].name} of {source} "
+            "alone, without a kernel."
         )
     if len(found.inputs) < found.count:
         which = (

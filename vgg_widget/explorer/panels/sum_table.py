@@ -27,7 +27,7 @@ def sum_table(found: UnitSum) -> str:
     """
     added = found.contributions.sum(axis=(0, 1))
     order = np.argsort(-added, kind="stable").tolist()
-    # Infinity and NaN, which are no smaller than any number, come first.
+    # Infinity and NaN come first, since no number is larger.
     raising = [one for one in order if not np.isfinite(added[one])]
     raising += [one for one in order if np.isfinite(added[one]) and added[one] > 0]
     lowering = [one for one in order if np.isfinite(added[one]) and added[one] < 0]
