@@ -325,7 +325,7 @@ def test_before_relu_of_a_file_of_a_network(activations: Activations, tmp_path: 
 
 
 def test_arrays_have_no_names_of_torchvision(explorer: LayerExplorer) -> None:
-    with pytest.raises(TraitError, match="this network's layers have one name each"):
+    with pytest.raises(TraitError, match="each layer of this network has just one name"):
         explorer.layer_names = "torchvision"
 
 
