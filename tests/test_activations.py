@@ -370,10 +370,10 @@ def test_what_is_saved_is_found_again_under_home(
 
 
 def test_only_npz_is_saved(maps: Floats, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cat\.npy' is no name that ends in \.npz"):
+    with pytest.raises(ValueError, match=r"cat\.npy' does not end in \.npz"):
         make_activations(maps).save(tmp_path / "cat.npy")
     for name in ("cat.NPZ", ".npz"):
-        with pytest.raises(ValueError, match=r"is no name that ends in \.npz"):
+        with pytest.raises(ValueError, match=r"does not end in \.npz"):
             make_activations(maps).save(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"nowhere.*make the folder first"):
         make_activations(maps).save(tmp_path / "nowhere" / "cat.npz")

@@ -134,7 +134,7 @@ def test_controls_and_traits_move_each_other(atlas_of: MakeAtlas, top: TopActiva
     assert (atlas.layer, atlas.channel) == (OTHER, 255)
     assert f"{OTHER} channel 255 of 256" in words(atlas)
     cards(atlas)
-    assert "Channel 255 on the images that it answers to most" in words(atlas)
+    assert "Channel 255: the images that activate it most" in words(atlas)
 
 
 @pytest.mark.parametrize("order", ["value", "fraction active"])
@@ -305,7 +305,7 @@ def test_what_there_is_not_is_refused_in_a_sentence(
 
 
 def test_what_is_no_result_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"^top 'top\.npz' is no TopActivations: pass what"):
+    with pytest.raises(TypeError, match=r"^top 'top\.npz' is not a TopActivations: pass a result"):
         ChannelAtlas("top.npz")  # type: ignore[arg-type]
 
 

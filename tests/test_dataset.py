@@ -189,7 +189,7 @@ def test_what_is_saved_is_loaded(top: TopActivations, tmp_path: Path) -> None:
     np.savez(path, header=np.array([pytest.fail], object))
     with pytest.raises(ValueError, match=r"holds Python objects, which could run code"):
         TopActivations.load(path)
-    with pytest.raises(ValueError, match=r"is no name that ends in \.npz"):
+    with pytest.raises(ValueError, match=r"does not end in \.npz"):
         top.save(tmp_path / "top.json")
 
 

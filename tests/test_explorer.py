@@ -462,7 +462,7 @@ def test_code_never_holds_a_picture(make: Make, picture: Pixels) -> None:
         ast.parse(code)
         assert "base64" not in code
         assert max(map(len, code.splitlines())) < 200
-        assert ("image = ...  # made in memory: put the picture here" in code) == (
+        assert ("image = ...  # made in memory: put the image here" in code) == (
             source is not sources[-1]
         )
 

@@ -28,7 +28,7 @@ from vgg_widget.dataset import TopActivations
 
 RGB8 = npt.NDArray[np.uint8]
 
-NO_NETWORK = "explorer was made of activations and has no network"
+NO_NETWORK = "explorer was made from activations and has no network"
 
 
 def maps() -> dict[str, npt.NDArray[Any]]:
@@ -325,7 +325,7 @@ def test_before_relu_of_a_file_of_a_network(activations: Activations, tmp_path: 
 
 
 def test_arrays_have_no_names_of_torchvision(explorer: LayerExplorer) -> None:
-    with pytest.raises(TraitError, match="this network's layers have one name each"):
+    with pytest.raises(TraitError, match="each layer of this network has just one name"):
         explorer.layer_names = "torchvision"
 
 
@@ -346,7 +346,7 @@ def test_two_are_compared(made: Activations, image: RGB8) -> None:
     with pytest.raises(ValueError, match=NO_NETWORK):
         comparison.second = image
     comparison.close()
-    with pytest.raises(ValueError, match="first and second are activations and a picture"):
+    with pytest.raises(ValueError, match="first and second are activations and an image"):
         compare(made, image)
     fewer = Activations.from_arrays({"early": maps()["early"]}, image, label="a simulator")
     with pytest.raises(ValueError, match="second has another set of layers than first"):

@@ -287,8 +287,11 @@ def test_shuffled_classes(
     [
         ("tabbi", "target 'tabbi' is not known: did you mean 'tabby'"),
         ("crane", "target 'crane' is the name of 2 classes: pass one of the numbers 1, 3"),
-        (6, "target 6 is none of the 6 classes: pass a name such as 'tabby', or a number from 0"),
-        (1.5, "target 1.5 is none of the 6 classes: pass a name"),
+        (
+            6,
+            "target 6 is not one of the 6 classes: pass a name such as 'tabby', or a number from 0",
+        ),
+        (1.5, "target 1.5 is not one of the 6 classes: pass a name"),
     ],
 )
 def test_a_class_that_there_is_not(

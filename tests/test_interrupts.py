@@ -93,8 +93,8 @@ def assert_whole(explorer: LayerExplorer) -> None:
 
 def assert_told(explorer: LayerExplorer) -> None:
     assert problem(explorer) == (
-        f"Interrupted: what is on show is layer {explorer.layer} in mode {explorer.mode}, as the "
-        "controls say; ask again, or for something else."
+        f"Interrupted: still showing layer {explorer.layer} in mode {explorer.mode}, as the "
+        "controls say; try again, or choose something else."
     )
 
 

@@ -182,7 +182,7 @@ def test_a_bad_opacity_is_refused_in_a_sentence(explore: Explore, bad: Any) -> N
         explorer.overlay = bad
     if isinstance(bad, float | int):
         assert str(caught.value) == (
-            f"overlay {float(bad)!r} is no opacity: choose from 0 (none) to 1."
+            f"overlay {float(bad)!r} is not an opacity: choose from 0 (none) to 1."
         )
     assert explorer.overlay == 0.25
     let_paint(explorer)

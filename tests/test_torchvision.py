@@ -523,7 +523,9 @@ def test_an_explorer_of_a_state_dict_says_that_it_cannot(
     with pytest.raises(ValueError, match=r"state dict .*which has no text: .*save a state dict to"):
         explorer.to_code()
     kept = explorer.state()
-    with pytest.raises(ValueError, match=r"from a state dict, which it cannot hold: pass weights="):
+    with pytest.raises(
+        ValueError, match=r"from a state dict, which it cannot contain: pass weights="
+    ):
         LayerExplorer.from_state(photo, kept)
     again = LayerExplorer.from_state(photo, kept, weights=state)
     explorers.append(again)

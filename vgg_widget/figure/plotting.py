@@ -28,17 +28,17 @@ def plot(
     Parameters
     ----------
     activations : Activations
-        What `FeatureExtractor` gave for an image.
+        An image's activations from `FeatureExtractor`.
     layer, mode : str
-        As for `render`.
+        See `render`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default the axes of a new pyplot figure. Which way up the picture is, its
-        aspect and its colours are `render`'s; fonts, sizes and frames are as matplotlib's
-        ``rcParams`` have them. TeX is never used, since names of layers are no TeX.
+        Where to draw; by default the axes of a new pyplot figure. Orientation, aspect and colours
+        are those of `render`; fonts, sizes and frames follow matplotlib's ``rcParams``. TeX is
+        never used, since layer names are not TeX.
     colorbar : bool
-        Whether to add a colorbar in activation units where colours stand for values, and a legend
-        beside the axes where they stand for channels: of ten at most, those with the largest area
-        or those named first.
+        Whether to add a colorbar in activation units if colours stand for values, and a legend
+        beside the axes if they stand for channels. The legend lists at most ten channels: those
+        with the largest area or those named first.
     **as_render
         ``channel``, ``channels``, ``cmap``, ``scale``, ``order``, ``location`` and ``hide_dead``:
         see `render`.
@@ -46,18 +46,18 @@ def plot(
     Returns
     -------
     matplotlib.axes.Axes
-        In input pixels, so that the picture lies on what the layer covers of the image; a grid is
-        in pixels of its own.
+        In input pixels, so that the picture lies on the part of the image that the layer covers; a
+        grid uses its own pixels.
 
     Raises
     ------
     ValueError
-        As `render`, or if `ax` was removed from its figure, or is polar, in three dimensions or
+        See `render`. Also if `ax` was removed from its figure, or is polar, in three dimensions or
         otherwise not linear; nothing is drawn then.
     TypeError
-        As `render`, or if `ax` is a figure or an array of axes.
+        See `render`. Also if `ax` is a figure or an array of axes.
     """
-    # matplotlib's figures take longer to import than the whole package.
+    # Importing matplotlib's figures takes longer than importing the whole package.
     from vgg_widget.figure.color_bars import add_colorbar, has_color_scale
     from vgg_widget.figure.feature_figure import title_of
     from vgg_widget.figure.themes import PLAIN
@@ -75,14 +75,14 @@ def plot(
         rendering.rgba,
         extent=map_extent(rendering, place),
         interpolation=smooth,
-        # What is left to `rcParams` may turn the picture over, stretch it or blur it.
+        # Otherwise `rcParams` could flip, stretch or blur the picture.
         origin="upper",
         aspect="equal",
         interpolation_stage="auto",
         resample=True,
     )
     picture.set_mouseover(False)
-    # No function of its own, so that the figure can be pickled.
+    # No local function, so that the figure can be pickled.
     ax.format_coord = partial(value_at, rendering, place)  # type: ignore[method-assign]
     ax.set(xticks=[], yticks=[])
     ax.set_title(title_of(rendering), **PLAIN)
