@@ -183,7 +183,7 @@ def test_bad_files_are_named_at_the_end(work: Path, capsys: pytest.CaptureFixtur
     lines = output.err.splitlines()
     start = lines.index("7 of 27 pictures could not be used:")
     assert all(f"bad-{number}.png" in lines[start + 1 + number] for number in range(5))
-    assert "in no picture format" in lines[start + 1]
+    assert "not in a readable image format" in lines[start + 1]
     assert lines[start + 6] == "    and 2 more: top.failed"
     assert lines[start + 7].startswith("Mend or remove them, and run the same command again")
     assert len(lines) == start + 8

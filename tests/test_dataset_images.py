@@ -95,7 +95,7 @@ def test_a_png_that_is_refused_alone_is_refused_in_a_set(exact: FeatureExtractor
     with Image.open(io.BytesIO(two_bits)) as image, pytest.warns(UserWarning, match="1 of 2"):
         top = top_activations(exact, [picture(1), image], "edges", progress=False)
     (sentence,) = top.failed.values()
-    assert "which of its colours is transparent" in sentence
+    assert "marks a transparent colour" in sentence
 
 
 def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> None:
@@ -118,7 +118,7 @@ def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_pa
     top = top_activations(exact, tmp_path / "set", k=3, progress=False)
     assert list(top.images) == names
     assert list(top.failed) == ["003.png", "004.png", "005.jpg"]
-    assert "no picture format" in top.failed["003.png"]
+    assert "readable image format" in top.failed["003.png"]
     assert "truncated, damaged" in top.failed["004.png"]
     assert "is empty (0 bytes)" in top.failed["005.jpg"]
     assert "3 bad" in repr(top)
@@ -150,7 +150,7 @@ def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_pa
         ({"images": picture(1)}, "images is one image, not several: put it in a list"),
         ({"images": picture(1)[..., 0]}, "images is one image, not several: put it in a list"),
         ({"images": Image.fromarray(picture(1))}, "images is one image, not several: put it in"),
-        ({"images": {1: picture(1)}}, "images has the key 1, which is no name"),
+        ({"images": {1: picture(1)}}, "images has the key 1, which is not a str"),
         (
             {"images": {b"a", b"b"}},
             "images is a set, which has no order, and a picture in it has no name",

@@ -554,7 +554,9 @@ def test_arguments_of_another_kind_are_told(
         attribute("vgg19", activations, "block1_conv2", 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="progress 'yes' is neither True, False nor a function"):
         attribute(extractor, activations, "block1_conv2", 3, progress="yes")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"activations are of random .* and extractor has model"):
+    with pytest.raises(
+        ValueError, match=r"activations come from random .* but extractor has model"
+    ):
         attribute(smooth, activations, "two", 3)
 
 

@@ -103,7 +103,7 @@ def test_batches_and_labels_are_learned_from_alike(learned: LearnedWeights) -> N
     as_pairs = list(zip(SCENES, "abc", strict=True))
     for images in (many, (many, [0, 1, 2]), as_pairs, iter([many[:2], many[2:]])):
         assert learn(images=images).digest == learned.digest
-    with pytest.raises(ImageError, match="several things that may be the picture"):
+    with pytest.raises(ImageError, match="several parts that may be the image"):
         learn(images=[tuple(SCENES)])
 
 

@@ -182,9 +182,9 @@ def test_dead_maps_and_others_activations_are_told(
     row, column, channel = np.argwhere(maps == 0)[0]
     with pytest.raises(ValueError, match="is 0 for all that is to be matched"):
         made(extractor, activations, "block1_conv2", channels=[channel], location=(row, column))
-    with pytest.raises(ValueError, match="pass the extractor that made them"):
+    with pytest.raises(ValueError, match="pass the extractor that computed them"):
         made(extractor, make_activations(np.ones((8, 8, 4), np.float32)), "conv")
-    with pytest.raises(TypeError, match="activations is of type ndarray: pass what the ex"):
+    with pytest.raises(TypeError, match="activations is of type ndarray: pass the extractor's"):
         made(extractor, activations.image, "block1_conv2")  # type: ignore[arg-type]
 
 
