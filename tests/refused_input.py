@@ -282,7 +282,7 @@ PATHS = [
     ),
     *(
         Refused(f"address {address[:12]}", lambda _, address=address: address, told)  # type: ignore[misc]
-        for told in [r"image '.{,250} is an address, not a file: download it and pass its path"]
+        for told in [r"image '.{,250} is a URL, not a file: download it and pass its path"]
         for address in (
             "https://example.org/cat.jpg",
             "http://127.0.0.1:9/cat.jpg",
@@ -489,9 +489,15 @@ ARRAYS = [
         r"dtype object, which images cannot have: pass",
     ),
     Refused(
-        "list of words", lambda _: ["cat.jpg", "dog.jpg"], r"is a list of 2 \(str, str\): pass one"
+        "list of words",
+        lambda _: ["cat.jpg", "dog.jpg"],
+        r"is a list of 2 \(str, str\): pass a single image",
     ),
-    Refused("list of pictures", lambda _: [PICTURE, PICTURE], r"is a list of 2 \(.*\): pass one"),
+    Refused(
+        "list of pictures",
+        lambda _: [PICTURE, PICTURE],
+        r"is a list of 2 \(.*\): pass a single image",
+    ),
     Refused(
         "sparse matrix",
         lambda _: scipy.sparse.eye_array(40),

@@ -264,7 +264,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         (LABELS, None),
         "no image .ndarray of shape .7,., NoneType.: pass only the images",
     ),
-    "a dict without one": ({"label": 3}, "no picture .int"),
+    "a dict without one": ({"label": 3}, "no image .int"),
     "rows of pixels": (
         (FLAT, LABELS),
         r"shape \(7, 5760\) with 7 labels, which may be one image",

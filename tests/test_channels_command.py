@@ -278,7 +278,7 @@ def test_the_page_runs_nothing_and_its_links_are_what_was_named(work: Path) -> N
         (["-o", "a.png", "--layer", "block9"], "--layer 'block9' is not known: "),
         (["-o", "a.png", "--channels", "64"], "--channels 64 is not in layer 'block1_conv2', "),
         (["-o", "a.png", "--channels", "5-3"], "--channels '5-3' runs backwards: write 3-5."),
-        (["-o", "a.png", "--channels", "strongest"], "--channels 'strongest' is no number or "),
+        (["-o", "a.png", "--channels", "strongest"], "--channels 'strongest' is not a number or "),
         (
             ["-o", "a.png", "--channels", ","],
             "--channels names no channel: write for instance 0-31.",

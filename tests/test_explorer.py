@@ -147,10 +147,10 @@ def test_channels_are_typed_as_numbers_and_ranges(make: Make) -> None:
     assert list(explorer.channels) == [1, 2]
     # It stays, to be corrected.
     assert field.value == "1, x"
-    assert "&#x27;x&#x27; is no number or range" in words(explorer)
+    assert "&#x27;x&#x27; is not a number or range" in words(explorer)
     field.value = ""
     assert explorer.channels == ()
-    assert "no number or range" not in words(explorer)
+    assert "not a number or range" not in words(explorer)
 
 
 def test_a_layer_with_fewer_channels_keeps_the_channel_where_it_can(make: Make) -> None:

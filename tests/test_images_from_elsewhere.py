@@ -474,7 +474,7 @@ def test_a_real_upload_is_taken() -> None:
     with pytest.raises(ImageError, match=r"^image is a FileUpload's value with no files"):
         load_image(nothing)
     address.value = b"https://example.org/cat.png"
-    with pytest.raises(ImageError, match=r"^image 'https://example.org/cat.png' is an address"):
+    with pytest.raises(ImageError, match=r"^image 'https://example.org/cat.png' is a URL"):
         load_image(address)
     address.format, address.value = "png", b""
     with pytest.raises(ImageError, match=r"^image of 0 bytes is empty"):

@@ -98,14 +98,14 @@ def test_no_control_and_no_state_fetches_an_address(
 ) -> None:
     explorer = explore()
     before = explorer.image
-    with pytest.raises(ImageError, match=r"is an address, not a file: download it and pass"):
+    with pytest.raises(ImageError, match=r"is a URL, not a file: download it and pass"):
         explorer.image = f"{nobody.url}cat.png"
     explorer.panel = "Open & save"
     field = next(
         one for one in widgets_of(explorer) if getattr(one, "placeholder", "").startswith("path of")
     )
     field.value = f"{nobody.url}cat.png"
-    assert "is an address, not a file" in problem(explorer)
+    assert "is a URL, not a file" in problem(explorer)
     assert explorer.image is before
     state = {**explorer.state(), "weights": f"{nobody.url}cat.h5"}
     with pytest.raises(WeightsError):
