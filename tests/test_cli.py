@@ -195,7 +195,7 @@ def test_weights_says_where_they_belong(
     assert main(["weights"]) == 1
     told = capsys.readouterr().out
     assert str(tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5") in told
-    assert "not here" in told
+    assert "not found" in told
     # Nothing listens on the discard port of this machine.
     monkeypatch.setenv("VGG_WIDGET_WEIGHTS_URL", "http://127.0.0.1:9/")
     assert main(["weights", "--download"]) == 1
@@ -233,8 +233,8 @@ def test_weights_lists_checks_and_fetches(
     assert main(["weights"]) == 1
     told = capsys.readouterr().out
     for line in (
-        f"{first}: not here\n",
-        f"{second}: not here\n",
+        f"{first}: not found\n",
+        f"{second}: not found\n",
         f"comes from {mirror.url}{imagenet.IMAGENET['vgg19'].name}\n",
         "download them with `vgg-widget weights --download`\n",
     ):
@@ -291,8 +291,8 @@ def test_weights_fetches_the_classifier_only_when_asked(
         imagenet.IMAGENET_NAMES.locations(),
     )
     told = capsys.readouterr().out
-    assert f"{top}: not here\n" in told
-    assert f"{names}: not here\n" in told
+    assert f"{top}: not found\n" in told
+    assert f"{names}: not found\n" in told
     assert main(["weights", "--download", "--top"]) == 0
     told = capsys.readouterr().out
     assert f"{top}: 0.2 MB, md5 correct\n" in told

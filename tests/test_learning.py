@@ -358,7 +358,7 @@ def test_a_file_that_is_something_else(content: bytes, tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be(learned: LearnedWeights, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"is no file"):
+    with pytest.raises(FileNotFoundError, match=r"is not a file"):
         LearnedWeights.load(tmp_path / "missing.npz")
     for name in ("learned.h5", "learned.NPZ", ".npz"):
         with pytest.raises(ValueError, match=r"is no name that ends in \.npz"):

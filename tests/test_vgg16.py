@@ -253,7 +253,7 @@ def test_auto_takes_imagenet_then_contours_then_random(
 def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "--network", "VGG16"]) == 1
     told = capsys.readouterr().out
-    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5: not here" in told
+    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5: not found" in told
     assert "hed       trained on ImageNet, fine-tuned for contours" in told
     assert "download them with `vgg-widget weights --network vgg16 --download`" in told
     assert "kmeans" not in told
