@@ -67,8 +67,8 @@ class Factors:
     """The whitening matrix for flattened 3×3 patches, channels last: (9 * incoming, rank)."""
     centroids: NDArray[Any]
     centroids_scale: _Floats
-    """The whitening matrix, (9 * incoming, rank), of flattened 3×3 patches (channels last)."""
-    deviation of 1 on the training patches."""
+    """The directions found by k-means, (rank, outgoing), scaled so that each response has a
+    standard deviation of 1 on the training patches."""
     blind: _Floats
     """A patch, (9 * incoming,), to which no filter responds (see `without`), or zeros.
 
