@@ -283,9 +283,9 @@ def test_the_page_runs_nothing_and_its_links_are_what_was_named(work: Path) -> N
             ["-o", "a.png", "--channels", ","],
             "--channels names no channel: write for instance 0-31.",
         ),
-        (["-o", "a.png", "--steps", "0"], "--steps 0 is no whole number of at least 1: "),
-        (["-o", "a.png", "--seed", "-1"], "--seed -1 is no whole number of at least 0: "),
-        (["-o", "a.png", "--size", "8"], "--size 8 is no whole number of at least 32: "),
+        (["-o", "a.png", "--steps", "0"], "--steps 0 is not a whole number of at least 1: "),
+        (["-o", "a.png", "--seed", "-1"], "--seed -1 is not a whole number of at least 0: "),
+        (["-o", "a.png", "--size", "8"], "--size 8 is not a whole number of at least 32: "),
         (["-o", "a.png", "--page", "c.html"], "--page needs --html: "),
         (
             ["--html", "a.html", "--page", "c.jpg"],

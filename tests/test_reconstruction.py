@@ -160,7 +160,7 @@ def test_it_comes_as_it_becomes_clear_and_the_same_seed_gives_the_same_bytes(
         ({"location": (1, 1), "match": "style"}, "has no style"),
         ({"prior": "no"}, "prior 'no' is not known: did you mean 'none'"),
         ({"match": "text"}, "match 'text' is not known: did you mean 'content'"),
-        ({"steps": 0}, "steps 0 is no whole number of at least 1"),
+        ({"steps": 0}, "steps 0 is not a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_sentence(
