@@ -167,7 +167,7 @@ def test_without_the_pictures_it_says_so_and_shows_the_rest(
     for rank, card in enumerate(shown):
         assert top.images[top[LAYER].images[3, rank]] in card.value.value
         assert f"{top[LAYER].values[3, rank]:.4g}" in card.value.value
-    assert "was given in memory and is not kept" in words(atlas)
+    assert "was given in memory and is not stored" in words(atlas)
     assert "<svg" in words(atlas)
     assert atlas.to_bytes().startswith(b"\x89PNG")
 
@@ -281,7 +281,7 @@ def test_a_channel_without_a_finite_value_has_no_histogram_and_no_heading_of_one
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [
-        ({"layer": "block9"}, TraitError, "layer 'block9' is not among those of this result"),
+        ({"layer": "block9"}, TraitError, "layer 'block9' is not in this result"),
         ({"channel": 128}, TraitError, "channel 128 is not in layer 'block2_conv1'"),
         (
             {"order": "size"},

@@ -373,7 +373,7 @@ def test_the_command_writes_it(
     call = ["page", "sample", "-o", str(path), "--weights", "random", "--size", "64"]
     assert main([*call, "--layers", "block1_conv1", "relu5_1", "--title", "A <b> cat"]) == 0
     said = capsys.readouterr()
-    assert re.search(r"cat.html: 0.\d MB, to be opened in any browser", said.out)
+    assert re.search(r"cat.html: 0.\d MB; open it in any browser", said.out)
     assert "layers: 2 of 2" in said.err
     page = Page(path)
     assert [layer["name"] for layer in header(page)["layers"]] == ["block1_conv1", "block5_conv1"]

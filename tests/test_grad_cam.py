@@ -120,7 +120,7 @@ def test_what_has_no_classes_is_refused(keras: Any, photo: RGB8) -> None:
     for target in ("tabby", 4, -1, 1.5, True):
         asked["target"] = target
         with pytest.raises(
-            ValueError, match=f"target {target!r} is no class of this model, .*0 to 3"
+            ValueError, match=f"target {target!r} is not a class of this model, .*0 to 3"
         ):
             attribute(extractor, photo, "last", **asked)
 

@@ -160,7 +160,7 @@ def test_it_comes_as_it_becomes_clear_and_the_same_seed_gives_the_same_bytes(
         ({"location": (1, 1), "match": "style"}, "has no style"),
         ({"prior": "no"}, "prior 'no' is not known: did you mean 'none'"),
         ({"match": "text"}, "match 'text' is not known: did you mean 'content'"),
-        ({"steps": 0}, "steps 0 is no whole number of at least 1"),
+        ({"steps": 0}, "steps 0 is not a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_sentence(
@@ -182,9 +182,9 @@ def test_dead_maps_and_others_activations_are_told(
     row, column, channel = np.argwhere(maps == 0)[0]
     with pytest.raises(ValueError, match="is 0 for all that is to be matched"):
         made(extractor, activations, "block1_conv2", channels=[channel], location=(row, column))
-    with pytest.raises(ValueError, match="pass the extractor that made them"):
+    with pytest.raises(ValueError, match="pass the extractor that computed them"):
         made(extractor, make_activations(np.ones((8, 8, 4), np.float32)), "conv")
-    with pytest.raises(TypeError, match="activations is of type ndarray: pass what the ex"):
+    with pytest.raises(TypeError, match="activations is of type ndarray: pass the extractor's"):
         made(extractor, activations.image, "block1_conv2")  # type: ignore[arg-type]
 
 

@@ -261,10 +261,10 @@ def test_a_layer_without_a_gradient_is_refused() -> None:
         ({"channel": []}, "channel names none: pass a number"),
         ({"channel": "3"}, "channel '3' is not in"),
         ({"location": (99, 0)}, r"location \(99, 0\) is not in layer"),
-        ({"steps": 0}, "steps 0 is no whole number of at least 1"),
+        ({"steps": 0}, "steps 0 is not a whole number of at least 1"),
         ({"size": 8}, "size 8"),
-        ({"seed": -1}, "seed -1 is no whole number of at least 0"),
-        ({"diversity": 0}, "diversity 0 is no whole number of at least 1"),
+        ({"seed": -1}, "seed -1 is not a whole number of at least 0"),
+        ({"diversity": 0}, "diversity 0 is not a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_sentence(

@@ -322,7 +322,7 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     changed = rest[0].button
     assert changed is not None
     changed.click()
-    assert f"{second}&#x27; has changed since" in problem(explorer)
+    assert f"{second}&#x27; has changed" in problem(explorer)
     assert explorer.image is before
     explorer.channel = 4
     patches(explorer)
@@ -333,7 +333,7 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     explorer.channel = 4
     patches(explorer)
     explorer.channel = 3
-    assert f"{second}&#x27; has changed since" in patches(explorer).problem.value
+    assert f"{second}&#x27; has changed" in patches(explorer).problem.value
     assert patches_on_show(explorer)[0].picture.layout.display is None
     assert third
 
@@ -346,10 +346,10 @@ def test_images_that_were_given_in_memory(
     explorer = explore(top_images=top, layer=LAYER)
     cards = patches_on_show(explorer)
     assert sorted(card.button.description for card in cards if card.button) == ["down", "up"]
-    assert "was given in memory and is not kept" in patches(explorer).problem.value
+    assert "was given in memory and is not stored" in patches(explorer).problem.value
     assert cards[0].button is not None
     cards[0].button.click()
-    assert "was given in memory and is not kept" in problem(explorer)
+    assert "was given in memory and is not stored" in problem(explorer)
 
 
 def test_no_name_is_markup(explore: Explore, noisy_top: TopActivations) -> None:

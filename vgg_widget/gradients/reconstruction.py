@@ -1,4 +1,4 @@
-"""`reconstruct`: a picture of which a layer makes what it made of another."""
+"""`reconstruct`: an image with nearly the same maps at a layer as another image."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Prior = Literal["photographs", "none"]
 Match = Literal["content", "style"]
 
 PRIORS: tuple[Prior, ...] = ("photographs", "none")
-"""What `reconstruct` can take for likely where the layer does not say."""
+"""The priors that `reconstruct` can use where the layer does not determine the image."""
 
 _MATCHES: tuple[Match, ...] = ("content", "style")
-# The length of the first steps, in strengths of waves that begin at 0.1.
+# Initial step length, in units of the waves' strengths, which start at 0.1.
 _RATE = 0.05
-# What total variation counts beside the squared relative error, for a picture whose neighbours
-# differ by 59 levels.
+# Weight of the total variation relative to the squared relative error, for an image whose
+# neighbouring pixels differ by 59 levels.
 _VARIATION = 0.02
 _LEVELS = 59.0
 
@@ -52,39 +52,39 @@ def reconstruct(
     seed: int = 0,
     progress: Progress = True,
 ) -> Reconstruction:
-    """Make a picture of which a layer makes what it made of another: what is left of it there.
+    """Compute an image with nearly the same maps at a layer: what the layer retains of an image.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose network. It is run up to the layer and no further, and never changed.
+        The network. It is computed only up to the layer, and never changed.
     activations : Activations
-        What it made of a picture. Of the picture nothing is used but its size, and what is told in
-        the end.
+        The extractor's result for an image. Of the image itself only the size is used, and the
+        pixels for the final error.
     layer : str
-        Any name of the layer; after its ReLU less is left than before.
+        Any name of the layer; less is retained after its ReLU than before.
     channels : sequence of int, optional
-        The channels that are to be matched; all without them.
+        The channels to match; all by default.
     location : (int, int), optional
-        Row and column of the one place that is to be matched. What it does not see is grey.
+        Row and column of the single location to match. Pixels outside its receptive field are grey.
     prior : {"photographs", "none"}
-        What chooses among the pictures that fit. ``"photographs"``: waves whose amplitudes fall as
-        1/f, in colours that vary independently in photographs, and little total variation.
-        ``"none"``: each pixel by itself.
+        The criterion for choosing among matching images. ``"photographs"``: waves with amplitudes
+        proportional to 1/f, in colours that vary independently in photographs, with low total
+        variation. ``"none"``: independent pixels.
     match : {"content", "style"}
-        Whether the maps are matched, or their Gram matrix (`gram`), which does not know where
-        anything is.
+        Whether to match the maps, or their Gram matrix (`gram`), which ignores locations.
     steps : int
-        How many steps are taken.
+        Number of optimisation steps.
     seed : int
-        Of the beginning, a noise of little contrast. The same seed gives the same picture.
+        Seed of the initial low-contrast noise. The same seed gives the same image.
     progress : bool or callable
-        True shows a bar; a function is called with the number of steps taken so far, and of all.
+        True shows a progress bar; a function is called with the number of finished steps and the
+        total.
 
     Returns
     -------
     Reconstruction
-        The picture, with the error at the layer and, for content, in pixels.
+        The image, with its error at the layer and, for content, in pixels.
 
     Raises
     ------
@@ -94,18 +94,18 @@ def reconstruct(
         If an argument is not one of these, the maps are 0 where they are to be matched, or the
         layer has no gradient.
     TypeError
-        If `extractor` is none, or `progress` is neither a bool nor a function.
+        If `extractor` is not a FeatureExtractor, or `progress` is neither a bool nor a function.
 
     See Also
     --------
-    reconstructions : The same, with the pictures in between.
+    reconstructions : The same, with intermediate images.
 
     Notes
     -----
     Mahendran & Vedaldi 2015, "Understanding Deep Image Representations by Inverting Them",
-    arXiv:1412.0035: the squared error over the squared length of what is given, and a prior, made
-    small by steps that shorten to nothing. For style, Gatys et al. 2015, "Texture Synthesis Using
-    Convolutional Neural Networks", arXiv:1505.07376.
+    arXiv:1412.0035: minimises the squared relative error plus a prior, with step lengths that
+    decrease to 0. For style, Gatys et al. 2015, "Texture Synthesis Using Convolutional Neural
+    Networks", arXiv:1505.07376.
 
     Examples
     --------
@@ -149,17 +149,17 @@ def reconstructions(
     seed: int = 0,
     every: int = 16,
 ) -> Iterator[Reconstruction]:
-    """Make a picture as `reconstruct` does, and give it as it becomes clear.
+    """Yield intermediate images of the optimisation in `reconstruct`.
 
-    Nothing is computed until the next one is asked for, so that it can be left at any time, and
-    gone on with later.
+    Images are computed only when requested, so the iteration can be stopped at any time and resumed
+    later.
 
     Parameters
     ----------
     extractor, activations, layer, channels, location, prior, match, steps, seed
         As in `reconstruct`.
     every : int
-        After how many steps the picture is given; after the last one too.
+        Number of steps between images; the last step also yields.
 
     Yields
     ------
@@ -168,7 +168,7 @@ def reconstructions(
     Raises
     ------
     LayerNameError, ValueError, TypeError
-        As in `reconstruct`, at once.
+        As in `reconstruct`, raised immediately.
 
     Examples
     --------
@@ -197,7 +197,7 @@ def reconstructions(
 
 
 class ReconstructionMaking:
-    """A picture on the way: each `step` changes it, and `images` says what it is by now."""
+    """An optimisation in progress: `step` updates the image, and `images` returns it."""
 
     def __init__(
         self,
@@ -254,23 +254,23 @@ class ReconstructionMaking:
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
+        """Number of finished steps."""
         return len(self._history)
 
     def step(self) -> None:
-        """Change the picture once."""
+        """Take one optimisation step."""
         pictures = self._canvas.pictures()
         told, gradients = self._aim.gradients(pictures, STILL, self._asked)
         self._history.append(math.sqrt(float(told[0])))
         if self._prior == "photographs":
             counted = np.float32(_VARIATION / (_LEVELS * pictures[0].size))
             gradients = gradients - counted * total_variation_gradient(pictures)
-        # The last steps are short, so that it comes to rest.
+        # Step lengths decrease to 0, so that the image converges.
         share = (1 + math.cos(math.pi * (self.steps - 1) / self._wanted_steps)) / 2
         self._canvas.step(gradients, share)
 
     def images(self) -> Reconstruction:
-        """Return the picture as it is."""
+        """Return the current image."""
         image = np.rint(self._canvas.pictures()).astype(np.uint8)
         if self._location is not None:
             image = framed(image, self._box)
@@ -296,7 +296,7 @@ class ReconstructionMaking:
         )
 
     def _weights(self, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """Return 1 for each number that is to be matched, and 0 for others."""
+        """Return 1 for each number to match, and 0 for others."""
         chosen = np.zeros(shape[-1])
         chosen[slice(None) if self._numbers is None else list(self._numbers)] = 1
         if self._match == "style":

@@ -1,4 +1,4 @@
-"""`visualize_channel`: a picture made from noise that a channel answers to strongly."""
+"""`visualize_channel`: an image optimised from noise to activate a channel."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Floats = npt.NDArray[np.float32]
 Location = tuple[int, int]
 Size = tuple[int, int]
 
-# Above the 59 levels of photographs as a whole, and below that of their most contrasted patches.
+# Above the 59 levels of whole photographs, and below the contrast of their strongest patches.
 CONTRAST = 80.0
-# For one unit of a layer that sees so few pixels a side that it is all but linear. What it likes
-# best is its kernel, whose largest numbers more contrast would bend back.
+# For one unit with a receptive field this small, which is nearly linear: its optimal image is its
+# kernel, whose largest numbers would be compressed at a higher contrast.
 _FEW, _CONTRAST_OF_FEW = 5, 32.0
-# The length of a step, in strengths of waves that begin at 0.1.
+# Step length, in units of the waves' strengths, which start at 0.1.
 _RATE = 0.05
-# The largest side that is chosen, at which the deepest layers take minutes.
+# Largest default side, at which the deepest layers take minutes.
 _LARGEST = 224
-# Of a picture's side, so that pools leave nothing over.
+# Sides are multiples of this, so that pooling covers the whole image.
 _MULTIPLE = 32
-# One of so many pixels that a unit sees are moved at most.
+# The largest shift is the receptive field's side divided by this.
 _JITTER = 16
 _ANGLE = math.radians(5)
 _ZOOM = 0.05
@@ -83,38 +83,39 @@ def visualize_channel(
     progress: Progress = True,
     diversity: int | None = None,
 ) -> SyntheticImage | tuple[SyntheticImage, ...]:
-    """Make a picture that a channel answers to strongly: a hypothesis of what it looks for.
+    """Compute an image that a channel responds to strongly: a hypothesis of what it looks for.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose network. It is run up to the layer and no further, and never changed.
+        The network. It is computed only up to the layer, and never changed.
     layer : str
-        Any name of the layer. Values are those before its ReLU, whatever the name, since a channel
-        that is 0 has no gradient.
+        Any name of the layer. Values before its ReLU are used in any case, since a channel that is
+        0 has no gradient.
     channel : int or sequence of int
         One channel, or several, which are computed together.
     location : (int, int), optional
-        Row and column of one unit, in the channel's map of a picture of that size; the whole map
-        without one. What the unit does not see is grey.
+        Row and column of one unit, in the channel's map for an image of that size; by default the
+        whole map. Pixels outside the unit's receptive field are grey.
     steps : int
-        How many steps are taken.
+        Number of optimisation steps.
     size : int or (int, int), optional
-        Side of the picture, or its height and width, in pixels. By default about twice what a unit
-        sees, from 32 to 224.
+        Side of the image, or its height and width, in pixels. By default about twice the receptive
+        field, from 32 to 224.
     seed : int
-        The same seed gives the same picture.
+        The same seed gives the same image.
     progress : bool or callable
-        True shows a bar; a function is called with the number of steps taken so far, and of all.
+        True shows a progress bar; a function is called with the number of finished steps and the
+        total.
     diversity : int, optional
-        So many pictures of each channel, each from a beginning of its own: where they differ, the
+        Number of images per channel, each from a different initial image. If they differ, the
         channel looks for more than one thing.
 
     Returns
     -------
     SyntheticImage or tuple of SyntheticImage
-        One for one channel; a tuple where several were asked for, or a `diversity`, in the order of
-        the channels and, of each, of its beginnings.
+        One image for a single channel; a tuple for several channels or with `diversity`, in the
+        order of the channels and then of the initial images.
 
     Raises
     ------
@@ -123,30 +124,30 @@ def visualize_channel(
     ValueError
         If an argument is not one of these, or the layer has no gradient.
     TypeError
-        If `extractor` is none, or `progress` is neither a bool nor a function.
+        If `extractor` is not a FeatureExtractor, or `progress` is neither a bool nor a function.
 
     See Also
     --------
-    channel_images : The same, with the pictures in between.
+    channel_images : The same, with intermediate images.
 
     Notes
     -----
     Gradient ascent from noise: Erhan et al. 2009, "Visualizing Higher-Layer Features of a Deep
-    Network"; Simonyan et al. 2013, arXiv:1312.6034; and, for what keeps the pictures readable, Olah
-    et al. 2017, "Feature Visualization", doi:10.23915/distill.00007:
+    Network"; Simonyan et al. 2013, arXiv:1312.6034; and, for the regularisation, Olah et al. 2017,
+    "Feature Visualization", doi:10.23915/distill.00007:
 
-    - The picture is a sum of waves, whose amplitudes fall as 1/f, in colours that vary
+    - The image is a sum of waves, whose amplitudes are proportional to 1/f, in colours that vary
       independently of one another in photographs.
-    - The network is shown it moved by up to 1/16 of what a unit sees, turned by up to 5° and scaled
-      by up to 5 %, another way at each step; layers that see less than 16 pixels are shown it as it
-      is.
-    - It has a fixed contrast: the root of the mean square of the distance to grey is 80 levels (59
-      in photographs), before what is beyond black and white is bent back by a tanh.
-    - For one unit that sees 5 pixels a side or less, contrast is 32 and each pixel is by itself, so
-      that the best picture of a unit of the first layer is its kernel, and not the kernel's sign.
+    - At each step the image is randomly shifted by up to 1/16 of the receptive field, rotated by up
+      to 5° and scaled by up to 5 %; for receptive fields below 16 pixels it is not.
+    - The contrast is fixed: the root mean square distance to grey is 80 levels (59 in photographs),
+      before a tanh compresses values to the range from black to white.
+    - For one unit with a receptive field of at most 5 pixels a side, the contrast is 32 and pixels
+      are independent, so that the optimal image of a unit in the first layer is its kernel, not
+      the kernel's sign.
 
-    What grows is the mean over the map, in which values below 0 count a tenth, or the value of one
-    unit.
+    The objective is the mean over the map, in which values below 0 have a weight of 0.1, or the
+    value of one unit.
 
     Examples
     --------
@@ -187,29 +188,29 @@ def channel_images(
     steps: int | None = 256,
     every: int = 16,
 ) -> Iterator[tuple[SyntheticImage, ...]]:
-    """Make pictures as `visualize_channel` does, and give them as they become clear.
+    """Yield intermediate images of the optimisation in `visualize_channel`.
 
-    Nothing is computed until the next ones are asked for, so that it can be left at any time, and
-    gone on with later.
+    Images are computed only when requested, so the iteration can be stopped at any time and resumed
+    later.
 
     Parameters
     ----------
     extractor, layer, channel, location, size, seed, diversity
         As in `visualize_channel`.
     steps : int or None
-        How many steps are taken; None goes on as long as pictures are asked for.
+        Number of optimisation steps; None continues as long as images are requested.
     every : int
-        After how many steps pictures are given; after the last one too.
+        Number of steps between images; the last step also yields.
 
     Yields
     ------
     tuple of SyntheticImage
-        All of them, even where it is one.
+        All images, even if there is only one.
 
     Raises
     ------
     LayerNameError, ValueError, TypeError
-        As in `visualize_channel`, at once.
+        As in `visualize_channel`, raised immediately.
 
     Examples
     --------
@@ -235,7 +236,7 @@ def channel_images(
 
 
 def becoming_clear(making: Any, count: int | None, apart: int) -> Iterator[Any]:
-    """Give what is on the way every `apart` steps, and after the last of `count`."""
+    """Yield intermediate results every `apart` steps, and after the last of `count`."""
     while count is None or making.steps < count:
         making.step()
         if making.steps % apart == 0 or making.steps == count:
@@ -243,7 +244,7 @@ def becoming_clear(making: Any, count: int | None, apart: int) -> Iterator[Any]:
 
 
 class ChannelMaking:
-    """Pictures on the way: each `step` changes them, and `images` says what they are by now."""
+    """An optimisation in progress: `step` updates the images, and `images` returns them."""
 
     def __init__(
         self,
@@ -289,7 +290,7 @@ class ChannelMaking:
         self.steps = 0
 
     def step(self) -> None:
-        """Change all pictures once."""
+        """Take one optimisation step for all images."""
         view = _view(self._views, self._jitter, self._size)
         for part in self._parts:
             values, gradients = self._aim.gradients(part.canvas.pictures(), view, self._asked(part))
@@ -301,7 +302,7 @@ class ChannelMaking:
         self.steps += 1
 
     def images(self) -> tuple[SyntheticImage, ...]:
-        """Return the pictures as they are."""
+        """Return the current images."""
         return tuple(itertools.chain.from_iterable(map(self._finished, self._parts)))
 
     def _asked(self, part: _Part) -> tuple[npt.NDArray[Any], ...]:
@@ -340,7 +341,7 @@ class ChannelMaking:
 
 @dataclass(eq=False)
 class _Part:
-    """As many pictures as are computed at once."""
+    """A batch of images that are computed together."""
 
     wanted: Sequence[tuple[int, int]]
     seed: int
@@ -364,7 +365,7 @@ class _Part:
 
 
 def check_extractor(extractor: object) -> None:
-    """Raise TypeError for what is no extractor."""
+    """Raise TypeError unless `extractor` is a FeatureExtractor."""
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, such as "
@@ -373,7 +374,7 @@ def check_extractor(extractor: object) -> None:
 
 
 def framed(images: npt.NDArray[np.uint8], box: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Return pictures that are grey outside of a box."""
+    """Return the images with grey outside of a box."""
     top, left, bottom, right = box
     found = np.full_like(images, 128)
     found[..., top:bottom, left:right, :] = images[..., top:bottom, left:right, :]
@@ -417,14 +418,14 @@ def _box(info: LayerInfo, place: Location, size: Size) -> tuple[int, int, int, i
 
 
 def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[float]:
-    """Return how the network is shown the pictures at a step; see `LayerAim.gradients`."""
+    """Return a random transformation of the images for one step; see `LayerAim.gradients`."""
     if not jitter:
         return STILL
     angle = generator.uniform(-_ANGLE, _ANGLE)
     zoom = 1 + generator.uniform(-_ZOOM, _ZOOM)
     down, across = generator.integers(-jitter, jitter, size=2, endpoint=True)
     cosine, sine = math.cos(angle) * zoom, math.sin(angle) * zoom
-    # About the middle.
+    # Rotate and scale about the centre.
     y, x = (size[0] - 1) / 2, (size[1] - 1) / 2
     return (
         *(cosine, -sine, x - cosine * x + sine * y + float(across)),
