@@ -581,7 +581,7 @@ def test_a_picture_as_svg_holds_no_script_and_no_link(hostile: LayerExplorer) ->
 def test_no_name_is_a_formula_or_tex(hostile: LayerExplorer) -> None:
     with mpl.rc_context({"text.usetex": True}):
         axes = plot(hostile.activations, hostile.layer, hostile.mode)
-    figures = (hostile.figure, axes.get_figure(root=True))
+    figures = (hostile.figure, axes.figure)
     named: list[Text] = []
     for figure in figures:
         assert figure is not None
