@@ -383,7 +383,7 @@ def test_gaps_darken_no_edge_of_a_tile(
     if mpl.__version_info__ >= (3, 11):
         # A newer matplotlib can draw in the way that older ones need, but not the reverse.
         monkeypatch.setattr(mpl, "__version_info__", release)
-    maps = np.random.default_rng(4).random((8, 8, 12), np.float32)
+    maps = np.random.default_rng(4).random((50, 50, 12), np.float32)
     alive = make_activations(maps, stride=4)
     red = ListedColormap(["#ff0000"])
     assert set(np.unique(render(alive, "conv", "grid", cmap=red).rgba[..., 3])) == {0, 255}
