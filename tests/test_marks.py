@@ -166,7 +166,8 @@ def test_an_overlay_is_not_drawn_with_its_axes(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", overlay=0.5)
     before = on_canvas(explorer)
     (overlay,) = (one for one in axes_of(explorer, "input").images if one.get_animated())
-    overlay.draw(explorer.figure.canvas.get_renderer())
+    canvas: Any = explorer.figure.canvas
+    overlay.draw(canvas.get_renderer())
     np.testing.assert_array_equal(on_canvas(explorer), before)
 
 

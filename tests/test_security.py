@@ -251,7 +251,7 @@ def iptc(inside: bytes) -> bytes:
     )
 
 
-@pytest.mark.skipif(os.name != "posix", reason="the program is a shell's")
+@pytest.mark.posix
 def test_no_picture_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark, folder = tmp_path / "it ran", tmp_path / "bin"
     folder.mkdir()
