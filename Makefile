@@ -44,7 +44,7 @@ test-all: lint browser firefox
 	$(TESTS) $(PYTEST_ARGS)
 
 coverage: $(VENV)/.test
-	$(BIN)/pytest -n 2 -m "not browser and not slow" --cov=vgg_widget --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m "not browser and not slow" --cov=vgg_widget --cov-report=term-missing:skip-covered --cov-report=xml $(PYTEST_ARGS)
 
 check: lint
 	$(BIN)/pytest -n 2 -m "not browser and not slow" $(PYTEST_ARGS)

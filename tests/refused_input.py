@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -277,8 +278,11 @@ PATHS = [
         "name of lone surrogates", lambda _: "\ud800.png", r"image '\\ud800\.png' was not found"
     ),
     Refused("home of nobody", lambda _: "~nobody-there/cat.jpg", r"nobody-there/cat\.jpg' was not"),
-    Refused(
-        "device", lambda _: "/dev/null", r"'/dev/null' is a folder, a device or a pipe .*: pass one"
+    *(
+        Refused(f"device {path}", lambda _, path=path: path, told)  # type: ignore[misc]
+        for told in [r"'/dev/null' is a folder, a device or a pipe .*: pass one"]
+        # Windows has no path of a device.
+        for path in ([os.devnull] if os.name == "posix" else [])
     ),
     *(
         Refused(f"address {address[:12]}", lambda _, address=address: address, told)  # type: ignore[misc]

@@ -149,6 +149,7 @@ def test_an_earlier_result_does_not_pass_for_one_that_was_interrupted(
     assert Path("kept/top-previous.npz").read_bytes() == before
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_ctrl_c_keeps_finished_shards_and_shows_no_traceback(work: Path) -> None:
     write_pictures(work / "many", 300)

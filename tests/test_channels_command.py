@@ -172,6 +172,7 @@ def kept_image(number: int) -> SyntheticImage:
     return found
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_made_and_the_same_command_goes_on(
     work: Path, monkeypatch: pytest.MonkeyPatch

@@ -357,6 +357,7 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> 
     assert "LayerExplorer(sample_image())" in demo_notebook(None)["cells"][0]["source"]
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_the_demo_serves_its_notebook_and_stops_at_ctrl_c(picture: Path, tmp_path: Path) -> None:
     environment = {

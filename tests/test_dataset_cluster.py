@@ -171,6 +171,7 @@ def test_two_workers_give_what_one_does_with_vgg19(two: Any, folder: Path) -> No
     assert here.weights == there.weights
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 @pytest.mark.usefixtures("_small_shards")
 def test_a_worker_is_killed_half_way(two: Any, folder: Path) -> None:

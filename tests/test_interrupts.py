@@ -626,6 +626,7 @@ def test_what_a_test_starts_can_be_interrupted() -> None:
     assert done.stderr.splitlines()[-1:] == ["KeyboardInterrupt"]
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_a_run_in_the_background_is_as_any_other() -> None:
     # `make test &` in a script, `nohup` and some services start what is deaf to interrupts.

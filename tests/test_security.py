@@ -251,7 +251,7 @@ def iptc(inside: bytes) -> bytes:
     )
 
 
-@pytest.mark.skipif(os.name != "posix", reason="the program is a shell's")
+@pytest.mark.posix
 def test_no_picture_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark, folder = tmp_path / "it ran", tmp_path / "bin"
     folder.mkdir()
@@ -583,7 +583,7 @@ def test_a_picture_as_svg_holds_no_script_and_no_link(hostile: LayerExplorer) ->
 def test_no_name_is_a_formula_or_tex(hostile: LayerExplorer) -> None:
     with mpl.rc_context({"text.usetex": True}):
         axes = plot(hostile.activations, hostile.layer, hostile.mode)
-    figures = (hostile.figure, axes.get_figure(root=True))
+    figures = (hostile.figure, axes.figure)
     named: list[Text] = []
     for figure in figures:
         assert figure is not None

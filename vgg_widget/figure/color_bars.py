@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
@@ -209,7 +210,7 @@ class ColorBars:
             return None
         # matplotlib returns a new colormap at every look-up, and none is hashable.
         colours = self._shown.cmap(np.arange(self._shown.cmap.N), bytes=True).tobytes()
-        axis = self._shown.long_axis
+        axis = _long_axis(self._shown)
         words = axis.get_label_text(), axis.labelpad
         return self._shown.extend, self._upright, colours, words
 
@@ -274,7 +275,7 @@ class ColorBars:
         """Write the label, beyond the numbers."""
         longest = max(len(number.get_text()) for number in bar.ax.texts)
         beyond = 72 * _LETTER_INCHES * longest if self._upright else 8
-        bar.long_axis.labelpad = _TICK + 4 + beyond
+        _long_axis(bar).labelpad = _TICK + 4 + beyond
         # A step does not repaint the area left of a horizontal bar.
         start: Any = {} if self._upright else {"loc": "left"}
         bar.set_label(_label(self._label, said, self._length, 8), fontsize=8, **start)
@@ -287,9 +288,14 @@ class ColorBars:
 
     def _color(self, bar: Colorbar) -> None:
         bar.ax.lines[0].set_color(self._theme.ink)
-        for words in (*bar.ax.texts, bar.long_axis.label):
+        for words in (*bar.ax.texts, _long_axis(bar).label):
             words.set_color(self._theme.ink)
         bar.outline.set_edgecolor(self._theme.ink)
+
+
+def _long_axis(bar: Colorbar) -> Axis:
+    """Return the axis along a colorbar, as `Colorbar.long_axis` does since matplotlib 3.10."""
+    return bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis
 
 
 def list_height(entries: Sequence[LegendEntry], width: float | None = None) -> float:

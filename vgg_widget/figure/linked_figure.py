@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
@@ -35,6 +36,9 @@ Box = tuple[float, float, float, float]
 
 # The number of letters of this size per inch.
 _TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 13.8
+
+# The name of "auto" before matplotlib 3.10; later releases still accept it.
+SMOOTH = "antialiased"
 
 # Letters in the source line at the bottom of a figure of the usual width.
 _SOURCE_LETTERS = 132
@@ -281,7 +285,7 @@ class LinkedFigure:
             picture.set_data(shown.rgba)
             picture.set_extent(map_extent(shown, place))
             # A grid usually has more pixels than the screen: dropping rows would distort it.
-            picture.set_interpolation("auto" if shown.tiles else "nearest")
+            picture.set_interpolation(SMOOTH if shown.tiles else "nearest")
         self._marks_painter.set(marks, renderings, place)
         if not same_frame:
             self._reset_view(self._kept_view if same_images and rendering.tiles is None else None)
@@ -315,7 +319,7 @@ class LinkedFigure:
             height, width = image.shape[:2]
             picture.set_data(image)
             picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
-            picture.set_interpolation("auto")
+            picture.set_interpolation(SMOOTH)
 
     def _update_beside(self) -> None:
         for bars, shown in zip(self._bars, self._scales(), strict=True):
@@ -477,7 +481,39 @@ def _picture_on(axes: Axes) -> AxesImage:
     return picture
 
 
-class ReducedImage(AxesImage):
+class BlendedImage(AxesImage):
+    """An RGBA image whose resampled colours are weighted by opacity, in every matplotlib release.
+
+    Before 3.11 matplotlib averages colours and opacities separately, so the black of transparent
+    pixels, such as the gaps of a grid, darkens the edges beside them.
+    """
+
+    def make_image(
+        self, renderer: Any, magnification: float = 1.0, unsampled: bool = False
+    ) -> tuple[Any, float, float, Any]:
+        """Return the drawn pixels and their position, as `AxesImage` does."""
+        pixels: Any = self._A  # type: ignore[has-type]
+        copied = unsampled or self.get_interpolation() == "nearest"
+        if mpl.__version_info__ >= (3, 11) or copied or pixels.shape[-1] < 4:
+            return super().make_image(renderer, magnification, unsampled)
+        opacity = pixels[..., 3:]
+        if opacity.min() == 255:
+            return super().make_image(renderer, magnification, unsampled)
+        try:
+            self._A = np.rint(pixels[..., :3] * (opacity / 255)).astype(np.uint8)
+            drawn, left, bottom, transform = super().make_image(renderer, magnification)
+            self._A = opacity.repeat(3, axis=-1)
+            opacities = super().make_image(renderer, magnification)[0]
+        finally:
+            self._A = pixels
+        if drawn is not None:
+            weight = np.maximum(opacities[..., :1], 1) / 255
+            drawn[..., :3] = np.minimum(np.rint(drawn[..., :3] / weight), 255)
+            drawn[..., 3] = opacities[..., 0]
+        return drawn, left, bottom, transform
+
+
+class ReducedImage(BlendedImage):
     """An RGBA image that is drawn from a smaller copy while that is sharp enough.
 
     matplotlib filters every pixel at every drawing: 0.2 s for a grid of 4 million pixels, of which
@@ -492,7 +528,7 @@ class ReducedImage(AxesImage):
         self, renderer: Any, magnification: float = 1.0, unsampled: bool = False
     ) -> tuple[Any, float, float, Any]:
         """Return the drawn pixels and their position, as `AxesImage` does."""
-        pixels: Any = self._A  # type: ignore[has-type]
+        pixels: Any = self._A
         factor = self._factor(pixels, magnification)
         if factor < 2 or unsampled or self.get_interpolation() == "nearest":
             return super().make_image(renderer, magnification, unsampled)

@@ -143,11 +143,28 @@ class MarksPainter:
         for artist in artists:
             left_out = isinstance(artist, Rectangle) and not self.frames_shown
             if artist.get_visible() and artist.axes is not None and not left_out:
-                artist.axes.draw_artist(artist)
+                if isinstance(artist, _Overlay):
+                    artist.paint()
+                else:
+                    artist.axes.draw_artist(artist)
 
 
-def _overlay(axes: Axes) -> AxesImage:
-    overlay = AxesImage(axes, interpolation="nearest", animated=True, zorder=0.5)
+class _Overlay(AxesImage):
+    """An animated image, which before 3.11 matplotlib draws with its axes all the same."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draw into a file alone, since `paint` would put the image over itself."""
+        if self.axes.figure.canvas.is_saving():
+            super().draw(renderer)
+
+    def paint(self) -> None:
+        """Draw onto the canvas."""
+        canvas: Any = self.axes.figure.canvas
+        super().draw(canvas.get_renderer())
+
+
+def _overlay(axes: Axes) -> _Overlay:
+    overlay = _Overlay(axes, interpolation="nearest", animated=True, zorder=0.5)
     overlay.set_data([[0.0]])
     overlay.set_mouseover(False)
     overlay.set_visible(False)

@@ -59,7 +59,7 @@ def plot(
     """
     # Importing matplotlib's figures takes longer than importing the whole package.
     from vgg_widget.figure.color_bars import add_colorbar, has_color_scale
-    from vgg_widget.figure.feature_figure import title_of
+    from vgg_widget.figure.linked_figure import SMOOTH, BlendedImage, title_of
     from vgg_widget.figure.themes import PLAIN
     from vgg_widget.pictures.coordinates import map_extent, value_at
 
@@ -70,24 +70,28 @@ def plot(
 
         _, ax = plt.subplots(layout="constrained")
     place = activations.info(layer).placement
-    smooth = "auto" if rendering.tiles else "nearest"
-    picture = ax.imshow(
-        rendering.rgba,
+    picture = BlendedImage(
+        ax,
         extent=map_extent(rendering, place),
-        interpolation=smooth,
+        interpolation=SMOOTH if rendering.tiles else "nearest",
         # Otherwise `rcParams` could flip, stretch or blur the picture.
         origin="upper",
-        aspect="equal",
-        interpolation_stage="auto",
+        interpolation_stage="rgba",
         resample=True,
     )
+    picture.set_data(rendering.rgba)
+    picture.set_clip_path(ax.patch)
+    # Axes that nothing is drawn on take the picture's limits.
+    picture.set_extent(picture.get_extent())
+    ax.add_image(picture)
+    ax.set_aspect("equal")
     picture.set_mouseover(False)
     # No local function, so that the figure can be pickled.
     ax.format_coord = partial(value_at, rendering, place)  # type: ignore[method-assign]
     ax.set(xticks=[], yticks=[])
     ax.set_title(title_of(rendering), **PLAIN)
-    figure = ax.get_figure(root=True)
-    if colorbar and figure is not None and has_color_scale(rendering):
+    figure = ax.figure.figure  # That of a subfigure is the whole one.
+    if colorbar and has_color_scale(rendering):
         add_colorbar(figure, rendering, ax=ax)
     if colorbar and rendering.legend:
         _add_legend(ax, rendering)
