@@ -202,3 +202,37 @@ def test_folded_away_or_closed_it_computes_no_further(
         comparison.panel = PANEL
         assert len(told(comparison)) == len(panel._lines)
         assert not panel._missing
+
+
+def test_a_layer_that_fails_takes_no_other_along(
+    make: Make, photo: RGB8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def failing(first: Activations, second: Activations, layer: str, *, relative: bool) -> float:
+        asked.append(layer)
+        if layer == "block3_conv1":
+            raise ValueError("first has NaN.")
+        return content_distance(first, second, layer, relative=relative)
+
+    monkeypatch.setattr(distances, "content_distance", failing)
+    comparison = make(photo, photo[::-1].copy())
+    panel = made_panel(comparison, PANEL)
+    assert panel.wait()
+    assert "first has NaN." in problem(comparison)
+    said = {name: line.bars.value for name, line in panel._lines.items()}
+    assert [name for name, one in said.items() if "could not be computed" in one] == [
+        "block3_conv1"
+    ]
+    assert all("vgg-bar" in one for name, one in said.items() if name != "block3_conv1")
+    # It is not computed once more with every change.
+    comparison.layer = "block1_conv1"
+    comparison.panel = ""
+    comparison.panel = PANEL
+    assert panel.wait()
+    assert len(asked) == len(said)
+    # Another pair has its chance.
+    monkeypatch.setattr(distances, "content_distance", content_distance)
+    comparison.second = photo[:, ::-1].copy()
+    assert panel.wait()
+    assert all("vgg-bar" in line.bars.value for line in panel._lines.values())

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.conftest import networks_apart
 from tests.explorers import control, made_panel, problem, words
 from vgg_widget import FeatureExtractor, LayerExplorer, telling_channels
 from vgg_widget.explorer.panels import looks_for, what_is_left
@@ -199,6 +200,29 @@ def test_what_is_kept_is_of_one_network_and_its_preprocessing(photo: RGB8) -> No
         assert again.find(LAYER, 5, **asked) is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("title", ["Looks for", "What is left"])
+def test_weights_that_are_no_numbers_are_told(
+    explore: Explore, photo: RGB8, monkeypatch: pytest.MonkeyPatch, title: str
+) -> None:
+    with networks_apart():
+        extractor = FeatureExtractor("random", size=32)
+    explorer = explore(photo, extractor=extractor, layer=LAYER, channel=5, panel=title)
+    panel = made_panel(explorer, title)
+    kernels = extractor.model.get_layer("block1_conv2")
+    sound = kernels.get_weights()
+    kernels.set_weights([np.full_like(one, np.nan) for one in sound])
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert "NaN or infinite values or gradients" in problem(explorer)
+    assert not panel.maker.running
+    assert panel.button.description == "start"
+    kernels.set_weights(sound)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert not problem(explorer)
+
+
 def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) -> None:
     explorer, panel = looking(explore)
     before = explorer.activations["features.5"]
@@ -261,7 +285,7 @@ def test_a_set_has_its_strongest_patches_beside_it(
 
 
 def left(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
-    explorer = explore(**{"layer": LAYER, "channel": 5, "panel": "What is left", **more})
+    explorer = explore(**{"layer": LAYER, "channel": 3, "panel": "What is left", **more})
     return explorer, made_panel(explorer, "What is left")
 
 
@@ -269,7 +293,7 @@ def left(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
     ("of", "asked"),
     [
         ("all", {}),
-        pytest.param("channel", {"channels": [5]}, marks=pytest.mark.slow),
+        pytest.param("channel", {"channels": [3]}, marks=pytest.mark.slow),
         pytest.param("location", {"location": (6, 7)}, marks=pytest.mark.slow),
         pytest.param("style", {"match": "style"}, marks=pytest.mark.slow),
     ],
@@ -342,7 +366,7 @@ def test_what_cannot_be_made_is_told(explore: Explore) -> None:
     assert "is 0 for all that is to be matched" in problem(explorer)
     assert not panel.maker.running
     assert panel.button.description == "start"
-    explorer.channel = 5
+    explorer.channel = 3
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
     assert panel.made.widget.layout.display != "none"

@@ -14,7 +14,7 @@ from vgg_widget.circuit.inputs import check_made_by
 from vgg_widget.gradients.arguments import whole
 from vgg_widget.gradients.canvas import Canvas, total_variation_gradient
 from vgg_widget.gradients.style import gram
-from vgg_widget.gradients.synthesis import STILL, becoming_clear, framed
+from vgg_widget.gradients.synthesis import STILL, becoming_clear, check_finite, check_seen, framed
 from vgg_widget.gradients.synthetic_image import Reconstruction
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
@@ -91,8 +91,9 @@ def reconstruct(
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, the maps are 0 where they are to be matched, or the
-        layer has no gradient.
+        If an argument is not one of these, the maps are 0 where they are to be matched, the unit
+        sees none of the picture, the layer has no gradient, or values or gradients are NaN or
+        infinite.
     TypeError
         If `extractor` is none, or `progress` is neither a bool nor a function.
 
@@ -234,6 +235,7 @@ class ReconstructionMaking:
         self._box = (0, 0, *size)
         if self._location is not None and info.receptive_field is not None:
             self._box = info.receptive_field_box(*self._location, size)
+            check_seen(self._box, self._location, layer)
         wanted = gram(activations, layer) if match == "style" else activations[layer]
         weights = self._weights(wanted.shape)
         length = float(np.sum(weights * np.square(wanted, dtype=np.float64)))
@@ -261,6 +263,13 @@ class ReconstructionMaking:
         """Change the picture once."""
         pictures = self._canvas.pictures()
         told, gradients = self._aim.gradients(pictures, STILL, self._asked)
+        check_finite(self._layer, told, gradients)
+        if not self.steps and not gradients.any() and told.any():
+            raise ValueError(
+                f"layer {self._layer!r} has no gradient at the noise that the picture begins with, "
+                "usually because a ReLU makes all of its values 0: pass the name before the ReLU, "
+                "other channels or another seed."
+            )
         self._history.append(math.sqrt(float(told[0])))
         if self._prior == "photographs":
             counted = np.float32(_VARIATION / (_LEVELS * pictures[0].size))

@@ -121,7 +121,8 @@ def visualize_channel(
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, or the layer has no gradient.
+        If an argument is not one of these, the unit sees none of the picture, the layer has no
+        gradient, or values or gradients are NaN or infinite.
     TypeError
         If `extractor` is none, or `progress` is neither a bool nor a function.
 
@@ -272,6 +273,7 @@ class ChannelMaking:
             maps = extractor.at_size(self._size)(blank)
             self._location = checked_location(location, layer, maps)
             box = _box(self._info, self._location, self._size)
+            check_seen(box, self._location, layer)
         seen = info.receptive_field or max(self._size)
         self._jitter = seen // _JITTER
         self._few = location is not None and seen <= _FEW
@@ -293,6 +295,8 @@ class ChannelMaking:
         view = _view(self._views, self._jitter, self._size)
         for part in self._parts:
             values, gradients = self._aim.gradients(part.canvas.pictures(), view, self._asked(part))
+            check_finite(self._layer, values, gradients)
+            part.moved |= gradients.any(axis=(1, 2, 3))
             for history, told in zip(part.histories, values, strict=True):
                 history.append(
                     float(told.max() if self._location is None else told[self._location])
@@ -313,8 +317,8 @@ class ChannelMaking:
         if part.box is not None:
             images = framed(images, part.box)
         values = self._aim.values(images.astype(np.float32), STILL, self._asked(part))
-        for image, told, history, (channel, variant) in zip(
-            images, values, part.histories, part.wanted, strict=True
+        for image, told, history, moved, (channel, variant) in zip(
+            images, values, part.histories, part.moved, part.wanted, strict=True
         ):
             row, column = np.unravel_index(int(told.argmax()), told.shape)
             place = self._location or (int(row), int(column))
@@ -334,7 +338,7 @@ class ChannelMaking:
                 contrast=self._contrast,
                 jitter=self._jitter,
                 weights=self._weights,
-                message=_message(self._layer, history),
+                message="" if moved else _still(self._layer),
             )
 
 
@@ -349,6 +353,7 @@ class _Part:
     few: bool
     canvas: Canvas = field(init=False)
     histories: list[list[float]] = field(init=False)
+    moved: npt.NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
         seeds = [(self.seed, 0, variant) for _, variant in self.wanted]
@@ -361,6 +366,7 @@ class _Part:
             box=self.box,
         )
         self.histories = [[] for _ in self.wanted]
+        self.moved = np.zeros(len(self.wanted), bool)
 
 
 def check_extractor(extractor: object) -> None:
@@ -369,6 +375,24 @@ def check_extractor(extractor: object) -> None:
         raise TypeError(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, such as "
             "explorer.extractor."
+        )
+
+
+def check_seen(box: tuple[int, int, int, int] | None, location: Location, layer: str) -> None:
+    """Raise ValueError for a unit whose receptive field holds no pixel of the picture."""
+    if box is not None and (box[0] >= box[2] or box[1] >= box[3]):
+        raise ValueError(
+            f"location {location!r} of layer {layer!r} sees none of the picture, only padding: "
+            "pass another location."
+        )
+
+
+def check_finite(layer: str, *numbers: Floats) -> None:
+    """Raise ValueError for values or gradients along which no step can be taken."""
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise ValueError(
+            f"layer {layer!r} has NaN or infinite values or gradients, along which no step can be "
+            "taken: check the weights, or the preprocess function."
         )
 
 
@@ -433,10 +457,8 @@ def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[f
     )
 
 
-def _message(layer: str, history: Sequence[float]) -> str:
-    if any(history):
-        return ""
+def _still(layer: str) -> str:
     return (
-        f"layer {layer!r} was 0 at every step, so that there was no gradient to follow: pass a "
-        "layer before its ReLU, or another seed."
+        f"layer {layer!r} had no gradient at any step, so the picture is still the noise it began "
+        "with: pass a layer before its ReLU, or another seed."
     )
