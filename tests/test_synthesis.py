@@ -221,6 +221,19 @@ def test_the_size_follows_from_what_a_unit_sees(
     assert asked == [(layer, (side, side))]
 
 
+def test_one_unit_needs_no_run_of_the_whole_network(
+    extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any) -> None:
+        pytest.fail("the whole network was run")
+
+    monkeypatch.setattr(type(extractor._network), "run", run)
+    (found,) = made(extractor, "block2_conv1", 5, location=(23, 31), size=(48, 64), steps=2)
+    assert found.location == (23, 31)
+    with pytest.raises(ValueError, match=r"whose maps are 24 × 32: pass location=\(row, column\)"):
+        made(extractor, "block2_conv1", 5, location=(24, 0), size=(48, 64), steps=2)
+
+
 def test_models_of_ones_own(keras_model: Any) -> None:
     found = made(FeatureExtractor(model=keras_model), "two", 1, steps=20)[0]
     assert found.image.shape == (20, 24, 3)

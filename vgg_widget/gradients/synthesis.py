@@ -19,7 +19,7 @@ from vgg_widget.images import checked_size
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
-from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.pictures.rendering import checked_channel, location_within
 from vgg_widget.support.messages import briefly
 from vgg_widget.support.progress import Progress, shown_progress
 
@@ -266,12 +266,13 @@ class ChannelMaking:
         self._seed = whole("seed", seed, least=0)
         self._layer, self._weights = layer, extractor.weights
         self._info = next(one for one in network.layers_on(self._size) if one.name == info.name)
+        self._aim = LayerAim(extractor, layer, self._size, "mean" if location is None else "unit")
         self._location, box = None, None
         if location is not None:
-            # A picture of this size, for what its maps are like.
-            blank = np.full((*self._size, 3), 128, np.uint8)
-            maps = extractor.at_size(self._size)(blank)
-            self._location = checked_location(location, layer, maps)
+            # The map of any picture of this size shows which units there are.
+            blank = np.full((1, *self._size, 3), 128, np.float32)
+            (only,) = self._aim.values(blank, STILL, _asked([0], (0, 0)))
+            self._location = location_within(location, layer, *only.shape)
             box = _box(self._info, self._location, self._size)
             check_seen(box, self._location, layer)
         seen = info.receptive_field or max(self._size)
@@ -279,9 +280,6 @@ class ChannelMaking:
         self._few = location is not None and seen <= _FEW
         self._contrast = _CONTRAST_OF_FEW if self._few else CONTRAST
         self._views = np.random.default_rng([self._seed, 1])
-        self._aim = LayerAim(
-            extractor, layer, self._size, "mean" if self._location is None else "unit"
-        )
         wanted = [(number, variant) for number in numbers for variant in range(variants)]
         most = self._aim.most
         self._parts = [
@@ -309,8 +307,7 @@ class ChannelMaking:
         return tuple(itertools.chain.from_iterable(map(self._finished, self._parts)))
 
     def _asked(self, part: _Part) -> tuple[npt.NDArray[Any], ...]:
-        channels = np.array([channel for channel, _ in part.wanted], np.int32)
-        return channels, *(np.array(place, np.int32) for place in self._location or ())
+        return _asked([channel for channel, _ in part.wanted], self._location)
 
     def _finished(self, part: _Part) -> Iterator[SyntheticImage]:
         images = np.rint(part.canvas.pictures()).astype(np.uint8)
@@ -367,6 +364,11 @@ class _Part:
         )
         self.histories = [[] for _ in self.wanted]
         self.moved = np.zeros(len(self.wanted), bool)
+
+
+def _asked(channels: Sequence[int], location: Location | None) -> tuple[npt.NDArray[Any], ...]:
+    """Return what `LayerAim` is asked; see there."""
+    return np.array(channels, np.int32), *(np.array(place, np.int32) for place in location or ())
 
 
 def check_extractor(extractor: object) -> None:
