@@ -246,8 +246,8 @@ class ReconstructionMaking:
             )
         if not length > 0:
             raise ValueError(
-                f"layer {layer!r} is 0 for all that is to be matched, as most pictures' is: choose "
-                "other channels or another location, or its name before the ReLU."
+                f"layer {layer!r} is 0 for all that is to be matched: choose other channels, "
+                "another location or its name before the ReLU."
             )
         self._asked = wanted.astype(np.float32), (weights / length).astype(np.float32)
         self._aim = LayerAim(extractor, layer, size, match)
