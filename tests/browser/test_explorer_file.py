@@ -640,11 +640,13 @@ def test_a_link_to_what_the_page_lacks_is_told(opened: Opened, small: Activation
         ("layer=block9_conv2&channel=17", "This page has no layer “block9_conv2”."),
         ("layer=features.10&mode=max", "This page has no layer “features.10”."),
         ("layer=block3_conv1&mode=strongest", "This page has no mode “strongest”."),
+        ("layer=block3_conv1&mode=groups", "This page has no mode “groups”."),
     ):
         page.goto(f"{opened.path.as_uri()}#{address}")
         expect(page.locator("#place")).to_have_text(f"{sentence} It shows what is nearest.")
         assert "block9" not in page.url
         assert "strongest" not in page.url
+        assert "groups" not in page.url
     opened.pixels(f"block3_conv1 · channel {first}")
     page.goto(f"{opened.path.as_uri()}#layer=block2_conv1&channel=9999&location=500,3")
     expect(page.locator("#place")).to_contain_text(

@@ -504,8 +504,9 @@ class LayerExplorer(ExplorerBase):
 
         It opens with what is on show here (layer, channel or channels, mode, colormap, scale,
         gamma, location, and the side of the ReLU), and has the other layers and channels at hand.
-        What it has no way to show, such as a mode of your own, an overlay or a percentile, is left
-        out.
+        What it has no way to show is left out, such as an overlay of an attribution or a
+        percentile. In place of the mode ``"groups"`` or one of your own, it opens with one channel,
+        and a warning says so.
 
         Parameters
         ----------

@@ -77,6 +77,9 @@ _ELEMENT = len('<script type="text/plain" id="modes-00-000"></script>\n')
 # The page names layers that were halved.
 _NAMES = 1_000
 _WORKERS = 2
+_SMALLER = (
+    "name fewer layers=, compute the image with a smaller size=, or allow more with max_megabytes="
+)
 _ORDINALS = {2: "second", 4: "fourth", 8: "eighth"}
 
 _HERE = files("vgg_widget.page")
@@ -206,6 +209,12 @@ def _made(
 ) -> tuple[str, list[_Layer]]:
     """Return the page's text, and its layers."""
     check_megabytes(max_megabytes)
+    mode = first.get("mode", DEFAULT_MODE)
+    if mode not in MODES:
+        _warn(
+            f"mode {mode!r} needs a kernel, and the page opens with mode {DEFAULT_MODE!r} instead: "
+            f"choose one of {', '.join(MODES)}, or keep a picture of it with save"
+        )
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title {briefly(title)} is no text: give a string, or leave it out.")
     names = _chosen(activations, layers, before_relu=before_relu)
@@ -215,7 +224,7 @@ def _made(
     shapes = [activations.shape(name) for name in names]
     rest = _USUAL_REST + _REST_OF_A_CHANNEL * sum(channels for _, _, channels in shapes)
     if words := _words_before(shapes, rest + len(picture), max_megabytes):
-        _warn(words)
+        _warn(f"{words}: {_SMALLER}")
     # What finds no room however well it is packed is left out at once.
     steps = _steps(shapes, _LEAST_RATIO, 1e6 * max_megabytes - len(picture))
     with (
@@ -231,7 +240,8 @@ def _made(
     text = _text(activations, stored, first, picture, title, maps=_data(stored))
     size = _size(text)
     if size > 1e6 * max_megabytes:
-        _warn(f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}")
+        words = f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}"
+        _warn(f"{words}: {_SMALLER}")
     return text, stored
 
 
@@ -266,8 +276,7 @@ def _words_before(shapes: list[Shape], beside: float, max_megabytes: float) -> s
 
 def _warn(words: str) -> None:
     warnings.warn(
-        f"{words}: name fewer layers=, compute the image with a smaller size=, or allow more with "
-        "max_megabytes=.",
+        f"{words}.",
         UserWarning,
         # The line that called `to_html`: `_made` and two more are between.
         stacklevel=5,
