@@ -121,6 +121,18 @@ def test_a_mirror_keeps_the_style_and_not_the_content(make: Make, photo: RGB8) -
     assert content > 0.3
 
 
+def test_arrays_have_no_relu_to_speak_of(make: Make, photo: RGB8) -> None:
+    maps = np.random.default_rng(0).uniform(0, 1, (12, 14, 3)).astype(np.float32)
+    pair = [Activations.from_arrays({"map": each}, photo) for each in (maps, maps[::-1].copy())]
+    comparison = make(*pair, extractor=None, layer="map")
+    assert told(comparison)["map"] == pytest.approx(by_hand(*pair, "map"), abs=6e-4)
+    said = words(made_panel(comparison, PANEL).widget)
+    assert "at each layer: 0 is the same" in said
+    assert "ReLU" not in said
+    of_network = words(made_panel(make(photo, photo[::-1].copy()), PANEL).widget)
+    assert "at each layer, after its ReLU: 0 is" in of_network
+
+
 def test_the_layer_on_show_is_marked_and_a_click_shows_another(make: Make, photo: RGB8) -> None:
     comparison = make(photo, photo[::-1].copy())
     panel = made_panel(comparison, PANEL)

@@ -155,7 +155,7 @@ def test_it_comes_as_it_becomes_clear_and_the_same_seed_gives_the_same_bytes(
         ({"layer": "block9"}, "layer 'block9' is not known"),
         ({"channels": [64]}, "channels 64 is not in layer"),
         ({"channels": []}, r"channels \[\] names none"),
-        ({"channels": "3"}, "channels '3' names none"),
+        ({"channels": "3"}, "channels '3' is not in layer"),
         ({"location": (99, 0)}, r"location \(99, 0\) is not in layer"),
         ({"location": (1, 1), "match": "style"}, "has no style"),
         ({"prior": "no"}, "prior 'no' is not known: did you mean 'none'"),

@@ -326,7 +326,7 @@ def test_a_value_that_nothing_changes_is_told() -> None:
         ({"layer": "block9"}, "layer 'block9' is not known"),
         ({"channel": 64}, "channel 64 is not in layer 'block1_conv2', which has 64 channels"),
         ({"channel": [1, -1]}, "channel -1 is not in"),
-        ({"channel": []}, "channel names none: pass a number"),
+        ({"channel": []}, r"channel \[\] names none: pass at least one"),
         ({"channel": "3"}, "channel '3' is not in"),
         ({"location": (99, 0)}, r"location \(99, 0\) is not in layer"),
         ({"steps": 0}, "steps 0 is no whole number of at least 1"),

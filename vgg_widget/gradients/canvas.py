@@ -19,6 +19,9 @@ The mean of the matrices of five: scikit-image's astronaut, coffee, chelsea and 
 matplotlib's grace_hopper.
 """
 
+RATE = 0.05
+"""The usual length of a step, in strengths of waves that begin at 0.1."""
+
 # Halfway from black to white.
 _GREY = np.float32(127.5)
 # The standard deviation of the waves' strengths at the beginning: a picture of little contrast.

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.gradients.arguments import whole
-from vgg_widget.gradients.canvas import Canvas, total_variation_gradient
+from vgg_widget.gradients.arguments import checked_channels, whole
+from vgg_widget.gradients.canvas import RATE, Canvas, total_variation_gradient
 from vgg_widget.gradients.style import gram
 from vgg_widget.gradients.synthesis import STILL, becoming_clear, check_finite, check_seen, framed
 from vgg_widget.gradients.synthetic_image import Reconstruction
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
-from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.pictures.rendering import checked_location
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.progress import Progress, shown_progress
 
@@ -31,8 +31,6 @@ PRIORS: tuple[Prior, ...] = ("photographs", "none")
 """What `reconstruct` can take for likely where the layer does not say."""
 
 _MATCHES: tuple[Match, ...] = ("content", "style")
-# The length of the first steps, in strengths of waves that begin at 0.1.
-_RATE = 0.05
 # What total variation counts beside the squared relative error, for a picture whose neighbours
 # differ by 59 levels.
 _VARIATION = 0.02
@@ -224,7 +222,11 @@ class ReconstructionMaking:
                 "pass match='content'."
             )
         info = activations.info(layer)
-        self._numbers = _checked_channels(channels, layer, info.channels)
+        self._numbers = (
+            None
+            if channels is None
+            else checked_channels("channels", channels, layer, info.channels)
+        )
         self._location = (
             None if location is None else checked_location(location, layer, activations)
         )
@@ -251,7 +253,7 @@ class ReconstructionMaking:
             )
         self._asked = wanted.astype(np.float32), (weights / length).astype(np.float32)
         self._aim = LayerAim(extractor, layer, size, match)
-        self._canvas = Canvas([(self._seed, 0)], size, rate=_RATE, natural=prior == "photographs")
+        self._canvas = Canvas([(self._seed, 0)], size, rate=RATE, natural=prior == "photographs")
         self._history: list[float] = []
 
     @property
@@ -314,17 +316,3 @@ class ReconstructionMaking:
         places[slice(None) if self._location is None else self._location] = 1
         found: npt.NDArray[np.float64] = places * chosen
         return found
-
-
-def _checked_channels(channels: Any, layer: str, count: int) -> tuple[int, ...] | None:
-    if channels is None:
-        return None
-    try:
-        numbers = tuple(channels)
-    except TypeError:
-        numbers = (channels,)
-    if not numbers or isinstance(channels, str):
-        raise ValueError(
-            f"channels {channels!r} names none: pass some such as (3, 17), or leave it out for all."
-        )
-    return tuple(checked_channel("channels", one, layer, count) for one in numbers)

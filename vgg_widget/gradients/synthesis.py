@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.gradients.arguments import whole, whole_number
-from vgg_widget.gradients.canvas import Canvas
+from vgg_widget.gradients.arguments import checked_channels, whole, whole_number
+from vgg_widget.gradients.canvas import RATE, Canvas
 from vgg_widget.gradients.synthetic_image import SyntheticImage
 from vgg_widget.images import checked_size
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
-from vgg_widget.pictures.rendering import checked_channel, location_within
+from vgg_widget.pictures.rendering import location_within
 from vgg_widget.support.messages import briefly
 from vgg_widget.support.progress import Progress, shown_progress
 
@@ -32,8 +32,6 @@ CONTRAST = 80.0
 # For one unit of a layer that sees so few pixels a side that it is all but linear. What it likes
 # best is its kernel, whose largest numbers more contrast would bend back.
 _FEW, _CONTRAST_OF_FEW = 5, 32.0
-# The length of a step, in strengths of waves that begin at 0.1.
-_RATE = 0.05
 # The largest side that is chosen, at which the deepest layers take minutes.
 _LARGEST = 224
 # Of a picture's side, so that pools leave nothing over.
@@ -261,7 +259,7 @@ class ChannelMaking:
         network = extractor._network  # noqa: SLF001 - its geometry, before there is any picture
         info = NamedLayers(network.layers_on(None), network.before_relu).info(layer)
         self._size = _checked_picture_size(size, network.input, info)
-        numbers = _checked_channels(channel, layer, info.channels)
+        numbers = checked_channels("channel", channel, layer, info.channels)
         variants = whole_number("diversity", diversity, least=1) or 1
         self._seed = whole("seed", seed, least=0)
         self._layer, self._weights = layer, extractor.weights
@@ -357,7 +355,7 @@ class _Part:
         self.canvas = Canvas(
             seeds,
             self.size,
-            rate=_RATE,
+            rate=RATE,
             natural=not self.few,
             contrast=_CONTRAST_OF_FEW if self.few else CONTRAST,
             box=self.box,
@@ -408,14 +406,6 @@ def framed(images: npt.NDArray[np.uint8], box: tuple[int, int, int, int]) -> npt
 
 def _are_several(channel: object) -> bool:
     return not isinstance(channel, int | np.integer)
-
-
-def _checked_channels(channel: Any, layer: str, count: int) -> tuple[int, ...]:
-    if not isinstance(channel, Sequence | np.ndarray) or isinstance(channel, str):
-        return (checked_channel("channel", channel, layer, count),)
-    if not len(channel):
-        raise ValueError("channel names none: pass a number, or several such as (3, 17).")
-    return tuple(checked_channel("channel", one, layer, count) for one in channel)
 
 
 def _checked_picture_size(size: object, taken: Any, info: LayerInfo) -> Size:

@@ -42,7 +42,7 @@ from vgg_widget.page.stored_maps import (
     stored_maps,
     stored_modes,
 )
-from vgg_widget.pictures.captions import RANGES, TILE_RANGES
+from vgg_widget.pictures.captions import NO_RANGE, RANGES, TILE_RANGES
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP, find_cmap
 from vgg_widget.pictures.modes import DEFAULT_MODE, DEFAULT_SOME, find_mode
 from vgg_widget.pictures.rendering import layer_label
@@ -409,6 +409,7 @@ def _header(
         "scales": {name: scale.gamma for name, scale in NAMED_SCALES.items()},
         "percentiles": {name: scale.percentile for name, scale in NAMED_SCALES.items()},
         "ranges": RANGES,
+        "no_range": NO_RANGE,
         "tile_ranges": TILE_RANGES,
         "phrases": {name: find_mode(name).phrase for name in MODES},
         "some": DEFAULT_SOME,

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 # In pixels of the page; VGG19's 21 layers are seen as a whole.
 _BUTTON, _MOST_HEIGHT = 130, 640
 _SCALE = (
-    "How far apart the two pictures are at each layer, after its ReLU: 0 is the same, 1 is nothing "
-    "in common. Click on a layer to see it."
+    "How far apart the two pictures are at each layer{where}: 0 is the same, 1 is nothing in "
+    "common. Click on a layer to see it."
 )
 _FORMULAS = (
     "Content compares the maps F and P place by place, √(Σ (F − P)² / (Σ F² + Σ P²)). Style "
@@ -49,7 +49,10 @@ class DistancesPanel(Panel):
         # Two pictures may have been compared before.
         self._missing = list(self._lines)
         said = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
-        said.value = parts.paragraph(_SCALE) + parts.paragraph(_FORMULAS)
+        # Arrays, and many models of one's own, have no side before a ReLU.
+        both = any(map(explorer.pair.first.before_relu, self._lines))
+        scale = _SCALE.format(where=", after its ReLU" if both else "")
+        said.value = parts.paragraph(scale) + parts.paragraph(_FORMULAS)
         # Above the bars, beside the buttons and their margins.
         head = parts.words("vgg-words", margin=f"4px 0 0 {_BUTTON + 4}px", max_width=parts.WIDTH)
         head.value = _HEAD
