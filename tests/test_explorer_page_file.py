@@ -288,6 +288,19 @@ def test_what_is_on_show_in_an_explorer_is_on_show_first(
         explorer.to_html(tmp_path / "page.png")
 
 
+def test_a_mode_that_needs_a_kernel_is_told_of(
+    explore: Callable[..., LayerExplorer], tmp_path: Path
+) -> None:
+    explorer = explore(layer="block5_conv1", mode="groups")
+    with pytest.warns(UserWarning, match="mode 'groups' needs a kernel, and the") as told:
+        explorer.to_html(tmp_path / "page.html", layers="block5_conv1")
+    # It is told where a person called.
+    assert told[0].filename == __file__
+    page = header(Page(tmp_path / "page.html"))
+    assert page["first"]["mode"] == "channel"
+    assert "groups" not in page["phrases"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [

@@ -622,6 +622,9 @@ def test_a_dead_channel_has_the_colormaps_first_colour_and_is_called_dead() -> N
         assert made.note == "dead"
         assert render(special("dead"), "conv", channel=1, scale=scale).note == ""
     assert "dead" in caption(special("dead"), render(special("dead"), "conv"))
+    # A range from 0 to 0 is none.
+    source = source_line(special("dead"), render(special("dead"), "conv"))
+    assert source.endswith(" · conv · mode channel · nothing above 0")
 
 
 def test_a_constant_channel_is_called_constant() -> None:

@@ -33,6 +33,7 @@ from vgg_widget import (
 from vgg_widget.cli import main
 from vgg_widget.images import RGB8
 from vgg_widget.page.document import MODES
+from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.colormaps import find_cmap
 
 from .desk import launch
@@ -640,11 +641,13 @@ def test_a_link_to_what_the_page_lacks_is_told(opened: Opened, small: Activation
         ("layer=block9_conv2&channel=17", "This page has no layer “block9_conv2”."),
         ("layer=features.10&mode=max", "This page has no layer “features.10”."),
         ("layer=block3_conv1&mode=strongest", "This page has no mode “strongest”."),
+        ("layer=block3_conv1&mode=groups", "This page has no mode “groups”."),
     ):
         page.goto(f"{opened.path.as_uri()}#{address}")
         expect(page.locator("#place")).to_have_text(f"{sentence} It shows the nearest match.")
         assert "block9" not in page.url
         assert "strongest" not in page.url
+        assert "groups" not in page.url
     opened.pixels(f"block3_conv1 · channel {first}")
     page.goto(f"{opened.path.as_uri()}#layer=block2_conv1&channel=9999&location=500,3")
     expect(page.locator("#place")).to_contain_text(
@@ -914,6 +917,12 @@ def test_the_smallest_picture(browser: BrowserContext, photo: RGB8, tmp_path: Pa
             pixels = page.show(made.title, layer=layer, mode=mode, channel=3, cmap="magma")
             assert pixels.shape == made.rgba.shape
             assert np.abs(pixels.astype(int) - made.rgba).mean() < 2
+    # Of a dead channel the words under the picture are the kernel's too.
+    dead = int(np.flatnonzero(~tiny["block5_pool"].any(axis=(0, 1)))[0])
+    page.show(f"block5_pool · channel {dead}", layer="block5_pool", channel=dead, mode="channel")
+    said = source_line(tiny, render(tiny, "block5_pool", channel=dead))
+    assert said.endswith("nothing above 0")
+    expect(page.page.get_by_text(f"weights: {said}", exact=True)).to_be_visible()
     page.show("block5_pool · channel 3", layer="block5_pool", channel=3, mode="channel")
     page.page.locator("#output").hover()
     expect(page.page.locator("#place")).to_contain_text(

@@ -504,7 +504,8 @@ class LayerExplorer(ExplorerBase):
 
         The page opens with the current layer, channel or channels, mode, colormap, scale, gamma,
         location, and side of the ReLU, and offers the other layers and channels. What a page
-        cannot show, such as a mode of your own, an overlay or a percentile, is left out.
+        cannot show, such as an overlay of an attribution or a percentile, is left out. In place of
+        the mode ``"groups"`` or one of your own, it opens with one channel and warns.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Arguments of `attribute`, checked before anything is computed."""
+"""Arguments of the functions of this package, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from vgg_widget.pictures.rendering import checked_channel
 from vgg_widget.support.messages import briefly, unknown_choice
 
 Floats = npt.NDArray[np.float32]
@@ -131,6 +132,17 @@ def whole(name: str, number: object, *, least: int, advice: str = "such as 10") 
             f"{advice}."
         )
     return int(number)
+
+
+def checked_channels(name: str, channels: Any, layer: str, count: int) -> tuple[int, ...]:
+    """Return one channel, or several, as plain ints, or raise ValueError."""
+    try:
+        numbers = (channels,) if isinstance(channels, str) else tuple(channels)
+    except TypeError:
+        numbers = (channels,)
+    if not numbers:
+        raise ValueError(f"{name} {channels!r} names none: pass at least one, such as (3, 17).")
+    return tuple(checked_channel(name, one, layer, count) for one in numbers)
 
 
 def _checked_noise(noise: Any) -> float:

@@ -19,6 +19,9 @@ The mean of the covariance matrices of five photographs: scikit-image's astronau
 and rocket, and matplotlib's grace_hopper.
 """
 
+RATE = 0.05
+"""The usual length of a step, in strengths of waves that begin at 0.1."""
+
 # Halfway from black to white.
 _GREY = np.float32(127.5)
 # Standard deviation of the initial strengths of waves, which gives a low-contrast image.

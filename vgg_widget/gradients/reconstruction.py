@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.gradients.arguments import whole
-from vgg_widget.gradients.canvas import Canvas, total_variation_gradient
+from vgg_widget.gradients.arguments import checked_channels, whole
+from vgg_widget.gradients.canvas import RATE, Canvas, total_variation_gradient
 from vgg_widget.gradients.style import gram
-from vgg_widget.gradients.synthesis import STILL, becoming_clear, framed
+from vgg_widget.gradients.synthesis import STILL, becoming_clear, check_finite, check_seen, framed
 from vgg_widget.gradients.synthetic_image import Reconstruction
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
-from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.pictures.rendering import checked_location
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.progress import Progress, shown_progress
 
@@ -31,8 +31,6 @@ PRIORS: tuple[Prior, ...] = ("photographs", "none")
 """The priors that `reconstruct` can use where the layer does not determine the image."""
 
 _MATCHES: tuple[Match, ...] = ("content", "style")
-# Initial step length, in units of the waves' strengths, which start at 0.1.
-_RATE = 0.05
 # Weight of the total variation relative to the squared relative error, for an image whose
 # neighbouring pixels differ by 59 levels.
 _VARIATION = 0.02
@@ -91,8 +89,9 @@ def reconstruct(
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, the maps are 0 where they are to be matched, or the
-        layer has no gradient.
+        If an argument is not one of these, the maps are 0 where they are to be matched, the unit
+        sees none of the picture, the layer has no gradient, or values or gradients are NaN or
+        infinite.
     TypeError
         If `extractor` is not a FeatureExtractor, or `progress` is neither a bool nor a function.
 
@@ -223,7 +222,11 @@ class ReconstructionMaking:
                 "pass match='content'."
             )
         info = activations.info(layer)
-        self._numbers = _checked_channels(channels, layer, info.channels)
+        self._numbers = (
+            None
+            if channels is None
+            else checked_channels("channels", channels, layer, info.channels)
+        )
         self._location = (
             None if location is None else checked_location(location, layer, activations)
         )
@@ -234,6 +237,7 @@ class ReconstructionMaking:
         self._box = (0, 0, *size)
         if self._location is not None and info.receptive_field is not None:
             self._box = info.receptive_field_box(*self._location, size)
+            check_seen(self._box, self._location, layer)
         wanted = gram(activations, layer) if match == "style" else activations[layer]
         weights = self._weights(wanted.shape)
         length = float(np.sum(weights * np.square(wanted, dtype=np.float64)))
@@ -244,12 +248,12 @@ class ReconstructionMaking:
             )
         if not length > 0:
             raise ValueError(
-                f"layer {layer!r} is 0 for all that is to be matched, as most pictures' is: choose "
-                "other channels or another location, or its name before the ReLU."
+                f"layer {layer!r} is 0 for all that is to be matched: choose other channels, "
+                "another location or its name before the ReLU."
             )
         self._asked = wanted.astype(np.float32), (weights / length).astype(np.float32)
         self._aim = LayerAim(extractor, layer, size, match)
-        self._canvas = Canvas([(self._seed, 0)], size, rate=_RATE, natural=prior == "photographs")
+        self._canvas = Canvas([(self._seed, 0)], size, rate=RATE, natural=prior == "photographs")
         self._history: list[float] = []
 
     @property
@@ -261,6 +265,13 @@ class ReconstructionMaking:
         """Take one optimisation step."""
         pictures = self._canvas.pictures()
         told, gradients = self._aim.gradients(pictures, STILL, self._asked)
+        check_finite(self._layer, told, gradients)
+        if not self.steps and not gradients.any() and told.any():
+            raise ValueError(
+                f"layer {self._layer!r} has no gradient at the noise that the picture begins with, "
+                "usually because a ReLU makes all of its values 0: pass the name before the ReLU, "
+                "other channels or another seed."
+            )
         self._history.append(math.sqrt(float(told[0])))
         if self._prior == "photographs":
             counted = np.float32(_VARIATION / (_LEVELS * pictures[0].size))
@@ -305,17 +316,3 @@ class ReconstructionMaking:
         places[slice(None) if self._location is None else self._location] = 1
         found: npt.NDArray[np.float64] = places * chosen
         return found
-
-
-def _checked_channels(channels: Any, layer: str, count: int) -> tuple[int, ...] | None:
-    if channels is None:
-        return None
-    try:
-        numbers = tuple(channels)
-    except TypeError:
-        numbers = (channels,)
-    if not numbers or isinstance(channels, str):
-        raise ValueError(
-            f"channels {channels!r} names none: pass some such as (3, 17), or leave it out for all."
-        )
-    return tuple(checked_channel("channels", one, layer, count) for one in numbers)

@@ -35,6 +35,8 @@ def gram(activations: Activations, layer: str) -> Doubles:
     ------
     LayerNameError
         If there is no such layer.
+    ValueError
+        If values are NaN or infinite.
     TypeError
         If `activations` has another type.
 
@@ -54,7 +56,10 @@ def gram(activations: Activations, layer: str) -> Doubles:
     (128, 128)
     """
     _check(activations, "activations")
-    maps = activations[layer]
+    return _gram(_finite(activations, layer, "activations"))
+
+
+def _gram(maps: Floats) -> Doubles:
     flat = maps.reshape(-1, maps.shape[-1])
     found: Doubles = np.zeros((flat.shape[1],) * 2)
     # Computed in pieces, since float64 takes twice the memory.
@@ -88,7 +93,7 @@ def content_distance(
     LayerNameError
         If there is no such layer.
     ValueError
-        If the maps are of two shapes, or two networks.
+        If the maps are of two shapes or two networks, or have NaN or infinite values.
     TypeError
         If one is no `Activations`.
 
@@ -99,7 +104,7 @@ def content_distance(
     + Σ P²)), in 0–1 after a ReLU, where 1 means that no unit is active in both.
     """
     _check_pair(first, second, layer)
-    one, other = first[layer], second[layer]
+    one, other = _finite(first, layer, "first"), _finite(second, layer, "second")
     if one.shape != other.shape:
         raise ValueError(
             f"second has maps of {other.shape[0]} × {other.shape[1]} units at layer {layer!r}, and "
@@ -133,7 +138,7 @@ def style_distance(
     LayerNameError
         If there is no such layer.
     ValueError
-        If they are of two networks.
+        If they are of two networks, or have NaN or infinite values.
     TypeError
         If one is no `Activations`.
 
@@ -145,7 +150,7 @@ def style_distance(
     0–1 after a ReLU.
     """
     _check_pair(first, second, layer)
-    one, other = gram(first, layer), gram(second, layer)
+    one, other = _gram(_finite(first, layer, "first")), _gram(_finite(second, layer, "second"))
     return _distance(one, other, 0.25 / len(one) ** 2, relative=relative)
 
 
@@ -168,6 +173,17 @@ def _check(activations: object, argument: str) -> None:
             f"{argument} is a {type(activations).__name__}: pass what an extractor makes of an "
             "image, FeatureExtractor()(image)."
         )
+
+
+def _finite(activations: Activations, layer: str, argument: str) -> Floats:
+    """Return a layer's maps, or raise ValueError where some of their values are no numbers."""
+    maps = activations[layer]
+    if not np.isfinite(maps).all():
+        raise ValueError(
+            f"{argument} has NaN or infinite values at layer {layer!r}, with which nothing can be "
+            "computed: check the weights, or the preprocess function."
+        )
+    return maps
 
 
 def _check_pair(first: Activations, second: Activations, layer: str) -> None:

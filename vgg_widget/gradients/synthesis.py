@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.gradients.arguments import whole, whole_number
-from vgg_widget.gradients.canvas import Canvas
+from vgg_widget.gradients.arguments import checked_channels, whole, whole_number
+from vgg_widget.gradients.canvas import RATE, Canvas
 from vgg_widget.gradients.synthetic_image import SyntheticImage
 from vgg_widget.images import checked_size
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
-from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.pictures.rendering import location_within
 from vgg_widget.support.messages import briefly
 from vgg_widget.support.progress import Progress, shown_progress
 
@@ -32,8 +32,6 @@ CONTRAST = 80.0
 # For one unit with a receptive field this small, which is nearly linear: its optimal image is its
 # kernel, whose largest numbers would be compressed at a higher contrast.
 _FEW, _CONTRAST_OF_FEW = 5, 32.0
-# Step length, in units of the waves' strengths, which start at 0.1.
-_RATE = 0.05
 # Largest default side, at which the deepest layers take minutes.
 _LARGEST = 224
 # Sides are multiples of this, so that pooling covers the whole image.
@@ -122,7 +120,8 @@ def visualize_channel(
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, or the layer has no gradient.
+        If an argument is not one of these, the unit sees none of the picture, the layer has no
+        gradient, or values or gradients are NaN or infinite.
     TypeError
         If `extractor` is not a FeatureExtractor, or `progress` is neither a bool nor a function.
 
@@ -261,26 +260,25 @@ class ChannelMaking:
         network = extractor._network  # noqa: SLF001 - its geometry, before there is any picture
         info = NamedLayers(network.layers_on(None), network.before_relu).info(layer)
         self._size = _checked_picture_size(size, network.input, info)
-        numbers = _checked_channels(channel, layer, info.channels)
+        numbers = checked_channels("channel", channel, layer, info.channels)
         variants = whole_number("diversity", diversity, least=1) or 1
         self._seed = whole("seed", seed, least=0)
         self._layer, self._weights = layer, extractor.weights
         self._info = next(one for one in network.layers_on(self._size) if one.name == info.name)
+        self._aim = LayerAim(extractor, layer, self._size, "mean" if location is None else "unit")
         self._location, box = None, None
         if location is not None:
-            # A picture of this size, for what its maps are like.
-            blank = np.full((*self._size, 3), 128, np.uint8)
-            maps = extractor.at_size(self._size)(blank)
-            self._location = checked_location(location, layer, maps)
+            # The map of any picture of this size shows which units there are.
+            blank = np.full((1, *self._size, 3), 128, np.float32)
+            (only,) = self._aim.values(blank, STILL, _asked([0], (0, 0)))
+            self._location = location_within(location, layer, *only.shape)
             box = _box(self._info, self._location, self._size)
+            check_seen(box, self._location, layer)
         seen = info.receptive_field or max(self._size)
         self._jitter = seen // _JITTER
         self._few = location is not None and seen <= _FEW
         self._contrast = _CONTRAST_OF_FEW if self._few else CONTRAST
         self._views = np.random.default_rng([self._seed, 1])
-        self._aim = LayerAim(
-            extractor, layer, self._size, "mean" if self._location is None else "unit"
-        )
         wanted = [(number, variant) for number in numbers for variant in range(variants)]
         most = self._aim.most
         self._parts = [
@@ -294,6 +292,8 @@ class ChannelMaking:
         view = _view(self._views, self._jitter, self._size)
         for part in self._parts:
             values, gradients = self._aim.gradients(part.canvas.pictures(), view, self._asked(part))
+            check_finite(self._layer, values, gradients)
+            part.moved |= gradients.any(axis=(1, 2, 3))
             for history, told in zip(part.histories, values, strict=True):
                 history.append(
                     float(told.max() if self._location is None else told[self._location])
@@ -306,16 +306,15 @@ class ChannelMaking:
         return tuple(itertools.chain.from_iterable(map(self._finished, self._parts)))
 
     def _asked(self, part: _Part) -> tuple[npt.NDArray[Any], ...]:
-        channels = np.array([channel for channel, _ in part.wanted], np.int32)
-        return channels, *(np.array(place, np.int32) for place in self._location or ())
+        return _asked([channel for channel, _ in part.wanted], self._location)
 
     def _finished(self, part: _Part) -> Iterator[SyntheticImage]:
         images = np.rint(part.canvas.pictures()).astype(np.uint8)
         if part.box is not None:
             images = framed(images, part.box)
         values = self._aim.values(images.astype(np.float32), STILL, self._asked(part))
-        for image, told, history, (channel, variant) in zip(
-            images, values, part.histories, part.wanted, strict=True
+        for image, told, history, moved, (channel, variant) in zip(
+            images, values, part.histories, part.moved, part.wanted, strict=True
         ):
             row, column = np.unravel_index(int(told.argmax()), told.shape)
             place = self._location or (int(row), int(column))
@@ -335,7 +334,7 @@ class ChannelMaking:
                 contrast=self._contrast,
                 jitter=self._jitter,
                 weights=self._weights,
-                message=_message(self._layer, history),
+                message="" if moved else _still(self._layer),
             )
 
 
@@ -350,18 +349,25 @@ class _Part:
     few: bool
     canvas: Canvas = field(init=False)
     histories: list[list[float]] = field(init=False)
+    moved: npt.NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
         seeds = [(self.seed, 0, variant) for _, variant in self.wanted]
         self.canvas = Canvas(
             seeds,
             self.size,
-            rate=_RATE,
+            rate=RATE,
             natural=not self.few,
             contrast=_CONTRAST_OF_FEW if self.few else CONTRAST,
             box=self.box,
         )
         self.histories = [[] for _ in self.wanted]
+        self.moved = np.zeros(len(self.wanted), bool)
+
+
+def _asked(channels: Sequence[int], location: Location | None) -> tuple[npt.NDArray[Any], ...]:
+    """Return what `LayerAim` is asked; see there."""
+    return np.array(channels, np.int32), *(np.array(place, np.int32) for place in location or ())
 
 
 def check_extractor(extractor: object) -> None:
@@ -370,6 +376,24 @@ def check_extractor(extractor: object) -> None:
         raise TypeError(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, such as "
             "explorer.extractor."
+        )
+
+
+def check_seen(box: tuple[int, int, int, int] | None, location: Location, layer: str) -> None:
+    """Raise ValueError for a unit whose receptive field holds no pixel of the picture."""
+    if box is not None and (box[0] >= box[2] or box[1] >= box[3]):
+        raise ValueError(
+            f"location {location!r} of layer {layer!r} sees none of the picture, only padding: "
+            "pass another location."
+        )
+
+
+def check_finite(layer: str, *numbers: Floats) -> None:
+    """Raise ValueError for values or gradients along which no step can be taken."""
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise ValueError(
+            f"layer {layer!r} has NaN or infinite values or gradients, along which no step can be "
+            "taken: check the weights, or the preprocess function."
         )
 
 
@@ -383,14 +407,6 @@ def framed(images: npt.NDArray[np.uint8], box: tuple[int, int, int, int]) -> npt
 
 def _are_several(channel: object) -> bool:
     return not isinstance(channel, int | np.integer)
-
-
-def _checked_channels(channel: Any, layer: str, count: int) -> tuple[int, ...]:
-    if not isinstance(channel, Sequence | np.ndarray) or isinstance(channel, str):
-        return (checked_channel("channel", channel, layer, count),)
-    if not len(channel):
-        raise ValueError("channel names none: pass a number, or several such as (3, 17).")
-    return tuple(checked_channel("channel", one, layer, count) for one in channel)
 
 
 def _checked_picture_size(size: object, taken: Any, info: LayerInfo) -> Size:
@@ -434,10 +450,8 @@ def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[f
     )
 
 
-def _message(layer: str, history: Sequence[float]) -> str:
-    if any(history):
-        return ""
+def _still(layer: str) -> str:
     return (
-        f"layer {layer!r} was 0 at every step, so that there was no gradient to follow: pass a "
-        "layer before its ReLU, or another seed."
+        f"layer {layer!r} had no gradient at any step, so the picture is still the noise it began "
+        "with: pass a layer before its ReLU, or another seed."
     )

@@ -130,6 +130,8 @@ function rangeParts() {
 }
 
 function sourceWords() {
+  if (shown.range && shown.range[0] === shown.range[1])
+    return `weights: ${[page.weights, layerNow().label, `mode ${state.mode}`, page.no_range].join(" · ")}`;
   const [words, ...gamma] = rangeParts();
   const extent = shown.range && `${plain(shown.range[0], 3)} to ${plain(shown.range[1], 3)}`;
   const range = [words, extent].filter(Boolean).join(", ");

@@ -42,7 +42,7 @@ from vgg_widget.page.stored_maps import (
     stored_maps,
     stored_modes,
 )
-from vgg_widget.pictures.captions import RANGES, TILE_RANGES
+from vgg_widget.pictures.captions import NO_RANGE, RANGES, TILE_RANGES
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP, find_cmap
 from vgg_widget.pictures.modes import DEFAULT_MODE, DEFAULT_SOME, find_mode
 from vgg_widget.pictures.rendering import layer_label
@@ -78,6 +78,9 @@ _ELEMENT = len('<script type="text/plain" id="modes-00-000"></script>\n')
 # The page lists the names of halved layers.
 _NAMES = 1_000
 _WORKERS = 2
+_SMALLER = (
+    "name fewer layers=, compute the image with a smaller size=, or allow more with max_megabytes="
+)
 _ORDINALS = {2: "second", 4: "fourth", 8: "eighth"}
 
 _HERE = files("vgg_widget.page")
@@ -207,6 +210,12 @@ def _made(
 ) -> tuple[str, list[_Layer]]:
     """Return the page's text, and its layers."""
     check_megabytes(max_megabytes)
+    mode = first.get("mode", DEFAULT_MODE)
+    if mode not in MODES:
+        _warn(
+            f"mode {mode!r} needs a kernel, and the page opens with mode {DEFAULT_MODE!r} instead: "
+            f"choose one of {', '.join(MODES)}, or keep a picture of it with save"
+        )
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title {briefly(title)} is not text: pass a string, or leave it out.")
     names = _chosen(activations, layers, before_relu=before_relu)
@@ -216,7 +225,7 @@ def _made(
     shapes = [activations.shape(name) for name in names]
     rest = _USUAL_REST + _REST_OF_A_CHANNEL * sum(channels for _, _, channels in shapes)
     if words := _words_before(shapes, rest + len(picture), max_megabytes):
-        _warn(words)
+        _warn(f"{words}: {_SMALLER}")
     # Units that could not fit however well they are packed are left out from the start.
     steps = _steps(shapes, _LEAST_RATIO, 1e6 * max_megabytes - len(picture))
     with (
@@ -232,7 +241,8 @@ def _made(
     text = _text(activations, stored, first, picture, title, maps=_data(stored))
     size = _size(text)
     if size > 1e6 * max_megabytes:
-        _warn(f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}")
+        words = f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}"
+        _warn(f"{words}: {_SMALLER}")
     return text, stored
 
 
@@ -266,8 +276,7 @@ def _words_before(shapes: list[Shape], beside: float, max_megabytes: float) -> s
 
 def _warn(words: str) -> None:
     warnings.warn(
-        f"{words}: name fewer layers=, compute the image with a smaller size=, or allow more with "
-        "max_megabytes=.",
+        f"{words}.",
         UserWarning,
         # The line that called `to_html`: `_made` and two other calls are in between.
         stacklevel=5,
@@ -400,6 +409,7 @@ def _header(
         "scales": {name: scale.gamma for name, scale in NAMED_SCALES.items()},
         "percentiles": {name: scale.percentile for name, scale in NAMED_SCALES.items()},
         "ranges": RANGES,
+        "no_range": NO_RANGE,
         "tile_ranges": TILE_RANGES,
         "phrases": {name: find_mode(name).phrase for name in MODES},
         "some": DEFAULT_SOME,

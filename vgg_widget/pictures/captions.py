@@ -83,7 +83,8 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
     first, difference = renderings.first, renderings.difference
     parts = [", ".join(_what(pair.first, first))]
     if first.vmin is not None and first.vmax is not None:
-        parts.append(f"both from {plain_range(first.vmin, first.vmax)}")
+        extent = plain_range(first.vmin, first.vmax)
+        parts.append(NO_RANGE if first.vmin == first.vmax else f"both from {extent}")
     parts += _hidden(first)
     for which, activations, rendering, note in (
         ("first", pair.first, first, notes[0]),
@@ -165,10 +166,15 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
     words = range_words(rendering)
     if rendering.vmin is not None and rendering.vmax is not None:
         first, *gamma = words.split(" · ")
+        if rendering.vmin == rendering.vmax:
+            return " · ".join([*parts, NO_RANGE])
         extent = plain_range(rendering.vmin, rendering.vmax)
         words = " · ".join([", ".join(filter(None, [first, extent])), *gamma])
     return " · ".join(filter(None, [*parts, words]))
 
+
+NO_RANGE = "nothing above 0"
+"""What it says of a picture of dead channels, in place of a range."""
 
 RANGES = {
     "auto": "this picture's own range",

@@ -337,6 +337,11 @@ def layer_label(activations: Activations, layer: str) -> str:
 def checked_location(location: object, layer: str, activations: Activations) -> tuple[int, int]:
     """Return a location as two plain ints, or raise ValueError naming the valid range."""
     rows, columns, _ = activations.shape(layer)
+    return location_within(location, layer, rows, columns)
+
+
+def location_within(location: object, layer: str, rows: int, columns: int) -> tuple[int, int]:
+    """Do the same for a layer whose maps have so many rows and columns."""
     pair = tuple(location) if isinstance(location, Iterable) else ()
     if len(pair) != 2 or not (is_index(pair[0], rows) and is_index(pair[1], columns)):
         what = "no location was given for"
