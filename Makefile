@@ -14,7 +14,7 @@
 # make docs        the documentation, as pages in docs/_build/html
 # make bench       measure how fast everything is, in less than half an hour; writes docs/speed-figures.md
 # make binder-check  what mybinder.org would build, built and tried here, in some minutes
-# make screenshot  the README's picture, taken in a real JupyterLab
+# make animation  the README's animated picture, recorded in a real JupyterLab, in some minutes
 # make gallery     the pictures in notebooks/gallery.ipynb, made anew
 
 VENV ?= .venv
@@ -31,7 +31,7 @@ TESTS := VGG_WIDGET_WEIGHTS_URL=http://127.0.0.1:9/nobody $(BIN)/pytest -n 3 --d
   --nbmake --nbmake-timeout=300 --ignore=notebooks/assignment tests notebooks
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all test-matrix check check-attribution coverage lint browser firefox monkey screenshot learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
+.PHONY: demo test test-all test-matrix check check-attribution coverage lint browser firefox monkey animation learned-weights bench bench-learning assignment docs gallery audit fuzz binder-check soak clean
 .DEFAULT_GOAL := test
 
 demo: $(VENV)/.demo
@@ -44,7 +44,7 @@ test-all: lint browser firefox
 	$(TESTS) $(PYTEST_ARGS)
 
 coverage: $(VENV)/.test
-	$(BIN)/pytest -n 2 -m "not browser and not slow" --cov=vgg_widget --cov-report=term-missing:skip-covered $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m "not browser and not slow" --cov=vgg_widget --cov-report=term-missing:skip-covered --cov-report=xml $(PYTEST_ARGS)
 
 check: lint
 	$(BIN)/pytest -n 2 -m "not browser and not slow" $(PYTEST_ARGS)
@@ -90,8 +90,8 @@ test-matrix: browser
 check-attribution: $(VENV)/.captum
 	@$(BIN)/python -m tests.check_attribution
 
-screenshot: browser
-	$(BIN)/python tests/browser/take_screenshot.py docs/explorer.png
+animation: browser
+	$(BIN)/python tests/browser/record_animation.py docs/explorer.webp
 
 # Three notebooks of one: for students, for teachers and nbgrader, and for otter.
 assignment: $(VENV)/.test

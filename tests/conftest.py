@@ -80,8 +80,16 @@ QUICK_NOTEBOOKS = ("01-quickstart.ipynb", "02-three-ways-to-see-a-layer.ipynb")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what only `make test-all` runs, beside what is marked as slow itself."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what this system cannot do, and mark what only `make test-all` runs.
+
+    The latter is beside what is marked as slow itself.
+    """
+    if sys.platform == "win32":
+        # It has no forks, no limits of resources, no shell, and sends no interrupt to one process.
+        beyond = [item for item in items if item.get_closest_marker("posix")]
+        config.hook.pytest_deselected(items=beyond)
+        items[:] = [item for item in items if not item.get_closest_marker("posix")]
     sampled: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.path.suffix == ".ipynb":

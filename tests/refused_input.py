@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ def _cut() -> list[Refused]:
     unread = (
         r"could not be read to its end \(.*\): it may be truncated, damaged .* or save it again"
     )
-    start = r"in no picture format that can be read .*: pass an ordinary PNG|" + unread
+    start = r"not in a readable image format .*: pass an ordinary PNG|" + unread
     baseline, progressive = (
         encoded(BLOCKS, "JPEG", quality=100, progressive=how) for how in (False, True)
     )
@@ -77,19 +78,29 @@ FILES = [
     Refused(
         "text named .jpg",
         _written(b"These are no pixels.", "text.jpg"),
-        r"text\.jpg' is in no picture format that can be read .*: pass an ordinary PNG, JPEG",
+        r"text\.jpg' is not in a readable image format .*: pass an ordinary PNG, JPEG",
     ),
     Refused(
         "HTML",
         lambda _: b"<!doctype html><p>404",
-        r"of 21 bytes is in no picture format that can be read \(a web page",
+        r"of 21 bytes is not in a readable image format \(a web page",
     ),
-    Refused("SVG", lambda _: b'<svg xmlns="http://www.w3.org/2000/svg"/>', r"in no picture format"),
-    Refused("PDF", lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", r"in no picture format"),
-    Refused("HDF5", lambda _: b"\x89HDF\r\n\x1a\n" + b"\0" * 99, r"in no picture format"),
-    Refused("noise", lambda _: b"\x00\x01\x02" * 100, r"300 bytes is in no picture format"),
-    Refused("zeros", lambda _: b"\0" * 5000, r"in no picture format"),
-    Refused("a program in PostScript", lambda _: encoded(PICTURE, "EPS"), r"in no picture format"),
+    Refused(
+        "SVG",
+        lambda _: b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+        r"not in a readable image format",
+    ),
+    Refused("PDF", lambda _: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", r"not in a readable image format"),
+    Refused("HDF5", lambda _: b"\x89HDF\r\n\x1a\n" + b"\0" * 99, r"not in a readable image format"),
+    Refused(
+        "noise", lambda _: b"\x00\x01\x02" * 100, r"300 bytes is not in a readable image format"
+    ),
+    Refused("zeros", lambda _: b"\0" * 5000, r"not in a readable image format"),
+    Refused(
+        "a program in PostScript",
+        lambda _: encoded(PICTURE, "EPS"),
+        r"not in a readable image format",
+    ),
     Refused(
         "png of which bytes are overwritten",
         lambda _: PNG[:3000] + b"\xff" * 40 + PNG[3040:],
@@ -98,7 +109,7 @@ FILES = [
     Refused(
         "png whose header is damaged",
         lambda _: PNG[:16] + b"\xff" + PNG[17:],
-        r"could not be read|no picture format",
+        r"could not be read|readable image format",
     ),
     *(
         Refused(
@@ -106,7 +117,7 @@ FILES = [
             lambda _, depth=depth, samples=samples, key=key: made.png(  # type: ignore[misc]
                 samples, depth, chunks=[made.transparent(*key)]
             ),
-            r"in another depth than eight bits which of its colours is transparent: save it with",
+            r"a transparent colour at a depth other than 8 bits: save it with",
         )
         for depth, samples, key in (
             (2, GREY & 3, (1,)),
@@ -115,12 +126,14 @@ FILES = [
         )
     ),
     Refused(
-        "png of no pixels", lambda _: made.png_start(0, 0), r"no picture format|could not be read"
+        "png of no pixels",
+        lambda _: made.png_start(0, 0),
+        r"readable image format|could not be read",
     ),
     Refused(
         "tiff of doubles",
         lambda _: made.tiff(FLOATS.astype(np.float64)),
-        r"in no picture format that can be read .*: pass an ordinary PNG",
+        r"not in a readable image format .*: pass an ordinary PNG",
     ),
     *(
         Refused(
@@ -265,12 +278,15 @@ PATHS = [
         "name of lone surrogates", lambda _: "\ud800.png", r"image '\\ud800\.png' was not found"
     ),
     Refused("home of nobody", lambda _: "~nobody-there/cat.jpg", r"nobody-there/cat\.jpg' was not"),
-    Refused(
-        "device", lambda _: "/dev/null", r"'/dev/null' is a folder, a device or a pipe .*: pass one"
+    *(
+        Refused(f"device {path}", lambda _, path=path: path, told)  # type: ignore[misc]
+        for told in [r"'/dev/null' is a folder, a device or a pipe .*: pass one"]
+        # Windows has no path of a device.
+        for path in ([os.devnull] if os.name == "posix" else [])
     ),
     *(
         Refused(f"address {address[:12]}", lambda _, address=address: address, told)  # type: ignore[misc]
-        for told in [r"image '.{,250} is an address, not a file: download it and pass its path"]
+        for told in [r"image '.{,250} is a URL, not a file: download it and pass its path"]
         for address in (
             "https://example.org/cat.jpg",
             "http://127.0.0.1:9/cat.jpg",
@@ -360,13 +376,13 @@ def _shapes() -> list[Refused]:
     empty = ((0, 40, 3), (40, 0), (0, 40, 40, 3), (1, 0, 0, 3))
     small = ((31, 40), (40, 31), (1, 1, 3), (31, 31, 4), (1, 5000, 3))
     cases = [
-        (shape, rf"array of shape {told} is no picture: pass \(height, width\) for grey")
+        (shape, rf"array of shape {told} is not an image: pass \(height, width\) for grey")
         for shape, told in shape_is_none.items()
     ]
     cases += [
         (
             shape,
-            r"is no picture: .*; of several pictures one, such as array\[0\], or all to",
+            r"is not an image: .*; for several images, pass one, such as array\[0\]",
         )
         for shape in several
     ]
@@ -394,14 +410,14 @@ ARRAYS = [
         Refused(
             f"array of {dtype}",
             lambda _, dtype=dtype: np.zeros((40, 40), dtype),  # type: ignore[misc]
-            r"array has dtype \w+.*, which is no picture's: pass uint8, uint16, bool or float",
+            r"array has dtype \w+.*, which images cannot have: pass uint8, uint16, bool or float",
         )
         for dtype in ("c8", "c16", "O", "U3", "S3", "M8[s]", "m8[s]", "V4", "u4,f4", "u1,u1,u1")
     ),
     Refused(
         "array of eight-bit floats",
         lambda _: np.zeros((40, 40), ml_dtypes.float8_e4m3fn),
-        r"dtype float8_e4m3fn, which is no picture's: pass uint8",
+        r"dtype float8_e4m3fn, which images cannot have: pass uint8",
     ),
     *(
         Refused(
@@ -461,19 +477,31 @@ ARRAYS = [
     Refused(
         "more pixels than there is memory",
         lambda _: np.broadcast_to(np.float32(1), (SIDE, SIDE, 3)),
-        r"too many pixels \(60000×60000 \(height×width\), and 178956970 are read\): make it",
+        r"too many pixels \(60000×60000 \(height×width\), more than the limit of 178956970\)",
     ),
     Refused(
-        "ragged lists", lambda _: [[1, 2, 3], [4]], r"type list could not be made an array .*: pass"
-    ),
-    Refused("list of itself", _of_itself, r"type list could not be made an array|no picture"),
-    Refused(
-        "list of None", lambda _: [[None] * 40] * 40, r"dtype object, which is no picture's: pass"
+        "ragged lists",
+        lambda _: [[1, 2, 3], [4]],
+        r"type list could not be converted to an array .*: pass",
     ),
     Refused(
-        "list of words", lambda _: ["cat.jpg", "dog.jpg"], r"is a list of 2 \(str, str\): pass one"
+        "list of itself", _of_itself, r"type list could not be converted to an array|not an image"
     ),
-    Refused("list of pictures", lambda _: [PICTURE, PICTURE], r"is a list of 2 \(.*\): pass one"),
+    Refused(
+        "list of None",
+        lambda _: [[None] * 40] * 40,
+        r"dtype object, which images cannot have: pass",
+    ),
+    Refused(
+        "list of words",
+        lambda _: ["cat.jpg", "dog.jpg"],
+        r"is a list of 2 \(str, str\): pass a single image",
+    ),
+    Refused(
+        "list of pictures",
+        lambda _: [PICTURE, PICTURE],
+        r"is a list of 2 \(.*\): pass a single image",
+    ),
     Refused(
         "sparse matrix",
         lambda _: scipy.sparse.eye_array(40),

@@ -170,10 +170,10 @@ def test_at_is_the_channel_vector(activations: Activations) -> None:
 @pytest.mark.parametrize(
     ("row", "column", "message"),
     [
-        (16, 0, r"row 16 .*'block3_conv1'.* 16: choose whole numbers 0 to 15"),
-        (0, 18, r"column 18 .* 18: choose whole numbers 0 to 17"),
+        (16, 0, r"row 16 .*'block3_conv1'.* 16 rows: choose whole numbers 0 to 15"),
+        (0, 18, r"column 18 .* 18 columns: choose whole numbers 0 to 17"),
         (-1, 0, r"row -1 "),
-        (1.5, 0, r"row 1\.5 is outside layer 'block3_conv1'.* 16: choose whole numbers 0 to 15"),
+        (1.5, 0, r"row 1\.5 is outside .*16 rows: choose whole numbers 0 to 15"),
         (0, None, r"column None is outside .* 0 to 17"),
         ("1", 0, r"row '1' is outside"),
     ],
@@ -370,10 +370,10 @@ def test_what_is_saved_is_found_again_under_home(
 
 
 def test_only_npz_is_saved(maps: Floats, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cat\.npy' is no name that ends in \.npz"):
+    with pytest.raises(ValueError, match=r"cat\.npy' does not end in \.npz"):
         make_activations(maps).save(tmp_path / "cat.npy")
     for name in ("cat.NPZ", ".npz"):
-        with pytest.raises(ValueError, match=r"is no name that ends in \.npz"):
+        with pytest.raises(ValueError, match=r"does not end in \.npz"):
             make_activations(maps).save(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"nowhere.*make the folder first"):
         make_activations(maps).save(tmp_path / "nowhere" / "cat.npz")

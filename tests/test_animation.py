@@ -110,10 +110,10 @@ def test_named_layers_by_any_of_their_names(activations: Activations) -> None:
         ({"over": "layers", "layers": ()}, r"layers is empty"),
         (
             {"over": "layers", "layers": "conv"},
-            r"layers 'conv' is no list: write several",
+            r"layers 'conv' is not a list: pass several",
         ),
-        ({"channels": 3}, r"channels 3 is no list: write several in parentheses"),
-        ({"over": "layers", "channels": 3}, r"channels 3 is no list"),
+        ({"channels": 3}, r"channels 3 is not a list: pass several in parentheses"),
+        ({"over": "layers", "channels": 3}, r"channels 3 is not a list"),
         (
             {"over": "layers", "channels": (1, 2)},
             r"has 2 numbers.*'channel' shows one channel",

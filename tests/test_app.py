@@ -127,9 +127,9 @@ def test_the_notebook_makes_the_explorer_that_was_asked_for() -> None:
 
 def test_a_picture_or_weights_that_are_gone_are_told_of_in_their_own_sentence() -> None:
     shown = page.page_content("/nowhere/<x>.jpg", weights="random", size=32).data
-    assert "There is no explorer: image &#x27;/nowhere/&lt;x&gt;.jpg&#x27;" in shown
+    assert "The explorer cannot be shown: image &#x27;/nowhere/&lt;x&gt;.jpg&#x27;" in shown
     shown = page.page_content(None, weights="/nowhere/mine.h5", size=32).data
-    assert "There is no explorer: weights &#x27;/nowhere/mine.h5&#x27;" in shown
+    assert "The explorer cannot be shown: weights &#x27;/nowhere/mine.h5&#x27;" in shown
 
 
 def test_weights_of_the_folder_that_it_is_started_in(
@@ -160,7 +160,7 @@ def test_an_error_is_a_sentence_on_the_page_and_the_rest_in_the_terminal(
     monkeypatch.setattr(page, "LayerExplorer", fail)
     monkeypatch.setattr(sys, "__stderr__", sys.stderr)
     shown = page.page_content(None, weights="random", size=32).data
-    assert "There is no explorer: An unexpected error (KeyError: &#x27;who?&#x27;)" in shown
+    assert "The explorer cannot be shown: An unexpected error (KeyError: &#x27;who?&#x27;)" in shown
     assert "Traceback" not in shown
     assert "Traceback" in capfd.readouterr().err
 
@@ -254,7 +254,7 @@ def test_a_failing_page_says_why_and_each_visit_has_a_kernel_that_does_not_stay(
                 re.findall(r'cell-output\+json">\s*(.*?)\s*</script>', text, re.DOTALL)[-1]
             )
             sentence = html.unescape("".join(found["data"]["text/html"]))
-            assert f"There is no explorer: image '{picture}' was not found" in sentence
+            assert f"The explorer cannot be shown: image '{picture}' was not found" in sentence
             assert "page_content" not in text
             assert "Traceback" not in text
         base, query = address.split("?")

@@ -318,12 +318,12 @@ def one_less(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (linked, "leads to another file at 'layers'"),
-        (enlarged, "is an array of 1,099,511,627,776 numbers where the network has none of more"),
-        (kept_outside, "that is no array of the file's own"),
+        (linked, "links to another file at 'layers'"),
+        (enlarged, "is an array of 1,099,511,627,776 numbers but the network has none with more"),
+        (kept_outside, "that is not stored in the file itself"),
         (torn, "is cut short or damaged"),
         (one_less, "do not fit MobileNet without its top"),
-        (lambda path: path.write_text("weights" * 99), "is no file of weights that is known"),
+        (lambda path: path.write_text("weights" * 99), "is not a known kind of weights file"),
         (Path.unlink, "cannot be read"),
     ],
 )
@@ -366,7 +366,9 @@ def test_offline_a_sentence_says_where_to_put_what() -> None:
         "`vgg-widget weights --network mobilenetv2 --download`",
     ):
         assert part in told.message
-    with pytest.raises(WeightsError, match="MobileNetV2's ImageNet weights are not here and could"):
+    with pytest.raises(
+        WeightsError, match="MobileNetV2's ImageNet weights are not cached and could"
+    ):
         FeatureExtractor("imagenet", network="mobilenetv2")
 
 
@@ -409,12 +411,12 @@ def test_imagenet_is_fetched_checked_and_kept(
 def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "--network", "nasnetmobile"]) == 1
     told = capsys.readouterr().out
-    assert "nasnet_mobile_no_top.h5: not here" in told
+    assert "nasnet_mobile_no_top.h5: not found" in told
     assert "NASNet-mobile-no-top.h5\n" in told
     assert "auto      is imagenet after a download, else random" in told
     assert not any(word in told for word in ("kmeans", "hed", "top       ", "PyTorch"))
     assert main(["weights", "--network", "resnet50", "--top", "--download"]) == 1
-    assert "--top, --weights and --export go with vgg16 and vgg19" in capsys.readouterr().err
+    assert "--top, --weights and --export work with vgg16 and vgg19 only" in capsys.readouterr().err
 
 
 # All around them ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def comparison(extractor: FeatureExtractor, photo: Any) -> Iterator[Comparison]:
     made.close()
 
 
-STAYS = "is what this explorer was made with, and stays so: make a new LayerExplorer with"
+STAYS = "of this explorer cannot be changed: make a new LayerExplorer with"
 READ = "of this explorer cannot be set: set one of its traits instead."
 
 
@@ -60,14 +60,14 @@ def test_a_number_of_classes_is_said_at_the_beginning(explore: Explore) -> None:
     before = explorer.state()
     with pytest.raises(TraitError, match="make a new LayerExplorer with predict=5"):
         explorer.top_images = 5
-    with pytest.raises(AttributeError, match="predict is what this explorer was made with"):
+    with pytest.raises(AttributeError, match="predict of this explorer cannot be changed"):
         explorer.predict = 5
     assert explorer.state() == before
 
 
 def test_the_extractor_is_not_exchanged(explore: Explore, extractor: FeatureExtractor) -> None:
     explorer = explore()
-    with pytest.raises(AttributeError, match="extractor is what this explorer was made with"):
+    with pytest.raises(AttributeError, match="extractor of this explorer cannot be changed"):
         explorer.extractor = extractor  # type: ignore[misc]
 
 
@@ -76,8 +76,8 @@ def test_the_extractor_is_not_exchanged(explore: Explore, extractor: FeatureExtr
     [
         ("secnd", "Comparison has no trait 'secnd': did you mean 'second'?"),
         ("mod", "Comparison has no trait 'mod': did you mean 'mode'?"),
-        ("size", "size is what this comparison was made with, and stays so: call compare again"),
-        ("weights", "weights is what this comparison was made with, and stays so: call compare"),
+        ("size", "size of this comparison cannot be changed: call compare again"),
+        ("weights", "weights of this comparison cannot be changed: call compare"),
     ],
 )
 def test_a_comparison_refuses_alike(comparison: Comparison, name: str, sentence: str) -> None:

@@ -134,7 +134,7 @@ def test_controls_and_traits_move_each_other(atlas_of: MakeAtlas, top: TopActiva
     assert (atlas.layer, atlas.channel) == (OTHER, 255)
     assert f"{OTHER} channel 255 of 256" in words(atlas)
     cards(atlas)
-    assert "Channel 255 on the images that it answers to most" in words(atlas)
+    assert "Channel 255: the images that activate it most" in words(atlas)
 
 
 @pytest.mark.parametrize("order", ["value", "fraction active"])
@@ -167,7 +167,7 @@ def test_without_the_pictures_it_says_so_and_shows_the_rest(
     for rank, card in enumerate(shown):
         assert top.images[top[LAYER].images[3, rank]] in card.value.value
         assert f"{top[LAYER].values[3, rank]:.4g}" in card.value.value
-    assert "was given in memory and is not kept" in words(atlas)
+    assert "was given in memory and is not stored" in words(atlas)
     assert "<svg" in words(atlas)
     assert atlas.to_bytes().startswith(b"\x89PNG")
 
@@ -281,7 +281,7 @@ def test_a_channel_without_a_finite_value_has_no_histogram_and_no_heading_of_one
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [
-        ({"layer": "block9"}, TraitError, "layer 'block9' is not among those of this result"),
+        ({"layer": "block9"}, TraitError, "layer 'block9' is not in this result"),
         ({"channel": 128}, TraitError, "channel 128 is not in layer 'block2_conv1'"),
         (
             {"order": "size"},
@@ -305,7 +305,7 @@ def test_what_there_is_not_is_refused_in_a_sentence(
 
 
 def test_what_is_no_result_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"^top 'top\.npz' is no TopActivations: pass what"):
+    with pytest.raises(TypeError, match=r"^top 'top\.npz' is not a TopActivations: pass a result"):
         ChannelAtlas("top.npz")  # type: ignore[arg-type]
 
 

@@ -51,13 +51,13 @@ def test_it_finds_what_excites_each_channel(work: Path, capsys: pytest.CaptureFi
     assert "images: 20 of 20" in output.err
     assert "untrained" in output.err
     lines = output.out.splitlines()
-    assert lines[0] == "kept/top.npz: the 3 strongest of 20 pictures for 192 channels"
+    assert lines[0] == "kept/top.npz: the 3 strongest of 20 images for 192 channels"
     # What it says to type in a notebook is what opens it, and so is what it says of a page.
     assert lines[2:4] == [
         "    from vgg_widget.dataset import TopActivations",
         "    top = TopActivations.load('kept/top.npz')",
     ]
-    assert lines[4] == "a page of it: vgg-widget atlas kept --html atlas.html"
+    assert lines[4] == "to write a page: vgg-widget atlas kept --html atlas.html"
     assert main(shlex.split(lines[4].partition(": ")[2])[1:]) == 0
     assert "atlas.html: 0." in capsys.readouterr().out
 
@@ -95,7 +95,7 @@ def test_what_is_finished_is_not_computed_again(
     assert '"channels":2,"of":64' in page
     # Other numbers in the same folder would be mixed.
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 1
-    assert "was made with statistic 'mean', and not 'max'" in capsys.readouterr().err
+    assert "was created with statistic 'mean', not 'max'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_small_shards")
@@ -117,7 +117,7 @@ def test_an_interrupt_says_how_to_go_on(
     monkeypatch.setattr(ReducedNetwork, "__call__", until_two_are_kept)
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 130
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("vgg-widget: interrupted: what was finished is kept in kept, and ")
+    assert told.startswith("vgg-widget: interrupted: finished work is kept in kept; continue ")
     shards = {path: path.stat().st_mtime_ns for path in Path("kept").glob("shard-*")}
     assert len(shards) == 2
     assert not Path("kept/top.npz").exists()
@@ -145,10 +145,11 @@ def test_an_earlier_result_does_not_pass_for_one_that_was_interrupted(
     monkeypatch.setattr(ReducedNetwork, "__call__", interrupt)
     assert main(["atlas", "other", "-o", "kept", *CHOSEN]) == 130
     assert main(["atlas", "kept", "--html", "page.html"]) == 1
-    assert "holds no top.npz, with which a store is finished" in capsys.readouterr().err
+    assert "holds no top.npz, the result of a finished store" in capsys.readouterr().err
     assert Path("kept/top-previous.npz").read_bytes() == before
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_ctrl_c_keeps_finished_shards_and_shows_no_traceback(work: Path) -> None:
     write_pictures(work / "many", 300)
@@ -181,14 +182,14 @@ def test_bad_files_are_named_at_the_end(work: Path, capsys: pytest.CaptureFixtur
     assert main(["atlas", "my set", "-o", "kept", *CHOSEN]) == 0
     output = capsys.readouterr()
     lines = output.err.splitlines()
-    start = lines.index("7 of 27 pictures could not be used:")
+    start = lines.index("7 of 27 images could not be used:")
     assert all(f"bad-{number}.png" in lines[start + 1 + number] for number in range(5))
-    assert "in no picture format" in lines[start + 1]
+    assert "not in a readable image format" in lines[start + 1]
     assert lines[start + 6] == "    and 2 more: top.failed"
-    assert lines[start + 7].startswith("Mend or remove them, and run the same command again")
+    assert lines[start + 7].startswith("Fix or remove them and run the same command again")
     assert len(lines) == start + 8
     assert "Warning" not in output.err
-    assert "3 strongest of 20 pictures" in output.out
+    assert "3 strongest of 20 images" in output.out
     assert list(TopActivations.load("kept/top.npz").failed) == [f"bad-{n}.png" for n in range(7)]
 
 
@@ -214,7 +215,7 @@ def test_a_page_is_written_of_a_finished_store_alone(
         small.setattr("vgg_widget.dataset.page._MOST_PATCHES", 9)
         assert main(["atlas", "kept", "--html", "page.html"]) == 0
         told = capsys.readouterr().out
-        assert f"it shows 1 of {len(LAYERS)} layers ({LAYERS[0]}): name others with" in told
+        assert f"it shows 1 of {len(LAYERS)} layers ({LAYERS[0]}): choose others with" in told
         assert main(["atlas", "kept", "--html", "page.html", "--layers", "all"]) == 0
         assert "it shows" not in capsys.readouterr().out
     capsys.readouterr()
@@ -222,27 +223,27 @@ def test_a_page_is_written_of_a_finished_store_alone(
     (work / "my set" / "000.png").unlink()
     assert main(["atlas", "kept", "--html", "page.html"]) == 0
     errors = capsys.readouterr().err
-    assert "cannot be read any more, and have no patches on the page: 1, beginning with" in errors
+    assert "patches are missing on the page: 1, the first being" in errors
     assert "'000.png'" in errors
-    assert "page.html is large, and slow to open: show fewer with --layers" in errors
+    assert "page.html is large and slow to open: show fewer layers with --layers" in errors
 
 
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
         (["no", "-o", "kept", *NETWORK], "images 'no' was not found"),
-        (["empty", "-o", "kept", *NETWORK], "is a folder or a pattern without a picture"),
+        (["empty", "-o", "kept", *NETWORK], "has no image files"),
         (["my set"], "'my set' holds no top.npz"),
-        (["my set", "--html", "x.html"], "say with -o where to keep what is computed"),
-        (["my set/*.png"], "say with -o where to keep what is computed"),
+        (["my set", "--html", "x.html"], "give a folder for the results with -o"),
+        (["my set/*.png"], "give a folder for the results with -o"),
         (["my set", "-o", "kept", "--layers", "block9", *NETWORK], "did you mean 'block"),
-        (["my set", "-o", "kept", "--k", "0", *NETWORK], "k 0 is no number of images"),
+        (["my set", "-o", "kept", "--k", "0", *NETWORK], "k 0 is not a valid number of images"),
         (["my set", "-o", "kept", "--size", "8", "--weights", "random"], "at least 32"),
         (["my set", "-o", "kept", "--weights", "kmean"], "did you mean 'kmeans'"),
-        (["my set", "-o", "my set", *NETWORK], "holds files, and none of them is a store's"),
+        (["my set", "-o", "my set", *NETWORK], "holds files but no manifest.json of a store"),
         (["my set", "-o", "kept", "--html", "x.pdf"], "does not end in .html"),
         (["my set", "-o", "kept", "--html", "no/x.html"], "make the folder first"),
-        (["my set", "-o", "kept", "--channels", "3"], "--channels goes with --html"),
+        (["my set", "-o", "kept", "--channels", "3"], "--channels needs --html"),
         (["my set", "-o", "kept", "--scheduler", "tcp://127.0.0.1:9"], "does not answer"),
         (["my set", "-o", "kept", "--scheduler", "odd://here"], "does not answer"),
     ],
@@ -266,16 +267,16 @@ def test_a_mistake_is_one_line_and_keeps_nothing(
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        ([], "say with --html what page to write"),
-        (["--html", "x.html", "--k", "2"], "--k goes with -o: 'kept' is finished already"),
-        (["--html", "x.html", "--weights", "random"], "--weights goes with -o"),
-        (["--html", "x.html", "--statistic", "mean"], "--statistic goes with -o"),
-        (["--html", "x.html", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler goes with -o"),
+        ([], "name a page to write with --html"),
+        (["--html", "x.html", "--k", "2"], "--k needs -o: 'kept' is already finished"),
+        (["--html", "x.html", "--weights", "random"], "--weights needs -o"),
+        (["--html", "x.html", "--statistic", "mean"], "--statistic needs -o"),
+        (["--html", "x.html", "--scheduler", "tcp://127.0.0.1:9"], "--scheduler needs -o"),
         (
             ["--html", "x.html", "--layers", "conv"],
-            "layer 'conv' is not among those of this result",
+            "layer 'conv' is not in this result",
         ),
-        (["--html", "x.html", "--channels", "0"], "channels 0 is no number of channels"),
+        (["--html", "x.html", "--channels", "0"], "channels 0 is not a valid number of channels"),
     ],
 )
 def test_a_finished_store_is_not_asked_to_compute(

@@ -346,9 +346,9 @@ def test_pictures_that_have_gone_are_named(moved: tuple[TopActivations, Path]) -
     written = write_page(top, place / "atlas.html")
     assert list(written.missing) == [gone, changed]
     assert "was not found" in written.missing[gone]
-    assert "has changed since" in written.missing[changed]
+    assert "has changed" in written.missing[changed]
     page = Page(written.path)
-    assert page.words("missing").startswith("2 pictures have changed since")
+    assert page.words("missing").startswith("2 images have changed or")
     names, layer = json.loads(page.words("page"))["names"], page.layers()["edges"]
     for cut, images in zip(layer["cut"], layer["images"], strict=True):
         lacking = {names[image] for image, one in zip(images, cut, strict=True) if one < 0}
@@ -365,7 +365,7 @@ def test_without_one_picture_the_old_page_stays(moved: tuple[TopActivations, Pat
         write_page(top, path)
     assert path.read_text(encoding="utf-8") == "old"
     in_memory = top_activations(exact_extractor(), [picture(1)], progress=False)
-    with pytest.raises(ImageError, match="was given in memory and is not kept"):
+    with pytest.raises(ImageError, match="was given in memory and is not stored"):
         write_page(in_memory, path)
 
 
@@ -374,11 +374,11 @@ def test_without_one_picture_the_old_page_stays(moved: tuple[TopActivations, Pat
     [
         ({"path": "atlas.pdf"}, r"path 'atlas.pdf' does not end in \.html"),
         ({"path": "no/such/atlas.html"}, "make the folder first"),
-        ({"layers": "edge"}, "layer 'edge' is not among those of this result"),
+        ({"layers": "edge"}, "layer 'edge' is not in this result"),
         ({"layers": []}, "layers is empty"),
-        ({"channels": 0}, "channels 0 is no number of channels"),
-        ({"channels": True}, "channels True is no number"),
-        ({"channels": "all"}, "channels 'all' is no number"),
+        ({"channels": 0}, "channels 0 is not a valid number of channels"),
+        ({"channels": True}, "channels True is not a valid number"),
+        ({"channels": "all"}, "channels 'all' is not a valid number"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

@@ -38,7 +38,7 @@ def test_a_map_of_zeros_says_why(
     found = attribute(*asked, method=method, **more)
     assert found.dead
     assert found.message.startswith(
-        "the picture is the baseline wherever this value depends on it, so that nothing is "
+        "the image equals the baseline wherever this value depends on it, so there is nothing "
         if "baseline" in more
         else "layer 'block2_conv1' is 0 here after its ReLU, through which there is no gradient: "
     )

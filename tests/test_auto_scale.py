@@ -220,7 +220,7 @@ def test_modes_of_all_channels_show_all_of_the_strongest(
 def test_another_word_for_channels_is_refused(
     activations: Activations, mode: str, word: str
 ) -> None:
-    refused = rf"channels '{word}' is no list of numbers: write .* or 'strongest'"
+    refused = rf"channels '{word}' is not a list of numbers: write .* or 'strongest'"
     with pytest.raises(ValueError, match=refused):
         render(activations, "block1_conv1", mode, channels=word)
     with pytest.raises(ValueError, match=refused):

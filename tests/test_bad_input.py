@@ -53,6 +53,7 @@ def test_a_bad_picture_is_refused_in_a_sentence(
     assert sentence.isprintable()
 
 
+@pytest.mark.posix
 def test_a_header_that_claims_gigabytes_takes_none(tmp_path: Path) -> None:
     for name, data in BOMBS.items():
         (tmp_path / name).write_bytes(data)
@@ -103,7 +104,7 @@ def test_a_person_may_allow_more_or_fewer_pixels(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(ImageError, match=rf"too many pixels .*{told}.*make it smaller"):
             load_image(made.png(PICTURE))
-        with pytest.raises(ImageError, match=rf"40×52 .*and {2 * limit} are read.*make it smaller"):
+        with pytest.raises(ImageError, match=rf"40×52 .*limit of {2 * limit}.*make it smaller"):
             load_image(PICTURE)
     # Between once and twice as many Pillow warns, which nobody could act on.
     for allowed in (1040, 2000, None):

@@ -250,44 +250,44 @@ FLAT = PHOTOGRAPHS.reshape(COUNT, -1)
 REFUSED: dict[str, tuple[Any, str]] = {
     "two pictures": (
         (one, two),
-        "several things that may be the picture .ndarray of shape .40, 48",
+        "several parts that may be the image .ndarray of shape .40, 48",
     ),
-    "two of Pillow's": ([PILLOW[0], PILLOW[1]], "several things that may be the picture .Image"),
-    "three pictures": ((one, two, one), "several things"),
-    "a picture and a mask": ((one, one[..., 0]), "several things"),
-    "batches of two": ((PHOTOGRAPHS, PHOTOGRAPHS), "several things"),
-    "batches and masks": ((PHOTOGRAPHS, PHOTOGRAPHS[..., 0]), "several things"),
-    "twins with a label": (((one, two), 1), "several things"),
-    "a dict of two": ({"left": one, "right": two}, "several things"),
-    "two files": (["a.png", "b.png"], "several things"),
+    "two of Pillow's": ([PILLOW[0], PILLOW[1]], "several parts that may be the image .Image"),
+    "three pictures": ((one, two, one), "several parts"),
+    "a picture and a mask": ((one, one[..., 0]), "several parts"),
+    "batches of two": ((PHOTOGRAPHS, PHOTOGRAPHS), "several parts"),
+    "batches and masks": ((PHOTOGRAPHS, PHOTOGRAPHS[..., 0]), "several parts"),
+    "twins with a label": (((one, two), 1), "several parts"),
+    "a dict of two": ({"left": one, "right": two}, "several parts"),
+    "two files": (["a.png", "b.png"], "several parts"),
     "labels alone": (
         (LABELS, None),
-        "no picture .ndarray of shape .7,., NoneType.: pass the pictures",
+        "no image .ndarray of shape .7,., NoneType.: pass only the images",
     ),
-    "a dict without one": ({"label": 3}, "no picture .int"),
+    "a dict without one": ({"label": 3}, "no image .int"),
     "rows of pixels": (
         (FLAT, LABELS),
-        r"shape \(7, 5760\) with 7 labels, which may be one picture",
+        r"shape \(7, 5760\) with 7 labels, which may be one image",
     ),
     "grey ones": ((PHOTOGRAPHS[..., 0], LABELS), r"with 7 labels.*\(number, height, width, 1\)"),
-    "four grey ones": ((PHOTOGRAPHS[:4, ..., 0], LABELS[:4]), "4 labels, which may be one picture"),
+    "four grey ones": ((PHOTOGRAPHS[:4, ..., 0], LABELS[:4]), "4 labels, which may be one image"),
     "grey ones in a dict": (
         {"image": GREY[:3], "label": LABELS[:3]},
-        r"ndarray of shape \(3, 40, 48\) with 3 labels, which may be one picture or 3",
+        r"ndarray of shape \(3, 40, 48\) with 3 labels, which may be one image or 3",
     ),
     "grey ones in a dict with rows of labels": (
         {"label": ONE_HOT[:4], "image": GREY[:4]},
-        "4 labels, which may be one picture or 4",
+        "4 labels, which may be one image or 4",
     ),
     "grey ones in another dict": (
         {"pixels": GREY[:4], "classes": list("abcd")},
-        "4 labels, which may be one picture or 4",
+        "4 labels, which may be one image or 4",
     ),
     "grey ones and texts": ((GREY[:3], ["cat", "dog", "cat"]), "3 labels, which may be one"),
-    "grey ones alone": (GREY, r"shape \(7, 40, 48\), which looks like 7 grey pictures: give it"),
-    "two grey ones": (GREY[:2], r"2 grey pictures: give it the shape \(2, 40, 48, 1\)"),
-    "grey ones with a name": (("cats", GREY[:5]), r"5 grey pictures: give it the shape \(5, 40, "),
-    "clips": (PHOTOGRAPHS[np.newaxis, np.newaxis], "which is neither a picture nor a batch"),
+    "grey ones alone": (GREY, r"shape \(7, 40, 48\), which looks like 7 grey images: give it"),
+    "two grey ones": (GREY[:2], r"2 grey images: give it the shape \(2, 40, 48, 1\)"),
+    "grey ones with a name": (("cats", GREY[:5]), r"5 grey images: give it the shape \(5, 40, "),
+    "clips": (PHOTOGRAPHS[np.newaxis, np.newaxis], "which is neither an image nor a batch"),
 }
 
 
@@ -332,7 +332,7 @@ def test_grey_batches_without_labels_are_refused(exact: FeatureExtractor, of: in
         loader_of(list(many), batch_size=of),
         [many[:4], many[4:8], many[8:10]],
     ):
-        told = r"which looks like \d+ grey pictures: give it the shape \(\d, 40, 48, 1\)"
+        told = r"which looks like \d+ grey images: give it the shape \(\d, 40, 48, 1\)"
         with pytest.raises(ImageError, match=told):
             top_activations(exact, batches, progress=False)
         with pytest.raises(ImageError, match=told):
@@ -344,7 +344,7 @@ def test_grey_batches_of_two_columns_are_refused(exact: FeatureExtractor) -> Non
         grey, labels = GREY[:number], LABELS[:number]
         texts = list("abcdefg")[:number]
         for images in ((grey, labels), {"image": grey, "label": labels}, [grey, texts]):
-            with pytest.raises(ImageError, match=f"{number} labels, which may be one picture"):
+            with pytest.raises(ImageError, match=f"{number} labels, which may be one image"):
                 top_activations(exact, images, progress=False)
 
 
@@ -386,7 +386,7 @@ def test_what_is_no_set_says_what_it_looks_like(exact: FeatureExtractor) -> None
     from vgg_widget.learning import learn_weights
 
     told = {
-        r"looks like 7 grey pictures: give it the shape \(7, 40, 48, 1\)": (
+        r"looks like 7 grey images: give it the shape \(7, 40, 48, 1\)": (
             *(GREY, torch.as_tensor(GREY), tf_tensor(GREY)),
         ),
         r"images is one image, not several: put it in a list": (CHANNELS_FIRST[0], GREY[0]),
@@ -491,7 +491,7 @@ def test_more_than_a_tenth_of_bad_images_warn_once(
         assert len(words) == len(caught) == told
         for sentence in words:
             assert sentence.startswith(f"{bad} of {count} images could not be used")
-            assert "mend or leave out those in .failed, beginning with images[3]: " in sentence
+            assert "fix or remove those in .failed, the first being images[3]: " in sentence
             assert "NaN or infinite: replace them" in sentence
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -91,10 +90,7 @@ def post_build(programs: Path, fails: str) -> tuple[int, str, list[str]]:
     return done.returncode, done.stdout + done.stderr, calls
 
 
-needs_bash = pytest.mark.skipif(sys.platform == "win32", reason="mybinder.org runs it in Linux")
-
-
-@needs_bash
+@pytest.mark.posix
 def test_a_build_goes_from_the_package_to_the_first_picture(programs: Path) -> None:
     code, said, calls = post_build(programs, fails="nothing")
     assert (code, said) == (0, "")
@@ -109,7 +105,7 @@ def test_a_build_goes_from_the_package_to_the_first_picture(programs: Path) -> N
     assert overrides["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
 
 
-@needs_bash
+@pytest.mark.posix
 def test_a_build_without_the_weights_says_so_and_goes_on(programs: Path) -> None:
     code, said, calls = post_build(programs, fails="vgg-widget*")
     assert code == 0
@@ -117,7 +113,7 @@ def test_a_build_without_the_weights_says_so_and_goes_on(programs: Path) -> None
     assert calls[-1] == "python -"
 
 
-@needs_bash
+@pytest.mark.posix
 @pytest.mark.parametrize(("fails", "last"), [("python -m pip*", 1), ("python -", 4)])
 def test_a_build_ends_at_the_first_error(programs: Path, fails: str, last: int) -> None:
     code, _, calls = post_build(programs, fails=fails)

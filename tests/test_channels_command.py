@@ -109,7 +109,7 @@ def test_a_sheet_and_a_page_have_what_visualize_channel_makes(
     output = capsys.readouterr()
     assert "steps: 15 of 15" in output.err
     assert output.out.splitlines()[0].startswith("a.png: 5 channels, ")
-    assert "c.html is not there yet: vgg-widget page PICTURE -o c.html" in output.out
+    assert "c.html does not exist yet: run vgg-widget page IMAGE -o c.html" in output.out
     images = (*made(3, 5, 6, 7), *made(60))
     assert_shows("a.png", images)
     tiles = on_page("a.html")
@@ -125,8 +125,8 @@ def test_a_sheet_and_a_page_have_what_visualize_channel_makes(
     assert not computed
     assert (Path("a.png").read_bytes(), Path("a.html").read_bytes()) == before
     output = capsys.readouterr()
-    assert "5 of 5 channels were made before" in output.err
-    assert "not there yet" not in output.out
+    assert "5 of 5 channels are cached" in output.err
+    assert "not exist yet" not in output.out
 
 
 def test_steps_size_and_seed_are_those_of_visualize_channel(
@@ -157,7 +157,7 @@ def test_an_interrupt_says_how_many_are_kept_and_how_to_go_on(
     monkeypatch.setattr(ChannelMaking, "step", until_the_fifth)
     assert main(["channels", *NETWORK, "--channels", "0-5", "-o", "my sheet.png"]) == 130
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("vgg-widget: interrupted: 4 of 6 channels are kept, and the same ")
+    assert told.startswith("vgg-widget: interrupted: 4 of 6 channels are cached; continue ")
     assert not Path("my sheet.png").exists()
     assert [path.name for path in Path().iterdir()] == ["cache"]
     again = shlex.split(told[told.index("vgg-widget channels") :])
@@ -172,6 +172,7 @@ def kept_image(number: int) -> SyntheticImage:
     return found
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_made_and_the_same_command_goes_on(
     work: Path, monkeypatch: pytest.MonkeyPatch
@@ -200,7 +201,7 @@ def test_ctrl_c_keeps_what_is_made_and_the_same_command_goes_on(
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert told == ""
-    found = re.search(r"interrupted: (\d+) of 12 channels are kept, ", errors.splitlines()[-1])
+    found = re.search(r"interrupted: (\d+) of 12 channels are cached; ", errors.splitlines()[-1])
     assert found is not None
     written = {path: path.stat().st_mtime_ns for path in cache.glob("[!.]*")}
     assert 0 < len(written) < 12
@@ -238,7 +239,7 @@ def test_where_nothing_can_be_kept_the_interrupt_says_so(
     told = capsys.readouterr().err.splitlines()[-1]
     assert (
         told
-        == f"vgg-widget: interrupted: nothing is kept, since {work / 'cache'} cannot be written"
+        == f"vgg-widget: interrupted: nothing is cached, since {work / 'cache'} cannot be written"
     )
 
 
@@ -271,21 +272,27 @@ def test_the_page_runs_nothing_and_its_links_are_what_was_named(work: Path) -> N
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "nothing is to be written: say -o sheet.png, --html sheet.html or both."),
-        (["-o", "a.jpg"], "--output 'a.jpg' does not end in .png: name it so."),
+        ([], "no file to write is given: pass -o sheet.png, --html sheet.html or both."),
+        (["-o", "a.jpg"], "--output 'a.jpg' does not end in .png: choose a name that does."),
         (["--html", "a.png"], "path 'a.png' does not end in .html: name it so."),
         (["-o", "no/a.png"], "path 'no/a.png' lies in a folder that does not exist "),
         (["-o", "a.png", "--layer", "block9"], "--layer 'block9' is not known: "),
         (["-o", "a.png", "--channels", "64"], "--channels 64 is not in layer 'block1_conv2', "),
         (["-o", "a.png", "--channels", "5-3"], "--channels '5-3' runs backwards: write 3-5."),
-        (["-o", "a.png", "--channels", "strongest"], "--channels 'strongest' is no number or "),
-        (["-o", "a.png", "--channels", ","], "--channels names none: write for instance 0-31."),
-        (["-o", "a.png", "--steps", "0"], "--steps 0 is no whole number of at least 1: "),
-        (["-o", "a.png", "--seed", "-1"], "--seed -1 is no whole number of at least 0: "),
-        (["-o", "a.png", "--size", "8"], "--size 8 is no whole number of at least 32: "),
-        (["-o", "a.png", "--page", "c.html"], "--page goes with --html: "),
-        (["--html", "a.html", "--page", "c.jpg"], "--page 'c.jpg' is no page: name an .html file"),
-        (["--html", "a.html", "--page", "http://a/#b"], "--page 'http://a/#b' is no page: "),
+        (["-o", "a.png", "--channels", "strongest"], "--channels 'strongest' is not a number or "),
+        (
+            ["-o", "a.png", "--channels", ","],
+            "--channels names no channel: write for instance 0-31.",
+        ),
+        (["-o", "a.png", "--steps", "0"], "--steps 0 is not a whole number of at least 1: "),
+        (["-o", "a.png", "--seed", "-1"], "--seed -1 is not a whole number of at least 0: "),
+        (["-o", "a.png", "--size", "8"], "--size 8 is not a whole number of at least 32: "),
+        (["-o", "a.png", "--page", "c.html"], "--page needs --html: "),
+        (
+            ["--html", "a.html", "--page", "c.jpg"],
+            "--page 'c.jpg' is not a page: name an .html file",
+        ),
+        (["--html", "a.html", "--page", "http://a/#b"], "--page 'http://a/#b' is not a page: "),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_computed(

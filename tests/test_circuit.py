@@ -143,10 +143,10 @@ def test_inputs_by_what_they_add(extractor: FeatureExtractor, activations: Activ
     [
         ({"layer": "block9_conv1"}, "layer 'block9_conv1' is not known: did you mean"),
         ({"channel": 64}, r"channel 64 .* has 64 channels: choose whole numbers from 0 to 63"),
-        ({"k": 0}, "k 0 is no number of inputs: give a whole number of at least 1"),
-        ({"k": 2.5}, "k 2.5 is no number"),
+        ({"k": 0}, "k 0 is not a valid number of inputs: give a whole number of at least 1"),
+        ({"k": 2.5}, "k 2.5 is not a valid number"),
         ({"by": "size"}, "by 'size' is not known: choose one of 'norm', 'contribution'"),
-        ({"by": "contribution"}, "by 'contribution' depends on the place: pass location="),
+        ({"by": "contribution"}, "by 'contribution' needs a location: pass location="),
         ({"location": (64, 0)}, r"location \(64, 0\) .* row from 0 to 63 and the column .* 74"),
         ({"location": (-1, 0)}, r"location \(-1, 0\) is not in layer 'block1_conv2'"),
         ({"location": (1,)}, r"location \(1,\) is not in layer"),
@@ -173,7 +173,7 @@ def test_a_location_may_be_an_array(extractor: FeatureExtractor, activations: Ac
 def test_activations_of_other_weights_are_refused(
     activations: Activations, by_torch: FeatureExtractor
 ) -> None:
-    with pytest.raises(ValueError, match=r"activations are of random .* and extractor has"):
+    with pytest.raises(ValueError, match=r"activations come from random .* but extractor has"):
         circuit(by_torch, activations, "block1_conv2", 0)
 
 

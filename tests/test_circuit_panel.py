@@ -154,7 +154,9 @@ def test_a_button_walks_down_and_another_one_back(
 
 def test_a_pool_has_one_input_and_no_kernel(panel: CircuitPanel, scene: Scene) -> None:
     show(panel, at(scene, layer="block1_pool", channel=3))
-    words = "block1_pool channel 3 is made of channel 3 of block1_conv2 alone, without a kernel."
+    words = (
+        "block1_pool channel 3 is computed from channel 3 of block1_conv2 alone, without a kernel."
+    )
     assert words in panel.heading.value
     (card,) = on_show(panel)
     assert card.kernel.layout.display == "none"
@@ -280,7 +282,7 @@ def test_a_location_shows_the_sum_that_its_value_is(
     total = adds.sum() + bias[10]
     assert words["sum, in float64"] == pytest.approx(total, rel=1e-6)
     assert words["after the ReLU"] == pytest.approx(max(0, total), rel=1e-6)
-    shown = words["on show, which the network adds up in float32"]
+    shown = words["displayed, summed by the network in float32"]
     assert shown == pytest.approx(float(activations["block2_conv1"][3, 4, 10]), rel=1e-6)
     # All lines but the totals add up to the sum.
     parts = [one[2] for one in lines[:-3]]

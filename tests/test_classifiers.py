@@ -166,10 +166,19 @@ def declared(path: Path, **changes: tuple[int, ...] | None) -> Path:
     [
         ({"fc1": None}, "layer 'fc1' is missing"),
         ({"predictions": None}, "layer 'predictions' is missing"),
-        ({"fc1": (512, 24)}, "'fc1' has weights of shape (512, 24) (in, out) where 25088 go in"),
-        ({"fc1": (25088, 5000)}, "at most 4096 come out"),
-        ({"fc2": (16, 24)}, "'fc2' has weights of shape (16, 24) (in, out) where 24 go in"),
-        ({"predictions": (16, 0)}, "(16, 0) (in, out) where 16 go in and at most 21841"),
+        (
+            {"fc1": (512, 24)},
+            "'fc1' has weights of shape (512, 24) (in, out), but the layer has 25088 inputs",
+        ),
+        ({"fc1": (25088, 5000)}, "at most 4096 outputs"),
+        (
+            {"fc2": (16, 24)},
+            "'fc2' has weights of shape (16, 24) (in, out), but the layer has 24 inputs",
+        ),
+        (
+            {"predictions": (16, 0)},
+            "(16, 0) (in, out), but the layer has 16 inputs and at most 21841",
+        ),
         ({"predictions": (16, 5, 1)}, "'predictions' has weights of shape (16, 5, 1)"),
         ({"fc2": (24,)}, "'fc2' has weights of shape (24,)"),
     ],
@@ -198,7 +207,7 @@ def test_a_file_of_feature_maps_alone_says_what_is_missing(expected: Arrays, hom
     with pytest.raises(WeightsError, match="layer 'fc1' is missing: predictions need VGG19's"):
         predictor_for(extractor)
     path.write_bytes(b"another file")
-    with pytest.raises(WeightsError, match="are not the ones any more that the network was made"):
+    with pytest.raises(WeightsError, match="have changed since the network was built"):
         predictor_for(extractor)
 
 
@@ -308,7 +317,7 @@ def test_what_cannot_be_fetched_is_said_and_leaves_nothing(
     wanted = getattr(imagenet, file)
     if file == "IMAGENET_TOP":
         wanted = wanted["vgg19"]
-    assert message.startswith(f"{wanted.what} are not here and could not be downloaded because ")
+    assert message.startswith(f"{wanted.what} are not cached and could not be downloaded because ")
     for part in ("`vgg-widget weights --download --top`", wanted.address(), wanted.name):
         assert part in message
     assert not (remote.keras_folder() / imagenet.IMAGENET_TOP["vgg19"].name).exists()

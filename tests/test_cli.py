@@ -120,7 +120,7 @@ def test_an_order_that_a_command_cannot_give_is_refused_with_those_there_are(
     with pytest.raises(SystemExit):
         main(["render", "--help"])
     words = " ".join(capsys.readouterr().out.split())
-    assert "how a grid is sorted: index, max, mean, std, sparsity, entropy" in words
+    assert "order of the channels in a grid: index, max, mean, std, sparsity, entropy" in words
 
 
 @pytest.mark.slow
@@ -159,7 +159,7 @@ def test_all_layers_writes_one_picture_a_layer(picture: Path, tmp_path: Path) ->
             "from 0 to 255",
         ),
         (["demo", "no.png"], "was not found"),
-        (["demo", "--port", "70000"], "port 70000 is no port"),
+        (["demo", "--port", "70000"], "port 70000 is not a valid port"),
         (["app", "no.png"], "was not found"),
         (["app", "--size", "8"], "at least 32"),
         (["app", "--weights", "kmean"], "did you mean 'kmeans'"),
@@ -195,7 +195,7 @@ def test_weights_says_where_they_belong(
     assert main(["weights"]) == 1
     told = capsys.readouterr().out
     assert str(tmp_path / "models" / "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5") in told
-    assert "not here" in told
+    assert "not found" in told
     # Nothing listens on the discard port of this machine.
     monkeypatch.setenv("VGG_WIDGET_WEIGHTS_URL", "http://127.0.0.1:9/")
     assert main(["weights", "--download"]) == 1
@@ -233,10 +233,10 @@ def test_weights_lists_checks_and_fetches(
     assert main(["weights"]) == 1
     told = capsys.readouterr().out
     for line in (
-        f"{first}: not here\n",
-        f"{second}: not here\n",
+        f"{first}: not found\n",
+        f"{second}: not found\n",
         f"comes from {mirror.url}{imagenet.IMAGENET['vgg19'].name}\n",
-        "fetch them with `vgg-widget weights --download`\n",
+        "download them with `vgg-widget weights --download`\n",
     ):
         assert line in told
     assert all(source in told for source in ("imagenet ", "kmeans ", "random ", "auto ", "a path "))
@@ -247,7 +247,7 @@ def test_weights_lists_checks_and_fetches(
     assert not first.exists()
     mirror.behaviour = "good"
     assert main(["weights", "--download"]) == 0
-    assert f"{first}: 0.2 MB, md5 right" in capsys.readouterr().out
+    assert f"{first}: 0.2 MB, md5 correct" in capsys.readouterr().out
     assert first.read_bytes() == mirror.payload
 
     first.write_bytes(mirror.payload[:-1] + b"?")
@@ -265,7 +265,7 @@ def test_weights_lists_checks_and_fetches(
     capsys.readouterr()
     assert main(["weights"]) == 0
     output = capsys.readouterr().out
-    assert "md5 right" in output
+    assert "md5 correct" in output
     assert ADDRESS_VARIABLE in output
 
 
@@ -284,19 +284,19 @@ def test_weights_fetches_the_classifier_only_when_asked(
         imagenet.IMAGENET_TOP["vgg19"].name,
     ]
     assert main(["weights", "--top"]) == 1
-    assert "--top goes with --download" in capsys.readouterr().err
+    assert "--top needs --download" in capsys.readouterr().err
     assert main(["weights", "--download"]) == 0
     (top, _), (names, _) = (
         imagenet.IMAGENET_TOP["vgg19"].locations(),
         imagenet.IMAGENET_NAMES.locations(),
     )
     told = capsys.readouterr().out
-    assert f"{top}: not here\n" in told
-    assert f"{names}: not here\n" in told
+    assert f"{top}: not found\n" in told
+    assert f"{names}: not found\n" in told
     assert main(["weights", "--download", "--top"]) == 0
     told = capsys.readouterr().out
-    assert f"{top}: 0.2 MB, md5 right\n" in told
-    assert f"{names}: 0.2 MB, md5 right\n" in told
+    assert f"{top}: 0.2 MB, md5 correct\n" in told
+    assert f"{names}: 0.2 MB, md5 correct\n" in told
     assert [path.rpartition("/")[2] for path in mirror.requests] == asked
 
 
@@ -357,6 +357,7 @@ def test_the_demo_notebook_shows_its_picture_before_it_is_run(picture: Path) -> 
     assert "LayerExplorer(sample_image())" in demo_notebook(None)["cells"][0]["source"]
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_the_demo_serves_its_notebook_and_stops_at_ctrl_c(picture: Path, tmp_path: Path) -> None:
     environment = {

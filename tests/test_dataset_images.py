@@ -47,7 +47,7 @@ def test_any_way_to_name_the_same_images(exact: FeatureExtractor, tmp_path: Path
     for layer in first:
         np.testing.assert_array_equal(first[layer].values, by_pairs[layer].values)
         np.testing.assert_array_equal(first[layer].images, by_pairs[layer].images)
-    with pytest.raises(ImageError, match=r"was given in memory and is not kept"):
+    with pytest.raises(ImageError, match=r"was given in memory and is not stored"):
         by_pairs.patches("edges", 0)
     pattern = top_activations(exact, str(folder / "more" / "01*.png"), k=3, progress=False)
     assert [Path(name).name for name in pattern.images] == [f"{n:03}.png" for n in range(11, 20, 2)]
@@ -95,7 +95,7 @@ def test_a_png_that_is_refused_alone_is_refused_in_a_set(exact: FeatureExtractor
     with Image.open(io.BytesIO(two_bits)) as image, pytest.warns(UserWarning, match="1 of 2"):
         top = top_activations(exact, [picture(1), image], "edges", progress=False)
     (sentence,) = top.failed.values()
-    assert "which of its colours is transparent" in sentence
+    assert "marks a transparent colour" in sentence
 
 
 def test_without_names_images_stay_in_their_order(exact: FeatureExtractor) -> None:
@@ -118,7 +118,7 @@ def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_pa
     top = top_activations(exact, tmp_path / "set", k=3, progress=False)
     assert list(top.images) == names
     assert list(top.failed) == ["003.png", "004.png", "005.jpg"]
-    assert "no picture format" in top.failed["003.png"]
+    assert "readable image format" in top.failed["003.png"]
     assert "truncated, damaged" in top.failed["004.png"]
     assert "is empty (0 bytes)" in top.failed["005.jpg"]
     assert "3 bad" in repr(top)
@@ -135,27 +135,30 @@ def test_bad_images_are_named_and_the_rest_go_on(exact: FeatureExtractor, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"k": 0}, "k 0 is no number of images"),
-        ({"k": True}, "k True is no number"),
+        ({"k": 0}, "k 0 is not a valid number of images"),
+        ({"k": True}, "k True is not a valid number"),
         ({"statistic": "maks"}, "statistic 'maks' is not known: did you mean 'max'"),
         ({"layers": ["edge"]}, "layers 'edge' is not known: did you mean 'edges'"),
         ({"layers": []}, "layers is empty"),
         ({"images": []}, "images is empty"),
         ({"images": iter(())}, "images is empty"),
-        ({"images": 3}, "images 3 is no set of pictures"),
+        ({"images": 3}, "images 3 is not a set of images"),
         ({"images": "no/such"}, "'no/such' was not found"),
-        ({"images": "no/such/*.png"}, "is a folder or a pattern without a picture"),
+        ({"images": "no/such/*.png"}, "has no image files"),
         ({"images": [("a", b""), ("a", b"")]}, "images has 'a' twice"),
         ({"images": [picture(1), ("a", b""), ("a", b"")]}, "images has 'a' twice"),
         ({"images": picture(1)}, "images is one image, not several: put it in a list"),
         ({"images": picture(1)[..., 0]}, "images is one image, not several: put it in a list"),
         ({"images": Image.fromarray(picture(1))}, "images is one image, not several: put it in"),
-        ({"images": {1: picture(1)}}, "images has the key 1, which is no name"),
+        ({"images": {1: picture(1)}}, "images has the key 1, which is not a str"),
         (
             {"images": {b"a", b"b"}},
-            "images is a set, which has no order, and a picture in it has no name",
+            "images is a set, which has no order, and contains an unnamed image",
         ),
-        ({"images": [b"no", b"nor this"]}, "no good picture among its 2, beginning with 'images.0"),
+        (
+            {"images": [b"no", b"nor this"]},
+            "none of the 2 images can be used, the first being 'images.0",
+        ),
         ({"progress": 3}, "progress 3 is neither"),
         ({"client": "localhost"}, "client is a str: pass a dask.distributed.Client"),
     ],
@@ -190,7 +193,7 @@ def test_hidden_folders_are_searched_where_they_are_named(
     Image.fromarray(picture(1)).save(hidden / "one.png")
     for given in (hidden, str(hidden / "*.png"), str(tmp_path / ".*" / "*.png")):
         assert len(top_activations(exact, given, "edges", progress=False).images) == 1
-    with pytest.raises(ValueError, match="is a folder or a pattern without a picture"):
+    with pytest.raises(ValueError, match="has no image files"):
         top_activations(exact, tmp_path, "edges", progress=False)
 
 
@@ -200,10 +203,10 @@ def test_an_array_of_pictures_is_a_set(exact: FeatureExtractor) -> None:
 
 
 def test_folders_without_pictures(exact: FeatureExtractor, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is a folder or a pattern without a picture"):
+    with pytest.raises(ValueError, match="has no image files"):
         top_activations(exact, tmp_path)
     (tmp_path / "notes.txt").write_text("none", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"without a picture, whose name ends in \.jpg"):
+    with pytest.raises(ValueError, match=r"image files, whose names end in \.jpg"):
         top_activations(exact, tmp_path)
     with pytest.raises(ValueError, match="is one image, not several"):
         top_activations(exact, tmp_path / "notes.txt")

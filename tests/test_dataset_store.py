@@ -291,15 +291,15 @@ def test_a_shard_under_anothers_name_is_not_taken_for_it(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"k": 3}, "was made with k 9, and not 3: ask for the same, or pass another folder"),
-        ({"statistic": "mean"}, "was made with statistic 'max', and not 'mean'"),
-        ({"layers": "half"}, "was made with layers .* and not .'half'.:"),
-        ({"extractor": "weights"}, "was made with weights 'sha256:.*', and not 'sha256:"),
-        ({"extractor": "preprocess"}, "was made with preprocessing 'sha256:.*', and not 'sha256:"),
-        ({"extractor": "contrast"}, "was made with preprocessing"),
-        ({"extractor": "dark"}, "was made with preprocessing"),
-        ({"extractor": "lying"}, "was made with preprocessing"),
-        ({"extractor": "size"}, r"was made with size None, and not \[32, 32\]"),
+        ({"k": 3}, "was created with k 9, not 3: use the same setting, or pass another folder"),
+        ({"statistic": "mean"}, "was created with statistic 'max', not 'mean'"),
+        ({"layers": "half"}, "was created with layers .* not .'half'.:"),
+        ({"extractor": "weights"}, "was created with weights 'sha256:.*', not 'sha256:"),
+        ({"extractor": "preprocess"}, "was created with preprocessing 'sha256:.*', not 'sha256:"),
+        ({"extractor": "contrast"}, "was created with preprocessing"),
+        ({"extractor": "dark"}, "was created with preprocessing"),
+        ({"extractor": "lying"}, "was created with preprocessing"),
+        ({"extractor": "size"}, r"was created with size None, not \[32, 32\]"),
     ],
 )
 def test_what_is_asked_otherwise_is_refused(
@@ -345,14 +345,14 @@ def test_trained_on_is_another_network(tmp_path: Path) -> None:
     top_activations(extractor, [picture(1)], progress=False, store=tmp_path)
     layer = model.get_layer("edges")
     layer.set_weights([weights + 1 for weights in layer.get_weights()])
-    with pytest.raises(ValueError, match="was made with weights"):
+    with pytest.raises(ValueError, match="was created with weights"):
         top_activations(extractor, [picture(1)], progress=False, store=tmp_path)
 
 
 def test_folders_that_are_no_store(exact: FeatureExtractor, folder: Path, tmp_path: Path) -> None:
     images = [picture(1)]
     before = sorted(folder.rglob("*"))
-    with pytest.raises(ValueError, match=r"holds files, and none of them is a store's manifest"):
+    with pytest.raises(ValueError, match=r"holds files but no manifest\.json of a store"):
         top_activations(exact, images, progress=False, store=folder)
     assert sorted(folder.rglob("*")) == before
     with pytest.raises(ValueError, match="is a file: pass a folder"):

@@ -121,6 +121,18 @@ def test_a_mirror_keeps_the_style_and_not_the_content(make: Make, photo: RGB8) -
     assert content > 0.3
 
 
+def test_arrays_have_no_relu_to_speak_of(make: Make, photo: RGB8) -> None:
+    maps = np.random.default_rng(0).uniform(0, 1, (12, 14, 3)).astype(np.float32)
+    pair = [Activations.from_arrays({"map": each}, photo) for each in (maps, maps[::-1].copy())]
+    comparison = make(*pair, extractor=None, layer="map")
+    assert told(comparison)["map"] == pytest.approx(by_hand(*pair, "map"), abs=6e-4)
+    said = words(made_panel(comparison, PANEL).widget)
+    assert "at each layer: 0 is the same" in said
+    assert "ReLU" not in said
+    of_network = words(made_panel(make(photo, photo[::-1].copy()), PANEL).widget)
+    assert "at each layer, after its ReLU: 0 is" in of_network
+
+
 def test_the_layer_on_show_is_marked_and_a_click_shows_another(make: Make, photo: RGB8) -> None:
     comparison = make(photo, photo[::-1].copy())
     panel = made_panel(comparison, PANEL)
@@ -202,3 +214,37 @@ def test_folded_away_or_closed_it_computes_no_further(
         comparison.panel = PANEL
         assert len(told(comparison)) == len(panel._lines)
         assert not panel._missing
+
+
+def test_a_layer_that_fails_takes_no_other_along(
+    make: Make, photo: RGB8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def failing(first: Activations, second: Activations, layer: str, *, relative: bool) -> float:
+        asked.append(layer)
+        if layer == "block3_conv1":
+            raise ValueError("first has NaN.")
+        return content_distance(first, second, layer, relative=relative)
+
+    monkeypatch.setattr(distances, "content_distance", failing)
+    comparison = make(photo, photo[::-1].copy())
+    panel = made_panel(comparison, PANEL)
+    assert panel.wait()
+    assert "first has NaN." in problem(comparison)
+    said = {name: line.bars.value for name, line in panel._lines.items()}
+    assert [name for name, one in said.items() if "could not be computed" in one] == [
+        "block3_conv1"
+    ]
+    assert all("vgg-bar" in one for name, one in said.items() if name != "block3_conv1")
+    # It is not computed once more with every change.
+    comparison.layer = "block1_conv1"
+    comparison.panel = ""
+    comparison.panel = PANEL
+    assert panel.wait()
+    assert len(asked) == len(said)
+    # Another pair has its chance.
+    monkeypatch.setattr(distances, "content_distance", content_distance)
+    comparison.second = photo[:, ::-1].copy()
+    assert panel.wait()
+    assert all("vgg-bar" in line.bars.value for line in panel._lines.values())

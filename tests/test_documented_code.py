@@ -9,6 +9,7 @@ import linecache
 import pkgutil
 import re
 import shlex
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
@@ -93,6 +94,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     photograph = Image.fromarray(sample_image()).resize((128, 150))
     for number, name in enumerate(("cat", "dog", "fox", "a", "b")):
         photograph.rotate(90 * number, expand=True).save(tmp_path / f"{name}.jpg")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(tmp_path / "cat.jpg", tmp_path / "photos")
     monkeypatch.chdir(tmp_path)
     registered, before = dict(MODES), set(widgets)
     yield tmp_path
@@ -149,6 +152,11 @@ PAGES_WITH_CODE = [
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)
 def test_a_pages_code_runs_from_top_to_bottom(page: Path, desk: Path) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
+    if "from torchvision" in page.read_text(encoding="utf-8"):
+        from tests.torch_networks import torchvision_models
+
+        # The tests' PyTorch, without CUDA, needs operators to be defined before the page's import.
+        torchvision_models()
     if TORCH_FILE in page.read_text(encoding="utf-8"):
         import torch
         from torch import nn

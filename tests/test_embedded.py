@@ -86,10 +86,10 @@ def test_a_persons_own_file_is_taken_and_one_without_all_layers_refused(tmp_path
 
     first = dict(list(whole.layers.items())[:3])
     LearnedWeights(first, whole.metadata).save(path)
-    with pytest.raises(WeightsError, match=r"nothing for layer 'block2_conv2'"):
+    with pytest.raises(WeightsError, match=r"no filters for layer 'block2_conv2'"):
         resolve(path)
     path.write_bytes(b"PK nothing")
-    with pytest.raises(WeightsError, match=r"mine\.npz.* is no file of weights that"):
+    with pytest.raises(WeightsError, match=r"mine\.npz.* is not a known kind of weights file"):
         resolve(path)
     with pytest.raises(WeightsError, match="No such file or directory\\): check the path"):
         resolve(tmp_path / "none.npz")

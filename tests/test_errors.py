@@ -81,7 +81,9 @@ def test_what_is_expected_is_one_sentence_without_details(explore: Explore) -> N
     explorer = explore()
     control(explorer, "channels").value = "3, cat"
     sentence, details = parts(explorer)
-    assert sentence.startswith("channels 'cat' is no number or range: write for instance 0, 5-8,")
+    assert sentence.startswith(
+        "channels 'cat' is not a number or range: write for instance 0, 5-8,"
+    )
     assert details == ""
     assert_works(explorer)
     explorer.panel = "Open & save"
@@ -297,7 +299,7 @@ def test_an_answer_of_the_page_does_not_take_an_error_away(
     control(explorer, "channels").value = "3, cat"
     (number,) = [message["number"] for message in sent if message["kind"] == "copy"]
     page_says(explorer, kind="copied", number=number, ok=True)
-    assert parts(explorer)[0].startswith("channels 'cat' is no number")
+    assert parts(explorer)[0].startswith("channels 'cat' is not a number")
     assert_works(explorer)
 
 

@@ -147,10 +147,10 @@ def test_channels_are_typed_as_numbers_and_ranges(make: Make) -> None:
     assert list(explorer.channels) == [1, 2]
     # It stays, to be corrected.
     assert field.value == "1, x"
-    assert "&#x27;x&#x27; is no number or range" in words(explorer)
+    assert "&#x27;x&#x27; is not a number or range" in words(explorer)
     field.value = ""
     assert explorer.channels == ()
-    assert "no number or range" not in words(explorer)
+    assert "not a number or range" not in words(explorer)
 
 
 def test_a_layer_with_fewer_channels_keeps_the_channel_where_it_can(make: Make) -> None:
@@ -323,9 +323,9 @@ def test_an_uploaded_picture_is_shown_and_a_bad_one_told(make: Make, picture: Pi
     assert "Computing" not in words(explorer)
     upload.value = ({**file, "content": memoryview(b"<script>alert(1)</script>")},)
     assert np.array_equal(explorer.image, picture[:, ::-1])
-    assert "no picture format" in words(explorer)
+    assert "readable image format" in words(explorer)
     explorer.channel = 3
-    assert "no picture format" not in words(explorer)
+    assert "readable image format" not in words(explorer)
 
 
 def test_the_words_say_what_is_shown_and_where_it_comes_from(make: Make) -> None:
@@ -462,7 +462,7 @@ def test_code_never_holds_a_picture(make: Make, picture: Pixels) -> None:
         ast.parse(code)
         assert "base64" not in code
         assert max(map(len, code.splitlines())) < 200
-        assert ("image = ...  # made in memory: put the picture here" in code) == (
+        assert ("image = ...  # made in memory: put the image here" in code) == (
             source is not sources[-1]
         )
 

@@ -30,7 +30,7 @@ def test_an_explorer_and_a_comparison_take_the_model_itself() -> None:
     with closing(LayerExplorer(image, model=model, preprocess=half, size=None)) as explorer:
         assert explorer.layer == "edges"
         np.testing.assert_allclose(explorer.activations["half"], by_hand, rtol=1e-4, atol=1e-5)
-        with pytest.raises(AttributeError, match=r"model is what this explorer was made with"):
+        with pytest.raises(AttributeError, match=r"model of this explorer cannot be changed"):
             explorer.model = model
         state = explorer.state()
     with pytest.raises(ValueError, match=r"pass model=\.\.\. or extractor=\.\.\. too"):

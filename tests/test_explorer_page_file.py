@@ -211,7 +211,7 @@ def test_a_larger_picture_is_halved_again_until_it_fits(tmp_path: Path) -> None:
         Provenance("random", "none"),
     )
     path = tmp_path / "page.html"
-    with pytest.warns(UserWarning, match="some layers have room for every fourth row and column"):
+    with pytest.warns(UserWarning, match="some layers keep only every fourth row and column"):
         written = odd.to_html(path, max_megabytes=0.28)
     assert written.size <= 280_000
     assert written.halved["fine"] in (4, 8)
@@ -235,9 +235,9 @@ def test_a_large_page_is_told_of_before_it_takes_time(
     told: list[object] = []
     # As errors, warnings are where the work ends.
     sentence = (
-        r"the whole page would take about 170 MB, and in max_megabytes=10 some layers have room "
-        r"for every eighth row and column only: name fewer layers=, compute the image with a "
-        r"smaller size=, or allow more with max_megabytes=\."
+        r"the whole page would take about 170 MB, and within max_megabytes=10 some layers keep "
+        r"only every eighth row and column: name fewer layers=, compute the image with a smaller "
+        r"size=, or allow more with max_megabytes=\."
     )
     with pytest.raises(UserWarning, match=sentence):
         large.to_html(tmp_path / "page.html", progress=lambda *now: told.append(now))
@@ -288,20 +288,33 @@ def test_what_is_on_show_in_an_explorer_is_on_show_first(
         explorer.to_html(tmp_path / "page.png")
 
 
+def test_a_mode_that_needs_a_kernel_is_told_of(
+    explore: Callable[..., LayerExplorer], tmp_path: Path
+) -> None:
+    explorer = explore(layer="block5_conv1", mode="groups")
+    with pytest.warns(UserWarning, match="mode 'groups' needs a kernel, and the") as told:
+        explorer.to_html(tmp_path / "page.html", layers="block5_conv1")
+    # It is told where a person called.
+    assert told[0].filename == __file__
+    page = header(Page(tmp_path / "page.html"))
+    assert page["first"]["mode"] == "channel"
+    assert "groups" not in page["phrases"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "sentence"),
     [
         ({"path": "page.png"}, ValueError, "path '.*page.png' does not end in .html: name it so"),
-        ({"path": 3}, TypeError, "path 3 is no path of a file: give a string or a Path"),
+        ({"path": 3}, TypeError, "path 3 is not a file path: pass a string or a Path"),
         ({"path": "folder.html"}, IsADirectoryError, "folder.html' is a folder: name a file in it"),
         ({"path": f"{'x' * 300}.html"}, OSError, r"x.html' cannot be written \(File name too long"),
         ({"path": "none/page.html"}, FileNotFoundError, "folder that does not exist .*: make the"),
         ({"layers": "blok1_conv1"}, LayerNameError, "layer 'blok1_conv1' is not known: did you"),
         ({"layers": []}, ValueError, "layers is empty: name at least one"),
-        ({"title": 3}, TypeError, "title 3 is no text: give a string"),
-        ({"max_megabytes": 0}, ValueError, "max_megabytes 0 is no size of a file: give"),
+        ({"title": 3}, TypeError, "title 3 is not text: pass a string"),
+        ({"max_megabytes": 0}, ValueError, "max_megabytes 0 is not a file size: pass"),
         ({"max_megabytes": float("nan")}, ValueError, "max_megabytes nan is no size"),
-        ({"max_megabytes": "10"}, ValueError, "max_megabytes '10' is no size of a file"),
+        ({"max_megabytes": "10"}, ValueError, "max_megabytes '10' is not a file size"),
         ({"progress": 1}, TypeError, "progress 1 is neither .* layers that are done"),
     ],
 )
@@ -373,7 +386,7 @@ def test_the_command_writes_it(
     call = ["page", "sample", "-o", str(path), "--weights", "random", "--size", "64"]
     assert main([*call, "--layers", "block1_conv1", "relu5_1", "--title", "A <b> cat"]) == 0
     said = capsys.readouterr()
-    assert re.search(r"cat.html: 0.\d MB, to be opened in any browser", said.out)
+    assert re.search(r"cat.html: 0.\d MB; open it in any browser", said.out)
     assert "layers: 2 of 2" in said.err
     page = Page(path)
     assert [layer["name"] for layer in header(page)["layers"]] == ["block1_conv1", "block5_conv1"]

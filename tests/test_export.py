@@ -102,6 +102,7 @@ def test_without_safetensors_the_other_file_is_named(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_full_disk_leaves_what_was_there(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"x{suffix}"

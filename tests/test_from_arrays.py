@@ -28,7 +28,7 @@ from vgg_widget.dataset import TopActivations
 
 RGB8 = npt.NDArray[np.uint8]
 
-NO_NETWORK = "explorer was made of activations and has no network"
+NO_NETWORK = "explorer was made from activations and has no network"
 
 
 def maps() -> dict[str, npt.NDArray[Any]]:
@@ -119,12 +119,12 @@ def test_what_is_not_known_is_not_made_up(made: Activations, image: RGB8) -> Non
     ("arrays", "kind", "told"),
     [
         ([np.zeros((3, 3, 3))], TypeError, "arrays is a list: pass a dict"),
-        ({}, ValueError, "arrays holds no layer: pass at least one"),
-        ({3: np.zeros((3, 3, 3))}, TypeError, "arrays has the name 3, which is no text"),
-        ({"": np.zeros((3, 3, 3))}, TypeError, "arrays has the name '', which is no text"),
-        ({"a": np.zeros((3, 3))}, ValueError, r"arrays\['a'\] is of shape \(3, 3\): pass one of"),
-        ({"a": np.zeros((5, 3, 3, 3))}, ValueError, r"holds 5 pictures: pass one, such as array"),
-        ({"a": np.zeros((0, 3, 3))}, ValueError, r"is of shape \(0, 3, 3\)"),
+        ({}, ValueError, "arrays is empty: pass at least one layer"),
+        ({3: np.zeros((3, 3, 3))}, TypeError, "arrays has the key 3, which is not a str"),
+        ({"": np.zeros((3, 3, 3))}, TypeError, "arrays has the key '', which is not a str"),
+        ({"a": np.zeros((3, 3))}, ValueError, r"has shape \(3, 3\): pass an array of"),
+        ({"a": np.zeros((5, 3, 3, 3))}, ValueError, "maps of 5 images: pass those of one"),
+        ({"a": np.zeros((0, 3, 3))}, ValueError, r"has shape \(0, 3, 3\)"),
         ({"a": np.zeros((3, 3, 3), complex)}, TypeError, "is of type complex128, not an array of"),
         ({"a": np.array([["x"]])}, TypeError, r"is of type str\d+, not an array of real numbers"),
         ({"a": [[1], [1, 2]]}, TypeError, "is of type list, not an array of real numbers"),
@@ -132,7 +132,7 @@ def test_what_is_not_known_is_not_made_up(made: Activations, image: RGB8) -> Non
         (
             {"a": np.zeros((9, 48, 64)), "b": np.zeros((512, 12, 16))},
             ValueError,
-            r"arrays\['a'\] of shape \(9, 48, 64\) has its channels first, .* channels_last=False",
+            r"arrays\['a'\] of shape \(9, 48, 64\) seems to have its channels first, .*_last=False",
         ),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_picture_of_another_shape_is_taken_and_told_of(image: RGB8) -> None:
         assert Activations.from_arrays(maps(), other).weights.message == ""
     made = Activations.from_arrays(maps(), image[:, :96])
     assert made.weights.message.startswith(
-        "Other proportions: layer 'early' has 48×64 units, and the picture 96×96 pixels;"
+        "Other proportions: layer 'early' has 48×64 units, and the image 96×96 pixels;"
     )
     assert made.info("early").covered(48, 64) == (96, 96)
 
@@ -310,7 +310,7 @@ def test_of_a_network_that_is_there_too(
     assert alone.before_relu is False
     alone.layer_names = "paper"
     alone.close()
-    with pytest.raises(ValueError, match="activations are of a simulator, and extractor has"):
+    with pytest.raises(ValueError, match="activations come from a simulator, but extractor has"):
         LayerExplorer(made, extractor=extractor)
 
 
@@ -325,7 +325,7 @@ def test_before_relu_of_a_file_of_a_network(activations: Activations, tmp_path: 
 
 
 def test_arrays_have_no_names_of_torchvision(explorer: LayerExplorer) -> None:
-    with pytest.raises(TraitError, match="this network's layers have one name each"):
+    with pytest.raises(TraitError, match="each layer of this network has just one name"):
         explorer.layer_names = "torchvision"
 
 
@@ -346,7 +346,7 @@ def test_two_are_compared(made: Activations, image: RGB8) -> None:
     with pytest.raises(ValueError, match=NO_NETWORK):
         comparison.second = image
     comparison.close()
-    with pytest.raises(ValueError, match="first and second are activations and a picture"):
+    with pytest.raises(ValueError, match="first and second are activations and an image"):
         compare(made, image)
     fewer = Activations.from_arrays({"early": maps()["early"]}, image, label="a simulator")
     with pytest.raises(ValueError, match="second has another set of layers than first"):

@@ -469,7 +469,7 @@ else:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.posix
 def test_a_forked_process_says_so_and_does_not_hang() -> None:
     told = run(FORKED, "only keras") + run(FORKED, "everything")
     assert told[-3:] == ["Rendering", "Circuit", "Activations"]
@@ -493,6 +493,6 @@ os.waitpid(child, 0)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+@pytest.mark.posix
 def test_a_process_forked_before_tensorflow_has_started_computes() -> None:
     assert run(UNUSED) == [" computed"]

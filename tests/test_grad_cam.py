@@ -120,7 +120,7 @@ def test_what_has_no_classes_is_refused(keras: Any, photo: RGB8) -> None:
     for target in ("tabby", 4, -1, 1.5, True):
         asked["target"] = target
         with pytest.raises(
-            ValueError, match=f"target {target!r} is no class of this model, .*0 to 3"
+            ValueError, match=f"target {target!r} is not a class of this model, .*0 to 3"
         ):
             attribute(extractor, photo, "last", **asked)
 
@@ -287,8 +287,11 @@ def test_shuffled_classes(
     [
         ("tabbi", "target 'tabbi' is not known: did you mean 'tabby'"),
         ("crane", "target 'crane' is the name of 2 classes: pass one of the numbers 1, 3"),
-        (6, "target 6 is none of the 6 classes: pass a name such as 'tabby', or a number from 0"),
-        (1.5, "target 1.5 is none of the 6 classes: pass a name"),
+        (
+            6,
+            "target 6 is not one of the 6 classes: pass a name such as 'tabby', or a number from 0",
+        ),
+        (1.5, "target 1.5 is not one of the 6 classes: pass a name"),
     ],
 )
 def test_a_class_that_there_is_not(

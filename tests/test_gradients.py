@@ -484,16 +484,19 @@ def test_a_picture_does_as_well_as_its_activations(
         ({"method": "gradients"}, "method 'gradients' is not known: did you mean"),
         ({"layer": "block9"}, "layer 'block9' is not known: did you mean"),
         ({"channel": 64}, "channel 64 is not in layer 'block1_conv2', which has 64 channels: cho"),
-        ({"channel": None}, "channel None is none of the 64 channels of layer 'block1_conv2': pas"),
+        (
+            {"channel": None},
+            "channel None is not one of the 64 channels of layer 'block1_conv2': pas",
+        ),
         ({"location": (64, 0)}, r"location \(64, 0\) is not in layer 'block1_conv2'.*: pass"),
-        ({"target": "tabby"}, "target 'tabby' is of no use to method 'gradient': leave it out, or"),
-        ({"samples": 5}, "samples 5 is of no use to method 'gradient': leave it out, or pass"),
-        ({"noise": 1}, "noise 1 is of no use to method 'gradient': leave it out, or pass method="),
-        ({"window": 1}, "window 1 is of no use to method 'gradient': leave it out, or pass"),
-        ({"step": 1}, "step 1 is of no use to method 'gradient': leave it out, or pass"),
-        ({"baseline": 0}, "baseline 0 is of no use to method 'gradient': leave it out, or pass"),
-        ({"seed": -1}, "seed -1 is no whole number of at least 0: pass one, or leave it out"),
-        ({"seed": 1.5}, "seed 1.5 is no whole number of at least 0: pass one"),
+        ({"target": "tabby"}, "target 'tabby' is not used by method 'gradient': leave it out, or"),
+        ({"samples": 5}, "samples 5 is not used by method 'gradient': leave it out, or pass"),
+        ({"noise": 1}, "noise 1 is not used by method 'gradient': leave it out, or pass method="),
+        ({"window": 1}, "window 1 is not used by method 'gradient': leave it out, or pass"),
+        ({"step": 1}, "step 1 is not used by method 'gradient': leave it out, or pass"),
+        ({"baseline": 0}, "baseline 0 is not used by method 'gradient': leave it out, or pass"),
+        ({"seed": -1}, "seed -1 is not a whole number of at least 0: pass one, or leave it out"),
+        ({"seed": 1.5}, "seed 1.5 is not a whole number of at least 0: pass one"),
         ({"randomised": "block1"}, "randomised 'block1' is not known: did you mean"),
         (
             {"randomised": "block2_conv1"},
@@ -505,31 +508,46 @@ def test_a_picture_does_as_well_as_its_activations(
         ),
         (
             {"method": "smoothgrad", "samples": 0},
-            "samples 0 is no whole number of at least 1: pass one, or leave it out",
+            "samples 0 is not a whole number of at least 1: pass one, or leave it out",
         ),
-        ({"method": "smoothgrad", "noise": -1}, "noise -1 is no share of .*: pass a number from 0"),
-        ({"method": "smoothgrad", "noise": 1e38}, r"noise 1e\+38 is no share of .*: pass a number"),
-        ({"method": "smoothgrad", "noise": "much"}, "noise 'much' is no share .*: pass a number"),
-        ({"method": "occlusion", "window": 0}, "window 0 is no whole number of at least 1: pass"),
-        ({"method": "occlusion", "step": True}, "step True is no whole number of at least 1: pass"),
+        (
+            {"method": "smoothgrad", "noise": -1},
+            "noise -1 is not a valid share of .*: pass a number from 0",
+        ),
+        (
+            {"method": "smoothgrad", "noise": 1e38},
+            r"noise 1e\+38 is not a valid share of .*: pass a number",
+        ),
+        (
+            {"method": "smoothgrad", "noise": "much"},
+            "noise 'much' is not a valid share .*: pass a number",
+        ),
+        (
+            {"method": "occlusion", "window": 0},
+            "window 0 is not a whole number of at least 1: pass",
+        ),
+        (
+            {"method": "occlusion", "step": True},
+            "step True is not a whole number of at least 1: pass",
+        ),
         (
             {"method": "occlusion", "baseline": (0, 0)},
-            r"baseline \(0, 0\) is no colour and no picture: pass red, green and blue from 0 to",
+            r"baseline \(0, 0\) is neither a colour nor an image: pass red, green and blue",
         ),
-        ({"method": "occlusion", "baseline": "grey"}, "baseline 'grey' is no colour and no pict"),
+        ({"method": "occlusion", "baseline": "grey"}, "baseline 'grey' is neither a colour nor an"),
         (
             {"method": "integrated_gradients", "baseline": (0, 0, np.nan)},
-            "baseline .* is no colour and no picture: pass red",
+            "baseline .* is neither a colour nor an image: pass red",
         ),
         (
             {"method": "integrated_gradients", "baseline": np.zeros((75, 64, 3))},
-            r"baseline of shape \(75, 64, 3\) is no colour .* of shape \(64, 75, 3\)",
+            r"baseline of shape \(75, 64, 3\) is neither a colour .* of shape \(64, 75, 3\)",
         ),
         (
             {"method": "occlusion", "baseline": np.full((64, 75, 3), 300)},
-            r"baseline of shape \(64, 75, 3\), from 300 to 300, is no colour .* from 0 to 255",
+            r"baseline of shape \(64, 75, 3\), from 300 to 300, is neither a colour .* from 0",
         ),
-        ({"method": "grad_cam"}, "channel 3 is of no use to method 'grad_cam': leave it out"),
+        ({"method": "grad_cam"}, "channel 3 is not used by method 'grad_cam': leave it out"),
         (
             {"method": "grad_cam", "channel": None, "target": "tabby"},
             "predictions need the classifier of a VGG19, .*: pass weights='imagenet', or",
@@ -554,7 +572,9 @@ def test_arguments_of_another_kind_are_told(
         attribute("vgg19", activations, "block1_conv2", 3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="progress 'yes' is neither True, False nor a function"):
         attribute(extractor, activations, "block1_conv2", 3, progress="yes")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"activations are of random .* and extractor has model"):
+    with pytest.raises(
+        ValueError, match=r"activations come from random .* but extractor has model"
+    ):
         attribute(smooth, activations, "two", 3)
 
 

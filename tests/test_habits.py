@@ -87,19 +87,25 @@ def recipe(target: str) -> str:
     return found[1]
 
 
-def workflow() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(text(".github/workflows/tests.yml"))
+def workflow(name: str = "tests") -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(text(f".github/workflows/{name}.yml"))
     return found
 
 
 def test_the_workflow_runs_what_a_person_runs_and_may_change_nothing() -> None:
-    steps = [step for job in workflow()["jobs"].values() for step in job["steps"]]
+    jobs = workflow()["jobs"]
+    steps = [step for job in jobs.values() for step in job["steps"]]
     commands = [step["run"] for step in steps if "run" in step]
-    assert set(commands) == {
-        *("make check", "make test", "make test-all", "make docs", "make binder-check"),
+    made = {command.split()[1] for command in commands if command.startswith("make ")}
+    assert made == {
+        *("check", "coverage", "test", "test-all", "test-matrix", "docs", "binder-check"),
     }
-    for command in commands:
-        assert recipe(command.removeprefix("make "))
+    for target in made:
+        assert recipe(target)
+    # Where `make` is not at home, the same tests.
+    tests = jobs["elsewhere"]["steps"][-1]["run"].removeprefix("python -m ")
+    assert tests in recipe("check")
+    assert "--cov-report=xml" in recipe("coverage")
     assert workflow()["permissions"] == {"contents": "read"}
     used = [step["uses"] for step in steps if "uses" in step]
     assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", action) for action in used), used
@@ -110,12 +116,38 @@ def test_the_workflows_pythons_are_the_oldest_and_binders() -> None:
     oldest, newest = jobs["check"]["strategy"]["matrix"]["python"]
     assert PROJECT["requires-python"] == f">={oldest}"
     assert newest > oldest
+    assert jobs["elsewhere"]["strategy"]["matrix"]["python"] == [oldest, newest]
     (binders,) = [
         step["with"]["python-version"]
         for step in jobs["binder"]["steps"]
         if "setup-python" in step.get("uses", "")
     ]
     assert text("binder/runtime.txt").strip() == f"python-{binders}"
+
+
+def test_a_release_is_checked_before_it_is_published_and_needs_no_password() -> None:
+    release = workflow("release")
+    # YAML reads `on` as true.
+    assert release[True] == {"push": {"tags": ["v*"]}}  # type: ignore[index]
+    jobs = release["jobs"]
+    assert jobs["publish"]["needs"] == "build"
+    assert jobs["announce"]["needs"] == "publish"
+    assert release["permissions"] == {"contents": "read"}
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert jobs["announce"]["permissions"] == {"contents": "write"}
+    assert "permissions" not in jobs["build"]
+    commands = "\n".join(step.get("run", "") for step in jobs["build"]["steps"])
+    for part in ("tests/release_notes.py", "-m build", "twine check --strict", "dist/*.whl"):
+        assert part in commands
+    (publishing,) = [step for step in jobs["publish"]["steps"] if "pypi" in step["uses"]]
+    assert "with" not in publishing
+    assert "secrets." not in text(".github/workflows/release.yml")
+
+
+def test_the_documentation_of_main_is_published() -> None:
+    pages = workflow("pages")
+    assert pages[True]["push"] == {"branches": ["main"]}  # type: ignore[index]
+    assert "make docs" in [step.get("run") for step in pages["jobs"]["publish"]["steps"]]
 
 
 def test_a_commit_is_checked_by_what_make_lint_runs() -> None:

@@ -95,5 +95,7 @@ def test_no_histogram_where_colours_stand_for_no_range(activations: Activations)
 @pytest.mark.parametrize("bins", [0, -3, 2.5, True, "10"])
 def test_a_bad_number_of_bins_is_named(activations: Activations, bins: int) -> None:
     rendering = render(activations, "block2_conv1")
-    with pytest.raises(ValueError, match=rf"bins {bins!r} is no number of parts: choose a whole"):
+    with pytest.raises(
+        ValueError, match=rf"bins {bins!r} is not a valid number of bins: choose a whole"
+    ):
         histogram(rendering, bins)

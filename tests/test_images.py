@@ -141,9 +141,9 @@ def test_from_pytorch_tensors() -> None:
     for none, told in (
         (torch.zeros(40, 40).to_sparse(), r"type Tensor could not .* Sparse .*: pass"),
         (torch.zeros(40, 40, device="meta"), r"type Tensor could not .*no data!\): pass"),
-        (torch.zeros(40, 40, dtype=torch.complex64), r"dtype complex64, which is no picture's"),
+        (torch.zeros(40, 40, dtype=torch.complex64), r"dtype complex64, which images cannot have"),
         (torch.full((40, 40), float("nan")), r"1600 values that are NaN"),
-        (torch.zeros(2, 3, 40, 40), r"shape \(2, 3, 40, 40\) is no picture"),
+        (torch.zeros(2, 3, 40, 40), r"shape \(2, 3, 40, 40\) is not an image"),
     ):
         refused(none, told)
 
@@ -241,7 +241,7 @@ def test_a_file_that_may_not_be_read(png_file: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(io, "open", denied)
     monkeypatch.setattr(Path, "open", denied)
     monkeypatch.setattr("builtins.open", denied)
-    refused(png_file, r"could not be opened \(Permission denied\): check that you may read it")
+    refused(png_file, r"could not be opened \(Permission denied\): check its permissions")
 
 
 def test_a_picture_opened_as_text_is_told_the_mode(png_file: Path) -> None:

@@ -88,14 +88,14 @@ def test_floats_a_little_beyond_their_range_keep_their_brightness(producer: str,
     np.testing.assert_allclose(reading.pixels, as_rows(values, top), atol=1)
     low, high = float(np.asarray(values).min()), float(np.asarray(values).max())
     if low < -0.01 * top or high > 1.01 * top:
-        assert reading.note.endswith(f"read as 0–{top}, the rest cut off")
+        assert reading.note.endswith(f"read as 0–{top}, the rest clipped")
         assert f"from {low:.3g} to {high:.3g} " in reading.note
 
 
 def test_what_was_cut_off_is_told_under_the_picture(explore: Callable[..., LayerExplorer]) -> None:
     explorer = explore()
     explorer.image = UNIT * 1.2
-    assert "float values from 0 to 1.2 read as 0–1, the rest cut off" in (caption_words(explorer))
+    assert "float values from 0 to 1.2 read as 0–1, the rest clipped" in (caption_words(explorer))
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -126,7 +126,7 @@ def test_another_range_is_refused_with_what_to_do(name: str, values: Floats) -> 
     with pytest.raises(ImageError, match=r"float values from .* to .*: undo any normalis") as told:
         load_image(values)
     assert name
-    assert "pass them in 0–1 or 0–255 (a nearly black picture as uint8)" in str(told.value)
+    assert "pass values in 0–1 or 0–255 (a nearly black image as uint8)" in str(told.value)
 
 
 def test_what_computing_leaves_of_0_is_black() -> None:
@@ -247,7 +247,7 @@ def test_an_opaque_picture_is_itself(colors: Any, opaque: int) -> None:
 
 
 def test_a_transparent_picture_is_told_of(tmp_path: Path) -> None:
-    for most, words in ((0, "wholly transparent"), (1, "alpha is at most 1 of 255"), (17, "")):
+    for most, words in ((0, "fully transparent"), (1, "alpha is at most 1 of 255"), (17, "")):
         rgba = np.dstack([PHOTO, (CUT_OUT * most).astype(np.uint8)])
         Image.fromarray(rgba).save(tmp_path / f"{most}.png")
         sources: list[Any] = [Image.fromarray(rgba), tmp_path / f"{most}.png"]
@@ -259,7 +259,7 @@ def test_a_transparent_picture_is_told_of(tmp_path: Path) -> None:
             assert ("transparent" in reading.note) == bool(words)
             assert reading.pixels.min() >= 254 - most
     Image.new("LA", (50, 40), (9, 0)).save(tmp_path / "grey.png")
-    assert read_image(tmp_path / "grey.png").note == "wholly transparent, and so white all over"
+    assert read_image(tmp_path / "grey.png").note == "fully transparent, so white everywhere"
 
 
 # EXIF --------------------------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_a_picture_with_something_else_is_to_be_passed_alone(
     make: Callable[[], Any], told: str
 ) -> None:
     for ask in (load_image, FeatureExtractor("random", size=64)):
-        with pytest.raises(ImageError, match=rf"^image is {told}: pass one picture alone, "):
+        with pytest.raises(ImageError, match=rf"^image is {told}: pass a single image, "):
             ask(make())
 
 
@@ -398,7 +398,10 @@ def test_what_is_no_picture_says_what_it_is() -> None:
     extractor = FeatureExtractor("random", size=64)
     sentences: list[tuple[Any, str]] = [
         *(
-            (none, f"image is a {type(none).__name__}, which is no picture: pass a network as extr")
+            (
+                none,
+                f"image is a {type(none).__name__}, which is not an image: pass a network as extr",
+            )
             for none in (extractor, *keras_models())
         ),
         (Camera(), "image file object of type Camera gave tuple, not bytes: open the file with"),
@@ -416,7 +419,7 @@ def test_what_is_no_picture_says_what_it_is() -> None:
     # An explorer takes activations, and nothing else that takes a picture does.
     activations = extractor(PHOTO)
     for ask in (load_image, extractor):
-        with pytest.raises(ImageError, match=r"^image is a Activations, which is no picture: "):
+        with pytest.raises(ImageError, match=r"^image is a Activations, which is not an image: "):
             ask(activations)
     with pytest.raises(ImageError, match=r"^image file object of type Shelf could not be read "):
         load_image(Shelf())
@@ -439,9 +442,9 @@ def test_an_upload_is_taken_as_its_file() -> None:
         one = {**whole, "content": content}
         for value in ((one,), [one], one):
             np.testing.assert_array_equal(load_image(value), PHOTO)
-    with pytest.raises(ImageError, match=r"holds 2 uploaded files.*: choose one file"):
+    with pytest.raises(ImageError, match=r"is a FileUpload's value with 2 files: choose one file"):
         load_image((whole, whole))
-    with pytest.raises(ImageError, match=r"holds no uploaded files.*: choose one file"):
+    with pytest.raises(ImageError, match=r"is a FileUpload's value with no files: choose one file"):
         load_image(())
 
 
@@ -468,10 +471,10 @@ def test_a_real_upload_is_taken() -> None:
     shown = ipywidgets.Image(value=png(PHOTO), format="png")
     np.testing.assert_array_equal(load_image(shown), PHOTO)
     nothing, address = ipywidgets.FileUpload(), ipywidgets.Image(value=b"", format="url")
-    with pytest.raises(ImageError, match=r"^image holds no uploaded files"):
+    with pytest.raises(ImageError, match=r"^image is a FileUpload's value with no files"):
         load_image(nothing)
     address.value = b"https://example.org/cat.png"
-    with pytest.raises(ImageError, match=r"^image 'https://example.org/cat.png' is an address"):
+    with pytest.raises(ImageError, match=r"^image 'https://example.org/cat.png' is a URL"):
         load_image(address)
     address.format, address.value = "png", b""
     with pytest.raises(ImageError, match=r"^image of 0 bytes is empty"):
@@ -494,11 +497,11 @@ def test_a_displayed_image_is_taken_or_refused(tmp_path: Path) -> None:
         display.Image(filename=str(tmp_path / "cat.png"), embed=False),
     ):
         np.testing.assert_array_equal(load_image(shown), PHOTO)
-    with pytest.raises(ImageError, match=r"IPython\.display\.Image that holds no picture file:"):
+    with pytest.raises(ImageError, match=r"IPython\.display\.Image without image data:"):
         load_image(display.Image(url="https://example.org/cat.png"))
     with pytest.raises(ImageError, match=r"^image 'dog\.png' was not found: looked for"):
         load_image(display.Image("dog.png"))
-    with pytest.raises(ImageError, match=r"image is a HTML, which is none of path, bytes"):
+    with pytest.raises(ImageError, match=r"image is a HTML, which is not a path, bytes"):
         load_image(display.HTML("<b>cat</b>"))
 
 
@@ -520,17 +523,17 @@ WAYS: dict[str, Callable[[Path], Any]] = {
         (
             "page.jpg",
             b"\n<!DOCTYPE html><title>404",
-            r"is in no picture format that can be read \(a web page .*: pass",
+            r"is not in a readable image format \(a web page .*: pass",
         ),
         (
             "notes.png",
             b"These are no pixels.",
-            r"is in no picture format that can be read .*: pass an ordi",
+            r"is not in a readable image format .*: pass an ordi",
         ),
         (
             "large.png",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n",
-            r"is in no picture format that can be read .*Git LFS pointer.*: pass",
+            r"is not in a readable image format .*Git LFS pointer.*: pass",
         ),
     ],
 )
@@ -554,7 +557,7 @@ def test_an_error_names_the_file_whatever_holds_it(
 @pytest.mark.parametrize(
     ("fault", "advice"),
     [
-        (MemoryError(), "too little memory for it, so make it smaller"),
+        (MemoryError(), "not enough memory, so make it smaller"),
         (OSError(5, "Input/output error"), "Input/output error"),
         (OSError("broken data stream"), "damaged or closed, so"),
     ],

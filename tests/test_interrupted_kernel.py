@@ -119,7 +119,7 @@ def test_the_stop_button_at_every_stage(kernel: Kernel, mirror: Mirror, tmp_path
     look = 'print("begun", flush=True)\nwhile True: explorer.image = sample_image()'
     assert kernel.stop(look) == "KeyboardInterrupt"
     told = kernel.run("print(explorer._controls.problem.value)")[0]
-    assert told.startswith(("Interrupted: what is on show is layer block3_conv1", "\n"))
+    assert told.startswith(("Interrupted: still showing layer block3_conv1", "\n"))
     assert kernel.run(NEXT) == ("True \n", "")
 
     # A mode of a person's own that never ends, in a cell and after a click.
@@ -136,8 +136,8 @@ def test_the_stop_button_at_every_stage(kernel: Kernel, mirror: Mirror, tmp_path
     assert kernel.stop('explorer.mode = "endless"') == "KeyboardInterrupt"
     show = "print(explorer.mode, modes.value, explorer._controls.problem.value)"
     told = (
-        "channel  Interrupted: what is on show is layer block3_conv1 in mode channel, as "
-        "the controls say; ask again, or for something else.\n"
+        "channel  Interrupted: still showing layer block3_conv1 in mode channel, as "
+        "the controls say; try again, or choose something else.\n"
     )
     assert kernel.run(show) == (told, "")
     assert kernel.run(NEXT) == ("True \n", "")

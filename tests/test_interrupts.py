@@ -93,8 +93,8 @@ def assert_whole(explorer: LayerExplorer) -> None:
 
 def assert_told(explorer: LayerExplorer) -> None:
     assert problem(explorer) == (
-        f"Interrupted: what is on show is layer {explorer.layer} in mode {explorer.mode}, as the "
-        "controls say; ask again, or for something else."
+        f"Interrupted: still showing layer {explorer.layer} in mode {explorer.mode}, as the "
+        "controls say; try again, or choose something else."
     )
 
 
@@ -626,6 +626,7 @@ def test_what_a_test_starts_can_be_interrupted() -> None:
     assert done.stderr.splitlines()[-1:] == ["KeyboardInterrupt"]
 
 
+@pytest.mark.posix
 @pytest.mark.slow
 def test_a_run_in_the_background_is_as_any_other() -> None:
     # `make test &` in a script, `nohup` and some services start what is deaf to interrupts.

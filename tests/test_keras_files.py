@@ -193,11 +193,11 @@ def zipped(path: Path, member: str, content: bytes, how: int = zipfile.ZIP_STORE
 BAD_ARCHIVES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "no weights": (
         lambda path: zipped(path, "config.json", b"{}"),
-        ("is no file of weights that is known here", "unpack"),
+        ("is not a known kind of weights file", "unpack"),
     ),
     "compressed": (
         lambda path: zipped(path, "model.weights.h5", b"0" * 999, zipfile.ZIP_DEFLATED),
-        ("has its weights compressed", "save the model with Keras again"),
+        ("has compressed weights", "save the model with Keras again"),
     ),
     "no HDF5": (
         lambda path: zipped(path, "model.weights.h5", b"weights" * 999),
@@ -211,7 +211,10 @@ BAD_ARCHIVES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
         lambda path: path.write_bytes(b"PK\x03\x04" + bytes(5000)),
         ("is cut short or damaged", "choose a whole file"),
     ),
-    "no archive": (lambda path: path.write_bytes(b"weights" * 99), ("is no file of weights",)),
+    "no archive": (
+        lambda path: path.write_bytes(b"weights" * 99),
+        ("is not a known kind of weights file",),
+    ),
     "empty": (Path.touch, ("is empty",)),
 }
 
@@ -338,7 +341,7 @@ def test_several_whole_vgg19s_are_named(suffix: str, vgg19: Any, scratch: Path) 
     # An .h5 file has its models by their places.
     assert all(re.search(rf"'(model_weights/)?{name}'", message) for name in ("teacher", "student"))
     assert "vgg16" not in message
-    assert message.endswith("by its own save_weights.")
+    assert message.endswith("with its save_weights.")
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_batches_and_labels_are_learned_from_alike(learned: LearnedWeights) -> N
     as_pairs = list(zip(SCENES, "abc", strict=True))
     for images in (many, (many, [0, 1, 2]), as_pairs, iter([many[:2], many[2:]])):
         assert learn(images=images).digest == learned.digest
-    with pytest.raises(ImageError, match="several things that may be the picture"):
+    with pytest.raises(ImageError, match="several parts that may be the image"):
         learn(images=[tuple(SCENES)])
 
 
@@ -317,7 +317,7 @@ def test_digest_is_of_the_numbers(learned: LearnedWeights) -> None:
         (
             {"images": [np.full((96, 96, 3), (10, 200, 30), np.uint8)]},
             ImageError,
-            r"images\[0\] is of a single colour",
+            r"images\[0\] has a single colour",
         ),
         ({"through": "block5_conv4"}, ImageError, r"images\[0\] is 96×96 .* sees 252×252"),
         ({"through": "block9_conv1"}, ValueError, "through 'block9_conv1' is not known"),
@@ -358,10 +358,10 @@ def test_a_file_that_is_something_else(content: bytes, tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be(learned: LearnedWeights, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"is no file"):
+    with pytest.raises(FileNotFoundError, match=r"is not a file"):
         LearnedWeights.load(tmp_path / "missing.npz")
     for name in ("learned.h5", "learned.NPZ", ".npz"):
-        with pytest.raises(ValueError, match=r"is no name that ends in \.npz"):
+        with pytest.raises(ValueError, match=r"does not end in \.npz"):
             learned.save(tmp_path / name)
     np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="holds no learned weights"):

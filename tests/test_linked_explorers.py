@@ -181,7 +181,7 @@ def test_what_is_not_drawn_yet_is_not_saved(explore: Explore, tmp_path: Path) ->
         other.save(path)
 
     one.observe(keep, "channel")
-    with pytest.raises(RuntimeError, match=r"explorer waits for another .*: save it"):
+    with pytest.raises(RuntimeError, match=r"explorer is waiting for a linked one .*: save it"):
         one.channel = 3
     assert not path.exists()
     # When it is drawn, it can be saved.
@@ -215,7 +215,7 @@ def test_a_follower_that_waits_for_another_one_is_not_saved(explore: Explore) ->
 
     def save(_: object) -> None:
         if three.rendering is not None and three.rendering.layer != three.layer:
-            with pytest.raises(RuntimeError, match="waits for another one"):
+            with pytest.raises(RuntimeError, match="waiting for a linked one"):
                 three.to_bytes()
             told.append("waits")
 

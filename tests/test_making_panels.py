@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.conftest import networks_apart
 from tests.explorers import control, made_panel, problem, words
 from vgg_widget import FeatureExtractor, LayerExplorer, telling_channels
 from vgg_widget.explorer.panels import looks_for, what_is_left
@@ -33,6 +35,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(looks_for, "_STEPS", STEPS)
     monkeypatch.setattr(what_is_left, "_STEPS", STEPS)
     monkeypatch.setattr(kept, "folder", lambda: tmp_path / "channels")
+    monkeypatch.setattr(kept, "reconstructions_folder", lambda: tmp_path / "reconstructions")
     return tmp_path / "channels"
 
 
@@ -199,6 +202,29 @@ def test_what_is_kept_is_of_one_network_and_its_preprocessing(photo: RGB8) -> No
         assert again.find(LAYER, 5, **asked) is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("title", ["Looks for", "What is left"])
+def test_weights_that_are_no_numbers_are_told(
+    explore: Explore, photo: RGB8, monkeypatch: pytest.MonkeyPatch, title: str
+) -> None:
+    with networks_apart():
+        extractor = FeatureExtractor("random", size=32)
+    explorer = explore(photo, extractor=extractor, layer=LAYER, channel=5, panel=title)
+    panel = made_panel(explorer, title)
+    kernels = extractor.model.get_layer("block1_conv2")
+    sound = kernels.get_weights()
+    kernels.set_weights([np.full_like(one, np.nan) for one in sound])
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert "NaN or infinite values or gradients" in problem(explorer)
+    assert not panel.maker.running
+    assert panel.button.description == "start"
+    kernels.set_weights(sound)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert not problem(explorer)
+
+
 def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) -> None:
     explorer, panel = looking(explore)
     before = explorer.activations["features.5"]
@@ -261,7 +287,7 @@ def test_a_set_has_its_strongest_patches_beside_it(
 
 
 def left(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
-    explorer = explore(**{"layer": LAYER, "channel": 5, "panel": "What is left", **more})
+    explorer = explore(**{"layer": LAYER, "channel": 3, "panel": "What is left", **more})
     return explorer, made_panel(explorer, "What is left")
 
 
@@ -269,7 +295,7 @@ def left(explore: Explore, **more: Any) -> tuple[LayerExplorer, Any]:
     ("of", "asked"),
     [
         ("all", {}),
-        pytest.param("channel", {"channels": [5]}, marks=pytest.mark.slow),
+        pytest.param("channel", {"channels": [3]}, marks=pytest.mark.slow),
         pytest.param("location", {"location": (6, 7)}, marks=pytest.mark.slow),
         pytest.param("style", {"match": "style"}, marks=pytest.mark.slow),
     ],
@@ -297,6 +323,75 @@ def test_of_another_picture_nothing_is_left(explore: Explore, photo: RGB8) -> No
     assert panel.made.widget.layout.display == "none"
     assert_shows(panel.given, explorer.activations.image)
     assert panel.button.description == "start"
+
+
+def test_what_is_left_is_kept_for_this_picture_and_shown_again_at_once(
+    explore: Explore, photo: RGB8, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explorer, panel = left(explore)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    before, said = picture(panel.made), words(panel.widget)
+    (file,) = (tmp_path / "reconstructions").iterdir()
+    monkeypatch.setattr(what_is_left, "ReconstructionMaking", lambda *_, **__: pytest.fail("again"))
+    # Gone with its picture, and there again with it.
+    explorer.image = photo[::-1]
+    assert panel.made.widget.layout.display == "none"
+    explorer.image = photo
+    np.testing.assert_array_equal(picture(panel.made), before)
+    assert words(panel.widget) == said
+    _, again = left(explore)
+    np.testing.assert_array_equal(picture(again.made), before)
+    assert again.button.layout.display == "none"
+    # Nor is it of another layer, or of part of this one.
+    again.which.value = "style"
+    assert again.made.widget.layout.display == "none"
+    # A damaged file is none.
+    file.write_bytes(file.read_bytes()[:200])
+    _, third = left(explore)
+    assert third.made.widget.layout.display == "none"
+    assert third.button.description == "start"
+
+
+def test_what_is_left_is_kept_by_maps_network_and_arguments(
+    extractor: FeatureExtractor, photo: RGB8, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activations = extractor(photo)
+    row, column = np.argwhere(activations[LAYER][..., 3])[0].tolist()
+    how: dict[str, Any] = {"channels": (3, 5), "location": (row, column), "match": "content"}
+    how |= {"prior": "none", "steps": 2, "seed": 1}
+    made = reconstruct(extractor, activations, LAYER, progress=False, **how)
+    assert kept.KeptReconstructions(extractor, activations).keep(made) is not None
+    same = kept.KeptReconstructions(extractor, extractor(photo))
+    found = same.find(LAYER, **how)
+    assert found is not None
+    np.testing.assert_array_equal(found.image, made.image)
+    assert found.caption == made.caption
+    assert (found.history, found.box) == (made.history, made.box)
+    for other in (
+        {"channels": (3, 6)},
+        {"location": (row + 1, column)},
+        {"match": "style"},
+        {"prior": "photographs"},
+        {"steps": 3},
+        {"seed": 0},
+    ):
+        assert same.find(LAYER, **{**how, **other}) is None
+    assert same.find("features.5", **how) is None
+    # One level of one pixel makes another image.
+    changed = photo.copy()
+    changed[0, 0, 0] ^= 1
+    assert kept.KeptReconstructions(extractor, extractor(changed)).find(LAYER, **how) is None
+    whole = FeatureExtractor("random", preprocess=lambda image: image / 255, size=None)
+    assert kept.KeptReconstructions(whole, activations).find(LAYER, **how) is None
+    # What was written first goes where there is too much.
+    (file,) = kept.reconstructions_folder().iterdir()
+    os.utime(file, (0, 0))
+    monkeypatch.setattr(kept, "MOST_BYTES", int(1.5 * file.stat().st_size))
+    later = reconstruct(extractor, activations, LAYER, progress=False, **{**how, "seed": 2})
+    assert same.keep(later) is not None
+    assert not file.exists()
+    assert same.find(LAYER, **{**how, "seed": 2}) is not None
 
 
 def test_a_picture_that_comes_meanwhile_has_its_own(
@@ -342,7 +437,7 @@ def test_what_cannot_be_made_is_told(explore: Explore) -> None:
     assert "is 0 for all that is to be matched" in problem(explorer)
     assert not panel.maker.running
     assert panel.button.description == "start"
-    explorer.channel = 5
+    explorer.channel = 3
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
     assert panel.made.widget.layout.display != "none"

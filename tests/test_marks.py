@@ -161,6 +161,16 @@ def test_the_overlay_follows_the_channel(explore: Explore) -> None:
     assert_as_drawn_whole(explorer)
 
 
+def test_an_overlay_is_not_drawn_with_its_axes(explore: Explore) -> None:
+    """As matplotlib does before 3.11 with an animated image: it would lie there twice."""
+    explorer = explore(layer="block2_conv1", overlay=0.5)
+    before = on_canvas(explorer)
+    (overlay,) = (one for one in axes_of(explorer, "input").images if one.get_animated())
+    canvas: Any = explorer.figure.canvas
+    overlay.draw(canvas.get_renderer())
+    np.testing.assert_array_equal(on_canvas(explorer), before)
+
+
 def test_a_grid_lies_over_nothing(explore: Explore) -> None:
     explorer = explore(layer="block2_conv1", mode="grid", overlay=0.8, panel="Display")
     color = at(axes_of(explorer, "input"), on_canvas(explorer), 31, 20)
@@ -182,7 +192,7 @@ def test_a_bad_opacity_is_refused_in_a_sentence(explore: Explore, bad: Any) -> N
         explorer.overlay = bad
     if isinstance(bad, float | int):
         assert str(caught.value) == (
-            f"overlay {float(bad)!r} is no opacity: choose from 0 (none) to 1."
+            f"overlay {float(bad)!r} is not an opacity: choose from 0 (none) to 1."
         )
     assert explorer.overlay == 0.25
     let_paint(explorer)

@@ -622,6 +622,9 @@ def test_a_dead_channel_has_the_colormaps_first_colour_and_is_called_dead() -> N
         assert made.note == "dead"
         assert render(special("dead"), "conv", channel=1, scale=scale).note == ""
     assert "dead" in caption(special("dead"), render(special("dead"), "conv"))
+    # A range from 0 to 0 is none.
+    source = source_line(special("dead"), render(special("dead"), "conv"))
+    assert source.endswith(" · conv · mode channel · nothing above 0")
 
 
 def test_a_constant_channel_is_called_constant() -> None:
@@ -805,7 +808,7 @@ def test_source_line_says_weights_layer_mode_and_scale(activations: Activations)
         ({"channel": "3"}, r"channel '3' .*whole numbers"),
         ({"channels": (64,)}, r"channels 64 .*0 to 63"),
         ({"channels": ["4"]}, r"channels '4' .*whole"),
-        ({"channels": 5}, r"channels 5 is no list of numbers"),
+        ({"channels": 5}, r"channels 5 is not a list of numbers"),
         ({"channels": (3, 4)}, r"channels has 2 numbers.*'channel' shows one channel: give one"),
         ({"channels": range(64)}, r"channels has 64 .*shows one channel: .* such as 'grid'"),
         ({"mode": "max", "channels": (3, 64)}, r"channels 64 .*0 to 63"),

@@ -148,9 +148,8 @@ def test_a_page_can_paint_every_channel_to_the_byte(
         assert made is not None
         assert told["range"] == (made.vmin, made.vmax, made.gamma)
         assert tuple(told["clipped"]) == made.clipped
-        assert told["label"] == explorer._view._bars[0]._shown.long_axis.get_label_text().split(
-            "\n"
-        )
+        words = explorer._view._bars[0]._shown.ax.get_ylabel()
+        assert told["label"] == words.split("\n")
 
 
 CHOICES: dict[str, tuple[str, Callable[[LayerExplorer], object]]] = {

@@ -237,7 +237,11 @@ def test_what_a_scale_has_by_itself_is_no_choice(
 @pytest.mark.parametrize(
     ("trait", "bad", "said"),
     [
-        ("percentile", 0, r"^percentile 0.0 is no share .* choose more than 0 and at most 100"),
+        (
+            "percentile",
+            0,
+            r"^percentile 0.0 is not a percentile .* choose more than 0 and at most 100",
+        ),
         ("percentile", 100.5, "percentile 100.5"),
         ("percentile", -3, "percentile -3"),
         ("percentile", float("nan"), "percentile nan"),

@@ -32,9 +32,8 @@ def square_axes() -> Axes:
 
 def drawn(ax: Axes) -> RGB8:
     """The pixels of the whole figure."""
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return pixels_of(figure)
+    assert isinstance(ax.figure, Figure)
+    return pixels_of(ax.figure)
 
 
 def inside(ax: Axes) -> RGB8:
@@ -86,6 +85,7 @@ def test_a_grid_at_one_pixel_a_location_is_the_rendering() -> None:
     ax = figure.add_axes((0, 0, 1, 1))
     plot(made, "conv", "grid", ax=ax, colorbar=False)
     ax.set_axis_off()
+    ax.set_title("")
     expected = picture.rgba.repeat(2, axis=0).repeat(2, axis=1)
     opaque = expected[..., 3] == 255
     np.testing.assert_array_equal(drawn(ax)[opaque], expected[opaque][:, :3])
@@ -374,3 +374,25 @@ def test_other_axes_are_drawn_on(made: Activations, axes: Any) -> None:
     figure = Figure()
     assert plot(made, "conv", ax=axes(figure), colorbar=False).images
     figure.savefig(io.BytesIO())
+
+
+@pytest.mark.parametrize("release", [(3, 9, 4), (3, 11, 0)])
+def test_gaps_darken_no_edge_of_a_tile(
+    monkeypatch: pytest.MonkeyPatch, release: tuple[int, ...]
+) -> None:
+    if mpl.__version_info__ >= (3, 11):
+        # A newer matplotlib can draw in the way that older ones need, but not the reverse.
+        monkeypatch.setattr(mpl, "__version_info__", release)
+    maps = np.random.default_rng(4).random((50, 50, 12), np.float32)
+    alive = make_activations(maps, stride=4)
+    red = ListedColormap(["#ff0000"])
+    assert set(np.unique(render(alive, "conv", "grid", cmap=red).rgba[..., 3])) == {0, 255}
+    ax = square_axes()
+    plot(alive, "conv", "grid", ax=ax, cmap=red, colorbar=False)
+    ax.set_axis_off()
+    ax.set_title("")
+    red_part, green, blue = np.moveaxis(inside(ax).astype(int), -1, 0)
+    # On white, every mixture of red and nothing is full of red: a·(1, 0, 0) + (1 - a)·(1, 1, 1).
+    assert red_part.min() >= 254
+    np.testing.assert_array_equal(green, blue)
+    assert ((green > 20) & (green < 235)).any()

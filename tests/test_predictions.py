@@ -259,7 +259,9 @@ def test_predictions_come_sorted_and_are_computed_once_a_picture(
 
 @pytest.mark.parametrize("top", [0, 1001, -5, 2.0, True, "5", None])
 def test_top_is_a_whole_number_from_1_to_1000(top: object, predictor: Predictor) -> None:
-    with pytest.raises(ValueError, match=r"^top .* is no whole number from 1 to 1000: pass 5\.$"):
+    with pytest.raises(
+        ValueError, match=r"^top .* is not a whole number from 1 to 1000: pass 5\.$"
+    ):
         checked_top(top)
     with pytest.raises(ValueError, match=r"^top "):
         predictor.predict(sample_image(), top)  # type: ignore[arg-type]

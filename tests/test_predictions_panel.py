@@ -146,5 +146,5 @@ def test_an_error_leaves_no_predictions_of_another_picture(
 
 
 def test_a_wrong_top_is_refused_at_once(host: StandIn, extractor: FeatureExtractor) -> None:
-    with pytest.raises(ValueError, match="count 0 is no whole number from 1 to 1000"):
+    with pytest.raises(ValueError, match="count 0 is not a whole number from 1 to 1000"):
         PredictionsPanel(host, with_logits(extractor, 0, 1), count=0)  # type: ignore[arg-type]

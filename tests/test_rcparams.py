@@ -32,7 +32,7 @@ Explore = Callable[..., LayerExplorer]
 # A setting that is no flag gets the first of these that it can be, and is not by default.
 VALUES: tuple[Any, ...] = (
     *(23.0, 0.3, 7, 2, [3.0, 9.0], [-1, 1], (9, 30, 20), cycler(color=["red"])),
-    *("red", "lower", "auto", "data", "left", "top", "in", "both", "x", "bold", "tight"),
+    *("red", "lower", "auto", "data", "rgba", "left", "top", "in", "both", "x", "bold", "tight"),
     *("none", "round", "bevel", "stix", "bf", "nearest", "round_numbers"),
     *("landscape", "latex+dvipng", True),
 )

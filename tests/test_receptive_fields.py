@@ -80,7 +80,7 @@ def assert_boxes_are_what_is_seen(
                 assert min(np.subtract(box, whole)[:2]) >= 0, (name, row, column)
                 assert max(np.subtract(box, whole)[2:]) <= 0, (name, row, column)
         assert_nearest_units_are_found(info, (rows, columns))
-        with pytest.raises(ValueError, match=rf"row {rows} is none of the {rows} units"):
+        with pytest.raises(ValueError, match=rf"row {rows} is not one of the {rows} units"):
             info.receptive_field_box(rows, 0, size)
     return {info.name: info for info in layers}
 

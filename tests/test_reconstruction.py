@@ -155,12 +155,12 @@ def test_it_comes_as_it_becomes_clear_and_the_same_seed_gives_the_same_bytes(
         ({"layer": "block9"}, "layer 'block9' is not known"),
         ({"channels": [64]}, "channels 64 is not in layer"),
         ({"channels": []}, r"channels \[\] names none"),
-        ({"channels": "3"}, "channels '3' names none"),
+        ({"channels": "3"}, "channels '3' is not in layer"),
         ({"location": (99, 0)}, r"location \(99, 0\) is not in layer"),
         ({"location": (1, 1), "match": "style"}, "has no style"),
         ({"prior": "no"}, "prior 'no' is not known: did you mean 'none'"),
         ({"match": "text"}, "match 'text' is not known: did you mean 'content'"),
-        ({"steps": 0}, "steps 0 is no whole number of at least 1"),
+        ({"steps": 0}, "steps 0 is not a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_sentence(
@@ -182,10 +182,21 @@ def test_dead_maps_and_others_activations_are_told(
     row, column, channel = np.argwhere(maps == 0)[0]
     with pytest.raises(ValueError, match="is 0 for all that is to be matched"):
         made(extractor, activations, "block1_conv2", channels=[channel], location=(row, column))
-    with pytest.raises(ValueError, match="pass the extractor that made them"):
+    with pytest.raises(ValueError, match="pass the extractor that computed them"):
         made(extractor, make_activations(np.ones((8, 8, 4), np.float32)), "conv")
-    with pytest.raises(TypeError, match="activations is of type ndarray: pass what the ex"):
+    with pytest.raises(TypeError, match="activations is of type ndarray: pass the extractor's"):
         made(extractor, activations.image, "block1_conv2")  # type: ignore[arg-type]
+
+
+def test_a_channel_that_is_dead_for_noise_is_told(
+    extractor: FeatureExtractor, activations: Activations
+) -> None:
+    assert activations["block2_conv1"][..., 19].any()
+    with pytest.raises(ValueError, match="has no gradient at the noise that the picture begins"):
+        made(extractor, activations, "block2_conv1", channels=[19])
+    # Before the ReLU there is one.
+    found = made(extractor, activations, "features.5", channels=[19], steps=5)
+    assert found.error < found.history[0]
 
 
 # Style ------------------------------------------------------------------------------------------
@@ -274,6 +285,22 @@ def test_distances_of_what_cannot_be_compared_are_refused() -> None:
         gram(maps, "conv")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="second is a ndarray"):
         content_distance(first, maps, "conv")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_maps_that_are_no_numbers_are_told(bad: float) -> None:
+    maps = np.ones((4, 5, 3), np.float32)
+    good = make_activations(maps.copy())
+    maps[2, 3, 1] = bad
+    broken = make_activations(maps)
+    with pytest.raises(ValueError, match="activations has NaN or infinite values at layer 'conv'"):
+        gram(broken, "conv")
+    for distance in (content_distance, style_distance):
+        for relative in (False, True):
+            with pytest.raises(ValueError, match="second has NaN or infinite values at layer"):
+                distance(good, broken, "conv", relative=relative)
+            with pytest.raises(ValueError, match="first has NaN or infinite values at layer"):
+                distance(broken, good, "conv", relative=relative)
 
 
 def test_a_caption_says_what_was_matched(

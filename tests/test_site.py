@@ -15,7 +15,7 @@ from ipywidgets import VBox
 from sphinx.util.inventory import InventoryFile
 
 import vgg_widget
-from vgg_widget import LayerExplorer
+from vgg_widget import LayerExplorer, gradients
 from vgg_widget.explorer.base import LOOKS
 from vgg_widget.explorer.mouse_and_keys import KEYS
 from vgg_widget.explorer.settings import SETTINGS
@@ -135,6 +135,16 @@ def test_every_mode_and_scale_is_explained() -> None:
         assert f"`{mode}`" in page("explanation/modes.md") + page("gallery.md"), mode
     for scope in SCOPES:
         assert f"| `{scope}` |" in page("explanation/scales.md"), scope
+
+
+@pytest.mark.parametrize("name", ["METHODS", "PRIORS"])
+def test_every_choice_of_a_constant_is_listed(name: str) -> None:
+    listed = (
+        page("api/gradients.md")
+        .partition(f"py:data:: vgg_widget.gradients.{name}\n")[2]
+        .partition("\n\n.. ")[0]
+    )
+    assert re.findall('``"(.*?)"``', listed) == [*getattr(gradients, name)]
 
 
 def test_every_key_is_listed() -> None:

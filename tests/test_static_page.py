@@ -106,7 +106,7 @@ def test_a_height_that_is_none_is_refused_before_any_work(
     def work(*_: object) -> None:
         pytest.fail("layers were stored")
 
-    sentence = r"height .+ is no height of a frame: give whole pixels from 200 to 4000, such as 900"
+    sentence = r"height .+ is not a frame height: choose whole pixels from 200 to 4000, such as 900"
     with pytest.raises(ValueError, match=sentence):
         explorer.show_static(height=height, progress=work)
     assert cell == []

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import networks_apart
 from vgg_widget import Activations, FeatureExtractor, sample_image
-from vgg_widget.gradients import SyntheticImage, channel_images, visualize_channel
+from vgg_widget.gradients import SyntheticImage, channel_images, reconstruct, visualize_channel
 from vgg_widget.gradients.canvas import COLOR_COVARIANCE, Canvas, total_variation_gradient
 from vgg_widget.network.synthesis import LayerAim
 
@@ -221,6 +221,19 @@ def test_the_size_follows_from_what_a_unit_sees(
     assert asked == [(layer, (side, side))]
 
 
+def test_one_unit_needs_no_run_of_the_whole_network(
+    extractor: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: Any) -> None:
+        pytest.fail("the whole network was run")
+
+    monkeypatch.setattr(type(extractor._network), "run", run)
+    (found,) = made(extractor, "block2_conv1", 5, location=(23, 31), size=(48, 64), steps=2)
+    assert found.location == (23, 31)
+    with pytest.raises(ValueError, match=r"whose maps are 24 × 32: pass location=\(row, column\)"):
+        made(extractor, "block2_conv1", 5, location=(24, 0), size=(48, 64), steps=2)
+
+
 def test_models_of_ones_own(keras_model: Any) -> None:
     found = made(FeatureExtractor(model=keras_model), "two", 1, steps=20)[0]
     assert found.image.shape == (20, 24, 3)
@@ -248,8 +261,63 @@ def test_a_layer_without_a_gradient_is_refused() -> None:
     pixels = keras.Input((16, 16, 3))
     counted = keras.layers.Lambda(keras.ops.round, name="counted")(pixels)
     extractor = FeatureExtractor(model=keras.Model(pixels, counted))
-    with pytest.raises(ValueError, match=r"layer 'counted' has no gradient|was 0"):
+    with pytest.raises(ValueError, match=r"layer 'counted' has no gradient"):
         made(extractor, "counted", 0, steps=1)
+
+
+def padded_model() -> Any:
+    """A model whose first and last units see nothing but padding, and then one layer more."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    return keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            keras.layers.ZeroPadding2D(6),
+            keras.layers.Conv2D(4, 3, name="padded"),
+            keras.layers.Conv2D(2, 1, name="mixed"),
+        ]
+    )
+
+
+def test_a_unit_that_sees_nothing_is_refused() -> None:
+    extractor = FeatureExtractor(model=padded_model())
+    message = r"location \(0, 25\) of layer 'padded' sees none of the picture, only padding: pass"
+    with pytest.raises(ValueError, match=message):
+        made(extractor, "padded", 0, location=(0, 25), steps=1)
+    activations = extractor(sample_image())
+    with pytest.raises(ValueError, match=message):
+        reconstruct(extractor, activations, "padded", location=(0, 25), progress=False)
+    # The map as a whole sees it.
+    assert made(extractor, "padded", 0, steps=2)[0].image.std() > 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_told_in_a_sentence(bad: float) -> None:
+    extractor = FeatureExtractor(model=padded_model())
+    activations = extractor(sample_image())
+    layer = extractor.model.get_layer("padded")
+    kernels, bias = layer.get_weights()
+    # Values of other channels are numbers still, and their gradients are not.
+    kernels[0, 0, 0, 3] = bad
+    layer.set_weights([kernels, bias])
+    for name in ("padded", "mixed"):
+        message = f"layer '{name}' has NaN or infinite values or gradients, along which no step"
+        with pytest.raises(ValueError, match=message):
+            made(extractor, name, 0, steps=2)
+        with pytest.raises(ValueError, match=message):
+            reconstruct(extractor, activations, name, channels=[0], progress=False)
+
+
+def test_a_value_that_nothing_changes_is_told() -> None:
+    import keras
+
+    pixels = keras.Input((16, 16, 3))
+    constant = keras.layers.Lambda(lambda x: x * 0 + 3.0, name="constant")(pixels)
+    extractor = FeatureExtractor(model=keras.Model(pixels, constant))
+    (found,) = made(extractor, "constant", 0, steps=2)
+    assert found.activation == 3
+    assert "had no gradient at any step, so the picture is still the noise" in found.message
 
 
 @pytest.mark.parametrize(
@@ -258,13 +326,13 @@ def test_a_layer_without_a_gradient_is_refused() -> None:
         ({"layer": "block9"}, "layer 'block9' is not known"),
         ({"channel": 64}, "channel 64 is not in layer 'block1_conv2', which has 64 channels"),
         ({"channel": [1, -1]}, "channel -1 is not in"),
-        ({"channel": []}, "channel names none: pass a number"),
+        ({"channel": []}, r"channel \[\] names none: pass at least one"),
         ({"channel": "3"}, "channel '3' is not in"),
         ({"location": (99, 0)}, r"location \(99, 0\) is not in layer"),
-        ({"steps": 0}, "steps 0 is no whole number of at least 1"),
+        ({"steps": 0}, "steps 0 is not a whole number of at least 1"),
         ({"size": 8}, "size 8"),
-        ({"seed": -1}, "seed -1 is no whole number of at least 0"),
-        ({"diversity": 0}, "diversity 0 is no whole number of at least 1"),
+        ({"seed": -1}, "seed -1 is not a whole number of at least 0"),
+        ({"diversity": 0}, "diversity 0 is not a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_asked_is_told_in_a_sentence(

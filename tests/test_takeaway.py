@@ -127,7 +127,7 @@ def test_a_model_of_ones_own_has_no_code(explore: Explore, photo: Any) -> None:
     again = LayerExplorer.from_state(photo, state, extractor=own)
     assert again.state() == explorer.state()
     again.close()
-    with pytest.raises(ValueError, match=r"pass model=\.\.\. or extractor=\.\.\. too"):
+    with pytest.raises(ValueError, match=r"pass model=\.\.\. or extractor=\.\.\. as well"):
         LayerExplorer.from_state(photo, state)
 
 
@@ -210,7 +210,7 @@ def test_arguments_take_the_place_of_a_states(explore: Explore, photo: Any) -> N
     ("changes", "said"),
     [
         ({"location": [999, 0]}, "location (999, 0) is outside"),
-        ({"overlay": 7}, "overlay 7.0 is no opacity"),
+        ({"overlay": 7}, "overlay 7.0 is not an opacity"),
         ({"panel": "Panel"}, "panel 'Panel' is not known"),
         ({"order": "location"}, "set location first"),
     ],
@@ -373,7 +373,7 @@ def test_an_animation_is_saved_whole_or_not_at_all(small: LayerExplorer, tmp_pat
         (ZeroDivisionError, "on purpose", lambda: small.save_animation(path, progress=fail)),
         (ValueError, "did you mean 'layers'", lambda: small.save_animation(path, "layer")),
         (ValueError, r"does not end in \.gif", lambda: small.save_animation(tmp_path / "a.png")),
-        (ValueError, "seconds 0 is no time", lambda: small.save_animation(path, seconds=0)),
+        (ValueError, "seconds 0 is not a frame duration", lambda: small.save_animation(path, seconds=0)),
         (ValueError, "seconds nan", lambda: small.to_gif(seconds=float("nan"))),
         (
             FileNotFoundError,

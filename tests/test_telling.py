@@ -66,7 +66,7 @@ def test_large_maps_and_nan_have_an_answer(activations: Activations) -> None:
 
 @pytest.mark.parametrize("count", [0, -2])
 def test_a_count_below_one_is_refused(activations: Activations, count: int) -> None:
-    with pytest.raises(ValueError, match=f"count {count} is no number of channels"):
+    with pytest.raises(ValueError, match=f"count {count} is not a valid number of channels"):
         telling_channels(activations, LAYER, count)
 
 

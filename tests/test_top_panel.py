@@ -255,7 +255,7 @@ def test_modes_of_several_channels_say_what_to_do(
 
 def test_a_layer_that_the_set_does_not_hold(explore: Explore, noisy_top: TopActivations) -> None:
     explorer = explore(top_images=noisy_top, layer="block1_conv1")
-    expected = f"Layer block1_conv1 is not in this set, which holds {LAYER}, {OTHER}: choose one"
+    expected = f"Layer block1_conv1 is not in this set, which contains {LAYER}, {OTHER}: choose one"
     assert expected in patch_words(explorer)
     explorer.layer = LAYER
     assert len(patches_on_show(explorer)) == K
@@ -286,7 +286,7 @@ def test_models_of_ones_own_are_told_apart(explore: Explore, noisy_folder: Path)
     one, another = made(1), made(2)
     top = top_activations(one, noisy_folder, k=2, progress=False)
     assert len(patches_on_show(explore(top_images=top, extractor=one))) == 2
-    assert "whose channels are others" in patch_words(explore(top_images=top, extractor=another))
+    assert "whose channels differ" in patch_words(explore(top_images=top, extractor=another))
 
 
 def test_another_size_is_told_of(explore: Explore, noisy_top: TopActivations) -> None:
@@ -322,18 +322,18 @@ def test_a_picture_that_is_gone_is_told_of_and_the_rest_are_shown(
     changed = rest[0].button
     assert changed is not None
     changed.click()
-    assert f"{second}&#x27; has changed since" in problem(explorer)
+    assert f"{second}&#x27; has changed" in problem(explorer)
     assert explorer.image is before
     explorer.channel = 4
     patches(explorer)
     explorer.channel = 3
-    assert "Of 1 more there is no patch either" in patches(explorer).problem.value
+    assert "There is no patch for 1 more either" in patches(explorer).problem.value
     # It is back.
     (tmp_path / "away").rename(tmp_path / first)
     explorer.channel = 4
     patches(explorer)
     explorer.channel = 3
-    assert f"{second}&#x27; has changed since" in patches(explorer).problem.value
+    assert f"{second}&#x27; has changed" in patches(explorer).problem.value
     assert patches_on_show(explorer)[0].picture.layout.display is None
     assert third
 
@@ -346,10 +346,10 @@ def test_images_that_were_given_in_memory(
     explorer = explore(top_images=top, layer=LAYER)
     cards = patches_on_show(explorer)
     assert sorted(card.button.description for card in cards if card.button) == ["down", "up"]
-    assert "was given in memory and is not kept" in patches(explorer).problem.value
+    assert "was given in memory and is not stored" in patches(explorer).problem.value
     assert cards[0].button is not None
     cards[0].button.click()
-    assert "was given in memory and is not kept" in problem(explorer)
+    assert "was given in memory and is not stored" in problem(explorer)
 
 
 def test_no_name_is_markup(explore: Explore, noisy_top: TopActivations) -> None:

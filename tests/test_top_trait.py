@@ -60,7 +60,7 @@ def test_what_is_no_result_is_refused_in_a_sentence(
     explore: Explore, noisy_top: TopActivations, wrong: object
 ) -> None:
     explorer = explore(layer=LAYER, top_images=noisy_top)
-    with pytest.raises(TraitError, match=r"^top_images .* is no TopActivations: set what "):
+    with pytest.raises(TraitError, match=r"^top_images .* is not a TopActivations: set a result "):
         explorer.top_images = wrong
     assert explorer.top_images is noisy_top
     explorer.close()

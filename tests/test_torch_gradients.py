@@ -191,7 +191,7 @@ def test_a_unit_is_the_sum_of_its_products(conv: nn.Conv2d, photo: RGB8) -> None
 def test_what_has_no_kernels_says_what_to_choose(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
-    with pytest.raises(ValueError, match=r"'relu' is no sum over a kernel, .*: pass 'conv'"):
+    with pytest.raises(ValueError, match=r"'relu' is not a sum over a kernel, .*: pass 'conv'"):
         explain_unit(extractor, activations, "relu", 0, (0, 0))
     network = torchvision_network("resnet18")
     of_blocks = FeatureExtractor(model=network, size=32)

@@ -287,7 +287,7 @@ REFUSED: dict[str, tuple[Callable[[], State], tuple[str, ...]]] = {
     ),
     "vgg19_bn": (
         lambda: zeros_of(VGG(norm=True)),
-        ("batch normalisation, not of plain VGG19", "choose the weights of a VGG19"),
+        ("batch normalisation, not to plain VGG19", "choose the weights of a VGG19"),
     ),
     "resnet": (
         lambda: {"conv1.weight": torch.zeros(64, 3, 7, 7), "bn1.running_mean": torch.zeros(64)},
@@ -317,7 +317,7 @@ REFUSED: dict[str, tuple[Callable[[], State], tuple[str, ...]]] = {
     ),
     "whole numbers": (
         lambda: changed(features__2__weight=torch.zeros(64, 64, 3, 3, dtype=torch.int8)),
-        ("layer 'features.2' (block1_conv2) has a weight that is no array of floats",),
+        ("layer 'features.2' (block1_conv2) has a weight that is not an array of floats",),
     ),
     "NaN": (
         lambda: changed(features__2__bias=torch.full((64,), torch.nan)),
@@ -327,8 +327,14 @@ REFUSED: dict[str, tuple[Callable[[], State], tuple[str, ...]]] = {
         lambda: changed(features__2__bias=torch.full((64,), 1e300, dtype=torch.float64).numpy()),
         ("layer 'features.2' (block1_conv2) has a bias with NaN or infinite values",),
     ),
-    "a text": (lambda: changed(features__0__weight="abc"), ("'features.0'", "no array of floats")),
-    "a ragged list": (lambda: changed(features__0__weight=[[1], [1, 2]]), ("no array of floats",)),
+    "a text": (
+        lambda: changed(features__0__weight="abc"),
+        ("'features.0'", "not an array of floats"),
+    ),
+    "a ragged list": (
+        lambda: changed(features__0__weight=[[1], [1, 2]]),
+        ("not an array of floats",),
+    ),
     "no data": (
         lambda: changed(features__0__weight=torch.empty((64, 3, 3, 3), device="meta")),
         ("layer 'features.0' (block1_conv1) has a weight that cannot be read",),
@@ -395,7 +401,7 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
     ),
     "trap under another name": ("a.h5", lambda mark: saved([Trap(mark)]), (UNSAFE,)),
     "whole model": ("a.pth", lambda _: saved(nn.ReLU()), (UNSAFE, "save only model.state_dict()")),
-    "script": ("a.pt", script, ("is no file of weights that is known here",)),
+    "script": ("a.pt", script, ("is not a known kind of weights file",)),
     "list": ("a.pt", lambda _: saved([torch.zeros(2)]), ("holds a list, not a state dict",)),
     "tensor": ("a.pth", lambda _: saved(torch.zeros(2)), ("holds a Tensor, not a state dict",)),
     "half": ("a.pth", lambda _: saved(changed())[:4000], ("is cut short or damaged",)),
@@ -435,7 +441,7 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
                 "features.0.bias": torch.zeros(64),
             }
         ),
-        ("has a weight that is no array of floats",),
+        ("has a weight that is not an array of floats",),
     ),
     "another preprocessing": (
         "a.safetensors",
@@ -523,7 +529,9 @@ def test_an_explorer_of_a_state_dict_says_that_it_cannot(
     with pytest.raises(ValueError, match=r"state dict .*which has no text: .*save a state dict to"):
         explorer.to_code()
     kept = explorer.state()
-    with pytest.raises(ValueError, match=r"from a state dict, which it cannot hold: pass weights="):
+    with pytest.raises(
+        ValueError, match=r"from a state dict, which it cannot contain: pass weights="
+    ):
         LayerExplorer.from_state(photo, kept)
     again = LayerExplorer.from_state(photo, kept, weights=state)
     explorers.append(again)

@@ -27,7 +27,7 @@ def field(explorer: LayerExplorer, name: str) -> Any:
     [
         ({}, "channel number", 300, "channel 300", 30),
         ({}, "channel number", -1, "channel -1", 0),
-        ({"mode": "rgb"}, "channels", "3, x, 4", "is no number or range", "3, 4, 5"),
+        ({"mode": "rgb"}, "channels", "3, x, 4", "is not a number or range", "3, 4, 5"),
         ({"mode": "rgb"}, "channels", "3, 4, 4000", "4000", "3, 4, 5"),
         ({"panel": "Location"}, "row", 900, "900", 2),
         ({"panel": "Display"}, "percentile", 300.0, "percentile 300", 99.0),

@@ -91,7 +91,9 @@ def test_layers_of_ones_own(photo: RGB8) -> None:
             assert found.value == pytest.approx(expected, rel=1e-4, abs=1e-4)
     depth = explain_unit(extractor, activations, "depth", 2, (4, 4))
     assert (depth.inputs, depth.names, depth.source) == ((2,), ("channel 2",), "stem")
-    with pytest.raises(ValueError, match=r"layer 'pool' is no sum over a kernel, .*: pass 'sum'"):
+    with pytest.raises(
+        ValueError, match=r"layer 'pool' is not a sum over a kernel, .*: pass 'sum'"
+    ):
         explain_unit(extractor, activations, "pool", 0, (0, 0))
 
 
@@ -102,7 +104,10 @@ def test_layers_of_ones_own(photo: RGB8) -> None:
         ({"channel": 64}, "channel 64 is not in layer 'block1_conv2', which has 64 channels: choo"),
         ({"location": (64, 0)}, r"location \(64, 0\) is not in layer 'block1_conv2'.*: pass"),
         ({"location": None}, "no location was given for layer 'block1_conv2'.*: pass location="),
-        ({"layer": "block1_pool"}, "layer 'block1_pool' is no sum over a kernel, .*: pass 'block"),
+        (
+            {"layer": "block1_pool"},
+            "layer 'block1_pool' is not a sum over a kernel, .*: pass 'block",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_told(
@@ -128,6 +133,6 @@ def test_what_is_no_extractor_or_no_activations_is_told(
     assert found.strongest(0) == ()
     for count in (-1, 1.5):
         with pytest.raises(
-            ValueError, match=f"count {count} is no whole number of at least 0: pass"
+            ValueError, match=f"count {count} is not a whole number of at least 0: pass"
         ):
             found.strongest(count)  # type: ignore[arg-type]

@@ -253,9 +253,9 @@ def test_auto_takes_imagenet_then_contours_then_random(
 def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "--network", "VGG16"]) == 1
     told = capsys.readouterr().out
-    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5: not here" in told
+    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5: not found" in told
     assert "hed       trained on ImageNet, fine-tuned for contours" in told
-    assert "fetch them with `vgg-widget weights --network vgg16 --download`" in told
+    assert "download them with `vgg-widget weights --network vgg16 --download`" in told
     assert "kmeans" not in told
 
 
@@ -339,7 +339,7 @@ def test_the_strongest_pictures_for_a_channel_of_vgg16(
     seen = [extractor(noisy_folder / name)["features.28"][..., 7].max() for name in top.images]
     assert best == pytest.approx(max(seen), rel=1e-4)
     assert main(["atlas", str(kept), "--html", "x.html", "--network", "vgg16"]) == 1
-    assert "--network goes with -o" in capsys.readouterr().err
+    assert "--network needs -o" in capsys.readouterr().err
 
 
 def test_the_gradient_of_a_unit_is_that_of_the_whole_network(model: Any, file: Path) -> None:

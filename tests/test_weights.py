@@ -311,6 +311,7 @@ def test_two_processes_at_once_both_get_the_whole_file(mirror: Mirror, home: Pat
     assert len(mirror.requests) == 2
 
 
+@pytest.mark.posix
 def test_a_disk_that_takes_only_half(mirror: Mirror, home: Path) -> None:
     old = keras_folder() / NAME
     old.parent.mkdir(parents=True)

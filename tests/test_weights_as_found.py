@@ -414,7 +414,7 @@ ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
         lambda path: path.write_bytes(
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 574673361\n"
         ),
-        ("a pointer of Git LFS", "`git lfs pull`"),
+        ("a Git LFS pointer", "`git lfs pull`"),
     ),
     "HTML": (
         lambda path: path.write_bytes(b"\n <!DOCTYPE html><title>Google Drive</title>"),
@@ -430,11 +430,11 @@ ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     ),
     "npy": (
         numpys(np.save, np.zeros((3, 3, 3, 64))),
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
     "npz": (
         numpys(np.savez, conv1_1=np.zeros(3)),
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
     "pickle": (
         lambda path: path.write_bytes(pickle.dumps({"0.weight": np.zeros(3)})),
@@ -447,32 +447,32 @@ ELSE: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     # ir_version 8, then the producer's name.
     "ONNX": (
         lambda path: path.write_bytes(b"\x08\x08\x12\x07pytorch\x1a\x052.4.0:\xff\x01"),
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
     "TFLite": (
         lambda path: path.write_bytes(b"\x1c\0\0\0TFL3\x14\0\x20\0"),
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
     "TorchScript": (
         scripted,
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
     "traced TorchScript": (
         traced,
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
     "gzip": (
         lambda path: path.write_bytes(gzip.compress(b"weights")),
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
-    "tar": (packed, ("is no file of weights that is known here", "choose one of Keras", "unpack")),
+    "tar": (packed, ("is not a known kind of weights file", "choose one of Keras", "unpack")),
     "zip": (
         lambda path: zipped(path, vgg19__pth=b"weights"),
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
     "noise": (
         lambda path: path.write_bytes(bytes(range(255, 0, -1))),
-        ("is no file of weights that is known here", "choose one of Keras", "unpack"),
+        ("is not a known kind of weights file", "choose one of Keras", "unpack"),
     ),
     "half a zip": (
         lambda path: path.write_bytes(b"PK\x03\x04" + bytes(300)),
@@ -514,8 +514,10 @@ def test_a_folder_is_called_one(
     # A bare word, too, is a folder that there is.
     for asked in (tmp_path / name, name, f"{name}{os.sep}"):
         sentence = refused(asked)
-        assert sentence.startswith(f"weights {str(tmp_path / name)!r} is a folder: pass the file")
-        assert "SavedModel with model.save_weights('mine.weights.h5')" in sentence
+        assert sentence.startswith(
+            f"weights {str(tmp_path / name)!r} is a folder: pass the weights file"
+        )
+        assert "SavedModel, save the weights with model.save_weights('mine.weights.h5')" in sentence
 
 
 def test_the_weights_of_an_unpacked_keras_file_are_read(tmp_path: Path) -> None:
@@ -536,7 +538,7 @@ def test_the_weights_of_an_unpacked_keras_file_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_an_address_is_called_one(address: str | Path) -> None:
-    assert "is an address, not a file: download it and pass its path" in refused(address)
+    assert "is a URL, not a file: download it and pass its path" in refused(address)
 
 
 # --- networks in the wrong place

@@ -608,9 +608,9 @@ def test_a_class_is_the_most_probable_until_another_is_named(
     np.testing.assert_array_equal(shown_map(explorer).values, expected.values)
     field.value = "tabby"
     there(explorer)
-    assert "target 'tabby' is no class of this model" in panel_words(explorer)
+    assert "target 'tabby' is not a class of this model" in panel_words(explorer)
     explorer.attribution_class = None
-    with pytest.raises(TraitError, match=r"'grad_cam' cannot be shown: target 99 is no class"):
+    with pytest.raises(TraitError, match=r"'grad_cam' cannot be shown: target 99 is not a class"):
         explorer.attribution_class = 99
     assert explorer.attribution_class is None
 

@@ -264,9 +264,12 @@ def linked_outside(path: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "missing": (lambda _: None, ("No such file", "check the path")),
-    "folder": (Path.mkdir, ("is a folder", "pass the file of weights in it")),
+    "folder": (Path.mkdir, ("is a folder", "pass the weights file in it")),
     "empty": (Path.touch, ("is empty", "download or save it again")),
-    "text": (lambda path: path.write_text("weights" * 99), ("is no file of weights", "choose")),
+    "text": (
+        lambda path: path.write_text("weights" * 99),
+        ("is not a known kind of weights file", "choose"),
+    ),
     "torn": (torn, ("cut short or damaged", "choose")),
     "another network": (
         another_network,
@@ -292,13 +295,13 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     ),
     "whole numbers": (
         lambda path: declare(path, block1_conv1={"dtype": "i4"}),
-        ("'block1_conv1'", "no array of floats"),
+        ("'block1_conv1'", "not an array of floats"),
     ),
     "NaN": (not_a_number, ("'block1_conv2' has a kernel with NaN",)),
     "third array": (third_array, ("'block1_conv2' has 3 arrays",)),
     "numbers of another file": (
         kept_outside,
-        ("'block1_conv1' has a bias that is no array",),
+        ("'block1_conv1' has a bias that is not an array",),
     ),
     "link to another file": (linked_outside, ("'block1_conv1' is missing",)),
 }

@@ -1,4 +1,4 @@
-"""See what every layer of a CNN makes of a picture, in a notebook."""
+"""See what every layer of a CNN computes from an image, in a notebook."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Where notebooks of earlier releases import these from.
+# Notebooks written for earlier releases import from these names.
 sys.modules |= {
     f"{__name__}.{name}": module
     for name, module in {
@@ -60,11 +60,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-# A type checker would take every name for one that there is.
+# With `__getattr__` in view, a type checker would accept any name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        # Only who has a set of images needs what is about sets.
+        # Imported on demand: only work with a set of images needs it.
         if name == "ChannelAtlas":
             from vgg_widget.explorer.atlas.channel_atlas import ChannelAtlas
 

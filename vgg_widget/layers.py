@@ -1,4 +1,4 @@
-"""`LayerInfo`: what a layer is called, how large its maps are, and which input pixels a unit sees.
+"""`LayerInfo`: a layer's names, the size of its maps, and the input pixels that a unit sees.
 
 Pure geometry: no weights, no activations, no TensorFlow.
 """
@@ -14,21 +14,21 @@ import numpy as np
 
 
 def is_index(number: object, count: int) -> TypeGuard[int]:
-    """Tell whether a number is one of `count` things that are counted from 0."""
+    """Return whether a number is an index into `count` items."""
     whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
     return whole and 0 <= int(number) < count  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the units of a map lie when it is laid over the input image.
+    """The position of a map's units when it is laid over the input image.
 
     Parameters
     ----------
     top, left : float
         Input coordinates (pixel centres are whole numbers) of the map's corner.
     row_step, column_step : float
-        Input pixels that one unit takes.
+        Input pixels per unit.
     """
 
     top: float = -0.5
@@ -38,9 +38,9 @@ class Placement:
 
 
 def as_placement(stride: float | Placement) -> Placement:
-    """Return the placement of a map that begins at the image's corner, by its stride.
+    """Return the placement of a map with a given stride that begins at the image's corner.
 
-    A `Placement` is returned as it is.
+    A `Placement` is returned unchanged.
     """
     if isinstance(stride, Placement):
         return stride
@@ -56,19 +56,19 @@ class Axis:
     stride : float
         Input pixels from one unit to the next.
     edge : float
-        Input coordinate at which the map begins.
+        Input coordinate of the map's first edge.
     receptive_field : int or None
-        Input pixels from the first to the last that a unit sees, borders left out of account: the
-        most, where units differ; None where it is not defined.
+        Input pixels from the first to the last that a unit sees, ignoring borders; the largest
+        number, if units differ; None if it is not defined.
     center : float or None
-        Input coordinate of the middle of what unit 0 sees, borders left out of account.
+        Input coordinate of the middle of what unit 0 sees, ignoring borders.
     spans : tuple of int
         First pixel and last pixel + 1 that each unit sees, in turn, clipped to the image; empty
-        where that is not defined.
+        if that is not defined.
     whole : tuple of int
-        The same of an image without borders, for the first units; those that follow see the same
-        again, as many strides further on. One unit, two numbers, unless maps were enlarged on the
-        way. Empty where it is not defined; both 0 for a unit that sees nothing of any image.
+        The same for an image without borders, for the first units. Later units repeat the same
+        spans, as many strides further on. One unit, two numbers, unless maps were enlarged on the
+        way. Empty if it is not defined; both 0 for a unit that sees nothing of any image.
     """
 
     stride: float
@@ -83,7 +83,7 @@ class Axis:
         object.__setattr__(self, "whole", tuple(self.whole))
 
     def whole_span(self, index: int) -> tuple[int, int] | None:
-        """Return first pixel and last pixel + 1 that a unit would see, were there no borders."""
+        """Return first pixel and last pixel + 1 that a unit would see without borders."""
         if not self.whole:
             return None
         units = len(self.whole) // 2
@@ -95,17 +95,17 @@ class Axis:
     def middle(self, index: int) -> float:
         """Return the input coordinate in the middle of what a unit would see without borders.
 
-        That of the unit's place where it sees nothing, or what it sees is not defined.
+        If the unit sees nothing, or that is not defined, return the middle of the unit itself.
         """
         first, end = self.whole_span(index) or (0, 0)
         return (first + end - 1) / 2 if first < end else self.edge + (index + 0.5) * self.stride
 
     def nearest(self, coordinate: float, units: int) -> int:
-        """Return which of the first units has its `middle` nearest; the first of equal ones."""
+        """Return the index of the unit with the nearest `middle`; of equal ones, the first."""
         return self.nearest_to_each([coordinate], units)[0]
 
     def nearest_to_each(self, coordinates: Sequence[float], units: int) -> list[int]:
-        """Return the `nearest` for each of some coordinates."""
+        """Return the `nearest` unit for each coordinate."""
         middles = np.array([self.middle(index) for index in range(units)])
         away = np.abs(middles - np.asarray(coordinates, float)[:, np.newaxis])
         nearest: list[int] = away.argmin(axis=1).tolist()
@@ -119,9 +119,9 @@ class LayerInfo:
     Parameters
     ----------
     name : str
-        Keras's name, such as ``"block3_conv1"``.
+        Keras name, such as ``"block3_conv1"``.
     torch_name : str or None
-        Name of the same module in torchvision, such as ``"features.10"``; None where there is none.
+        Name of the same module in torchvision, such as ``"features.10"``; None if it has none.
     kind : str
         ``"conv"``, ``"relu"``, ``"pool"``, or a Keras layer's class name in lower case.
     channels : int
@@ -129,18 +129,18 @@ class LayerInfo:
     stride : int
         Input pixels from one unit to the next.
     receptive_field : int or None
-        Side of the square of input pixels that one unit sees; None where it is not defined.
+        Side of the square of input pixels that one unit sees; None if it is not defined.
     center : float or None
         Input coordinate (pixel centres are whole numbers) of the centre of unit 0's receptive
-        field, the same for rows and columns; None where it is not defined.
+        field, the same for rows and columns; None if it is not defined.
     group : str
-        The group that a layer of somebody's own model belongs to; empty for VGG19's.
+        The group of a layer in a model of your own; empty for VGG19's.
     axes : (Axis, Axis) or None
-        For a model of your own, the geometry along rows and columns on an image of `input_size`,
-        where the three numbers above are those down the image, the stride rounded to a whole
+        For a model of your own, the geometry along rows and columns on an image of `input_size`.
+        The three numbers above are then those along the rows, with the stride rounded to a whole
         number of at least 1. None for VGG19, whose geometry is the same for all sizes.
     input_size : (int, int) or None
-        Height and width in pixels for which `axes` holds.
+        Height and width in pixels for which `axes` is valid.
 
     Notes
     -----
@@ -162,7 +162,7 @@ class LayerInfo:
     input_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        # A file holds lists and dicts.
+        # Files contain lists and dicts.
         if self.axes is not None:
             axes = tuple(axis if isinstance(axis, Axis) else Axis(**axis) for axis in self.axes)
             object.__setattr__(self, "axes", axes)
@@ -171,19 +171,19 @@ class LayerInfo:
 
     @property
     def block(self) -> str:
-        """The group the layer belongs to: for VGG19, what its name has before the underscore."""
+        """The layer's group: for VGG19, the part of its name before the underscore."""
         return self.group or self.name.split("_", 1)[0]
 
     @property
     def placement(self) -> Placement:
-        """Where the layer's maps lie on the input image."""
+        """The position of the layer's maps on the input image."""
         if self.axes is None:
             return as_placement(self.stride)
         down, across = self.axes
         return Placement(down.edge, across.edge, down.stride, across.stride)
 
     def covered(self, rows: int, columns: int) -> tuple[int, int]:
-        """Return the input pixels (height, width) that a map of this many units stands for.
+        """Return the input pixels (height, width) that a map with this many units covers.
 
         Pools round down, so this can be less than the image.
         """
@@ -198,7 +198,7 @@ class LayerInfo:
         Parameters
         ----------
         row, column : int
-            The unit's place in the feature map.
+            The unit's position in the feature map.
         size : (int, int)
             The input image's height and width, in pixels.
 
@@ -212,7 +212,7 @@ class LayerInfo:
         ------
         ValueError
             If the layer's receptive field is not defined, the unit is outside the map, or `axes`
-            are of another size.
+            are for another size.
         """
         if self.receptive_field is None or self.center is None:
             raise ValueError(
@@ -222,7 +222,7 @@ class LayerInfo:
         if self.input_size not in (None, tuple(size)):
             raise ValueError(
                 f"layer {self.name!r} was measured on an image of {self.input_size[0]}×"
-                f"{self.input_size[1]} pixels, not {size[0]}×{size[1]}: ask activations.info of "
+                f"{self.input_size[1]} pixels, not {size[0]}×{size[1]}: use activations.info for "
                 "that image."
             )
         ends: list[tuple[int, int]] = []
@@ -232,8 +232,8 @@ class LayerInfo:
             units = len(axis.spans) // 2 if axis.spans else pixels // self.stride
             if not is_index(index, units):
                 raise ValueError(
-                    f"{name} {index!r} is none of the {units} units of layer {self.name!r} on an "
-                    f"image of {size[0]}×{size[1]} pixels: choose a whole number from 0 to "
+                    f"{name} {index!r} is not one of the {units} units of layer {self.name!r} on "
+                    f"an image of {size[0]}×{size[1]} pixels: choose a whole number from 0 to "
                     f"{units - 1}."
                 )
             if axis.spans:
@@ -245,21 +245,21 @@ class LayerInfo:
         return top, left, bottom, right
 
     def whole_box(self, row: int, column: int) -> tuple[int, int, int, int] | None:
-        """Return the pixels that a unit would see of an image without borders.
+        """Return the pixels that a unit would see in an image without borders.
 
-        What `receptive_field_box` has less than this is padding, or pixels that pools and strides
-        leave over.
+        The part beyond `receptive_field_box` is padding, or pixels that pools and strides leave
+        over.
 
         Parameters
         ----------
         row, column : int
-            The unit's place in the feature map.
+            The unit's position in the feature map.
 
         Returns
         -------
         (top, left, bottom, right) : tuple of int, or None
             Half open, in input pixels, negative above and left of the image; both ends 0 along an
-            axis where the unit sees nothing. None where the receptive field is not defined.
+            axis where the unit sees nothing. None if the receptive field is not defined.
         """
         both = self._both_axes()
         down, across = both[0].whole_span(row), both[1].whole_span(column)
@@ -268,18 +268,18 @@ class LayerInfo:
         return down[0], across[0], down[1], across[1]
 
     def field_center(self, row: int, column: int) -> tuple[float, float]:
-        """Return the centre of what a unit would see of an image without borders.
+        """Return the centre of what a unit would see in an image without borders.
 
         Parameters
         ----------
         row, column : int
-            The unit's place in the feature map.
+            The unit's position in the feature map.
 
         Returns
         -------
         (y, x) : tuple of float
-            Input coordinates (pixel centres are whole numbers). Where the receptive field is not
-            defined, the middle of the unit's place when the map is laid over the image.
+            Input coordinates (pixel centres are whole numbers). If the receptive field is not
+            defined, the middle of the unit when the map is laid over the image.
         """
         down, across = self._both_axes()
         return down.middle(row), across.middle(column)
@@ -290,15 +290,15 @@ class LayerInfo:
         Parameters
         ----------
         y, x : float
-            Input coordinates (pixel centres are whole numbers); points beside the image have a
-            nearest unit too.
+            Input coordinates (pixel centres are whole numbers); points outside the image also have
+            a nearest unit.
         shape : (int, int)
             Rows and columns of the feature map.
 
         Returns
         -------
         (row, column) : tuple of int
-            The upper or left one of two that are equally near. Centres are `field_center`'s.
+            Of two equally near units, the upper or left one. For the centres, see `field_center`.
 
         Raises
         ------
@@ -366,9 +366,9 @@ class Vgg:
     Parameters
     ----------
     name : str
-        As `FeatureExtractor` takes it, such as ``"vgg16"``.
+        The name for `FeatureExtractor`, such as ``"vgg16"``.
     title : str
-        As people write it.
+        The usual spelling.
     blocks : tuple of (int, int)
         Convolutions and channels of each block (Simonyan & Zisserman 2015, table 1).
     """
@@ -403,7 +403,7 @@ VGG19 = Vgg("vgg19", "VGG19", ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)))
 """Column E: 16 convolutions and 5 pools."""
 
 VGGS = {vgg.name: vgg for vgg in (VGG16, VGG19)}
-"""The networks of the family that there are here, by name."""
+"""The available networks of the family, by name."""
 
 VGG19_LAYERS = VGG19.layers
 VGG19_CONVOLUTIONS = VGG19.convolutions

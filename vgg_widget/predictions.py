@@ -1,4 +1,4 @@
-"""What a VGG takes a picture for: its most probable classes, by the dense layers on top of it."""
+"""Predictions of a VGG: an image's most probable classes, from the dense layers on top."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vgg_widget.weights.imagenet import Name
 Floats = npt.NDArray[np.float32]
 
 MOST = 1000
-"""The most classes that can be asked for, which are all of ImageNet's."""
+"""The maximum number of classes to ask for: all of ImageNet's."""
 
 _SIDE = 224
 _STRIDE = 32
@@ -32,19 +32,19 @@ _POOL = "block5_pool"
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class, and how probable the network finds it.
+    """One class, and its probability according to the network.
 
     Parameters
     ----------
     index : int
         The class's number, from 0.
     wordnet_id : str
-        WordNet's number, such as ``"n02123394"``; empty where the classes are not ImageNet's.
+        WordNet's ID, such as ``"n02123394"``; empty if the classes are not ImageNet's.
     label : str
-        Keras's name of it, such as ``"Persian_cat"``; ``"class 3"`` where the classes are not
+        Keras's name for it, such as ``"Persian_cat"``; ``"class 3"`` if the classes are not
         ImageNet's.
     probability : float
-        0 to 1; those of all classes add up to 1.
+        0 to 1; the probabilities of all classes add up to 1.
     """
 
     index: int
@@ -59,11 +59,11 @@ class Predictor:
     Parameters
     ----------
     extractor : FeatureExtractor
-        Of a VGG, for images of any size.
+        An extractor of a VGG, for images of any size.
     classifier : Classifier
-        The dense layers that belong to its weights.
+        The dense layers that belong to the extractor's weights.
     names : tuple of (str, str)
-        WordNet's number and the name of each class.
+        WordNet's ID and the name of each class.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class Predictor:
         self._extractor = extractor.at_size(None)
         self._classifier = classifier
         self._names = names
-        # The explorer asks again whenever another channel of the same picture is shown.
+        # The explorer asks again whenever another channel of the same image is shown.
         self._known: weakref.WeakKeyDictionary[Activations, Floats] = weakref.WeakKeyDictionary()
 
     @property
     def classes(self) -> int:
-        """How many classes there are to choose from."""
+        """The number of classes."""
         return self._classifier.classes
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without what it remembers of pictures.
+        # Without the cached results.
         return type(self), (self._extractor, self._classifier, self._names)
 
     def __repr__(self) -> str:
@@ -93,22 +93,22 @@ class Predictor:
         Parameters
         ----------
         picture : Activations or object
-            What the network made of a picture, or anything that `load_image` takes. What is looked
-            at are 224×224 pixels; see `looked_at`.
+            The activations of an image, or any input of `load_image`. The classifier looks at
+            224×224 pixels; see `looked_at`.
         top : int
-            How many, 1 to 1000; all there are where there are fewer.
+            How many classes, 1 to 1000; all classes if there are fewer.
 
         Raises
         ------
         ImageError
             If the image cannot be used.
         ValueError
-            If `top` is no such number, the activations are those of other weights, or they lead to
+            If `top` is not such a number, or the activations come from other weights or lead to
             NaN.
         """
         top = checked_top(top)
         probabilities = self.probabilities(picture)
-        # Of equal ones the first, as nobody else would choose either.
+        # Among equal probabilities, the first class.
         order = np.argsort(-probabilities, kind="stable")[:top]
         return tuple(
             Prediction(index, *self._names[index], float(probabilities[index]))
@@ -118,7 +118,7 @@ class Predictor:
     def probabilities(self, picture: object) -> Floats:
         """Return the probability of every class: float32 of shape (classes,), read-only.
 
-        Takes and raises what `predict` does.
+        See `predict` for the argument and the exceptions.
         """
         if not isinstance(picture, Activations):
             return self._computed(self._seen(self._extractor.read(picture).pixels))
@@ -127,20 +127,20 @@ class Predictor:
         return self._known[picture]
 
     def index_of(self, target: str | int) -> int:
-        """Return the number of a class, which may be given by its name or WordNet's number.
+        """Return the index of a class, which may be given by its name or WordNet's ID.
 
         Raises
         ------
         ValueError
-            If there is no such class, or several of that name.
+            If no class, or more than one, has that name.
         """
         if is_index(target, self.classes):
             return int(target)
         found = [number for number, names in enumerate(self._names) if target in names]
         if not found and not isinstance(target, str):
             raise ValueError(
-                f"target {briefly(target)} is none of the {self.classes} classes: pass a name such "
-                f"as {self._names[0][1]!r}, or a number from 0 to {self.classes - 1}."
+                f"target {briefly(target)} is not one of the {self.classes} classes: pass a name "
+                f"such as {self._names[0][1]!r}, or a number from 0 to {self.classes - 1}."
             )
         if not found:
             raise ValueError(unknown_choice("target", target, [name for _, name in self._names]))
@@ -152,7 +152,7 @@ class Predictor:
         return found[0]
 
     def label_of(self, index: int) -> str:
-        """Return the name of the class of that number."""
+        """Return the name of the class with that index."""
         return self._names[index][1]
 
     def score(self, maps: Floats, index: int, shuffled: int | None = None) -> tuple[float, Floats]:
@@ -161,22 +161,22 @@ class Predictor:
         Parameters
         ----------
         maps : ndarray of float32, shape (7, 7, 512)
-            The last pool of what the classifier looks at.
+            The last pool of the part that the classifier looks at.
         index : int
-            The class's number.
+            The class's index.
         shuffled : int, optional
-            A seed, to put the inputs and the outputs of each dense layer into a random order.
+            A seed for a random order of the inputs and outputs of each dense layer.
 
         Returns
         -------
         score : float
-            Before the softmax.
+            The score before the softmax.
         gradient : ndarray of float32, shape (7, 7, 512)
         """
         first = self._classifier.channels_first
         values = (maps.transpose(2, 0, 1) if first else maps).reshape(-1)
-        # The order of hundreds of millions of weights would take their memory once more; that of
-        # what goes in and what comes out is enough to connect everything with something else.
+        # Shuffling hundreds of millions of weights would need their memory again. Shuffling the
+        # inputs and outputs is enough to connect everything differently.
         orders = [
             tuple(
                 np.arange(size)
@@ -195,7 +195,7 @@ class Predictor:
         (kernel, bias), (rows, columns) = last
         column = columns[index]
         score = float(values[rows] @ kernel[:, column] + bias[column])
-        # An order is undone by giving each number to the place that it was taken from.
+        # Assigning to the permuted indices inverts a permutation.
         slope = np.empty_like(values)
         slope[rows] = kernel[:, column]
         for ((kernel, _), (rows, columns)), on in zip(hidden[::-1], active[::-1], strict=True):
@@ -211,14 +211,14 @@ class Predictor:
     def picture_seen(
         self, activations: Activations
     ) -> tuple[RGB8, tuple[float, float, float, float]]:
-        """Return what the classifier looks at of a picture, and where that lies.
+        """Return the part of an image that the classifier looks at, and its position.
 
         Returns
         -------
         pixels : ndarray of uint8, shape (h, w, 3)
-            The picture itself, where it has the right size.
+            The image itself, if it has the right size.
         (top, left, bottom, right) : tuple of float
-            Half open, in the picture's own pixels.
+            Half open, in the image's own pixels.
         """
         own = self._extractor.weights
         if activations.weights.digest != own.digest:
@@ -241,7 +241,7 @@ class Predictor:
         return activations[_POOL] if image is activations.image else self._extractor(image)[_POOL]
 
     def _seen(self, pixels: RGB8) -> Floats:
-        """Compute the last pool of what the classifier looks at, which takes another pass."""
+        """Compute the last pool of the part that the classifier looks at, in another pass."""
         return self._extractor(_looked_at(pixels)[0])[_POOL]
 
     def _computed(self, maps: Floats) -> Floats:
@@ -249,17 +249,17 @@ class Predictor:
             maps = maps.transpose(2, 0, 1)
         values = maps.reshape(-1)
         *hidden, last = self._classifier.layers
-        # What overflows is refused below.
+        # An overflow leads to an error below.
         with np.errstate(over="ignore", invalid="ignore"):
             for kernel, bias in hidden:
                 values = np.maximum(values @ kernel + bias, 0)
             logits = values @ last[0] + last[1]
-            # Shifting all of them changes no probability, and keeps exp from overflowing.
+            # A shift of all logits changes no probability, and keeps exp from overflowing.
             shares = np.exp(logits - logits.max())
             probabilities: Floats = shares / shares.sum()
         if not np.isfinite(probabilities).all():
             raise ValueError(
-                "the picture leads to NaN or infinite values in the network, of which there are no "
+                "the picture leads to NaN or infinite values in the network, so there are no "
                 "predictions: check the preprocess function, or the weights."
             )
         probabilities.flags.writeable = False
@@ -267,7 +267,7 @@ class Predictor:
 
 
 def _looked_at(pixels: RGB8) -> tuple[RGB8, tuple[int, int]]:
-    """Return what the classifier looks at, and where its corner is in the resized picture."""
+    """Return what the classifier looks at, and its corner's position in the resized image."""
     image = resize(pixels, _SIDE)
     if not _is_cropped(image):
         return image, (0, 0)
@@ -276,12 +276,12 @@ def _looked_at(pixels: RGB8) -> tuple[RGB8, tuple[int, int]]:
 
 
 def looked_at(activations: Activations) -> str:
-    """Say in words which part of a picture a prediction is about.
+    """Return which part of an image a prediction is about, as text.
 
-    The classifier takes the 7×7 units that 224×224 pixels give. A picture whose shorter side is
-    scaled to 224 has as many as long as its longer side stays below 256, and is looked at as a
-    whole; of others the middle square is. That is torchvision's centre crop, but of a shorter side
-    of 224 pixels and not 256, so that nothing is cut away across it.
+    The classifier needs the 7×7 units of 224×224 pixels. An image whose shorter side is scaled to
+    224 has that many as long as its longer side stays below 256: the classifier then looks at the
+    whole image. Otherwise it looks at the middle square. That is torchvision's centre crop, but
+    with a shorter side of 224 pixels, not 256, so that nothing is cut off across it.
     """
     height, width = target_size(activations.image, _SIDE)
     if not _is_cropped(activations.image):
@@ -294,38 +294,40 @@ def _is_cropped(image: RGB8) -> bool:
 
 
 def checked_top(top: object, argument: str = "top") -> int:
-    """Return a number of classes as a plain int; raise ValueError for what is none.
+    """Return a number of classes as a plain int; raise ValueError if it is not valid.
 
-    `argument` is what the error calls it.
+    `argument` is its name in the error message.
     """
     if not isinstance(top, int | np.integer) or isinstance(top, bool) or not 1 <= top <= MOST:
-        raise ValueError(f"{argument} {briefly(top)} is no whole number from 1 to {MOST}: pass 5.")
+        raise ValueError(
+            f"{argument} {briefly(top)} is not a whole number from 1 to {MOST}: pass 5."
+        )
     return int(top)
 
 
-# A classifier takes half a gigabyte: one is kept, so that a cell that is run again reads nothing
-# anew, and every explorer with the same weights shares it.
+# A classifier takes half a gigabyte. One is kept, so that running a cell again reads nothing, and
+# explorers with the same weights share it.
 _kept: dict[Provenance, tuple[Classifier, tuple[Name, ...]]] = {}
 _lock = threading.Lock()
 
 
 def predictor_for(extractor: FeatureExtractor) -> Predictor:
-    """Return what predicts with an extractor's weights, loaded once and shared.
+    """Return the predictor for an extractor's weights, loaded once and shared.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        With ``weights="imagenet"``, or those of a file that holds the classifier, too: Keras's
+        With ``weights="imagenet"``, or with a file that also contains the classifier: Keras's
         ``fc1``, ``fc2`` and ``predictions``, or torchvision's ``classifier.0``, ``.3`` and ``.6``.
-        ImageNet's classifier is a download of 575 MB (553 MB for VGG16), once, which is said
-        first; in memory it is 495 MB.
+        ImageNet's classifier is a single download of 575 MB (553 MB for VGG16), which is announced
+        first; in memory it takes 495 MB.
 
     Raises
     ------
     ValueError
-        If there is no classifier that belongs to the weights.
+        If no classifier belongs to the weights.
     WeightsError
-        If the classifier or the names of its classes cannot be had.
+        If the classifier or the names of its classes are not available.
     """
     provenance = extractor.weights
     with _lock:

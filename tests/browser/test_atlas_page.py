@@ -153,7 +153,7 @@ def test_an_atlas_is_gone_through(lab: OpenNotebook, tmp_path: Path) -> None:
     page.press_slider("channel", ["ArrowRight"] * 2)
     page.wait_value("atlas.channel", 13)
     wait_words(page, "caption", "block2_conv2 channel 13 of 128: over 40 images")
-    expect(page.page.get_by_text("Channel 13 on the images")).to_be_visible()
+    expect(page.page.get_by_text("Channel 13: the images")).to_be_visible()
     expect(page.page.locator(".vgg-waiting")).to_have_count(0)
     assert_patches(page, cards, "block2_conv2", 13)
     page.select("order", "value")

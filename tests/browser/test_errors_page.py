@@ -88,7 +88,7 @@ def test_an_error_is_told_unfolded_and_gone_with_the_next_action(front_end: Open
     page.select("mode", "mine")
     expect(problem).to_contain_text("ZeroDivisionError")
     expect(problem).to_contain_text("mode 'mine' failed on layer 'block3_conv1'")
-    expect(problem).to_contain_text("go on with something else")
+    expect(problem).to_contain_text("continue with something else")
     # Read aloud at once, and what is folded is not.
     expect(problem).to_have_attribute("role", "alert")
     lines = problem.locator("pre")

@@ -33,6 +33,7 @@ from vgg_widget import (
 from vgg_widget.cli import main
 from vgg_widget.images import RGB8
 from vgg_widget.page.document import MODES
+from vgg_widget.pictures.captions import source_line
 from vgg_widget.pictures.colormaps import find_cmap
 
 from .desk import launch
@@ -569,7 +570,7 @@ def test_the_code_makes_the_picture(opened: Opened, small: Activations) -> None:
         pixels = opened.show(drawn.title, layer=layer, **traits)
         page.keyboard.press("c")
         code = page.locator("#code").inner_text()
-        assert "image = ...  # put the picture here, or the path of its file" in code
+        assert "image = ...  # put the image here, or the path of its file" in code
         names: dict[str, Any] = {"photo": small.image}
         code = code.replace("image = ...", "image = photo").replace("\nplot(", "\naxes = plot(")
         exec(code, names)  # noqa: S102
@@ -596,9 +597,9 @@ def test_numbers_that_are_typed_are_channels_and_places_or_are_told_wrong(
     field = page.get_by_role("textbox", name="channels")
     expect(field).to_have_value("3, 5")
     for words, sentence in (
-        ("3, 9999", "“9999” is no channel of this layer: type numbers from 0 to 255."),
-        ("-1", "“-1” is no channel of this layer"),
-        ("3.7 4", "“3.7” is no channel of this layer"),
+        ("3, 9999", "“9999” is not a channel of this layer: type numbers from 0 to 255."),
+        ("-1", "“-1” is not a channel of this layer"),
+        ("3.7 4", "“3.7” is not a channel of this layer"),
     ):
         field.fill(words)
         field.press("Enter")
@@ -609,7 +610,7 @@ def test_numbers_that_are_typed_are_channels_and_places_or_are_told_wrong(
     page.get_by_role("button", name="Mix").click()
     field.fill("3 5")
     field.press("Enter")
-    expect(page.locator("#place")).to_have_text("Mix takes three channels, and these are 2.")
+    expect(page.locator("#place")).to_have_text("Mix needs three channels, but these are 2.")
     field.fill(" ".join(map(str, range(60))))
     page.get_by_label("more modes").select_option("rainbow")
     field.fill(" ".join(map(str, range(60))))
@@ -640,16 +641,18 @@ def test_a_link_to_what_the_page_lacks_is_told(opened: Opened, small: Activation
         ("layer=block9_conv2&channel=17", "This page has no layer “block9_conv2”."),
         ("layer=features.10&mode=max", "This page has no layer “features.10”."),
         ("layer=block3_conv1&mode=strongest", "This page has no mode “strongest”."),
+        ("layer=block3_conv1&mode=groups", "This page has no mode “groups”."),
     ):
         page.goto(f"{opened.path.as_uri()}#{address}")
-        expect(page.locator("#place")).to_have_text(f"{sentence} It shows what is nearest.")
+        expect(page.locator("#place")).to_have_text(f"{sentence} It shows the nearest match.")
         assert "block9" not in page.url
         assert "strongest" not in page.url
+        assert "groups" not in page.url
     opened.pixels(f"block3_conv1 · channel {first}")
     page.goto(f"{opened.path.as_uri()}#layer=block2_conv1&channel=9999&location=500,3")
     expect(page.locator("#place")).to_contain_text(
         "This page has no channel 9999 in block2_conv1, and no location 500,3 in block2_conv1. "
-        "It shows what is nearest. location: row 31, column 3: "
+        "It shows the nearest match. location: row 31, column 3: "
     )
     assert "channel=127&" in page.url
     # A layer alone is lacking nothing, however few channels it has.
@@ -914,6 +917,12 @@ def test_the_smallest_picture(browser: BrowserContext, photo: RGB8, tmp_path: Pa
             pixels = page.show(made.title, layer=layer, mode=mode, channel=3, cmap="magma")
             assert pixels.shape == made.rgba.shape
             assert np.abs(pixels.astype(int) - made.rgba).mean() < 2
+    # Of a dead channel the words under the picture are the kernel's too.
+    dead = int(np.flatnonzero(~tiny["block5_pool"].any(axis=(0, 1)))[0])
+    page.show(f"block5_pool · channel {dead}", layer="block5_pool", channel=dead, mode="channel")
+    said = source_line(tiny, render(tiny, "block5_pool", channel=dead))
+    assert said.endswith("nothing above 0")
+    expect(page.page.get_by_text(f"weights: {said}", exact=True)).to_be_visible()
     page.show("block5_pool · channel 3", layer="block5_pool", channel=3, mode="channel")
     page.page.locator("#output").hover()
     expect(page.page.locator("#place")).to_contain_text(

@@ -235,7 +235,7 @@ def test_a_picture_is_uploaded_and_a_bad_one_refused(lab: OpenNotebook, tmp_path
     page.wait_value("list(explorer.image.shape)", [200, 120, 3])
     second = page.wait_picture_equal(CANVAS, unlike=first)
     page.upload("other picture", bad)
-    page.page.get_by_text("no picture format").wait_for()
+    page.page.get_by_text("not in a readable image format").wait_for()
     assert page.wait_picture_equal(CANVAS) == second
     page.select("mode", "max")
     page.wait_picture_equal(CANVAS, unlike=second)

@@ -1,4 +1,4 @@
-"""What every layer computed from one image: the maps, their statistics, and files of them."""
+"""Every layer's feature maps of one image, with their statistics and file formats."""
 
 from vgg_widget.activations.mapping import RANKINGS, Activations
 from vgg_widget.activations.named_layers import LayerNameError

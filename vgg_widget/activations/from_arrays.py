@@ -1,4 +1,4 @@
-"""Arrays from anywhere as layers with maps: what is not known of them is said to be not known."""
+"""Layers and feature maps built from arrays; unknown geometry is marked as unknown."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Floats = npt.NDArray[np.float32]
 def read_arrays(
     arrays: object, size: tuple[int, int], *, channels_last: bool
 ) -> tuple[list[LayerInfo], dict[str, Floats], str]:
-    """Return layers, their maps, and what a person must know of how they lie on the picture.
+    """Return the layers, their maps, and a message if the maps may not cover the whole image.
 
-    `size` is the picture's height and width. Raises ValueError or TypeError; see
+    `size` is the image's height and width. Raises ValueError or TypeError; see
     `Activations.from_arrays`.
     """
     if not isinstance(arrays, Mapping):
         raise TypeError(
-            f"arrays is a {type(arrays).__name__}: pass a dict from names of layers to arrays, "
+            f"arrays is a {type(arrays).__name__}: pass a dict of layer names and arrays, "
             'such as {"conv1": array}.'
         )
     if not arrays:
-        raise ValueError("arrays holds no layer: pass at least one.")
+        raise ValueError("arrays is empty: pass at least one layer.")
     maps = {
         _checked_name(name): _maps(f"arrays[{name!r}]", array, channels_last=channels_last)
         for name, array in arrays.items()
@@ -41,64 +41,66 @@ def read_arrays(
     if astray:
         rows, columns, _ = maps[astray[0]].shape
         message = (
-            f"Other proportions: layer {astray[0]!r} has {rows}×{columns} units, and the picture "
-            f"{size[0]}×{size[1]} pixels; the maps are drawn over the whole picture, which may not "
-            "be where they lie."
+            f"Other proportions: layer {astray[0]!r} has {rows}×{columns} units, and the image "
+            f"{size[0]}×{size[1]} pixels; the maps are drawn over the whole image, which may not "
+            "be the region they describe."
         )
     return [_layer(name, one, size) for name, one in maps.items()], maps, message
 
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str) or not name:
-        raise TypeError(f"arrays has the name {briefly(name)}, which is no text: name each layer.")
+        raise TypeError(
+            f"arrays has the key {briefly(name)}, which is not a str: name each layer with a str."
+        )
     return name
 
 
 def _maps(what: str, given: Any, *, channels_last: bool) -> Floats:
-    """Return an array as float32, channels last, in memory of its own."""
+    """Return a float32 copy of an array, channels last."""
     try:
         array = np.asarray(given)
     except (TypeError, ValueError, RuntimeError):
-        # Ragged lists, and tensors that are on a GPU or part of a graph.
+        # Ragged lists, and tensors on a GPU or in a gradient graph, end here.
         array = np.empty((), object)
-    # JAX's bfloat16 is a foreign type to NumPy.
+    # JAX's bfloat16 is not one of NumPy's own types.
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         kind = type(given).__name__ if array.dtype == object else array.dtype.name
         raise TypeError(
-            f"{what} is of type {kind}, not an array of real numbers: pass a NumPy array, of a "
-            "PyTorch tensor tensor.detach().cpu().numpy()."
+            f"{what} is of type {kind}, not an array of real numbers: pass a NumPy array; for a "
+            "PyTorch tensor, pass tensor.detach().cpu().numpy()."
         )
     order = "(height, width, channels)" if channels_last else "(channels, height, width)"
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     if array.ndim == 4 and array.shape[0] > 1:
         raise ValueError(
-            f"{what} of shape {array.shape} holds {array.shape[0]} pictures: pass one, such as "
-            "array[0]."
+            f"{what} of shape {array.shape} holds the maps of {array.shape[0]} images: pass those "
+            "of one, such as array[0]."
         )
     if array.ndim != 3 or not array.size:
-        raise ValueError(f"{what} is of shape {array.shape}: pass one of shape {order}.")
+        raise ValueError(f"{what} has shape {array.shape}: pass an array of shape {order}.")
     if not channels_last:
         array = np.moveaxis(array, 0, -1)
     with np.errstate(over="ignore"):
-        # What is beyond float32 becomes infinite, and is told of.
+        # Values beyond float32 become infinite, which `from_arrays` warns about.
         return np.array(array, np.float32, order="C")
 
 
 def _check_order(maps: Mapping[str, Floats], size: tuple[int, int]) -> None:
-    """Refuse maps that lie over the picture only with their first axis as channels, all of them."""
+    """Raise ValueError if the maps match the image's proportions only when read channels first."""
     if any(_lies_over(one.shape[:2], size) for one in maps.values()):
         return
     if all(_lies_over(one.shape[1:], size) for one in maps.values()):
         name, one = next(iter(maps.items()))
         raise ValueError(
-            f"arrays[{name!r}] of shape {one.shape} has its channels first, by the picture of "
-            f"{size[0]}×{size[1]} pixels: pass channels_last=False."
+            f"arrays[{name!r}] of shape {one.shape} seems to have its channels first, given the "
+            f"image of {size[0]}×{size[1]} pixels: pass channels_last=False."
         )
 
 
 def _lies_over(units: tuple[int, ...], size: tuple[int, int]) -> bool:
-    """Tell whether a map has the picture's proportions, give or take a unit along each side."""
+    """Return whether a map has the image's proportions, within one unit along each side."""
     ranges = [
         (pixels / (count + 1), pixels / (count - 1) if count > 1 else math.inf)
         for count, pixels in zip(units, size, strict=True)
@@ -111,6 +113,6 @@ def _layer(name: str, maps: Floats, size: tuple[int, int]) -> LayerInfo:
     rows, columns, channels = maps.shape
     axes = Axis(size[0] / rows, -0.5), Axis(size[1] / columns, -0.5)
     stride = max(1, round(axes[0].stride))
-    # "layer1" of PyTorch's "layer1.0", "base" of Keras's "base/conv1".
+    # PyTorch's "layer1.0" is in group "layer1", Keras's "base/conv1" in group "base".
     group = max(name.rpartition(mark)[0] for mark in "./")
     return LayerInfo(name, None, "map", channels, stride, group=group, axes=axes, input_size=size)

@@ -1,4 +1,4 @@
-"""`Activations`: what every layer computed from one image, as an immutable mapping."""
+"""`Activations`: an immutable mapping from layer names to one image's feature maps."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 _VERSION = 1
-"""Of the files that `Activations.save` writes."""
+"""Version of the files that `Activations.save` writes."""
 
 RANKINGS = ("index", "max", "mean", "std", "sparsity", "entropy")
-"""What `Activations.rank` can order channels by."""
+"""The criteria that `Activations.rank` accepts."""
 
-# Of so many channels the statistics are computed without those of the whole layer.
+# Statistics of at most this many channels are computed without those of the whole layer.
 _FEW = 4
 
 
@@ -61,15 +61,15 @@ class Activations(NamedLayers, Mapping[str, Floats]):
     layers : sequence of LayerInfo
         In network order.
     maps : mapping of str to ndarray of float32, shape (H, W, C)
-        By layer name. Layers in `before_relu` are given before their ReLU.
+        Maps by layer name; those of layers in `before_relu` are before their ReLU.
     image : ndarray of uint8, shape (H, W, 3)
-        The picture as the network saw it.
+        The image after resizing, as the network saw it.
     weights : Provenance
         The weights that computed the maps.
     before_relu : iterable of str
-        Layers whose stored map is before ReLU; what is after it is derived from that.
+        Layers whose stored maps are before their ReLU; maps after it are computed from them.
     name : str
-        The image's path, or its place in a stream, as ``images[3]``.
+        The image's path, or its position in a stream, such as ``images[3]``.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         self._image = _frozen(image)
         self._weights = weights
         self._name = name
-        # Keeping every derived map would double the memory; a person looks at one or two at a time.
-        # Of the maps alone, so that the cache does not keep these activations alive.
+        # Keeping every derived map would double the memory, and a person looks at one or two at a
+        # time. The cache refers to `stored`, not to `self`, so that it does not keep `self` alive.
         self._after_relu = lru_cache(maxsize=2)(lambda name: _after_relu(stored[name]))
         self._tops: dict[tuple[str | None, float, bool], float] = {}
         self._statistics: dict[str, ChannelStatistics] = {}
@@ -104,35 +104,35 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         *,
         label: str = "arrays",
     ) -> Activations:
-        """Take feature maps that something else computed: JAX, ONNX Runtime, a simulator.
+        """Build activations from feature maps computed elsewhere, such as in JAX or ONNX Runtime.
 
-        Everything works on them that needs no network. Where a unit lies on the image follows from
-        the maps' sizes; its receptive field is not defined.
+        Everything that needs no network works with them. The position of a unit in the image is
+        derived from the sizes of the maps; receptive fields are undefined.
 
         Parameters
         ----------
         arrays : mapping of str to array
-            By layer name, in the order of the network: real numbers of any type, shape (H, W, C)
-            or (1, H, W, C); each layer of a size of its own. They are copied.
+            Maps by layer name, in network order: real numbers of any type, of shape (H, W, C) or
+            (1, H, W, C). Layers may differ in size. The arrays are copied.
         image : object
-            Anything that `load_image` takes, of any size: what the maps are drawn over.
+            The image that the maps are drawn over: anything that `load_image` takes, of any size.
         channels_last : bool
             False for arrays of shape (C, H, W) or (1, C, H, W).
         label : str
-            What computed them, in a few words, as pictures say it.
+            A short name for the source of the maps, shown in captions.
 
         Returns
         -------
         Activations
-            Maps of float32, with a message in ``weights`` where their proportions are not the
+            Maps of float32. ``weights.message`` reports maps whose proportions differ from the
             image's.
 
         Raises
         ------
         ValueError
-            If there are no layers, an array is of another shape, or all are channels first.
+            If there are no layers, an array has another shape, or all arrays are channels first.
         TypeError
-            If a name is no text or an array not one of real numbers.
+            If a name is not a str, or an array does not hold real numbers.
         ImageError
             If the image cannot be used.
 
@@ -165,12 +165,12 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
     @property
     def image(self) -> RGB8:
-        """The picture as the network saw it: uint8, shape (H, W, 3), read-only."""
+        """The image as the network saw it: uint8, shape (H, W, 3), read-only."""
         return self._image
 
     @property
     def name(self) -> str:
-        """The image's path, or its place in a stream; empty for one that came alone, in memory."""
+        """The image's path, or its position in a stream; empty for a single image from memory."""
         return self._name
 
     @property
@@ -180,7 +180,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
     @property
     def nbytes(self) -> int:
-        """How many bytes the maps and the image take, here and in the file that `save` writes."""
+        """Size of the maps and the image in bytes, in memory and in the file that `save` writes."""
         return self._image.nbytes + sum(maps.nbytes for maps in self._stored.values())
 
     def __getitem__(self, layer: str) -> Floats:
@@ -189,7 +189,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         return self._after_relu(name) if found.rectified else self._stored[name]
 
     def of_channels(self, layer: str, channels: Sequence[int]) -> Floats:
-        """Return the maps of some channels, without those of the others where that can be.
+        """Return the maps of some channels, computing only those where possible.
 
         Parameters
         ----------
@@ -201,7 +201,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         Returns
         -------
         ndarray of float32, shape (H, W, len(channels))
-            Read-only; ``activations[layer][..., channels]``.
+            Read-only; equal to ``activations[layer][..., channels]``.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         """
         found = self._find(layer)
         stored = self._stored[found.info.name]
-        # Most modes ask for all, at every redraw.
+        # Most modes ask for all channels at every redraw.
         if list(channels) == list(range(stored.shape[-1])):
             return self[layer]
         some: Floats = stored[..., self._checked(layer, channels)]
@@ -223,13 +223,13 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         for number in channels:
             if not is_index(number, count):
                 raise IndexError(
-                    f"channels has {number!r}, but layer {layer!r} has {count} channels: choose "
-                    f"whole numbers 0 to {count - 1}."
+                    f"channels contains {number!r}, but layer {layer!r} has {count} channels: "
+                    f"choose whole numbers 0 to {count - 1}."
                 )
         return [int(number) for number in channels]
 
     def shape(self, layer: str) -> tuple[int, int, int]:
-        """Return (height, width, channels) of a layer's map, which is not computed for that.
+        """Return (height, width, channels) of a layer's maps, without computing them.
 
         Raises
         ------
@@ -240,7 +240,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         return height, width, channels
 
     def signed(self, layer: str) -> bool:
-        """Tell whether a layer's activations are of both signs, as before a ReLU.
+        """Return whether any of a layer's activations are negative, as before a ReLU.
 
         Raises
         ------
@@ -256,13 +256,14 @@ class Activations(NamedLayers, Mapping[str, Floats]):
     def __len__(self) -> int:
         return len(self._layers)
 
-    # Two results are the same only if they are one object: comparing 16 million numbers when a
-    # trait changes would be a surprise.
+    # Activations are equal only if they are the same object: comparing 16 million numbers at every
+    # trait change would be slow.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without what is derived; and NumPy's arrays do not stay read-only.
+        # Derived values are not pickled. Rebuilding makes the arrays read-only again, which
+        # pickling does not preserve.
         make = partial(type(self), before_relu=self._before_relu, name=self._name)
         return make, (self._layers, self._stored, self._image, self._weights)
 
@@ -295,27 +296,27 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         for axis, index, count in (("row", row, maps.shape[0]), ("column", column, maps.shape[1])):
             if not is_index(index, count):
                 raise IndexError(
-                    f"{axis} {index!r} is outside layer {layer!r}, which has {count}: "
+                    f"{axis} {index!r} is outside layer {layer!r}, which has {count} {axis}s: "
                     f"choose whole numbers 0 to {count - 1}."
                 )
         vector: Floats = maps[int(row), int(column)]
         return _after_relu(vector) if found.rectified else vector
 
     def statistics(self, layer: str, channels: Sequence[int] | None = None) -> ChannelStatistics:
-        """Return min, max, mean, std and fraction active of each channel, or of some.
+        """Return min, max, mean, std and fraction active of each channel, or of some channels.
 
         Parameters
         ----------
         layer : str
             Keras's or torchvision's name.
         channels : sequence of int, optional
-            Of these alone, in this order.
+            Return the statistics of these channels only, in this order.
 
         Returns
         -------
         ChannelStatistics
-            Arrays of float32, shape (C,) or (len(channels),), read-only; std is the population's
-            (ddof 0).
+            Read-only arrays of float32, shape (C,) or (len(channels),); std is the population
+            standard deviation (ddof 0).
 
         Raises
         ------
@@ -325,7 +326,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         found = self._find(layer)
         if layer not in self._statistics:
             if channels is not None and 0 < len(channels) <= _FEW:
-                # The first picture of a layer mostly asks for one.
+                # The first rendering of a layer usually needs one channel.
                 return channel_statistics(self.of_channels(layer, channels))
             self._statistics[layer] = channel_statistics(
                 self._stored[found.info.name], rectified=found.rectified
@@ -344,18 +345,18 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             ``"max"``, ``"mean"`` or ``"std"`` of the feature map; ``"sparsity"``, the share of
             locations that are not active; ``"entropy"``, the Shannon entropy in bits of the
             magnitude's distribution over locations (high where it is spread evenly); or
-            ``"index"``, the network's own order.
+            ``"index"``, the network's order.
 
         Returns
         -------
         ndarray of int, shape (C,)
-            Channel numbers. Equal ones stay in the network's order, and channels that are dead
-            (0 everywhere) come last, except by index.
+            Channel numbers. Ties keep the network's order. Dead channels (0 everywhere) come last,
+            except with ``"index"``.
 
         Raises
         ------
         ValueError
-            If `by` is none of these.
+            If `by` is not one of these.
         """
         if by not in RANKINGS:
             raise ValueError(unknown_choice("by", by, RANKINGS))
@@ -386,8 +387,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         Returns
         -------
         ndarray of int, shape (C,)
-            Channel numbers. Equal ones stay in the network's order; behind all others come those
-            that are NaN here, and then those that are dead (0 everywhere).
+            Channel numbers. Ties keep the network's order. Channels that are NaN at the location
+            come after all others, and dead channels (0 everywhere) come last.
 
         Raises
         ------
@@ -397,12 +398,12 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         return strongest_first(self.at(layer, row, column), self.statistics(layer).dead)
 
     def top(self, layer: str | None, percentile: float, *, signed: bool = False) -> float:
-        """Return a percentile of the positive activations, remembered once computed.
+        """Return a percentile of the positive activations; the result is cached.
 
         Parameters
         ----------
         layer : str or None
-            Over one layer's channels, or over all layers where None.
+            Layer whose channels are included; None for all layers.
         percentile : float
             0 < p ≤ 100.
         signed : bool
@@ -415,7 +416,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         """
         if layer is not None:
             layer = self._find(layer).info.name
-        # What lies below 0 before a ReLU is not among the positive values after it.
+        # The positive values are the same before and after a ReLU, so one entry serves both.
         key = (layer, percentile, signed and layer is not None)
         if key not in self._tops:
             names = [*self._stored] if layer is None else [layer]
@@ -424,12 +425,12 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         return self._tops[key]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a NumPy ``.npz`` file.
+        """Write the activations to a NumPy ``.npz`` file.
 
         Parameters
         ----------
         path : str or Path
-            Replaced as a whole: a failed save leaves what was there.
+            File to write. It is replaced atomically: a failed save leaves the previous file intact.
 
         Raises
         ------
@@ -452,12 +453,12 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Activations:
-        """Read what `save` wrote. Nothing in the file is executed or unpickled.
+        """Read a file that `save` wrote. Nothing in the file is executed or unpickled.
 
         Raises
         ------
         ValueError
-            If the file is not one of these, or is damaged.
+            If the file was not written by `save`, or is damaged.
         FileNotFoundError
             If there is no such file.
         """
@@ -469,7 +470,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         with opened_npz(path) as array:
             header = json.loads(str(array("header")))
             if header["version"] != _VERSION:
-                raise ValueError(f"it is of version {header['version']}")
+                raise ValueError(f"it has version {header['version']}")
             layers = [LayerInfo(**fields) for fields in header["layers"]]
             maps = {info.name: array(f"maps/{info.name}") for info in layers}
             image = array("image")
@@ -478,7 +479,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             if stored.dtype != np.float32 or stored.ndim != 3 or stored.shape[-1] != info.channels:
                 raise ValueError(
                     f"layer {info.name!r} is {stored.dtype} of shape {stored.shape}, not float32 "
-                    f"of {info.channels} channels"
+                    f"with {info.channels} channels"
                 )
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(f"the image is {image.dtype} of shape {image.shape}, not uint8 RGB")
@@ -492,20 +493,20 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         )
 
     def to_xarray(self) -> xarray.Dataset:
-        """Return every layer's maps, as the mapping has them, with their coordinates.
+        """Return every layer's maps as an xarray Dataset, with coordinates.
 
         Returns
         -------
         xarray.Dataset
-            One variable a layer, float32, with the dimensions ``"{layer}_row"``,
-            ``"{layer}_column"`` and ``"{layer}_channel"``. So that its ``to_netcdf`` can write it,
-            a layer ``"base/conv"`` is the variable ``"base_conv"``, with a number where that name
-            is taken; the attribute ``layer`` is the layer's own name. The coordinates of rows and
-            columns are the centres of the receptive fields in input pixels (of the units' places
-            where fields are not defined), those of channels their numbers. Other attributes: the
-            weights' label, and the layer's kind, torchvision's name, stride and receptive field in
-            pixels, as far as there are any. The maps after their ReLU are computed for it, and
-            take the memory of those before it once more.
+            One float32 variable per layer, with the dimensions ``"{layer}_row"``,
+            ``"{layer}_column"`` and ``"{layer}_channel"``. Names are adapted so that ``to_netcdf``
+            works: a layer ``"base/conv"`` becomes the variable ``"base_conv"``, with a number
+            appended if that name is taken; the attribute ``layer`` holds the layer's own name. Row
+            and column coordinates are the centres of the receptive fields in input pixels (or the
+            positions of the units, where receptive fields are undefined); channel coordinates are
+            channel numbers. Other attributes: the weights' label, and the layer's kind, torchvision
+            name, stride and receptive field in pixels, where known. Maps after a ReLU are computed
+            for the Dataset and take as much memory again as the stored maps.
 
         Raises
         ------
@@ -548,33 +549,34 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> str | WrittenDocument:
-        """Write a web page on which a person explores the maps, in one file and without a kernel.
+        """Write an interactive web page of the maps: one HTML file that needs no kernel.
 
-        It opens from where it lies, loads nothing and sends nothing. A value on it is that of the
-        map to 1/508 of its channel's range.
+        The page opens directly from disk, loads nothing and sends nothing. Its values are accurate
+        to 1/508 of the channel's range.
 
         Parameters
         ----------
         path : str or Path, optional
-            An ``.html`` file, replaced as a whole; without one the page is returned as text.
+            An ``.html`` file, replaced atomically. Without a path the page is returned as text.
         layers : str, iterable of str or None
-            Any names of the layers to show; all by default.
+            Layers to show, by any of their names; all by default.
         title : str, optional
             The page's heading; the image's file name by default.
         before_relu : bool
-            Show the maps before their ReLU, where those are kept.
+            Show the maps before their ReLU, where these are stored.
         max_megabytes : float, optional
-            The size from which on maps are halved, always those of the layer that takes most: every
-            second row and column is left out, at most three times, which the page says. By default
-            10, or 4 for at most five layers of different blocks.
+            Size limit of the page. While the page exceeds it, the maps of the layer that takes the
+            most space are halved: every second row and column is dropped, at most three times per
+            layer. The page says so. By default 10, or 4 for at most five layers of different
+            blocks.
         progress : bool or callable
-            True shows a bar; a function is called with the number of layers that are done, and
-            of all.
+            True shows a progress bar; a function is called with the number of finished layers and
+            the total.
 
         Returns
         -------
         WrittenDocument or str
-            Where the page is, its size, and which layers were halved; or the page itself.
+            The page's path, size and halved layers; or the page's text.
 
         Raises
         ------
@@ -588,8 +590,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         Warns
         -----
         UserWarning
-            Before the work, if the page will be larger than `max_megabytes` although maps are
-            halved, or a layer has to be halved more than once.
+            Before writing, if the page will exceed `max_megabytes` even with halved maps, or a
+            layer must be halved more than once.
 
         Examples
         --------
@@ -598,8 +600,8 @@ class Activations(NamedLayers, Mapping[str, Floats]):
         >>> activations.to_html(layers="block3_conv1", title="One layer")[:15]
         '<!doctype html>'
         """
-        # What is on a page is made of pictures, and these of maps: by name, since an import would
-        # go against the direction in which rooms import.
+        # Imported by name: an ordinary import would break the package's import order, in which
+        # `page` depends on `activations`.
         writer = import_module("vgg_widget.page.document")
         choices: dict[str, Any] = {
             "layers": layers,
@@ -617,7 +619,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a read-only view, so that what is shared by pictures cannot be changed by one."""
+    """Return a read-only view, so that no rendering can change data that others share."""
     view = array.view()
     view.flags.writeable = False
     return view

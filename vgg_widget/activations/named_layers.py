@@ -1,4 +1,4 @@
-"""The names of layers: Keras's, torchvision's and the VGG papers', before a ReLU and after it."""
+"""Layer names in three schemes (Keras, torchvision, the VGG papers), before and after a ReLU."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ class LayerNameError(KeyError, ValueError):
     """A layer name that this network does not have; the message suggests the nearest one."""
 
     def __str__(self) -> str:
-        # KeyError shows the repr of its argument, which is no sentence.
+        # KeyError would show the repr of its argument.
         return str(self.args[0])
 
 
 class NamedMaps(NamedTuple):
-    """What a name stands for."""
+    """The feature maps that a layer name refers to."""
 
     info: LayerInfo
     plain_name: str
-    """The one name of these maps: Keras's, or torchvision's before a ReLU."""
+    """The canonical name of these maps: Keras's, or torchvision's before a ReLU."""
     rectified: bool
-    """Whether they are after a ReLU, while the network gives the maps before it."""
+    """Whether these maps are after a ReLU while the stored maps are before it."""
     scheme: str
 
 
 def layer_names(layers: Sequence[LayerInfo], before_relu: Collection[str]) -> dict[str, NamedMaps]:
-    """Return what every name of every layer stands for, scheme by scheme, in network order.
+    """Return the maps that every layer name refers to, scheme by scheme, in network order.
 
-    Layers in `before_relu` are those whose maps the network gives before their ReLU. The papers'
-    names are those of Simonyan & Zisserman's own Caffe models, and of what was built on them, such
-    as Gatys et al., "Image style transfer using convolutional neural networks" (2016).
+    Layers in `before_relu` have their maps stored before their ReLU. The papers' names are those of
+    Simonyan & Zisserman's Caffe models and of later work that uses them, such as Gatys et al.,
+    "Image style transfer using convolutional neural networks" (2016).
     """
     found: dict[str, NamedMaps] = {}
     for scheme in _SCHEMES:
@@ -51,7 +51,7 @@ def layer_names(layers: Sequence[LayerInfo], before_relu: Collection[str]) -> di
 
 
 def _names(scheme: str, info: LayerInfo, *, before: bool) -> list[str]:
-    """Return a layer's names in a scheme: before its ReLU and after, or the one it has."""
+    """Return a layer's names in a scheme: before and after its ReLU, or its only name."""
     if scheme == "keras":
         return [info.name]
     if info.torch_name is None:
@@ -59,7 +59,7 @@ def _names(scheme: str, info: LayerInfo, *, before: bool) -> list[str]:
     if scheme == "torchvision":
         if not before:
             return [info.torch_name]
-        # torchvision counts the ReLU as a module of its own.
+        # In torchvision the ReLU is a separate module.
         module, _, index = info.torch_name.rpartition(".")
         return [info.torch_name, f"{module}.{int(index) + 1}"]
     # "block3_conv1" is the first convolution of the third block.
@@ -71,7 +71,7 @@ def _names(scheme: str, info: LayerInfo, *, before: bool) -> list[str]:
 
 
 class NamedLayers:
-    """Layers of a network, by whichever name a person knows them; see `layer_names`."""
+    """Layers of a network, found by any of their names; see `layer_names`."""
 
     def __init__(self, layers: Sequence[LayerInfo], before_relu: Collection[str]) -> None:
         self._layers = tuple(layers)
@@ -82,7 +82,7 @@ class NamedLayers:
         try:
             return self._named[layer]
         except (KeyError, TypeError):
-            # A list has no place in a dict.
+            # An unhashable argument, such as a list, raises TypeError.
             raise LayerNameError(unknown_choice("layer", layer, self._named)) from None
 
     @property
@@ -101,16 +101,16 @@ class NamedLayers:
         return self._find(layer).info
 
     def torch_names(self, layer: str) -> tuple[str, ...]:
-        """Return torchvision's names of a layer: before its ReLU and after, or the one it has."""
+        """Return a layer's torchvision names: before and after its ReLU, or its only name."""
         return self.names_in("torchvision", layer)
 
     def names_in(self, scheme: str, layer: str) -> tuple[str, ...]:
-        """Return a layer's names in a naming scheme: before its ReLU and after, or the one it has.
+        """Return a layer's names in a naming scheme: before and after its ReLU, or its only name.
 
         Parameters
         ----------
         scheme : {"keras", "torchvision", "paper"}
-            Keras names no maps before a ReLU. A model of your own has Keras's names alone.
+            Keras has no names for maps before a ReLU. Your own models have Keras names only.
         layer : str
             Any name of the layer.
 
@@ -127,7 +127,7 @@ class NamedLayers:
         )
 
     def scheme_of(self, layer: str) -> str:
-        """Return the scheme that a layer's name is of; see `names_in`.
+        """Return the naming scheme of a layer name; see `names_in`.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class NamedLayers:
         return self._find(layer).scheme
 
     def plain_name(self, layer: str) -> str:
-        """Return the one name of the same maps: Keras's, or torchvision's before a ReLU."""
+        """Return the canonical name of the same maps: Keras's, or torchvision's before a ReLU."""
         return self._find(layer).plain_name
 
     def before_relu(self, layer: str) -> str | None:
@@ -151,8 +151,8 @@ class NamedLayers:
         Returns
         -------
         str or None
-            The one in torchvision, such as ``"features.10"``; None where they are not kept, as for
-            pools and models of one's own.
+            torchvision's name, such as ``"features.10"``; None where these maps are not stored, as
+            for pooling layers and your own models.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class NamedLayers:
         return info.torch_name if info.name in self._before_relu else None
 
     def after_relu(self, layer: str) -> str:
-        """Return the name of the same maps after their ReLU, where they have one: Keras's.
+        """Return Keras's name of a layer, which refers to its maps after the ReLU, if there is one.
 
         Raises
         ------

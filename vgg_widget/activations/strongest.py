@@ -11,16 +11,16 @@ from vgg_widget.activations.mapping import Activations
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """How strong a channel is at a location.
+    """A channel's activation at a location.
 
     Parameters
     ----------
     channel : int
-        Its number.
+        Channel number.
     value : float
-        Its activation there.
+        Its activation at the location.
     share : float
-        That as a share of the largest magnitude over the channels there, -1 to 1; 0 where all
+        `value` divided by the largest magnitude of any channel at the location, -1 to 1; 0 if all
         are 0.
     """
 
@@ -37,13 +37,13 @@ def strongest_at(
     Parameters
     ----------
     activations : Activations
-        Of an image.
+        Feature maps of an image.
     layer : str
-        Keras's or torchvision's name.
+        Any name of the layer.
     row, column : int
         Location in the feature map.
     count : int
-        How many at most; channels that are 0 there are left out.
+        Largest number of channels to return; channels that are 0 at the location are left out.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which channels of a layer to look at first."""
+"""The layer and the channels to look at first."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy.typing as npt
 from vgg_widget.activations.mapping import Activations
 
 _LOCATIONS = 2048
-"""Locations enough to compare channels by."""
+"""Largest number of locations that channels are compared at."""
 
 
 def telling_channels(activations: Activations, layer: str, count: int = 8) -> npt.NDArray[np.intp]:
-    """Return the channels that show most of an image while differing from one another.
+    """Return channels that respond strongly to an image and differ from one another.
 
-    They are chosen one by one. Each is the channel with the largest
-    ``spread * (1 - similarity)``: its spread is the standard deviation of its activations, its
-    similarity the largest absolute correlation with a channel that was chosen before.
+    Channels are chosen one by one. Each choice has the largest ``spread * (1 - similarity)``, where
+    spread is the standard deviation of the channel's activations, and similarity is its largest
+    absolute correlation with a channel already chosen.
 
-    Locations near the border of the map, where activations depend on the zeros of the padding, do
-    not count; they are at most a quarter of the map on each side. Of a large map every n-th row
-    and column is read, so that the result comes in milliseconds.
+    Locations near the border, where activations depend on zero padding, are ignored, up to a
+    quarter of the map on each side. Large maps are sampled at every n-th row and column, so the
+    result takes milliseconds.
 
     Parameters
     ----------
     activations : Activations
-        Of an image.
+        Feature maps of an image.
     layer : str
-        Keras's name, or torchvision's.
+        Any name of the layer.
     count : int
-        How many channels to return, at most all.
+        Number of channels to return.
 
     Returns
     -------
     ndarray of int, shape (min(count, C),)
-        Channel numbers, most telling first. Channels that are constant come last, by number.
+        Channel numbers, in the order of choice. Constant channels come last, by number.
 
     Raises
     ------
@@ -53,11 +53,11 @@ def telling_channels(activations: Activations, layer: str, count: int = 8) -> np
     3
     """
     if count < 1:
-        raise ValueError(f"count {count!r} is no number of channels: give 1 or more.")
+        raise ValueError(f"count {count!r} is not a valid number of channels: give 1 or more.")
     locations = _inner_locations(activations, layer)
-    # Squares of very large activations would be infinite; a power of two changes no digit.
+    # Squares of very large activations would overflow; scaling by a power of two is exact.
     locations *= np.ldexp(np.float32(1), -np.frexp(np.abs(locations).max())[1])
-    # A mean in float32 would leave a constant channel some spread.
+    # Rounding of the float32 mean would give a constant channel a nonzero spread.
     varies = locations.max(axis=0) > locations.min(axis=0)
     locations -= locations.mean(axis=0)
     spread = np.where(varies, locations.std(axis=0), np.float32(0))
@@ -76,10 +76,11 @@ def telling_channels(activations: Activations, layer: str, count: int = 8) -> np
 
 
 def first_layer(activations: Activations) -> str:
-    """Return the layer to show first: the first whose maps are nearest 1/4 of the image's sides.
+    """Return the layer to show first: the one whose map sides are nearest 1/4 of the image's.
 
-    There maps are still like pictures, and channels answer to more than edges. Pools repeat what is
-    before them, and count only where there is nothing else. For VGG19 it is ``"block3_conv1"``.
+    Such maps still resemble the image, and their channels respond to more than edges. Of several
+    equally near layers the first is returned. Pooling layers repeat the layer before them and count
+    only if the network has no other layers. For VGG19 the result is ``"block3_conv1"``.
     """
     height, width = activations.image.shape[:2]
 
@@ -88,12 +89,12 @@ def first_layer(activations: Activations) -> str:
         return abs(math.log2(math.sqrt(rows * columns / (height * width)) * 4))
 
     layers = [info.name for info in activations.layers if info.kind != "pool"]
-    # Sides that are no multiples of the stride are a little off.
+    # Rounding absorbs the effect of sides that are not multiples of the stride.
     return min(layers or list(activations), key=lambda name: round(distance(name), 1))
 
 
 def _inner_locations(activations: Activations, layer: str) -> npt.NDArray[np.float32]:
-    """Return activations at the locations that count, shape (n, C)."""
+    """Return activations away from the border, sampled, shape (n, C)."""
     maps, info = activations[layer], activations.info(layer)
     height, width, channels = maps.shape
     reach = 0

@@ -1,4 +1,4 @@
-"""Feature maps as an xarray Dataset: arrays whose axes know where in the image they are."""
+"""Feature maps as an xarray Dataset, with image coordinates along their axes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def as_dataset(
     weights: str,
     image: str = "",
 ) -> xarray.Dataset:
-    """Return one variable a layer, with the label of the weights; see `Activations.to_xarray`."""
+    """Return a Dataset with one variable per layer; see `Activations.to_xarray`."""
     try:
         import xarray as xr
     except ImportError as error:
@@ -58,21 +58,21 @@ def as_dataset(
 
 _AXES = ("row", "column", "channel")
 
-# What a name in a netCDF file cannot have: a slash, which is for groups, and control characters;
-# and at its ends a space or most punctuation.
+# Characters not allowed in a netCDF name: slashes (which separate groups) and control characters
+# anywhere, most punctuation at the start, and spaces at the end.
 _UNFIT = re.compile(r"[/\x00-\x1f\x7f]|^(?=[^0-9A-Za-z_\x80-\U0010ffff]|$)|\s+$")
 
 
 def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
-    """Return a name that a netCDF file can hold for each layer's variable.
+    """Return a valid netCDF variable name for each layer.
 
-    Underscores stand for what it cannot hold. Where two variables or dimensions would share a name,
-    the second has a number.
+    Underscores replace characters that netCDF does not allow. Where two variables or dimensions
+    would share a name, a number is appended to the second.
     """
     fit = {layer: _UNFIT.sub("_", unicodedata.normalize("NFC", layer)) for layer in layers}
     names: dict[str, str] = {}
     taken: set[str] = set()
-    # Nobody who asks for a layer by its own name is given another.
+    # Valid names come first, so that a layer's own name is never given to another layer.
     for layer in sorted(fit, key=lambda layer: fit[layer] != layer):
         name, number = fit[layer], 1
         while not taken.isdisjoint(wanted := {name, *(f"{name}_{axis}" for axis in _AXES)}):
@@ -84,5 +84,5 @@ def netcdf_names(layers: Iterable[str]) -> dict[str, str]:
 
 
 def _known(attributes: dict[str, Any]) -> dict[str, Any]:
-    # netCDF files hold no None.
+    # netCDF attributes cannot be None.
     return {name: value for name, value in attributes.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Which input channels a channel is made of, and pictures of that."""
+"""The input channels that a channel is computed from, and images of their kernels and maps."""
 
 from vgg_widget.circuit.inputs import Circuit, CircuitInput, circuit
 

@@ -1,4 +1,4 @@
-"""`circuit`: the input channels that a channel is made of, by the size of their kernels."""
+"""`circuit`: the input channels that a channel is computed from, ranked by their kernels."""
 
 from __future__ import annotations
 
@@ -20,32 +20,31 @@ Location = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CircuitInput:
-    """One input channel of a channel.
+    """An input channel that a channel reads.
 
     Parameters
     ----------
     layer : str or None
-        The layer whose map it is; None for the network's input.
+        Layer that the input channel belongs to; None for the network's input.
     channel : int
-        Its number there.
+        Number of the input channel in that layer.
     name : str
-        ``"channel 17"``; of the network's input ``"red"``, ``"green"``, ``"blue"``, ``"grey"``, or
-        ``"input 0"`` and so on where the colours are mixed.
+        ``"channel 17"``; for the network's input ``"red"``, ``"green"``, ``"blue"``, ``"grey"``, or
+        ``"input 0"`` and so on if preprocessing mixes the colours.
     strongest : (int, int) or None
-        Row and column of the largest activation of its own map; None where that is the same
-        everywhere.
+        Row and column of the largest activation in its map; None if the map is constant.
     kernel : ndarray of float32, shape (h, w), or None
-        The weights by which it is multiplied, down and across; None where there are none, as in a
-        pool.
+        The kernel's weights, by row and column; None for layers without kernels, such as pooling.
     norm : float or None
-        The kernel's length: the root of the sum of its squared weights.
+        L2 norm of the kernel.
     share : float or None
-        Its square over that of all inputs' kernels together: 0 to 1.
+        Squared norm divided by the sum of all inputs' squared norms: 0 to 1.
     excitatory : float or None
-        The sum of the positive weights over the sum of all magnitudes: 1 where the input can only
-        raise the channel (inputs after a ReLU are never negative), 0 where it can only lower it.
+        Sum of the positive weights divided by the sum of all magnitudes: 1 if the input can only
+        raise the channel (inputs after a ReLU are never negative), 0 if it can only lower it.
     contribution : float or None
-        What it adds to the channel at the circuit's location; None without a location or a kernel.
+        The amount it adds to the channel at the circuit's location; None without a location or a
+        kernel.
     """
 
     layer: str | None
@@ -61,32 +60,32 @@ class CircuitInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Circuit:
-    """What a channel is made of.
+    """The inputs that a channel is computed from.
 
     Parameters
     ----------
     layer : str
-        The channel's layer, by the name that `Activations` lists.
+        The channel's layer, by its name in `Activations`.
     channel : int
-        Its number there.
+        Channel number.
     source : str or None
-        The layer that it reads; None for the network's input.
+        Layer whose maps the channel reads; None for the network's input.
     inputs : tuple of CircuitInput
-        The chosen ones, first things first.
+        The chosen inputs, in order.
     count : int
-        How many inputs there are, chosen or not.
+        Number of all inputs, chosen or not.
     location : (int, int) or None
-        Row and column in the channel's map where contributions are told.
+        Row and column in the channel's map at which contributions are computed.
     share : float or None
-        The part of all kernels' squared norms that the chosen ones hold: 0 to 1. None where there
-        are no kernels: then the channel is made of the one input alone.
+        Share of all kernels' squared norms that the chosen inputs have: 0 to 1. None for layers
+        without kernels, whose channels each read one input.
     top : float or None
         The largest magnitude of a weight among the chosen kernels.
     bias : float or None
-        What is added everywhere; 0 where the layer has none, None where there are no kernels.
+        The channel's bias; 0 if the layer has none, None for layers without kernels.
     activation : float or None
-        The sum of all inputs' contributions, chosen or not, and the bias: the channel at the
-        location, before the layer's activation function.
+        The sum of all inputs' contributions, chosen or not, and the bias: the channel's value at
+        the location, before the layer's activation function.
     """
 
     layer: str
@@ -102,7 +101,7 @@ class Circuit:
 
 
 ORDERS = ("norm", "contribution")
-"""What the inputs of a `circuit` can be chosen and ordered by."""
+"""The criteria by which `circuit` can choose and order inputs."""
 
 
 def circuit(
@@ -115,51 +114,53 @@ def circuit(
     location: Location | None = None,
     by: Literal["norm", "contribution"] = "norm",
 ) -> Circuit:
-    """Find the input channels that a channel is made of.
+    """Find the input channels that a channel is computed from.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose weights; they are read as they are now.
+        The network. Its current weights are used.
     activations : Activations
-        What it made of an image.
+        The extractor's result for an image.
     layer : str
-        Keras's or torchvision's name. Before and after a ReLU it is the same convolution.
+        Any name of the layer. Names before and after a ReLU refer to the same convolution.
     channel : int
-        Of that layer.
+        Channel number.
     k : int
-        How many inputs; fewer where there are no more.
+        Largest number of inputs to return.
     location : (int, int), optional
-        Row and column in the channel's map, to tell what each input adds there.
+        Row and column in the channel's map, to compute each input's contribution there.
     by : {"norm", "contribution"}
-        Which inputs come first: those with the largest kernels (L2 norm), or those that add or
-        take away most at the location.
+        Order of the inputs: by the L2 norm of their kernels, or by the magnitude of their
+        contributions at the location.
 
     Returns
     -------
     Circuit
-        Of a layer that works on each channel by itself, such as a pool, the one input without a
-        kernel.
+        For a layer that processes each channel separately, such as pooling, a single input without
+        a kernel.
 
     Raises
     ------
     ValueError
-        If an argument is not one of these, `activations` are another network's, or the layer is
-        one of a model of your own that has no kernels or reads several layers.
+        If an argument is invalid, `activations` come from another network, or the layer, in your
+        own model, has no kernels or reads several layers.
     TypeError
-        If `extractor` or `activations` is something else.
+        If `extractor` or `activations` has the wrong type.
     """
     check_made_by(extractor, activations)
     info = activations.info(layer)
     number = checked_channel("channel", channel, layer, info.channels)
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"k {k!r} is no number of inputs: give a whole number of at least 1.")
+        raise ValueError(
+            f"k {k!r} is not a valid number of inputs: give a whole number of at least 1."
+        )
     if by not in ORDERS:
         raise ValueError(unknown_choice("by", by, ORDERS))
     place = None if location is None else checked_location(location, layer, activations)
     if by == "contribution" and place is None:
         raise ValueError(
-            "by 'contribution' depends on the place: pass location=(row, column), or by='norm'."
+            "by 'contribution' needs a location: pass location=(row, column), or by='norm'."
         )
     fan_in = extractor.fan_in(info.name)
     maps, names = maps_read(extractor, activations, fan_in)
@@ -208,7 +209,7 @@ def circuit(
 
 
 def check_made_by(extractor: FeatureExtractor, activations: Activations) -> None:
-    """Raise TypeError or ValueError unless the activations are of the extractor's weights."""
+    """Raise TypeError or ValueError unless the extractor's weights computed the activations."""
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
             f"extractor is of type {type(extractor).__name__}: pass a FeatureExtractor, such as "
@@ -216,21 +217,21 @@ def check_made_by(extractor: FeatureExtractor, activations: Activations) -> None
         )
     if not isinstance(activations, Activations):
         raise TypeError(
-            f"activations is of type {type(activations).__name__}: pass what the extractor makes "
-            "of an image, extractor(image)."
+            f"activations is of type {type(activations).__name__}: pass the extractor's result for "
+            "an image, extractor(image)."
         )
     own, theirs = extractor.weights, activations.weights
     if (own.digest or own.label) != (theirs.digest or theirs.label):
         raise ValueError(
-            f"activations are of {theirs.label}, and extractor has {own.label}: pass the "
-            "extractor that made them."
+            f"activations come from {theirs.label}, but extractor has {own.label}: pass the "
+            "extractor that computed them."
         )
 
 
 def maps_read(
     extractor: FeatureExtractor, activations: Activations, fan_in: FanIn
 ) -> tuple[Floats, tuple[str, ...]]:
-    """Return the maps that a layer reads, and what `CircuitInput` calls each of them."""
+    """Return the maps that a layer reads, and their names for `CircuitInput`."""
     if fan_in.source is None:
         image = activations.image
         return extractor.network_input(image), extractor.input_names(image)
@@ -239,7 +240,7 @@ def maps_read(
 
 
 def _ratio(part: float, whole: float) -> float:
-    """Return a share; 0 of nothing, since a kernel may hold zeros alone."""
+    """Return `part` / `whole`, or 0 if `whole` is 0, as for a kernel of zeros."""
     return float(part / whole) if whole else 0.0
 
 

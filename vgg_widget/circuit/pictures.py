@@ -1,4 +1,4 @@
-"""Small pictures of a circuit: its kernels, and the maps that they read."""
+"""Small images of a circuit: its kernels, and the maps that they read."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def kernel_picture(kernel: Floats, top: float) -> Pixels:
-    """Colour the weights of a kernel; full red and full blue stand for the magnitude `top`."""
-    # A kernel of zeros alone is white and no colour's end.
+    """Colour the weights of a kernel; full red and full blue represent the magnitude `top`."""
+    # A kernel of zeros is white, not at one end of the colormap.
     limits = DisplayRange(-top, top) if top > 0 else DisplayRange(-1.0, 1.0)
     return coloured(limits.normalise(kernel), find_cmap(KERNEL_CMAP))
 
@@ -36,11 +36,11 @@ def input_picture(
     cmap: str | Colormap,
     scale: str | Scale,
 ) -> Pixels:
-    """Draw the map that an input of a circuit is, in 3 or 4 bytes a pixel.
+    """Draw the map of a circuit's input, as an array with 3 or 4 bytes per pixel.
 
-    It is `render`'s picture of a layer's channel; of the network's input the picture's red, green
-    or blue part in its own colour, or where the colours are mixed shades of grey, from the smallest
-    to the largest value.
+    A layer's channel is drawn by `render`. A channel of the network's input is drawn in its own
+    colour: red, green or blue. If preprocessing mixes the colours, it is drawn in shades of grey,
+    from the smallest to the largest value.
     """
     if one.layer is not None:
         return render(activations, one.layer, channel=one.channel, cmap=cmap, scale=scale).rgba
@@ -55,11 +55,11 @@ def input_picture(
 
 
 def small_png(pixels: Pixels, side: int) -> bytes:
-    """Return the PNG of an opaque picture, whose longer side is brought near `side` pixels.
+    """Return the PNG of an opaque image, scaled so that its longer side is near `side` pixels.
 
-    A smaller picture is enlarged by a whole number, each pixel to a square with hard edges, as far
-    as that fits; a larger one is reduced by a whole number, to means of squares, and may remain a
-    little larger.
+    A smaller image is enlarged by the largest whole factor that fits, with hard pixel edges. A
+    larger image is reduced by a whole factor, averaging squares of pixels, and may remain slightly
+    larger than `side`.
     """
     picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
     longer = max(picture.size)

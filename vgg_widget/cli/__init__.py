@@ -1,4 +1,4 @@
-"""The `vgg-widget` command, and what it serves."""
+"""The `vgg-widget` command and the pages it serves."""
 
 from vgg_widget.cli.command import main
 

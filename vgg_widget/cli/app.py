@@ -1,4 +1,4 @@
-"""What serves the page: Voila, on a made notebook, with settings of its own."""
+"""The page served by Voila from a generated notebook, with its own settings."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from vgg_widget.weights import resolve, resolve_application
 from vgg_widget.weights.applications import APPLICATIONS, checked_network, network_title
 
 IDLE_SECONDS = 900
-"""How long a visitor's kernel is kept after its page has gone without saying so."""
+"""How long a visitor's kernel is kept after its page disappears without notice."""
 
 _CHECK_SECONDS = 60
 # A photograph is uploaded as one message; tornado's own limit is 10 MB.
 _UPLOAD_BYTES = 200 * 2**20
 _NAME = "vgg-widget"
-# What the page may load and reach: itself. Voila's own would fetch icons, which it has, from a CDN,
-# and wait for them where a network swallows requests.
+# The page may load and reach only this server. Voila's default page would fetch icons, which it
+# already has, from a CDN, and hang on networks that drop requests.
 _CONTENT_POLICY = (
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; "
     "connect-src 'self' ws://127.0.0.1:* ws://localhost:* data: blob:; frame-ancestors 'self'"
 )
-# The explorer's own: others that are installed here would only delay the page, or fail on it.
+# Only the explorer's extensions: other installed ones would delay the page or fail on it.
 _EXTENSIONS = [
     "@jupyter-widgets/jupyterlab-manager",
     "@voila-dashboards/widgets-manager8",
@@ -50,7 +50,7 @@ _EXTENSIONS = [
 
 
 def add_app(commands: Any) -> None:
-    """Add the command to a parser's."""
+    """Add the command to a parser's subcommands."""
     app = commands.add_parser("app", help="serve the explorer as a page, without code")
     add_server_options(app)
     app.add_argument(
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     checked_size(options.size, MINIMUM_SIDE)
     path = checked_picture(options.image)
     port = usable_port(options.port)
-    # What has to be downloaded is downloaded here, once, and not while each visitor waits.
+    # Download weights once, here, not while each visitor waits.
     network = checked_network(options.network)
     named = (
         resolve_application(options.weights, network)
@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     )
     weights = options.weights
     if named.source == "file" and named.path is not None:
-        # Visitors' kernels run in another folder.
+        # Visitors' kernels run in another folder, so the path must be absolute.
         weights = str(Path(named.path).absolute())
     with tempfile.TemporaryDirectory(prefix="vgg-widget-app-") as name:
         folder = Path(name)
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
         program = Program(
             name="Voila",
             make=lambda token: _voila(notebook, _settings(port, options.theme, token)),
-            # It ends its kernels once its loop has stopped.
+            # Voila ends its kernels once its loop has stopped.
             stop=lambda server: server.ioloop.stop(),
             environment=_environment(folder),
             port=port,
@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
 def app_notebook(
     path: str | None, weights: str, size: int, network: str = DEFAULT_NETWORK
 ) -> dict[str, Any]:
-    """Return the notebook that Voila runs for each visitor, whose code is not shown."""
+    """Return the notebook that Voila runs for each visitor; its code is not shown."""
     name = None if path is None else Path(path).name
     more = "" if network == DEFAULT_NETWORK else f", network={network!r}"
     source = (
@@ -132,9 +132,10 @@ def _settings(port: int, theme: str, token: str) -> dict[str, Any]:
             "token": token,
             "open_browser": False,
             "log_level": "ERROR",
-            # Neither the person's own settings nor a voila.py in the current folder.
+            # Read neither the user's settings nor a voila.py in the current folder.
             "config_file_paths": [],
-            # With jupyter_server's own, tornado would warn that it is longer than the interval.
+            # With jupyter_server's default, tornado would warn that the timeout exceeds the
+            # interval.
             "tornado_settings": {
                 "websocket_max_message_size": _UPLOAD_BYTES,
                 "ws_ping_timeout": 30_000,
@@ -149,7 +150,7 @@ def _settings(port: int, theme: str, token: str) -> dict[str, Any]:
             "prelaunch_hook": _read_token,
         },
         "VoilaExecutor": {
-            "cell_error_instruction": "The terminal in which vgg-widget runs says more."
+            "cell_error_instruction": "See the terminal in which vgg-widget runs for details."
         },
         "MappingKernelManager": {
             "cull_idle_timeout": IDLE_SECONDS,
@@ -159,18 +160,18 @@ def _settings(port: int, theme: str, token: str) -> dict[str, Any]:
 
 
 def _read_token(request: Any, **_: object) -> None:
-    """Set the cookie of the protection against forged requests, as reading the token does.
+    """Set the XSRF protection cookie, as a side effect of reading the token.
 
-    A page that is closed asks the server to end its kernel, and is refused without that cookie,
-    which Voila's own handler does not set.
+    A page asks the server to end its kernel when it is closed. Without this cookie, which Voila's
+    handler does not set, the request is refused.
     """
     _ = request.xsrf_token
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """Write the page's template and kernel; return the environment in which Jupyter finds them."""
-    # This very Python, whatever kernels a person has installed, and without its remark about
-    # connections within this machine.
+    """Write the page's template and kernel spec; return the environment that locates them."""
+    # Use this Python, whatever kernels are installed, and silence its message about local
+    # connections.
     kernel = {
         "argv": [
             *(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),

@@ -1,4 +1,4 @@
-"""What each visitor's kernel runs."""
+"""The code that each visitor's kernel runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vgg_widget.explorer.errors import ErrorMessage
 from vgg_widget.explorer.layer_explorer import LayerExplorer
 from vgg_widget.images import sample_image
 
-# As wide as a picture is high enough to be seen with its controls on a usual screen.
+# The width at which image and controls fit on a typical screen.
 _WIDEST = "1244px"
 
 
 def page_content(image: str | None, *, weights: str, size: int, network: str = "vgg19") -> Any:
-    """Return the explorer of a picture or of the sample, or in a sentence why there is none."""
+    """Return the explorer of an image or of the sample, or an error message."""
     try:
         return LayerExplorer(
             sample_image() if image is None else image,
@@ -29,10 +29,10 @@ def page_content(image: str | None, *, weights: str, size: int, network: str = "
             margin="0 auto",
         )
     except Exception as error:
-        # The page would be blank. Whoever runs the server reads the details where it runs.
+        # Without this the page would be blank. Details are printed for whoever runs the server.
         traceback.print_exc(file=sys.__stderr__)
         words = html.escape(ErrorMessage.of(error).sentence)
         return HTML(  # type: ignore[no-untyped-call]
-            f'<p class="vgg-failure" role="alert">There is no explorer: {words} '
-            "Once that is mended, reload the page.</p>"
+            f'<p class="vgg-failure" role="alert">The explorer cannot be shown: {words} '
+            "Once that is fixed, reload the page.</p>"
         )

@@ -1,4 +1,4 @@
-"""`vgg-widget atlas`: what excites each channel over a folder of pictures, and a page of that."""
+"""`vgg-widget atlas`: finds what excites each channel over a folder of images; writes a page."""
 
 from __future__ import annotations
 
@@ -22,60 +22,65 @@ from vgg_widget.support.messages import reason
 from vgg_widget.support.progress import Progress, ProgressLines
 
 RESULT = "top.npz"
-"""What a store's folder holds beside its shards, once all of them are done."""
+"""The file of the finished result in a store's folder, beside the shards."""
 PREVIOUS = "top-previous.npz"
-"""What the result before is called, once another one is begun."""
+"""The name that the previous result gets when another run begins."""
 
-# A scheduler and its first worker answer within so many seconds, or not at all.
+# Seconds to wait for a scheduler and for its first worker.
 _PATIENCE = 10
-# A page above this takes a browser seconds to open.
+# A browser takes seconds to open a page above this size.
 _LARGE = 100e6
 _BAD_SHOWN = 5
-# What `--layers` takes for all layers, on the page too.
+# The value of `--layers` that selects all layers, also on the page.
 _ALL = ["all"]
 
 
 def add_atlas(commands: Any) -> None:
-    """Add the command to a parser's."""
+    """Add the command to a parser's subcommands."""
     atlas = commands.add_parser(
         "atlas",
-        help="find what excites each channel, over a folder of pictures",
-        # Which options were given is looked up by their names.
+        help="find what excites each channel, over a folder of images",
+        # Options are looked up by their full names in `options.words`.
         allow_abbrev=False,
     )
     atlas.add_argument(
         "source",
         metavar="FOLDER",
-        help="pictures: a folder or a pattern in quotes; without -o a finished STORE",
+        help="a folder of images, or a pattern in quotes; without -o, a finished STORE",
     )
     atlas.add_argument(
         "-o",
         "--output",
         metavar="STORE",
-        help="a folder for what is computed; the same command goes on where it was interrupted",
+        help="a folder for results; after an interruption, the same command continues there",
     )
     atlas.add_argument(
         "--layers",
         nargs="+",
         metavar="LAYER",
-        help="Keras's, torchvision's or the paper's names, or all; else all, and some on a page",
+        help="Keras, torchvision or paper names, or all (default: all, of which a page shows some)",
     )
-    atlas.add_argument("--k", type=int, default=9, help="pictures to keep for each channel; else 9")
+    atlas.add_argument(
+        "--k", type=int, default=9, help="images to keep for each channel (default: 9)"
+    )
     atlas.add_argument(
         "--statistic",
         choices=STATISTICS,
         default="max",
-        help="what a picture's strength is: its feature map's max, or mean; else max",
+        help="an image's strength in a channel: the feature map's max or mean (default: max)",
     )
     add_network_options(atlas)
     atlas.add_argument(
-        "--scheduler", metavar="ADDRESS", help="compute on this Dask cluster, as tcp://host:8786"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="compute on this Dask cluster, such as tcp://host:8786",
     )
+    atlas.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page")
     atlas.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page that needs nothing else"
-    )
-    atlas.add_argument(
-        "--channels", type=int, metavar="N", help="on the page, the first N of each layer"
+        "--channels",
+        type=int,
+        metavar="N",
+        help="show only the first N channels of each layer on the page",
     )
     atlas.set_defaults(run=_run)
 
@@ -85,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
         check_page_path(options.html)
         check_channels(options.channels)
     elif options.channels is not None:
-        raise ValueError("--channels goes with --html: it is the page that shows fewer.")
+        raise ValueError("--channels needs --html: it limits the channels on the page.")
     store = options.output
     if store is None:
         _write(_finished(options), options)
@@ -99,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
                 print(extractor.weights.message, file=sys.stderr)
             kept = _folder(store) / RESULT
             with _set_aside(kept), warnings.catch_warnings():
-                # `_report` tells of bad pictures.
+                # `_report` lists unusable images.
                 warnings.filterwarnings("ignore", module=top_activations.__module__)
                 top = top_activations(
                     extractor,
@@ -117,17 +122,16 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         again = shlex.join(["vgg-widget", *options.words])
         raise KeyboardInterrupt(
-            f"what was finished is kept in {store}, and the same command goes on from there: "
-            f"{again}"
+            f"finished work is kept in {store}; continue with the same command: {again}"
         ) from None
     if options.html is None:
-        print(f"a page of it: vgg-widget atlas {shlex.quote(store)} --html atlas.html")
+        print(f"to write a page: vgg-widget atlas {shlex.quote(store)} --html atlas.html")
     return 0
 
 
 @contextmanager
 def _set_aside(kept: Path) -> Iterator[None]:
-    """Let no earlier result pass for that of what is begun; what is refused leaves it there."""
+    """Move an earlier result aside during a run; restore it if the run fails."""
     aside = kept.with_name(PREVIOUS)
     had = kept.exists()
     if had:
@@ -141,33 +145,33 @@ def _set_aside(kept: Path) -> Iterator[None]:
 
 
 def _folder(path: str) -> Path:
-    # As a store does; Path's own raises for somebody that there is not.
+    # As `Store` does; Path.expanduser raises for an unknown user.
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _finished(options: argparse.Namespace) -> TopActivations:
-    """Load what an earlier command has computed."""
+    """Load the result of an earlier command."""
     source, path = options.source, _folder(options.source)
     kept = path / RESULT if path.is_dir() else path
     if not kept.exists() or kept.suffix.lower() != ".npz":
         raise ValueError(
-            f"{source!r} holds no {RESULT}, with which a store is finished: to compute pictures, "
-            "say with -o where to keep what is computed."
+            f"{source!r} holds no {RESULT}, the result of a finished store: to compute images, "
+            "give a folder for the results with -o."
         )
     if options.html is None:
-        raise ValueError(f"{source!r} is finished already: say with --html what page to write.")
+        raise ValueError(f"{source!r} is already finished: name a page to write with --html.")
     given = {word.partition("=")[0] for word in options.words}
     computing = {"--scheduler", "--weights", "--network", "--size", "--k", "--statistic"}
     for name in given & computing:
         raise ValueError(
-            f"{name} goes with -o: {source!r} is finished already, and nothing is computed."
+            f"{name} needs -o: {source!r} is already finished, so nothing is computed."
         )
     return TopActivations.load(kept)
 
 
 @contextmanager
 def _connected(scheduler: str | None) -> Iterator[Any]:
-    """Give a client of a cluster, if one is asked for."""
+    """Yield a client of the cluster, or None if no scheduler is given."""
     if scheduler is None:
         yield None
         return
@@ -201,56 +205,51 @@ def _progress(what: str) -> Progress:
 
 
 def _report(top: TopActivations, kept: Path) -> None:
-    """Say what was found, which pictures are bad, and how to go on in a notebook."""
+    """Print the result, the unusable images, and how to continue in a notebook."""
     if top.failed:
-        print(
-            f"{len(top.failed)} of {len(top.images)} pictures could not be used:", file=sys.stderr
-        )
+        print(f"{len(top.failed)} of {len(top.images)} images could not be used:", file=sys.stderr)
         for name, sentence in list(top.failed.items())[:_BAD_SHOWN]:
             words = sentence if name in sentence else f"{name!r}: {sentence}"
             print(f"    {words}", file=sys.stderr)
         if len(top.failed) > _BAD_SHOWN:
             print(f"    and {len(top.failed) - _BAD_SHOWN} more: top.failed", file=sys.stderr)
         print(
-            "Mend or remove them, and run the same command again: what was computed of others is "
-            "kept.",
+            "Fix or remove them and run the same command again: the other results are kept.",
             file=sys.stderr,
         )
     good = len(top.images) - len(top.failed)
     channels = sum(len(one.images) for one in top.values())
-    print(
-        f"{kept}: the {min(top.k, good)} strongest of {good:,} pictures for {channels:,} channels"
-    )
+    print(f"{kept}: the {min(top.k, good)} strongest of {good:,} images for {channels:,} channels")
     print("in a notebook:")
     print("    from vgg_widget.dataset import TopActivations")
     print(f"    top = TopActivations.load({str(kept)!r})")
 
 
 def _write(top: TopActivations, options: argparse.Namespace) -> None:
-    """Write the page, if one is asked for."""
+    """Write the page if --html is given."""
     if options.html is None:
         return
     layers = top if options.layers == _ALL else options.layers
-    progress = _progress("pictures")
+    progress = _progress("images")
     written = write_page(
         top, options.html, layers=layers, channels=options.channels, progress=progress
     )
     if written.missing:
         name, sentence = next(iter(written.missing.items()))
         print(
-            "pictures that have changed or cannot be read any more, and have no patches on the "
-            f"page: {len(written.missing)}, beginning with {name!r}: {sentence}",
+            "images that have changed or can no longer be read, so their patches are missing on "
+            f"the page: {len(written.missing)}, the first being {name!r}: {sentence}",
             file=sys.stderr,
         )
-    print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")
+    print(f"{written.path}: {written.size / 1e6:.1f} MB; open it in any browser")
     if len(written.layers) < len(top) and layers is None:
         print(
             f"it shows {len(written.layers)} of {len(top)} layers ({', '.join(written.layers)}): "
-            "name others with --layers, or --layers all for a larger page"
+            "choose others with --layers, or all with --layers all for a larger page"
         )
     if written.size > _LARGE:
         print(
-            f"{written.path} is large, and slow to open: show fewer with --layers, or with "
-            "--channels 64 the first 64 of each layer.",
+            f"{written.path} is large and slow to open: show fewer layers with --layers, or the "
+            "first 64 channels of each with --channels 64.",
             file=sys.stderr,
         )

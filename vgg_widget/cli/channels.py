@@ -1,4 +1,4 @@
-"""`vgg-widget channels`: what some channels of a layer look for, on one sheet or page."""
+"""`vgg-widget channels`: writes optimised images of channels on one sheet or page."""
 
 from __future__ import annotations
 
@@ -30,41 +30,43 @@ from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.progress import ProgressLines, shown_progress
 from vgg_widget.weights.applications import checked_network
 
-# As many as are computed at once; what an interrupt loses is those that are under way.
+# Number of channels computed at once; an interrupt loses only these.
 _TOGETHER = 4
 
 
 def add_channels(commands: Any) -> None:
-    """Add the command to a parser's."""
+    """Add the command to a parser's subcommands."""
     channels = commands.add_parser(
-        "channels", help="write a sheet of what channels look for: pictures made by gradients"
+        "channels", help="write a sheet of what channels look for: images made by gradient ascent"
     )
-    channels.add_argument(
-        "--layer", required=True, help="Keras's, torchvision's or the paper's name"
-    )
+    channels.add_argument("--layer", required=True, help="Keras, torchvision or paper name")
     channels.add_argument(
         "--channels", nargs="+", required=True, metavar="N", help="such as 0-31, or 3,17,40-45"
     )
     channels.add_argument("-o", "--output", type=Path, metavar="FILE", help="a .png file to write")
     channels.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page of them that needs nothing else"
+        "--html", type=Path, metavar="FILE", help="write them as a self-contained page"
     )
     channels.add_argument(
         "--page",
         metavar="PAGE",
-        help="what the tiles of --html lead to: a file of `vgg-widget page`, or its web address",
+        help="the page that the tiles of --html link to: a file of `vgg-widget page`, or its URL",
     )
     add_weights_option(channels)
-    channels.add_argument("--steps", type=int, default=256, help="of gradient ascent; else 256")
     channels.add_argument(
-        "--size", type=int, help="pixels a side; else about twice what a unit sees, at most 224"
+        "--steps", type=int, default=256, help="steps of gradient ascent (default: 256)"
     )
-    channels.add_argument("--seed", type=int, default=0, help="of the noise they begin with")
+    channels.add_argument(
+        "--size",
+        type=int,
+        help="side in pixels (default: about twice the receptive field, at most 224)",
+    )
+    channels.add_argument("--seed", type=int, default=0, help="seed of the initial noise")
     channels.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Before the network is built, which takes seconds, and hours are computed.
+    # Check the options first: building the network takes seconds, computing may take hours.
     page = _check_targets(options)
     vgg = VGGS.get(checked_network(options.network))
     if vgg is not None:
@@ -87,19 +89,19 @@ def _run(options: argparse.Namespace) -> int:
         _write_page(made, options.html, page)
     if page is not None and "://" not in page and not Path(options.page).expanduser().exists():
         print(
-            f"{options.page} is not there yet: vgg-widget page PICTURE -o "
+            f"{options.page} does not exist yet: run vgg-widget page IMAGE -o "
             f"{shlex.quote(options.page)}"
         )
     return 0
 
 
 def _check_targets(options: argparse.Namespace) -> str | None:
-    """Raise for what cannot be written; return the address that the page's tiles lead to."""
+    """Raise if a file cannot be written; return the address that the page's tiles link to."""
     output = options.output
     if output is None and options.html is None:
-        raise ValueError("nothing is to be written: say -o sheet.png, --html sheet.html or both.")
+        raise ValueError("no file to write is given: pass -o sheet.png, --html sheet.html or both.")
     if output is not None and output.suffix.lower() != ".png":
-        raise ValueError(f"--output {str(output)!r} does not end in .png: name it so.")
+        raise ValueError(f"--output {str(output)!r} does not end in .png: choose a name that does.")
     if options.html is not None:
         check_page_path(options.html)
     for path in filter(None, (output, options.html)):
@@ -108,13 +110,13 @@ def _check_targets(options: argparse.Namespace) -> str | None:
     if page is None:
         return None
     if options.html is None:
-        raise ValueError("--page goes with --html: it is that page's tiles that lead to it.")
+        raise ValueError("--page needs --html: the tiles of that page link to it.")
     if page.startswith(("https://", "http://")) and "#" not in page:
         return page
     if not page.lower().endswith((".html", ".htm")):
         raise ValueError(
-            f"--page {page!r} is no page: name an .html file, as `vgg-widget page` writes, or a "
-            "web address without a #."
+            f"--page {page!r} is not a page: name an .html file written by `vgg-widget page`, or a "
+            "URL without a #."
         )
     between = os.path.relpath(Path(page).expanduser(), options.html.expanduser().parent)
     return quote(Path(between).as_posix())
@@ -130,7 +132,7 @@ def _info(name: str, layers: Sequence[LayerInfo], before_relu: Sequence[str]) ->
 def _channels(options: argparse.Namespace, info: LayerInfo) -> tuple[int, ...]:
     numbers = typed_channels("--channels", " ".join(options.channels))
     if not numbers:
-        raise ValueError("--channels names none: write for instance 0-31.")
+        raise ValueError("--channels names no channel: write for instance 0-31.")
     for number in numbers:
         checked_channel("--channels", number, info.name, info.channels)
     return numbers
@@ -142,13 +144,13 @@ def _all_of(
     numbers: Sequence[int],
     options: argparse.Namespace,
 ) -> list[SyntheticImage]:
-    """Return a picture of each channel: those that are kept, and others, which are kept then."""
+    """Return an image of each channel, from the cache if possible; new images are cached."""
     how = {"steps": options.steps, "size": options.size, "seed": options.seed}
     cache = KeptImages(extractor)
     kept = {number: cache.find(info.name, number, **how) for number in numbers}
     found = {number: one for number, one in kept.items() if one is not None}
     if found:
-        print(f"{len(found)} of {len(numbers)} channels were made before", file=sys.stderr)
+        print(f"{len(found)} of {len(numbers)} channels are cached", file=sys.stderr)
     if len(found) < len(numbers):
         _make_others(extractor, info, numbers, options, (cache, found))
     return [found[number] for number in numbers]
@@ -161,7 +163,7 @@ def _make_others(
     options: argparse.Namespace,
     made: tuple[KeptImages, dict[int, SyntheticImage]],
 ) -> None:
-    """Add what is missing to what is found, some at a time, and keep it."""
+    """Compute the missing images in batches, and cache them."""
     cache, found = made
     missing = [number for number in numbers if number not in found]
     is_kept = True
@@ -188,10 +190,10 @@ def _make_others(
     except KeyboardInterrupt:
         again = shlex.join(["vgg-widget", *options.words])
         raise KeyboardInterrupt(
-            f"{len(found)} of {len(numbers)} channels are kept, and the same command goes on from "
-            f"there: {again}"
+            f"{len(found)} of {len(numbers)} channels are cached; continue with the same command: "
+            f"{again}"
             if is_kept
-            else f"nothing is kept, since {folder()} cannot be written"
+            else f"nothing is cached, since {folder()} cannot be written"
         ) from None
 
 
@@ -210,4 +212,4 @@ def _write_page(made: Sequence[SyntheticImage], path: Path, page: str | None) ->
             for piece in sheet_page(made, page):
                 stream.write(piece.encode("utf-8", "replace"))
         size = draft.stat().st_size
-    print(f"{path}: {size / 1e6:.1f} MB, to be opened in any browser")
+    print(f"{path}: {size / 1e6:.1f} MB; open it in any browser")

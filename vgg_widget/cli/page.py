@@ -1,4 +1,4 @@
-"""`vgg-widget page`: the explorer of a picture as one HTML file."""
+"""`vgg-widget page`: writes an image's explorer as one HTML file."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from vgg_widget.support.progress import ProgressLines
 def add_page(commands: Any) -> None:
     """Add the command to those of `vgg-widget`."""
     page = commands.add_parser(
-        "page", help="write the explorer of a picture as one HTML file, which needs no Python"
+        "page", help="write an image's explorer as one HTML file, which needs no Python"
     )
-    page.add_argument("image", metavar="IMAGE", help="a picture file, or 'sample'")
+    page.add_argument("image", metavar="IMAGE", help="an image file, or 'sample'")
     page.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="an .html file to write"
     )
     page.add_argument(
-        "--layers", nargs="+", metavar="LAYER", help="show these alone; any of their names"
+        "--layers", nargs="+", metavar="LAYER", help="show only these layers, by any of their names"
     )
-    page.add_argument("--title", help="the page's heading; else the picture's name")
+    page.add_argument("--title", help="the page's heading (default: the image's file name)")
     page.add_argument("--before-relu", action="store_true", help="show the maps before their ReLU")
     page.add_argument(
         "--max-megabytes",
         type=float,
         metavar="N",
-        help="from this size on, the largest maps lose rows and columns (10, or 4 for at most five "
-        "layers of different blocks)",
+        help="above this size, the largest maps lose rows and columns (default: 10, or 4 for at "
+        "most five layers of different blocks)",
     )
     add_network_options(page)
     page.set_defaults(run=_write)
 
 
 def _write(options: argparse.Namespace) -> int:
-    # Before the network is built, which takes seconds.
+    # Check the options first: building the network takes seconds.
     check_page_path(options.output)
     check_megabytes(options.max_megabytes)
     check_layers("--layers", options.layers or (), options.network)
@@ -66,14 +66,14 @@ def _write(options: argparse.Namespace) -> int:
             max_megabytes=options.max_megabytes,
             progress=bar or ProgressLines(sys.stderr, "layers", unit="layers"),
         )
-    print(f"{written.path}: {written.size / 1e6:.1f} MB, to be opened in any browser")
+    print(f"{written.path}: {written.size / 1e6:.1f} MB; open it in any browser")
     if written.halved:
         print(f"{written.halved_words} --max-megabytes allows more.")
     return 0
 
 
 def _tell(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Say what a warning says, with the command's own names of what it advises."""
+    """Print a warning with the names of Python arguments replaced by the command's options."""
     words = re.sub(
         r"\b(layers|size|max_megabytes)=(\d?)",
         lambda one: "--" + one[1].replace("_", "-") + (one[2] and f" {one[2]}"),

@@ -1,4 +1,4 @@
-"""A server of Jupyter's for this machine alone, until it is told to stop."""
+"""Run a local Jupyter server until it is stopped."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from vgg_widget.support.messages import unknown_choice
 from vgg_widget.weights.applications import checked_network
 
 ADDRESS = "127.0.0.1"
-"""Where every server listens: no other machine reaches it."""
+"""The address on which every server listens; other machines cannot reach it."""
 
-# Each ends the server in order; a closed terminal sends SIGHUP, which Windows has not.
+# Signals that shut the server down cleanly. A closed terminal sends SIGHUP, which Windows lacks.
 _STOP_SECONDS = 15
 _STOPS = [signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)])]
 
 
 @dataclass(frozen=True)
 class Program:
-    """An application of Jupyter's that serves a page on a port from `usable_port`.
+    """A Jupyter application that serves a page on a port from `usable_port`.
 
-    `make` builds the application from the token that its page asks for, and `stop` ends it and its
-    kernels. `environment` is set in this process. `page` is the path of what a person opens, and
-    `advice` what they do there.
+    `make` builds the application with the token that protects its page, and `stop` ends it and its
+    kernels. `environment` is set in this process. `page` is the path of the page to open, and
+    `advice` the instructions printed for it.
     """
 
     name: str
@@ -51,35 +51,43 @@ class Program:
 
 
 def add_server_options(command: argparse.ArgumentParser) -> None:
-    """Add what the demo and the app have in common."""
-    command.add_argument("image", nargs="?", metavar="IMAGE", help="a picture file; else a sample")
-    command.add_argument("--port", type=int, default=0, help="the server's port; else any free one")
+    """Add the options common to the demo and the app."""
+    command.add_argument(
+        "image", nargs="?", metavar="IMAGE", help="an image file (default: a sample photograph)"
+    )
+    command.add_argument(
+        "--port", type=int, default=0, help="the server's port (default: any free port)"
+    )
     command.add_argument("--no-browser", action="store_true", help="only print the address")
 
 
 def add_weights_option(command: argparse.ArgumentParser) -> None:
-    """Add what all commands that compute have in common."""
+    """Add the options of all commands that compute."""
     command.add_argument(
-        "--weights", default="auto", help="auto, imagenet, kmeans, hed, random or your own file"
+        "--weights",
+        default="auto",
+        help="auto, imagenet, kmeans, hed, random, or the path of a file",
     )
     add_network_option(command)
 
 
 def add_network_options(command: argparse.ArgumentParser) -> None:
-    """Add what all commands that look at pictures have in common."""
+    """Add the options of all commands that read images."""
     add_weights_option(command)
-    command.add_argument("--size", type=int, default=224, help="pixels of the shorter side")
+    command.add_argument(
+        "--size", type=int, default=224, help="length of the image's shorter side in pixels"
+    )
 
 
 def add_network_option(command: argparse.ArgumentParser) -> None:
-    """Add the choice of a network, which the weights are of."""
+    """Add the option that chooses the network."""
     command.add_argument(
         "--network", default=DEFAULT_NETWORK, help="vgg19, vgg16, or one of keras.applications"
     )
 
 
 def check_layers(argument: str, layers: Iterable[str], network: str) -> None:
-    """Refuse what is no layer of a VGG, before that is built, which takes seconds."""
+    """Raise ValueError for an unknown layer of a VGG before building it, which takes seconds."""
     vgg = VGGS.get(checked_network(network))
     if vgg is None:
         return
@@ -90,7 +98,7 @@ def check_layers(argument: str, layers: Iterable[str], network: str) -> None:
 
 
 def checked_picture(image: str | None) -> str | None:
-    """Return the absolute path of a picture, None for the sample; raise for what is no picture."""
+    """Return an image's absolute path, or None for the sample; raise if it cannot be read."""
     if image is None:
         return None
     path = str(Path(image).expanduser().absolute())
@@ -99,7 +107,7 @@ def checked_picture(image: str | None) -> str | None:
 
 
 def notebook_of(*cells: tuple[str, list[dict[str, Any]]], **metadata: Any) -> dict[str, Any]:
-    """Return a notebook of cells, each a source with its outputs."""
+    """Return a notebook of cells, each given as source and outputs."""
     from nbformat import v4
 
     make: Any = v4
@@ -114,13 +122,15 @@ def notebook_of(*cells: tuple[str, list[dict[str, Any]]], **metadata: Any) -> di
 
 
 def usable_port(port: int) -> int:
-    """Return a port that a server can listen on: the one that is given, or for 0 any free one."""
+    """Return a port that a server can listen on: the given one, or any free one for 0."""
     if not 0 <= port <= 65535:
-        raise ValueError(f"port {port} is no port: choose one from 1024 to 65535, or 0 for any.")
+        raise ValueError(
+            f"port {port} is not a valid port: choose one from 1024 to 65535, or 0 for any."
+        )
     with socket.socket() as probe:
         if sys.platform != "win32":
-            # As servers do: a connection of before, which the system still remembers, is no reason
-            # against a port. On Windows it would take one that is in use.
+            # As servers do, accept a port with lingering old connections. On Windows this option
+            # would accept a port in use.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((ADDRESS, port))
@@ -132,13 +142,13 @@ def usable_port(port: int) -> int:
 
 
 def serve(program: Program, *, browser: bool) -> int:
-    """Run a program, say where its page is and open it in a browser; return 0 once it is stopped.
+    """Run a program, print its page's address and open it; return 0 once it is stopped.
 
-    Ctrl-C, a termination signal and the closing of the terminal stop it.
+    Ctrl-C, a termination signal or closing the terminal stops it.
     """
     from tornado.ioloop import IOLoop, PeriodicCallback
 
-    # Jupyter's own warnings are not for the person who runs this.
+    # Jupyter's deprecation warnings do not concern the user.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     os.environ.update(program.environment)
     token = secrets.token_urlsafe(24)
@@ -153,15 +163,15 @@ def serve(program: Program, *, browser: bool) -> int:
                 # The terminal may be gone.
                 print(f"\nStopping {program.name} …", flush=True)
             loop.add_callback_from_signal(program.stop, server)
-            # Where the orderly end hangs, this one does not.
+            # Force the exit if the clean shutdown hangs.
             last = threading.Timer(_STOP_SECONDS, os._exit, (1,))
             last.daemon = True
             last.start()
 
-    # For good: a second Ctrl-C would interrupt the end of this process too.
+    # Handlers stay installed: a second Ctrl-C must not interrupt the shutdown.
     for number in _STOPS:
         signal.signal(number, stop)
-    # A signal that another thread takes would not wake the loop.
+    # Wake the loop regularly: a signal received by another thread would not.
     PeriodicCallback(lambda: None, 200).start()
     loop.add_callback(_announce, program, token, browser=browser)
     server.start()
@@ -173,13 +183,13 @@ def _announce(program: Program, token: str, *, browser: bool) -> None:
     print(f"\n    {page}\n", flush=True)
     if "SSH_CONNECTION" in os.environ:
         forward = f"{program.port}:{ADDRESS}:{program.port}"
-        print(f"From your own machine, first: ssh -L {forward} THIS-HOST")
-    print(f"{program.advice} Ctrl-C here stops it all.", flush=True)
-    # Over SSH, and without a display, Python may find a text browser, which would take over the
+        print(f"First, on your own machine: ssh -L {forward} THIS-HOST")
+    print(f"{program.advice} Ctrl-C here stops the server.", flush=True)
+    # Over SSH or without a display, Python may find a text browser, which would take over the
     # terminal.
     display = sys.platform in ("win32", "darwin") or any(
         map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
     )
     if browser and display and "SSH_CONNECTION" not in os.environ:
-        # Some browsers are waited for until they are closed, and the page is served meanwhile.
+        # `open` may block until the browser is closed, and the page must be served meanwhile.
         threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""From one picture to a set of them: what excites each channel, over thousands of images."""
+"""Sets of images: the images, out of thousands, that excite each channel most."""
 
 from vgg_widget.dataset.page import WrittenPage, write_page
 from vgg_widget.dataset.result import TopActivations

@@ -1,4 +1,4 @@
-"""Shards on the workers of a Dask cluster: one task each, results merged in a tree of tasks."""
+"""Shards computed on a Dask cluster: one task each, with results merged in a tree of tasks."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import PortableExtractor
 from vgg_widget.network.reduced import ReducedNetwork
 
-# Shards that the scheduler knows of at a time, for each of its workers' threads: enough to have
-# the next at hand, and no more, since pictures in memory travel with them.
+# Number of shards submitted ahead per worker thread: enough to keep workers busy, but no more,
+# since images in memory are sent along with their shards.
 _AHEAD = 4
 
-# The network of a worker's process, which the next shard of the same job needs again.
+# The network in a worker's process, reused by the next shard of the same job.
 _networks: dict[tuple[Any, ...], ReducedNetwork] = {}
-# One shard at a time: TensorFlow has threads of its own, and memory is for one batch.
+# One shard at a time: TensorFlow has its own threads, and memory suffices for one batch.
 _lock = threading.Lock()
 
 
 def check_client(client: object) -> None:
-    """Raise TypeError or ValueError for what is no client that waits for its results."""
+    """Raise TypeError or ValueError unless `client` is None or a usable, synchronous client."""
     if client is None:
         return
-    # Without importing distributed, which may not be installed.
+    # Compare names, since distributed may not be installed.
     names = {f"{kind.__module__}.{kind.__name__}" for kind in type(client).__mro__}
     if "distributed.client.Client" not in names:
         raise TypeError(
             f"client is a {type(client).__name__}: pass a dask.distributed.Client, or leave it out."
         )
     if client.asynchronous:  # type: ignore[attr-defined]
-        raise ValueError("client is asynchronous: pass one made without asynchronous=True.")
-    # One that has lost its scheduler tries to find it again; one that waits has no workers yet.
+        raise ValueError("client is asynchronous: pass one created without asynchronous=True.")
+    # A client that has lost its scheduler reconnects, and a waiting client has no workers yet.
     if client.status not in ("running", "connecting"):  # type: ignore[attr-defined]
         raise ValueError(
-            f"client is {client.status}: make a new one of the cluster."  # type: ignore[attr-defined]
+            f"client is {client.status}: connect a new one to the cluster."  # type: ignore[attr-defined]
         )
 
 
@@ -52,10 +52,10 @@ def computed_by_cluster(
     shards: Iterable[Shard],
     tell: Callable[[int], object],
 ) -> Summary | None:
-    """Return what is asked of all shards, merged; None where there are none.
+    """Return the merged summary of all shards, or None if there are none.
 
-    A worker that is lost has its shards done again by others. The paths of pictures and store have
-    to be those of the workers.
+    Shards of a lost worker are recomputed by others. Workers must reach the images and the store
+    under the same paths.
     """
     import dask
     from distributed import as_completed
@@ -77,12 +77,12 @@ def computed_by_cluster(
     def finish_one() -> None:
         future = next(running)
         if future.status != "finished":
-            # Here, and not when everything else has been tried.
+            # Raise the error now, not after all other shards have run.
             future.result()
         tell(images.pop(future.key))
 
-    # Dask would warn of arguments that are large. Weights go as one, 80 MB, and not by `scatter`:
-    # what a lost worker had of them is then sent again.
+    # Dask would warn about large arguments. The weights, 80 MB, are passed as a task's argument,
+    # not with `scatter`, so that they are sent again if a worker is lost.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TB"}):
         try:
             portable = submit(_extractor, PortableExtractor.of(extractor))
@@ -98,7 +98,7 @@ def computed_by_cluster(
                 finish_one()
             return None if whole is None else whole.result()
         except BaseException:
-            # A traceback that somebody keeps would keep them running.
+            # A stored traceback would keep the tasks running.
             client.cancel(list(begun), force=True)
             raise
 
@@ -113,7 +113,7 @@ def _shard(portable: PortableExtractor, job: Job, shard: Shard) -> Summary:
 
 
 def _network(portable: PortableExtractor, job: Job) -> ReducedNetwork:
-    """Return a job's network, built once a process."""
+    """Return a job's network, built once per process."""
     key = (portable.digest, portable.size, portable.preprocessing, job.layers, job.statistic)
     if key not in _networks:
         _networks.clear()

@@ -1,4 +1,4 @@
-"""One shard: read ahead of the network, computed in batches, reduced and summed up."""
+"""Computation of one shard: images are read ahead, computed in batches, reduced and summarised."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from vgg_widget.network.extractor import FeatureExtractor, is_torch_module
 from vgg_widget.network.reduced import ChosenLayer, ReducedNetwork, Reduction
 
 STATISTICS = ("max", "mean")
-"""What an image's strength in a channel can be."""
+"""The measures of an image's strength in a channel."""
 
 BATCH = 8
-"""Images in one forward pass. More is no faster on a processor, and takes more memory."""
+"""Images in one forward pass. A larger batch is no faster on a CPU and takes more memory."""
 
-# How many may wait until there is a whole batch of their size.
+# Largest number of images waiting for a full batch of their size.
 _WAITING = 4 * BATCH
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is asked of every shard: `k` and `statistic` are those of `top_activations`."""
+    """The settings of every shard's computation; `k` and `statistic` as in `top_activations`."""
 
     layers: tuple[ChosenLayer, ...]
     statistic: str
@@ -46,11 +46,11 @@ class Job:
 
     @property
     def channels(self) -> int:
-        """How many there are, of all layers together."""
+        """Number of channels in all layers together."""
         return sum(layer.info.channels for layer in self.layers)
 
     def network(self, extractor: FeatureExtractor) -> ReducedNetwork:
-        """Return what computes it."""
+        """Return the network that computes the job."""
         reduction = _array_reduction_by if is_torch_module(extractor.model) else _reduction_by
         return ReducedNetwork(extractor, self.layers, reduction(self.statistic))
 
@@ -58,33 +58,34 @@ class Job:
 def computed_shard(
     network: ReducedNetwork, job: Job, shard: Shard, tell: Callable[[int], object]
 ) -> Summary:
-    """Return what a job asks of a shard, from the store where it is there already.
+    """Return a shard's summary, from the store if it is there.
 
-    `tell` is called with a number of images, whenever so many more are done.
+    `tell` is called with the number of images finished since its last call.
     """
     store = job.store
     if store is None:
         return _computed(network, job, shard, tell)[0].shifted(shard.start)
     names = [image.name for image in shard.images]
-    # Of the bytes: what has the same size and time need not be the same picture.
+    # Digests of the contents: files with the same size and time may still differ.
     key = store.key(names, [image.digest() for image in shard.images])
     summary = store.read(key, job.channels, job.k, len(names))
     if summary is None:
         summary, lasting = _computed(network, job, shard, tell)
         if lasting:
-            # By what was computed, which may have changed since it was looked for.
+            # Use the digests of the bytes that were computed: files may have changed since the
+            # lookup.
             key = store.key(names, [digest.tobytes() for digest in summary.digests])
             store.write(key, summary)
     else:
         tell(len(names))
-    # In the store it is of images that begin at 0, wherever they are in the set by now.
+    # In the store, image positions are counted from the start of the shard.
     return summary.shifted(shard.start)
 
 
 def _computed(
     network: ReducedNetwork, job: Job, shard: Shard, tell: Callable[[int], object]
 ) -> tuple[Summary, bool]:
-    """Return a shard's summary, and whether the same bytes would give it again."""
+    """Return a shard's summary, and whether the same bytes would give the same summary again."""
     count = len(shard.images)
     sizes = np.zeros((count, 4), np.int32)
     digests = np.zeros((count, DIGEST_BYTES), np.uint8)
@@ -105,7 +106,7 @@ def _computed(
                 sizes[place] = *picture.pixels.shape[:2], *picture.original
                 yield place, picture
 
-    # Closed, since an interrupt's traceback would keep its threads.
+    # Close explicitly, since an interrupt's traceback would keep the reading threads alive.
     extractor = network.extractor
     with closing(
         done_ahead(shard.images, lambda image: prepared(extractor, image.source), 2 * BATCH)
@@ -126,9 +127,9 @@ def _computed(
 def _batches(
     ready: Iterator[tuple[int, Prepared]], network: ReducedNetwork
 ) -> Iterator[list[tuple[int, Prepared]]]:
-    """Put pictures of one size together, which in a folder lie between those of others.
+    """Group images of the same size into batches.
 
-    It depends on the sizes and their order alone, so that a shard's batches are always the same.
+    Batches depend only on the sizes and their order, so a shard's batches are always the same.
     """
     waiting: dict[tuple[int, ...], list[tuple[int, Prepared]]] = {}
     for place, picture in ready:
@@ -143,11 +144,11 @@ def _batches(
 
 
 def _reduction_by(statistic: str) -> Reduction:
-    """Return what makes of maps (N, H, W, C) the fields of `Reduced`, each (N, C).
+    """Return a function from maps of shape (N, H, W, C) to the fields of `Reduced`, each (N, C).
 
-    A map is gone through once, for the maximum of each of its rows; the rest looks at those, and
-    at the row that has the largest. That takes the processor 6 % of the network's time; a copy of
-    the map after its ReLU would take as much again.
+    Each map is read once, to find the maximum of each row; the remaining steps use these maxima and
+    the row with the largest. On a CPU this takes 6 % of the network's time; copying the maps after
+    their ReLU would take as much again.
     """
     _, tf = keras_and_tensorflow()
 
@@ -157,7 +158,8 @@ def _reduction_by(statistic: str) -> Reduction:
         rows = tf.argmax(of_rows, axis=1, output_type=tf.int32)
         columns = tf.argmax(_row_of_each(tf, maps, rows), axis=1, output_type=tf.int32)
         if relu:
-            # Where nothing is above 0, all is 0 after it, and the first place the largest.
+            # If nothing is above 0, the map after the ReLU is 0 everywhere, and its first maximum
+            # is at (0, 0).
             rows, columns = (tf.where(peaks > 0, place, 0) for place in (rows, columns))
             peaks = tf.where(peaks < 0, tf.zeros_like(peaks), peaks)
         values = peaks if statistic == "max" else _means(tf, tf.nn.relu(maps) if relu else maps)
@@ -167,7 +169,7 @@ def _reduction_by(statistic: str) -> Reduction:
 
 
 def _array_reduction_by(statistic: str) -> Reduction:
-    """Return the same for arrays."""
+    """Return the equivalent of `_reduction_by` for NumPy arrays."""
 
     def reduced(maps: Any, relu: bool) -> list[Any]:
         count, _, width, channels = maps.shape
@@ -183,16 +185,16 @@ def _array_reduction_by(statistic: str) -> Reduction:
 
 
 def _means(tf: Any, maps: Any) -> Any:
-    # In float32 the sum of 50,000 values would lose digits; of one row's it does not.
+    # A float32 sum of 50,000 values would lose precision; the sum of one row does not.
     rows = tf.cast(tf.reduce_sum(maps, axis=2), tf.float64)
     units = tf.cast(tf.shape(maps)[1] * tf.shape(maps)[2], tf.float64)
     return tf.cast(tf.reduce_sum(rows, axis=1) / units, tf.float32)
 
 
 def _row_of_each(tf: Any, maps: Any, rows: Any) -> Any:
-    """Return of each image and channel one row of its map: (N, W, C)."""
+    """Return one row of each image's and channel's map, shape (N, W, C)."""
     count, height, width, channels = (tf.shape(maps, tf.int64)[axis] for axis in range(4))
-    # Places in the maps as one long row: numbers with four coordinates would be looked up slowly.
+    # Indices into the flattened maps: gathering by four coordinates would be slow.
     first = tf.range(count)[:, None] * height + tf.cast(rows, tf.int64)
     first = first * width * channels + tf.range(channels)
     places = first[:, None, :] + (tf.range(width) * channels)[:, None]

@@ -1,4 +1,4 @@
-"""A folder, a pattern, a list or a stream of pictures, as named images in shards."""
+"""Shards of named images from a folder, a pattern, a list or a stream."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ from vgg_widget.network.memory import NotEnoughMemoryError
 from vgg_widget.network.streaming import READERS, started_ahead
 from vgg_widget.support.messages import briefly, reason
 
-# A shard takes the network a quarter of a minute: as much is lost by an interruption.
+# Smallest, expected and largest numbers of images in a shard. A shard takes the network about 15
+# seconds, which an interruption loses at most.
 _LEAST, _EVERY, _MOST = 32, 32, 128
 
-EMPTY = "images is empty: pass at least one picture."
+EMPTY = "images is empty: pass at least one image."
 
 DIGEST_BYTES = 32
 _NO_DIGEST = bytes(DIGEST_BYTES)
@@ -42,9 +43,9 @@ _NO_DIGEST = bytes(DIGEST_BYTES)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A picture of the network's size, its (height, width) before that, and its SHA-256.
+    """An image resized for the network, its original (height, width) and its SHA-256.
 
-    The digest is that of the file, or of the pixels as given where there is no file.
+    The digest is that of the file, or of the original pixels if there is no file.
     """
 
     pixels: RGB8
@@ -54,9 +55,9 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unusable:
-    """A picture that cannot be used, and why; its digest is zeros where it could not be read.
+    """An unusable image, with the reason; its digest is zeros if it could not be read.
 
-    `lasting` tells whether the same bytes would be refused again: a full memory may pass.
+    `lasting` is whether the same bytes would fail again; a lack of memory may be temporary.
     """
 
     sentence: str
@@ -66,34 +67,35 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NamedSource:
-    """An image of the set: its name, and its absolute path or, of one in memory, its pixels."""
+    """An image of the set: its name, and its absolute path or, if in memory, its pixels."""
 
     name: str
     source: str | Prepared | Unusable
 
     @property
     def path(self) -> str:
-        """Where its file lies; empty for an image in memory."""
+        """The path of its file; empty for an image in memory."""
         return self.source if isinstance(self.source, str) else ""
 
     def digest(self) -> bytes:
-        """Return SHA-256 of its file as it is now, or of its pixels; zeros if it is unreadable."""
+        """Return the SHA-256 of its current file or of its pixels; zeros if it is unreadable."""
         return file_digest(self.source) if isinstance(self.source, str) else self.source.digest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
-    """Images that are computed, kept and sent together; `start` is the first one's place."""
+    """Images that are computed, stored and sent together; `start` is the first one's position."""
 
     start: int
     images: tuple[NamedSource, ...]
 
 
 def image_set(images: object, extractor: FeatureExtractor) -> tuple[Generator[Shard], int | None]:
-    """Return shards of what `top_activations` was given, to be closed, and the number of images.
+    """Return shards of the images given to `top_activations`, and the number of images.
 
-    The number is None of a stream. Where shards end depends on the names alone, and on few of them:
-    an image more or less changes its own shard and seldom another.
+    The caller closes the generator of shards. The number is None for a stream. Shard boundaries
+    depend only on the names of images near them: adding or removing an image changes its own shard
+    and rarely another.
     """
     named: Iterable[NamedItem]
     if isinstance(images, str | os.PathLike):
@@ -104,7 +106,7 @@ def image_set(images: object, extractor: FeatureExtractor) -> tuple[Generator[Sh
         named = named_images(list(images) if isinstance(images, AbstractSet) else images)
     else:
         raise TypeError(
-            f"images {briefly(images)} is no set of pictures: pass a folder, a pattern such as "
+            f"images {briefly(images)} is not a set of images: pass a folder, a pattern such as "
             "'photos/*.jpg', a list of paths, or (name, image) pairs."
         )
     if not isinstance(named, list):
@@ -116,21 +118,21 @@ def image_set(images: object, extractor: FeatureExtractor) -> tuple[Generator[Sh
         ordered.sort(key=lambda item: item[0])
     elif isinstance(images, AbstractSet):
         raise ValueError(
-            "images is a set, which has no order, and a picture in it has no name: pass a list, or "
+            "images is a set, which has no order, and contains an unnamed image: pass a list, or "
             "(name, image) pairs."
         )
     return _shards(_sources(extractor, ordered)), len(ordered)
 
 
 def _files(given: str) -> list[NamedItem]:
-    """List the pictures in a folder, or those that a pattern stands for."""
+    """List the images in a folder or matching a pattern."""
     path = Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own can raise.
     if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
         found = [(each.relative_to(path).as_posix(), each) for each in path.rglob("*")]
-        # What macOS leaves beside pictures has their endings too, and Jupyter keeps copies.
+        # Skip hidden files: macOS metadata has image suffixes, and Jupyter keeps hidden copies.
         found = [(name, each) for name, each in found if "/." not in f"/{name}"]
     elif glob.has_magic(given):
-        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - as a shell has it
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - like a shell
         found = [(each, Path(each)) for each in matches]
     elif os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
         raise ValueError(f"images {given!r} is one image, not several: put it in a list.")
@@ -146,8 +148,8 @@ def _files(given: str) -> list[NamedItem]:
     ]
     if not pictures:
         raise ValueError(
-            f"images {given!r} is a folder or a pattern without a picture, whose name ends in "
-            ".jpg, .png, .webp and so on: pass another one, or a list of paths."
+            f"images {given!r} has no image files, whose names end in .jpg, .png, .webp and so on: "
+            "pass another folder or pattern, or a list of paths."
         )
     return pictures
 
@@ -156,17 +158,17 @@ def _each_once(items: Iterable[NamedItem]) -> Iterator[NamedItem]:
     seen: set[str] = set()
     for name, image in items:
         if name in seen:
-            raise ValueError(f"images has {name!r} twice: give each image a name of its own.")
+            raise ValueError(f"images has {name!r} twice: give each image a unique name.")
         seen.add(name)
         yield name, image
 
 
 def _own_copy(extractor: FeatureExtractor, image: Any) -> Any:
-    """Copy what a stream may fill anew for its next image, so that another thread can read it."""
+    """Copy an image whose memory a stream may reuse, so that another thread can read it."""
     if isinstance(image, ImageFile.ImageFile):
-        # A copy would no longer be turned, and not say how its pixels are stored.
+        # A copy would lose the EXIF rotation and the storage mode, so read the image now.
         return prepared(extractor, image)
-    # What fails here, of a damaged file or a closed one, reading it will tell.
+    # If copying fails, as for a damaged or closed file, reading will report the error.
     with suppress(Exception):
         if isinstance(image, np.ndarray | Image.Image):
             return image.copy()
@@ -184,7 +186,7 @@ _Result = TypeVar("_Result")
 def done_ahead(
     items: Iterable[_Item], do: Callable[[_Item], _Result], ahead: int
 ) -> Generator[tuple[_Item, Future[_Result]]]:
-    """Do something with items on other threads, up to `ahead` before they are asked for."""
+    """Process items on other threads, up to `ahead` of them in advance."""
     with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
 
         def begin(_: int, item: _Item) -> tuple[_Item, Future[_Result]]:
@@ -195,7 +197,7 @@ def done_ahead(
 
 
 def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generator[NamedSource]:
-    """Bring images in memory to the network's size, the next ones meanwhile."""
+    """Resize images in memory for the network, reading ahead on other threads."""
 
     def source(item: NamedItem) -> NamedSource:
         name, image = item
@@ -203,7 +205,7 @@ def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generat
             return NamedSource(name, prepared(extractor, image))
         given = os.fsdecode(image)
         path = os.path.abspath(os.path.expanduser(given))  # noqa: PTH100, PTH111 - Path's can raise.
-        # What is not there is best named as it was written.
+        # A missing file is reported under the name that was given.
         return NamedSource(name, path if os.path.exists(path) else given)  # noqa: PTH110
 
     owned = ((name, _own_copy(extractor, image)) for name, image in items)
@@ -213,9 +215,9 @@ def _sources(extractor: FeatureExtractor, items: Iterable[NamedItem]) -> Generat
 
 
 def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
-    """Read an image in memory, or the file of a path, and bring it to the network's size.
+    """Read an image in memory, or the file at a path, and resize it for the network.
 
-    The digest is that of what was read.
+    The digest is that of the bytes that were read.
     """
     if isinstance(image, Prepared | Unusable):
         return image
@@ -224,7 +226,7 @@ def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
         if isinstance(image, str):
             data = file_bytes(image)
             digest = hashlib.sha256(data).digest()
-            # Of these bytes: the file may be another by now.
+            # Decode these bytes: the file may have changed by now.
             reading = extractor.read_bytes(data, image)
         else:
             reading = extractor.read(image)
@@ -233,10 +235,10 @@ def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
         height, width, _ = reading.pixels.shape
         return Prepared(extractor.prepared(reading), (height, width), digest)
     except (ValueError, OSError, MemoryError) as error:
-        # An `ImageError` is a ValueError; a size that the network cannot take is another.
+        # `ImageError` is a ValueError, as is an error for a size that the network cannot take.
         passing = any(
             isinstance(one, MemoryError | NotEnoughMemoryError)
-            # Pillow has errors of a file's content that are OSErrors too, without a number.
+            # Pillow's OSErrors about a file's content have no errno.
             or (isinstance(one, OSError) and one.errno is not None)
             for one in (error, error.__cause__)
         )
@@ -244,10 +246,10 @@ def prepared(extractor: FeatureExtractor, image: object) -> Prepared | Unusable:
 
 
 def file_digest(path: str) -> bytes:
-    """Return SHA-256 of a file as it is now; zeros for one that cannot be read."""
-    # Reading the picture will say why.
+    """Return the SHA-256 of a file's current content; zeros if it cannot be read."""
+    # Reading the image will report the reason.
     with suppress(OSError, ValueError):
-        # A pipe would be waited for without end.
+        # Reading a pipe could block forever.
         if os.path.isfile(path):  # noqa: PTH113 - Path's own can raise.
             with Path(path).open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").digest()
@@ -267,6 +269,9 @@ def _shards(images: Generator[NamedSource]) -> Generator[Shard]:
 
 
 def _is_an_end(name: str) -> bool:
-    """Choose names at which shards end: cut by number, one image more would change each shard."""
+    """Return whether a shard ends at this name.
+
+    Shards cut at every n-th image would all change if one image were added.
+    """
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:4], "big") % _EVERY == 0

@@ -1,4 +1,4 @@
-// The page of strongest images: what is shown of a layer and a channel.
+// The page of strongest images: the display of a layer and channel.
 
 import { byId, complaint, layerNow, made, oneNumber, page, placeOfLayer, plain, showChosen, start, state } from "./shell.js";
 
@@ -6,7 +6,7 @@ const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionD
 const whole = new Intl.NumberFormat("en");
 const number = (value) => (value === null ? "none" : plain(value));
 
-// A layer is read when it is looked at.
+// A layer's data are parsed when it is first displayed.
 const read = new Map();
 function foundOf(place) {
   if (!read.has(place)) read.set(place, JSON.parse(byId(`layer-${place}`).textContent));
@@ -25,7 +25,7 @@ function patchOf(found, rank) {
   const figure = made("figure");
   const cut = found.cut[state.channel][rank];
   if (cut < 0) {
-    figure.append(made("div", { class: "none" }, "picture not there"));
+    figure.append(made("div", { class: "none" }, "image missing"));
   } else {
     const image = made("img", { alt: `Patch of ${name}` });
     image.addEventListener("load", () => {
@@ -43,7 +43,7 @@ function patchOf(found, rank) {
   return item;
 }
 
-// Where bin `i` begins and ends; the first and the last are open.
+// The bounds of bin `i`; the first and the last bin are open.
 const startOf = (bin) => (bin ? page.edges[bin - 1] : -Infinity);
 const endOf = (bin) => (bin < page.edges.length ? page.edges[bin] : Infinity);
 const zeroBin = page.edges.length / 2;
@@ -53,7 +53,7 @@ const bound = (value) => {
   return number(Number(value.toPrecision(3)));
 };
 
-// Below 1 two digits will do; from there on powers of 2 are whole numbers.
+// Two digits suffice below 1; above, powers of 2 are whole numbers.
 const tick = (value) => (Math.abs(value) < 1 ? number(Number(value.toPrecision(2))) : bound(value));
 
 function drawHistogram() {
@@ -62,7 +62,7 @@ function drawHistogram() {
   const most = Math.max(1, ...counts);
   const [wide, high] = [byId("histogram").clientWidth, byId("histogram").clientHeight];
   const [left, top, base] = [48, 8, high - 24];
-  // A column for each bin, and half a one where bins are left out.
+  // One column per bin, and a gap of half a column where bins are left out.
   const starts = [];
   let columns = 0;
   bins.forEach((bin, place) => {
@@ -83,7 +83,7 @@ function drawHistogram() {
     drawn("text", { x: left - 6, y: top + 10, "text-anchor": "end" }, whole.format(most)),
     drawn("text", { x: left - 6, y: base, "text-anchor": "end" }, "0")
   );
-  // Bins meet at powers of √2: powers of 2 are written, as many as there is room for.
+  // Bin edges are powers of √2: label powers of 2, as many as fit.
   let free = left - 24;
   bins.forEach((bin, place) => {
     const tall = counts[place] ? Math.max(1, ((base - top) * counts[place]) / most) : 0;
@@ -139,8 +139,8 @@ function show() {
   const values = found.values[channel];
   const dead = found.active[channel] === 0 && values[0] === 0;
   let said = `${complaint} ${layer.name}, channel ${channel}: `.trimStart();
-  if (!values.length) said += "none of its values is finite.";
-  else if (dead) said += "0 on all of the images. The first of them are shown.";
+  if (!values.length) said += "none of its values are finite.";
+  else if (dead) said += "0 on all images. The first images are shown.";
   else said += `its ${values.length === 1 ? "strongest image" : `${values.length} strongest images`}.`;
   byId("said").textContent = said;
   byId("patches").replaceChildren(...values.map((_, rank) => patchOf(found, rank)));
@@ -153,7 +153,7 @@ function show() {
       : `${percent.format(found.active[channel])} of ${whole.format(counted)} images`;
   byId("sees").textContent = layer.sees
     ? `${layer.sees} × ${layer.sees} pixels`
-    : "not defined: whole pictures are shown";
+    : "not defined: whole images are shown";
   byId("histogram-name").textContent = `How many images have which ${
     page.statistic === "max" ? "maximum" : page.statistic
   } of the map`;

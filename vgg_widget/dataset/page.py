@@ -1,7 +1,7 @@
-"""`write_page`: a web page of the strongest images, in one file that needs nothing else.
+"""`write_page`: a web page of the strongest images, in one self-contained file.
 
-Its other parts are in ``page.html``, ``page.css`` and ``page.js``, beside those that all pages have
-(`page_pieces`).
+The page is assembled from ``page.html``, ``page.css`` and ``page.js`` and the parts shared by all
+pages (`page_pieces`).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from vgg_widget.support.progress import Progress, shown_progress
 Box: TypeAlias = tuple[int, int, int, int]
 """(top, left, bottom, right) in pixels of the network's input, half open."""
 Cut: TypeAlias = tuple[int, Box | None]
-"""A patch: its picture's place in ``top.images``, and its box; None is the whole picture."""
+"""A patch: its image's position in ``top.images``, and its box; None is the whole image."""
 
-# Pixels; a larger patch is made smaller.
+# In pixels; larger patches are reduced.
 _LARGEST_SIDE = 80
-# A page enlarges small patches until their pixels can be told apart, and losses would smear them.
+# Pages enlarge small patches until single pixels are visible, where lossy compression would show.
 _EXACT_SIDE = 24
 _QUALITY = 75
-# A page by itself takes so many: nine of each channel of the first layers of VGG19's five blocks
-# are 13,248 at most. Of photographs they take 10 MB or a little more.
+# The default number of patches on a page is at most this. Nine for each channel of the first layer
+# of each of VGG19's five blocks are at most 13,248, which take about 10 MB for photographs.
 _MOST_PATCHES = 14_000
 
 _HERE = files("vgg_widget.dataset")
@@ -54,16 +54,16 @@ _HERE = files("vgg_widget.dataset")
 
 @dataclass(frozen=True, slots=True)
 class WrittenPage:
-    """What `write_page` wrote.
+    """The result of `write_page`.
 
     Parameters
     ----------
     path : Path
-        The file.
+        The file written.
     size : int
-        Its bytes.
+        Its size in bytes.
     missing : mapping of str to str
-        Names of pictures that could not be read any more, whose patches the page lacks, and why.
+        Names of images that can no longer be read, with the reasons; their patches are missing.
     layers : tuple of str
         The layers on the page, in network order.
     """
@@ -76,7 +76,7 @@ class WrittenPage:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """One layer on the page: its name, numbers, and the patches of each channel to be shown."""
+    """A layer on the page: its name, statistics, and each channel's patches."""
 
     name: str
     strongest: StrongestImages
@@ -91,40 +91,40 @@ def write_page(
     channels: int | None = None,
     progress: Progress = False,
 ) -> WrittenPage:
-    """Write a web page on which a person chooses a layer and a channel, and sees its patches.
+    """Write a web page that shows the patches of any chosen layer and channel.
 
-    The page is one file: it loads nothing, sends nothing, and works where it lies, without a
-    server. It has the pictures' names, which of a pattern or a list are the paths as written. A
-    patch is what the unit sees, in pixels of the network's input, at most 80 a side: exact up to 24
-    pixels a side, and with small losses above.
+    The page is one file: it loads nothing, sends nothing, and opens from disk without a server. It
+    contains the images' names, which for a pattern or a list are the paths as given. A patch is the
+    unit's receptive field in pixels of the network's input, at most 80 on a side: lossless up to 24
+    pixels on a side, lossy above.
 
     Parameters
     ----------
     top : TopActivations
-        What to show. Its pictures have to be where they were, and unchanged.
+        The result to show. Its image files must still exist unchanged.
     path : str or Path
-        An ``.html`` file, replaced as a whole.
+        An ``.html`` file, replaced atomically.
     layers : str, iterable of str or None
-        Keras's or torchvision's names. By default all, if they have 14,000 patches at most, which
-        take some 10 MB; else the first of each block, and of many blocks every second, fourth and
-        so on. ``layers=top`` is all: those of VGG19 with nine patches a channel take 50 MB.
+        Layers to show, by any of their names. By default all, if they have at most 14,000 patches,
+        which take about 10 MB; otherwise the first of each block, or of every second block, every
+        fourth and so on. ``layers=top`` shows all: those of VGG19 with nine patches per channel
+        take 50 MB.
     channels : int, optional
-        Only so many of each layer, from its first.
+        Show only the first `channels` channels of each layer.
     progress : bool or callable
-        As in `top_activations`; what is counted are pictures to cut patches from.
+        As in `top_activations`; counts the images that patches are cut from.
 
     Returns
     -------
     WrittenPage
-        With its size, and the pictures that are missing.
+        The page's path, size, layers and missing images.
 
     Raises
     ------
     LayerNameError
         If there is no such layer.
     ValueError, TypeError
-        If an argument is wrong; an `ImageError`, which is a ValueError, if not one of the pictures
-        can be read.
+        If an argument is invalid; `ImageError`, a ValueError, if none of the images can be read.
     OSError
         If the folder is missing or cannot be written.
     """
@@ -139,8 +139,8 @@ def write_page(
     if wanted and not patches:
         name, sentence = next(iter(missing.items()))
         raise ImageError(
-            f"none of the {len(wanted)} pictures that the page would show can be read, beginning "
-            f"with {name!r} ({sentence.rstrip('.')})."
+            f"none of the {len(wanted)} images for the page can be read, the first being {name!r} "
+            f"({sentence.rstrip('.')})."
         )
     numbers = {place: number for number, place in enumerate(sorted(wanted))}
     with atomic_write(path) as draft:
@@ -153,12 +153,12 @@ def write_page(
 
 
 def check_channels(channels: int | None) -> None:
-    """Raise ValueError for what is no number of channels, as early as `check_page_path`."""
+    """Raise ValueError for an invalid number of channels, before any work is done."""
     integer = isinstance(channels, int | np.integer) and not isinstance(channels, bool)
     if channels is not None and (not integer or channels < 1):
         raise ValueError(
-            f"channels {briefly(channels)} is no number of channels: give 1 or more, or leave it "
-            "out for all."
+            f"channels {briefly(channels)} is not a valid number of channels: give 1 or more, or "
+            "leave it out for all."
         )
 
 
@@ -170,7 +170,7 @@ def _shown(
     if not names:
         raise ValueError("layers is empty: name at least one, or leave it out for all of them.")
     chosen = [top[name] for name in names]
-    # In network order, each once, whatever its name was.
+    # Each layer once, in network order, whichever name was given.
     shown = [
         _Shown(name, one, [_cuts(one, channel) for channel in range(len(one.images))[:channels]])
         for name, one in top.items()
@@ -180,7 +180,7 @@ def _shown(
 
 
 def _some_of(shown: list[_Shown]) -> list[_Shown]:
-    """Return layers whose patches a page has room for: all, or else some from first to last."""
+    """Return the layers whose patches fit on a page: all, or an even selection."""
     blocks = itertools.groupby(shown, lambda layer: layer.strongest.layer.block)
     some, fewer = shown, [next(layers) for _, layers in blocks]
     while len(some) > 1 and _patch_count(some) > _MOST_PATCHES:
@@ -203,9 +203,9 @@ def _cuts(strongest: StrongestImages, channel: int) -> list[Cut]:
 def _cut_patches(
     top: TopActivations, wanted: Mapping[int, Iterable[Box | None]], tell: Callable[[int], object]
 ) -> tuple[dict[Cut, str], dict[str, str]]:
-    """Cut patches out of pictures, each of which is read once.
+    """Cut patches out of images, reading each image once.
 
-    Returns the patches as addresses of data, and why pictures cannot be read any more, by name.
+    Returns the patches as data URLs, and the reasons why images can no longer be read, by name.
     """
     patches: dict[Cut, str] = {}
     missing: dict[str, str] = {}
@@ -225,7 +225,7 @@ def _cut_patches(
 
 
 def _address(pixels: RGB8, box: Box | None) -> str:
-    """Return the data address of a patch: exact up to 24 pixels a side, with losses above."""
+    """Return a patch's data URL: lossless up to 24 pixels on a side, lossy above."""
     if box is not None:
         first_row, first_column, end_row, end_column = box
         pixels = pixels[first_row:end_row, first_column:end_column]
@@ -233,7 +233,7 @@ def _address(pixels: RGB8, box: Box | None) -> str:
     exact = max(image.size) <= _EXACT_SIDE
     image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    # Not every Pillow can write WebP, which takes half as much.
+    # WebP takes half the space, but not every Pillow can write it.
     kind = "webp" if features.check("webp") else "png" if exact else "jpeg"
     image.save(buffer, kind, quality=_QUALITY, optimize=True, lossless=exact)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -246,8 +246,8 @@ def _pieces(
     numbers: Mapping[int, int],
     missing: int,
 ) -> Iterator[str]:
-    gone = "1 picture has" if missing == 1 else f"{missing:,} pictures have"
-    gone += " changed since, or could not be read any more, and no patches here."
+    gone = "1 image has" if missing == 1 else f"{missing:,} images have"
+    gone += " changed or can no longer be read, so the patches are missing here."
     words = {
         "source": html.escape(_source(top, len(shown))),
         "missing": gone if missing else "",
@@ -270,7 +270,7 @@ def _data(
     numbers: Mapping[int, int],
 ) -> Iterator[str]:
     names = [layer.name for layer in shown]
-    # The whole set's may not be on the page.
+    # The result's own readable layer may not be on the page.
     on_page = replace(top, strongest={name: top[name] for name in names})
     header = {
         "statistic": top.statistic,
@@ -290,7 +290,7 @@ def _data(
         ],
     }
     yield data_element("page", header)
-    # Each layer by itself: a browser then reads the one that is looked at.
+    # Each layer is a separate element, so that a browser parses only the displayed one.
     for number, layer in enumerate(shown):
         yield data_element(f"layer-{number}", _layer(layer, patches, numbers))
 
@@ -311,7 +311,7 @@ def _source(top: TopActivations, shown: int) -> str:
         sides,
         *([f"{shown:,} of {len(top):,} layers"] if shown < len(top) else []),
         f"the {min(top.k, good)} strongest by the map's {top.statistic}",
-        # An import of the whole package would go against the direction in which rooms import.
+        # Importing the whole package here would break the import order.
         f"vgg_widget {sys.modules['vgg_widget'].__version__}",
     ]
     return " · ".join(words)
@@ -319,7 +319,7 @@ def _source(top: TopActivations, shown: int) -> str:
 
 def _layer(layer: _Shown, patches: Mapping[Cut, str], numbers: Mapping[int, int]) -> dict[str, Any]:
     strongest, channels = layer.strongest, len(layer.cuts)
-    # Channels share patches: where one has its maximum, others have theirs.
+    # Channels share patches, since several have their maximum at the same location.
     known: dict[str, int] = {}
     cut = [
         [known.setdefault(patches[key], len(known)) if key in patches else -1 for key in cuts]
@@ -341,9 +341,9 @@ def _layer(layer: _Shown, patches: Mapping[Cut, str], numbers: Mapping[int, int]
 
 
 def _bins(histogram: npt.NDArray[np.int32]) -> list[int]:
-    """Return which bins to draw: of those below 0, at 0 and above 0, from first to last in use.
+    """Return the bins to draw: the used range below 0, the bin of 0, and the used range above 0.
 
-    Between 0 and what a layer's values begin with lie many that no channel uses.
+    The many unused bins between 0 and a layer's smallest magnitudes are left out.
     """
     used = np.flatnonzero(histogram.any(axis=0))
     zero = histogram.shape[1] // 2

@@ -1,4 +1,4 @@
-"""`TopActivations`: the strongest images of every channel, and what the set does to it."""
+"""`TopActivations`: each channel's strongest images and its statistics over the image set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vgg_widget.support.messages import briefly
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.support.safe_npz import check_suffix, damage_told, opened_npz
 
-# The saved file's version, and of a layer's arrays dtype and axes after that of the channels.
+# The saved file's version; the dtype of each array of a layer, and its axes after the channels.
 _VERSION = 1
 _PARTS: dict[str, tuple[type[np.generic], str]] = {
     "values": (np.float32, "k"),
@@ -45,22 +45,22 @@ class TopActivations(Mapping[str, StrongestImages]):
     """The strongest images of every channel of some layers, over a set of images.
 
     ``top["block3_conv1"]`` is a `StrongestImages`; torchvision's names work too. Iterating gives
-    the names in network order. `top_activations` makes it.
+    the names in network order. Returned by `top_activations`.
 
     Parameters
     ----------
     strongest : mapping of str to StrongestImages
-        By layer.
+        The strongest images by layer name.
     seen : SeenImages
-        The set.
+        The image set.
     weights : Provenance
-        The weights that computed it.
+        The weights of the network that computed it.
     k : int
-        How many images were asked for.
+        Number of images requested per channel.
     statistic : str
-        What an image's strength is: the ``"max"`` of its map, or the ``"mean"``.
+        The measure of an image's strength: the ``"max"`` or ``"mean"`` of its map.
     size : int, (int, int) or None
-        What images were brought to, as `FeatureExtractor` takes it.
+        The size that images were resized to, as in `FeatureExtractor`.
     aliases : mapping of str to str
         Other names of the layers.
     """
@@ -75,30 +75,31 @@ class TopActivations(Mapping[str, StrongestImages]):
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The names of all images, bad ones included, in their order."""
+        """The names of all images in order, including unusable ones."""
         return self.seen.names
 
     @property
     def failed(self) -> Mapping[str, str]:
-        """The names of bad images, and what is the matter with each."""
+        """The names of unusable images, with the reasons."""
         return self.seen.failed
 
     @property
     def histogram_edges(self) -> npt.NDArray[np.float32]:
-        """Where the bins of every histogram meet, in activation units: float32, shape (130,).
+        """The inner bin edges of every histogram, in activation units: float32, shape (130,).
 
-        Powers of √2, so that no range must be known beforehand: 65 from 2⁻¹⁶ to 2¹⁶, and as many
-        below 0. Bin `i` counts what is at least ``histogram_edges[i - 1]`` and less than
-        ``histogram_edges[i]``; the first and last are open, and that of 0 is the one in the middle.
+        The edges are powers of √2, so that no range must be known in advance: 65 from 2⁻¹⁶ to 2¹⁶,
+        and their negatives. Bin `i` counts values from ``histogram_edges[i - 1]`` up to but
+        excluding ``histogram_edges[i]``. The first and last bins are open, and the middle bin
+        contains 0.
         """
         return HISTOGRAM_EDGES
 
     @property
     def readable_layer(self) -> str:
-        """The layer to look at first: the first on whose patches something is to be recognised.
+        """The layer to look at first: the first one whose patches are large enough to recognise.
 
-        These are patches of 32 pixels a side or more, and whole pictures where the receptive field
-        is not defined. Where no layer has such, it is the first of all.
+        These are patches of at least 32 pixels on a side, or whole images where the receptive field
+        is undefined. If no layer has such patches, it is the first layer.
         """
         fields = {name: one.layer.receptive_field for name, one in self.strongest.items()}
         large = (name for name, field in fields.items() if field is None or field >= _READABLE_SIDE)
@@ -108,8 +109,8 @@ class TopActivations(Mapping[str, StrongestImages]):
         if isinstance(layer, str) and (name := self.aliases.get(layer, layer)) in self.strongest:
             return self.strongest[name]
         raise LayerNameError(
-            f"layer {briefly(layer)} is not among those of this result ({', '.join(self)}): choose "
-            "one of these, or compute it with top_activations."
+            f"layer {briefly(layer)} is not in this result ({', '.join(self)}): choose one of "
+            "these, or compute it with top_activations."
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -118,7 +119,7 @@ class TopActivations(Mapping[str, StrongestImages]):
     def __len__(self) -> int:
         return len(self.strongest)
 
-    # Comparing all numbers where a trait changes would be a surprise.
+    # Equality is identity: comparing all numbers at every trait change would be slow.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
 
@@ -130,23 +131,23 @@ class TopActivations(Mapping[str, StrongestImages]):
         )
 
     def boxes(self, layer: str, channel: int, *, original: bool = False) -> Ints:
-        """Return what a channel's strongest units see.
+        """Return the receptive fields of a channel's strongest units.
 
         Parameters
         ----------
         layer : str
             Keras's or torchvision's name.
         channel : int
-            Its number.
+            Channel number.
         original : bool
-            In pixels of the picture itself instead of those of the network's input, which is the
-            picture resized. Boxes grow to whole pixels.
+            Use pixels of the original image instead of the network's resized input. Boxes are
+            enlarged to whole pixels.
 
         Returns
         -------
         ndarray of int32, shape (images, 4)
-            (top, left, bottom, right) for each, half open, strongest first: the receptive field
-            of the map's maximum.
+            (top, left, bottom, right) of the receptive field of each map's maximum, half open,
+            strongest image first.
 
         Raises
         ------
@@ -159,30 +160,31 @@ class TopActivations(Mapping[str, StrongestImages]):
         kept = strongest.places(channel)
         if strongest.boxes is None:
             raise ValueError(
-                f"the receptive field of layer {layer!r} is not defined: choose a layer built of "
-                "convolutions and pools only."
+                f"the receptive field of layer {layer!r} is not defined: choose a layer built from "
+                "convolutions and pooling only."
             )
         boxes: Ints = strongest.boxes[channel, : len(kept)]
         if not original:
             return boxes
         seen, own = self.seen.sizes[kept, :2], self.seen.sizes[kept, 2:]
-        # Whole numbers, so that nothing is rounded twice: top and left down, bottom and right up.
+        # Integer arithmetic avoids rounding twice: top and left round down, bottom and right up.
         first = boxes[:, :2] * own // seen
         end = -(-boxes[:, 2:] * own // seen)
         return np.concatenate([first, end], axis=1).astype(np.int32)
 
     def patches(self, layer: str, channel: int, *, original: bool = False) -> list[RGB8]:
-        """Return the pieces of pictures that a channel's strongest units see.
+        """Return the image patches in the receptive fields of a channel's strongest units.
 
         Parameters
         ----------
         layer, channel, original
-            As in `boxes`; with `original`, pixels of the picture itself and not as it was resized.
+            As in `boxes`; with `original`, patches are cut from the original image, not the resized
+            one.
 
         Returns
         -------
         list of ndarray of uint8, shape (h, w, 3)
-            Strongest first; smaller at a picture's border.
+            Strongest first; smaller at an image's border.
 
         Raises
         ------
@@ -191,13 +193,13 @@ class TopActivations(Mapping[str, StrongestImages]):
         ValueError
             If the layer's receptive field is not defined.
         ImageError
-            If a picture was given in memory, is not there any more, or has changed.
+            If an image was given in memory, no longer exists, or has changed.
         """
         boxes = self.boxes(layer, channel, original=original)
         return [self.patch(layer, channel, rank, original=original) for rank, _ in enumerate(boxes)]
 
     def patch(self, layer: str, channel: int, rank: int, *, original: bool = False) -> RGB8:
-        """Return one of `patches`; only its picture is read.
+        """Return one of `patches`, reading only its image.
 
         Parameters
         ----------
@@ -211,7 +213,7 @@ class TopActivations(Mapping[str, StrongestImages]):
         Returns
         -------
         ndarray of uint8, shape (h, w, 3)
-            Smaller at the picture's border.
+            The patch; smaller at the image's border.
 
         Raises
         ------
@@ -227,15 +229,15 @@ class TopActivations(Mapping[str, StrongestImages]):
         name, path = self.seen.names[place], self.seen.paths[place]
         if not path:
             raise ImageError(
-                f"image {name!r} was given in memory and is not kept: crop your own with "
+                f"image {name!r} was given in memory and is not stored: crop it yourself with "
                 "boxes(..., original=True)."
             )
-        # Read once: what is compared is what is shown.
+        # Read the file once, so that the bytes compared are the bytes shown.
         data = file_bytes(path)
         if hashlib.sha256(data).digest() != self.seen.digests[place].tobytes():
             raise ImageError(
-                f"image {name!r} has changed since ({path}): compute the set again, or bring the "
-                "old file back."
+                f"image {name!r} has changed ({path}): compute the set again, or restore the old "
+                "file."
             )
         pixels = read_file_bytes(data, path, 1).pixels
         if original:
@@ -244,12 +246,12 @@ class TopActivations(Mapping[str, StrongestImages]):
         return resize_exactly(pixels, (height, width))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything but the pictures to a NumPy ``.npz`` file.
+        """Write everything except the images to a NumPy ``.npz`` file.
 
         Parameters
         ----------
         path : str or Path
-            Replaced as a whole: a failed save leaves what was there.
+            File to write. It is replaced atomically: a failed save leaves the previous file intact.
 
         Raises
         ------
@@ -282,12 +284,12 @@ class TopActivations(Mapping[str, StrongestImages]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TopActivations:
-        """Read what `save` wrote. Nothing in the file is executed or unpickled.
+        """Read a file that `save` wrote. Nothing in the file is executed or unpickled.
 
         Raises
         ------
         ValueError
-            If the file is not one of these, or is damaged.
+            If the file was not written by `save`, or is damaged.
         FileNotFoundError
             If there is no such file.
         """
@@ -297,10 +299,10 @@ class TopActivations(Mapping[str, StrongestImages]):
         ):
             header = json.loads(str(array("header")))
             if header["version"] != _VERSION:
-                raise ValueError(f"it is of version {header['version']}")
+                raise ValueError(f"it has version {header['version']}")
             names, paths = (tuple(map(str, header[part])) for part in ("names", "paths"))
             if len(paths) != len(names):
-                raise ValueError(f"it has {len(paths)} paths of {len(names)} images")
+                raise ValueError(f"it has {len(paths)} paths for {len(names)} images")
             seen = SeenImages(
                 names,
                 paths,
@@ -336,5 +338,5 @@ def _read_layer(
         if boxes or part != "boxes"
     }
     if not ((parts["images"] >= -1) & (parts["images"] < images)).all():
-        raise ValueError(f"layer {name!r} names images that there are not")
+        raise ValueError(f"layer {name!r} refers to images that do not exist")
     return StrongestImages(info, **{"boxes": None, **parts})

@@ -1,4 +1,4 @@
-"""Finished shards in a folder, so that what was computed once is not computed again."""
+"""A folder of finished shards, so that nothing is computed twice."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from vgg_widget.support.interrupts import interrupts_delayed
 from vgg_widget.support.safe_npz import DAMAGE, opened_npz
 
 VERSION = 1
-"""Of the files. Another way to cut shards, or to compute them, is another version."""
+"""File format version. It changes when the way shards are cut or computed changes."""
 
 _MANIFEST = "manifest.json"
 
-# Field, dtype and axes: channels, columns kept, images, bins, sides, bytes of a digest.
+# Dtype and axes of each field: (c)hannels, (k)ept columns, (n) images, (b)ins, (s)ides, (d)igest
+# bytes.
 _ARRAYS: dict[str, tuple[type[np.generic], str]] = {
     "values": (np.float32, "ck"),
     "images": (np.int32, "ck"),
@@ -40,9 +41,9 @@ _ARRAYS: dict[str, tuple[type[np.generic], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder of shards, each named by what it was computed from.
+    """A folder of shards, each named after a digest of its inputs.
 
-    `manifest` is JSON of what all of its shards have in common: weights, layers, k and so on.
+    `manifest` is the JSON of the settings common to all shards: weights, layers, k and so on.
     """
 
     folder: Path
@@ -50,22 +51,22 @@ class Store:
 
     @classmethod
     def opened(cls, folder: str | os.PathLike[str], manifest: Mapping[str, Any]) -> Store:
-        """Make a store, or go on with one; ValueError if the folder holds something else."""
+        """Create or reopen a store; raise ValueError if the folder holds anything else."""
         path = Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 - Path's own can raise.
         if path.exists() and not path.is_dir():
             raise ValueError(f"store {str(path)!r} is a file: pass a folder.")
         path.mkdir(parents=True, exist_ok=True)
         ours = {"version": VERSION, **manifest}
         file = path / _MANIFEST
-        # What begins with a dot may be another process's draft of the manifest.
+        # A name that begins with a dot may be another process's draft of the manifest.
         others = [each.name for each in path.iterdir() if not each.name.startswith(".")]
         if not others:
             with atomic_write(file) as draft:
                 draft.write_text(json.dumps(ours, indent=1), encoding="utf-8")
         elif _MANIFEST not in others:
             raise ValueError(
-                f"store {str(path)!r} holds files, and none of them is a store's {_MANIFEST}: "
-                "pass an empty folder, or one that there is not yet."
+                f"store {str(path)!r} holds files but no {_MANIFEST} of a store: pass an empty or "
+                "new folder."
             )
         try:
             theirs = dict(json.loads(file.read_text(encoding="utf-8")))
@@ -73,28 +74,28 @@ class Store:
             raise ValueError(
                 f"store {str(path)!r} has a damaged {_MANIFEST} ({error}): pass another folder."
             ) from error
-        # As JSON has it: a tuple is a list there.
+        # Compare after a JSON round trip, which turns tuples into lists.
         for what, asked in json.loads(json.dumps(ours)).items():
             if theirs.get(what) != asked:
                 raise ValueError(
-                    f"store {str(path)!r} was made with {what} {theirs.get(what)!r:.80}, and not "
-                    f"{asked!r:.80}: ask for the same, or pass another folder."
+                    f"store {str(path)!r} was created with {what} {theirs.get(what)!r:.80}, not "
+                    f"{asked!r:.80}: use the same setting, or pass another folder."
                 )
         return cls(path, json.dumps(ours, sort_keys=True))
 
     def key(self, names: Iterable[str], digests: Iterable[bytes]) -> str:
-        """Return what a shard of these images is called."""
+        """Return the key of a shard of these images."""
         images = [[name, digest.hex()] for name, digest in zip(names, digests, strict=True)]
         content = json.dumps([self.manifest, images]).encode()
         return hashlib.sha256(content).hexdigest()
 
     def read(self, key: str, channels: int, k: int, count: int) -> Summary | None:
-        """Return a finished shard of `count` images; None where there is none, or it is damaged."""
+        """Return a finished shard of `count` images, or None if it is missing or damaged."""
         try:
             with opened_npz(self._path(key)) as array:
                 header = json.loads(str(array("header")))
                 failed = tuple((int(place), str(words)) for place, words in header["failed"])
-                # Columns are kept for good images only.
+                # Columns are stored for usable images only.
                 kept = min(k, count - len(failed))
                 lengths = dict(
                     zip("cknbsd", (channels, kept, count, BINS, 4, DIGEST_BYTES), strict=True)
@@ -113,7 +114,7 @@ class Store:
             return None
 
     def write(self, key: str, summary: Summary) -> None:
-        """Keep a shard; an interrupt waits for that."""
+        """Write a shard; interrupts are delayed until it is complete."""
         header = json.dumps({"key": key, "failed": summary.failed})
         arrays: dict[str, Any] = {name: getattr(summary, name) for name in _ARRAYS}
         with interrupts_delayed(), atomic_write(self._path(key)) as draft:

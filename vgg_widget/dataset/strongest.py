@@ -1,4 +1,4 @@
-"""Where `StrongestImages` and `SeenImages` were before; they can still be imported from here."""
+"""The former location of `StrongestImages` and `SeenImages`, kept for existing imports."""
 
 from vgg_widget.dataset.top_images import SeenImages, StrongestImages
 

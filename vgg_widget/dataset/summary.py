@@ -1,4 +1,4 @@
-"""What is known of every channel over some images, in memory that their number does not change."""
+"""Per-channel summaries whose memory use does not depend on the number of images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _HALF_OCTAVES = np.arange(-32, 33) / 2
 HISTOGRAM_EDGES: Floats = np.concatenate(
     [-(2.0 ** _HALF_OCTAVES[::-1]), 2.0**_HALF_OCTAVES]
 ).astype(np.float32)
-"""Where the bins of every histogram meet: see `TopActivations.histogram_edges`."""
+"""The inner bin edges of every histogram: see `TopActivations.histogram_edges`."""
 HISTOGRAM_EDGES.flags.writeable = False
 
 BINS = HISTOGRAM_EDGES.size + 1
 
 
 class Reduced(NamedTuple):
-    """What the network left of some images' maps: arrays of shape (images, channels).
+    """Some images' maps reduced to arrays of shape (images, channels).
 
-    The statistic, the map's maximum, and where that is: of equal ones the first row, and there the
-    first column.
+    The statistic, the map's maximum, and the maximum's location. Of several equal maxima it is the
+    one in the first row, and there in the first column.
     """
 
     values: Floats
@@ -38,7 +38,7 @@ class Reduced(NamedTuple):
 
     @classmethod
     def of_none(cls, channels: int) -> Self:
-        """Return that of no images."""
+        """Return the value for no images."""
         none = np.empty((0, channels))
         values, places = none.astype(np.float32), none.astype(np.int32)
         return cls(values, values, places, places)
@@ -46,15 +46,15 @@ class Reduced(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """Every channel over some images; the channels of all layers in a row.
+    """Per-channel results over some images; the channels of all layers are concatenated.
 
-    Arrays of C channels: the `k` strongest `images` by `values`, strongest first, and `rows` and
-    `columns` of their maxima (-1 and -inf where there are no more); `histogram` of the statistic,
-    its sum in `total`, how many images are `active` anywhere, and `counted` in all of this, since
-    their statistic is finite.
+    Arrays over C channels: the `k` strongest `images` and their `values`, strongest first (padded
+    with -1 and -inf), with the `rows` and `columns` of their maxima; the `histogram` of the
+    statistic and its sum, `total`; the number of images that are `active` anywhere; and the number
+    `counted`, those with a finite statistic.
 
-    Of all images: `sizes` (height and width that the network saw, and the picture's own; 0 for bad
-    ones), `digests`, and places and reasons of those that `failed`.
+    Arrays over all images: `sizes` (height and width as seen by the network, then original; 0 for
+    unusable images) and `digests`. `failed` lists positions and reasons of unusable images.
     """
 
     values: Floats
@@ -70,7 +70,7 @@ class Summary:
     failed: tuple[tuple[int, str], ...]
 
     def shifted(self, start: int) -> Self:
-        """Return the same of images that begin at another place of the set."""
+        """Return the summary with all image positions moved by `start`."""
         return replace(
             self,
             images=np.where(self.images < 0, self.images, self.images + np.int32(start)),
@@ -87,7 +87,7 @@ def summarised(
     digests: npt.NDArray[np.uint8],
     failed: tuple[tuple[int, str], ...],
 ) -> Summary:
-    """Sum up images: `reduced` is of the good ones, at these rising places, the rest of all."""
+    """Summarise images: `reduced` holds those at ascending `places`, other arrays all images."""
     values = reduced.values.T
     finite = np.isfinite(values)
     kept = np.where(finite, values, np.float32(-np.inf))
@@ -118,7 +118,7 @@ def _histogram(values: Floats, finite: npt.NDArray[np.bool_]) -> Ints:
 
 
 def merged(summaries: Sequence[Summary], k: int) -> Summary:
-    """Put summaries together, in the order of their images; of equal values the earlier is kept."""
+    """Merge summaries in the order of their images; of equal values the earlier is kept."""
 
     def joined(name: str, axis: int = 0) -> Any:
         return np.concatenate([getattr(one, name) for one in summaries], axis=axis)
@@ -134,7 +134,7 @@ def merged(summaries: Sequence[Summary], k: int) -> Summary:
     return Summary(
         **best,
         **{name: added(name) for name in ("histogram", "active", "counted")},
-        # From the first to the last: another order would round otherwise.
+        # Add from first to last: another order would round differently.
         total=functools.reduce(np.add, [one.total for one in summaries]),
         sizes=joined("sizes"),
         digests=joined("digests"),
@@ -146,10 +146,10 @@ _Part = TypeVar("_Part")
 
 
 class MergeTree(Generic[_Part]):
-    """Merges parts as they come, in a tree whose shape depends on their number alone.
+    """Merges parts as they arrive, in a tree whose shape depends only on their number.
 
-    So the result is the same to the last bit, wherever and in whatever order parts are computed.
-    Few are held at a time: less than `FAN` on each of the tree's levels.
+    The result is therefore identical to the last bit, however the parts are computed. Fewer than
+    `FAN` parts are held on each level of the tree.
     """
 
     FAN = 4
@@ -168,10 +168,10 @@ class MergeTree(Generic[_Part]):
         self._levels.append([part])
 
     def result(self) -> _Part | None:
-        """Return all that were added as one; None if there was none."""
+        """Return all added parts merged into one, or None if there were none."""
         part: _Part | None = None
         for held in self._levels:
-            # What the lower levels make comes after what was complete before.
+            # Parts of lower levels come after those of higher levels.
             parts = held if part is None else [*held, part]
             if parts:
                 part = parts[0] if len(parts) == 1 else self._merge(parts)

@@ -37,68 +37,66 @@ def top_activations(
     progress: Progress = True,
     store: str | os.PathLike[str] | None = None,
 ) -> TopActivations:
-    """Find, for every channel, the images of a set that it answers to most.
+    """Find, for every channel, the images of a set that it responds to most.
 
-    The feature maps are reduced in the process that computes them. What is held does not grow with
-    the number of images, but for their names, sizes and digests, some 400 bytes each.
+    The feature maps are reduced in the process that computes them. Memory use does not depend on
+    the number of images, except for their names, sizes and digests, about 400 bytes each.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        The network, and the size that it sees.
+        The network, and the size that images are resized to.
     images : str, Path, list, set, mapping, iterable or data set
-        A folder, in which pictures are looked for by their endings, subfolders included, but not
-        those that are links, nor what begins with a dot; a pattern such as ``"photos/**/*.jpg"``,
-        which follows links; a list or set of paths or of (name, image) pairs, or a mapping of
-        names to images, where an image is anything that `load_image` takes; these are ordered by
-        name. Anything else is taken as it comes, a shard at a time: an iterable, such as a
-        ``tf.data.Dataset`` or PyTorch's ``DataLoader``, or what has a length and is indexed, such
-        as a data set of PyTorch's or Keras's.
+        One of the following, ordered by name: a folder, searched with its subfolders for image
+        file suffixes, ignoring linked subfolders and names that begin with a dot; a pattern such
+        as ``"photos/**/*.jpg"``, which follows links; a list or set of paths or (name, image)
+        pairs; or a mapping of names to images, where an image is anything that `load_image`
+        takes. Anything else is read in its own order, one shard at a time: an iterable, such as a
+        ``tf.data.Dataset`` or a PyTorch ``DataLoader``, or an indexable object with a length, such
+        as a PyTorch or Keras data set.
 
         Each item may be a batch: an array or tensor of shape (N, H, W, C) or (N, C, H, W). It may
-        also be a tuple, list or dict of an image or batch and its labels, which are left out; of a
-        dict with several pictures that under ``"image"`` is taken. Images without a name are
-        called ``images[0]`` and so on, however they come in batches. An item that may be understood
-        in several ways is refused, such as a tuple of two pictures. Grey pictures in a batch need
-        an axis for channels: without it (3, H, W) and (4, H, W) are one picture in colour, and are
-        refused where labels or the loader tell that they are a batch.
+        also be a tuple, list or dict of an image or batch and its labels, which are ignored; from a
+        dict with several images, the one under ``"image"`` is used. Unnamed images are called
+        ``images[0]`` and so on, regardless of batches. Ambiguous items, such as a tuple of two
+        images, are refused. Grey images in a batch need a channel axis: without it (3, H, W) and
+        (4, H, W) are read as one colour image, or refused if labels or the loader show that they
+        are a batch.
     layers : str, iterable of str or None
-        Keras's or torchvision's names; None for all. What only other layers need is not computed.
+        Layers to include, by any of their names; None for all. Parts of the network that only other
+        layers need are not computed.
     k : int
-        How many images to keep for each channel; of a smaller set, all of them.
+        Number of images to keep for each channel, at most all.
     statistic : {"max", "mean"}
-        What an image's strength in a channel is: the maximum of the feature map, or its mean.
+        The measure of an image's strength in a channel: the maximum or the mean of the feature map.
     client : dask.distributed.Client, optional
-        Computes on the workers of that cluster, which have to reach the pictures, and the store,
-        by the same paths (``pip install 'vgg-widget[dask]'``). A worker's process computes one
-        shard at a time, with TensorFlow's own threads. The work of a worker that is lost is done
-        again by others.
+        Compute on this cluster's workers, which must reach the images and the store under the same
+        paths (``pip install 'vgg-widget[dask]'``). Each worker process computes one shard at a
+        time, using TensorFlow's own threads. Shards of a lost worker are recomputed by others.
     progress : bool or callable
-        Show a progress bar; or call this, in this thread, with the number of images that are done
-        and of all, which is None where nobody knows.
+        True shows a progress bar; a function is called, in the calling thread, with the number of
+        finished images and the total, which is None if unknown.
     store : str or Path, optional
-        A folder for finished shards. The same call goes on where another ended; a shard of which
-        an image has changed, or could not be read, is computed again. Several processes may share
-        it. Networks are compared by their numbers, and a model of your own by its layers' classes,
-        settings and constants too. Of classes of your own, and of functions in ``Lambda`` layers,
-        the name counts and not the code; functions that are not in an imported module are refused.
-        Preprocessing is compared by what it makes of a dozen pictures.
+        Folder for finished shards. Repeating the call resumes where the last one ended; shards with
+        an image that has changed or could not be read are recomputed. Several processes may share
+        the folder. Networks are compared by their weights, and your own models also by their
+        layers' classes, settings and constants. Custom classes and functions in ``Lambda`` layers
+        are compared by name, not by code; functions outside an imported module are refused.
+        Preprocessing is compared by its results for a dozen images.
 
     Returns
     -------
     TopActivations
-        The same to the last bit for any number of workers, and resumed or not, between like
-        machines with the same versions: shards depend on the pictures' names alone, and batches
-        on their sizes and the machine's memory. Equal values are in the order of the images, and
-        values that are not finite are left out. Bad images are left out, and named in its
-        ``failed``.
+        Identical to the last bit for any number of workers, resumed or not, on similar machines
+        with the same package versions: shards depend only on the images' names, and batches on
+        their sizes and the machine's memory. Ties are in the order of the images. Values that are
+        not finite are left out. Unusable images are left out and listed in ``failed``.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is wrong, there is no image or no good one, an item may be understood in
-        several ways, or the store was made with other weights, layers, k, statistic, size or
-        preprocessing.
+        If an argument is invalid, there are no usable images, an item is ambiguous, or the store
+        was created with other weights, layers, k, statistic, size or preprocessing.
     LayerNameError
         A KeyError and ValueError, if there is no such layer.
     OSError
@@ -107,12 +105,12 @@ def top_activations(
     Warns
     -----
     UserWarning
-        Once, at the end, if more than a tenth of the images are bad.
+        Once, at the end, if more than a tenth of the images are unusable.
     """
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor.")
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"k {briefly(k)} is no number of images: give 1 or more.")
+        raise ValueError(f"k {briefly(k)} is not a valid number of images: give 1 or more.")
     if statistic not in STATISTICS:
         raise ValueError(unknown_choice("statistic", statistic, STATISTICS))
     chosen = chosen_layers(extractor, layers)
@@ -121,7 +119,7 @@ def top_activations(
     job = Job(chosen, statistic, int(k), None)
     if store is not None:
         job = replace(job, store=Store.opened(store, _manifest(extractor, job)))
-    # Names and paths, and not the pictures.
+    # Only names and paths are kept, not the pixels.
     seen: list[tuple[str, str]] = []
 
     def noted(shards: Iterable[Shard]) -> Iterator[Shard]:
@@ -129,7 +127,7 @@ def top_activations(
             seen.extend((image.name, image.path) for image in shard.images)
             yield shard
 
-    # Closed, since an interrupt's traceback would keep its threads.
+    # Close explicitly, since an interrupt's traceback would keep the reading threads alive.
     with shown_progress(progress, total) as tell, closing(found) as shards:
         if client is not None:
             summary = computed_by_cluster(client, extractor, job, noted(shards), tell)
@@ -148,7 +146,7 @@ def _manifest(extractor: FeatureExtractor, job: Job) -> dict[str, Any]:
     return {
         "weights": digest_of(extractor),
         "layers": [layer.name for layer in job.layers],
-        # Names are not in the weights' digest, and two layers may have changed theirs.
+        # Layer names are not part of the weights' digest, and two layers may have swapped names.
         "outputs": [layer.index for layer in job.layers],
         "k": job.k,
         "statistic": job.statistic,
@@ -166,15 +164,15 @@ def _result(
     name, sentence = next(iter(failed.items()), ("", ""))
     if len(failed) == len(names):
         raise ValueError(
-            f"images holds no good picture among its {len(names)}, beginning with {name!r} "
+            f"none of the {len(names)} images can be used, the first being {name!r} "
             f"({sentence.rstrip('.')}): pass others."
         )
     if 10 * len(failed) > len(names):
         beginning = sentence if name in sentence else f"{name}: {sentence}"
-        # `warn` would say it once only, however often a cell is run.
+        # `warn` would show the warning only once, even if a cell is run again.
         warnings.warn_explicit(
-            f"{len(failed)} of {len(names)} images could not be used, and the result is of the "
-            f"others: mend or leave out those in .failed, beginning with {beginning}",
+            f"{len(failed)} of {len(names)} images could not be used, so the result covers the "
+            f"others only: fix or remove those in .failed, the first being {beginning}",
             UserWarning,
             __name__,
             0,
@@ -193,7 +191,7 @@ def _result(
     return TopActivations(
         strongest,
         SeenImages(names, paths, summary.sizes, summary.digests, failed),
-        # A model of one's own is known by its name alone, which others may have.
+        # The provenance of a user's model holds only its name, which is not unique.
         replace(extractor.weights, digest=weights_digest(extractor)),
         job.k,
         job.statistic,

@@ -15,20 +15,21 @@ from vgg_widget.layers import LayerInfo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeenImages:
-    """The images of a set.
+    """The images of a set, usable or not.
 
     Parameters
     ----------
     names : tuple of str
-        In their order.
+        The images' names, in order.
     paths : tuple of str
-        Their files, absolute; empty for images in memory.
+        Absolute paths of their files; empty for images in memory.
     sizes : ndarray of int32, shape (images, 4)
-        Height and width that the network saw, and those of the picture itself; 0 for a bad image.
+        Height and width as seen by the network, then original height and width; 0 for an unusable
+        image.
     digests : ndarray of uint8, shape (images, 32)
         SHA-256 of each file, or of the pixels of an image in memory.
     failed : mapping of str to str
-        What is the matter with bad images, by name.
+        The reasons why images are unusable, by name.
     """
 
     names: tuple[str, ...]
@@ -43,33 +44,33 @@ class SeenImages:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StrongestImages:
-    """The strongest images of each channel of a layer, and what the whole set does to it.
+    """The strongest images of each channel of a layer, and statistics over the whole set.
 
-    Statistics are one number an image and channel, see `TopActivations`. Arrays are read-only.
+    The statistic is one number per image and channel; see `TopActivations`. Arrays are read-only.
 
     Parameters
     ----------
     layer : LayerInfo
         Name and geometry.
     values : ndarray of float32, shape (C, n)
-        The largest statistics, largest first, n being k or the number of good images; NaN where a
-        channel has fewer finite ones.
+        The largest statistics in descending order; n is k or the number of usable images, if
+        smaller. NaN where a channel has fewer finite values.
     images : ndarray of int32, shape (C, n)
-        Whose they are: places in ``top.images``; -1 where there is none.
+        The images they belong to, as positions in ``top.images``; -1 where there is none.
     rows, columns : ndarray of int32, shape (C, n)
-        Where in the map its maximum is: of equal ones in the first row, and there the first.
+        Location of the map's maximum; of several equal maxima, the first in row-major order.
     boxes : ndarray of int32, shape (C, n, 4), or None
-        The receptive field there: (top, left, bottom, right) in pixels of the network's input,
-        half open. None where it is not defined.
+        The receptive field of that location: (top, left, bottom, right) in pixels of the network's
+        input, half open. None where it is not defined.
     histogram : ndarray of int32, shape (C, bins)
-        How many images have which statistic; ``top.histogram_edges`` are where bins meet, and the
-        first and last bin are open.
+        Number of images per bin of the statistic. ``top.histogram_edges`` are the inner bin edges;
+        the first and last bins are open.
     mean : ndarray of float64, shape (C,)
-        Of the statistic; NaN where none is finite.
+        Mean of the statistic; NaN where no value is finite.
     fraction_active : ndarray of float64, shape (C,)
-        Share of the images whose map is above 0 anywhere.
+        Share of the counted images whose map is above 0 anywhere.
     counted : ndarray of int32, shape (C,)
-        Images whose statistic is finite. All of the above is of these.
+        Number of images whose statistic is finite. Everything above refers to these images.
     """
 
     layer: LayerInfo
@@ -87,7 +88,7 @@ class StrongestImages:
         _make_read_only(self)
 
     def places(self, channel: int) -> Ints:
-        """Return a channel's strongest images: places in ``top.images``, strongest first.
+        """Return a channel's strongest images as positions in ``top.images``, strongest first.
 
         Raises
         ------
@@ -97,7 +98,7 @@ class StrongestImages:
         integer = isinstance(channel, int | np.integer) and not isinstance(channel, bool)
         if not integer or not 0 <= channel < len(self.images):
             raise IndexError(
-                f"channel {channel!r} is none of layer {self.layer.name!r}: choose a whole number "
+                f"channel {channel!r} is not in layer {self.layer.name!r}: choose a whole number "
                 f"from 0 to {len(self.images) - 1}."
             )
         row: Ints = self.images[channel]
@@ -115,7 +116,7 @@ def _make_read_only(owner: Any) -> None:
 def strongest_of(
     summary: Summary, channels: slice, info: LayerInfo, info_on: Callable[[Any], LayerInfo]
 ) -> StrongestImages:
-    """Take one layer, these channels, out of a summary; `info_on` gives its geometry by size."""
+    """Extract one layer, these channels, from a summary; `info_on` returns its geometry by size."""
     images = summary.images[channels]
     rows, columns = summary.rows[channels], summary.columns[channels]
     counted = summary.counted[channels]
@@ -126,7 +127,7 @@ def strongest_of(
     boxes = None
     if info.receptive_field is not None:
         boxes = np.zeros((*images.shape, 4), np.int32)
-        # Many channels have their maximum at the same few places.
+        # Many channels have their maximum at the same few locations, so compute each box once.
         asked = [summary.sizes[images[there], :2], rows[there], columns[there]]
         each, which = np.unique(np.column_stack(asked), axis=0, return_inverse=True)
         made = [

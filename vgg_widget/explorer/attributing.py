@@ -1,4 +1,4 @@
-"""`Attributing`: the maps that say why the value on show is what it is, computed when due."""
+"""`Attributing`: computes attribution maps, which explain the current value, when needed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vgg_widget.weights import WeightsError
 if TYPE_CHECKING:
     from vgg_widget.gradients.result import Attribution
 
-# A mouse that rests is not on its way elsewhere.
+# After this pause the mouse counts as resting.
 REST_SECONDS = 0.25
-# The page hears this often how far it is.
+# The interval between progress reports to the page.
 _TOLD_SECONDS = 0.25
-# The location's own maps are among them while the mouse is elsewhere.
+# Enough to keep the location's own maps while the mouse is elsewhere.
 _KEPT = 8
 
 COMPUTING = "Computing …"
@@ -35,7 +35,7 @@ WHY_PANEL = "Why"
 
 
 class Wish(NamedTuple):
-    """One map: of which activations, by their identity, and what `attribute` is asked for."""
+    """One map: the identity of its activations, and the arguments of `attribute`."""
 
     of: int
     layer: str
@@ -47,46 +47,46 @@ class Wish(NamedTuple):
 
 
 class _SupersededError(Exception):
-    """Ends what nobody wants any more."""
+    """Ends a computation whose result is no longer needed."""
 
 
 class Attributing:
-    """Computes what `attribution` asks for.
+    """Computes the maps that `attribution` asks for.
 
-    What code asks for is there when its assignment returns. What the page asks for is computed on
-    another thread, so that the explorer answers meanwhile, and the next wish ends it.
+    A map requested by code is ready when the assignment returns. A map requested by the page is
+    computed on another thread, so that the explorer stays responsive; the next request cancels it.
 
-    `explorer` is a weak reference. All methods are called while the explorers' lock is held.
+    `explorer` is a weak reference. All methods must be called with the explorers' lock held.
     """
 
     def __init__(self, explorer: Any) -> None:
         self._explorer = explorer
         self._later = Later(explorer)
-        # Of the activations on show, and of those that are about to be.
+        # For the current activations, and for those about to become current.
         self._known: dict[Wish, Attribution | str] = {}
-        # Held, since what is known is told apart by their identity.
+        # Kept alive, since known maps are keyed by the identity of their activations.
         self._each: tuple[Activations, ...] = ()
         self._prepared: tuple[Activations, ...] = ()
         self._settings: DisplaySettings | None = None
-        # What is shown, and what was asked for last, which may be on its way.
+        # The displayed maps, and those requested last, which may still be in progress.
         self._wishes: tuple[Wish, ...] = ()
         self._asked: tuple[Wish, ...] = ()
         self._over: tuple[InputLayer, ...] = ()
         self.randomised: str | None = None
-        """The layer from which on weights are shuffled for a second map; None for none."""
+        """The layer from which on weights are shuffled for a second map; None for no such map."""
         self.progress = ""
-        """How far what is computed is, in words; empty where nothing is."""
+        """The progress as text; empty if nothing is being computed."""
 
-    # --- what is there
+    # --- results
 
     @property
     def maps(self) -> tuple[Attribution | None, ...]:
-        """The map of each image; None as long as it is not there, or cannot be."""
+        """The map of each image; None if it is not ready or cannot be computed."""
         return tuple(self._map(wish) for wish in self._wishes if not wish.randomised)
 
     @property
     def randomised_maps(self) -> tuple[Attribution | None, ...]:
-        """The same with shuffled weights; empty where none are asked for."""
+        """The maps with shuffled weights; empty if not requested."""
         return tuple(self._map(wish) for wish in self._wishes if wish.randomised)
 
     def _map(self, wish: Wish) -> Attribution | None:
@@ -95,28 +95,28 @@ class Attributing:
 
     @property
     def problem(self) -> str:
-        """Why a map cannot be had, in a sentence; empty where it can."""
+        """Why a map cannot be computed, as a sentence; empty if it can."""
         found = [self._known.get(wish) for wish in self._wishes]
         return next((one for one in found if isinstance(one, str)), "")
 
     @property
     def over_inputs(self) -> tuple[InputLayer, ...]:
-        """What lies over each input; empty as long as one is missing."""
+        """The overlay of each input; empty while one is missing."""
         return self._over
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being computed, or is about to be."""
+        """Whether a map is being computed, or is about to be."""
         return any(wish not in self._known for wish in self._asked)
 
-    # --- what is asked for
+    # --- requests
 
     def prepare(
         self, settings: DisplaySettings, each: Sequence[Activations], *, strict: bool
     ) -> None:
-        """Compute what settings ask for, in this thread; nothing where the page has asked.
+        """Compute the requested maps in this thread, unless the request came from the page.
 
-        What is on show stays. Raises TraitError where a map cannot be had and `strict` is true.
+        The displayed maps stay. Raises TraitError if a map cannot be computed and `strict` is true.
         """
         if settings.attribution is None or self._explorer.answers_page:
             return
@@ -130,7 +130,7 @@ class Attributing:
                 raise TraitError(f"attribution {settings.attribution!r} cannot be shown: {found}")
 
     def follow(self, settings: DisplaySettings, each: Sequence[Activations]) -> None:
-        """Take over what is on show; what is missing of its maps is computed later."""
+        """Adopt the current state; missing maps are computed later."""
         self._each, self._settings, self._prepared = tuple(each), settings, ()
         if settings.attribution is None:
             self._known.clear()
@@ -138,7 +138,7 @@ class Attributing:
         self._ask(settings.location)
 
     def point(self, unit: tuple[int, int] | None) -> None:
-        """Explain the unit under the mouse once that rests; the location where there is none."""
+        """Explain the unit under the mouse once it rests, or else the location."""
         settings = self._settings
         if settings is not None and settings.attribution not in (None, CLASS_METHOD):
             before = self._wishes
@@ -147,14 +147,14 @@ class Attributing:
                 self._explorer.show_attribution()
 
     def randomise_from(self, layer: str | None) -> None:
-        """Ask for maps with the weights from a layer on shuffled too; None for none."""
+        """Also request maps with the weights from a layer on shuffled; None for no such maps."""
         self.randomised = layer
         if self._settings is not None:
             self._ask(self._settings.location)
             self._explorer.show_attribution()
 
     def finish(self) -> None:
-        """Compute in this thread what is missing."""
+        """Compute missing maps in this thread."""
         missing = [wish for wish in self._wishes if wish not in self._known]
         if missing:
             for wish in missing:
@@ -166,12 +166,12 @@ class Attributing:
             self._explorer.show_attribution()
 
     def cancel(self) -> None:
-        """Let nothing be computed any more."""
+        """Cancel pending work."""
         self._later.cancel()
         self._asked, self.progress = (), ""
 
     def wait(self, seconds: float = 60.0) -> bool:
-        """Wait until what was asked for is there; return whether that came. Without the lock."""
+        """Wait for pending work and return whether it finished. Call it without the lock."""
         return self._later.wait(seconds)
 
     def _forget_all_but(self, kept: Sequence[Activations]) -> None:
@@ -200,7 +200,7 @@ class Attributing:
         first = self.randomised
         if first is not None and _comes_first(each[0], first, layer):
             if settings.attribution != CLASS_METHOD:
-                # With other weights most units are 0 after their ReLU, where there is no gradient.
+                # With shuffled weights most units are 0 after their ReLU and have no gradient.
                 what["layer"] = each[0].before_relu(layer) or layer
             wishes += [Wish(of=id(one), randomised=first, **what) for one in each]
         return tuple(wishes)
@@ -213,7 +213,7 @@ class Attributing:
         self.cancel()
         self._asked = wishes
         missing = [wish for wish in wishes if wish not in self._known]
-        # While a mouse is on its way, what was there stays.
+        # While the mouse moves, the previous maps stay.
         if not (missing and pointing):
             self._wishes = wishes
             self._lay_over()
@@ -230,7 +230,7 @@ class Attributing:
 
         self._over = tuple(InputLayer(one.rgba) for one in attribution_pictures(found))
 
-    # --- how it is computed
+    # --- computation
 
     def _work(
         self,
@@ -261,7 +261,7 @@ class Attributing:
         except _SupersededError:
             return
         except BaseException:
-            # It is told under the controls; nothing is computed any more.
+            # The error is shown under the controls, and the work is cancelled.
             with LOCK:
                 if not superseded.is_set():
                     self.cancel()
@@ -299,7 +299,7 @@ class Attributing:
                 progress=progress,
             )
         except (ValueError, WeightsError) as error:
-            # A layer without a gradient is no mistake of whoever looks at it.
+            # A layer without a gradient is not the user's mistake.
             return str(error)
 
     def _keep(self, wish: Wish, found: Attribution | str) -> None:

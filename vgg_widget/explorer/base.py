@@ -50,57 +50,57 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOOKS = ("layer_names", "theme", "panel")
-"""The traits that say what stands around the picture."""
+"""Traits that control the layer names, the figure's colours and the open panel."""
 
 MADE_WITH = ("extractor", "model", "preprocess", "weights", "network", "size")
-"""What a constructor takes for good."""
+"""Constructor arguments that cannot be changed later."""
 
-# Further back than anybody remembers.
+# More steps than a person would want to go back.
 _STEPS_BACK = 100
 
 
 class ExplorerBase(ExplorerBox):
-    """One figure with controls.
+    """A figure with controls.
 
-    A subclass says what is computed (`_compute`, `_together`), what is drawn of it (`_render`),
-    what of either is each image's (`_each_of`), and what is said (`_new_view`, `_inputs`,
-    `_caption`, `unit_words`, `pixel_words`). Its constructor passes the images, what
-    `network_for` takes, the settings and other keyword arguments. No channel is the first to see.
+    A subclass computes (`_compute`, `_together`), renders (`_render`), splits either by image
+    (`_each_of`), and provides figure, inputs and texts (`_new_view`, `_inputs`, `_caption`,
+    `unit_words`, `pixel_words`). Its constructor passes the images, the arguments of
+    `network_for`, settings and keyword arguments; a missing channel is chosen automatically.
     """
 
     vars().update(setting_traits())
     layer_names = Enum(
         LAYER_NAMES,
         "keras",
-        help="Whose names the layers are listed by: keras, torchvision, both of them, paper.",
+        help="Naming scheme for the layers: keras, torchvision, both of them, paper.",
     )
     theme = Enum(
-        THEME_NAMES, "auto", help="Colours of the figure: light, dark, or auto, as the page has."
+        THEME_NAMES, "auto", help="Colours of the figure: light, dark, or auto to match the page."
     )
-    panel = Unicode(help="Title of the panel that is unfolded; '' where all are folded.")
+    panel = Unicode(help="Title of the open panel; '' if all are closed.")
 
     remembered_panel = ""
-    """The panel that a person opened last, which the next one opens with."""
+    """The panel that the user opened last; the next explorer opens with it."""
 
-    # A subclass's traits for what is computed and for what is on show, its figure's size, what a
-    # screen reader says of it, and what it says while it computes.
+    # Set by each subclass: the traits that hold its activations and its rendering, the size of
+    # its figure, its description for screen readers, and its text while computing.
     _computed_trait: ClassVar[str]
     _rendered_trait: ClassVar[str]
     _inches, _widest = FIGURE_INCHES, WIDEST
     pictured = "this picture"
-    """What is on show, as the list of ranges calls it."""
+    """What the figure shows, as named in the list of scales."""
     _description: ClassVar[str]
     _busy_words: ClassVar[str]
-    # The trait that an upload beside the other controls sets; "" for none.
+    # The trait that an upload control sets; "" for no upload control.
     _upload = ""
     _saves_activations = False
     _offered_panels: Mapping[str, PanelMaker] = PANELS
-    # Arguments that stay what they were.
+    # Arguments that cannot be changed later.
     _made_with: tuple[str, ...] = MADE_WITH
 
     _settable = frozenset((*SETTINGS, *LOOKS))
 
-    # What stands until the constructor has come so far.
+    # Defaults until the constructor has run.
     _snapshot: Snapshot | None = None
     _canvas: Any = None
     _view: Any = None
@@ -139,12 +139,12 @@ class ExplorerBase(ExplorerBox):
                 self._publish(Snapshot(readings, computed, rendered, self._first))
                 self._unfold()
         except BaseException:
-            # Half an explorer would stay in the widget registry for ever.
+            # A half-built explorer would stay in the widget registry forever.
             self.close()
             raise
 
     def _first_settings(self, given: dict[str, Any]) -> DisplaySettings:
-        """Set the traits that were given, and return what they stand for."""
+        """Set the given traits, and return the settings that result."""
         if given["layer"] is None:
             given["layer"] = first_layer(self.measured)
         if (channel := given.pop("channel")) is not None:
@@ -158,17 +158,17 @@ class ExplorerBase(ExplorerBox):
         self._usual_cmap: str = self.cmap
         return self._asked().fitted_first(self.measured, given.get("before_relu"))
 
-    # --- what is on show
+    # --- current state
 
     @property
     def settings(self) -> DisplaySettings:
-        """What is chosen about the picture on show."""
+        """The settings of the current rendering."""
         assert self._snapshot is not None
         return self._snapshot.settings
 
     @property
     def measured(self) -> Activations:
-        """The activations that the settings must fit: the image's, or the first image's."""
+        """The activations that the settings must fit: those of the first or only image."""
         return self.each_measured[0]
 
     @property
@@ -179,7 +179,7 @@ class ExplorerBase(ExplorerBox):
 
     @property
     def main_rendering(self) -> Rendering:
-        """The picture on show, or the first image's."""
+        """The current rendering; with two images, that of the first."""
         rendering: Rendering = self._each_of(getattr(self, self._rendered_trait))[0]
         return rendering
 
@@ -190,18 +190,18 @@ class ExplorerBase(ExplorerBox):
 
     @property
     def extractor(self) -> FeatureExtractor:
-        """The network that computes the feature maps; ValueError where there is none."""
+        """The network that computes the feature maps; raises ValueError if there is none."""
         return needed(self._extractor)
 
     @property
     def figure(self) -> Figure:
-        """The matplotlib figure on show."""
+        """The displayed matplotlib figure."""
         figure: Figure = self._view.figure
         return figure
 
     @property
     def attributing(self) -> Attributing:
-        """What computes `attribution`."""
+        """The object that computes `attribution`."""
         return self._attributing
 
     @property
@@ -212,18 +212,18 @@ class ExplorerBase(ExplorerBox):
     # --- the parts
 
     def _available_panels(self) -> dict[str, PanelMaker]:
-        """Return what makes each panel, by its title."""
+        """Return the function that builds each panel, keyed by its title."""
         return dict(self._offered_panels)
 
     def _build(self) -> None:
-        """Make controls, figure and canvas, once what they show is known to be good."""
-        # matplotlib's figures take longer to import than all the rest here.
+        """Build controls, figure and canvas, after their content has been checked."""
+        # Importing matplotlib's figures takes longer than all other imports here.
         from vgg_widget.explorer.helper import ROOT_CLASS, PageHelper
         from vgg_widget.figure.canvas import live_canvas
         from vgg_widget.figure.gestures import Gestures
         from vgg_widget.figure.linked_figure import new_figure
 
-        # The parts refer to their explorer weakly, so that it is freed with its last variable.
+        # The parts hold weak references, so that the explorer is freed with its last variable.
         explorer: Any = proxy(self)
         self._canvas = live_canvas(new_figure(self._inches), self._lock)
         self._canvas.guard = lambda act: explorer.reporting_errors(act, clear=False)()
@@ -232,9 +232,9 @@ class ExplorerBase(ExplorerBox):
         self._problem = self._controls.problem
         self._switcher = PanelSwitcher(explorer, self._panels)
         self._pointing = MouseAndKeys(explorer, self._view)
-        # matplotlib holds its listeners by weak references.
+        # matplotlib holds its callbacks by weak references.
         self._gestures = Gestures(self._view, self._pointing.point, self._pointing.click)
-        # The caption, which changes with every step, is read after the description.
+        # The description comes first, because the caption changes with every step.
         self._page = PageHelper(
             self.reporting_errors(self._pointing.press),
             keys=KEYS,
@@ -243,12 +243,12 @@ class ExplorerBase(ExplorerBox):
             controls=self._controls.on_page(),
             report=partial(self.reporting_errors, clear=False),
         )
-        # The method itself would hold the explorer.
+        # A bound method would keep the explorer alive.
         follow = self.reporting_errors(lambda _: ExplorerBase._fit_page(explorer), clear=False)
         self._page.observe(follow, ["theme", "background", "room"])
         self._full_width = full_width(self.layout.max_width, self._widest)
         self._fit_page()
-        # On a page narrower than the figure, the figure scrolls and the controls stay.
+        # On a page narrower than the figure, only the figure scrolls, not the controls.
         scrolling = widgets.Layout(overflow="auto", max_width="100%")
         stage = widgets.Box([self._canvas], layout=scrolling)
         self.add_class(ROOT_CLASS)
@@ -256,7 +256,7 @@ class ExplorerBase(ExplorerBox):
         self._built = True
 
     def _fit_page(self) -> None:
-        """Give the figure the page's colours, and make it as wide as the page has room."""
+        """Give the figure the page's colours, and fit its width to the page."""
         page = self._page
         theme = theme_on(page.theme, page.background, self.theme)
         width = fitting_width(page.room, self._view.width, self._full_width)
@@ -266,11 +266,11 @@ class ExplorerBase(ExplorerBox):
             if width != self._view.width:
                 self._view.width = width
 
-    # --- from traits to the picture
+    # --- from traits to the figure
 
     def __setattr__(self, name: str, value: object) -> None:
-        # What begins with an underscore is ipywidgets' own, or ours; traitlets replaces its own
-        # method while it holds notifications.
+        # Names with an underscore belong to ipywidgets or to us. traitlets replaces
+        # notify_change while it holds notifications.
         if not name.startswith("_") and name != "notify_change":
             check_assignable(self, name, value, self._made_with, (self._what, self._instead))
         super().__setattr__(name, value)
@@ -278,7 +278,7 @@ class ExplorerBase(ExplorerBox):
     @validate(*SETTINGS)
     def _valid_setting(self, proposal: dict[str, Any]) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
-        # The layer that a link's location belongs to may come after it.
+        # A link may set the location before the layer that it belongs to.
         if name != "location" or not self._follows:
             as_trait_error(check_setting, name, value, self._asked(), self.measured)
         return str(value) if isinstance(value, str) else value
@@ -295,22 +295,22 @@ class ExplorerBase(ExplorerBox):
         return check_layer_names(str(proposal["value"]), self.measured)
 
     def choose(self, **changes: Any) -> None:
-        """Set traits in one go, which is one picture; then what is no trait, such as an image."""
+        """Set several traits with a single redraw, then properties such as the image."""
         with self._holding():
             for name in filter(self.has_trait, changes):
                 setattr(self, name, changes[name])
-        # An image takes itself back where an observer fails, but not while notifications are held.
+        # A failing observer restores the previous image, but not while notifications are held.
         for name, value in changes.items():
             if not self.has_trait(name):
                 setattr(self, name, value)
 
     def choose_with(self, control: widgets.Widget, name: str) -> None:
-        """Let a control set the trait of a name."""
+        """Make a control set the trait called `name`."""
         explorer: Any = proxy(self)
         self.on_change(control, lambda value: explorer.choose(**{name: value}))
 
     def _asked(self) -> DisplaySettings:
-        """Return what the traits say."""
+        """Return the settings that the traits ask for."""
         return DisplaySettings(**{name: getattr(self, name) for name in SETTINGS})
 
     @observe(*SETTINGS)
@@ -318,8 +318,8 @@ class ExplorerBase(ExplorerBox):
         with self._changing():
             if self._waits():
                 return
-            # Several traits changed in one go are one picture; and who observes the picture may
-            # change a trait again, which comes back here.
+            # Several traits set together need one redraw. An observer of the rendering may change
+            # a trait again, which calls this method again.
             while self._snapshot and not self._closed and self._asked() != self.settings:
                 self._update()
 
@@ -337,18 +337,18 @@ class ExplorerBase(ExplorerBox):
             self._settings_changed()
 
     def _update(self) -> None:
-        """Show what the traits ask for; where that fails, take the traits back and raise."""
+        """Show what the traits ask for; on failure, restore the traits and raise."""
         try:
             self._show(self._asked().fitted_to(self.measured, self.settings, self._usual_cmap))
         except BaseException:
-            # Drawn or not, the traits say what is on show.
+            # Whether drawn or not, the traits must describe the displayed picture.
             if self._asked() != self.settings:
                 self._set_traits(self.settings)
                 self._refresh_controls()
             raise
 
     def _show(self, settings: DisplaySettings) -> None:
-        """Render and publish; what is rendered already is not rendered again."""
+        """Render and publish; an unchanged picture is not rendered again."""
         assert self._snapshot is not None
         before, rendered = self._snapshot.settings, self._snapshot.rendered
         if settings.attribution is not None:
@@ -361,13 +361,13 @@ class ExplorerBase(ExplorerBox):
         self._publish(self._snapshot._replace(rendered=rendered, settings=settings))
 
     def _publish(self, snapshot: Snapshot) -> None:
-        """Make a snapshot what is on show: in the traits, on the figure and around it."""
+        """Make a snapshot current: in the traits, on the figure and around it."""
         before, self._snapshot = self._snapshot, snapshot
         if not snapshot.settings.shows_before_relu(self._each_of(snapshot.computed)[0]):
             self._usual_cmap = snapshot.settings.cmap
         if snapshot.settings.attribution or (before and before.settings.attribution):
             self._attributing.follow(snapshot.settings, self._each_of(snapshot.computed))
-        # Whoever is told of the picture or the traits finds them drawn, and can save them.
+        # Observers of the rendering or the traits find the figure drawn, and can save it.
         with self._holding():
             for name, value in (
                 (self._computed_trait, snapshot.computed),
@@ -392,17 +392,17 @@ class ExplorerBase(ExplorerBox):
     def _draw_picture(self) -> None:
         layer = self.settings.layer
         under = (getattr(self, self._computed_trait), layer, self.main_rendering.tiles)
-        # The mouse is still on the same unit, of another channel or in another mode.
+        # The mouse is still over the same unit, for another channel or mode.
         if under != self._under_mouse:
             self._under_mouse = under
             self._pointing.forget()
-        # The picture before the words: whatever is sent first is on the page first.
+        # The figure comes before the texts: what is sent first arrives first.
         rendered = getattr(self, self._rendered_trait)
         placement = self.measured.info(layer).placement
         self._view.show(rendered, self._inputs, placement, marks=self._pointing.marks())
 
     def _show_around(self) -> None:
-        """Bring words, controls and the open panel to what is on show."""
+        """Update the texts, the controls and the open panel to the current settings."""
         self._refused = ()
         message = self.measured.weights.message
         self._controls.say(self._caption(), f"weights: {self._source()}", message)
@@ -413,13 +413,13 @@ class ExplorerBase(ExplorerBox):
             self._switcher.show()
 
     def _refresh_controls(self) -> None:
-        """Bring the controls back to what is on show, whatever they say."""
+        """Reset the controls to the current settings."""
         if self._snapshot is not None:
             self._controls.show(self.settings, self.measured, self.layer_names)
             self._unfold()
 
     def _look_at(self, *images: object) -> None:
-        """Show other images, or what was read of them; where that fails, those on show stay."""
+        """Show other images, or images already read; on failure, keep the current ones."""
         with self._lock:
             self._require_open()
             before = self._snapshot
@@ -429,7 +429,7 @@ class ExplorerBase(ExplorerBox):
                     self._require_open()
                     self._publish(found)
             except Exception:
-                # An observer or a follower failed: what was there before is there again.
+                # An observer or a follower failed: restore the previous snapshot.
                 if before and self._snapshot is not before and not self._closed:
                     self._publish(before)
                 raise
@@ -437,14 +437,14 @@ class ExplorerBase(ExplorerBox):
     def _snapshot_of(self, images: tuple[object, ...]) -> Snapshot:
         with self._controls.busy(self._busy_words), interrupts_allowed():
             readings, computed = self._taken(images)
-            # A location of a large picture may be none of a small one.
+            # A location in a large image may not exist in a small one.
             measured = self._each_of(computed)[0]
             settings = self._asked().fitted_to(measured, self.settings, self._usual_cmap)
             self._attributing.prepare(settings, self._each_of(computed), strict=False)
             return Snapshot(readings, computed, self._render(settings, computed), settings)
 
     def _taken(self, images: Any) -> tuple[tuple[ImageReading, ...], Any]:
-        """Return what is read of images, and what is computed of them, or was before."""
+        """Return the images as read, and their activations, computed if necessary."""
         read, known = readings_of(images, self._extractor), are_computed(images)
         return read, self._together(*images) if known else self._compute(read)
 
@@ -453,17 +453,17 @@ class ExplorerBase(ExplorerBox):
             return
         self._switcher.pause()
         self._refused = ()
-        # A panel that could not be made stays folded.
+        # A panel that could not be built stays closed.
         opened = self._switcher.opened
         self.panel = opened if opened in self._panel_titles() else ""
         self._set_traits(self.settings)
         self._fit_page()
         self._refresh_controls()
-        # A mark or a zoom may be half drawn.
+        # A mark or a zoom may be only partly drawn.
         self._canvas.draw()
         self._say_interrupted(f"layer {self.layer} in mode {self.mode}")
 
-    # --- around the picture
+    # --- around the figure
 
     @observe(*LOOKS)
     def _looks_changed(self, _: dict[str, Any]) -> None:
@@ -478,35 +478,35 @@ class ExplorerBase(ExplorerBox):
         return tuple(self._panels)
 
     def _first_panel(self) -> str:
-        """Return the title of the panel that is open at first, where none is asked for."""
+        """Return the title of the panel to open at first, if the user chose none."""
         return self.remembered_panel if self.remembered_panel in self._panel_titles() else ""
 
     def _unfold(self) -> None:
         self._switcher.unfold(self.panel, self._panel_titles())
 
     def show_attribution(self) -> None:
-        """Show what there is of the attribution by now, over the input and in its panel."""
+        """Show the attribution computed so far, over the input and in its panel."""
         if self._snapshot is not None and not self._closed:
             self._pointing.refresh()
             if self._switcher.opened == WHY_PANEL:
                 self._switcher.show()
 
     def show_status(self, words: str) -> None:
-        """Say something in the line below the caption, such as what is under the mouse."""
+        """Show a text in the line below the caption, such as the value under the mouse."""
         self._controls.show_status(words)
 
     def play(self) -> None:
-        """Unfold the panel that plays, if there is one, and start it, or stop it."""
+        """Open the Play panel, if there is one, and start or stop it."""
         if "Play" in self._panel_titles():
             if self.panel != "Play":
                 self.open_panel("Play")
             self._switcher.play()
 
     def open_panel(self, title: str) -> None:
-        """Unfold a panel for a person; whoever runs the cell again finds it open."""
+        """Open a panel for the user, and remember it for the next explorer."""
         type(self).remembered_panel = title
         if title == self.panel:
-            # It could not be made the last time.
+            # Building it failed the last time.
             self._unfold()
         self.panel = title
         self._switcher.welcome()
@@ -514,23 +514,23 @@ class ExplorerBase(ExplorerBox):
     # --- jumps
 
     def open_channel(self, channel: int, layer: str | None = None) -> None:
-        """Show one channel, of this layer or of another one; `back` returns.
+        """Show one channel of this layer or of another one; `back` returns.
 
         Parameters
         ----------
         channel : int
-            Its number.
+            Its index.
         layer : str, optional
-            Keras's or torchvision's name; by default the layer on show.
+            A Keras or torchvision name; by default the current layer.
 
         Raises
         ------
         TraitError
-            If there is no such layer or channel.
+            If the layer or the channel does not exist.
         """
         with self._changing():
             before = self._asked()
-            # Whoever is told of the channel is told of the way back too.
+            # Observers of the channel can already go back.
             self._history.append(before)
             try:
                 named = self.layer
@@ -543,7 +543,7 @@ class ExplorerBase(ExplorerBox):
                 del self._history[:-_STEPS_BACK]
 
     def back(self) -> None:
-        """Show what was on show before the last `open_channel`; nothing where there is none."""
+        """Undo the last `open_channel`; does nothing if there was none."""
         with self._changing():
             self._require_open()
             if not self._history:
@@ -553,16 +553,16 @@ class ExplorerBase(ExplorerBox):
             self._forget(last)
 
     def _forget(self, step: DisplaySettings) -> None:
-        # Whoever was told of it may have gone back, too, or reset it: it may be the last no more.
+        # An observer may have gone back or reset already: the step may no longer be the last.
         self._history = [one for one in self._history if one is not step]
 
     @property
     def can_go_back(self) -> bool:
-        """Whether `back` has something to go back to."""
+        """Whether `back` has a step to undo."""
         return bool(self._history)
 
     def reset(self) -> None:
-        """Show what was on show at first, and the whole of it, of what is looked at now."""
+        """Restore the first settings and the full view, for the current image."""
         with self._changing():
             self._require_open()
             self._attributing.randomised = None
@@ -571,18 +571,18 @@ class ExplorerBase(ExplorerBox):
             if not self._closed:
                 self._view.home()
 
-    # --- to take away
+    # --- export
 
     def to_code(self) -> str:
-        """Return Python text that makes the same picture, or pictures, without a widget.
+        """Return Python code that makes the same plot, or plots, without a widget.
 
-        An image is named by its path, and one that was uploaded by its file's name. For one that
-        was made in memory stands ``...``, and a comment says what to put there.
+        The code names an image by its path, and an uploaded image by its file name. For an image
+        that was made in memory the code has ``...``, and a comment says what to put there.
 
         Raises
         ------
         ValueError
-            If the network is a model or state dict of your own, which has no text.
+            If the network is a model or state dict of your own, which code cannot name.
         """
         return script(self._readings, self.measured, self._extractor, self._asked())
 
@@ -592,7 +592,7 @@ class ExplorerBase(ExplorerBox):
         Parameters
         ----------
         path : str or Path
-            Replaced as a whole. A comparison writes pictures only.
+            Replaced atomically. A comparison saves pictures only.
 
         Raises
         ------
@@ -610,7 +610,7 @@ class ExplorerBase(ExplorerBox):
             draft.write_bytes(data)
 
     def to_bytes(self, suffix: str = ".png") -> bytes:
-        """Return the picture as the bytes of a file.
+        """Return the picture as the content of a file.
 
         Parameters
         ----------
@@ -626,8 +626,8 @@ class ExplorerBase(ExplorerBox):
             self._attributing.finish()
             if self._is_behind:
                 raise RuntimeError(
-                    f"{self._what} waits for another one to tell of all its changes, and what was "
-                    "set here is not drawn yet: save it afterwards, or when its rendering changes."
+                    f"{self._what} is waiting for a linked one to report all its changes, and what "
+                    "was set here is not drawn yet: save it later, or when its rendering changes."
                 )
             return self._picture(suffix[1:])
 
@@ -637,28 +637,28 @@ class ExplorerBase(ExplorerBox):
             return stream.getvalue()
 
     def file_name(self, suffix: str) -> str:
-        """Return a name for a file of what is on show, such as ``block3_conv1-max.png``.
+        """Return a file name for the current picture, such as ``block3_conv1-max.png``.
 
-        That of activations, which end in ``.npz``, says the picture: ``cat-activations.npz``.
+        The name for activations (``.npz``) comes from the image: ``cat-activations.npz``.
         """
         if suffix == ".npz" and self._saves_activations:
             return name_of_arrays(self._readings[0])
         return f"{name_of_picture(self._asked())}{suffix}"
 
     def _source(self) -> str:
-        """Say where the picture's numbers come from."""
+        """Return which weights and which data the picture's numbers come from."""
         return source_line(self.measured, self.main_rendering)
 
     def download(self, suffix: str) -> None:
-        """Hand the picture on show to the page, as a file for the browser's downloads."""
+        """Send the current picture to the browser as a download."""
         self._page.download(name := self.file_name(suffix), self.to_bytes(suffix))
-        self.show_status(f"{name} is where your browser keeps downloads.")
+        self.show_status(f"{name} is in your browser's downloads folder.")
 
     def copy_code(self, then: Callable[[bool], object]) -> None:
-        """Put `to_code` on the clipboard; `then` is called with whether the browser allowed it."""
+        """Copy `to_code` to the clipboard; `then` gets whether the browser allowed it."""
         self._page.copy(self.to_code(), then)
 
-    # --- how it comes into a notebook, and is taken away again
+    # --- display and closing
 
     def __repr__(self) -> str:
         said = "closed" if self._closed else f"{self.layer}, {self.mode}"
@@ -669,9 +669,9 @@ class ExplorerBase(ExplorerBox):
         return png
 
     def close(self) -> None:
-        """Take it off the page and free its widgets and figure; closing twice does no harm.
+        """Remove it from the page and free its widgets and figure; closing twice does no harm.
 
-        Its activations are freed with the last variable that holds it or them.
+        The activations are freed with the last variable that holds them or the explorer.
         """
         with self._changing():
             if self._closed:
@@ -689,10 +689,10 @@ class ExplorerBase(ExplorerBox):
 
     @classmethod
     def close_all(cls) -> None:
-        """Close every explorer and comparison of this kernel, on whichever page it is shown.
+        """Close every explorer and comparison of this kernel, on all pages.
 
-        Other widgets stay, unlike with ipywidgets' own ``close_all``. One that is not closed keeps
-        its activations, 65 MB at 224×224, even if no variable holds it any more.
+        Other widgets stay, unlike with ipywidgets' own ``close_all``. An explorer that is not
+        closed keeps its activations, 65 MB at 224×224, even if no variable refers to it any more.
         """
         with cls._lock, ExitStack() as stack:
             for one in list(cls._open):

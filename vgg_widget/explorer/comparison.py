@@ -1,4 +1,4 @@
-"""`compare`: two images side by side under one set of controls, and what differs."""
+"""`compare`: two images side by side under one set of controls, and their difference."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 
 class Comparison(ExplorerBase):
-    """See two images through one network; `compare` makes one.
+    """Two images seen through one network; `compare` makes one.
 
     Parameters
     ----------
     first : object
-        Anything that `load_image` takes; or `Activations`, if `second` is such too, of the same
+        Any input of `load_image`; or `Activations`, if `second` is one too, from the same
         network and size.
     second : object
-        The same; brought to the size that the network saw the first in, and the caption says so
-        where that changes its shape.
+        The same. It is resized to the size at which the network saw the first image; the caption
+        says so if that changes its shape.
     extractor, model, preprocess, weights, network, size, layer, channel, mode, cmap, scale
-        As for `LayerExplorer`. A scale is over both images; the layer and the channel that come
-        first are those of the first image.
+        See `LayerExplorer`. A scale covers both images; the default layer and channel are
+        those of the first image.
     **layout
         Any other trait, such as ``location``, ``before_relu``, ``overlay`` or ``theme``
         (``Comparison.class_traits()`` lists them); and fields of `ipywidgets.Layout`.
@@ -58,7 +58,7 @@ class Comparison(ExplorerBase):
 
     pair = Instance(Pair, read_only=True, help="All feature maps of both images.")
     renderings = Instance(
-        PairRendering, read_only=True, allow_none=True, help="The three pictures on show."
+        PairRendering, read_only=True, allow_none=True, help="The three current pictures."
     )
 
     _what, _instead = "comparison", "call compare again"
@@ -67,10 +67,10 @@ class Comparison(ExplorerBase):
     _computed_trait, _rendered_trait = "pair", "renderings"
     _inches = PAIR_INCHES
     pictured = "both pictures"
-    # As high as a screen.
+    # As high as the screen.
     _widest = int(PAIR_INCHES[0] * DPI) + TOOLBAR_PIXELS
-    _description = "Two input pictures, beside each a picture of the layer, and what differs"
-    _busy_words = "Computing all layers of both pictures …"
+    _description = "Two input images, beside each a picture of the layer, and their difference"
+    _busy_words = "Computing all layers of both images …"
 
     def __init__(
         self,
@@ -106,10 +106,10 @@ class Comparison(ExplorerBase):
 
     @property
     def images(self) -> tuple[Any, Any]:
-        """Both pictures, uint8 RGB of shape (H, W, 3), as they were before resizing.
+        """Both images before resizing, uint8 RGB of shape (H, W, 3).
 
-        Set it to two of anything that `load_image` takes; if one cannot be used, those on show
-        stay. `first` and `second` are each alone.
+        Set it to two inputs of `load_image`; if either fails, the current images stay. `first`
+        and `second` set one of them.
         """
         return self.first, self.second
 
@@ -117,14 +117,14 @@ class Comparison(ExplorerBase):
     def images(self, sources: object) -> None:
         if not isinstance(sources, list | tuple) or len(sources) != 2:
             raise ValueError(
-                f"images {briefly(sources)} is no pair of pictures: pass two, such as "
+                f"images {briefly(sources)} is not a pair of images: pass two, such as "
                 '("a.jpg", "b.jpg").'
             )
         self._look_at(*sources)
 
     @property
     def first(self) -> Any:
-        """The first picture; see `images`."""
+        """The first image; see `images`."""
         return self._readings[0].pixels
 
     @first.setter
@@ -133,7 +133,7 @@ class Comparison(ExplorerBase):
 
     @property
     def second(self) -> Any:
-        """The second picture; see `images`."""
+        """The second image; see `images`."""
         return self._readings[1].pixels
 
     @second.setter
@@ -141,21 +141,21 @@ class Comparison(ExplorerBase):
         self._look_at(self._other(source, 0), source)
 
     def _other(self, source: object, number: int) -> object:
-        """Return the picture that stays; beside activations, what was computed of it."""
+        """Return the image that stays: its activations if `source` is activations too."""
         computed = isinstance(source, Activations)
         return (self.pair.first, self.pair.second)[number] if computed else self._readings[number]
 
     @property
     def attributed(self) -> tuple[Attribution | None, ...]:
-        """The maps that `attribution` asks for, of both pictures; None what is not there."""
+        """The map that `attribution` asks for, for both images; None if it is not available."""
         return self.attributing.maps or (None, None)
 
     @property
     def predicts(self) -> bool:
-        """Whether the classifier is there, so that a class can be explained: never."""
+        """Whether a class can be explained; always False, since there is no classifier."""
         return False
 
-    # --- what `ExplorerBase` asks
+    # --- the interface that `ExplorerBase` requires
 
     def _compute(self, readings: tuple[ImageReading, ...]) -> Pair:
         return pair(self.extractor, *readings)
@@ -181,7 +181,7 @@ class Comparison(ExplorerBase):
         return self.pair.first.image, self.pair.second.image
 
     def distribution(self) -> tuple[str, Rendering]:
-        """Return that both pictures are counted, and what a histogram is of."""
+        """Return the text that both pictures are counted, and the histogram's source."""
         shown = self.renderings
         assert shown is not None
         return "both pictures together", shown.both
@@ -192,32 +192,32 @@ class Comparison(ExplorerBase):
         return pair_caption(self.pair, self.renderings, (one.note, other.note))
 
     def unit_words(self, row: int, column: int, channel: int | None) -> str:
-        """Say what is at a unit in both pictures; `channel` is that of a grid's tile."""
+        """Describe a unit in both pictures; `channel` is that of a grid's tile."""
         assert self.renderings is not None
         return pair_place_words(self.pair, self.renderings, row, column, channel)
 
     def pixel_words(self, row: int, column: int) -> str:
-        """Say which colours a pixel of both inputs has."""
+        """Return the colours of a pixel in both inputs as text."""
         return " and ".join(
             "RGB " + ", ".join(map(str, image[row, column])) for image in self._inputs
         )
 
 
 def compare(first: object, second: object, **arguments: Any) -> Comparison:
-    """See two images side by side: their maps over one range, and the difference.
+    """Compare two images side by side: their maps on one scale, and the difference.
 
     Parameters
     ----------
     first, second : object
-        Anything that `load_image` takes, or the `Activations` of two.
+        Any inputs of `load_image`, or two `Activations`.
     **arguments
-        As for `LayerExplorer`; see `Comparison`.
+        See `LayerExplorer` and `Comparison`.
 
     Returns
     -------
     Comparison
-        An ipywidgets box with the traits and controls of an explorer; `pair` and `renderings` are
-        what it shows.
+        An ipywidgets box with the traits and controls of an explorer; `pair` and `renderings`
+        hold what it shows.
 
     Examples
     --------

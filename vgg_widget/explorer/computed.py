@@ -1,4 +1,4 @@
-"""What explorers have in place of a network where they are given activations."""
+"""Explorers of activations, which have no network."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from vgg_widget.network.extractor import (
 from vgg_widget.support.messages import briefly
 
 _NO_NETWORK = (
-    "explorer was made of activations and has no network, which other pictures, circuits, "
-    "attributions, pictures made by gradients and predictions need: make it of the picture, or "
-    "pass extractor= with the one that made the activations."
+    "explorer was made from activations and has no network, which other images, circuits, "
+    "attributions, optimised images and predictions need: make it from the image, or pass "
+    "extractor= with the network that computed the activations."
 )
 
 
 def are_computed(images: Sequence[object]) -> bool:
-    """Tell whether activations were given in place of images."""
+    """Return whether activations were given in place of images."""
     return all(isinstance(one, Activations) for one in images)
 
 
 def network_for(
     images: Sequence[object], extractor: FeatureExtractor | None = None, **arguments: Any
 ) -> FeatureExtractor | None:
-    """Return the network of an explorer's arguments; None for activations alone."""
+    """Return the network that an explorer's arguments describe; None for activations alone."""
     if not are_computed(images):
         if any(isinstance(one, Activations) for one in images):
             raise ValueError(
-                "first and second are activations and a picture: pass the activations of both, or "
-                "both pictures."
+                "first and second are activations and an image: pass the activations of both, or "
+                "both images."
             )
         return extractor_for(extractor, **arguments)
     for name, value in arguments.items():
@@ -45,7 +45,7 @@ def network_for(
         if not (value is usual or (isinstance(value, str | int) and value == usual)):
             raise ValueError(
                 f"{name} {briefly(value)} was given with activations, which are computed already: "
-                f"leave {name} out, or pass the picture in their place."
+                f"leave {name} out, or pass the image instead of them."
             )
     if extractor is not None:
         extractor = extractor_for(extractor)
@@ -67,7 +67,7 @@ def needs_keras(
 
 
 def needed(extractor: FeatureExtractor | None) -> FeatureExtractor:
-    """Return the network, or raise ValueError that says what to do about there being none."""
+    """Return the network, or raise ValueError that says how to get one."""
     if extractor is None:
         raise ValueError(_NO_NETWORK)
     return extractor
@@ -76,7 +76,7 @@ def needed(extractor: FeatureExtractor | None) -> FeatureExtractor:
 def readings_of(
     images: Sequence[object], extractor: FeatureExtractor | None
 ) -> tuple[ImageReading, ...]:
-    """Return what is read of images; of activations, the pictures that they are of."""
+    """Return the images as read; for activations, the images that they belong to."""
     readings = []
     known = are_computed(images)
     for one in images:

@@ -1,4 +1,4 @@
-"""The explorer's controls: what they tell (a name and a value) and what they are told."""
+"""The explorer's controls: they report a name and a value, and display the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vgg_widget.pictures.rendering import ORDERS, STRONGEST, typed_channels
 if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
 
-# The modes that have a button, and what is on it.
+# The modes that have a button, and its label.
 _BUTTONS = {"channel": "One channel", "grid": "All", "max": "Strongest", "rgb": "Mix"}
 _TIPS = (
     "each channel by itself",
@@ -35,13 +35,13 @@ _HINT = "Point at a picture to read its values; click to keep a location."
 _TILE_HINT = "Point at a picture to read its values; click on a tile to open its channel."
 
 LAYER_NAMES = ("keras", "torchvision", "both", "paper")
-"""Whose names layers can be listed by; both are Keras's and torchvision's."""
+"""Naming schemes for the list of layers; "both" lists Keras's and torchvision's names."""
 
 
 def layer_options(activations: Activations, names: str = "keras") -> list[tuple[str, str]]:
-    """Return (label, name) for each layer, drawn as one bracket a block, with shapes.
+    """Return (label, name) for each layer, with shapes and a bracket around each block.
 
-    `names` is one of `LAYER_NAMES`; torchvision and the papers also name what is before a ReLU.
+    `names` is one of `LAYER_NAMES`. torchvision and the papers also name maps before a ReLU.
     """
     rows = [
         (info, *row) for info in activations.layers for row in _names_of(activations, info, names)
@@ -59,7 +59,7 @@ def _names_of(activations: Activations, info: LayerInfo, names: str) -> list[tup
     if names != "both":
         return [(name, name) for name in activations.names_in(names, info.name)]
     *before, after = activations.torch_names(info.name)
-    # In this order, since a closed dropdown shows how a label begins.
+    # In this order, since a closed dropdown shows only the beginning of a label.
     rows = [(f"{name} before ReLU · {info.name}", name) for name in before]
     return [*rows, (f"{after} · {info.name}", info.name)]
 
@@ -72,7 +72,7 @@ def _bracket(layers: Sequence[LayerInfo], index: int) -> str:
 
 
 def cmap_options() -> list[tuple[str, str]]:
-    """Return (label, name) for each colormap; the heading of a group has "" for a name."""
+    """Return (label, name) for each colormap; a group's heading has the name ""."""
     options = []
     for group, names in grouped_cmaps().items():
         if names:
@@ -81,12 +81,12 @@ def cmap_options() -> list[tuple[str, str]]:
 
 
 def parse_channels(text: str) -> tuple[int, ...] | str:
-    """Read channel numbers as a person types them, ``"0, 5-8 12"``, or the word ``"strongest"``.
+    """Parse channel numbers as a user types them, ``"0, 5-8 12"``, or the word ``"strongest"``.
 
     Raises
     ------
     ValueError
-        If something is no number or range.
+        If a part is neither a number nor a range.
     """
     if text.strip().lower() == STRONGEST:
         return STRONGEST
@@ -96,14 +96,14 @@ def parse_channels(text: str) -> tuple[int, ...] | str:
 class Controls:
     """The rows of controls and the texts of an explorer.
 
-    `upload` is the attribute that is set to a picture that a person uploads; "" for no such button
-    here. `max_width`, in CSS, is as wide as the figure and its toolbar usually are by default.
+    `upload` is the attribute to set when the user uploads an image; "" for no upload button.
+    `max_width`, in CSS, replaces the default width, that of the figure with its toolbar.
     """
 
     def __init__(
         self, explorer: ExplorerBase, upload: str = "image", max_width: str | None = None
     ) -> None:
-        # Widgets of the page's own take a moment to import.
+        # Importing the page's own widgets takes a moment.
         from vgg_widget.explorer.overview import Filmstrip, NetworkStrip
 
         self._explorer = explorer
@@ -122,7 +122,7 @@ class Controls:
         )
         self.more = parts.dropdown("", [_NO_MODE], "2px 10px 2px 0", tooltip="more")
         self.cmap = parts.dropdown("colors", cmap_options(), "2px 10px 2px 0")
-        # What the display range is taken over, by the scale's name.
+        # The values that determine the display range, by the scale's name.
         ranges = [
             (explorer.pictured, "auto"),
             (f"{explorer.pictured}, to the max", "channel"),
@@ -145,7 +145,7 @@ class Controls:
         self.place = parts.words("vgg-place", max_width=width, min_height="20px")
         self.notice = parts.words("vgg-notice", max_width=width)
         self.problem = parts.words("vgg-problem", max_width=width)
-        # An error takes the place of this line, so that the page does not move.
+        # An error replaces this line, so that the page does not move.
         place = self.place
         instead = explorer.reporting_errors(
             lambda change: parts.display(place, shown=change["new"] == "none"), clear=False
@@ -173,18 +173,18 @@ class Controls:
         )
 
     def _cmap_chosen(self, cmap: str) -> None:
-        # A heading is no colormap.
+        # A heading is not a colormap.
         self._explorer.choose(cmap=cmap or self._explorer.cmap)
         parts.set_value(self.cmap, self._explorer.cmap)
 
     def _mode_chosen(self, mode: str | None) -> None:
-        # No button is pressed, and nothing listed, where the mode is one of the others.
+        # If the mode is elsewhere, no button is pressed, or nothing is selected in the list.
         if mode:
             self._explorer.choose(mode=mode)
         self._show_mode(self._explorer.mode)
 
     def _show_mode(self, mode: str) -> None:
-        # A mode may be registered since.
+        # New modes may have been registered.
         others = [name for name in (*MODES, mode) if name not in _BUTTONS]
         options = (_NO_MODE, *((name, name) for name in dict.fromkeys(others)))
         parts.set_value(self.mode, mode if mode in _BUTTONS else None)
@@ -194,13 +194,13 @@ class Controls:
 
     def _chosen_by(self, layer: str) -> dict[str, Any]:
         explorer, chosen = self._explorer, dict[str, Any](layer=layer)
-        # Keras's names do not say on which side of a ReLU they are.
+        # Keras's names do not imply a side of the ReLU.
         if explorer.layer_names != "keras":
             chosen["before_relu"] = is_before_relu(layer, explorer.measured)
         return chosen
 
     def around(self, stage: widgets.Widget) -> tuple[widgets.Widget, ...]:
-        """Return all rows and words in their order, and the figure's stage among them."""
+        """Return all rows and texts in order, with the figure's stage among them."""
         return (
             self.notice,
             self.network.widget,
@@ -215,20 +215,20 @@ class Controls:
         )
 
     def on_page(self) -> dict[str, widgets.Widget]:
-        """Return the controls that a page can answer before the kernel has."""
+        """Return the controls that the page can update before the kernel does."""
         names = ("layer", "mode", "more", "scale", "slider", "box", "caption", "source")
         controls: dict[str, widgets.Widget] = {name: getattr(self, name) for name in names}
         return controls | {"network": self.network.widget, "filmstrip": self.filmstrip.strip}
 
     def said(self) -> dict[str, Any]:
-        """Return what those controls say that a page brings to what it paints."""
+        """Return the values of those controls that the page updates while painting."""
         names = ("caption", "source", "box")
         said: dict[str, Any] = {name: getattr(self, name).value for name in names}
         strips = {"network": self.network.widget.value, "filmstrip": self.filmstrip.strip.value}
         return said | strips | {"layer": self.layer.index}
 
     def choices(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        """Yield the name of a list, a line of it, and the settings which that line chooses."""
+        """Yield the name of a list, one of its lines, and the settings that the line chooses."""
         for words, layer in self.layer.options:
             yield "layer", words, self._chosen_by(layer)
         for name in ("mode", "more"):
@@ -239,7 +239,7 @@ class Controls:
             yield "scale", words, _of_its_own(scale)
 
     def show(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
-        """Bring every control to what the explorer shows, layers by one of `LAYER_NAMES`."""
+        """Update every control to the settings; `names` is one of `LAYER_NAMES`."""
         mode = find_mode(settings.mode)
         self._hint = _TILE_HINT if mode.tiled else _HINT
         count = activations.info(settings.layer).channels
@@ -249,7 +249,7 @@ class Controls:
             self._show_layer(settings, activations, names)
             self._show_mode(settings.mode)
             parts.set_value(self.scale, settings.scale)
-            # A colormap may be set that is not offered.
+            # The current colormap may not be in the list.
             parts.set_choice(self.cmap, cmap_options(), settings.cmap)
             some = settings.location is not None
             orders = [one for one in ORDERS if some or one != "location"]
@@ -273,7 +273,7 @@ class Controls:
         parts.set_value(self.scale, not mode.uses_scale, "disabled")
 
     def _show_layer(self, settings: DisplaySettings, activations: Activations, names: str) -> None:
-        # The list is that of an image and a naming scheme; a channel step changes neither.
+        # The list depends on the image and the naming scheme; a channel step changes neither.
         if self._listed_of() is not activations or self._listed_by != names:
             self._listed_of, self._listed_by = ref(activations), names
             options = layer_options(activations, names)
@@ -281,9 +281,9 @@ class Controls:
         else:
             options = self.layer.options
         shown = settings.layer_in(activations)
-        # Keras has no name for what is before a ReLU: the convolution stands for it.
+        # Keras has no name for maps before a ReLU: the convolution's name is shown instead.
         name = self._listed.get(activations.plain_name(shown))
-        # In one message, or the page would be told of the first layer in between.
+        # In one message; otherwise the page would report the first layer in between.
         with self.layer.hold_sync():
             parts.set_value(self.layer, tuple(options), "options")
             parts.set_value(self.layer, name or self._listed[activations.after_relu(shown)])
@@ -297,7 +297,7 @@ class Controls:
 
     @contextmanager
     def busy(self, words: str) -> Iterator[None]:
-        """Say what is going on, and take no orders meanwhile."""
+        """Show a text and disable the controls meanwhile."""
         before = self.caption.value
         controls = [control for row in self.rows for control in row.children]
         states = [control.disabled for control in controls]
@@ -314,7 +314,7 @@ class Controls:
                 control.disabled = state
 
     def say(self, caption: str, source: str, notice: str) -> None:
-        """Show the words under the picture, and the notice above it where there is one."""
+        """Show the texts under the picture, and the notice above it if there is one."""
         parts.set_value(self.caption, parts.paragraph(caption))
         parts.set_value(self.source, parts.paragraph(source))
         headline, _, rest = notice.partition(": ")
@@ -328,28 +328,28 @@ class Controls:
         parts.display(self.notice, shown=bool(notice))
 
     def show_status(self, words: str) -> None:
-        """Say what is under the mouse, or at the chosen location."""
+        """Describe the unit under the mouse, or at the chosen location."""
         parts.set_value(self.place, parts.paragraph(words or self._hint))
 
 
 def _of_its_own(scale: str) -> dict[str, Any]:
-    # Each scale has a percentile and a gamma of its own.
+    # Each scale has its own percentile and gamma.
     return {"scale": scale, "percentile": None, "gamma": None}
 
 
 def _prose(text: str) -> str:
-    """Return sentences as markup: code as such, and long addresses shortened."""
+    """Return text as HTML, with code marked up and long addresses shortened."""
     words = re.sub(r"(https?://[^/\s]+/)\S{30,}/([^/\s:,;)]+)", r"\1…/\2", text)
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(words))
 
 
 def upload_button(explorer: ExplorerBase, words: str, name: str) -> widgets.FileUpload:
-    """Return a button that sets an attribute to a picture from the person's computer."""
+    """Return a button that sets an attribute to an image from the user's computer."""
     button = widgets.FileUpload(
         accept="image/*",
         multiple=False,
         description=words,
-        # The page shows the tooltip, since ipywidgets adds the number of files to the description.
+        # ipywidgets adds the number of files to the description, so the page shows the tooltip.
         tooltip=words,
         layout=widgets.Layout(width="auto"),
     ).add_class("vgg-upload")
@@ -357,7 +357,7 @@ def upload_button(explorer: ExplorerBase, words: str, name: str) -> widgets.File
     def uploaded(files: Any) -> None:
         if files:
             file = {"name": files[0]["name"], "content": bytes(files[0]["content"])}
-            # Emptied, so that the same file can be chosen again, and is kept once only.
+            # Emptied, so that the same file can be chosen again and is kept only once.
             button.value = ()
             explorer.choose(**{name: file})
 

@@ -1,4 +1,4 @@
-"""An explorer's picture in words: the state to make it again, and Python text without a widget."""
+"""An explorer as text: the state that restores it, and Python code without a widget."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATE_VERSION = 1
 def write_state(
     settings: DisplaySettings, extractor: FeatureExtractor | None, more: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what an explorer shows, and how, as a JSON-able dict."""
+    """Return an explorer's settings and network as a JSON-able dict."""
     channels = settings.channels
     return {
         "version": _STATE_VERSION,
@@ -49,15 +49,15 @@ def _network_in_words(extractor: FeatureExtractor) -> dict[str, Any]:
 
 
 def read_state(state: object, more: dict[str, Any], *, computed: bool = False) -> dict[str, Any]:
-    """Return the explorer's arguments that a state stands for; `more` takes precedence.
+    """Return the explorer's arguments described by a state; `more` takes precedence.
 
-    For what is `computed` already no network is made.
-    Raises ValueError, which names the key, if it is not what `write_state` returned.
+    If the activations are `computed` already, no network is made. Raises ValueError, which names
+    the key, if the state was not returned by `write_state`.
     """
     if not isinstance(state, dict) or state.get("version") != _STATE_VERSION:
         version = state.get("version") if isinstance(state, dict) else type(state).__name__
         raise ValueError(
-            f"state of version {version!r} is not known: pass what LayerExplorer.state() gave."
+            f"state of version {version!r} is unknown: pass a result of LayerExplorer.state()."
         )
     usual = state.get("usual_cmap", DEFAULT_CMAP)
     try:
@@ -77,12 +77,13 @@ def read_state(state: object, more: dict[str, Any], *, computed: bool = False) -
         found.pop(name, None)
     if found.get("weights") == "model":
         raise ValueError(
-            "state is of a model of your own, which it cannot hold: pass model=... or "
-            "extractor=... too."
+            "state is from a model of your own, which it cannot contain: pass model=... or "
+            "extractor=... as well."
         )
     if found.get("weights") == "state_dict" and "weights" not in more:
         raise ValueError(
-            "state is of weights from a state dict, which it cannot hold: pass weights=... too."
+            "state uses weights from a state dict, which it cannot contain: pass weights=... as "
+            "well."
         )
     return {**found, **more}
 
@@ -93,10 +94,10 @@ def script(
     extractor: FeatureExtractor | None,
     settings: DisplaySettings,
 ) -> str:
-    """Write a script that makes the picture of an image, or those of two, without a widget.
+    """Write a script that makes the picture, or both pictures, without a widget.
 
-    `activations` are the first image's; those that the extractor did not make, and an image without
-    a path, are left to whoever runs it, and a comment says so.
+    `activations` are those of the first image. If the extractor did not compute them, or an image
+    has no path, the script leaves a gap for the user to fill, with a comment.
     """
     code = _code_of(extractor, activations)
     names = {"FeatureExtractor"} if code else {"Activations"}
@@ -146,7 +147,7 @@ def script(
 
 
 def _attribution_code(settings: DisplaySettings, layer: str) -> str:
-    """Return the arguments of `attribute` that make the map over the input."""
+    """Return the arguments of `attribute` for the map over the input."""
     method = f"method={settings.attribution!r}"
     if settings.attribution == CLASS_METHOD:
         return f"{layer}, {method}, target={settings.attribution_class!r}"
@@ -154,7 +155,7 @@ def _attribution_code(settings: DisplaySettings, layer: str) -> str:
 
 
 def _code_of(extractor: FeatureExtractor | None, activations: Activations) -> str:
-    """Return the expression that makes the network; "" where it did not make the activations."""
+    """Return the expression for the network; "" if it did not compute the activations."""
     if extractor is None:
         return ""
     try:
@@ -165,12 +166,12 @@ def _code_of(extractor: FeatureExtractor | None, activations: Activations) -> st
 
 
 def _one_line(words: str) -> str:
-    # A file's name may hold a line break, which would end the comment that it stands in.
+    # A file name may contain a line break, which would end the comment.
     return "".join(letter if letter.isprintable() else " " for letter in words)
 
 
 def _image_code(reading: ImageReading) -> tuple[set[str], str]:
-    """Return which functions an image's expression needs, and the expression."""
+    """Return the functions that an image's expression needs, and the expression."""
     if reading.origin is not None:
         return {"load_image"}, f"load_image({reading.origin!r})"
     if np.array_equal(reading.pixels, sample_image()):
@@ -178,11 +179,11 @@ def _image_code(reading: ImageReading) -> tuple[set[str], str]:
     if reading.name:
         note = "not read from a path: save this file beside your script, or put its path here"
         return set(), f"{reading.name!r}  # {note}"
-    return set(), "...  # made in memory: put the picture here, or the path of its file"
+    return set(), "...  # made in memory: put the image here, or the path of its file"
 
 
 def check_suffix(suffix: str, path: str, *, arrays: bool) -> None:
-    """Raise ValueError unless a file that ends so holds a picture; `arrays` may be saved too."""
+    """Raise ValueError unless the suffix is a picture format; `arrays` also allows ``.npz``."""
     if suffix not in (".png", ".svg", ".pdf"):
         ending = f"ends in {suffix!r}" if suffix else "has no suffix"
         more = ", or .npz for the activations" if arrays else ""
@@ -192,7 +193,7 @@ def check_suffix(suffix: str, path: str, *, arrays: bool) -> None:
 
 
 def name_of_picture(settings: DisplaySettings) -> str:
-    """Return a name for a file of a picture, without its suffix, such as ``block3_conv1-max``."""
+    """Return a file name for a picture, without its suffix, such as ``block3_conv1-max``."""
     layer = re.sub(r"[^\w.]+", "_", settings.layer)
     mode = re.sub(r"\W+", "_", settings.mode)
     number = settings.channel if find_mode(settings.mode).takes == "one" else ""
@@ -200,6 +201,6 @@ def name_of_picture(settings: DisplaySettings) -> str:
 
 
 def name_of_arrays(reading: ImageReading) -> str:
-    """Return a name for a file of a picture's activations."""
+    """Return a file name for an image's activations."""
     stem = re.sub(r"[^\w. -]+", "_", Path(reading.origin or reading.name).stem)
     return f"{stem}-activations.npz" if stem else "activations.npz"

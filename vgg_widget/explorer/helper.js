@@ -1,33 +1,33 @@
-// The explorer's hands and ears on the page, for what ipywidgets cannot do: keys, names for screen
-// readers, the page's theme and room, the clipboard and downloads, and a quicker canvas. It touches nothing
-// outside the explorer whose child it is; the same explorer shown twice has one model and two views.
+// The explorer's helper on the page, for what ipywidgets cannot do: keys, names for screen readers, the
+// page's theme and width, the clipboard and downloads, and a faster canvas. It touches nothing outside its
+// own explorer. An explorer shown twice has one model and two views.
 
 import { livePainter } from "./live_painter.js";
 
 const ROOT = ".vgg-explorer";
 const CANVAS = ".jupyter-matplotlib-canvas-div";
 
-// JupyterLab and Notebook take no shortcut from an element with this attribute. On the explorer
-// itself it would come too late: they look from the focused element outwards, itself first.
+// JupyterLab and Notebook apply no shortcut to an element with this attribute. On the explorer itself it
+// would come too late: they search outwards from the focused element.
 const SUPPRESS = "data-lm-suppress-shortcuts";
 
-// After this long the answer to a key is taken for lost, as when a connection broke.
+// After this long, the answer to a key counts as lost, for example with the connection.
 const PATIENCE_MS = 10_000;
-// How often it is looked whether the kernel has been told of the steps before a key.
+// The interval for checking whether the kernel has been told of the steps before a key.
 const TOLD_MS = 10;
 
 const CLICKED = "[type=button], [type=checkbox], [type=file], [type=radio], [type=range]";
 const isTyped = (element) =>
   element.isContentEditable || element.matches(`textarea, input:not(${CLICKED})`);
 
-// A dropdown finds its options by letters; sliders and radio buttons move, and a long text scrolls, by
-// arrows and the like.
+// A dropdown finds options by letters; arrow keys and the like move sliders and radio buttons, and scroll a
+// long text.
 const isKept = (element, key) =>
   element.matches("select") ||
   (key.length > 1 &&
     element.matches(".noUi-handle, [type=radio], [type=range], .vgg-details *"));
 const isChord = (event) => event.ctrlKey || event.altKey || event.metaKey;
-// With Caps Lock on, a letter is still that letter.
+// Caps Lock does not change the meaning of a letter.
 const nameOf = (event) =>
   event.key.length === 1 && !event.shiftKey ? event.key.toLowerCase() : event.key;
 const isWanted = (event, keys) =>
@@ -36,14 +36,14 @@ const isWanted = (event, keys) =>
   keys.includes(nameOf(event)) &&
   !isKept(event.target, event.key);
 
-// Sends a key when the one before is answered, and when all that the page `isTelling` the kernel is told:
-// a step that waits to be told must not come after a key that was pressed later. Presses wait for their turn; what a held key repeats
-// meanwhile is dropped, so that the picture stops when the key is let go, however slow the kernel.
+// Sends a key once the previous one is answered and the page `isTelling` the kernel nothing more, so that
+// an earlier step never arrives after a later key. Presses are queued. Repeats of a held key are dropped
+// meanwhile, so that the picture stops when the key is released, however slow the kernel.
 function keySender(model, isTelling) {
   const waiting = [];
   let sent = -Infinity;
   const send = (key, begun = performance.now()) => {
-    // A kernel that is gone answers no more.
+    // A kernel that is gone no longer answers.
     if (model.comm_live === false) return;
     sent = performance.now();
     if (isTelling() && sent - begun <= PATIENCE_MS) setTimeout(send, TOLD_MS, key, begun);
@@ -71,24 +71,24 @@ const LAYERS = { ArrowUp: -1, ArrowDown: 1 };
 function listenToKeys(root, model, sender, painter, signal) {
   const isOurs = ({ target }) =>
     target instanceof Element && target.closest(ROOT) === root && !isTyped(target);
-  // Notebook listens on the document while the event goes down: only the window is earlier.
+  // Notebook listens on the document in the capture phase: only the window is earlier.
   const early = (event) => {
     if (!isOurs(event)) return;
-    // A letter would cut or insert cells. Chords, and Shift+Enter to run the cell, work as ever.
+    // A letter would cut or insert cells. Chords, and Shift+Enter to run the cell, work as usual.
     const isRun = event.shiftKey && event.key === "Enter";
     event.target.toggleAttribute(SUPPRESS, !isChord(event) && !isRun);
     if (!isWanted(event, model.get("wanted"))) return;
     event.preventDefault();
     event.stopPropagation();
     const { key } = event;
-    // A step from where the kernel is going, on a key before, is the kernel's too.
+    // A step from a state that the kernel has yet to reach, after an earlier key, is left to the kernel.
     const isDone =
       !sender.isWaiting() &&
       (key in CHANNELS ? painter.step(CHANNELS[key]) : key in LAYERS && painter.turnLayer(LAYERS[key]));
     if (!isDone) sender.press(nameOf(event), event.repeat);
   };
-  // ipympl keeps every key to itself: Tab would never leave the picture, and Ctrl+S not save. Here
-  // it hears of them, and the browser and the notebook too.
+  // ipympl swallows every key: Tab would never leave the figure, and Ctrl+S would not save. Here ipympl
+  // gets the keys, and so do the browser and the notebook.
   const share = (event) => {
     if (!isOurs(event) || !event.target.closest(CANVAS)) return;
     if (isChord(event) || event.key.length > 1)
@@ -116,7 +116,7 @@ const textOf = (element) => element?.textContent.trim() ?? "";
 function nameField(field) {
   if ([...(field.labels ?? [])].some(textOf)) return;
   const widget = field.closest(".widget-inline-hbox");
-  // ipywidgets puts a tooltip on the field, the widget or its label, by the kind of control.
+  // Depending on the control, ipywidgets puts a tooltip on the field, the widget or its label.
   const titled = [field, widget, ...(widget?.querySelectorAll("[title]") ?? [])];
   const title = titled.find((element) => element?.title)?.title;
   set(field, { "aria-label": textOf(widget?.querySelector(".widget-label")) || title });
@@ -131,7 +131,7 @@ function nameButton(button) {
   set(button, { "aria-label": played ? PLAY[played] : button.title });
 }
 
-// ipywidgets shows by colour alone which buttons are on.
+// ipywidgets shows which buttons are pressed by colour alone.
 function tellPressed(button) {
   const attribute = button.closest(".vgg-unfold") ? "aria-expanded" : "aria-pressed";
   set(button, { [attribute]: String(button.classList.contains("mod-active")) });
@@ -151,14 +151,14 @@ function describe(root, model) {
     set(place, { role: "status", "aria-live": place.getAttribute("aria-live") ?? "polite" });
   for (const canvas of all(CANVAS))
     set(canvas, {
-      // A picture that takes keys: for an image a screen reader would keep the arrows to itself.
+      // An application, since on an image a screen reader would keep the arrow keys for itself.
       role: "application",
       "aria-label": model.get("description"),
       "aria-describedby": root.querySelector(".vgg-caption")?.id,
       "aria-keyshortcuts": model.get("wanted").join(" "),
     });
   all(".noUi-handle, .widget-readout, input, select, textarea").forEach(nameField);
-  // What is on such a button is written by the style sheet.
+  // The style sheet writes the text on these buttons.
   for (const button of all(".vgg-upload")) set(button, { "aria-label": button.title });
   all("button").forEach(nameButton);
   all(".widget-toggle-button, .widget-toggle-buttons button").forEach(tellPressed);
@@ -172,7 +172,7 @@ function observe(elements, options, update, signal) {
 
 function keepDescribed(root, model, signal) {
   const update = () => describe(root, model);
-  // Widgets come to the page one by one. The words that each step replaces name no control.
+  // Widgets arrive on the page one by one. Texts replaced by each step name no control.
   const notice = (records) => {
     if (records.some(({ target }) => !target.closest(".widget-html"))) update();
   };
@@ -182,22 +182,22 @@ function keepDescribed(root, model, signal) {
   update();
 }
 
-// What the keyboard brings about is read aloud; what the mouse passes over would have no end.
+// Changes by the keyboard are announced; those by the mouse would be endless.
 function announcePlaces(root, signal) {
   const announce = (live) => () =>
     root.querySelectorAll(".vgg-place").forEach((place) => set(place, { "aria-live": live }));
-  // On the window, beyond which the explorer's own keys do not come.
+  // On the window, because the explorer's own keys do not propagate further.
   window.addEventListener("keydown", announce("polite"), { capture: true, signal });
   root.addEventListener("pointermove", announce("off"), { capture: true, signal });
 }
 
-// So long a panel may take until it has come from the kernel, and grown to its height.
+// Time for a panel to arrive from the kernel and grow to its full height.
 const UNFOLDING_MS = 1500;
 
-// Who opens a panel sees it: it stands below the picture, often below the window.
+// Scrolls an opened panel into view: it is below the figure, often below the window.
 function showPanels(root, signal) {
   const show = ({ target }) => {
-    // By now it is marked as pressed, where it opens its panel.
+    // By now the button is marked as pressed, if it opens its panel.
     const stage = target.closest(".vgg-unfold.mod-active") && root.querySelector(".vgg-stage");
     if (!stage) return;
     const observer = new ResizeObserver(() => {
@@ -209,7 +209,7 @@ function showPanels(root, signal) {
   root.addEventListener("click", show, { signal });
 }
 
-// A bar is as good to click as the button that it belongs to, which the keyboard reaches.
+// A click on a bar works like its button, which the keyboard can reach.
 function listenToBars(root, signal) {
   const press = ({ target }) => {
     if (!target.closest("button")) target.closest(".vgg-line")?.querySelector("button")?.click();
@@ -217,7 +217,7 @@ function listenToBars(root, signal) {
   root.addEventListener("click", press, { signal });
 }
 
-// Whatever way the page names a colour, a pixel of it is three numbers.
+// Drawn as a pixel, a colour in any notation becomes three numbers.
 function isLight(colour) {
   const context = new OffscreenCanvas(1, 1).getContext("2d");
   context.fillStyle = colour;
@@ -236,7 +236,7 @@ function isDark(root) {
   return isLight(getComputedStyle(root.parentElement ?? document.body).color);
 }
 
-// The colour that shows through the explorer: that of the nearest element that has one.
+// Returns the colour behind the explorer: that of the nearest ancestor with an opaque one.
 function backgroundOf(root) {
   const context = new OffscreenCanvas(1, 1).getContext("2d");
   for (let element = root; element; element = element.parentElement) {
@@ -263,12 +263,12 @@ function keepTheme(root, model, signal) {
   update();
 }
 
-// How wide the figure may be. A moment late, since a window that is dragged asks for a hundred sizes.
+// Reports the available width after a short delay, since dragging a window causes a hundred sizes.
 function keepRoom(root, model, signal) {
   let timer;
   const tell = () => {
     const room = Math.floor(root.clientWidth);
-    // Not on show: on another tab, or folded away.
+    // Hidden: on another tab, or collapsed.
     if (!room || model.get("room") === room) return;
     model.set("room", room);
     model.save_changes();
@@ -282,7 +282,7 @@ function keepRoom(root, model, signal) {
   tell();
 }
 
-// The older way, for pages that came over plain HTTP and have no clipboard.
+// The older method, for pages loaded over plain HTTP, which have no clipboard.
 function copySelected(text) {
   const focused = document.activeElement;
   const area = document.createElement("textarea");
@@ -307,7 +307,7 @@ async function copy(text) {
 function download(name, data) {
   const href = URL.createObjectURL(new Blob([data]));
   const link = Object.assign(document.createElement("a"), { href, download: name });
-  // VS Code saves the file itself, when it hears of the click on the page's body.
+  // VS Code saves the file itself when it sees the click on the page's body.
   document.body.append(link);
   link.click();
   link.remove();
@@ -315,18 +315,18 @@ function download(name, data) {
   setTimeout(() => URL.revokeObjectURL(href), 60_000);
 }
 
-// So long without a frame and the picture is kept.
+// After this long without a frame, the picture is encoded.
 const REST_MS = 400;
 
-// ipympl takes every canvas that is connected for one with a handle to drag, whatever the kernel says.
+// ipympl adds a resize handle to every connected canvas, whatever the kernel says.
 function keepSize(figure) {
   const refuse = () => figure.set("resizable", false);
   figure.on("change:resizable", refuse);
   refuse();
 }
 
-// ipympl encodes its whole canvas at every frame, for where the state of widgets is saved: 10 ms of each
-// step, and of the frame before, since the new one is not drawn yet. Here the last one is encoded, once.
+// ipympl encodes its whole canvas at every frame, for saved widget state. That takes 10 ms of each step and
+// encodes the previous frame, since the new one is not drawn yet. Here only the last frame is encoded.
 function keepPicture(figure) {
   const canvas = figure.offscreen_canvas;
   const encode = canvas.toDataURL.bind(canvas);
@@ -346,14 +346,14 @@ async function mendFigure(model) {
   keepPicture(figure);
 }
 
-// What fails on the page is told where the explorer tells of its other errors: nobody has the
-// browser's console open.
+// Failures on the page are shown with the explorer's other errors, since few users have the browser's
+// console open.
 const tellFailure = (model, doing) => (error) =>
   model.send({ kind: "failed", doing, message: String(error) });
 
 const DOING = { copy: "copy the code", download: "save the file", answered: "take the next key" };
 
-// A view is rendered before it is put in its place, some moments later.
+// A view is rendered some moments before it is inserted into the page.
 async function findRoot(el, signal) {
   for (let tries = 0; tries < 200 && !signal.aborted; tries++) {
     const root = el.closest(ROOT);
@@ -382,7 +382,7 @@ export default () => {
       };
       model.on("msg:custom", (message, buffers) =>
         follow(message, buffers).catch(tellFailure(model, DOING[message.kind] ?? "paint")));
-      // A front end or an ipympl of another kind goes on as it would.
+      // With another front end or version of ipympl, the figure simply stays unchanged.
       mendFigure(model).catch(() => {});
     },
     render({ model, el, signal }) {

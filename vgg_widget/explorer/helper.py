@@ -1,7 +1,7 @@
 """The explorer's helper on the page, for what ipywidgets cannot do.
 
-Keys, names for screen readers, the page's theme, the clipboard and downloads, and pictures that the
-page paints. Its other half is in ``helper.js``, ``helper.css`` and the scripts named ``live_…``.
+It handles keys, names for screen readers, the page's theme, the clipboard, downloads, and pictures
+painted by the page. The other half is in ``helper.js``, ``helper.css`` and ``live_*.js``.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from traitlets import Dict, Enum, Float, Int, List, Unicode
 from vgg_widget.page.scripts import joined
 
 ROOT_CLASS = "vgg-explorer"
-"""The CSS class of the box that a `PageHelper` serves: the nearest one that it is in."""
+"""The CSS class of the box that a `PageHelper` serves: its nearest ancestor with the class."""
 
 _HERE = files("vgg_widget.explorer")
 
 
 class PageHelper(anywidget.AnyWidget):
-    """An invisible widget that serves the box with the class `ROOT_CLASS` that it is a child of.
+    """An invisible widget that serves its nearest ancestor with the class `ROOT_CLASS`.
 
-    Of the box's parts it knows the canvas of ipympl, ``vgg-caption`` (announced when it changes),
+    In that box it handles ipympl's canvas, ``vgg-caption`` (announced when it changes),
     ``vgg-problem`` (announced at once) and ``vgg-unfold`` (toggle buttons that open panels).
 
-    `on_key` gets each of `keys`, named as in JavaScript's ``KeyboardEvent.key``, that a person
-    presses in the box, except where a control needs it; while it runs, a held key is not repeated.
-    `description` is what a screen reader says of the `canvas`. `report` gets the callback for the
-    page's other messages, and returns it so that its errors are shown.
+    `on_key` gets each of `keys`, named as in JavaScript's ``KeyboardEvent.key``, that the user
+    presses in the box, unless a control needs it. While it runs, a held key does not repeat.
+    `description` is the canvas's name for screen readers. `report` wraps the callback for the
+    page's other messages, so that its errors are shown.
     """
 
-    # The text, not the path: anywidget would hold on to every widget made from a path.
+    # The text, not the path: anywidget keeps every widget made from a path alive.
     _esm = Unicode(
         joined(
             files("vgg_widget.page").joinpath("painter.js"),
@@ -46,37 +46,37 @@ class PageHelper(anywidget.AnyWidget):
     ).tag(sync=True)
     _css = Unicode(_HERE.joinpath("helper.css").read_text(encoding="utf-8")).tag(sync=True)
 
-    # ipywidgets has `keys` itself, for something else.
-    wanted = List(Unicode(), help="Keys that are taken, as in KeyboardEvent.key.").tag(sync=True)
-    description = Unicode(help="What a screen reader says of the canvas.").tag(sync=True)
-    figure = Unicode(help="Identity of ipympl's canvas among the page's widgets.").tag(sync=True)
-    controls = Dict(help="Identities of the controls that the page answers itself.").tag(sync=True)
+    # ipywidgets already uses `keys` for something else.
+    wanted = List(Unicode(), help="Keys to handle, as in KeyboardEvent.key.").tag(sync=True)
+    description = Unicode(help="The canvas's name for screen readers.").tag(sync=True)
+    figure = Unicode(help="Model ID of ipympl's canvas.").tag(sync=True)
+    controls = Dict(help="Model IDs of the controls that the page updates itself.").tag(sync=True)
     scene: Any = Dict(
         {"number": 0, "album": 0, "next": 0, "since": 0, "paintable": False},
-        help="Where everything is on the canvas; album 0 where that is about to change.",
+        help="The layout of the canvas; album 0 if it is about to change.",
     ).tag(sync=True)
     shown: Any = Dict(
         {"album": 0, "channel": 0, "location": None},
-        help="What the kernel has on show, words and panels included.",
+        help="The kernel's current state, texts and panels included.",
     ).tag(sync=True)
     playing: Any = Dict(
         {"clock": "", "over": "channels", "repeat": False},
-        help="Identity of the clock that plays, and through what it goes.",
+        help="Model ID of the clock that plays, and what it steps over.",
     ).tag(sync=True)
     budget = Float(24.0, help="Megabytes of maps that the page may keep.").tag(sync=True)
     theme = Enum(
-        ("light", "dark"), "light", help="How the page looks; it tells, and tells again on change."
+        ("light", "dark"), "light", help="The page's theme, reported by the page on each change."
     ).tag(sync=True)
 
     background = Unicode(
-        help="The page's colour behind the explorer, as in #111111; '' as long as no page has told."
+        help="The page's colour behind the explorer, as in #111111; '' before the page reports it."
     ).tag(sync=True)
 
     room = Int(
-        help="CSS pixels that the box is wide, 0 as long as no page has told; it tells again."
+        help="Width of the box in CSS pixels, reported by the page on each change; 0 before that."
     ).tag(sync=True)
 
-    # What the last page told: the next explorer in this kernel is mostly on the same one.
+    # The last page's reports: the next explorer in this kernel is usually on the same page.
     _seen: ClassVar[dict[str, Any]] = {}
 
     def __init__(
@@ -101,13 +101,13 @@ class PageHelper(anywidget.AnyWidget):
         self._on_key = on_key
         self._follow = report(self._follow_message) if report else self._follow_message
         self.listeners: dict[str, Callable[[dict[str, Any]], object]] = {}
-        """What is done with other messages of the page, by their kind."""
+        """Handlers of the page's other messages, by their kind."""
         self._numbers = count()
         self._copies: dict[int, Callable[[bool], object]] = {}
         self.on_msg(self._hear)
 
     def copy(self, text: str, then: Callable[[bool], object] | None = None) -> None:
-        """Put text on the clipboard of whoever looks at the page.
+        """Copy text to the clipboard of the page's user.
 
         `then` is called with whether the browser allowed it, once it has answered.
         """
@@ -117,7 +117,7 @@ class PageHelper(anywidget.AnyWidget):
         self.send({"kind": "copy", "number": number, "text": text})
 
     def download(self, name: str, data: bytes) -> None:
-        """Save data as a file on the computer of whoever looks at the page."""
+        """Save data as a file on the computer of the page's user."""
         self.send({"kind": "download", "name": name}, [data])
 
     def _see(self, change: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ class PageHelper(anywidget.AnyWidget):
         try:
             self._on_key(content.get("key", ""))
         finally:
-            # The page holds the next key back until now.
+            # Until then, the page holds the next key back.
             self.send({"kind": "answered"})
 
     def _follow_message(self, content: dict[str, Any]) -> None:

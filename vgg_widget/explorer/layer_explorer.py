@@ -1,4 +1,4 @@
-"""`LayerExplorer`: one image, and what every layer makes of it."""
+"""`LayerExplorer`: one image, and what every layer computes from it."""
 
 from __future__ import annotations
 
@@ -49,56 +49,57 @@ if TYPE_CHECKING:
     from vgg_widget.support.progress import Progress
 
 _TOP_IS_RENAMED = (
-    "top of LayerExplorer has two names now: predict=5 for classes that the network predicts, and "
-    "top_images for what vgg_widget.dataset.top_activations returned."
+    "top of LayerExplorer is now two arguments: predict=5 for classes that the network predicts, "
+    "and top_images for a result of vgg_widget.dataset.top_activations."
 )
 
 
 class LayerExplorer(ExplorerBase):
-    """See what every layer of a network makes of a picture.
+    """Explore what every layer of a network computes from an image.
 
     Parameters
     ----------
     image : object
-        Anything that `load_image` takes; or `Activations`, such as `Activations.load` and
-        `Activations.from_arrays` give, which are shown without a network.
+        Any input of `load_image`; or `Activations`, for example from `Activations.load` or
+        `Activations.from_arrays`, which are shown without a network.
     extractor : FeatureExtractor, optional
-        The network to use, instead of making one from the arguments that follow; of activations,
-        the one that made them.
+        The network to use, instead of one built from the arguments that follow. For activations,
+        the network that computed them.
     model : keras.Model or torch.nn.Module, optional
         A model of your own instead of a VGG; see `FeatureExtractor`.
     preprocess : callable, optional
-        From RGB, float32 in 0–255, to the network's input; see `FeatureExtractor`.
+        Converts RGB, float32 in 0–255, to the network's input; see `FeatureExtractor`.
     weights : str, Path or mapping
-        A name, a file of Keras's or torchvision's, or a state dict; see `FeatureExtractor`.
+        A name, a Keras or torchvision file, or a state dict; see `FeatureExtractor`.
     network : str
         ``"vgg19"`` or ``"vgg16"``; see `FeatureExtractor`.
     size : int, (int, int) or None
         See `FeatureExtractor`.
     layer : str, optional
-        The layer on show; by default the first whose maps are nearest a quarter of the image's
-        sides, ``"block3_conv1"`` of a VGG.
+        The layer to show; by default the first whose maps come closest to a quarter of the
+        image's sides, ``"block3_conv1"`` for a VGG.
     channel : int, optional
-        The channel on show in the mode ``"channel"``; by default the one that ``channels`` names,
-        or the first of `telling_channels`. Each of the two is kept for the modes that show it.
+        The channel to show in the mode ``"channel"``; by default the one in ``channels``, or the
+        first of `telling_channels`. ``channel`` and ``channels`` are kept independently, for the
+        modes that use them.
     mode : str
         ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
         ``"rgb"``, ``"rainbow"``, ``"groups"`` or one that `register_mode` added.
     cmap : str or Colormap
-        Any colormap that matplotlib knows, by its name or as it is registered.
+        Any registered matplotlib colormap, or its name.
     scale : str
         ``"auto"``, ``"channel"``, ``"layer"`` or ``"network"``; see `render`.
     predict : int, optional
-        Adds a panel with so many of the most probable classes, 1 to 1000. It needs the
+        Adds a panel with this many of the most probable classes, 1 to 1000. It needs the
         classifier's file, which is 575 MB for ImageNet.
     top_images : TopActivations, optional
-        What `vgg_widget.dataset.top_activations` returned; adds a panel with the patches that the
-        channel on show answers to most.
+        A result of `vgg_widget.dataset.top_activations`; adds a panel with the patches that
+        activate the current channel most.
     **layout
         Any other trait, such as ``channels``, ``location``, ``before_relu``, ``overlay`` or
         ``theme`` (``LayerExplorer.class_traits()`` lists them, `help` describes them); and fields
-        of `ipywidgets.Layout`, such as ``width="700px"``; with a ``max_width="1200px"`` the figure
-        grows so far where the page has room.
+        of `ipywidgets.Layout`, such as ``width="700px"``. With ``max_width="1200px"``, for
+        example, the figure grows up to that width if the page has room.
 
     Raises
     ------
@@ -117,16 +118,16 @@ class LayerExplorer(ExplorerBase):
     """
 
     activations = Instance(Activations, read_only=True, help="All feature maps of the image.")
-    rendering = Instance(Rendering, read_only=True, allow_none=True, help="The picture on show.")
+    rendering = Instance(Rendering, read_only=True, allow_none=True, help="The current picture.")
     top_images = ImageSetResult(
-        help="Strongest images of a set, of which a panel shows those of the channel; or None.",
+        help="Strongest images of a set; a panel shows those of the current channel; or None.",
     )
 
     page_budget = CFloat(
         24.0,
         min=0,
         help=(
-            "Megabytes of maps that a page keeps for this explorer, to paint channels and layers "
+            "Megabytes of maps that the page keeps for this explorer, to paint channels and layers "
             "before the kernel has drawn them; 0 for none. It is not part of the state."
         ),
     )
@@ -135,12 +136,12 @@ class LayerExplorer(ExplorerBase):
     _kept = "its activations and its state()"
     _made_with = (*MADE_WITH, "predict")
     _computed_trait, _rendered_trait = "activations", "rendering"
-    _description = "Input picture, and beside it a picture of the layer"
-    _busy_words = "Computing all layers of the new picture …"
+    _description = "Input image, and beside it a picture of the layer"
+    _busy_words = "Computing all layers of the new image …"
     _upload = "image"
     _saves_activations = True
     _settable = frozenset((*SETTINGS, *LOOKS, "top_images"))
-    # Made with the figure.
+    # Built with the figure.
     _painter: Any = None
 
     def __init__(
@@ -169,7 +170,7 @@ class LayerExplorer(ExplorerBase):
                 top_images = top
             else:
                 predict = top
-        # Before anything is downloaded.
+        # Checked before anything is downloaded.
         self._classes = None if predict is None else checked_top(predict, "predict")
         self.set_trait("top_images", top_images)
         self.page_budget = layout.pop("page_budget", self.page_budget)
@@ -189,10 +190,10 @@ class LayerExplorer(ExplorerBase):
 
     @property
     def image(self) -> Any:
-        """The picture, uint8 RGB of shape (H, W, 3), as it was before resizing.
+        """The image before resizing, uint8 RGB of shape (H, W, 3).
 
-        Set it to anything that `load_image` takes, or to `Activations`, to look at another one; if
-        that cannot be used, the one on show stays.
+        Set it to any input of `load_image`, or to `Activations`, to explore another image. If
+        that fails, the current image stays.
         """
         return self._readings[0].pixels
 
@@ -207,36 +208,35 @@ class LayerExplorer(ExplorerBase):
         Parameters
         ----------
         image : object
-            Anything that `load_image` takes.
+            Any input of `load_image`.
         state : dict
-            What `state` returned, also after a round trip through JSON.
+            A result of `state`, possibly after a round trip through JSON.
         **more
-            Arguments of the constructor that take the place of what `state` says; ``extractor``
-            or ``model`` is needed where the state is of a model of your own, ``weights`` where it
-            is of a state dict.
+            Constructor arguments that override the state. ``extractor`` or ``model`` is needed if
+            the state comes from a model of your own, ``weights`` if it comes from a state dict.
 
         Raises
         ------
         ValueError, TraitError
-            If `state` is no such dict; the sentence names the key.
+            If `state` is not such a dict; the message names the key.
         WeightsError
-            If the weights that it names cannot be had.
+            If the weights that it names are not available.
         """
         asked = read_state(state, more, computed=isinstance(image, Activations))
         try:
             explorer = cls(image, **asked)
         except TraitError:
-            # A state may be of a layer that has no attribution, where it says so and is looked at.
+            # The state may have been saved at a layer without attribution: retry without it.
             if asked.pop("attribution", None) is None:
                 raise
             explorer = cls(image, **asked)
-        # The default colormap of maps before a ReLU may have been chosen, and left, on purpose.
+        # The user may have deliberately replaced the default colormap for maps before a ReLU.
         if "cmap" in asked and explorer.cmap != asked["cmap"]:
             explorer.cmap = asked["cmap"]
         explorer._usual_cmap = str(state.get("usual_cmap", explorer._usual_cmap))
         return explorer
 
-    # --- what `ExplorerBase` asks
+    # --- the interface that `ExplorerBase` requires
 
     def _available_panels(self) -> dict[str, PanelMaker]:
         panels = super()._available_panels()
@@ -259,14 +259,14 @@ class LayerExplorer(ExplorerBase):
         return render(computed, settings.layer_in(computed), **settings.for_render())
 
     def _new_view(self, figure: Figure) -> FeatureFigure:
-        # matplotlib's figures take longer to import than all the rest here.
+        # Importing matplotlib's figures takes longer than all other imports here.
         from vgg_widget.figure.feature_figure import FeatureFigure
 
         return FeatureFigure(figure)
 
     def _build(self) -> None:
         super()._build()
-        # Widgets of the page's own take a moment to import.
+        # Importing the page's own widgets takes a moment.
         from vgg_widget.explorer.page_painter import PagePainter
 
         explorer: Any = proxy(self)
@@ -276,7 +276,7 @@ class LayerExplorer(ExplorerBase):
 
     def _publish(self, snapshot: Snapshot) -> None:
         before, now = self._snapshot, snapshot.settings
-        # Another channel alone is what the page paints.
+        # The page paints a change of the channel alone.
         step = (
             before is not None
             and before.computed is snapshot.computed
@@ -301,45 +301,45 @@ class LayerExplorer(ExplorerBase):
 
     @property
     def attributed(self) -> Attribution | None:
-        """The map that `attribution` asks for; None where none is, or it is still computed."""
+        """The map that `attribution` asks for; None if there is none or it is being computed."""
         return next(iter(self.attributing.maps), None)
 
     @property
     def predicts(self) -> bool:
-        """Whether the classifier is there, so that a class can be explained."""
+        """Whether the classifier is available, so that a class can be explained."""
         return self._classes is not None
 
     @property
     def usual_cmap(self) -> str:
-        """The colormap of what was last on show after its ReLU."""
+        """The colormap last used for maps after a ReLU."""
         return self._usual_cmap
 
     def caption_of(self, rendering: Rendering) -> str:
-        """Return the words below a picture of the image on show."""
+        """Return the caption for a rendering of the current image."""
         words = caption(self.activations, rendering)
         note = self._readings[0].note
         return f"{words} · {note}" if note else words
 
     def distribution(self) -> tuple[str, Rendering]:
-        """Return how active the channels on show are, in words, and what a histogram is of."""
+        """Return a text on how active the current channels are, and the histogram's source."""
         rendering = self.main_rendering
-        return f"channels on show: {activity(self.measured, rendering)}", rendering
+        return f"current channels: {activity(self.measured, rendering)}", rendering
 
     def unit_words(self, row: int, column: int, channel: int | None) -> str:
-        """Say what is at a unit of the layer on show; `channel` is that of a grid's tile."""
+        """Describe a unit of the current layer; `channel` is that of a grid's tile."""
         return place_words(self.activations, self.main_rendering, row, column, channel)
 
     def pixel_words(self, row: int, column: int) -> str:
-        """Say which colour a pixel of the input has."""
+        """Return the colour of an input pixel as text."""
         red, green, blue = self.activations.image[row, column]
         return f"RGB {red}, {green}, {blue}"
 
     def page_plays(
         self, clock: widgets.Play, over: str, played: Callable[[], object], *, repeat: bool
     ) -> None:
-        """Let the page go on by itself with each tick of a clock, wherever it can paint.
+        """Let the page advance by itself with each tick of a clock, whenever it can paint.
 
-        It goes `over` the channels or the layers, and calls `played` before such a tick comes.
+        It steps `over` the channels or the layers, and calls `played` before each such tick.
         """
         self._page.playing = {"clock": clock.model_id, "over": over, "repeat": repeat}
         self._page.listeners["played"] = lambda _: played()
@@ -347,22 +347,22 @@ class LayerExplorer(ExplorerBase):
     # --- analyses
 
     def circuit(self, k: int = 6) -> Circuit:
-        """Return the input channels that the channel on show is mostly made of.
+        """Return the input channels that contribute most to the current channel.
 
         Parameters
         ----------
         k : int
-            How many at most, those with the largest kernels first.
+            How many at most, largest kernels first.
 
         Returns
         -------
         Circuit
-            See `vgg_widget.circuit.circuit`; with a `location`, also what each adds there.
+            See `vgg_widget.circuit.circuit`. If `location` is set, also each contribution there.
 
         Raises
         ------
         ValueError
-            If the layer reads its input through no kernel that can be shown.
+            If the layer has no kernel that can be shown.
         """
         return circuit(
             self.extractor, self.activations, self.layer, self.channel, k, location=self.location
@@ -383,7 +383,7 @@ class LayerExplorer(ExplorerBase):
         value = float(proposal["value"])
         if not math.isfinite(value):
             raise TraitError(
-                f"page_budget {value} is no number of megabytes: choose one from 0 on, such as 24."
+                f"page_budget {value} is not a size in megabytes: choose 0 or more, such as 24."
             )
         return value
 
@@ -414,41 +414,41 @@ class LayerExplorer(ExplorerBase):
     def _first_panel(self) -> str:
         return super()._first_panel() or ("" if self.top_images is None else SET_PANEL)
 
-    # --- what panels and keys ask
+    # --- used by panels and keys
 
     def look_at(self, path: str, location: tuple[int, int] | None) -> None:
-        """Make a file the image, and mark a unit of the layer on show, if one is given."""
+        """Explore an image file, and mark a unit of the current layer if one is given."""
         self.image = path
         if location is not None:
             self.location = location
 
     def save_arrays(self) -> Path:
-        """Write the activations beside the notebook, and return where."""
+        """Write the activations beside the notebook, and return the path."""
         path = self.arrays_path()
         self.save(path)
         return path
 
     def arrays_path(self) -> Path:
-        """Return where `save_arrays` would write: a file that there is not yet.
+        """Return where `save_arrays` would write: a path that does not exist yet.
 
         Raises
         ------
         OSError
-            If there is no such folder any more.
+            If the working directory no longer exists.
         """
         first = Path.cwd() / self.file_name(".npz")
         later = (first.with_stem(f"{first.stem}-{number}") for number in count(2))
-        # What a person saved before, under the same picture's name, is theirs.
+        # A file that the user saved earlier for the same image is never overwritten.
         return next(path for path in chain([first], later) if not path.exists())
 
     def download_animation(
         self, over: str, seconds: float, progress: Callable[[int, int], object]
     ) -> None:
-        """Hand the page a GIF that runs through the channels or the layers."""
+        """Send the browser a GIF that runs through the channels or the layers."""
         data = self.to_gif(over, seconds, progress=progress)
         self._page.download(f"{self.file_name(f'-{over}')}.gif", data)
 
-    # --- to take away
+    # --- export
 
     def state(self) -> dict[str, Any]:
         """Return a JSON-able dict from which `from_state` makes the same explorer.
@@ -456,13 +456,13 @@ class LayerExplorer(ExplorerBase):
         Returns
         -------
         dict
-            The traits, the size and the weights as a name or path; neither the image nor
-            `top_images`.
+            The traits, the size, and the weights as a name or path. The image and `top_images`
+            are not included.
         """
         with self._lock:
             more: dict[str, Any] = {name: getattr(self, name) for name in LOOKS}
             if self.panel == SET_PANEL:
-                # It opens by itself where there is a set, which no state holds.
+                # This panel opens by itself if there is a set, which no state contains.
                 del more["panel"]
             if self._classes is not None:
                 more["predict"] = self._classes
@@ -500,29 +500,29 @@ class LayerExplorer(ExplorerBase):
         max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> str | WrittenDocument:
-        """Write this explorer as a web page, in one file that needs no kernel.
+        """Write this explorer as a web page: one file that needs no kernel.
 
-        It opens with what is on show here (layer, channel or channels, mode, colormap, scale,
-        gamma, location, and the side of the ReLU), and has the other layers and channels at hand.
-        What it has no way to show, such as a mode of your own, an overlay or a percentile, is left
-        out.
+        The page opens with the current layer, channel or channels, mode, colormap, scale, gamma,
+        location, and side of the ReLU, and offers the other layers and channels. What a page
+        cannot show, such as an overlay of an attribution or a percentile, is left out. In place of
+        the mode ``"groups"`` or one of your own, it opens with one channel and warns.
 
         Parameters
         ----------
         path : str or Path, optional
-            An ``.html`` file, replaced as a whole; without one the page is returned as text.
+            An ``.html`` file, replaced atomically; if omitted, the page is returned as text.
         layers, title, max_megabytes, progress
-            As `Activations.to_html` takes them.
+            See `Activations.to_html`.
 
         Returns
         -------
         WrittenDocument or str
-            Where the page is, its size, and which layers were halved; or the page itself.
+            The page's path, its size, and which layers were halved; or the page itself.
 
         Raises
         ------
         LayerNameError, ValueError, TypeError, OSError
-            As from `Activations.to_html`.
+            See `Activations.to_html`.
         """
         from vgg_widget.page.document import document, write_document
 
@@ -530,7 +530,7 @@ class LayerExplorer(ExplorerBase):
         settings = self._asked()
         first = {**asdict(settings), "layer": settings.layer_in(self.activations)}
         if settings.attribution is not None:
-            # What lies over the input here is not the layer's map, which is all that a page has.
+            # The overlay here is the attribution, but a page has only the layer's maps.
             first["overlay"] = 0.0
         choices: dict[str, Any] = {
             "first": first,
@@ -553,18 +553,19 @@ class LayerExplorer(ExplorerBase):
         max_megabytes: float | None = None,
         progress: Progress = False,
     ) -> None:
-        """Show the page of `to_html` in this cell, for all who read the notebook without a kernel.
+        """Show the page of `to_html` in this cell, for readers of the notebook without a kernel.
 
-        The saved notebook holds the page, and grows by its size. nbviewer and nbconvert's HTML
-        show it, and so does a notebook that is open; where HTML is not shown, as on GitHub and in
-        a PDF, the picture on show stands in its place.
+        The saved notebook contains the page, and grows by its size. An open notebook, nbviewer
+        and nbconvert's HTML show the page. Viewers that show no HTML, such as GitHub and a PDF,
+        show the current picture instead.
 
         Parameters
         ----------
         height : int, optional
-            Of the frame, in CSS pixels from 200 to 4000; 900 by default. It is as wide as the cell.
+            Height of the frame, in CSS pixels from 200 to 4000; 900 by default. The frame is as
+            wide as the cell.
         layers, title, max_megabytes, progress
-            As `Activations.to_html` takes them. Few `layers` keep the notebook small.
+            See `Activations.to_html`. Few `layers` keep the notebook small.
 
         Raises
         ------
@@ -598,24 +599,24 @@ class LayerExplorer(ExplorerBase):
         *,
         progress: animation.Progress | None = None,
     ) -> None:
-        """Write an animated GIF of a walk through the channels of this layer, or the layers.
+        """Write an animated GIF that steps through this layer's channels, or the layers.
 
         Parameters
         ----------
         path : str or Path
-            Ends in ``.gif``; replaced as a whole.
+            Must end in ``.gif``; replaced atomically.
         over : {"channels", "layers"}
-            What changes from frame to frame. Of channels each is shown alone.
+            What changes from frame to frame. Each channel is shown alone.
         seconds : float
-            That each frame is shown, from 0.02.
+            How long each frame is shown, at least 0.02.
         progress : callable, optional
-            Called with the number of frames drawn, and of all, after each.
+            Called after each frame with the number drawn so far and the total.
 
         Raises
         ------
         ValueError
-            If an argument is wrong, or the mode shows several channels at once and channels are
-            to be gone through.
+            If an argument is wrong, or if `over` is ``"channels"`` and the mode shows several
+            channels at once.
         OSError
             If the folder is missing or cannot be written.
         """
@@ -629,7 +630,7 @@ class LayerExplorer(ExplorerBase):
         *,
         progress: animation.Progress | None = None,
     ) -> bytes:
-        """Return the bytes of what `save_animation` writes."""
+        """Return the bytes that `save_animation` would write."""
         self._require_open()
         with io.BytesIO() as stream:
             animation.write_gif(stream, self._walk(over), seconds, progress=progress)
@@ -639,14 +640,14 @@ class LayerExplorer(ExplorerBase):
         settings = self._asked()
         asked = settings.for_render()
         if over == "channels":
-            # All of them, whichever is on show.
+            # All channels, not only the current ones.
             for name in ("channel", "channels"):
                 asked.pop(name, None)
             layer = settings.layer_in(self.activations)
             return animation.FigureFrames(
                 animation.frames(self.activations, over, layer=layer, **asked)
             )
-        # A location belongs to one layer, and another one's grid has no such place.
+        # A location belongs to one layer; another layer's grid may not have it.
         if asked.pop("location", None) is not None:
             asked["order"] = "index"
         layers = [

@@ -1,25 +1,25 @@
-// Keeps planes and sheets on the page, within a budget, and asks the kernel for those that are near.
-// An album holds the planes of a layer in one mode and range; a sheet says where the pixels and units of a
-// layer are on the canvas.
+// Keeps planes and sheets on the page, within a budget, and requests nearby ones from the kernel. An album
+// holds the planes of a layer in one mode and range; a sheet locates the pixels and units of a layer on the
+// canvas.
 
 import { coloursOf, unpacked } from "./painter.js";
 
-// A piece that has not come by then is asked for again.
+// A piece that has not arrived by then is requested again.
 const PATIENT_MS = 5000;
-// Steps go first: so long without one, or so long without a piece, and another one is asked for.
+// Steps take precedence: the next request follows this long after a step or, at the latest, after a piece.
 const AFTER_STEP_MS = 150;
 const STARVED_MS = 600;
 // A layer that is only passed through needs no neighbours.
 const NEAR_MS = 800;
-// Of every album about so many planes come before the rest of any.
+// About this many planes of every album are fetched before the rest of any.
 const FIRST_PLANES = 48;
 
 export function albumKeeper(model, changed) {
   const albums = new Map();
   const sheets = new Map();
-  // What the scene's choices lead to, the nearest first.
+  // The albums that the scene's choices lead to, nearest first.
   let near = [];
-  // What had to make room for the nearer is not fetched again.
+  // Albums that made room for nearer ones are not fetched again.
   const crowdedOut = new Set();
   let here = 0;
   let channel = 0;
@@ -37,7 +37,7 @@ export function albumKeeper(model, changed) {
   const budget = () => 1e6 * model.get("budget");
   const bytes = () => [...albums.values()].reduce((sum, { planes, size }) => sum + planes.size * size, 0);
 
-  // Whether so many more planes find room; those that are further away make it.
+  // Returns whether this many more planes fit, after discarding albums that are further away.
   function makeRoom(one, count) {
     const needed = count * sizeOf(one);
     const place = near.indexOf(one);
@@ -51,7 +51,7 @@ export function albumKeeper(model, changed) {
     return bytes() + needed <= budget();
   }
 
-  // Where there is no room for one, there is none for what is further away either.
+  // If there is no room for one album, there is none for albums further away either.
   function firstWanting(isWanting, missingOf) {
     const one = near.find((one) => !crowdedOut.has(one.name) && isWanting(one));
     return one && makeRoom(one, missingOf(one)) ? one : null;
@@ -112,7 +112,7 @@ export function albumKeeper(model, changed) {
       sheets.clear();
     },
 
-    // A scene has begun, with another figure or the same.
+    // Called when a scene begins, with another figure or the same.
     begin(scene) {
       isOpen = true;
       begun = performance.now();
@@ -126,12 +126,12 @@ export function albumKeeper(model, changed) {
       if (!makeRoom(known(here), 0)) albums.delete(here);
     },
 
-    // A person has gone on.
+    // Called when the user takes a step.
     step() {
       stepped = performance.now();
     },
 
-    // Albums with lower names are of another picture.
+    // Albums with lower names belong to another image.
     forget(since) {
       for (const name of albums.keys()) if (name < since) albums.delete(name);
     },
@@ -155,7 +155,7 @@ export function albumKeeper(model, changed) {
       came = performance.now();
       changed(name);
       clearTimeout(asking);
-      // The figure is being drawn, and its sheets are not known.
+      // The figure is still being drawn, and its sheets are not known yet.
       if (later) asking = setTimeout(ask, AFTER_STEP_MS);
       else ask();
     },

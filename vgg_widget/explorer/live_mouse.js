@@ -1,12 +1,12 @@
-// Says and marks what is under the mouse, where the page knows it, and tells the kernel when it rests.
+// Describes and marks the unit under the mouse if the page knows it, and tells the kernel once it rests.
 
 import { fieldOf, paintFrame, seenWords } from "./painter.js";
 
-// So long without a move, and the kernel hears where the mouse is; then it is asked what is there.
+// After this long without a move, the kernel gets the mouse position; then its text is requested.
 const MOUSE_RESTS_MS = 200;
 const WORDS_REST_MS = 260;
 
-// What an entry of the colormap stands for, as people write it; the ends stand for all beyond them.
+// Returns the value that a colormap entry stands for, as text; the ends stand for all values beyond them.
 function valueOf(index, entries, [low, high, gamma], clipped) {
   if (index === 0 && clipped[0]) return `≤ ${plain(low)}`;
   if (index === entries - 1 && clipped[1]) return `≥ ${plain(high)}`;
@@ -20,7 +20,7 @@ function valueOf(index, entries, [low, high, gamma], clipped) {
 function whatIs(index, plane, entries) {
   const channel = plane.channels[index];
   if (channel !== undefined) return channel < 0 ? "no channel is active" : `channel ${channel}`;
-  // What is no number has a colour all the same.
+  // A value that is not finite has a colour, too.
   return plane.finite ? valueOf(index, entries, plane.range, plane.clipped) : "≈ …";
 }
 
@@ -28,7 +28,7 @@ const plain = (value) => String(Number(value.toPrecision(2)));
 
 const placeOn = ([x, across, y, down]) => (column, row) => [x + across * column, y + down * row];
 
-// Returns the unit at a pixel of the canvas, and the input's pixel where that is on the input.
+// Returns the unit at a canvas pixel and, on the input, the input pixel.
 function unitAt({ places }, { shape, placement, units }, x, y) {
   const { map, input, map_scale: onMap, input_scale: onInput } = places;
   const inside = ([left, top, right, bottom]) => x >= left && x < right && y >= top && y < bottom;
@@ -70,7 +70,7 @@ function wordsFor({ unit, pixel, chosen }, { plane, sheet, entries }) {
   return `input row ${pixel[0]}, column ${pixel[1]} · nearest unit ${words.join(" · ")}`;
 }
 
-// The kernel's own words come back when it has others, and when the mouse leaves.
+// The kernel's own text returns when the kernel has a new one, and when the mouse leaves.
 function say(root, words) {
   const place = root.querySelector(".vgg-place .widget-html-content");
   if (!place) return;
@@ -89,11 +89,11 @@ function say(root, words) {
   place.replaceChildren(line);
 }
 
-// `painted` returns what the page paints: stage, sheet, plane, its name, and the number of entries; null
-// where it paints nothing. A kernel that `isBehind` what the page shows would say what is there on another
-// picture: it hears of the mouse when it has followed.
+// `painted` returns what the page paints: stage, sheet, plane, its name, and the number of entries; null if
+// it paints nothing. A kernel that `isBehind` the page would describe another picture: it gets the mouse
+// position once it has followed.
 export function mouseListener(model, { painted, paint, isBusy, isBehind, location, marks }) {
-  // The unit under the mouse, in whichever view that is.
+  // The unit under the mouse, in any view.
   let under = null;
   let asked = 0;
   const views = new Set();
@@ -105,14 +105,14 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
     const now = painted();
     if (String(under) !== before && now) paint();
     const key = found && now && `${found.unit} ${found.pixel} ${now.name}`;
-    // What the kernel has said of the same unit is more exact.
+    // The kernel's text for the same unit is more exact.
     if (key === view.said) return;
     view.said = key;
     tellWords(view, found && now ? found : null, now);
   }
 
   function tellWords(view, found, now) {
-    // An answer to what was asked before comes too late.
+    // Answers to earlier requests are outdated.
     view.number = ++asked;
     say(view.root, found ? wordsFor(found, now) : null);
     clearTimeout(view.wording);
@@ -124,7 +124,7 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
       view.wording = setTimeout(askWhere, WORDS_REST_MS, view);
       return;
     }
-    // The kernel forgets where the mouse is when it shows another layer.
+    // The kernel forgets the mouse position when it shows another layer.
     view.hear();
     model.send({ kind: "where", number: view.number });
   }
@@ -132,7 +132,7 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
   return {
     unit: () => under,
 
-    // What is under a mouse that stays, or at the chosen location, has another value.
+    // Updates the value under a resting mouse, or at the chosen location.
     look() {
       for (const { look } of views) look(true);
     },
@@ -153,7 +153,7 @@ export function mouseListener(model, { painted, paint, isBusy, isBehind, locatio
       let last = null;
       let timer;
       const view = { root, said: null, number: 0, isPointed: false };
-      // Returns whether the page can tell what is under the mouse.
+      // Returns whether the page knows the unit under the mouse.
       const look = (stepped = false) => {
         const now = painted();
         if (!last) {

@@ -1,30 +1,30 @@
 // Paints a picture on the page before the kernel has drawn it, on a canvas above ipympl's own. ipympl's
-// frames stay as they are, below; where anything is not known exactly, this canvas is empty.
+// frames remain unchanged below; wherever something is not known exactly, this canvas is empty.
 
 import { albumKeeper } from "./live_albums.js";
 import { mouseListener, paintUnit } from "./live_mouse.js";
 import { coloursOf, paintBar, paintList, paintMap, paintWords } from "./painter.js";
 
-// So long after the figure has changed, the page asks what is where: nobody waits for it.
+// After the figure has changed, the page waits this long before it requests the new layout.
 const SCENE_MS = 120;
-// Steps go first, but not for longer than this.
+// Steps take precedence, but for no longer than this.
 const SCENE_AT_LAST_MS = 1000;
-// So long without a step, and the frame that the kernel has kept back is asked for.
+// After this long without a step, the page requests the frame that the kernel kept back.
 const STEPS_REST_MS = 250;
-// A page whose canvas is of another size than the kernel's figure for so long cannot paint.
+// If the canvas differs in size from the kernel's figure for this long, the page cannot paint.
 const FITTING_MS = 5000;
-// What is painted gives way to the kernel's next frame; by then at the latest.
+// What is painted disappears with the kernel's next frame, or after this long.
 const LEAVING_MS = 4000;
 
 export function livePainter(model) {
   const canvases = new Set();
   let controls = null;
   let figure;
-  // What the kernel has said last, and where everything is, as long as that holds.
+  // The kernel's last scene, and the layout of the canvas while that is valid.
   let scene = { number: 0, album: 0 };
   let stage = null;
-  // The album that the page shows. A choice that the kernel has not yet followed is `ahead` of it; the
-  // scene's other choices were about what was on show before.
+  // The album that the page shows. It is `ahead` after a choice that the kernel has not followed yet;
+  // the scene's other choices then refer to the state before.
   let here = 0;
   let ahead = 0;
   let chosenBy = "";
@@ -62,7 +62,7 @@ export function livePainter(model) {
 
   const albumNow = () => stage?.albums.find(({ name }) => name === here);
 
-  // In another mode than `channel` there is one plane.
+  // Every mode other than `channel` has a single plane.
   function channelNow() {
     const album = albumNow();
     return album?.one ? Math.min(controls.slider.get("value"), album.count - 1) : 0;
@@ -83,7 +83,7 @@ export function livePainter(model) {
     follow();
   }
 
-  // Until the kernel's next frame is there, what the page shows is newer than what is below.
+  // Until the kernel's next frame arrives, the page shows something newer than the canvas below.
   function giveWay() {
     if (shown && leaving === undefined) leaving = setTimeout(hide, LEAVING_MS);
   }
@@ -104,7 +104,7 @@ export function livePainter(model) {
     const head = Math.floor(map[1]) - 1;
     clear(Math.floor(map[0]), 0, Math.floor(map[0] + room) - 1, head);
     const upright = bar[3] - bar[1] > bar[2] - bar[0];
-    // A list is as high as the figure, and a map that is zoomed may be less high than its bar.
+    // A list is as high as the figure, and a zoomed map may be less high than its bar.
     if (upright) clear(Math.ceil(map[2]) + 2, bar[1] < head ? 0 : head, width, height);
     else clear(Math.floor(map[0]) - 4, Math.ceil(map[3]) + 2, width, height);
     paintWords(context, plane.title, title, points, 9.5, stage.ink);
@@ -112,13 +112,13 @@ export function livePainter(model) {
     paintList(context, plane.list, stage.places, stage.ink);
     paintMap(context, plane.indices, albumNow().shape[1], plane.table ?? stage.table, sheet);
     const unit = mouse.unit() ?? locationNow();
-    // A mouse that has not been looked at since may be on a unit that only the layer before has.
+    // The last known mouse position may be a unit that only the previous layer has.
     const { shape } = albumNow();
     if (unit?.every((number, n) => number < shape[n])) paintUnit(context, stage, sheet, unit);
     return true;
   }
 
-  // Returns whether the page shows what the controls say.
+  // Returns whether the page shows the state of the controls.
   function paint() {
     const plane = stage && planeNow();
     const sheet = plane && albums.sheet(here);
@@ -133,16 +133,16 @@ export function livePainter(model) {
     return true;
   }
 
-  // Whether the kernel has yet to follow to what the page shows.
+  // Returns whether the kernel has yet to follow what the page shows.
   function isBehind() {
     if (!shown || leaving !== undefined || !planeNow()) return false;
-    // One that is gone never will.
+    // A kernel that is gone never will.
     if (controls.slider.comm_live === false) return false;
     const { album, channel } = model.get("shown");
     return album !== here || Boolean(albumNow()?.one && channel !== channelNow());
   }
 
-  // Words and highlights are those of the picture; what only the kernel knows is dimmed until it has come.
+  // Texts and highlights match the painted picture; what only the kernel knows is dimmed until it arrives.
   function follow() {
     const behind = isBehind();
     for (const canvas of canvases) {
@@ -150,15 +150,15 @@ export function livePainter(model) {
       root?.classList.toggle("vgg-behind", behind);
       root?.classList.toggle("vgg-elsewhere", behind && model.get("shown").album !== here);
     }
-    // The kernel does not say again what it has said: the page has to, when it is no more ahead.
+    // The kernel does not repeat its texts, so the page restores them once it is no longer ahead.
     const words = behind ? ours() : wasBehind && model.get("shown").words;
     wasBehind = behind;
-    // As if the kernel had said so: what is merely `set` would be sent with a person's next choice.
+    // Applied as if sent by the kernel: a plain `set` would be sent with the user's next choice.
     for (const [name, value] of Object.entries(words || {}))
       controls[name].set_state({ [name === "layer" ? "index" : "value"]: value });
   }
 
-  // What the controls say of the picture that the page shows.
+  // Returns the values of the controls for the picture that the page shows.
   function ours() {
     const { caption, source } = planeNow();
     const words = { caption, source };
@@ -172,7 +172,7 @@ export function livePainter(model) {
     return words;
   }
 
-  // What the kernel keeps back is shown by nobody, if the page cannot.
+  // If the page cannot paint, nothing would show the frame that the kernel kept back.
   function rest() {
     clearTimeout(resting);
     if (!kept) return;
@@ -195,7 +195,7 @@ export function livePainter(model) {
   function begin() {
     if (!scene.album || here !== scene.album || painting === scene.number || !albums.isWhole(here)) return;
     if (!paint()) {
-      // The kernel's frame, and with it the canvas's size, may yet be on its way.
+      // The kernel's frame, and with it the canvas's size, may still be on its way.
       clearTimeout(beginning);
       if (performance.now() - opened < FITTING_MS) beginning = setTimeout(begin, SCENE_MS);
       else if (canvases.size) model.send({ kind: "cannot", scene: scene.number });
@@ -207,7 +207,7 @@ export function livePainter(model) {
     mouse.look();
   }
 
-  // From now on the page marks what is under the mouse, and the location.
+  // From now on the page draws the marks under the mouse and at the location.
   function marks() {
     if (!painting || marking === painting) return;
     marking = painting;
@@ -215,7 +215,7 @@ export function livePainter(model) {
     paint();
   }
 
-  // A control sends one change at a time, and what else is told would overtake the next.
+  // A control sends one change at a time; a message sent meanwhile would overtake the next change.
   const isTelling = () => Object.values(controls ?? {}).some((control) => control._pending_msgs > 0);
 
   function askForScene() {
@@ -244,7 +244,7 @@ export function livePainter(model) {
         giveWay();
       } else if (!ahead) {
         here = next.next;
-        // Of the scene's other choices those alone still hold that are of the same kind.
+        // The scene's other choices are still valid only if they are of the same kind.
         const isLayer = Object.values(stage.chosen.network ?? {}).includes(here);
         chosenBy = isLayer ? "layer" : "kernel";
         paint();
@@ -255,7 +255,7 @@ export function livePainter(model) {
       return;
     }
     if (next.turn < turn) {
-      // It was asked for before the last choice.
+      // It was requested before the last choice.
       askForScene();
       return;
     }
@@ -267,12 +267,12 @@ export function livePainter(model) {
     chosenBy = "";
     albums.begin(stage);
     begin();
-    // The page may have been ahead of it, at what the kernel never came to.
+    // The page may have been ahead at a state that the kernel never reached.
     follow();
     albums.ask();
   }
 
-  // Shows what a choice leads to, if that is here; the kernel is told by whoever chose.
+  // Shows the result of a choice, if the page has it; the caller tells the kernel.
   function choose(album, by) {
     const isKnown = stage && album && (!chosenBy || chosenBy === by);
     // A kernel that is gone would not follow.
@@ -291,19 +291,19 @@ export function livePainter(model) {
     return true;
   }
 
-  // Another layer by so many: returns whether the page shows it, and has told the kernel.
+  // Moves on by this many layers; returns whether the page shows the layer and has told the kernel.
   function turnLayer(by, isRound = false) {
     if (!stage || !shown) return false;
     const { layers, chosen } = stage;
     const place = layers.findIndex((name) => chosen.network?.[name] === here);
     const name = place < 0 ? undefined : layers[isRound ? (place + by) % layers.length : place + by];
     if (!name || !choose(chosen.network[name], "layer")) return false;
-    // It has that value by now.
+    // The model already has this value.
     controls.network.save({ value: name }, { patch: true });
     return true;
   }
 
-  // Shows another channel; returns whether the page has done so, and told the kernel.
+  // Shows another channel; returns whether the page has done so and told the kernel.
   function go(channel) {
     const album = albumNow();
     const isKnown = Number.isInteger(channel) && channel >= 0 && channel < album?.count;
@@ -315,7 +315,7 @@ export function livePainter(model) {
     return true;
   }
 
-  // The page's clock goes on by one: the kernel hears that the page has.
+  // Advances by one tick of the page's clock, and tells the kernel so.
   function tick(clock) {
     const { over, repeat } = model.get("playing");
     if (!clock.get("playing") || !stage || !shown) return;
@@ -335,7 +335,7 @@ export function livePainter(model) {
     const { clock } = model.get("playing");
     if (!clock) return;
     const found = await find(clock);
-    // It may be the same, with another walk.
+    // It may be the same clock with another walk.
     found.off("change:value", tick);
     found.on("change:value", tick);
   }
@@ -348,7 +348,7 @@ export function livePainter(model) {
     controls.slider.on("change:value", stepped);
     for (const name of ["layer", "mode", "more", "scale"])
       controls[name].on("change:index", (control, index, how) => {
-        // What the kernel changes it tells of in its scene.
+        // Changes by the kernel come with its scene.
         if (!how?.updated_view) return;
         const words = control.get("_options_labels")[index];
         choose(stage?.chosen[name]?.[words], name === "more" ? "mode" : name);
@@ -371,7 +371,7 @@ export function livePainter(model) {
   if (model.get("controls").slider && typeof DecompressionStream !== "undefined")
     listen().catch(() => {});
 
-  // Small pictures and the number's field tell the kernel themselves: the page need not wait for it.
+  // Small pictures and the number field tell the kernel themselves: the page need not wait for it.
   function listenToChoices(root, signal) {
     const click = ({ target }) => {
       const button = target.closest(":is(.vgg-channels, .vgg-network) button[data-value]");
@@ -391,24 +391,24 @@ export function livePainter(model) {
     keep: albums.keep,
     tell: mouse.tell,
 
-    // The explorer is closed.
+    // Called when the explorer is closed.
     close() {
       for (const timer of [asking, beginning, resting, leaving]) clearTimeout(timer);
       albums.close();
       mouse.close();
     },
 
-    // The kernel has drawn something that it does not send by itself.
+    // The kernel has drawn a frame that it does not send by itself.
     keptBack() {
       kept = true;
       rest();
     },
 
-    // Goes so many channels on; returns whether the page has done so, and told the kernel.
+    // Moves on by this many channels; returns whether the page has done so and told the kernel.
     step(by) {
       const album = albumNow();
       if (!shown || !album?.one || !controls) return false;
-      // At either end there is none to go to, which the kernel need not be asked.
+      // Past either end there is no channel, so the kernel need not be asked.
       const channel = channelNow() + by;
       return channel < 0 || channel >= album.count || go(channel);
     },
@@ -416,7 +416,7 @@ export function livePainter(model) {
     turnLayer,
     isTelling,
 
-    // Puts a canvas above ipympl's, once that is there.
+    // Adds a canvas above ipympl's, once that exists.
     async attach(root, selector, signal) {
       let holder;
       if (!model.get("controls").slider) return;
@@ -428,7 +428,7 @@ export function livePainter(model) {
       if (!holder?.firstElementChild || signal.aborted) return;
       const canvas = document.createElement("canvas");
       canvas.className = "vgg-painted";
-      // What it shows, ipympl's canvas is named for.
+      // ipympl's canvas carries the description.
       canvas.setAttribute("aria-hidden", "true");
       canvas.style.cssText = "position: absolute; left: 0; top: 0; pointer-events: none";
       holder.firstElementChild.after(canvas);

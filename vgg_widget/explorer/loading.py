@@ -1,4 +1,4 @@
-"""A line in a notebook's cell while TensorFlow is being loaded, which takes some seconds."""
+"""A line in a notebook's cell while TensorFlow loads, which takes some seconds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 @contextmanager
 def loading_line(*, needed: bool = True) -> Iterator[None]:
-    """Say in the cell that TensorFlow is being loaded, and take that away at the end.
+    """Show in the cell that TensorFlow is loading, and remove the line at the end.
 
-    Nothing is said where it is not needed or loaded already, or where no notebook is.
+    Nothing is shown if TensorFlow is not needed or already loaded, or outside a notebook.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""What pointing, clicking and the keyboard mean to an explorer."""
+"""How an explorer responds to pointing, clicking and keys."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ KEYS = {
     "ArrowRight": "next channel",
     "ArrowUp": "previous layer",
     "ArrowDown": "next layer",
-    "Backspace": "back to what was on show before a jump",
-    "Escape": "no location",
+    "Backspace": "back to the view before a jump",
+    "Escape": "clear the location",
     "b": "before or after the ReLU",
     "c": "copy the code that makes the picture",
-    "g": "grid, and back",
-    "o": "map over the input, and back",
-    "p": "play, and stop",
+    "g": "grid on or off",
+    "o": "map over the input, on or off",
+    "p": "play or stop",
     "r": "reset",
     "s": "save the picture",
-    "w": "why: which pixels the value comes from, and back",
+    "w": "why: the pixels that the value comes from, on or off",
 }
-"""The keys of an explorer, as JavaScript names them, and what they do."""
+"""The keys of an explorer, as JavaScript names them, with their actions."""
 
 _OVERLAY = 0.5
 
 
 class MouseAndKeys:
-    """Links the place under the mouse, the chosen location and the keys to an explorer."""
+    """Links the position under the mouse, the chosen location and the keys to an explorer."""
 
     def __init__(self, explorer: ExplorerBase, view: LinkedFigure) -> None:
         self._explorer = explorer
@@ -44,43 +44,43 @@ class MouseAndKeys:
         self._hit: Hit | None = None
         self._clicked: Hit | None = None
         self.page_marks = False
-        """Whether the page itself marks what is under the mouse."""
+        """Whether the page itself marks the unit under the mouse."""
         self._without_grid = DEFAULT_MODE
-        # The one that was taken away last.
+        # The attribution method that was turned off last.
         self._method: str | None = None
 
     def point(self, hit: Hit | None) -> None:
-        """Show what is under the mouse; what is at the chosen location where there is nothing."""
+        """Show the values under the mouse, or else those at the chosen location."""
         if hit != self._hit:
             self._hit = hit
             self.refresh()
-            # A grid's tile is another channel's.
+            # A tile of a grid belongs to another channel.
             on_unit = hit is not None and not find_mode(self._explorer.settings.mode).tiled
             self._explorer.attributing.point(self._unit(hit) if on_unit and hit else None)
             self._explorer.show_status(self.words())
 
     def forget(self) -> None:
-        """Take the mouse to be elsewhere: its place was on another picture."""
+        """Forget the mouse position, which belonged to another picture."""
         self._hit = None
 
     def refresh(self) -> None:
-        """Mark what is to be marked now."""
+        """Update the marks."""
         self._view.mark(self.marks())
 
     def click(self, hit: Hit) -> None:
-        """Choose the place of a click; a grid's tile is opened, and the same place let go."""
+        """Choose the clicked location; open a clicked tile; clear a location clicked again."""
         explorer, settings = self._explorer, self._explorer.settings
         if find_mode(settings.mode).tiled and hit.on == "map" and hit.channel is not None:
             explorer.open_channel(hit.channel)
             return
         unit = self._unit(hit)
-        # Many pixels of the input belong to one unit: a click beside the last is no second one.
+        # Many input pixels belong to one unit: a click on a neighbouring pixel keeps the location.
         again = unit == settings.location and (hit.on == "map" or hit == self._clicked)
         self._clicked = hit
         explorer.choose(location=None if again else unit)
 
     def press(self, key: str) -> None:
-        """Do what a key of `KEYS` stands for."""
+        """Perform the action of a key in `KEYS`."""
         explorer, settings = self._explorer, self._explorer.settings
         meanings: dict[str, Callable[[], object]] = {
             "ArrowLeft": lambda: self._step_channel(-1),
@@ -151,20 +151,20 @@ class MouseAndKeys:
         return activations.info(layer).unit_at(hit.row, hit.column, (rows, columns))
 
     def marks(self) -> Marks:
-        """Return the marks of the place under the mouse, or else of the chosen location."""
+        """Return the marks for the position under the mouse, or else the chosen location."""
         settings = self._explorer.settings
         hit = None if self.page_marks else self._hit
         unit = settings.location if hit is None else self._unit(hit)
         field = None if unit is None else self._field(*unit)
         if settings.attribution is None:
             return Marks(unit, field, settings.overlay)
-        # The layer's own map would be taken for what is still being computed.
+        # Until the attribution is ready, the layer's own map would be mistaken for it.
         instead = self._explorer.attributing.over_inputs
         opacity = settings.overlay or ATTRIBUTION_OPACITY
         return Marks(unit, field, opacity if instead else 0.0, instead)
 
     def _field(self, row: int, column: int) -> tuple[int, int, int, int] | None:
-        """Return the input pixels that a unit sees; None where it sees none, or nobody knows."""
+        """Return the input pixels that a unit sees; None if it sees none or they are unknown."""
         activations = self._explorer.measured
         info = activations.info(self._explorer.settings.layer)
         if info.receptive_field is None:
@@ -174,7 +174,7 @@ class MouseAndKeys:
         return box if top < bottom and left < right else None
 
     def words(self) -> str:
-        """Say what is at that place; nothing where there is none."""
+        """Describe the marked unit; return an empty text if there is none."""
         hit = self._hit
         unit = self._explorer.settings.location if hit is None else self._unit(hit)
         if unit is None:

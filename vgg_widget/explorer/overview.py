@@ -1,4 +1,4 @@
-"""What is seen at a glance: the network as a strip, and a layer's most telling channels."""
+"""Overviews: the network as a strip, and a layer's most telling channels."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from vgg_widget.layers import LayerInfo
 
 MOST_LAYERS = 30
-"""With more layers than this, their buttons would fill the page: the dropdown has them alone."""
+"""With more layers than this, their buttons would fill the page: only the dropdown lists them."""
 
 MOST_CHANNELS = 8
 """How many channels the filmstrip shows."""
 
-# Pixels of the longer side; the page shows them smaller, or enlarges small maps without blurring.
+# Pixels of the longer side. The page scales down, or enlarges small maps without blurring.
 _SIDE = 112
 
 
@@ -50,12 +50,12 @@ class NetworkStrip:
         explorer.choose(layer=explorer.settings.name_of(layer, explorer.measured))
 
     def show(self, settings: DisplaySettings, activations: Activations) -> None:
-        """Bring the strip to what the explorer shows."""
+        """Update the strip to the settings."""
         few = len(activations) <= MOST_LAYERS
         layer = activations.info(settings.layer).name
         parts.display(self.widget, shown=few)
         if not few:
-            # The page chooses layers through it all the same.
+            # The page still chooses layers through it.
             parts.set_value(self.widget, layer)
             return
         if self._of() is not activations or self._shown != (layer, settings.cmap):
@@ -65,7 +65,7 @@ class NetworkStrip:
             blocks = [
                 list(layers) for _, layers in groupby(activations.layers, lambda one: one.block)
             ]
-            # A block has the picture and the size of the layer on show, else of its first.
+            # A block shows the current layer's picture and size, or else its first layer's.
             faces = [
                 layer if layer in (one.name for one in layers) else layers[0].name
                 for layers in blocks
@@ -113,7 +113,7 @@ def _small_map(activations: Activations, layer: str, channel: int, cmap: Colorma
     values = activations.of_channels(layer, [channel])[..., 0]
     signed = activations.signed(layer)
     if cmap.name == SIGNED_CMAP and not signed:
-        # Its middle stands for 0, and here 0 is the least.
+        # The signed colormap's middle stands for 0, which here is the minimum.
         cmap = find_cmap(DEFAULT_CMAP)
     limits = range_on(as_scale("auto"), layer, values, activations.top, signed=signed)
     step = max(1, max(values.shape) // _SIDE)
@@ -121,7 +121,7 @@ def _small_map(activations: Activations, layer: str, channel: int, cmap: Colorma
 
 
 class Filmstrip:
-    """The layer's most telling channels as small pictures, of which a click shows one."""
+    """The layer's most telling channels as small pictures to click on."""
 
     def __init__(self, explorer: ExplorerBase) -> None:
         self._explorer = explorer
@@ -133,14 +133,14 @@ class Filmstrip:
         explorer.on_change(self.strip, lambda channel: explorer.choose(channel=channel))
         self._all.on_click(explorer.reporting_errors(lambda _: explorer.choose(mode="grid")))
         self._all.layout.margin = "2px 2px 2px 10px"
-        self._back = parts.button("◂ back", "what was on show before (Backspace)")
-        # The method itself would hold the explorer.
+        self._back = parts.button("◂ back", "back to the view before (Backspace)")
+        # A bound method would keep the explorer alive.
         self._back.on_click(explorer.reporting_errors(lambda _: explorer.back()))
         head = parts.row([self._words, self._all, self._back], align_items="center")
         self.widget = widgets.VBox([head, self.strip], layout=widgets.Layout(width="100%"))
 
     def show(self, settings: DisplaySettings, activations: Activations) -> None:
-        """Bring the strip to what the explorer shows."""
+        """Update the strip to the settings."""
         shown = find_mode(settings.mode).takes == "one"
         parts.display(self.widget, shown=shown)
         parts.display(self._back, shown=self._explorer.can_go_back)

@@ -1,4 +1,4 @@
-"""What the page gets to paint the explorer's pictures by itself, and what it tells of that."""
+"""Sends the page the data to paint pictures by itself, and handles its reports."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from vgg_widget.figure.feature_figure import FeatureFigure
 
 _PAINTED = (DEFAULT_MODE, "max", "mean", "argmax")
-"""Modes whose picture is one map in no more colours than a byte can number."""
+"""Modes whose picture is one map with at most 256 colours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Album:
-    """Planes that belong together: a layer's channels, or its one picture in another mode.
+    """Planes that belong together: a layer's channels, or its single picture in another mode.
 
-    Their ranges follow one rule, their titles and numbers have room on a figure so many pixels
-    wide, and their colormaps have as many colours.
+    Their ranges follow one rule, their titles and numbers fit a figure of this width in pixels,
+    and their colormaps have the same number of colours.
     """
 
     layer: str
@@ -49,7 +49,7 @@ class Album:
     width: int
 
     def planes(self, activations: Activations, channels: Iterable[int]) -> Iterator[Plane]:
-        """Yield the planes of some channels; in another mode, the one that there is."""
+        """Yield the planes of some channels; in another mode, the only plane."""
         mode = find_mode(self.mode)
         for channel in channels:
             asked: dict[str, Any] = {"mode": self.mode}
@@ -63,24 +63,24 @@ class Album:
                 yield found
 
     def count(self, activations: Activations) -> int:
-        """Return how many planes there are."""
+        """Return the number of planes."""
         return activations.info(self.layer).channels if self.mode == DEFAULT_MODE else 1
 
 
 def _alike(one: DisplaySettings, other: DisplaySettings) -> bool:
-    """Tell whether the same choices lead to the same albums from both settings."""
+    """Return whether the same choices lead to the same albums from both settings."""
     return replace(one, channel=0, location=None) == replace(other, channel=0, location=None)
 
 
 class PagePainter:
-    """Lets the page paint pictures before the kernel has answered.
+    """Lets the page paint pictures before the kernel answers.
 
-    The page keeps planes (an album for each layer, mode and range), and a scene: what goes where
-    on the canvas, and which album each choice leads to. It asks for all of that after the first
-    picture, piece by piece. Whatever is drawn on the figure ends the scene before it is sent, so
-    that the page never paints on what has changed; where the next picture belongs to an album of
-    the same figure, the page paints on. As long as it paints, frames of other channels are sent
-    when the steps rest.
+    The page keeps planes (an album for each layer, mode and range), and a scene: the layout of
+    the canvas, and the album that each choice leads to. It requests them piece by piece after the
+    first picture. Any drawing on the figure ends the scene before it is sent, so that the page
+    never paints on an outdated figure. If the next picture belongs to an album of the same
+    figure, the page paints on. While it paints, frames of other channels are sent only when the
+    steps pause.
 
     `explorer` is a weak reference.
     """
@@ -97,16 +97,16 @@ class PagePainter:
         self._explorer, self._view, self._canvas, self._page = explorer, view, canvas, page
         self._pointing, self._controls = pointing, controls
         self._scenes, self._names = count(1), count(1)
-        # Changes with whatever moves anything on the figure but the map's own pixels.
+        # Changes whenever anything on the figure moves, other than the map's own pixels.
         self._figures = count(1)
         self._figure = next(self._figures)
         self._of: Callable[[], Activations | None] = lambda: None
         self._albums: dict[Album, int] = {}
-        # Albums with lower names are of another picture.
+        # Albums with lower names belong to another image.
         self._since = 0
         self._shown: Album | None = None
         self._settings: DisplaySettings | None = None
-        # The figure that a page cannot paint on.
+        # The figure on which a page reported that it cannot paint.
         self._barred = 0
         self._announced = self._owes_drawing = False
         canvas.before_drawing = self._drawing
@@ -121,13 +121,13 @@ class PagePainter:
             "rested": lambda _: canvas.send_held(),
         }
 
-    # --- what is about to be drawn
+    # --- announcing a drawing
 
     @contextmanager
     def drawing(
         self, settings: DisplaySettings, activations: Activations, rendering: Rendering
     ) -> Iterator[None]:
-        """Take over what will be on show next, before it is drawn; tell the page when it is.
+        """Announce the next picture before it is drawn, and tell the page when it is.
 
         Yields
         ------
@@ -138,7 +138,7 @@ class PagePainter:
         try:
             yield
             if self._owes_drawing:
-                # Nothing was to be drawn, but the page marks nothing any more.
+                # Nothing was redrawn, but the page no longer draws the marks.
                 self._canvas.draw()
         finally:
             self._announced = False
@@ -162,7 +162,7 @@ class PagePainter:
             and (before is not None and before.cmap == settings.cmap and same_image)
             and (self._view.is_drawn and self._view.keeps_places(rendering))
         ):
-            # Only the map, its title and what stands beside it are others.
+            # Only the map, its title and the colorbar or list beside it change.
             self._close(self._name(album))
         else:
             self.end_scene()
@@ -173,14 +173,14 @@ class PagePainter:
         self._owes_drawing = False
 
     def end_scene(self) -> None:
-        """Tell the page that the figure is no more what it was."""
+        """Tell the page that the figure has changed."""
         self._figure = next(self._figures)
         self._close(0)
 
     def _close(self, following: int) -> None:
         self._owes_drawing = self._owes_drawing or self._pointing.page_marks
         self._canvas.held = self._pointing.page_marks = False
-        # A drawing follows, which has them again.
+        # The drawing that follows restores the marks.
         self._view.show_frames(shown=True)
         self._page.scene = {
             "number": next(self._scenes),
@@ -191,11 +191,11 @@ class PagePainter:
         }
 
     def _album(self, settings: DisplaySettings, activations: Activations) -> Album | None:
-        # The kernel draws an overlay, which is on the input as well.
+        # An overlay also covers the input, so the kernel draws it.
         if settings.mode not in _PAINTED or settings.overlay or settings.attribution:
             return None
         cmap = find_cmap(settings.cmap)
-        # What is not opaque would let the picture before show through.
+        # A colour that is not opaque would let the previous picture show through.
         if cmap.N > MOST_ENTRIES or set(colours(cmap)[3::4]) != {255}:
             return None
         mode, layer = find_mode(settings.mode), settings.layer_in(activations)
@@ -206,7 +206,7 @@ class PagePainter:
     def _name(self, album: Album) -> int:
         return self._albums.setdefault(album, next(self._names))
 
-    # --- what the page asks for
+    # --- requests from the page
 
     def _show_scene(self, asked: dict[str, Any]) -> None:
         explorer = self._explorer
@@ -224,7 +224,7 @@ class PagePainter:
         if sheet is None:
             return
         self._shown = album
-        # Another dict: traits tell of nothing that is changed in place.
+        # A new dict, because traits do not notice changes in place.
         self._page.scene = self._page.scene | {
             "album": self._name(album),
             "next": 0,
@@ -243,7 +243,7 @@ class PagePainter:
         self.tell()
 
     def _choices(self) -> dict[str, Any]:
-        """Return which album each choice leads to, and those albums, the nearest first."""
+        """Return the album that each choice leads to, and those albums, nearest first."""
         explorer, settings = self._explorer, self._explorer.settings
         activations = explorer.measured
         layers = list(activations)
@@ -256,7 +256,7 @@ class PagePainter:
             asked = replace(settings, **changes).fitted_to(
                 activations, settings, explorer.usual_cmap
             )
-            # All values of all layers are a second's work, which nobody has asked for.
+            # Reading all values of all layers takes a second: too long without a request.
             too_much = asked.scale == "network" != settings.scale
             album = None if too_much else self._album(asked, activations)
             if album is not None and asked.cmap == settings.cmap:
@@ -286,7 +286,7 @@ class PagePainter:
         return {"chosen": chosen, "layers": layers, "albums": albums}
 
     def _sheet(self, album: Album) -> dict[str, Any] | None:
-        """Return where the units of an album's layer are, on the canvas and on the image."""
+        """Return where the units of an album's layer are, on the canvas and in the image."""
         activations = self._explorer.measured
         rows, columns, _ = activations.shape(album.layer)
         info = activations.info(album.layer)
@@ -312,11 +312,11 @@ class PagePainter:
         order = sorted(range(album.count(activations)), key=lambda channel: abs(channel - start))
         after = int(asked["after"])
         planes, data = packed(album.planes(activations, islice(order, after, None)))
-        # In more colours than can be numbered, or in another place: no use to ask again.
+        # Too many colours, or a different layout: asking again is useless.
         missing = not planes and after < len(order)
         never = missing or not all(self._view.keeps_places(one.rendering) for one in planes[:1])
         answer = {name: asked[name] for name in ("album", "start", "after")}
-        # A sheet holds for the figure of the scene on show, as soon as that is drawn.
+        # A sheet is valid for the current scene's figure, once that is drawn.
         wanted = bool(asked.get("sheet")) and bool(self._page.scene["album"])
         later = wanted and not self._view.is_drawn
         sheet = self._sheet(album) if wanted and not later else None
@@ -354,11 +354,11 @@ class PagePainter:
         }
 
     def _say_where(self, asked: dict[str, Any]) -> None:
-        # The widget's own text is not sent again where it is the same.
+        # The text widget does not send the same text again.
         words = self._pointing.words()
         self._page.send({"kind": "words", "number": asked["number"], "text": words})
 
-    # --- what the page does
+    # --- reports from the page
 
     def _page_paints(self, told: dict[str, Any]) -> None:
         scene = self._page.scene
@@ -382,7 +382,7 @@ class PagePainter:
             self._view.show_frames(shown=False)
 
     def tell(self) -> None:
-        """Tell the page what is on show, now that all of it is."""
+        """Tell the page the current state, once all of it is displayed."""
         settings = self._explorer.settings
         self._page.shown = {
             "album": 0 if self._shown is None else self._name(self._shown),

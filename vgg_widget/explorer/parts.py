@@ -1,4 +1,4 @@
-"""Small widgets that the controls and panels are made of, and what sets them."""
+"""Small widgets that the controls and panels are built from, and functions that set them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from vgg_widget.figure.sizes import WIDEST
 from vgg_widget.images import RGB8
 
 WIDTH = f"{WIDEST}px"
-"""As wide as the figure and its toolbar are where there is room."""
+"""The full width of the figure with its toolbar, as CSS."""
 
 CARD_PICTURE = 112
-"""The side of a card's picture, in pixels of the page."""
+"""The side of a card's picture, in CSS pixels."""
 
 FRAME = "1px solid var(--jp-border-color1, #9e9e9e)"
-"""A border for what may be as white as the page."""
+"""A border for pictures that may be as white as the page."""
 
-# A description is as wide as its words in whatever font.
+# The description is as wide as its text in any font.
 FITTING = {"description_width": "max-content"}
 
 
 class DescribedImage(widgets.Image):  # type: ignore[misc]
-    """An image with a tooltip, which is also its name for who cannot see it."""
+    """An image whose tooltip is also its name for screen readers."""
 
-    # The page shows no widget that has a tooltip and no description, not even an empty one.
-    description = Unicode("", help="Nothing: the tooltip says it.").tag(sync=True)
+    # The page shows no tooltip on a widget that has no description trait, not even an empty one.
+    description = Unicode("", help="Always empty: the tooltip describes the image.").tag(sync=True)
 
 
 def described_image(side: int, **style: str) -> DescribedImage:
-    """Return an empty image, a square on the page that its picture is fitted into."""
+    """Return an empty square image widget that fits its picture into the square."""
     size = f"{side}px"
     layout = widgets.Layout(width=size, height=size, margin="2px", object_fit="contain", **style)
     return DescribedImage(format="png", layout=layout)
 
 
 def fitting_layout(margin: str | None = None) -> widgets.Layout:
-    """Return the layout of a dropdown or checkbox that shows its longest words in any font.
+    """Return the layout of a dropdown or checkbox that shows its longest text in any font.
 
-    Where the page is narrower than that, it is as wide as the page.
+    On a narrower page it is as wide as the page.
     """
     return widgets.Layout(width="max-content", min_width="0", margin=margin)
 
@@ -51,7 +51,7 @@ def fitting_layout(margin: str | None = None) -> widgets.Layout:
 def dropdown(
     description: str, options: Sequence[Any], margin: str | None = None, **more: Any
 ) -> widgets.Dropdown:
-    """Return a dropdown that is as wide as its words."""
+    """Return a dropdown that is as wide as its text."""
     return widgets.Dropdown(
         description=description,
         options=list(options),
@@ -62,18 +62,18 @@ def dropdown(
 
 
 def checkbox(description: str, margin: str | None = None) -> widgets.Checkbox:
-    """Return a checkbox that is as wide as its words."""
+    """Return a checkbox that is as wide as its text."""
     return widgets.Checkbox(description=description, indent=False, layout=fitting_layout(margin))
 
 
 def button(description: str, tooltip: str | None = None) -> widgets.Button:
-    """Return a button that is as wide as its words, and stays so."""
+    """Return a button that is always as wide as its text."""
     layout = widgets.Layout(width="auto", flex="0 0 auto")
     return widgets.Button(description=description, tooltip=tooltip, layout=layout)
 
 
 def words(css_class: str | None = None, **layout: str | None) -> widgets.HTML:
-    """Return an empty text without a margin."""
+    """Return an empty text widget without a margin."""
     text = widgets.HTML(layout=widgets.Layout(**{"margin": "0", **layout}))
     return text.add_class(css_class) if css_class else text
 
@@ -91,10 +91,10 @@ def wide_row(children: Iterable[widgets.Widget], max_width: str = WIDTH) -> widg
 def channel_controls(
     flex: str, max_width: str, margin: str | None = None
 ) -> tuple[widgets.IntSlider, widgets.IntText]:
-    """Return a slider over channels, and a field for the number, with a margin."""
+    """Return a slider over channels, and a field for the channel number, with a margin."""
     layout = widgets.Layout(flex=flex, max_width=max_width, margin="2px 6px 2px 0")
     slider = widgets.IntSlider(description="channel", readout=False, layout=layout, style=FITTING)
-    # With bounds, the page would make 255 of 300 without a word.
+    # With bounds, the page would silently turn 300 into 255.
     number = widgets.IntText(
         tooltip="channel number", layout=widgets.Layout(width="72px", margin=margin)
     )
@@ -102,7 +102,7 @@ def channel_controls(
 
 
 def card(children: Iterable[widgets.Widget]) -> widgets.VBox:
-    """Return widgets below one another, hidden at first; six of them fill a row."""
+    """Return widgets stacked vertically, hidden at first; six cards fill a row."""
     layout = widgets.Layout(
         display="none", width=f"{CARD_PICTURE + 12}px", margin="2px", align_items="center"
     )
@@ -117,12 +117,12 @@ def card_line(text: str, style: str = "", title: str = "") -> str:
 
 
 def card_button() -> widgets.Button:
-    """Return a button as wide as a card's picture, without words."""
+    """Return a button as wide as a card's picture, without a label."""
     return widgets.Button(layout=widgets.Layout(width=f"{CARD_PICTURE}px", margin="2px 0"))
 
 
 class PictureCard:
-    """A picture that fills a square, and a line under it; hidden at first."""
+    """A picture that fills a square, with a line of text below; hidden at first."""
 
     def __init__(self, side: int) -> None:
         self._side = side
@@ -135,7 +135,7 @@ class PictureCard:
         self.resize(side)
 
     def show(self, pixels: RGB8, tooltip: str, line: str) -> None:
-        """Show a picture, what a screen reader says of it, and the line."""
+        """Show a picture, its text for screen readers, and the line."""
         with self.picture.hold_sync():
             self.picture.value = small_png(pixels, 2 * self._side)
             self.picture.tooltip = tooltip
@@ -143,40 +143,40 @@ class PictureCard:
         display(self.widget, shown=True)
 
     def resize(self, side: int) -> None:
-        """Make it another square; what is shown next fits it."""
+        """Change the side of the square, for the next picture."""
         self._side = side
         for name in ("width", "height"):
             set_value(self.picture.layout, f"{side}px", name)
-        # A long line wraps, so that what stands in columns stays there.
+        # A long line wraps, so that columns stay aligned.
         set_value(self.widget.layout, f"{side + 12}px", "width")
 
     def hide(self) -> None:
-        """Take it off the page."""
+        """Remove the card from the page."""
         display(self.widget, shown=False)
 
 
 def paragraph(text: str) -> str:
-    """Return words as markup that holds no other."""
-    # Names of files and layers are a person's own text, never markup.
+    """Return text as an escaped HTML paragraph."""
+    # File and layer names are the user's own text, never markup.
     return f"<div>{html.escape(text)}</div>"
 
 
 def status(text: str) -> str:
-    """Return words as markup that a screen reader reads out."""
+    """Return text as HTML that a screen reader announces."""
     return f'<span role="status">{html.escape(text)}</span>' if text else ""
 
 
 def set_value(control: widgets.Widget, value: object, name: str = "value") -> None:
-    """Set a widget's trait, unless it is that already."""
+    """Set a widget's trait, if it changes."""
     if getattr(control, name) != value:
         setattr(control, name, value)
 
 
 def set_number(control: widgets.IntSlider, value: int, count: int) -> None:
-    """Set a slider to one of the numbers from 0 to `count` - 1, and its maximum to the last."""
-    # At no time is the value above the maximum, here or on the page: it would be cut off, and a
-    # page sends what it cuts off back, as if a person had chosen it. `hold_sync` would not do: it
-    # sends both in an order that differs from run to run, and the page takes one after the other.
+    """Set a slider's value, and its range to 0 to `count` - 1."""
+    # The value must never exceed the maximum, here or on the page: the page would clamp it and
+    # send the clamped value back as if the user had chosen it. `hold_sync` does not help: it sends
+    # both in an order that differs between runs, and the page applies them one after the other.
     if count > control.max:
         set_value(control, count - 1, "max")
     set_value(control, value)
@@ -184,9 +184,9 @@ def set_number(control: widgets.IntSlider, value: int, count: int) -> None:
 
 
 def set_choice(control: widgets.Dropdown, options: Iterable[Any], value: str) -> None:
-    """Choose a value in a list, which is brought to these options, and to the value besides.
+    """Set a dropdown's options and its value, which is added to the options if missing.
 
-    An option is a value, or a pair of its words and itself.
+    An option is a value, or a pair of its label and the value.
     """
     offered = tuple(options)
     values = [one[1] if isinstance(one, tuple) else one for one in offered]
@@ -197,5 +197,5 @@ def set_choice(control: widgets.Dropdown, options: Iterable[Any], value: str) ->
 
 
 def display(control: widgets.DOMWidget, *, shown: bool) -> None:
-    """Show or hide a widget, which keeps its place."""
+    """Show or hide a widget without moving it in its box."""
     set_value(control.layout, None if shown else "none", "display")

@@ -1,4 +1,4 @@
-// A row of small pictures and buttons, of which each chooses one value.
+// A row of small pictures and buttons, each of which chooses a value.
 
 const make = (tag, className, attributes = {}) =>
   Object.assign(document.createElement(tag), { className, ...attributes });
@@ -72,7 +72,7 @@ export default {
     row.setAttribute("aria-label", model.get("label"));
     el.append(row);
     let waiting = false;
-    // Items and pictures come in one message, and are told of one by one.
+    // Items and pictures arrive in one message, but cause one event each.
     const refill = () => {
       if (waiting) return;
       waiting = true;

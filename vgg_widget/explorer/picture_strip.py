@@ -1,4 +1,4 @@
-"""`PictureStrip`: a row of small pictures and buttons, of which each chooses one value."""
+"""`PictureStrip`: a row of small pictures and buttons, each of which chooses a value."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _HERE = files("vgg_widget.explorer")
 
 
 class PictureStrip(anywidget.AnyWidget):
-    """A row of small pictures and buttons, of which each chooses one value.
+    """A row of small pictures and buttons, each of which chooses a value.
 
-    An item is a dict with a ``"title"`` and, where it has them, a ``"value"`` that its picture
-    chooses, ``"buttons"`` (dicts with ``"label"``, ``"value"`` and ``"tip"``) and a ``"note"``.
+    An item is a dict with a ``"title"`` and optionally a ``"value"`` that its picture chooses,
+    ``"buttons"`` (dicts with ``"label"``, ``"value"`` and ``"tip"``) and a ``"note"``.
     """
 
-    # The text, not the path: anywidget would hold on to every widget made from a path.
+    # The text, not the path: anywidget keeps every widget made from a path alive.
     _esm = Unicode(_HERE.joinpath("picture_strip.js").read_text(encoding="utf-8")).tag(sync=True)
     _css = Unicode(_HERE.joinpath("picture_strip.css").read_text(encoding="utf-8")).tag(sync=True)
 
-    label = Unicode(help="What a screen reader calls the row.").tag(sync=True)
-    items: Any = List(help="What the row holds, from left to right.").tag(sync=True)
+    label = Unicode(help="The row's name for screen readers.").tag(sync=True)
+    items: Any = List(help="The row's items, from left to right.").tag(sync=True)
     pictures = List(Bytes(), help="A PNG file for each item; empty for none.").tag(sync=True)
-    value = AnyValue(None, allow_none=True, help="What was chosen last.").tag(sync=True)
+    value = AnyValue(None, allow_none=True, help="The last chosen value.").tag(sync=True)
 
     def fill(self, items: list[dict[str, Any]], pictures: list[bytes]) -> None:
-        """Show other items, in one message to the page."""
+        """Replace all items, in one message to the page."""
         if items != self.items or pictures != self.pictures:
             with self.hold_sync():
                 self.items, self.pictures = items, pictures
@@ -45,7 +45,7 @@ def thumbnail(rgba: npt.NDArray[np.uint8], side: int) -> bytes:
     Parameters
     ----------
     rgba : ndarray of uint8, shape (H, W, 3) or (H, W, 4)
-        Smaller pictures stay as they are: the page enlarges them without blurring.
+        Smaller pictures keep their size: the page enlarges them without blurring.
     side : int
         In pixels.
     """

@@ -1,7 +1,7 @@
-"""`DisplaySettings`: everything that can be chosen about the picture on show.
+"""`DisplaySettings`: all choices that determine what an explorer shows.
 
-Each setting is one field: its default, its trait, its help and its check. The traits of the
-explorers, `state`, `to_code`, `back` and `reset` follow from the fields.
+Each setting is one field: its default, its trait, its help and its check. The explorers' traits,
+`state`, `to_code`, `back` and `reset` are derived from the fields.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from vgg_widget.pictures.rendering import (
 from vgg_widget.pictures.scaling import DEFAULT_SCALE, Scale, as_scale
 from vgg_widget.support.messages import briefly, unknown_choice
 
-# What matplotlib's documentation lists as diverging.
+# The colormaps that matplotlib's documentation lists as diverging.
 _DIVERGING_NAMES = {
     *("PiYG", "PRGn", "BrBG", "PuOr", "RdGy", "RdBu", "RdYlBu", "RdYlGn", "Spectral"),
     *("coolwarm", "bwr", "seismic", "berlin", "managua", "vanimo"),
@@ -42,17 +42,17 @@ _DIVERGING_NAMES = {
 
 
 CLASS_METHOD = "grad_cam"
-"""The attribution that explains a class, and no unit."""
+"""The attribution that explains a class, not a unit."""
 
 ATTRIBUTION_OPACITY = 0.8
-"""Of an attribution's map over the input, where no opacity is chosen."""
+"""Default opacity of an attribution over the input."""
 
 
-# --- types of traits that ipywidgets and traitlets do not have
+# --- trait types that ipywidgets and traitlets lack
 
 
 class Name(Unicode[str, str]):
-    """A text trait whose validator is also given what is no text, and says what to choose."""
+    """A text trait whose validator also receives other types, and says what to choose."""
 
     def validate(self, _: Any, value: Any) -> Any:
         """Return the value."""
@@ -60,7 +60,7 @@ class Name(Unicode[str, str]):
 
 
 class WholeNumber(Int[int, int]):
-    """An int trait that also takes NumPy's integers, such as what `Activations.rank` gives."""
+    """An int trait that also accepts NumPy integers, such as those from `Activations.rank`."""
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Return a plain int."""
@@ -68,7 +68,7 @@ class WholeNumber(Int[int, int]):
 
 
 class ColormapName(Unicode[str, Any]):
-    """A trait that holds a colormap's name and also takes a `Colormap` that is registered."""
+    """A trait that holds a colormap's name and also accepts a registered `Colormap`."""
 
     def validate(self, _: Any, value: Any) -> Any:
         """Return the name."""
@@ -76,7 +76,7 @@ class ColormapName(Unicode[str, Any]):
 
 
 class ChannelNumbers(TraitType[tuple[int, ...] | str, Iterable[int] | str]):
-    """A trait that holds a tuple of ints, from any iterable of whole numbers, or one word."""
+    """A trait that holds a tuple of ints, set from any iterable of whole numbers, or one word."""
 
     info_text = f"channel numbers, such as (0, 5, 12), or {STRONGEST!r}"
     default_value = ()
@@ -133,37 +133,37 @@ class ClassName(TraitType[str | int | None, str | int | None]):
 class ImageSetResult(TraitType[Any, Any]):
     """A trait that holds None or a `TopActivations`."""
 
-    info_text = "None or what vgg_widget.dataset.top_activations returned"
+    info_text = "None or a result of vgg_widget.dataset.top_activations"
     default_value = None
 
     def validate(self, _: Any, value: Any) -> Any:
         """Return the value."""
         if value is not None and not is_top_activations(value):
             raise TraitError(
-                f"{self.name} {briefly(value)} is no TopActivations: set what "
-                "vgg_widget.dataset.top_activations returned, or None; for classes, make a new "
+                f"{self.name} {briefly(value)} is not a TopActivations: set a result of "
+                "vgg_widget.dataset.top_activations, or None; for classes, make a new "
                 "LayerExplorer with predict=5."
             )
         return value
 
 
 def is_top_activations(value: object) -> bool:
-    """Tell whether a value is a `TopActivations`."""
-    # Who looks at one image loads none of its room.
+    """Return whether a value is a `TopActivations`."""
+    # Imported here, because an explorer of a single image does not need that package.
     from vgg_widget.dataset.result import TopActivations
 
     return isinstance(value, TopActivations)
 
 
 def as_trait_error(check: Any, *arguments: Any, **keywords: Any) -> Any:
-    """Call a check, and raise its ValueError as the TraitError that traits are to raise."""
+    """Call a check, and turn its ValueError into the TraitError that a trait must raise."""
     try:
         return check(*arguments, **keywords)
     except ValueError as error:
         raise TraitError(str(error)) from error
 
 
-# --- checks: each gets the value, the settings with it and the activations that must have it
+# --- checks: each gets the value, the other settings and the activations
 
 
 def _check_layer(value: Any, _: DisplaySettings, activations: Activations) -> None:
@@ -193,7 +193,7 @@ def _check_order(value: str, settings: DisplaySettings, _: Activations) -> None:
         raise ValueError(unknown_choice("order", value, ORDERS))
     if value == "location" and settings.location is None:
         raise ValueError(
-            "order 'location' sorts by the value at a location, and none is chosen: set "
+            "order 'location' sorts by the value at a location, but no location is set: set "
             "location first, or click on a picture."
         )
 
@@ -212,7 +212,7 @@ def check_location(
 
 def _check_overlay(value: float, _: DisplaySettings, __: Activations) -> None:
     if not 0 <= value <= 1 or math.isnan(value):
-        raise ValueError(f"overlay {value!r} is no opacity: choose from 0 (none) to 1.")
+        raise ValueError(f"overlay {value!r} is not an opacity: choose from 0 (none) to 1.")
 
 
 def _check_attribution(value: Any, _: DisplaySettings, __: Activations) -> None:
@@ -231,29 +231,29 @@ def _setting(
 
 @dataclass(frozen=True, slots=True)
 class DisplaySettings:
-    """What an explorer shows: the values of its traits, comparable and hashable."""
+    """The values of an explorer's traits, comparable and hashable."""
 
     layer: str = _setting(
         "block1_conv1",
         Name,
         _check_layer,
-        words="Name of the layer on show; Keras's, torchvision's or the paper's.",
+        words="Name of the current layer, in Keras's, torchvision's or the papers' naming.",
     )
     channel: int = _setting(
-        0, WholeNumber, _check_channel, words="Channel on show in mode 'channel'; from 0."
+        0, WholeNumber, _check_channel, words="Channel shown in mode 'channel'; from 0."
     )
     channels: tuple[int, ...] | str = _setting(
         (),
         ChannelNumbers,
         _check_channels,
-        words="Channels that the other modes show, as a tuple of ints; () is the mode's default, "
-        "'strongest' those with the largest maximum. In mode 'channel' they wait for another mode.",
+        words="Channels shown in the other modes, as a tuple of ints; () is the mode's default, "
+        "'strongest' those with the largest maximum. Mode 'channel' keeps them for other modes.",
     )
     mode: str = _setting(
         DEFAULT_MODE,
         Name,
         lambda value, *_: find_mode(value),
-        words="How channels become one picture; a registered mode's name.",
+        words="How channels are combined into one picture; a registered mode's name.",
     )
     cmap: str = _setting(
         DEFAULT_CMAP,
@@ -265,18 +265,18 @@ class DisplaySettings:
         DEFAULT_SCALE,
         Unicode,
         lambda value, *_: as_scale(value),
-        words="What the display range is taken over: auto, channel, layer, network.",
+        words="Values that determine the display range: auto, channel, layer, network.",
     )
     before_relu: bool = _setting(
         default=False,
         trait=Bool,
-        words="Whether activations are shown before the layer's ReLU, where those are kept.",
+        words="Whether to show activations before the layer's ReLU, if those are kept.",
     )
     order: str = _setting(
         "index",
         Unicode,
         _check_order,
-        words="How a grid is ordered; see `render`. 'location' needs one.",
+        words="Order of a grid; see `render`. 'location' needs a location.",
     )
     hide_dead: bool = _setting(
         default=False, trait=Bool, words="Whether a grid leaves out channels that are 0 everywhere."
@@ -297,21 +297,21 @@ class DisplaySettings:
         None,
         Location,
         check_location,
-        words="Row and column of a unit of the map, whose receptive field is marked; or None.",
+        words="Row and column of a unit of the map whose receptive field is marked; or None.",
     )
     overlay: float = _setting(
         0.0,
         CFloat,
         _check_overlay,
-        words="Opacity of the map over the input, 0 to 1. At 0 the layer's own map is not there, "
+        words="Opacity of the map over the input, 0 to 1. At 0 the layer's own map is hidden, "
         "and an attribution has 0.8.",
     )
     attribution: str | None = _setting(
         None,
         Name,
         _check_attribution,
-        words="Method of `attribute` whose map lies over the input: which pixels the value at the "
-        "location comes from, or without one the channel's sum. None: the layer's own map.",
+        words="Method of `attribute` whose map lies over the input: the pixels that the value at "
+        "the location comes from, or without a location the channel's sum. None: the layer's map.",
     )
     attribution_class: str | int | None = _setting(
         None,
@@ -320,11 +320,11 @@ class DisplaySettings:
         "most probable one.",
     )
 
-    # --- what they ask `render` for
+    # --- arguments for `render`
 
     @property
     def full_scale(self) -> str | Scale:
-        """The scale as `render` takes it: its name, unless percentile or gamma were chosen."""
+        """The scale as `render` takes it: a name, unless percentile or gamma is set."""
         if self.percentile is None and self.gamma is None:
             return self.scale
         named = as_scale(self.scale)
@@ -332,13 +332,13 @@ class DisplaySettings:
         return Scale(self.scale, percentile, named.gamma if self.gamma is None else self.gamma)
 
     def layer_in(self, activations: Activations) -> str:
-        """Return the name of the maps on show: those before the ReLU, where they are asked for."""
+        """Return the name of the displayed maps: before the ReLU, if requested and available."""
         if not self.before_relu or is_before_relu(self.layer, activations):
             return self.layer
         return activations.before_relu(self.layer) or self.layer
 
     def shows_before_relu(self, activations: Activations) -> bool:
-        """Tell whether the maps on show are those before a ReLU."""
+        """Return whether the displayed maps are those before a ReLU."""
         return self.before_relu and activations.before_relu(self.layer) is not None
 
     def for_render(self) -> dict[str, Any]:
@@ -364,18 +364,18 @@ class DisplaySettings:
 
     @property
     def explained(self) -> tuple[str | None, str | int | None]:
-        """What is asked for about why the value on show is what it is."""
+        """The method and the class of the attribution."""
         return self.attribution, self.attribution_class
 
-    # --- what follows from them
+    # --- adjusting settings
 
     def fitted_to(
         self, activations: Activations, before: DisplaySettings | None, usual_cmap: str
     ) -> DisplaySettings:
         """Return the nearest settings that the layer and mode can show.
 
-        `before` is what is on show, None at first; `usual_cmap` is the colormap of what was last
-        on show after its ReLU.
+        `before` holds the current settings, None at first; `usual_cmap` is the colormap last used
+        for maps after a ReLU.
         """
         fitted = _with_side(self, before, activations)
         fitted = _with_cmap(fitted, before, activations, usual_cmap)
@@ -389,18 +389,18 @@ class DisplaySettings:
         return replace(fitted, channel=channel, channels=channels, order=order)
 
     def fitted_first(self, activations: Activations, before_relu: bool | None) -> DisplaySettings:
-        """Return what can be shown where nothing was on show before."""
+        """Return the nearest valid settings for a new explorer."""
         first = self.fitted_to(activations, None, self.cmap)
         if before_relu is None:
             return first
-        # It was asked for by itself, whatever the layer's name says of it.
+        # The argument takes precedence over the side that the layer's name implies.
         asked = replace(first, before_relu=before_relu)
         return asked.fitted_to(activations, first, self.cmap)
 
     def placed(self, before: DisplaySettings | None, activations: Activations) -> DisplaySettings:
-        """Keep the location where it is on the image when the layer is another one.
+        """Keep the location at the same image position when the layer changes.
 
-        `before` is what is on show; None where the location is meant as it is.
+        `before` holds the current settings; None to take the location as given.
         """
         if self.location is None:
             return self
@@ -416,7 +416,7 @@ class DisplaySettings:
         jumped = ("layer", "channel", "channels", "mode", "before_relu", "cmap")
         there = replace(self, **{name: getattr(last, name) for name in jumped})
         if self.location == replace(last, layer=self.layer).placed(last, activations).location:
-            # It is what the jump made of it; a deeper layer knows places less exactly.
+            # The jump moved the location: restore it exactly, since deeper layers are coarser.
             there = replace(there, location=last.location)
             return there.placed(there, activations)
         return there.placed(self, activations)
@@ -424,7 +424,7 @@ class DisplaySettings:
     def name_of(self, layer: str, activations: Activations) -> str:
         """Return another layer's name in the naming scheme of this one, on the same ReLU side.
 
-        A name that is not Keras's is returned as it is.
+        A name that is not a Keras name is returned unchanged.
         """
         if layer != activations.info(layer).name:
             return layer
@@ -434,17 +434,17 @@ class DisplaySettings:
         return names[0] if self.before_relu else names[-1]
 
     def named_on_side(self, activations: Activations) -> DisplaySettings:
-        """Choose the layer's name, in its naming scheme, on the side of the ReLU asked for."""
+        """Choose the layer's name, in its naming scheme, for the requested side of the ReLU."""
         layer = activations.info(self.layer).name
         return replace(self, layer=self.name_of(layer, activations))
 
 
 SETTINGS = tuple(field.name for field in fields(DisplaySettings))
-"""The traits that say what an explorer shows."""
+"""The traits that determine the displayed picture."""
 
 
 def setting_traits() -> dict[str, TraitType[Any, Any]]:
-    """Return a new trait for each field of `DisplaySettings`, by its name."""
+    """Return a new trait for each field of `DisplaySettings`, keyed by its name."""
     return {
         one.name: one.metadata["trait"](
             one.default,
@@ -458,34 +458,34 @@ def setting_traits() -> dict[str, TraitType[Any, Any]]:
 def check_setting(
     name: str, value: Any, settings: DisplaySettings, activations: Activations
 ) -> None:
-    """Raise ValueError or TraitError if a setting cannot have a value beside the others."""
+    """Raise ValueError or TraitError if a setting's value does not fit the other settings."""
     check = DisplaySettings.__dataclass_fields__[name].metadata["check"]
     if check is not None:
         check(value, settings, activations)
 
 
 def check_layer_names(value: str, activations: Activations) -> str:
-    """Return a naming scheme, or raise TraitError if the network's layers have no such names."""
+    """Return a naming scheme; raise TraitError if the network's layers have no such names."""
     if value != "keras" and not any(info.torch_name for info in activations.layers):
         raise TraitError(
-            f"layer_names {value!r} is for VGGs, and this network's layers have one name "
-            "each: leave it at 'keras'."
+            f"layer_names {value!r} is only for VGGs, and each layer of this network has just one "
+            "name: leave it at 'keras'."
         )
     return value
 
 
 def is_before_relu(layer: str, activations: Activations) -> bool:
-    """Tell whether a layer's name is that of activations before a ReLU."""
+    """Return whether a layer's name refers to activations before a ReLU."""
     return activations.plain_name(layer) != activations.info(layer).name
 
 
 def _with_side(
     settings: DisplaySettings, before: DisplaySettings | None, activations: Activations
 ) -> DisplaySettings:
-    """Keep the layer's name and the side of its ReLU together.
+    """Keep the layer's name and the side of its ReLU consistent.
 
-    The names of torchvision and the papers say on which side they are. Keras names a convolution,
-    whose maps are shown on the side that was chosen last, unless another name chose it.
+    Names of torchvision and the papers imply a side. A Keras name is that of a convolution; its
+    maps are shown on the side chosen last, unless another name implied that side.
     """
     layer = settings.layer
     has_sides = activations.before_relu(layer) is not None
@@ -512,10 +512,10 @@ def _with_cmap(
     activations: Activations,
     usual: str,
 ) -> DisplaySettings:
-    """Give maps before a ReLU a colormap with a middle, and take it back after."""
+    """Give maps before a ReLU a diverging colormap, and restore the usual one after it."""
     signed = settings.shows_before_relu(activations)
     if before is None:
-        # Nobody chose the default.
+        # The default was not chosen by the user.
         unsuited = signed and settings.cmap == DEFAULT_CMAP
         return replace(settings, cmap=SIGNED_CMAP) if unsuited else settings
     if settings.cmap != before.cmap or signed == before.shows_before_relu(activations):
@@ -528,7 +528,7 @@ def _with_cmap(
 
 
 class Snapshot(NamedTuple):
-    """What is on show: images as read, what was computed of them, the picture, its settings."""
+    """The current state: images as read, their activations, the rendering and its settings."""
 
     readings: tuple[ImageReading, ...]
     computed: Any

@@ -1,4 +1,4 @@
-"""The matplotlib side: artists made once, updated in place, and drawn fast on a page.
+"""The matplotlib figures: artists are made once, updated in place, and drawn fast on a page.
 
-It is handed renderings and computes none.
+This package receives renderings and computes none.
 """

@@ -1,6 +1,6 @@
-"""Pictures one after another: through the channels of a layer or the layers of a network, as GIF.
+"""Animations through the channels of a layer or the layers of a network, as GIF.
 
-Frames are made when they are asked for, so that 512 of them are never in memory together.
+Frames are made on demand, so that 512 of them are never in memory together.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ if TYPE_CHECKING:
     from vgg_widget.figure.feature_figure import FeatureFigure
 
 THROUGH = ("channels", "layers")
-"""What `frames` can go through."""
+"""The possible walks of `frames`."""
 
 DEFAULT_SECONDS = 0.2
 DEFAULT_WIDTH = round(FIGURE_INCHES[0] * DPI)
 
 Progress = Callable[[int, int], object]
-"""Called with how many frames are done, and how many there are."""
+"""Called with the number of frames done, and the total."""
 
-# GIF counts hundredths of a second in 16 bits; browsers slow down what changes faster than 50 a
-# second.
+# GIF counts hundredths of a second in 16 bits; browsers slow down anything faster than 50 frames
+# per second.
 _SHORTEST, _LONGEST = 0.02, 655.35
 _SMALLEST_WIDTH, _LARGEST_WIDTH = 200, 3000
-# As many as tell the colours of modes without a colorbar, which has all of its own in each frame.
+# Enough samples for the colours of modes without a colorbar, which shows all colours in each frame.
 _SAMPLES = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Frames(Sequence[Rendering]):
-    """Renderings one after another, each made when it is asked for; see `frames`.
+    """A sequence of renderings, each made on demand; see `frames`.
 
     Parameters
     ----------
     activations : Activations
-        Of what.
+        The activations to render.
     steps : tuple of mapping
-        What `render` is given for each, beside the activations.
+        The arguments of `render` for each frame, other than the activations.
     """
 
     activations: Activations
@@ -94,45 +94,45 @@ def frames(
     Parameters
     ----------
     activations : Activations
-        What `FeatureExtractor` gave for an image.
+        An image's activations from `FeatureExtractor`.
     over : {"channels", "layers"}
         What changes from frame to frame.
     layer : str, optional
-        For ``"channels"``: whose. The network's first by default.
+        For ``"channels"``: their layer. The network's first by default.
     mode : str
-        For ``"channels"`` one that shows a single channel, such as ``"channel"``; for
-        ``"layers"`` any.
+        For ``"channels"`` a mode of a single channel, such as ``"channel"``; for ``"layers"``
+        any mode.
     channel : int, optional
-        For ``"layers"``, in a mode that shows one: which, 0 by default. A layer with fewer shows
-        its last.
+        For ``"layers"``, in a mode of a single channel: that channel, 0 by default. A layer with
+        fewer channels shows its last.
     channels : iterable of int, optional
-        For ``"channels"``: those to show, in this order; all by default. For ``"layers"``: those
-        that the mode is given, as far as a layer has them, or ``"strongest"``; see `render`.
+        For ``"channels"``: the channels to show, in this order; all by default. For ``"layers"``:
+        the mode's channels, as far as a layer has them, or ``"strongest"``; see `render`.
     layers : iterable of str, optional
-        For ``"layers"``: those to show, in this order, by any of their names; by default all in
-        network order, after their ReLU.
+        For ``"layers"``: the layers to show, in this order, by any of their names; by default all
+        in network order, after their ReLU.
     **as_render
-        ``cmap``, ``scale`` and whatever else `render` takes.
+        ``cmap``, ``scale`` and any other arguments of `render`.
 
     Returns
     -------
     Frames
-        A sequence of `Rendering`; each is made when it is asked for.
+        A sequence of `Rendering`, each made on demand.
 
     Raises
     ------
     ValueError
-        If a name or channel does not exist, there is nothing to show, an argument is for the other
-        walk, or the mode shows several channels at once and cannot go through them.
+        If a name or channel does not exist, there is nothing to show, an argument belongs to the
+        other walk, or the mode shows several channels at once and cannot step through them.
     """
     if over not in THROUGH:
         raise ValueError(unknown_choice("over", over, THROUGH))
-    # A word serves in place of numbers where each layer has others.
+    # A word is accepted instead of numbers, since each layer has other channels.
     strongest = over == "layers" and isinstance(channels, str) and channels == STRONGEST
     numbers = None if strongest else channels
     for argument, given in (("channels", numbers), ("layers", layers)):
         if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
-            raise ValueError(f"{argument} {given!r} is no list: write several in parentheses.")
+            raise ValueError(f"{argument} {given!r} is not a list: pass several in parentheses.")
     others = {"layer": layer} if over == "layers" else {"channel": channel, "layers": layers}
     for name, value in others.items():
         if value is not None:
@@ -175,16 +175,16 @@ def frames(
 
 @dataclass(eq=False, repr=False)
 class FigureFrames(Sequence[RGB8]):
-    """Renderings as the explorer shows them: input, map and colorbar on one figure.
+    """Renderings drawn like the explorer: input, map and colorbar on one figure.
 
-    The figure is made once and updated in place; a frame is drawn when it is asked for.
+    The figure is made once and updated in place; a frame is drawn on demand.
 
     Parameters
     ----------
     frames : Frames
-        What to draw.
+        The renderings to draw.
     width : int
-        Pixels across, from 200 to 3000; the height follows.
+        Width in pixels, from 200 to 3000; the height follows.
 
     Raises
     ------
@@ -198,7 +198,7 @@ class FigureFrames(Sequence[RGB8]):
     def __post_init__(self) -> None:
         if not _SMALLEST_WIDTH <= self.width <= _LARGEST_WIDTH:
             raise ValueError(
-                f"width {self.width!r} is no size for a frame: choose whole pixels from "
+                f"width {self.width!r} is not a frame width: choose whole pixels from "
                 f"{_SMALLEST_WIDTH} to {_LARGEST_WIDTH}."
             )
 
@@ -207,13 +207,13 @@ class FigureFrames(Sequence[RGB8]):
             return FigureFrames(self.frames[index], self.width)
         rendering, activations = self.frames[index], self.frames.activations
         view, place = self._view, activations.info(rendering.layer).placement
-        # The line at the foot runs under the map, where repainting that side alone would cut it.
+        # Repainting the map's side alone would cut off the line at the bottom, which runs under it.
         view.figure.stale = True
         view.show(rendering, activations.image, place, source_line(activations, rendering))
         canvas: Any = view.figure.canvas
         pixels: RGB8 = np.asarray(canvas.buffer_rgba())[..., :3].copy()
         if rendering.tiles is not None:
-            # Another layer's grid is of another height, and the frames of a GIF are of one.
+            # Grids of other layers differ in height, but all frames of a GIF need the same one.
             from vgg_widget.figure.feature_figure import HIGHEST
 
             missing = max(0, math.ceil(HIGHEST * view.figure.dpi) - len(pixels))
@@ -228,7 +228,7 @@ class FigureFrames(Sequence[RGB8]):
 
     @cached_property
     def _view(self) -> FeatureFigure:
-        # matplotlib's figures take longer to import than the whole package.
+        # Importing matplotlib's figures takes longer than importing the whole package.
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         from vgg_widget.figure.feature_figure import FeatureFigure, new_figure
@@ -236,7 +236,7 @@ class FigureFrames(Sequence[RGB8]):
         figure = new_figure()
         inches = float(figure.get_size_inches()[0])
         dpi = self.width / inches
-        # matplotlib 3.11.0 cuts 999.9999 pixels off at 999.
+        # matplotlib 3.11.0 rounds 999.9999 pixels down to 999.
         figure.set_dpi(dpi if dpi * inches >= self.width else math.nextafter(dpi, math.inf))
         FigureCanvasAgg(figure)
         return FeatureFigure(figure)
@@ -249,20 +249,20 @@ def save_gif(
     *,
     progress: Progress | None = None,
 ) -> None:
-    """Write pictures as an animated GIF that repeats for ever.
+    """Write pictures as an animated GIF that repeats forever.
 
     Parameters
     ----------
     path : str or Path
-        Ends in ``.gif``; replaced as a whole, so that a failure leaves what was there.
+        Must end in ``.gif``; replaced atomically, so that a failure leaves an old file unchanged.
     images : sequence of ndarray of uint8, shape (H, W, 3)
-        All of one size, such as `FigureFrames`. Each is asked for once, and a few of them once
-        more, before, for their colours.
+        All of one size, such as `FigureFrames`. Each is requested once, and a few of them once
+        more beforehand, for their colours.
     seconds : float
-        That each is shown, from 0.02 (browsers slow down what is faster) to 655.35, rounded to
-        hundredths. Equal pictures in a row are one frame that is shown longer.
+        How long each is shown, from 0.02 (browsers slow down anything faster) to 655.35, rounded
+        to hundredths. Equal pictures in a row become one frame that is shown longer.
     progress : callable, optional
-        Called with the number of frames done, and of all, after each.
+        Called after each frame with the number done so far and the total.
 
     Raises
     ------
@@ -293,10 +293,10 @@ def write_gif(
     *,
     progress: Progress | None = None,
 ) -> None:
-    """Write what `save_gif` writes to an open binary file, or to ``io.BytesIO``."""
+    """Write the GIF of `save_gif` to an open binary file, or to ``io.BytesIO``."""
     if not _SHORTEST <= seconds <= _LONGEST:
         raise ValueError(
-            f"seconds {seconds!r} is no time for a frame: choose from {_SHORTEST} to {_LONGEST}."
+            f"seconds {seconds!r} is not a frame duration: choose from {_SHORTEST} to {_LONGEST}."
         )
     if not len(images):
         raise ValueError("images is empty: give at least one picture.")
@@ -304,7 +304,7 @@ def write_gif(
 
     def reduced() -> Iterator[Image.Image]:
         shape: tuple[int, ...] = ()
-        # A loop over the pictures themselves would take an IndexError of a mode for their end.
+        # Iterating over the pictures would treat a mode's IndexError as their end.
         for index in range(len(images)):
             image = images[index]
             shape = shape or image.shape
@@ -313,7 +313,7 @@ def write_gif(
                     f"images[{index}] has shape {image.shape}, and images[0] has {shape}: give "
                     "pictures of one size."
                 )
-            # Dithering would swarm.
+            # Dithering would flicker.
             yield Image.fromarray(image).quantize(palette=palette, dither=Image.Dither.NONE)
             if progress is not None:
                 progress(index + 1, len(images))
@@ -326,17 +326,17 @@ def write_gif(
         append_images=each,
         duration=10 * round(100 * seconds),
         loop=0,
-        # A palette put in another order for each frame would be no common one.
+        # Reordering the palette for each frame would undo the common palette.
         optimize=False,
     )
 
 
 def _common_palette(images: Sequence[RGB8]) -> Image.Image:
-    """Return 256 colours that serve all of the pictures.
+    """Return a palette of 256 colours for all of the pictures.
 
-    With colours of its own for each, what stays the same from frame to frame would flicker. An
-    octree keeps the colorbar and the photograph, where median cut has few colours left for a bar,
-    which is small, and maximum coverage few for a sky.
+    With a palette for each frame, unchanged parts would flicker. An octree preserves both the
+    colorbar and the photograph. Median cut leaves few colours for a bar, which is small, and
+    maximum coverage few for a sky.
     """
     count = len(images)
     places = {round(place) for place in np.linspace(0, count - 1, min(count, _SAMPLES))}

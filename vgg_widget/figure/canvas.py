@@ -18,11 +18,11 @@ from vgg_widget.figure.sizes import MARGINS, TOOLBAR_PIXELS, part_of_frame, whol
 
 
 def _keep_backend(*_: object, **__: object) -> None:
-    """Stand in for `matplotlib.use` while ipympl is imported."""
+    """Replacement for `matplotlib.use` while ipympl is imported."""
 
 
-# ipympl makes itself the backend when it is imported after matplotlib; a person's later inline
-# plots would vanish.
+# Imported after matplotlib, ipympl makes itself the backend; the user's later inline plots would
+# vanish.
 _use = mpl.use
 mpl.use = _keep_backend
 try:
@@ -32,35 +32,35 @@ finally:
 
 
 SETTLED_SECONDS = 0.3
-"""How long after it was handed a frame a page has certainly decoded and shown it."""
+"""Time after which a page has certainly decoded and shown a frame that it received."""
 
 
 class LiveCanvas(Canvas):  # type: ignore[misc]
     """An ipympl canvas that draws at once, and sends no more than has changed.
 
-    ipympl asks the page before it draws, sends the difference to the last frame, and loses a frame
-    that the next one overtakes in the page, difference and all: stale rows stay on screen. Here
-    every frame is whole, or it holds all that can have changed since a whole one that the page is
-    known to have shown; whichever frame is lost, the last one is right.
+    ipympl asks the page before it draws, and sends the difference from the last frame. The page
+    drops a frame that the next one overtakes, together with the difference: stale rows remain on
+    screen. Here every frame is complete, or contains everything that can have changed since a
+    complete one that the page is known to have shown. Whichever frame is lost, the last is right.
 
     The page is ready for a frame when it sends ``draw``. It does so once for each ``draw`` that it
-    gets, but for those that come while it waits for a frame. One is sent after each whole frame:
-    its answer tells that the frame has arrived, and lets the next zoom or pan draw without asking.
+    gets, except while it waits for a frame. A ``draw`` is sent after each complete frame: the
+    answer confirms that the frame has arrived, and lets the next zoom or pan draw without asking.
 
-    `lock` is held while it draws, and while it does what the page asks.
+    `lock` is held while the canvas draws, and while it handles the page's messages.
     """
 
     _png_is_old: bool
 
     def __init__(self, figure: Figure, lock: threading.RLock | None = None) -> None:
         self.guard: Callable[[Callable[[], object]], object] = operator.call
-        """Runs what follows a message of the page, and shows the errors of that."""
+        """Runs the handling of a page's message, and shows its errors."""
         self.before_drawing: Callable[[], object] = lambda: None
-        """Called before everything is drawn anew."""
+        """Called before everything is redrawn."""
         self.held = False
-        """Whether what is painted is kept back until `send_held`: the page shows it already."""
+        """Whether frames are kept back until `send_held`, since the page shows them already."""
         self.kept_back: Callable[[], object] = lambda: None
-        """Called when something is kept back, and nothing was before."""
+        """Called when a first frame is kept back."""
         self._kept_back = False
         # Widget callbacks and cells run on different threads in some kernels.
         self.lock = lock or threading.RLock()
@@ -68,20 +68,20 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self._page_is_there = False
         self._page_is_ready = False
         self._wanted: Callable[[], object] | None = None
-        # The first column that changed since the last whole frame; None or 0 asks for another.
+        # The first column changed since the last complete frame; None or 0 requires another one.
         self._left: int | None = None
         self._arrived: float | None = None
         self._page_waits = False
         self._answers_owed = 0
         super().__init__(figure)
-        # matplotlib prints errors of its listeners where a desktop's window is open, too.
+        # In a desktop session, matplotlib would also print its listeners' errors.
         self.callbacks.exception_handler = None
         # Otherwise a frame drawn before the page is ready leaves it blank.
         self.syncing_data_url = False
-        # The page then draws each frame over what it has: no frame is transparent where it counts.
+        # The page then draws each frame over the last; no frame is transparent where it matters.
         self._current_image_mode = self._image_mode = "diff"
         self.header_visible = False
-        # What it would say stands in the explorer's own words below.
+        # The explorer's own texts below replace the footer.
         self.footer_visible = False
         self.resizable = False
         self.toolbar_visible = "visible"
@@ -91,13 +91,13 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         self.layout.flex = "0 0 auto"
 
     def _take(self, width: float, height: float) -> None:
-        """Take as much of the page as a picture of so many pixels needs, and its toolbar."""
+        """Reserve space on the page for a figure of this size in pixels, and its toolbar."""
         beside = TOOLBAR_PIXELS if self.toolbar_visible == "visible" else MARGINS
         self.layout.width = f"{int(width) + beside}px"
         self.layout.min_height = f"{int(height)}px"
 
     def show_toolbar(self, *, shown: bool) -> None:
-        """Show the toolbar beside the picture, or hide it."""
+        """Show or hide the toolbar beside the figure."""
         visible = "visible" if shown else "hidden"
         if self.toolbar_visible != visible:
             self.toolbar_visible = visible
@@ -109,7 +109,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             self._wanted = None
             self._left = self._arrived = None
             if self.manager is None:
-                # Closed: a person may still hold the figure.
+                # Closed, but the user may still hold the figure.
                 return
             self.before_drawing()
             self._kept_back = False
@@ -121,7 +121,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def blit(self, bbox: Bbox | None = None) -> None:
         """Send what has been painted on the canvas to the right of `bbox`'s left edge.
 
-        What was painted elsewhere is sent with the next whole frame.
+        Anything painted elsewhere is sent with the next complete frame.
         """
         with self.lock:
             if self.held:
@@ -129,24 +129,24 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
                     self._kept_back = True
                     self.kept_back()
                 return
-            # What was kept back may be anywhere.
+            # The frames kept back may have changed any part.
             left = 0 if bbox is None or self._kept_back else int(bbox.x0)
             self._kept_back = False
             settled = self._arrived is not None and (
                 time.monotonic() - self._arrived > SETTLED_SECONDS
             )
             if left == 0:
-                # A whole frame, which has to arrive before smaller ones may follow it.
+                # A complete frame, which must arrive before smaller ones may follow it.
                 self._left = self._arrived = None
                 super().blit(bbox)
                 self._ask()
                 return
-            # While the whole frame may yet be lost, each one after it has to be whole too.
+            # While the complete frame may still be lost, each later one must be complete, too.
             self._left = min(left, self._left or left) if settled else None
             super().blit(bbox)
 
     def send_held(self) -> None:
-        """Send what was kept back, if anything was."""
+        """Send what was kept back, if anything."""
         with self.lock:
             if self._kept_back and self.manager is not None:
                 held, self.held = self.held, False
@@ -156,13 +156,13 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
                     self.held = held
 
     def draw_idle(self) -> None:
-        """Draw when the page is ready for it, once for however many calls."""
+        """Draw once the page is ready, only once for any number of calls."""
         self.paint_idle(self.draw)
 
     def paint_idle(self, paint: Callable[[], object]) -> None:
-        """Paint when the page is ready for it; the last one asked for, unless a drawing is.
+        """Paint once the page is ready: the last painting requested, unless a drawing was.
 
-        `paint` changes the canvas and sends it, as a `blit` does.
+        `paint` changes the canvas and sends it, like `blit`.
         """
         with self.lock:
             if self._wanted != self.draw:
@@ -178,12 +178,12 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             wanted()
 
     def print_figure(self, *arguments: Any, **keywords: Any) -> Any:
-        """Save the figure; meanwhile matplotlib takes the canvas's manager and resolution away."""
+        """Save the figure; matplotlib meanwhile removes the canvas's manager and resolution."""
         with self.lock:
             return super().print_figure(*arguments, **keywords)
 
     def get_diff_image(self) -> bytes | None:
-        """Return the frame to send, or None where no page is there or has it already."""
+        """Return the frame to send, or None if there is no page or it has the frame already."""
         if not (self._png_is_old and self._page_is_there):
             return None
         pixels = np.asarray(self.get_renderer().buffer_rgba())
@@ -191,14 +191,14 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
         return part_of_frame(pixels, self._left) if self._left else whole_frame(pixels)
 
     def _ask(self) -> None:
-        """Ask the page to say when it is ready; while it waits for a frame it keeps silent."""
+        """Ask the page to report when it is ready; while it waits for a frame, it does not."""
         if not self._page_waits:
             self._page_waits = True
             self._answers_owed += 1
         self.send_event("draw")
 
     def handle_draw(self, _: Any) -> None:
-        """Note that the page has had all it was asked about, the last whole frame among it."""
+        """Note that the page has received everything so far, including the last complete frame."""
         self._answers_owed = max(0, self._answers_owed - 1)
         if self._answers_owed:
             return
@@ -207,14 +207,14 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
             self._arrived = time.monotonic()
 
     def handle_refresh(self, event: Any) -> None:
-        """Send everything to a page that has come, or come back; it owes no answer yet."""
+        """Send everything to a page that is new or back; it owes no answer yet."""
         self.held = self._kept_back = False
         self._answers_owed, self._page_waits, self._arrived = 0, False, None
         super().handle_refresh(event)
 
     def remember(self, png: bytes) -> None:
-        """Keep a picture in the widget's state, for a page that has the state and no kernel."""
-        # In the page's pixels, of which a fine screen has several to one of these.
+        """Keep a picture in the widget's state, for a page with the state but without a kernel."""
+        # In CSS pixels; a high-resolution screen has several pixels for each.
         width, height = self.get_width_height()
         self.syncing_data_url = True
         try:
@@ -226,7 +226,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
     def _handle_message(self, widget: Any, content: Any, buffers: Any) -> None:
         with self.lock:
             if self.manager is None:
-                # It was closed while the message was on its way.
+                # The canvas was closed while the message was on its way.
                 return
             self._page_is_there = True
             self._handling = True
@@ -235,7 +235,7 @@ class LiveCanvas(Canvas):  # type: ignore[misc]
                 self.guard(lambda: follow(widget, content, buffers))
             finally:
                 self._handling = False
-            # One gesture changes limits more than once.
+            # One gesture can change limits several times.
             if self._page_is_ready:
                 self.guard(self._paint_wanted)
 
@@ -245,7 +245,7 @@ def live_canvas(figure: Figure, lock: threading.RLock | None = None) -> LiveCanv
     canvas = LiveCanvas(figure, lock)
     FigureManager(canvas, 0)
     canvas.toolbar = canvas.manager.toolbar
-    # Beside a slider over channels, everybody takes arrows for the next channel.
+    # Beside a slider over channels, arrow icons would be mistaken for the next channel.
     canvas.toolbar.toolitems = [
         item for item in canvas.toolbar.toolitems if item[3] not in ("back", "forward")
     ]

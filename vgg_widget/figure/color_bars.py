@@ -1,4 +1,4 @@
-"""What the colours stand for, beside or below a picture: a colorbar, or a list."""
+"""The explanation of the colours beside or below a picture: a colorbar, or a list."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import FuncNorm, Normalize, PowerNorm
@@ -29,7 +30,7 @@ from vgg_widget.pictures.legend import LegendEntry, first_entries
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.support.messages import plain_number
 
-# Which ends of a colorbar get an arrow, since values beyond them are shown.
+# The ends of a colorbar that get an arrow, because values beyond them are shown.
 _EXTEND = {
     (False, False): "neither",
     (True, False): "min",
@@ -37,23 +38,23 @@ _EXTEND = {
     (True, True): "both",
 }
 SHOWN = 12
-"""How many channels are listed at most; how many there are beyond them is said below."""
+"""The maximum number of listed channels; a line below counts the others."""
 
-# What a list with areas says in place of a label's words.
+# Short forms of labels in a list with areas.
 _SHORT = {"other channels": "others", "no channel": "none", "channel ": ""}
-# Of the words beside a colorbar, in 8 points.
+# For the label beside a colorbar, in 8 points.
 _LETTERS_PER_INCH = 16.5
-# Of a bar's numbers, in 8 points: an em, and the length of a mark beside the bar, in points.
+# For a bar's numbers, in 8 points: an em in inches, and the length of a tick mark, in points.
 _LETTER_INCHES, _TICK = 0.07, 3.5
 _MOST_NUMBERS = 6
-# Nearer an end of a lying bar than this share of it, a number begins or ends there.
+# Closer to an end of a horizontal bar than this share of it, a number is aligned with that end.
 _NEAR_END = 0.06
-# In inches: from line to line of the list, the side of a swatch, and a column of words.
+# In inches: the line spacing of the list, and the width of a column.
 _LINE, _COLUMN = 0.165, 0.98
 
 
 def color_norm(rendering: Rendering) -> Normalize:
-    """Return the matplotlib norm that a rendering's colours follow."""
+    """Return the matplotlib norm for a rendering's colours."""
     vmin, vmax, gamma = rendering.vmin or 0.0, rendering.vmax or 0.0, rendering.gamma
     if gamma == 1:
         return Normalize(vmin, vmax)
@@ -65,7 +66,7 @@ def color_norm(rendering: Rendering) -> Normalize:
     return FuncNorm((bend, unbend), vmin, vmax)
 
 
-# Here, so that a figure can be pickled.
+# At module level, so that a figure can be pickled.
 def _bent(values: npt.ArrayLike, middle: float, half: float, power: float) -> npt.NDArray[Any]:
     share = (np.asarray(values) - middle) / half
     result: npt.NDArray[Any] = np.sign(share) * np.abs(share) ** power
@@ -78,7 +79,7 @@ def _unbent(bent: npt.ArrayLike, middle: float, half: float, power: float) -> np
 
 
 def has_color_scale(rendering: Rendering) -> bool:
-    """Tell whether the colours stand for values over a range that is not empty."""
+    """Return whether the colours stand for values over a range that is not empty."""
     return (
         rendering.colormap is not None
         and rendering.vmin is not None
@@ -88,16 +89,16 @@ def has_color_scale(rendering: Rendering) -> bool:
 
 
 def add_colorbar(figure: Figure, rendering: Rendering, ax: Axes) -> Colorbar:
-    """Add a colorbar in activation units beside axes, which says over which range it is."""
+    """Add a colorbar in activation units beside axes, with the range in its label."""
     mappable = ScalarMappable(color_norm(rendering), rendering.colormap)
     bar = figure.colorbar(mappable, extend=_EXTEND[rendering.clipped], ax=ax)
     bar.locator = _locator()
     points = float(bar.ax.yaxis.label.get_fontsize())
     length = float(ax.get_window_extent().height / figure.dpi)
     bar.set_label(_label("activation", range_words(rendering), length, points))
-    # Panning a colorbar would change its limits, and not the picture's.
+    # Panning a colorbar would change its limits, but not the picture's.
     bar.ax.set_navigate(False)
-    # Further ticks are made like the first one.
+    # Later ticks copy the first one.
     ticks = (bar.ax.yaxis.get_major_ticks(1)[0], bar.ax.yaxis.get_minor_ticks(1)[0])
     for text in (bar.ax.yaxis.label, bar.ax.yaxis.offsetText, *(tick.label2 for tick in ticks)):
         text.set_usetex(False)
@@ -109,7 +110,7 @@ def _locator() -> MaxNLocator:
 
 
 def _label(name: str, words: str, length: float, points: float) -> str:
-    """Return a label and the range's words in lines that so many inches are long enough for."""
+    """Return a label and the range's text, in lines that fit into `length` inches."""
     letters = _LETTERS_PER_INCH * 8 / points * length
     for lines in ([words], words.split(" · ")):
         if words and max(map(len, lines)) <= letters:
@@ -120,16 +121,16 @@ def _label(name: str, words: str, length: float, points: float) -> str:
 def ticks_of(
     rendering: Rendering, apart: Callable[[str, str], float]
 ) -> tuple[list[float], list[str]]:
-    """Return where on a colorbar, from 0 to 1, up to five values stand, and the values.
+    """Return the positions on a colorbar, from 0 to 1, of up to five values, and the values.
 
-    `apart` says how far from each other two numbers have to stand; what has no room is left out.
+    `apart` returns the minimum distance between two numbers; numbers without space are left out.
     """
     low, high = rendering.vmin or 0.0, rendering.vmax or 0.0
     values = [float(value) for value in _locator().tick_values(low, high) if low <= value <= high]
     if len(values) < 2:
-        # Numbers of this size cannot tell so small a range.
+        # Rounded numbers cannot show so small a range.
         values = [low, high]
-    # A step has two digits; far from 0 it takes more to tell a value from the next.
+    # A step has two digits; far from 0, more are needed to distinguish neighbouring values.
     largest = max(map(abs, values))
     digits = 3 + math.floor(math.log10(largest / (values[1] - values[0])) + 1e-9)
     found: list[tuple[float, str]] = []
@@ -141,15 +142,15 @@ def ticks_of(
 
 
 class ColorBars:
-    """One colorbar, in the four shapes that it can have, upright or lying.
+    """One colorbar, in the four shapes that it can have, vertical or horizontal.
 
-    The arrows of a colorbar cannot be changed once it is made, nor can its direction: each is made
-    when it is first shown, and kept. They stand in axes of their own, since new axes of the figure
+    A colorbar's arrows and orientation cannot be changed later, so each variant is made when it is
+    first shown, and kept. The variants have common axes of their own, since new axes on the figure
     would clear the toolbar's history. `place` is left, bottom, width and height, as fractions of
     the figure.
 
-    Its coordinates go from 0 to 1 whatever the range is, so that another range changes the numbers
-    alone: making a colorbar anew takes 10 ms.
+    The coordinates go from 0 to 1 for every range, so that another range changes only the
+    numbers: making a new colorbar takes 10 ms.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class ColorBars:
         self._figure = figure
         self._label = label
         self.axes = figure.add_axes(place)
-        """What all of them stand in, nothing to be seen itself."""
+        """The invisible axes that contain all variants."""
         self.axes.set_axis_off()
         self.axes.set_navigate(False)
         self._bars: dict[tuple[str, bool], Colorbar] = {}
@@ -171,7 +172,7 @@ class ColorBars:
         self.arrange(place)
 
     def arrange(self, place: tuple[float, float, float, float]) -> None:
-        """Move the colorbar; it lies where the place is wider than high."""
+        """Move the colorbar; it is horizontal if the place is wider than high."""
         width, height = self._figure.get_size_inches()
         across, up = place[2] * width, place[3] * height
         self._upright, self._length = bool(up >= across), float(max(across, up))
@@ -180,7 +181,7 @@ class ColorBars:
     def _bar(self, extend: str) -> Colorbar:
         kind = extend, self._upright
         if kind not in self._bars:
-            # 15 ms each, of a figure's 60.
+            # Each takes 15 ms, of 60 for a figure.
             axes = self.axes.inset_axes((0, 0, 1, 1))
             bar = self._bars[kind] = self._figure.colorbar(
                 ScalarMappable(Normalize(0, 1)),
@@ -190,7 +191,7 @@ class ColorBars:
                 ticks=[],
             )
             bar.ax.set_navigate(False)
-            # matplotlib's own ticks take 8 ms to draw: it looks how large their words come to be.
+            # matplotlib's own ticks take 8 ms to draw, because it measures their labels.
             marks = Line2D([], [], ls="", ms=_TICK, mew=0.8, transform=axes.transAxes, zorder=3)
             marks.set(marker=TICKRIGHT if self._upright else TICKDOWN, clip_on=False)
             axes.add_artist(marks)
@@ -204,27 +205,27 @@ class ColorBars:
 
     @property
     def key(self) -> Hashable:
-        """What is shown, but for the numbers; None where nothing is."""
+        """The current appearance except for the numbers; None if nothing is shown."""
         if self._shown is None:
             return None
-        # matplotlib hands out a new colormap at every look-up, and none is hashable.
+        # matplotlib returns a new colormap at every look-up, and none is hashable.
         colours = self._shown.cmap(np.arange(self._shown.cmap.N), bytes=True).tobytes()
-        axis = self._shown.long_axis
+        axis = _long_axis(self._shown)
         words = axis.get_label_text(), axis.labelpad
         return self._shown.extend, self._upright, colours, words
 
     @property
     def numbers(self) -> Hashable:
-        """What the numbers say; None where nothing is shown."""
+        """The current numbers; None if nothing is shown."""
         return self._said
 
     @property
     def moving(self) -> tuple[Artist, ...]:
-        """What draws the numbers and their marks."""
+        """The artists that draw the numbers and tick marks."""
         return () if self._shown is None else (*self._shown.ax.lines, *self._shown.ax.texts)
 
     def words_for(self, rendering: Rendering) -> tuple[list[tuple[float, str]], list[str]]:
-        """Return where on the bar, from 0 to 1, a rendering has numbers; and the label's lines."""
+        """Return a rendering's numbers with positions from 0 to 1, and the label's lines."""
         numbers: list[tuple[float, str]] = []
         if has_color_scale(rendering):
             numbers += zip(*ticks_of(rendering, self._apart), strict=True)
@@ -232,7 +233,7 @@ class ColorBars:
         return numbers, label.split("\n")
 
     def update(self, rendering: Rendering) -> None:
-        """Show the bar of a rendering, or none."""
+        """Show a rendering's colorbar, if it has one."""
         shown, said = None, None
         if has_color_scale(rendering):
             shown = self._bar(_EXTEND[rendering.clipped])
@@ -240,11 +241,11 @@ class ColorBars:
         for bar in self._bars.values():
             if bar.ax.get_visible() != (bar is shown):
                 bar.ax.set_visible(bar is shown)
-        # An equal colormap is no change; another one makes the bar anew.
+        # An equal colormap is no change; a different one rebuilds the bar.
         if shown is not None and rendering.colormap not in (None, shown.cmap):
             shown.mappable.set_cmap(rendering.colormap)
         if shown is not None and (shown is not self._shown or said != self._said):
-            # An interrupt leaves them to be written again.
+            # After an interrupt, the numbers are written again.
             self._said = None
             self._write_numbers(shown, rendering)
         if shown is not None:
@@ -261,12 +262,12 @@ class ColorBars:
             if said and self._upright:
                 number.set(position=(1, place))
             elif said:
-                # Beside the bar's left end is what a step does not repaint.
+                # A step does not repaint the area left of the bar.
                 ends = "left" if place < _NEAR_END else "right" if place > 1 - _NEAR_END else ""
                 number.set(position=(place, 0), ha=ends or "center")
 
     def _apart(self, before: str, after: str) -> float:
-        """Return how far two numbers have to be from each other, as a share of the bar."""
+        """Return the minimum distance between two numbers, as a share of the bar."""
         letters = 1.9 if self._upright else 1 + (len(before) + len(after)) / 2
         return _LETTER_INCHES * letters / self._length
 
@@ -274,28 +275,33 @@ class ColorBars:
         """Write the label, beyond the numbers."""
         longest = max(len(number.get_text()) for number in bar.ax.texts)
         beyond = 72 * _LETTER_INCHES * longest if self._upright else 8
-        bar.long_axis.labelpad = _TICK + 4 + beyond
-        # A step does not repaint what is left of a horizontal bar.
+        _long_axis(bar).labelpad = _TICK + 4 + beyond
+        # A step does not repaint the area left of a horizontal bar.
         start: Any = {} if self._upright else {"loc": "left"}
         bar.set_label(_label(self._label, said, self._length, 8), fontsize=8, **start)
 
     def apply_theme(self, theme: Theme) -> None:
-        """Take on a theme's colours."""
+        """Apply a theme's colours."""
         self._theme = theme
         for bar in self._bars.values():
             self._color(bar)
 
     def _color(self, bar: Colorbar) -> None:
         bar.ax.lines[0].set_color(self._theme.ink)
-        for words in (*bar.ax.texts, bar.long_axis.label):
+        for words in (*bar.ax.texts, _long_axis(bar).label):
             words.set_color(self._theme.ink)
         bar.outline.set_edgecolor(self._theme.ink)
 
 
-def list_height(entries: Sequence[LegendEntry], width: float | None = None) -> float:
-    """Return how many inches high a list of entries is.
+def _long_axis(bar: Colorbar) -> Axis:
+    """Return the axis along a colorbar, as `Colorbar.long_axis` does since matplotlib 3.10."""
+    return bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis
 
-    Its lines stand below one another, or in as many columns as so many inches have room for.
+
+def list_height(entries: Sequence[LegendEntry], width: float | None = None) -> float:
+    """Return the height of a list of entries in inches.
+
+    The lines form one column or, given a `width` in inches, as many columns as fit.
     """
     others = sum(entry.channel is None for entry in entries)
     channels = len(entries) - others
@@ -306,14 +312,14 @@ def list_height(entries: Sequence[LegendEntry], width: float | None = None) -> f
 
 
 LIST_POINTS, SWATCH, BESIDE_SWATCH = 8, 0.11, 0.18
-"""Of a list: its type's size; how large a colour is, and where its words begin, in inches."""
+"""Of a list: the font size in points; the size of a colour and its text's offset, in inches."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListLine:
-    """A line of a list: its words, the color that they stand for, and where it begins.
+    """A line of a list: its text, its colour, and its position.
 
-    A heading has no colour. The place is in inches from the list's top left corner.
+    A heading has no colour. The position is in inches from the list's top left corner.
     """
 
     words: str
@@ -323,7 +329,7 @@ class ListLine:
 
 
 class LegendList:
-    """Colours with words, in as many columns as there is room for, made once and filled anew.
+    """Colours with labels, in as many columns as fit, made once and updated in place.
 
     `place` is its left, bottom, width and height, as fractions of the figure.
     """
@@ -336,7 +342,7 @@ class LegendList:
         self._entries: tuple[LegendEntry, ...] = ()
         self._heading = self.axes.text(0, 0, "", fontsize=LIST_POINTS, va="center")
         self._rest = self.axes.text(0, 0, "", fontsize=LIST_POINTS, va="center")
-        # Other channels, and none, have a line too.
+        # Other channels, and no channel, also have a line.
         self._swatches = [Rectangle((0, 0), SWATCH, SWATCH, lw=0) for _ in range(SHOWN + 2)]
         self._words = []
         for swatch in self._swatches:
@@ -345,7 +351,7 @@ class LegendList:
         self.arrange(place)
 
     def arrange(self, place: tuple[float, float, float, float]) -> None:
-        """Move the list; its lines are as high as ever."""
+        """Move the list; the line height does not change."""
         width, height = self._figure.get_size_inches()
         self.axes.set_position(place)
         # Its coordinates are inches from the top left corner.
@@ -354,24 +360,24 @@ class LegendList:
         self._fill()
 
     def show(self, entries: Sequence[LegendEntry]) -> None:
-        """List the first of these entries; none hides the list."""
+        """List the first of these entries; no entries hide the list."""
         entries = tuple(entries)
         if entries != self._entries:
             self._entries = entries
             self._fill()
 
     def lines(self, entries: Sequence[LegendEntry]) -> list[ListLine]:
-        """Return the lines of a list of entries, in the place that there is."""
+        """Return the lines of a list of entries in the available space."""
         lines = max(1, int(self._size[1] / _LINE))
         room = lines * max(1, int(self._size[0] / _COLUMN))
         shares = any(entry.share is not None for entry in entries)
         others = sum(entry.channel is None for entry in entries)
-        # The heading has a place too, and so has the line that says how many more there are.
+        # The heading takes a line, and so does the count of channels that are left out.
         room -= shares + others
         most = min(SHOWN, room)
         most -= len(entries) - others > most == room
         listed, rest = first_entries(tuple(entries), max(1, most))
-        # The column is narrow; the line above it says what the numbers are.
+        # The column is narrow; the heading explains the numbers.
         short = _SHORT if shares else {}
         said: list[tuple[str, Any]] = [("channel · area", None)] if shares else []
         for entry in listed:
@@ -406,6 +412,6 @@ class LegendList:
                 text.set_position((plain.left, plain.middle))
 
     def apply_theme(self, theme: Theme) -> None:
-        """Take on a theme's colours."""
+        """Apply a theme's colours."""
         for words in self.axes.texts:
             words.set_color(theme.ink)

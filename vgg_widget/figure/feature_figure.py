@@ -1,4 +1,4 @@
-"""The figures of the explorers: input images beside pictures of a layer and what they mean."""
+"""The explorers' figures: input images beside pictures of a layer, with their colorbars."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from vgg_widget.pictures.modes import Rendering
 __all__ = ["FeatureFigure", "PairFigure", "new_figure", "static_figure", "title_of"]
 
 
-# In inches: beside the input, between it and the map, beside the map for colorbar or legend, or
-# below it on a narrow page; over the pictures for titles, and at the foot.
+# In inches: the left margin, the gap between input and map, the space for colorbar or list beside
+# the map, or below it on a narrow page; above the pictures for titles, and at the bottom.
 _MARGIN, _GAP, _BESIDE, _BELOW = 0.08, 0.2, 1.1, 0.84
 _HEAD, _FOOT, _SOURCE = 0.3, 0.08, 0.24
 # A portrait as wide as a landscape, or a square grid, would not fit on the screen.
 _TALLEST = 5.2
 HIGHEST = _HEAD + _TALLEST + _SOURCE
-"""How high a figure with a line at the foot is at most, in inches."""
+"""The maximum height of a figure with a line at the bottom, in inches."""
 # Below this width there is no room beside the map.
 _NARROW = 5.6
-# And beside a map that is less high than this.
+# Nor is there room beside a map that is lower than this.
 _FLAT = 1.3
-# The width of the input beside a grid, which needs the room, by the figure's.
+# The input's share of the figure's width beside a grid, which needs the space.
 _THUMBNAIL = 0.14
 
 
 @dataclass(frozen=True, slots=True)
 class OnCanvas:
-    """Where everything of a `FeatureFigure` is on its canvas, in pixels from the top left corner.
+    """Positions in a `FeatureFigure` on its canvas, in pixels from the top left corner.
 
-    Boxes are left, top, right and bottom. A scale is the pixel that 0 has across, how many pixels
-    further 1 is, and the same downwards. `points` is how many pixels a point of type has;
-    the rest are points.
+    Boxes are left, top, right and bottom. A scale is the pixel of coordinate 0 across, the pixels
+    per unit across, and the same downwards. `points` is the number of pixels per typographic
+    point; the remaining fields are in points.
     """
 
     map: Box
@@ -69,19 +69,19 @@ class OnCanvas:
 
 
 class FeatureFigure(LinkedFigure):
-    """The input image, the picture on show, and its colorbar, on one figure."""
+    """The input image, the current picture, and its colorbar, on one figure."""
 
     bar_labels = ("activation",)
 
     def _arrange(self, width: float, shown: Contents) -> Arrangement:
         boxes = self._boxes(width, shown, narrow=width < _NARROW)
-        # Beside a flat picture numbers and words have no room.
+        # Beside a flat picture there is no space for numbers and labels.
         flat = boxes.maps[0][3] * boxes.height < _FLAT and not shown.bare
         return self._boxes(width, shown, narrow=True) if flat else boxes
 
     @staticmethod
     def _boxes(width: float, shown: Contents, *, narrow: bool) -> Arrangement:
-        """Arrange everything, with colorbar or list below the map where it is `narrow`."""
+        """Arrange everything, with colorbar or list below the map if `narrow`."""
         beside = _MARGIN if narrow or (shown.bare and shown.grid) else _BESIDE
         room = width - _MARGIN - _GAP - beside
         across = _THUMBNAIL * width if shown.grid else room / 2
@@ -101,7 +101,7 @@ class FeatureFigure(LinkedFigure):
         right = left + other
 
         def box(x: float, top: float, wide: float, high: float) -> Box:
-            """Return a box whose top is so far below that of the pictures."""
+            """Return a box whose top is this far below that of the pictures."""
             bottom = below + tall - top - high
             return x / width, bottom / height, wide / width, high / height
 
@@ -124,23 +124,23 @@ class FeatureFigure(LinkedFigure):
 
     @property
     def map_axes(self) -> Axes:
-        """The axes that hold the picture of the layer."""
+        """The axes of the layer's picture."""
         return self._maps[0].axes
 
     @property
     def input_axes(self) -> Axes:
-        """The axes that hold the input image."""
+        """The axes of the input image."""
         return self._inputs[0].axes
 
     def enlargement(self, shape: tuple[int, int], place: Placement) -> Enlargement | None:
-        """Return where the pixels of a map would be; None where that is not known exactly.
+        """Return where the pixels of a map would be drawn; None if that is not known exactly.
 
-        The map has so many rows and columns, and `place` says where it lies on the input.
+        `shape` is the map's rows and columns, and `place` its position on the input.
         """
         return self._side_painter.enlargement(shape, extent_of(shape, place))
 
     def on_canvas(self) -> OnCanvas | None:
-        """Say where everything is on the canvas; None where a grid is on show."""
+        """Return all positions on the canvas; None for a grid."""
         if self._renderings[0].tiles is not None:
             return None
         # Agg has whole rows, and counts them from the bottom.
@@ -168,9 +168,9 @@ class FeatureFigure(LinkedFigure):
         )
 
     def show_frames(self, *, shown: bool) -> None:
-        """Paint frames of the place under the mouse and of the location, or leave that to others.
+        """Paint the frames for the mouse position and the location, or leave them to the page.
 
-        Those that are to come back come with the next drawing, which is a whole one.
+        Frames that return appear with the next drawing, which is a full one.
         """
         if self._marks_painter.frames_shown == shown:
             return
@@ -182,11 +182,11 @@ class FeatureFigure(LinkedFigure):
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the canvas shows the figure as it is."""
+        """Whether the canvas shows the figure's current state."""
         return self._side_painter.ready()
 
     def keeps_places(self, rendering: Rendering) -> bool:
-        """Tell whether everything would be where it is on the canvas, were this on show."""
+        """Return whether showing this rendering would leave all positions unchanged."""
         if not self._renderings or rendering.tiles is not None:
             return False
         width = float(self.figure.get_size_inches()[0])
@@ -194,9 +194,10 @@ class FeatureFigure(LinkedFigure):
         return self._arrange(width, shown) == self._arranged
 
     def list_for(self, rendering: Rendering) -> list[tuple[str, str, float, float]]:
-        """Return the lines of a rendering's list: words, colour or "", and place on the canvas.
+        """Return the lines of a rendering's list: text, colour or "", and position on the canvas.
 
-        The place is where the line begins, and its middle, in pixels from the top left corner.
+        The position is that of the line's beginning and its middle, in pixels from the top left
+        corner.
         """
         height, dpi = int(self.figure.bbox.height), float(self.figure.dpi)
         left, _, _, top = self._legend.axes.bbox.extents
@@ -225,9 +226,9 @@ class FeatureFigure(LinkedFigure):
     ) -> None:
         """Show another rendering, and draw.
 
-        `image` is as the network saw it, and `place` says where the layer's map lies on it, or is
-        its stride from the corner. `source` is a line at the foot that says where the numbers come
-        from, for a picture that is taken away; beside a live figure a widget says it.
+        `image` is as the network saw it. `place` is the position of the layer's map on it, or its
+        stride from the corner. `source` is a line at the bottom about the origin of the numbers,
+        for an exported picture; beside a live figure a widget shows it.
         """
         self._update((rendering,), (image,), place, source, marks)
 
@@ -235,7 +236,7 @@ class FeatureFigure(LinkedFigure):
 def static_figure(
     rendering: Rendering, image: RGB8, place: float | Placement, source: str
 ) -> Figure:
-    """Return a figure as the explorer shows it, with the line at the foot; see `show`."""
+    """Return a figure as the explorer shows it, with the line at the bottom; see `show`."""
     figure = new_figure()
     FeatureFigure(figure).show(rendering, image, place, source)
     return figure
@@ -248,7 +249,7 @@ _UPPER, _LOWER = 0.523, 0.038
 
 
 class PairFigure(LinkedFigure):
-    """Two images, the same picture of each over one range, and their difference."""
+    """Two images, the same picture of each on one scale, and their difference."""
 
     inches = PAIR_INCHES
     bar_labels = ("activation, both", "difference")

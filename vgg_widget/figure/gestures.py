@@ -1,4 +1,4 @@
-"""What a mouse does on the figure: points at a place, and clicks on one."""
+"""Mouse gestures on the figure: pointing at a position, and clicking on it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from vgg_widget.figure.linked_figure import LinkedFigure
 from vgg_widget.pictures.coordinates import Hit
 
-# A hand is not steady; a drag is no click.
+# A hand is not steady, but a drag is not a click.
 _CLICK_PIXELS = 4
 
 
 class Gestures:
-    """Listens to a view's canvas and tells of places on its pictures.
+    """Listens to a view's canvas and reports positions on its pictures.
 
-    `pointed` gets the place under the mouse whenever that moves, None beside the pictures;
-    `clicked` gets the place of a click, unless the toolbar's zoom or pan is on.
+    `pointed` gets the position under the mouse whenever that moves, None outside the pictures;
+    `clicked` gets the position of a click, unless the toolbar's zoom or pan is on.
     """
 
     def __init__(
@@ -40,19 +40,19 @@ class Gestures:
             ("button_release_event", self._up),
         ):
             canvas.mpl_connect(name, heard)
-        # matplotlib has meanings of its own for arrows and letters.
+        # matplotlib has its own actions for arrows and letters.
         manager: Any = canvas.manager
         if manager is not None and (handler := getattr(manager, "key_press_handler_id", None)):
             canvas.mpl_disconnect(handler)
             manager.key_press_handler_id = None
 
     def _busy(self) -> bool:
-        """Tell whether the mouse belongs to the toolbar: its zoom or pan is on."""
+        """Return whether the toolbar's zoom or pan uses the mouse."""
         toolbar = self._view.figure.canvas.toolbar
         return toolbar is not None and bool(toolbar.mode)
 
     def _moved(self, event: Any) -> None:
-        # ipympl's page delays moves and not the leaving: the last move may come after it.
+        # ipympl's page delays moves but not leaving, so the last move may arrive afterwards.
         if not self._away:
             self._pointed(None if self._busy() else self._view.hit(event))
 

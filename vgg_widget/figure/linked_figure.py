@@ -1,6 +1,6 @@
 """Input images beside pictures of a layer on one figure, made once and updated in place.
 
-It is handed renderings and computes none. Everything here works on any canvas, ipympl's or Agg.
+This module receives renderings and computes none. It works on any canvas, ipympl's or Agg.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
@@ -33,25 +34,28 @@ View = tuple[tuple[float, float], tuple[float, float]]
 Box = tuple[float, float, float, float]
 """Left, bottom, width and height, as fractions of the figure."""
 
-# As many letters of this size are as wide as an inch.
+# The number of letters of this size per inch.
 _TITLE_POINTS, _LETTERS_PER_INCH = 9.5, 13.8
 
-# Of the line at the foot, in a figure of the usual width.
+# The name of "auto" before matplotlib 3.10; later releases still accept it.
+SMOOTH = "antialiased"
+
+# Letters in the source line at the bottom of a figure of the usual width.
 _SOURCE_LETTERS = 132
 
 
 def title_of(rendering: Rendering) -> str:
-    """Return the title, with a dead or constant picture called so."""
+    """Return the title, with a note on a dead or constant picture."""
     return f"{rendering.title} ({rendering.note})" if rendering.note else rendering.title
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is to be arranged.
+    """The contents to be arranged.
 
-    `image` is the inputs' height by their width, and `grid` that of maps which are no image of the
-    input's shape. `bare` is whether nothing says what the colours stand for, and `listed` what is
-    in the list that does; `source` is whether there is a line at the foot.
+    `image` is the inputs' height divided by their width; `grid` is the same for a grid of tiles.
+    `bare` is whether neither colorbar nor list explains the colours, `listed` the entries of that
+    list, and `source` whether there is a line at the bottom.
     """
 
     image: float = 1.0
@@ -63,7 +67,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """Where everything is: the figure's height in inches, and boxes on it."""
+    """Positions: the figure's height in inches, and boxes on it."""
 
     height: float
     inputs: tuple[Box, ...]
@@ -73,20 +77,20 @@ class Arrangement:
 
 
 class LinkedFigure:
-    """Input images, pictures of one layer, and their colorbars, whose zoom and marks are linked.
+    """Input images, pictures of one layer, and their colorbars, with linked zoom and marks.
 
-    All are in the coordinates of the input's pixels; grids are in pixels of their own. A subclass
-    says where everything is, and has a `show`.
+    All use the coordinates of the input's pixels; grids use their own pixels. A subclass defines
+    the arrangement and a `show` method.
 
     Parameters
     ----------
     figure : Figure
-        An empty figure; its canvas is drawn on at every change.
+        An empty figure; its canvas is redrawn at every change.
     """
 
     inches: tuple[float, float] = FIGURE_INCHES
     """Width and height of the figure that `save` writes."""
-    # What stands beside each colorbar.
+    # The label of each colorbar.
     bar_labels: Sequence[str]
 
     @own_style()
@@ -106,7 +110,7 @@ class LinkedFigure:
         self._place: float | Placement = Placement()
         self._marks = Marks()
         self._kept_view: View | None = None
-        # Whether the last update came to its end.
+        # Whether the last update was completed.
         self._whole = False
         for picture in (*self._inputs, *self._maps):
             picture.axes.title.set(fontsize=_TITLE_POINTS, ha="left", x=0, **PLAIN)
@@ -126,32 +130,32 @@ class LinkedFigure:
                 axes.callbacks.connect("xlim_changed", self._follow)
                 axes.callbacks.connect("ylim_changed", self._follow)
 
-    # --- what a subclass shows otherwise
+    # --- overridden by subclasses
 
     def _arrange(self, width: float, shown: Contents) -> Arrangement:
-        """Return where everything is on a figure of a width in inches.
+        """Return all positions on a figure of a width in inches.
 
-        The inputs stand left of all maps; an input and the map of the same number belong together.
+        The inputs are left of all maps; an input and the map of the same number belong together.
         """
         raise NotImplementedError
 
     def _scales(self) -> Sequence[Rendering]:
-        """Return what each colorbar says the colours of."""
+        """Return the rendering that each colorbar describes."""
         return self._renderings
 
     def _legend_entries(self) -> tuple[LegendEntry, ...]:
-        """Return what the legend lists."""
+        """Return the entries of the legend."""
         return self._renderings[0].legend
 
     def _input_titles(self) -> Sequence[str]:
-        """Return the words over each input."""
+        """Return the title of each input."""
         return [f"input · {image.shape[0]} × {image.shape[1]}" for image in self._images]
 
     # --- size and colours
 
     @property
     def width(self) -> int:
-        """Pixels across; another width draws it anew, as high as the pictures then are."""
+        """The width in pixels; setting it redraws the figure, with a height to fit."""
         return round(float(self.figure.get_size_inches()[0]) * DPI)
 
     @width.setter
@@ -163,7 +167,7 @@ class LinkedFigure:
         self.figure.canvas.draw()
 
     def _place_all(self, width: float) -> bool:
-        """Put everything in its place on a figure of a width in inches; return whether it moved."""
+        """Arrange everything on a figure of a width in inches; return whether anything moved."""
         boxes = self._arrange(width, self._contents())
         size = [*map(float, self.figure.get_size_inches())]
         if boxes == self._arranged and np.allclose(size, (width, boxes.height)):
@@ -176,7 +180,7 @@ class LinkedFigure:
             bars.arrange(place)
         self._legend.arrange(boxes.legend)
         self._side_painter.arranged()
-        # Last, since an interrupt before leaves it to be done again.
+        # Set last, so that after an interrupt the arrangement is repeated.
         self._arranged = boxes
         return True
 
@@ -191,7 +195,7 @@ class LinkedFigure:
         if rendering.tiles is not None:
             left, right, bottom, top = map_extent(rendering, self._place)
             grid = abs(bottom - top) / abs(right - left)
-        # A dead channel has no colorbar, and leaves its place empty: the next one may have one.
+        # A dead channel has no colorbar but keeps its space, since the next one may have one.
         bare = rendering.vmin is None and not listed
         return Contents(height / across, grid, bare, listed, bool(self._source.get_text()))
 
@@ -204,18 +208,18 @@ class LinkedFigure:
         axes.title.set_text(self._fitting_title(axes, words))
 
     def _fitting_title(self, axes: Axes, words: str) -> str:
-        # Beyond its axes stands another picture, or the edge.
+        # Beyond its axes there is another picture, or the edge.
         across = self.figure.get_size_inches()[0] * self._side_painter.title_room(axes)
         letters = int(_LETTERS_PER_INCH * across)
         first, *others = words.split(" · ")
         if len(words) > letters and others:
-            # Half a size would be none; of more than two parts, the caption has the others.
+            # Half a size would be meaningless; the caption has the parts that are left out.
             words = first if others[-1][:1].isdigit() else f"{first} · {others[-1]}"
         return f"{words[: letters - 1]}…" if len(words) > letters else words
 
     @property
     def theme(self) -> Theme:
-        """The figure's colours; another theme draws it anew."""
+        """The figure's colours; setting another theme redraws it."""
         return self._theme
 
     @theme.setter
@@ -237,7 +241,7 @@ class LinkedFigure:
             bars.apply_theme(theme)
         self._legend.apply_theme(theme)
 
-    # --- what is on show
+    # --- content
 
     @own_style()
     def _update(
@@ -250,7 +254,7 @@ class LinkedFigure:
     ) -> None:
         """Show other renderings, and draw; each image is as the network saw it.
 
-        Where the inputs stay as they are, the side of the maps alone is painted and sent.
+        If the inputs are unchanged, only the side of the maps is painted and sent.
         """
         marks = marks or Marks()
         rendering, before = renderings[0], self._renderings[0] if self._renderings else None
@@ -262,7 +266,7 @@ class LinkedFigure:
             and marks.box == self._marks.box
             and bool(marks.overlay) == bool(self._marks.overlay)
         )
-        # Asked before anything is changed.
+        # Checked before anything is changed.
         side_alone = same_inputs and self._side_painter.ready()
         if same_images and before and not before.tiles and rendering.tiles:
             self._kept_view = self.view
@@ -280,8 +284,8 @@ class LinkedFigure:
         for picture, shown in zip(self._maps, renderings, strict=True):
             picture.set_data(shown.rgba)
             picture.set_extent(map_extent(shown, place))
-            # A grid is mostly smaller on screen than in pixels; leaving rows out would distort it.
-            picture.set_interpolation("auto" if shown.tiles else "nearest")
+            # A grid usually has more pixels than the screen: dropping rows would distort it.
+            picture.set_interpolation(SMOOTH if shown.tiles else "nearest")
         self._marks_painter.set(marks, renderings, place)
         if not same_frame:
             self._reset_view(self._kept_view if same_images and rendering.tiles is None else None)
@@ -293,17 +297,17 @@ class LinkedFigure:
         else:
             self.figure.canvas.draw()
         if (toolbar := self.figure.canvas.toolbar) is not None:
-            # What it says of the place under the mouse was said of the picture before.
+            # Its text about the unit under the mouse refers to the previous picture.
             toolbar.set_message("")
         self._whole = True
 
     def _paint_side(self, titles: list[str], numbers: list[Hashable]) -> None:
-        """Paint the side of the maps; the colorbars had these numbers before."""
+        """Paint the side of the maps; `numbers` are the colorbars' previous numbers."""
         one = len(self._renderings[0].channels) == 1
         moving: list[Artist] = [picture.axes.title for picture in self._maps] if one else []
         backdrop: list[Hashable] = [self._legend_entries(), one or tuple(titles)]
         for bars, before in zip(self._bars, numbers, strict=True):
-            # Drawing them takes 8 ms: what is the same for all channels is drawn once.
+            # Drawing them takes 8 ms, so what all channels share is drawn only once.
             same = bars.numbers == before
             backdrop.append((bars.key, same and before))
             if not same:
@@ -315,7 +319,7 @@ class LinkedFigure:
             height, width = image.shape[:2]
             picture.set_data(image)
             picture.set_extent((-0.5, width - 0.5, height - 0.5, -0.5))
-            picture.set_interpolation("auto")
+            picture.set_interpolation(SMOOTH)
 
     def _update_beside(self) -> None:
         for bars, shown in zip(self._bars, self._scales(), strict=True):
@@ -323,7 +327,7 @@ class LinkedFigure:
         self._legend.show(self._legend_entries())
 
     def mark(self, marks: Marks) -> None:
-        """Mark something else on the same pictures, as soon as the page is ready for a frame."""
+        """Change the marks on the same pictures, as soon as the page is ready for a frame."""
         if not self._renderings or marks == self._marks:
             return
         self._marks = marks
@@ -337,12 +341,12 @@ class LinkedFigure:
         else:
             paint_idle(self._marks_painter.repaint)
 
-    # --- what is at a place
+    # --- positions
 
     def hit(self, event: Any) -> Hit | None:
-        """Return the place on a picture where a mouse event of matplotlib's happened.
+        """Return the position on a picture at which a matplotlib mouse event occurred.
 
-        None beside the pictures, and between a grid's tiles.
+        None outside the pictures, and between a grid's tiles.
         """
         if not self._renderings or event.xdata is None:
             return None
@@ -368,11 +372,11 @@ class LinkedFigure:
         red, green, blue = self._images[number][pixel]
         return f"row {pixel[0]}, column {pixel[1]}: RGB {red}, {green}, {blue}"
 
-    # --- the zoom
+    # --- zoom
 
     @property
     def view(self) -> View:
-        """The maps' limits (x, y) on show, in data coordinates."""
+        """The maps' current limits (x, y), in data coordinates."""
         axes = self._maps[0].axes
         return axes.get_xlim(), axes.get_ylim()
 
@@ -381,13 +385,13 @@ class LinkedFigure:
         self._maps[0].axes.set(xlim=limits[0], ylim=limits[1])
 
     def home(self) -> None:
-        """Show the whole of all pictures, as the toolbar's home does."""
+        """Show all pictures in full, like the toolbar's home button."""
         if self._renderings:
             self._reset_view(None)
             self.figure.canvas.draw()
 
     def _reset_view(self, kept: View | None) -> None:
-        """Show the whole frame and make it the toolbar's home; then go back to a kept zoom."""
+        """Show the full view and make it the toolbar's home; then restore a kept zoom."""
         rendering = self._renderings[0]
         height, width = self._images[0].shape[:2]
         whole: View = ((-0.5, width - 0.5), (height - 0.5, -0.5))
@@ -406,7 +410,7 @@ class LinkedFigure:
                 toolbar.push_current()
 
     def _follow(self, moved: Axes) -> None:
-        """Show the same part in all axes that share the coordinates of the one that moved."""
+        """Show the same part in all axes that share coordinates with those that moved."""
         if not self._renderings:
             return
         inputs = [picture.axes for picture in self._inputs]
@@ -422,25 +426,25 @@ class LinkedFigure:
                 axes.set_ylim(limits[1], emit=False)
 
     def close(self) -> None:
-        """Empty the figure and let go of all pictures.
+        """Empty the figure and release all pictures.
 
-        matplotlib's figures refer to themselves: Python frees them some time later, and counts
-        objects, not bytes, to find when.
+        matplotlib figures refer to themselves, so Python frees them only later, at a time that
+        depends on the number of objects, not on bytes.
         """
         self.figure.clear()
         self._renderings, self._images, self._inputs, self._maps = (), (), (), ()
         self._side_painter.forget()
         self._marks_painter.forget()
 
-    # --- a file
+    # --- export
 
     @own_style()
     def save(self, path: Any, suffix: str, source: str) -> None:
-        """Write what is on show as PNG, SVG or PDF, without touching the figure on screen.
+        """Write the current figure as PNG, SVG or PDF, without changing the one on screen.
 
-        `suffix` is ``"png"``, ``"svg"`` or ``"pdf"``; `source` is the line at the foot.
+        `suffix` is ``"png"``, ``"svg"`` or ``"pdf"``; `source` is the line at the bottom.
         """
-        # Saving the live figure would change its resolution under the canvas that shows it.
+        # Saving the live figure would change its resolution while a canvas shows it.
         twin = type(self)(new_figure(self.inches))
         shown = self._renderings, self._images, self._place
         twin._update(*shown, source, self._marks)  # noqa: SLF001 - of this class
@@ -449,16 +453,16 @@ class LinkedFigure:
 
 
 def _frame(rendering: Rendering | None) -> object:
-    """Name the coordinate system that a rendering lives in: the image's, or its own tiles'."""
+    """Identify a rendering's coordinate system: the image's, or that of its tiles."""
     if rendering is None:
         return None
     tiles = rendering.tiles
-    # In another order the same tiles are at the same places.
+    # In another order, the tiles are at the same positions.
     return (len(tiles.channels), tiles.columns, tiles.height, tiles.width) if tiles else "image"
 
 
 def _pixel(image: npt.NDArray[Any], x: float, y: float) -> tuple[int, int] | None:
-    """Return row and column of the image's pixel at a point in its coordinates."""
+    """Return row and column of the image pixel at a point in the image's coordinates."""
     row, column = math.floor(y + 0.5), math.floor(x + 0.5)
     inside = 0 <= row < image.shape[0] and 0 <= column < image.shape[1]
     return (row, column) if inside else None
@@ -477,22 +481,54 @@ def _picture_on(axes: Axes) -> AxesImage:
     return picture
 
 
-class ReducedImage(AxesImage):
-    """An RGBA image that is drawn from a smaller copy of itself while that is sharp enough.
+class BlendedImage(AxesImage):
+    """An RGBA image whose resampled colours are weighted by opacity, in every matplotlib release.
 
-    matplotlib filters every pixel at every drawing: 0.2 s for a grid of 4 million, of which the
-    screen shows a hundredth. The copy's pixels are the means of whole squares of pixels, weighted
-    by their opacity; zoomed in, the picture is drawn from its own pixels again.
+    Before 3.11 matplotlib averages colours and opacities separately, so the black of transparent
+    pixels, such as the gaps of a grid, darkens the edges beside them.
     """
 
-    # What the copy is of, how many of its pixels are one along a side, and the copy.
+    def make_image(
+        self, renderer: Any, magnification: float = 1.0, unsampled: bool = False
+    ) -> tuple[Any, float, float, Any]:
+        """Return the drawn pixels and their position, as `AxesImage` does."""
+        pixels: Any = self._A  # type: ignore[has-type]
+        copied = unsampled or self.get_interpolation() == "nearest"
+        if mpl.__version_info__ >= (3, 11) or copied or pixels.shape[-1] < 4:
+            return super().make_image(renderer, magnification, unsampled)
+        opacity = pixels[..., 3:]
+        if opacity.min() == 255:
+            return super().make_image(renderer, magnification, unsampled)
+        try:
+            self._A = np.rint(pixels[..., :3] * (opacity / 255)).astype(np.uint8)
+            drawn, left, bottom, transform = super().make_image(renderer, magnification)
+            self._A = opacity.repeat(3, axis=-1)
+            opacities = super().make_image(renderer, magnification)[0]
+        finally:
+            self._A = pixels
+        if drawn is not None:
+            weight = np.maximum(opacities[..., :1], 1) / 255
+            drawn[..., :3] = np.minimum(np.rint(drawn[..., :3] / weight), 255)
+            drawn[..., 3] = opacities[..., 0]
+        return drawn, left, bottom, transform
+
+
+class ReducedImage(BlendedImage):
+    """An RGBA image that is drawn from a smaller copy while that is sharp enough.
+
+    matplotlib filters every pixel at every drawing: 0.2 s for a grid of 4 million pixels, of which
+    the screen shows a hundredth. Each pixel of the copy is the mean of a square of pixels, weighted
+    by opacity. Zoomed in, the image is drawn from its own pixels again.
+    """
+
+    # The original, the number of its pixels per pixel of the copy along a side, and the copy.
     _copy: tuple[Any, int, Any] = (None, 1, None)
 
     def make_image(
         self, renderer: Any, magnification: float = 1.0, unsampled: bool = False
     ) -> tuple[Any, float, float, Any]:
-        """Return the drawn pixels and their place, as `AxesImage` does."""
-        pixels: Any = self._A  # type: ignore[has-type]
+        """Return the drawn pixels and their position, as `AxesImage` does."""
+        pixels: Any = self._A
         factor = self._factor(pixels, magnification)
         if factor < 2 or unsampled or self.get_interpolation() == "nearest":
             return super().make_image(renderer, magnification, unsampled)
@@ -506,7 +542,7 @@ class ReducedImage(AxesImage):
             self._A = pixels
 
     def _factor(self, pixels: Any, magnification: float) -> int:
-        """Return how many of the picture's pixels fall on one of the screen's, along a side."""
+        """Return the number of image pixels per screen pixel along a side."""
         left, right, bottom, top = self.get_extent()
         corners = self.axes.transData.transform([(left, bottom), (right, top)])
         across, down = np.maximum(1, np.abs(corners[1] - corners[0]) * magnification)
@@ -515,7 +551,7 @@ class ReducedImage(AxesImage):
 
 
 class _OwnFigure(Figure):
-    """A figure that is drawn in `own_style`, on whatever canvas and whoever asks for it."""
+    """A figure that is always drawn in `own_style`, on any canvas."""
 
     @own_style()
     def draw(self, renderer: Any) -> None:
@@ -524,5 +560,5 @@ class _OwnFigure(Figure):
 
 @own_style()
 def new_figure(inches: tuple[float, float] = FIGURE_INCHES) -> Figure:
-    """Return an empty figure, of the explorer's size by default, that pyplot does not know."""
+    """Return an empty figure, by default of the explorer's size, unknown to pyplot."""
     return _OwnFigure(figsize=inches, dpi=DPI, facecolor="white")

@@ -1,11 +1,11 @@
-"""Repaint the side of a figure that has changed, with the marks over it, and leave the rest.
+"""Repaint the side of a figure that has changed, with its marks, and leave the rest.
 
-Drawing a figure is mostly axes, colorbar and text; the pixels that a new channel changes are one
-image. What each part costs, and what is saved, is measured by `tests/benchmarks/bench_frame.py`.
+Drawing a figure is mostly axes, colorbar and text, but a new channel changes the pixels of one
+image only. `tests/benchmarks/bench_frame.py` measures what each part costs, and what is saved.
 
-Marks (overlay, field, location) are animated, in matplotlib's sense: a drawing of the figure leaves
-them out, and they are painted over the finished drawing. A file gets them all the same, since
-saving draws everything.
+Marks (overlay, field, location) are animated, in matplotlib's sense: drawing the figure leaves
+them out, and they are painted over the finished drawing. Files still contain them, since saving
+draws everything.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from vgg_widget.pictures.modes import RGBA8, Rendering
 
 Extent = tuple[float, float, float, float]
 
-# Seen on any picture: a bright line on a dark one.
+# Visible on any picture: a bright line on a dark one.
 _LINES = (("black", 3.2), ("#ffe14d", 1.4))
-# An axes' edge may be within a pixel.
+# An edge of the axes may lie within a pixel.
 _MARGIN_PIXELS = 4
 # Colorbars with and without arrows alternate from channel to channel; 0.6 MB each.
 _KEPT = 6
-# As little-endian RGBA: the colour behind the numbers that `_find_enlargement` draws; their alpha.
+# As little-endian RGBA: the background for the numbers in `_find_enlargement`; their alpha.
 _WHITE, _OPAQUE = 0x00FFFFFF, 0xFF000000
 
 
 class MarksPainter:
     """Paints `Marks` over a drawn figure.
 
-    The left edge of the leftmost map parts the figure into two sides. The map of the same number
-    lies over each input.
+    The left edge of the leftmost map divides the figure into two sides. Each input is overlaid
+    with the map of the same number.
     """
 
     def __init__(self, figure: Figure, inputs: Sequence[Axes], maps: Sequence[Axes]) -> None:
@@ -60,9 +60,9 @@ class MarksPainter:
         self._right: Any = None
         self._maps = tuple(maps)
         self.frames_shown = True
-        """Whether frames of the place under the mouse and of the location are painted here.
+        """Whether frames around the mouse position and the location are painted here.
 
-        They are in a file all the same.
+        A file contains them in any case.
         """
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
@@ -73,7 +73,7 @@ class MarksPainter:
         return Bbox.from_extents(int(edge * width) - _MARGIN_PIXELS, 0, width, height)
 
     def set(self, marks: Marks, renderings: Sequence[Rendering], place: float | Placement) -> None:
-        """Take over what is to be marked; nothing is painted yet."""
+        """Set the marks; nothing is painted yet."""
         in_tiles = renderings[0].tiles is not None
         unit = None if in_tiles else marks.unit
         for rectangle in self._units:
@@ -86,7 +86,7 @@ class MarksPainter:
                 top, left, bottom, right = marks.box
                 rectangle.set_bounds(left - 0.5, top - 0.5, right - left, bottom - top)
         shown = marks.overlay > 0 and not (in_tiles and not marks.instead)
-        # There may be maps that belong to no one input.
+        # Some maps may not belong to a single input.
         for number, overlay in enumerate(self._overlays):
             overlay.set_visible(shown)
             if shown:
@@ -100,23 +100,23 @@ class MarksPainter:
                     overlay.set_extent(map_extent(renderings[number], place))
 
     def over_side(self, box: Bbox) -> Bbox:
-        """Paint the marks over the right side, which has been painted anew without them.
+        """Paint the marks over the right side, which was just repainted without them.
 
-        Return what has changed, in pixels.
+        Return the changed area, in pixels.
         """
         canvas: Any = self._figure.canvas
         self._right = canvas.copy_from_bbox(box)
         if not self._overlays[0].get_visible():
             self._paint(self._on_right)
             return box
-        # An overlay is the same map: the left side changes with the right one.
+        # The overlay shows the same map, so the left side changes along with the right.
         canvas.restore_region(self._left)
         self._paint((*self._on_left, *self._on_right))
         return Bbox.from_extents(0, 0, box.x1, box.y1)
 
     @own_style()
     def repaint(self) -> None:
-        """Paint the marks alone, and send that; nothing before the first drawing."""
+        """Repaint and send only the marks; does nothing before the first drawing."""
         if self._left is None:
             return
         canvas: Any = self._figure.canvas
@@ -126,7 +126,7 @@ class MarksPainter:
         canvas.blit(None)
 
     def forget(self) -> None:
-        """Let go of what was painted."""
+        """Release what was painted."""
         self._left = self._right = None
         self._overlays = self._boxes = self._units = self._on_left = self._on_right = ()
 
@@ -143,11 +143,28 @@ class MarksPainter:
         for artist in artists:
             left_out = isinstance(artist, Rectangle) and not self.frames_shown
             if artist.get_visible() and artist.axes is not None and not left_out:
-                artist.axes.draw_artist(artist)
+                if isinstance(artist, _Overlay):
+                    artist.paint()
+                else:
+                    artist.axes.draw_artist(artist)
 
 
-def _overlay(axes: Axes) -> AxesImage:
-    overlay = AxesImage(axes, interpolation="nearest", animated=True, zorder=0.5)
+class _Overlay(AxesImage):
+    """An animated image, which before 3.11 matplotlib draws with its axes all the same."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draw into a file alone, since `paint` would put the image over itself."""
+        if self.axes.figure.canvas.is_saving():
+            super().draw(renderer)
+
+    def paint(self) -> None:
+        """Draw onto the canvas."""
+        canvas: Any = self.axes.figure.canvas
+        super().draw(canvas.get_renderer())
+
+
+def _overlay(axes: Axes) -> _Overlay:
+    overlay = _Overlay(axes, interpolation="nearest", animated=True, zorder=0.5)
     overlay.set_data([[0.0]])
     overlay.set_mouseover(False)
     overlay.set_visible(False)
@@ -169,12 +186,12 @@ def _rectangles(axes: Axes) -> tuple[Rectangle, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Enlargement:
-    """Which pixel of a picture is on which pixel of the canvas.
+    """The mapping from canvas pixels to the pixels of a picture.
 
-    The picture begins at `top` and `left` on the canvas, in pixels; `rows` holds the picture's row
-    for each row of the canvas from there on, and so does `columns`. matplotlib rounds a few pixels
-    otherwise: `odd` holds the row and column of each from there on, and the number of the picture's
-    pixel that is there, counted row by row; shape (n, 3).
+    The picture begins at `top` and `left` on the canvas, in pixels. `rows` holds the picture's row
+    for each row of the canvas from there on, and `columns` likewise. matplotlib rounds a few pixels
+    differently: for each of them, `odd` holds the row and column from there on, and the index of
+    the picture's pixel, counted row by row; shape (n, 3).
     """
 
     top: int
@@ -186,7 +203,7 @@ class Enlargement:
     def put(self, picture: RGBA8, canvas: RGBA8) -> None:
         """Copy a picture, both of shape (h, w, 4), onto the canvas."""
         bottom, right = self.top + self.rows.size, self.left + self.columns.size
-        # Pixels are moved as one number each, which is faster than four.
+        # Each pixel is moved as a single number, which is faster than four.
         whole = np.ascontiguousarray(picture).view(np.uint32)[..., 0]
         pixels = whole.take(self.rows, axis=0).take(self.columns, axis=1)
         rows, columns, sources = self.odd.T
@@ -197,11 +214,10 @@ class Enlargement:
 class SidePainter:
     """Paints pictures, their titles and the colorbars beside them, up to the right edge.
 
-    Whatever else changes on the figure, by whomever, makes the next drawing a whole one.
+    Any other change on the figure makes the next drawing a complete one.
 
-    What changes with every step is `pictures` and the titles of their axes. `neighbours` are other
-    axes on this side, painted as long as they are visible. On a canvas that is not of Agg's family
-    it is never `ready`.
+    Every step changes `pictures` and the titles of their axes. `neighbours` are other axes on this
+    side, painted while they are visible. On a canvas outside the Agg family it is never `ready`.
     """
 
     def __init__(
@@ -227,38 +243,38 @@ class SidePainter:
         figure.canvas.mpl_connect("draw_event", self._drawn_whole)
 
     def arranged(self) -> None:
-        """Take over where the axes are now, before the whole figure is drawn."""
+        """Adopt the current positions of the axes, before the whole figure is drawn."""
         self._clips = tuple(self._title_place(axes) for axes in self._axes)
         for axes, clip in zip(self._axes, self._clips, strict=True):
             axes.title.set_clip_box(clip)
         self._drawn = False
 
     def title_room(self, axes: Axes) -> float:
-        """Return how long a title may be, as a fraction of the figure's width."""
+        """Return the maximum length of a title, as a fraction of the figure's width."""
         return float(self._title_place(axes).width) / float(self._figure.bbox.width)
 
     def _title_place(self, axes: Axes) -> TransformedBbox:
-        """Return what a title may cover: what stands on either side has a place of its own."""
+        """Return the area for a title, excluding the neighbours on either side."""
         mine = axes.get_position(original=True)
-        # Zoomed, a picture may be less high, and its title beside the list or the colorbar.
+        # A zoomed picture may be lower, with its title beside the list or the colorbar.
         others = (other.get_position(original=True) for other in (*self._axes, *self._neighbours))
-        # What is wholly below or above it leaves a title its room.
+        # Anything completely below or above does not limit the title.
         beside = (other.x0 for other in others if other.y0 < mine.y1 and other.y1 > mine.y0)
         right = min((edge for edge in beside if edge > mine.x0), default=1)
         place = Bbox.from_extents(mine.x0, 0, right, 1)
         return TransformedBbox(place, self._figure.transFigure)
 
     def ready(self) -> bool:
-        """Tell whether the canvas shows the figure as it is; ask before anything is changed."""
+        """Return whether the canvas shows the figure's current state; call before any change."""
         figure = self._figure
         for axes, clip in zip(self._axes, self._clips, strict=True):
             if axes.title.clipbox is not clip:
-                # `Axes.set_title` forgets it, and the title may have run over the left side.
+                # `Axes.set_title` resets the clip box, and the title may cover the left side.
                 axes.title.set_clip_box(clip)
         return (
             self._drawn
             and not figure.stale
-            # What is not opaque cannot be painted over.
+            # A transparent background cannot be painted over.
             and to_rgba(figure.get_facecolor())[3] == 1
             and self._count() == self._known
             and hasattr(figure.canvas, "copy_from_bbox")
@@ -267,9 +283,9 @@ class SidePainter:
     def paint(self, backdrop: Hashable, moving: Sequence[Artist]) -> None:
         """Paint this side and send it.
 
-        `moving` are artists that are others with every step, as titles and the numbers of a
-        colorbar may be; `backdrop` names all else that lies behind and beside the pictures, so that
-        it is drawn once only.
+        `moving` are artists that change with every step, for example titles and the numbers of a
+        colorbar. `backdrop` identifies everything else behind and beside the pictures, so that it
+        is drawn only once.
         """
         canvas: Any = self._figure.canvas
         box = self._marks_painter.side()
@@ -289,7 +305,7 @@ class SidePainter:
         canvas.blit(self._marks_painter.over_side(box))
 
     def _settle(self) -> None:
-        """Note that the canvas shows what the artists of this side say, changed as they are."""
+        """Note that the canvas shows the current state of this side's artists."""
         for artist in (self._figure, *self._axes, *self._pictures, *self._neighbours):
             artist.stale = False
 
@@ -323,10 +339,10 @@ class SidePainter:
         self._figure.draw_artist(blank)
 
     def enlargement(self, shape: tuple[int, int], extent: Extent) -> Enlargement | None:
-        """Return which pixel would be where, were the first picture another one.
+        """Return the mapping of pixels if another picture replaced the first one.
 
-        That has so many rows and columns, and lies at an extent: left, right, bottom, top. None
-        where the canvas cannot tell. The canvas stays as it is.
+        That picture has `shape` rows and columns, and an `extent`: left, right, bottom, top. None
+        if the canvas cannot determine it. The canvas does not change.
         """
         if not self.ready() or not self._pictures:
             return None
@@ -348,14 +364,14 @@ class SidePainter:
         return self._enlargements[key]
 
     def _key(self, number: int) -> tuple[float, ...]:
-        # A picture's number, shape and place decide where its pixels come to lie.
+        # A picture's number, shape and extent determine where its pixels are drawn.
         picture = self._pictures[number]
         return (number, *np.asarray(picture.get_array()).shape, *picture.get_extent())
 
     def _paint_pictures(self, behind: Any) -> None:
-        """Do what drawing the pictures would do, without matplotlib's resampling where it can be.
+        """Draw the pictures, without matplotlib's resampling if possible.
 
-        That takes ten times as long, and more when the step before was a while ago.
+        Resampling takes ten times as long, and more if the previous step was a while ago.
         """
         canvas: Any = self._figure.canvas
         colours: list[RGBA8] = [np.asarray(picture.get_array()) for picture in self._pictures]
@@ -373,9 +389,9 @@ class SidePainter:
                 enlargement.put(rgba, np.asarray(canvas.buffer_rgba()))
 
     def _find_enlargement(self, picture: AxesImage) -> Enlargement | None:
-        """Let matplotlib draw a picture whose colours are its pixels' numbers, and read those.
+        """Let matplotlib draw a picture whose colours encode pixel numbers, and read those.
 
-        Returns None where pixels are mixed, and not just copied.
+        Returns None if pixels are mixed instead of copied.
         """
         rgba: RGBA8 = np.asarray(picture.get_array())
         height, width = rgba.shape[:2]
@@ -397,7 +413,7 @@ class SidePainter:
             return None
         found = found[np.ix_(rows, columns)].astype(np.intp)
         from_rows, from_columns = found[:, 0] // width, found[0] % width
-        # A mixed colour is the number of a pixel far away; a few others are rounded otherwise.
+        # A mixed colour encodes a pixel far away; a few others are rounded differently.
         off = np.abs(found // width - from_rows[:, np.newaxis]) > 1
         off |= np.abs(found % width - from_columns) > 1
         odd = np.argwhere(found != from_rows[:, np.newaxis] * width + from_columns)
@@ -407,19 +423,19 @@ class SidePainter:
         return Enlargement(int(rows[0]), left + int(columns[0]), from_rows, from_columns, odd)
 
     def _count(self) -> tuple[int, ...]:
-        # Somebody's own line over the picture would vanish under the next one.
+        # A user's own line over the picture would vanish under the next one.
         own = tuple(len(artist.get_children()) for artist in (self._figure, *self._axes))
-        # A colorbar of another shape is ours, and comes when it is first needed.
+        # A colorbar of another shape is our own, and is made when it is first needed.
         beside = (len(axes.get_children()) - len(axes.child_axes) for axes in self._neighbours)
         return (*own, *beside)
 
     def _drawn_whole(self, _: object) -> None:
-        # Another size, resolution or face colour, or an axis that somebody has changed.
+        # Another size, resolution or face colour, or axes that a user has changed.
         self._backdrops.clear()
         self._enlargements.clear()
         self._drawn = True
 
     def forget(self) -> None:
-        """Let go of what was painted."""
+        """Release what was painted."""
         self._backdrops.clear()
         self._pictures = ()

@@ -28,17 +28,17 @@ def plot(
     Parameters
     ----------
     activations : Activations
-        What `FeatureExtractor` gave for an image.
+        An image's activations from `FeatureExtractor`.
     layer, mode : str
-        As for `render`.
+        See `render`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default the axes of a new pyplot figure. Which way up the picture is, its
-        aspect and its colours are `render`'s; fonts, sizes and frames are as matplotlib's
-        ``rcParams`` have them. TeX is never used, since names of layers are no TeX.
+        Where to draw; by default the axes of a new pyplot figure. Orientation, aspect and colours
+        are those of `render`; fonts, sizes and frames follow matplotlib's ``rcParams``. TeX is
+        never used, since layer names are not TeX.
     colorbar : bool
-        Whether to add a colorbar in activation units where colours stand for values, and a legend
-        beside the axes where they stand for channels: of ten at most, those with the largest area
-        or those named first.
+        Whether to add a colorbar in activation units if colours stand for values, and a legend
+        beside the axes if they stand for channels. The legend lists at most ten channels: those
+        with the largest area or those named first.
     **as_render
         ``channel``, ``channels``, ``cmap``, ``scale``, ``order``, ``location`` and ``hide_dead``:
         see `render`.
@@ -46,20 +46,20 @@ def plot(
     Returns
     -------
     matplotlib.axes.Axes
-        In input pixels, so that the picture lies on what the layer covers of the image; a grid is
-        in pixels of its own.
+        In input pixels, so that the picture lies on the part of the image that the layer covers; a
+        grid uses its own pixels.
 
     Raises
     ------
     ValueError
-        As `render`, or if `ax` was removed from its figure, or is polar, in three dimensions or
+        See `render`. Also if `ax` was removed from its figure, or is polar, in three dimensions or
         otherwise not linear; nothing is drawn then.
     TypeError
-        As `render`, or if `ax` is a figure or an array of axes.
+        See `render`. Also if `ax` is a figure or an array of axes.
     """
-    # matplotlib's figures take longer to import than the whole package.
+    # Importing matplotlib's figures takes longer than importing the whole package.
     from vgg_widget.figure.color_bars import add_colorbar, has_color_scale
-    from vgg_widget.figure.feature_figure import title_of
+    from vgg_widget.figure.linked_figure import SMOOTH, BlendedImage, title_of
     from vgg_widget.figure.themes import PLAIN
     from vgg_widget.pictures.coordinates import map_extent, value_at
 
@@ -70,24 +70,28 @@ def plot(
 
         _, ax = plt.subplots(layout="constrained")
     place = activations.info(layer).placement
-    smooth = "auto" if rendering.tiles else "nearest"
-    picture = ax.imshow(
-        rendering.rgba,
+    picture = BlendedImage(
+        ax,
         extent=map_extent(rendering, place),
-        interpolation=smooth,
-        # What is left to `rcParams` may turn the picture over, stretch it or blur it.
+        interpolation=SMOOTH if rendering.tiles else "nearest",
+        # Otherwise `rcParams` could flip, stretch or blur the picture.
         origin="upper",
-        aspect="equal",
-        interpolation_stage="auto",
+        interpolation_stage="rgba",
         resample=True,
     )
+    picture.set_data(rendering.rgba)
+    picture.set_clip_path(ax.patch)
+    # Axes that nothing is drawn on take the picture's limits.
+    picture.set_extent(picture.get_extent())
+    ax.add_image(picture)
+    ax.set_aspect("equal")
     picture.set_mouseover(False)
-    # No function of its own, so that the figure can be pickled.
+    # No local function, so that the figure can be pickled.
     ax.format_coord = partial(value_at, rendering, place)  # type: ignore[method-assign]
     ax.set(xticks=[], yticks=[])
     ax.set_title(title_of(rendering), **PLAIN)
-    figure = ax.get_figure(root=True)
-    if colorbar and figure is not None and has_color_scale(rendering):
+    figure = ax.figure.figure  # That of a subfigure is the whole one.
+    if colorbar and has_color_scale(rendering):
         add_colorbar(figure, rendering, ax=ax)
     if colorbar and rendering.legend:
         _add_legend(ax, rendering)

@@ -1,4 +1,4 @@
-"""How the package's own figures look: the colours of a page, and matplotlib's default settings."""
+"""The style of the package's figures: a page's colours, and matplotlib's default settings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 import matplotlib as mpl
 
 PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
-"""For words that hold somebody's name of a file, layer or mode, whose dollar signs and backslashes
-are no formulas, and no TeX: that can read files."""
+"""For texts with the names of files, layers or modes, whose dollar signs and backslashes are
+not formulas. TeX is off, because it can read files."""
 
 THEME_NAMES = ("auto", "light", "dark")
-"""What an explorer's theme can be; ``"auto"`` is the page's own."""
+"""An explorer's possible themes; ``"auto"`` follows the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colours of what is behind everything; of words and frames; and of what matters less."""
+    """Colours of the background, of texts and frames, and of less important texts."""
 
     paper: str
     ink: str
@@ -27,10 +27,10 @@ class Theme:
 
 
 LIGHT = Theme(paper="#ffffff", ink="#000000", faint="#595959")
-# JupyterLab's own dark background, so that the figure is no box on the page.
+# JupyterLab's own dark background, so that the figure does not stand out as a box.
 DARK = Theme(paper="#111111", ink="#e8e8e8", faint="#a6a6a6")
 
-# How a file holds what it shows is the person's, and so are the fonts of their script. "backend"
+# The user decides how a file stores its content, and which fonts their script needs. "backend"
 # and "interactive" change no picture.
 _THEIRS = {
     *("backend", "interactive"),
@@ -46,15 +46,15 @@ _FONT = mpl.rcParamsDefault["font.sans-serif"][0]
 
 @contextmanager
 def own_style() -> Iterator[None]:
-    """Draw with matplotlib's default settings, and put the person's own back afterwards.
+    """Draw with matplotlib's default settings, and restore the user's own afterwards.
 
-    Letters are of matplotlib's default font; the person's fonts have those that are not in it.
+    The main font is matplotlib's default; the user's fonts supply missing letters.
     """
     settings: Any = mpl.rcParams
     family = settings["font.family"]
     ours = _DEFAULTS | {"font.family": family if family[:1] == [_FONT] else [_FONT, *family]}
     theirs = {name: settings[name] for name, value in ours.items() if settings[name] != value}
-    # Public, as its documentation says; assigning would warn of settings that are deprecated.
+    # Public according to its documentation. Assignment would warn of deprecated settings.
     put = settings._set  # noqa: SLF001
     for name in theirs:
         put(name, ours[name])
@@ -62,7 +62,7 @@ def own_style() -> Iterator[None]:
         yield
     finally:
         for name, value in theirs.items():
-            # What a cell on another thread has set meanwhile stays.
+            # Keep what a cell on another thread has set meanwhile.
             if settings[name] == ours[name]:
                 put(name, value)
 
@@ -70,10 +70,10 @@ def own_style() -> Iterator[None]:
 def theme_on(page: str, background: str, chosen: str) -> Theme:
     """Return the theme of a figure on a page.
 
-    The page is ``"light"`` or ``"dark"``, with a background that may be ``""`` where it is not
-    known; `chosen` is one of `THEME_NAMES`.
+    The page is ``"light"`` or ``"dark"``, with a background that may be ``""`` if unknown;
+    `chosen` is one of `THEME_NAMES`.
     """
     wanted = page if chosen == "auto" else chosen
     theme = DARK if wanted == "dark" else LIGHT
-    # The figure is no box on the page.
+    # The figure should not stand out as a box.
     return replace(theme, paper=background) if background and wanted == page else theme

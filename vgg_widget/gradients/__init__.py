@@ -1,4 +1,4 @@
-"""Why a unit has its value, and what it looks for: attribution, and pictures made by gradients."""
+"""Gradients: attribution of a unit's value, and images optimised for channels and layers."""
 
 from vgg_widget.gradients.arguments import METHODS
 from vgg_widget.gradients.attribution import attribute

@@ -1,4 +1,4 @@
-"""What `attribute` is asked for, checked before anything is computed."""
+"""Arguments of the functions of this package, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from vgg_widget.pictures.rendering import checked_channel
 from vgg_widget.support.messages import briefly, unknown_choice
 
 Floats = npt.NDArray[np.float32]
@@ -24,7 +25,7 @@ METHODS: tuple[Method, ...] = (
     "occlusion",
     "grad_cam",
 )
-"""What `attribute` can do."""
+"""The methods of `attribute`."""
 
 METHOD_NAMES: Mapping[str, str] = {
     "gradient": "gradient",
@@ -34,12 +35,12 @@ METHOD_NAMES: Mapping[str, str] = {
     "occlusion": "occlusion",
     "grad_cam": "Grad-CAM",
 }
-"""What the methods are called."""
+"""The methods' display names."""
 
 GAP = 0.05
-"""What part of the value a map may miss, after Sundararajan et al., without more samples."""
+"""Largest acceptable relative gap of a map's sum, after Sundararajan et al."""
 
-# Which arguments are of use to which methods alone.
+# Arguments that only some methods use.
 _TAKEN: Mapping[str, tuple[Method, ...]] = {
     "channel": METHODS[:-1],
     "location": METHODS[:-1],
@@ -52,15 +53,15 @@ _TAKEN: Mapping[str, tuple[Method, ...]] = {
 }
 _SAMPLES = {"smoothgrad": 25, "integrated_gradients": 50}
 _NOISE = 0.15
-# With more nothing of the picture is left.
+# More noise would leave nothing of the image.
 _MOST_NOISE = 10
-# Zeiler & Fergus's grey; the others' usual black.
+# Grey as in Zeiler & Fergus; the usual black for the others.
 _BASELINES = {"occlusion": 128.0, "gradient_x_input": 0.0, "integrated_gradients": 0.0}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choices:
-    """The arguments of a method, checked as far as that needs no picture."""
+    """The arguments of a method, checked as far as possible without an image."""
 
     method: Method
     target: str | int | None
@@ -72,7 +73,7 @@ class Choices:
     baseline: object = field(repr=False)
 
     def baseline_for(self, size: tuple[int, int]) -> Floats | None:
-        """Return the baseline of a picture of this size, a colour or a picture; None without."""
+        """Return the baseline, a colour or image of this size, or None if there is none."""
         if self.method not in _BASELINES:
             return None
         if self.baseline is None:
@@ -88,21 +89,21 @@ class Choices:
                 told = f"of shape {found.shape}"
                 told += f", from {found.min():g} to {found.max():g}," if fits else ""
             raise ValueError(
-                f"baseline {told} is no colour and no picture: pass red, green "
-                f"and blue from 0 to 255, such as (0, 0, 0), or these for each pixel, as an array "
-                f"of shape {(*size, 3)}."
+                f"baseline {told} is neither a colour nor an image: pass red, green and blue from "
+                "0 to 255, such as (0, 0, 0), or an array of them for each pixel, of shape "
+                f"{(*size, 3)}."
             )
         return found.copy()
 
 
 def checked_choices(method: Method, **given: Any) -> Choices:
-    """Return the arguments by their names, or raise ValueError for the first that cannot be."""
+    """Return the checked arguments, or raise ValueError for the first that is invalid."""
     if method not in METHODS:
         raise ValueError(unknown_choice("method", method, METHODS))
     for name, value in given.items():
         if value is not None and method not in _TAKEN.get(name, METHODS):
             raise ValueError(
-                f"{name} {briefly(value)} is of no use to method {method!r}: leave it out, or pass "
+                f"{name} {briefly(value)} is not used by method {method!r}: leave it out, or pass "
                 f"method={_TAKEN[name][0]!r}."
             )
     samples = whole_number("samples", given["samples"], least=1)
@@ -119,7 +120,7 @@ def checked_choices(method: Method, **given: Any) -> Choices:
 
 
 def whole_number(name: str, number: object, *, least: int) -> int | None:
-    """Return a whole number, or None where there is none; raise ValueError for anything else."""
+    """Return a whole number, or None for None; raise ValueError for anything else."""
     return None if number is None else whole(name, number, least=least, advice="or leave it out")
 
 
@@ -127,9 +128,21 @@ def whole(name: str, number: object, *, least: int, advice: str = "such as 10") 
     """Return a whole number, or raise ValueError."""
     if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < least:
         raise ValueError(
-            f"{name} {briefly(number)} is no whole number of at least {least}: pass one, {advice}."
+            f"{name} {briefly(number)} is not a whole number of at least {least}: pass one, "
+            f"{advice}."
         )
     return int(number)
+
+
+def checked_channels(name: str, channels: Any, layer: str, count: int) -> tuple[int, ...]:
+    """Return one channel, or several, as plain ints, or raise ValueError."""
+    try:
+        numbers = (channels,) if isinstance(channels, str) else tuple(channels)
+    except TypeError:
+        numbers = (channels,)
+    if not numbers:
+        raise ValueError(f"{name} {channels!r} names none: pass at least one, such as (3, 17).")
+    return tuple(checked_channel(name, one, layer, count) for one in numbers)
 
 
 def _checked_noise(noise: Any) -> float:
@@ -138,7 +151,7 @@ def _checked_noise(noise: Any) -> float:
     real = isinstance(noise, int | float | np.integer | np.floating) and not isinstance(noise, bool)
     if not real or not 0 <= noise <= _MOST_NOISE:
         raise ValueError(
-            f"noise {briefly(noise)} is no share of the picture's range of values: pass a number "
-            f"from 0 to {_MOST_NOISE}, such as {_NOISE}."
+            f"noise {briefly(noise)} is not a valid share of the image's range of values: pass a "
+            f"number from 0 to {_MOST_NOISE}, such as {_NOISE}."
         )
     return float(noise)

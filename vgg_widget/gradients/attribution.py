@@ -1,4 +1,4 @@
-"""`attribute`: which pixels a unit owes its value to, and a class its evidence."""
+"""`attribute`: the pixels that determine a unit's value or a class's score."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Location = tuple[int, int]
 
-# Occlusion's squares along the longer side of what a unit sees, unless a size is given.
+# Default number of occlusion squares along the longer side of the receptive field.
 _WINDOWS = 7
-# The part of a channel's largest value by which two ways to compute it may differ, in float16 too.
+# Tolerated difference between two computations of a value, even in float16, as a share of the
+# channel's largest value.
 _ROUNDING = 0.05
 _SAME = (
-    "the picture is the baseline wherever this value depends on it, so that nothing is shared out: "
-    "pass another baseline=."
+    "the image equals the baseline wherever this value depends on it, so there is nothing to "
+    "attribute: pass another baseline=."
 )
 _UNITS = {"gradient": "activation per level of 255", "smoothgrad": "activation per level of 255"}
 
@@ -60,101 +61,102 @@ def attribute(
     randomised: str | None = None,
     progress: Progress = False,
 ) -> Attribution:
-    """Tell which pixels of an image one value owes itself to.
+    """Compute how each pixel of an image contributes to one value.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose network; its weights are read as they are now, and never changed.
+        The network. Its current weights are used and never changed.
     image : Activations or object
-        What the extractor made of an image, which is not computed again; or anything that
-        `load_image` takes, for which there is one forward pass more.
+        The extractor's activations for an image, or anything that `load_image` takes, which needs
+        an additional forward pass.
     layer : str
-        Any name of the layer. The names before a ReLU give its values with their sign, so that a
-        positive pixel raises a negative value towards 0 and a negative pixel lowers it further.
-        After a ReLU a value of 0 has no gradient: the map is `dead`, and `message` names the layer
-        before.
+        Any name of the layer. Names before a ReLU refer to signed values: a positive pixel raises a
+        negative value towards 0, a negative pixel lowers it further. After a ReLU a value of 0 has
+        no gradient: the map is `dead`, and `message` names the layer before the ReLU.
     channel : int
-        Of that layer; left out for ``"grad_cam"``.
+        Channel number; omitted for ``"grad_cam"``.
     location : (int, int), optional
-        Row and column of one unit in the channel's map; the sum over the map without one. What one
-        unit sees is computed alone where that gives the same, and outside of it the map is exactly
-        0.
+        Row and column of one unit in the channel's map; without it, the sum over the map is
+        explained. For one unit only its receptive field is computed, where that gives the same
+        result, and the attribution is exactly 0 outside.
     method : str
         One of `METHODS`; see the notes.
     target : str or int, optional
-        The class, for ``"grad_cam"``: a name such as ``"tabby"``, WordNet's number, or the class's
-        number; without one the most probable. VGG19's classifier is that of `predictor_for`; a
-        model of your own has to end in one vector of classes, which have no names.
+        The class, for ``"grad_cam"``: a name such as ``"tabby"``, a WordNet id, or the class's
+        number; by default the most probable class. The VGGs use the classifier of `predictor_for`;
+        your own model must end in one vector of classes, which have no names.
     baseline : (float, float, float) or array of shape (H, W, 3), optional
-        The colour or picture, in RGB 0–255, that stands for "nothing there". Black by default for
-        ``"gradient_x_input"`` and ``"integrated_gradients"``, grey (128) for ``"occlusion"``.
+        The colour or image, in RGB 0–255, that represents the absence of a feature. Black by
+        default for ``"gradient_x_input"`` and ``"integrated_gradients"``, grey (128) for
+        ``"occlusion"``.
     samples : int, optional
-        Pictures to average over: 25 for ``"smoothgrad"``, 50 for ``"integrated_gradients"``.
+        Number of images to average over: by default 25 for ``"smoothgrad"``, 50 for
+        ``"integrated_gradients"``.
     noise : float, optional
-        SmoothGrad's standard deviation as a share of the picture's range of values, from 0 to 10;
-        0.15. A picture of one colour gets no noise.
+        SmoothGrad's standard deviation as a share of the image's range of values, from 0 to 10;
+        0.15 by default. An image of a single colour gets no noise.
     window, step : int, optional
-        Side of occlusion's square, and from one to the next, in pixels. By default seven beside
-        each other cover the longer side of what the unit sees. With a step larger than the window
-        the pixels in between are 0.
+        Side of the occluding square, and distance between squares, in pixels. By default seven
+        adjacent squares cover the longer side of the receptive field. If the step is larger than
+        the window, pixels in between are 0.
     seed : int
-        Of SmoothGrad's noise and of `randomised`. The same seed gives the same map.
+        Seed of SmoothGrad's noise and of `randomised`. The same seed gives the same result.
     randomised : str, optional
-        A layer up to `layer`: from it on, up to `layer` (for a class, up to the end), the numbers
-        of each array of weights are put into a random order first. A method that tells something
-        of what the network has learned gives another map then.
+        Shuffle the weights first: the numbers in each array of weights, from this layer up to
+        `layer` (for a class, up to the end), are put in random order. A method that depends on what
+        the network has learned then gives a different map.
     progress : bool or callable
-        True shows a bar; a function is called with the number of pictures that are done, and of
-        all.
+        True shows a progress bar; a function is called with the number of finished images and the
+        total.
 
     Returns
     -------
     Attribution
-        The map, and all that it was made with.
+        The map, with all settings.
 
     Raises
     ------
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, the layer has no gradient, the network has no
-        classifier, or `preprocess` is a function through which there is no gradient.
+        If an argument is invalid, the layer has no gradient, the network has no classifier, or
+        `preprocess` is not differentiable.
     ImageError
         If the image cannot be used.
     WeightsError
-        If the classifier cannot be had.
+        If the classifier is unavailable.
     TypeError
         If `progress` is neither a bool nor a function.
 
     Notes
     -----
-    With f the value, x the picture in RGB 0–255 and b the baseline, a pixel's number is the sum
-    over its three colours c (``colors`` has the parts), so that it tells what happens when all
-    three change alike; ``abs(colors).max(axis=-1)`` is what Simonyan et al. show.
+    Let f be the value, x the image in RGB 0–255 and b the baseline. A pixel's number is the sum
+    over its three colours c (see ``colors``), so it describes an equal change of all three;
+    ``abs(colors).max(axis=-1)`` is the quantity shown by Simonyan et al.
 
     - ``"gradient"``: ∂f/∂x_c, in activation per level of 255 (Simonyan et al. 2013, "Deep Inside
       Convolutional Networks", arXiv:1312.6034).
     - ``"gradient_x_input"``: (x_c − b_c) ∂f/∂x_c, in activation (Shrikumar et al. 2016, "Not Just a
       Black Box", arXiv:1605.01713).
-    - ``"smoothgrad"``: the mean of ∂f/∂x_c over pictures with normal noise, in activation per level
+    - ``"smoothgrad"``: the mean of ∂f/∂x_c over images with normal noise, in activation per level
       (Smilkov et al. 2017, arXiv:1706.03825).
-    - ``"integrated_gradients"``: (x_c − b_c) times the mean of ∂f/∂x_c on the straight way from b
+    - ``"integrated_gradients"``: (x_c − b_c) times the mean of ∂f/∂x_c on the straight line from b
       to x, by the midpoint rule, in activation (Sundararajan et al. 2017, "Axiomatic Attribution
-      for Deep Networks", arXiv:1703.01365). The map adds up to f(x) − f(b), as far as the samples
-      suffice, which ``completeness`` tells.
-    - ``"occlusion"``: f(x) less f of the picture with a square put to the baseline, in activation;
-      of several squares over a pixel the mean (Zeiler & Fergus 2014, "Visualizing and Understanding
-      Convolutional Networks", arXiv:1311.2901). It needs no gradient.
-    - ``"grad_cam"``: ReLU(Σ_k α_k A_k) of the layer's maps A_k, α_k the mean over locations of the
-      gradient of the class's score (before the softmax), enlarged between units by lines, in parts
-      of that score; not signed (Selvaraju et al. 2017, arXiv:1610.02391).
+      for Deep Networks", arXiv:1703.01365). The map sums to f(x) − f(b), given enough samples; see
+      ``completeness``.
+    - ``"occlusion"``: f(x) minus f of the image with a square set to the baseline, in activation;
+      the mean where several squares cover a pixel (Zeiler & Fergus 2014, "Visualizing and
+      Understanding Convolutional Networks", arXiv:1311.2901). It needs no gradient.
+    - ``"grad_cam"``: ReLU(Σ_k α_k A_k) of the layer's maps A_k, with α_k the mean over locations of
+      the gradient of the class's score (before the softmax); linearly interpolated between units,
+      in units of the score, not signed (Selvaraju et al. 2017, arXiv:1610.02391).
 
     `randomised` is the cascading test of Adebayo et al. 2018, "Sanity Checks for Saliency Maps"
-    (arXiv:1810.03292), with shuffled weights, so that activations keep their size. Of VGG19's
-    classifier it is the inputs and outputs of each layer that are shuffled.
+    (arXiv:1810.03292), with shuffled weights, so that activations keep their magnitude. In the
+    VGGs' classifier, the inputs and outputs of each layer are shuffled.
 
-    An interrupt ends it, and leaves network and activations as they were.
+    An interrupt leaves the network and the activations unchanged.
 
     Examples
     --------
@@ -192,7 +194,7 @@ def attribute(
         )
     if channel is None:
         raise ValueError(
-            f"channel None is none of the {info.channels} channels of layer {layer!r}: pass a "
+            f"channel None is not one of the {info.channels} channels of layer {layer!r}: pass a "
             f"whole number from 0 to {info.channels - 1}."
         )
     number = checked_channel("channel", channel, layer, info.channels)
@@ -218,7 +220,7 @@ def _made(extractor: FeatureExtractor, image: object) -> Activations:
 
 
 def _first(activations: Activations, name: str, layer: str) -> int:
-    """Return the number of the layer from which on weights are shuffled."""
+    """Return the number of the first layer whose weights are shuffled."""
     try:
         first = activations.layers.index(activations.info(name))
     except LayerNameError as error:
@@ -344,18 +346,18 @@ def _value_of(function: ChannelFunction, picture: Floats) -> float:
 
 
 def _as_shown(function: ChannelFunction, activations: Activations, now: float) -> tuple[float, str]:
-    """Return the value as the activations have it, and what to say if the network gives another."""
+    """Return the value from the activations, and a message if the network now gives another."""
     only = activations.of_channels(function.layer, [function.channel])[..., 0]
     if function.location is not None:
         value, usual = float(only[function.location]), float(np.abs(only).max())
     else:
         value, usual = (float(each.sum(dtype=np.float64)) for each in (only, np.abs(only)))
-    # NaN is no change.
+    # NaN does not count as a change.
     if not abs(now - value) > _ROUNDING * max(usual, abs(now)):
         return value, ""
     return value, (
-        f"the network gives {plain_number(now)} now and gave {plain_number(value)} when the "
-        "activations were made, since its weights have changed: pass the image again."
+        f"the network gives {plain_number(now)} now, but gave {plain_number(value)} when the "
+        "activations were computed, since its weights have changed: pass the image again."
     )
 
 
@@ -365,7 +367,7 @@ def _how_far(found: Completeness | None) -> str:
 
 
 def _why_dead(activations: Activations, layer: str, value: float, method: Method) -> str:
-    """Say why a map is 0 everywhere, and what to ask instead."""
+    """Return the reason why a map is 0 everywhere, with advice."""
     before = activations.before_relu(layer)
     hidden = method == "occlusion"
     if value == 0 and before not in (None, activations.plain_name(layer)):
@@ -385,7 +387,7 @@ def _why_dead(activations: Activations, layer: str, value: float, method: Method
 
 
 def _laid_over(part: Doubles, crop: tuple[int, int, int, int], size: tuple[int, int]) -> Floats:
-    """Return a part's numbers where they lie in the picture, with 0 around them."""
+    """Return a part's numbers at their position in the image, with 0 around them."""
     top, left, bottom, right = crop
     whole = np.zeros((*size, *part.shape[2:]), np.float32)
     whole[top:bottom, left:right] = part

@@ -1,4 +1,4 @@
-"""Pictures as sums of waves, which are changed step by step until they fit."""
+"""Images as sums of waves, optimised step by step."""
 
 from __future__ import annotations
 
@@ -15,45 +15,48 @@ COLOR_COVARIANCE = np.array(
 )
 """Covariance of red, green and blue over the pixels of photographs, in levels of 255.
 
-The mean of the matrices of five: scikit-image's astronaut, coffee, chelsea and rocket, and
-matplotlib's grace_hopper.
+The mean of the covariance matrices of five photographs: scikit-image's astronaut, coffee, chelsea
+and rocket, and matplotlib's grace_hopper.
 """
+
+RATE = 0.05
+"""The usual length of a step, in strengths of waves that begin at 0.1."""
 
 # Halfway from black to white.
 _GREY = np.float32(127.5)
-# The standard deviation of the waves' strengths at the beginning: a picture of little contrast.
+# Standard deviation of the initial strengths of waves, which gives a low-contrast image.
 _START = 0.1
-# Of a step's direction and of its length, what is kept of those before; Adam's names for them.
+# Decay rates of the step's direction and length, by their names in Adam.
 _BETA_1, _BETA_2 = 0.9, 0.9
-# No gradient at all is no step.
+# Avoids division by zero: without a gradient there is no step.
 _TINY = np.float32(1e-30)
 
 
 class Canvas:
-    """Some pictures of one size, each made of waves and of colours as in photographs.
+    """Images of one size, parametrised by waves and by the colours of photographs.
 
-    What is changed is the strength of each wave, in each of three colours that vary independently
-    in photographs. A wave's amplitude falls with its frequency f as 1/f, as in photographs (Field
+    The parameters are the strengths of each wave in three colours that vary independently in
+    photographs. A wave's amplitude is proportional to 1/f for frequency f, as in photographs (Field
     1987, "Relations between the statistics of natural images and the response properties of
-    cortical cells"), so that a step changes large forms more than grain. All follow the gradient by
-    steps of one length, as in Adam (Kingma & Ba 2015, arXiv:1412.6980) with one length for all of
-    a picture's waves: with a length for each, weak waves would grow as fast as strong ones.
+    cortical cells"), so that a step changes large shapes more than fine grain. The optimiser is
+    Adam (Kingma & Ba 2015, arXiv:1412.6980) with one step length for all of an image's waves: with
+    a separate length for each, weak waves would grow as fast as strong ones.
 
     Parameters
     ----------
     seeds : sequence of sequence of int
-        For each picture that of its beginning.
+        The seed of each initial image.
     size : (int, int)
         Height and width.
     rate : float
-        The length of a step, in the waves' strengths.
+        Step length, in units of the waves' strengths.
     natural : bool
-        Whether frequencies and colours are those of photographs; if not, each pixel is by itself.
+        Whether frequencies and colours follow photographs; otherwise pixels are independent.
     contrast : float or None
-        The root of the mean square, over `box` and the colours, of the distance to grey, before
-        what would be beyond black and white is bent back. None leaves it free.
+        Root mean square distance to grey, over `box` and the colours, before compression to the
+        range from black to white. None leaves it free.
     box : (top, left, bottom, right) or None
-        Half open; the whole picture if None.
+        Half open; the whole image if None.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Canvas:
     ) -> None:
         height, width = size
         across, down = np.fft.fftfreq(width), np.fft.fftfreq(height)[:, np.newaxis]
-        # The mean colour, of frequency 0, counts as the longest wave.
+        # The mean colour, with frequency 0, is treated as the longest wave.
         frequency = np.maximum(np.hypot(across, down), 1 / max(size))
         amplitude = 1 / frequency if natural else np.ones(size)
         self._amplitude = (amplitude / np.sqrt(np.mean(amplitude**2))).astype(np.float32)
@@ -90,7 +93,7 @@ class Canvas:
         self._drawn: Floats | None = None
 
     def pictures(self) -> Floats:
-        """Return the pictures as they are: RGB in 0–255, float32 of shape (N, H, W, 3)."""
+        """Return the current images: RGB in 0–255, float32 of shape (N, H, W, 3)."""
         if self._drawn is None:
             planes = _hartley(self._strengths * self._amplitude)
             self._levels = np.moveaxis(planes, 1, -1) @ self._colors
@@ -103,10 +106,10 @@ class Canvas:
         return self._drawn
 
     def step(self, gradients: Floats, share: float = 1.0) -> None:
-        """Go one step, or a share of one, along the gradients with respect to the pictures."""
+        """Take a step, or a fraction of one, along the gradients with respect to the images."""
         along = gradients * (1 - np.square((self.pictures() - _GREY) / _GREY))
         if self._contrast is not None:
-            # A change that only adds contrast is none.
+            # Remove the component of the gradient that only changes contrast.
             inside = self._levels[self._box]
             product = np.sum(along * self._levels, axis=(1, 2, 3), keepdims=True)
             along[self._box] -= inside * (
@@ -118,7 +121,7 @@ class Canvas:
         square = np.mean(np.square(waves), axis=(1, 2, 3), keepdims=True)
         self._direction += np.float32(1 - _BETA_1) * (waves - self._direction)
         self._length += np.float32(1 - _BETA_2) * (square - self._length)
-        # Both began at 0.
+        # Correct the bias of both averages, which start at 0.
         direction = self._direction / np.float32(1 - _BETA_1**self._steps)
         length = np.sqrt(self._length / np.float32(1 - _BETA_2**self._steps))
         self._strengths += np.float32(share * self._rate) * direction / (length + _TINY)
@@ -126,10 +129,10 @@ class Canvas:
 
 
 def _hartley(planes: Floats) -> Floats:
-    """Give planes as waves, or waves as planes: Hartley's transform, which is its own inverse.
+    """Transform planes to waves, or back: the Hartley transform, which is its own inverse.
 
-    Unlike Fourier's it is of real numbers alone, and a gradient goes through it by itself once
-    more.
+    Unlike the Fourier transform it has only real numbers, and it is its own transpose, so it also
+    transforms gradients.
     """
     found = np.fft.fft2(planes, norm="ortho")
     return (found.real - found.imag).astype(np.float32)
@@ -141,10 +144,11 @@ def _root_mean_square(levels: Floats) -> Floats:
 
 
 def total_variation_gradient(pictures: Floats) -> Floats:
-    """Return the gradient of the sum of the steps between neighbours, in each colour by itself.
+    """Return the gradient of the total variation, computed for each colour separately.
 
-    A step of d levels counts √(d² + 4): differences of less than two levels are none (Rudin, Osher
-    & Fatemi 1992, "Nonlinear total variation based noise removal algorithms", smoothed at 0).
+    A difference of d levels between neighbours counts √(d² + 4), so differences below two levels
+    hardly matter (Rudin, Osher & Fatemi 1992, "Nonlinear total variation based noise removal
+    algorithms", smoothed at 0).
     """
     found = np.zeros_like(pictures)
     for axis in (1, 2):

@@ -1,4 +1,4 @@
-"""Sheets of what the channels of a layer look for: one picture, or one page."""
+"""Sheets of optimised images of a layer's channels, as an image or a web page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HYPOTHESIS = (
     "pictures. Each tile has the channel's number, and the largest value, before a ReLU, that the "
     "channel has on it."
 )
-# In pixels of the sheet: a tile has room for its words, and so has a sheet of one.
+# In pixels of the sheet: minimal sizes with room for the text of a tile and of the sheet.
 _LEAST_SIDE, _LEAST_WIDTH = 96, 560
 _MARGIN, _GAP, _WORDS = 16, 12, 36
 _LARGE, _SMALL, _LINE = 18, 13, 19
@@ -36,24 +36,24 @@ _HERE = files("vgg_widget.gradients")
 
 
 def channel_sheet(images: Sequence[SyntheticImage]) -> RGB8:
-    """Draw pictures of one layer's channels side by side, each with its channel's number.
+    """Draw images of one layer's channels side by side, each with its channel number.
 
     Parameters
     ----------
     images : sequence of SyntheticImage
-        At least one; all of one layer and one size.
+        At least one image; all of the same layer and size.
 
     Returns
     -------
     ndarray of uint8, shape (H, W, 3)
-        Each picture's pixels as they are, or as squares where they are few.
+        The sheet. Small images are enlarged by a whole factor, without interpolation.
     """
     large, bold, small = _font(_LARGE, "-Bold"), _font(_SMALL, "-Bold"), _font(_SMALL)
     height, width = images[0].image.shape[:2]
     times = -(-_LEAST_SIDE // min(height, width))
     height, width = times * height, times * width
     square = about_square(len(images), (height + _WORDS) / width)
-    # A few fill the room that there is anyway.
+    # A few tiles fill the minimal width.
     columns = max(square, min(len(images), (_LEAST_WIDTH + _GAP) // (width + _GAP)))
     channels = tuple(one.channel for one in images)
     tiles = TileGrid(channels, columns, height + _WORDS, width, _GAP)
@@ -81,15 +81,15 @@ def channel_sheet(images: Sequence[SyntheticImage]) -> RGB8:
 
 
 def sheet_page(images: Sequence[SyntheticImage], page: str | None = None) -> Iterator[str]:
-    """Yield a web page of those pictures, piece by piece, that needs nothing else.
+    """Yield a self-contained web page of the images, in pieces.
 
     Parameters
     ----------
     images : sequence of SyntheticImage
         As for `channel_sheet`.
     page : str or None
-        The address of a page of `to_html`, relative to this one or whole: each tile then leads to
-        its channel there.
+        URL, absolute or relative to this page, of a page written by `to_html`; each tile then links
+        to its channel there.
     """
     title = html.escape(_title(images))
     about = html.escape(_about(images))
@@ -124,10 +124,10 @@ def _title(images: Sequence[SyntheticImage]) -> str:
 
 
 def _about(images: Sequence[SyntheticImage]) -> str:
-    """Return how the pictures were made."""
+    """Return how the images were computed."""
     one = images[0]
     height, width = one.image.shape[:2]
-    # An import of the whole package would go against the direction in which rooms import.
+    # Importing the whole package here would break the import order.
     version = sys.modules["vgg_widget"].__version__
     made = [
         one.weights.label,
@@ -143,13 +143,13 @@ def _reached(one: SyntheticImage) -> str:
 
 
 def _font(size: int, kind: str = "") -> ImageFont.FreeTypeFont:
-    # matplotlib's own, which has the letters of most alphabets and is wherever matplotlib is.
+    # matplotlib's own font, which covers most alphabets and is always installed with matplotlib.
     path = Path(mpl.get_data_path()) / "fonts" / "ttf" / f"DejaVuSans{kind}.ttf"
     return ImageFont.truetype(str(path), size)
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, room: int) -> Iterator[str]:
-    """Yield the lines of a text; a word that is wider than the room has a line of its own."""
+    """Yield the lines of a wrapped text; a word wider than `room` gets its own line."""
     line = ""
     for word in text.split():
         longer = f"{line} {word}".lstrip()

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a layer's maps a class has its evidence."""
+"""Grad-CAM: the locations in a layer's maps that support a class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassMap:
-    """A map over the picture for one class, its score before the softmax, and its name."""
+    """A class's map over the image, its score before the softmax, and its name."""
 
     values: Doubles = field(repr=False)
     score: float
@@ -34,11 +34,10 @@ def class_map(
     target: str | int | None,
     randomised: tuple[int | None, int],
 ) -> ClassMap:
-    """Return the Grad-CAM of a class at a layer, over the picture's pixels.
+    """Return the Grad-CAM of a class at a layer, over the image's pixels.
 
-    A `target` of None is the most probable class, with the weights as they are.
-    `randomised` is the number of the layer from which on weights are shuffled, to the end, or None;
-    and the seed.
+    If `target` is None, the most probable class with the unshuffled weights is used. `randomised`
+    is the number of the first layer whose weights are shuffled, or None, and the seed.
     """
     first, seed = randomised
     own_model = extractor.weights.source == "model"
@@ -86,7 +85,7 @@ def class_map(
 
 
 def _places(info: LayerInfo, axis: int, units: int) -> Doubles:
-    """Return the coordinate at which each unit of a map lies, in pixels that the network sees."""
+    """Return the coordinate of each unit of a map, in pixels of the network's input."""
     place = info.placement
     edge, step = ((place.top, place.row_step), (place.left, place.column_step))[axis]
     places: Doubles = float(edge) + (np.arange(units, dtype=np.float64) + 0.5) * float(step)
@@ -94,10 +93,10 @@ def _places(info: LayerInfo, axis: int, units: int) -> Doubles:
 
 
 def _between_units(pixels: int, places: Doubles, ends: tuple[float, float], seen: int) -> Doubles:
-    """Return how much each unit counts for each of a picture's pixels: (pixels, units).
+    """Return the interpolation weights of units for pixels, shape (pixels, units).
 
-    Between two units it is by a straight line. The network sees the picture between these ends,
-    brought to so many pixels.
+    Interpolation between units is linear. The network sees the part of the image between `ends`,
+    resized to `seen` pixels.
     """
     first, end = ends
     centers = np.arange(pixels) + 0.5
@@ -105,16 +104,16 @@ def _between_units(pixels: int, places: Doubles, ends: tuple[float, float], seen
     counts: Doubles = np.stack(
         [np.interp(given, places, one) for one in np.eye(len(places))], axis=1
     )
-    # What the classifier does not look at is no evidence.
+    # Pixels outside the classifier's input contribute nothing.
     counts[(centers < first) | (centers > end)] = 0
     return counts
 
 
 def _checked_target(target: object, classes: int | None) -> int:
     if classes is None or not is_index(target, classes):
-        told = "the model does not say" if classes is None else f"it is from 0 to {classes - 1}"
+        told = "their count is unknown" if classes is None else f"it is from 0 to {classes - 1}"
         raise ValueError(
-            f"target {briefly(target)} is no class of this model, which has no names for them: "
+            f"target {briefly(target)} is not a class of this model, whose classes have no names: "
             f"pass a number; {told}."
         )
     return int(target)

@@ -1,4 +1,4 @@
-"""What `visualize_channel` made before, as PNG files in the cache that say how they were made."""
+"""What was made of a network before, as PNG files in the cache that say how they were made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pooch
 from PIL import Image, PngImagePlugin
 
-from vgg_widget.gradients.synthetic_image import SyntheticImage
+from vgg_widget.activations.mapping import Activations
+from vgg_widget.gradients.synthetic_image import Reconstruction, SyntheticImage
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import digest_of, preprocessing_digest
 from vgg_widget.support.files import atomic_write
@@ -20,19 +22,26 @@ from vgg_widget.support.files import atomic_write
 # Another number with every change of what is made.
 _VERSION = 2
 _TEXT = "vgg_widget"
-# What a file says beside its pixels; the weights are those of the extractor.
-_TOLD = tuple(one.name for one in fields(SyntheticImage) if one.name not in ("image", "weights"))
-_TUPLES = ("history", "location", "box")
+_TUPLES = ("history", "location", "box", "channels")
 
 # Pillow's own errors of damaged files are of many kinds.
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, SyntaxError, Image.DecompressionBombError)
 
+MOST_BYTES = 200_000_000
+"""Reconstructions beyond this are removed from the cache, those written first before others."""
+
 Size = int | tuple[int, int] | None
+Key = list[Any]
 
 
 def folder() -> Path:
-    """Return the folder of these files: a person's cache."""
+    """Return the folder of `KeptImages`: a person's cache."""
     return Path(pooch.os_cache("vgg_widget")) / "channels"
+
+
+def reconstructions_folder() -> Path:
+    """Return the folder of `KeptReconstructions`: a person's cache."""
+    return Path(pooch.os_cache("vgg_widget")) / "reconstructions"
 
 
 class KeptImages:
@@ -48,11 +57,7 @@ class KeptImages:
 
     def __init__(self, extractor: FeatureExtractor) -> None:
         self._weights = extractor.weights
-        self._network: str | None = None
-        try:
-            self._network = f"{digest_of(extractor)} {preprocessing_digest(extractor)}"
-        except ValueError:
-            return
+        self._network = _network(extractor)
 
     def find(
         self, layer: str, channel: int, *, steps: int, size: Size = None, seed: int = 0
@@ -63,20 +68,13 @@ class KeptImages:
         """
         if self._network is None:
             return None
-        key = self._key(layer, channel, steps, size, seed)
+        key = _key(self._network, layer, int(channel), (steps, size, seed))
         try:
-            with Image.open(folder() / _name(layer, channel, key)) as opened:
-                told = json.loads(getattr(opened, "text", {}).get(_TEXT, "null"))
-                if not isinstance(told, dict) or told.get("key") != key:
-                    return None
-                pixels = np.asarray(opened.convert("RGB")).copy()
-            found = {name: told[name] for name in _TOLD}
-            found |= {name: tuple(found[name]) for name in _TUPLES if found[name] is not None}
-            found["activation"] = float(found["activation"])
+            pixels, told = _read(_path(folder(), f"{layer}-{channel}", key), key, SyntheticImage)
+            told["activation"] = float(told["activation"])
         except _DAMAGED:
             return None
-        pixels.flags.writeable = False
-        return SyntheticImage(image=pixels, weights=self._weights, **found)
+        return SyntheticImage(image=pixels, weights=self._weights, **told)
 
     def keep(self, made: SyntheticImage, size: Size = None) -> Path | None:
         """Keep a picture for `find`; None where the cache cannot be written.
@@ -85,27 +83,128 @@ class KeptImages:
         """
         if self._network is None or made.one_unit or made.variant:
             return None
-        key = self._key(made.layer, made.channel, made.steps, size, made.seed)
-        info = PngImagePlugin.PngInfo()
-        told = {name: getattr(made, name) for name in _TOLD}
-        info.add_text(_TEXT, json.dumps({**told, "key": key}))
-        path = folder() / _name(made.layer, made.channel, key)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as draft:
-                Image.fromarray(np.asarray(made.image)).save(draft, "png", pnginfo=info)
-        except OSError:
-            # A full disk or a read-only home is no reason not to show it.
+        key = _key(self._network, made.layer, made.channel, (made.steps, size, made.seed))
+        path = _path(folder(), f"{made.layer}-{made.channel}", key)
+        return _write(path, key, made)
+
+
+class KeptReconstructions:
+    """The reconstructions that were made of one image's maps.
+
+    A network whose computation cannot be told from another's has none.
+
+    Parameters
+    ----------
+    extractor : FeatureExtractor
+        With its weights and preprocessing as they are now.
+    activations : Activations
+        What it made of the image.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, activations: Activations) -> None:
+        self._network = _network(extractor)
+        self._activations = activations
+        self._digests: dict[str, str] = {}
+
+    def find(self, layer: str, **how: Any) -> Reconstruction | None:
+        """Return what was made with the same arguments; None if nothing was.
+
+        A file that cannot be read counts as none. The arguments are those of `reconstruct`, all
+        but `progress`.
+        """
+        if self._network is None:
             return None
+        key = self._key(layer, how)
+        try:
+            pixels, told = _read(_path(reconstructions_folder(), layer, key), key, Reconstruction)
+            told["error"] = float(told["error"])
+        except _DAMAGED:
+            return None
+        return Reconstruction(image=pixels, weights=self._activations.weights, **told)
+
+    def keep(self, made: Reconstruction) -> Path | None:
+        """Keep a reconstruction for `find`; None where the cache cannot be written."""
+        if self._network is None:
+            return None
+        names = ("channels", "location", "prior", "match", "steps", "seed")
+        key = self._key(made.layer, {name: getattr(made, name) for name in names})
+        path = _write(_path(reconstructions_folder(), made.layer, key), key, made)
+        _remove_oldest(reconstructions_folder())
         return path
 
-    def _key(self, layer: str, channel: int, *how: Any) -> list[Any]:
-        # As JSON gives it back.
-        key: list[Any] = json.loads(json.dumps([_VERSION, self._network, layer, int(channel), how]))
-        return key
+    def _key(self, layer: str, how: dict[str, Any]) -> Key:
+        assert self._network is not None
+        if layer not in self._digests:
+            # The maps decide what is made, and the image what is said of it.
+            digest = hashlib.sha256()
+            for array in (self._activations.image, self._activations[layer]):
+                digest.update(f"{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+            self._digests[layer] = digest.hexdigest()
+        return _key(self._network, layer, self._digests[layer], sorted(how.items()))
 
 
-def _name(layer: str, channel: int, key: list[Any]) -> str:
+def _network(extractor: FeatureExtractor) -> str | None:
+    try:
+        return f"{digest_of(extractor)} {preprocessing_digest(extractor)}"
+    except ValueError:
+        return None
+
+
+def _key(*parts: Any) -> Key:
+    # As JSON gives it back.
+    key: Key = json.loads(json.dumps([_VERSION, *parts]))
+    return key
+
+
+def _path(where: Path, name: str, key: Key) -> Path:
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    plain = "".join(one if one.isalnum() or one in "._-" else "_" for one in layer)[:60]
-    return f"{plain}-{channel}-{digest[:16]}.png"
+    plain = "".join(one if one.isalnum() or one in "._-" else "_" for one in name)[:66]
+    return where / f"{plain}-{digest[:16]}.png"
+
+
+def _read(path: Path, key: Key, kind: type) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
+    """Return a file's pixels and what it says of them, or raise one of `_DAMAGED`."""
+    with Image.open(path) as opened:
+        told = json.loads(getattr(opened, "text", {}).get(_TEXT, "null"))
+        if told["key"] != key:
+            raise ValueError(f"{path} holds something else")
+        pixels = np.asarray(opened.convert("RGB")).copy()
+    found = {name: told[name] for name in _told(kind)}
+    for name in found.keys() & set(_TUPLES):
+        found[name] = None if found[name] is None else tuple(found[name])
+    pixels.flags.writeable = False
+    return pixels, found
+
+
+def _write(path: Path, key: Key, made: SyntheticImage | Reconstruction) -> Path | None:
+    info = PngImagePlugin.PngInfo()
+    told = {name: getattr(made, name) for name in _told(type(made))}
+    info.add_text(_TEXT, json.dumps({**told, "key": key}))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as draft:
+            Image.fromarray(np.asarray(made.image)).save(draft, "png", pnginfo=info)
+    except OSError:
+        # A full disk or a read-only home is no reason not to show it.
+        return None
+    return path
+
+
+def _told(kind: type) -> list[str]:
+    """Return what a file says beside its pixels; the weights are those of the extractor."""
+    return [one.name for one in fields(kind) if one.name not in ("image", "weights")]
+
+
+def _remove_oldest(where: Path) -> None:
+    """Remove the files that were written first, as far as there are too many bytes."""
+    try:
+        found = [(each.stat(), each) for each in where.glob("*.png")]
+        total = 0
+        for stat, path in sorted(found, key=lambda pair: -pair[0].st_mtime_ns):
+            total += stat.st_size
+            if total > MOST_BYTES:
+                path.unlink()
+    except OSError:
+        # Another process removes them too.
+        return

@@ -1,4 +1,4 @@
-"""The methods for any unit: what each makes of a value and its gradients."""
+"""Attribution methods for units, computed from a value and its gradients."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Box = tuple[int, int, int, int]
 def mean_gradient(
     function: ChannelFunction, pictures: Iterator[Floats], count: int, tell: Tell
 ) -> tuple[float, Doubles]:
-    """Return the mean value and gradient over some pictures, each float32 of shape (h, w, 3).
+    """Return the mean value and gradient over some images, each float32 of shape (h, w, 3).
 
-    Pictures and gradient are those of the function's crop.
+    Images and gradient cover the function's crop.
     """
     value, total = 0.0, np.zeros(())
     for begin in range(0, count, function.most):
@@ -36,9 +36,9 @@ def mean_gradient(
 def noisy(
     picture: Floats, size: tuple[int, int], corner: tuple[int, int], spread: float, seed: int
 ) -> Iterator[Floats]:
-    """Give copies of a part of a picture with normal noise, which is drawn for all of it.
+    """Yield copies of a crop of an image with normal noise.
 
-    So that the noise does not depend on which part is computed.
+    The noise is drawn for the whole image, so that it does not depend on the crop.
     """
     generator = np.random.default_rng(seed)
     top, left = corner
@@ -49,7 +49,7 @@ def noisy(
 
 
 def between(baseline: Floats, picture: Floats, count: int) -> Iterator[Floats]:
-    """Give pictures on the straight way from a baseline, each in the middle of an equal part."""
+    """Yield images on the straight line from a baseline, at the midpoints of equal intervals."""
     for number in range(count):
         share = np.float32((number + 0.5) / count)
         yield baseline + share * (picture - baseline)
@@ -62,10 +62,10 @@ def occlusion(
     value: float,
     tell: Tell,
 ) -> Doubles:
-    """Return what the value loses, for each pixel as the mean over the windows that hide it.
+    """Return the decrease of the value, for each pixel averaged over the windows that hide it.
 
-    The pictures are the one that is explained and the baseline. They and the windows, which are
-    half open, are within the function's crop.
+    `pictures` are the explained image and the baseline. They cover the function's crop, and the
+    half-open windows are inside it.
     """
     picture, baseline = pictures
     lost = np.zeros(picture.shape[:2])
@@ -83,7 +83,7 @@ def occlusion(
 
 
 def windows_over(inside: tuple[slice, slice], window: int, step: int) -> list[Box]:
-    """Return squares that cover a box, from its corner on, cut off at its end."""
+    """Return squares that cover a box from its top left corner, clipped at its end."""
     rows, columns = inside
     return [
         (top, left, min(top + window, rows.stop), min(left + window, columns.stop))

@@ -1,4 +1,4 @@
-"""Pictures of attributions, to be laid over the input."""
+"""Coloured attributions, for display over the input."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class AttributionPicture:
     Parameters
     ----------
     rgba : ndarray of uint8, shape (H, W, 4)
-        Opaque within the attribution's box and transparent outside of it. Of a signed one, red
-        raises the value, blue lowers it and white is 0; else the colormap is magma.
+        Opaque inside the attribution's box and transparent outside. For signed attributions red
+        raises the value, blue lowers it and white is 0; otherwise the colormap is magma.
     limits : DisplayRange
-        What the ends of the colours stand for, in the attribution's units.
+        The values at the ends of the colormap, in the attribution's units.
     """
 
     rgba: RGBA8 = field(repr=False)
@@ -31,20 +31,20 @@ class AttributionPicture:
 
 
 def attribution_pictures(found: Sequence[Attribution]) -> tuple[AttributionPicture, ...]:
-    """Colour attributions over one range.
+    """Colour attributions over a common range.
 
-    The range reaches to the 99.5th percentile of the magnitudes within the boxes, with a gamma of
-    0.6, as the scale ``"auto"`` has it for feature maps.
+    The range extends to the 99.5th percentile of the magnitudes inside the boxes, with a gamma of
+    0.6, as in the scale ``"auto"`` for feature maps.
 
     Parameters
     ----------
     found : sequence of Attribution
-        All of the same method.
+        Attributions by the same method.
 
     Returns
     -------
     tuple of AttributionPicture
-        One for each.
+        One for each attribution.
     """
     scale = as_scale("auto")
     magnitudes = np.concatenate([np.abs(_within(one)).ravel() for one in found])
@@ -62,7 +62,7 @@ def _within(one: Attribution) -> np.ndarray[tuple[int, int], np.dtype[np.float32
 
 def _coloured(one: Attribution, limits: DisplayRange) -> RGBA8:
     cmap = find_cmap(KERNEL_CMAP if one.signed else DEFAULT_CMAP)
-    # Where all is 0 there is no range, and 0 is the middle of the colours all the same.
+    # If all values are 0, the range is empty, but 0 must still have its usual colour.
     empty = DisplayRange(-1.0, 1.0) if one.signed else DisplayRange(0.0, 1.0)
     rgba = np.zeros((*one.values.shape, 4), np.uint8)
     top, left, bottom, right = one.box

@@ -1,24 +1,24 @@
-"""`reconstruct`: a picture of which a layer makes what it made of another."""
+"""`reconstruct`: an image with nearly the same maps at a layer as another image."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.circuit.inputs import check_made_by
-from vgg_widget.gradients.arguments import whole
-from vgg_widget.gradients.canvas import Canvas, total_variation_gradient
+from vgg_widget.gradients.arguments import checked_channels, whole
+from vgg_widget.gradients.canvas import RATE, Canvas, total_variation_gradient
 from vgg_widget.gradients.style import gram
-from vgg_widget.gradients.synthesis import STILL, becoming_clear, framed
+from vgg_widget.gradients.synthesis import STILL, becoming_clear, check_finite, check_seen, framed
 from vgg_widget.gradients.synthetic_image import Reconstruction
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
-from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.pictures.rendering import checked_location
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.progress import Progress, shown_progress
 
@@ -28,13 +28,11 @@ Prior = Literal["photographs", "none"]
 Match = Literal["content", "style"]
 
 PRIORS: tuple[Prior, ...] = ("photographs", "none")
-"""What `reconstruct` can take for likely where the layer does not say."""
+"""The priors that `reconstruct` can use where the layer does not determine the image."""
 
 _MATCHES: tuple[Match, ...] = ("content", "style")
-# The length of the first steps, in strengths of waves that begin at 0.1.
-_RATE = 0.05
-# What total variation counts beside the squared relative error, for a picture whose neighbours
-# differ by 59 levels.
+# Weight of the total variation relative to the squared relative error, for an image whose
+# neighbouring pixels differ by 59 levels.
 _VARIATION = 0.02
 _LEVELS = 59.0
 
@@ -52,60 +50,61 @@ def reconstruct(
     seed: int = 0,
     progress: Progress = True,
 ) -> Reconstruction:
-    """Make a picture of which a layer makes what it made of another: what is left of it there.
+    """Compute an image with nearly the same maps at a layer: what the layer retains of an image.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose network. It is run up to the layer and no further, and never changed.
+        The network. It is computed only up to the layer, and never changed.
     activations : Activations
-        What it made of a picture. Of the picture nothing is used but its size, and what is told in
-        the end.
+        The extractor's result for an image. Of the image itself only the size is used, and the
+        pixels for the final error.
     layer : str
-        Any name of the layer; after its ReLU less is left than before.
+        Any name of the layer; less is retained after its ReLU than before.
     channels : sequence of int, optional
-        The channels that are to be matched; all without them.
+        The channels to match; all by default.
     location : (int, int), optional
-        Row and column of the one place that is to be matched. What it does not see is grey.
+        Row and column of the single location to match. Pixels outside its receptive field are grey.
     prior : {"photographs", "none"}
-        What chooses among the pictures that fit. ``"photographs"``: waves whose amplitudes fall as
-        1/f, in colours that vary independently in photographs, and little total variation.
-        ``"none"``: each pixel by itself.
+        The criterion for choosing among matching images. ``"photographs"``: waves with amplitudes
+        proportional to 1/f, in colours that vary independently in photographs, with low total
+        variation. ``"none"``: independent pixels.
     match : {"content", "style"}
-        Whether the maps are matched, or their Gram matrix (`gram`), which does not know where
-        anything is.
+        Whether to match the maps, or their Gram matrix (`gram`), which ignores locations.
     steps : int
-        How many steps are taken.
+        Number of optimisation steps.
     seed : int
-        Of the beginning, a noise of little contrast. The same seed gives the same picture.
+        Seed of the initial low-contrast noise. The same seed gives the same image.
     progress : bool or callable
-        True shows a bar; a function is called with the number of steps taken so far, and of all.
+        True shows a progress bar; a function is called with the number of finished steps and the
+        total.
 
     Returns
     -------
     Reconstruction
-        The picture, with the error at the layer and, for content, in pixels.
+        The image, with its error at the layer and, for content, in pixels.
 
     Raises
     ------
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, the maps are 0 where they are to be matched, or the
-        layer has no gradient.
+        If an argument is not one of these, the maps are 0 where they are to be matched, the unit
+        sees none of the picture, the layer has no gradient, or values or gradients are NaN or
+        infinite.
     TypeError
-        If `extractor` is none, or `progress` is neither a bool nor a function.
+        If `extractor` is not a FeatureExtractor, or `progress` is neither a bool nor a function.
 
     See Also
     --------
-    reconstructions : The same, with the pictures in between.
+    reconstructions : The same, with intermediate images.
 
     Notes
     -----
     Mahendran & Vedaldi 2015, "Understanding Deep Image Representations by Inverting Them",
-    arXiv:1412.0035: the squared error over the squared length of what is given, and a prior, made
-    small by steps that shorten to nothing. For style, Gatys et al. 2015, "Texture Synthesis Using
-    Convolutional Neural Networks", arXiv:1505.07376.
+    arXiv:1412.0035: minimises the squared relative error plus a prior, with step lengths that
+    decrease to 0. For style, Gatys et al. 2015, "Texture Synthesis Using Convolutional Neural
+    Networks", arXiv:1505.07376.
 
     Examples
     --------
@@ -149,17 +148,17 @@ def reconstructions(
     seed: int = 0,
     every: int = 16,
 ) -> Iterator[Reconstruction]:
-    """Make a picture as `reconstruct` does, and give it as it becomes clear.
+    """Yield intermediate images of the optimisation in `reconstruct`.
 
-    Nothing is computed until the next one is asked for, so that it can be left at any time, and
-    gone on with later.
+    Images are computed only when requested, so the iteration can be stopped at any time and resumed
+    later.
 
     Parameters
     ----------
     extractor, activations, layer, channels, location, prior, match, steps, seed
         As in `reconstruct`.
     every : int
-        After how many steps the picture is given; after the last one too.
+        Number of steps between images; the last step also yields.
 
     Yields
     ------
@@ -168,7 +167,7 @@ def reconstructions(
     Raises
     ------
     LayerNameError, ValueError, TypeError
-        As in `reconstruct`, at once.
+        As in `reconstruct`, raised immediately.
 
     Examples
     --------
@@ -197,7 +196,7 @@ def reconstructions(
 
 
 class ReconstructionMaking:
-    """A picture on the way: each `step` changes it, and `images` says what it is by now."""
+    """An optimisation in progress: `step` updates the image, and `images` returns it."""
 
     def __init__(
         self,
@@ -223,7 +222,11 @@ class ReconstructionMaking:
                 "pass match='content'."
             )
         info = activations.info(layer)
-        self._numbers = _checked_channels(channels, layer, info.channels)
+        self._numbers = (
+            None
+            if channels is None
+            else checked_channels("channels", channels, layer, info.channels)
+        )
         self._location = (
             None if location is None else checked_location(location, layer, activations)
         )
@@ -234,6 +237,7 @@ class ReconstructionMaking:
         self._box = (0, 0, *size)
         if self._location is not None and info.receptive_field is not None:
             self._box = info.receptive_field_box(*self._location, size)
+            check_seen(self._box, self._location, layer)
         wanted = gram(activations, layer) if match == "style" else activations[layer]
         weights = self._weights(wanted.shape)
         length = float(np.sum(weights * np.square(wanted, dtype=np.float64)))
@@ -244,33 +248,40 @@ class ReconstructionMaking:
             )
         if not length > 0:
             raise ValueError(
-                f"layer {layer!r} is 0 for all that is to be matched, as most pictures' is: choose "
-                "other channels or another location, or its name before the ReLU."
+                f"layer {layer!r} is 0 for all that is to be matched: choose other channels, "
+                "another location or its name before the ReLU."
             )
         self._asked = wanted.astype(np.float32), (weights / length).astype(np.float32)
         self._aim = LayerAim(extractor, layer, size, match)
-        self._canvas = Canvas([(self._seed, 0)], size, rate=_RATE, natural=prior == "photographs")
+        self._canvas = Canvas([(self._seed, 0)], size, rate=RATE, natural=prior == "photographs")
         self._history: list[float] = []
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
+        """Number of finished steps."""
         return len(self._history)
 
     def step(self) -> None:
-        """Change the picture once."""
+        """Take one optimisation step."""
         pictures = self._canvas.pictures()
         told, gradients = self._aim.gradients(pictures, STILL, self._asked)
+        check_finite(self._layer, told, gradients)
+        if not self.steps and not gradients.any() and told.any():
+            raise ValueError(
+                f"layer {self._layer!r} has no gradient at the noise that the picture begins with, "
+                "usually because a ReLU makes all of its values 0: pass the name before the ReLU, "
+                "other channels or another seed."
+            )
         self._history.append(math.sqrt(float(told[0])))
         if self._prior == "photographs":
             counted = np.float32(_VARIATION / (_LEVELS * pictures[0].size))
             gradients = gradients - counted * total_variation_gradient(pictures)
-        # The last steps are short, so that it comes to rest.
+        # Step lengths decrease to 0, so that the image converges.
         share = (1 + math.cos(math.pi * (self.steps - 1) / self._wanted_steps)) / 2
         self._canvas.step(gradients, share)
 
     def images(self) -> Reconstruction:
-        """Return the picture as it is."""
+        """Return the current image."""
         image = np.rint(self._canvas.pictures()).astype(np.uint8)
         if self._location is not None:
             image = framed(image, self._box)
@@ -296,7 +307,7 @@ class ReconstructionMaking:
         )
 
     def _weights(self, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """Return 1 for each number that is to be matched, and 0 for others."""
+        """Return 1 for each number to match, and 0 for others."""
         chosen = np.zeros(shape[-1])
         chosen[slice(None) if self._numbers is None else list(self._numbers)] = 1
         if self._match == "style":
@@ -305,17 +316,3 @@ class ReconstructionMaking:
         places[slice(None) if self._location is None else self._location] = 1
         found: npt.NDArray[np.float64] = places * chosen
         return found
-
-
-def _checked_channels(channels: Any, layer: str, count: int) -> tuple[int, ...] | None:
-    if channels is None:
-        return None
-    try:
-        numbers = tuple(channels)
-    except TypeError:
-        numbers = (channels,)
-    if not numbers or isinstance(channels, str):
-        raise ValueError(
-            f"channels {channels!r} names none: pass some such as (3, 17), or leave it out for all."
-        )
-    return tuple(checked_channel("channels", one, layer, count) for one in numbers)

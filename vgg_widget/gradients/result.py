@@ -1,4 +1,4 @@
-"""`Attribution`: a map over the picture, and what it was made with."""
+"""`Attribution`: a map over the image, with its settings."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """How far a map adds up to what it explains.
+    """The agreement between a map's sum and the value that it explains.
 
     Parameters
     ----------
     total : float
-        The sum of the map, in the layer's activation.
+        The sum of the map, in activation units.
     expected : float
-        The value for the picture less the value for the baseline.
+        The value for the image minus the value for the baseline.
     """
 
     total: float
@@ -32,7 +32,7 @@ class Completeness:
 
     @property
     def gap(self) -> float:
-        """By how much of `expected` the total is off: 0 where it adds up exactly."""
+        """The relative error of `total`: 0 if it equals `expected`."""
         off = abs(self.total - self.expected)
         return off / abs(self.expected) if self.expected else float("inf") if off else 0.0
 
@@ -42,53 +42,52 @@ class Completeness:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
-    """What each pixel of the input has to do with one value; `attribute` makes it.
+    """The contribution of each input pixel to one value; returned by `attribute`.
 
     Parameters
     ----------
     values : ndarray of float32, shape (H, W)
-        By input pixel, in `units`; read-only. Exactly 0 outside `box`.
+        One number per input pixel, in `units`; read-only. Exactly 0 outside `box`.
     signed : bool
-        Whether negative values mean something. If so, a positive one raises the value and a
-        negative one lowers it.
+        Whether negative numbers occur. If so, positive ones raise the value and negative ones lower
+        it.
     method : str
         As in `attribute`.
     target : str
-        What is explained, in words.
+        Description of the explained value.
     units : str
-        Of `values`.
+        Units of `values`.
     value : float
-        What is explained: the unit's activation, the sum of the map, or the class's score before
-        the softmax. With random weights, theirs.
+        The explained value: the unit's activation, the sum of the map, or the class's score before
+        the softmax. With `randomised` weights, the value computed with them.
     layer : str
-        The layer, by the name that was given.
+        The layer, by the given name.
     channel : int or None
         The channel; None for a class.
     location : (int, int) or None
         Row and column in the channel's map; None for its sum, and for a class.
     box : (top, left, bottom, right)
-        The pixels on which the value can depend, half open.
+        The pixels that the value can depend on, half open.
     weights : Provenance
         The network's weights.
     colors : ndarray of float32, shape (H, W, 3), or None
-        The parts of `values` that are red's, green's and blue's; None for occlusion and a class.
+        The parts of `values` due to red, green and blue; None for occlusion and for a class.
     completeness : Completeness or None
-        Whether the map adds up to the value; None for methods that do not promise it.
+        Whether the map sums to the value; None for methods without this property.
     baseline : ndarray of float32, shape (H, W, 3) or (3,), or None
-        The picture or colour, in RGB 0–255, that stands for "nothing there".
+        The image or colour, in RGB 0–255, that represents the absence of a feature.
     samples : int
-        How many pictures the network was given for it, beside the one at the baseline.
+        Number of images that the network computed, besides the baseline.
     noise : float or None
         SmoothGrad's standard deviation, in levels of 0–255.
     window, step : int or None
-        Occlusion's square and the distance to the next one, in pixels.
+        Side of the occluding square, and distance between squares, in pixels.
     seed : int or None
-        Of what is random; None where nothing is.
+        Seed of random numbers; None if none were used.
     randomised : str or None
-        The layer from which on weights were shuffled.
+        The first layer whose weights were shuffled.
     message : str
-        What a person must know before believing the map, in a sentence; empty where there is
-        nothing.
+        A warning about the interpretation of the map; empty if there is none.
     """
 
     values: Floats = field(repr=False)
@@ -115,5 +114,5 @@ class Attribution:
 
     @property
     def dead(self) -> bool:
-        """Whether the map is 0 everywhere; `message` says why."""
+        """Whether the map is 0 everywhere; `message` gives the reason."""
         return not self.values.any()

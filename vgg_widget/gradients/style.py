@@ -1,4 +1,4 @@
-"""Style as what channels are active together: Gram matrices, and distances of two pictures."""
+"""Style as co-activation of channels: Gram matrices, and distances between two images."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Numbers = Floats | Doubles
 
-# Places whose values are computed with at once.
+# Number of locations processed at a time.
 _AT_ONCE = 4096
 
 
 def gram(activations: Activations, layer: str) -> Doubles:
-    """Return which channels of a layer are active at the same places, and how strongly.
+    """Return the Gram matrix of a layer: how strongly its channels are active together.
 
     Parameters
     ----------
     activations : Activations
-        Of one picture.
+        Feature maps of one image.
     layer : str
         Any name of the layer.
 
     Returns
     -------
     ndarray of float64, shape (C, C)
-        In activation units squared. It does not know where anything is.
+        In squared activation units; independent of locations.
 
     Raises
     ------
     LayerNameError
         If there is no such layer.
+    ValueError
+        If values are NaN or infinite.
     TypeError
-        If `activations` is something else.
+        If `activations` has another type.
 
     Notes
     -----
-    With F the maps as a matrix of C channels × M places, it is ``F @ F.T / M``: the Gram matrix of
-    Gatys et al. 2016, "Image Style Transfer Using Convolutional Neural Networks" (CVPR), over the
-    number of places, so that pictures of two sizes can be compared. torch's recipes divide by
-    C × M, or not at all.
+    With F the maps as a matrix of C channels × M locations, the result is ``F @ F.T / M``: the Gram
+    matrix of Gatys et al. 2016, "Image Style Transfer Using Convolutional Neural Networks" (CVPR),
+    divided by the number of locations, so that images of different sizes can be compared. PyTorch
+    recipes divide by C × M, or not at all.
 
     Examples
     --------
@@ -54,10 +56,13 @@ def gram(activations: Activations, layer: str) -> Doubles:
     (128, 128)
     """
     _check(activations, "activations")
-    maps = activations[layer]
+    return _gram(_finite(activations, layer, "activations"))
+
+
+def _gram(maps: Floats) -> Doubles:
     flat = maps.reshape(-1, maps.shape[-1])
     found: Doubles = np.zeros((flat.shape[1],) * 2)
-    # In pieces, since float64 takes twice the memory.
+    # Computed in pieces, since float64 takes twice the memory.
     for begin in range(0, len(flat), _AT_ONCE):
         piece = flat[begin : begin + _AT_ONCE].astype(np.float64)
         found += piece.T @ piece
@@ -67,39 +72,39 @@ def gram(activations: Activations, layer: str) -> Doubles:
 def content_distance(
     first: Activations, second: Activations, layer: str, *, relative: bool = False
 ) -> float:
-    """Return how far apart two pictures' maps of a layer are, place by place.
+    """Return the distance between two images' maps of a layer, location by location.
 
     Parameters
     ----------
     first, second : Activations
-        Of pictures of one size, by one network.
+        Activations of two images of the same size, from one network.
     layer : str
         Any name of the layer.
     relative : bool
-        Whether to divide, so that layers can be compared; see the notes.
+        Whether to normalise, so that layers can be compared; see the notes.
 
     Returns
     -------
     float
-        0 for the same maps.
+        0 for equal maps.
 
     Raises
     ------
     LayerNameError
         If there is no such layer.
     ValueError
-        If the maps are of two shapes, or two networks.
+        If the maps are of two shapes or two networks, or have NaN or infinite values.
     TypeError
         If one is no `Activations`.
 
     Notes
     -----
-    Gatys et al. 2016, equation 1: ½ Σ (F − P)², over all places and channels, in activation units
-    squared. It grows with the picture's size. Relative it is √(Σ (F − P)² / (Σ F² + Σ P²)), in 0–1
-    after a ReLU, where 1 means that no unit is active in both.
+    Gatys et al. 2016, equation 1: ½ Σ (F − P)², over all locations and channels, in squared
+    activation units. It grows with the image's size. The relative distance is √(Σ (F − P)² / (Σ F²
+    + Σ P²)), in 0–1 after a ReLU, where 1 means that no unit is active in both.
     """
     _check_pair(first, second, layer)
-    one, other = first[layer], second[layer]
+    one, other = _finite(first, layer, "first"), _finite(second, layer, "second")
     if one.shape != other.shape:
         raise ValueError(
             f"second has maps of {other.shape[0]} × {other.shape[1]} units at layer {layer!r}, and "
@@ -112,53 +117,53 @@ def content_distance(
 def style_distance(
     first: Activations, second: Activations, layer: str, *, relative: bool = False
 ) -> float:
-    """Return how far apart two pictures' Gram matrices of a layer are, wherever things are.
+    """Return the distance between two images' Gram matrices of a layer, ignoring locations.
 
     Parameters
     ----------
     first, second : Activations
-        Of pictures of any size, by one network.
+        Activations of two images of any size, from one network.
     layer : str
         Any name of the layer.
     relative : bool
-        Whether to divide, so that layers can be compared; see the notes.
+        Whether to normalise, so that layers can be compared; see the notes.
 
     Returns
     -------
     float
-        0 for the same Gram matrices, as of maps whose places were put into another order.
+        0 for equal Gram matrices, such as those of maps with permuted locations.
 
     Raises
     ------
     LayerNameError
         If there is no such layer.
     ValueError
-        If they are of two networks.
+        If they are of two networks, or have NaN or infinite values.
     TypeError
         If one is no `Activations`.
 
     Notes
     -----
     Gatys et al. 2016, equation 4: E = 1 / (4 C² M²) Σ (G − A)², with Gram matrices that are sums
-    over M places. Here they are means (`gram`), so that it is 1 / (4 C²) Σ (G − A)²: the same
-    number for pictures of one size. Relative it is √(Σ (G − A)² / (Σ G² + Σ A²)), in 0–1 after a
-    ReLU.
+    over M locations. Here they are means (`gram`), so the distance is 1 / (4 C²) Σ (G − A)²: the
+    same number for images of equal size. The relative distance is √(Σ (G − A)² / (Σ G² + Σ A²)), in
+    0–1 after a ReLU.
     """
     _check_pair(first, second, layer)
-    one, other = gram(first, layer), gram(second, layer)
+    one, other = _gram(_finite(first, layer, "first")), _gram(_finite(second, layer, "second"))
     return _distance(one, other, 0.25 / len(one) ** 2, relative=relative)
 
 
 def _distance(one: Numbers, other: Numbers, factor: float, *, relative: bool) -> float:
     square, both = 0.0, 0.0
-    # Row by row, since float64 takes twice the memory.
+    # Computed row by row, since float64 takes twice the memory.
     for mine, theirs in zip(one, other, strict=True):
         first, second = mine.astype(np.float64), theirs.astype(np.float64)
         square += float(np.sum((first - second) ** 2))
         both += float(np.sum(first**2) + np.sum(second**2))
     if not relative:
         return factor * square
-    # Two maps that are dead are the same.
+    # Two dead maps are equal.
     return float(np.sqrt(square / both)) if both else 0.0
 
 
@@ -168,6 +173,17 @@ def _check(activations: object, argument: str) -> None:
             f"{argument} is a {type(activations).__name__}: pass what an extractor makes of an "
             "image, FeatureExtractor()(image)."
         )
+
+
+def _finite(activations: Activations, layer: str, argument: str) -> Floats:
+    """Return a layer's maps, or raise ValueError where some of their values are no numbers."""
+    maps = activations[layer]
+    if not np.isfinite(maps).all():
+        raise ValueError(
+            f"{argument} has NaN or infinite values at layer {layer!r}, with which nothing can be "
+            "computed: check the weights, or the preprocess function."
+        )
+    return maps
 
 
 def _check_pair(first: Activations, second: Activations, layer: str) -> None:

@@ -1,4 +1,4 @@
-"""`visualize_channel`: a picture made from noise that a channel answers to strongly."""
+"""`visualize_channel`: an image optimised from noise to activate a channel."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.activations.named_layers import NamedLayers
-from vgg_widget.gradients.arguments import whole, whole_number
-from vgg_widget.gradients.canvas import Canvas
+from vgg_widget.gradients.arguments import checked_channels, whole, whole_number
+from vgg_widget.gradients.canvas import RATE, Canvas
 from vgg_widget.gradients.synthetic_image import SyntheticImage
 from vgg_widget.images import checked_size
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.synthesis import LayerAim
-from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.pictures.rendering import location_within
 from vgg_widget.support.messages import briefly
 from vgg_widget.support.progress import Progress, shown_progress
 
@@ -27,18 +27,16 @@ Floats = npt.NDArray[np.float32]
 Location = tuple[int, int]
 Size = tuple[int, int]
 
-# Above the 59 levels of photographs as a whole, and below that of their most contrasted patches.
+# Above the 59 levels of whole photographs, and below the contrast of their strongest patches.
 CONTRAST = 80.0
-# For one unit of a layer that sees so few pixels a side that it is all but linear. What it likes
-# best is its kernel, whose largest numbers more contrast would bend back.
+# For one unit with a receptive field this small, which is nearly linear: its optimal image is its
+# kernel, whose largest numbers would be compressed at a higher contrast.
 _FEW, _CONTRAST_OF_FEW = 5, 32.0
-# The length of a step, in strengths of waves that begin at 0.1.
-_RATE = 0.05
-# The largest side that is chosen, at which the deepest layers take minutes.
+# Largest default side, at which the deepest layers take minutes.
 _LARGEST = 224
-# Of a picture's side, so that pools leave nothing over.
+# Sides are multiples of this, so that pooling covers the whole image.
 _MULTIPLE = 32
-# One of so many pixels that a unit sees are moved at most.
+# The largest shift is the receptive field's side divided by this.
 _JITTER = 16
 _ANGLE = math.radians(5)
 _ZOOM = 0.05
@@ -83,70 +81,72 @@ def visualize_channel(
     progress: Progress = True,
     diversity: int | None = None,
 ) -> SyntheticImage | tuple[SyntheticImage, ...]:
-    """Make a picture that a channel answers to strongly: a hypothesis of what it looks for.
+    """Compute an image that a channel responds to strongly: a hypothesis of what it looks for.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose network. It is run up to the layer and no further, and never changed.
+        The network. It is computed only up to the layer, and never changed.
     layer : str
-        Any name of the layer. Values are those before its ReLU, whatever the name, since a channel
-        that is 0 has no gradient.
+        Any name of the layer. Values before its ReLU are used in any case, since a channel that is
+        0 has no gradient.
     channel : int or sequence of int
         One channel, or several, which are computed together.
     location : (int, int), optional
-        Row and column of one unit, in the channel's map of a picture of that size; the whole map
-        without one. What the unit does not see is grey.
+        Row and column of one unit, in the channel's map for an image of that size; by default the
+        whole map. Pixels outside the unit's receptive field are grey.
     steps : int
-        How many steps are taken.
+        Number of optimisation steps.
     size : int or (int, int), optional
-        Side of the picture, or its height and width, in pixels. By default about twice what a unit
-        sees, from 32 to 224.
+        Side of the image, or its height and width, in pixels. By default about twice the receptive
+        field, from 32 to 224.
     seed : int
-        The same seed gives the same picture.
+        The same seed gives the same image.
     progress : bool or callable
-        True shows a bar; a function is called with the number of steps taken so far, and of all.
+        True shows a progress bar; a function is called with the number of finished steps and the
+        total.
     diversity : int, optional
-        So many pictures of each channel, each from a beginning of its own: where they differ, the
+        Number of images per channel, each from a different initial image. If they differ, the
         channel looks for more than one thing.
 
     Returns
     -------
     SyntheticImage or tuple of SyntheticImage
-        One for one channel; a tuple where several were asked for, or a `diversity`, in the order of
-        the channels and, of each, of its beginnings.
+        One image for a single channel; a tuple for several channels or with `diversity`, in the
+        order of the channels and then of the initial images.
 
     Raises
     ------
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, or the layer has no gradient.
+        If an argument is not one of these, the unit sees none of the picture, the layer has no
+        gradient, or values or gradients are NaN or infinite.
     TypeError
-        If `extractor` is none, or `progress` is neither a bool nor a function.
+        If `extractor` is not a FeatureExtractor, or `progress` is neither a bool nor a function.
 
     See Also
     --------
-    channel_images : The same, with the pictures in between.
+    channel_images : The same, with intermediate images.
 
     Notes
     -----
     Gradient ascent from noise: Erhan et al. 2009, "Visualizing Higher-Layer Features of a Deep
-    Network"; Simonyan et al. 2013, arXiv:1312.6034; and, for what keeps the pictures readable, Olah
-    et al. 2017, "Feature Visualization", doi:10.23915/distill.00007:
+    Network"; Simonyan et al. 2013, arXiv:1312.6034; and, for the regularisation, Olah et al. 2017,
+    "Feature Visualization", doi:10.23915/distill.00007:
 
-    - The picture is a sum of waves, whose amplitudes fall as 1/f, in colours that vary
+    - The image is a sum of waves, whose amplitudes are proportional to 1/f, in colours that vary
       independently of one another in photographs.
-    - The network is shown it moved by up to 1/16 of what a unit sees, turned by up to 5° and scaled
-      by up to 5 %, another way at each step; layers that see less than 16 pixels are shown it as it
-      is.
-    - It has a fixed contrast: the root of the mean square of the distance to grey is 80 levels (59
-      in photographs), before what is beyond black and white is bent back by a tanh.
-    - For one unit that sees 5 pixels a side or less, contrast is 32 and each pixel is by itself, so
-      that the best picture of a unit of the first layer is its kernel, and not the kernel's sign.
+    - At each step the image is randomly shifted by up to 1/16 of the receptive field, rotated by up
+      to 5° and scaled by up to 5 %; for receptive fields below 16 pixels it is not.
+    - The contrast is fixed: the root mean square distance to grey is 80 levels (59 in photographs),
+      before a tanh compresses values to the range from black to white.
+    - For one unit with a receptive field of at most 5 pixels a side, the contrast is 32 and pixels
+      are independent, so that the optimal image of a unit in the first layer is its kernel, not
+      the kernel's sign.
 
-    What grows is the mean over the map, in which values below 0 count a tenth, or the value of one
-    unit.
+    The objective is the mean over the map, in which values below 0 have a weight of 0.1, or the
+    value of one unit.
 
     Examples
     --------
@@ -187,29 +187,29 @@ def channel_images(
     steps: int | None = 256,
     every: int = 16,
 ) -> Iterator[tuple[SyntheticImage, ...]]:
-    """Make pictures as `visualize_channel` does, and give them as they become clear.
+    """Yield intermediate images of the optimisation in `visualize_channel`.
 
-    Nothing is computed until the next ones are asked for, so that it can be left at any time, and
-    gone on with later.
+    Images are computed only when requested, so the iteration can be stopped at any time and resumed
+    later.
 
     Parameters
     ----------
     extractor, layer, channel, location, size, seed, diversity
         As in `visualize_channel`.
     steps : int or None
-        How many steps are taken; None goes on as long as pictures are asked for.
+        Number of optimisation steps; None continues as long as images are requested.
     every : int
-        After how many steps pictures are given; after the last one too.
+        Number of steps between images; the last step also yields.
 
     Yields
     ------
     tuple of SyntheticImage
-        All of them, even where it is one.
+        All images, even if there is only one.
 
     Raises
     ------
     LayerNameError, ValueError, TypeError
-        As in `visualize_channel`, at once.
+        As in `visualize_channel`, raised immediately.
 
     Examples
     --------
@@ -235,7 +235,7 @@ def channel_images(
 
 
 def becoming_clear(making: Any, count: int | None, apart: int) -> Iterator[Any]:
-    """Give what is on the way every `apart` steps, and after the last of `count`."""
+    """Yield intermediate results every `apart` steps, and after the last of `count`."""
     while count is None or making.steps < count:
         making.step()
         if making.steps % apart == 0 or making.steps == count:
@@ -243,7 +243,7 @@ def becoming_clear(making: Any, count: int | None, apart: int) -> Iterator[Any]:
 
 
 class ChannelMaking:
-    """Pictures on the way: each `step` changes them, and `images` says what they are by now."""
+    """An optimisation in progress: `step` updates the images, and `images` returns them."""
 
     def __init__(
         self,
@@ -260,26 +260,25 @@ class ChannelMaking:
         network = extractor._network  # noqa: SLF001 - its geometry, before there is any picture
         info = NamedLayers(network.layers_on(None), network.before_relu).info(layer)
         self._size = _checked_picture_size(size, network.input, info)
-        numbers = _checked_channels(channel, layer, info.channels)
+        numbers = checked_channels("channel", channel, layer, info.channels)
         variants = whole_number("diversity", diversity, least=1) or 1
         self._seed = whole("seed", seed, least=0)
         self._layer, self._weights = layer, extractor.weights
         self._info = next(one for one in network.layers_on(self._size) if one.name == info.name)
+        self._aim = LayerAim(extractor, layer, self._size, "mean" if location is None else "unit")
         self._location, box = None, None
         if location is not None:
-            # A picture of this size, for what its maps are like.
-            blank = np.full((*self._size, 3), 128, np.uint8)
-            maps = extractor.at_size(self._size)(blank)
-            self._location = checked_location(location, layer, maps)
+            # The map of any picture of this size shows which units there are.
+            blank = np.full((1, *self._size, 3), 128, np.float32)
+            (only,) = self._aim.values(blank, STILL, _asked([0], (0, 0)))
+            self._location = location_within(location, layer, *only.shape)
             box = _box(self._info, self._location, self._size)
+            check_seen(box, self._location, layer)
         seen = info.receptive_field or max(self._size)
         self._jitter = seen // _JITTER
         self._few = location is not None and seen <= _FEW
         self._contrast = _CONTRAST_OF_FEW if self._few else CONTRAST
         self._views = np.random.default_rng([self._seed, 1])
-        self._aim = LayerAim(
-            extractor, layer, self._size, "mean" if self._location is None else "unit"
-        )
         wanted = [(number, variant) for number in numbers for variant in range(variants)]
         most = self._aim.most
         self._parts = [
@@ -289,10 +288,12 @@ class ChannelMaking:
         self.steps = 0
 
     def step(self) -> None:
-        """Change all pictures once."""
+        """Take one optimisation step for all images."""
         view = _view(self._views, self._jitter, self._size)
         for part in self._parts:
             values, gradients = self._aim.gradients(part.canvas.pictures(), view, self._asked(part))
+            check_finite(self._layer, values, gradients)
+            part.moved |= gradients.any(axis=(1, 2, 3))
             for history, told in zip(part.histories, values, strict=True):
                 history.append(
                     float(told.max() if self._location is None else told[self._location])
@@ -301,20 +302,19 @@ class ChannelMaking:
         self.steps += 1
 
     def images(self) -> tuple[SyntheticImage, ...]:
-        """Return the pictures as they are."""
+        """Return the current images."""
         return tuple(itertools.chain.from_iterable(map(self._finished, self._parts)))
 
     def _asked(self, part: _Part) -> tuple[npt.NDArray[Any], ...]:
-        channels = np.array([channel for channel, _ in part.wanted], np.int32)
-        return channels, *(np.array(place, np.int32) for place in self._location or ())
+        return _asked([channel for channel, _ in part.wanted], self._location)
 
     def _finished(self, part: _Part) -> Iterator[SyntheticImage]:
         images = np.rint(part.canvas.pictures()).astype(np.uint8)
         if part.box is not None:
             images = framed(images, part.box)
         values = self._aim.values(images.astype(np.float32), STILL, self._asked(part))
-        for image, told, history, (channel, variant) in zip(
-            images, values, part.histories, part.wanted, strict=True
+        for image, told, history, moved, (channel, variant) in zip(
+            images, values, part.histories, part.moved, part.wanted, strict=True
         ):
             row, column = np.unravel_index(int(told.argmax()), told.shape)
             place = self._location or (int(row), int(column))
@@ -334,13 +334,13 @@ class ChannelMaking:
                 contrast=self._contrast,
                 jitter=self._jitter,
                 weights=self._weights,
-                message=_message(self._layer, history),
+                message="" if moved else _still(self._layer),
             )
 
 
 @dataclass(eq=False)
 class _Part:
-    """As many pictures as are computed at once."""
+    """A batch of images that are computed together."""
 
     wanted: Sequence[tuple[int, int]]
     seed: int
@@ -349,22 +349,29 @@ class _Part:
     few: bool
     canvas: Canvas = field(init=False)
     histories: list[list[float]] = field(init=False)
+    moved: npt.NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
         seeds = [(self.seed, 0, variant) for _, variant in self.wanted]
         self.canvas = Canvas(
             seeds,
             self.size,
-            rate=_RATE,
+            rate=RATE,
             natural=not self.few,
             contrast=_CONTRAST_OF_FEW if self.few else CONTRAST,
             box=self.box,
         )
         self.histories = [[] for _ in self.wanted]
+        self.moved = np.zeros(len(self.wanted), bool)
+
+
+def _asked(channels: Sequence[int], location: Location | None) -> tuple[npt.NDArray[Any], ...]:
+    """Return what `LayerAim` is asked; see there."""
+    return np.array(channels, np.int32), *(np.array(place, np.int32) for place in location or ())
 
 
 def check_extractor(extractor: object) -> None:
-    """Raise TypeError for what is no extractor."""
+    """Raise TypeError unless `extractor` is a FeatureExtractor."""
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
             f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, such as "
@@ -372,8 +379,26 @@ def check_extractor(extractor: object) -> None:
         )
 
 
+def check_seen(box: tuple[int, int, int, int] | None, location: Location, layer: str) -> None:
+    """Raise ValueError for a unit whose receptive field holds no pixel of the picture."""
+    if box is not None and (box[0] >= box[2] or box[1] >= box[3]):
+        raise ValueError(
+            f"location {location!r} of layer {layer!r} sees none of the picture, only padding: "
+            "pass another location."
+        )
+
+
+def check_finite(layer: str, *numbers: Floats) -> None:
+    """Raise ValueError for values or gradients along which no step can be taken."""
+    if not all(np.isfinite(each).all() for each in numbers):
+        raise ValueError(
+            f"layer {layer!r} has NaN or infinite values or gradients, along which no step can be "
+            "taken: check the weights, or the preprocess function."
+        )
+
+
 def framed(images: npt.NDArray[np.uint8], box: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
-    """Return pictures that are grey outside of a box."""
+    """Return the images with grey outside of a box."""
     top, left, bottom, right = box
     found = np.full_like(images, 128)
     found[..., top:bottom, left:right, :] = images[..., top:bottom, left:right, :]
@@ -382,14 +407,6 @@ def framed(images: npt.NDArray[np.uint8], box: tuple[int, int, int, int]) -> npt
 
 def _are_several(channel: object) -> bool:
     return not isinstance(channel, int | np.integer)
-
-
-def _checked_channels(channel: Any, layer: str, count: int) -> tuple[int, ...]:
-    if not isinstance(channel, Sequence | np.ndarray) or isinstance(channel, str):
-        return (checked_channel("channel", channel, layer, count),)
-    if not len(channel):
-        raise ValueError("channel names none: pass a number, or several such as (3, 17).")
-    return tuple(checked_channel("channel", one, layer, count) for one in channel)
 
 
 def _checked_picture_size(size: object, taken: Any, info: LayerInfo) -> Size:
@@ -417,14 +434,14 @@ def _box(info: LayerInfo, place: Location, size: Size) -> tuple[int, int, int, i
 
 
 def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[float]:
-    """Return how the network is shown the pictures at a step; see `LayerAim.gradients`."""
+    """Return a random transformation of the images for one step; see `LayerAim.gradients`."""
     if not jitter:
         return STILL
     angle = generator.uniform(-_ANGLE, _ANGLE)
     zoom = 1 + generator.uniform(-_ZOOM, _ZOOM)
     down, across = generator.integers(-jitter, jitter, size=2, endpoint=True)
     cosine, sine = math.cos(angle) * zoom, math.sin(angle) * zoom
-    # About the middle.
+    # Rotate and scale about the centre.
     y, x = (size[0] - 1) / 2, (size[1] - 1) / 2
     return (
         *(cosine, -sine, x - cosine * x + sine * y + float(across)),
@@ -433,10 +450,8 @@ def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[f
     )
 
 
-def _message(layer: str, history: Sequence[float]) -> str:
-    if any(history):
-        return ""
+def _still(layer: str) -> str:
     return (
-        f"layer {layer!r} was 0 at every step, so that there was no gradient to follow: pass a "
-        "layer before its ReLU, or another seed."
+        f"layer {layer!r} had no gradient at any step, so the picture is still the noise it began "
+        "with: pass a layer before its ReLU, or another seed."
     )

@@ -1,4 +1,4 @@
-"""`SyntheticImage` and `Reconstruction`: pictures that were made for a layer, and how."""
+"""`SyntheticImage` and `Reconstruction`: optimised images, with their settings."""
 
 from __future__ import annotations
 
@@ -17,43 +17,42 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SyntheticImage:
-    """A picture that was made so that a channel is active; `visualize_channel` makes it.
+    """An image optimised to activate a channel; returned by `visualize_channel`.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (H, W, 3)
-        The picture; read-only. Grey outside `box` where it was made for one unit.
+        The image; read-only. Grey outside `box` if it was optimised for one unit.
     activation : float
-        The value, before a ReLU, of the unit at `location` for this picture as it is: the channel's
-        largest, or that of the unit it was made for.
+        The value before the ReLU of the unit at `location` for this image: the channel's largest,
+        or that of the optimised unit.
     history : tuple of float
-        The same at the beginning of each step, of the picture turned, moved and scaled as the
-        network was shown it.
+        The same value at the beginning of each step, for the image as rotated, shifted and scaled
+        in that step.
     layer : str
-        The layer, by the name that was given.
+        The layer, by the given name.
     channel : int
-        Its channel.
+        Channel number.
     location : (int, int)
-        Row and column of that unit in the channel's map.
+        Row and column of the unit in the channel's map.
     box : (top, left, bottom, right) or None
-        The pixels that it sees, half open; None where that is not defined.
+        The unit's receptive field, half open; None if undefined.
     one_unit : bool
-        Whether it was made for that unit alone, and not for the whole map.
+        Whether the image was optimised for this unit only, not for the whole map.
     steps : int
-        How many were taken.
+        Number of optimisation steps.
     seed : int
-        Of the beginning and of how the picture was turned and moved.
+        Seed of the initial image and of its rotations and shifts.
     variant : int
-        Which of the beginnings that `diversity` asked for.
+        Index of the initial image among those requested with `diversity`.
     contrast : float
-        The root of the mean square of the distance to grey that was given to it, in levels; that of
-        photographs is 59.
+        Root mean square distance to grey imposed on the image, in levels; for photographs it is 59.
     jitter : int
-        By how many pixels it was moved at most; 0 where it was not turned and scaled either.
+        Largest shift in pixels; 0 if the image was not shifted, rotated or scaled.
     weights : Provenance
         The network's weights.
     message : str
-        What a person must know before believing it, in a sentence; empty where there is nothing.
+        A warning about the interpretation of the image; empty if there is none.
     """
 
     image: RGB8 = field(repr=False)
@@ -74,7 +73,7 @@ class SyntheticImage:
 
     @property
     def caption(self) -> str:
-        """What it is, in a few sentences: that it is a hypothesis is one of them."""
+        """A description in a few sentences, including that the image is a hypothesis."""
         aim = f"one unit, {self.location}" if self.one_unit else "the whole map"
         return (
             f"{self.layer}, channel {self.channel}: made in {self.steps} steps for {aim} "
@@ -86,37 +85,36 @@ class SyntheticImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reconstruction:
-    """A picture of which a layer makes what it made of another; `reconstruct` makes it.
+    """An image with nearly the same maps at a layer as another; returned by `reconstruct`.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (H, W, 3)
-        The picture; read-only. Grey outside `box`.
+        The image; read-only. Grey outside `box`.
     error : float
-        How far its maps are from those that were given: the length of the difference over the
-        length of what was given, 0 for the same. With ``match="style"``, of Gram matrices.
+        Relative error of its maps: the norm of the difference divided by the norm of the given
+        maps. With ``match="style"``, that of the Gram matrices.
     pixel_rms : float or None
-        The root of the mean square of the difference to the picture that the maps were made of, in
-        levels of 255, over `box` and the colours; None with ``match="style"``, which forgets where
-        things are.
+        Root mean square difference from the original image, in levels of 255, over `box` and the
+        colours; None with ``match="style"``, which ignores positions.
     history : tuple of float
         The error at the beginning of each step.
     layer : str
-        The layer, by the name that was given.
+        The layer, by the given name.
     channels : tuple of int or None
-        The channels that were to be matched; None for all.
+        The matched channels; None for all.
     location : (int, int) or None
-        Row and column of the one place that was to be matched; None for all.
+        Row and column of the single matched location; None for all.
     box : (top, left, bottom, right)
-        The pixels on which these values depend, half open.
+        The pixels that the matched values depend on, half open.
     match : str
         ``"content"`` or ``"style"``.
     prior : str
         The name of the prior, as in `reconstruct`.
     steps : int
-        How many were taken.
+        Number of optimisation steps.
     seed : int
-        Of the beginning.
+        Seed of the initial image.
     weights : Provenance
         The network's weights.
     """
@@ -137,7 +135,7 @@ class Reconstruction:
 
     @property
     def caption(self) -> str:
-        """What it is, how near it comes, and which prior chose among pictures as near."""
+        """A description with the error and the prior."""
         words = self.layer
         if self.channels is not None:
             words += f", {len(self.channels)} of its channels"

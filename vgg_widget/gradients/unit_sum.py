@@ -1,4 +1,4 @@
-"""`explain_unit`: the sum that the value of one unit is."""
+"""`explain_unit`: one unit's value as a sum of products."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ Location = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UnitSum:
-    """The value of one unit as a sum: input × kernel at each place, and the bias.
+    """A unit's value as a sum: input × kernel at each position, plus the bias.
 
     Parameters
     ----------
     layer : str
-        The layer, by the name that was given.
+        The layer, by the given name.
     channel : int
-        Its channel.
+        Channel number.
     location : (int, int)
         Row and column in the channel's map.
     source : str or None
-        The layer that is read; None for the network's input.
+        The layer that the unit reads; None for the network's input.
     inputs : tuple of int
-        The channels of `source` that are read, in the order of the arrays' last axis.
+        The channels of `source` that the unit reads, in the order of the arrays' last axis.
     names : tuple of str
-        What they are called, such as ``"channel 17"``; of the network's input ``"red"``,
+        Names of the inputs, such as ``"channel 17"``; for the network's input ``"red"``,
         ``"green"``, ``"blue"`` or ``"grey"``.
     patch : ndarray of float32, shape (h, w, inputs)
-        What the kernel lies on, as the network has it: of its input, the preprocessed pixels. 0
-        where that is padding.
+        The input values under the kernel; for the network's input, preprocessed pixels. 0 in the
+        padding.
     inside : ndarray of bool, shape (h, w)
-        False where the kernel lies on padding.
+        False in the padding.
     kernel : ndarray of float32, shape (h, w, inputs)
         The weights.
     contributions : ndarray of float64, shape (h, w, inputs)
         `patch` × `kernel`, exactly.
     bias : float
-        What is added to their sum; 0 where the layer has none.
+        The bias; 0 if the layer has none.
     total : float
         The sum of all contributions and the bias, in float64.
     activation : str
-        Keras's name of the function that makes `value` of `total`: ``"relu"``, ``"linear"`` where
-        nothing does, as before a ReLU, and so on.
+        Keras's name of the function that maps `total` to `value`, such as ``"relu"``; ``"linear"``
+        if there is none, as before a ReLU.
     value : float
         The activation at the location, as the network computed it in float32.
     """
@@ -73,12 +73,12 @@ class UnitSum:
     value: float
 
     def strongest(self, count: int = 10) -> tuple[tuple[int, int, int], ...]:
-        """Return the places of the largest contributions, by magnitude.
+        """Return the positions of the largest contributions by magnitude.
 
         Parameters
         ----------
         count : int
-            How many; fewer where there are no more.
+            Largest number of positions to return.
 
         Returns
         -------
@@ -88,7 +88,7 @@ class UnitSum:
         Raises
         ------
         ValueError
-            If `count` is no whole number of at least 0.
+            If `count` is not a whole number of at least 0.
         """
         count = whole("count", count, least=0)
         order = np.argsort(-np.abs(self.contributions).ravel(), kind="stable")[:count]
@@ -105,18 +105,18 @@ def explain_unit(
     channel: int,
     location: Location,
 ) -> UnitSum:
-    """Write the value of one unit as the sum that it is.
+    """Write the value of one unit as a sum of products and a bias.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose weights; they are read as they are now.
+        The network. Its current weights are used.
     activations : Activations
-        What it made of an image.
+        The extractor's result for an image.
     layer : str
-        Any name of the layer. Before and after a ReLU it is the same sum.
+        Any name of the layer. The sum is the same before and after a ReLU.
     channel : int
-        Of that layer.
+        Channel number.
     location : (int, int)
         Row and column in the channel's map.
 
@@ -124,15 +124,15 @@ def explain_unit(
     -------
     UnitSum
         The products, the bias and their sum in float64. The network adds in float32 and in another
-        order, so that its own value differs by rounding.
+        order, so its value differs by rounding.
 
     Raises
     ------
     ValueError
-        If an argument is not one of these, `activations` are another network's, or the layer has no
+        If an argument is invalid, `activations` come from another network, or the layer has no
         kernel or reads several layers.
     TypeError
-        If `extractor` or `activations` is something else.
+        If `extractor` or `activations` has the wrong type.
 
     Examples
     --------
@@ -154,8 +154,8 @@ def explain_unit(
     kernels = fan_in.kernels(number)
     if kernels is None:
         raise ValueError(
-            f"layer {layer!r} is no sum over a kernel, since it works on each channel by "
-            f"itself: pass {fan_in.source or 'a layer such as Conv2D'!r}."
+            f"layer {layer!r} is not a sum over a kernel, since it processes each channel "
+            f"separately: pass {fan_in.source or 'a layer such as Conv2D'!r}."
         )
     maps, names = maps_read(extractor, activations, fan_in)
     patch, inside = fan_in.patch(maps, number, row, column)

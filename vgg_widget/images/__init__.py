@@ -1,4 +1,4 @@
-"""Images: anything a person calls one becomes an RGB `uint8` array, or an `ImageError` says why."""
+"""Image loading: any kind of image becomes an RGB `uint8` array, or raises `ImageError`."""
 
 from vgg_widget.images.many_images import (
     NamedItem,

@@ -1,4 +1,4 @@
-"""Arrays and tensors as pictures: which axis is what, and what the numbers mean."""
+"""Arrays and tensors as images: the order of their axes and the range of their values."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from vgg_widget.images.terms import (
 )
 from vgg_widget.support.messages import plain_range, reason
 
-# Floats beyond this share of their range are told of: less is rounding, and no resampling's.
+# Floats that exceed their range by more than this share are noted; less is rounding error.
 _TOLD_BEYOND = 0.002
-# How far floats may be beyond their range, as shares of it: the smallest and the largest value,
-# and on average what is cut off at either end; below 0 as a share of the brightest value, as a
-# dark picture overshoots by less. Resampling (bicubic, Lanczos), noise and brightening stay within
-# these; no normalisation by a mean does, nor do values from -1 to 1.
+# How far floats may exceed their range, as shares of it: first the smallest and largest values,
+# then the average amount clipped at either end. The amount below 0 is relative to the brightest
+# value, since a dark image overshoots by less. Resampling (bicubic, Lanczos), noise and brightening
+# stay within these limits; images with a mean subtracted and values from -1 to 1 do not.
 _LEAST, _MOST = -0.75, 2.0
 _CUT_BELOW, _CUT_ABOVE = 0.02, 0.1
-# What computing leaves of 0 is no picture divided by something.
+# Values smaller than this are rounding errors around 0, not a scaled image.
 _NOTHING = 1e-6
-# Floats in 0-255 that are all darker than this would be a nearly black picture. They are refused,
-# since they may as well be some other range.
+# Floats in 0-255 that are all below this would be a nearly black image. They are refused, since
+# they may just as well be in some other range.
 _DARKEST_TOP = 16.0
 
 
 def as_array(source: Any) -> npt.NDArray[Any]:
-    """Return what an array, tensor, buffer or list of numbers holds."""
+    """Convert an array, tensor, buffer or list of numbers to a NumPy array."""
     try:
         if callable(getattr(source, "detach", None)):
-            # A PyTorch tensor may be part of a graph, or on a GPU.
+            # A PyTorch tensor may be in a gradient graph, or on a GPU.
             source = source.detach().cpu()
         if str(getattr(source, "dtype", "")) == "torch.bfloat16":
-            # NumPy has no such numbers, and each of them is a float32.
+            # NumPy has no bfloat16; every bfloat16 is exactly representable as float32.
             source = source.float()
         array = np.asarray(source)
         hidden = np.count_nonzero(source.mask) if isinstance(source, np.ma.MaskedArray) else 0
-    except Exception as error:  # Whatever calls itself an array may raise anything from it.
+    except Exception as error:  # An object's `__array__` may raise anything.
         raise ImageError(
-            f"image of type {type(source).__name__} could not be made an array "
+            f"image of type {type(source).__name__} could not be converted to an array "
             f"({reason(error)}): pass numbers of shape (height, width, 3)."
         ) from error
     if hidden:
         raise ImageError(
-            f"image array has {hidden} masked values, which are no colours: fill them, for "
+            f"image array has {hidden} masked values, which have no colour: fill them, for "
             "instance with array.filled(255)."
         )
     return array
@@ -59,9 +59,9 @@ def as_array(source: Any) -> npt.NDArray[Any]:
 def from_array(
     array: npt.NDArray[Any], minimum_side: int, what: str = "image array"
 ) -> tuple[RGB8, str]:
-    """Return an array's picture, by the rule that `load_image` tells, and how it was understood.
+    """Return an array's image, by the rules of `load_image`, and a note on how it was read.
 
-    The array is never changed; `what` is how an error begins.
+    The array is never changed; `what` begins error messages.
     """
     pixels = _channels_last(array, what)
     height, width, _ = pixels.shape
@@ -78,7 +78,7 @@ def from_array(
         over_white = values * alpha + 255 * (1 - alpha)
         values = np.rint(over_white).astype(np.uint8)
     if colors.dtype.kind in "ui" and colors.any() and not values.any():
-        # What 16 bits hold may round to 0, and is told of here, where it is known.
+        # 16-bit values may all round to 0. Only this function still knows the original maximum.
         note = joined(note, f"nearly black: its brightest value is {colors.max()} of 65535")
     return np.array(values, order="C"), note
 
@@ -96,9 +96,9 @@ def _channels_last(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
     if array.ndim == 3 and array.shape[0] in (1, 3, 4):
         return np.moveaxis(array, 0, -1)
     raise ImageError(
-        f"{what} of shape {shape} is no picture: pass (height, width) for grey, or "
-        "(height, width, 3) for RGB, (height, width, 4) for RGBA, or channels first; of several "
-        "pictures one, such as array[0], or all to FeatureExtractor.stream."
+        f"{what} of shape {shape} is not an image: pass (height, width) for grey, (height, width, "
+        "3) for RGB, (height, width, 4) for RGBA, or channels first; for several images, pass one, "
+        "such as array[0], or pass all to FeatureExtractor.stream."
     )
 
 
@@ -107,16 +107,16 @@ def _to_uint8(array: npt.NDArray[Any], what: str) -> tuple[RGB8, str]:
         return array.astype(np.uint8) * np.uint8(255), ""
     if array.dtype == np.uint8:
         return array, ""
-    # ml_dtypes' bfloat16, which TensorFlow and JAX give, has a kind of its own.
+    # bfloat16 from ml_dtypes, which TensorFlow and JAX use, has its own kind.
     if array.dtype.kind not in "uif" and array.dtype.name != "bfloat16":
-        # The name, since a record's type may be as long as one likes.
+        # The dtype's name is used, since the repr of a structured dtype can be very long.
         raise ImageError(
-            f"{what} has dtype {array.dtype.name}, which is no picture's: pass uint8, uint16, bool "
-            "or float."
+            f"{what} has dtype {array.dtype.name}, which images cannot have: pass uint8, uint16, "
+            "bool or float."
         )
     if array.dtype.kind not in "ui":
-        # What does not fit becomes infinite, and is refused as that; a NaN may be of a kind that
-        # processors report.
+        # Values beyond float64 become infinite and are refused below; signalling NaNs would raise a
+        # warning.
         with np.errstate(over="ignore", invalid="ignore"):
             return _float_to_uint8(array.astype(np.float64), what)
     if array.dtype.newbyteorder("=") == np.uint16:
@@ -132,10 +132,11 @@ def _to_uint8(array: npt.NDArray[Any], what: str) -> tuple[RGB8, str]:
 
 
 def _opacity(alpha: npt.NDArray[Any], note: str, what: str) -> tuple[RGB8, str]:
-    """Return how opaque each pixel is, from 0 to 255, and how that was read.
+    """Return each pixel's opacity, 0 to 255, and a note on how it was read.
 
-    The range of alpha is its own: a mask of 0 and 1 is often put beside colours in 0–255, or one
-    in 0–255 beside 16 bits. What its dtype allows would leave a white picture.
+    Alpha may have another range than the colours: a mask of 0 and 1 is often combined with colours
+    in 0–255, or one in 0–255 with 16-bit colours. Using the full range of its dtype would give a
+    white image.
     """
     if alpha.dtype.kind in "ui" and alpha.min() >= 0 and alpha.max() <= 255:
         top = 1 if alpha.max() <= 1 else 255
@@ -167,19 +168,19 @@ def _float_to_uint8(values: npt.NDArray[np.float64], what: str) -> tuple[RGB8, s
     )
     pixels: RGB8 = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
     if top == 1:
-        # A picture in 0-255 that was divided by 255 twice.
+        # `pixels.max() <= 1` means an image in 0-255 that was divided by 255 twice.
         fits = fits and (high < _NOTHING or pixels.max() > 1)
         note = "float values up to 1 read as 0–1"
     else:
-        # A few outliers do not make 0-255 of a range that all others show to be 0-1.
+        # A few outliers do not make a range 0-255 if all other values fit 0-1.
         few = np.count_nonzero(values > 1) < 0.05 * np.count_nonzero(values > 0)
         fits = fits and high >= _DARKEST_TOP and not few
         note = "float values read as 0–255"
     if not fits:
         raise ImageError(
             f"{what} has float values from {plain_range(low, high, 4)}: undo any normalisation, "
-            "cut outliers off, and pass them in 0–1 or 0–255 (a nearly black picture as uint8)."
+            "clip outliers, and pass values in 0–1 or 0–255 (a nearly black image as uint8)."
         )
     if low < -_TOLD_BEYOND * top or high > (1 + _TOLD_BEYOND) * top:
-        note = f"float values from {plain_range(low, high)} read as 0–{top:g}, the rest cut off"
+        note = f"float values from {plain_range(low, high)} read as 0–{top:g}, the rest clipped"
     return pixels, note

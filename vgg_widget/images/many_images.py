@@ -1,4 +1,4 @@
-"""Many images: what a list, a data set or a loader of any library gives, one image at a time."""
+"""Iterate over the images of a list, data set or loader of any library, one image at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from vgg_widget.support.messages import briefly
 
 NamedItem: TypeAlias = tuple[str, Any]
 
-# Where data sets of dicts keep the picture, whatever else of them looks like one.
+# Keys under which data sets of dicts hold the image, even if other entries look like images.
 _IMAGE_KEYS = ("image", "images")
 
 
 def not_several(images: object) -> str:
-    """Say in a sentence why something does not stand for several pictures; else nothing."""
+    """Return a message if `images` is a single image or ambiguous; otherwise an empty string."""
     shape = _shape(images)
     if looks_like_grey_pictures(shape):
         return f"images {_as_grey(images)}."
@@ -30,25 +30,25 @@ def not_several(images: object) -> str:
 
 
 def is_collection(images: object) -> bool:
-    """Tell whether `named_images` can take images from it."""
+    """Return whether `named_images` can iterate over it."""
     single = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike)
     return not single and (isinstance(images, Iterable) or _is_indexed(images))
 
 
 def named_images(images: Any) -> Iterable[NamedItem]:
-    """Give images one by one, each with its name; leave labels out, and take batches apart.
+    """Yield (name, image) pairs; labels are dropped and batches are split.
 
-    Items are images, (name, image) pairs, batches (arrays with one axis more), or tuples, lists and
-    dicts of one of these and labels. A batch with as many labels may be the whole. What has no name
-    is called ``images[3]``, by its place among all images. What may be understood in several ways
-    is an `ImageError`.
+    Items are images, (name, image) pairs, batches (arrays with one more axis), or tuples, lists and
+    dicts of one of these and labels. `images` itself may be a batch with its labels. An image
+    without a name is called ``images[3]``, by its position among all images. Ambiguous items raise
+    `ImageError`.
     """
     named = _named(_items(images), _gives_batches(images))
     return list(named) if isinstance(images, list | tuple | Mapping | np.ndarray) else named
 
 
 def nameless(number: int) -> str:
-    """Return what an image without a name is called."""
+    """Return the name for an unnamed image."""
     return f"images[{number}]"
 
 
@@ -59,11 +59,12 @@ def _items(images: Any) -> Iterable[Any]:
         for key in images:
             if not isinstance(key, str):
                 raise TypeError(
-                    f"images has the key {briefly(key)}, which is no name: give each image a name "
-                    "that is a str."
+                    f"images has the key {briefly(key)}, which is not a str: give each image a "
+                    "name that is a str."
                 )
         return images.items()
-    # PyTorch's data sets have no end for `iter`, and Keras's older generators none at all.
+    # Iterating over a PyTorch data set by index never ends, nor does iterating over Keras's older
+    # generators: use the length instead.
     if _is_indexed(images) and (not hasattr(images, "__iter__") or hasattr(images, "__next__")):
         return (images[place] for place in range(len(images)))
     found: Iterable[Any] = images
@@ -75,14 +76,15 @@ def _is_indexed(images: object) -> bool:
 
 
 def _gives_batches(images: Any) -> bool:
-    """Tell whether all arrays of a loader are known to be batches, whatever their shapes."""
+    """Return whether a loader's arrays are known to be batches, whatever their shapes."""
     collate = getattr(images, "collate_fn", None)
     if getattr(collate, "__name__", "") == "default_collate":
         return getattr(images, "batch_size", None) is not None
     spec = getattr(images, "element_spec", None)
     while isinstance(spec, Mapping | tuple) and len(spec) == 1:
         (spec,) = spec.values() if isinstance(spec, Mapping) else spec
-    # A picture that TensorFlow does not know the number of channels of is one of unknown sides.
+    # For a single image with an unknown number of channels, TensorFlow does not know the sides
+    # either, so all three would be None.
     shape: Any = getattr(spec, "shape", None)
     if getattr(shape, "rank", None) != 3:
         return False
@@ -116,13 +118,13 @@ def _named(items: Iterable[Any], are_batches: bool) -> Iterator[NamedItem]:
 
 
 def _has_name(item: Any) -> bool:
-    # A path may have a label.
+    # In (path, label) the path is the image, not a name.
     pair = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
     return pair and _axes(item[1]) not in (0, 1)
 
 
 def _without_labels(held: Any, where: str) -> Any:
-    """Return the part of an item that is its picture, or its batch of pictures."""
+    """Return the part of an item that is its image, or its batch of images."""
     if isinstance(held, Mapping):
         parts, marked = list(held.values()), _under_a_key(held)
     elif isinstance(held, list | tuple) and not _is_one_array(held):
@@ -131,18 +133,18 @@ def _without_labels(held: Any, where: str) -> Any:
         return held
     found = _pictures(parts) if marked is None else [marked]
     if len(found) != 1:
-        count = "several things that may be the picture" if found else "no picture"
+        count = "several parts that may be the image" if found else "no image"
         raise ImageError(
-            f"{where} holds {count} ({', '.join(map(_told, parts))}): pass the pictures alone, "
-            "for instance (image for image, _ in data)."
+            f"{where} holds {count} ({', '.join(map(_told, parts))}): pass only the images, for "
+            "instance (image for image, _ in data)."
         )
     picture, shape = found[0], _shape(found[0])
-    # A number or a text of its own is one picture's, and no batch's.
+    # A single number or text beside the image is the label of one image, not of a batch.
     alone = any(isinstance(part, str) or _axes(part) == 0 for part in parts)
     others = [part for part in parts if part is not picture and _axes(part) < len(shape)]
     if _may_be_grey(picture) and not alone and shape[0] in map(_length, others):
         raise ImageError(
-            f"{where} holds {_told(picture)} with {shape[0]} labels, which may be one picture or "
+            f"{where} holds {_told(picture)} with {shape[0]} labels, which may be one image or "
             f"{shape[0]}: give several the shape (number, height, width, 1), or pass one without "
             "its labels."
         )
@@ -155,39 +157,39 @@ def _under_a_key(held: Mapping[Any, Any]) -> Any:
 
 
 def _pictures(parts: Sequence[Any]) -> Sequence[Any]:
-    """Return which of an item's parts may be its picture, or its batch of pictures."""
+    """Return the parts of an item that may be its image, or its batch of images."""
     found = [part for part in parts if _axes(part) > 2]
     flat = [part for part in parts if _axes(part) == 2]
     if len(found) == 1 and _axes(found[0]) == 4:
-        # A batch's labels may be a row each.
+        # A batch may have one row of labels per image.
         flat = [part for part in flat if _length(part) != _length(found[0])]
     found = found + flat or [part for part in parts if _is_file(part)]
     several = len(found) == 1 and isinstance(found[0], list | tuple) and not _is_one_array(found[0])
-    # Pictures with a label each are a batch; two of them with one label are not.
+    # Images with one label each are a batch; two images with one label are not.
     if several and any(_length(part) != len(found[0]) for part in parts):
         return [*found[0]]
     return found
 
 
 def _is_one_array(held: Sequence[Any]) -> bool:
-    """Tell a picture as a list, of numbers, rows or channels, from a list of several things."""
+    """Return whether a list is one image (of numbers, rows or channels), not several objects."""
     axes = [_axes(part) for part in held]
-    # Two grey pictures are two.
+    # Two 2-D arrays are two grey images.
     return set(axes) in ({0}, {1}, {2}, set()) and axes != [2, 2]
 
 
 def _apart(held: Any, where: str, are_batches: bool) -> Sequence[Any]:
-    """Return the pictures of a batch one by one, and a single picture alone."""
+    """Return the images of a batch, or a single image in a tuple."""
     axes = _axes(held)
     if axes > 4:
         raise ImageError(
-            f"{where} is {_told(held)}, which is neither a picture nor a batch: pass arrays of "
+            f"{where} is {_told(held)}, which is neither an image nor a batch: pass arrays of "
             "shape (number, height, width, 3)."
         )
     if axes == 4 or (isinstance(held, list | tuple) and _is_file(held)):
         batch: Sequence[Any] = held
         return batch
-    # Three or four grey pictures have the shape of one in colour, channels first.
+    # Three or four grey images have the shape of one colour image, channels first.
     surely_several = are_batches and axes == 3 and _may_be_grey(held)
     if surely_several or looks_like_grey_pictures(_shape(held)):
         raise ImageError(f"{where} {_as_grey(held)}.")
@@ -195,7 +197,7 @@ def _apart(held: Any, where: str, are_batches: bool) -> Sequence[Any]:
 
 
 def _is_file(value: Any) -> bool:
-    """Tell a path, a file's bytes or an open file, or a list of such."""
+    """Return whether `value` is a path, a file's bytes, an open file, or a list of these."""
     if isinstance(value, list | tuple):
         return bool(value) and all(_is_file(one) for one in value)
     plain = isinstance(value, str | bytes | bytearray | memoryview | os.PathLike)
@@ -203,7 +205,7 @@ def _is_file(value: Any) -> bool:
 
 
 def _axes(value: Any) -> int:
-    """Count the axes of an array, or a list of arrays; -1 for what is neither."""
+    """Count the axes of an array or a list of arrays; return -1 for anything else."""
     if isinstance(value, Image.Image):
         return 3
     if isinstance(value, numbers.Number):
@@ -218,13 +220,13 @@ def _axes(value: Any) -> int:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    """Return an array's shape; an empty one of anything else, or of rows of mixed lengths."""
+    """Return an array's shape; an empty tuple for anything else and for rows of mixed lengths."""
     shape = tuple(getattr(value, "shape", ())) if _axes(value) > 0 else ()
     return shape if all(isinstance(side, int) for side in shape) else ()
 
 
 def _length(value: Any) -> int | None:
-    """Return how many rows an array or a list has; None for what is neither."""
+    """Return the number of rows of an array or list; None for anything else."""
     if isinstance(value, list | tuple):
         return len(value)
     shape = _shape(value)
@@ -232,7 +234,7 @@ def _length(value: Any) -> int | None:
 
 
 def _may_be_grey(value: Any) -> bool:
-    """Tell an array that may be several grey pictures, or as many rows of pixels."""
+    """Return whether an array may be several grey images or as many rows of pixels."""
     shape = _shape(value)
     of_shape = len(shape) == 2 or (len(shape) == 3 and shape[-1] not in (1, 3, 4))
     return of_shape and shape[0] > 1
@@ -241,7 +243,7 @@ def _may_be_grey(value: Any) -> bool:
 def _as_grey(value: Any) -> str:
     shape = _shape(value)
     return (
-        f"is {_told(value)}, which looks like {shape[0]} grey pictures: give it the shape "
+        f"is {_told(value)}, which looks like {shape[0]} grey images: give it the shape "
         f"{(*shape, 1)}"
     )
 

@@ -1,4 +1,4 @@
-"""What Pillow opens as pictures: the right way up, over white, in eight bits a colour."""
+"""Images opened by Pillow: turned upright, over white, with 8 bits per colour."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from vgg_widget.images.terms import (
 )
 from vgg_widget.support.messages import reason
 
-# EPS is a program, which Pillow would have Ghostscript run, and IPTC's envelope may hold one; of
-# MPEG it reads the size alone.
+# An EPS file is a program, which Pillow would pass to Ghostscript, and an IPTC file may contain
+# one. Of MPEG files Pillow reads only the size.
 _NO_PICTURES = ("EPS", "IPTC", "MPEG")
 
 _ORIENTATION = 0x0112
-# How to turn what is stored, by the EXIF standard's numbers; 1 is upright.
+# How to turn the stored pixels, by EXIF orientation; 1 is upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,22 +43,22 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# What Pillow calls pixels that it brings to eight bits, but not a transparent colour beside them.
+# Raw modes for which Pillow converts the pixels to 8 bits, but not the transparent colour.
 _DEPTHS_WITHOUT_KEY = ("L;2", "L;4", "RGB;16B")
 
 
-# Images are read on several threads at once, where `warnings.catch_warnings` would bring back the
-# filters of another thread. So each reader adds this one filter, and the last takes it away; the
-# comment in it makes it like nobody else's.
+# Images are read on several threads at once, where `warnings.catch_warnings` could restore another
+# thread's filters. Instead each reader adds this filter, and the last one removes it. The comment
+# in the pattern makes the filter unique.
 _PILLOW = r"PIL\b(?#vgg_widget)"
 _readers: list[str] = []
 _lock = threading.Lock()
 
 
 def decoded(data: bytes, what: str, minimum_side: int) -> tuple[RGB8, str]:
-    """Return the picture in a file's bytes, and how its values were understood.
+    """Return the image in a file's bytes, and a note on how its values were read.
 
-    `what` is how an error begins, such as ``"image 'cat.jpg'"``.
+    `what` begins error messages, such as ``"image 'cat.jpg'"``.
     """
     if not data:
         raise ImageError(f"{what} is empty (0 bytes): pass a picture file such as PNG or JPEG.")
@@ -69,9 +69,9 @@ def decoded(data: bytes, what: str, minimum_side: int) -> tuple[RGB8, str]:
 
 
 def from_pillow(image: Image.Image, minimum_side: int) -> tuple[RGB8, str]:
-    """Return the picture of a PIL image, which stays as it was; see `decoded`.
+    """Return the pixels of a PIL image, which is not changed; see `decoded`.
 
-    Of an animation it is the frame that the image stands at.
+    For an animation, return the current frame.
     """
     name = getattr(image, "filename", "")
     what = f"image {os.fsdecode(name)!r}" if name else "image"
@@ -81,7 +81,7 @@ def from_pillow(image: Image.Image, minimum_side: int) -> tuple[RGB8, str]:
 
 @contextmanager
 def _failures_told(what: str) -> Iterator[None]:
-    """Raise `ImageError` for what Pillow raises, and hush its warnings of metadata and sizes."""
+    """Turn Pillow's exceptions into `ImageError` and silence its warnings."""
     with _lock:
         _readers.append(what)
         warnings.filterwarnings("ignore", module=_PILLOW)
@@ -91,17 +91,16 @@ def _failures_told(what: str) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{what} is in no picture format that can be read (a web page or a Git LFS pointer may "
-            "have a picture's name): pass an ordinary PNG, JPEG, GIF, WebP, TIFF or BMP file."
+            f"{what} is not in a readable image format (a web page or a Git LFS pointer may have "
+            "an image's file name): pass an ordinary PNG, JPEG, GIF, WebP, TIFF or BMP file."
         ) from error
     except Image.DecompressionBombError as error:
         raise too_large(what, reason(error)) from error
     except MemoryError as error:
         raise ImageError(
-            f"{what} could not be read: there is too little memory for it, so make it smaller "
-            "first."
+            f"{what} could not be read: there is not enough memory, so make it smaller first."
         ) from error
-    except Exception as error:  # Pillow's readers raise anything at all on damaged files.
+    except Exception as error:  # Pillow may raise any exception on damaged files.
         raise ImageError(
             f"{what} could not be read to its end ({reason(error)}): it may be truncated, damaged "
             "or closed, so open it again, or save it again from its source."
@@ -120,18 +119,18 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
     tiles = getattr(image, "tile", None)
     if tiles and "transparency" in image.info and tiles[0][3] in _DEPTHS_WITHOUT_KEY:
         raise ImageError(
-            f"{what} says in another depth than eight bits which of its colours is transparent: "
-            "save it with an alpha channel."
+            f"{what} marks a transparent colour at a depth other than 8 bits: save it with an "
+            "alpha channel."
         )
     image.load()
     note, turn = "", None
-    # Damaged metadata are no reason to refuse good pixels; Pillow's `exif_transpose` would fail
-    # where they cannot be written again.
+    # Damaged metadata must not prevent reading good pixels; Pillow's `exif_transpose` fails if the
+    # metadata cannot be rewritten.
     with suppress(Exception):
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     if turn is not None:
-        # Only what comes from a file as it was stored is turned. What was made of it by hand, by
-        # `rotate` for instance, still carries the file's EXIF data, and may be upright.
+        # Only images as stored in a file are turned. An image derived from one, by `rotate` for
+        # instance, keeps the file's EXIF data but may already be upright.
         if isinstance(image, ImageFile.ImageFile):
             image = image.transpose(turn)
         else:
@@ -149,7 +148,7 @@ def _converted(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, 
 
 
 def _from_numbers(image: Image.Image, what: str, minimum_side: int) -> tuple[RGB8, str]:
-    """Return a one-channel picture of more than 8 bits, whose dtype is to tell its range."""
+    """Return a one-channel image of more than 8 bits; its range is inferred from its dtype."""
     values: npt.NDArray[Any] = np.array(image)
     # Pillow opens some 16-bit greyscale files as 32-bit integers.
     deep = image.mode == "I" and values.min() >= 0 and 255 < values.max() <= 65535

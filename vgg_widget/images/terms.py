@@ -1,4 +1,4 @@
-"""What the other files of this room share: what a picture is, its size, its notes and its error."""
+"""Definitions shared by this package: image types, sizes, notes and errors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MINIMUM_SIDE = 32
 """VGG19 halves the image five times, so every side needs 2⁵ pixels."""
 
 
-# A picture that is no brighter or no more opaque than this, of 255, shows next to nothing; the
-# brightest of 12-bit numbers in 16 bits is 16.
+# An image whose largest brightness or opacity, out of 255, is at most this is nearly invisible.
+# 12-bit values stored in 16 bits reach 16.
 NEARLY_NOTHING = 16
 
 PICTURE_SUFFIXES = frozenset(
@@ -25,18 +25,18 @@ PICTURE_SUFFIXES = frozenset(
         *("ppm", "tga", "tif", "tiff", "webp"),
     )
 )
-"""What a folder is searched for."""
+"""File name suffixes searched for in folders."""
 
-# An axis shorter than this is none of a picture's sides.
+# A shorter axis is not taken for a side of an image.
 _SHORTEST_SIDE = 16
 
 
 class ImageError(ValueError):
-    """What was given as an image cannot be used as one; the message says what would do."""
+    """An input that cannot be used as an image; the message says what to pass instead."""
 
 
 def looks_like_grey_pictures(shape: tuple[int, ...]) -> bool:
-    """Tell the shape (number, height, width) of several grey pictures, and of no single one."""
+    """Return whether a shape is (number, height, width) of several grey images."""
     return (
         len(shape) == 3
         and shape[0] not in (1, 3, 4)
@@ -46,23 +46,25 @@ def looks_like_grey_pictures(shape: tuple[int, ...]) -> bool:
 
 
 def check_not_too_large(what: str, height: int, width: int) -> None:
-    """Refuse more pixels than Pillow reads, before any of them takes up memory.
+    """Raise `ImageError` for more pixels than Pillow reads, before memory is allocated.
 
-    That is twice ``PIL.Image.MAX_IMAGE_PIXELS``, 178,956,970 unless somebody changed it; None there
-    is no limit. `what` is how the error begins.
+    The limit is twice ``PIL.Image.MAX_IMAGE_PIXELS``, by default 178,956,970; None means no limit.
+    `what` begins the error message.
     """
     usual = Image.MAX_IMAGE_PIXELS
     if usual is not None and height * width > 2 * usual:
-        raise too_large(what, f"{height}×{width} (height×width), and {2 * usual} are read")
+        raise too_large(
+            what, f"{height}×{width} (height×width), more than the limit of {2 * usual}"
+        )
 
 
 def too_large(what: str, pixels: str) -> ImageError:
-    """Return the error of a picture of too many pixels."""
+    """Return the error for an image with too many pixels."""
     return ImageError(f"{what} has too many pixels ({pixels}): make it smaller first.")
 
 
 def check_sides(what: str, height: int, width: int, minimum_side: int) -> None:
-    """Refuse a picture that is too small for the network."""
+    """Raise `ImageError` for an image that is too small for the network."""
     if min(height, width) < minimum_side:
         raise ImageError(
             f"{what} is {height}×{width} pixels (height×width), but the network needs at least "
@@ -71,24 +73,24 @@ def check_sides(what: str, height: int, width: int, minimum_side: int) -> None:
 
 
 def joined(*notes: str) -> str:
-    """Return the notes that there are as one."""
+    """Join the nonempty notes."""
     return " · ".join(filter(None, notes))
 
 
 def transparency(most: int) -> str:
-    """Tell of a picture that is white all over, by the largest alpha of 255; else nothing."""
+    """Return a note for a (nearly) transparent image, from its largest alpha out of 255; or ""."""
     if most > NEARLY_NOTHING:
         return ""
     if not most:
-        return "wholly transparent, and so white all over"
+        return "fully transparent, so white everywhere"
     return f"nearly transparent: its alpha is at most {most} of 255"
 
 
 def resize(image: RGB8, size: int | tuple[int, int] | None) -> RGB8:
-    """Bring an image to the size that the network will see; ValueError if that is no size.
+    """Resize an image to the size that the network will see; raise ValueError for an invalid size.
 
-    An int scales the shorter side to it and keeps the aspect ratio; ``(height, width)`` is exactly
-    that; None keeps the image's own size.
+    An int is the new length of the shorter side, keeping the aspect ratio; ``(height, width)`` is
+    the exact size; None keeps the image's own size.
     """
     return resize_exactly(image, target_size(image, checked_size(size)))
 
@@ -102,7 +104,7 @@ def resize_exactly(image: RGB8, target: tuple[int, int]) -> RGB8:
 
 
 def checked_size(size: object, minimum_side: int = MINIMUM_SIDE) -> int | tuple[int, int] | None:
-    """Return `size` as plain ints, or raise ValueError saying which sizes there are."""
+    """Return `size` as plain ints, or raise ValueError naming the valid sizes."""
     if size is None:
         return None
     sides = size if isinstance(size, tuple | list) else (size,)

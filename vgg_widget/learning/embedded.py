@@ -1,4 +1,4 @@
-"""The default that the package ships: other packages' photographs, and the command."""
+"""The default weights shipped with the package: their source photographs and build command."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from vgg_widget.weights.learned_weights import LearnedWeights
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A photograph that another package carries.
+    """A photograph included in another package.
 
-    `author` and `licence` are as the package states them, in the place that `stated` names.
+    `author` and `licence` are as stated by the package, in the location given by `stated`.
     """
 
     package: str
@@ -57,11 +57,12 @@ def _photograph(row: str) -> Photograph:
 
 
 EMBEDDED_PHOTOGRAPHS = tuple(map(_photograph, _TABLE.strip().splitlines()))
-"""What the embedded default is learned from; the sample image is not among them."""
+"""The photographs that the default weights are learned from. The sample image is not one of
+them."""
 
 
 def learn_embedded(*, seed: int = 0, progress: bool = True) -> LearnedWeights:
-    """Learn the default that the package ships, from `EMBEDDED_PHOTOGRAPHS`."""
+    """Learn the default weights from `EMBEDDED_PHOTOGRAPHS`."""
     weights = learn_weights(
         [photograph.read() for photograph in EMBEDDED_PHOTOGRAPHS], seed=seed, progress=progress
     )
@@ -70,7 +71,7 @@ def learn_embedded(*, seed: int = 0, progress: bool = True) -> LearnedWeights:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the embedded default: the command behind ``make learned-weights``."""
+    """Create the default weights that vgg-widget ships (run by ``make learned-weights``)."""
     parser = argparse.ArgumentParser(prog="python -m vgg_widget.learning", description=main.__doc__)
     parser.add_argument("--embedded", metavar="OUT.npz", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

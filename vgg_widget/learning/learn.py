@@ -1,4 +1,4 @@
-"""`learn_weights`: from photographs to kernels, one convolution after another."""
+"""`learn_weights`: learns kernels from photographs, one convolution after another."""
 
 from __future__ import annotations
 
@@ -29,44 +29,44 @@ from vgg_widget.weights.learned_weights import (
 
 Floats: TypeAlias = NDArray[np.float32]
 
-# Up to here all eigenvectors cost less than looking for the largest.
+# Up to this size, computing all eigenvectors is faster than searching for the largest.
 _EXACT_PCA = 1200
-# Below this a clustering says little, and a threshold at a quantile less.
+# With fewer patches per centroid, clusters and quantile thresholds are unreliable.
 _PATCHES_A_CENTROID = 4
-# What contrast is none, beside the largest.
+# Patches below this share of the largest contrast are flat.
 _FLAT = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The numbers of the method, in the order of their use.
+    """The parameters of the method, in order of use.
 
     Parameters
     ----------
     views : int
-        How many pictures the patches are drawn from: photographs at random scales and places,
+        Number of images that patches are drawn from: photographs at random scales and positions,
         half of them mirrored.
     canvas : int
-        Side of a view, in pixels. A photograph that does not fill it goes on as in mirrors, so
-        that units far from the frame see photograph and no zero padding.
+        Side of a view in pixels. A photograph that does not fill it is continued by reflection, so
+        that units away from the border see no zero padding.
     shorter : (int, int)
-        The range of a photograph's shorter side in a view, in pixels; beyond 1.25 times its own
-        size none is enlarged.
+        Range of a photograph's shorter side in a view, in pixels. No photograph is enlarged by more
+        than a factor of 1.25.
     patches : int
-        At most so many 3×3 patches a layer.
+        Largest number of 3×3 patches per layer.
     contrast : float
-        Patches below this share of the median contrast take no part in the clustering.
+        Patches below this share of the median contrast are excluded from clustering.
     floor : float
-        Share of the largest variance that is added to every one, so that whitening does not
-        enlarge noise.
+        Share of the largest variance that is added to every variance, so that whitening does not
+        amplify noise.
     surplus : float
-        So many times the centroids that are needed are found; those most alike others are dropped.
+        Number of centroids found, as a multiple of those needed; the most similar ones are dropped.
     rounds : int
-        Rounds of k-means.
+        Number of k-means iterations.
     active : float
         Share of the patches to which a filter responds after the ReLU.
     storage : {"int8", "float16"}
-        How the factors are rounded; later layers learn from what the rounded ones say.
+        Number format of the factors; later layers learn from the output of the rounded factors.
     """
 
     views: int = 18
@@ -95,19 +95,19 @@ def learn_weights(
     Parameters
     ----------
     images : iterable
-        Photographs: anything that `load_image` takes; batches and labels as
-        `vgg_widget.dataset.top_activations` takes them. Half a dozen varied ones will do.
+        Photographs: anything that `load_image` takes; batches and labels as in
+        `vgg_widget.dataset.top_activations`. About six varied photographs suffice.
     rank : int
-        Dimensions kept of each layer's patches, 8 to 512: more see finer differences, and take
-        more room and time.
+        Number of dimensions kept for each layer's patches, 8 to 512. Larger values capture finer
+        differences but take more space and time.
     seed : int
-        The same photographs, numbers and seed give the same weights, bit by bit on one machine.
+        The same photographs, parameters and seed give bit-identical weights on the same machine.
     progress : bool
-        Whether to show a bar, one step a layer.
+        Whether to show a progress bar with one step per layer.
     through : str
         Name of the last convolution to learn.
     recipe : Recipe, optional
-        The method's other numbers.
+        The method's other parameters.
 
     Returns
     -------
@@ -117,10 +117,10 @@ def learn_weights(
     Raises
     ------
     ImageError
-        If one of the images is none, is smaller than what one unit of the last layer sees, or is
-        of a single colour; or an item may be understood in several ways.
+        If an image cannot be read, is smaller than the receptive field of the last layer, or has a
+        single colour; or an item is ambiguous.
     ValueError
-        If there are no images, too few patches of any contrast, or an argument is out of range.
+        If there are no images, too few patches have contrast, or an argument is out of range.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def learn_weights(
                 rng = np.random.default_rng([seed, index])
                 patches = _draw_patches(stage, info, recipe, rng)
                 learned[info.name] = _learn_layer(patches, info, rank, recipe, rng)
-                # Freed before the maps of the next layer are made.
+                # Free the memory before computing the next layer's maps.
                 del patches
                 if info is not last:
                     stage.convolve(learned[info.name], keep=info.stride >= 4)
@@ -153,7 +153,7 @@ def learn_weights(
                 stage.settle(pool=True)
     about = {
         "method": "k-means on whitened patches, layer by layer, without labels",
-        # By way of the import system's table, against the direction of the rooms' imports.
+        # Looked up in `sys.modules`, since importing the package would break the import order.
         "version": sys.modules["vgg_widget"].__version__,
         "rank": rank,
         "seed": seed,
@@ -175,7 +175,7 @@ def _check_arguments(rank: Any, seed: Any, through: str) -> None:
 
 
 def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8], list[str]]:
-    """Read the photographs, and name each by its file or its place; refuse what cannot teach."""
+    """Read the photographs and their names; raise for those that nothing can be learned from."""
     if told := not_several(images):
         raise ValueError(told)
     photographs: list[RGB8] = []
@@ -194,27 +194,27 @@ def _read_photographs(images: Iterable[Any], last: LayerInfo) -> tuple[list[RGB8
             )
         if not np.ptp(reading.pixels, axis=(0, 1)).any():
             raise ImageError(
-                f"images[{index}] is of a single colour, from which no filter can be learned: "
-                "leave it out."
+                f"images[{index}] has a single colour, from which no filter can be learned: leave "
+                "it out."
             )
         photographs.append(reading.pixels)
         names.append(Path(reading.origin).name if reading.origin else name)
     if not photographs:
-        raise ValueError("images is empty: give a few photographs, best half a dozen varied ones.")
+        raise ValueError("images is empty: give a few photographs, ideally about six varied ones.")
     return photographs, names
 
 
 def _views_of(
     photographs: Sequence[RGB8], recipe: Recipe, rng: np.random.Generator
 ) -> Iterator[RGB8]:
-    """Give the pictures to learn from, each photograph as often as any other."""
+    """Yield the views to learn from, using all photographs equally often."""
     rounds = math.ceil(recipe.views / len(photographs))
     order = np.concatenate([rng.permutation(len(photographs)) for _ in range(rounds)])
     for photograph in (photographs[index] for index in order[: recipe.views]):
         own = min(photograph.shape[:2])
         top = min(recipe.shorter[1], 1.25 * own)
         bottom = min(recipe.shorter[0], top)
-        # Evenly over octaves: twice as large is as much of a difference anywhere.
+        # Sizes are uniform on a logarithmic scale, since ratios of size matter.
         side = math.exp(rng.uniform(math.log(bottom), math.log(top)))
         view = resize(photograph, round(side))
         if rng.integers(2):
@@ -225,7 +225,7 @@ def _views_of(
 
 
 def _fill(view: RGB8, axis: int, side: int, rng: np.random.Generator) -> RGB8:
-    """Cut or mirror an image to a length along an axis, at a random place."""
+    """Crop an image or extend it by reflection along an axis, at a random position."""
     missing = side - view.shape[axis]
     before = int(rng.integers(abs(missing) + 1))
     if missing <= 0:
@@ -236,7 +236,7 @@ def _fill(view: RGB8, axis: int, side: int, rng: np.random.Generator) -> RGB8:
 
 
 class _Stage:
-    """The views' feature maps, as far as the network is learned."""
+    """The views' feature maps at the last learned layer."""
 
     def __init__(self, maps: list[Floats]) -> None:
         self._maps = maps
@@ -254,14 +254,14 @@ class _Stage:
         return maps
 
     def convolve(self, factors: Factors, *, keep: bool) -> None:
-        """Go through one more convolution; without `keep` again and again, when maps are asked."""
-        # The maps before the second pool are too large to hold those of all views.
+        """Apply one more convolution: now if `keep`, otherwise each time the maps are read."""
+        # Before the second pooling layer, maps are too large to be stored for all views.
         self._pending.append((factors.kernel(), factors.bias))
         if keep:
             self.settle()
 
     def settle(self, *, pool: bool = False) -> None:
-        """Compute what is pending, and go through a 2×2 maximum pool if that is asked."""
+        """Apply pending convolutions, then 2×2 max pooling if `pool`."""
         for view in range(len(self)):
             maps = self[view]
             if pool:
@@ -274,14 +274,14 @@ class _Stage:
 def _draw_patches(
     stage: _Stage, info: LayerInfo, recipe: Recipe, rng: np.random.Generator
 ) -> Floats:
-    """Draw 3×3 patches from what the layer will see, wherever no zero padding is in sight."""
+    """Draw 3×3 patches of the layer's input, away from zero padding."""
     reach = ((info.receptive_field or 0) - 1) / 2
     middles = (info.center or 0) + info.stride * np.arange(recipe.canvas // info.stride)
     clear = np.flatnonzero((middles >= reach) & (middles + reach <= recipe.canvas - 1))
     if not clear.size:
         raise ValueError(
             f"recipe.canvas {recipe.canvas} is too small, since one unit of {info.name} sees "
-            f"{info.receptive_field} pixels a side: give twice that."
+            f"{info.receptive_field} pixels a side: give at least twice that."
         )
     a_view = len(clear) ** 2
     total = len(stage) * a_view
@@ -305,12 +305,13 @@ def _learn_layer(
     """Learn one convolution's filters; changes `patches`."""
     mean: Floats = patches.mean(axis=0, dtype=np.float64).astype(np.float32)
     patches -= mean
-    # Filters blind to the mean answer to zeros as they answer to the mean, so that the padding
-    # around a map is less of an edge to them. The network's input has zeros for its mean already.
+    # Filters orthogonal to the mean respond to zeros as they respond to the mean, so the zero
+    # padding around a map looks less like an edge. The mean of the network's input is already zero.
     blind = np.zeros_like(mean) if info is VGG19_LAYERS[0] else mean
     without(patches, blind)
     contrast = np.sqrt(np.einsum("ij,ij->i", patches, patches))
-    # Where nearly all is flat, the median says nothing, and what is beneath the noise is flat too.
+    # If nearly all patches are flat, the median is meaningless, so patches below the noise level
+    # are excluded too.
     clear = contrast > max(recipe.contrast * np.median(contrast), _FLAT * contrast.max())
     surplus = math.ceil(recipe.surplus * info.channels)
     needed = max(_PATCHES_A_CENTROID * surplus, rank)
@@ -329,7 +330,7 @@ def _learn_layer(
         top: Floats = np.quantile(response, 1 - recipe.active, axis=0).astype(np.float32)
         return top
 
-    # A quarter of the patches tells twins as well as all.
+    # A quarter of the patches suffices to find similar filters.
     response = white[::4] @ found.T
     found = found[_least_alike(np.maximum(response - threshold(response), 0), info.channels)]
     found /= (white @ found.T).std(axis=0)[:, None]
@@ -353,17 +354,17 @@ def whitening(
     patches : (n, d) float32 array
         Patches minus their mean.
     rank : int
-        Components to keep, those of the largest variance; at most `d`.
+        Number of components to keep, in order of variance; at most `d`.
     rng : numpy.random.Generator
         For the randomised search that is used where `d` is large (Halko et al. 2011,
         arXiv:0909.4061).
     floor : float
-        Share of the largest variance that is added to each before division.
+        Share of the largest variance that is added to each variance before division.
 
     Returns
     -------
     (d, rank) float32 array
-        ``patches @ projection`` has uncorrelated columns, of unit variance but for the floor.
+        ``patches @ projection`` has uncorrelated columns, with unit variance except for the floor.
     """
     count, size = patches.shape
     rank = min(rank, size)
@@ -377,7 +378,7 @@ def whitening(
         reduced = patches @ basis
     values, vectors = np.linalg.eigh((reduced.T @ reduced).astype(np.float64) / count)
     values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
-    # Nothing is learned from a direction without variance, whatever it is divided by.
+    # Directions without variance carry no information; this only avoids division by zero.
     spread = np.sqrt(np.maximum(values + floor * values[0], 1e-12 * values[0]))
     projection: Floats = basis @ (vectors / spread).astype(np.float32)
     return projection
@@ -395,15 +396,15 @@ def spherical_kmeans(
     count : int
         Number of centroids, at most `n`.
     rng : numpy.random.Generator
-        Chooses the vectors to begin with.
+        Chooses the initial centroids.
     rounds : int
-        How often vectors are assigned and centroids moved.
+        Number of iterations.
 
     Returns
     -------
     (count, d) float32 array
-        Centroids of length 1. One that loses all its vectors begins again at one of those that
-        are served worst.
+        Centroids of length 1. A centroid that loses all its vectors is reset to one of the vectors
+        farthest from any centroid.
     """
     centroids = directions[rng.choice(len(directions), count, replace=False)]
     for _ in range(rounds):
@@ -422,10 +423,10 @@ def spherical_kmeans(
 
 
 def _least_alike(responses: Floats, count: int) -> NDArray[np.intp]:
-    """Return rising numbers of columns, of which no two correlate much.
+    """Return the ascending indices of columns with low mutual correlation.
 
-    `responses` has a row a patch and a column a candidate. Of the most correlated pair one is
-    dropped, until `count` are left.
+    `responses` has one row per patch and one column per candidate. One of the most correlated pair
+    is dropped until `count` are left.
     """
     centred = responses - responses.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=0), 1e-12)
@@ -434,7 +435,7 @@ def _least_alike(responses: Floats, count: int) -> NDArray[np.intp]:
     chosen = np.ones(len(alike), bool)
     for _ in range(len(alike) - count):
         pair = np.unravel_index(alike.argmax(), alike.shape)
-        # Of the two, the one that has another near relative besides.
+        # Drop the one of the pair that is more similar to a third column.
         second = [np.partition(alike[one], -2)[-2] for one in pair]
         dropped = pair[int(np.argmax(second))]
         chosen[dropped] = False

@@ -1,1 +1,1 @@
-"""What a page needs to paint pictures by itself, and the explorer as one; it knows no widget."""
+"""Self-contained pages: painting pictures without a kernel. This package knows no widget."""

@@ -1,4 +1,4 @@
-// The explorer as a page without a kernel: its pictures, its controls, and what is under the mouse.
+// The explorer as a page without a kernel: its pictures, its controls, and the values under the mouse.
 
 import { mapKeeper, shareOf } from "./maps.js";
 import { fieldOf, paintBar, paintFrame, paintList, seenWords } from "./painter.js";
@@ -15,40 +15,40 @@ const TILE_HINT = "Point at a picture to read its values; click on a tile to ope
 const MEANINGS = {
   channel: "one feature map",
   grid: "every channel, side by side",
-  max: "the largest value of all channels at each place",
-  mean: "the mean of all channels at each place",
-  argmax: "which channel is the largest at each place",
+  max: "the largest value of all channels at each location",
+  mean: "the mean of all channels at each location",
+  argmax: "which channel is the largest at each location",
   composite: "some channels, each in the colormap, averaged",
   rgb: "three channels as red, green and blue",
-  rainbow: "some channels, each in a hue of its own, added",
+  rainbow: "some channels, each in its own hue, added",
 };
 const BUTTONS = { channel: "One channel", grid: "All", max: "Strongest", rgb: "Mix" };
 const RANGES = {
   auto: "this picture", channel: "this picture, to the max", layer: "the layer", network: "the network",
 };
-// Pixels of the page that a point of type has.
+// CSS pixels per typographic point.
 const POINT = 4 / 3;
 const PLAY_MS = 200;
-// How opaque the map is over the input, where a key puts it there.
+// The opacity of the map over the input when a key turns it on.
 const OVERLAY = 0.5;
 const ZOOM_STEP = 2;
 const MOVE_STEP = 0.25;
-// A hand is not steady; a drag is no click.
+// A hand is not steady, but a drag is not a click.
 const CLICK_PIXELS = 4;
-// A saved picture is to be printed: pixels for each of the page's, and the page's pixels around it and for a
-// line of words.
+// A saved picture should be printable: pixels per CSS pixel, and CSS pixels for the margin and for a line
+// of text.
 const SAVED_SCALE = 2;
 const SAVED_EDGE = 8;
 const SAVED_LINE = 20;
 
-// --- what is on show
+// --- current state
 
 let shown = null;
 let painting = 0;
-// Where the mouse is, on which frame; null beside both.
+// The mouse position, on one of the frames; null outside both.
 let pointer = null;
 let beforeGrid = "channel";
-// Whether the keys go from tile to tile of a grid.
+// Whether the keys move from tile to tile of a grid.
 let isPicking = false;
 
 const takesSome = (mode) => ["composite", "rgb", "rainbow"].includes(mode);
@@ -62,14 +62,14 @@ function channelsOf({ mode, channels }, layer) {
 
 const stepOf = ({ mode }, layer) => (["max", "mean", "argmax"].includes(mode) ? layer.modes : layer).step;
 
-// The nearest that the layer and the mode can show; a location stays where it is on the input.
+// Returns the nearest valid state for the layer and mode; a location keeps its place on the input.
 function fitted(asked, before) {
   const layer = page.layers[placeOfLayer(asked.layer)];
   const [rows, columns, count] = layer.shape;
-  // An address without a channel leads to the one that tells most.
+  // An address without a channel leads to the most telling one.
   const telling = asked.layer === page.first.layer ? page.first.channel : layer.telling[0];
   const channel = Math.min(Math.max(0, asked.channel ?? telling), count - 1);
-  // Of a layer with fewer channels the mode needs enough.
+  // A layer with too few channels cannot show the mode.
   const mode = asked.mode === "rgb" && count < 3 ? "channel" : asked.mode;
   let { location } = asked;
   if (location) {
@@ -90,7 +90,7 @@ function fitted(asked, before) {
   return { ...asked, channel, mode, cmap: cmapFor(asked, before, layer), location };
 }
 
-// Values of both signs have a usual colormap of their own. One that an address names is meant.
+// Values of both signs have their own default colormap. A colormap named in an address is kept.
 function cmapFor({ cmap }, before, layer) {
   const { layer: name, cmap: former } = before ?? page.first;
   const { signed } = page.layers[placeOfLayer(name)];
@@ -99,7 +99,7 @@ function cmapFor({ cmap }, before, layer) {
   return signed === layer.signed ? former : page.usual[Number(layer.signed)];
 }
 
-// --- words
+// --- texts
 
 function who(layer) {
   const chosen = takesSome(state.mode) ? channelsOf(state, layer) : null;
@@ -115,7 +115,7 @@ function titleOf(layer) {
   return `${layer.label} · ${phrase.replace("{count}", layer.shape[2])}`;
 }
 
-// Over which range activations became colours, and the gamma where there is one.
+// Returns the range over which activations became colours, and gamma if it is not 1.
 function rangeParts() {
   if (state.mode === "argmax") return [];
   const gamma = state.gamma ?? page.scales[state.scale];
@@ -130,6 +130,8 @@ function rangeParts() {
 }
 
 function sourceWords() {
+  if (shown.range && shown.range[0] === shown.range[1])
+    return `weights: ${[page.weights, layerNow().label, `mode ${state.mode}`, page.no_range].join(" · ")}`;
   const [words, ...gamma] = rangeParts();
   const extent = shown.range && `${plain(shown.range[0], 3)} to ${plain(shown.range[1], 3)}`;
   const range = [words, extent].filter(Boolean).join(", ");
@@ -142,7 +144,7 @@ function sourceWords() {
 function ticksOf([low, high, gamma]) {
   const span = high - low;
   const power = 10 ** Math.floor(Math.log10(span / 4));
-  // The finest step of which there are no more than four; a coarser one may leave two numbers.
+  // The finest step with at most four intervals; a coarser one may leave only two numbers.
   const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => span / one <= 4.0001) ?? span;
   const first = Math.ceil(low / step - 1e-9);
   const values = Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, n) => (first + n) * step);
@@ -157,7 +159,7 @@ function spaced(numbers, room) {
   return kept;
 }
 
-// A list that is no longer than the picture beside it.
+// A list no longer than the picture beside it.
 const LINE = 17;
 const MOST_LINES = 16;
 function shortened(list, most) {
@@ -165,7 +167,7 @@ function shortened(list, most) {
   return [...list.slice(0, most - 1), [`and ${list.length - most + 1} more`, "transparent"]];
 }
 
-// Pixels of a canvas for each of the page's; more of them while the picture is saved.
+// Canvas pixels per CSS pixel; increased while the picture is saved.
 let density = null;
 const scaleNow = () => density ?? (devicePixelRatio || 1);
 
@@ -212,12 +214,12 @@ function paintBeside() {
 
 // --- the pictures
 
-// A grid has a window of its own; input and map have one in common.
+// A grid has its own window; input and map share one.
 const windows = { pictures: WHOLE, tiles: WHOLE };
 const windowOf = (frame) => (frame.id === "output" && shown.tile ? "tiles" : "pictures");
 const frames = () => [byId("input"), byId("output")];
 
-// Puts a canvas of the map where its units are on the input.
+// Lays a canvas of the map over its units' positions on the input.
 function placeOver(canvas, layer) {
   const [height, width] = page.image;
   const [left, top, across, down] = layer.placement;
@@ -255,7 +257,7 @@ function enlarge() {
     canvas.classList.toggle("reduced", wide / size < shown.size[1]);
   }
   const { size } = windows[windowOf(byId("output"))];
-  // A button that is disabled would lose the keyboard's focus.
+  // Disabling the button would lose the keyboard's focus.
   const off = (id, is) => byId(id).setAttribute("aria-disabled", String(is));
   off("closer", size === LEAST);
   off("farther", size === WHOLE.size);
@@ -304,19 +306,19 @@ async function show() {
   showSmall(layer);
 }
 
-// --- what is under the mouse
+// --- values under the mouse
 
-// Until the maps of another layer are unpacked, what is seen is still the one before.
+// Until another layer's maps are unpacked, the previous layer is still visible.
 const isReady = () => shown !== null && shown.layer === layerNow();
 
-// Where the mouse is, as shares of a frame's sides; null beside it.
+// Returns the mouse position as shares of a frame's sides; null outside the frame.
 function shareAt(frame, event) {
   const box = frame.getBoundingClientRect();
   const place = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   return place.every((share) => share >= 0 && share < 1) ? place : null;
 }
 
-// Returns the unit there, on a grid its channel, and on the input the pixel.
+// Returns the unit there, in a grid also its channel, and on the input also the pixel.
 function hitAt(frame, event) {
   const place = isReady() && shareAt(frame, event);
   if (!place) return null;
@@ -355,7 +357,7 @@ function wordsFor({ unit, channel, pixel }) {
   const stored = unit.map((at) => at / shown.step);
   const where = `row ${unit[0]}, column ${unit[1]}`;
   let what = "";
-  // On a grid, the nearest unit of the input is one of every tile.
+  // In a grid, the unit nearest to an input pixel exists in every tile.
   if (shown.value && !(shown.tile && channel === undefined)) {
     const value = shown.value(...stored, channel);
     what = typeof value === "number" ? `≈ ${plain(value)}` : value;
@@ -417,7 +419,7 @@ function mark() {
   if (!hit && shown.tile && isPicking) pickTile();
 }
 
-// Frames the tile of the channel that the keys have come to.
+// Frames the tile of the channel chosen by the keys.
 function pickTile() {
   const { channel } = state;
   const [top, left] = shown.boxOf(channel);
@@ -435,7 +437,7 @@ function setWindow(name, part) {
   mark();
 }
 
-// Around the location where one is seen, or else around the middle.
+// Zooms around the location if it is visible, otherwise around the middle.
 function middleOf(part) {
   if (!state.location || shown.tile) return [0.5, 0.5];
   const [left, top, across, down] = shown.layer.placement;
@@ -456,7 +458,7 @@ function showWhole() {
   for (const name of Object.keys(windows)) setWindow(name, WHOLE);
 }
 
-// By shares of the frame's sides.
+// Moves by shares of the frame's sides.
 function moveBy(place, frame = byId("output")) {
   if (!shown) return;
   const name = windowOf(frame);
@@ -464,14 +466,14 @@ function moveBy(place, frame = byId("output")) {
 }
 
 function listen(frame) {
-  // Where the mouse went down, and whether it has gone from there.
+  // Where the mouse button was pressed, and whether the mouse has moved away from there.
   let from = null;
   let isDrag = false;
   frame.addEventListener("pointerdown", (event) => {
     if (!event.isPrimary) return;
     from = [event.clientX, event.clientY];
     isDrag = false;
-    // A drag goes on beside the frame.
+    // A drag continues outside the frame.
     if (shown && windows[windowOf(frame)].size < WHOLE.size) frame.setPointerCapture(event.pointerId);
   });
   frame.addEventListener("pointermove", (event) => {
@@ -495,7 +497,7 @@ function listen(frame) {
     from = pointer = null;
     if (shown) mark();
   });
-  // A wheel alone scrolls the page; two fingers on a touchpad come as this.
+  // A plain wheel scrolls the page; a touchpad's pinch arrives as a wheel with Ctrl.
   const wheel = (event) => {
     const place = shown && shareAt(frame, event);
     if (!place || !(event.ctrlKey || event.metaKey)) return;
@@ -505,7 +507,7 @@ function listen(frame) {
   frame.addEventListener("wheel", wheel, { passive: false });
   frame.addEventListener("click", (event) => {
     if (isDrag) return;
-    // A click's place is in whole pixels. The marked unit is the one that was meant.
+    // A click's position is in whole pixels, so the marked unit takes precedence.
     const hit = hitNow() ?? hitAt(frame, event);
     if (!hit) return;
     if (hit.channel !== undefined) choose({ mode: "channel", channel: hit.channel });
@@ -513,14 +515,14 @@ function listen(frame) {
   });
 }
 
-// --- to take away
+// --- export
 
 function nameOfPicture() {
   const who = state.mode === "channel" ? `channel-${state.channel}` : state.mode;
   return `${layerNow().label}-${who}.png`.replace(/[^\p{L}\p{N}._-]+/gu, "-");
 }
 
-// The words in lines of at most a width.
+// Breaks a text into lines of at most a width.
 function wrapped(context, words, width) {
   const lines = [""];
   for (const word of words.split(" ")) {
@@ -531,7 +533,7 @@ function wrapped(context, words, width) {
   return lines;
 }
 
-// Draws input, map and colorbar as they are seen, with what is said above and below them.
+// Draws input, map and colorbar as displayed, with the texts above and below them.
 function pictureToSave() {
   const around = byId("pictures").getBoundingClientRect();
   const canvas = made("canvas");
@@ -583,7 +585,7 @@ function pictureToSave() {
 
 async function savePicture() {
   if (!shown) return;
-  // Frames and colorbar have the pixels that the saved picture has.
+  // Frames and colorbar are redrawn at the resolution of the saved picture.
   density = Math.max(SAVED_SCALE, scaleNow());
   paintBeside();
   mark();
@@ -602,7 +604,7 @@ async function savePicture() {
   byId("place").textContent = `Saved as ${nameOfPicture()}.`;
 }
 
-// The Python text that makes the picture anew.
+// Returns the Python code that reproduces the picture.
 function codeOf(layer) {
   const { mode, scale, gamma, cmap } = state;
   const words = [JSON.stringify(layer.name), JSON.stringify(mode)];
@@ -622,7 +624,7 @@ async function copyCode() {
     await navigator.clipboard.writeText(byId("code").textContent);
     byId("place").textContent = "The code is on the clipboard.";
   } catch {
-    // The browser does not allow it everywhere.
+    // Some browsers and pages do not allow it.
     getSelection().selectAllChildren(byId("code"));
     byId("place").textContent = "The code is selected: copy it with Ctrl+C.";
   }
@@ -635,7 +637,7 @@ function play(on = player === null) {
   clearInterval(player);
   player = on && state.mode === "channel" ? setInterval(playOn, PLAY_MS) : null;
   pressed(byId("play"), player !== null);
-  // Nobody wants to hear each channel's value.
+  // Announcing each channel's value would be too much.
   byId("place").setAttribute("aria-live", player === null ? "polite" : "off");
 }
 
@@ -666,19 +668,19 @@ function showControls(layer) {
   pressed(byId("relu"), layer.signed);
   for (const [n, id] of ["row", "column"].entries()) {
     byId(id).max = layer.shape[n] - 1;
-    // What is being typed waits for its other half.
+    // A half-typed location is kept.
     if (state.location || !byId("unit").contains(document.activeElement)) byId(id).value = state.location?.[n] ?? "";
   }
   byId("channels").value = state.channels.join(", ");
   byId("channels").placeholder = `the most telling ${state.mode === "rgb" ? 3 : "few"} (or type for instance 0, 5, 12)`;
 }
 
-// The network's pictures and the filmstrip come after the picture: nobody waits for them.
+// The network's pictures and the filmstrip follow the main picture, which is more urgent.
 let strip = "";
 let network = "";
 async function showSmall(layer) {
   const place = placeOfLayer(state.layer);
-  // A colormap of two signs has no room for values of one.
+  // A colormap for both signs does not suit values of one sign.
   const cmapOf = (one) => (state.cmap === page.usual[1] && !one.signed ? page.usual[0] : state.cmap);
   if (strip !== `${place} ${state.cmap}` && state.mode === "channel") {
     strip = `${place} ${state.cmap}`;
@@ -695,7 +697,7 @@ async function showSmall(layer) {
       button.append(made("canvas"));
       return button;
     });
-    // The keyboard's focus stays at its place.
+    // The keyboard's focus stays at its position.
     const focused = [...byId("strip").children].indexOf(document.activeElement);
     byId("strip").replaceChildren(...buttons);
     buttons[focused]?.focus();
@@ -737,7 +739,7 @@ function build() {
 
   byId("more").addEventListener("change", () => choose({ mode: byId("more").value || state.mode }));
   byId("cmap").addEventListener("change", () => choose({ cmap: byId("cmap").value }));
-  // Each range has a gamma of its own.
+  // Each range has its own gamma.
   byId("scale").addEventListener("change", () => choose({ scale: byId("scale").value, gamma: null }));
   for (const trait of ["gamma", "overlay"])
     byId(trait).addEventListener("input", () => choose({ [trait]: byId(trait).valueAsNumber }, { replace: true }));
@@ -760,22 +762,22 @@ function build() {
     open: () => choose({ mode: "channel", channel: Number(byId("open").dataset.channel) }),
   };
   for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", act);
-  // Who chooses a channel has seen enough.
+  // Choosing a channel stops playback.
   for (const id of ["slider", "channel", "strip"])
     for (const kind of ["pointerdown", "focusin", "input"]) byId(id).addEventListener(kind, () => play(false));
   for (const frame of frames()) listen(frame);
 }
 
-// What is wrong with the channels that were typed; empty where nothing is. They stay in their field.
+// Returns what is wrong with the typed channels, or an empty text. Invalid input stays in the field.
 function whyNot(words) {
   const last = layerNow().channels - 1;
   const odd = words.find((word) => !/^\d{1,6}$/.test(word) || Number(word) > last);
-  if (odd !== undefined) return `“${odd}” is no channel of this layer: type numbers from 0 to ${last}.`;
+  if (odd !== undefined) return `“${odd}” is not a channel of this layer: type numbers from 0 to ${last}.`;
   const count = new Set(words.map(Number)).size;
-  return state.mode === "rgb" && count && count < 3 ? `Mix takes three channels, and these are ${count}.` : "";
+  return state.mode === "rgb" && count && count < 3 ? `Mix needs three channels, but these are ${count}.` : "";
 }
 
-// A unit by its numbers, for who has no mouse; a field without a number lets the location go.
+// Chooses a unit by its numbers, without a mouse; a field without a number clears the location.
 function chooseUnit() {
   const unit = [byId("row"), byId("column")].map((field) => field.valueAsNumber);
   if (unit.every((at) => Number.isInteger(at) && at >= 0)) choose({ location: unit });
@@ -833,7 +835,7 @@ const numberWithin = (low, high) => (words) => {
 };
 
 byId("halved").hidden = !byId("halved").textContent;
-// The line under the picture says it, and more.
+// The line under the picture includes these words.
 byId("made").textContent = byId("made").textContent.split(" · ").at(-1);
 build();
 start({
@@ -856,7 +858,7 @@ start({
   },
 });
 
-// Sizes and colours of what is drawn follow the page's.
+// Sizes and colours of the drawing follow the page's.
 const redraw = () => shown && draw();
 new ResizeObserver(redraw).observe(byId("pictures"));
 // Paper is white.

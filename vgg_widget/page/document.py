@@ -1,7 +1,7 @@
-"""`write_document`: the explorer as a web page, in one file that needs nothing else.
+"""`write_document`: the explorer as a web page, in one self-contained file.
 
-Its other parts are in ``document.html`` and ``document.css``, and its scripts in ``document.js``,
-``maps.js``, ``painter.js`` and ``zoom.js``, beside those that all pages have (`page_pieces`).
+Its other parts are ``document.html``, ``document.css`` and the scripts ``document.js``,
+``maps.js``, ``painter.js`` and ``zoom.js``, beside those common to all pages (`page_pieces`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from vgg_widget.page.stored_maps import (
     stored_maps,
     stored_modes,
 )
-from vgg_widget.pictures.captions import RANGES, TILE_RANGES
+from vgg_widget.pictures.captions import NO_RANGE, RANGES, TILE_RANGES
 from vgg_widget.pictures.colormaps import DEFAULT_CMAP, SIGNED_CMAP, find_cmap
 from vgg_widget.pictures.modes import DEFAULT_MODE, DEFAULT_SOME, find_mode
 from vgg_widget.pictures.rendering import layer_label
@@ -54,29 +54,33 @@ from vgg_widget.support.messages import briefly, megabytes
 from vgg_widget.support.progress import Progress, shown_progress
 
 MODES = ("channel", "grid", "max", "mean", "argmax", "composite", "rgb", "rainbow")
-"""The modes that a page paints."""
+"""The modes that a page can paint."""
 
 CMAPS = (
     *("magma", "inferno", "plasma", "viridis", "cividis"),
     *("gray", "hot", "Greys", "coolwarm", "RdBu_r", "twilight"),
 )
-"""The colormaps that every page has."""
+"""The colormaps on every page."""
 
-# Of a page with all layers, and of one with a layer of each of a few blocks.
+# The default limits for a page with all layers, and for one with one layer from each of few blocks.
 _MOST_MEGABYTES = 10
 _FEW_MEGABYTES, _FEW_LAYERS = 4, 5
-# As many as the explorer's filmstrip shows, and more than any mode takes by itself.
+# As many as the explorer's filmstrip shows, and more than any mode chooses by default.
 _TELLING = 8
-# Packed and as text, a byte of a photograph's maps takes so much of the page; and no less than the
-# other, unless most of a layer is dead.
+# The size on the page, packed and as text, per byte of a photograph's maps; and the minimum, unless
+# most of a layer is dead.
 _USUAL_RATIO, _LEAST_RATIO = 0.5, 0.1
-# What a page has beside its maps and its picture, before that is known: of each channel its ranges.
+# Estimates for the rest of a page beside its maps and its image: a constant, and each channel's
+# ranges.
 _USUAL_REST, _REST_OF_A_CHANNEL = 150_000, 30
-# Around each piece of the maps.
+# The element around each piece of the maps.
 _ELEMENT = len('<script type="text/plain" id="modes-00-000"></script>\n')
-# The page names layers that were halved.
+# The page lists the names of halved layers.
 _NAMES = 1_000
 _WORKERS = 2
+_SMALLER = (
+    "name fewer layers=, compute the image with a smaller size=, or allow more with max_megabytes="
+)
 _ORDINALS = {2: "second", 4: "fourth", 8: "eighth"}
 
 _HERE = files("vgg_widget.page")
@@ -85,19 +89,19 @@ _SCRIPTS = ("painter.js", "maps.js", "zoom.js", "document.js")
 
 @dataclass(frozen=True, slots=True)
 class WrittenDocument:
-    """What `write_document` wrote.
+    """The result of `write_document`.
 
     Parameters
     ----------
     path : Path
         The file.
     size : int
-        Its bytes.
+        Its size in bytes.
     layers : tuple of str
         The layers on the page, in network order.
     halved : dict of str to int
-        Those of them whose maps were halved for the size's sake: 2 where every second row and
-        column is there, 4 or 8 where every fourth or eighth is.
+        The step of each layer that was halved to save space: 2 if every second row and column is
+        kept, 4 or 8 if every fourth or eighth is.
     """
 
     path: Path
@@ -107,13 +111,13 @@ class WrittenDocument:
 
     @property
     def halved_words(self) -> str:
-        """Which rows and columns of which layers it has; empty where it has all."""
+        """Which rows and columns of which layers are kept; empty if all are."""
         return _halved_words(self.halved)
 
 
 @dataclass(slots=True, eq=False)
 class _Layer:
-    """One layer as it will be on the page."""
+    """One layer in its form for the page."""
 
     name: str
     info: LayerInfo
@@ -130,7 +134,7 @@ class _Layer:
         self.packed_modes = self.modes.packed(modes_step(self.step))
 
     def thin(self, step: int) -> None:
-        # A copy: a view would keep all the others.
+        # A copy, because a view would keep all the other units in memory.
         self.indices = np.ascontiguousarray(fewer(self.indices, step // self.step))
         self.step = step
         self.pack()
@@ -144,7 +148,7 @@ class _Layer:
 def document(
     activations: Activations, *, first: Mapping[str, Any] | None = None, **choices: Any
 ) -> str:
-    """Return the page that `write_document` would write, as text."""
+    """Return the page of `write_document` as text."""
     text, _ = _made(activations, first or {}, **choices)
     return text
 
@@ -156,18 +160,18 @@ def write_document(
     first: Mapping[str, Any] | None = None,
     **choices: Any,
 ) -> WrittenDocument:
-    """Write a page on which a person explores an image's feature maps, without a kernel.
+    """Write a page for exploring an image's feature maps without a kernel.
 
     Parameters
     ----------
     activations : Activations
-        Of the image.
+        The activations of the image.
     path : str or Path
-        An ``.html`` file, replaced as a whole.
+        An ``.html`` file, replaced atomically.
     first : mapping, optional
-        What is on show when the page is opened, by the names of the explorer's traits.
+        The page's first state, keyed by the names of the explorer's traits.
     **choices
-        As `Activations.to_html` takes them.
+        See `Activations.to_html`.
 
     Returns
     -------
@@ -175,21 +179,21 @@ def write_document(
         With its size, and which layers were halved.
     """
     target = check_page_path(path)
-    # Around the work: a folder that cannot be written is told of before it.
+    # Around the work, so that an unwritable folder is reported first.
     with atomic_write(target) as draft:
         text, layers = _made(activations, first or {}, **choices)
-        # A name may hold what no file can: half of a pair of UTF-16.
+        # A name may contain an unpaired UTF-16 surrogate, which no file can.
         size = draft.write_bytes(text.encode("utf-8", "replace"))
     names = tuple(layer.info.name for layer in layers)
     return WrittenDocument(target, size, names, _halved(layers))
 
 
 def check_megabytes(value: Any) -> None:
-    """Raise ValueError for what is no size of a file, before any work."""
+    """Raise ValueError for an invalid file size, before any work."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value is not None and not (is_number and 0 < value < math.inf):
         raise ValueError(
-            f"max_megabytes {briefly(value)} is no size of a file: give a positive number, such as "
+            f"max_megabytes {briefly(value)} is not a file size: pass a positive number, such as "
             f"{_MOST_MEGABYTES}."
         )
 
@@ -206,8 +210,14 @@ def _made(
 ) -> tuple[str, list[_Layer]]:
     """Return the page's text, and its layers."""
     check_megabytes(max_megabytes)
+    mode = first.get("mode", DEFAULT_MODE)
+    if mode not in MODES:
+        _warn(
+            f"mode {mode!r} needs a kernel, and the page opens with mode {DEFAULT_MODE!r} instead: "
+            f"choose one of {', '.join(MODES)}, or keep a picture of it with save"
+        )
     if title is not None and not isinstance(title, str):
-        raise TypeError(f"title {briefly(title)} is no text: give a string, or leave it out.")
+        raise TypeError(f"title {briefly(title)} is not text: pass a string, or leave it out.")
     names = _chosen(activations, layers, before_relu=before_relu)
     if max_megabytes is None:
         max_megabytes = _usual_megabytes(activations, names)
@@ -215,8 +225,8 @@ def _made(
     shapes = [activations.shape(name) for name in names]
     rest = _USUAL_REST + _REST_OF_A_CHANNEL * sum(channels for _, _, channels in shapes)
     if words := _words_before(shapes, rest + len(picture), max_megabytes):
-        _warn(words)
-    # What finds no room however well it is packed is left out at once.
+        _warn(f"{words}: {_SMALLER}")
+    # Units that could not fit however well they are packed are left out from the start.
     steps = _steps(shapes, _LEAST_RATIO, 1e6 * max_megabytes - len(picture))
     with (
         shown_progress(progress, len(names), "layers", "layer") as tell,
@@ -231,7 +241,8 @@ def _made(
     text = _text(activations, stored, first, picture, title, maps=_data(stored))
     size = _size(text)
     if size > 1e6 * max_megabytes:
-        _warn(f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}")
+        words = f"the page takes {megabytes(size)}, more than max_megabytes={max_megabytes:g}"
+        _warn(f"{words}: {_SMALLER}")
     return text, stored
 
 
@@ -246,7 +257,7 @@ def _steps(shapes: list[Shape], ratio: float, room: float) -> list[int]:
 
 
 def _words_before(shapes: list[Shape], beside: float, max_megabytes: float) -> str:
-    """Return what is to be said of a page that would be large, before that takes time; or ""."""
+    """Return a warning for a page that would be large, before it takes time; or ""."""
     most = 1e6 * max_megabytes
     steps = _steps(shapes, _USUAL_RATIO, most - beside)
     whole, least = (
@@ -257,19 +268,17 @@ def _words_before(shapes: list[Shape], beside: float, max_megabytes: float) -> s
         return f"the page takes about {megabytes(least)}, more than max_megabytes={max_megabytes:g}"
     if max(steps) > 2:
         return (
-            f"the whole page would take about {megabytes(whole)}, and in max_megabytes="
-            f"{max_megabytes:g} some layers have room for every {_ORDINALS[max(steps)]} row and "
-            "column only"
+            f"the whole page would take about {megabytes(whole)}, and within max_megabytes="
+            f"{max_megabytes:g} some layers keep only every {_ORDINALS[max(steps)]} row and column"
         )
     return ""
 
 
 def _warn(words: str) -> None:
     warnings.warn(
-        f"{words}: name fewer layers=, compute the image with a smaller size=, or allow more with "
-        "max_megabytes=.",
+        f"{words}.",
         UserWarning,
-        # The line that called `to_html`: `_made` and two more are between.
+        # The line that called `to_html`: `_made` and two other calls are in between.
         stacklevel=5,
     )
 
@@ -298,7 +307,7 @@ def _chosen(
 
 
 def _stored(activations: Activations, name: str, step: int) -> _Layer:
-    # What has no finite mean or span is shown as no number.
+    # Values without a finite mean or span are shown as not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         maps = stored_maps(activations[name], signed=activations.signed(name), step=step)
         modes = stored_modes(activations, name)
@@ -310,7 +319,7 @@ def _stored(activations: Activations, name: str, step: int) -> _Layer:
 
 
 def _make_room(stored: list[_Layer], room: float, workers: ThreadPoolExecutor) -> None:
-    """Halve the layers that take most, until all find room."""
+    """Halve the largest layers until all fit."""
     shapes = [layer.shape for layer in stored]
     while True:
         ratios = [layer.size / layer_bytes(layer.shape, layer.step) for layer in stored]
@@ -318,7 +327,7 @@ def _make_room(stored: list[_Layer], room: float, workers: ThreadPoolExecutor) -
         changes = [pair for pair in zip(stored, steps, strict=True) if pair[0].step != pair[1]]
         if not changes:
             return
-        # Fewer units are packed a little worse than all were.
+        # Fewer units pack slightly worse than all of them.
         list(workers.map(lambda change: change[0].thin(change[1]), changes))
 
 
@@ -339,7 +348,7 @@ def _text(
 ) -> str:
     height, width = activations.image.shape[:2]
     name = Path(activations.name).name
-    heading = title or name or "What a network makes of a picture"
+    heading = title or name or "What a network computes from an image"
     words = {
         "title": html.escape(heading),
         "picture": picture,
@@ -374,7 +383,7 @@ def _halved_words(halved: dict[str, int]) -> str:
 
 
 def _data(stored: list[_Layer]) -> Iterator[str]:
-    """Yield the maps, as elements that a browser reads when one of theirs is looked at."""
+    """Yield the maps, as elements that a browser reads when one of their maps is shown."""
     for number, layer in enumerate(stored):
         pieces = {f"maps-{number}-{place}": piece for place, piece in enumerate(layer.pieces)}
         for name, piece in {f"modes-{number}": layer.packed_modes, **pieces}.items():
@@ -400,6 +409,7 @@ def _header(
         "scales": {name: scale.gamma for name, scale in NAMED_SCALES.items()},
         "percentiles": {name: scale.percentile for name, scale in NAMED_SCALES.items()},
         "ranges": RANGES,
+        "no_range": NO_RANGE,
         "tile_ranges": TILE_RANGES,
         "phrases": {name: find_mode(name).phrase for name in MODES},
         "some": DEFAULT_SOME,
@@ -409,12 +419,12 @@ def _header(
 
 
 def _code(activations: Activations) -> str:
-    """Return the Python text that computes the maps."""
+    """Return the Python code that computes the maps."""
     if activations.weights.source == "arrays":
         return "activations = ...  # put them here, such as Activations.load('x.npz')\n"
     weights, (height, width) = activations.weights, activations.image.shape[:2]
     name = Path(activations.name).name
-    image = repr(name) if name else "...  # put the picture here, or the path of its file"
+    image = repr(name) if name else "...  # put the image here, or the path of its file"
     asked, note = {
         "file": (repr(Path(weights.path or "").name), ""),
         "model": ("model=...", "  # put your network here, and its preprocess="),
@@ -435,7 +445,7 @@ def _lights(cmap: str) -> bytes:
 
 
 def _tops(activations: Activations, layer: str | None) -> list[float]:
-    """Return the top of a layer's range, or the network's, after a ReLU and for both signs."""
+    """Return the top of a layer's range, or the network's tops, after a ReLU and for both signs."""
     percentile = NAMED_SCALES["layer"].percentile
     if layer is not None:
         return [activations.top(layer, percentile, signed=activations.signed(layer))]
@@ -450,9 +460,9 @@ def _layer_header(layer: _Layer, stored: list[_Layer]) -> dict[str, Any]:
     step = modes_step(layer.step)
     return {
         **layer.about,
-        # The place of the same layer on the other side of its ReLU.
+        # The index of the same layer on the other side of its ReLU.
         "other": others[0] if others else None,
-        # Of a halved layer the page has fewer units than `shape` says.
+        # For a halved layer, the page has fewer units than `shape` says.
         "stored": [height, width],
         "step": layer.step,
         "piece": maps_in_a_piece(height, width),
@@ -468,7 +478,7 @@ def _layer_header(layer: _Layer, stored: list[_Layer]) -> dict[str, Any]:
 
 
 def _about(activations: Activations, name: str, maps: StoredMaps) -> dict[str, Any]:
-    """Return what the page says of a layer, however many of its rows and columns are there."""
+    """Return a layer's data that do not depend on the rows and columns kept."""
     label, shape = layer_label(activations, name), activations.shape(name)
     return {
         "name": name,
@@ -488,7 +498,7 @@ def _about(activations: Activations, name: str, maps: StoredMaps) -> dict[str, A
 def _first(
     activations: Activations, stored: list[_Layer], first: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what is on show when the page is opened; what it has not gives way."""
+    """Return the page's first state; anything that the page lacks is replaced."""
     names = [layer.name for layer in stored]
     asked = first.get("layer")
     layer = activations.plain_name(asked) if asked is not None else first_layer(activations)

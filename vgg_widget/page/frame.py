@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from vgg_widget.support.messages import briefly, megabytes
 
 DEFAULT_HEIGHT = 900
-"""CSS pixels in which controls, pictures and filmstrip find room."""
+"""CSS pixels that fit controls, pictures and filmstrip."""
 
 _LEAST_HEIGHT, _MOST_HEIGHT = 200, 4000
 
 
 def checked_height(height: int) -> int:
-    """Return a frame's height in CSS pixels; raise for what cannot be one, before any work."""
+    """Return a frame's height in CSS pixels; raise for an invalid one, before any work."""
     is_whole = isinstance(height, int) and not isinstance(height, bool)
     if not is_whole or not _LEAST_HEIGHT <= height <= _MOST_HEIGHT:
         raise ValueError(
-            f"height {briefly(height)} is no height of a frame: give whole pixels from "
+            f"height {briefly(height)} is not a frame height: choose whole pixels from "
             f"{_LEAST_HEIGHT} to {_MOST_HEIGHT}, such as {DEFAULT_HEIGHT}."
         )
     return height
@@ -27,18 +27,18 @@ def checked_height(height: int) -> int:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class FramedPage:
-    """A page that a notebook keeps in a cell's output, and shows in a frame of its own.
+    """A page that a notebook keeps in a cell's output, and shows in its own frame.
 
     Parameters
     ----------
     page : str
         The page, as HTML.
     title : str
-        What a screen reader calls the frame.
+        The frame's name for screen readers.
     height : int
-        In CSS pixels; what does not find room is scrolled to.
+        In CSS pixels; the frame scrolls to the rest.
     picture : bytes
-        A PNG for where no HTML is shown, such as in a PDF.
+        A PNG for viewers that show no HTML, such as in a PDF.
     """
 
     page: str
@@ -54,14 +54,14 @@ class FramedPage:
         return {"text/html": self._element(), "image/png": picture, "text/plain": repr(self)}
 
     def _element(self) -> str:
-        # The page runs its script in an origin of its own and reaches neither the notebook nor a
-        # server; it may save its picture and copy its code. The words are for who shows HTML
-        # without frames, as JupyterLab does of a notebook that is not trusted.
+        # The page runs its script in its own origin and reaches neither the notebook nor a server.
+        # It may save its picture and copy its code. The text is for viewers of HTML without frames,
+        # such as JupyterLab with an untrusted notebook.
         element = (
             f'<iframe srcdoc="{html.escape(self.page)}" title="{html.escape(self.title)}" '
             'sandbox="allow-scripts allow-downloads" allow="clipboard-write" '
             f'style="width: 100%; height: {self.height}px; border: 0">'
-            "Feature maps to explore are here, and not shown: trust this notebook.</iframe>"
+            "Feature maps to explore are hidden here: trust this notebook to see them.</iframe>"
         )
-        # A name may hold what no message can: half of a pair of UTF-16.
+        # A name may contain an unpaired UTF-16 surrogate, which no message can.
         return element.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Where the units of a layer are on the input, as a page's scripts take it."""
+"""The positions of a layer's units on the input, for a page's scripts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from vgg_widget.activations.mapping import Activations
 
 
 def unit_places(activations: Activations, layer: str) -> dict[str, Any]:
-    """Return where a layer's units lie, what each sees, and which one is nearest to a pixel.
+    """Return a layer's units: their positions, what each sees, and the nearest one to a pixel.
 
     Parameters
     ----------
     activations : Activations
-        Of an image.
+        The activations of an image.
     layer : str
         Any name of the layer.
 
@@ -22,7 +22,7 @@ def unit_places(activations: Activations, layer: str) -> dict[str, Any]:
     dict
         ``placement``: left, top, and the steps along a row and down a column, in input pixels.
         ``fields``: first pixel and last pixel + 1 that each row and each column of units sees;
-        empty where that is not defined. ``units``: the nearest row of units for each row of the
+        empty if that is not defined. ``units``: the nearest row of units for each row of the
         input, and the nearest column for each column.
     """
     rows, columns, _ = activations.shape(layer)

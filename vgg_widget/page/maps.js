@@ -1,5 +1,5 @@
-// What a page without a kernel paints: a layer's maps as bytes, the colours that they have over a range, and
-// the picture that a mode makes of them. It knows no control.
+// Pictures of a page without a kernel: a layer's maps as bytes, their colours over a range, and the picture
+// of a mode. It knows no control.
 
 import { coloursOf, paintMap, unpacked } from "./painter.js";
 
@@ -23,7 +23,7 @@ const asColour = (rgba) => coloursOf(Uint8Array.from(rgba))[0];
 
 const counted = (count) => Array.from({ length: count }, (_, n) => n);
 
-// As NumPy has it, of the values above 0.
+// Like NumPy's percentile, of the values above 0.
 function percentile(values, percent) {
   const positive = values.filter((value) => value > 0).sort();
   if (!positive.length) return 0;
@@ -33,7 +33,7 @@ function percentile(values, percent) {
   return positive[below] + (beyond - positive[below]) * (place - below);
 }
 
-// Where a value is between the ends of a range, from 0 to 1; in the range's own bend.
+// Returns a value's position in a range, from 0 to 1, with the range's gamma applied.
 export function shareOf(value, [low, high, gamma]) {
   if (!(high > low)) return 0;
   const unit = Math.min(1, Math.max(0, (value - low) / (high - low)));
@@ -48,7 +48,7 @@ export function mapKeeper(page) {
   const pieces = new Map();
   const tables = new Map();
 
-  // `shape` is that of one map; a piece is unpacked once.
+  // `shape` is that of one map; each piece is unpacked only once.
   function piece(id, [rows, columns]) {
     if (!pieces.has(id)) pieces.set(id, unpacked(bytesOf(elementText(id)), rows * columns));
     return pieces.get(id);
@@ -62,20 +62,20 @@ export function mapKeeper(page) {
 
   const maps = (place, channels) => Promise.all(channels.map((channel) => map(place, channel)));
 
-  // The colormap's entries, as `paintMap` takes them.
+  // The colormap's entries, in the form for `paintMap`.
   function entries(cmap) {
     if (!tables.has(cmap)) tables.set(cmap, coloursOf(bytesOf(page.cmaps[cmap])));
     return tables.get(cmap);
   }
 
-  // For each index of a map its entry of a colormap of so many colours.
+  // For each index of a map, the entry in a colormap of `count` colours.
   function entryTable(low, high, range, count) {
     const table = new Uint16Array(256);
     for (let index = 0; index <= STEPS; index++) {
       const share = shareOf(valueOf(index, low, high), range);
       table[index] = Math.min(count - 1, Math.floor(share * count));
     }
-    // What is no number has the first colour.
+    // Values that are not finite have the first colour.
     table[NO_NUMBER] = 0;
     return table;
   }
@@ -85,7 +85,7 @@ export function mapKeeper(page) {
     return Uint32Array.from(entryTable(low, high, range, colours.length), (entry) => colours[entry]);
   };
 
-  // The ends of the range and the exponent between them, for a map whose numbers are the `n`-th of `of`.
+  // Returns the range's ends and the exponent between them, for the map whose numbers are the `n`-th of `of`.
   function rangeOf({ scale, gamma }, layer, of, n) {
     const tops = {
       auto: () => of.auto[n],
@@ -194,7 +194,7 @@ export function mapKeeper(page) {
     return state.mode === "max" ? { ...found, winner: winnerIn(planes, shape) } : found;
   }
 
-  // Which channel is the strongest at a place, or undefined where none is active.
+  // Returns the strongest channel at a location, or undefined if none is active.
   const winnerIn = ({ winner }, [, columns]) => (row, column) => {
     const channel = winner(row * columns + column);
     return channel === NO_CHANNEL ? undefined : channel;
@@ -219,7 +219,7 @@ export function mapKeeper(page) {
     };
   }
 
-  // A picture of which each unit has a colour of its own.
+  // A picture in which each unit has its own colour.
   function mixed(colours, shape, step) {
     const numbers = Uint32Array.from(colours, (_, n) => n);
     return {
@@ -234,7 +234,7 @@ export function mapKeeper(page) {
     };
   }
 
-  // How bright each index of a channel's map is; an activation below 0 is as dark as none.
+  // Returns the brightness of each index of a channel's map; negative activations are as dark as 0.
   function lightTable(state, layer, channel) {
     const [, top, gamma] = rangeOf(state, layer, layer, channel);
     const table = new Float64Array(256);
@@ -243,7 +243,7 @@ export function mapKeeper(page) {
     return table;
   }
 
-  // From red, green and blue in 0 to 1, all of one after another.
+  // Packs red, green and blue in 0 to 1, stored one after another.
   function packedColours(sums) {
     const bytes = new Uint8ClampedArray((sums.length / 3) * 4);
     for (let n = 0; n < sums.length / 3; n++) {
@@ -269,7 +269,7 @@ export function mapKeeper(page) {
 
   async function composite(state, place, layer) {
     const planes = await maps(place, state.channels);
-    // Exact ones: sums of bytes would be off by more than one.
+    // Exact colours: sums of bytes would be off by more than one.
     const colours = new Float32Array(bytesOf(page.lights[state.cmap]).buffer);
     const count = colours.length / 3;
     const isAuto = state.scale === "auto";
@@ -303,7 +303,7 @@ export function mapKeeper(page) {
   return {
     entries,
 
-    // The picture of a state, whose channels are those that its mode shows.
+    // Returns the picture of a state, whose channels are those that its mode shows.
     async picture(state, place) {
       const layer = page.layers[place];
       switch (state.mode) {
@@ -327,7 +327,7 @@ export function mapKeeper(page) {
       }
     },
 
-    // A channel over its own range, onto a small canvas.
+    // Paints a channel over its own range onto a small canvas.
     async thumbnail(canvas, place, channel, cmap) {
       const layer = page.layers[place];
       const plane = await map(place, channel);

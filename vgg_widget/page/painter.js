@@ -1,16 +1,16 @@
-// Paints a layer's pictures onto a canvas, from what a page has of them. It knows no widget: an explorer
-// uses it before its kernel has answered.
+// Paints a layer's pictures onto a canvas, from the data on a page. It knows no widget; an explorer uses it
+// before its kernel has answered.
 //
-// A plane is a channel's map as bytes: which entry of the colormap each value has. A placement says
-// which pixel of a map is on which pixel of the canvas.
+// A plane is a channel's map as bytes: the colormap entry of each value. A placement maps the pixels of the
+// canvas to those of a map.
 
 const FONT = '"DejaVu Sans", Verdana, sans-serif';
 
-// Colours of 4 bytes each, as `paintMap` takes them.
+// Colours of 4 bytes each, in the form for `paintMap`.
 export const coloursOf = (view) =>
   new Uint32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 
-// Planes that were packed together, one after the other, of `size` bytes each.
+// Returns planes that were packed together, one after the other, of `size` bytes each.
 export async function unpacked(bytes, size) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const all = new Uint8Array(await new Response(stream).arrayBuffer());
@@ -31,20 +31,20 @@ export function paintMap(context, plane, width, table, { top, left, rows, column
     const from = rows[y] * width;
     for (let x = 0; x < across; x++) pixels[to + x] = table[plane[from + columns[x]]];
   }
-  // Few pixels are another one's than the rest of their row and column.
+  // A few pixels come from another source than the rest of their row and column.
   for (const [y, x, from] of odd) pixels[y * across + x] = table[plane[from]];
   context.putImageData(image, left, top);
 }
 
-// Like the kernel's: the range's colours, an arrow where values go beyond it, and numbers. `points` is how
-// many pixels of the canvas a point of type has.
+// Like the kernel's colorbar: the range's colours, arrows for values beyond it, and numbers. `points` is the
+// number of canvas pixels per typographic point.
 export function paintBar(context, box, table, { clipped, numbers, label }, ink, points) {
   const [left, top, right, bottom] = box;
   const upright = bottom - top > right - left;
   const along = Math.round(upright ? bottom - top : right - left);
   const strip = context.createImageData(upright ? 1 : along, upright ? along : 1);
   const pixels = new Uint32Array(strip.data.buffer);
-  // The arrows take their room from the bar.
+  // The arrows take their space from the bar.
   const length = along / (1 + 0.05 * (clipped[0] + clipped[1]));
   const start = clipped[0] ? 0.05 * length : 0;
   const entryAt = (place) => Math.min(table.length - 1, Math.max(0, Math.floor(place * table.length)));
@@ -110,8 +110,8 @@ export function paintWords(context, words, [x, y], points, size, ink) {
   context.restore();
 }
 
-// A list of colours and words, of which some have no colour. A line's place is where it begins, and its
-// middle.
+// Paints a list of colours and texts, some without a colour. A line's position is that of its beginning and
+// its middle.
 export function paintList(context, lines, { points, list_points: size, swatch, beside_swatch: beside }, ink) {
   context.save();
   context.font = `${size * points}px ${FONT}`;
@@ -126,16 +126,16 @@ export function paintList(context, lines, { points, list_points: size, swatch, b
   context.restore();
 }
 
-// A yellow frame with a dark edge, which is seen on any picture.
+// A yellow frame with a dark edge, which is visible on any picture.
 export function paintFrame(context, [left, top, right, bottom], clip, points) {
   context.save();
   context.beginPath();
-  // On whole pixels, or a line along the edge would be pale.
+  // On whole pixels; otherwise a line along the edge would be pale.
   const edges = clip.map(Math.round);
   context.rect(edges[0], edges[1], edges[2] - edges[0], edges[3] - edges[1]);
   context.clip();
   for (const [colour, width] of [["black", 3.2], ["#ffe14d", 1.4]]) {
-    // On whole pixels, or the line would be pale.
+    // On whole pixels; otherwise the line would be pale.
     const line = Math.max(1, Math.round(width * points));
     const [x, y, beyond, below] = [left, top, right, bottom].map((at) => Math.round(at) + (line % 2) / 2);
     context.strokeStyle = colour;
@@ -145,7 +145,7 @@ export function paintFrame(context, [left, top, right, bottom], clip, points) {
   context.restore();
 }
 
-// The input's rows and columns that a unit sees; null where it sees none, or nobody knows.
+// Returns the input's rows and columns that a unit sees; null if it sees none or they are unknown.
 export function fieldOf({ fields: { rows, columns } }, [row, column]) {
   if (!rows) return null;
   const [[top, bottom], [left, right]] = [rows[row], columns[column]];

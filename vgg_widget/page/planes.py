@@ -1,4 +1,4 @@
-"""Feature maps as a page keeps them: which entry of the colormap each value has."""
+"""Feature maps in the format of a page: the colormap entry of each value."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.rendering import render
 
 MOST_ENTRIES = 256
-"""Colormaps with more colours than a byte can number are left to the kernel."""
+"""Colormaps with more colours than a byte can index are left to the kernel."""
 
 PIECE_BYTES, PIECE_PLANES = 240_000, 64
-"""About how large a piece of packed planes becomes, so that it holds up no other message."""
+"""The approximate size of a piece of packed planes, so that it delays no other message."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,13 +30,13 @@ class Plane:
     Parameters
     ----------
     indices : ndarray of uint8, shape (h, w)
-        The entry of the colormap that each value has, or of `table`.
+        The index of each value's colour in the colormap, or in `table`.
     rendering : Rendering
-        What `render` made.
+        The result of `render`.
     table : bytes
-        Colours of its own, 4 bytes each; empty where they are the colormap's.
+        The plane's own colours, 4 bytes each; empty if they are the colormap's.
     channels : tuple of int
-        The channel that each colour of the table stands for, -1 for none.
+        The channel for each colour of the table, -1 for none.
     """
 
     indices: npt.NDArray[np.uint8]
@@ -46,37 +46,37 @@ class Plane:
 
     @property
     def is_finite(self) -> bool:
-        """Whether every value is a number that is neither NaN nor infinite."""
+        """Whether every value is neither NaN nor infinite."""
         values = self.rendering.values
         return values is not None and bool(np.isfinite(values).all())
 
     @property
     def range(self) -> tuple[float | None, float | None, float]:
-        """The values of the first and the last entry, and the exponent of those between."""
+        """The values of the first and the last entry, and the exponent between them."""
         return self.rendering.vmin, self.rendering.vmax, self.rendering.gamma
 
 
 @lru_cache(maxsize=4)
 def _numbering(entries: int) -> Colormap:
-    """Return a colormap whose n-th colour is the number n in red."""
-    # A quarter of a level more, whichever way matplotlib rounds.
+    """Return a colormap whose n-th colour has the red level n."""
+    # Plus a quarter of a level, whichever way matplotlib rounds.
     reds = np.minimum(1, (np.arange(entries) + 0.25) / 255)
     return ListedColormap(np.stack([reds, 0 * reds, 0 * reds], axis=-1), name="numbers")
 
 
 def plane(activations: Activations, layer: str, entries: int, **asked: Any) -> Plane:
-    """Return a picture as `render` would draw it with any colormap of so many colours.
+    """Return a picture as `render` would draw it with any colormap of `entries` colours.
 
     Parameters
     ----------
     activations : Activations
-        Of the image on show.
+        The activations of the current image.
     layer : str
-        As `render` takes it.
+        See `render`.
     entries : int
-        How many colours the colormap has, 1 to 256.
+        The colormap's number of colours, 1 to 256.
     **asked
-        Whatever else `render` takes, such as ``mode`` and ``scale``, for a mode that uses a
+        Other arguments of `render`, such as ``mode`` and ``scale``, for a mode that uses a
         colormap and makes one picture of the layer's size.
     """
     made = render(activations, layer, cmap=_numbering(entries), **asked)
@@ -86,16 +86,16 @@ def plane(activations: Activations, layer: str, entries: int, **asked: Any) -> P
 def plane_of_channels(activations: Activations, layer: str, **asked: Any) -> Plane | None:
     """Return a picture whose colours stand for channels, as `render` draws it.
 
-    None where there are more colours than a byte can number.
+    None if there are more colours than a byte can index.
 
     Parameters
     ----------
     activations : Activations
-        Of the image on show.
+        The activations of the current image.
     layer : str
-        As `render` takes it.
+        See `render`.
     **asked
-        Whatever else `render` takes, such as ``mode="argmax"``.
+        Other arguments of `render`, such as ``mode="argmax"``.
     """
     made = render(activations, layer, **asked)
     if made.values is None:
@@ -109,12 +109,12 @@ def plane_of_channels(activations: Activations, layer: str, **asked: Any) -> Pla
 
 
 def packed(planes: Iterable[Plane]) -> tuple[list[Plane], bytes]:
-    """Take planes until they make a piece, and return them, and their indices as zlib packs them.
+    """Take enough planes for a piece, and return them with their indices packed by zlib.
 
-    At least one is taken where there is one.
+    At least one plane is taken if there are any.
     """
     taken: list[Plane] = []
-    # Level 1: the page waits for it, and it is half the size already.
+    # Level 1: the page is waiting, and this already halves the size.
     packer, pieces, size = zlib.compressobj(1), list[bytes](), 0
     for one in planes:
         taken.append(one)

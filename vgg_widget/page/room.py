@@ -1,12 +1,12 @@
-"""How many rows and columns of each layer's maps a page has room for."""
+"""Fits the rows and columns of each layer's maps into the space on a page."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-# Of a map with fewer rows and columns than every eighth nobody could tell what it shows, nor of one
-# of fewer units a side than half of these.
+# With fewer than every eighth row and column, a map would be unrecognisable. So would a map with
+# fewer units a side than half of this.
 _MOST_STEP = 8
 _LEAST_SIDE = 32
 
@@ -15,17 +15,17 @@ Shape = tuple[int, int, int]
 
 
 def modes_step(step: int) -> int:
-    """Return the step of a layer's ready-made pictures, of which there are few, by its maps'."""
+    """Return the step of a layer's ready-made pictures, which are few, for a step of its maps."""
     return max(1, step // 2)
 
 
 def thinned(side: int, step: int) -> int:
-    """Return how many of `side` rows there are, of each `step` the first."""
+    """Return the number of rows left of `side` if the first of each `step` is kept."""
     return math.ceil(side / step)
 
 
 def layer_bytes(shape: Shape, step: int) -> int:
-    """Return how many bytes a layer's maps and ready-made pictures have before they are packed."""
+    """Return the size in bytes of a layer's maps and ready-made pictures before packing."""
     rows, columns, channels = shape
     of_modes = modes_step(step)
     # The largest value and the mean take a byte each, and the winner two.
@@ -37,21 +37,21 @@ def layer_bytes(shape: Shape, step: int) -> int:
 def fitting_steps(
     shapes: Sequence[Shape], ratios: Sequence[float], room: float, steps: Sequence[int]
 ) -> list[int]:
-    """Return of each layer the step from one row and column that is kept to the next: 1, 2, 4 or 8.
+    """Return each layer's step between the rows and columns that are kept: 1, 2, 4 or 8.
 
-    The layer that takes most room is halved, again and again, until all find room, or until no
-    layer is left that can be halved.
+    The layer that takes most space is halved repeatedly, until all layers fit or none can be
+    halved any more.
 
     Parameters
     ----------
     shapes : sequence of (int, int, int)
-        Of the layers' maps.
+        The shapes of the layers' maps.
     ratios : sequence of float
-        How many bytes of the page each layer's bytes become.
+        Bytes on the page per byte of each layer.
     room : float
-        Bytes that the page has for all of them.
+        Bytes that the page has for all layers.
     steps : sequence of int
-        Those from which to begin.
+        The steps to begin with.
     """
     found = list(steps)
     while True:

@@ -1,4 +1,4 @@
-"""The page's scripts, as the one text that a widget or a page takes."""
+"""Joins the page's scripts into one text for a widget or a page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from importlib.resources.abc import Traversable
 
 
 def joined(*modules: Traversable) -> str:
-    """Return JavaScript modules as one, so that a later one can use what an earlier one exports.
+    """Join JavaScript modules into one, so that a later one can use an earlier one's exports.
 
-    There is no build step: imports from other modules and the word ``export`` are taken out, but
+    There is no build step: imports from other modules and the word ``export`` are removed, except
     for the last module's ``export default``.
     """
     text = "\n".join(module.read_text(encoding="utf-8") for module in modules)

@@ -1,11 +1,11 @@
-// What every page without a kernel has: a layer and a channel to choose, an address that says what is on
-// show, and keys. What is shown of a layer and a channel is the page's own.
+// The parts common to all pages without a kernel: choosing a layer and a channel, an address that describes
+// the state, and keys. Each page itself shows the layer and the channel.
 
 export const byId = (id) => document.getElementById(id);
 export const page = JSON.parse(byId("page").textContent);
 
 const STEPS_REST_MS = 400;
-// More buttons would fill the page: the list has all layers.
+// More buttons would fill the page, so only the list has all layers.
 const MOST_BUTTONS = 30;
 
 export function made(tag, attributes = {}, words = "") {
@@ -15,7 +15,7 @@ export function made(tag, attributes = {}, words = "") {
   return element;
 }
 
-// As people write numbers: the same as the explorer's words.
+// Returns a number in the same notation as the explorer's texts.
 export function plain(value, digits = 4) {
   if (!value) return "0";
   const rounded = Number(value.toPrecision(digits));
@@ -35,14 +35,14 @@ export function pressed(element, is) {
 
 export const placeOfLayer = (name) => page.layers.findIndex((one) => one.name === name);
 
-// --- what is on show
+// --- current state
 
 // A value for each of the view's traits.
 export let state;
-// What the address asked for and the page has not; empty where nothing is wrong.
+// The parts of the address that the page lacks; empty if nothing is wrong.
 export let complaint = "";
 let view;
-// How many steps of this page lie before what is on show: going back further would leave it.
+// How many steps of this page precede the current one: going back further would leave the page.
 let steps = history.state?.steps ?? 0;
 
 export const layerNow = () => page.layers[placeOfLayer(state.layer)];
@@ -64,12 +64,12 @@ function addressOf(one) {
     if (value === view.unnamed[name] || (Array.isArray(value) && !value.length)) continue;
     words.set(name, String(value));
   }
-  // A comma is read by people.
+  // Readable commas.
   return `#${words.toString().replaceAll("%2C", ",")}`;
 }
 
-// Steps from channel to channel are one entry of the browser's history, whose address is written when they
-// rest: a browser takes only so many in a second.
+// Steps from channel to channel form one entry of the browser's history. Its address is written once the
+// steps pause, because browsers limit the number of changes per second.
 let waiting;
 let isStepping = Boolean(history.state?.isStepping);
 function writeAddress(isStep, before) {
@@ -91,21 +91,21 @@ function putAddress(how, what) {
     history[how]({ steps: next, isStepping }, "", addressOf(what));
     steps = next;
   } catch {
-    // Within another page there may be no address of its own.
+    // Inside another page, the page may have no address of its own.
   }
 }
 
 function wordsInAddress() {
   const words = location.hash.slice(1);
-  // Pages of strongest images had addresses of this form before.
+  // Pages of strongest images once had addresses of this form.
   const former = /^([^=&]*)\/(\d+)$/.exec(words);
   return new URLSearchParams(former ? `layer=${former[1]}&channel=${former[2]}` : words);
 }
 
-// By any of a layer's names.
+// Accepts any of a layer's names.
 const layerCalled = (name) => page.layers.find((one) => one.name === name || one.names?.includes(name))?.name;
 
-// What is wrong in an address gives way to what is shown first, and is told.
+// Invalid parts of an address are replaced by the first state, and reported.
 function readAddress() {
   const words = wordsInAddress();
   const reads = { ...view.reads, layer: layerCalled };
@@ -116,7 +116,7 @@ function readAddress() {
     if (!words.has(name)) continue;
     const value = read(words.get(name));
     if (value === undefined) lacking.push(`${name} “${words.get(name).slice(0, 60)}”`);
-    // Channels and places are those of the layer that was meant.
+    // Channels and locations belong to the layer that was asked for.
     else if (!(lacking.length && ["channel", "channels", "location"].includes(name))) found[name] = value;
   }
   state = view.fitted(found, null);
@@ -124,14 +124,14 @@ function readAddress() {
     const asked = found[name];
     if (asked != null && String(state[name]) !== String(asked)) lacking.push(`${name} ${asked} in ${state.layer}`);
   }
-  complaint = lacking.length ? `This page has no ${lacking.join(", and no ")}. It shows what is nearest.` : "";
-  // The address then says what is on show.
+  complaint = lacking.length ? `This page has no ${lacking.join(", and no ")}. It shows the nearest match.` : "";
+  // The address is then updated to the state.
   if (isNamed) putAddress("replaceState", state);
 }
 
 // --- the layer and the channel
 
-// Shows which layer and which channel are chosen.
+// Shows the chosen layer and channel in the controls.
 export function showChosen() {
   const place = placeOfLayer(state.layer);
   byId("layer").selectedIndex = place;
@@ -145,7 +145,7 @@ export function showChosen() {
 
 const chooseLayer = (place) => choose({ layer: page.layers[place].name });
 
-// A button for each layer, by blocks.
+// Adds a button for each layer, grouped by blocks.
 function buildNetwork() {
   const layerButton = (words, place, name) => {
     const button = made("button", { type: "button", class: name }, words);
@@ -168,7 +168,7 @@ function buildNetwork() {
     if (view.hasPictures) {
       const picture = layerButton("", buttons[0][1], "picture small");
       picture.append(made("canvas"));
-      // The button beside it does the same for the keyboard.
+      // For the keyboard, the button beside it does the same.
       picture.tabIndex = -1;
       block.prepend(picture);
       words.append(made("span", { class: "note quiet" }));
@@ -185,12 +185,12 @@ function buildChannel() {
   for (const id of ["slider", "channel"]) {
     byId(id).addEventListener("input", () => {
       const channel = byId(id).valueAsNumber;
-      // Half a number is no channel yet.
+      // An incomplete number is not a channel yet.
       if (!Number.isInteger(channel) || channel < 0 || channel >= layerNow().channels) return;
       choose({ channel }, { replace: true });
     });
   }
-  // What was left unfinished gives way to the channel on view.
+  // Unfinished input is replaced by the current channel.
   byId("channel").addEventListener("change", showChosen);
 }
 
@@ -200,7 +200,7 @@ export function stepChannel(step) {
     choose({ channel }, { replace: true });
 }
 
-// Of layers that are there before and after their ReLU, only the side on show comes next.
+// For layers available before and after their ReLU, only those on the current side are visited.
 function stepLayer(step) {
   const { signed } = layerNow();
   let place = placeOfLayer(state.layer) + step;
@@ -210,7 +210,7 @@ function stepLayer(step) {
 
 function goBack() {
   if (steps < 1) return;
-  // The browser goes some time later, and may be asked again before.
+  // The browser goes back later, and may be asked again before that.
   steps--;
   history.back();
 }
@@ -224,24 +224,24 @@ const SHARED_KEYS = {
   r: () => choose(page.first),
 };
 
-// A list finds its lines by letters, and sliders move by arrows and the like.
+// A list finds its lines by letters, and arrow keys and the like move sliders.
 const isKept = ({ tagName, type }, key) =>
   ["SELECT", "TEXTAREA"].includes(tagName) || (tagName === "INPUT" && (type !== "range" || key.length > 1));
 
-// With Caps Lock on, a letter is still that letter.
+// Caps Lock does not change the meaning of a letter.
 function nameOfKey({ key, shiftKey }) {
   if (key.length > 1) return shiftKey ? `Shift+${key}` : key;
   return shiftKey ? key : key.toLowerCase();
 }
 
-// Begins the page. A view has
+// Starts the page. A view has
 // - show(): shows the state;
-// - fitted(asked, before): the nearest state that there is;
-// - reads: for each trait a function from its word in an address to its value;
-// - unnamed: what traits are where an address names others alone;
-// - hasChannel(): whether one channel is on show;
+// - fitted(asked, before): the nearest valid state;
+// - reads: for each trait a function from its text in an address to its value;
+// - unnamed: the traits' values if an address names only others;
+// - hasChannel(): whether a single channel is shown;
 // - hasPictures: whether each block of the network has a picture;
-// - keys: what they do, beside those of every page.
+// - keys: their actions, in addition to those of every page.
 export function start(itself) {
   view = { unnamed: {}, keys: {}, hasPictures: false, hasChannel: () => true, ...itself };
   byId("waiting").remove();
@@ -253,10 +253,10 @@ export function start(itself) {
     const key = nameOfKey(event);
     if (event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, key)) return;
     if (isKept(event.target, event.key) && key !== "Escape") return;
-    // Buttons, links and what unfolds have this key for themselves.
+    // Buttons, links and foldable parts use this key themselves.
     if (key === "Enter" && event.target.matches("button, summary, a")) return;
     event.preventDefault();
-    // An arrow that is held goes on; what a letter does is done once.
+    // A held arrow key repeats; a letter acts once.
     if (!event.repeat || event.key.length > 1) keys[key]();
   });
   window.addEventListener("popstate", () => {

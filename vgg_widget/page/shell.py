@@ -1,4 +1,4 @@
-"""What every page in one file has: its head, its style and scripts, and a strip of layers."""
+"""The parts common to all one-file pages: head, style, scripts, and a strip of layers."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def page_pieces(
     scripts: Iterable[Traversable],
     data: Iterable[str],
 ) -> Iterator[str]:
-    """Yield a page, piece by piece, that loads nothing and runs its own script alone.
+    """Yield a page, piece by piece, that loads nothing and runs only its own script.
 
     Parameters
     ----------
     title : str
-        Of the window.
+        The title of the window.
     body : str
-        What is seen before the script has run, as HTML.
+        The content before the script has run, as HTML.
     style : Traversable
-        Of what is on this page alone.
+        The style sheet of this page alone.
     scripts : iterable of Traversable
-        Modules in the order in which they use one another, after those that all such pages have. A
-        page without any runs no script at all.
+        Modules in order of dependence; the modules common to all such pages come first. A page
+        without modules runs no script at all.
     data : iterable of str
-        Elements that the scripts read.
+        Elements for the scripts to read.
     """
     styles = "\n".join(one.read_text("utf-8") for one in (_HERE.joinpath("shell.css"), style))
     script, allowed = "", ""
     own = list(scripts)
     if own:
-        # Not a module: nothing of it is seen by any other script, and no older browser is left out.
+        # Not a module: it runs in older browsers too, and its block hides it from other scripts.
         code = f'"use strict";\n{{\n{joined(_HERE.joinpath("shell.js"), *own)}\n}}\n'
         script = f"<script>{code}</script>\n"
         allowed = f"; script-src '{digest_of_text(code)}'"
@@ -64,10 +64,10 @@ def page_pieces(
 
 
 def notice(weights: Provenance) -> tuple[str, str]:
-    """Return what a reader must know of the weights: in a few words, and at length; or nothing.
+    """Return what readers must know about the weights, as a headline and a text; or nothing.
 
-    The message of `Provenance` is for whoever computed the maps: it may name folders of that
-    person's computer, and what to do there.
+    The message of `Provenance` is meant for the person who computed the maps: it may name folders
+    on that person's computer, and actions to take there.
     """
     if weights.source == "kmeans":
         label = weights.label[:1].upper() + weights.label[1:]
@@ -80,7 +80,7 @@ def notice(weights: Provenance) -> tuple[str, str]:
 
 
 def notice_element(weights: Provenance) -> str:
-    """Return the element that shows the notice, unfolded by a click; empty without one."""
+    """Return the element for the notice, which unfolds on a click; empty if there is none."""
     headline, message = map(html.escape, notice(weights))
     if not headline:
         return ""
@@ -91,14 +91,14 @@ def notice_element(weights: Provenance) -> str:
 
 
 def other_names(activations: Any, layer: str) -> list[str]:
-    """Return the other names of the same maps, which an address may have, too."""
+    """Return other names of the same maps, which an address may also use."""
     names = [*activations.names_in("torchvision", layer), *activations.names_in("paper", layer)]
     plain = activations.plain_name(layer)
     return [name for name in names if name != layer and activations.plain_name(name) == plain]
 
 
 def layer_blocks(layers: Sequence[LayerInfo]) -> list[dict[str, Any]]:
-    """Return the network's blocks: the title of each, and its layers' buttons and places."""
+    """Return the network's blocks: each title, and the labels and indices of its layers."""
     blocks = []
     for title, members in groupby(enumerate(layers), key=lambda one: one[1].block):
         words = title.replace("block", "block ") if title[-1:].isdigit() else title
@@ -106,7 +106,7 @@ def layer_blocks(layers: Sequence[LayerInfo]) -> list[dict[str, Any]]:
         for place, layer in members:
             pool = layer.kind == "pool"
             number += not pool
-            # Of layers that are left out, the others keep their numbers.
+            # If some layers are left out, the others keep their numbers.
             own = layer.name.rpartition("conv")[2]
             label = "pool" if pool else own if own.isdigit() else str(number)
             buttons.append([label, place])

@@ -1,4 +1,4 @@
-"""Feature maps as one file keeps them: a byte a unit, a range a channel, packed in pieces."""
+"""Feature maps in the format of one-file pages: a byte per unit, a range per channel, packed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vgg_widget.pictures.scaling import NAMED_SCALES, Floats
 from vgg_widget.support.html import decimals
 
 STEPS = 254
-"""The index of a channel's largest value; 0 is that of its least."""
+"""The index of a channel's largest value; its least value has index 0."""
 
 NO_NUMBER = 255
-"""The index of what is NaN or infinite."""
+"""The index of NaN and infinite values."""
 
 NO_CHANNEL = 65535
-"""Where a layer's winners are listed: no channel is active."""
+"""The winner at a location where no channel is active."""
 
-# A piece is unpacked as a whole when one of its maps is looked at.
+# A whole piece is unpacked when one of its maps is shown.
 _PIECE_BYTES = 1_000_000
 _PIECE_MAPS = 64
 
@@ -34,16 +34,16 @@ _VALUES_AT_ONCE = 4_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredMaps:
-    """Some maps of one size as bytes, and what the bytes stand for.
+    """Some maps of one size as bytes, with the meaning of the bytes.
 
     Parameters
     ----------
     indices : ndarray of uint8, shape (channels, height, width)
         0 for a map's least value to `STEPS` for its largest, or `NO_NUMBER`.
     low, high : ndarray of float32
-        Each map's least and largest value; the least is 0 in a layer that has none below.
+        Each map's least and largest value; the least is 0 in a layer without negative values.
     auto : ndarray of float64
-        The top of each map's own range, as the scale ``"auto"`` has it.
+        The top of each map's own range, as in the scale ``"auto"``.
     """
 
     indices: npt.NDArray[np.uint8]
@@ -52,7 +52,7 @@ class StoredMaps:
     auto: npt.NDArray[np.float64]
 
     def ranges(self) -> dict[str, list[float | None]]:
-        """Return the numbers, as JSON takes them."""
+        """Return the ranges in a form for JSON."""
         found = {"low": self.low, "high": self.high, "auto": self.auto.astype(np.float32)}
         return {name: decimals(values) for name, values in found.items()}
 
@@ -63,14 +63,14 @@ def stored_maps(maps: Floats, *, signed: bool, step: int = 1) -> StoredMaps:
     Parameters
     ----------
     maps : ndarray of float32, shape (height, width, channels)
-        Of one layer.
+        The maps of one layer.
     signed : bool
         Whether the layer has values of both signs.
     step : int
-        Of each `step` rows and columns the first is kept; ranges are those of all.
+        The first of each `step` rows and columns is kept; ranges cover all of them.
     """
     height, width, channels = maps.shape
-    # Of VGG19's first layers, on a large image, all channels at once would fill gigabytes.
+    # For VGG19's first layers on a large image, all channels at once would take gigabytes.
     together = max(1, _VALUES_AT_ONCE // (height * width))
     parts = [
         _stored_channels(maps[..., first : first + together], signed=signed, step=step)
@@ -93,7 +93,7 @@ def _stored_channels(maps: Floats, *, signed: bool, step: int) -> StoredMaps:
     known = values if whole else np.where(finite, values, np.float32(0))
     high = known.max(axis=(1, 2))
     low = known.min(axis=(1, 2)) if signed else np.zeros_like(high)
-    # The span of the largest float32 values is none of them.
+    # The span of float32 values can overflow float32.
     span = high.astype(np.float64) - low
     factor = (STEPS / np.where(span > 0, span, np.inf)).astype(np.float32)
     scaled = (fewer(known, step) - low[:, None, None]) * factor[:, None, None]
@@ -106,7 +106,7 @@ def _stored_channels(maps: Floats, *, signed: bool, step: int) -> StoredMaps:
 
 
 def fewer(maps: npt.NDArray[Any], step: int) -> npt.NDArray[Any]:
-    """Return one row and column in `step`: of fewer units, the values stay true."""
+    """Return the first of each `step` rows and columns, with unchanged values."""
     return maps[..., ::step, ::step]
 
 
@@ -116,7 +116,7 @@ def maps_in_a_piece(height: int, width: int) -> int:
 
 
 def packed_pieces(indices: npt.NDArray[np.uint8]) -> list[str]:
-    """Return maps, some to a piece, as text that a page unpacks when it shows one of them."""
+    """Return maps in packed pieces, as text; a page unpacks a piece to show one of its maps."""
     together = maps_in_a_piece(*indices.shape[1:])
     return [
         packed_text(indices[first : first + together].tobytes())
@@ -125,25 +125,25 @@ def packed_pieces(indices: npt.NDArray[np.uint8]) -> list[str]:
 
 
 def packed_text(data: bytes) -> str:
-    """Return bytes as zlib packs them, in base64."""
-    # Neighbours in a map are alike, but runs of 0 aside nothing comes twice: looking for runs alone
-    # takes a sixth of the time of zlib's usual search, and makes maps 6 % smaller.
+    """Return bytes packed by zlib, in base64."""
+    # Neighbouring values are similar, but apart from runs of 0 nothing repeats. Searching for runs
+    # alone takes a sixth of the time of zlib's usual search, and makes maps 6 % smaller.
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     return base64.b64encode(packer.compress(data) + packer.flush()).decode()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredModes:
-    """A layer's ready-made pictures: the largest value, the mean, and which channel wins.
+    """A layer's ready-made pictures: the largest value, the mean, and the winning channel.
 
     Parameters
     ----------
     maps : StoredMaps
-        Of ``"max"`` and ``"mean"``, in this order.
+        Those of ``"max"`` and ``"mean"``, in this order.
     winners : ndarray of uint16, shape (height, width)
-        The strongest channel, `NO_CHANNEL` where none is active.
+        The strongest channel; `NO_CHANNEL` if none is active.
     legend : list of dict
-        What each colour of ``"argmax"`` stands for, as `vgg_widget.pictures.legend` has it.
+        The meaning of each colour of ``"argmax"``, as in `vgg_widget.pictures.legend`.
     """
 
     maps: StoredMaps
@@ -153,7 +153,7 @@ class StoredModes:
     def packed(self, step: int = 1) -> str:
         """Return both maps, then the low and the high bytes of the winners, in one piece.
 
-        Of each `step` rows and columns the first is there.
+        The first of each `step` rows and columns is kept.
         """
         winners = fewer(self.winners, step)
         low, high = (winners & 255).astype(np.uint8), (winners >> 8).astype(np.uint8)
@@ -162,7 +162,7 @@ class StoredModes:
 
 
 def stored_modes(activations: Activations, layer: str) -> StoredModes:
-    """Return what the modes that take all channels show of a layer."""
+    """Return a layer's pictures in the modes that take all channels."""
     values = [render(activations, layer, mode).values for mode in ("max", "mean")]
     maps = np.stack([one for one in values if one is not None], axis=-1)
     argmax = render(activations, layer, "argmax")

@@ -1,14 +1,14 @@
-// A part of a picture, enlarged: its window is the place of its corner and its size, as shares of the
+// The enlarged part of a picture: its window is the position of its corner and its size, as shares of the
 // picture's sides.
 
-// Single units fill the frame then.
+// At this size, single units fill the frame.
 export const LEAST = 1 / 32;
 
 export const WHOLE = { left: 0, top: 0, size: 1 };
 
 const within = (start, size) => Math.min(1 - size, Math.max(0, start));
 
-// What is at a place of the frame, as shares of its sides, stays there.
+// Zooms with a fixed point, given as shares of the frame's sides.
 export function zoomed({ left, top, size }, factor, [x, y]) {
   const next = Math.min(1, Math.max(LEAST, size / factor));
   const by = size - next;
@@ -19,7 +19,7 @@ export const moved = ({ left, top, size }, [x, y]) => ({
   left: within(left - x * size, size), top: within(top - y * size, size), size,
 });
 
-// From a place of the frame to that of the picture, and back.
+// Converts positions in the frame to positions in the picture, and back.
 export const inPicture = ({ left, top, size }, [x, y]) => [left + x * size, top + y * size];
 export const inFrame = ({ left, top, size }, [x, y]) => [(x - left) / size, (y - top) / size];
 

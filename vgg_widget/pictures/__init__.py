@@ -1,4 +1,4 @@
-"""How channels become one picture, and what goes with it: tiles, colours, legends."""
+"""Rendering channels as images: modes, tiles, colours and legends."""
 
 from vgg_widget.pictures.modes import (
     MODES,

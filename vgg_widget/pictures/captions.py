@@ -1,4 +1,4 @@
-"""The words beside a picture: what it shows, and where its numbers come from."""
+"""Captions: what a rendering shows, and the source of its numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vgg_widget.support.messages import percent, plain_number, plain_range
 
 
 def caption(activations: Activations, rendering: Rendering) -> str:
-    """Say which channels of which layer are on show, and what is wrong with any."""
+    """Return a caption with the layer, the channels, and notes on dead or invalid ones."""
     shown, notes = _what(activations, rendering), _notes(activations, rendering)
     return " · ".join([*shown, *notes, *_hidden(rendering)])
 
 
 def activity(activations: Activations, rendering: Rendering) -> str:
-    """Say how active the channels on show are: least, mean and largest value, and what share."""
+    """Return the displayed channels' minimum, mean, maximum and active share in words."""
     return " · ".join(_numbers(activations, rendering))
 
 
@@ -76,14 +76,15 @@ def _hidden(rendering: Rendering) -> list[str]:
 
 
 def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) -> str:
-    """Say what is on show of two images, how active each is, and over which range both are drawn.
+    """Return a caption for two images: the channels, their range, and each image's activity.
 
-    `notes` say how each image's values were understood; empty where there was no choice.
+    `notes` are the two images' reading notes, possibly empty.
     """
     first, difference = renderings.first, renderings.difference
     parts = [", ".join(_what(pair.first, first))]
     if first.vmin is not None and first.vmax is not None:
-        parts.append(f"both from {plain_range(first.vmin, first.vmax)}")
+        extent = plain_range(first.vmin, first.vmax)
+        parts.append(NO_RANGE if first.vmin == first.vmax else f"both from {extent}")
     parts += _hidden(first)
     for which, activations, rendering, note in (
         ("first", pair.first, first, notes[0]),
@@ -109,9 +110,9 @@ def pair_caption(pair: Pair, renderings: PairRendering, notes: tuple[str, str]) 
 def place_words(
     activations: Activations, rendering: Rendering, row: int, column: int, channel: int | None
 ) -> str:
-    """Say what is at a unit of the map on show, and which input pixels it sees.
+    """Return the value of a unit of the displayed map, and its receptive field, in words.
 
-    In a grid, `channel` says in whose tile.
+    In a grid, `channel` names the tile.
     """
     here = words_for_unit(rendering, row, column, channel)
     return f"{here} · {_field_words(activations, rendering.layer, row, column)}"
@@ -120,7 +121,7 @@ def place_words(
 def pair_place_words(
     pair: Pair, renderings: PairRendering, row: int, column: int, channel: int | None
 ) -> str:
-    """Say what both images have at a unit, how far apart that is, and what the unit sees."""
+    """Return both images' values at a unit, their difference and its receptive field, in words."""
     first, difference = renderings.first, renderings.difference
     named: dict[str, Rendering] = {"first": first, "second": renderings.second}
     if difference.values_are != "mismatch":
@@ -144,7 +145,7 @@ def _field_words(activations: Activations, layer: str, row: int, column: int) ->
     whole = info.whole_box(row, column)
     if whole is None:
         return seen
-    # Strides may leave rows of the image itself over, which no border has clipped.
+    # Only report sides clipped by the border; strides may also leave image rows unused.
     beyond = {
         "above": -whole[0],
         "left of": -whole[1],
@@ -159,16 +160,21 @@ def _field_words(activations: Activations, layer: str, row: int, column: int) ->
 
 
 def source_line(activations: Activations, rendering: Rendering) -> str:
-    """Say where a picture's numbers come from: weights, layer, mode, scale."""
+    """Return the source of a rendering's numbers: weights, layer, mode and scale."""
     layer = layer_label(activations, rendering.layer)
     parts = [activations.weights.label, layer, f"mode {rendering.mode}"]
     words = range_words(rendering)
     if rendering.vmin is not None and rendering.vmax is not None:
         first, *gamma = words.split(" · ")
+        if rendering.vmin == rendering.vmax:
+            return " · ".join([*parts, NO_RANGE])
         extent = plain_range(rendering.vmin, rendering.vmax)
         words = " · ".join([", ".join(filter(None, [first, extent])), *gamma])
     return " · ".join(filter(None, [*parts, words]))
 
+
+NO_RANGE = "nothing above 0"
+"""What it says of a picture of dead channels, in place of a range."""
 
 RANGES = {
     "auto": "this picture's own range",
@@ -180,16 +186,16 @@ TILE_RANGES = {
     "auto": "each channel over its own range",
     "channel": "each channel over its own range up to its maximum",
 }
-"""What it says of them in a grid, where that is something else."""
+"""The words used for a grid, where they differ."""
 
 
 def range_words(rendering: Rendering) -> str:
-    """Say over which range a picture's activations became colours; "" where no scale decides.
+    """Return the words for the range over which activations were coloured; "" if no scale applies.
 
     Parameters
     ----------
     rendering : Rendering
-        What `render` made.
+        The result of `render`.
     """
     mode = MODES.get(rendering.mode)
     if mode is not None and not mode.uses_scale:
@@ -198,11 +204,11 @@ def range_words(rendering: Rendering) -> str:
         return ""
     words = rendering.range_words or RANGES[rendering.scale]
     if rendering.scale == "channel" and rendering.clipped[1] and not rendering.range_words:
-        # Up to a percentile of one's own.
+        # A user's own percentile.
         words = RANGES["auto"]
     if not rendering.range_words and rendering.vmin is None:
         words = TILE_RANGES.get(rendering.scale, words)
-    # A mode's own way over a scale's maximum takes no gamma.
+    # A mode that normalises by the maximum itself applies no gamma.
     follows = rendering.scale == "auto" or rendering.vmin is not None or not rendering.range_words
     bent = rendering.gamma != 1 and follows
     return f"{words} · gamma {rendering.gamma:g}" if bent else words

@@ -1,4 +1,4 @@
-"""matplotlib's colormaps, by their names and as objects."""
+"""matplotlib's colormaps, by name and as objects."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from matplotlib.colors import Colormap
 from vgg_widget.support.messages import unknown_choice
 
 DEFAULT_CMAP = "magma"
-"""The colormap where none is chosen."""
+"""The default colormap."""
 
 SIGNED_CMAP = "coolwarm"
-"""The explorer's for activations of both signs, where no diverging one was chosen."""
+"""The explorer's colormap for signed activations, unless a diverging one was chosen."""
 
 DIFFERENCE_CMAP = "RdBu_r"
-"""Diverging, with white in the middle: red where the second image's activation is larger."""
+"""A diverging colormap with white in the middle: red where the second image's activation is
+larger."""
 
 DISTANCE_CMAP = "magma"
-"""Sequential: for distances, which have no sign."""
+"""A sequential colormap for distances, which have no sign."""
 
 KERNEL_CMAP = "RdBu_r"
-"""Diverging: positive weights are red, negative ones blue, and 0 is white."""
+"""A diverging colormap: positive weights are red, negative ones blue, and 0 is white."""
 
 CMAP_GROUPS = {
     "uniform": "magma inferno plasma viridis cividis",
@@ -39,17 +40,17 @@ CMAP_GROUPS = {
         "petroff6 petroff8 petroff10"
     ),
 }
-"""Colormaps by what they serve for, as matplotlib's guide to choosing them sorts them."""
+"""Colormaps by purpose, following matplotlib's guide to choosing colormaps."""
 
-# It invents edges where the data has none; it is accepted by name but not offered.
+# jet shows edges that the data do not have. It is accepted by name but not offered.
 _NOT_OFFERED = {"jet"}
 
 
 def grouped_cmaps() -> dict[str, list[str]]:
     """Return the names of matplotlib's colormaps in groups, the perceptually uniform ones first.
 
-    Reversed ones are left out: their names end in ``_r``. What is in no group, such as a
-    colormap of one's own, is in the last, ``"others"``.
+    Reversed colormaps, whose names end in ``_r``, are left out. Colormaps in no group, such as your
+    own, are in the last group, ``"others"``.
     """
     groups = {
         group: [name for name in names.split() if name in mpl.colormaps]
@@ -62,7 +63,7 @@ def grouped_cmaps() -> dict[str, list[str]]:
 
 
 def find_cmap(cmap: str | Colormap) -> Colormap:
-    """Return a colormap by its name, or raise ValueError naming the nearest."""
+    """Return a colormap by name, or raise ValueError suggesting the nearest name."""
     if isinstance(cmap, Colormap):
         return cmap
     if not isinstance(cmap, str) or cmap not in mpl.colormaps:
@@ -71,13 +72,13 @@ def find_cmap(cmap: str | Colormap) -> Colormap:
 
 
 def registered_name(cmap: Colormap) -> str:
-    """Return the name under which matplotlib has these colours, or raise ValueError."""
-    # What is registered under another name keeps its own.
+    """Return the name under which a colormap is registered, or raise ValueError."""
+    # A colormap registered under another name keeps its own `name`.
     names: tuple[str, ...] = (cmap.name, *mpl.colormaps)
     for name in names:
         if name in mpl.colormaps and mpl.colormaps[name] == cmap:
             return name
     raise ValueError(
         f"cmap is a Colormap called {cmap.name!r} that is not registered with its colours: call "
-        "matplotlib.colormaps.register(cmap, name=...) with a name of your own first."
+        "matplotlib.colormaps.register(cmap, name=...) with a new name first."
     )

@@ -1,4 +1,4 @@
-"""Two images through one network: the same picture of each over one range, and what differs."""
+"""Compare two images in one network: render both over one range, and their difference."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from vgg_widget.pictures.scaling import (
 from vgg_widget.pictures.tiles import gaps_between
 
 _SAME, _OTHER = (240, 240, 240), (178, 24, 43)
-# Two cameras' formats are far further apart; a pixel more or less from cutting is not.
+# Aspect ratios of cameras differ by far more; cropping by a pixel changes them by less.
 _ASPECT_TOLERANCE = 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """What one network makes of two images of the same size; see `pair`.
+    """One network's activations for two images of the same size; see `pair`.
 
     Parameters
     ----------
     first, second : Activations
-        Of each image; their maps have the same shapes.
+        Each image's activations; their maps have the same shapes.
     pooled : Activations
-        Both images' maps, the first's above the second's: what gives channel rankings, statistics
-        and ranges over the pair. It shares its memory with the two.
+        Both images' maps, the first's above the second's, for channel rankings, statistics and
+        ranges over the pair. They share memory with `first` and `second`.
     note : str
-        What was done to the second image that changes its look; empty where nothing was.
+        Describes any distortion of the second image; otherwise empty.
     """
 
     first: Activations
@@ -61,25 +61,25 @@ class Pair:
 
     @classmethod
     def of(cls, first: Activations, second: Activations, note: str = "") -> Self:
-        """Make a pair of what a network has computed already.
+        """Build a pair from activations that are already computed.
 
         Raises
         ------
         ValueError
-            If they are of images of two sizes, or of two networks: of other layers, shapes of maps
-            or weights.
+            If the image sizes differ, or the networks differ in their layers, map shapes or
+            weights.
         """
         for what, one, other in (
             ("set of layers", list(first), list(second)),
             ("image size", first.image.shape[:2], second.image.shape[:2]),
             ("set of weights", _weights_of(first), _weights_of(second)),
-            # Last, since whatever differs above may be why.
+            # Last, since any difference above may be the cause.
             ("set of map shapes", *([one.shape(n) for n in one] for one in (first, second))),
         ):
             if one != other:
                 raise ValueError(
-                    f"second has another {what} than first, {other} and not {one}: pass what one "
-                    "extractor makes of two images of one size."
+                    f"second has another {what} than first, {other} instead of {one}: pass one "
+                    "extractor's activations for two images of the same size."
                 )
         return cls(*_below_each_other(first, second), note=note)
 
@@ -99,19 +99,19 @@ class Pair:
         return _minus(self.second[layer], self.first[layer])
 
     def largest_difference(self, layer: str | None, percentile: float = 100.0) -> float:
-        """Return a percentile of the differences' magnitudes above 0, remembered once computed.
+        """Return a percentile of the nonzero differences' magnitudes; the result is cached.
 
         Parameters
         ----------
         layer : str or None
-            Over one layer's channels, or over all layers where None.
+            Layer whose channels are included; None for all layers.
         percentile : float
             0 < p ≤ 100.
 
         Returns
         -------
         float
-            In activation units; 0.0 where the two are equal.
+            In activation units; 0.0 if the two are equal.
         """
         key = (None if layer is None else self.first.plain_name(layer), percentile)
         if key not in self._tops:
@@ -123,12 +123,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairRendering:
-    """The same picture of two images, and what differs; see `render_pair`.
+    """Matching renderings of two images, and their difference; see `render_pair`.
 
     Parameters
     ----------
     first, second : Rendering
-        Of the same channels in the same order, with the same `vmin` and `vmax`.
+        Renderings of the same channels in the same order, with the same `vmin` and `vmax`.
     difference : Rendering
         The second minus the first, or a distance; its title says which. Its `mode` is
         ``"difference"``.
@@ -140,40 +140,42 @@ class PairRendering:
 
     @property
     def clipped(self) -> tuple[bool, bool]:
-        """Whether either picture shows values below `vmin` and above `vmax`: for one colorbar."""
+        """Whether either rendering has values below `vmin` and above `vmax`."""
         (low, high), (other_low, other_high) = self.first.clipped, self.second.clipped
         return low or other_low, high or other_high
 
     @property
     def both(self) -> Rendering:
-        """All that the two pictures show as one, for the colorbar and histogram that they share."""
+        """Both renderings' values in one rendering, for the shared colorbar and histogram."""
         first, second = self.first, self.second
         if first.values is None or second.values is None or first.vmin is None:
             return first
         values = np.concatenate([first.values, second.values])
         if first.tiles is not None:
-            # Of the tiles' places in the two together nothing knows, and NaN is not counted.
+            # Tile positions do not apply to the combined array, so gaps become NaN, which is not
+            # counted.
             values[np.tile(gaps_between(first.tiles), (2, 1))] = np.nan
         return replace(first, values=values, clipped=self.clipped, tiles=None)
 
 
 def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
-    """Compute two images, so that every location of one has its counterpart in the other.
+    """Compute two images such that every location in one corresponds to one in the other.
 
     Parameters
     ----------
     extractor : FeatureExtractor
         The network.
     first : object
-        Anything that `load_image` takes, or an `ImageReading`; brought to the extractor's size.
+        Anything that `load_image` takes, or an `ImageReading`; resized as the extractor does.
     second : object
-        The same; brought to exactly the size that the network saw the first in, whatever its
+        Likewise; resized to exactly the first image's size as seen by the network, regardless of
         aspect ratio.
 
     Returns
     -------
     Pair
-        With a note where the second image is distorted by that, and the first is not alike.
+        With a note if this distorts the second image and the first is not distorted in the same
+        way.
 
     Raises
     ------
@@ -194,12 +196,12 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
 
 def _weights_of(activations: Activations) -> str:
     weights = activations.weights
-    # A model may be trained further under the same label.
+    # A model may be trained further without changing its label.
     return f"{weights.label} ({weights.digest})" if weights.digest else weights.label
 
 
 def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:
-    """Say how the second image is distorted, where one would see it and the first is not alike."""
+    """Return a note if the second image is visibly distorted relative to the first; or ""."""
     own = second.pixels.shape[:2]
     stretch = _aspect(size) / _aspect(own)
     alike = _aspect(first.pixels.shape) / _aspect(own)
@@ -219,8 +221,8 @@ def _aspect(shape: tuple[int, ...]) -> float:
 def _below_each_other(
     first: Activations, second: Activations
 ) -> tuple[Activations, Activations, Activations]:
-    """Return both images' activations as parts of one memory, and that as a whole."""
-    # What is after a ReLU can be had from what is stored before it.
+    """Return both images' activations as views of shared arrays, and the combined activations."""
+    # Maps after a ReLU can be computed from the stored maps before it.
     stored = {name: first.before_relu(name) or name for name in first}
     before_relu = [name for name in first if first.before_relu(name)]
     whole = {
@@ -247,37 +249,36 @@ def render_pair(
     scale: str | Scale = DEFAULT_SCALE,
     **as_render: Any,
 ) -> PairRendering:
-    """Make the same picture of both images, over one range, and a picture of what differs.
+    """Render both images alike over one range, and render their difference.
 
     Parameters
     ----------
     pair : Pair
-        What `pair` returned.
+        The result of `pair`.
     layer, mode : str
-        As for `render`. The channels that a mode chooses by itself are the most telling over both
-        images.
+        As for `render`. Channels chosen by a mode are the most informative over both images.
     scale : str or Scale
-        Over what the range is taken, as for `render`, but over both images: ``"auto"`` and
-        ``"channel"``, the two pictures on show (in a grid, the two tiles of a channel);
-        ``"layer"``, ``"network"``. A composite on ``"auto"`` is made brighter by one factor for
-        both, and ``argmax`` colours the channels that win most in both together. The difference
-        has a range of its own over the same extent, symmetric about 0.
+        As for `render`, with ranges taken over both images: ``"auto"`` and ``"channel"`` use the
+        two displayed renderings (in a grid, the two tiles of a channel). A composite with
+        ``"auto"`` is brightened by one factor for both, and ``argmax`` colours the channels that
+        win most often in both together. The difference has its own range over the same scope,
+        symmetric about 0.
     **as_render
-        ``channel``, ``channels``, ``cmap`` and whatever else `render` takes.
+        ``channel``, ``channels``, ``cmap`` and other arguments of `render`.
 
     Returns
     -------
     PairRendering
-        Where a colour stands for one value (as in ``channel``, ``max``, ``mean`` and ``grid``) the
-        difference is the second picture's value minus the first's, in activation units; for
-        ``argmax`` it is where another channel is strongest (1, else 0); for the others the
-        Euclidean distance between the images' activations of the channels on show, location by
-        location.
+        For modes whose colours represent single values (``channel``, ``max``, ``mean``, ``grid``),
+        the difference is the second rendering's value minus the first's, in activation units. For
+        ``argmax`` it is 1 where another channel is strongest and 0 elsewhere. For other modes it is
+        the Euclidean distance, at each location, between the images' activations of the displayed
+        channels.
 
     Raises
     ------
     ValueError
-        As `render`.
+        As for `render`.
     """
     policy = as_scale(scale)
     options = RenderOptions(mode, scale=policy, **as_render)
@@ -288,7 +289,7 @@ def render_pair(
     if first.values_are == "channel":
         difference = _other_winners(first, second)
     elif any(one.values is None for one in (first, second)) or (
-        # Colours of the mode's own, which stand for no one value.
+        # The mode has its own colours, which do not represent single values.
         first.vmin is None and first.tiles is None
     ):
         difference = _distances(pair, first, policy)
@@ -298,7 +299,7 @@ def render_pair(
 
 
 def _common_range(rendering: Rendering) -> str:
-    """Say that a range of what is on show is that of both pictures."""
+    """Return the words for a range taken over both renderings."""
     if rendering.range_words or rendering.scale not in ("auto", "channel"):
         return rendering.range_words
     if rendering.vmin is None:
@@ -313,7 +314,7 @@ def _difference(
     limits: DisplayRange | None = None,
     cmap: Colormap | None = None,
 ) -> Rendering:
-    """Return the rendering of what differs from the first picture."""
+    """Return the rendering of a difference."""
     assert picture.values is not None
     look = appearance(picture, limits, cmap)
     look["note"] = "" if picture.values.any() else "no difference"
@@ -329,7 +330,7 @@ def _differences(pair: Pair, first: Rendering, second: Rendering, policy: Scale)
 
     def range_of(part: Floats) -> DisplayRange:
         found = range_on(policy, first.layer, part, pair.largest_difference, signed=True)
-        # Where nothing differs, 0 still has the colour in the middle, and not an end's.
+        # If nothing differs, 0 must still have the middle colour, not the lowest.
         top = found.vmax or first.vmax or 1.0
         return range_up_to(top, signed=True, gamma=policy.gamma)
 
@@ -345,10 +346,10 @@ def _differences(pair: Pair, first: Rendering, second: Rendering, policy: Scale)
 def _distances(pair: Pair, first: Rendering, policy: Scale) -> Rendering:
     chosen = list(first.channels)
     apart = _minus(pair.second[first.layer][..., chosen], pair.first[first.layer][..., chosen])
-    # In float32 the square of a large activation would be infinite.
+    # The square of a large activation would overflow float32.
     values = np.linalg.norm(apart.astype(np.float64), axis=-1).astype(np.float32)
     limits = DisplayRange(0.0, top_of(values, policy.percentile), policy.gamma)
-    # Which they are is in the titles of the two pictures beside it.
+    # The titles of the two renderings beside it name the channels.
     over = f"{len(chosen)} channels" if len(chosen) > 1 else f"channel {chosen[0]}"
     title = f"{first.layer} · Euclidean distance over {over}"
     picture = Picture(values, values_are="distance")
@@ -366,6 +367,6 @@ def _other_winners(first: Rendering, second: Rendering) -> Rendering:
 
 
 def _minus(second: Floats, first: Floats) -> Floats:
-    # A network of somebody's own may give what is infinite, and infinity minus itself is NaN.
+    # A user's network may give infinite values, and infinity minus itself is NaN.
     with np.errstate(invalid="ignore", over="ignore"):
         return second - first

@@ -1,4 +1,4 @@
-"""Where things lie on the explorer's two pictures, and what is at a point of them."""
+"""Coordinates on the explorer's two images, and the values at a point."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vgg_widget.support.messages import plain_number
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A place on one of the two pictures, as a mouse finds it.
+    """A position on one of the two images, as hit by the mouse.
 
-    Row and column are those of a pixel of the input, or of a unit of the layer's map. The channel
-    is that of a map of one channel, or of a grid's tile.
+    Row and column refer to a pixel of the input, or to a unit of the layer's map. The channel is
+    that of a single-channel map or of a grid's tile.
     """
 
     on: Literal["input", "map"]
@@ -27,18 +27,18 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputLayer:
-    """A picture that lies on an input, pixel on pixel: uint8 RGBA of the input's shape."""
+    """An overlay on an input image: uint8 RGBA of the input's shape."""
 
     rgba: RGBA8
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What is marked on the two pictures.
+    """The marks on the two images.
 
-    `unit` is the row and column of a unit in the layer's map; `box` is the top, left, bottom and
-    right of the input pixels that it sees, half open; `overlay` is the opacity, 0 to 1, of what
-    lies over the input: the layer's map, or a picture of `instead` for each input.
+    `unit` is the row and column of a unit in the layer's map. `box` is its receptive field in input
+    pixels: top, left, bottom and right, half open. `overlay` is the opacity, 0 to 1, of the overlay
+    on the input: the layer's map, or for each input an image from `instead`.
     """
 
     unit: tuple[int, int] | None = None
@@ -50,14 +50,14 @@ class Marks:
 def map_extent(rendering: Rendering, place: float | Placement) -> tuple[float, float, float, float]:
     """Return (left, right, bottom, top) of a rendering in data coordinates.
 
-    A feature map lies on the input pixels that it covers, so that both pictures share one
-    coordinate system; a grid of tiles has a system of its own.
+    A feature map is placed over the input pixels that it covers, so that both images share a
+    coordinate system; a grid of tiles has its own.
     """
     return extent_of(rendering.rgba.shape, _placed(rendering, place))
 
 
 def extent_of(shape: tuple[int, ...], at: Placement) -> tuple[float, float, float, float]:
-    """Return (left, right, bottom, top) of so many rows and columns, in data coordinates."""
+    """Return (left, right, bottom, top) of an array of `shape`, in data coordinates."""
     height, width = shape[:2]
     bottom, right = at.top + height * at.row_step, at.left + width * at.column_step
     return at.left, right, bottom, at.top
@@ -79,8 +79,8 @@ def unit_under(
 ) -> tuple[int, int, int | None] | None:
     """Return (row, column, channel) of the unit at a point of the map's axes.
 
-    The channel is None where the picture is not of one channel alone. The whole is None beside the
-    picture and between a grid's tiles.
+    The channel is None unless the rendering shows a single channel or a grid. The result is None
+    outside the image and between a grid's tiles.
     """
     at = _placed(rendering, place)
     row, column = math.floor((y - at.top) / at.row_step), math.floor((x - at.left) / at.column_step)
@@ -94,21 +94,21 @@ def unit_under(
 
 
 def words_for_unit(rendering: Rendering, row: int, column: int, channel: int | None) -> str:
-    """Say what a picture shows at a unit; `channel` chooses a grid's tile."""
+    """Return a unit's position and value in words; `channel` chooses a grid's tile."""
     where = unit_name(rendering, row, column, channel)
     value = unit_value(rendering, row, column, channel)
     return f"{where}: {value}" if value else where
 
 
 def unit_name(rendering: Rendering, row: int, column: int, channel: int | None) -> str:
-    """Say where a unit is; in a grid also in whose tile."""
+    """Return a unit's position in words, in a grid with the tile's channel."""
     where = f"row {row}, column {column}"
     tiles = rendering.tiles
     return f"channel {channel}, {where}" if tiles and channel in tiles.channels else where
 
 
 def unit_value(rendering: Rendering, row: int, column: int, channel: int | None) -> str:
-    """Return what a picture's colour at a unit stands for; nothing where that is no one value."""
+    """Return a unit's value in words; "" if its colour does not represent a single value."""
     if rendering.tiles is not None:
         if channel not in rendering.tiles.channels:
             return ""
@@ -123,6 +123,6 @@ def unit_value(rendering: Rendering, row: int, column: int, channel: int | None)
 
 
 def value_at(rendering: Rendering, place: float | Placement, x: float, y: float) -> str:
-    """Say in words what a point of the map's axes shows; nothing where there is nothing."""
+    """Return the position and value at a point of the map's axes in words; "" outside the map."""
     found = unit_under(rendering, place, x, y)
     return "" if found is None else words_for_unit(rendering, *found)

@@ -1,6 +1,7 @@
-"""Channels that are active together: a layer's maps as few maps, each of its own mixture.
+"""Groups of channels that are active together, found by factorising a layer's maps.
 
-Non-negative matrix factorisation of the maps as a matrix, a row a place and a column a channel.
+Non-negative matrix factorisation of the maps as a matrix with one row per location and one column
+per channel.
 """
 
 from __future__ import annotations
@@ -10,45 +11,46 @@ import numpy.typing as npt
 
 from vgg_widget.pictures.scaling import Floats
 
-# Rounds, after which the residual hardly changes, and updates in each: a product of large matrices
-# takes as long as many updates (Gillis & Glineur 2012, "Accelerated multiplicative updates and
-# hierarchical ALS algorithms for nonnegative matrix factorization").
+# Number of rounds, after which the residual hardly changes, and updates per round: a product of
+# large matrices costs as much as many updates (Gillis & Glineur 2012, "Accelerated multiplicative
+# updates and hierarchical ALS algorithms for nonnegative matrix factorization").
 _ROUNDS, _UPDATES = 20, 4
-# Directions beside those that are wanted, and rounds, until they are found.
+# Extra directions, and iterations, for the randomised singular value decomposition.
 _MORE, _TURNS = 4, 6
-# From so many places, evenly taken, the mixtures are found.
+# Number of evenly sampled locations from which the mixtures are found.
 _PLACES = 4096
 _TINY = np.float32(1e-12)
 
 
-# What is too small for a number is as good as 0.
+# Underflow to 0 is harmless here.
 @np.errstate(under="ignore")
 def factorised(values: Floats, count: int) -> tuple[Floats, Floats]:
-    """Write a matrix that is nowhere negative as a product of two such: ``places @ mixtures``.
+    """Factorise a non-negative matrix into non-negative factors, ``places @ mixtures``.
 
-    Lee & Seung 1999, "Learning the parts of objects by non-negative matrix factorization", for the
-    smallest sum of squares. The beginning is that of Boutsidis & Gallopoulos 2008, "SVD based
-    initialization: A head start for nonnegative matrix factorization", in which nothing is random,
-    and the updates those of Cichocki & Phan 2009, "Fast local algorithms for large scale
-    nonnegative matrix and tensor factorizations" (HALS).
+    Minimises the sum of squared errors, as in Lee & Seung 1999, "Learning the parts of objects by
+    non-negative matrix factorization". The deterministic initialisation follows Boutsidis &
+    Gallopoulos 2008, "SVD based initialization: A head start for nonnegative matrix factorization",
+    and the updates Cichocki & Phan 2009, "Fast local algorithms for large scale nonnegative matrix
+    and tensor factorizations" (HALS).
 
     Parameters
     ----------
     values : ndarray of float32, shape (places, channels)
-        What is below 0 counts as 0.
+        Negative values count as 0.
     count : int
-        How many mixtures; fewer where there are not as many places or channels.
+        Number of mixtures, limited by the number of locations and channels.
 
     Returns
     -------
     places : ndarray of float32, shape (places, count)
-        How much of each mixture is at each place.
+        Amount of each mixture at each location.
     mixtures : ndarray of float32, shape (count, channels)
-        Each of length 1, the one that explains most first; 0 for one that explains nothing.
+        Mixtures of length 1, in order of the part they explain; zeros for one that explains
+        nothing.
     """
     whole = _positive(values)
     count = min(count, *whole.shape)
-    # Products of large numbers would be none.
+    # Scale to avoid overflow in products of large numbers.
     largest = np.float32(whole.max(initial=0))
     if largest < _TINY:
         return np.zeros((len(whole), count), np.float32), np.zeros(
@@ -72,7 +74,7 @@ def factorised(values: Floats, count: int) -> tuple[Floats, Floats]:
 
 @np.errstate(under="ignore")
 def amounts(values: Floats, mixtures: Floats) -> Floats:
-    """Return how much of mixtures that are known is at each place, as `factorised` does."""
+    """Return the amounts of known mixtures at each location, as `factorised` does."""
     whole = _positive(values)
     found = np.zeros((len(whole), len(mixtures)), np.float32)
     products, squares = whole @ mixtures.T, mixtures @ mixtures.T
@@ -82,19 +84,19 @@ def amounts(values: Floats, mixtures: Floats) -> Floats:
 
 
 def _positive(values: Floats) -> Floats:
-    # A network of somebody's own may give what is no number, or not finite.
+    # A user's network may give NaN or infinite values.
     return np.maximum(np.nan_to_num(values, nan=0, posinf=0, neginf=0), 0)
 
 
 def _update(factor: Floats, products: Floats, squares: Floats) -> None:
-    """Give each column of a factor in turn its best values, for the other factor as it is."""
+    """Optimise each column of a factor in turn, with the other factor fixed."""
     for k in [*range(factor.shape[1])] * _UPDATES:
         rest = products[:, k] - factor @ squares[:, k] + factor[:, k] * squares[k, k]
         np.maximum(rest / np.maximum(squares[k, k], _TINY), 0, out=factor[:, k])
 
 
 def _beginning(values: Floats, count: int) -> tuple[Floats, Floats]:
-    """Return the larger of the positive and the negative part of each singular pair."""
+    """Return initial factors: the larger of each singular pair's positive and negative parts."""
     left, sizes, right = _singular(values, count)
     places = np.zeros((len(values), count), np.float32)
     mixtures = np.zeros((count, values.shape[1]), np.float32)
@@ -108,7 +110,7 @@ def _beginning(values: Floats, count: int) -> tuple[Floats, Floats]:
         size = np.sqrt(sizes[k] * down * across)
         places[:, k] = size * column / max(down, _TINY)
         mixtures[k] = size * row / max(across, _TINY)
-    # What is 0 can grow all the same, but for a mixture that is 0 throughout.
+    # Replace zeros by small values, since a mixture that is 0 everywhere could never grow.
     mean = np.sqrt(values.mean() / max(count, 1))
     for factor in (places, mixtures):
         factor[factor < 1e-6 * mean] = np.float32(1e-2) * mean
@@ -116,9 +118,9 @@ def _beginning(values: Floats, count: int) -> tuple[Floats, Floats]:
 
 
 def _singular(values: Floats, count: int) -> tuple[Floats, npt.NDArray[np.float32], Floats]:
-    """Return the largest singular values and vectors, by turns of a subspace that begins fixed.
+    """Return the largest singular values and vectors, by subspace iteration from a fixed start.
 
-    All of them would take longer than everything else.
+    Computing all of them would take longer than everything else.
     """
     wanted = min(count + _MORE, *values.shape)
     found = np.random.default_rng(0).standard_normal((values.shape[1], wanted), np.float32)

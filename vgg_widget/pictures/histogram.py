@@ -1,4 +1,4 @@
-"""How the values on show are distributed over their display range."""
+"""The distribution of a rendering's values over its display range."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy.typing as npt
 from vgg_widget.pictures.modes import Rendering
 from vgg_widget.pictures.tiles import gaps_between
 
-# All of a 256×256 image's map are counted; of more, every n-th, so that about this many are.
+# Up to `_ALL` values (a map of 256×256) all are counted; above, every n-th, about `_SOME`.
 _ALL, _SOME = 1 << 16, 1 << 14
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram:
-    """Numbers of values in equal parts of a picture's display range.
+    """Counts of values in equal bins over a rendering's display range.
 
     Parameters
     ----------
     counts : ndarray of int, shape (bins,)
-        Of the values counted: from one edge up to, but without, the next; the last bin has its
-        upper edge too.
+        Number of values in each bin, from its lower edge up to but excluding the upper edge; the
+        last bin includes both.
     edges : ndarray of float, shape (bins + 1,)
-        From `vmin` to `vmax`, in activation units, equally far apart (whatever the gamma).
+        From `vmin` to `vmax`, in activation units, equally spaced (regardless of gamma).
     below, above : int
-        Of the values counted, those that the range clips: smaller than `vmin`, larger than `vmax`.
+        Numbers of clipped values: below `vmin`, above `vmax`.
     step : int
-        Every how manieth value was counted: 1 is each. Times `step`, the numbers are near those of
-        the whole picture.
+        Sampling step: every `step`-th value was counted. Counts multiplied by `step` approximate
+        those of all values.
     """
 
     counts: npt.NDArray[np.intp]
@@ -41,29 +41,31 @@ class Histogram:
 
 
 def histogram(rendering: Rendering, bins: int = 64) -> Histogram | None:
-    """Count a picture's values over its display range.
+    """Count a rendering's values over its display range.
 
     Parameters
     ----------
     rendering : Rendering
-        What `render` made.
+        The result of `render`.
     bins : int
-        Number of parts, at least 1.
+        Number of bins, at least 1.
 
     Returns
     -------
     Histogram or None
-        NaN is left out, and so is what lies between the tiles of a grid. Of more than 65,536
-        values, as a grid has, every n-th is counted, some 16,000 and always the same ones. None
-        where colours do not stand for values over one range that is not empty.
+        NaN and the gaps between a grid's tiles are left out. Above 65,536 values, as in a grid,
+        every n-th is counted: about 16,000, always the same ones. None if colours do not represent
+        values over one nonempty range.
 
     Raises
     ------
     ValueError
-        If `bins` is no positive whole number.
+        If `bins` is not a positive int.
     """
     if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise ValueError(f"bins {bins!r} is no number of parts: choose a whole number from 1.")
+        raise ValueError(
+            f"bins {bins!r} is not a valid number of bins: choose a whole number from 1."
+        )
     vmin, vmax, values = rendering.vmin, rendering.vmax, rendering.values
     if values is None or vmin is None or vmax is None or not vmax > vmin:
         return None
@@ -71,19 +73,19 @@ def histogram(rendering: Rendering, bins: int = 64) -> Histogram | None:
     shown = values.reshape(-1)[::step]
     if rendering.tiles is not None:
         shown = shown[~gaps_between(rendering.tiles).reshape(-1)[::step]]
-    # float32 values against float64 ends would call the ends themselves clipped.
+    # Comparing float32 values with float64 ends could report the ends themselves as clipped.
     low, high = np.float32(vmin), np.float32(vmax)
     below, above = np.count_nonzero(shown < low), np.count_nonzero(shown > high)
-    # In float32 the smallest and largest of ranges would overflow.
+    # Very small and very large ranges would overflow float32.
     place = (shown.astype(np.float64) - vmin) / (vmax - vmin) * bins
-    # Comparisons with NaN are false: it is in no bin.
+    # Comparisons with NaN are false, so NaN is in no bin.
     place = place[(shown >= low) & (shown <= high)]
     counts = np.bincount(np.clip(place.astype(np.intp), 0, bins - 1), minlength=bins)
     return Histogram(counts, np.linspace(vmin, vmax, bins + 1), int(below), int(above), step)
 
 
 def _step(shape: tuple[int, ...]) -> int:
-    """Return a step through the values, row after row, that visits all columns alike."""
+    """Return a step through the flattened values that visits all columns equally often."""
     rows, columns = shape
     step = 1 if rows * columns <= _ALL else rows * columns // _SOME
     while math.gcd(step, columns) > 1:

@@ -1,4 +1,4 @@
-"""Which colour of a picture stands for which channel, where the mode has colours of its own."""
+"""Legends: the channel of each colour, for modes with their own colours."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy.typing as npt
 
 from vgg_widget.pictures.scaling import Floats
 
-# Levels of red, green and blue from which colours are taken.
+# Number of levels of red, green and blue that colours are chosen from.
 _LEVELS = 16
-# As many channels as VGG19's widest layers have.
+# The number of channels of VGG19's widest layers.
 _FIRST = 512
-# Lightness in thousandths: darker ones look like the black of no channel, paler ones like paper.
+# Lightness limits in thousandths: darker colours resemble the black of "no channel", paler ones the
+# white background.
 _DARKEST, _PALEST = 400, 950
 
-# sRGB's linear light to cone responses, and those (their cube roots) to lightness and two
+# Matrices from linear sRGB to cone responses, and from their cube roots to lightness and two
 # opponent axes: Björn Ottosson, "A perceptual color space for image processing" (2020),
 # https://bottosson.github.io/posts/oklab/
 _CONES = np.array(
@@ -39,23 +40,23 @@ _OPPONENTS = np.array(
 
 
 OTHER_CHANNELS = (120, 120, 120)
-"""The grey of channels that have no colour of their own."""
+"""The grey of channels without their own colour."""
 
 
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
-    """One colour of a picture, and what it stands for.
+    """A colour of a rendering and its meaning.
 
     Parameters
     ----------
     channel : int or None
-        The channel; None for a group of channels, and for locations of several channels or of none.
+        The channel; None for a group of channels, and for locations of other channels or of none.
     color : (float, float, float)
-        Red, green and blue in 0–1, as on the picture where the channel is alone.
+        Red, green and blue in 0–1, as rendered where only this channel is active.
     label : str
-        In words.
+        Text of the entry.
     share : float or None
-        Share of the locations that have this colour; None where colours mix.
+        Share of the locations with this colour; None if colours mix.
     """
 
     channel: int | None
@@ -65,7 +66,7 @@ class LegendEntry:
 
     @property
     def words(self) -> str:
-        """The label, and the share of the locations where there is one, such as ``"34%"``."""
+        """The label, followed by the share of locations if there is one, such as ``"34%"``."""
         if self.share is None:
             return self.label
         return f"{self.label} · " + (f"{self.share:.0%}" if self.share >= 0.01 else "< 1%")
@@ -74,9 +75,9 @@ class LegendEntry:
 def first_entries(
     legend: tuple[LegendEntry, ...], most: int = 10
 ) -> tuple[tuple[LegendEntry, ...], int]:
-    """Return the first channels, at most `most`, and how many channels are left out.
+    """Return the first `most` channels' entries, and the number of channels left out.
 
-    The entries for other channels, and for none, are always among them.
+    Entries for other channels and for no channel are always included.
     """
     channels = [entry for entry in legend if entry.channel is not None]
     others = [entry for entry in legend if entry.channel is None]
@@ -88,7 +89,7 @@ def legend_of(
     colors: npt.NDArray[np.float64],
     shares: Sequence[float | None] | None = None,
 ) -> tuple[LegendEntry, ...]:
-    """Return an entry a channel, in their order, of RGB colours in 0–1 and shape (K, 3)."""
+    """Return one entry per channel, in order; `colors` is RGB in 0–1, shape (K, 3)."""
     return tuple(
         LegendEntry(channel, tuple(color), f"channel {channel}", share)
         for channel, color, share in zip(
@@ -104,10 +105,10 @@ def winners(
     order: npt.NDArray[np.intp],
     locations: int,
 ) -> tuple[LegendEntry, ...]:
-    """Return the channels of `order`, then all others together, then the locations of none.
+    """Return entries for the channels of `order`, all other channels, and locations of none.
 
-    `palette`, of shape (K, 3), holds the channels' colours, and `areas` at how many of all
-    `locations` each wins; `order` holds places in both.
+    `palette`, of shape (K, 3), holds the channels' colours, and `areas` the number of locations,
+    out of `locations`, at which each wins; `order` holds indices into both.
     """
     shares = (areas[order] / locations).tolist()
     found = legend_of([channels[place] for place in order], palette[order] / 255, shares)
@@ -125,13 +126,13 @@ def winners(
 def legend_of_both(
     first: tuple[LegendEntry, ...], second: tuple[LegendEntry, ...]
 ) -> tuple[LegendEntry, ...]:
-    """Return the legend of two pictures of one size together: each area is the mean of its two."""
+    """Return the combined legend of two renderings of the same size, with averaged shares."""
     if any(entry.share is None for entry in (*first, *second)):
         return first
     shares: dict[str, float] = defaultdict(float)
     for entry in (*first, *second):
         shares[entry.label] += (entry.share or 0.0) / 2
-    # Where areas are equal, in the order of the first picture.
+    # Ties keep the order of the first rendering.
     entries = {entry.label: entry for entry in (*first, *second)}
 
     def place(label: str) -> tuple[bool, bool, float]:
@@ -144,22 +145,22 @@ def legend_of_both(
 
 
 def channel_colors(channels: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Return a colour for each channel number, as uint8 of shape (K, 3), whatever the others are.
+    """Return a fixed colour for each channel number, as uint8 of shape (K, 3).
 
-    They come from one fixed list: of some thousands of colours, the next is the one farthest, in
-    the perceptual space OKLab, from all before it and from black and white. From number 3665 on it
-    begins anew.
+    A channel's colour does not depend on the other channels. Colours come from a fixed list: each
+    is the one, out of several thousand, that is farthest in the perceptual space OKLab from all
+    before it and from black and white. The list repeats from number 3665 on.
     """
     choices, _ = _choices()
     numbers = np.asarray(channels, np.intp) % len(choices)
-    # To find the whole list takes ten times as long as the first ones, which mostly serve.
+    # Computing the whole list takes ten times as long as its beginning, which usually suffices.
     count = _FIRST if numbers.max(initial=0) < _FIRST else len(choices)
     return choices[_farthest_first(count)[numbers]]
 
 
 @cache
 def _choices() -> tuple[npt.NDArray[np.uint8], Floats]:
-    """Return colours that are neither dark nor pale, and their places in OKLab."""
+    """Return colours that are neither dark nor pale, and their OKLab coordinates."""
     levels = np.linspace(0, 255, _LEVELS)
     colors = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     places = _oklab(colors)
@@ -170,7 +171,7 @@ def _choices() -> tuple[npt.NDArray[np.uint8], Floats]:
 @cache
 def _farthest_first(count: int) -> npt.NDArray[np.intp]:
     _, places = _choices()
-    # Black is where no channel wins, and white what is behind a picture.
+    # Black marks locations where no channel wins, and white is the background.
     ends = _oklab(np.array([[0.0, 0, 0], [255, 255, 255]]))
     squares = (places**2).sum(axis=-1)
 
@@ -187,8 +188,9 @@ def _farthest_first(count: int) -> npt.NDArray[np.intp]:
 
 
 def _oklab(colors: npt.NDArray[np.float64]) -> Floats:
-    """Give RGB in 0–255 as lightness and the two opponent axes, in thousandths."""
-    # Whole numbers, whose squares float32 holds exactly: the list is the same on every machine.
+    """Convert RGB in 0–255 to lightness and the two opponent axes, in thousandths."""
+    # Rounded to integers, whose squares float32 holds exactly, so the list is the same on every
+    # machine.
     srgb = colors / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     lab: Floats = np.rint(1000 * np.cbrt(linear @ _CONES.T) @ _OPPONENTS.T).astype(np.float32)

@@ -1,7 +1,7 @@
-"""How channels become one picture: one function a mode, in a registry.
+"""Modes: functions that combine channels into one image, in a registry.
 
-A mode's function gets the chosen channels' maps and says what to show: a 2-D array of values, to
-be coloured by the colormap over the display range, or an RGB array, or a `Picture` that says more.
+A mode's function takes the chosen channels' maps and returns a 2-D array of values, which is
+coloured by the colormap over the display range, or an RGB array, or a `Picture` with details.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ValuesAre = Literal["activation", "channel", "difference", "distance", "mismatch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """What a mode's function made, before `render` adds colours, range and title.
+    """The result of a mode's function, before `render` adds colours, range and title.
 
     Parameters
     ----------
@@ -48,20 +48,19 @@ class Picture:
     rgba : ndarray of uint8, shape (h, w, 4), or None
         Final colours.
     range : DisplayRange or None
-        What the colormap's ends stand for, where it is not the scale's own answer.
+        The values at the colormap's ends, if not determined by the scale.
     tiles : TileGrid or None
-        For a grid, which channel is where.
+        For a grid, the position of each channel.
     blank : ndarray of bool, shape (h, w), or None
-        Pixels that belong to no location; they are drawn transparent.
+        Pixels outside all locations, drawn transparent.
     hatched : ndarray of bool, shape (h, w), or None
-        Pixels that are drawn grey, whatever their value: lines over the tile of a dead channel.
+        Pixels drawn grey regardless of their value: the lines over a dead channel's tile.
     legend : tuple of LegendEntry
-        Which colour stands for which channel, where the mode has colours of its own.
+        The colours of channels, if the mode has its own colours.
     values_are : {"activation", "channel"}
-        What the values are: activations, or the number of a channel (-1 for none).
+        The meaning of the values: activations, or the number of a channel (-1 for none).
     range_words : str
-        Over which range activations became colours, in words, where it is not the scale's own
-        answer.
+        The range over which activations were coloured, in words, if not determined by the scale.
     """
 
     values: Floats | None = None
@@ -77,47 +76,48 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rendering:
-    """A finished picture of some channels of a layer, and what it means.
+    """A finished image of some channels of a layer, with the meaning of its colours.
 
     Parameters
     ----------
     rgba : ndarray of uint8, shape (h, w, 4)
         The colours.
     values : ndarray of float32, shape (h, w), or None
-        What the colours stand for; `values_are` says what they are. None where a colour is not one
-        value.
+        The values that colours represent; see `values_are`. None if a colour does not represent a
+        single value.
     vmin, vmax : float or None
-        The activations at the two ends of the colormap; None where there is no common range.
-        Equal for a dead channel on its own scale.
+        The activations at the ends of the colormap; None if there is no common range. Equal for a
+        dead channel on its own scale.
     cmap : str or None
-        The colormap's name; None where the mode has colours of its own.
+        The colormap's name; None if the mode has its own colours.
     title : str
         Layer, mode and channels in words.
     layer, mode, scale : str
-        As asked for; `scale` is its scope.
+        As requested; `scale` is the scope.
     channels : tuple of int
-        The channels that went in.
+        The channels shown.
     gamma : float
         See `vgg_widget.pictures.scaling.Scale`.
     clipped : (bool, bool)
         Whether values below `vmin` and above `vmax` are shown.
     note : str
-        ``"dead"`` or ``"constant"`` where the picture holds one value only, else empty.
+        ``"dead"`` or ``"constant"`` if there is only one value, otherwise empty.
     tiles : TileGrid or None
-        For a grid, which channel is in which tile.
+        For a grid, the channel of each tile.
     colormap : Colormap or None
-        What `cmap` names.
+        The colormap named by `cmap`.
     hidden : int
-        How many dead channels were left out, as `render` was told to.
+        Number of dead channels left out with ``hide_dead``.
     legend : tuple of LegendEntry
-        Which colour stands for which channel: for ``argmax`` the twelve channels that win at most
-        locations, by area, then all others together, then the locations where none is active;
-        for ``rgb`` and ``rainbow`` the channels as they were chosen; for ``groups`` the channels
-        that count most in each. Empty where colours are the colormap's.
+        The meaning of colours. For ``argmax``: the twelve channels that win at the most locations,
+        by area, then all others together, then the locations where none is active. For ``rgb`` and
+        ``rainbow``: the chosen channels. For ``groups``: the main channels of each group. Empty if
+        colours come from the colormap.
     values_are : str
         ``"activation"``, in activation units; or ``"channel"``, the number of the strongest
-        channel, -1 where none is active. Of two pictures compared: a ``"difference"`` or
-        ``"distance"`` in activation units; or a ``"mismatch"``, 1 where the two differ and else 0.
+        channel, -1 where none is active. For a comparison of two images: a ``"difference"`` or
+        ``"distance"`` in activation units, or a ``"mismatch"``, 1 where the two differ and 0
+        elsewhere.
     range_words : str
         See `Picture`.
     """
@@ -144,17 +144,17 @@ class Rendering:
 
 
 Pooled = Callable[[Floats], Floats]
-"""One picture's values → those of every picture that is to be compared with it."""
+"""Maps one image's values to those of all images that it is compared with."""
 
 
 def alone(values: Floats) -> Floats:
-    """Return the values as they are: those of a picture that is compared with none."""
+    """Return the values unchanged, for an image that is not compared."""
     return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModeRequest:
-    """What a mode's function may want to know beside the maps.
+    """Information for a mode's function in addition to the maps.
 
     Parameters
     ----------
@@ -167,10 +167,10 @@ class ModeRequest:
     scope : str
         The scale's scope: ``"auto"``, ``"channel"``, ``"layer"`` or ``"network"``.
     range_of : callable
-        Values → `DisplayRange` that the chosen scale gives them.
+        Function from values to their `DisplayRange` on the chosen scale.
     pooled : callable
-        Values → those of every picture that this one is to be compared with, as a flat array; the
-        values as they are for a picture by itself. `range_of` asks it already.
+        Function from values to those of all images that this one is compared with, as a flat array;
+        returns the values unchanged for a single image. `range_of` already applies it.
     """
 
     layer: str
@@ -187,7 +187,7 @@ Takes = Literal["one", "all", "some"]
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A way of seeing, as registered; see `register_mode` for the fields."""
+    """A registered mode; see `register_mode` for the fields."""
 
     name: str
     function: ModeFunction = field(repr=False)
@@ -202,25 +202,25 @@ class Mode:
 
 
 MODES: dict[str, Mode] = {}
-"""The registry, in the order in which the explorer lists it."""
+"""The registry of modes, in the order of the explorer's list."""
 
 DEFAULT_MODE = "channel"
-"""The mode that shows one channel as it is."""
+"""The mode that shows a single channel."""
 
 TILED_MODE = "grid"
 """The built-in mode that shows channels side by side."""
 
 COLOURED = 12
-"""How many channels of the mode ``"argmax"`` have a colour of their own."""
+"""Number of channels with their own colour in the mode ``"argmax"``."""
 
 GROUPS = 6
-"""How many groups the mode ``"groups"`` finds."""
+"""Number of groups in the mode ``"groups"``."""
 
 IN_LEGEND = 2
-"""How many channels of each group the legend names."""
+"""Number of channels that the legend names for each group."""
 
 DEFAULT_SOME = 6
-"""How many channels a mode that takes some shows when none are named."""
+"""Number of channels shown by default in modes that take some."""
 
 
 def register_mode(
@@ -234,25 +234,26 @@ def register_mode(
     tiled: bool = False,
     range_words: str = "",
 ) -> Callable[[ModeFunction], ModeFunction]:
-    """Add a way of seeing; it can then be named in `render` and `plot`, and is in the explorer.
+    """Register a mode for `render`, `plot` and the explorer.
 
     Parameters
     ----------
     name : str
-        What it is called. A mode of your own can be replaced by registering it again.
+        The mode's name. Registering one of your own modes again replaces it.
     takes : {"all", "some", "one"}
-        Whether the function gets all channels unless some are named, the most telling few (see
-        `telling_channels`) unless others are named, or the one channel on view.
+        Channels passed to the function by default: all, the most informative few (see
+        `telling_channels`), or the one displayed channel.
     count : int, optional
-        The exact number of channels that the function needs.
+        The exact number of channels required.
     phrase : str, optional
-        For titles; may hold ``{channels}`` and ``{count}``. The name by default.
+        Text for titles, which may contain ``{channels}`` and ``{count}``. The name by default.
     uses_cmap, uses_scale : bool
-        Whether the colormap and the scale change the picture; the explorer greys them out if not.
+        Whether the mode depends on the colormap and the scale; otherwise the explorer disables
+        them.
     tiled : bool
-        Whether channels lie side by side, so that they can be put in order and dead ones left out.
+        Whether channels are shown side by side, so that they can be sorted and dead ones hidden.
     range_words : str
-        Over which range activations become colours where the scale is not used, in words.
+        The range over which activations are coloured, in words, if the scale is not used.
 
     Returns
     -------
@@ -264,7 +265,7 @@ def register_mode(
     Raises
     ------
     ValueError
-        If the name is a built-in mode's, or no name at all, or `takes` is not known.
+        If the name is empty, not a str or that of a built-in mode, or `takes` is unknown.
 
     Examples
     --------
@@ -277,11 +278,11 @@ def register_mode(
     'block2_conv1 · range of 128 channels'
     """
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"name {name!r} cannot name a mode: give it a word.")
+        raise ValueError(f"name {name!r} cannot name a mode: give a nonempty str.")
     if takes not in ("all", "some", "one"):
         raise ValueError(unknown_choice("takes", takes, ("all", "some", "one")))
     if name in MODES and MODES[name].built_in:
-        raise ValueError(f"name {name!r} is a built-in mode: choose another.")
+        raise ValueError(f"name {name!r} is a built-in mode: choose another name.")
 
     def add(function: ModeFunction) -> ModeFunction:
         fixed = function.__module__ == __name__
@@ -307,13 +308,13 @@ def coloured(unit: Floats, cmap: Colormap) -> RGBA8:
 
 
 def _entries(unit: Floats, cmap: Colormap) -> npt.NDArray[np.intp]:
-    # A network of somebody's own may give NaN, which is no colour: the first entry stands for it.
+    # A user's network may give NaN, which is shown as the first entry.
     finite = np.nan_to_num(unit, copy=False) if np.isnan(unit).any() else unit
     return np.minimum((finite * np.float32(cmap.N)).astype(np.intp), cmap.N - 1)
 
 
 def as_rgba(colours: npt.NDArray[Any]) -> RGBA8:
-    """Give RGB(A) colours, floats in 0–1 or uint8, as uint8 RGBA."""
+    """Convert RGB(A) colours, floats in 0–1 or uint8, to uint8 RGBA."""
     if colours.dtype != np.uint8:
         colours = np.rint(np.clip(colours, 0, 1) * 255).astype(np.uint8)
     if colours.shape[-1] == 4:
@@ -338,11 +339,11 @@ def _grid(maps: Floats, request: ModeRequest) -> Picture:
 
 
 def tiled_picture(values: Floats, tiles: TileGrid, request: ModeRequest) -> Picture:
-    """Return the picture of a montage: over one range, or each tile over its own."""
+    """Return the picture of a montage, coloured over one range or tile by tile."""
     gaps = gaps_between(tiles)
     if request.scope not in OWN_SCOPES:
         return Picture(values=values, tiles=tiles, blank=gaps)
-    # A colour then stands for another value in each tile.
+    # Each tile is coloured over its own range.
     unit = np.zeros_like(values)
     for position in range(len(tiles.channels)):
         top, left, bottom, right = tiles.box(position)
@@ -367,16 +368,16 @@ def _mean(maps: Floats, _: ModeRequest) -> npt.NDArray[Any]:
 
 @register_mode("argmax", phrase="strongest of {count} channels", uses_cmap=False, uses_scale=False)
 def _argmax(maps: Floats, request: ModeRequest) -> Picture:
-    # NumPy takes NaN for the largest, and it is no activation.
+    # argmax would return NaN, which is not an activation.
     known = np.where(np.isnan(maps), -np.inf, maps) if np.isnan(maps.max()) else maps
     winner = known.argmax(axis=-1)
     numbers = np.asarray(request.channels)[winner].astype(np.float32)
-    # After a ReLU a location where every channel is 0 has no winner, only a first one.
+    # Where every channel is 0 after a ReLU, argmax returns the first, but there is no winner.
     silent = ((known == 0) | np.isneginf(known)).all(axis=-1)
     numbers[silent] = -1
     palette = channel_colors(request.channels)
-    # Hundreds of colours are noise: those that win most have one, in pictures that are compared
-    # the same ones.
+    # Hundreds of colours would look like noise, so only the most frequent winners are coloured.
+    # Compared images use the same colours.
     won = request.pooled(np.where(silent, -1, winner).astype(np.float32)).astype(np.intp)
     together = np.bincount(won[won >= 0], minlength=len(palette))
     order = np.argsort(-together, kind="stable")[: min(COLOURED, np.count_nonzero(together))]
@@ -405,8 +406,8 @@ def _composite(maps: Floats, request: ModeRequest) -> Picture:
     total /= np.float32(maps.shape[-1])
     if not auto:
         return Picture(rgba=as_rgba(total), range_words="each channel over its own maximum")
-    # Channels that differ are seldom bright at the same place, and their mean is dark. One factor
-    # for the whole picture keeps every hue.
+    # Different channels are rarely bright at the same location, so their mean is dark. Brightening
+    # by a single factor preserves hues.
     brightest = top_of(request.pooled(total.max(axis=-1)), 99.5)
     total /= np.float32(brightest or 1)
     words = "each channel over its own range, and the whole made brighter"
@@ -428,7 +429,7 @@ def _rainbow(maps: Floats, request: ModeRequest) -> Picture:
 
 
 def _lights(maps: Floats, request: ModeRequest, colours: npt.NDArray[np.float64]) -> Picture:
-    """Add one light a channel, as bright as the channel is active."""
+    """Add one coloured light per channel, with the channel's activation as its brightness."""
     units = np.stack([_unit(maps[..., k], request) for k in range(maps.shape[-1])], axis=-1)
     mixed: Floats = units @ colours.astype(np.float32)
     return Picture(rgba=as_rgba(mixed), legend=legend_of(request.channels, colours))
@@ -437,19 +438,19 @@ def _lights(maps: Floats, request: ModeRequest, colours: npt.NDArray[np.float64]
 def _unit(values: Floats, request: ModeRequest) -> Floats:
     limits = request.range_of(values)
     if limits.vmin < 0:
-        # As light, an activation below 0 is as dark as none.
+        # Light cannot be negative, so activations below 0 are black.
         limits = DisplayRange(0.0, limits.vmax, limits.gamma)
-    # Light of no known strength is none.
+    # NaN is black.
     return np.nan_to_num(limits.normalise(values), copy=False)
 
 
-# A group with less of all that there is is not seen, and a channel with less of a group's largest
-# does not count in it.
+# Groups below this share of the total are left out of the legend, as are channels below this share
+# of the group's largest.
 _LEAST, _COUNTS = 1e-5, 0.05
 
 
 def _group_words(mixture: Floats, channels: Sequence[int]) -> str:
-    """Name the channels that count most in a group, of those that count at all."""
+    """Name a group's main channels."""
     order = np.argsort(-mixture, kind="stable")
     counting = [channels[one] for one in order if mixture[one] >= _COUNTS * mixture[order[0]]]
     more = " …" if len(counting) > IN_LEGEND else ""
@@ -459,7 +460,7 @@ def _group_words(mixture: Floats, channels: Sequence[int]) -> str:
 @register_mode("groups", phrase="{count} channels in groups", uses_cmap=False, uses_scale=False)
 def _groups(maps: Floats, request: ModeRequest) -> Picture:
     height, width, count = maps.shape
-    # In pictures that are compared they are the same groups.
+    # Compared images share the same groups.
     every = request.pooled(maps).reshape(-1, count)
     places, mixtures = factorised(every, GROUPS)
     if len(every) > height * width:
@@ -467,12 +468,12 @@ def _groups(maps: Floats, request: ModeRequest) -> Picture:
     found = len(mixtures)
     hue = np.arange(found) / GROUPS
     colours = hsv_to_rgb(np.stack([hue, np.full(found, 0.85), np.ones(found)], axis=-1))
-    # The hue says which groups are there, and the brightness how much of all together.
+    # Hue shows the proportions of the groups, and brightness their total amount.
     strength = places.sum(axis=-1)
     limits = DisplayRange(0.0, top_of(request.pooled(strength), 99.5), 0.6)
     shares = places / np.maximum(strength, np.float32(1e-12))[:, np.newaxis]
     lit = shares @ colours.astype(np.float32) * limits.normalise(strength)[:, np.newaxis]
-    # Groups that are seen, and of each the channels that count.
+    # The legend lists visible groups with their main channels.
     amount = np.square(places, dtype=np.float64).sum(axis=0)
     seen = amount > _LEAST * amount.sum()
     legend = tuple(

@@ -1,4 +1,4 @@
-"""`render`: one picture of a layer, as arrays; what every view shows comes from here."""
+"""`render`: renders a layer as arrays, for all views."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from vgg_widget.pictures.scaling import (
 from vgg_widget.support.messages import unknown_choice
 
 ORDERS = (*RANKINGS, "location")
-"""What a grid can be ordered by: `Activations.rank`'s, and the value at a chosen location."""
+"""The orders of a grid: those of `Activations.rank`, and by the value at a location."""
 
 
 HATCHING = (128, 128, 128, 255)
-"""The colour of the lines over dead channels, grey on any colormap in colour."""
+"""The colour of the lines over dead channels: grey, which differs from colours of the colormap."""
 
 STRONGEST = "strongest"
-"""In the place of channels: those with the largest maximum."""
+"""Value of `channels` that selects those with the largest maximum."""
 
 
 def render(
@@ -64,44 +64,44 @@ def render(
     location: tuple[int, int] | None = None,
     hide_dead: bool = False,
 ) -> Rendering:
-    """Make one picture of a layer. Nothing that goes in is changed.
+    """Render a layer as an image. The arguments are not changed.
 
     Parameters
     ----------
     activations : Activations
-        What `FeatureExtractor` gave for an image.
+        The result of `FeatureExtractor` for an image.
     layer : str
-        Keras's name (after ReLU), or torchvision's.
+        Any name of the layer: Keras's (after the ReLU), torchvision's or the papers'.
     mode : str
-        ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``,
-        ``"rgb"``, ``"rainbow"``, ``"groups"``, or one that `register_mode` added.
+        ``"channel"``, ``"grid"``, ``"max"``, ``"mean"``, ``"argmax"``, ``"composite"``, ``"rgb"``,
+        ``"rainbow"``, ``"groups"``, or a mode added with `register_mode`.
     channel : int, optional
-        The channel for the mode ``"channel"``; 0 by default. Modes that show several do not read
-        it, so that the same arguments serve every mode.
+        The channel for the mode ``"channel"``; 0 by default. Other modes ignore it, so that the
+        same arguments work for every mode.
     channels : iterable of int, optional
-        The channels for the other modes. None or empty: all of them for ``grid``, ``max``,
-        ``mean``, ``argmax`` and ``groups``; for ``composite`` and ``rainbow`` the six, for ``rgb``
-        the three that `telling_channels` names first. ``"strongest"``: as many, but those with the
-        largest maximum. Without `channel`, one number here is the channel of the mode
-        ``"channel"``, and several are refused there.
+        The channels for the other modes. If None or empty, ``grid``, ``max``, ``mean``, ``argmax``
+        and ``groups`` use all channels; ``composite`` and ``rainbow`` use the first six from
+        `telling_channels`, and ``rgb`` the first three. ``"strongest"`` uses the same number, but
+        those with the largest maximum. In the mode ``"channel"``, if `channel` is not given, a
+        single number here selects the channel, and several are refused.
     cmap : str or Colormap
-        A name that matplotlib knows, or a colormap.
+        A matplotlib colormap or its name.
     scale : str or Scale
-        Over what the display range is taken: ``"auto"`` and ``"channel"`` over the picture on show
-        by itself (in a grid, each tile by itself), ``"layer"`` over all channels of the layer,
-        ``"network"`` over all layers. ``"auto"`` reaches up to the 99.5th percentile of the
-        positive values and lifts weak ones with a gamma of 0.6; ``"channel"`` reaches up to the
-        maximum, without gamma; the other two up to the 99.9th percentile. ``composite`` takes each
-        channel over its own maximum on all scales but ``"auto"``.
+        The values from which the display range is computed: ``"auto"`` and ``"channel"`` use this
+        image only (in a grid, each tile separately), ``"layer"`` all channels of the layer,
+        ``"network"`` all layers. The range of ``"auto"`` extends to the 99.5th percentile of the
+        positive values, with a gamma of 0.6 that lifts weak values; that of ``"channel"`` extends
+        to the maximum, without gamma; the others extend to the 99.9th percentile. ``composite``
+        divides each channel by its own maximum on all scales except ``"auto"``.
     order : str
-        How a grid is ordered: ``"index"``, ``"max"``, ``"mean"``, ``"std"``, ``"sparsity"`` or
-        ``"entropy"``, as `Activations.rank` does, or ``"location"``, by the value at `location`,
+        Order of a grid: ``"index"``, ``"max"``, ``"mean"``, ``"std"``, ``"sparsity"`` or
+        ``"entropy"``, as in `Activations.rank`, or ``"location"`` for the value at `location`,
         strongest first.
     location : (int, int), optional
-        Row and column in the feature map, for a grid in that order.
+        Row and column in the feature map, for the order ``"location"``.
     hide_dead : bool
-        Leave channels that are 0 everywhere out of a grid; ``hidden`` of the result says how many.
-        They stay where all are dead.
+        Leave dead channels (0 everywhere) out of a grid; ``hidden`` of the result is their number.
+        If all channels are dead, all are shown.
 
     Returns
     -------
@@ -111,15 +111,14 @@ def render(
     Raises
     ------
     ValueError
-        If a name is not known (the nearest is suggested), a channel is out of range, `channels`
-        names several for a mode that shows one, or the location that an order needs is missing or
-        outside the map.
+        If a name is unknown (the nearest is suggested), a channel is out of range, `channels` names
+        several for a mode that shows one, or a required location is missing or outside the map.
     TypeError
-        If `activations` is something else, such as an image.
+        If `activations` has another type, such as an image.
     """
     if not isinstance(activations, Activations):
         raise TypeError(
-            f"activations is a {type(activations).__name__}: pass what an extractor makes of an "
+            f"activations is a {type(activations).__name__}: pass an extractor's result for an "
             "image, FeatureExtractor()(image)."
         )
     options = RenderOptions(mode, channel, channels, cmap, scale, order, location, hide_dead)
@@ -128,7 +127,7 @@ def render(
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """What `render` takes beside activations and layer, with its defaults."""
+    """The arguments of `render` other than activations and layer, with their defaults."""
 
     mode: str = DEFAULT_MODE
     channel: int | None = None
@@ -143,14 +142,14 @@ class RenderOptions:
 def render_alike(
     shown: Sequence[Activations], together: Activations, layer: str, options: RenderOptions
 ) -> tuple[Rendering, ...]:
-    """Make a picture of each of `shown` that can be compared: same channels, order and range.
+    """Render each of `shown` for comparison: with the same channels, order and range.
 
-    `together` holds the activations of all of them: it ranks the channels and gives the ranges over
-    a layer and the network. A location is one of the first.
+    `together` holds the activations of all of them. It ranks the channels and determines the ranges
+    over a layer and the network. A location refers to the first.
     """
     mode, asked_scale = find_mode(options.mode), as_scale(options.scale)
     cmap = find_cmap(options.cmap)
-    # Nobody could change a range, or a gamma, that the explorer greys out.
+    # Modes without a scale use a fixed one, since the explorer disables the control.
     scale = asked_scale if mode.uses_scale else as_scale("channel")
     if options.order not in ORDERS:
         raise ValueError(unknown_choice("order", options.order, ORDERS))
@@ -162,7 +161,7 @@ def render_alike(
         ranked = shown[0] if options.order == "location" else together
         chosen = _arranged(ranked, layer, asked, options.order, options.location)
         chosen = _alive(together, layer, chosen) if options.hide_dead else chosen
-    # A layer is of both signs as a whole, so that its channels can be compared.
+    # Use the sign of the whole layer, so that its channels can be compared.
     signed = together.signed(layer)
     over = partial(together.top, signed=signed)
 
@@ -195,11 +194,11 @@ def render_alike(
 def _pictures(
     mode: Mode, parts: Sequence[Floats], request: Callable[[Pooled], ModeRequest]
 ) -> list[Picture]:
-    """Make the mode's picture of each part, with ranges over the values of all parts.
+    """Render each part with the mode, taking ranges over the values of all parts.
 
-    Only the mode's function knows which values it takes a range of, and it asks in the same order
-    for each part: a first round notes these values, a second one is answered with them together.
-    Where an answer changes what is asked next, a third one is answered with that.
+    Only the mode's function knows the values it takes ranges of, and it asks for them in the same
+    order for each part. The first round records these values, and the second is answered with the
+    combined values of all parts. A third round follows if the answers change later requests.
     """
     if len(parts) == 1:
         return [_picture(mode, parts[0], request(alone))]
@@ -218,7 +217,7 @@ def _pictures(
 
 
 def _answered(answers: Iterator[Floats], turns: list[Floats], values: Floats) -> Floats:
-    """Note the values, and return those of all parts; where none are known yet, the values."""
+    """Record the values, and return those of all parts, or the values if none are known yet."""
     turns.append(values.ravel())
     return next(answers, values)
 
@@ -228,7 +227,7 @@ def _equal(one: Floats, other: Floats) -> bool:
 
 
 def _common_range(pictures: Sequence[Picture], request: ModeRequest) -> DisplayRange | None:
-    """Return the range of pictures whose values are yet to be coloured."""
+    """Return the range of the pictures that are not yet coloured, or None."""
     pictures = [picture for picture in pictures if picture.rgba is None]
     if not pictures:
         return None
@@ -248,7 +247,7 @@ def choose_channels(
     channel: int | None = None,
     channels: Iterable[int] | str | None = None,
 ) -> tuple[int, ...]:
-    """Return the channels that a mode would show, or raise ValueError if it cannot show them."""
+    """Return the channels that a mode would show; raise ValueError if it cannot show them."""
     count = activations.info(layer).channels
     strongest = isinstance(channels, str) and channels == STRONGEST
     named = asked_channels(mode, channel, None if strongest else channels)
@@ -260,7 +259,7 @@ def choose_channels(
         if mode.count is not None and len(chosen) != mode.count:
             raise ValueError(
                 f"channels has {len(chosen)} numbers, but mode {mode.name!r} takes exactly "
-                f"{mode.count}: give {mode.count}, or none for the most telling."
+                f"{mode.count}: give {mode.count}, or none for the most informative."
             )
         return chosen
     if mode.takes == "all":
@@ -279,7 +278,7 @@ def choose_channels(
 def asked_channels(
     mode: Mode, channel: int | None, channels: Iterable[int] | str | None
 ) -> tuple[int, ...]:
-    """Return the channels that are named for a mode; none where the choice is left to it."""
+    """Return the channels named for a mode; empty if the mode chooses."""
     named: tuple[int, ...] | None
     try:
         named = () if channels is None or isinstance(channels, str) else tuple(channels)
@@ -287,7 +286,7 @@ def asked_channels(
         named = None
     if named is None or isinstance(channels, str):
         raise ValueError(
-            f"channels {channels!r} is no list of numbers: write for instance (0, 5), or "
+            f"channels {channels!r} is not a list of numbers: write for instance (0, 5), or "
             f"{STRONGEST!r}."
         )
     if mode.takes != "one":
@@ -310,7 +309,7 @@ def _arranged(
     location: tuple[int, int] | None,
 ) -> tuple[int, ...]:
     if order == "index":
-        # As they were named, where they were.
+        # Keep the order in which channels were named.
         return chosen
     if order == "location":
         rank = activations.rank_at(layer, *checked_location(location, layer, activations))
@@ -322,22 +321,27 @@ def _arranged(
 
 def _alive(activations: Activations, layer: str, chosen: tuple[int, ...]) -> tuple[int, ...]:
     dead = activations.statistics(layer).dead
-    # A picture of nothing would say less than one of dead channels.
+    # Dead channels are more informative than an empty image.
     return tuple(channel for channel in chosen if not dead[channel]) or chosen
 
 
 def layer_label(activations: Activations, layer: str) -> str:
-    """Return a layer's name for people, which says where its maps are before a ReLU."""
+    """Return a layer's display name, which marks maps before a ReLU."""
     plain, name = activations.plain_name(layer), activations.info(layer).name
     if plain == name:
         return layer
-    # torchvision's numbers say little; the papers' names say all.
+    # torchvision's numbers need Keras's name beside them; the papers' names do not.
     return f"{name} before ReLU ({layer})" if layer == plain else f"{layer} before ReLU"
 
 
 def checked_location(location: object, layer: str, activations: Activations) -> tuple[int, int]:
-    """Return a location as two plain ints, or raise ValueError saying which there are."""
+    """Return a location as two plain ints, or raise ValueError naming the valid range."""
     rows, columns, _ = activations.shape(layer)
+    return location_within(location, layer, rows, columns)
+
+
+def location_within(location: object, layer: str, rows: int, columns: int) -> tuple[int, int]:
+    """Do the same for a layer whose maps have so many rows and columns."""
     pair = tuple(location) if isinstance(location, Iterable) else ()
     if len(pair) != 2 or not (is_index(pair[0], rows) and is_index(pair[1], columns)):
         what = "no location was given for"
@@ -355,8 +359,9 @@ def nearest_channels(
 ) -> tuple[int, tuple[int, ...] | str]:
     """Return `channel` and `channels` as a layer of `count` channels can show them.
 
-    A channel beyond the last becomes the last. Of `channels` those are left that there are; none,
-    so that the mode chooses by itself, where these are too few for it. A word stays.
+    A channel beyond the last becomes the last. Channels that do not exist are removed from
+    `channels`; if too few remain for the mode, the result is empty, so that the mode chooses. A
+    string is returned unchanged.
     """
     if isinstance(channels, str):
         return min(channel, count - 1), channels
@@ -367,7 +372,7 @@ def nearest_channels(
 
 
 def checked_channel(argument: str, number: object, layer: str, count: int) -> int:
-    """Return a channel number as a plain int, or raise ValueError saying which there are."""
+    """Return a channel number as a plain int, or raise ValueError naming the valid range."""
     if not is_index(number, count):
         raise ValueError(
             f"{argument} {number!r} is not in layer {layer!r}, which has {count} channels: "
@@ -377,10 +382,9 @@ def checked_channel(argument: str, number: object, layer: str, count: int) -> in
 
 
 def typed_channels(argument: str, text: str, others: str = "") -> tuple[int, ...]:
-    """Read channel numbers as a person types them, ``"0, 5-8 12"``, each once.
+    """Parse typed channel numbers such as ``"0, 5-8 12"``, dropping duplicates.
 
-    `others` is what else may be written, for the sentence about what is no number or range, with
-    which ValueError is raised.
+    Raises ValueError for anything else; `others` names further accepted words for its message.
     """
     numbers: list[int] = []
     for word in re.split(r"[,;\s]+", re.sub(r"\s*([-–])\s*", r"\1", text.strip())):
@@ -389,7 +393,8 @@ def typed_channels(argument: str, text: str, others: str = "") -> tuple[int, ...
         match = re.fullmatch(r"(\d{1,6})(?:[-–](\d{1,6}))?", word)
         if match is None:
             raise ValueError(
-                f"{argument} {word!r} is no number or range: write for instance 0, 5-8, 12{others}."
+                f"{argument} {word!r} is not a number or range: write for instance 0, 5-8, "
+                f"12{others}."
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
@@ -408,7 +413,8 @@ def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
     if isinstance(made, Picture):
         if made.values is None and made.rgba is None:
             raise ValueError(
-                f"mode {mode.name!r} returned a Picture with neither values nor rgba: give one."
+                f"mode {mode.name!r} returned a Picture with neither values nor rgba: set one of "
+                "them."
             )
         if made.range is not None and not made.range.is_sound():
             raise ValueError(
@@ -431,9 +437,9 @@ def _picture(mode: Mode, maps: Floats, request: ModeRequest) -> Picture:
 def appearance(
     picture: Picture, limits: DisplayRange | None, cmap: Colormap | None
 ) -> dict[str, Any]:
-    """Return what a `Rendering` has of a picture, its values coloured over a range.
+    """Return the fields of a `Rendering` for a picture, with its values coloured.
 
-    Range and colormap may be None where the picture has colours already.
+    Range and colormap may be None if the picture already has colours.
     """
     values, rgba = picture.values, picture.rgba
     note = ""
@@ -470,6 +476,6 @@ def _title(label: str, channels: tuple[int, ...], mode: Mode) -> str:
     numbers = [str(number) for number in channels]
     if len(numbers) > 8:
         numbers = [*numbers[:7], "…"]
-    # A phrase is the mode's author's own text; a brace that is no field must not break a picture.
+    # The phrase is written by the mode's author; str.format would fail on other braces.
     phrase = mode.phrase.replace("{channels}", ", ".join(numbers))
     return f"{label} · {phrase.replace('{count}', str(len(channels)))}"

@@ -1,7 +1,7 @@
-"""How activations meet colours: the display range of a feature map.
+"""Scales: the mapping of activations to a display range for colours.
 
-A `Scale` is a policy (over what, which percentile, which gamma); a `DisplayRange` is what the
-policy gives for one picture, in activation units.
+A `Scale` is a policy (scope, percentile and gamma); a `DisplayRange` is the result of the policy
+for one image, in activation units.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Over what the display range is taken, and how far up it reaches.
+    """A policy for display ranges: their scope, top percentile and gamma.
 
     Parameters
     ----------
     scope : str
-        ``"auto"`` and ``"channel"`` (the picture on show alone), ``"layer"`` (all channels of its
-        layer) or ``"network"`` (all layers). With ``"auto"``, a composite is also made brighter.
+        ``"auto"`` and ``"channel"`` (the displayed image only), ``"layer"`` (all channels of its
+        layer) or ``"network"`` (all layers). With ``"auto"``, a composite is also brightened.
     percentile : float
         The top of the range is this percentile (0 < p ≤ 100) of the positive values, or of the
-        magnitudes where there are negative values.
+        magnitudes if there are negative values.
     gamma : float
         Colours follow ``((value - vmin) / (vmax - vmin)) ** gamma``; below 1 lifts weak values.
 
@@ -49,8 +49,8 @@ class Scale:
             raise ValueError(unknown_choice("scale", self.scope, SCOPES))
         if not 0 < self.percentile <= 100:
             raise ValueError(
-                f"percentile {self.percentile!r} is no share of the values: choose more than 0 "
-                "and at most 100."
+                f"percentile {self.percentile!r} is not a percentile: choose more than 0 and at "
+                "most 100."
             )
         if not 0 < self.gamma < np.inf:
             raise ValueError(f"gamma {self.gamma!r} is not positive: choose 1 for none.")
@@ -59,25 +59,25 @@ class Scale:
 SCOPES = ("auto", "channel", "layer", "network")
 
 OWN_SCOPES = ("auto", "channel")
-"""The scopes that take the range over the picture on show alone."""
+"""The scopes that take the range from the displayed image only."""
 
 DEFAULT_SCALE = "auto"
-"""The scale where none is named."""
+"""The default scale."""
 
 NAMED_SCALES: dict[str, Scale] = {
-    # One spike does not darken the rest, and weak activations are seen: below 1, the exponent lifts
-    # them, as a monitor's does.
+    # The percentile keeps a single spike from darkening the rest, and a gamma below 1 makes weak
+    # activations visible.
     "auto": Scale("auto", percentile=99.5, gamma=0.6),
-    # A picture up to its own maximum is the textbook one, nothing clipped.
+    # The textbook scale: up to the maximum, with nothing clipped.
     "channel": Scale("channel", percentile=100.0),
-    # One hot pixel among millions must not darken all the rest.
+    # One outlier among millions of values must not darken all others.
     "layer": Scale("layer"),
     "network": Scale("network"),
 }
 
 
 def as_scale(scale: str | Scale) -> Scale:
-    """Return the scale of that name, or raise ValueError; a `Scale` is returned as it is."""
+    """Return the scale of that name, or raise ValueError; a `Scale` is returned unchanged."""
     if isinstance(scale, Scale):
         return scale
     if not isinstance(scale, str) or scale not in NAMED_SCALES:
@@ -87,14 +87,15 @@ def as_scale(scale: str | Scale) -> Scale:
 
 @dataclass(frozen=True, slots=True)
 class DisplayRange:
-    """The activations that the two ends of the colormap stand for.
+    """The activations at the two ends of the colormap.
 
     Parameters
     ----------
     vmin, vmax : float
-        In activation units. Equal where there is nothing to tell apart (a dead channel).
+        In activation units. Equal if all values are the same (a dead channel).
     gamma : float
-        See `Scale`; a range that begins below 0 is bent about its middle.
+        See `Scale`; for a range that begins below 0, gamma is applied symmetrically about its
+        middle.
     """
 
     vmin: float
@@ -102,7 +103,7 @@ class DisplayRange:
     gamma: float = 1.0
 
     def normalise(self, values: npt.NDArray[Any]) -> Floats:
-        """Map activations to 0–1, clipped; all 0 where the range is empty.
+        """Map activations to 0–1, clipped; all 0 if the range is empty.
 
         Parameters
         ----------
@@ -112,7 +113,7 @@ class DisplayRange:
         Returns
         -------
         ndarray of float32, the same shape
-            `gamma` bends a range that begins below 0 about its middle, both halves alike.
+            For a range that begins below 0, `gamma` is applied symmetrically about its middle.
         """
         span = self.vmax - self.vmin
         if not span > 0:
@@ -129,13 +130,13 @@ class DisplayRange:
         return unit
 
     def is_sound(self) -> bool:
-        """Tell whether the ends are finite and in order, and gamma is positive and finite."""
+        """Return whether the ends are finite and in order, and gamma is positive and finite."""
         span = self.vmax - self.vmin
         return 0 <= span < np.inf and abs(self.vmin) < np.inf and 0 < self.gamma < np.inf
 
     def clipped(self, values: npt.NDArray[Any]) -> tuple[bool, bool]:
-        """Tell whether any value lies below `vmin` and above `vmax`."""
-        # float32 values against a float64 end would call the end itself clipped.
+        """Return whether any value lies below `vmin`, and whether any lies above `vmax`."""
+        # Comparing float32 values with float64 ends could report the ends themselves as clipped.
         low, high = np.float32(self.vmin), np.float32(self.vmax)
         return bool((values < low).any()), bool((values > high).any())
 
@@ -148,9 +149,9 @@ def range_on(
     *,
     signed: bool,
 ) -> DisplayRange:
-    """Return the range that a scale gives values.
+    """Return the display range of values on a scale.
 
-    `over` gives a percentile over a layer's channels, or over all layers where the layer is None.
+    `over` returns a percentile over a layer's channels, or over all layers if the layer is None.
     """
     if scale.scope in OWN_SCOPES:
         top = top_of(np.abs(values) if signed else values, scale.percentile)
@@ -160,5 +161,5 @@ def range_on(
 
 
 def range_up_to(top: float, *, signed: bool, gamma: float = 1.0) -> DisplayRange:
-    """Return the range from 0 to `top`, or from ``-top`` to `top` for values of both signs."""
+    """Return the range from 0 to `top`, or from ``-top`` to `top` if `signed`."""
     return DisplayRange(-top if signed else 0.0, top, gamma)

@@ -1,4 +1,4 @@
-"""Where each channel lies in a grid of feature maps."""
+"""The layout of channels in a grid of feature maps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vgg_widget.pictures.scaling import Floats
 
 @dataclass(frozen=True, slots=True)
 class TileGrid:
-    """Which channel is in which tile of a grid.
+    """The positions of channels in a grid of tiles.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class TileGrid:
     columns : int
         Tiles in a row; the last row may be shorter.
     height, width : int
-        Of one tile, in feature-map locations (pixels of the rendering).
+        Size of one tile in feature-map locations (pixels of the rendering).
     gap : int
         Pixels between tiles.
     """
@@ -57,10 +57,10 @@ class TileGrid:
 
 
 def about_square(count: int, shape: float) -> int:
-    """Choose a number of columns that makes the grid about square and leaves few tiles empty.
+    """Choose a number of columns that makes the grid roughly square with few empty tiles.
 
-    `shape` is a tile's height by its width. Where whole rows make a grid that is not more than
-    twice as long as a square one, no tile is left empty.
+    `shape` is a tile's height divided by its width. No tile is left empty if full rows give a
+    column count within a factor of two of a square grid's.
     """
     square = math.sqrt(count * shape)
     whole = [columns for columns in range(count, 0, -1) if count % columns == 0]
@@ -73,7 +73,7 @@ def about_square(count: int, shape: float) -> int:
 
 
 def montage(maps: Floats, tiles: TileGrid) -> Floats:
-    """Lay feature maps of shape (H, W, K) out side by side, with 0 between them."""
+    """Arrange feature maps of shape (H, W, K) side by side, with 0 between them."""
     rows, columns, gap = tiles.rows, tiles.columns, tiles.gap
     padded = np.zeros((rows * columns, tiles.height + gap, tiles.width + gap), dtype=np.float32)
     padded[: maps.shape[-1], : tiles.height, : tiles.width] = np.moveaxis(maps, -1, 0)
@@ -92,7 +92,7 @@ def hatching(maps: Floats, tiles: TileGrid) -> npt.NDArray[np.bool_]:
 
 
 def gaps_between(tiles: TileGrid) -> npt.NDArray[np.bool_]:
-    """Return which pixels of the montage belong to no tile."""
+    """Return a mask of the montage's pixels outside all tiles."""
     bottom, right = tiles.box(tiles.rows * tiles.columns - 1)[2:]
     down = np.arange(bottom) % (tiles.height + tiles.gap) >= tiles.height
     across = np.arange(right) % (tiles.width + tiles.gap) >= tiles.width

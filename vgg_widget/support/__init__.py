@@ -1,1 +1,1 @@
-"""Small helpers that any room may use: wording, whole files, `.npz` files of others, Ctrl-C."""
+"""Small helpers for all packages: wording, atomic writes, untrusted `.npz` files, Ctrl-C."""

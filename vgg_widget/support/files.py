@@ -1,4 +1,4 @@
-"""Writing a file so that nobody ever finds half of it."""
+"""Atomic file writes: no reader ever finds half a file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# A disk, a quota or a limit of a file's size.
+# A full disk, an exceeded quota, or a file size limit.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _STEM = 50
 
 
 def checked_target(path: str | os.PathLike[str]) -> Path:
-    """Return where a file is to be written; raise OSError or ValueError where none can be."""
+    """Return where a file is to be written; raise OSError or ValueError if that is impossible."""
     target = Path(path).expanduser()
     if not os.path.isdir(target.parent):  # noqa: PTH112 - Path's own can raise.
         raise FileNotFoundError(
@@ -35,29 +35,29 @@ def checked_target(path: str | os.PathLike[str]) -> Path:
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:
-    """Return where a file can be written, by trying; raise as `atomic_write` would, before work."""
+    """Return where a file can be written, after trying; raises like `atomic_write`, but early."""
     target = checked_target(path)
     _draft(target).unlink()
     return target
 
 
 def _refusal(target: Path, error: OSError | ValueError) -> OSError | ValueError:
-    # Some errors of Unicode are no plain ValueErrors.
+    # Some Unicode errors are subclasses of ValueError that take other arguments.
     kind, why = (type(error), error.strerror) if isinstance(error, OSError) else (ValueError, error)
     return kind(f"path {str(target)!r} cannot be written ({why}): choose another folder or name.")
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`, with its suffix; it takes the name at the end.
+    """Yield a temporary path beside `path`, with its suffix; it is renamed to `path` at the end.
 
-    Where the body raises, what stood at `path` before is left as it was.
+    If the body raises, an existing file at `path` is left unchanged.
     """
     target = checked_target(path)
     draft = _draft(target)
     try:
         yield draft
-        # A temporary file is private; what a person saves follows their own mask.
+        # A temporary file is private, but a saved file follows the user's umask.
         mask = os.umask(0)
         os.umask(mask)
         draft.chmod(0o666 & ~mask)
@@ -74,7 +74,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _draft(target: Path) -> Path:
-    # Of a long name a part: with what is added it would be too long.
+    # Only part of a long name, because the additions would make it too long.
     stem = target.stem[:_STEM]
     try:
         handle, name = tempfile.mkstemp(prefix=f".{stem}-", suffix=target.suffix, dir=target.parent)

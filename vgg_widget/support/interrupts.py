@@ -1,4 +1,4 @@
-"""Where an interrupt, by Ctrl-C or the notebook's stop button, takes effect."""
+"""Controls when an interrupt, by Ctrl-C or the notebook's stop button, takes effect."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# For each `interrupts_delayed` that is entered, outermost first: the interrupts that came
-# meanwhile, and the handler of before. Python handles signals on its main thread only.
+# For each active `interrupts_delayed`, outermost first: the interrupts received so far, and the
+# previous handler. Python handles signals on its main thread only.
 _waiting: list[tuple[list[int], Any]] = []
 
 
 @contextmanager
 def interrupts_delayed() -> Iterator[None]:
-    """Raise interrupts at the end of the body only, which must not be left half done.
+    """Delay interrupts until the end of the body, which must not be left half done.
 
     On threads other than the main one, where no interrupt is raised, this does nothing.
     """
     here = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT) if here else None
     if not callable(before):
-        # Interrupts are ignored, or end the process: nobody would be told.
+        # Interrupts are ignored, or end the process: there is no handler to call later.
         yield
         return
     came: list[int] = []
@@ -39,9 +39,9 @@ def interrupts_delayed() -> Iterator[None]:
 
 @contextmanager
 def interrupts_allowed() -> Iterator[None]:
-    """Raise interrupts during the body too, within `interrupts_delayed`, and what came before it.
+    """Raise interrupts during the body even within `interrupts_delayed`, pending ones at once.
 
-    For what may take long: a forward pass, and code of the person at the notebook.
+    For code that may take long: a forward pass, and the user's own code.
     """
     if not _waiting or threading.current_thread() is not threading.main_thread():
         yield

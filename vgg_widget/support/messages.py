@@ -10,9 +10,9 @@ import numpy as np
 
 
 def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
-    """Say in one sentence that `value` is not an option, and what would do.
+    """Return a sentence that `value` is not an option, with advice.
 
-    That is the nearest option where one is near, else the options in their order.
+    The advice is the nearest option if one is near, else the list of options.
     """
     names = list(options)
     near = nearest(names, value) if isinstance(value, str) else None
@@ -27,38 +27,38 @@ def unknown_choice(argument: str, value: object, options: Iterable[str]) -> str:
 
 
 def nearest(names: Sequence[str], value: object) -> str | None:
-    """Return the name that is most like a value, or None where none is like it."""
+    """Return the name most similar to a value, or None if none is similar."""
     return next(iter(difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)), None)
 
 
 def briefly(value: object) -> str:
-    """Return a value's repr for a sentence, or its type where that would fill the page."""
+    """Return a value's repr for a sentence, or its type if the repr is too long."""
     words = repr(value)
     return words if len(words) <= 200 else f"of type {type(value).__name__}"
 
 
 def plain_number(value: float, digits: int = 3) -> str:
-    """Return a number as people write it: ``"0.0123"``, ``"-4.5"``, ``"1,230"``, ``"∞"``.
+    """Return a number in its usual notation: ``"0.0123"``, ``"-4.5"``, ``"1,230"``, ``"∞"``.
 
-    It is rounded to so many digits. From ten million on, and below a ten-thousandth, it has an
-    exponent.
+    It is rounded to `digits` significant digits. From ten million on, and below a ten-thousandth,
+    it has an exponent.
     """
     value = float(value)
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    # Adding 0 makes -0 a plain 0.
+    # Adding 0 turns -0 into 0.
     words = f"{value + 0.0:.{digits}g}"
     rounded = float(words)
-    # Of two digits, 170 would have an exponent too.
+    # With two digits, the format would give even 170 an exponent.
     if not min(1000, 10**digits) <= abs(rounded) < 1e7:
         return words
     return f"{rounded:,.{max(0, digits - len(str(int(abs(rounded)))))}f}"
 
 
 def plain_range(low: float, high: float, digits: int = 3) -> str:
-    """Return two numbers as `plain_number` writes them: ``"0 to 1,230"``."""
+    """Return two numbers in the notation of `plain_number`: ``"0 to 1,230"``."""
     return f"{plain_number(low, digits)} to {plain_number(high, digits)}"
 
 
@@ -68,12 +68,12 @@ def megabytes(size: int) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share with two digits as people write it: ``"100%"``, ``"0.0031%"``."""
+    """Return a share as a percentage with two digits: ``"100%"``, ``"0.0031%"``."""
     return f"{np.format_float_positional(100 * share, 2, fractional=False, trim='-')}%"
 
 
 def reason(error: BaseException) -> str:
-    """Return what an exception says, as a part of a sentence on one line, or else its type."""
+    """Return an exception's message as part of a one-line sentence, or else its type."""
     words = " ".join(str(error).split()).rstrip(".")
     plain = "".join(letter if letter.isprintable() else "?" for letter in words)
     if not plain:

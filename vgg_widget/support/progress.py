@@ -1,4 +1,4 @@
-"""How far it is: a bar, lines in a log, or a function of the person's own."""
+"""Progress reports: a bar, lines in a log, or the user's own function."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Progress: TypeAlias = bool | Callable[[int, int | None], object]
 def shown_progress(
     progress: Progress, total: int | None, what: str = "images", unit: str = "image"
 ) -> Iterator[Callable[[int], object]]:
-    """Give a function to be told of a number of images, or other units, that are done.
+    """Yield a function to call with the number of images, or other units, just completed.
 
-    `progress` is that of `top_activations`; `what` stands before the bar.
+    For `progress`, see `top_activations`; `what` is the label of the bar.
     """
     if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(
@@ -41,10 +41,10 @@ def shown_progress(
 
 
 class ProgressLines:
-    """A `Progress` of lines now and then, for a log, in which a bar would be one endless line.
+    """A `Progress` that prints occasional lines, for logs, where a bar would be one endless line.
 
-    There are `every` seconds between two lines, but for the last one. The speed is that since the
-    line before, since images that are in a store already take no time. `clock` gives the seconds.
+    Lines are `every` seconds apart, except for the last one. The speed is that since the previous
+    line, because images already in a store take no time. `clock` returns seconds.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ProgressLines:
         self._unit = unit
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Tell how many images are done, and of how many where that is known."""
+        """Report how many images are done, and the total if it is known."""
         from tqdm import tqdm
 
         now = self._clock()

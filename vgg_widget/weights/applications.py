@@ -1,7 +1,7 @@
-"""The networks of `keras.applications`, by name: what makes each, and what is published of it.
+"""The networks of `keras.applications`, by name: their functions and published weights.
 
-Keras itself knows these addresses and hashes, and tells them to nobody but its own download, which
-has no timeout and follows no mirror. The VGGs, which are built here, are in `imagenet`.
+Keras keeps these URLs and hashes private to its own download, which has no timeout and no mirrors.
+The VGGs, which are built here, are in `imagenet`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from vgg_widget.weights.remote import RemoteFile
 
 _BASE = "https://storage.googleapis.com/"
 
-# Two files have another name on the server than in Keras's folder.
+# Two files have different names on the server and in Keras's folder.
 _SERVED = {
     "nasnet_large_no_top.h5": "NASNet-large-no-top.h5",
     "nasnet_mobile_no_top.h5": "NASNet-mobile-no-top.h5",
 }
 
-# With sides unknown, Keras's NASNet adds maps of different sizes.
+# NASNet needs a fixed size: with unknown sides, Keras would add maps of different sizes.
 _SIDES = {"NASNetLarge": 331, "NASNetMobile": 224}
 
 
@@ -34,13 +34,13 @@ class Application:
     Parameters
     ----------
     title : str
-        The name of the function that makes it, such as ``"ResNet50"``.
+        The name of the function that builds it, such as ``"ResNet50"``.
     module : str
-        The module of `keras.applications` that has its ``preprocess_input``.
+        The module of `keras.applications` with its ``preprocess_input``.
     file : RemoteFile
-        Its weights without the top, trained on ImageNet.
+        Its ImageNet weights without the top.
     side : int or None
-        The side in pixels of its square input, where Keras makes it for one size alone.
+        The side of its square input in pixels, if Keras supports only one size.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Application:
 
     @property
     def name(self) -> str:
-        """As `FeatureExtractor` takes it, such as ``"resnet50"``."""
+        """Its name in `FeatureExtractor`, such as ``"resnet50"``."""
         return self.title.lower()
 
 
@@ -69,7 +69,7 @@ def _of(module: str, folder: str, files: dict[str, tuple[str, str]]) -> Iterator
         yield Application(title, module, remote, _SIDES.get(title))
 
 
-# A file of no hash is one of which Keras has none either.
+# Files without a hash have none in Keras either.
 _ALL = (
     *_of(
         "convnext",
@@ -271,13 +271,13 @@ _ALL = (
 )
 
 APPLICATIONS = {one.name: one for one in _ALL}
-"""All of them but the VGGs, by name."""
+"""All networks except the VGGs, by name."""
 
 
 def checked_network(name: object) -> str:
-    """Return the name of a network as this package has it, whatever its case and hyphens.
+    """Return a network's canonical name, ignoring case and hyphens.
 
-    ValueError says which there are.
+    Raises ValueError, naming the known networks, for an unknown name.
     """
     words = re.sub(r"[\W_]", "", name.lower()) if isinstance(name, str) else None
     if words in VGGS or words in APPLICATIONS:
@@ -289,10 +289,10 @@ def checked_network(name: object) -> str:
 
 
 def imagenet_file(name: str) -> RemoteFile:
-    """Return the weights of a network without its top that were trained on ImageNet."""
+    """Return a network's ImageNet weights without its top."""
     return APPLICATIONS[name].file if name in APPLICATIONS else IMAGENET[name]
 
 
 def network_title(name: str) -> str:
-    """Return a network's name as people write it, such as ``"ResNet50"``."""
+    """Return a network's usual spelling, such as ``"ResNet50"``."""
     return VGGS[name].title if name in VGGS else APPLICATIONS[name].title

@@ -1,6 +1,6 @@
-"""The numbers of a VGG, in memory and before they are read, whatever holds them.
+"""A VGG's weights, in memory or not yet read, independent of file format.
 
-Each array is checked before it is read, so that no file can fill the memory.
+Arrays are checked before they are read, so that no file can exhaust memory.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ PREPROCESSINGS = {
     "caffe": "BGR in 0–255 minus (103.939, 116.779, 123.68), as Keras's VGG16 and VGG19",
     "torch": "RGB in 0–1 minus (.485, .456, .406), over (.229, .224, .225), as torchvision's",
 }
-"""What `ResolvedWeights.preprocessing` can be, and what it means in words."""
+"""The values of `ResolvedWeights.preprocessing`, with their descriptions."""
 
 
 class WeightsError(Exception):
-    """Weights cannot be had: one sentence that says which, why, and what to do."""
+    """Unavailable or unusable weights; the message says which, why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class ResolvedWeights:
-    """The numbers of a VGG without its top (read-only arrays), and where they came from.
+    """A VGG's weights without its top, as read-only arrays, with their provenance.
 
-    `preprocessing` is what they expect of the input: ``"caffe"``, as Keras's, is BGR minus
-    ImageNet's mean; ``"torch"``, as torchvision's, RGB in 0–1 normalised by mean and deviation.
+    `preprocessing` is the expected input: ``"caffe"`` (Keras) is BGR minus ImageNet's mean;
+    ``"torch"`` (torchvision) is RGB in 0–1, normalised by mean and standard deviation.
     """
 
     arrays: Arrays = field(repr=False)
@@ -47,7 +47,7 @@ class ResolvedWeights:
 
 
 def random_arrays(seed: int = 0, vgg: Vgg = VGG19) -> Arrays:
-    """Return He-normal kernels and zero biases: a network that has learned nothing.
+    """Return He-normal kernels and zero biases: an untrained network.
 
     Their standard deviation is sqrt(2 / fan_in), fan_in = 9 * channels in, after He et al.,
     "Delving deep into rectifiers" (2015, arXiv:1502.01852), equation 10.
@@ -64,7 +64,7 @@ def random_arrays(seed: int = 0, vgg: Vgg = VGG19) -> Arrays:
 
 
 def titled(vgg: Vgg, label: str) -> str:
-    """Return a label that says which network it is of, where that is not VGG19."""
+    """Return a label that names the network, unless it is VGG19."""
     return label if vgg is VGG19 else f"{vgg.title}, {label}"
 
 
@@ -77,18 +77,18 @@ def arrays_digest(arrays: Arrays, start: bytes = b"") -> str:
 
 
 CLASSIFIER_INPUT = (7, 7, 512)
-"""Rows, columns and channels of block5_pool on a picture of 224×224 pixels."""
+"""Rows, columns and channels of block5_pool for an image of 224×224 pixels."""
 
 CLASSIFIER_NAMES = {"fc1": "classifier.0", "fc2": "classifier.3", "predictions": "classifier.6"}
-"""Keras's name of each dense layer to torchvision's; a ReLU follows each but the last."""
+"""Dense layers: Keras's name to torchvision's. A ReLU follows all but the last."""
 
-# What may come out of each dense layer, so that no file can fill the memory: as many as VGGs have,
-# and as there are classes in all of ImageNet.
+# The largest number of outputs of each dense layer, so that no file can exhaust memory: those of
+# the VGGs, and the number of classes in all of ImageNet.
 _WIDEST = (4096, 4096, 21_841)
 
 
 def advice(vgg: Vgg, layer: str = "") -> str:
-    """Say what to do where the weights of a layer, such as the classifier's, do not fit."""
+    """Return advice for messages on weights of a layer that do not fit."""
     if layer not in CLASSIFIER_NAMES:
         return f"choose the weights of a {vgg.title}."
     return (
@@ -98,7 +98,7 @@ def advice(vgg: Vgg, layer: str = "") -> str:
 
 
 def other_vgg(what: str, vgg: Vgg, other: Vgg) -> WeightsError:
-    """Return the error of weights that are of another network of the family; `what` begins it."""
+    """Return the error for weights of another VGG; `what` begins the message."""
     return WeightsError(
         f"{what} are of a {other.title}, not of a {vgg.title}: pass network={other.name!r}, or "
         f"{advice(vgg)}"
@@ -107,7 +107,7 @@ def other_vgg(what: str, vgg: Vgg, other: Vgg) -> WeightsError:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An array that is not read yet; what `read` gives is nobody else's."""
+    """An array that is not yet read; `read` returns a new array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -115,32 +115,34 @@ class Stored:
 
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> Stored:
-        """Return an array that is in memory already."""
+        """Wrap an array that is already in memory."""
         return cls(array.shape, array.dtype, array.copy)
 
     @property
     def transposed(self) -> Stored:
-        """The same with its axes the other way round."""
+        """The array with its axes reversed."""
         return replace(self, shape=self.shape[::-1], read=lambda: self.read().T)
 
     def checked(self, what: str, wanted: tuple[int, ...], vgg: Vgg) -> npt.NDArray[np.float32]:
-        """Read it as float32, read-only, if it has this shape and holds finite numbers.
+        """Return the array as read-only float32, after checking its shape and values.
 
-        `what` is how an error begins: the source, the layer, and "has a kernel" or "has a bias".
+        `what` begins error messages: the source, the layer, and "has a kernel" or "has a bias".
         """
-        # To NumPy bfloat16 is a foreign type, and no float.
+        # NumPy does not classify bfloat16 as a float type.
         if self.dtype.kind != "f" and self.dtype.name != "bfloat16":
-            raise WeightsError(f"{what} that is no array of floats: save the weights as floats.")
+            raise WeightsError(
+                f"{what} that is not an array of floats: save the weights as floats."
+            )
         if self.shape != wanted:
             raise WeightsError(
-                f"{what} of shape {self.shape} where {vgg.title} has {wanted}: {advice(vgg)}"
+                f"{what} of shape {self.shape}, but {vgg.title} has {wanted}: {advice(vgg)}"
             )
-        # A float64 beyond float32 becomes infinite, and is refused as that.
+        # Float64 values beyond float32 become infinite and are refused below.
         with np.errstate(all="ignore"):
             try:
                 read = self.read()
             except (TypeError, RuntimeError) as error:
-                # PyTorch's sparse tensors and those without data ("meta").
+                # PyTorch's sparse and "meta" tensors.
                 raise WeightsError(
                     f"{what} that cannot be read ({type(error).__name__}): save it as an ordinary "
                     "tensor."
@@ -157,7 +159,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class StoredLayer:
-    """A layer's kernel and bias, and how an error begins: ``"weights 'a.h5': layer 'fc1'"``."""
+    """A layer's kernel and bias; `called` (``"weights 'a.h5': layer 'fc1'"``) begins messages."""
 
     called: str
     kernel: Stored
@@ -166,15 +168,15 @@ class StoredLayer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """The dense layers of a VGG, in order: kernel (in, out) and bias (out,) of each."""
+    """The dense layers of a VGG, in order, each with a kernel (in, out) and a bias (out,)."""
 
     layers: tuple[Pair, ...] = field(repr=False)
     channels_first: bool
-    """Whether the first layer takes the maps flattened as (channel, row, column), as in PyTorch."""
+    """Whether the first layer reads the maps flattened as (channel, row, column), as in PyTorch."""
 
     @property
     def classes(self) -> int:
-        """How many classes there are to choose from."""
+        """Number of classes."""
         return int(self.layers[-1][1].size)
 
 
@@ -184,20 +186,20 @@ class StoredVgg:
 
     vgg: Vgg
     layer: Callable[[str], StoredLayer]
-    """From a layer's name in Keras (``"fc1"``); it raises `WeightsError` where that is missing."""
+    """Function of a layer's Keras name (``"fc1"``); raises `WeightsError` if it is missing."""
     channels_first: bool = False
     """Whether kernels are (out, in, height, width) as in PyTorch, not (height, width, in, out)."""
     preprocessing: str = "caffe"
     """A key of `PREPROCESSINGS`."""
     message: str = ""
-    """What a person must know of these weights, if anything."""
+    """A message for the user about these weights, if any."""
     label: str = ""
-    """What they are in a few words, where a file's name does not say it."""
+    """A short description, if not given by the file's name."""
     digest: str = ""
-    """``"algorithm:hex"`` of the numbers, where it is not to be a file's."""
+    """``"algorithm:hex"`` of the numbers, if not that of the file."""
 
     def convolutions(self) -> Arrays:
-        """Read the convolutions; `WeightsError` names the first that is another network's."""
+        """Read the convolutions; `WeightsError` names the first that does not fit the network."""
         shapes = self.vgg.kernel_shapes()
         return {name: self._convolution(name, shape) for name, shape in shapes.items()}
 
@@ -221,9 +223,8 @@ class StoredVgg:
             outgoing = kernel.shape[-1] if kernel.shape else 0
             if kernel.shape != (incoming, outgoing) or not 1 <= outgoing <= most:
                 raise WeightsError(
-                    f"{layer.called} has weights of shape {kernel.shape} (in, out) where "
-                    f"{incoming} go in and at most {most} come out: "
-                    f"{advice(self.vgg, name)}"
+                    f"{layer.called} has weights of shape {kernel.shape} (in, out), but the layer "
+                    f"has {incoming} inputs and at most {most} outputs: {advice(self.vgg, name)}"
                 )
             weights = kernel.checked(f"{layer.called} has weights", kernel.shape, self.vgg)
             bias = layer.bias.checked(f"{layer.called} has a bias", (outgoing,), self.vgg)

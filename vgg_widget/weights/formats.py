@@ -1,7 +1,7 @@
-"""The formats of weights files: one class each, told by a file's content.
+"""Formats of weights files: one class each, recognised by content.
 
-A file's name says nothing: PyTorch's files are called ``.pth``, ``.pth.tar``, ``.ckpt``, ``.bin``
-and ``.pkl``, and any of them may be renamed.
+File names are unreliable: PyTorch's files may be called ``.pth``, ``.pth.tar``, ``.ckpt``, ``.bin``
+or ``.pkl``, or be renamed.
 """
 
 from __future__ import annotations
@@ -36,45 +36,45 @@ from vgg_widget.weights.state_dicts import opened_safetensors, torch_vgg, write_
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a format is told by: how a file begins, and the names in it if it is a zip archive."""
+    """The parts of a file that identify its format: its first bytes and zip members, if any."""
 
     start: bytes
     members: Collection[str]
 
 
 class WeightsFormat(ABC):
-    """A format of weights files; `register_format` makes it known."""
+    """A format of weights files, registered with `register_format`."""
 
     name: str
-    """What it and its files are usually called, such as ``"PyTorch (.pth, .pt)"``."""
+    """The usual name of the format and its suffixes, such as ``"PyTorch (.pth, .pt)"``."""
 
     has_classifier = True
-    """Whether such a file can hold the dense layers too."""
+    """Whether such a file can also hold the dense layers."""
 
     exported = ""
-    """How the name of an exported file ends; empty where `write` is not there."""
+    """The suffix of exported files; empty if `write` is not implemented."""
 
     @abstractmethod
     def tells(self, content: Content) -> bool:
-        """Tell a file of this format by its content."""
+        """Return whether a file has this format, by its content."""
 
     @abstractmethod
     def opened(self, what: str, path: Path, vgg: Vgg) -> AbstractContextManager[StoredVgg]:
-        """Open a file; `what` is how an error begins."""
+        """Open a file; `what` begins error messages."""
 
     def write(self, arrays: Arrays, preprocessing: str, path: Path) -> None:
-        """Write the convolutions and what they expect of the input."""
+        """Write the convolutions and their preprocessing."""
         raise NotImplementedError
 
 
 FORMATS: list[WeightsFormat] = []
-"""All that are known, in the order in which a file is looked at."""
+"""All registered formats, in the order in which they are tried."""
 
 _Format = TypeVar("_Format", bound=type[WeightsFormat])
 
 
 def register_format(kind: _Format) -> _Format:
-    """Make a format known: to readers, export, the command line and the words of errors."""
+    """Register a format for reading, export, the command line and error messages."""
     FORMATS.append(kind())
     return kind
 
@@ -103,10 +103,10 @@ class _Torch(WeightsFormat):
 
     def tells(self, content: Content) -> bool:
         if content.start.startswith(b"\x80"):
-            # Before PyTorch 1.6: bare pickles, the first of which is this number.
+            # Before PyTorch 1.6: plain pickles, the first of which is this magic number.
             return b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." in content.start[:32]
         names = {name.rpartition("/")[2] for name in content.members}
-        # An archive with constants is TorchScript, which is code.
+        # An archive with constants is TorchScript, which contains code.
         return "data.pkl" in names and "constants.pkl" not in names
 
     @contextmanager
@@ -120,7 +120,7 @@ class _Safetensors(WeightsFormat):
     exported = ".safetensors"
 
     def tells(self, content: Content) -> bool:
-        # The length of the header, in eight bytes of which some are zero, and then JSON.
+        # The header's length in eight bytes, some of them zero, followed by JSON.
         return content.start[8:9] == b"{" and 0 in content.start[:8]
 
     def opened(self, what: str, path: Path, vgg: Vgg) -> AbstractContextManager[StoredVgg]:
@@ -144,13 +144,13 @@ class _Learned(WeightsFormat):
 
 
 def format_names(*, with_classifier: bool = False) -> str:
-    """Return what the formats are called, as a list in a sentence."""
+    """Return the names of the formats, as a list in a sentence."""
     names = [one.name for one in FORMATS if one.has_classifier or not with_classifier]
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def format_of(path: Path) -> WeightsFormat:
-    """Return the format of a file; `WeightsError` says what it is instead where that is known."""
+    """Return the format of a file, or raise `WeightsError` describing the file, if recognised."""
     content = _content(path)
     for known in FORMATS:
         if known.tells(content):
@@ -159,28 +159,29 @@ def format_of(path: Path) -> WeightsFormat:
 
 
 def check_is_keras(path: Path, title: str) -> None:
-    """Raise `WeightsError` unless a file is one of Keras's, by its content."""
+    """Raise `WeightsError` unless a file is a Keras file, by its content."""
     found = format_of(path)
     if not isinstance(found, _Keras):
         raise WeightsError(
-            f"weights {str(path)!r} are a file of {found.name}, and {title} takes one of "
+            f"weights {str(path)!r} are a file of the format {found.name}, but {title} needs "
             f"{_Keras.name}: save the model's weights with Keras."
         )
 
 
 def opened_weights(path: Path, vgg: Vgg) -> AbstractContextManager[StoredVgg]:
-    """Open a file of any format; `WeightsError`, now or meanwhile, says what is wrong with it."""
+    """Open a file of any format; raises `WeightsError`, now or while reading, for a bad file."""
     return format_of(path).opened(f"weights {str(path)!r}", path, vgg)
 
 
 def read_weights(path: Path, vgg: Vgg) -> ResolvedWeights:
-    """Read the convolutions of a file; `WeightsError` if it cannot be, or is another network's."""
+    """Read the convolutions of a file; raise `WeightsError` if that fails or they do not fit."""
     with opened_weights(path, vgg) as network:
         arrays = network.convolutions()
     if network.preprocessing not in PREPROCESSINGS:
         raise WeightsError(
-            f"weights {str(path)!r} need the preprocessing {network.preprocessing!r}, which is not "
-            f"known here ({', '.join(map(repr, PREPROCESSINGS))} are): use a newer vgg_widget."
+            f"weights {str(path)!r} need the preprocessing {network.preprocessing!r}, which this "
+            f"version does not support ({', '.join(map(repr, PREPROCESSINGS))} are supported): use "
+            "a newer vgg_widget."
         )
     label = titled(vgg, network.label or f"weights file {path.name}")
     digest = network.digest or file_digest(path, "sha256")
@@ -189,38 +190,38 @@ def read_weights(path: Path, vgg: Vgg) -> ResolvedWeights:
 
 
 def read_classifier(path: Path, vgg: Vgg = VGG19) -> Classifier:
-    """Read the dense layers of a file; `WeightsError` if it has none that fit."""
+    """Read the dense layers of a file; raise `WeightsError` if it has none that fit."""
     with opened_weights(path, vgg) as network:
         return network.classifier()
 
 
 def exported_suffixes() -> tuple[str, ...]:
-    """Return how the name of an exported file can end."""
+    """Return the suffixes of exported files."""
     return tuple(sorted(one.exported for one in FORMATS if one.exported))
 
 
 def export_weights(arrays: Arrays, preprocessing: str, path: str | os.PathLike[str]) -> None:
-    """Write the convolutions to a file that `resolve` reads back, preprocessing and all.
+    """Write the convolutions and their preprocessing to a file that `resolve` can read.
 
-    The numbers are kept as they are. Neither layout has a place for what they expect of the
-    input, so that is written into the file's metadata, where other programs do not look.
+    The numbers are unchanged. Neither format has a field for the preprocessing, so it is written to
+    the file's metadata, which other programs ignore.
 
     Parameters
     ----------
     arrays : Arrays
-        In Keras's order of axes.
+        The convolutions, with axes in Keras's order.
     preprocessing : str
         ``"caffe"`` or ``"torch"``.
     path : str or Path
-        ``.safetensors`` is a state dict of torchvision's without its classifier
-        (``load_state_dict(..., strict=False)`` takes it); ``.weights.h5`` is for
-        ``keras.applications.VGG19(include_top=False).load_weights``, or VGG16's. Replaced as a
-        whole.
+        A ``.safetensors`` file is a torchvision state dict without the classifier, for
+        ``load_state_dict(..., strict=False)``; a ``.weights.h5`` file is for
+        ``keras.applications.VGG19(include_top=False).load_weights``, or VGG16's. Replaced
+        atomically.
 
     Raises
     ------
     ValueError
-        If the suffix is another.
+        If the suffix is neither of these.
     WeightsError
         If it cannot be written, or the package safetensors is missing.
     OSError
@@ -231,16 +232,18 @@ def export_weights(arrays: Arrays, preprocessing: str, path: str | os.PathLike[s
     kind = next(kinds, None)
     if kind is None:
         raise ValueError(
-            f"path {name!r} does not end in {' or '.join(exported_suffixes())}: name it so."
+            f"path {name!r} does not end in {' or '.join(exported_suffixes())}: choose a name that "
+            "does."
         )
     with atomic_write(path) as draft:
         try:
             kind.write(arrays, preprocessing, draft)
         except OSError as error:
-            # HDF5's own words fill several lines.
+            # HDF5's own messages have several lines.
             why = os.strerror(error.errno) if error.errno else error
             raise WeightsError(
-                f"path {name!r} could not be written ({why}): make room, or choose another folder."
+                f"path {name!r} could not be written ({why}): free some space, or choose another "
+                "folder."
             ) from error
 
 
@@ -252,8 +255,8 @@ def _content(path: Path) -> Content:
     except (OSError, ValueError) as error:
         if os.path.isdir(path):  # noqa: PTH112 - Path's own can raise.
             raise WeightsError(
-                f"{what} is a folder: pass the file of weights in it; save the model of a "
-                "SavedModel with model.save_weights('mine.weights.h5')."
+                f"{what} is a folder: pass the weights file in it; for a SavedModel, save the "
+                "weights with model.save_weights('mine.weights.h5')."
             ) from error
         why = getattr(error, "strerror", error)
         raise WeightsError(f"{what} cannot be read ({why}): check the path.") from error
@@ -262,24 +265,24 @@ def _content(path: Path) -> Content:
     try:
         with zipfile.ZipFile(path) as archive:
             return Content(start, archive.namelist())
-    except Exception as error:  # zipfile raises anything at all on damaged files.
+    except Exception as error:  # zipfile may raise any exception on damaged files.
         raise WeightsError(
             f"{what} is cut short or damaged (it begins as a zip archive, which Keras and PyTorch "
             "write): choose a whole file."
         ) from error
 
 
-# How other files begin, and what to say of them.
+# The first bytes of other kinds of files, with messages.
 _OTHERS = {
     rb"\Z": "is empty: download or save it again",
     rb"version https://git-lfs\.": (
-        "is a pointer of Git LFS, not the file itself: run `git lfs pull` in the repository that "
-        "it is from, or download the file from its page"
+        "is a Git LFS pointer, not the file itself: run `git lfs pull` in its repository, or "
+        "download the file from its page"
     ),
     rb"(\xef\xbb\xbf)?\s*<": (
-        "is a web page (HTML or XML) that was saved in place of the file: download the file itself"
+        "is a web page (HTML or XML) saved instead of the file: download the file itself"
     ),
-    # The protocols of Python 3, and how a container begins by those before.
+    # Pickle protocols of Python 3, and the beginnings of containers in older ones.
     rb"\x80[\x02-\x05]|[\]}]q.|\([dl]p?\d|c[\w.]+\n\w+\n": (
         "is a Python pickle, which could run code, and was not loaded: save the state dict with "
         "torch.save, or as .safetensors"
@@ -288,11 +291,11 @@ _OTHERS = {
 
 
 def _what_it_is(content: Content) -> str:
-    """Say what a file is that is of none of the formats, and what to do."""
+    """Return a description of an unsupported file, with advice."""
     for beginning, what in _OTHERS.items():
         if re.match(beginning, content.start, re.DOTALL):
             return what
     return (
-        "is no file of weights that is known here: unpack an archive, save a model of another kind "
-        f"anew, and choose one of {format_names()}"
+        "is not a known kind of weights file: unpack an archive, save other models in a supported "
+        f"format, and choose one of {format_names()}"
     )

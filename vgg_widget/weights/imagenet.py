@@ -1,4 +1,4 @@
-"""What is published of networks that were trained on ImageNet, and where it may lie here."""
+"""Published ImageNet weights and class names of the VGGs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TypeAlias
 from vgg_widget.weights.remote import RemoteFile
 
 CLASSES = 1000
-"""How many classes the networks were trained to tell."""
+"""Number of classes that the networks were trained on."""
 
 Name: TypeAlias = tuple[str, str]
-"""WordNet's number of a class, and what it is called."""
+"""A class's WordNet id and name."""
 
 _BASE = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
 def _convolutions(network: str, digest: str, size: int) -> RemoteFile:
     title = network.upper()
-    # What is said of the usual network names none.
+    # Messages about VGG19, the default network, do not name it.
     of_network, option = (
         ("", "") if network == "vgg19" else (f"{title}'s ", f" --network {network}")
     )
@@ -51,7 +51,7 @@ IMAGENET = {
     "vgg16": _convolutions("vgg16", "6d6bbae143d832006294945121d1f1fc", 58_889_256),
     "vgg19": _convolutions("vgg19", "253f8cb515780f3b799900260a226db6", 80_134_624),
 }
-"""The convolutions of each network, which are all that feature maps need."""
+"""The convolutions of each network, sufficient for feature maps."""
 
 IMAGENET_TOP = {
     "vgg16": _with_top("vgg16", "64373286793e3c8b2b4e3219cbf3544b", 553_467_096),
@@ -68,12 +68,12 @@ IMAGENET_NAMES = RemoteFile(
     title="ImageNet class names",
     command="vgg-widget weights --download --top",
 )
-"""Keras's list of what the 1000 classes are called."""
+"""Keras's list of the 1000 classes' names."""
 
 
 def class_names() -> tuple[Name, ...]:
     """Return the names of the classes, in the order of the classifier's outputs."""
-    # Its hash is checked, so that the content needs no check.
+    # The hash is checked, so the content needs no further checks.
     content = json.loads(IMAGENET_NAMES.trusted().read_text(encoding="utf-8"))
     entries = (content[str(number)] for number in range(CLASSES))
     return tuple((wordnet_id, label) for wordnet_id, label in entries)

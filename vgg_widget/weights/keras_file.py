@@ -1,4 +1,4 @@
-"""Kernels and biases out of a Keras file of any age; nothing in the file is executed."""
+"""Read kernels and biases from Keras files of any version; nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from vgg_widget.weights.arrays import (
 )
 
 PREPROCESSING_ATTRIBUTE = "vgg_widget_preprocessing"
-"""Where an exported file says what its numbers expect of the input, unless that is Keras's way."""
+"""Attribute of an exported file that names its preprocessing, if not Keras's."""
 
 _NUMBERED = re.compile(
     r"((?:.*/)?(?:layers|_layer_checkpoint_dependencies))/conv2d_?(\d*)/vars/[^/]*"
 )
 _SAVE_AGAIN = "save the model with Keras again."
 _LONGEST_CONFIGURATION = 10_000_000
-# In numbers: as many as h5py itself puts in one where it may choose.
+# Number of elements in the largest chunk that h5py chooses itself.
 _SMALL_CHUNK = 1 << 20
-# Up to this one more array does no harm: Keras says better what is wrong with it.
+# Unexpected arrays up to this size are harmless, and Keras's own error is clearer.
 _LARGE_ARRAY = 1 << 25
 ZIP = b"PK\x03\x04"
-"""How a ``.keras`` file begins, which is a zip archive."""
+"""The first bytes of a ``.keras`` file, which is a zip archive."""
 
 INSIDE_KERAS = "model.weights.h5"
-"""The member of a ``.keras`` file that holds its weights."""
+"""The member of a ``.keras`` file with the weights."""
 
 Layers = dict[str, list[Any]]
-"""A model's arrays in a file, by its layers' names."""
+"""A model's arrays in a file, by layer name."""
 
 
 @contextmanager
 def opened_keras(what: str, path: Path, vgg: Vgg) -> Iterator[StoredVgg]:
-    """Open a Keras file of any layout; `what` is how an error begins.
+    """Open a Keras file of any layout; `what` begins error messages.
 
-    The layers may lie inside other models, beside other layers. They are found by their names in
-    Keras's VGGs; where a file has none of these names, convolutions by their order. Of several
-    models in a file, the one that is a whole VGG of that kind is taken.
+    The layers may be inside other models and beside other layers. They are found by their names in
+    Keras's VGGs; if a file has none of these names, convolutions are taken in order. If a file
+    holds several models, the complete VGG of the requested kind is used.
     """
     import h5py
 
@@ -62,7 +62,7 @@ def opened_keras(what: str, path: Path, vgg: Vgg) -> Iterator[StoredVgg]:
             yield _vgg_in(what, path, file, vgg)
     except (WeightsError, MemoryError):
         raise
-    except Exception as error:  # h5py and zipfile raise anything at all on damaged files.
+    except Exception as error:  # h5py and zipfile may raise any exception on damaged files.
         raise _damaged(what) from error
 
 
@@ -73,7 +73,7 @@ def _damaged(what: str) -> WeightsError:
 def _vgg_in(what: str, path: Path, file: Any, vgg: Vgg) -> StoredVgg:
     place, convolutions = _most_like(what, file, vgg)
     models, _ = _collected(file, CLASSIFIER_NAMES)
-    # Of several classifiers, the one beside the convolutions.
+    # If there are several classifiers, use the one beside the convolutions.
     layers = {**(models.get(place) or _together(models)), **convolutions}
 
     def layer(name: str) -> StoredLayer:
@@ -83,16 +83,16 @@ def _vgg_in(what: str, path: Path, file: Any, vgg: Vgg) -> StoredVgg:
     message = ""
     if _scales_pixels(path, file):
         message = (
-            f"Another input: the model in {path.name} scales its pixels itself, and here they are "
-            "prepared as ImageNet's are; to see the model as it is, load it with Keras and pass it "
-            "as model=."
+            f"Another input: the model in {path.name} scales its pixels itself, but here they are "
+            "preprocessed as for ImageNet; to use the model unchanged, load it with Keras and pass "
+            "it as model=."
         )
     preprocessing = str(file.attrs.get(PREPROCESSING_ATTRIBUTE, "caffe"))
     return StoredVgg(vgg, layer, preprocessing=preprocessing, message=message)
 
 
 def _scales_pixels(path: Path, file: Any) -> bool:
-    """Tell whether the model in a file scales its pixels itself, by its configuration."""
+    """Return whether the model in a file scales its pixels itself, judging by its configuration."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive, archive.open("config.json") as config:
@@ -100,7 +100,7 @@ def _scales_pixels(path: Path, file: Any) -> bool:
         else:
             text = str(file.attrs["model_config"])
         return scales_before_weights(steps_of_config(json.loads(text)))
-    except Exception:  # The weights are read, and the configuration of no use otherwise.
+    except Exception:  # The weights can be read without the configuration.
         return False
 
 
@@ -114,9 +114,9 @@ def _hdf5_part(what: str, path: Path) -> Iterator[Path | BinaryIO]:
             member = archive.getinfo(INSIDE_KERAS)
         if member.compress_type != zipfile.ZIP_STORED:
             raise WeightsError(
-                f"{what} has its weights compressed, which Keras does not do: {_SAVE_AGAIN}"
+                f"{what} has compressed weights, which Keras does not write: {_SAVE_AGAIN}"
             )
-        # The central directory does not say how long a member's own header is (APPNOTE 4.3.7).
+        # The length of a member's header is not in the central directory (APPNOTE 4.3.7).
         whole.seek(member.header_offset + 26)
         lengths = whole.read(4)
         header = 30 + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
@@ -125,10 +125,10 @@ def _hdf5_part(what: str, path: Path) -> Iterator[Path | BinaryIO]:
 
 @contextmanager
 def checked_keras_file(what: str, path: Path, most: int) -> Iterator[tuple[Path | BinaryIO, str]]:
-    """Give the part of a file that is HDF5, and the suffix by which Keras knows its layout.
+    """Yield the HDF5 part of a file, and the suffix by which Keras recognises its layout.
 
-    It holds no array of far more numbers than `most`, and leads to no other file, so that Keras can
-    read it.
+    The file is checked first, so that Keras can read it safely: it must hold no array much larger
+    than `most` numbers, and no link to another file.
     """
     import h5py
 
@@ -139,7 +139,7 @@ def checked_keras_file(what: str, path: Path, most: int) -> Iterator[tuple[Path 
                 old = "layer_names" in file.attrs or "model_weights" in file
         except (WeightsError, MemoryError):
             raise
-        except Exception as error:  # h5py raises anything at all on damaged files.
+        except Exception as error:  # h5py may raise any exception on damaged files.
             raise _damaged(what) from error
         if not isinstance(part, Path):
             part.seek(0)
@@ -153,23 +153,23 @@ def _check_arrays(what: str, file: Any, most: int) -> None:
         return place if isinstance(link, h5py.ExternalLink) else None
 
     def check(place: str, item: Any) -> None:
-        # What is no number, such as a name, is in no weights.
+        # Only numeric data are weights, not names.
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
             _check_stored(f"{what}: {place!r} is an array", item)
             if item.size > max(most, _LARGE_ARRAY):
                 raise WeightsError(
-                    f"{what}: {place!r} is an array of {item.size:,} numbers where the network has "
-                    f"none of more than {most:,}: {_SAVE_AGAIN}"
+                    f"{what}: {place!r} is an array of {item.size:,} numbers but the network has "
+                    f"none with more than {most:,}: {_SAVE_AGAIN}"
                 )
 
-    # It stops at the first that is found; an error in it would be hidden by another one.
+    # The visit stops at the first link found. Raising inside the callback would hide the error.
     if (found := file.visititems_links(leads_out)) is not None:
-        raise WeightsError(f"{what} leads to another file at {found!r}: {_SAVE_AGAIN}")
+        raise WeightsError(f"{what} links to another file at {found!r}: {_SAVE_AGAIN}")
     file.visititems(check)
 
 
 class _Piece(io.RawIOBase):
-    """A piece of an open file, as a file: a `.keras` file can be larger than the memory."""
+    """A section of an open file, as a file, since a `.keras` file may not fit in memory."""
 
     def __init__(self, whole: BinaryIO, start: int, length: int) -> None:
         self._whole, self._start, self._length, self._at = whole, start, length, 0
@@ -193,18 +193,18 @@ class _Piece(io.RawIOBase):
 
 
 def _most_like(what: str, file: Any, vgg: Vgg) -> tuple[str, Layers]:
-    """Return the place and the arrays of the model that is a network, or is most like it."""
+    """Return the location and the arrays of the model that is, or most resembles, a network."""
     names = {name: None for each in VGGS.values() for name in each.kernel_shapes()}
     named, numbered = _collected(file, names)
     models = named or {place: _in_order(layers, vgg) for place, layers in numbered.items()}
-    # Its blocks may be models of their own.
+    # The network's blocks may be separate models.
     parts = _together(named) if named else _in_order(_one_after_the_other(numbered), vgg)
     complete = [place for place in models if _is_whole(models[place], vgg)]
     if len(complete) > 1:
         told = " and ".join(sorted(repr(_model_name(file, place)) for place in complete))
         raise WeightsError(
-            f"{what} hold {len(complete)} whole {vgg.title}s, {told}: save the weights of the one "
-            "that is meant, by its own save_weights."
+            f"{what} hold {len(complete)} complete {vgg.title}s, {told}: save the weights of one "
+            "of them with its save_weights."
         )
     if not complete:
         for other in VGGS.values():
@@ -218,9 +218,9 @@ def _most_like(what: str, file: Any, vgg: Vgg) -> tuple[str, Layers]:
 def _collected(
     file: Any, names: Collection[str]
 ) -> tuple[dict[str, Layers], dict[str, list[list[Any]]]]:
-    """Return the arrays of each model in a file, by its place: of layers that have these names.
+    """Return each model's arrays in a file, by location: first for layers with these names.
 
-    The second is of numbered convolutions, in their order.
+    The second result holds numbered convolutions, in order.
     """
     import h5py
 
@@ -231,8 +231,8 @@ def _collected(
         parents = place.split("/")[:-1]
         if not isinstance(item, h5py.Dataset) or parents[:1] in (["optimizer_weights"], []):
             return
-        # Keras 3 numbers its groups and keeps the layer's own name as an attribute; its first
-        # versions kept the number only; before that the name is in the path.
+        # Keras 3 numbers its groups and stores the layer's name as an attribute; its first versions
+        # stored only the number; older versions have the name in the path.
         given = str(item.parent.attrs.get("name"))
         inside = next((number for number, part in enumerate(parents) if part in names), None)
         if given in names:
@@ -242,7 +242,7 @@ def _collected(
         elif number := _NUMBERED.fullmatch(place):
             numbered[number[1]].setdefault(int(number[2] or 0), []).append(item)
 
-    file.visititems(visit)  # This follows no link out of the file.
+    file.visititems(visit)  # visititems does not follow external links.
     in_order = {
         place: [layers[number] for number in sorted(layers)] for place, layers in numbered.items()
     }
@@ -250,17 +250,17 @@ def _collected(
 
 
 def _in_order(layers: Iterable[list[Any]], vgg: Vgg) -> Layers:
-    """Return the arrays of unnamed convolutions, which are given a network's names in turn."""
+    """Return the arrays of unnamed convolutions under a network's layer names, in order."""
     return dict(zip(vgg.kernel_shapes(), layers, strict=False))
 
 
 def _one_after_the_other(models: Mapping[str, list[list[Any]]]) -> list[list[Any]]:
-    """Return the convolutions of several models, such as block1 and block2, as one."""
+    """Return the convolutions of several models, such as block1 and block2, as one list."""
     return [layer for place in sorted(models) for layer in models[place]]
 
 
 def _together(models: Mapping[str, Layers]) -> Layers:
-    """Return the arrays of all models by their layers' names."""
+    """Return the arrays of all models by layer name."""
     found: defaultdict[str, list[Any]] = defaultdict(list)
     for layers in models.values():
         for name, items in layers.items():
@@ -269,7 +269,7 @@ def _together(models: Mapping[str, Layers]) -> Layers:
 
 
 def _likeness(layers: Layers, vgg: Vgg) -> int:
-    """Count the layers that have the kernel and the bias of a network's."""
+    """Count the layers whose kernel and bias have the shapes of a network's."""
     return sum(
         {item.shape for item in layers.get(name, ())} == {shape, shape[-1:]}
         and len(layers[name]) == 2
@@ -278,23 +278,23 @@ def _likeness(layers: Layers, vgg: Vgg) -> int:
 
 
 def _is_whole(layers: Layers, vgg: Vgg) -> bool:
-    """Tell whether layers are a network's, all of them and no others."""
+    """Return whether layers are exactly those of a network."""
     return len(layers) == len(vgg.kernel_shapes()) == _likeness(layers, vgg)
 
 
 def _model_name(file: Any, place: str) -> str:
-    """Return what a model is called that has its layers at some place in a file."""
+    """Return the name of the model whose layers are at a location in a file."""
     own = f"{place.removesuffix('layers')}vars"
     name = file.visititems(lambda at, item: item.attrs.get("name") if at == own else None)
     return str(name or place)
 
 
 def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Stored]:
-    """Tell kernel and bias apart, whose numbers must be in this file."""
+    """Return a layer's kernel and bias, which must be stored in this file."""
     if items is None or len(items) != 2:
         count = f"has {len(items)} arrays, not a kernel and a bias" if items else "is missing"
         raise WeightsError(f"{layer} {count}: {advice}")
-    # Files of every age name the two differently, but a kernel has more axes than a bias.
+    # Their names differ between versions, but a kernel has more axes than a bias.
     kernel, bias = sorted(items, key=lambda item: -item.ndim)
     for part, item in (("kernel", kernel), ("bias", bias)):
         _check_stored(f"{layer} has a {part}", item)
@@ -305,40 +305,42 @@ def _pair(layer: str, items: list[Any] | None, advice: str) -> tuple[Stored, Sto
 
 
 def _check_stored(what: str, item: Any) -> None:
-    """Refuse an array that is not in this file, or takes far more memory than itself to read."""
+    """Raise `WeightsError` for an array stored elsewhere or in chunks that would exhaust memory."""
     if item.external or item.is_virtual:
-        raise WeightsError(f"{what} that is no array of the file's own: {_SAVE_AGAIN}")
-    # HDF5 unpacks a whole chunk, of up to 4 GB, for the one number of it that is wanted.
+        raise WeightsError(f"{what} that is not stored in the file itself: {_SAVE_AGAIN}")
+    # HDF5 decompresses a whole chunk, of up to 4 GB, to read a single number.
     if item.chunks is not None and math.prod(item.chunks) > max(item.size, _SMALL_CHUNK):
-        raise WeightsError(f"{what} in chunks of {item.chunks}, larger than itself: {_SAVE_AGAIN}")
+        raise WeightsError(
+            f"{what} stored in chunks of {item.chunks}, larger than the array: {_SAVE_AGAIN}"
+        )
 
 
 def write_keras(arrays: Arrays, preprocessing: str, path: Path) -> None:
-    """Write what ``keras.applications.VGG19(include_top=False).load_weights`` takes."""
+    """Write a file for ``keras.applications.VGG19(include_top=False).load_weights``."""
     import h5py
 
     with h5py.File(path, "w") as file:
         file.attrs[PREPROCESSING_ATTRIBUTE] = preprocessing
         for number, (name, pair) in enumerate(arrays.items()):
-            # As Keras 3 numbers the layers of a class.
+            # Keras 3's numbering of layers of one class.
             group = file.create_group(f"layers/conv2d{f'_{number}' if number else ''}/vars")
             group.attrs["name"] = name
             for part, array in enumerate(pair):
                 group[str(part)] = array
 
 
-# What a model does to its pixels ----------------------------------------------------------------
+# A model's changes to its pixels ----------------------------------------------------------------
 
 
 Step: TypeAlias = tuple[Sequence[str], bool]
-"""A layer's class with those of the layers in it ("" for one that is not Keras's own), and whether
-it has weights that are trained."""
+"""The class of a layer and of the layers in it ("" for a class from outside Keras), and whether it
+has trainable weights."""
 
 
 def scales_before_weights(steps: Iterable[Step]) -> bool:
-    """Tell whether a model changes its pixels' values before its first layer with weights.
+    """Return whether a model changes pixel values before its first layer with weights.
 
-    The steps come in order. A class that may do anything, such as a Lambda, counts as a change.
+    The steps are in order. A class that may do anything, such as Lambda, counts as a change.
     """
     scales = False
     for kinds, weighted in steps:
@@ -349,12 +351,12 @@ def scales_before_weights(steps: Iterable[Step]) -> bool:
 
 
 def _scales(kind: str) -> bool:
-    # Keras 3 writes "ExpandDims", Keras 2 "expand_dims" after the module that has it.
+    # Keras 3 writes "ExpandDims", Keras 2 "expand_dims" after its module.
     kind = kind.rpartition(".")[2].replace("_", "").lower()
     return not _HARMLESS.fullmatch(kind)
 
 
-# What moves, cuts, casts or pools pixels, and what only training does.
+# Layers that only move, crop, cast or pool pixels, or are active only in training.
 _HARMLESS = re.compile(
     "flip|reverse|roll|take|gather|stack|concat(enate)?|"
     "inputlayer|identity|cast|getitem|pipeline|reshape|permute|transpose|moveaxis|swapaxes"
@@ -365,25 +367,25 @@ _HARMLESS = re.compile(
 
 
 def steps_of_config(config: Any) -> Iterator[Step]:
-    """Give the layers of a saved model in the order in which they are written.
+    """Yield the layers of a saved model's configuration, in order.
 
-    Keras 2 and 3 write what is called first before what is called later. Models within the model
-    are opened up, and nothing of it is made.
+    Keras 2 and 3 write layers in the order in which they are called. Nested models are expanded,
+    and no layer is instantiated.
     """
     layers = config["config"]
-    # The first releases of Keras 2 wrote the bare list.
+    # The first releases of Keras 2 wrote a bare list.
     for layer in layers if isinstance(layers, list) else layers["layers"]:
         if layer["class_name"] == "Sequential" or "input_layers" in layer["config"]:
             yield from steps_of_config(layer)
             continue
         kinds = [*map(_kind, (layer, *layer["config"].get("layers", ())))]
-        # Each layer of Keras's that has weights says how they start.
+        # The configuration of every Keras layer with weights names an initializer.
         yield kinds, '_initializer"' in json.dumps(layer["config"])
 
 
 def _kind(layer: Any) -> str:
     module, name = layer.get("module"), str(layer["class_name"])
-    # What is a person's own has its package before the name, or a module of its own.
+    # Custom classes have a package before the name, or their own module.
     own = ">" in name or ">" in (layer.get("registered_name") or "")
     if own or (module or "keras").partition(".")[0] not in ("keras", "tensorflow", "tf_keras"):
         return ""

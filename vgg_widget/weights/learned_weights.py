@@ -1,8 +1,8 @@
-"""`LearnedWeights`: convolution kernels kept as two thin factors, in memory and in one `.npz` file.
+"""`LearnedWeights`: factorised convolution kernels, in memory and in one `.npz` file.
 
-A kernel of 3×3 × incoming × outgoing numbers is ``projection @ centroids``, of rank at most the
-projection's columns: the form in which `vgg_widget.learning` finds it, and a fraction of its size.
-Reading needs numpy alone.
+A kernel of 3×3 × incoming × outgoing numbers is ``projection @ centroids``, with rank at most the
+number of the projection's columns. This is the form in which `vgg_widget.learning` finds it, at a
+fraction of its size. Reading needs only NumPy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EMBEDDED = "vgg19_kmeans.npz"
 """The shipped file's name, in the folder ``vgg_widget/data``."""
 
 FORMAT = "vgg_widget/factorised/1"
-"""What a file says of itself; the number rises when an older reader could not follow."""
+"""Format tag of the files; the number increases with incompatible changes."""
 
 Storage: TypeAlias = Literal["int8", "float16"]
 
@@ -37,9 +37,10 @@ _Floats: TypeAlias = NDArray[np.float32]
 
 
 def rounded(matrix: _Floats, storage: Storage = "int8") -> tuple[NDArray[Any], _Floats]:
-    """Return a matrix in few bytes: small numbers, and what each column is multiplied by.
+    """Quantise a matrix: return small numbers and a scale factor per column.
 
-    An int8 errs by at most 1/254 of its column's largest number, a float16 by 1/2048 of itself.
+    The error is at most 1/254 of the column's largest magnitude for int8, and 1/2048 of the value
+    for float16.
     """
     top = np.abs(matrix).max(axis=0)
     scale = np.where(top > 0, top, 1).astype(np.float32)
@@ -50,30 +51,30 @@ def rounded(matrix: _Floats, storage: Storage = "int8") -> tuple[NDArray[Any], _
 
 
 def unrounded(numbers: NDArray[Any], scale: _Floats) -> _Floats:
-    """Return the matrix that `rounded` took, in float32."""
+    """Return the float32 matrix from the result of `rounded`."""
     return numbers.astype(np.float32) * scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factors:
-    """One convolution's kernel and bias, factorised; the fields are the arrays of the file.
+    """A convolution's factorised kernel and bias; the fields are the arrays in the file.
 
-    `projection` and `centroids` are as `rounded` gives them, each with its scale.
+    `projection` and `centroids` are results of `rounded`, each with its scale.
     """
 
     projection: NDArray[Any]
     projection_scale: _Floats
-    """The whitening, (9 * incoming, rank): a flattened 3×3 patch, its channels last, times this."""
+    """The whitening matrix for flattened 3×3 patches, channels last: (9 * incoming, rank)."""
     centroids: NDArray[Any]
     centroids_scale: _Floats
-    """The directions that k-means found, (rank, outgoing); the standard deviation of each response
-    is 1 on the patches learned from."""
+    """The directions found by k-means, (rank, outgoing), scaled so that each response has a
+    standard deviation of 1 on the training patches."""
     blind: _Floats
-    """A patch, (9 * incoming,), of which no filter sees anything (see `without`), or zeros.
+    """A patch, (9 * incoming,), to which no filter responds (see `without`), or zeros.
 
-    It is taken out of the projection after rounding, so that rounding does not bring it back."""
+    It is removed from the projection after rounding, so that rounding does not reintroduce it."""
     bias: _Floats
-    """Minus the response to the mean patch, minus the threshold: (outgoing,)."""
+    """Minus the response to the mean patch, minus the threshold; shape (outgoing,)."""
 
     def __post_init__(self) -> None:
         arrays = self.arrays()
@@ -82,23 +83,23 @@ class Factors:
         shapes = [array.shape for array in arrays.values()]
         if rows % 9 or shapes != wanted:
             raise ValueError(
-                f"factors of shapes {', '.join(map(str, shapes))} make no 3×3 kernel: they must be "
-                "(9 * incoming, rank), (rank,), (rank, outgoing), (outgoing,), (9 * incoming,) and "
-                "(outgoing,)."
+                f"factors of shapes {', '.join(map(str, shapes))} do not form a 3×3 kernel: they "
+                "must be (9 * incoming, rank), (rank,), (rank, outgoing), (outgoing,), (9 * "
+                "incoming,) and (outgoing,)."
             )
         for name, array in arrays.items():
             small = name in ("projection", "centroids")
             if array.dtype not in ((np.int8, np.float16) if small else (np.float32,)):
                 read = "int8 or float16" if small else "float32"
-                raise ValueError(f"{name} of type {array.dtype} is not read: it must be {read}.")
+                raise ValueError(f"{name} has type {array.dtype}: it must be {read}.")
             array.flags.writeable = False
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what is stored, by name and in order."""
+        """Return the stored arrays by name, in order."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def kernel(self) -> _Floats:
-        """Return the kernel as Keras wants it: (3, 3, incoming, outgoing) float32."""
+        """Return the kernel in Keras's layout: (3, 3, incoming, outgoing), float32."""
         projection = np.ascontiguousarray(unrounded(self.projection, self.projection_scale).T)
         without(projection, self.blind)
         flat: _Floats = projection.T @ unrounded(self.centroids, self.centroids_scale)
@@ -106,10 +107,10 @@ class Factors:
 
 
 def without(patches: _Floats, direction: _Floats) -> None:
-    """Take a direction out of each of the nine places of flattened 3×3 patches, in place.
+    """Remove a direction from each of the nine positions of flattened 3×3 patches, in place.
 
-    `patches` is (n, 9 * channels). `direction`, (9 * channels,), is one direction a place, of any
-    length; a place of zeros is left alone.
+    `patches` is (n, 9 * channels). `direction`, (9 * channels,), holds one direction per position,
+    of any length; positions with zeros are left unchanged.
     """
     channels = len(direction) // 9
     for start in range(0, len(direction), channels):
@@ -120,14 +121,15 @@ def without(patches: _Floats, direction: _Floats) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LearnedWeights:
-    """Factorised kernels of several convolutions, and how they came about.
+    """Factorised kernels of several convolutions, with metadata on how they were learned.
 
     Parameters
     ----------
     layers : mapping of str to Factors
-        By Keras's name of the convolution, in network order.
+        Factors by Keras's name of the convolution, in network order.
     metadata : mapping
-        JSON-able: the method and its numbers, seed, number of photographs, sources, version.
+        JSON-serialisable: the method and its parameters, seed, number of photographs, sources,
+        version.
     """
 
     layers: Mapping[str, Factors]
@@ -142,7 +144,7 @@ class LearnedWeights:
 
     @property
     def digest(self) -> str:
-        """``"sha256:hex"`` over the names, shapes and numbers; the metadata take no part."""
+        """``"sha256:hex"`` of the names, shapes and numbers, without the metadata."""
         total = hashlib.sha256()
         for name, part in self.layers.items():
             for key, array in part.arrays().items():
@@ -151,22 +153,22 @@ class LearnedWeights:
         return f"sha256:{total.hexdigest()}"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one ``.npz``, whole or not at all; the same object gives the same bytes.
+        """Write an ``.npz`` file atomically; the same object gives the same bytes.
 
         Parameters
         ----------
         path : str or Path
-            Where to; it must end in ``.npz``, and its folder must exist.
+            File to write; it must end in ``.npz``, and its folder must exist.
 
         Returns
         -------
         Path
-            Where it was written.
+            The path of the written file.
 
         Raises
         ------
         ValueError
-            If the path ends otherwise.
+            If the path has another suffix.
         OSError
             If the folder is missing or not writable.
         """
@@ -180,18 +182,18 @@ class LearnedWeights:
         }
         arrays["metadata"] = np.array(json.dumps(about, ensure_ascii=False))
         with atomic_write(target) as draft:
-            # Without allow_pickle=, which NumPy 1 would store as one more array.
+            # allow_pickle= is omitted, since NumPy 1 would store it as another array.
             np.savez_compressed(draft, **arrays)
         return target
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Parameters
         ----------
         path : str or Path
-            An ``.npz`` of learned weights.
+            An ``.npz`` file of learned weights.
 
         Returns
         -------
@@ -202,7 +204,7 @@ class LearnedWeights:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is something else, damaged, or of a later format.
+            If the file has another or a newer format, or is damaged.
         """
         source = Path(path).expanduser()
         try:
@@ -216,30 +218,30 @@ class LearnedWeights:
                 }
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"path {str(path)!r} is no file: give one that LearnedWeights.save wrote."
+                f"path {str(path)!r} is not a file: give one that LearnedWeights.save wrote."
             ) from None
         except MemoryError:
             raise
-        except Exception as error:  # numpy, zipfile and json raise anything on damaged files.
+        except Exception as error:  # numpy, zipfile and json may raise anything on damaged files.
             raise ValueError(
                 f"path {str(path)!r} holds no learned weights of format {FORMAT} "
                 f"({reason(error)}): give a file that LearnedWeights.save wrote."
             ) from error
         if not layers:
             raise ValueError(
-                f"path {str(path)!r} is of format {found!r}, but this version reads {FORMAT}: "
+                f"path {str(path)!r} has format {found!r}, but this version reads {FORMAT}: "
                 "install the version that wrote it."
             )
         return cls(layers, about)
 
 
 def embedded_path() -> Path:
-    """Return where the shipped filters lie."""
+    """Return the path of the shipped filters."""
     return Path(str(resources.files("vgg_widget") / "data" / EMBEDDED))
 
 
 def learned_vgg(what: str, path: Path, label: str, vgg: Vgg) -> StoredVgg:
-    """Open a file that `LearnedWeights.save` wrote; `what` is how an error begins."""
+    """Open a file that `LearnedWeights.save` wrote; `what` begins error messages."""
     if vgg is not VGG19:
         raise other_vgg(what, vgg, VGG19)
     try:
@@ -249,9 +251,9 @@ def learned_vgg(what: str, path: Path, label: str, vgg: Vgg) -> StoredVgg:
 
     def layer(name: str) -> StoredLayer:
         if name not in learned.layers:
-            raise WeightsError(f"{what} has nothing for layer {name!r}: learn all layers.")
+            raise WeightsError(f"{what} has no filters for layer {name!r}: learn all layers.")
         part = learned.layers[name]
-        # The shape is checked before the factors are multiplied: thin ones can make any matrix.
+        # The shape is checked before multiplying, since small factors can produce a huge matrix.
         shape = (3, 3, len(part.blind) // 9, len(part.bias))
         kernel = Stored(shape, np.dtype("f4"), part.kernel)
         return StoredLayer(f"{what}: layer {name!r}", kernel, Stored.of(part.bias))

@@ -1,4 +1,4 @@
-"""`RemoteFile`: a file that others publish, where it may lie here, and how it is fetched."""
+"""`RemoteFile`: a published file, its cache locations and its download."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from urllib.parse import urljoin, urlsplit
 from vgg_widget.weights.arrays import WeightsError
 
 ADDRESS_VARIABLE = "VGG_WIDGET_WEIGHTS_URL"
-"""Names a folder on a mirror that holds these files by their own names."""
+"""Environment variable with the URL of a mirror folder that holds these files."""
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
-"""How long to wait for a connection, and then for each next piece of the file."""
+"""Timeouts for the connection, and for each piece of the file."""
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-"""How a file of HDF5 begins."""
+"""The first bytes of an HDF5 file."""
 
 BAR_SECONDS = 0.1
-"""When a bar appears: at once, an empty one would stay where nothing could be fetched."""
+"""Delay before the bar appears, so that a failed download leaves no empty bar."""
 
 failed_downloads: dict[str, str] = {}
-"""Address to message of each download that failed for ``"auto"`` in this process: a classroom
-without internet waits once, not at every cell. Clear it to try again; the others always try."""
+"""URL and message of each download that failed for ``"auto"`` in this process, so that a classroom
+without internet waits once, not at every cell. Clear it to retry; other downloads always try."""
 
 
 def keras_folder() -> Path:
-    """Return the folder where Keras keeps downloaded models, so that each finds the other's."""
+    """Return Keras's folder of downloaded models, which is shared with Keras."""
     home = os.environ.get("KERAS_HOME") or "~/.keras"
     return Path(os.path.expanduser(home)) / "models"  # noqa: PTH111 - Path's own can raise.
 
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """A place where a remote file may lie, and what lies there: `problem` is "" if it is good.
+    """A cache location of a remote file and its state; `problem` is "" for a good copy.
 
-    `size` is in bytes; None where there is no file.
+    `size` is in bytes, or None if there is no file.
     """
 
     path: Path
@@ -52,27 +52,27 @@ class CachedFile:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A published file that never changes, kept where Keras keeps it.
+    """A published file that never changes, cached in Keras's folder.
 
     Parameters
     ----------
     name : str
         The file's name in the caches.
     base : str
-        Address of the folder that it is published in, unless `ADDRESS_VARIABLE` names a mirror.
+        URL of the folder that it is published in, unless `ADDRESS_VARIABLE` names a mirror.
     hash : str
-        ``"md5:hex"``, or another algorithm that hashlib knows; empty where none is published, and
-        the file must be one of HDF5.
+        ``"md5:hex"``, or another algorithm of hashlib. Empty if none is published; the file must
+        then be an HDF5 file.
     size : int or None
-        In bytes; None where it is not known.
+        In bytes; None if unknown.
     what : str
-        What it holds, in the plural, as in "the ImageNet weights are not here".
+        Plural description of the content for messages, such as "the ImageNet weights".
     title : str
-        A few words for the progress bar.
+        Title of the progress bar.
     command : str
-        What fetches it from a terminal.
+        The terminal command that downloads it.
     served : str
-        The file's name on the server, where it is another one.
+        The file's name on the server, if different.
     """
 
     name: str
@@ -85,17 +85,17 @@ class RemoteFile:
     served: str = ""
 
     def locations(self) -> tuple[Path, ...]:
-        """Return where the file may lie: in Keras's folder, then in our own cache."""
+        """Return the file's possible locations: in Keras's folder, then in this package's cache."""
         import pooch
 
         return keras_folder() / self.name, Path(pooch.os_cache("vgg_widget")) / self.name
 
     def address(self) -> str:
-        """Return the file's URL; `WeightsError` if the environment names no usable mirror."""
+        """Return the file's URL; raise `WeightsError` for an unusable mirror."""
         base = os.environ.get(ADDRESS_VARIABLE) or self.base
-        with suppress(ValueError):  # urlsplit refuses some; they are refused below.
+        with suppress(ValueError):  # Malformed URLs are reported below.
             parts = urlsplit(base)
-            # The address ends up in messages and saved notebooks, where no password belongs.
+            # The URL appears in messages and saved notebooks, so it must not contain a password.
             if parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc:
                 return f"{base.rstrip('/')}/{self.served or self.name}"
         raise WeightsError(
@@ -105,7 +105,7 @@ class RemoteFile:
         )
 
     def find(self) -> Path | None:
-        """Return the first cached file of the right size, or None; its hash is not checked."""
+        """Return the first cached file of the correct size, or None; its hash is not checked."""
         for path in self.locations():
             with suppress(OSError):
                 if path.is_file() and self.size in (None, path.stat().st_size):
@@ -113,12 +113,12 @@ class RemoteFile:
         return None
 
     def verified(self) -> Path | None:
-        """Return the first cached file whose hash is right, or None."""
+        """Return the first cached file with the correct hash, or None."""
         cached = map(self._cached, self.locations())
         return next((file.path for file in cached if not file.problem), None)
 
     def trusted(self) -> Path:
-        """Return the file, fetched where it is not cached; a damaged one is a `WeightsError`."""
+        """Return the file, downloaded if not cached; raise `WeightsError` if it is damaged."""
         path, found = self.verified(), self.find()
         if path is None and found is not None:
             raise WeightsError(
@@ -128,29 +128,29 @@ class RemoteFile:
         return path or self.download()
 
     def cached(self) -> tuple[CachedFile, ...]:
-        """Return what lies in each of the `locations`, with size and hash checked."""
+        """Return the state of each of the `locations`, with size and hash checked."""
         return tuple(self._cached(path) for path in self.locations())
 
     def download(self, *, progress: bool = True) -> Path:
-        """Fetch the file, unless a good copy is cached.
+        """Download the file, unless a good copy is cached.
 
-        It takes its name only once it is whole and its hash is right; if anything fails, what was
-        there before stays.
+        The file is replaced only once the download is complete and its hash is correct; after a
+        failure the previous file remains.
 
         Parameters
         ----------
         progress : bool
-            Whether to show a bar: a widget in a notebook, text in a terminal.
+            Whether to show a progress bar: a widget in a notebook, text in a terminal.
 
         Returns
         -------
         Path
-            The file, in Keras's folder, or in our own cache where that cannot be written.
+            The file, in Keras's folder, or in this package's cache if that is not writable.
 
         Raises
         ------
         WeightsError
-            If it could not be fetched; the sentence holds the address and the folder.
+            If the download fails; the message contains the URL and the folder.
         """
         import pooch
         from tqdm.auto import tqdm
@@ -158,19 +158,19 @@ class RemoteFile:
         if found := self.verified():
             return found
         url, folder = self.address(), self.folder()
-        # Without its total from the start the notebook's bar has no width; pooch sets one that is
-        # not known here, and asks for the truth of the bar, which a bar without a total has not.
+        # The notebook's bar needs a total from the start to have a width, and pooch tests the bar's
+        # truth value, which is undefined without a total. If the size is unknown, pooch sets it.
         look = {"total": self.size or 1, "unit": "B", "unit_scale": True, "delay": BAR_SECONDS}
         bar = tqdm(desc=self.title, disable=not progress, **look)
-        answers: list[Any] = []  # pooch leaves a failed answer's connection open.
+        answers: list[Any] = []  # pooch leaves the connection of a failed response open.
 
         def on_answer(response: Any, **_: object) -> None:
             answers.append(response)
             target = urlsplit(urljoin(response.url, response.headers.get("location") or ""))
             if urlsplit(response.url).scheme == "https" != target.scheme:
-                # The address itself may hold a secret.
+                # The full URL may contain a secret.
                 where = f"{target.scheme}://{target.hostname or ''}"
-                reason = f"the server sends on to {where}, which is not https"
+                reason = f"the server redirects to {where}, which is not https"
                 raise self._not_downloaded(reason, url, folder)
 
         waits = (CONNECT_SECONDS, READ_SECONDS)
@@ -188,7 +188,7 @@ class RemoteFile:
                 path = Path(
                     pooch.retrieve(url, self.hash or None, self.name, folder, downloader=fetch)
                 )
-        except (OSError, ValueError) as error:  # Those of requests are OSErrors.
+        except (OSError, ValueError) as error:  # Errors of requests are OSErrors.
             _forget_frames(error)
             raise self._not_downloaded(_why_not(error), url, folder) from error
         finally:
@@ -196,12 +196,12 @@ class RemoteFile:
             for response in answers:
                 response.close()
         with suppress(OSError):
-            path.chmod(0o644)  # It was made as a private file, but a cache may be shared.
+            path.chmod(0o644)  # Downloads are created as private files, but a cache may be shared.
         failed_downloads.pop(url, None)
         return path
 
     def download_once(self) -> Path:
-        """Fetch the file; where that has failed in this process, raise the same error again."""
+        """Download the file, or raise again the error of an earlier attempt in this process."""
         url = self.address()
         if url in failed_downloads:
             raise WeightsError(failed_downloads[url])
@@ -212,7 +212,7 @@ class RemoteFile:
             raise
 
     def folder(self) -> Path:
-        """Return where a download will lie: the first of the places that can be written."""
+        """Return the folder for a download: the first location that is writable."""
         refusals = []
         for path in self.locations():
             try:
@@ -226,8 +226,8 @@ class RemoteFile:
 
     def _not_downloaded(self, reason: str, url: str, folder: Path) -> WeightsError:
         return WeightsError(
-            f"{self.what} are not here and could not be downloaded because {reason}; to try again "
-            f"run `{self.command}`, or put the file {self.name} from {url} into the folder "
+            f"{self.what} are not cached and could not be downloaded because {reason}; to try "
+            f"again run `{self.command}`, or put the file {self.name} from {url} into the folder "
             f"{folder}."
         )
 
@@ -237,7 +237,7 @@ class RemoteFile:
             with path.open("rb"):
                 pass
         except FileNotFoundError:
-            return CachedFile(path, None, "not here")
+            return CachedFile(path, None, "not found")
         except OSError as error:
             return CachedFile(path, None, f"cannot be read ({error.strerror})")
         if self.size not in (None, size):
@@ -246,7 +246,7 @@ class RemoteFile:
 
     @property
     def _no_hash(self) -> str:
-        return f"its hash is not {self.hash}" if self.hash else "it is no file of HDF5"
+        return f"its hash is not {self.hash}" if self.hash else "it is not an HDF5 file"
 
     def _is_right(self, path: Path) -> bool:
         if self.hash:
@@ -256,7 +256,7 @@ class RemoteFile:
 
 
 def file_digest(path: Path, algorithm: str) -> str:
-    """Return ``"algorithm:hex"`` of a file, or nothing where it cannot be read."""
+    """Return ``"algorithm:hex"`` of a file, or "" if it cannot be read."""
     with suppress(OSError), path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
         return f"{algorithm}:{digest.hexdigest()}"
@@ -264,10 +264,10 @@ def file_digest(path: Path, algorithm: str) -> str:
 
 
 def _forget_frames(error: BaseException | None) -> None:
-    """Empty the finished frames of an error and of those that it came from.
+    """Clear the local variables in the tracebacks of an error and its contexts.
 
-    urllib3's errors hold themselves, and by their callers' frames 80 MB of weights, until Python
-    collects garbage.
+    urllib3's errors are in reference cycles and would keep their callers' variables, 80 MB of
+    weights, until garbage collection.
     """
     while error is not None:
         traceback.clear_frames(error.__traceback__)
@@ -275,7 +275,7 @@ def _forget_frames(error: BaseException | None) -> None:
 
 
 def _why_not(error: Exception) -> str:
-    """Say why nothing came."""
+    """Return the reason for a failed download."""
     from requests import exceptions as http
 
     reasons = {
@@ -286,7 +286,7 @@ def _why_not(error: Exception) -> str:
         http.ConnectionError: "there is no connection to the server",
         http.RequestException: f"the server cannot be used ({type(error).__name__})",
         OSError: f"the file could not be written ({error})",
-        ValueError: "the file that came is not the right one (its hash differs), "
+        ValueError: "the downloaded file is not the expected one (its hash differs), "
         "but perhaps a web page such as a network's sign-in",
     }
     return next(words for kind, words in reasons.items() if isinstance(error, kind))

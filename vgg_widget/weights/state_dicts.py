@@ -1,8 +1,8 @@
-"""A VGG among the named tensors of a state dict in torchvision's layout, in memory or in a file.
+"""Find a VGG in a state dict with torchvision's layout, in memory or in a file.
 
-The layers are known by their numbers and shapes. What stands before the numbers, such as
-``"module.features."``, and what the state dict lies in are whatever a training loop made of them.
-Nothing read is ever executed: of a pickle, PyTorch rebuilds tensors and plain containers only.
+Layers are recognised by their numbers and shapes. The prefix before the numbers, such as
+``"module.features."``, and the containers around the state dict may be anything. Nothing read is
+executed: from a pickle, PyTorch rebuilds only tensors and plain containers.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from vgg_widget.weights.arrays import (
 )
 
 PREPROCESSING_KEY = "vgg_widget.preprocessing"
-"""Where an exported safetensors file says what its numbers expect of the input."""
+"""Metadata key of an exported safetensors file that names its preprocessing."""
 
-# CVE-2025-32434: in the releases before, `weights_only=True` did not keep a file from running code.
+# CVE-2025-32434: before this release, `weights_only=True` did not prevent a file from running code.
 _SAFE_TORCH = (2, 6)
 
-# How many containers may lie in each other around a state dict.
+# Largest nesting depth of containers around a state dict.
 _DEEPEST = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Tensors:
-    """The named tensors of one mapping, and the keys that it lies under in a checkpoint."""
+    """The named tensors of a mapping, and the keys that lead to it in a checkpoint."""
 
     stored: Mapping[str, Stored]
     place: tuple[str, ...] = ()
 
     def name(self, key: str) -> str:
-        """Return a key, or the beginning of one, with those that the mapping lies under."""
+        """Return a key or prefix, preceded by the keys that lead to the mapping."""
         return ".".join((*self.place, key))
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Return a tensor's shape; that of no tensor is empty."""
+        """Return a tensor's shape, or () if there is no such tensor."""
         return self.stored[key].shape if key in self.stored else ()
 
 
@@ -61,7 +61,7 @@ def mappings_in(thing: Any) -> list[Tensors]:
     """Return the mappings in a checkpoint, the outermost first."""
     found: list[Tensors] = []
     level: list[tuple[tuple[str, ...], Any]] = [((), thing)]
-    seen = {id(thing)}  # A container can hold itself.
+    seen = {id(thing)}  # A container can contain itself.
     for _ in range(_DEEPEST):
         inner = []
         for place, one in level:
@@ -79,18 +79,18 @@ def mappings_in(thing: Any) -> list[Tensors]:
 def _stored(value: Any) -> Stored:
     if not hasattr(value, "is_floating_point"):
         return Stored.of(np.asarray(value) if hasattr(value, "__array__") else np.empty((), object))
-    # A PyTorch tensor, on whichever device and of whichever float, part of a graph or not.
+    # A PyTorch tensor may be on any device, of any float type, and in a gradient graph.
     dtype = np.dtype("f4" if value.is_floating_point() else "V")
     return Stored(tuple(value.shape), dtype, lambda: value.detach().cpu().float().numpy().copy())
 
 
 def torch_names(vgg: Vgg) -> dict[str, str]:
-    """Return Keras's name of each convolution to torchvision's."""
+    """Return torchvision's name of each convolution by Keras's name."""
     return {info.name: str(info.torch_name) for info in vgg.convolutions}
 
 
 def _shapes_in_torch(vgg: Vgg) -> dict[str, tuple[int, ...]]:
-    """Return what stands behind a prefix, such as ``"0.weight"``, with its shape in a network."""
+    """Return the names after the prefix, such as ``"0.weight"``, with their shapes in a network."""
     wanted: dict[str, tuple[int, ...]] = {}
     names = torch_names(vgg)
     for name, (height, width, incoming, outgoing) in vgg.kernel_shapes().items():
@@ -102,7 +102,7 @@ def _shapes_in_torch(vgg: Vgg) -> dict[str, tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Modules:
-    """The numbered modules of a mapping behind one prefix, such as ``"module.features."``."""
+    """The numbered modules of a mapping under one prefix, such as ``"module.features."``."""
 
     tensors: Tensors
     prefix: str
@@ -115,7 +115,7 @@ class _Modules:
         return self.tensors.shape(self.prefix + end)
 
     def likeness(self, vgg: Vgg) -> int:
-        """Count the tensors that a network has too, and again those of its shapes."""
+        """Count the tensors that a network also has, and count those with matching shapes again."""
         wanted = _shapes_in_torch(vgg)
         there = [end for end in wanted if self.prefix + end in self.tensors.stored]
         return sum(1 + (self.shape(end) == wanted[end]) for end in there)
@@ -124,14 +124,14 @@ class _Modules:
         return self.likeness(vgg) == 2 * len(_shapes_in_torch(vgg))
 
     def other_network(self, vgg: Vgg) -> str:
-        """Say how this is another network than the one that is wanted, where that can be seen."""
+        """Return words on how the network differs from the requested one, if recognisable."""
         if f"{self.prefix}1.running_mean" in self.tensors.stored:
-            return f" are of a network with batch normalisation, not of plain {vgg.title}"
+            return f" belong to a network with batch normalisation, not to plain {vgg.title}"
         count = sum(len(self.shape(f"{number}.weight")) == 4 for number in range(99))
         if count in (0, len(vgg.convolutions)):
             return ""
         there = f"{vgg.title} has {len(vgg.convolutions)}"
-        return f" are of a network of {count} convolutions, where {there}"
+        return f" belong to a network of {count} convolutions, but {there}"
 
     def layer(self, what: str, name: str, vgg: Vgg) -> StoredLayer:
         """Return a layer by Keras's name."""
@@ -152,7 +152,7 @@ class _Modules:
 def vgg_in(
     what: str, mappings: Sequence[Tensors], vgg: Vgg, preprocessing: str = "torch"
 ) -> StoredVgg:
-    """Find the one VGG in some mappings, and the dense layers; `what` is how an error begins."""
+    """Find the VGG and its dense layers in some mappings; `what` begins error messages."""
     modules = [
         _Modules(tensors, prefix)
         for tensors in mappings
@@ -166,10 +166,10 @@ def vgg_in(
     for other in VGGS.values():
         if not whole and any(one.is_whole(other) for one in modules):
             raise other_vgg(what, vgg, other)
-    # Where nothing is like a VGG, what is missing is told of the usual place.
+    # If nothing resembles a VGG, errors refer to the usual prefix.
     usual = _Modules(mappings[0], "features.")
     nearest = max(modules, key=lambda one: one.likeness(vgg), default=usual)
-    # Less than two layers is what any network may have by chance.
+    # Fewer than two matching layers may be a coincidence.
     features = nearest if nearest.likeness(vgg) >= 8 else usual
     told = what if whole else f"{what}{features.other_network(vgg)}"
     incoming = (math.prod(CLASSIFIER_INPUT),)
@@ -195,13 +195,13 @@ def _prefix(key: str) -> str | None:
 
 
 def torch_vgg(what: str, path: Path, vgg: Vgg) -> StoredVgg:
-    """Find a VGG in a file that ``torch.save`` wrote; `what` is how an error begins."""
+    """Find a VGG in a file written by ``torch.save``; `what` begins error messages."""
     try:
         import torch
     except ImportError as error:
         raise WeightsError(
-            f"{what} needs PyTorch to be read: run `pip install 'vgg-widget[torch]'`, or save "
-            "the weights as .safetensors where PyTorch is."
+            f"{what} can only be read with PyTorch: run `pip install 'vgg-widget[torch]'`, or save "
+            "the weights as .safetensors on a machine with PyTorch."
         ) from error
     if tuple(map(int, torch.__version__.split(".")[:2])) < _SAFE_TORCH:
         raise WeightsError(
@@ -214,13 +214,13 @@ def torch_vgg(what: str, path: Path, vgg: Vgg) -> StoredVgg:
             "with torch.save again."
         )
     try:
-        # Mapped into memory, the 500 MB of the classifier are never read. That takes a path, of
-        # which PyTorch believes the name that it is of safetensors.
+        # With memory mapping, the classifier's 500 MB are never read. Mapping needs a path, and
+        # PyTorch would read any path named .safetensors as that format.
         mapped = zipfile.is_zipfile(path) and path.suffix != ".safetensors"
         with path.open("rb") as stream:
             source = path if mapped else stream
             state = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # The unpickler passes on whatever a damaged stream leads to.
+    except Exception as error:  # The unpickler may raise any exception on a damaged stream.
         torn = isinstance(error, EOFError | RuntimeError)
         problem = (
             "is cut short or damaged: choose a whole PyTorch file"
@@ -237,25 +237,25 @@ def torch_vgg(what: str, path: Path, vgg: Vgg) -> StoredVgg:
 
 
 def _is_packed(path: Path) -> bool:
-    """Tell whether a zip archive has compressed members, which a few bytes can make enormous."""
+    """Return whether a zip archive has compressed members, which could expand enormously."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist())
     except zipfile.BadZipFile:
-        # An old file, or a damaged one, of which PyTorch tells.
+        # An old or a damaged file; PyTorch reports the latter.
         return False
 
 
 @contextmanager
 def opened_safetensors(what: str, path: Path, vgg: Vgg) -> Iterator[StoredVgg]:
-    """Open a safetensors file; `what` is how an error begins."""
+    """Open a safetensors file; `what` begins error messages."""
     try:
-        import ml_dtypes  # noqa: F401 - Keras brings it; with it NumPy knows bfloat16.
+        import ml_dtypes  # noqa: F401 - Installed with Keras; adds bfloat16 to NumPy.
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise WeightsError(
-            f"{what} needs the package safetensors to be read: run "
-            "`pip install 'vgg-widget[safetensors]'`."
+            f"{what} can only be read with the package safetensors: run `pip install "
+            "'vgg-widget[safetensors]'`."
         ) from error
     try:
         with safe_open(path, framework="numpy") as file:
@@ -288,14 +288,14 @@ def write_safetensors(arrays: Arrays, preprocessing: str, path: Path) -> None:
             "`pip install 'vgg-widget[safetensors]'`, or choose .weights.h5."
         ) from error
     tensors = {}
-    # The same layer has another number in each network of the family.
+    # The same layer has different numbers in VGG16 and VGG19.
     names = next(torch_names(vgg) for vgg in VGGS.values() if [*vgg.kernel_shapes()] == [*arrays])
     for name, (kernel, bias) in arrays.items():
         # (height, width, in, out) → (out, in, height, width)
         tensors[f"{names[name]}.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
         tensors[f"{names[name]}.bias"] = bias
     try:
-        # Other programs ask for the format before they read on.
+        # Other programs check the format in the metadata.
         save_file(tensors, path, {"format": "pt", PREPROCESSING_KEY: preprocessing})
     except SafetensorError as error:
         raise OSError(str(error)) from error

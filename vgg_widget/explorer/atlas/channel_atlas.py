@@ -1,4 +1,4 @@
-"""`ChannelAtlas`: through the channels of a set's result, without a network."""
+"""`ChannelAtlas`: browses the channels of a set's result, without a network."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from vgg_widget.pictures.rendering import checked_channel
 from vgg_widget.support.messages import briefly, plain_number
 
 if TYPE_CHECKING:
-    # Who looks at one image needs none of it.
+    # An explorer of a single image does not need that package.
     from vgg_widget.dataset.result import TopActivations
 
 ATLAS_ORDERS = ("number", "value", "fraction active")
-"""What the slider's channels can be ordered by: the largest value, the share of images."""
+"""Orders of the slider's channels: by number, by largest value, or by share of images."""
 
 
 class ChannelAtlas(ExplorerBox):
-    """Look through the channels of a set's result: strongest patches, histogram, mean.
+    """Browse the channels of a set's result: strongest patches, histogram, mean.
 
-    It computes nothing, and needs no network: a file that `TopActivations.save` wrote is enough,
-    and for the patches the pictures, where they were and unchanged.
+    It computes nothing and needs no network. A file from `TopActivations.save` is enough; the
+    patches also need the images, unchanged and at their old paths.
 
     Parameters
     ----------
     top : TopActivations
-        What `vgg_widget.dataset.top_activations` returned, or `TopActivations.load` read.
+        A result of `vgg_widget.dataset.top_activations` or `TopActivations.load`.
     layer : str, optional
-        Keras's or torchvision's name; by default the first that sees 32 pixels or more a side, or
-        the set's first: on smaller patches little is to be recognised.
+        A Keras or torchvision name; by default the first layer whose units see at least 32
+        pixels a side, since smaller patches show little, or else the set's first layer.
     channel : int
-        Its number.
+        Its index.
     order : {"number", "value", "fraction active"}
-        What the slider goes through first: the lowest number, the channel with the largest value,
-        or the one that the most images activate.
+        The order of the slider: the lowest number first, or the channel with the largest value,
+        or the channel that most images activate.
     **layout
         Fields of `ipywidgets.Layout`, such as ``width="700px"``.
 
     Raises
     ------
     TypeError
-        If `top` is something else, or an argument is none.
+        If `top` is not a `TopActivations`, or an argument is unknown.
     TraitError
-        If there is no such layer, channel or order.
+        If the layer, channel or order does not exist.
 
     Examples
     --------
@@ -65,11 +65,9 @@ class ChannelAtlas(ExplorerBox):
     >>> atlas.close()
     """
 
-    layer = Unicode(help="Name of the layer on show; Keras's or torchvision's.")
-    channel = WholeNumber(0, help="Channel on show; from 0.")
-    order = Enum(
-        ATLAS_ORDERS, "number", help="What channels are ordered by on the slider; see above."
-    )
+    layer = Unicode(help="Name of the current layer, in Keras's or torchvision's naming.")
+    channel = WholeNumber(0, help="Current channel; from 0.")
+    order = Enum(ATLAS_ORDERS, "number", help="Order of the channels on the slider; see above.")
 
     _settable = frozenset(("layer", "channel", "order"))
     _what, _instead = "atlas", "make a new ChannelAtlas"
@@ -87,11 +85,11 @@ class ChannelAtlas(ExplorerBox):
     ) -> None:
         if not is_top_activations(top):
             raise TypeError(
-                f"top {briefly(top)} is no TopActivations: pass what "
-                "vgg_widget.dataset.top_activations returned, or TopActivations.load(path)."
+                f"top {briefly(top)} is not a TopActivations: pass a result of "
+                "vgg_widget.dataset.top_activations, or TopActivations.load(path)."
             )
         if not len(top):
-            raise ValueError("top holds no layer: compute it with one at least.")
+            raise ValueError("top has no layers: compute it with at least one.")
         self._check_layout(layout, {"layer", "channel", "order"})
         self._top = top
         self._shown: tuple[str, int, str] | None = None
@@ -106,7 +104,7 @@ class ChannelAtlas(ExplorerBox):
                 self._build()
                 self._show()
         except BaseException:
-            # Half an atlas would stay in the widget registry for ever.
+            # A half-built atlas would stay in the widget registry forever.
             self.close()
             raise
 
@@ -115,7 +113,7 @@ class ChannelAtlas(ExplorerBox):
         """The set's result."""
         return self._top
 
-    # --- what is asked for
+    # --- traits
 
     @validate("layer")
     def _valid_layer(self, proposal: dict[str, Any]) -> str:
@@ -138,7 +136,7 @@ class ChannelAtlas(ExplorerBox):
                 return
             last = self._count(self.layer) - 1
             if self.channel > last:
-                # This comes back here.
+                # Calls this method again.
                 self.channel = last
             else:
                 self._show()
@@ -167,12 +165,12 @@ class ChannelAtlas(ExplorerBox):
         self._histogram = parts.words(
             "vgg-words", margin="4px 0 0 0", width="100%", max_width=parts.WIDTH
         )
-        # The parts refer to their atlas weakly, so that it is freed with its last variable.
+        # The parts hold weak references, so that the atlas is freed with its last variable.
         atlas: Any = proxy(self)
         self._cards = PatchCards(atlas)
         self._page = PageHelper(lambda _: None, report=self.reporting_errors)
         self.on_change(self._layers, lambda layer: atlas.set_trait("layer", layer))
-        # The method itself would hold the atlas.
+        # A bound method would keep the atlas alive.
         self.on_change(self._slider, lambda place: atlas.show_ranked(place))  # noqa: PLW0108
         self.on_typed(lambda channel: atlas.set_trait("channel", channel), self._number)
         self.on_change(self._orders, lambda order: atlas.set_trait("order", order))
@@ -188,11 +186,11 @@ class ChannelAtlas(ExplorerBox):
         self._built = True
 
     def show_ranked(self, place: int) -> None:
-        """Show the channel at a place of the order on show, from 0."""
+        """Show the channel at a position of the current order, from 0."""
         self.channel = self._ranked[place]
 
     def _show(self) -> None:
-        """Bring everything to the traits."""
+        """Update everything to the traits."""
         asked = (self.layer, self.channel, self.order)
         if asked == self._shown:
             return
@@ -213,22 +211,22 @@ class ChannelAtlas(ExplorerBox):
             self._top,
             layer,
             channel,
-            f"Channel {channel} on the images that it answers to most: of each, what the unit at "
-            "its peak sees, in the pixels that the network saw.",
+            f"Channel {channel}: the images that activate it most. Each is cropped to what the "
+            "unit at its peak sees, in the pixels that the network saw.",
         )
 
     def _bars(self) -> list[Bar]:
         found = self._top[self.layer].histogram[self.channel]
         return bars_of(found, self._top.histogram_edges)
 
-    # --- how it comes into a notebook, and is taken away again
+    # --- display and closing
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{self.layer}, channel {self.channel}"
         return f"<ChannelAtlas: {state}>"
 
     def to_bytes(self) -> bytes:
-        """Return a picture of what is on show, as PNG; patches are read where they must be."""
+        """Return a picture of the current state as PNG; reads the patches if necessary."""
         with self._lock:
             self._require_open()
             found = self._cards.read(self._top, self.layer, self.channel)
@@ -238,19 +236,19 @@ class ChannelAtlas(ExplorerBox):
     _still_picture = to_bytes
 
     def close(self) -> None:
-        """Take it off the page and free its widgets; closing twice does no harm."""
+        """Remove it from the page and free its widgets; closing twice does no harm."""
         with self._changing():
             if not self._closed:
                 self._close_with(self._page)
 
 
 def _ranked(top: TopActivations, layer: str, order: str) -> tuple[int, ...]:
-    """Return a layer's channels in an order; of equal ones, the first first."""
+    """Return a layer's channels in an order; equal channels keep their order."""
     strongest = top[layer]
     if order == "number":
         return tuple(range(len(strongest.values)))
     by = strongest.values[:, 0] if order == "value" else strongest.fraction_active
-    # A channel with no finite value comes last.
+    # A channel without a finite value comes last.
     keys = np.where(np.isnan(by), -np.inf, by)
     return tuple(np.argsort(-keys, kind="stable").tolist())
 

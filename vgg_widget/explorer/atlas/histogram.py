@@ -1,4 +1,4 @@
-"""How strongly a set of images drives a channel: its histogram, and a picture of it as a whole."""
+"""How strongly a set of images activates a channel: a histogram, and a static picture of all."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from vgg_widget.explorer.atlas.patch_cards import Patch
 from vgg_widget.figure.themes import own_style
 from vgg_widget.support.messages import plain_number, plain_range
 
-# Of the histogram on the page, in pixels: its bars, and room for the numbers around them, of which
-# the outermost stand half beside: -65,500 is the longest.
+# Sizes of the histogram on the page, in pixels: its bars, and the margins for numbers. The
+# outermost numbers extend beyond it by half their width; -65,500 is the longest.
 _WIDTH, _BARS, _BELOW, _ABOVE, _BESIDE = 640, 90, 18, 14, 32
 _MOST_TICKS = 9
-# Between the bar of zeros, and of those below, and the ones above.
+# The gap on either side of the bar of zeros.
 _GAP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bin: how many images have a statistic from `low` on, below `high`.
+    """One bin: the number of images whose statistic is at least `low` and below `high`.
 
-    `place` is its left edge on the axis, in bars.
+    `place` is its left edge on the axis, in bar widths.
     """
 
     place: float
@@ -39,12 +39,12 @@ class Bar:
 
     @property
     def of_zero(self) -> bool:
-        """Whether 0 is in it."""
+        """Whether the bin contains 0."""
         return self.low < 0 < self.high
 
     @property
     def words(self) -> str:
-        """Its range and its images."""
+        """Its range and its number of images."""
         images = "1 image" if self.count == 1 else f"{self.count:,} images"
         return f"{'0' if self.of_zero else plain_range(self.low, self.high)}: {images}"
 
@@ -52,7 +52,7 @@ class Bar:
 def bars_of(counts: npt.NDArray[np.int32], edges: npt.NDArray[np.float32]) -> list[Bar]:
     """Return the bins between the first and the last with images, on either side of 0.
 
-    There is one edge less than counts; see `TopActivations.histogram_edges`.
+    There is one edge fewer than counts; see `TopActivations.histogram_edges`.
     """
     low = [-np.inf, *edges.tolist()]
     high = [*edges.tolist(), np.inf]
@@ -71,7 +71,7 @@ def bars_of(counts: npt.NDArray[np.int32], edges: npt.NDArray[np.float32]) -> li
 
 
 def ticks_of(bars: Sequence[Bar]) -> list[tuple[float, str]]:
-    """Return where numbers stand below the bars, and which: edges, and 0 below its bar."""
+    """Return positions and texts of the numbers below the bars: edges, and 0 below its bar."""
     edges = [(bar.place, bar.low) for bar in bars if not bar.of_zero and np.isfinite(bar.low)]
     # Every second edge is a power of 2, with fewer digits.
     round_ones = [edge for edge in edges if np.log2(abs(edge[1])) % 1 == 0]
@@ -81,7 +81,7 @@ def ticks_of(bars: Sequence[Bar]) -> list[tuple[float, str]]:
 
 
 def histogram_svg(bars: Sequence[Bar], words: str) -> str:
-    """Return a histogram of at least one bar as markup, which `words` describe."""
+    """Return a histogram of at least one bar as SVG, with `words` as its description."""
     most = max(bar.count for bar in bars)
     unit = _WIDTH / max(16.0, bars[-1].place + 1)
     base = _ABOVE + _BARS
@@ -114,8 +114,8 @@ def histogram_svg(bars: Sequence[Bar], words: str) -> str:
 
 @own_style()
 def static_picture(patches: Sequence[Patch], bars: Sequence[Bar], title: str) -> bytes:
-    """Draw patches, values, names and a histogram as PNG, for where there is no kernel."""
-    # matplotlib's figures take longer to import than all the rest here.
+    """Draw patches, values, names and a histogram as PNG, for viewers without a kernel."""
+    # Importing matplotlib's figures takes longer than all other imports here.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -126,7 +126,7 @@ def static_picture(patches: Sequence[Patch], bars: Sequence[Bar], title: str) ->
     for number, patch in enumerate(patches):
         axes = figure.add_subplot(grid[number // columns, number % columns])
         axes.set_axis_off()
-        # A name is no formula.
+        # A name is not a formula.
         axes.set_title(
             f"{plain_number(patch.value, 4)}\n{patch.short_name[:14]}", fontsize=7, parse_math=False
         )
@@ -140,7 +140,7 @@ def static_picture(patches: Sequence[Patch], bars: Sequence[Bar], title: str) ->
     axes.set_ylabel("images")
     figure.suptitle(textwrap.fill(title, 110), fontsize=9, parse_math=False)
     with io.BytesIO() as stream, warnings.catch_warnings():
-        # A file's name may be in any script, of which matplotlib's font has a few.
+        # A file name may use any script; matplotlib's font covers only a few.
         warnings.filterwarnings(
             "ignore", message="Glyph .* missing from font", category=UserWarning
         )

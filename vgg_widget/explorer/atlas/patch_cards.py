@@ -18,12 +18,12 @@ from vgg_widget.explorer.later import Later, Superseded
 from vgg_widget.support.messages import plain_number
 
 if TYPE_CHECKING:
-    # Who looks at one image needs none of it.
+    # An explorer of a single image does not need that package.
     from vgg_widget.dataset.result import TopActivations
 
-# A slider that is dragged asks for more every few hundredths of a second.
+# Dragging a slider sends a request every few hundredths of a second.
 REST_SECONDS = 0.2
-# Channels whose pictures are kept: a few megabytes.
+# The number of channels whose pictures are kept: a few megabytes.
 _CHANNELS_KEPT = 24
 
 STATISTIC_WORDS = {"max": "maximum", "mean": "mean"}
@@ -31,9 +31,9 @@ STATISTIC_WORDS = {"max": "maximum", "mean": "mean"}
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """What a channel's strongest unit, at a location of the map, sees in one picture of the set.
+    """The part of one image that a channel's strongest unit, at a location of the map, sees.
 
-    The rank is 0 for the strongest; the path of a picture in memory is empty. Where there is no
+    The rank is 0 for the strongest; the path of an image in memory is empty. If there is no
     picture to show, `png` is empty and `problem` says why.
     """
 
@@ -53,10 +53,10 @@ class Patch:
 
 
 def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Patch]:
-    """Read a channel's strongest patches, in the pixels that the network saw, one by one."""
+    """Read a channel's strongest patches one by one, in the pixels that the network saw."""
     strongest = top[layer]
     for rank, place in enumerate(strongest.places(channel).tolist()):
-        # A file's name may hold bytes that are no text, which no page takes.
+        # A file name may contain bytes that are not text, which the page would reject.
         name = top.images[place].encode("utf-8", "replace").decode("utf-8")
         value = float(strongest.values[channel, rank])
         said = f"{name}, {plain_number(value, 4)}{_where(top, layer, channel, rank, place)}"
@@ -64,7 +64,7 @@ def strong_patches(top: TopActivations, layer: str, channel: int) -> Iterator[Pa
         try:
             png = small_png(top.patch(layer, channel, rank), 2 * parts.CARD_PICTURE)
         except (ValueError, OSError) as error:
-            # A picture that is gone, and a layer without receptive fields, are no reason to fail.
+            # A missing image, or a layer without receptive fields, must not stop the rest.
             problem = str(error)
         location = int(strongest.rows[channel, rank]), int(strongest.columns[channel, rank])
         yield Patch(value, name, top.seen.paths[place], said, rank, location, png, problem)
@@ -83,17 +83,17 @@ def _where(top: TopActivations, layer: str, channel: int, rank: int, place: int)
 
 
 class PatchCards:
-    """The strongest patches of one channel, in rows that wrap, under a few words.
+    """The strongest patches of one channel, in rows that wrap, under a short text.
 
-    They are read on another thread, once no other channel has been asked for a moment; what is
-    shown meanwhile is faint. `box` shows what goes wrong; `look_at` gets the patch whose button is
-    pressed, and without it cards have no buttons.
+    They are read on another thread after a short pause in requests; until then the old patches
+    are faint. `box` shows errors. `look_at` gets the patch whose button is pressed; without it,
+    cards have no buttons.
     """
 
     def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None = None) -> None:
         self._box, self._look_at = box, look_at
         self._asked: tuple[TopActivations, str, int, str] | None = None
-        # Whether the patches that can be seen are those that were last asked for.
+        # Whether the visible patches are those requested last.
         self.settled = False
         self._top: TopActivations | None = None
         self._kept: dict[tuple[str, int], tuple[Patch, ...]] = {}
@@ -106,24 +106,24 @@ class PatchCards:
         self.widget = widgets.VBox(
             [self.words, self.problem, self.row], layout=widgets.Layout(width="100%")
         )
-        # What is closed has no comm any more.
+        # A closed widget has no comm any more.
         self.widget.observe(lambda _: self._later.cancel(), "comm")
 
     def say(self, text: str) -> None:
-        """Say something in place of patches."""
+        """Show a text instead of patches."""
         self._later.cancel()
         self._asked, self.settled = None, False
         self._say(text, "")
         parts.display(self.row, shown=False)
 
     def show(self, top: TopActivations, layer: str, channel: int, text: str) -> None:
-        """Show the patches of a channel, soon, and these words with them."""
+        """Show the patches of a channel soon, with a text."""
         asked = (top, layer, channel, text)
         if asked == self._asked:
             return
         self._later.cancel()
         self._asked, self.settled = asked, False
-        # Here, since a widget made while others are closed would be left.
+        # Made here, since a widget made while others are being closed would stay open.
         self._make(len(top[layer].places(channel)))
         self.row.add_class("vgg-waiting")
         self._later.start(partial(self._read_and_show, *asked), REST_SECONDS)
@@ -142,7 +142,7 @@ class PatchCards:
         except Exception:
             with LOCK:
                 if superseded.is_set():
-                    # Nobody looks at that channel any more.
+                    # This channel is no longer displayed.
                     return
                 self.row.remove_class("vgg-waiting")
             raise
@@ -158,7 +158,7 @@ class PatchCards:
             self.settled = True
 
     def wait(self, seconds: float = 60.0) -> bool:
-        """Wait until all is shown that was asked for; return whether that came."""
+        """Wait until everything requested is shown; return whether that happened in time."""
         return self._later.wait(seconds)
 
     def read(
@@ -168,7 +168,7 @@ class PatchCards:
         channel: int,
         superseded: Superseded | None = None,
     ) -> tuple[Patch, ...]:
-        """Return the patches of a channel; those read so far when they are superseded."""
+        """Return the patches of a channel; if superseded, those read so far."""
         if top is not self._top:
             self._kept, self._top = {}, top
         kept, key = self._kept, (layer, channel)
@@ -179,7 +179,7 @@ class PatchCards:
             patches.append(patch)
             if superseded is not None and superseded.is_set():
                 return tuple(patches)
-        # A picture that is gone may be back the next time.
+        # A missing image may be back the next time.
         if not any(patch.problem for patch in patches):
             kept[key] = tuple(patches)
             if len(kept) > _CHANNELS_KEPT:
@@ -199,30 +199,30 @@ class PatchCards:
 
 
 class PatchCard:
-    """One patch: its picture, its value, and the name of what it was cut from."""
+    """One patch: its picture, its value, and the name of its image."""
 
     def __init__(self, box: ExplorerBox, look_at: Callable[[Patch], object] | None) -> None:
         self._look_at = look_at
         self._patch: Patch | None = None
         self.picture = parts.described_image(parts.CARD_PICTURE, border=parts.FRAME)
         self.value = parts.words(width="100%")
-        # Never disabled: the keyboard's focus would be lost with it.
+        # Never disabled, because it would lose the keyboard's focus.
         self.button = None if look_at is None else parts.card_button()
         self.widget = parts.card(
             [self.picture, self.value, *([self.button] if self.button else [])]
         )
         if self.button is not None:
-            # The picture is as good to click as its button.
+            # A click on the picture works like its button.
             self.widget.add_class("vgg-line")
             self.button.on_click(box.reporting_errors(self._pressed))
 
     def show(self, patch: Patch | None) -> None:
-        """Show a patch; None takes the card off the page."""
+        """Show a patch; None hides the card."""
         self._patch = patch
         parts.display(self.widget, shown=patch is not None)
         if patch is None:
             return
-        # A picture without bytes would be a broken one.
+        # Without bytes, the page would show a broken image.
         parts.display(self.picture, shown=bool(patch.png))
         if patch.png:
             with self.picture.hold_sync():
@@ -246,12 +246,12 @@ class PatchCard:
 
 
 def _first_and_count(problems: list[str]) -> str:
-    """Say what the matter is with the first, and how many more there are."""
+    """Return the first problem, and how many more there are."""
     if len(problems) < 2:
         return "".join(problems)
-    return f"{problems[0]} (Of {len(problems) - 1} more there is no patch either.)"
+    return f"{problems[0]} (There is no patch for {len(problems) - 1} more either.)"
 
 
 def failed_words(top: TopActivations) -> str:
-    """Say how many pictures of the set were left out; "" where none was."""
+    """Return how many images of the set were left out as text; "" if none were."""
     return f" ({len(top.failed)} more could not be read)" if top.failed else ""

@@ -1,4 +1,4 @@
-"""What unfolds under the picture: one panel at a time, each made when it is first opened."""
+"""Panels that unfold under the figure: one at a time, each built when it is first opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PanelMaker: TypeAlias = Callable[[Any], Panel]
 
 
 def _of(module: str, name: str) -> PanelMaker:
-    """Return what makes a panel, whose module is imported when it is first opened."""
+    """Return a function that builds a panel, and imports its module when it is first opened."""
 
     def make(explorer: ExplorerBase) -> Panel:
         found: PanelMaker = getattr(import_module(f"vgg_widget.explorer.panels.{module}"), name)
@@ -36,7 +36,7 @@ PANELS: dict[str, PanelMaker] = {
     "Play": _of("play", "PlayPanel"),
     "Open & save": _of("files", "FilesPanel"),
 }
-"""The panels of every explorer, by the words on their buttons, in this order."""
+"""The panels of every explorer, keyed by the text on their buttons, in order."""
 
 PAIR_PANELS: dict[str, PanelMaker] = {
     "Display": PANELS["Display"],
@@ -44,16 +44,16 @@ PAIR_PANELS: dict[str, PanelMaker] = {
     WHY_PANEL: PANELS[WHY_PANEL],
     "Open & save": _of("files", "PairFilesPanel"),
 }
-"""The panels of a comparison: the others are about one image alone."""
+"""The panels of a comparison; the others apply to one image alone."""
 
 SET_PANEL = "Strongest"
-"""The title of the panel that explorers have too that know the strongest images of a set."""
+"""The title of an extra panel for explorers that know the strongest images of a set."""
 
 top_images_panel = _of("top_images", "TopImagesPanel")
 
 
 def predictions_panel(extractor: FeatureExtractor, count: int) -> PanelMaker:
-    """Load the classifier, saying so first, and return what makes the panel of its predictions."""
+    """Load the classifier, after announcing it, and return a function that builds its panel."""
     from vgg_widget.explorer.panels.predictions import PredictionsPanel
     from vgg_widget.predictions import predictor_for
 

@@ -1,4 +1,4 @@
-"""The circuit of the channel on show: which channels it is made of, each one step down."""
+"""The circuit of the current channel: the channels one layer down that it is computed from."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 _CARDS = 6
-# In pixels of the page.
+# In CSS pixels.
 _KERNEL = 72
 
 
 class CircuitPanel(Panel):
-    """Shows the inputs with the largest kernels of the channel on show."""
+    """Shows the inputs with the largest kernels of the current channel."""
 
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
         self.heading = parts.words("vgg-words", flex="1 1 300px")
         self.back = parts.button("back", "Back to the layer and channel before")
-        # Never disabled, nor are the cards' buttons: the keyboard's focus would be lost with it.
+        # Like the cards' buttons never disabled, because it would lose the keyboard's focus.
         self.back.on_click(explorer.reporting_errors(lambda _: explorer.back()))
         self.cards = tuple(InputCard(explorer) for _ in range(_CARDS))
         top = parts.row([self.heading, self.back], width="100%", max_width=parts.WIDTH)
@@ -40,12 +40,12 @@ class CircuitPanel(Panel):
         self.widget = widgets.VBox([top, cards, self.sum], layout=widgets.Layout(width="100%"))
 
     def show(self) -> None:
-        """Show what the channel on show is made of."""
+        """Show the inputs of the current channel."""
         settings = self._explorer.settings
         try:
             found = self._explorer.circuit(_CARDS)
         except ValueError as error:
-            # A layer without kernels is no mistake of whoever looks at it.
+            # A layer without kernels is not the user's mistake.
             self.heading.value = parts.paragraph(str(error))
             parts.set_value(self.sum, "")
             for one in self.cards:
@@ -63,7 +63,7 @@ class CircuitPanel(Panel):
         parts.set_value(self.sum, self._sum(found))
 
     def _sum(self, found: Circuit) -> str:
-        """Return the sum that the value at the location is, as markup; nothing where it is none."""
+        """Return the sum behind the value at the location, as HTML; "" if there is none."""
         explorer, settings = self._explorer, self._explorer.settings
         if found.location is None or found.share is None:
             return ""
@@ -81,7 +81,7 @@ class InputCard:
     def __init__(self, explorer: LayerExplorer) -> None:
         self._explorer = explorer
         self._way: tuple[int, str] | None = None
-        # A kernel is white where it is 0, which a light page is too.
+        # A kernel's zeros are white, as is a light page.
         self.kernel = parts.described_image(_KERNEL, border=parts.FRAME)
         self.map = parts.described_image(parts.CARD_PICTURE)
         self.numbers = parts.words(width="100%")
@@ -124,7 +124,7 @@ class InputCard:
             self._explorer.open_channel(*self._way)
 
     def _cmap(self, one: CircuitInput) -> str:
-        """Return the explorer's colormap, or a sequential one for a map with nothing below 0."""
+        """Return the explorer's colormap, or a sequential one for a map without negative values."""
         settings = self._explorer.settings
         if one.layer is None or not settings.before_relu or settings.cmap != SIGNED_CMAP:
             return settings.cmap
@@ -136,8 +136,8 @@ def _words(found: Circuit, layer: str) -> str:
     source = "the picture" if found.source is None else found.source
     if found.share is None or found.top is None:
         return (
-            f"{layer} channel {found.channel} is made of {found.inputs[0].name} of {source} alone, "
-            "without a kernel."
+            f"{layer} channel {found.channel} is computed from {found.inputs[0].name} of {source} "
+            "alone, without a kernel."
         )
     if len(found.inputs) < found.count:
         which = (

@@ -1,4 +1,4 @@
-"""The panel that says how activations become colours, and what lies over the input."""
+"""The panel of colour settings: how activations become colours, and the overlay on the input."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
 
 
-# Pixels of the histogram's height, and what marks a bar of clipped values.
+# The histogram's height in pixels, and the style of the bars of clipped values.
 _TALL = 48
 _CLIPPED = ' style="fill: #d93025; fill-opacity: 1"'
-# Of the slider of gamma.
+# The step of the gamma slider.
 _STEP = 0.05
-# As wide as the cell of the grid that it stands in.
+# As wide as its grid cell.
 _FILLING = partial(widgets.Layout, width="auto", min_width="0")
 
 
 class DisplayPanel(Panel):
-    """Percentile, gamma, the side of the ReLU, overlay and theme; how values are distributed."""
+    """Percentile, gamma, the side of the ReLU, overlay and theme, and the values' histogram."""
 
     def __init__(self, explorer: ExplorerBase) -> None:
         super().__init__(explorer)
@@ -89,13 +89,13 @@ class DisplayPanel(Panel):
         settings = self._explorer.settings
         own = getattr(as_scale(settings.scale), name)
         now = getattr(settings, name)
-        # A page sends the nearest step back of what lies between two, which nobody has chosen.
+        # For a value between two steps, the page sends the nearest step back: not a user's choice.
         if name == "gamma" and abs(value - (own if now is None else now)) < _STEP / 2:
             return
         self._explorer.choose(**{name: None if math.isclose(value, own) else value})
 
     def show(self) -> None:
-        """Bring the panel to what is on show."""
+        """Update the panel to the current state."""
         settings = self._explorer.settings
         mode = find_mode(settings.mode)
         own = as_scale(settings.scale)
@@ -103,7 +103,7 @@ class DisplayPanel(Panel):
         self._explorer.show_typed(
             self.percentile, own.percentile if percentile is None else percentile
         )
-        # A slider has steps, and a trait has not.
+        # The slider has steps, but the trait has none.
         bent = min(max(own.gamma if gamma is None else gamma, 0.1), 3)
         if abs(self.gamma.value - bent) >= _STEP / 2:
             set_value(self.gamma, bent)
@@ -122,8 +122,8 @@ class DisplayPanel(Panel):
 
 
 def histogram_svg(found: Histogram) -> str:
-    """Return how often each value is on show, as markup; what the range clips is red."""
-    # Most of a map is 0 after a ReLU: on a linear scale there would be one bar.
+    """Return a histogram of the displayed values as SVG, with clipped values in red."""
+    # After a ReLU most values are 0: on a linear scale a single bar would be visible.
     counts = np.log1p([found.below, *found.counts, found.above])
     heights = (_TALL * counts / max(1.0, counts.max())).round(1).tolist()
     bars = [
@@ -142,6 +142,6 @@ def histogram_svg(found: Histogram) -> str:
         f'fill: currentColor; fill-opacity: 0.6">{"".join(bars)}</svg>'
         '<div style="display: flex; justify-content: space-between; gap: 12px">'
         f'<span style="white-space: nowrap">{low}</span>'
-        f"<span>how often each value is there, log scale; {clipped}</span>"
+        f"<span>how often each value occurs, log scale; {clipped}</span>"
         f'<span style="white-space: nowrap">{high}</span></div>'
     )

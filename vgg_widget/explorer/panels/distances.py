@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import ipywidgets as widgets
-import numpy as np
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.explorer import parts
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 # In pixels of the page; VGG19's 21 layers are seen as a whole.
 _BUTTON, _MOST_HEIGHT = 130, 640
 _SCALE = (
-    "How far apart the two pictures are at each layer, after its ReLU: 0 is the same, 1 is nothing "
-    "in common. Click on a layer to see it."
+    "How far apart the two pictures are at each layer{where}: 0 is the same, 1 is nothing in "
+    "common. Click on a layer to see it."
 )
 _FORMULAS = (
     "Content compares the maps F and P place by place, √(Σ (F − P)² / (Σ F² + Σ P²)). Style "
@@ -50,7 +49,10 @@ class DistancesPanel(Panel):
         # Two pictures may have been compared before.
         self._missing = list(self._lines)
         said = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
-        said.value = parts.paragraph(_SCALE) + parts.paragraph(_FORMULAS)
+        # Arrays, and many models of one's own, have no side before a ReLU.
+        both = any(map(explorer.pair.first.before_relu, self._lines))
+        scale = _SCALE.format(where=", after its ReLU" if both else "")
+        said.value = parts.paragraph(scale) + parts.paragraph(_FORMULAS)
         # Above the bars, beside the buttons and their margins.
         head = parts.words("vgg-words", margin=f"4px 0 0 {_BUTTON + 4}px", max_width=parts.WIDTH)
         head.value = _HEAD
@@ -91,16 +93,24 @@ class DistancesPanel(Panel):
         return self._later.wait(seconds)
 
     def _compute(self, pair: Pair, layers: list[str], superseded: Superseded) -> None:
+        failed: Exception | None = None
         for name in layers:
-            content, style = (
-                distance(pair.first, pair.second, name, relative=True)
-                for distance in (content_distance, style_distance)
-            )
+            found: tuple[float, ...] | None = None
+            try:
+                found = tuple(
+                    distance(pair.first, pair.second, name, relative=True)
+                    for distance in (content_distance, style_distance)
+                )
+            except Exception as error:
+                # Such as NaN at one layer: the others still have their distances.
+                failed = failed or error
             with LOCK:
                 if superseded.is_set():
                     return
-                self._lines[name].say((content, style))
+                self._lines[name].say(found or ())
                 self._missing.remove(name)
+        if failed is not None:
+            raise failed
 
 
 class _Line:
@@ -127,20 +137,21 @@ class _Line:
         with explorer.showing_controls():
             parts.set_value(self.button, value=True)
 
-    def say(self, distances: tuple[float, float] | None) -> None:
-        """Show both distances; nothing as long as they are not known."""
+    def say(self, distances: tuple[float, ...] | None) -> None:
+        """Show both distances; nothing before they are known, and words for none."""
         markup = ""
         if distances is not None:
-            markup = "".join(map(_bar, ("content", "style"), distances))
+            markup = "".join(map(_bar, ("content", "style"), distances)) or _NONE
         parts.set_value(self.bars, f'<div class="vgg-distances">{markup}</div>')
 
 
+_NONE = '<span style="grid-column: 1 / -1">could not be computed</span>'
 _HEAD = '<div class="vgg-distances vgg-head"><span>content</span><span>style</span></div>'
 
 
 def _bar(what: str, distance: float) -> str:
-    # NaN is no length; before a ReLU there are distances beyond 1.
-    share = min(np.nan_to_num(distance), 1.0)
+    # Before a ReLU there are distances beyond 1.
+    share = min(distance, 1.0)
     bar = f'<span class="vgg-bar" style="width:{100 * share:.1f}%"></span>'
     return (
         f'<span class="vgg-rail" aria-hidden="true">{bar}</span>'

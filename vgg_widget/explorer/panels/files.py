@@ -1,4 +1,4 @@
-"""The panel that opens another picture, and takes away what is on show."""
+"""The panel that opens another image, and saves the current picture."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PICTURES = ("PNG", "SVG", "PDF")
 class FilesPanel(Panel):
     """Paths to open; buttons for the picture, the activations and the code."""
 
-    # What stands beside each path's field, and what is set to the path.
+    # The label of each path field, and the attribute that it sets.
     _opens: ClassVar[dict[str, str]] = {"picture": "image"}
-    # An explorer has an upload button beside its other controls.
+    # An explorer already has an upload button among its controls.
     _uploads = False
 
     def __init__(self, explorer: ExplorerBase) -> None:
         super().__init__(explorer)
-        # Not the activations themselves, which a folded panel would keep in memory.
+        # A weak reference, since a closed panel must not keep the activations in memory.
         self._shown: weakref.ref[Activations] | None = None
         rows = [self._opening(words, name) for words, name in self._opens.items()]
         self.pictures = [
@@ -39,7 +39,7 @@ class FilesPanel(Panel):
         ]
         self.copy = self._button("copy code", self._copy_code)
         self.code = self._button("show code", self._show_code)
-        # The method itself would hold the explorer.
+        # A bound method would keep the explorer alive.
         self.reset = self._button("reset", lambda: explorer.reset())  # noqa: PLW0108
         self.plan = widgets.HTML()
         self.words = widgets.HTML()
@@ -49,8 +49,8 @@ class FilesPanel(Panel):
             layout=widgets.Layout(width="98%", height="160px", display="none"),
             style=FITTING,
         )
-        # Read only, which ipywidgets has no name for: a disabled text takes no focus, and could be
-        # neither scrolled nor selected by keyboard.
+        # Read-only, which ipywidgets does not support: a disabled text takes no focus, so the
+        # keyboard could neither scroll nor select it.
         self.text.add_class("vgg-code")
         rows[-1].append(self.reset)
         rows.append([*self.pictures, *self._more_buttons(), self.copy, self.code])
@@ -64,7 +64,7 @@ class FilesPanel(Panel):
     def _opening(self, words: str, name: str) -> list[widgets.Widget]:
         path = widgets.Text(
             description=words,
-            placeholder="path of a picture on the notebook's machine, then Enter",
+            placeholder="path of an image on the notebook's computer, then Enter",
             continuous_update=False,
             layout=widgets.Layout(flex="1 1 300px", max_width="560px"),
             style=FITTING,
@@ -73,7 +73,7 @@ class FilesPanel(Panel):
         def typed(text: str) -> None:
             if text:
                 self._explorer.choose(**{name: text})
-                # Emptied, so that the same path can be opened again: the file may be another one.
+                # Emptied, so that the same path can be opened again if the file has changed.
                 path.value = ""
 
         self._explorer.on_change(path, typed)
@@ -93,7 +93,7 @@ class FilesPanel(Panel):
         self._show_plan()
 
     def _show_plan(self) -> None:
-        """Say what "save arrays" would write where."""
+        """Show where "save arrays" would write, and how much."""
         try:
             path = self._explorer.arrays_path()
         except OSError as error:
@@ -126,19 +126,19 @@ class FilesPanel(Panel):
         display(self.text, shown=bool(code))
 
     def show(self) -> None:
-        """Bring the panel to what is on show."""
+        """Update the panel to the current state."""
         measured = self._explorer.measured
         if self._shown is None or self._shown() is not measured:
-            # What was saved was of another picture.
+            # The last message was about another image.
             self._shown = weakref.ref(measured)
             self._say("")
         self._show_plan()
-        # The code is of one picture, and this may be another.
+        # The displayed code may belong to another picture.
         self._set_code("")
 
 
 class PairFilesPanel(FilesPanel):
-    """The same for a comparison, which opens two pictures and saves no arrays."""
+    """The files panel of a comparison, which opens two images and saves no arrays."""
 
     _opens: ClassVar[dict[str, str]] = {"first picture": "first", "second picture": "second"}
     _uploads = True

@@ -1,4 +1,4 @@
-"""The panel that tells what fires at one place of the picture."""
+"""The panel that lists the strongest channels at one location."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LocationPanel(Panel):
         self.clear.on_click(explorer.reporting_errors(lambda _: explorer.choose(location=None)))
 
     def show(self) -> None:
-        """Bring the panel to what is on show."""
+        """Update the panel to the current state."""
         activations, settings = self._explorer.activations, self._explorer.settings
         layer = self._explorer.rendering.layer
         location: tuple[int, int] | None = settings.location
@@ -60,8 +60,8 @@ class LocationPanel(Panel):
         name = html.escape(layer_label(activations, layer))
         if location is None:
             self.words.value = (
-                "Click on a picture, or give a row and a column, to choose a location: the "
-                "strongest channels there are listed here."
+                "Click on a picture, or give a row and a column, to choose a location. The "
+                "strongest channels there are then listed here."
             )
         elif found:
             where = f"row {location[0]}, column {location[1]}"
@@ -73,11 +73,11 @@ class LocationPanel(Panel):
 
 
 class _Line:
-    """A button that shows a channel, a bar that does so too, and its value."""
+    """A channel's button, its bar, which can be clicked too, and its value."""
 
     def __init__(self, explorer: LayerExplorer) -> None:
         self._channel = 0
-        # On a narrow page it would shrink to where its number is cut off.
+        # On a narrow page it would shrink until its number is cut off.
         self.button = widgets.Button(
             layout=widgets.Layout(width="110px", height="24px", flex="0 0 auto")
         )

@@ -206,7 +206,7 @@ class LooksForPanel(Panel):
         words = "start"
         if self.maker.running:
             words = "stop"
-        elif wish in self._makings:
+        elif wish in self._makings and self._makings[wish].steps:
             words = "go on"
         done = not self._missing(wish)
         parts.set_value(self.button, words, "description")

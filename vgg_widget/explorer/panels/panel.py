@@ -1,4 +1,4 @@
-"""`Panel`: something that unfolds under the picture."""
+"""`Panel`: a part of the explorer that unfolds under the figure."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 class Panel:
-    """A widget that shows more about its explorer, and tells it what a person chooses."""
+    """A widget that shows more about its explorer, and passes on the user's choices."""
 
     widget: widgets.Widget
 
     def __init__(self, explorer: ExplorerBase) -> None:
-        # A weak reference to a `LayerExplorer`, whose own attributes most panels ask for.
+        # A weak reference, usually to a `LayerExplorer`: most panels use its own attributes.
         self._explorer: Any = explorer
 
     def show(self) -> None:
-        """Bring the panel to what is on show; called only while it is open."""
+        """Update the panel to the current state; called only while the panel is open."""
 
     def welcome(self) -> None:
-        """Do what a person expects who has just opened it."""
+        """Do what a user expects on opening the panel."""
 
     def toggle(self) -> None:
-        """Start what it does by itself, or stop."""
+        """Start or stop the panel's automatic activity."""
 
     def pause(self) -> None:
-        """Stop what it does by itself."""
+        """Stop the panel's automatic activity."""

@@ -1,4 +1,4 @@
-"""Play: through the channels of the layer on show, or through the layers; and as a GIF."""
+"""Playback: steps through the channels of the current layer, or the layers; also as a GIF."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from vgg_widget.pictures.modes import DEFAULT_MODE, find_mode
 if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
 
-# Frames a second. At more than 20 a page shows no more, and a GIF's frames become uneven.
+# Frames per second. Beyond 20, a page shows no more frames, and those of a GIF become uneven.
 _SPEEDS = (0.5, 1, 2, 5, 10, 20)
 _DEFAULT_SPEED = 5
-# Ticks of the page's clock: three years of them.
+# Ticks of the page's clock: enough for three years.
 _ENDLESS = 2**31 - 1
-# Words on the page for every so many of the frames, since each is a message.
+# The number of progress texts, since each one is a message to the page.
 _STEPS = 20
 
 
 class PlayPanel(Panel):
-    """Plays through channels or layers, at no more than the kernel keeps up with.
+    """Plays through channels or layers, as fast as the kernel keeps up.
 
-    The page's clock counts ticks, and each goes one on from whatever is on show by then. So
-    somebody who moves a slider meanwhile, or changes the layer, is followed, and nothing has to be
-    set on the page. Its ``Play`` has one message under way at a time and leaves out ticks while
-    the kernel is busy; no channel is left out, the walk is only slower.
+    The page's clock counts ticks, and each tick advances from the current state. So a user can
+    move a slider or change the layer meanwhile, and nothing has to be set on the page. The
+    ``Play`` widget sends one message at a time and drops ticks while the kernel is busy: playback
+    slows down, but skips no channel.
     """
 
     def __init__(self, explorer: LayerExplorer) -> None:
@@ -37,7 +37,7 @@ class PlayPanel(Panel):
         self._left: object = None
         self._page_went = False
         self._frames = 0
-        # Its own buttons have pictures only, which a screen reader cannot name.
+        # The widget's own buttons have only icons, which a screen reader cannot name.
         self.clock = widgets.Play(max=_ENDLESS, layout=widgets.Layout(display="none"))
         walks = [("the channels of this layer", "channels"), ("the layers", "layers")]
         self.over = dropdown("through", walks)
@@ -68,20 +68,20 @@ class PlayPanel(Panel):
         self._chosen()
 
     def show(self) -> None:
-        """Go on from what is on show now."""
+        """Continue from the current state."""
         self._describe()
 
     def pause(self) -> None:
-        """Stop playing, where it is."""
+        """Stop playing at the current position."""
         self.clock.playing = False
 
     @property
     def seconds(self) -> float:
-        """How long one is on show."""
+        """How long each frame is shown."""
         return 1 / float(self.speed.value)
 
     def _places(self) -> tuple[Sequence[Any], Any]:
-        """Return what is gone through, and what of it is on show."""
+        """Return the sequence to play, and the current position in it."""
         settings, activations = self._explorer.settings, self._explorer.activations
         info = activations.info(settings.layer)
         if self.over.value == "channels":
@@ -90,7 +90,7 @@ class PlayPanel(Panel):
 
     def _ticked(self, _: dict[str, Any]) -> None:
         if not self.clock.playing:
-            # One more tick was on its way.
+            # A last tick was already on its way.
             return
         places, here = self._places()
         if self._page_went:
@@ -99,7 +99,7 @@ class PlayPanel(Panel):
                 self.pause()
             return
         if here == self._left or len(places) < 2:
-            # The last step was refused, or nobody says any more what is on show.
+            # The last step was refused, or there is nothing to step through.
             self.pause()
             return
         begun, self._left = self._left is not None, here
@@ -113,7 +113,7 @@ class PlayPanel(Panel):
             self.pause()
 
     def _played(self) -> None:
-        # The page has chosen the next one itself, and shows it.
+        # The page has stepped by itself, and shows the result.
         self._page_went = True
 
     def _go(self, place: Any) -> None:
@@ -123,11 +123,11 @@ class PlayPanel(Panel):
         elif find_mode(settings.mode).takes == "one":
             explorer.choose(channel=place)
         else:
-            # What shows many channels at once would be the same for each.
+            # A mode that shows many channels at once would look the same at each step.
             explorer.choose(channel=place, mode=DEFAULT_MODE)
 
     def toggle(self) -> None:
-        """Start playing, or stop."""
+        """Start or stop playing."""
         self.clock.playing = not self.clock.playing
 
     def _turned(self, _: dict[str, Any]) -> None:

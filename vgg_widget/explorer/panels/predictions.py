@@ -1,4 +1,4 @@
-"""The panel of predictions: what the network takes the picture for, with a bar a class."""
+"""The panel of predictions: the most probable classes, each with a bar."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class PredictionsPanel(Panel):
-    """The most probable classes of the picture on show, 1 to 1000 of them.
+    """The most probable classes of the current image, 1 to 1000 of them.
 
-    The predictor was loaded in the calling thread: its download is said and shown in the cell.
+    The predictor was loaded in the calling thread, with its download's progress in the cell.
     """
 
     def __init__(self, explorer: LayerExplorer, predictor: Predictor, count: int = 5) -> None:
@@ -28,15 +28,15 @@ class PredictionsPanel(Panel):
         self._predictor = predictor
         self._count = checked_top(count, "count")
         self._shown: ref[Activations] | None = None
-        # One widget for all rows is one message a picture.
+        # A single widget for all rows needs only one message per image.
         self.widget = words(width="100%", max_width=WIDTH, max_height="420px", overflow="auto")
 
     def show(self) -> None:
-        """Show the classes of a picture; nothing changes with its layer, channel or colours."""
+        """Show the classes of an image; its layer, channel and colours change nothing."""
         activations = self._explorer.activations
         if self._shown is not None and self._shown() is activations:
             return
-        # What was predicted of another picture must not stay beside this one.
+        # Predictions for another image must not stay beside this one.
         self._shown = None
         self.widget.value = ""
         count, classes = self._count, self._predictor.classes
@@ -56,7 +56,7 @@ _RAIL = (
 
 
 def _table(predictions: Sequence[Prediction], caption: str) -> str:
-    # To a table's rows a screen reader gives the class and its number; the bar adds nothing.
+    # Screen readers announce a table row's class and number; the bar adds nothing.
     rows = "".join(_row(prediction) for prediction in predictions)
     return (
         f'<table style="width: 100%; border-collapse: collapse; line-height: 1.45; {_TEXT}">'
@@ -69,7 +69,7 @@ def _row(prediction: Prediction) -> str:
     label = html.escape(prediction.label.replace("_", " "))
     number = html.escape(prediction.wordnet_id or str(prediction.index))
     percent = 100 * prediction.probability
-    # 0.0 % would say that it is impossible.
+    # 0.0 % would mean that the class is impossible.
     percentage = f"{percent:.1f} %" if percent >= 0.1 else "below 0.1 %"
     return (
         f'<tr><th scope="row" title="{number}" style="{_CELL}; font-weight: normal; '

@@ -1,4 +1,4 @@
-"""The sum that a unit's value is, as a table: what each input reads, its kernel, what it adds."""
+"""A unit's value as a sum, in a table: each input's values, its kernel, its contribution."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from vgg_widget.gradients import UnitSum
 from vgg_widget.support.messages import plain_number
 
-# Inputs by themselves on either side of 0; all others are one line on each side.
+# Inputs with a line of their own on either side of 0; all others share one line on each side.
 _EACH_SIDE = 5
 # A kernel with more cells a side is too wide for a table.
 _WIDEST = 5
-# Of the largest number in a patch or kernel, and of the largest that is added.
+# Significant digits of the largest number in a patch or kernel, and of the largest contribution.
 _DIGITS, _DIGITS_ADDED = 4, 6
 _MOST_PLACES = 9
 
 
 def sum_table(found: UnitSum) -> str:
-    """Return a unit's sum as markup, the largest parts of either sign in lines of their own.
+    """Return a unit's sum as HTML, with the largest parts of either sign on lines of their own.
 
-    The lines are all rounded to the same place, and add up to the sum but for that.
+    All lines are rounded to the same decimal place, and apart from that add up to the sum.
     """
     added = found.contributions.sum(axis=(0, 1))
     order = np.argsort(-added, kind="stable").tolist()
-    # Infinity and NaN, which no number is larger than, come first.
+    # Infinity and NaN come first, since no number is larger.
     raising = [one for one in order if not np.isfinite(added[one])]
     raising += [one for one in order if np.isfinite(added[one]) and added[one] > 0]
     lowering = [one for one in order if np.isfinite(added[one]) and added[one] < 0]
@@ -46,7 +46,7 @@ def sum_table(found: UnitSum) -> str:
     elif found.activation != "linear":
         rows.append(_line(f"then {found.activation}", plain_number(found.value, 7), strong=True))
     shown = plain_number(found.value, 7)
-    rows.append(_line("on show, which the network adds up in float32", shown))
+    rows.append(_line("displayed, summed by the network in float32", shown))
     source = "the preprocessed picture" if found.source is None else found.source
     caption = (
         f"{found.layer} channel {found.channel} at row {found.location[0]}, column "
@@ -95,7 +95,7 @@ def _line(words: str, number: str, *, strong: bool = False) -> str:
 
 
 def _grid(numbers: Any, inside: Any = None) -> str:
-    """Return a small table of numbers, all to the same place; what is padding is faint."""
+    """Return a small table of numbers, rounded to the same decimal place, with faint padding."""
     rows: list[str] = []
     places = _places(numbers, _DIGITS)
     for row, column in np.ndindex(numbers.shape):
@@ -109,7 +109,7 @@ def _grid(numbers: Any, inside: Any = None) -> str:
 
 
 def _places(numbers: Any, digits: int) -> int | None:
-    """Return how many decimals give the largest number so many digits; None for exponents."""
+    """Return the decimals that give the largest number `digits` digits; None for exponents."""
     finite = np.abs(numbers[np.isfinite(numbers)])
     top = float(finite.max()) if finite.size else 0.0
     if top == 0:
@@ -119,7 +119,7 @@ def _places(numbers: Any, digits: int) -> int | None:
 
 
 def _to_place(number: float, places: int | None) -> str:
-    # Adding 0 makes -0 a plain 0.
+    # Adding 0 turns -0 into 0.
     words = plain_number(number, 3) if places is None else f"{number + 0.0:.{places}f}"
     return words if math.isfinite(number) else plain_number(number)
 

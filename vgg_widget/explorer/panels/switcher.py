@@ -1,4 +1,4 @@
-"""The row of the panels' buttons, and the panel that is unfolded."""
+"""The row of panel buttons, and the open panel."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class PanelSwitcher:
-    """A row of toggle buttons, of which at most one is pressed, and the panel that it unfolds.
+    """A row of toggle buttons, at most one of which is pressed, and the panel that it opens.
 
     A row of buttons takes a fifth of an accordion's height, and the Tab key reaches it.
     """
 
     opened = ""
-    """The title of the panel that is unfolded; "" where none is."""
+    """The title of the open panel; "" if none is open."""
 
     def __init__(self, explorer: ExplorerBase, panels: Mapping[str, PanelMaker]) -> None:
         self._explorer = explorer
@@ -44,17 +44,17 @@ class PanelSwitcher:
         return button
 
     def pause(self) -> None:
-        """Stop what the open panel plays."""
+        """Stop the open panel's playback."""
         if self.opened:
             self._explorer.reporting_errors(self._made[self.opened].pause, clear=False)()
 
     def play(self) -> None:
-        """Start what the open panel plays, or stop it."""
+        """Start or stop the open panel's playback."""
         if self.opened:
             self._made[self.opened].toggle()
 
     def welcome(self) -> None:
-        """Tell the open panel that a person has opened it."""
+        """Notify the open panel that the user has opened it."""
         if self.opened:
             self._made[self.opened].welcome()
 
@@ -63,7 +63,7 @@ class PanelSwitcher:
         if title and title not in self._made:
             self._explorer.reporting_errors(self._make, clear=False)(title)
             if title not in self._made:
-                # What cannot be made stays folded.
+                # A panel that cannot be built stays closed.
                 title = ""
         if title != self.opened:
             self.pause()
@@ -73,7 +73,7 @@ class PanelSwitcher:
                 display(button, shown=name in titles)
                 set_value(button, name == title)
         if title:
-            # What it is to show first, so that nothing of before is seen.
+            # Updated before it is displayed, so that no old content is visible.
             self.show()
             set_value(self._stage, (self._made[title].widget,), "children")
         display(self._stage, shown=bool(title))
@@ -87,16 +87,16 @@ class PanelSwitcher:
         self._made[title] = self._makers[title](self._explorer)
 
     def show(self) -> None:
-        """Bring the open panel to what is on show."""
+        """Update the open panel to the current state."""
         if self.opened:
-            # A panel that fails is told of, and takes neither the picture nor the controls along.
+            # An error in a panel is shown, but affects neither the figure nor the controls.
             self._explorer.reporting_errors(self._show_opened, clear=False)()
 
     def _show_opened(self) -> None:
-        # It may compute, and take its time.
+        # A panel may compute for a while.
         with interrupts_allowed(), self._explorer.showing_controls():
             self._made[self.opened].show()
 
     def made(self) -> list[widgets.Widget]:
-        """Return the panels that exist, open or not."""
+        """Return the widgets of all panels built so far, open or not."""
         return [panel.widget for panel in self._made.values()]

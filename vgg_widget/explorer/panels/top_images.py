@@ -1,4 +1,4 @@
-"""The panel of the patches that excite the channel on show most, over a set of images."""
+"""The panel of the patches that activate the current channel most, over a set of images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vgg_widget.network.portable import weights_digest
 from vgg_widget.pictures.modes import find_mode
 
 if TYPE_CHECKING:
-    # Who looks at one image needs none of it.
+    # An explorer of a single image does not need that package.
     from vgg_widget.dataset.result import TopActivations
     from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 
 class TopImagesPanel(Panel):
-    """Shows the strongest patches of the channel on show.
+    """Shows the strongest patches of the current channel.
 
-    A card's button makes that patch's picture the explorer's image, and marks the unit.
+    A card's button makes the patch's image the explorer's image, and marks the unit.
     """
 
     def __init__(self, explorer: LayerExplorer) -> None:
@@ -38,14 +38,14 @@ class TopImagesPanel(Panel):
         self.widget = self.patches.widget
 
     def show(self) -> None:
-        """Show the patches of the channel on show, when it has been a moment."""
+        """Show the patches of the current channel, after a short pause."""
         top, settings = self._explorer.top_images, self._explorer.settings
         if top is None:
             return
         try:
             extractor = self._explorer.extractor
         except ValueError as error:
-            # Of activations without a network nobody knows whether these are of the same weights.
+            # Without a network, the weights cannot be compared.
             self.patches.say(str(error))
             return
         layer = self._layer_in(top)
@@ -53,7 +53,7 @@ class TopImagesPanel(Panel):
         if layer is None or why_not:
             self.patches.say(why_not or self._absent(top))
             return
-        words = f"{_set_words(top, layer, settings.channel)} Click on one to look at its picture."
+        words = f"{_set_words(top, layer, settings.channel)} Click on one to explore its image."
         self._shown = top, layer, settings.channel
         self._same_size = top.size == extractor.size
         if not self._same_size:
@@ -69,29 +69,29 @@ class TopImagesPanel(Panel):
         if not patch.path:
             raise ImageError(patch.problem)
         if not self.patches.settled:
-            # The patches of the channel before are still there, faintly.
+            # The faint patches are still those of the previous channel.
             self._explorer.look_at(patch.path, None)
             return
         if top[layer].boxes is not None:
-            # Reads the picture once more, and says where it is another one by now.
+            # Reads the image again, and reports whether it has changed.
             top.patch(layer, channel, patch.rank)
         self._explorer.look_at(patch.path, patch.location if self._same_size else None)
 
     def _other_weights(self, top: TopActivations, extractor: FeatureExtractor) -> str:
-        """Say in a sentence that the set is of other weights; "" where it is of these."""
-        # An explorer keeps its network, and the digest of a model of one's own takes a moment.
+        """Return a sentence if the set used other weights; "" if it used these."""
+        # Cached, since the network never changes and the digest of a user's model takes a moment.
         if not self._digest:
             self._digest = weights_digest(extractor)
         if top.weights.digest == self._digest:
             return ""
         return (
-            f"This set was computed with {top.weights.label}, and this explorer's weights are "
-            f"{extractor.weights.label}, whose channels are others: compute it with "
+            f"This set was computed with {top.weights.label}, but this explorer's weights are "
+            f"{extractor.weights.label}, whose channels differ: compute it with "
             "explorer.extractor."
         )
 
     def _layer_in(self, top: TopActivations) -> str | None:
-        """Return the set's own name of the layer on show, or of the other side of its ReLU."""
+        """Return the set's own name of the current layer, or of the other side of its ReLU."""
         activations: Activations = self._explorer.activations
         shown: str = self._explorer.rendering.layer
         for name in (shown, activations.after_relu(shown), activations.before_relu(shown)):
@@ -103,23 +103,23 @@ class TopImagesPanel(Panel):
         names = list(top)
         held = ", ".join(names) if len(names) <= 8 else f"{len(names)} others, such as {names[-1]}"
         return (
-            f"Layer {self._explorer.rendering.layer} is not in this set, which holds {held}: "
+            f"Layer {self._explorer.rendering.layer} is not in this set, which contains {held}: "
             "choose one of those, or compute it with top_activations."
         )
 
 
 def _other_mode(mode: str) -> str:
-    """Say in a sentence what to do in a mode of several channels; "" in others."""
+    """Return a sentence of advice for a mode of several channels; "" for other modes."""
     if find_mode(mode).takes == "one":
         return ""
     return (
-        f"Mode {mode} shows several channels at once: choose mode channel, and the strongest "
-        "patches of the channel on show are here."
+        f"Mode {mode} shows several channels at once: choose mode channel to see the strongest "
+        "patches of the current channel here."
     )
 
 
 def _set_words(top: TopActivations, layer: str, channel: int) -> str:
-    """Say what the strongest patches of a channel are the strongest of."""
+    """Describe the strongest patches of a channel, and the set they come from."""
     strongest = top[layer]
     kept, counted = len(strongest.places(channel)), int(strongest.counted[channel])
     statistic = STATISTIC_WORDS[top.statistic]
@@ -128,11 +128,11 @@ def _set_words(top: TopActivations, layer: str, channel: int) -> str:
     if not strongest.values[channel, :kept].any():
         return (
             f"{layer} channel {channel} has no {statistic} above 0 on {counted} images"
-            f"{failed_words(top)}, of which these are the first."
+            f"{failed_words(top)}; these are the first of them."
         )
     which = "strongest" if kept == 1 else f"{kept} strongest"
     return (
         f"{layer} channel {channel}: the {which} of {counted} images{failed_words(top)} by the "
-        f"map's {statistic}, and of each what the unit at its peak sees, in the pixels that the "
-        "network saw."
+        f"map's {statistic}. Each is cropped to what the unit at its peak sees, in the pixels that "
+        "the network saw."
     )

@@ -13,6 +13,7 @@ from vgg_widget.circuit.inputs import check_made_by
 from vgg_widget.explorer import parts
 from vgg_widget.explorer.making import Maker
 from vgg_widget.explorer.panels.panel import Panel
+from vgg_widget.gradients.kept import KeptReconstructions
 from vgg_widget.gradients.reconstruction import ReconstructionMaking
 from vgg_widget.gradients.synthetic_image import Reconstruction
 
@@ -39,6 +40,11 @@ class _Wish(NamedTuple):
     location: tuple[int, int] | None
     match: Any
 
+    def arguments(self) -> dict[str, Any]:
+        """Return what `reconstruct` takes after the layer."""
+        given = {"channels": self.channels, "location": self.location, "match": self.match}
+        return {**given, "prior": "photographs", "steps": _STEPS, "seed": 0}
+
 
 class WhatIsLeftPanel(Panel):
     """Starts on a click, shows the picture as it becomes clear, stops and goes on."""
@@ -48,7 +54,9 @@ class WhatIsLeftPanel(Panel):
         self.maker = Maker(explorer)
         self._of: Any = lambda: None
         self._makings: dict[_Wish, ReconstructionMaking] = {}
-        self._images: dict[_Wish, Reconstruction] = {}
+        self._kept: KeptReconstructions | None = None
+        # None for what was looked for in the cache and is not there.
+        self._images: dict[_Wish, Reconstruction | None] = {}
         self._running: _Wish | None = None
         self.button = parts.button("start", "Make a picture that looks the same to the layer")
         self.which = parts.dropdown("of", _OF, "2px 10px")
@@ -97,12 +105,7 @@ class WhatIsLeftPanel(Panel):
                 self._explorer.extractor,
                 activations,
                 wish.layer,
-                channels=wish.channels,
-                location=wish.location,
-                prior="photographs",
-                match=wish.match,
-                steps=_STEPS,
-                seed=0,
+                **wish.arguments(),
             )
             while len(makings) > _MAKINGS_KEPT:
                 del makings[next(iter(makings))]
@@ -111,10 +114,28 @@ class WhatIsLeftPanel(Panel):
     def _shown(self, wish: _Wish, made: Reconstruction) -> None:
         self._images[wish] = made
         if made.steps == _STEPS:
+            self._cache().keep(made)
             self._makings.pop(wish, None)
         # Folded, it is stopped: what is made is on show.
         with self._explorer.showing_controls():
             self.show()
+
+    def _cache(self) -> KeptReconstructions:
+        # The digest of a model of one's own takes a moment.
+        if self._kept is None:
+            explorer = self._explorer
+            self._kept = KeptReconstructions(explorer.extractor, explorer.activations)
+        return self._kept
+
+    def _image(self, wish: _Wish) -> Reconstruction | None:
+        if self._nowhere(wish):
+            return None
+        if wish not in self._images:
+            self._images[wish] = self._cache().find(wish.layer, **wish.arguments())
+        return self._images[wish]
+
+    def _nowhere(self, wish: _Wish) -> bool:
+        return self.which.value == "location" and wish.location is None
 
     def show(self) -> None:
         """Show what there is of the layer on show."""
@@ -123,7 +144,7 @@ class WhatIsLeftPanel(Panel):
             # What was made of another picture says nothing of this one.
             self.pause()
             self._of = ref(activations)
-            self._makings, self._images = {}, {}
+            self._makings, self._images, self._kept = {}, {}, None
         self.given.show(activations.image, "the input, as the network sees it", "input")
         try:
             check_made_by(self._explorer.extractor, activations)
@@ -136,7 +157,7 @@ class WhatIsLeftPanel(Panel):
         wish = self._wish()
         if self.maker.running and self._running != wish:
             self.pause()
-        made = self._images.get(wish)
+        made = self._image(wish)
         self._show_button(wish, made)
         self.words.value = "".join(map(parts.paragraph, self._lines(wish, made)))
         parts.display(self.which, shown=True)
@@ -149,15 +170,14 @@ class WhatIsLeftPanel(Panel):
         words = "start"
         if self.maker.running:
             words = "stop"
-        elif made is not None:
+        elif wish in self._makings and self._makings[wish].steps:
             words = "go on"
         parts.set_value(self.button, words, "description")
-        nowhere = self.which.value == "location" and wish.location is None
         done = made is not None and made.steps >= _STEPS
-        parts.display(self.button, shown=not (nowhere or done))
+        parts.display(self.button, shown=not (self._nowhere(wish) or done))
 
     def _lines(self, wish: _Wish, made: Reconstruction | None) -> list[str]:
-        if self.which.value == "location" and wish.location is None:
+        if self._nowhere(wish):
             return ["No location is chosen: click on a picture, or choose all channels."]
         lines = []
         if self.maker.running:

@@ -1,4 +1,4 @@
-"""The panel that says why a value is what it is: which pixels of the input it comes from."""
+"""The panel that explains a value: which input pixels it comes from."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from vgg_widget.explorer.base import ExplorerBase
     from vgg_widget.gradients.result import Attribution
 
-# In pixels of the page: two stand beside each other in a narrow cell.
+# CSS pixels: two cards fit side by side in a narrow cell.
 _SIDE = 196
 
 _MEANINGS = {
-    "gradient": "by how much the value changes where a pixel becomes one level (of 255) brighter",
-    "gradient_x_input": "what each pixel adds to the value, beyond black, if the network is taken "
-    "to be a straight line here",
-    "smoothgrad": "the mean of the gradients of {samples} noisy copies of the picture",
-    "integrated_gradients": "what each pixel adds to the value on the way from black to the "
-    "picture, in {samples} steps",
-    "occlusion": "by how much the value drops where a grey square of {window} × {window} pixels "
-    "hides part of the picture",
+    "gradient": "how much the value changes when a pixel becomes one level (of 255) brighter",
+    "gradient_x_input": "how much each pixel adds to the value, relative to black, if the network "
+    "is treated as linear here",
+    "smoothgrad": "the mean of the gradients of {samples} noisy copies of the image",
+    "integrated_gradients": "how much each pixel adds to the value on the way from black to the "
+    "image, in {samples} steps",
+    "occlusion": "how much the value drops when a grey square of {window} × {window} pixels "
+    "hides part of the image",
     "grad_cam": "where the layer has evidence for the class",
 }
 
 
 _DEAD = (
-    'The value is 0 after the ReLU, where no pixel changes it: press b, or check "before ReLU" '
+    'The value is 0 after the ReLU, so no pixel changes it: press b, or check "before ReLU" '
     "under Display, for the value before it."
 )
 
 
 class WhyPanel(Panel):
-    """The method, and for each image what is explained, its map, and one with shuffled weights."""
+    """The method, and for each image the explained part, its map, and one with shuffled weights."""
 
     def __init__(self, explorer: ExplorerBase) -> None:
         super().__init__(explorer)
@@ -64,7 +64,7 @@ class WhyPanel(Panel):
         )
         self.randomised = parts.dropdown("randomised from", [("nowhere", "")], "2px 10px 2px 0")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
-        # Always as high, so that nothing moves when it is empty.
+        # A fixed height, so that nothing moves when it is empty.
         self.status = parts.words("vgg-words", max_width=parts.WIDTH, min_height="20px")
         self.cards = tuple(_Card(_SIDE) for _ in range(3 * len(explorer.each_measured)))
         rows = [
@@ -93,7 +93,7 @@ class WhyPanel(Panel):
         self._explorer.choose(attribution_class=None if text == "" else number)
 
     def show(self) -> None:
-        """Bring the panel to what is on show."""
+        """Update the panel to the current state."""
         explorer = self._explorer
         settings, attributing = explorer.settings, explorer.attributing
         method = settings.attribution
@@ -105,7 +105,7 @@ class WhyPanel(Panel):
         parts.display(self.randomised, shown=method is not None)
         self.status.value = parts.status(attributing.progress)
         if attributing.progress and not any(attributing.maps):
-            # What was there stays, faintly, until there is more.
+            # The previous content stays, faintly, until there is something new.
             self.shown.add_class("vgg-waiting")
             return
         self.shown.remove_class("vgg-waiting")
@@ -128,7 +128,7 @@ class WhyPanel(Panel):
         activations, settings = self._explorer.measured, self._explorer.settings
         names = list(activations)
         last = names.index(activations.info(settings.layer).name)
-        # The deepest first: those above a unit are few, and it is where the test begins.
+        # Deepest first: the test begins there, and few layers lie above a unit.
         layers = [("nowhere", ""), *((f"{name} on", name) for name in reversed(names[: last + 1]))]
         chosen = self._explorer.attributing.randomised or ""
         with self.randomised.hold_sync():
@@ -158,12 +158,12 @@ class WhyPanel(Panel):
 
 
 class _Card(parts.PictureCard):
-    """What is seen, or a map over it."""
+    """An image patch, or a map over it."""
 
     def show_map(
         self, image: Any, maps: tuple[Attribution | None, ...], number: int, which: str
     ) -> None:
-        """Show one of the maps over its image, in colours that mean the same for all."""
+        """Show one of the maps over its image, with the same colour range for all maps."""
         every = [one for one in maps if one is not None]
         found = maps[number] if maps else None
         if found is None:
@@ -207,15 +207,15 @@ def _lines(found: list[Attribution], field: str, *, several: bool) -> list[str]:
     if not all(each.dead for each in found):
         reading = "Red raises the value, blue lowers it." if one.signed else "Bright is evidence."
         reading += field
-    # A message says it where it does not add up.
+    # Where it does not add up, a message says so.
     if one.completeness is not None and not any(each.message for each in found):
         sums = " and ".join(str(each.completeness) for each in found)
-        reading += f" The map adds up to {sums}, the value less that of black."
+        reading += f" The map adds up to {sums}: the value minus the value for black."
     return [*lines, reading.strip()] if reading else lines
 
 
 def _field_words(activations: Activations, found: list[Attribution]) -> str:
-    """Say how much of the maps lies in the receptive field; nothing where that is not known."""
+    """Return how much of the maps lies in the receptive field; "" if that is unknown."""
     one = found[0]
     side = activations.info(one.layer).receptive_field
     if one.location is None or side is None:
@@ -225,7 +225,7 @@ def _field_words(activations: Activations, found: list[Attribution]) -> str:
     words = f" {share:.0%} of the map lies in the receptive field, {side} × {side} pixels"
     if (height, width) == (side, side):
         return f"{words}."
-    return f"{words}, of which {height} × {width} are in the picture."
+    return f"{words}, of which {height} × {width} are in the image."
 
 
 def _share_within(found: Attribution) -> float:
