@@ -125,7 +125,7 @@ def test_arrays_have_no_relu_to_speak_of(make: Make, photo: RGB8) -> None:
     maps = np.random.default_rng(0).uniform(0, 1, (12, 14, 3)).astype(np.float32)
     pair = [Activations.from_arrays({"map": each}, photo) for each in (maps, maps[::-1].copy())]
     comparison = make(*pair, extractor=None, layer="map")
-    assert told(comparison)["map"] == pytest.approx(by_hand(*pair, "map"), abs=6e-4)
+    assert told(comparison)["map"] == pytest.approx(by_hand(pair[0], pair[1], "map"), abs=6e-4)
     said = words(made_panel(comparison, PANEL).widget)
     assert "at each layer: 0 is the same" in said
     assert "ReLU" not in said

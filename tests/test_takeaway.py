@@ -373,7 +373,11 @@ def test_an_animation_is_saved_whole_or_not_at_all(small: LayerExplorer, tmp_pat
         (ZeroDivisionError, "on purpose", lambda: small.save_animation(path, progress=fail)),
         (ValueError, "did you mean 'layers'", lambda: small.save_animation(path, "layer")),
         (ValueError, r"does not end in \.gif", lambda: small.save_animation(tmp_path / "a.png")),
-        (ValueError, "seconds 0 is not a frame duration", lambda: small.save_animation(path, seconds=0)),
+        (
+            ValueError,
+            "seconds 0 is not a frame duration",
+            lambda: small.save_animation(path, seconds=0),
+        ),
         (ValueError, "seconds nan", lambda: small.to_gif(seconds=float("nan"))),
         (
             FileNotFoundError,
