@@ -315,7 +315,7 @@ def test_a_mode_that_needs_a_kernel_is_told_of(
         ({"max_megabytes": 0}, ValueError, "max_megabytes 0 is not a file size: pass"),
         ({"max_megabytes": float("nan")}, ValueError, "max_megabytes nan is no size"),
         ({"max_megabytes": "10"}, ValueError, "max_megabytes '10' is not a file size"),
-        ({"progress": 1}, TypeError, "progress 1 is neither .* layers that are done"),
+        ({"progress": 1}, TypeError, "progress 1 is neither .* layers done"),
     ],
 )
 def test_bad_arguments_are_named_and_nothing_is_written(

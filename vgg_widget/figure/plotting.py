@@ -102,7 +102,7 @@ def _check_axes(ax: object) -> None:
     from matplotlib.axes import Axes
 
     advice = (
-        "pass plain matplotlib axes, such as those of plt.subplots(), of several one, as in "
+        "pass plain matplotlib axes, such as those of plt.subplots(), one alone, as in "
         "axes.flat[0], or leave ax out"
     )
     if ax is None:
