@@ -268,12 +268,12 @@ def test_a_channel_without_a_finite_value_has_no_histogram_and_no_heading_of_one
     for _ in range(2):
         assert cards(atlas) == []
         assert "scaled channel 0 of 2: its maximum is finite on none of the images" in words(atlas)
-        assert "How many images" not in words(atlas)
+        assert "Number of images" not in words(atlas)
         assert "<svg" not in words(atlas)
         assert atlas.to_bytes().startswith(b"\x89PNG")
         atlas.channel = 1
         assert len(cards(atlas)) == 2
-        assert "How many images have which maximum of the map" in words(atlas)
+        assert "Number of images by the map&#x27;s maximum" in words(atlas)
         assert "<svg" in words(atlas)
         atlas.channel = 0
 

@@ -33,7 +33,7 @@ def test_an_explorer_and_a_comparison_take_the_model_itself() -> None:
         with pytest.raises(AttributeError, match=r"model of this explorer cannot be changed"):
             explorer.model = model
         state = explorer.state()
-    with pytest.raises(ValueError, match=r"pass model=\.\.\. or extractor=\.\.\. too"):
+    with pytest.raises(ValueError, match=r"pass model=\.\.\. or extractor=\.\.\. as well"):
         LayerExplorer.from_state(image, state)
     again = LayerExplorer.from_state(image, state, model=model, preprocess=half)
     with closing(again):

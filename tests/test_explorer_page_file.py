@@ -292,7 +292,7 @@ def test_a_mode_that_needs_a_kernel_is_told_of(
     explore: Callable[..., LayerExplorer], tmp_path: Path
 ) -> None:
     explorer = explore(layer="block5_conv1", mode="groups")
-    with pytest.warns(UserWarning, match="mode 'groups' needs a kernel, and the") as told:
+    with pytest.warns(UserWarning, match="mode 'groups' needs a kernel, so the") as told:
         explorer.to_html(tmp_path / "page.html", layers="block5_conv1")
     # It is told where a person called.
     assert told[0].filename == __file__
@@ -315,7 +315,7 @@ def test_a_mode_that_needs_a_kernel_is_told_of(
         ({"max_megabytes": 0}, ValueError, "max_megabytes 0 is not a file size: pass"),
         ({"max_megabytes": float("nan")}, ValueError, "max_megabytes nan is no size"),
         ({"max_megabytes": "10"}, ValueError, "max_megabytes '10' is not a file size"),
-        ({"progress": 1}, TypeError, "progress 1 is neither .* layers that are done"),
+        ({"progress": 1}, TypeError, "progress 1 is neither .* layers done"),
     ],
 )
 def test_bad_arguments_are_named_and_nothing_is_written(

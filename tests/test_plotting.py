@@ -314,7 +314,7 @@ def test_the_channel_may_be_named_in_either_way(made: Activations) -> None:
             r"ax is a Figure: pass plain matplotlib axes",
         ),
         (Figure().subfigures(), r"ax is a SubFigure: pass plain matplotlib axes"),
-        (Figure().subplots(1, 2), r"ax is a ndarray: .*of several one, as in axes\.flat\[0\]"),
+        (Figure().subplots(1, 2), r"ax is a ndarray: .*one alone, as in axes\.flat\[0\]"),
         (list(Figure().subplots(1, 2)), r"ax is a list: pass plain matplotlib axes"),
         (Figure().add_gridspec(1, 1)[0], r"ax is a SubplotSpec: pass plain matplotlib axes"),
         (plt, r"ax is a module: pass plain matplotlib axes"),

@@ -360,7 +360,7 @@ def test_what_unpacks_to_more_than_is_allowed_is_refused_unread(
             for _ in range(999):
                 part.write(bytes(240_000))
     assert path.stat().st_size < 400_000
-    with pytest.raises(ValueError, match="take more than the 1,048,576 bytes that they may"):
+    with pytest.raises(ValueError, match="take more than the 1,048,576 bytes allowed"):
         Activations.load(path)
 
 

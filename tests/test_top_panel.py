@@ -268,7 +268,7 @@ def test_other_weights_are_told_of(
         noisy_top, weights=replace(noisy_top.weights, digest="sha256:0", label="somebody's")
     )
     explorer = explore(top_images=other, layer=LAYER)
-    assert "This set was computed with somebody&#x27;s, and this explorer" in patch_words(explorer)
+    assert "This set was computed with somebody&#x27;s, but this explorer" in patch_words(explorer)
     assert patches(explorer).row.layout.display == "none"
     explorer.channel = 7
     assert problem(explorer) == ""

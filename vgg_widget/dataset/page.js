@@ -154,9 +154,9 @@ function show() {
   byId("sees").textContent = layer.sees
     ? `${layer.sees} × ${layer.sees} pixels`
     : "not defined: whole images are shown";
-  byId("histogram-name").textContent = `How many images have which ${
+  byId("histogram-name").textContent = `Number of images by the map's ${
     page.statistic === "max" ? "maximum" : page.statistic
-  } of the map`;
+  }`;
   drawHistogram();
 }
 

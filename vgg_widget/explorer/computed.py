@@ -61,7 +61,7 @@ def needs_keras(
     model: Any = None,
     **_: Any,
 ) -> bool:
-    """Return whether an explorer of these arguments imports Keras."""
+    """Return whether an explorer with these arguments imports Keras."""
     network = extractor.model if isinstance(extractor, FeatureExtractor) else model
     return not (are_computed(images) or is_torch_module(network))
 

@@ -291,9 +291,9 @@ class Controls:
     @staticmethod
     def _default_words(mode: Mode) -> str:
         if mode.takes == "all":
-            return "all (or type for instance 0, 5-8, 12)"
+            return "all (or type numbers, such as 0, 5-8, 12)"
         few = f"the most telling {mode.count}" if mode.count else "the most telling few"
-        return f"{few} (or type for instance 0, 5, 12)"
+        return f"{few} (or type numbers, such as 0, 5, 12)"
 
     @contextmanager
     def busy(self, words: str) -> Iterator[None]:

@@ -150,10 +150,10 @@ class MarksPainter:
 
 
 class _Overlay(AxesImage):
-    """An animated image, which before 3.11 matplotlib draws with its axes all the same."""
+    """An animated image; matplotlib before 3.11 would draw it along with its axes."""
 
     def draw(self, renderer: Any) -> None:
-        """Draw into a file alone, since `paint` would put the image over itself."""
+        """Draw only into a file: on the canvas, `paint` draws the image."""
         if self.axes.figure.canvas.is_saving():
             super().draw(renderer)
 

@@ -81,7 +81,7 @@ def plot(
     )
     picture.set_data(rendering.rgba)
     picture.set_clip_path(ax.patch)
-    # Axes that nothing is drawn on take the picture's limits.
+    # Empty axes adopt the picture's limits.
     picture.set_extent(picture.get_extent())
     ax.add_image(picture)
     ax.set_aspect("equal")
@@ -90,7 +90,7 @@ def plot(
     ax.format_coord = partial(value_at, rendering, place)  # type: ignore[method-assign]
     ax.set(xticks=[], yticks=[])
     ax.set_title(title_of(rendering), **PLAIN)
-    figure = ax.figure.figure  # That of a subfigure is the whole one.
+    figure = ax.figure.figure  # For a subfigure, the whole figure.
     if colorbar and has_color_scale(rendering):
         add_colorbar(figure, rendering, ax=ax)
     if colorbar and rendering.legend:
@@ -102,7 +102,7 @@ def _check_axes(ax: object) -> None:
     from matplotlib.axes import Axes
 
     advice = (
-        "pass plain matplotlib axes, such as those of plt.subplots(), of several one, as in "
+        "pass plain matplotlib axes, such as those of plt.subplots(), one alone, as in "
         "axes.flat[0], or leave ax out"
     )
     if ax is None:

@@ -672,7 +672,7 @@ function showControls(layer) {
     if (state.location || !byId("unit").contains(document.activeElement)) byId(id).value = state.location?.[n] ?? "";
   }
   byId("channels").value = state.channels.join(", ");
-  byId("channels").placeholder = `the most telling ${state.mode === "rgb" ? 3 : "few"} (or type for instance 0, 5, 12)`;
+  byId("channels").placeholder = `the most telling ${state.mode === "rgb" ? 3 : "few"} (or type numbers, such as 0, 5, 12)`;
 }
 
 // The network's pictures and the filmstrip follow the main picture, which is more urgent.

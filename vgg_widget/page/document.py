@@ -213,7 +213,7 @@ def _made(
     mode = first.get("mode", DEFAULT_MODE)
     if mode not in MODES:
         _warn(
-            f"mode {mode!r} needs a kernel, and the page opens with mode {DEFAULT_MODE!r} instead: "
+            f"mode {mode!r} needs a kernel, so the page opens with mode {DEFAULT_MODE!r} instead: "
             f"choose one of {', '.join(MODES)}, or keep a picture of it with save"
         )
     if title is not None and not isinstance(title, str):

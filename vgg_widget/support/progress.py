@@ -22,8 +22,8 @@ def shown_progress(
     """
     if not callable(progress) and not isinstance(progress, bool):
         raise TypeError(
-            f"progress {briefly(progress)} is neither True, False nor a function of the number of "
-            f"{unit}s that are done and of all: pass one of these."
+            f"progress {briefly(progress)} is neither True, False nor a function of two numbers, "
+            f"the {unit}s done and the total: pass one of these."
         )
     from tqdm.auto import tqdm
 

@@ -60,7 +60,7 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Callable[..., npt.NDArr
                     f"{shape}"
                 )
             if size > left:
-                raise ValueError(f"its arrays take more than the {most:,} bytes that they may")
+                raise ValueError(f"its arrays take more than the {most:,} bytes allowed")
             left -= size
             with archive.open(member) as part:
                 array: npt.NDArray[Any] = np.lib.format.read_array(part, allow_pickle=False)
@@ -98,7 +98,7 @@ def _declared(
     with archive.open(member) as part:
         header = _HEADERS.get(np.lib.format.read_magic(part))
         if header is None:
-            raise ValueError(f"{name!r} is of a format that is not read")
+            raise ValueError(f"{name!r} has an unsupported format")
         shape, _, dtype = header(part)
         if dtype.hasobject:
             raise ValueError(f"{name!r} holds Python objects, which could run code")

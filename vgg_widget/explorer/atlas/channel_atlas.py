@@ -204,7 +204,7 @@ class ChannelAtlas(ExplorerBox):
             self.show_typed(self._number, channel)
         self.show_error(None)
         self._caption.value = parts.paragraph(_caption(self._top, layer, channel))
-        what = f"How many images have which {STATISTIC_WORDS[self._top.statistic]} of the map"
+        what = f"Number of images by the map's {STATISTIC_WORDS[self._top.statistic]}"
         bars = self._bars()
         self._histogram.value = parts.paragraph(what) + histogram_svg(bars, what) if bars else ""
         self._cards.show(
