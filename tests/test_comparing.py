@@ -161,7 +161,7 @@ def test_two_networks_with_layers_of_one_name_are_no_pair() -> None:
     ):
         Pair.of(one, make_activations(maps, label="b"))
     with pytest.raises(
-        ValueError, match=r"second has another set of map shapes than first, \[\(6, 5, 3\)\] and"
+        ValueError, match=r"second has another set of map shapes than first, \[\(6, 5, 3\)\] inst"
     ):
         Pair.of(one, make_activations(maps[..., :3], label="a"))
 

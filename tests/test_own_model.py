@@ -556,7 +556,10 @@ def test_models_that_cannot_be_used(keras: Any) -> None:
         (subclass, r"model is a Subclass with its own call method, .*: wrap it, as in inputs"),
         ("vgg16", r"model is a str that is not a model of Keras 3 or PyTorch: load a file with"),
         (keras.Sequential, r"model is a type that is not a model of Keras 3"),
-        (sequential([keras.Input((8,)), layers.Dense(2)]), r"inputs of shape \(8,\), which are not"),
+        (
+            sequential([keras.Input((8,)), layers.Dense(2)]),
+            r"inputs of shape \(8,\), which are not",
+        ),
         (sequential(flat), r"no layers with 4-D outputs .*: pass one with convolutions"),
         (sequential([keras.Input((32, None, 3)), layers.Conv2D(1, 3)]), r"one side fixed: specify"),
         (keras.Model([left, right], layers.Add()([left, right]), name="two"), r"'two' has 2 inp"),

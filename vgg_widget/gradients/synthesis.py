@@ -258,7 +258,7 @@ class ChannelMaking:
         diversity: int | None = None,
     ) -> None:
         check_extractor(extractor)
-        network = extractor._network  # noqa: SLF001 - its geometry, before there is any picture
+        network = extractor._network  # noqa: SLF001 - its geometry, before any image
         info = NamedLayers(network.layers_on(None), network.before_relu).info(layer)
         self._size = _checked_picture_size(size, network.input, info)
         numbers = _checked_channels(channel, layer, info.channels)
@@ -268,7 +268,7 @@ class ChannelMaking:
         self._info = next(one for one in network.layers_on(self._size) if one.name == info.name)
         self._location, box = None, None
         if location is not None:
-            # A picture of this size, for what its maps are like.
+            # A blank image of this size, to determine the maps' shape.
             blank = np.full((*self._size, 3), 128, np.uint8)
             maps = extractor.at_size(self._size)(blank)
             self._location = checked_location(location, layer, maps)

@@ -69,7 +69,7 @@ class ChannelFunction:
         unit: tuple[int, tuple[int, int] | None],
         randomised: Weights | None = None,
     ) -> None:
-        self._network = network = extractor._network  # noqa: SLF001 - of this room
+        self._network = network = extractor._network  # noqa: SLF001 - same package
         self.layer = layer
         self.channel, self.location = unit
         self.randomised = randomised is not None
@@ -132,7 +132,7 @@ class ChannelFunction:
         Raises
         ------
         NoGradientError
-            If there is none.
+            If there is no gradient.
         """
         self._network.check_usable()
         try:
@@ -282,7 +282,7 @@ def colours_to_input(extractor: FeatureExtractor, image: RGB8) -> tuple[Floats, 
     ValueError
         If the preprocessing is not of the form ``colours @ matrix + offset``.
     """
-    network = extractor._network  # noqa: SLF001 - of this room
+    network = extractor._network  # noqa: SLF001 - same package
 
     def prepared(colours: Floats) -> Floats:
         # Pass a copy, since many preprocessing functions change their input in place. Some return
@@ -336,7 +336,7 @@ def shuffled_weights(
         A layer's order depends on the seed, but not on `first`.
     """
     variables, arrays = [], []
-    network = extractor._network  # noqa: SLF001 - of this room
+    network = extractor._network  # noqa: SLF001 - same package
     for numbers, variable, values in network.variables(first, last):
         # Integer variables are states of random generators.
         if values.dtype.kind == "f" or values.dtype.name == "bfloat16":
@@ -378,7 +378,7 @@ class ClassFunction:
     def __init__(
         self, extractor: FeatureExtractor, layer: str, randomised: Weights | None = None
     ) -> None:
-        network = extractor._network  # noqa: SLF001 - of this room
+        network = extractor._network  # noqa: SLF001 - same package
         named = NamedLayers(network.layers_on(None), network.before_relu)
         info = named.info(layer)
         index = named.layers.index(info)
@@ -412,7 +412,7 @@ class ClassFunction:
         Raises
         ------
         NoGradientError
-            If there is none.
+            If there is no gradient.
         """
         inputs = self._inputs(image)
         try:
@@ -426,5 +426,5 @@ class ClassFunction:
         return maps[0], gradient[0]
 
     def _inputs(self, image: RGB8) -> Floats:
-        self._extractor._network.check_usable()  # noqa: SLF001 - of this room
+        self._extractor._network.check_usable()  # noqa: SLF001 - same package
         return self._extractor._network_inputs(image[np.newaxis])  # noqa: SLF001

@@ -73,7 +73,7 @@ def _network_input(extractor: FeatureExtractor, picture: RGB8) -> Any:
 
 def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
     """Return a digest, and a description of the first part that it leaves out, or ""."""
-    network = extractor._network  # noqa: SLF001 - of this room
+    network = extractor._network  # noqa: SLF001 - same package
     network.check_usable()
     if numbers := getattr(network, "numbers", None):
         # PyTorch networks include their code in the numbers.
@@ -203,7 +203,7 @@ class PortableExtractor:
     @classmethod
     def of(cls, extractor: FeatureExtractor) -> Self:
         """Create from an extractor; raise ValueError for a model that cannot be saved."""
-        network = extractor._network  # noqa: SLF001 - of this room
+        network = extractor._network  # noqa: SLF001 - same package
         digest = digest_of(extractor)
         source = (
             # With the current digest, so that a process with the file's weights does not use those.
@@ -239,7 +239,7 @@ class PortableExtractor:
                 "vgg_widget, Keras and TensorFlow on all workers."
             )
         # Keep the message too, such as that ImageNet's weights were unavailable.
-        made._weights = self.provenance  # noqa: SLF001 - of this room
+        made._weights = self.provenance  # noqa: SLF001 - same package
         return made
 
 
@@ -249,7 +249,7 @@ def reduced(extractor: FeatureExtractor) -> tuple[Any, ...]:
 
 
 def _own_preprocess(extractor: FeatureExtractor) -> Preprocess | None:
-    return extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - of this room
+    return extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - same package
 
 
 def _has_name(function: Any) -> bool:

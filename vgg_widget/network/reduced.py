@@ -47,7 +47,7 @@ def chosen_layers(
     extractor: FeatureExtractor, names: str | Iterable[str] | None
 ) -> tuple[ChosenLayer, ...]:
     """Return the named layers, each once, in network order; all for None."""
-    before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
+    before_relu = extractor._network.before_relu  # noqa: SLF001 - same package
     infos = extractor.layers
     indices = {info.name: index for index, info in enumerate(infos)}
     known = layer_names(infos, before_relu)
@@ -77,7 +77,7 @@ class ReducedNetwork:
         self, extractor: FeatureExtractor, layers: Sequence[ChosenLayer], reduction: Reduction
     ) -> None:
         self.extractor = extractor
-        self._network = network = extractor._network  # noqa: SLF001 - of this room
+        self._network = network = extractor._network  # noqa: SLF001 - same package
         self._compute: Callable[[Floats], list[Any]]
 
         def reduced(outputs: Sequence[Any], join: Callable[..., Any]) -> list[Any]:
@@ -96,7 +96,7 @@ class ReducedNetwork:
     def __call__(self, images: RGB8) -> list[npt.NDArray[Any]]:
         """Return the reduction for images of shape (N, H, W, 3)."""
         self._network.check_usable()
-        inputs = self.extractor._network_inputs(images)  # noqa: SLF001 - of this room
+        inputs = self.extractor._network_inputs(images)  # noqa: SLF001 - same package
         try:
             return [np.asarray(made) for made in self._compute(inputs)]
         except Exception:

@@ -30,7 +30,7 @@ class LayerAim:
     layer : str
         Any of its names.
     size : (int, int)
-        Height and width of the pictures.
+        Height and width of the images.
     aim : str
         ``"mean"`` and ``"unit"``: the channels' values before the ReLU, over the map or at one
         location. ``"content"`` and ``"style"``: the squared distance to given maps, or to a Gram
@@ -45,7 +45,7 @@ class LayerAim:
     def __init__(
         self, extractor: FeatureExtractor, layer: str, size: tuple[int, int], aim: Aim
     ) -> None:
-        self._network = network = extractor._network  # noqa: SLF001 - of this room
+        self._network = network = extractor._network  # noqa: SLF001 - same package
         named = NamedLayers(network.layers_on(size), network.before_relu)
         info = named.info(layer)
         rectified = aim in ("content", "style") and named.plain_name(layer) == info.name
