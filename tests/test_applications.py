@@ -319,7 +319,10 @@ def one_less(path: Path) -> None:
     ("spoil", "words"),
     [
         (linked, "links to another file at 'layers'"),
-        (enlarged, "is an array of 1,099,511,627,776 numbers but the network has none with more"),
+        (
+            enlarged,
+            "is an array of 1,099,511,627,776 numbers, but the network has no array of more",
+        ),
         (kept_outside, "that is not stored in the file itself"),
         (torn, "is cut short or damaged"),
         (one_less, "do not fit MobileNet without its top"),

@@ -88,7 +88,7 @@ def test_what_is_finished_is_not_computed_again(
     assert_same(first, TopActivations.load("kept/top.npz"))
     assert first.statistic == "mean"
     output = capsys.readouterr()
-    assert "pictures: " in output.err
+    assert "images: 9 of 9" in output.err
     assert "atlas.html: 0." in output.out
     page = Path("atlas.html").read_text(encoding="utf-8")
     assert "the 3 strongest by the map&#x27;s mean" in page

@@ -361,7 +361,7 @@ def test_without_one_picture_the_old_page_stays(moved: tuple[TopActivations, Pat
     path.write_text("old", encoding="utf-8")
     for name in top.images:
         (place / name).unlink()
-    with pytest.raises(ImageError, match=rf"none of the {len(top.images)} pictures .* can be read"):
+    with pytest.raises(ImageError, match=rf"none of the {len(top.images)} images .* can be read"):
         write_page(top, path)
     assert path.read_text(encoding="utf-8") == "old"
     in_memory = top_activations(exact_extractor(), [picture(1)], progress=False)

@@ -468,7 +468,9 @@ def test_the_layer_before_is_that_of_the_graph(keras: Any, photo: RGB8) -> None:
         for location in everywhere(maps):
             found = circuit(extractor, activations, layer, 1, location=location)
             assert_adds_up(found, maps[(*location, 1)], float(np.abs(maps).max()))
-    with pytest.raises(ValueError, match="layer 'sum' joins 2 layers' maps: choose 'block/bn' or"):
+    with pytest.raises(
+        ValueError, match="layer 'sum' combines the maps of 2 layers: choose 'block/bn' or"
+    ):
         circuit(extractor, activations, "sum", 0)
     with pytest.raises(
         ValueError, match=r"layer 'ln' \(LayerNormalization\) has no kernels: choose 'drop'"
@@ -494,11 +496,11 @@ def test_what_has_no_kernel_to_show_is_told(keras: Any, photo: RGB8) -> None:
     extractor = FeatureExtractor(model=model)
     activations = extractor(photo)
     for layer, words in {
-        "column": "reads something that has no feature maps: choose a layer that reads another",
+        "column": "reads an input without feature maps: choose a layer that reads another",
         "own": r"\(Standardised\) has no kernels: choose 'conv', which it reads",
         "softmax": r"\(Activation\) has no kernels: choose 'own', which it reads",
         "back": r"\(Conv2DTranspose\) has no kernels: choose 'softmax', which it reads",
-        "wide": "reads something that has no feature maps",
+        "wide": "reads an input without feature maps",
     }.items():
         with pytest.raises(ValueError, match=f"layer '{layer}' {words}"):
             circuit(extractor, activations, layer, 0)

@@ -235,7 +235,7 @@ def test_weights_lists_checks_and_fetches(
     for line in (
         f"{first}: not found\n",
         f"{second}: not found\n",
-        f"comes from {mirror.url}{imagenet.IMAGENET['vgg19'].name}\n",
+        f"downloaded from {mirror.url}{imagenet.IMAGENET['vgg19'].name}\n",
         "download them with `vgg-widget weights --download`\n",
     ):
         assert line in told

@@ -156,10 +156,12 @@ def test_what_is_no_pair_is_refused(made: Pair) -> None:
 def test_two_networks_with_layers_of_one_name_are_no_pair() -> None:
     maps = np.ones((6, 5, 4), np.float32)
     one = make_activations(maps, label="a")
-    with pytest.raises(ValueError, match="second has another set of weights than first, b and not"):
+    with pytest.raises(
+        ValueError, match="second has another set of weights than first, b instead of"
+    ):
         Pair.of(one, make_activations(maps, label="b"))
     with pytest.raises(
-        ValueError, match=r"second has another set of map shapes than first, \[\(6, 5, 3\)\] and"
+        ValueError, match=r"second has another set of map shapes than first, \[\(6, 5, 3\)\] inst"
     ):
         Pair.of(one, make_activations(maps[..., :3], label="a"))
 
@@ -170,7 +172,9 @@ def test_weights_that_were_trained_further_are_another_networks() -> None:
         weights = Provenance("model", "my own", digest=digest)
         return Activations(one.layers, dict(one), one.image, weights)
 
-    with pytest.raises(ValueError, match=r"set of weights .* my own \(sha256:2\) and not my own"):
+    with pytest.raises(
+        ValueError, match=r"set of weights .* my own \(sha256:2\) instead of my own"
+    ):
         Pair.of(made_of("sha256:1"), made_of("sha256:2"))
 
 

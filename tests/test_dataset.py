@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Some hundred pictures, and what else lies in such folders."""
     path = tmp_path_factory.mktemp("set") / "pictures"
     write_pictures(path, COUNT)
-    (path / "notes.txt").write_text("no picture", encoding="utf-8")
+    (path / "notes.txt").write_text("no image", encoding="utf-8")
     (path / "._000.png").write_bytes(b"what macOS leaves")
     (path / "more" / ".ipynb_checkpoints").mkdir()
     Image.fromarray(picture(1)).save(path / "more" / ".ipynb_checkpoints" / "001-checkpoint.png")

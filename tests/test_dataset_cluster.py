@@ -84,7 +84,7 @@ def test_what_is_wrong_on_a_worker_is_raised_here(one: Any, folder: Path) -> Non
 
     model = keras.Sequential([keras.Input((None, None, 3)), Own()])
     extractor = FeatureExtractor(model=model, size=None)
-    with pytest.raises(ValueError, match=r"cannot be read on a worker .*register_keras"):
+    with pytest.raises(ValueError, match=r"cannot be loaded on a worker .*register_keras"):
         top_activations(extractor, folder, client=one, progress=False)
     with pytest.raises(ValueError, match="images can be used"):
         top_activations(exact_extractor(), [b"no picture"], client=one, progress=False)
@@ -114,7 +114,7 @@ def test_what_travels_makes_the_same_network() -> None:
         np.testing.assert_array_equal(maps, others)
     damaged = PortableExtractor.of(extractor)
     object.__setattr__(damaged, "digest", "sha256:0")
-    with pytest.raises(ValueError, match="did not arrive whole"):
+    with pytest.raises(ValueError, match="could not be recreated exactly"):
         damaged.extractor()
 
 

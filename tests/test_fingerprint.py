@@ -184,7 +184,9 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence() -> None:
             return {**super().get_config(), "thing": object()}
 
     extractor = network(lambda _, x: Own(name="own")(x))
-    with pytest.raises(ValueError, match=r"cannot be told from others.*'own' .*object object at"):
+    with pytest.raises(
+        ValueError, match=r"cannot be identified uniquely.*'own' .*object object at"
+    ):
         digest_of(extractor)
 
     class Unconfigured(keras.layers.Layer):  # type: ignore[misc]
@@ -197,7 +199,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence() -> None:
 
     extractor = network(lambda _, x: Unconfigured(object())(x))
     with pytest.raises(
-        ValueError, match=r"'unconfigured' has settings that have no text \(.*get_config"
+        ValueError, match=r"'unconfigured' has settings that are not serialisable \(.*get_config"
     ):
         digest_of(extractor)
 
@@ -219,8 +221,8 @@ def test_a_function_without_a_module_is_refused_in_a_sentence_and_computed(
     extractor = network(lambda k, x: k.layers.Lambda(function[what], name="last")(x))
     arguments: Any = {"images": [picture(1)], "layers": "last", "progress": False}
     sentence = (
-        r"cannot be told from others, since .* layer 'last' .* is not a function of an imported "
-        r"module\): give it numbers, arrays and functions of imported modules, or leave store and "
+        r"cannot be identified uniquely, since .* layer 'last' .* is not a function of an imported "
+        r"module\): use numbers, arrays and functions from imported modules, or leave store and "
         "client out"
     )
     with pytest.raises(ValueError, match=sentence):

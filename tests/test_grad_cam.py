@@ -111,7 +111,7 @@ def test_what_has_no_classes_is_refused(keras: Any, photo: RGB8) -> None:
     asked: dict[str, Any] = {"method": "grad_cam", "target": 0}
     with pytest.raises(
         ValueError,
-        match=r"method 'grad_cam' needs a classifier, and model .* ends in .*: pass a model that",
+        match=r"method 'grad_cam' needs a classifier, but model .* ends in .*: pass a model that",
     ):
         attribute(extractor, photo, "c", **asked)
     with pytest.raises(ValueError, match="predictions need the classifier of a VGG19, which is"):
@@ -133,7 +133,7 @@ def test_a_layer_beside_the_way_to_the_classes_is_refused(keras: Any, photo: RGB
     both = layers.Add(name="sum")([layers.Conv2D(2, 3, name="way")(stem), rounded])
     model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(both)))
     extractor = FeatureExtractor(model=model, size=None)
-    with pytest.raises(ValueError, match="layer 'cut' gives the classes no gradient: pass one"):
+    with pytest.raises(ValueError, match="layer 'cut' has no gradient for the classes: pass a"):
         attribute(extractor, photo, "cut", method="grad_cam", target=0)
 
 

@@ -773,7 +773,9 @@ def test_preprocessing_with_a_gradient_and_without(keras: Any, photo: RGB8) -> N
         return scaled
 
     own = FeatureExtractor(model=model, size=None, preprocess=standardised)
-    with pytest.raises(ValueError, match=r"preprocess does not make each pixel .*: make it layers"):
+    with pytest.raises(
+        ValueError, match=r"preprocess is not a linear function .*: replace it by layers"
+    ):
         attribute(own, photo, "c", 1, (20, 30))
 
 

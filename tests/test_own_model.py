@@ -158,7 +158,7 @@ def test_a_students_sequential_model(keras: Any, photo: RGB8) -> None:
     assert_close(activations["b"], normed)
     assert_close(activations["c"], np.tanh(normed))
     np.testing.assert_array_equal(activations["d"], activations["c"])
-    with pytest.raises(ValueError, match="has no text"):
+    with pytest.raises(ValueError, match="cannot be written as code"):
         extractor.to_code()
 
 
@@ -300,7 +300,7 @@ def mnist(keras: Any, shape: tuple[int, ...]) -> Any:
 def test_a_grey_model_sees_the_luma(keras: Any, photo: RGB8, shape: tuple[int, ...]) -> None:
     model = mnist(keras, shape)
     extractor = FeatureExtractor(model=model)
-    assert extractor.weights.label == "model 'digits' on grey (the picture's luma)"
+    assert extractor.weights.label == "model 'digits' on grey (the image's luma)"
     activations = extractor(photo)
     assert activations.image.shape == (28, 28, 3)
     red, green, blue = np.moveaxis(activations.image.astype(np.float64), -1, 0)
@@ -553,12 +553,15 @@ def test_models_that_cannot_be_used(keras: Any) -> None:
     for model, message in (
         (sequential([layers.Conv2D(4, 3)]), r"model is a Sequential that has no inputs yet: begin"),
         (sequential([]), r"model is a Sequential that has no inputs yet: begin"),
-        (subclass, r"model is a Subclass with a call of its own, .*: wrap it, as in inputs"),
-        ("vgg16", r"model is a str and no model of Keras 3 or PyTorch: load a file with"),
-        (keras.Sequential, r"model is a type and no model of Keras 3"),
-        (sequential([keras.Input((8,)), layers.Dense(2)]), r"inputs of shape \(8,\), which are no"),
+        (subclass, r"model is a Subclass with its own call method, .*: wrap it, as in inputs"),
+        ("vgg16", r"model is a str that is not a model of Keras 3 or PyTorch: load a file with"),
+        (keras.Sequential, r"model is a type that is not a model of Keras 3"),
+        (
+            sequential([keras.Input((8,)), layers.Dense(2)]),
+            r"inputs of shape \(8,\), which are not",
+        ),
         (sequential(flat), r"no layers with 4-D outputs .*: pass one with convolutions"),
-        (sequential([keras.Input((32, None, 3)), layers.Conv2D(1, 3)]), r"one side fixed: give"),
+        (sequential([keras.Input((32, None, 3)), layers.Conv2D(1, 3)]), r"one side fixed: specify"),
         (keras.Model([left, right], layers.Add()([left, right]), name="two"), r"'two' has 2 inp"),
     ):
         with pytest.raises(ValueError, match=message) as raised:
@@ -612,7 +615,7 @@ def test_a_layer_that_fails_says_why_and_what_to_do(keras: Any, photo: RGB8) -> 
     extractor = FeatureExtractor(model=keras.Sequential(layers, name="mine"), size=64)
     with pytest.raises(ValueError, match=r"model 'mine' failed on .*no such thing") as raised:
         extractor(photo)
-    assert "mend the layer that fails there" in str(raised.value)
+    assert "fix the layer that fails" in str(raised.value)
 
 
 def test_maps_that_would_fill_the_memory(keras: Any) -> None:

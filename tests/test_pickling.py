@@ -253,7 +253,7 @@ def test_preprocessing_that_has_no_name_says_what_to_do(
     own = preprocessing_without_a_name()[case]
     extractor = FeatureExtractor(weights, preprocess=own, size=32)
     for protocol in (0, 2, 5):
-        with pytest.raises(TypeError, match=r"^an extractor of .*, which .*: define it with def"):
+        with pytest.raises(TypeError, match=r"^an extractor of .*, which .*: define the function"):
             pickle.dumps(extractor, protocol)
     assert_same_activations(copy.deepcopy(extractor)(photo), extractor(photo))
 
@@ -275,7 +275,9 @@ def test_a_file_that_is_gone_or_changed_is_told_of(learned_file: Path) -> None:
     last = learned.layers["block5_conv4"]
     layers = {**learned.layers, "block5_conv4": replace(last, bias=last.bias + 1)}
     LearnedWeights(layers, learned.metadata).save(learned_file)
-    with pytest.raises(ValueError, match=r"mine\.npz.* did not arrive whole .*bring the old file"):
+    with pytest.raises(
+        ValueError, match=r"mine\.npz.* could not be recreated exactly .*restore the old file"
+    ):
         pickle.loads(sent)  # noqa: S301 - made here
     learned_file.unlink()
     with pytest.raises(WeightsError, match=r"mine\.npz' cannot be read"):
@@ -291,7 +293,7 @@ def test_weights_set_anew_are_not_taken_for_those_of_the_name() -> None:
     sent = pickle.dumps(extractor)
     assert copy.deepcopy(extractor).model is extractor.model
     layer.set_weights([kernel, bias])
-    with pytest.raises(ValueError, match=r"did not arrive whole .*set anew"):
+    with pytest.raises(ValueError, match=r"could not be recreated exactly .*export modified"):
         pickle.loads(sent)  # noqa: S301 - made here
 
 
@@ -306,7 +308,7 @@ def test_an_extractor_without_a_name_says_what_to_do(exact: FeatureExtractor, ph
         state[f"{info.torch_name}.weight"] = torch.tensor(kernel.transpose(3, 2, 0, 1).copy())
         state[f"{info.torch_name}.bias"] = torch.tensor(bias)
     for extractor, advice in (
-        (exact, r"pickle the model and make FeatureExtractor\(model=\.\.\.\) of it there\.$"),
+        (exact, r"pickle the model and create FeatureExtractor\(model=\.\.\.\) from it there\.$"),
         (FeatureExtractor(state), r"save the state dict to a file .*\.$"),
     ):
         for act in (pickle.dumps, copy.deepcopy):

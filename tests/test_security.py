@@ -80,7 +80,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
 )
 def test_no_address_is_fetched(scheme: str, nobody: Mirror, photo: Any) -> None:
     address = f"{scheme}{nobody.url.removeprefix('http:')}cat"
-    with pytest.raises(ImageError, match=r"address|not found"):
+    with pytest.raises(ImageError, match=r"URL|not found"):
         load_image(f"{address}.png")
     for suffix in (".png", ".h5", ".weights.h5", ".keras", ".pth", ".safetensors", ".npz"):
         with pytest.raises(WeightsError):
@@ -136,7 +136,7 @@ def test_a_file_address_opens_no_file(tmp_path: Path) -> None:
     Image.new("RGB", (40, 40)).save(path)
     load_image(path)
     for address in (path.as_uri(), f"file:{path}", f"FILE://localhost{path}"):
-        with pytest.raises(ImageError, match=r"address|not found"):
+        with pytest.raises(ImageError, match=r"URL|not found"):
             load_image(address)
         with pytest.raises(WeightsError):
             resolve(address)

@@ -119,7 +119,7 @@ def test_a_model_of_ones_own_has_no_code(explore: Explore, photo: Any) -> None:
     outputs = inner(inputs)
     own = FeatureExtractor(model=keras.Model(inputs, outputs))
     explorer = explore(extractor=own)
-    with pytest.raises(ValueError, match=r"your own.*has no text"):
+    with pytest.raises(ValueError, match=r"your own.*cannot be written as code"):
         explorer.to_code()
     assert explorer.layer == "base/pool-1"
     assert explorer.file_name(".png") == "base_pool_1-channel0.png"

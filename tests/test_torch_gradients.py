@@ -198,7 +198,7 @@ def test_what_has_no_kernels_says_what_to_choose(
     with pytest.raises(ValueError, match=r"'layer1.0' \(BasicBlock\) has no kernels: choose 'max"):
         of_blocks.fan_in("layer1.0")
     # What is added between modules is no layer's.
-    with pytest.raises(ValueError, match=r"'layer1.0.relu#2' reads something that has no feature"):
+    with pytest.raises(ValueError, match=r"'layer1.0.relu#2' reads an input without feature"):
         of_blocks.fan_in("layer1.0.relu#2")
     assert of_blocks.fan_in("layer1.1.conv1").source == "layer1.0"
 

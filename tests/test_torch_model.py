@@ -390,7 +390,7 @@ def test_an_explorer_of_a_network_of_pytorch(small: Small, photo: RGB8) -> None:
 
 def test_what_it_was_given_is_told(small: Small) -> None:
     told = FeatureExtractor(model=small).weights.message
-    assert "Values 0–255: PyTorch model 'Small' was given pixels as they are" in told
+    assert "Values 0–255: PyTorch model 'Small' was given unscaled pixels" in told
     assert not FeatureExtractor(model=small, preprocess=scaled).weights.message
 
 
@@ -418,22 +418,22 @@ def refusals() -> Iterator[tuple[str, Callable[[], Any], str]]:
     yield (
         "scripted",
         lambda: torch.jit.trace(nn.Conv2d(3, 2, 3), torch.zeros(1, 3, 8, 8)),  # type: ignore[no-untyped-call]
-        r"is a scripted module, into which hooks may not see: pass the module that it",
+        r"is a scripted module, which hooks cannot observe: pass the module that it",
     )
     yield (
         "compiled",
         lambda: torch.compile(nn.Conv2d(3, 2, 3)),
-        r"is a compiled module, into which hooks may not see: pass the module before",
+        r"is a compiled module, which hooks cannot observe: pass the module before",
     )
     yield (
         "compiled in part",
         lambda: nn.ModuleList([nn.Conv2d(3, 2, 3), torch.compile(nn.ReLU())]),  # type: ignore[list-item]
-        r"model 'ModuleList' is a compiled module \('1'\), into which hooks may not see",
+        r"model 'ModuleList' is a compiled module \('1'\), which hooks cannot observe",
     )
     yield (
         "lazy",
         lambda: nn.Sequential(nn.LazyConv2d(4, 3)),
-        r"has parameters without numbers yet: call it on an image once",
+        r"has uninitialised parameters: call it on an image once",
     )
     yield "a size", Picky, r"model 'Picky' failed on an image of 64×75 pixels \(32 by 32 alone"
     yield (
@@ -444,7 +444,7 @@ def refusals() -> Iterator[tuple[str, Callable[[], Any], str]]:
     yield (
         "quantised",
         lambda: nn.Sequential(type("Conv2d", (nn.Conv2d,), {"__module__": "x.quantized"})(3, 2, 3)),
-        r"model 'Sequential' is a quantised module \('0'\), into which hooks may not see",
+        r"model 'Sequential' is a quantised module \('0'\), which hooks cannot observe",
     )
 
 
@@ -463,9 +463,9 @@ def test_wrong_layers_and_wrong_shapes_are_refused(small: Small, photo: RGB8) ->
         FeatureExtractor(model=small, layers=5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="layers is empty"):
         FeatureExtractor(model=small, layers=[])
-    with pytest.raises(LayerNameError, match="names 'head', which gives no maps"):
+    with pytest.raises(LayerNameError, match="names 'head', which has no maps"):
         FeatureExtractor(model=small, layers=["conv", "head"], size=None)(photo)
-    with pytest.raises(ValueError, match=r"layers .* is for PyTorch networks: leave it out"):
+    with pytest.raises(ValueError, match=r"layers .* is for PyTorch networks only: leave it out"):
         FeatureExtractor("random", layers=["block1_conv1"])
     with pytest.raises(ValueError, match="weights 'random' and model were both given"):
         FeatureExtractor("random", model=small)

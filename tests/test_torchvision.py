@@ -526,7 +526,9 @@ def test_an_explorer_of_a_state_dict_says_that_it_cannot(
 ) -> None:
     explorer = LayerExplorer(photo, weights=state, size=None)
     explorers.append(explorer)
-    with pytest.raises(ValueError, match=r"state dict .*which has no text: .*save a state dict to"):
+    with pytest.raises(
+        ValueError, match=r"state dict .*which cannot be written as code: .*save a state dict to"
+    ):
         explorer.to_code()
     kept = explorer.state()
     with pytest.raises(

@@ -578,9 +578,9 @@ def test_a_network_of_pytorch_is_refused_with_what_to_pass(network: Any) -> None
 def test_a_file_or_a_state_dict_is_no_model() -> None:
     for file in ("mine.keras", Path("mine.keras")):
         sentence = refused("auto", ValueError, model=file)
-        assert "and no model of Keras 3 or PyTorch: load a file with keras.models" in sentence
+        assert "not a model of Keras 3 or PyTorch: load a file with keras.models" in sentence
     sentence = refused("auto", ValueError, model=STATE)
-    assert "model is a dict and no model of Keras 3" in sentence
+    assert "model is a dict that is not a model of Keras 3" in sentence
     assert "pass the file or state dict of a VGG19 as weights" in sentence
 
 

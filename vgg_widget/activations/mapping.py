@@ -156,7 +156,7 @@ class Activations(NamedLayers, Mapping[str, Floats]):
             if share:
                 warnings.warn(
                     f"{percent(share)} of the values of arrays[{name!r}] are NaN or infinite; "
-                    "pictures show NaN as the lowest value: look at what computed them.",
+                    "renderings show NaN as the lowest value: check the code that computed them.",
                     UserWarning,
                     stacklevel=2,
                 )

@@ -211,7 +211,7 @@ def _cut_patches(
     missing: dict[str, str] = {}
 
     def cut(place: int) -> dict[Cut, str]:
-        pixels = top._picture(place, original=False)  # noqa: SLF001 - of this room
+        pixels = top._picture(place, original=False)  # noqa: SLF001 - same package
         return {(place, box): _address(pixels, box) for box in wanted[place]}
 
     with closing(done_ahead(sorted(wanted), cut, 2 * READERS)) as begun:

@@ -257,7 +257,7 @@ class ChannelMaking:
         diversity: int | None = None,
     ) -> None:
         check_extractor(extractor)
-        network = extractor._network  # noqa: SLF001 - its geometry, before there is any picture
+        network = extractor._network  # noqa: SLF001 - its geometry, before any image
         info = NamedLayers(network.layers_on(None), network.before_relu).info(layer)
         self._size = _checked_picture_size(size, network.input, info)
         numbers = checked_channels("channel", channel, layer, info.channels)
@@ -268,7 +268,7 @@ class ChannelMaking:
         self._aim = LayerAim(extractor, layer, self._size, "mean" if location is None else "unit")
         self._location, box = None, None
         if location is not None:
-            # The map of any picture of this size shows which units there are.
+            # The map of a blank image of this size determines which units there are.
             blank = np.full((1, *self._size, 3), 128, np.float32)
             (only,) = self._aim.values(blank, STILL, _asked([0], (0, 0)))
             self._location = location_within(location, layer, *only.shape)

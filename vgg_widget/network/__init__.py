@@ -1,4 +1,4 @@
-"""The multi-output networks, VGG19 and anybody's own, and what they know of their layers."""
+"""Multi-output networks (VGGs and users' own models) and the geometry of their layers."""
 
 import copyreg
 
@@ -7,5 +7,5 @@ from vgg_widget.network.portable import reduced
 
 __all__ = ["FeatureExtractor"]
 
-# Here, since an extractor's own module knows nothing of how it travels.
+# Registered here, since `extractor` must not depend on `portable`.
 copyreg.pickle(FeatureExtractor, reduced)

@@ -1,4 +1,4 @@
-"""The networks of `keras.applications` without their tops, as models with one output a layer."""
+"""Networks of `keras.applications` without their tops, with one output per layer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _one_at_a_time = threading.Lock()
 
 
 def built_application(application: Application, path: Path | None) -> OwnNetwork:
-    """Return a network with the weights of a file, or with random ones; not shared.
+    """Return a new network with the weights of a file, or with random weights.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def built_application(application: Application, path: Path | None) -> OwnNetwork
         _load(model, path, application)
     network = own_network(model, own_preprocess=True)
     preprocess = getattr(keras.applications, application.module).preprocess_input
-    # Its pixels are prepared as it wants them, wherever that happens.
+    # Use the network's own preprocessing, wherever it is applied.
     return replace(
         network,
         preprocess=told_layout(preprocess),
@@ -54,7 +54,7 @@ def built_application(application: Application, path: Path | None) -> OwnNetwork
 
 
 def numbers_digest(network: OwnNetwork) -> str:
-    """Return ``"sha256:hex"`` of all the numbers of a network."""
+    """Return ``"sha256:hex"`` of all weights of a network."""
     digest = hashlib.sha256()
     for variable in network.model.weights:
         digest.update(np.ascontiguousarray(variable).data)
@@ -62,7 +62,7 @@ def numbers_digest(network: OwnNetwork) -> str:
 
 
 def _made(application: Application, keras: Any) -> Any:
-    # Of this thread alone; its layers would be made with a person's own policy otherwise.
+    # Set for this thread only; otherwise layers would use the user's policy.
     keras.config.set_dtype_policy("float32")
     pixels = keras.Input((application.side, application.side, 3), dtype="float32")
     make = getattr(keras.applications, application.title)
@@ -70,24 +70,24 @@ def _made(application: Application, keras: Any) -> Any:
 
 
 def _apart(make: Any) -> Any:
-    """Return what a function returns in a thread of its own, with Keras's settings as they come.
+    """Return a function's result from a separate thread, with Keras's default settings.
 
-    Keras counts the layers' names and keeps its dtype policy by thread: in a fresh one
-    InceptionV3's first convolution is always ``"conv2d"``, however many models there are. The
-    layout of images and Python's random numbers are of the whole process, and are put back.
+    Keras numbers layer names and keeps its dtype policy per thread: in a new thread InceptionV3's
+    first convolution is always ``"conv2d"``, regardless of existing models. The image layout and
+    Python's random state are global and are restored.
     """
     keras, _ = keras_and_tensorflow()
     found: list[Any] = []
     failed: list[BaseException] = []
 
     def work() -> None:
-        # Whoever was interrupted and asks again meets the thread of before, which goes on.
+        # After an interrupt the previous thread may still be running.
         with _one_at_a_time:
             layout, numbers = keras.config.image_data_format(), random.getstate()
             try:
                 keras.config.set_image_data_format("channels_last")
                 found.append(make())
-            except BaseException as error:  # It is raised where somebody waits for it.
+            except BaseException as error:  # Raised in the calling thread.
                 failed.append(error)
             finally:
                 keras.config.set_image_data_format(layout)
@@ -102,14 +102,15 @@ def _apart(make: Any) -> Any:
 
 
 def _randomise(model: Any, keras: Any) -> None:
-    """Give a model He-normal kernels, as `random_arrays` does; what is no kernel stays."""
+    """Assign He-normal kernels, as in `random_arrays`; other variables are unchanged."""
     generator = np.random.default_rng(0)
     for layer in model.layers:
         own = isinstance(layer, keras.layers.DepthwiseConv2D)
         for variable in layer.trainable_weights:
             if len(variable.shape) < 2:
                 continue
-            # A depthwise kernel is (height, width, channels, multiplier), and reads one channel.
+            # A depthwise kernel has shape (height, width, channels, multiplier) and reads one
+            # channel.
             depthwise = own or "depthwise" in variable.name
             incoming = math.prod(variable.shape[: 2 if depthwise else -1])
             values = generator.standard_normal(variable.shape, dtype=np.float32)
@@ -117,27 +118,27 @@ def _randomise(model: Any, keras: Any) -> None:
 
 
 def _load(model: Any, path: Path, application: Application) -> None:
-    """Let Keras read a file of weights, of whatever age, that leads to no other file."""
+    """Let Keras read a weights file of any version, after checking it."""
     what = f"weights {str(path)!r}"
     most = max(math.prod(variable.shape) for variable in model.weights)
     with _as_keras_wants_it(what, path, most) as file:
         try:
             with warnings.catch_warnings():
-                # It warns of each layer that does not fit, and then raises.
+                # Keras warns about each layer that does not fit, and then raises.
                 warnings.simplefilter("ignore")
                 model.load_weights(file)
         except Exception as error:
-            # Whatever Keras says of layers that do not fit.
+            # Keras may raise anything for layers that do not fit.
             raise WeightsError(
                 f"{what} do not fit {application.title} without its top ({reason(error)}): choose "
-                f"what keras.applications.{application.title}(include_top=False) saved with "
+                f"a file that keras.applications.{application.title}(include_top=False) saved with "
                 "save_weights."
             ) from error
 
 
 @contextmanager
 def _as_keras_wants_it(what: str, path: Path, most: int) -> Iterator[str]:
-    """Give the path of a checked file, whose name ends as Keras wants it for its content."""
+    """Yield the path of a checked file, with the suffix that Keras expects for its content."""
     with checked_keras_file(what, path, most) as (part, suffix):
         named = isinstance(part, Path) and part.name
         if named and named.endswith(suffix) and named.endswith(".weights.h5") == (suffix != ".h5"):

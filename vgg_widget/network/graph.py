@@ -1,8 +1,8 @@
 """The graph of a Keras model: its calls in order, and the axes of its tensors.
 
 A layout has a letter for each axis: ``"NHWC"`` is (batch, rows, columns, channels), ``"NCHW"`` has
-the channels first, and ``"NHW"`` has none. Maps with their axes in another order are taken as those
-of the layers around them.
+the channels first, and ``"NHW"`` has none. If a map's layout is unknown, the layout of the layers
+around it is assumed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CHANNELS_LAST, CHANNELS_FIRST, FLAT = "NHWC", "NCHW", "NHW"
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a layer, or of an operation such as an addition, by its tensors.
+    """One call of a layer or of an operation such as an addition, with its tensors.
 
-    The path is that of the nested models that the layer lies in, such as ``"base/stem"``. A second
-    call of the same layer is ``"name#2"``, and likewise for models. The arguments are all that it
-    is called with, the sources among them: those by position and those by name.
+    `path` is that of the nested models that contain the layer, such as ``"base/stem"``. A second
+    call of the same layer is ``"name#2"``, and likewise for models. `arguments` are all positional
+    and keyword arguments of the call, including the sources.
     """
 
     layer: Any
@@ -39,7 +39,7 @@ class Call:
 
 
 def kind_of(layer: Any) -> str:
-    """Return the class of one of Keras's own layers, ``"ops.Add"`` for an operation; else ""."""
+    """Return the class name of a Keras layer, or ``"ops.Add"`` for an operation; otherwise ""."""
     kind = type(layer)
     if not kind.__module__.startswith("keras."):
         return ""
@@ -47,7 +47,7 @@ def kind_of(layer: Any) -> str:
 
 
 def scope_name(name: str) -> str:
-    """Return a name that Keras and TensorFlow take: they do not take every path, nor a space."""
+    """Return a name valid in Keras and TensorFlow, which do not accept spaces or all paths."""
     return re.sub(r"^[^A-Za-z0-9.]|[^A-Za-z0-9_.-]", ".", name)
 
 
@@ -55,12 +55,13 @@ def scope_name(name: str) -> str:
 
 
 def graph_of(model: Any) -> Any | None:
-    """Return the functional graph of a model; None where Keras knows none.
+    """Return the functional graph of a model, or None if Keras has none.
 
-    A sequential model has one once it knows its input; a subclass with its own ``call`` has none.
+    A sequential model has a graph once its input is defined; a subclass with its own ``call`` has
+    none.
     """
     keras, _ = keras_and_tensorflow()
-    # A sequential model is functional inside, and made anew whenever a layer is added.
+    # A sequential model wraps a functional one, which is rebuilt when a layer is added.
     graph = getattr(model, "_functional", None) if isinstance(model, keras.Sequential) else model
     if graph is None or not hasattr(graph, "_nodes_by_depth"):
         return None
@@ -69,12 +70,12 @@ def graph_of(model: Any) -> Any | None:
 
 
 def open_calls(graph: Any) -> tuple[list[Call], list[Any]]:
-    """List every call in a graph, with nested models opened up, in order of execution.
+    """List every call in a graph, with nested models expanded, in order of execution.
 
-    With them come the tensors that these calls make of the graph's outputs.
+    The second result is the tensors that correspond to the graph's outputs.
 
-    The layers are the model's own, and so are their calls where those can be used; a nested model's
-    layers are called once more, on the tensors of the model around it.
+    The layers are the model's own, and their existing calls are used where possible; layers of a
+    nested model are called again on the tensors of the outer model.
     """
     opening = _Opening(graph)
     outputs = opening.walk(graph, graph.inputs, "")
@@ -85,11 +86,11 @@ class _Opening:
     def __init__(self, graph: Any) -> None:
         self.calls: list[Call] = []
         self._used: Counter[str] = Counter()
-        # Whose name each is: those of the outermost model keep theirs.
+        # The layer that owns each name; those of the outermost model keep their names.
         self._named = {operation.name: operation for operation in graph.operations}
 
     def walk(self, graph: Any, inputs: Sequence[Any], path: str) -> list[Any]:
-        """Call what a graph calls, on these inputs, and return its outputs."""
+        """Repeat a graph's calls on these inputs, and return its outputs."""
         keras, _ = keras_and_tensorflow()
         made = {id(old): new for old, new in zip(graph.inputs, inputs, strict=True)}
         for node in _in_order(graph):
@@ -114,7 +115,7 @@ class _Opening:
         return [made[id(old)] for old in graph.outputs]
 
     def _apart(self, node: Any, sources: Sequence[Any], name: str) -> list[Any]:
-        """Call a layer within a model of its own, since Keras has each name once in a model."""
+        """Call a layer inside a separate model, since names must be unique in a Keras model."""
         keras, _ = keras_and_tensorflow()
         given = dict(zip(map(id, node.input_tensors), sources, strict=True))
         inputs = {
@@ -130,7 +131,7 @@ class _Opening:
 
 
 def _in_order(graph: Any) -> list[Any]:
-    """Return the calls in the order in which the model's summary lists them."""
+    """Return the calls in the order of the model's summary."""
     place = {id(layer): index for index, layer in enumerate(graph.operations)}
     levels = graph._nodes_by_depth  # noqa: SLF001 - Keras has no public name for its graph
     nodes = [(-depth, node) for depth, level in levels.items() for node in level]
@@ -142,11 +143,11 @@ def _in_order(graph: Any) -> list[Any]:
 
 
 def layouts(calls: Sequence[Call], pixels: Any) -> Mapping[int, str]:
-    """Return the layout of every tensor that has rows and columns, by its ``id``.
+    """Return the layout of every tensor with rows and columns, by its ``id``.
 
-    Of an input of four axes, the last or the second holds the channels: whichever the layers that
-    it comes to ask for, and where these take both, whichever has 1 or 3 of them. An input that is
-    no image has none.
+    In an input with four axes, channels are the last or the second axis: the one that the layers
+    reading it require or, if they accept both, the one with length 1 or 3. An input that is not an
+    image has no layout.
     """
     shape = pixels.shape
     if len(shape) == 3:
@@ -161,14 +162,14 @@ def layouts(calls: Sequence[Call], pixels: Any) -> Mapping[int, str]:
 
 
 def channels_of(tensor: Any, layout: str) -> int:
-    """Return how many channels a tensor has: one where it has no axis for them."""
+    """Return a tensor's number of channels; 1 if it has no channel axis."""
     return int(tensor.shape[layout.index("C")] or 0) if "C" in layout else 1
 
 
 def indexed(layout: str, call: Call) -> list[tuple[str, Any]]:
-    """Return the axes of a tensor with the index that a GetItem takes of each.
+    """Return the axes of a tensor, each with its index in a GetItem call.
 
-    New axes are called ``"+"``. Empty where the index is no plain one.
+    New axes are called ``"+"``. Empty for advanced indexing.
     """
     key = [*call.arguments[0], *call.arguments[1].values()][1]
     key = list(key) if isinstance(key, list | tuple) else [key]
@@ -187,14 +188,14 @@ def _is_plain(index: Any) -> bool:
 
 
 def axes_of(layer: Any, rank: int) -> list[int]:
-    """Return the axes that a layer's ``axis`` names, counted from the front."""
+    """Return the axes in a layer's ``axis``, counted from the front."""
     axis = getattr(layer, "axis", None)
     axes = axis if isinstance(axis, list | tuple) else [] if axis is None else [axis]
     return [int(each) % rank for each in axes]
 
 
 def _followed(calls: Sequence[Call], pixels: Any, layout: str) -> tuple[dict[int, str], int]:
-    """Follow an input's layout, and count the layers that do not take what comes to them."""
+    """Propagate an input's layout, and count the layers that require another one."""
     known = {id(pixels): layout}
     usual, refused = CHANNELS_LAST, 0
     for call in calls:
@@ -217,8 +218,8 @@ def _followed(calls: Sequence[Call], pixels: Any, layout: str) -> tuple[dict[int
 
 
 def _asked_for(layer: Any) -> str | None:
-    """Return the layout that a layer insists on."""
-    # In inference they change nothing, and have a data_format that nobody may have thought of.
+    """Return the layout that a layer requires."""
+    # In inference, random layers change nothing, so their data_format may be arbitrary.
     if kind_of(layer).startswith("Random"):
         return None
     formats = {"channels_last": CHANNELS_LAST, "channels_first": CHANNELS_FIRST}
@@ -226,7 +227,7 @@ def _asked_for(layer: Any) -> str | None:
 
 
 def _after(call: Call, layout: str, before: Sequence[Any], after: Sequence[Any]) -> str | None:
-    """Return the layout of a call's result, or None where it is not one of the three."""
+    """Return the layout of a call's result, or None if it is not one of the three."""
     layer, kind = call.layer, kind_of(call.layer)
     gained = len(after) - len(layout)
     axes = axes_of(layer, max(len(after), len(layout)))
@@ -240,7 +241,7 @@ def _after(call: Call, layout: str, before: Sequence[Any], after: Sequence[Any])
         rest = layout[axis:] if gained > 0 else layout[axis + 1 :]
         found = layout[:axis] + "+" * (gained > 0) + rest
     else:
-        # What nobody knows, or a reshape, keeps the axes where it keeps their lengths.
+        # Assume that unknown layers and reshapes keep axes whose lengths they keep.
         told = kind not in ("", "Lambda", "ops.Einsum") and "Reshape" not in kind
         if gained or told:
             return None if gained else layout
@@ -259,11 +260,11 @@ TURNS: Mapping[str, Any] = {
     "ops.Moveaxis": lambda layer, array: np.moveaxis(array, layer.source, layer.destination),
     "ops.Swapaxes": lambda layer, array: np.swapaxes(array, layer.axis1, layer.axis2),
 }
-"""Layers that turn axes, and what NumPy does for each."""
+"""Layers that permute axes, with the equivalent NumPy operation."""
 
 
 def turned(layer: Any, layout: str) -> str:
-    """Return the layout of what a layer of `TURNS` makes of maps."""
-    # Axes that are as long as their numbers tell where each has gone.
+    """Return the layout after a layer of `TURNS`."""
+    # Give each axis its number as its length, to track its new position.
     lengths = TURNS[kind_of(layer)](layer, np.empty(range(len(layout)))).shape
     return "".join(layout[axis] for axis in lengths)

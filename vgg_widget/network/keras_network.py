@@ -1,7 +1,7 @@
-"""What VGGs and Keras models of one's own have in common: how TensorFlow computes them.
+"""Common base of VGGs and users' Keras models: computation with TensorFlow.
 
-Functions are compiled once for a layer and a question, for pictures of any size; the network is
-run up to that layer and no further.
+Functions are compiled once per layer and purpose, for images of any size. The network is computed
+only up to that layer.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from vgg_widget.support.interrupts import interrupts_delayed
 
 
 class KerasNetwork(ABC):
-    """A network that TensorFlow computes."""
+    """A network computed by TensorFlow."""
 
-    # Whether `run_to` takes as a second argument which part of each map the next layer needs.
+    # Whether `run_to` takes, as a second argument, the part of each map that the next layer needs.
     cuts: ClassVar[bool] = False
     if TYPE_CHECKING:
-        # Fields of both, which a property here would be the value of.
+        # Both subclasses have these as dataclass fields, which a property here would override.
         @property
         def input(self) -> NetworkInput:
-            """What it takes."""
+            """The network's input."""
 
         @property
         def forward(self) -> Callable[[Any], list[Any]]:
-            """From the network's input to all maps."""
+            """Function from the network's input to all maps."""
 
     @abstractmethod
     def layers_on(self, size: Size | None) -> tuple[LayerInfo, ...]:
@@ -54,28 +54,28 @@ class KerasNetwork(ABC):
 
     @abstractmethod
     def run_to(self, indices: Sequence[int]) -> Callable[..., list[tuple[Any, Any]]]:
-        """Return what computes some layers, before and after their ReLU, and nothing later."""
+        """Return a function for the maps of some layers, before and after their ReLU."""
 
     @abstractmethod
     def run_to_end(
         self, index: int, *, rectified: bool
     ) -> tuple[Callable[[Any], tuple[Any, Any]], Callable[[Any], Any]]:
-        """Return what computes a layer and the end, and what turns the layer's channels last."""
+        """Return a function for a layer's maps and the final output, and one to channels last."""
 
     @property
     @abstractmethod
     def end_shape(self) -> tuple[int | None, ...]:
-        """The shape of the network's end."""
+        """The shape of the network's final output."""
 
     def check_usable(self) -> None:
-        """Raise RuntimeError where TensorFlow cannot compute."""
+        """Raise RuntimeError if TensorFlow cannot compute here."""
         keras_and_tensorflow()
 
-    def measure(self, size: Size) -> None:  # noqa: B027 - there is nothing to do for any of them
-        """Do nothing: the memory that it takes follows from its layers' shapes."""
+    def measure(self, size: Size) -> None:  # noqa: B027 - nothing to do in any subclass
+        """Do nothing: memory use is known from the layers' shapes."""
 
     def check_size(self, size: Size) -> None:
-        """Raise ValueError for a size that the network cannot take."""
+        """Raise ValueError for a size that the network does not support."""
         self.layers_on(size)
 
     def run(self, inputs: Floats) -> tuple[tuple[LayerInfo, ...], list[Floats]]:
@@ -86,7 +86,7 @@ class KerasNetwork(ABC):
     def channel_function(
         self, unit: Unit, colours: Colours, weights: Weights
     ) -> tuple[Callable[[Floats], Doubles], Callable[[Floats], tuple[Doubles, Floats]]]:
-        """Return what computes the values of a unit for pictures, and them with gradients."""
+        """Return functions for a unit's values for images, and for the values with gradients."""
         _, tf = keras_and_tensorflow()
         choice = unit.index, unit.rectified, unit.place is None
         compiled = kept_with(
@@ -117,7 +117,7 @@ class KerasNetwork(ABC):
         Callable[[Floats, Floats], tuple[Floats, Floats]],
         int | None,
     ]:
-        """Return what computes the network's end, and what a layer's maps give to it."""
+        """Return functions for the network's final output, and for its gradient at a layer."""
         _, tf = keras_and_tensorflow()
         compiled = kept_with(
             self,
@@ -138,7 +138,7 @@ class KerasNetwork(ABC):
     def aim_function(
         self, index: int, aim: Aim, colours: Colours, *, rectified: bool
     ) -> tuple[Callable[..., Floats], Callable[..., tuple[Floats, Floats]]]:
-        """Return what tells how near pictures come to what is asked, and that with gradients."""
+        """Return functions for the objective of images, without and with gradients."""
         _, tf = keras_and_tensorflow()
         given = tuple(map(tf.constant, colours))
         compiled = kept_with(
@@ -146,7 +146,7 @@ class KerasNetwork(ABC):
         )
 
         def values(pictures: Floats, asked: tuple[Any, ...], view: Floats) -> Floats:
-            # TensorFlow makes another error of an interrupt amid its own code.
+            # TensorFlow turns an interrupt inside its own code into another error.
             with interrupts_delayed():
                 return np.asarray(compiled[0](pictures, asked, view, *given))
 
@@ -160,9 +160,9 @@ class KerasNetwork(ABC):
         return values, gradients
 
 
-# What is compiled --------------------------------------------------------------------------------
+# Compiled functions ------------------------------------------------------------------------------
 
-# For each network the functions that were used last.
+# The most recently used functions of each network.
 _compiled_for: weakref.WeakKeyDictionary[Any, OrderedDict[object, Any]] = (
     weakref.WeakKeyDictionary()
 )
@@ -171,11 +171,12 @@ _KEPT = 8
 
 
 def kept_with(network: Any, key: object, make: Callable[[], Any]) -> Any:
-    """Return what is kept for a network under a key, made if it is not there.
+    """Return a network's cached object for a key, created if missing.
 
-    What is made is kept as long as the network, and must hold neither it nor any arrays.
+    The object is kept as long as the network, and must reference neither it nor any arrays.
     """
-    # TensorFlow makes another error of an interrupt amid its own code, and half a function.
+    # TensorFlow turns an interrupt inside its own code into another error, and leaves an incomplete
+    # function.
     with _lock, interrupts_delayed():
         known = _compiled_for.setdefault(network, OrderedDict())
         if key not in known:
@@ -187,7 +188,7 @@ def kept_with(network: Any, key: object, make: Callable[[], Any]) -> Any:
 
 
 def _in_place(variables: Sequence[Any], arrays: Sequence[Any], keras: Any) -> Any:
-    """Return a context in which a network's variables have the values of these tensors."""
+    """Return a context in which the variables have the values of these tensors."""
     if not variables:
         return nullcontext()
     return keras.StatelessScope(state_mapping=list(zip(variables, arrays, strict=True)))
@@ -201,7 +202,7 @@ def _as_input(pictures: Any, matrix: Any, offset: Any, taken: NetworkInput, tf: 
 
 
 def _with_slope(value: Callable[..., tuple[Any, Any]], tf: Any) -> Callable[..., tuple[Any, Any]]:
-    """Return what gives a function's second result, and the gradient of its first one."""
+    """Return a function for another's second result and the gradient of its first one."""
 
     def gradient(pictures: Any, *rest: Any) -> tuple[Any, Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -218,7 +219,7 @@ def _with_slope(value: Callable[..., tuple[Any, Any]], tf: Any) -> Callable[...,
 def _compiled(
     network: KerasNetwork, index: int, rectified: bool, summed: bool, weights: Weights
 ) -> tuple[Any, Any]:
-    """Return what computes values, and values with gradients, of pictures' crops."""
+    """Return compiled functions for values, and values with gradients, of image crops."""
     keras, tf = keras_and_tensorflow()
     run = network.run_to([index])
     taken, variables = network.input, weights.variables
@@ -256,7 +257,7 @@ def _compiled(
 def _compiled_to_end(
     network: KerasNetwork, index: int, weights: Weights, *, rectified: bool
 ) -> tuple[Any, Any]:
-    """Return what computes the end, and a layer's maps with the gradient of the end's sum."""
+    """Return compiled functions for the final output, and for a layer's maps with its gradient."""
     keras, tf = keras_and_tensorflow()
     taken, variables = network.input, weights.variables
     found, turned = network.run_to_end(index, rectified=rectified)
@@ -281,11 +282,11 @@ def _compiled_to_end(
     return traced_once(forward, inputs, arrays), traced_once(gradient, inputs, end, arrays)
 
 
-# What is asked of pictures -----------------------------------------------------------------------
+# Objectives --------------------------------------------------------------------------------------
 
 
 def _compiled_aim(network: KerasNetwork, index: int, aim: Aim, rectified: bool) -> tuple[Any, Any]:
-    """Return what computes what is told of pictures, alone and with the gradient of the aim."""
+    """Return compiled functions for an objective's values, without and with its gradient."""
     _, tf = keras_and_tensorflow()
     run = network.run_to([index])
     taken, asks = network.input, _ASKED[aim]
@@ -319,8 +320,8 @@ def _compiled_aim(network: KerasNetwork, index: int, aim: Aim, rectified: bool) 
 
 def _mean(maps: Any, asked: Any, tf: Any) -> tuple[Any, Any]:
     values = tf.gather(maps, asked[0], axis=3, batch_dims=1)
-    # Of a sum of values a channel of light and dark would have nothing but flat colours; so that
-    # what lies below 0 counts little, and yet has a gradient.
+    # Summed raw values would favour flat colours. A leaky ReLU gives values below 0 little weight
+    # but keeps their gradient.
     return tf.reduce_mean(tf.nn.leaky_relu(values, LEAK), axis=[1, 2]), values
 
 

@@ -1,4 +1,4 @@
-"""Networks by name, each built once and shared by all who want the same weights."""
+"""Networks by name, each built once and shared by all extractors with the same weights."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from vgg_widget.weights import ResolvedWeights, find_contours, resolve, resolve_
 from vgg_widget.weights.applications import APPLICATIONS, imagenet_file
 from vgg_widget.weights.remote import ADDRESS_VARIABLE, failed_downloads
 
-# Weights come in 80 MB: two networks are kept, so that going back and forth between trained and
-# untrained weights, or re-running a cell, builds nothing anew.
+# Two networks, of 80 MB each, are cached, so that switching between trained and untrained weights,
+# or running a cell again, rebuilds nothing.
 _KEPT = 2
 _networks: OrderedDict[object, tuple[VggNetwork | OwnNetwork, Provenance]] = OrderedDict()
 _networks_lock = threading.RLock()
@@ -29,16 +29,16 @@ _networks_lock = threading.RLock()
 def shared_network(
     name: str, weights: str | os.PathLike[str] | Mapping[str, Any] | ResolvedWeights
 ) -> tuple[VggNetwork | OwnNetwork, Provenance]:
-    """Return a network with these weights, built if need be, and where they came from."""
+    """Return a network with these weights, built if necessary, and their provenance."""
     source = weights
     if isinstance(weights, Mapping | list | tuple) and name not in APPLICATIONS:
-        # Which a state dict is cannot be told without reading it.
+        # A state dict can only be identified by reading it.
         source = resolve(weights, name)
     with _networks_lock:
         key = name, _identity(name, source)
         if key not in _networks:
             made = _of_application(name, source) if name in APPLICATIONS else _made(name, source)
-            # A download has changed what the name stands for.
+            # A download may have changed the identity of the name.
             key = name, _identity(name, source)
             _networks[key] = made
             while len({id(network) for network, _ in _networks.values()}) > _KEPT:
@@ -48,9 +48,8 @@ def shared_network(
 
 
 def _made(name: str, source: Any) -> tuple[VggNetwork | OwnNetwork, Provenance]:
-    # The numbers have no name here, only in a function that imports nothing. TensorFlow's import
-    # leaves errors behind that hold every frame it was called from, and with a name there 80 MB,
-    # until Python collects garbage.
+    # Do not assign the weights to a variable here. Errors left over by TensorFlow's import hold
+    # every calling frame, which would keep 80 MB alive until garbage collection.
     return _with_weights(
         source if isinstance(source, ResolvedWeights) else resolve(source, name),
         *keras_and_tensorflow(),
@@ -79,17 +78,17 @@ def _of_application(name: str, source: Any) -> tuple[VggNetwork | OwnNetwork, Pr
 
 
 def _identity(network: str, weights: object) -> object:
-    """Say what a weights argument stands for now, so that a changed file is another network."""
+    """Return the current identity of a weights argument, which changes with its file."""
     if isinstance(weights, str) and weights in ("auto", "imagenet"):
         files = tuple(_stamp(path) for path in imagenet_file(network).locations())
-        # What could not be fetched is tried again elsewhere, or when the failure is forgotten; and
-        # what takes its place may be installed meanwhile.
+        # A failed download is retried if the mirror changes or the failure is cleared, and a
+        # fallback may be installed meanwhile.
         settings = os.environ.get(ADDRESS_VARIABLE), find_contours()
         return weights, files, settings, bool(failed_downloads)
     if isinstance(weights, ResolvedWeights):
         return weights.provenance, weights.preprocessing
     if not isinstance(weights, str | os.PathLike) or not isinstance(os.fspath(weights), str):
-        # Not ours to judge: `resolve` says what is wrong with it.
+        # `resolve` will report the invalid argument.
         return repr(weights)
     path = Path(os.path.expanduser(weights))  # noqa: PTH111 - Path's own can raise.
     return (str(path.absolute()), _stamp(path)) if os.path.isfile(path) else weights  # noqa: PTH113 - Path's own can raise.

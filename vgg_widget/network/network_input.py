@@ -1,4 +1,4 @@
-"""What a network takes: preprocessed images are brought to its shape, or refused in a sentence."""
+"""A network's input: its shape, and the conversion of preprocessed images to it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from vgg_widget.network.backend import keras_and_tensorflow
 
 Floats = npt.NDArray[np.float32]
 
-# Red, green and blue by how bright they look (ITU-R BT.601), as Pillow's "L" has it.
+# Weights of red, green and blue in the luma (ITU-R BT.601), as in Pillow's mode "L".
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """Shape of a network's input: (batch, height, width, channels) unless said otherwise."""
+    """Shape of a network's input, by default (batch, height, width, channels)."""
 
     channels: int = 3
     # (batch, channels, height, width).
     channels_first: bool = False
-    # (batch, height, width): grey without an axis for channels.
+    # (batch, height, width): grey without a channel axis.
     flat: bool = False
-    # Height and width, where only one is accepted.
+    # Height and width, if only one size is accepted.
     fixed_size: tuple[int, int] | None = None
-    # The fewest pixels that a side of an image may have.
+    # The smallest side of an image in pixels.
     minimum_side: int = 1
 
     def shape(self, count: int | None, height: int | None, width: int | None) -> tuple[Any, ...]:
-        """Return the input's shape for so many images of this size."""
+        """Return the input's shape for `count` images of this size."""
         if self.flat:
             return count, height, width
         if self.channels_first:
@@ -48,19 +48,20 @@ class NetworkInput:
         return height, width
 
     def fit(self, given: Any, images: RGB8) -> Floats:
-        """Bring what a preprocessing function made of `images` to the network's shape.
+        """Convert a preprocessing function's result for `images` to the network's shape.
 
-        It may be in the network's own shape, or channels last; where the network takes one channel,
-        three are brought to their luma. ValueError tells of another shape, or of no numbers.
+        The result may have the network's own layout, or be channels last. If the network takes one
+        channel, three are converted to their luma. Raises ValueError for another shape or for
+        non-numeric results.
         """
         count, height, width = images.shape[:3]
         wanted = self.shape(count, height, width)
         try:
             array = np.asarray(given)
         except (TypeError, ValueError, RuntimeError):
-            # Ragged lists, and tensors that are on a GPU or part of a graph.
+            # Ragged lists, and tensors on a GPU or in a gradient graph, end here.
             array = np.empty((), object)
-        # TensorFlow's bfloat16 has a kind of its own.
+        # TensorFlow's bfloat16 has its own kind.
         if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
             raise ValueError(
                 f"preprocess returned a {type(given).__name__}, not an array of real numbers: "
@@ -77,29 +78,29 @@ class NetworkInput:
         if array.shape != (*last, self.channels):
             raise ValueError(
                 f"preprocess returned an array of shape {array.shape} for {count} RGB images of "
-                f"{height}×{width} pixels: return one of shape {wanted}."
+                f"{height}×{width} pixels: return an array of shape {wanted}."
             )
         if self.flat:
             return np.ascontiguousarray(array[..., 0])
         return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if self.channels_first else array
 
     def as_maps(self, inputs: Floats) -> Floats:
-        """Return what `fit` made as maps of shape (N, H, W, channels)."""
+        """Return the result of `fit` with shape (N, H, W, channels)."""
         if self.flat:
             return inputs[..., np.newaxis]
         return np.moveaxis(inputs, 1, -1) if self.channels_first else inputs
 
 
 def told_layout(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
-    """Return a preprocessing function that knows its input to be channels last.
+    """Return a preprocessing function that treats its input as channels last.
 
-    Keras's own take the layout as ``data_format=None``, which stands for a global setting: with
-    channels first they would take rows of pixels for colours, and say nothing.
+    Keras's functions take the layout as ``data_format``, and None means a global setting: with
+    channels first they would silently treat rows of pixels as colours.
     """
     try:
         asked = inspect.signature(preprocess).parameters.get("data_format")
     except (TypeError, ValueError):
-        # Some functions written in C have no signature.
+        # Some functions in C have no signature.
         asked = None
     if asked is None or asked.default is not None:
         return preprocess
@@ -107,21 +108,21 @@ def told_layout(preprocess: Callable[..., Any]) -> Callable[[Floats], Any]:
 
 
 def traced_for(run: Callable[[Any], Any], taken: NetworkInput) -> Any:
-    """Return a ``tf.function`` of a network's input, traced once for all sizes, or once a size."""
+    """Return a ``tf.function`` of a network's input, traced once, or once per size."""
     _, tf = keras_and_tensorflow()
     sides = taken.fixed_size or (None, None)
     return traced_once(run, tf.TensorSpec(taken.shape(None, *sides), tf.float32))
 
 
 def traced_once(run: Callable[..., Any], *taken: Any) -> Any:
-    """Return a ``tf.function`` of tensors like `taken`, traced once, or once for each size."""
+    """Return a ``tf.function`` of tensors like `taken`, traced once, or once per size."""
     _, tf = keras_and_tensorflow()
 
     def traced(signature: Any) -> Any:
-        # Autograph would rewrite plain Python, and leave temporary files.
+        # Autograph would rewrite plain Python code and leave temporary files.
         compiled = tf.function(run, input_signature=signature, autograph=False)
-        # TensorFlow takes the networks of several extractors, or the sizes of several images, for
-        # one function that is traced again and again, and would warn of it.
+        # TensorFlow would warn about repeated tracing, since it mistakes several extractors'
+        # networks, or several image sizes, for one function.
         compiled._omit_frequent_tracing_warning = True  # noqa: SLF001 - there is no public switch
         return compiled
 
@@ -129,6 +130,6 @@ def traced_once(run: Callable[..., Any], *taken: Any) -> Any:
     try:
         compiled.get_concrete_function()
     except Exception:
-        # Some layers, such as bilinear UpSampling2D, must know the size: one trace a size.
+        # Some layers, such as bilinear UpSampling2D, need the size, so trace once per size.
         compiled = traced(None)
     return compiled

@@ -1,4 +1,4 @@
-"""A model of somebody's own, as a network with one output a layer."""
+"""Users' Keras models, as networks with one output per layer."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from vgg_widget.network.receptive_fields import Reaches, Sizes, reaches_of
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.keras_file import Step, scales_before_weights
 
-# Where geometry and memory are measured when a model accepts any size.
+# The side at which geometry and memory are measured if a model accepts any size.
 _PROBE_SIDE = 224
 
 
 def unchanged(images: Floats) -> Floats:
-    """Change nothing: what a model wants, only its owner knows."""
+    """Return images unchanged, since a user's model's preprocessing is unknown."""
     return images
 
 
 @dataclass(frozen=True, eq=False)
 class _Shown:
-    """One result of a call that has feature maps."""
+    """A result of a layer's call with feature maps."""
 
     tensor: Any
     call: Call
@@ -64,9 +64,10 @@ class _Shown:
 
 @dataclass(frozen=True, eq=False)
 class OwnNetwork(KerasNetwork):
-    """A built model with one output a layer; shared by all extractors of the same model.
+    """A built model with one output per layer, shared by all extractors of the same model.
 
-    It holds the model's layers and not the model, which is freed with its last other owner.
+    It refers to the model's layers but not to the model, which is freed with its last other
+    reference.
     """
 
     model: Any
@@ -74,28 +75,28 @@ class OwnNetwork(KerasNetwork):
     forward: Callable[[Any], list[Any]] = field(repr=False)
     name: str
     input: NetworkInput
-    # Whether it changes the pixels' values before its first layers with weights.
+    # Whether the model changes pixel values before its first layers with weights.
     scales: bool
     calls: Sequence[Call] = field(repr=False)
-    # Of every tensor that has rows and columns, by its ``id``.
+    # Layouts of every tensor with rows and columns, by its ``id``.
     layouts: Mapping[int, str] = field(repr=False)
     shown: Sequence[_Shown] = field(repr=False)
-    # The outputs of the model when this was built; a model that has changed has others.
+    # The model's outputs when this was built, to detect a changed model.
     made_from: tuple[Any, ...] = field(repr=False)
-    # The same, as `calls` give them.
+    # The corresponding outputs of `calls`.
     outputs: tuple[Any, ...] = field(repr=False)
     before_relu: tuple[str, ...] = ()
-    # From RGB 0–255 to what it takes.
+    # Function from RGB 0–255 to the network's input.
     preprocess: Callable[[Floats], Any] = field(repr=False, default=unchanged)
 
     def layers_on(self, size: Size | None) -> tuple[LayerInfo, ...]:
-        """Return names and geometry for an image of (height, width); by default of 224 a side."""
-        # Streams ask on the threads that read their images.
+        """Return names and geometry for an image of (height, width), by default 224 on a side."""
+        # Streams call this on the threads that read images.
         with _lock:
             return self._measured(self.input.fixed_size or size or (_PROBE_SIDE, _PROBE_SIDE))
 
     def fan_in(self, name: str) -> FanIn:
-        """Return what the channels of one of `shown` are made of."""
+        """Return the inputs and kernels of the channels of one of `shown`."""
         one = next(one for one in self.shown if one.name == name)
         (pixels,) = self.model.inputs
         known: dict[int, str | None] = {id(one.tensor): one.name for one in self.shown}
@@ -104,9 +105,10 @@ class OwnNetwork(KerasNetwork):
         return fan_in_of_call(one.call, name, known)
 
     def run_to(self, indices: Sequence[int]) -> Callable[[Any], list[tuple[Any, Any]]]:
-        """Return what computes some of `shown`, twice each, and nothing that they do not need.
+        """Return a function for the maps of some of `shown`, each returned twice.
 
-        It is not compiled, for who takes it into a function of their own.
+        Only required layers are computed. The function is not compiled, so that it can be used
+        inside another one.
         """
         _, tf = keras_and_tensorflow()
         model = self._up_to([self.shown[index].tensor for index in indices])
@@ -123,9 +125,10 @@ class OwnNetwork(KerasNetwork):
     def variables(
         self, first: int, last: int | None
     ) -> list[tuple[tuple[int, int], Any, npt.NDArray[Any]]]:
-        """Return the weights of the layers from one of `shown` to another, or to the end.
+        """Return the weights of the layers from `first` to `last` of `shown`, or to the end.
 
-        Each comes once, with two numbers, its layer's and its own there, and with its values.
+        Each variable appears once, with two numbers (its layer's, and its own in the layer) and its
+        values.
         """
         begin = self.calls.index(self.shown[first].call)
         end = len(self.calls) if last is None else self.calls.index(self.shown[last].call) + 1
@@ -142,16 +145,16 @@ class OwnNetwork(KerasNetwork):
         *,
         rectified: bool,  # noqa: ARG002 - as a VGG has it; these maps are given once
     ) -> tuple[Callable[[Any], tuple[Any, Any]], Callable[[Any], Any]]:
-        """Return what computes one of `shown`, and the score of each class, shape (N, classes).
+        """Return a function for the maps of one of `shown` and the class scores, (N, classes).
 
-        Scores are those before a softmax or a sigmoid. The maps are as the model has them, since
-        there is no gradient with respect to a copy; the second function makes float32 of them,
+        Scores are taken before a softmax or sigmoid. Maps are the model's own tensors, since there
+        is no gradient with respect to a copy; the second function converts them to float32,
         channels last.
         """
         if len(self.outputs) != 1 or len(self.outputs[0].shape) != 2:
             shapes = " and ".join(str(tuple(end.shape[1:])) for end in self.outputs)
             raise ValueError(
-                f"method 'grad_cam' needs a classifier, and model {self.name!r} ends in {shapes}: "
+                f"method 'grad_cam' needs a classifier, but model {self.name!r} ends in {shapes}: "
                 "pass a model that ends in one vector of classes, or another method and a channel."
             )
         _, tf = keras_and_tensorflow()
@@ -183,42 +186,42 @@ class OwnNetwork(KerasNetwork):
 
     @cached_property
     def bytes_a_pixel(self) -> int:
-        """Memory of one forward pass, by pixel of the image."""
+        """Memory of a forward pass in bytes per image pixel."""
         size = self.input.fixed_size or (_PROBE_SIDE, _PROBE_SIDE)
         sizes = zip(self.shown, self._sizes(size), strict=True)
         values = sum(units["H"] * units["W"] * one.channels for one, units in sizes)
-        # All maps in float32, and about as much again while they are computed; of coarse maps that
-        # is less than a byte.
+        # All maps in float32, and about as much again during the computation; for coarse maps this
+        # may be less than a byte.
         return max(1, 8 * values // (size[0] * size[1]))
 
     def provenance(self, *, own_preprocess: bool) -> Provenance:
-        """Say whose weights these are, and what the model was fed where that is open to doubt."""
+        """Return the provenance, with a message if the expected range of the input is doubtful."""
         label = f"model {self.name!r}"
         if own_preprocess:
             return Provenance("model", label, network="")
         if self.input.channels == 1:
-            label += " on grey (the picture's luma)"
+            label += " on grey (the image's luma)"
         message = ""
         if not self.scales:
             message = (
                 f"Values 0–255: model {self.name!r} has no Rescaling, Normalization or arithmetic "
-                "before its first weights and was given pixels as they are; if it was trained on "
+                "before its first weights and was given unscaled pixels; if it was trained on "
                 "others, pass its preprocess=, for instance lambda images: images / 255."
             )
         return Provenance("model", label, message=message, network="")
 
     def _sizes(self, size: Size) -> list[Sizes]:
-        """Return rows and columns of every map, on an image of this size."""
-        # In a forked process this raises, where Keras might wait for ever.
+        """Return the rows and columns of every map for an image of this size."""
+        # Raises in a forked process, where Keras might hang.
         keras_and_tensorflow()
         shape = self.input.shape(self.model.inputs[0].shape[0] or 1, *size)
         try:
             made = self.model.compute_output_shape(shape)
         except Exception as error:
-            # Whatever a layer says about sizes that do not suit it.
+            # A layer may raise anything for unsupported sizes.
             raise failure(self.name, size, error) from error
         made = made if isinstance(made, list) else [made]
-        # What some layer of a person's own does not tell is taken to be the image's.
+        # If a custom layer does not report its size, assume the image's.
         usual = dict(zip("HW", size, strict=True))
         return [
             {axis: shape[one.layout.index(axis)] or usual[axis] for axis in "HW"}
@@ -227,7 +230,7 @@ class OwnNetwork(KerasNetwork):
 
     @cached_property
     def _measured(self) -> Callable[[Size], tuple[LayerInfo, ...]]:
-        # Images of one folder come in a few sizes.
+        # The images of a folder usually have only a few sizes.
         return lru_cache(maxsize=16)(self._measure)
 
     def _measure(self, size: Size) -> tuple[LayerInfo, ...]:
@@ -250,10 +253,10 @@ class OwnNetwork(KerasNetwork):
 def layer_info(
     told: tuple[str, str, int, str], reaches: Reaches | None, units: Sizes, size: Size
 ) -> LayerInfo:
-    """Return a layer's geometry on an image of a size; told are name, kind, channels and group."""
+    """Return a layer's geometry for an image size; `told` is name, kind, channels and group."""
     name, kind, channels, group = told
     if reaches is None:
-        # Nobody knows where such a map lies: over the whole image.
+        # The position of such a map is unknown: place it over the whole image.
         down, across = (
             Axis(pixels / max(1, units[axis]), -0.5)
             for axis, pixels in zip("HW", size, strict=True)
@@ -277,13 +280,13 @@ def layer_info(
     )
 
 
-# Models that were given before, for as long as somebody else has them.
+# Networks of models used before, kept as long as the models are alive.
 _networks: weakref.WeakKeyDictionary[Any, OwnNetwork] = weakref.WeakKeyDictionary()
 _lock = threading.RLock()
 
 
 def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
-    """Return the network of a Keras model, the same for the same model, or refuse the model."""
+    """Return the shared network of a Keras model; raise ValueError for an unsupported model."""
     graph = _checked_graph(model)
     with _lock:
         network = _networks.get(model)
@@ -300,7 +303,7 @@ def own_network(model: Any, *, own_preprocess: bool) -> OwnNetwork:
 
 
 def _checked_graph(model: Any) -> Any:
-    """Return a model's graph, or say why it has none and what would do."""
+    """Return a model's graph, or raise ValueError with the reason and advice."""
     if (graph := graph_of(model)) is not None:
         return graph
     keras, _ = keras_and_tensorflow()
@@ -311,13 +314,13 @@ def _checked_graph(model: Any) -> Any:
         )
     elif isinstance(model, keras.Model):
         told = (
-            "with a call of its own, in which Keras cannot see the layers: wrap it, as in "
-            "inputs = keras.Input((224, 224, 3)); model = keras.Model(inputs, model.call(inputs))"
+            "with its own call method, in which Keras cannot see the layers: wrap it, as in inputs "
+            "= keras.Input((224, 224, 3)); model = keras.Model(inputs, model.call(inputs))"
         )
     else:
         told = (
-            "and no model of Keras 3 or PyTorch: load a file with keras.models.load_model, or pass "
-            "the file or state dict of a VGG19 as weights"
+            "that is not a model of Keras 3 or PyTorch: load a file with keras.models.load_model, "
+            "or pass the file or state dict of a VGG19 as weights"
         )
     raise ValueError(f"model is a {type(model).__name__} {told}.")
 
@@ -327,14 +330,14 @@ def _checked_input(pixels: Any, name: str, layout: str) -> NetworkInput:
     sides = {"C": 1, **dict(zip(layout[1:], shape, strict=False))}
     if not layout or not sides["C"]:
         raise ValueError(
-            f"model {name!r} takes inputs of shape {shape}, which are no pictures: pass one that "
-            "takes (height, width, channels)."
+            f"model {name!r} takes inputs of shape {shape}, which are not images: pass a model "
+            "that takes (height, width, channels)."
         )
     height, width = sides["H"], sides["W"]
     if (height is None) != (width is None):
         raise ValueError(
-            f"model {name!r} takes inputs of shape {shape}, with one side fixed: give its Input "
-            "both sides or neither."
+            f"model {name!r} takes inputs of shape {shape}, with one side fixed: specify both "
+            "sides in its Input or neither."
         )
     fixed = None if height is None or width is None else (int(height), int(width))
     return NetworkInput(int(sides["C"]), layout == CHANNELS_FIRST, layout == FLAT, fixed)
@@ -346,7 +349,8 @@ def _build(graph: Any, name: str) -> OwnNetwork:
         raise ValueError(
             f"model {name!r} has {len(graph.inputs)} inputs: pass one with a single image input."
         )
-    # Not in a list, or older releases of Keras warn of a picture that comes in none.
+    # Not passed as a list, since older releases of Keras would then warn about images outside a
+    # list.
     (pixels,) = graph.inputs
     calls, ends = open_calls(graph)
     known = layouts(calls, pixels)
@@ -371,7 +375,7 @@ _SQUASHED = ("softmax", "sigmoid", "log_softmax")
 
 
 def _before_softmax(tensor: Any, calls: Sequence[Call]) -> tuple[Any, Any]:
-    """Return the tensor that holds a classifier's scores, or what a dense layer makes them of."""
+    """Return a classifier's score tensor, or the input of the dense layer computing it."""
     made_by = {id(result): call for call in calls for result in call.results}
     while (call := made_by.get(id(tensor))) is not None:
         kind = kind_of(call.layer)
@@ -389,13 +393,13 @@ def _before_softmax(tensor: Any, calls: Sequence[Call]) -> tuple[Any, Any]:
 
 def _step(call: Call) -> Step:
     kinds = [kind_of(each) for each in (call.layer, *getattr(call.layer, "layers", ()))]
-    # Normalization keeps what it has adapted to as weights.
+    # Normalization stores its statistics as weights.
     weighted = bool(getattr(call.layer, "weights", ())) and kinds[0] != "Normalization"
     return kinds, weighted
 
 
 def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown]:
-    """Choose the 4-D results, and name and group them."""
+    """Select the 4-D results, with names and groups."""
     found: list[tuple[Any, Call, str]] = []
     named: list[Named] = []
     for call in calls:
@@ -420,7 +424,7 @@ def _with_maps(calls: Sequence[Call], layouts: Mapping[int, str]) -> list[_Shown
 
 
 def kind_of_class(class_name: str) -> str:
-    """Return a layer's kind by the name of its class: conv, pool, relu, or the name."""
+    """Return a layer's kind by its class name: conv, pool, relu, or the name itself."""
     name = class_name.lower()
     return next((kind for kind in ("conv", "pool", "relu") if kind in name), name)
 
@@ -429,18 +433,18 @@ def kind_of_class(class_name: str) -> str:
 
 
 class Named(NamedTuple):
-    """A call of a layer within the nested models of a path, as far as its group depends on it."""
+    """The parts of a layer's call that determine its group; `path` is that of its nested model."""
 
     path: str
     name: str
     class_name: str
-    # Whether it is a convolution or the like, which others are attached to.
+    # Whether the layer has a kernel, so that others are attached to it.
     leads: bool
 
 
-# Up to the last word for a part with its number: conv2_block1 of conv2_block1_1_conv, block_3 of
-# block_3_expand, …stage_0_block_0 of ConvNeXt's. Else up to a number: conv_dw_1 of conv_dw_1_bn.
-# Else the first word.
+# Matches up to the last word for a part with its number: conv2_block1 in conv2_block1_1_conv,
+# block_3 in block_3_expand, …stage_0_block_0 in ConvNeXt; otherwise up to a number: conv_dw_1 in
+# conv_dw_1_bn; otherwise the first word.
 _PART = re.compile(
     r".*(?:block|stage|layer|cell|unit|module|group|level|expanded_conv)_?\d+[a-z]?(?=_|$)"
     r"|.*?_\d+(?=_|$)|[^_]*"
@@ -450,10 +454,10 @@ _PART = re.compile(
 def groups(layers: Sequence[Named]) -> list[str]:
     """Return the group of each layer, in network order.
 
-    It is the part of the name that it shares with other layers, such as ``"conv2_block1"``, after
-    the nested model's name where there is one; the nested model's alone where nothing is shared;
-    the layer's own name where it stands alone. A normalisation, activation or pool without a name
-    of its own belongs to what came before.
+    The group is the part of the name shared with other layers, such as ``"conv2_block1"``, after
+    the nested model's name, if any. If nothing is shared, it is the nested model's name, or else
+    the layer's own name. A normalisation, activation or pool with a default name belongs to the
+    group before it.
     """
     parts = [_part(layer) for layer in layers]
     members = Counter((layer.path, part) for layer, part in zip(layers, parts, strict=True))
@@ -472,7 +476,7 @@ def groups(layers: Sequence[Named]) -> list[str]:
 
 
 def _part(layer: Named) -> str:
-    """Return what a layer's name may share with others; "" where Keras made it of the class."""
+    """Return the part of a layer's name that others may share; "" for Keras's default names."""
     stem = re.sub(r"(_\d+)?(#\d+)?(\[\d+\])?$", "", layer.name)
     if stem.replace("_", "") == layer.class_name.lower():
         return ""
@@ -490,7 +494,7 @@ def _as_maps(maps: Any, layout: str, tf: Any) -> Any:
 def _traced(
     outputs: Any, name: str, taken: NetworkInput, layouts: Sequence[str]
 ) -> Callable[[Any], list[Any]]:
-    """Compile one forward pass that gives every map as float32, channels last."""
+    """Compile a forward pass that returns every map as float32, channels last."""
     _, tf = keras_and_tensorflow()
 
     def run(images: Any) -> list[Any]:
@@ -504,22 +508,22 @@ def _traced(
         try:
             return list(compiled(images))
         except Exception as error:
-            # Whatever a layer, or TensorFlow on this machine, has against it.
+            # A layer, or TensorFlow on this machine, may raise anything.
             raise failure(name, taken.size_of(images.shape), error) from error
 
     return forward
 
 
 def failure(name: str, size: Size, error: Exception) -> ValueError:
-    """Say that a model failed, and in TensorFlow's words why."""
+    """Return the error for a failed model, with the reason in TensorFlow's words."""
     return ValueError(
         f"model {name!r} failed on an image of {size[0]}×{size[1]} pixels ({_reason(error)}): try "
-        "another size that it can take, such as size=(224, 224), or call the model itself on such "
-        "an image and mend the layer that fails there."
+        "another size that it supports, such as size=(224, 224), or call the model directly on "
+        "such an image and fix the layer that fails."
     )
 
 
-# What Keras and TensorFlow write around the sentence that matters.
+# Boilerplate lines in error messages of Keras and TensorFlow.
 _AROUND = re.compile(
     r"Graph execution error|Detected at|File |\[\[|Exception encountered|Arguments received|•"
 )

@@ -1,4 +1,4 @@
-"""Extractors told apart by digests, and as plain data for another process."""
+"""Digests of extractors, and their conversion to plain data for other processes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from vgg_widget.support.messages import briefly, reason
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights import ResolvedWeights
 
-# Pictures that tell preprocessing functions apart: one with every value in every colour, three of
-# low contrast (dark, middling, bright), black and white.
+# Images for comparing preprocessing functions: one with every value in every colour, three of low
+# contrast (dark, medium, bright), black and white.
 _EVERY_VALUE = (np.arange(256 * 3) * 7 % 256).astype(np.uint8).reshape(16, 16, 3)
 _PROBES = (
     _EVERY_VALUE,
@@ -37,23 +37,23 @@ _PROBE_SIZES = ((64, 64), (48, 96))
 
 
 def digest_of(extractor: FeatureExtractor) -> str:
-    """Return ``"sha256:hex"`` of all that an extractor's network computes with now."""
+    """Return ``"sha256:hex"`` of everything that an extractor's network currently computes with."""
     digest, unknown = _network_digest(extractor)
     if unknown:
         raise ValueError(
-            f"{extractor.weights.label} cannot be told from others, since {unknown}: give it "
-            "numbers, arrays and functions of imported modules, or leave store and client out."
+            f"{extractor.weights.label} cannot be identified uniquely, since {unknown}: use "
+            "numbers, arrays and functions from imported modules, or leave store and client out."
         )
     return digest
 
 
 def weights_digest(extractor: FeatureExtractor) -> str:
-    """Return the digest of an extractor's weights: their file's, or of what can be compared."""
+    """Return the digest of an extractor's weights: that of their file or of the network."""
     return extractor.weights.digest or _network_digest(extractor)[0]
 
 
 def preprocessing_digest(extractor: FeatureExtractor) -> str:
-    """Return ``"sha256:hex"`` of what a preprocessing function makes of a dozen pictures."""
+    """Return ``"sha256:hex"`` of a preprocessing function's results for a dozen images."""
     sizes = (extractor.size,) if isinstance(extractor.size, tuple) else _PROBE_SIZES
     made = []
     for height, width in sizes:
@@ -63,7 +63,7 @@ def preprocessing_digest(extractor: FeatureExtractor) -> str:
 
 
 def _network_input(extractor: FeatureExtractor, picture: RGB8) -> Any:
-    # A person's function may divide by the contrast, or refuse a picture without any.
+    # A user's function may divide by the contrast, or raise for an image without contrast.
     with np.errstate(all="ignore"):
         try:
             return extractor.network_input(picture)
@@ -72,11 +72,11 @@ def _network_input(extractor: FeatureExtractor, picture: RGB8) -> Any:
 
 
 def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
-    """Return a digest, and in words the first part that it leaves out; "" if there is none."""
-    network = extractor._network  # noqa: SLF001 - of this room
+    """Return a digest, and a description of the first part that it leaves out, or ""."""
+    network = extractor._network  # noqa: SLF001 - same package
     network.check_usable()
     if numbers := getattr(network, "numbers", None):
-        # PyTorch's, whose code is among them.
+        # PyTorch networks include their code in the numbers.
         return f"sha256:{_arrays_digest(numbers())}", ""
     if not isinstance(network, OwnNetwork):
         return f"sha256:{_arrays_digest(network.model.weights)}", ""
@@ -94,9 +94,11 @@ def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
         try:
             settings = _settings(call, made)
         except Exception as error:
-            # Whatever a layer of a person's own has against it.
+            # A custom layer may raise anything.
             settings = ""
-            why = f"its layer {call.name!r} has settings that have no text ({reason(error)})"
+            why = (
+                f"its layer {call.name!r} has settings that are not serialisable ({reason(error)})"
+            )
             unknown = unknown or why
         told = json.dumps([type(call.layer).__name__, settings, weights])
         digest = hashlib.sha256(told.encode()).hexdigest()
@@ -106,17 +108,17 @@ def _network_digest(extractor: FeatureExtractor) -> tuple[str, str]:
 
 
 def _settings(call: Call, made: dict[int, str]) -> str:
-    """Return as JSON a layer's settings and arguments, with tensors by the call that made them."""
+    """Return a layer's settings and arguments as JSON, with tensors named by their calls."""
     keras, _ = keras_and_tensorflow()
     config = {key: value for key, value in call.layer.get_config().items() if key != "name"}
     if isinstance(call.layer, keras.layers.Lambda):
-        # Keras writes only its name, or its code with the line that it stands in.
+        # Keras would write only the function's name, or its code with the line number.
         config["function"] = call.layer.function
 
     def plain(value: Any) -> Any:
         if isinstance(value, FunctionType | MethodType):
             return _function_name(value)
-        # Keras writes the dtypes of arrays, and not those of single numbers.
+        # Keras writes the dtypes of arrays but not of scalars.
         return np.atleast_1d(value) if isinstance(value, np.generic) else made.get(id(value), value)
 
     parts = keras.tree.map_structure(plain, [config, *call.arguments])
@@ -132,7 +134,7 @@ def _function_name(function: Any) -> str:
 
 
 def _comparable(value: Any) -> Any:
-    """Tell tuples from lists, and leave out the names of layers, which Keras counts up."""
+    """Distinguish tuples from lists, and remove layer names, which Keras numbers consecutively."""
     if isinstance(value, dict):
         layer = "trainable" in value
         return {k: _comparable(inner) for k, inner in value.items() if not (layer and k == "name")}
@@ -152,11 +154,11 @@ def _arrays_digest(arrays: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class PortableExtractor:
-    """What an extractor is made of.
+    """The parts of an extractor, as plain data.
 
-    `source` is the arrays of a VGG, a model as a ``.keras`` file, or the name or path of weights;
-    `preprocess` is None where they decide. `digest` is that of `digest_of`, and `preprocessing`
-    that of `preprocessing_digest`, empty where weights are named.
+    `source` is a VGG's arrays, a model as a ``.keras`` file, or the name or path of weights.
+    `preprocess` is None if the weights determine it. `digest` is from `digest_of`, and
+    `preprocessing` from `preprocessing_digest`, empty if `source` is a name.
     """
 
     source: ResolvedWeights | bytes | str = field(repr=False)
@@ -167,28 +169,28 @@ class PortableExtractor:
     preprocessing: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Dask pickles functions without a name too, and so what is sent to workers may have them.
+        # Dask can also pickle anonymous functions, so extractors sent to workers may have them.
         if isinstance(self.source, str) and not _has_name(self.preprocess):
             raise TypeError(
                 f"an extractor of {self.provenance.label} cannot be pickled with its preprocess, "
-                f"{briefly(self.preprocess)}, which another process cannot find by its name: "
-                "define it with def, or its class, at the top level of a module or notebook."
+                f"{briefly(self.preprocess)}, which another process cannot find by name: define "
+                "the function or its class at the top level of a module or notebook."
             )
         return vars(self)
 
     def __deepcopy__(self, _: object) -> Self:
-        # Nothing in it changes, and in this process its function needs no name.
+        # It is immutable, and within this process its function needs no name.
         return self
 
     @classmethod
     def named(cls, extractor: FeatureExtractor) -> Self:
-        """Take only the name of an extractor's weights; raise TypeError if they have none."""
+        """Create from the name of an extractor's weights; raise TypeError if they have none."""
         weights = extractor.weights
         if weights.source in ("model", "state_dict"):
             advice = (
-                "pickle the model and make FeatureExtractor(model=...) of it there"
+                "pickle the model and create FeatureExtractor(model=...) from it there"
                 if weights.source == "model"
-                else "save the state dict to a file and make the extractor of its path"
+                else "save the state dict to a file and create the extractor from its path"
             )
             raise TypeError(
                 f"an extractor of {weights.label} cannot be pickled or deep-copied, since its "
@@ -200,25 +202,26 @@ class PortableExtractor:
 
     @classmethod
     def of(cls, extractor: FeatureExtractor) -> Self:
-        """Take an extractor apart; raise ValueError for a model that cannot be saved."""
-        network = extractor._network  # noqa: SLF001 - of this room
+        """Create from an extractor; raise ValueError for a model that cannot be saved."""
+        network = extractor._network  # noqa: SLF001 - same package
         digest = digest_of(extractor)
         source = (
-            # With this digest, or a process that has the file's weights would take those.
+            # With the current digest, so that a process with the file's weights does not use those.
             network.resolved(replace(extractor.weights, digest=digest))
             if isinstance(network, VggNetwork)
             else _saved(network)
         )
         preprocessing = preprocessing_digest(extractor)
-        # A network of Keras's by name travels as a model, which does not know what prepares pixels.
+        # A named Keras network is sent as a model, which does not include its preprocessing.
         of_keras = isinstance(network, OwnNetwork) and extractor.network
         own = extractor._preprocess if of_keras else _own_preprocess(extractor)  # noqa: SLF001
         return cls(source, extractor.size, own, extractor.weights, digest, preprocessing)
 
     def extractor(self) -> FeatureExtractor:
-        """Make the extractor again; layers of nested models have other names."""
+        """Recreate the extractor; layers of nested models get other names."""
         if isinstance(self.source, bytes):
-            # With a function, since a model of other than three channels would be refused.
+            # Always pass a function, since a model without three channels would be refused
+            # otherwise.
             given = self.preprocess or unchanged
             made = FeatureExtractor(model=_loaded(self.source), preprocess=given, size=self.size)
         else:
@@ -230,33 +233,33 @@ class PortableExtractor:
             )
         if digest_of(made) != self.digest:
             raise ValueError(
-                f"the extractor of {self.provenance.label} did not arrive whole (digest "
-                f"{digest_of(made)}, not {self.digest}): bring the old file back where it has "
-                "changed, export weights that were set anew to a file of their own, and run the "
-                "same versions of vgg_widget, Keras and TensorFlow on all workers."
+                f"the extractor of {self.provenance.label} could not be recreated exactly (digest "
+                f"{digest_of(made)}, not {self.digest}): restore the old file if it has changed, "
+                "export modified weights to their own file, and use the same versions of "
+                "vgg_widget, Keras and TensorFlow on all workers."
             )
-        # Its message too, such as that ImageNet's weights could not be had.
-        made._weights = self.provenance  # noqa: SLF001 - of this room
+        # Keep the message too, such as that ImageNet's weights were unavailable.
+        made._weights = self.provenance  # noqa: SLF001 - same package
         return made
 
 
 def reduced(extractor: FeatureExtractor) -> tuple[Any, ...]:
-    """Return how to make an extractor again, for pickle and ``copy.deepcopy``."""
+    """Return how to recreate an extractor, for pickle and ``copy.deepcopy``."""
     return PortableExtractor.extractor, (PortableExtractor.named(extractor),)
 
 
 def _own_preprocess(extractor: FeatureExtractor) -> Preprocess | None:
-    return extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - of this room
+    return extractor._preprocess if extractor._own_preprocess else None  # noqa: SLF001 - same package
 
 
 def _has_name(function: Any) -> bool:
-    """Tell whether a function, or the class of what is called, is where its name leads."""
+    """Return whether a function, or a callable's class, can be imported by its name."""
     while isinstance(function, functools.partial):
         function = function.func
     bound = getattr(function, "__self__", None)
     thing = function if isinstance(function, FunctionType) else type(bound or function)
     if thing.__module__ == "builtins":
-        # None, and functions written in C.
+        # None and functions in C.
         return True
     try:
         found: object = pkgutil.resolve_name(f"{thing.__module__}:{thing.__qualname__}")
@@ -276,10 +279,11 @@ def _saved(network: Network) -> bytes:
         try:
             network.model.save(path)
         except Exception as error:
-            # Whatever a layer of a person's own has against being saved.
+            # A custom layer may raise anything when saved.
             raise ValueError(
                 f"model {network.name!r} cannot be sent to workers, since Keras cannot save it "
-                f"({reason(error)}): give its own layers a get_config, or leave client out."
+                f"({reason(error)}): give its custom layers a get_config method, or leave client "
+                "out."
             ) from error
         return path.read_bytes()
 
@@ -292,8 +296,9 @@ def _loaded(data: bytes) -> Any:
         try:
             return keras.models.load_model(path, compile=False)
         except Exception as error:
-            # Whatever a layer of a person's own has against being read.
+            # A custom layer may raise anything when loaded.
             raise ValueError(
-                f"the model cannot be read on a worker ({reason(error)}): register its own layers "
-                "with keras.saving.register_keras_serializable in a module that workers import."
+                f"the model cannot be loaded on a worker ({reason(error)}): register its custom "
+                "layers with keras.saving.register_keras_serializable in a module that workers "
+                "import."
             ) from error

@@ -1,6 +1,6 @@
-"""What the rest of the package asks of a network, whichever library computes it.
+"""The interface of a network to the rest of the package, independent of the library.
 
-It is written twice: for Keras and for PyTorch.
+It is implemented for Keras and for PyTorch.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ Aim = Literal["mean", "unit", "content", "style"]
 Preprocess = Callable[[Floats], Any]
 
 LEAK = 0.1
-"""What a unit below 0 counts of its value, where all units of a map count."""
+"""Slope of the leaky ReLU applied to values in the objective over a whole map."""
 
 
 class NoGradientError(ValueError):
-    """A layer whose values do not change with the picture's by any slope."""
+    """A layer through which there is no gradient with respect to the image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One channel of one layer: at a place of its map, or summed over the map.
+    """A channel of a layer, at one location of its map or summed over the map.
 
     Parameters
     ----------
     index : int
         The layer's number among the network's layers.
     rectified : bool
-        Whether it is meant after its ReLU, where the network gives it before.
+        Whether to use values after the ReLU, if the network returns those before it.
     channel : int
-        Of that layer.
+        Channel number.
     place : (int, int) or None
-        Row and column, on the pictures that the function is given; None for the sum.
+        Row and column in the map of the images passed to the function; None for the sum.
     parts : ndarray of int32, shape (layers, 4)
-        For a VGG, which part of each layer's map the next one needs.
+        For a VGG, the part of each layer's map that the next layer needs.
     """
 
     index: int
@@ -57,47 +57,47 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Arrays that take the place of a network's variables while something is computed."""
+    """Arrays that temporarily replace a network's variables during a computation."""
 
     variables: tuple[Any, ...] = ()
     arrays: tuple[npt.NDArray[Any], ...] = field(default=(), repr=False)
 
 
 Colours = tuple[Floats, Floats]
-"""How a network's input follows from a picture: ``colours @ matrix + offset``."""
+"""The matrix and offset that map an image to the network's input: ``colours @ matrix + offset``."""
 
 
 class Network(Protocol):
-    """A network with one output a layer: float32, shape (N, H, W, C)."""
+    """A network with one output per layer: float32, shape (N, H, W, C)."""
 
     @property
     def model(self) -> Any:
-        """What the library has for the network."""
+        """The library's own model object."""
 
     @property
     def input(self) -> NetworkInput:
-        """Size and order of the axes of what it takes."""
+        """The size and axis order of the network's input."""
 
     @property
     def preprocess(self) -> Preprocess:
-        """From RGB 0–255 to what it takes, unless a person has another."""
+        """The default function from RGB 0–255 to the network's input."""
 
     @property
     def before_relu(self) -> tuple[str, ...]:
-        """The layers whose maps are given before their ReLU."""
+        """The layers whose maps are returned before their ReLU."""
 
     @property
     def bytes_a_pixel(self) -> int:
-        """Memory of one forward pass, by pixel of the image."""
+        """Memory of a forward pass in bytes per image pixel."""
 
     def check_usable(self) -> None:
-        """Raise RuntimeError where the library cannot compute."""
+        """Raise RuntimeError if the library cannot compute here."""
 
     def measure(self, size: Size) -> None:
-        """Find out how much memory an image takes, where that is not known and it may be much."""
+        """Measure the memory needed per pixel before a large image, if still unknown."""
 
     def check_size(self, size: Size) -> None:
-        """Raise ValueError for a size that the network cannot take, where that costs little."""
+        """Raise ValueError for an unsupported size, if that can be determined cheaply."""
 
     def layers_on(self, size: Size | None) -> tuple[LayerInfo, ...]:
         """Return names and geometry for an image of (height, width)."""
@@ -106,22 +106,23 @@ class Network(Protocol):
         """Return the layers for images of this size, and the maps of each."""
 
     def fan_in(self, name: str) -> FanIn:
-        """Return what the channels of a layer are made of."""
+        """Return the inputs and kernels of a layer's channels."""
 
     def variables(
         self, first: int, last: int | None
     ) -> list[tuple[tuple[int, int], Any, npt.NDArray[Any]]]:
-        """Return the weights of the layers from one to another, or to the end.
+        """Return the weights of the layers from `first` to `last`, or to the end.
 
-        Each comes once, with two numbers, its layer's and its own there, and with its values.
+        Each variable appears once, with two numbers (its layer's, and its own in the layer) and its
+        values.
         """
 
     def channel_function(
         self, unit: Unit, colours: Colours, weights: Weights
     ) -> tuple[Callable[[Floats], Doubles], Callable[[Floats], tuple[Doubles, Floats]]]:
-        """Return what computes the values of a unit for pictures, and them with their gradients.
+        """Return functions for a unit's values for images, and for the values with gradients.
 
-        Pictures are (N, h, w, 3), RGB in 0–255. Where there is no gradient, NoGradientError or
+        Images have shape (N, h, w, 3), RGB in 0–255. Without a gradient, NoGradientError or
         LookupError is raised.
         """
 
@@ -132,18 +133,18 @@ class Network(Protocol):
         Callable[[Floats, Floats], tuple[Floats, Floats]],
         int | None,
     ]:
-        """Return what computes the network's end, and what a layer's maps give to it.
+        """Return functions for the network's final output, and for its gradient at a layer.
 
-        The first takes what the network takes. The second takes also the weights of the end's
-        numbers, and gives a layer's maps and the gradient of that sum. The third is how many
-        classes, or channels, the end has.
+        The first takes the network's input. The second also takes weights for the outputs, and
+        returns a layer's maps and the gradient of the weighted sum. The third result is the number
+        of classes, or of channels, of the final output.
         """
 
     def aim_function(
         self, index: int, aim: Aim, colours: Colours, *, rectified: bool
     ) -> tuple[Callable[..., Floats], Callable[..., tuple[Floats, Floats]]]:
-        """Return what tells how near pictures come to what is asked, and that with the gradient.
+        """Return functions for the objective of images, without and with its gradient.
 
-        Both take pictures, the numbers asked for, and how the network is shown the pictures; see
+        Both take images, the parameters of the objective, and a transformation of the images; see
         `LayerAim.gradients`.
         """

@@ -1,8 +1,8 @@
-"""Which input pixels the units of a map see, and what each kind of Keras layer does to that.
+"""Receptive fields, and the effect of each kind of Keras layer on them.
 
-Rules go by the names of Keras's own classes: a class of somebody's own, whatever it inherits, has
-none. A layer without a rule sees the whole map, or something that cannot be told from outside, and
-after it receptive fields are not defined.
+Rules are keyed by the names of Keras's own classes; custom classes have none, even if they inherit
+from these. A layer without a rule sees the whole map, or an unknown part of it, and after it
+receptive fields are undefined.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ from vgg_widget.network.graph import (
 )
 
 Ints = npt.NDArray[np.int64]
-# From units to the units of the map before that they read, and which of these there are.
+# Function from units to the units of the previous map that they read, with a mask of existing ones.
 Taps = Callable[[Ints], tuple[Ints, npt.NDArray[np.bool_] | bool]]
 
-# An interval that holds nothing: no pixel is so far away.
+# Bound of an empty interval, beyond any pixel.
 _NOWHERE = 1 << 40
 
 
 @dataclass(frozen=True, eq=False)
 class Reach:
-    """Which input pixels each unit of a map sees along one axis, exactly.
+    """The exact receptive fields of a map's units along one axis.
 
     For a chain of convolutions and pools this is the arithmetic of Dumoulin & Visin
     (arXiv:1603.07285); for branches, that of Araujo, Norris & Sim, "Computing Receptive Fields of
     Convolutional Neural Networks" (Distill, 2019).
     """
 
-    # First and last input coordinate that units 0 to P - 1 would see of an image without borders;
-    # unit i + P sees the same, `shift` pixels on. P is 1 unless something was enlarged on the way,
+    # First and last input coordinates seen by units 0 to P - 1 in an image without borders; unit i
+    # + P sees the same, shifted by `shift` pixels. P is 1 unless maps were enlarged on the way,
     # after which neighbouring units may see the same pixels.
     low: Ints
     high: Ints
     shift: int
-    # First and last input pixel that each unit of this very map sees, with its borders and padding;
-    # first > last where a unit sees padding alone.
+    # First and last input pixels seen by each unit of this map, taking borders and padding into
+    # account; first > last if a unit sees only padding.
     first: Ints
     last: Ints
 
     @classmethod
     def of_pixels(cls, count: int) -> Self:
-        """Return what the input itself sees: each pixel is its own."""
+        """Return the reach of the input itself: each pixel sees itself."""
         pixels = np.arange(count, dtype=np.int64)
         zero = np.zeros(1, np.int64)
         return cls(zero, zero, 1, pixels, pixels)
 
     @classmethod
     def union(cls, reaches: Sequence[Self]) -> Self | None:
-        """Return what units see through several branches; None where their strides disagree."""
+        """Return the union over several branches, or None if their strides differ."""
         one = reaches[0]
         if any(other.units != one.units or other.stride != one.stride for other in reaches):
             return None
@@ -82,37 +82,37 @@ class Reach:
 
     @property
     def stride(self) -> float:
-        """Input pixels from one unit to the next, on average; whole unless maps are enlarged."""
+        """Average distance between units in input pixels; an integer unless maps are enlarged."""
         stride, rest = divmod(self.shift, len(self.low))
         return self.shift / len(self.low) if rest else stride
 
     @property
     def size(self) -> int:
-        """Input pixels from the first to the last that a unit sees: the most, where they differ."""
+        """Size of the receptive field in input pixels; the largest if units differ."""
         seen = self.high - self.low + 1
         return int(seen[self._sees()].max(initial=0))
 
     @property
     def center(self) -> float:
-        """Input coordinate of the middle of what unit 0 sees, were there no border."""
+        """Input coordinate of the centre of unit 0's receptive field, ignoring borders."""
         if not self._sees()[0]:
             return self.edge + self.stride / 2
         return float(self.low[0] + self.high[0]) / 2
 
     @property
     def edge(self) -> float:
-        """Input coordinate at which the map begins when it is laid over the image."""
+        """Input coordinate of the map's first edge when placed over the image."""
         middles = (self.low + self.high) / 2 - self.stride * np.arange(len(self.low))
         return float(middles[self._sees()].mean()) - self.stride / 2
 
     @property
     def spans(self) -> tuple[int, ...]:
-        """First pixel and last pixel + 1 of each unit in turn; both 0 where it sees none."""
+        """First pixel and last pixel + 1 of each unit in turn; both 0 if it sees none."""
         return _spans(self.first, self.last)
 
     @property
     def whole(self) -> tuple[int, ...]:
-        """The same of an image without borders, for as many units as differ."""
+        """The spans in an image without borders, for one period of units."""
         return _spans(self.low, self.high)
 
     def _sees(self) -> npt.NDArray[np.bool_]:
@@ -121,15 +121,15 @@ class Reach:
     def window(
         self, kernel: int, stride: int = 1, dilation: int = 1, padding: str = "valid"
     ) -> Self:
-        """Carry it through a convolution or a pool."""
+        """Return the reach after a convolution or a pool."""
         units, cells = window_of(self.units, kernel, stride, dilation, padding)
         return self._through(lambda i: (i[:, None] * stride + cells, True), units, down=stride)
 
     def transposed(self, units: int, kernel: int, stride: int, dilation: int, padding: str) -> Self:
-        """Carry it through a transposed convolution that makes this many units.
+        """Return the reach after a transposed convolution with this many output units.
 
-        It is a convolution's gradient: a unit sees the units that the convolution from its side
-        would give its value to.
+        A transposed convolution is a convolution's gradient: a unit sees the units that the
+        convolution in the opposite direction would pass its value to.
         """
         wide = (kernel - 1) * dilation + 1
         excess = (self.units - 1) * stride + wide - units
@@ -142,13 +142,13 @@ class Reach:
         return self._through(taps, units, up=stride)
 
     def padded(self, before: int, after: int) -> Self:
-        """Carry it through a border of zeros; negative numbers crop."""
+        """Return the reach after zero padding; negative numbers crop."""
         return self._through(lambda i: (i[:, None] - before, True), self.units + before + after)
 
     def resized(self, units: int, interpolation: str) -> Self:
-        """Carry it through a resize to this many units, by ``"nearest"`` or ``"bilinear"``.
+        """Return the reach after a ``"nearest"`` or ``"bilinear"`` resize to this many units.
 
-        Samples lie in the middle of units (half-pixel centres), without antialiasing, as in
+        Samples are at the centres of units (half-pixel centres), without antialiasing, as in
         ``tf.image.resize``.
         """
         old, new = self.units, units
@@ -157,13 +157,13 @@ class Reach:
             if interpolation == "nearest":
                 return (2 * i[:, None] + 1) * old // (2 * new), True
             place = (2 * i[:, None] + 1) * old - new
-            # A sample that falls on a unit's middle takes nothing from its neighbour.
+            # A sample at a unit's centre does not depend on its neighbour.
             return np.concatenate([place // (2 * new), -(-place // (2 * new))], axis=1), True
 
         return self._through(taps, units, down=old, up=new)
 
     def _through(self, taps: Taps, units: int, down: int = 1, up: int = 1) -> Self:
-        """Carry it through a layer whose unit i reads units ``taps(i)``, about i * down / up."""
+        """Return the reach after a layer whose unit i reads ``taps(i)``, near i * down / up."""
         period = len(self.low) * up // math.gcd(down, len(self.low) * up)
         shift = self.shift * period * down // (up * len(self.low))
         low, high = _extremes(*taps(np.arange(period)), self.without_borders)
@@ -171,7 +171,7 @@ class Reach:
         return type(self)(*_shortest(low, high, shift), first, last)
 
     def without_borders(self, index: Ints) -> tuple[Ints, Ints]:
-        """Return first and last input coordinates that units see of an image without borders."""
+        """Return the first and last input coordinates seen by units in an image without borders."""
         turns, phase = np.divmod(index, len(self.low))
         return self.low[phase] + turns * self.shift, self.high[phase] + turns * self.shift
 
@@ -185,10 +185,10 @@ class Reach:
 def window_of(
     units: int, kernel: int, stride: int, dilation: int, padding: str
 ) -> tuple[int, Ints]:
-    """Return how many units a kernel makes of others, and which of these its cells lie on for 0.
+    """Return the number of output units, and the input units under the kernel for unit 0.
 
-    TensorFlow's ``"same"`` pads by what the number of units asks for, the odd one at the end, so
-    that the result depends on the image's size.
+    TensorFlow's ``"same"`` padding depends on the number of units, with any extra zero at the end,
+    so the result depends on the image's size.
     """
     wide = (kernel - 1) * dilation + 1
     made, before = (units - wide) // stride + 1, 0
@@ -205,7 +205,7 @@ def _spans(first: Ints, last: Ints) -> tuple[int, ...]:
 
 
 def _shortest(low: Ints, high: Ints, shift: int) -> tuple[Ints, Ints, int]:
-    """Say the same with the shortest period, so that equal strides are seen to be equal."""
+    """Reduce to the shortest period, so that equal strides compare equal."""
     period = len(low)
     index = np.arange(period)
     for short in range(1, period):
@@ -235,27 +235,27 @@ def _extremes(
 # Rules -------------------------------------------------------------------------------------------
 
 Reaches = Mapping[str, Reach]
-"""Of rows, ``"H"``, and of columns, ``"W"``."""
+"""Reaches along rows, ``"H"``, and columns, ``"W"``."""
 
 Sizes = Mapping[str, int]
-"""How many rows, ``"H"``, and columns, ``"W"``."""
+"""Numbers of rows, ``"H"``, and columns, ``"W"``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Passage:
-    """One result of a layer's call, as far as geometry depends on it."""
+    """The parts of a result of a layer's call that determine its geometry."""
 
     call: Call
     result: Any
-    # What the units of each map that goes in see, and its layout.
+    # The reaches of each input map, and its layout.
     sources: tuple[Reaches, ...]
     before: tuple[str, ...]
-    # The layout of the result, and its size where that is known beforehand.
+    # The layout of the result, and its size if known in advance.
     after: str
     size: Sizes | None
 
     def along(self, change: Callable[..., Reach], *settings: Any) -> Reaches:
-        """Change each axis, with its own of every pair of settings."""
+        """Apply `change` to each axis, with its element of every pair of settings."""
         pairs = [one if isinstance(one, tuple | list) else (one, one) for one in settings]
         return {
             axis: change(self.sources[0][axis], *(pair[place] for pair in pairs))
@@ -263,7 +263,7 @@ class Passage:
         }
 
     def to_size(self, change: Callable[..., Reach], *settings: Any) -> Reaches | None:
-        """Change each axis, with the number of units that come out as the first argument."""
+        """Apply `change` to each axis, with the number of output units as the first argument."""
         if self.size is None:
             return None
         return self.along(change, (self.size["H"], self.size["W"]), *settings)
@@ -278,9 +278,9 @@ def reaches_of(
     pixels: Any,
     sizes: Mapping[int, Sizes],
 ) -> Mapping[int, Reaches]:
-    """Carry the pixels' reach through every call in turn, as far as receptive fields are defined.
+    """Propagate the reach through every call in turn, as far as receptive fields are defined.
 
-    Layouts, sizes of the input and of the feature maps, and reaches are by their tensors' ``id``.
+    Layouts, sizes (of the input and of feature maps) and reaches are keyed by tensors' ``id``.
     """
     of_pixels = {axis: Reach.of_pixels(count) for axis, count in sizes[id(pixels)].items()}
     reaches: dict[int, Reaches] = {id(pixels): of_pixels}
@@ -292,7 +292,7 @@ def reaches_of(
         for result in call.results:
             after = layouts.get(id(result), "")
             size = sizes.get(id(result))
-            # Without an axis of channels it is no feature map, and its size is not known.
+            # A tensor without a channel axis is not a feature map, and its size is unknown.
             if size is None and len(after) != len(FLAT):
                 continue
             seen = _after(Passage(call, result, sources, before, after, size))
@@ -304,31 +304,31 @@ def reaches_of(
 def _after(passage: Passage) -> Reaches | None:
     layer = passage.call.layer
     rule = _rule(layer)
-    # Softmax takes the last axis together, which are the channels unless these come first.
+    # Softmax combines the last axis, which holds the channels unless these come first.
     if rule is None or not _acts_alone(layer, or_on_channels=passage.after[-1:] == "C"):
         return None
     if len({*passage.before, passage.after}) > 1 and rule not in _MOVING:
         return None
     after = rule(layer, passage)
-    # A rule that counts other units than there are is not this layer's rule.
+    # If the number of units differs, the rule does not apply to this layer.
     if after is None or passage.size not in (None, {axis: after[axis].units for axis in "HW"}):
         return None
     return after
 
 
 def keeps_channels_apart(layer: Any) -> bool:
-    """Tell whether each channel is made of the one of the same number alone, as in a pool."""
+    """Return whether each channel depends only on the input channel of the same number."""
     return _rule(layer) in _APART and _acts_alone(layer)
 
 
 def _rule(layer: Any) -> Rule | None:
     kind = kind_of(layer)
-    # In inference they give what they are given, or maps of another size.
+    # In inference, random layers pass their input on, or change its size.
     return _unit_by_unit if kind.startswith("Random") else _RULES.get(kind)
 
 
 def _acts_alone(layer: Any, *, or_on_channels: bool = False) -> bool:
-    """Tell whether a layer's activation function takes each value, or each location, by itself."""
+    """Return whether a layer's activation function acts on each value, or location, separately."""
     activation = getattr(layer, "activation", None)
     if activation is None:
         return True
@@ -363,7 +363,7 @@ def _cropping(layer: Any, passage: Passage) -> Reaches:
 def _center_crop(_: Any, passage: Passage) -> Reaches | None:
     def cropped(reach: Reach, units: int) -> Reach:
         over = reach.units - units
-        # A map that is too small is enlarged, which no rule tells.
+        # A map that is too small is enlarged, for which there is no rule.
         return reach.padded(-(over // 2), over // 2 - over) if over >= 0 else reach
 
     return passage.to_size(cropped)
@@ -387,20 +387,20 @@ def _merge(_: Any, passage: Passage) -> Reaches | None:
 
 
 def _along_channels(layer: Any, passage: Passage) -> Reaches | None:
-    """Keep what is done to the channels of one location, and joins several maps by them."""
-    # An axis that goes is one of the source's, and one that comes of the result's.
+    """Merge the reaches if a layer only acts on, or joins, the channels at each location."""
+    # A removed axis belongs to the source's layout, an added one to the result's.
     layout = max(passage.before[0], passage.after, key=len)
     axes = {layout[axis] for axis in axes_of(layer, len(layout))}
     return _merge(layer, passage) if axes == {"C"} else None
 
 
 def _dense(_: Any, passage: Passage) -> Reaches | None:
-    # It works on the last axis, whatever that is.
+    # Dense acts on the last axis, whatever it is.
     return passage.sources[0] if passage.after[-1] == "C" else None
 
 
 def _reshape(_: Any, passage: Passage) -> Reaches | None:
-    """Keep what a reshape leaves in its order."""
+    """Keep the reach if a reshape preserves the order of axes."""
     before = channels_of(passage.call.sources[0], passage.before[0])
     stays = passage.before[0] == passage.after or before == 1
     same = before == channels_of(passage.result, passage.after)
@@ -412,7 +412,7 @@ def _turn(layer: Any, passage: Passage) -> Reaches | None:
 
 
 def _part(_: Any, passage: Passage) -> Reaches | None:
-    """Cut as an index does: ``maps[:, 1:-1, ::2]``, or some channels."""
+    """Crop like an index such as ``maps[:, 1:-1, ::2]``, or select channels."""
     ends = dict(indexed(passage.before[0], passage.call))
     if not ends:
         return None
@@ -454,8 +454,8 @@ _NAMES: Mapping[Rule, str] = {
     _turn: " ".join(TURNS),
     _part: "ops.GetItem",
     _pipeline: "Pipeline",
-    # Normalisations with the statistics of training fixed; and in the middle what works in training
-    # alone, beside everything that is called Random….
+    # Normalisations use fixed statistics in inference. The middle lines are active only in
+    # training, as are all layers called Random….
     _unit_by_unit: """
         BatchNormalization Normalization Rescaling LayerScale
         Activation ReLU LeakyReLU PReLU ELU Identity
@@ -471,6 +471,6 @@ _NAMES: Mapping[Rule, str] = {
 }
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 
-# Those that take maps from one layout to another.
+# Rules for layers that change the layout.
 _MOVING = {_along_channels, _reshape, _turn, _part}
 _APART = {_pool, _padding, _cropping, _center_crop, _resize, _unit_by_unit}

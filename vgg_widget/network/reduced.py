@@ -1,4 +1,4 @@
-"""Feature maps that are reduced where they are computed, and never leave the network."""
+"""Feature maps reduced inside the network, without returning the maps."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from vgg_widget.network.network_input import Floats, traced_for
 from vgg_widget.support.messages import unknown_choice
 
 Reduction = Callable[[Any, bool], Sequence[Any]]
-"""From one layer's maps, a float32 tensor of shape (N, H, W, C), to tensors of shape (N, C).
+"""A function from a layer's maps, a float32 tensor of shape (N, H, W, C), to tensors of shape (N,
+C).
 
-Of a network of PyTorch, from an array to arrays. The second argument says that the maps after a
-ReLU are meant, and these are before it.
+For PyTorch networks, it maps an array to arrays. The second argument is whether the reduction
+applies to maps after a ReLU while those passed are before it.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenLayer:
-    """A layer whose maps are asked for: the network's output of that index.
+    """A requested layer: the network's output with that index.
 
-    The name is Keras's, or torchvision's for the maps before a ReLU, and `aliases` are other names
-    of the same maps. `relu` tells that the output still has to go through its ReLU.
+    The name is Keras's, or torchvision's for maps before a ReLU, and `aliases` are other names of
+    the same maps. `relu` is whether the ReLU must still be applied to the output.
     """
 
     name: str
@@ -45,8 +46,8 @@ class ChosenLayer:
 def chosen_layers(
     extractor: FeatureExtractor, names: str | Iterable[str] | None
 ) -> tuple[ChosenLayer, ...]:
-    """Return layers by any of their names, each once, in network order; all for None."""
-    before_relu = extractor._network.before_relu  # noqa: SLF001 - of this room
+    """Return the named layers, each once, in network order; all for None."""
+    before_relu = extractor._network.before_relu  # noqa: SLF001 - same package
     infos = extractor.layers
     indices = {info.name: index for index, info in enumerate(infos)}
     known = layer_names(infos, before_relu)
@@ -67,16 +68,16 @@ def chosen_layers(
 
 
 class ReducedNetwork:
-    """A network that gives what a function makes of its maps; unused layers are not computed.
+    """A network that returns a reduction of its maps; unused layers are not computed.
 
-    Each tensor of the reduction is put together over the layers, along channels.
+    Each tensor of the reduction is concatenated over the layers along channels.
     """
 
     def __init__(
         self, extractor: FeatureExtractor, layers: Sequence[ChosenLayer], reduction: Reduction
     ) -> None:
         self.extractor = extractor
-        self._network = network = extractor._network  # noqa: SLF001 - of this room
+        self._network = network = extractor._network  # noqa: SLF001 - same package
         self._compute: Callable[[Floats], list[Any]]
 
         def reduced(outputs: Sequence[Any], join: Callable[..., Any]) -> list[Any]:
@@ -93,17 +94,17 @@ class ReducedNetwork:
         )
 
     def __call__(self, images: RGB8) -> list[npt.NDArray[Any]]:
-        """Return what the reduction makes of images of shape (N, H, W, 3)."""
+        """Return the reduction for images of shape (N, H, W, 3)."""
         self._network.check_usable()
-        inputs = self.extractor._network_inputs(images)  # noqa: SLF001 - of this room
+        inputs = self.extractor._network_inputs(images)  # noqa: SLF001 - same package
         try:
             return [np.asarray(made) for made in self._compute(inputs)]
         except Exception:
-            # The network itself tells in a sentence what TensorFlow has against the images.
+            # The network's own forward pass raises a clearer error for unsuitable images.
             self._network.run(inputs)
             raise
 
     def most(self, pixels: RGB8) -> int:
-        """Return how many images of this size fit into the memory at once."""
+        """Return the number of images of this size that fit in memory at once."""
         height, width, _ = pixels.shape
         return fitting(height, width, self._network.bytes_a_pixel)

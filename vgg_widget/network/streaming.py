@@ -1,4 +1,4 @@
-"""Read many images ahead of the network, in bounded memory, each one by its name."""
+"""Read named images ahead of the network, in bounded memory."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ _Name = TypeVar("_Name")
 _Result = TypeVar("_Result")
 
 READERS = 2
-"""Threads: Pillow decodes without Python's lock; more would slow the network down."""
+"""Number of threads. Pillow decodes without the GIL, but more threads would slow the network
+down."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NamedImage:
-    """A picture ready for the network: its path, or its place in the stream, and its pixels."""
+    """An image ready for the network: its path, or its position in the stream, and its pixels."""
 
     name: str
     pixels: RGB8
 
 
 def check_stream(images: object, batch_size: object, on_error: object) -> None:
-    """Raise for what cannot be streamed, at the call and not at the first image."""
+    """Raise for invalid arguments at the call, not at the first image."""
     if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size {batch_size!r} is no number of images: give 1 or more.")
+        raise ValueError(
+            f"batch_size {batch_size!r} is not a valid number of images: give 1 or more."
+        )
     if on_error not in ("raise", "skip"):
         raise ValueError(unknown_choice("on_error", on_error, ("raise", "skip")))
     if isinstance(images, str | os.PathLike) and Path(images).is_dir():
@@ -49,16 +52,16 @@ def check_stream(images: object, batch_size: object, on_error: object) -> None:
     if told := not_several(images):
         raise TypeError(told)
     if not is_collection(images):
-        raise TypeError(f"images is a {type(images).__name__}: pass a list of pictures.")
+        raise TypeError(f"images is a {type(images).__name__}: pass a list of images.")
 
 
 def read_ahead(
     images: Iterable[NamedItem], read: Callable[[object], RGB8], ahead: int, on_error: OnError
 ) -> Generator[NamedImage]:
-    """Read named images on other threads, in their order, at most `ahead` of what is asked for.
+    """Read named images on other threads, in order, at most `ahead` of them in advance.
 
-    A bad one, for which `read` raises a ValueError, ends it with an `ImageError` after all good
-    ones before it, or is left out with a warning.
+    If `read` raises a ValueError for an image, it either becomes an `ImageError` after all earlier
+    images, or the image is skipped with a warning.
     """
     with ThreadPoolExecutor(READERS, "vgg_widget-read") as pool:
 
@@ -66,7 +69,7 @@ def read_ahead(
             name, image = named
             if isinstance(image, str | bytes | os.PathLike):
                 return name, pool.submit(read, image)
-            # An array or open file may be the caller's only one, to be filled anew for the next.
+            # The caller may reuse an array or open file for the next image, so read it now.
             done: Future[RGB8] = Future()
             try:
                 done.set_result(read(image))
@@ -83,7 +86,7 @@ def read_ahead(
                     words = str(error) if name in str(error) else f"{name}: {error}"
                     if on_error == "raise":
                         raise ImageError(words) from error
-                    # `warn` would name a file left out once only, however often a cell is run.
+                    # `warn` would show each skipped file only once, even if a cell is run again.
                     warnings.warn_explicit(f"{words} It was left out.", UserWarning, __name__, 0)
                 else:
                     yield NamedImage(name, pixels)
@@ -94,10 +97,10 @@ def started_ahead(
     begin: Callable[[int, _Item], tuple[_Name, Future[_Result]]],
     ahead: int,
 ) -> Generator[tuple[_Name, Future[_Result]]]:
-    """Begin to read images, up to `ahead` before they are asked for; cancel what is not.
+    """Start reading up to `ahead` images in advance; cancel those that are not consumed.
 
-    The images are consumed in the calling thread, as needed. `begin` makes of an image and its
-    place what it is called and what will become of it.
+    The images are consumed in the calling thread, as needed. `begin` takes an image's position and
+    the image, and returns its name and a future.
     """
     waiting: deque[tuple[_Name, Future[_Result]]] = deque()
     try:
@@ -107,7 +110,7 @@ def started_ahead(
                 if len(waiting) >= ahead:
                     yield waiting.popleft()
         except Exception:
-            # An error of the iterable's own: what was begun comes first.
+            # The iterable itself failed: first yield the images already started.
             while waiting:
                 yield waiting.popleft()
             raise
@@ -121,9 +124,9 @@ def started_ahead(
 def batches(
     images: Iterable[NamedImage], most: Callable[[RGB8], int]
 ) -> Generator[list[NamedImage]]:
-    """Put neighbours of the same size together, of each size at most what `most` says.
+    """Group neighbouring images of the same size, at most `most` for each size.
 
-    An error of `images` is raised after what came before it.
+    An error in `images` is raised after the images before it.
     """
     batch: list[NamedImage] = []
     try:

@@ -1,4 +1,4 @@
-"""What is asked of a layer's maps while pictures are made for them, and its gradient."""
+"""The objectives of image optimisation at a layer, with their gradients."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.protocol import Aim, Floats, NoGradientError
 
-# Beside all maps there are their gradients, and what is in between.
+# Memory for gradients and intermediate values in addition to the maps.
 _MORE = 2
-# Larger batches are hardly faster, and take memory.
+# Larger batches are hardly faster but take more memory.
 _MOST_AT_ONCE = 4
 
 
 class LayerAim:
-    """How near pictures come to what is asked of a layer, with the gradient of that.
+    """An objective at a layer as a function of images, with its gradient.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        Whose network; its weights are read as they are at each call.
+        The network; its current weights are used at each call.
     layer : str
         Any of its names.
     size : (int, int)
-        Height and width of the pictures.
+        Height and width of the images.
     aim : str
         ``"mean"`` and ``"unit"``: the channels' values before the ReLU, over the map or at one
-        place. ``"content"`` and ``"style"``: the squared distance to maps, and to a Gram matrix.
+        location. ``"content"`` and ``"style"``: the squared distance to given maps, or to a Gram
+        matrix.
 
     Attributes
     ----------
     most : int
-        How many pictures are computed at once.
+        Number of images computed at a time.
     """
 
     def __init__(
         self, extractor: FeatureExtractor, layer: str, size: tuple[int, int], aim: Aim
     ) -> None:
-        self._network = network = extractor._network  # noqa: SLF001 - of this room
+        self._network = network = extractor._network  # noqa: SLF001 - same package
         named = NamedLayers(network.layers_on(size), network.before_relu)
         info = named.info(layer)
         rectified = aim in ("content", "style") and named.plain_name(layer) == info.name
@@ -52,7 +53,8 @@ class LayerAim:
         check_memory(*size, _MORE * network.bytes_a_pixel)
         self.most = min(_MOST_AT_ONCE, fitting(*size, _MORE * network.bytes_a_pixel))
         self._layer = layer
-        # Of a picture of many colours: what depends on the picture is found out and refused.
+        # Probe with random colours, so that preprocessing that depends on the image is detected and
+        # refused.
         probe = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         self._values, self._gradients = network.aim_function(
             index, aim, colours_to_input(extractor, probe), rectified=rectified
@@ -61,38 +63,38 @@ class LayerAim:
     def values(
         self, pictures: Floats, view: Sequence[float], asked: Sequence[npt.NDArray[Any]]
     ) -> Floats:
-        """Return what `gradients` tells, without the gradient."""
+        """Return the first result of `gradients` only."""
         self._network.check_usable()
         return self._values(pictures, tuple(asked), np.array(view, np.float32))
 
     def gradients(
         self, pictures: Floats, view: Sequence[float], asked: Sequence[npt.NDArray[Any]]
     ) -> tuple[Floats, Floats]:
-        """Return what is told of each of some pictures, and the gradient of its aim.
+        """Return the values of some images, and the gradients of their objectives.
 
         Parameters
         ----------
         pictures : ndarray of float32, shape (N, h, w, 3)
             RGB in 0–255; at most `most`.
         view : sequence of 8 float
-            How the network is shown them: the point of a picture that is seen at (x, y) is
-            ``(v0 x + v1 y + v2, v3 x + v4 y + v5)``.
+            Transformation of the images before the network: the value at (x, y) is taken from the
+            point ``(v0 x + v1 y + v2, v3 x + v4 y + v5)``.
         asked : sequence of ndarray
-            Of ``"mean"`` the channel of each picture, of ``"unit"`` row and column too. Of
-            ``"content"`` and ``"style"`` the maps, or Gram matrix, and the weight of each of its
-            numbers.
+            For ``"mean"``, the channel of each image; for ``"unit"``, also row and column. For
+            ``"content"`` and ``"style"``, the target maps or Gram matrix, and the weight of each of
+            its numbers.
 
         Returns
         -------
         told : ndarray of float32
-            The channel's map of each picture, shape (N, H, W); or its distance, shape (N,).
+            Each image's map of the channel, shape (N, H, W), or its distance, shape (N,).
         gradients : ndarray of float32, shape (N, h, w, 3)
-            Uphill for values, and downhill for distances.
+            Direction of increasing values, or of decreasing distances.
 
         Raises
         ------
         NoGradientError
-            If there is none.
+            If there is no gradient.
         """
         self._network.check_usable()
         try:

@@ -1,8 +1,8 @@
-"""What PyTorch's functions do to the axes of maps, and to which pixels their units see.
+"""Tracking of layouts and receptive fields through PyTorch functions.
 
-The functions that a network calls are followed while it runs, those of its modules and those
-between them, so that no graph is needed. A function without a rule sees the whole map, or something
-that cannot be told from outside, and after it receptive fields are not defined.
+All functions that a network calls are tracked while it runs, inside and between its modules, so no
+graph is needed. A function without a rule sees the whole map, or an unknown part of it, and after
+it receptive fields are undefined.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from vgg_widget.network.receptive_fields import Reach, Reaches
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What is known of a tensor that is made of the pixels: its axes, and what its units see."""
+    """The layout and receptive fields of a tensor computed from the pixels."""
 
-    # A letter for each axis, such as "NCHW"; empty where that is not known.
+    # A letter for each axis, such as "NCHW"; empty if unknown.
     layout: str = ""
     reaches: Reaches | None = None
 
@@ -32,7 +32,7 @@ _UNKNOWN = Seen()
 
 
 def tensors_in(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Give the tensors within tuples, lists and dicts, each with its place there, ``"[0]"``."""
+    """Yield the tensors in tuples, lists and dicts, each with its position, such as ``"[0]"``."""
     if isinstance(value, torch.Tensor):
         yield "", value
     elif isinstance(value, Mapping):
@@ -44,16 +44,16 @@ def tensors_in(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 class Following(TorchFunctionMode):
-    """A context in which it is noted what each function makes of the pixels.
+    """A context that tracks the tensors computed from the pixels by each function.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Whose parameters, buffers and other tensors are no pixels.
+        The module, whose parameters, buffers and other tensors do not depend on the pixels.
     pixels : Tensor
         The network's input, channels first.
     measured : bool
-        Whether it is known already what units see: then the axes alone are followed.
+        Whether receptive fields are already known; then only layouts are tracked.
     """
 
     def __init__(self, module: Any, pixels: torch.Tensor, *, measured: bool) -> None:
@@ -63,11 +63,11 @@ class Following(TorchFunctionMode):
             if measured
             else dict(zip("HW", map(Reach.of_pixels, pixels.shape[2:]), strict=True))
         )
-        # None for a tensor that is not made of the pixels.
+        # None for a tensor that does not depend on the pixels.
         self._known: Any = WeakTensorKeyDictionary()
         self._known[pixels] = Seen(CHANNELS_FIRST, reaches)
         for each in module.modules():
-            for held in (each._parameters, each._buffers, vars(each)):  # noqa: SLF001 - its public iterators make names
+            for held in (each._parameters, each._buffers, vars(each)):  # noqa: SLF001 - public iterators build names
                 self._known.update({t: None for t in held.values() if isinstance(t, torch.Tensor)})
         self._usual = CHANNELS_FIRST
 
@@ -75,7 +75,7 @@ class Following(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
-        # Before it is called, since it may write its result into what it reads.
+        # Look up the sources before the call, which may change them in place.
         sources = self._sources((args, given))
         made = func(*args, **given)
         name = str(getattr(func, "__name__", "")).strip("_")
@@ -89,7 +89,7 @@ class Following(TorchFunctionMode):
         return made
 
     def seen(self, tensor: torch.Tensor) -> Seen:
-        """Return what is known of a tensor with four axes: at least what these probably are."""
+        """Return what is known of a tensor with four axes, at least its probable layout."""
         found = self._known.get(tensor, _UNKNOWN) or _UNKNOWN
         return found if len(found.layout) == 4 else Seen(self._usual)
 
@@ -100,27 +100,27 @@ class Following(TorchFunctionMode):
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One result of a call of a function."""
+    """A result of a function's call."""
 
     function: Any
     name: str
     args: tuple[Any, ...]
     options: Mapping[str, Any]
-    # The tensors made of the pixels that go in.
+    # The arguments that are computed from the pixels.
     sources: Sequence[tuple[torch.Tensor, Seen]]
     result: torch.Tensor
 
     def given(self, place: int, name: str, usual: Any = None) -> Any:
-        """Return an argument, by its place or its name."""
+        """Return an argument by position or name."""
         return self.args[place] if len(self.args) > place else self.options.get(name, usual)
 
     @property
     def alone(self) -> Seen:
-        """What is known of the one tensor that goes in; nothing where there are several."""
+        """What is known of the only source; unknown if there are several."""
         return self.sources[0][1] if len(self.sources) == 1 else _UNKNOWN
 
     def on_channels(self, axes: Any) -> bool:
-        """Tell whether axes, by their numbers, are those of channels."""
+        """Return whether axes, given by number, are channel axes."""
         layout = self.alone.layout
         numbers = axes if isinstance(axes, list | tuple) else [axes]
         return bool(layout) and all(
@@ -135,12 +135,12 @@ def _after(call: Call) -> Seen | None:
     try:
         return _kept(call) if rule is None else rule(call)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, RuntimeError):
-        # Called in a way that no rule foresees.
+        # An unexpected form of call.
         return _UNKNOWN
 
 
 def _kept(call: Call) -> Seen:
-    """Keep the axes where their lengths stay, and nothing else."""
+    """Keep the layout of a source with the result's shape, but no receptive fields."""
     layouts = [seen.layout for tensor, seen in call.sources if tensor.shape == call.result.shape]
     return Seen(next(filter(None, layouts), ""))
 
@@ -153,7 +153,7 @@ def _pair(value: Any) -> tuple[int, int]:
 def _along(
     call: Call, change: Callable[..., Reach | None], *settings: tuple[Any, Any]
 ) -> Reaches | None:
-    """Change each axis of maps with channels first, by its number of units and its settings."""
+    """Apply `change` to each axis of channels-first maps, with its number of units and settings."""
     before = call.alone
     if before.layout != CHANNELS_FIRST or before.reaches is None or call.result.dim() != 4:
         return None
@@ -168,9 +168,9 @@ def _along(
 
 
 def _window(reach: Reach, units: int, *how: int) -> Reach:
-    """Carry it through a window: its size, its stride, its dilation, and the zeros before."""
+    """Return the reach after a window with a size, stride, dilation and leading zeros."""
     kernel, stride, dilation, before = how
-    # At the end so much is added, or left over, that there are so many units.
+    # Padding or cropping at the end follows from the number of units.
     after = (units - 1) * stride + (kernel - 1) * dilation + 1 - reach.units - before
     return reach.padded(before, after).window(kernel, stride, dilation)
 
@@ -180,7 +180,7 @@ def _convolution(call: Call) -> Seen:
     stride, dilation = _pair(call.given(3, "stride", 1)), _pair(call.given(5, "dilation", 1))
     padding = call.given(4, "padding", 0)
     if padding == "same":
-        # The odd one at the end.
+        # An odd zero is added at the end.
         sides = zip(dilation, kernel, strict=True)
         before = _pair([step * (size - 1) // 2 for step, size in sides])
     else:
@@ -202,7 +202,7 @@ def _pool(call: Call, dilation: tuple[int, int] = (1, 1)) -> Seen:
 def _adaptive_pool(call: Call) -> Seen:
     def change(reach: Reach, units: int) -> Reach | None:
         size, rest = divmod(reach.units, units)
-        # What sees all of a map has no receptive field.
+        # A unit that sees the whole map has no receptive field.
         return None if rest or (units == 1 and size > 1) else reach.window(size, size)
 
     return Seen(CHANNELS_FIRST, _along(call, change))
@@ -227,7 +227,7 @@ def _resize(call: Call) -> Seen:
     plain = not call.given(4, "align_corners") and not call.given(6, "antialias", usual=False)
 
     def change(reach: Reach, units: int) -> Reach | None:
-        # Other enlargements have samples elsewhere.
+        # Other enlargements sample at other positions.
         known = plain and mode in ("nearest", "bilinear") and units % reach.units == 0
         return reach.resized(units, mode) if known else None
 
@@ -259,7 +259,7 @@ def _unit_by_unit(call: Call) -> Seen:
 
 
 def _batch_norm(call: Call) -> Seen:
-    # With the statistics of the picture it sees all of it.
+    # With the image's own statistics, each unit depends on the whole image.
     return _kept(call) if call.given(5, "training", usual=False) else _unit_by_unit(call)
 
 
@@ -291,20 +291,20 @@ def _softmax(call: Call) -> Seen:
 
 
 def _across_channels(call: Call) -> Seen:
-    """Keep what sums the channels up, or takes the largest of them, and leaves their axis."""
+    """Keep the reach for a reduction over channels that keeps the axis."""
     same = call.on_channels(call.given(1, "dim")) and call.result.dim() == len(call.alone.layout)
     return call.alone if same else _UNKNOWN
 
 
 def _turn(call: Call) -> Seen:
-    # Axes that are as long as their numbers tell where each has gone.
+    # Give each axis its number as its length, to track its new position.
     layout = call.alone.layout
     lengths = call.function(torch.empty(tuple(range(len(layout)))), *call.args[1:], **call.options)
     return Seen("".join(layout[axis] for axis in lengths.shape), call.alone.reaches)
 
 
 def _reshape(call: Call) -> Seen:
-    """Keep what only takes channels apart into groups, or together."""
+    """Keep the reach for a reshape that only splits or joins channels."""
     before, after = call.sources[0][0].shape, call.result.shape
     same = before[0] == after[0] and before[-2:] == after[-2:] and len(after) >= 4
     if not same or not call.alone.layout.endswith("HW"):
@@ -313,7 +313,7 @@ def _reshape(call: Call) -> Seen:
 
 
 def _part(call: Call) -> Seen:
-    """Cut as an index does: ``maps[:, 1:-1, ::2]``."""
+    """Crop like an index such as ``maps[:, 1:-1, ::2]``."""
     layout, reaches = call.alone.layout, call.alone.reaches
     index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     if ... in index:
@@ -348,7 +348,7 @@ _NAMES: Mapping[Callable[[Call], Seen], str] = {
     _turn: "permute transpose swapaxes swapdims movedim moveaxis",
     _reshape: "view reshape flatten unflatten",
     _part: "getitem",
-    # In the middle what works in training alone.
+    # The middle lines are active only in training.
     _unit_by_unit: """
         relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign prelu rrelu threshold
         hardtanh hardswish hardsigmoid hardshrink softshrink tanhshrink sigmoid logsigmoid tanh
@@ -362,5 +362,5 @@ _NAMES: Mapping[Callable[[Call], Seen], str] = {
 }
 _RULES = {name: rule for rule, names in _NAMES.items() for name in names.split()}
 
-# After which the order of axes is what it probably is elsewhere too.
+# Functions whose layout is assumed for tensors with an unknown layout.
 _TELLING = frozenset({"conv2d", "batch_norm", "max_pool2d", "avg_pool2d", "linear", "layer_norm"})

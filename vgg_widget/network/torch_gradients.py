@@ -1,4 +1,4 @@
-"""Gradients through a PyTorch network: of its channels and classes, and of what pictures aim at."""
+"""Gradients through a PyTorch network: of channels, class scores and objectives."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class _Reached(BaseException):
-    """A forward pass has come as far as it has to; no module's own handler of errors takes it."""
+    """Ends a forward pass at the required layer; not caught by modules' own error handlers."""
 
 
 def channel_function(
     network: TorchNetwork, unit: Unit, colours: Colours, weights: Weights
 ) -> tuple[Callable[[Floats], Doubles], Callable[[Floats], tuple[Doubles, Floats]]]:
-    """Return what computes the values of a unit for pictures, and them with their gradients."""
+    """Return functions for a unit's values for images, and for the values with gradients."""
 
     def value(pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         maps = _maps(network, unit.index, _as_input(network, pictures, colours), weights)
@@ -51,12 +51,12 @@ def class_function(
     Callable[[Floats, Floats], tuple[Floats, Floats]],
     int,
 ]:
-    """Return what computes the scores of classes, and what a layer's maps give to their sum."""
+    """Return functions for the class scores, and for their gradient at a layer."""
     ends = network.found_on(None).ends
     if len(ends) != 1 or len(ends[0]) != 2:
         shapes = " and ".join(str(shape[1:]) for shape in ends) or "no tensor"
         raise ValueError(
-            f"method 'grad_cam' needs a classifier, and model {network.name!r} ends in {shapes}: "
+            f"method 'grad_cam' needs a classifier, but model {network.name!r} ends in {shapes}: "
             "pass a model that ends in one vector of classes, or another method and a channel."
         )
 
@@ -82,7 +82,7 @@ def class_function(
 def aim_function(
     network: TorchNetwork, index: int, aim: Aim, colours: Colours
 ) -> tuple[Callable[..., Floats], Callable[..., tuple[Floats, Floats]]]:
-    """Return what tells how near pictures come to what is asked, and that with the gradient."""
+    """Return functions for the objective of images, without and with its gradient."""
 
     def told(pictures: torch.Tensor, asked: Any, view: Floats) -> tuple[torch.Tensor, torch.Tensor]:
         inputs = _as_input(network, _viewed(pictures, view), colours)
@@ -95,7 +95,7 @@ def aim_function(
 def _with_gradient(
     value: Callable[..., tuple[torch.Tensor, torch.Tensor]],
 ) -> tuple[Callable[..., Any], Callable[..., tuple[Any, Floats]]]:
-    """Return what gives a function's second result, and that with the gradient of the first."""
+    """Return functions for another's second result, without and with the gradient of its first."""
 
     def values(pictures: Floats, *rest: Any) -> Any:
         with torch.inference_mode(mode=False), torch.no_grad():
@@ -112,7 +112,7 @@ def _with_gradient(
 
 
 def _slope(value: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
-    # Not backward(), which adds to what parameters keep as their gradients.
+    # Not backward(), which would change the parameters' stored gradients.
     slope = None
     if value.requires_grad and of.requires_grad:
         (slope,) = torch.autograd.grad(value, of, allow_unused=True)
@@ -134,7 +134,7 @@ def _channels_last(maps: torch.Tensor, layout: str) -> torch.Tensor:
 def _maps(
     network: TorchNetwork, index: int, inputs: torch.Tensor, weights: Weights
 ) -> torch.Tensor:
-    """Return a layer's maps, channels last; what follows is not computed."""
+    """Return a layer's maps, channels last; later layers are not computed."""
     one = network.found_on((inputs.shape[2], inputs.shape[3])).shown[index]
     reached: list[torch.Tensor] = []
     calls = 0
@@ -154,10 +154,10 @@ def _maps(
 def _to_end(
     network: TorchNetwork, index: int, pixels: torch.Tensor, weights: Weights
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a layer's maps as they are, and the scores that the network makes of them."""
+    """Return a layer's unchanged maps, and the scores that the network computes from them."""
     one = network.found_on((pixels.shape[2], pixels.shape[3])).shown[index]
     maps: list[torch.Tensor] = []
-    # What a softmax or a sigmoid gave last, and what it was given.
+    # The output and input of the last softmax or sigmoid.
     squashed: tuple[Any, Any] = (None, None)
     calls = 0
 
@@ -169,7 +169,7 @@ def _to_end(
         if calls - 1 != one.call:
             return None
         maps.append(dict(tensors_in(output))[one.place])
-        # What follows may write over it, and it would have no gradient.
+        # A later module could change the maps in place, and they would have no gradient.
         return output.clone() if isinstance(output, torch.Tensor) else None
 
     with network.running(note):
@@ -178,11 +178,11 @@ def _to_end(
     return maps[0], squashed[1] if end is squashed[0] else end
 
 
-# What is asked of pictures -----------------------------------------------------------------------
+# Objectives --------------------------------------------------------------------------------------
 
 
 def _viewed(pictures: torch.Tensor, view: Floats) -> torch.Tensor:
-    """Show pictures turned, moved and enlarged; beyond an edge they begin again."""
+    """Transform images; beyond an edge they wrap around."""
     height, width = pictures.shape[1:3]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     across = float(view[0]) * x + float(view[1]) * y + float(view[2])
@@ -201,7 +201,7 @@ def _viewed(pictures: torch.Tensor, view: Floats) -> torch.Tensor:
 
 def _mean(maps: torch.Tensor, asked: list[Any]) -> tuple[torch.Tensor, torch.Tensor]:
     values = maps[torch.arange(len(maps), device=maps.device), :, :, asked[0].long()]
-    # What lies below 0 counts little, and yet has a gradient.
+    # Values below 0 have little weight but keep their gradient.
     return nn.functional.leaky_relu(values, LEAK).mean(dim=(1, 2)), values
 
 

@@ -1,7 +1,7 @@
-"""A PyTorch module as a network with one output a layer: the module as it is, with hooks.
+"""A PyTorch module as a network with one output per layer, observed with hooks.
 
-It runs as in inference, without gradients, with the weights that it has at each call. Afterwards
-each of its modules is in the mode it was in, and no hook of ours stays.
+The unmodified module runs in inference mode without gradients, with its current weights at each
+call. Afterwards each of its modules is back in its previous mode, and no hook remains.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ from vgg_widget.support.interrupts import interrupts_allowed, interrupts_delayed
 from vgg_widget.support.messages import unknown_choice
 from vgg_widget.support.provenance import Provenance
 
-# Where geometry is measured when nothing has been computed yet.
+# The side at which geometry is measured before anything is computed.
 _PROBE_SIDE = 224
-# What ResNet50 takes of memory, for a first picture of fewer pixels, when no map is known.
+# Memory use of ResNet50, assumed before any maps are known; for larger first images memory is
+# measured.
 _BYTES_A_PIXEL = 6472
 _LARGE = 400 * 400
 _SMALL_SIDE = 64
-# Images of one folder come in a few sizes.
+# The images of a folder usually have only a few sizes.
 _SIZES = 16
 
 OUTPUT = "output"
-"""What the network's own result is called, where no module of its gives that tensor."""
+"""The name of the network's own result, if no module returns the same tensor."""
 
-# Two threads would put back what the other one has changed.
+# Concurrent threads would restore each other's changes.
 _running = threading.RLock()
 
 
@@ -57,14 +58,14 @@ _NOWHERE = LayerInfo("", None, "", 0, 1)
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """One 4-D result of a call of a module."""
+    """A 4-D result of a module's call."""
 
     name: str
-    # Where it is among the call's results, such as "[0]"; "" where it is the only one.
+    # Its position among the call's results, such as "[0]"; "" if it is the only one.
     place: str
-    # The call's number, in the order in which calls end.
+    # The index of the call, in the order in which calls end.
     call: int
-    # The layer whose maps the module reads: None for the pixels, "" for what is no layer's.
+    # The layer whose maps the module reads; None for the pixels, "" for anything else.
     source: str | None
     layout: str = ""
     info: LayerInfo = _NOWHERE
@@ -72,23 +73,23 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a forward pass found: its layers, the modules in order of execution, and its result."""
+    """The results of a forward pass: layers, modules in order of execution, and output shapes."""
 
     shown: tuple[Shown, ...]
     calls: tuple[str, ...]
-    # Shapes of the tensors that the network itself gives.
+    # Shapes of the tensors that the network itself returns.
     ends: tuple[tuple[int, ...], ...]
 
 
 class TorchNetwork:
-    """A PyTorch module as it is.
+    """A PyTorch module as a network.
 
     Parameters
     ----------
     module : torch.nn.Module
-        It is checked here.
+        The module, which is checked here.
     layers : collection of str, optional
-        Names of the layers that are shown; all without.
+        Names of the layers to include; all by default.
     """
 
     before_relu: tuple[str, ...] = ()
@@ -110,38 +111,38 @@ class TorchNetwork:
         self.input = NetworkInput(channels, channels_first=True)
         self._measured: OrderedDict[Size, Found] = OrderedDict()
 
-    # --- what is asked of any network
+    # --- the network protocol
 
     def check_usable(self) -> None:
-        """Do nothing: PyTorch computes wherever it can be imported."""
+        """Do nothing: PyTorch can compute wherever it can be imported."""
 
     def measure(self, size: Size) -> None:
-        """Compute a small image, where nothing was computed before and this one is large."""
+        """Compute a small image before a first large one, to measure memory use."""
         if not self._measured and size[0] * size[1] > _LARGE:
-            # A network that takes other sizes alone tells so when it is given this one.
+            # If the network does not support the small size, ignore the error.
             with suppress(ValueError):
                 self.found_on((_SMALL_SIDE, _SMALL_SIDE))
 
     def check_size(self, size: Size) -> None:
-        """Do nothing: only a forward pass tells which sizes a module takes."""
+        """Do nothing: only a forward pass shows whether a size is supported."""
 
     @property
     def bytes_a_pixel(self) -> int:
-        """Memory of one forward pass, by pixel of the image: a guess before the first."""
+        """Memory of a forward pass in bytes per image pixel; an estimate before the first pass."""
         if not self._measured:
             return _BYTES_A_PIXEL
         found = next(reversed(self._measured.values()))
         places = [(one.info.channels, one.info.placement) for one in found.shown]
         values = sum(count / (place.row_step * place.column_step) for count, place in places)
-        # All maps in float32, and about as much again while they are computed.
+        # All maps in float32, and about as much again during the computation.
         return max(1, round(8 * values))
 
     def layers_on(self, size: Size | None) -> tuple[LayerInfo, ...]:
-        """Return names and geometry for an image of (height, width); by default any known size."""
+        """Return names and geometry for an image of (height, width), by default any known size."""
         return tuple(one.info for one in self.found_on(size).shown)
 
     def found_on(self, size: Size | None) -> Found:
-        """Return what a forward pass finds on an image of this size, black if there was none."""
+        """Return the results of a forward pass for this size, run on a black image if necessary."""
         with _running:
             if size is None and self._measured:
                 return next(reversed(self._measured.values()))
@@ -156,14 +157,14 @@ class TorchNetwork:
         return tuple(one.info for one in found.shown), maps
 
     def fan_in(self, name: str) -> FanIn:
-        """Return what the channels of a layer are made of, with the weights it has now."""
+        """Return the inputs and kernels of a layer's channels, with its current weights."""
         found = self.found_on(None)
         one = next(one for one in found.shown if one.name == name)
         module = self.model.get_submodule(found.calls[one.call])
         if one.source == "":
             raise ValueError(
-                f"layer {name!r} reads something that has no feature maps: choose a layer that "
-                "reads another of those listed."
+                f"layer {name!r} reads an input without feature maps: choose a layer that reads "
+                "another listed layer."
             )
         made = _fan_in_of(module, name, one.source)
         if made is None:
@@ -176,15 +177,15 @@ class TorchNetwork:
     def variables(
         self, first: int, last: int | None
     ) -> list[tuple[tuple[int, int], Any, npt.NDArray[Any]]]:
-        """Return the weights of the layers from one to another, or to the end.
+        """Return the weights of the layers from `first` to `last`, or to the end.
 
-        Each comes once, by its name, with two numbers, its module's and its own there, and with
-        its values.
+        Each weight appears once, by name, with two numbers (its module's, and its own in the
+        module) and its values.
         """
         found = self.found_on(None)
         begin = found.shown[first].call
         end = len(found.calls) if last is None else found.shown[last].call + 1
-        # What a module holds ends before it.
+        # The calls of submodules end before their parent's.
         held = f"{found.calls[begin]}."
         while begin > 0 and (held == "." or found.calls[begin - 1].startswith(held)):
             begin -= 1
@@ -204,7 +205,7 @@ class TorchNetwork:
     def channel_function(
         self, unit: Unit, colours: Colours, weights: Weights
     ) -> tuple[Callable[[Floats], Doubles], Callable[[Floats], tuple[Doubles, Floats]]]:
-        """Return what computes the values of a unit for pictures, and them with gradients."""
+        """Return functions for a unit's values for images, and for the values with gradients."""
         return torch_gradients.channel_function(self, unit, colours, weights)
 
     def class_function(
@@ -218,7 +219,7 @@ class TorchNetwork:
         Callable[[Floats, Floats], tuple[Floats, Floats]],
         int | None,
     ]:
-        """Return what computes the scores of classes, and what a layer's maps give to them."""
+        """Return functions for the class scores, and for their gradient at a layer."""
         return torch_gradients.class_function(self, index, weights)
 
     def aim_function(
@@ -229,11 +230,11 @@ class TorchNetwork:
         *,
         rectified: bool,  # noqa: ARG002
     ) -> tuple[Callable[..., Floats], Callable[..., tuple[Floats, Floats]]]:
-        """Return what tells how near pictures come to what is asked, and that with gradients."""
+        """Return functions for the objective of images, without and with gradients."""
         return torch_gradients.aim_function(self, index, aim, colours)
 
     def numbers(self) -> Iterator[npt.NDArray[Any]]:
-        """Give what the network computes with, as arrays: its code, its settings, its numbers."""
+        """Yield the network's code, settings and weights as arrays, for a digest."""
         told = [repr(self.model)]
         for module in self.model.modules():
             code = getattr(type(module).forward, "__code__", None)
@@ -247,16 +248,16 @@ class TorchNetwork:
                 yield _as_array(tensor)
 
     def provenance(self, *, own_preprocess: bool) -> Provenance:
-        """Say whose weights these are, and what the network was fed where that is open to doubt."""
+        """Return the provenance, with a message that the expected range of the input is unknown."""
         label = f"PyTorch model {self.name!r}"
         if own_preprocess:
             return Provenance("model", label, network="")
         if self.input.channels == 1:
-            label += " on grey (the picture's luma)"
+            label += " on grey (the image's luma)"
         message = (
-            f"Values 0–255: PyTorch model {self.name!r} was given pixels as they are; if it was "
-            "trained on others, as most are, pass its preprocess=, for instance "
-            "lambda images: images / 255."
+            f"Values 0–255: PyTorch model {self.name!r} was given unscaled pixels; if it was "
+            "trained on others, as most are, pass its preprocess=, for instance lambda images: "
+            "images / 255."
         )
         return Provenance("model", label, message=message, network="")
 
@@ -264,7 +265,7 @@ class TorchNetwork:
 
     def _pass(self, inputs: Floats, *, keep: bool) -> tuple[Found, list[Floats]]:
         size = self.input.size_of(inputs.shape)
-        # Not as tensors of an inference mode, of which nobody counts how often they are written to.
+        # Tensors of inference mode do not count in-place changes, so switch it off.
         with _running, torch.inference_mode(mode=False), torch.no_grad():
             known = self._measured.get(size)
             pixels = self.as_input(torch.tensor(np.ascontiguousarray(inputs)))
@@ -275,7 +276,7 @@ class TorchNetwork:
             found = recorder.found(output)
             self._check_found(found)
             if known is not None and _are_alike(known, found):
-                # With receptive fields, which were not followed again.
+                # Keep the known receptive fields, which were not computed again.
                 found = known
             self._measured[size] = found
             self._measured.move_to_end(size)
@@ -284,22 +285,22 @@ class TorchNetwork:
         return found, recorder.maps
 
     def as_input(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Bring pixels to the device and the precision of the module's numbers."""
+        """Move pixels to the device and precision of the module's parameters."""
         held = itertools.chain(self.model.parameters(), self.model.buffers())
         like = next((tensor for tensor in held if tensor.is_floating_point()), pixels)
         return pixels.to(like.device, like.dtype)
 
     @contextmanager
     def running(self, note: Note, *contexts: Any) -> Iterator[None]:
-        """Have the modules as in inference, and each result noted; put all back at the end.
+        """Run modules in inference mode, passing each result to `note`, then restore all.
 
-        `note` is called with a module's name, the module, its arguments and its result.
+        `note` is called with the module's name, the module, its arguments and its result.
         """
         noted = _on_this_thread(note)
         with _running, interrupts_delayed(), ExitStack() as stack:
             for name, module in self.model.named_modules():
                 stack.callback(setattr, module, "training", module.training)
-                # Not eval(), in which a module may do more.
+                # Not eval(), which a module may override.
                 module.training = False
                 stack.callback(module.register_forward_hook(partial(noted, name)).remove)
             for context in contexts:
@@ -308,7 +309,7 @@ class TorchNetwork:
                 yield
 
     def called(self, pixels: torch.Tensor, weights: Weights | None = None) -> Any:
-        """Return what the module makes of an input, with some of its numbers replaced."""
+        """Return the module's output for an input, with some of its weights replaced."""
         try:
             if weights is None or not weights.variables:
                 return self.model(pixels)
@@ -316,7 +317,7 @@ class TorchNetwork:
             numbers = dict(zip(weights.variables, arrays, strict=True))
             return torch.func.functional_call(self.model, numbers, (pixels,))
         except Exception as error:
-            # Whatever a module of a person's own has against it.
+            # A user's module may raise anything.
             raise failure(self.name, self.input.size_of(pixels.shape), error) from error
 
     def _check_found(self, found: Found) -> None:
@@ -329,8 +330,8 @@ class TorchNetwork:
         missing = [name for name in self._chosen if name not in names]
         if missing:
             raise LayerNameError(
-                f"layers names {missing[0]!r}, which gives no maps (batch, channels, height, "
-                f"width) of model {self.name!r}: leave it out."
+                f"layers names {missing[0]!r}, which has no maps (batch, channels, height, width) "
+                f"in model {self.name!r}: leave it out."
             )
 
 
@@ -338,13 +339,13 @@ Note = Callable[[str, Any, Any, Any], Any]
 
 
 def _on_this_thread(note: Note) -> Note:
-    """Leave out what another thread makes of the same module meanwhile."""
+    """Ignore calls of the same module on other threads."""
     thread = threading.get_ident()
     return lambda *given: note(*given) if threading.get_ident() == thread else None
 
 
 class _Recorder:
-    """What the modules of one forward pass give, call by call."""
+    """Records the results of the modules in one forward pass, call by call."""
 
     def __init__(
         self,
@@ -358,22 +359,23 @@ class _Recorder:
         self._following, self._size, self._chosen, self._keep = following, size, chosen, keep
         self._count = len(pixels)
         self._times: Counter[str] = Counter()
-        # By the tensor, the layer that gave it and how often it had been written to by then.
+        # The layer that returned each tensor, and the tensor's version at that time.
         self._made: Any = WeakTensorKeyDictionary()
         self._made[pixels] = (None, pixels._version)  # noqa: SLF001 - there is no public count
-        # The result before, which a module often hands on as its own.
+        # The previous result, which a module often returns as its own.
         self._last: tuple[Any, int, Any] = (None, 0, None)
         self._calls: list[str] = []
         self._shown: list[Shown] = []
         self.maps: list[Floats] = []
 
     def note(self, name: str, module: Any, given: Any, output: Any) -> None:
-        """Note a module's result; see `TorchNetwork.running`."""
+        """Record a module's result; see `TorchNetwork.running`."""
         self._times[name] += 1
         times = self._times[name]
         source = self._source_of(module, given, output)
         for place, tensor in tensors_in(output):
-            # The module's own name is empty; what its last part gives is that part's.
+            # The network itself has an empty name; a result of its last module belongs to that
+            # module.
             if self._is_map(tensor) and (name or tensor is not self._last[0]):
                 called = f"{name or OUTPUT}{f'#{times}' if times > 1 else ''}{place}"
                 if not self._chosen or called in self._chosen:
@@ -381,7 +383,7 @@ class _Recorder:
         self._calls.append(name)
 
     def found(self, output: Any) -> Found:
-        """Return all that was found, the network's own result among it."""
+        """Return everything recorded, with the network's own result."""
         ends = tuple(tuple(tensor.shape) for _, tensor in tensors_in(output))
         return Found(tuple(self._shown), tuple(self._calls), ends)
 
@@ -390,12 +392,12 @@ class _Recorder:
         return tensor.dim() == 4 and len(tensor) == self._count and tensor.numel() > 0 and plain
 
     def _source_of(self, module: Any, given: Any, output: Any) -> str | None:
-        """Return the layer whose maps a module was given; "" where they are no layer's."""
+        """Return the layer whose maps a module read, or "" if they are not a layer's."""
         read = given[0] if given else None
         if not isinstance(read, torch.Tensor):
             return ""
         made, version = self._made.get(read, ("", 0))
-        # A module that writes over what it reads has read what was there.
+        # An in-place module has read the tensor before changing it.
         written = read is output and getattr(module, "inplace", False)
         return made if version + written == read._version else ""  # noqa: SLF001
 
@@ -422,7 +424,7 @@ class _Recorder:
             known: Floats = maps
             return known
         axes = [layout.index(letter) for letter in CHANNELS_LAST]
-        # Always a copy, since what follows may write over it.
+        # Always copy, since later modules may change the tensor in place.
         made = torch.empty([tensor.shape[axis] for axis in axes], dtype=torch.float32, device="cpu")
         copied: Floats = made.copy_(tensor.detach().permute(axes)).numpy()
         return copied
@@ -439,15 +441,16 @@ def _kind(module: Any) -> str:
     return name.lower() if any(module.children()) else kind_of_class(name)
 
 
-# Up to the first part of a name with a number, such as "layer1" or "features.3"; else the first.
+# Matches up to the first part of a name with a number, such as "layer1" or "features.3"; otherwise
+# the first part.
 _PART = re.compile(r"[^\d]*\d+[^.]*|[^.]+")
 
 
 def _group(name: str, module: Any, last: LayerInfo | None) -> str:
-    """Return the group of a layer that comes after another one: a part of its name.
+    """Return a layer's group, a part of its name; `last` is the layer before it.
 
-    What holds layers, and ends after them, belongs to them; a normalisation, activation or pool
-    that stands alone belongs to what came before.
+    A container, whose call ends after its layers, belongs to their group; a separate normalisation,
+    activation or pool belongs to the group before it.
     """
     found = _PART.match(name)
     part = found[0] if found else name
@@ -464,7 +467,7 @@ def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     return array
 
 
-# NumPy has no bfloat16, nor anything smaller than half precision.
+# NumPy has no bfloat16 and no types below half precision.
 _OF_NUMPY = frozenset(
     {torch.float16, torch.float32, torch.float64, torch.int64, torch.int32, torch.bool}
 )
@@ -472,7 +475,7 @@ _OF_NUMPY = frozenset(
 
 # Kernels -----------------------------------------------------------------------------------------
 
-# Where each channel is made of the one of the same number alone, among PyTorch's own modules.
+# PyTorch modules in which each channel depends only on the input channel of the same number.
 _APART = {
     *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, nn.LPPool2d),
     *(nn.BatchNorm2d, nn.InstanceNorm2d, nn.Identity, nn.Dropout, nn.Dropout2d),
@@ -483,16 +486,16 @@ _APART = {
 
 
 def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
-    """Return what the channels of one of PyTorch's own modules are made of; None for others."""
+    """Return the inputs of a standard PyTorch module's channels; None for other modules."""
     if type(module) in _APART:
         return FanIn(name, source)
     if type(module) is not nn.Conv2d or module.padding_mode != "zeros":
         return None
-    # Of whichever kind: two numbers each.
+    # Typed as Any: each attribute is a pair of numbers.
     of: Any = module
     padding: Any = of.padding
     if padding == "same":
-        # The odd one at the end.
+        # An odd zero is added at the end.
         sides = zip(module.dilation, module.kernel_size, strict=True)
         padding = tuple(dilation * (size - 1) // 2 for dilation, size in sides)
     kernel = module.weight.detach().float().cpu().numpy()
@@ -508,34 +511,34 @@ def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
     )
 
 
-# What is refused ---------------------------------------------------------------------------------
+# Checks ------------------------------------------------------------------------------------------
 
 
 def _check_module(module: Any, name: str) -> None:
-    """Raise ValueError for a module that hooks do not see into, or that takes no single picture."""
+    """Raise ValueError for a module that hooks cannot observe, or with several inputs."""
     if isinstance(module, torch.jit.ScriptModule):
         raise ValueError(  # noqa: TRY004 - it is of the right type, and made in another way
-            f"model {name!r} is a scripted module, into which hooks may not see: pass the module "
-            "that it was made of."
+            f"model {name!r} is a scripted module, which hooks cannot observe: pass the module "
+            "that it was created from."
         )
     for path, one in module.named_modules():
         where = f" ({path!r})" if path else ""
         compiled = getattr(one, "_compiled_call_impl", None) is not None
         if compiled or type(one).__name__ == "OptimizedModule":
             raise ValueError(
-                f"model {name!r} is a compiled module{where}, into which hooks may not see: pass "
-                "the module before torch.compile."
+                f"model {name!r} is a compiled module{where}, which hooks cannot observe: pass the "
+                "module before torch.compile."
             )
         if ".quantized" in type(one).__module__:
             raise ValueError(
-                f"model {name!r} is a quantised module{where}, into which hooks may not see: pass "
+                f"model {name!r} is a quantised module{where}, which hooks cannot observe: pass "
                 "the module before it was quantised."
             )
     held = list(itertools.chain(module.parameters(), module.buffers()))
     if any(nn.parameter.is_lazy(one) or one.is_meta for one in held):
         raise ValueError(
-            f"model {name!r} has parameters without numbers yet: call it on an image once, or "
-            "load its weights, before you pass it."
+            f"model {name!r} has uninitialised parameters: call it on an image once, or load its "
+            "weights, before you pass it."
         )
     try:
         signature = inspect.signature(module.forward)
@@ -554,7 +557,7 @@ def _check_module(module: Any, name: str) -> None:
 
 
 def _checked_layers(layers: Any, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the chosen names, each of which begins with the name of a module."""
+    """Return the chosen names, after checking that each begins with a module's name."""
     if layers is None:
         return ()
     several = isinstance(layers, Iterable) and not isinstance(layers, str)
@@ -570,6 +573,6 @@ def _checked_layers(layers: Any, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _channels_taken(module: Any) -> int:
-    """Return how many channels the first convolution takes; 3 where there is none."""
+    """Return the number of input channels of the first convolution; 3 if there is none."""
     found = (one.in_channels for one in module.modules() if isinstance(one, nn.Conv2d))
     return int(next(found, 3))

@@ -1,4 +1,4 @@
-"""The VGG family as it is computed here: Keras's layers with weights.
+"""VGG networks, built from Keras layers.
 
 TensorFlow takes seconds to import, so it is imported inside the functions that need it.
 """
@@ -28,24 +28,24 @@ _TORCH_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def preprocess_caffe(images: Floats) -> Floats:
-    """RGB 0–255 → blue, green, red minus the ImageNet mean, as Keras has it, in a new array."""
+    """Convert RGB 0–255 to BGR minus the ImageNet mean, as Keras does, in a new array."""
     centred: Floats = images[..., ::-1] - _CAFFE_MEAN_BGR
     return centred
 
 
 def preprocess_torch(images: Floats) -> Floats:
-    """RGB 0–255 → 0–1, minus the mean, over the standard deviation (torchvision's transforms)."""
+    """Convert RGB 0–255 to 0–1, normalised by mean and standard deviation, as torchvision does."""
     normalised: Floats = (images / np.float32(255) - _TORCH_MEAN) / _TORCH_STD
     return normalised
 
 
 PREPROCESSING: dict[str, Preprocess] = {"caffe": preprocess_caffe, "torch": preprocess_torch}
-"""What prepares pixels, by the name that weights have for it."""
+"""Preprocessing functions, by their names in `ResolvedWeights`."""
 
 _INPUT = NetworkInput(minimum_side=MINIMUM_SIDE)
 
 WORTH_CUTTING = 4
-"""The stride, in pixels, from which on it saves time to compute parts of maps."""
+"""The smallest stride, in pixels, at which computing only parts of maps saves time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +67,13 @@ class VggNetwork(KerasNetwork):
 
     @property
     def before_relu(self) -> tuple[str, ...]:
-        """The layers whose maps are given before their ReLU."""
+        """The layers whose maps are returned before their ReLU."""
         return tuple(info.name for info in self.vgg.convolutions)
 
     @property
     def bytes_a_pixel(self) -> int:
-        """Memory of one forward pass, by pixel of the image."""
-        # All maps in float32, and about as much again while they are computed.
+        """Memory of a forward pass in bytes per image pixel."""
+        # All maps in float32, and about as much again during the computation.
         return 8 * sum(info.channels // info.stride**2 or 1 for info in self.layers)
 
     def layers_on(self, _: tuple[int, int] | None) -> tuple[LayerInfo, ...]:
@@ -81,7 +81,7 @@ class VggNetwork(KerasNetwork):
         return self.layers
 
     def fan_in(self, name: str) -> FanIn:
-        """Return what the channels of one of `layers` are made of."""
+        """Return the inputs and kernels of the channels of one of `layers`."""
         names = [info.name for info in self.layers]
         source = dict(zip(names[1:], names, strict=False)).get(name)
         found = fan_in_of(self.model.get_layer(name), name, source)
@@ -89,11 +89,11 @@ class VggNetwork(KerasNetwork):
         return found
 
     def run_to(self, indices: Sequence[int]) -> Callable[..., list[tuple[Any, Any]]]:
-        """Return what computes some of `layers`, before and after their ReLU, and nothing later.
+        """Return a function for the maps of some of `layers`, before and after their ReLU.
 
-        It is not compiled, for who takes it into a function of their own. Its second argument, if
-        there is one, says for each layer in turn which part of its map the next one is given: top,
-        left, bottom and right, half open.
+        Later layers are not computed. The function is not compiled, so that it can be used inside
+        another one. Its optional second argument is the part of each layer's map that is passed to
+        the next layer: top, left, bottom and right, half open.
         """
         keras, tf = keras_and_tensorflow()
         chain = [
@@ -109,7 +109,7 @@ class VggNetwork(KerasNetwork):
     def run_to_end(
         self, index: int, *, rectified: bool
     ) -> tuple[Callable[[Any], tuple[Any, Any]], Callable[[Any], Any]]:
-        """Return what computes one of `layers` and the last pool; the maps are channels last."""
+        """Return a function for the maps of one of `layers` and of the last pool, channels last."""
         run, last = self.run_to([index, len(self.layers) - 1]), int(rectified)
 
         def found(inputs: Any) -> tuple[Any, Any]:
@@ -120,15 +120,15 @@ class VggNetwork(KerasNetwork):
 
     @property
     def end_shape(self) -> tuple[int | None, ...]:
-        """The shape of the last pool, on which a classifier works that is none of TensorFlow's."""
+        """The shape of the last pool, the input of a classifier outside TensorFlow."""
         return None, None, None, self.layers[-1].channels
 
     def variables(
         self, first: int, last: int | None
     ) -> list[tuple[tuple[int, int], Any, npt.NDArray[Any]]]:
-        """Return the weights from one of `layers` to another, or to the end.
+        """Return the weights of the layers from `first` to `last`, or to the end.
 
-        Each comes with two numbers, its layer's and its own there, and with its values.
+        Each comes with two numbers (its layer's, and its own in the layer) and its values.
         """
         end = len(self.layers) if last is None else last + 1
         return [
@@ -138,7 +138,7 @@ class VggNetwork(KerasNetwork):
         ]
 
     def resolved(self, provenance: Provenance) -> ResolvedWeights:
-        """Return the numbers that the network has now, and what they expect of the input."""
+        """Return the network's current weights and their preprocessing."""
         arrays = {
             info.name: tuple(self.model.get_layer(info.name).get_weights())
             for info in self.vgg.convolutions
@@ -152,7 +152,7 @@ class VggNetwork(KerasNetwork):
 def _through(
     chain: Sequence[tuple[Any, LayerInfo]], images: Any, keras: Any, tf: Any, parts: Any = None
 ) -> Iterator[tuple[Any, Any]]:
-    """Give the maps of each layer of a chain, before and after its ReLU where it has one."""
+    """Yield the maps of each layer of a chain, before and after its ReLU, if any."""
     x = images
     for number, (layer, info) in enumerate(chain):
         if isinstance(layer, keras.layers.Conv2D):
@@ -161,17 +161,16 @@ def _through(
         else:
             before = x = layer(x)
         yield before, x
-        # What lies before is large, and a copy of it would cost more than it saves.
+        # Earlier maps are large, and copying them would cost more than it saves.
         if parts is not None and info.stride >= WORTH_CUTTING:
             top, left, bottom, right = tf.unstack(parts[number])
             x = x[:, top:bottom, left:right]
 
 
 def built_vgg(resolved: ResolvedWeights, keras: Any, tf: Any) -> VggNetwork:
-    """Return a network with these weights; not shared."""
+    """Return a new network with these weights."""
     vgg = VGGS[resolved.provenance.network]
-    # Keras's own would first be filled with random numbers, and its global settings of these
-    # belong to the user.
+    # Zero initialisers avoid random numbers, whose global settings in Keras belong to the user.
     own = {"data_format": "channels_last", "dtype": "float32"}
     convolution = {"padding": "same", "activation": "relu", "kernel_initializer": "zeros", **own}
     chain = [
@@ -189,10 +188,10 @@ def built_vgg(resolved: ResolvedWeights, keras: Any, tf: Any) -> VggNetwork:
     both = list(zip(chain, vgg.layers, strict=True))
 
     def forward(images: Any) -> list[Any]:
-        # Before ReLU is kept, since after ReLU follows from it and not the other way round.
+        # Maps before the ReLU are kept, since those after it can be computed from them.
         return [before for before, _ in _through(both, images, keras, tf)]
 
     compiled = traced_for(forward, _INPUT)
-    # One that cannot run fails here, before it is kept.
+    # A network that cannot run fails here, before it is cached.
     compiled(np.zeros((1, MINIMUM_SIDE, MINIMUM_SIDE, 3), np.float32))
     return VggNetwork(vgg, model, compiled, PREPROCESSING[resolved.preprocessing])

@@ -158,8 +158,8 @@ def _check_arrays(what: str, file: Any, most: int) -> None:
             _check_stored(f"{what}: {place!r} is an array", item)
             if item.size > max(most, _LARGE_ARRAY):
                 raise WeightsError(
-                    f"{what}: {place!r} is an array of {item.size:,} numbers but the network has "
-                    f"none with more than {most:,}: {_SAVE_AGAIN}"
+                    f"{what}: {place!r} is an array of {item.size:,} numbers, but the network has "
+                    f"no array of more than {most:,}: {_SAVE_AGAIN}"
                 )
 
     # The visit stops at the first link found. Raising inside the callback would hide the error.
