@@ -54,6 +54,7 @@ lint: $(VENV)/.test audit
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	git ls-files -z | xargs -0 $(BIN)/codespell
 	$(BIN)/python tests/notebook_outputs.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive vgg_widget
 

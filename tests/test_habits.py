@@ -58,8 +58,15 @@ def test_one_address_everywhere_and_once_in_each_file() -> None:
         f"https://mybinder.org/v2/gh/{owner_and_name}/HEAD"
         "?urlpath=lab/tree/notebooks/01-quickstart.ipynb"
     )
-    for name in ("pyproject.toml", "CITATION.cff", "README.md"):
+    for name in ("CITATION.cff", "README.md"):
         assert text(name).count(owner_and_name) == 1, name
+    owner, name = owner_and_name.split("/")
+    assert PROJECT["urls"] == {
+        "Documentation": f"https://{owner}.github.io/{name}/",
+        "Repository": address,
+        "Issues": f"{address}/issues",
+        "Changelog": f"{address}/blob/main/CHANGELOG.md",
+    }
 
 
 def test_one_licence_everywhere() -> None:
@@ -144,6 +151,25 @@ def test_a_release_is_checked_before_it_is_published_and_needs_no_password() -> 
     assert "secrets." not in text(".github/workflows/release.yml")
 
 
+def test_the_forms_that_github_shows_are_ones_that_it_can_read() -> None:
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    for path in forms:
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stem == "config":
+            continue
+        assert form["name"]
+        assert form["description"]
+        fields = [field["id"] for field in form["body"]]
+        assert len(set(fields)) == len(fields)
+        for field in form["body"]:
+            assert field["type"] in {"dropdown", "input", "textarea"}
+            assert field["attributes"]["label"]
+    assert {path.stem for path in forms} == {"bug", "config", "question", "wrong-picture"}
+    updates = yaml.safe_load(text(".github/dependabot.yml"))["updates"]
+    assert {update["package-ecosystem"] for update in updates} == {"pip", "github-actions"}
+    assert {update["schedule"]["interval"] for update in updates} == {"monthly"}
+
+
 def test_the_documentation_of_main_is_published() -> None:
     pages = workflow("pages")
     assert pages[True]["push"] == {"branches": ["main"]}  # type: ignore[index]
@@ -158,7 +184,14 @@ def test_a_commit_is_checked_by_what_make_lint_runs() -> None:
     }
     assert hooks["lint"]["entry"].endswith(" lint")
     script = hooks["notebooks"]["entry"].split()[-1]
-    for tool in ("ruff check .", "ruff format --check .", "mypy", "lint-imports", script):
+    for tool in (
+        "ruff check .",
+        "ruff format --check .",
+        "mypy",
+        "lint-imports",
+        "codespell",
+        script,
+    ):
         assert tool in recipe("lint")
 
 
