@@ -240,8 +240,8 @@ def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) ->
 @pytest.mark.slow
 def test_the_strips_channels_are_made_together(explore: Explore) -> None:
     explorer, panel = looking(explore)
-    panel.which.value = 8
-    control(panel.widget, "start").click()
+    control(panel.widget, "all 8 channels in the strip").click()
+    assert panel.button.description == "stop"
     assert panel.maker.wait(240)
     numbers = telling_channels(explorer.activations, LAYER, 8).tolist()
     assert [card.button.description for card in on_show(panel)] == [
@@ -252,6 +252,12 @@ def test_the_strips_channels_are_made_together(explore: Explore) -> None:
         assert_shows(card.made, one.image)
     on_show(panel)[3].button.click()
     assert explorer.channel == numbers[3]
+    # They stay, and the one that was chosen can be seen by itself.
+    assert len(on_show(panel)) == 8
+    control(panel.widget, "only this channel").click()
+    (card,) = on_show(panel)
+    assert_shows(card.made, expected[3].image)
+    assert not panel.maker.running
     explorer.back()
 
 

@@ -57,12 +57,18 @@ def error(found: Floats, wanted: Floats) -> float:
         pytest.param("block1_conv2", 200, (0.06, 5), marks=pytest.mark.slow),
         pytest.param("block2_conv2", 200, (0.13, 15), marks=pytest.mark.slow),
         pytest.param("block3_conv1", 200, (0.15, 27), marks=pytest.mark.slow),
+        pytest.param("block4_conv1", 200, (0.10, 47), marks=pytest.mark.slow),
+        pytest.param("block5_conv1", 200, (0.18, 82), marks=pytest.mark.slow),
     ],
 )
 def test_it_is_nearer_than_plain_steps_came(
     learned: FeatureExtractor, seen: Activations, layer: str, steps: int, most: tuple[float, float]
 ) -> None:
-    """300 plain steps of Adam came to .10, .21 and .20, and to 12, 71 and 87 levels."""
+    """300 plain steps of Adam came to .10, .21, .20, .10 and .07, and to 12, 71, 87, 94 and 93.
+
+    Those are levels. In block 5 plain steps come nearer to the maps, and stay further from the
+    photograph.
+    """
     found = made(learned, seen, layer, steps=steps)
     assert found.error < most[0]
     assert found.pixel_rms is not None

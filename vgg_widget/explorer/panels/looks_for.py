@@ -57,8 +57,8 @@ class LooksForPanel(Panel):
         self._running: _Wish | None = None
         self._patches_of: tuple[Any, _Wish | None] = None, None
         self.button = parts.button("start", "Make a picture that the channel answers to strongly")
-        together = (f"the {MOST_CHANNELS} channels in the strip", MOST_CHANNELS)
-        self.which = parts.dropdown("of", [("this channel", 1), together], "2px 10px")
+        self._together = False
+        self.strip = parts.button("all channels in the strip")
         self.another = parts.button("another beginning", "Begin from other noise")
         self.first = parts.button("first beginning", "Show what came of the first noise")
         self.words = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
@@ -67,7 +67,7 @@ class LooksForPanel(Panel):
         every = [*(one.widget for one in self.cards), *(one.widget for one in self.patches)]
         self.widget = widgets.VBox(
             [
-                parts.wide_row([self.button, self.which, self.another, self.first]),
+                parts.wide_row([self.button, self.strip, self.another, self.first]),
                 self.words,
                 parts.row(every, width="100%", max_width=parts.WIDTH),
             ],
@@ -77,7 +77,7 @@ class LooksForPanel(Panel):
         self.button.on_click(reporting(lambda _: self.toggle()))
         self.another.on_click(reporting(lambda _: self._begin(self._wish().seed + 1)))
         self.first.on_click(reporting(lambda _: self._begin(0)))
-        explorer.on_change(self.which, lambda _: self.show())
+        self.strip.on_click(reporting(lambda _: self._switch()))
         # What is closed has no comm any more.
         self.widget.observe(lambda _: self.maker.stop(), "comm")
 
@@ -95,6 +95,13 @@ class LooksForPanel(Panel):
         """Stop, to be gone on with."""
         self.maker.stop()
 
+    def _switch(self) -> None:
+        """Make those of all channels in the strip, or go back to the channel on show."""
+        self._together = not self._together
+        if self._together:
+            self._start(self._wish())
+        self.show()
+
     def _begin(self, seed: int) -> None:
         wish = self._wish()
         self._seeds[wish.layer, wish.channels] = seed
@@ -106,7 +113,7 @@ class LooksForPanel(Panel):
         settings, activations = explorer.settings, explorer.activations
         layer = activations.info(settings.layer).name
         channels = (settings.channel,)
-        if self.which.value > 1:
+        if self._together:
             found = telling_channels(activations, settings.layer_in(activations), MOST_CHANNELS)
             channels = tuple(found.tolist())
         return _Wish(layer, channels, self._seeds.get((layer, channels), 0))
@@ -194,7 +201,7 @@ class LooksForPanel(Panel):
     def _show_nothing(self, why: str) -> None:
         self.pause()
         self.words.value = parts.paragraph(why)
-        for control in (self.button, self.which, self.another, self.first):
+        for control in (self.button, self.strip, self.another, self.first):
             parts.display(control, shown=False)
         for card in self.cards:
             card.hide()
@@ -214,7 +221,13 @@ class LooksForPanel(Panel):
         parts.display(self.button, shown=not done)
         parts.display(self.another, shown=done)
         parts.display(self.first, shown=wish.seed > 0)
-        parts.display(self.which, shown=True)
+        count = min(MOST_CHANNELS, self._explorer.activations.info(wish.layer).channels)
+        words, tip = f"all {count} channels in the strip", "Make a picture for each of them"
+        if self._together:
+            words, tip = "only this channel", "Show the picture of the channel on show by itself"
+        parts.set_value(self.strip, words, "description")
+        parts.set_value(self.strip, tip, "tooltip")
+        parts.display(self.strip, shown=self._together or count > 1)
 
     def _lines(self, wish: _Wish, images: list[SyntheticImage | None]) -> list[str]:
         there = [one for one in images if one is not None]
