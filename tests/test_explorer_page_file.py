@@ -313,7 +313,7 @@ def test_a_mode_that_needs_a_kernel_is_told_of(
         ({"layers": []}, ValueError, "layers is empty: name at least one"),
         ({"title": 3}, TypeError, "title 3 is not text: pass a string"),
         ({"max_megabytes": 0}, ValueError, "max_megabytes 0 is not a file size: pass"),
-        ({"max_megabytes": float("nan")}, ValueError, "max_megabytes nan is no size"),
+        ({"max_megabytes": float("nan")}, ValueError, "max_megabytes nan is not a file size"),
         ({"max_megabytes": "10"}, ValueError, "max_megabytes '10' is not a file size"),
         ({"progress": 1}, TypeError, "progress 1 is neither .* layers done"),
     ],
@@ -394,7 +394,7 @@ def test_the_command_writes_it(
     assert main([*call[:3], str(tmp_path / "cat.png")]) == 1
     assert "does not end in .html" in capsys.readouterr().err
     assert main([*call, "--max-megabytes", "nan"]) == 1
-    assert "max_megabytes nan is no size" in capsys.readouterr().err
+    assert "max_megabytes nan is not a file size" in capsys.readouterr().err
     assert main([*call, "--layers", "block9"]) == 1
     assert "--layers 'block9' is not known" in capsys.readouterr().err
 

@@ -61,7 +61,7 @@ class FramedPage:
             f'<iframe srcdoc="{html.escape(self.page)}" title="{html.escape(self.title)}" '
             'sandbox="allow-scripts allow-downloads" allow="clipboard-write" '
             f'style="width: 100%; height: {self.height}px; border: 0">'
-            "Feature maps to explore are hidden here: trust this notebook to see them.</iframe>"
+            "Feature maps to explore are hidden here: trust this notebook.</iframe>"
         )
         # A name may contain an unpaired UTF-16 surrogate, which no message can.
         return element.encode("utf-8", "replace").decode()
