@@ -1,4 +1,4 @@
-"""`Later`: work on another thread, which newer work supersedes."""
+"""`Later`: debounced work on another thread, superseded by newer work."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextvars import copy_context
 from vgg_widget.explorer.box import ExplorerBox
 
 Superseded = threading.Event
-"""Set when nobody wants any more what is being worked on."""
+"""An event that is set when the current work is no longer needed."""
 
 
 class Later:
-    """Begins work on another thread once nothing newer was asked for a moment.
+    """Debounced work on another thread: starts after a short pause in requests.
 
-    Errors are shown by the `box`, which is referred to weakly.
+    The `box`, a weak reference, shows errors.
     """
 
     def __init__(self, box: ExplorerBox) -> None:
@@ -24,25 +24,25 @@ class Later:
         self._superseded = Superseded()
 
     def start(self, work: Callable[[Superseded], object], rest: float) -> None:
-        """Do some work after `rest` seconds, in place of what was asked for before.
+        """Start some work after `rest` seconds, and cancel earlier work.
 
-        The work is given an event, to look now and then whether it is superseded.
+        The work gets an event, and should check regularly whether it is superseded.
         """
         self.cancel()
         superseded = self._superseded = Superseded()
-        # What is sent to the page belongs to the cell or message that asked for it. A daemon: the
-        # thread of an executor would hold up the end of Python until a slow disk has answered.
+        # Messages to the page keep the context of the cell or message that made the request. A
+        # daemon, because an executor's thread would delay Python's exit until a slow disk answers.
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run, work, superseded, rest), daemon=True
         )
         self._thread.start()
 
     def cancel(self) -> None:
-        """Let what was asked for be done no further."""
+        """Cancel pending work."""
         self._superseded.set()
 
     def wait(self, seconds: float = 60.0) -> bool:
-        """Wait until what was asked for is done; return whether that came."""
+        """Wait for pending work, and return whether it finished in time."""
         if self._thread is None:
             return True
         self._thread.join(seconds)
@@ -56,6 +56,6 @@ class Later:
         try:
             report = self._box.reporting_errors
         except ReferenceError:
-            # It was freed meanwhile.
+            # The box has been freed.
             return
         report(work, clear=False, slow=True)(superseded)

@@ -1,4 +1,4 @@
-"""`Maker`: pictures that are made step by step on another thread, stopped, and gone on with."""
+"""`Maker`: optimises pictures step by step on another thread, with stop and resume."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from vgg_widget.explorer.box import LOCK
 from vgg_widget.explorer.later import Later, Superseded
 
 EVERY = 16
-"""After how many steps the pictures are shown."""
+"""The number of steps after which the pictures are shown."""
 
 
 class Making(Protocol):
-    """Pictures on the way."""
+    """Pictures being optimised."""
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
+        """The number of steps so far."""
         ...
 
     def step(self) -> None:
-        """Change the pictures once."""
+        """Take one step."""
 
     def images(self) -> Any:
-        """Return the pictures as they are."""
+        """Return the current pictures."""
 
 
 class Maker:
-    """Makes pictures step by step, and lets whatever else is asked of the explorer go first.
+    """Optimises pictures step by step, giving way to all other requests to the explorer.
 
     `explorer` is a weak reference.
     """
@@ -38,25 +38,25 @@ class Maker:
     def __init__(self, explorer: Any) -> None:
         self._explorer = explorer
         self._later = Later(explorer)
-        # A step that was begun before a stop ends first.
+        # Held during steps: a step in progress ends before a new run begins.
         self._stepping = threading.Lock()
         self.running = False
 
     def start(self, make: Callable[[], Making], steps: int, show: Callable[[Any], object]) -> None:
-        """Go on with what `make` returns, up to so many steps.
+        """Continue the optimisation that `make` returns, up to `steps` steps.
 
-        `show` is called with the pictures now and then, and at the end, with the lock held.
+        `show` is called with the pictures regularly and at the end, with the lock held.
         """
         self.running = True
         self._later.start(partial(self._run, make, steps, show), 0.0)
 
     def stop(self) -> None:
-        """Do no further step."""
+        """Stop after the current step."""
         self.running = False
         self._later.cancel()
 
     def wait(self, seconds: float = 60.0) -> bool:
-        """Wait until it is done or stopped; return whether that came. Without the lock."""
+        """Wait until it is done or stopped; return whether it is. Call it without the lock."""
         return self._later.wait(seconds)
 
     def _run(
@@ -69,7 +69,7 @@ class Maker:
         try:
             with self._stepping:
                 making = make()
-                # A stop came before these were shown.
+                # The last run was stopped before it showed the finished pictures.
                 due = making.steps == steps
                 while due or (making.steps < steps and self._may_go_on(superseded)):
                     if not due:
@@ -90,8 +90,8 @@ class Maker:
             raise
 
     def _may_go_on(self, superseded: Superseded) -> bool:
-        """Wait until nobody else is at work."""
-        # Whoever is at work holds the lock, and maps that are wished for come first.
+        """Wait for other work to finish, and return whether to continue."""
+        # Other work holds the lock, and requested attribution maps take precedence.
         while self._explorer.attributing.is_busy and not superseded.wait(0.05):
             pass
         with LOCK:

@@ -1,4 +1,4 @@
-"""The panel of distances: how far apart two pictures are at each layer, in content and in style."""
+"""The panel of distances between two images at each layer, in content and in style."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from vgg_widget.pictures.comparing import Pair
 if TYPE_CHECKING:
     from vgg_widget.explorer.comparison import Comparison
 
-# In pixels of the page; VGG19's 21 layers are seen as a whole.
+# In CSS pixels; the height fits VGG19's 21 layers.
 _BUTTON, _MOST_HEIGHT = 130, 640
 _SCALE = (
     "How far apart the two pictures are at each layer{where}: 0 is the same, 1 is nothing in "
     "common. Click on a layer to see it."
 )
 _FORMULAS = (
-    "Content compares the maps F and P place by place, √(Σ (F − P)² / (Σ F² + Σ P²)). Style "
+    "Content compares the maps F and P location by location, √(Σ (F − P)² / (Σ F² + Σ P²)). Style "
     "compares their Gram matrices in the same way: which channels are active together, wherever "
     "that is. Both are those of Gatys et al. 2016, divided so that layers can be compared."
 )
 
 
 class DistancesPanel(Panel):
-    """A button for each layer, which shows it, with two bars and their numbers.
+    """A button for each layer, with two bars and their numbers.
 
-    What takes seconds is computed on another thread, once for a pair, while the panel is open.
+    The distances take seconds. They are computed on another thread, once for each pair, while the
+    panel is open.
     """
 
     def __init__(self, explorer: Comparison) -> None:
@@ -46,14 +47,14 @@ class DistancesPanel(Panel):
         self._busy = False
         self._of: Callable[[], Activations | None] = lambda: None
         self._lines = {info.name: _Line(explorer, info.name) for info in explorer.pair.first.layers}
-        # Two pictures may have been compared before.
+        # The layers still to be computed for the current pair.
         self._missing = list(self._lines)
         said = parts.words("vgg-words", width="100%", max_width=parts.WIDTH)
-        # Arrays, and many models of one's own, have no side before a ReLU.
+        # Arrays, and many users' models, have no side before a ReLU.
         both = any(map(explorer.pair.first.before_relu, self._lines))
         scale = _SCALE.format(where=", after its ReLU" if both else "")
         said.value = parts.paragraph(scale) + parts.paragraph(_FORMULAS)
-        # Above the bars, beside the buttons and their margins.
+        # Aligned with the bars, to the right of the buttons and their margins.
         head = parts.words("vgg-words", margin=f"4px 0 0 {_BUTTON + 4}px", max_width=parts.WIDTH)
         head.value = _HEAD
         layout = widgets.Layout(
@@ -61,14 +62,14 @@ class DistancesPanel(Panel):
         )
         lines = widgets.VBox([one.widget for one in self._lines.values()], layout=layout)
         self.widget = widgets.VBox([said, head, lines], layout=widgets.Layout(width="100%"))
-        # What is closed has no comm any more.
+        # A closed widget has no comm any more.
         self.widget.observe(lambda _: self._later.cancel(), "comm")
 
     def show(self) -> None:
-        """Mark the layer on show, and compute what is not known of the pair yet."""
+        """Mark the current layer, and compute the pair's missing distances."""
         pair: Pair = self._explorer.pair
         if self._of() is not pair.first:
-            # What is said of two other pictures must not stay.
+            # Distances between two other images must not stay.
             self.pause()
             self._of = ref(pair.first)
             self._missing = list(self._lines)
@@ -79,17 +80,17 @@ class DistancesPanel(Panel):
             parts.set_value(line.button, name == on_show)
         if self._missing and not self._busy:
             self._busy = True
-            # That of the layer on show first.
+            # The current layer comes first.
             layers = sorted(self._missing, key=lambda name: name != on_show)
             self._later.start(partial(self._compute, pair, layers), 0.0)
 
     def pause(self) -> None:
-        """Compute no further; what is known stays."""
+        """Stop computing; known distances stay."""
         self._later.cancel()
         self._busy = False
 
     def wait(self, seconds: float = 60.0) -> bool:
-        """Wait until all is computed; return whether that came. Without the lock."""
+        """Wait until all is computed; return whether it is. Call it without the lock."""
         return self._later.wait(seconds)
 
     def _compute(self, pair: Pair, layers: list[str], superseded: Superseded) -> None:
@@ -102,7 +103,7 @@ class DistancesPanel(Panel):
                     for distance in (content_distance, style_distance)
                 )
             except Exception as error:
-                # Such as NaN at one layer: the others still have their distances.
+                # For example NaN at one layer: the others still get their distances.
                 failed = failed or error
             with LOCK:
                 if superseded.is_set():
@@ -114,7 +115,7 @@ class DistancesPanel(Panel):
 
 
 class _Line:
-    """A layer's button, pressed while the layer is on show, and its distances."""
+    """A layer's button, pressed while the layer is displayed, and its distances."""
 
     def __init__(self, explorer: Comparison, layer: str) -> None:
         self._explorer: Any = explorer
@@ -133,12 +134,12 @@ class _Line:
     def _chosen(self) -> None:
         explorer = self._explorer
         explorer.choose(layer=explorer.settings.name_of(self._layer, explorer.measured))
-        # Pressed once more, it is still the layer on show.
+        # After a second press it is still the current layer.
         with explorer.showing_controls():
             parts.set_value(self.button, value=True)
 
     def say(self, distances: tuple[float, ...] | None) -> None:
-        """Show both distances; nothing before they are known, and words for none."""
+        """Show both distances; nothing for None, and a text if they are empty."""
         markup = ""
         if distances is not None:
             markup = "".join(map(_bar, ("content", "style"), distances)) or _NONE

@@ -1,4 +1,4 @@
-"""The panel that shows what a channel looks for: a picture made so that it is active."""
+"""The panel that shows what a channel looks for: an image optimised to activate it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 _STEPS = 256
-# Of a set's strongest patches.
+# The number of a set's strongest patches shown.
 _PATCHES = 3
-# Alone, and as one of eight in a row.
+# The side of a single picture, and of one of eight in a row.
 _SIDE, _SMALL = 196, 104
-# Pictures on the way that can be gone on with, and pictures that are shown again at once.
+# The number of stopped optimisations that can be resumed, and of images kept in memory.
 _MAKINGS_KEPT, _IMAGES_KEPT = 4, 128
 
 
 class _Wish(NamedTuple):
-    """Of which channels pictures are wished for, from which beginning."""
+    """The channels to make images for, and the seed to begin from."""
 
     layer: str
     channels: tuple[int, ...]
@@ -44,14 +44,14 @@ class _Wish(NamedTuple):
 
 
 class LooksForPanel(Panel):
-    """Starts on a click, shows the pictures as they become clear, stops and goes on."""
+    """Starts on a click, shows the images as they develop, stops and resumes."""
 
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
         self.maker = Maker(explorer)
         self._kept: KeptImages | None = None
         self._makings: dict[_Wish, ChannelMaking] = {}
-        # None for what was looked for in the cache and is not there.
+        # None for images that the cache does not have.
         self._images: dict[tuple[str, int, int], SyntheticImage | None] = {}
         self._seeds: dict[tuple[str, tuple[int, ...]], int] = {}
         self._running: _Wish | None = None
@@ -78,13 +78,13 @@ class LooksForPanel(Panel):
         self.another.on_click(reporting(lambda _: self._begin(self._wish().seed + 1)))
         self.first.on_click(reporting(lambda _: self._begin(0)))
         self.strip.on_click(reporting(lambda _: self._switch()))
-        # What is closed has no comm any more.
+        # A closed widget has no comm any more.
         self.widget.observe(lambda _: self.maker.stop(), "comm")
 
-    # --- what a person asks for
+    # --- requests
 
     def toggle(self) -> None:
-        """Start, stop or go on."""
+        """Start, stop or resume."""
         if self.maker.running:
             self.pause()
         else:
@@ -92,7 +92,7 @@ class LooksForPanel(Panel):
         self.show()
 
     def pause(self) -> None:
-        """Stop, to be gone on with."""
+        """Stop; `toggle` resumes."""
         self.maker.stop()
 
     def _switch(self) -> None:
@@ -119,7 +119,7 @@ class LooksForPanel(Panel):
         return _Wish(layer, channels, self._seeds.get((layer, channels), 0))
 
     def _missing(self, wish: _Wish) -> tuple[int, ...]:
-        """Return the channels of which nothing is finished."""
+        """Return the channels without a finished image."""
         found = {channel: self._image(wish.layer, channel, wish.seed) for channel in wish.channels}
         return tuple(channel for channel, one in found.items() if one is None or one.steps < _STEPS)
 
@@ -131,7 +131,7 @@ class LooksForPanel(Panel):
         self.maker.start(make, _STEPS, partial(self._made, wish))
 
     def _making(self, wish: _Wish, channels: tuple[int, ...]) -> ChannelMaking:
-        # On the other thread, since compiling takes a moment.
+        # Runs on the other thread, since compiling takes a moment.
         if wish not in self._makings:
             self._makings[wish] = ChannelMaking(
                 self._explorer.extractor,
@@ -153,7 +153,7 @@ class LooksForPanel(Panel):
             for one in images:
                 self._cache().keep(one)
             self._makings.pop(wish, None)
-        # Folded, it is stopped: what is made is on show.
+        # A closed panel is paused, so this panel is open.
         with self._explorer.showing_controls():
             self.show()
 
@@ -163,7 +163,7 @@ class LooksForPanel(Panel):
             del self._images[next(iter(self._images))]
 
     def _cache(self) -> KeptImages:
-        # The digest of a model of one's own takes a moment.
+        # Computing the digest of a user's own model takes a moment.
         if self._kept is None:
             self._kept = KeptImages(self._explorer.extractor)
         return self._kept
@@ -174,10 +174,10 @@ class LooksForPanel(Panel):
             self._remember(key, self._cache().find(layer, channel, steps=_STEPS, seed=seed))
         return self._images[key]
 
-    # --- what is on show
+    # --- display
 
     def show(self) -> None:
-        """Show what there is of the channels on show."""
+        """Show the images made so far for the current channels."""
         explorer = self._explorer
         try:
             check_made_by(explorer.extractor, explorer.activations)
@@ -186,7 +186,7 @@ class LooksForPanel(Panel):
             return
         wish = self._wish()
         if self.maker.running and self._running != wish:
-            # Nobody looks at those any more; they can be gone on with.
+            # Those channels are no longer displayed; the optimisation can be resumed later.
             self.pause()
         images = [self._image(wish.layer, channel, wish.seed) for channel in wish.channels]
         self._show_buttons(wish)
@@ -217,7 +217,7 @@ class LooksForPanel(Panel):
             words = "go on"
         done = not self._missing(wish)
         parts.set_value(self.button, words, "description")
-        # Hidden and not disabled: the focus goes to what follows.
+        # Hidden instead of disabled, so that the focus moves on.
         parts.display(self.button, shown=not done)
         parts.display(self.another, shown=done)
         parts.display(self.first, shown=wish.seed > 0)
@@ -254,14 +254,14 @@ class LooksForPanel(Panel):
         return lines
 
     def _show_patches(self, wish: _Wish) -> None:
-        """Show the strongest patches of a set, where there is one, of one channel."""
+        """Show a single channel's strongest patches in a set, if there is one."""
         top, channel = self._explorer.top_images, wish.channels[0]
         shown, of = self._patches_of
         if shown is top and of == wish:
             return
         self._patches_of = top, wish
         patches: list[RGB8] = []
-        # The panel of the set says what the matter is where it has none.
+        # If there are none, the set's own panel says why.
         there = top is not None and len(wish.channels) == 1 and wish.layer in top
         if there and top.weights.digest == weights_digest(self._explorer.extractor):
             patches = _patches(top, wish.layer, channel)
@@ -275,7 +275,7 @@ class LooksForPanel(Panel):
 
 
 class _Card:
-    """What was made of a channel, and what excites it most on the picture on show."""
+    """The image made for a channel, and the patch of the current image that activates it most."""
 
     def __init__(self, explorer: LayerExplorer) -> None:
         self._explorer: Any = explorer
@@ -293,26 +293,26 @@ class _Card:
         parts.display(self.widget, shown=False)
 
     def show(self, wish: _Wish, number: int, made: SyntheticImage | None) -> None:
-        """Show one of a wish's channels; nothing as long as nothing is made of it."""
+        """Show one of the requested channels, or hide the card if it has no image yet."""
         parts.display(self.widget, shown=made is not None)
         if made is None:
             return
         layer, channel = wish.layer, wish.channels[number]
         self._channel = channel
         alone = len(wish.channels) == 1
-        # Beside each other, or one below the other where there are many.
+        # Side by side, or stacked if there are many.
         parts.set_value(self._pair.layout, "row" if alone else "column", "flex_flow")
         for one in (self.made, self.real):
             one.resize(_SIDE if alone else _SMALL)
         self.made.show(made.image, made.caption, f"made: {plain_number(made.activation)}")
         activations = self._explorer.activations
-        # On the same side of its ReLU as what was made.
+        # On the same side of the ReLU as the made image.
         before = activations.before_relu(layer) or layer
         place = best_unit(activations, before, channel)
         value = float(activations.at(before, *place)[channel])
         patch, where = _seen(activations, layer, place)
         if patch is None or not value > 0:
-            # What a channel that never fires answers to most is nothing.
+            # A channel that is never active has no strongest patch.
             self.real.hide()
         else:
             words = f"what channel {channel} answers to most on this picture, {where}"
@@ -329,7 +329,7 @@ def best_unit(activations: Any, layer: str, channel: int) -> tuple[int, int]:
 
 
 def _seen(activations: Any, layer: str, place: tuple[int, int]) -> tuple[RGB8 | None, str]:
-    """Return what a unit sees of the picture, and where that is; None where nobody knows."""
+    """Return the part of the image that a unit sees, and its position; None if unknown."""
     info = activations.info(layer)
     if info.receptive_field is None:
         return None, ""

@@ -1,4 +1,4 @@
-"""The panel that shows what a layer leaves of the picture: one that looks the same to it."""
+"""The panel that shows what a layer retains of the image: one that looks the same to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _STEPS = 200
 _SIDE = 260
-# Each holds a layer's maps.
+# Few, since each holds a layer's maps.
 _MAKINGS_KEPT = 2
 _OF = (
     ("all channels", "all"),
@@ -33,7 +33,7 @@ _OF = (
 
 
 class _Wish(NamedTuple):
-    """What a picture is to have in common with the one on show."""
+    """What the made image should have in common with the current one."""
 
     layer: str
     channels: tuple[int, ...] | None
@@ -41,13 +41,13 @@ class _Wish(NamedTuple):
     match: Any
 
     def arguments(self) -> dict[str, Any]:
-        """Return what `reconstruct` takes after the layer."""
+        """Return the arguments of `reconstruct` after the layer."""
         given = {"channels": self.channels, "location": self.location, "match": self.match}
         return {**given, "prior": "photographs", "steps": _STEPS, "seed": 0}
 
 
 class WhatIsLeftPanel(Panel):
-    """Starts on a click, shows the picture as it becomes clear, stops and goes on."""
+    """Starts on a click, shows the image as it develops, stops and resumes."""
 
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
@@ -55,7 +55,7 @@ class WhatIsLeftPanel(Panel):
         self._of: Any = lambda: None
         self._makings: dict[_Wish, ReconstructionMaking] = {}
         self._kept: KeptReconstructions | None = None
-        # None for what was looked for in the cache and is not there.
+        # None for images that the cache does not have.
         self._images: dict[_Wish, Reconstruction | None] = {}
         self._running: _Wish | None = None
         self.button = parts.button("start", "Make a picture that looks the same to the layer")
@@ -72,22 +72,22 @@ class WhatIsLeftPanel(Panel):
         )
         self.button.on_click(explorer.reporting_errors(lambda _: self.toggle()))
         explorer.on_change(self.which, lambda _: self.show())
-        # What is closed has no comm any more.
+        # A closed widget has no comm any more.
         self.widget.observe(lambda _: self.maker.stop(), "comm")
 
     def toggle(self) -> None:
-        """Start, stop or go on."""
+        """Start, stop or resume."""
         if self.maker.running:
             self.pause()
         else:
             wish = self._running = self._wish()
-            # Those of the picture on show: another one begins with others.
+            # The current image's dict: another image begins with a new one.
             make = partial(self._making, self._makings, wish, self._explorer.activations)
             self.maker.start(make, _STEPS, partial(self._shown, wish))
         self.show()
 
     def pause(self) -> None:
-        """Stop, to be gone on with."""
+        """Stop; `toggle` resumes."""
         self.maker.stop()
 
     def _wish(self) -> _Wish:
@@ -116,12 +116,12 @@ class WhatIsLeftPanel(Panel):
         if made.steps == _STEPS:
             self._cache().keep(made)
             self._makings.pop(wish, None)
-        # Folded, it is stopped: what is made is on show.
+        # A closed panel is paused, so this panel is open.
         with self._explorer.showing_controls():
             self.show()
 
     def _cache(self) -> KeptReconstructions:
-        # The digest of a model of one's own takes a moment.
+        # Computing the digest of a user's own model takes a moment.
         if self._kept is None:
             explorer = self._explorer
             self._kept = KeptReconstructions(explorer.extractor, explorer.activations)
@@ -138,10 +138,10 @@ class WhatIsLeftPanel(Panel):
         return self.which.value == "location" and wish.location is None
 
     def show(self) -> None:
-        """Show what there is of the layer on show."""
+        """Show the image made so far for the current layer."""
         activations = self._explorer.activations
         if self._of() is not activations:
-            # What was made of another picture says nothing of this one.
+            # Images made from another input do not apply to this one.
             self.pause()
             self._of = ref(activations)
             self._makings, self._images, self._kept = {}, {}, None
