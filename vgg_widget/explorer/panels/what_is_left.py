@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _STEPS = 200
 _SIDE = 260
-# Few, since each holds a layer's maps.
+# Each holds a layer's maps.
 _MAKINGS_KEPT = 2
 _OF = (
     ("all channels", "all"),
