@@ -41,7 +41,7 @@ def drawn(activations: Activations, *names: str, **options: Any) -> Figure:
     plot(activations, *names, ax=ax, **options)
     # Releases of matplotlib round otherwise where a picture's pixel ends within a pixel of the
     # canvas, of 240×160, or where a grid is enlarged twofold.
-    height, width = np.shape(ax.images[0].get_array())[:2]
+    height, width = np.asarray(ax.images[0].get_array()).shape[:2]
     side = 8 / 3 if "grid" in names else 12
     ax.set_position((4 / 240, 8 / 160, side * width / 240, side * height / 160))
     for bar in figure.axes[1:]:
