@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from PIL import Image
@@ -205,4 +206,6 @@ def test_pixels_that_matplotlib_rounds_otherwise_are_copied_too(shown: FeatureFi
         assert_as_drawn_whole(shown)
     enlargement = shown.enlargement((262, 224), Placement())
     assert enlargement is not None
-    assert 0 < len(enlargement.odd) < 20
+    assert len(enlargement.odd) < 20
+    # Before 3.11 it takes the same row for all of them.
+    assert len(enlargement.odd) > 0 or mpl.__version_info__ < (3, 11)
