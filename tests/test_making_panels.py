@@ -83,7 +83,7 @@ def test_a_click_makes_what_visualize_channel_makes(explore: Explore) -> None:
         row, column, explorer.activations.image.shape[:2]
     )
     assert_shows(card.real, explorer.activations.image[top:bottom, left:right])
-    assert f"here: {maps.max():.3g}" in card.real.line.value
+    assert f"strongest on this picture: {maps.max():.3g}" in card.real.line.value
 
 
 def test_it_is_stopped_and_goes_on_to_the_same(explore: Explore) -> None:

@@ -316,7 +316,8 @@ class _Card:
             self.real.hide()
         else:
             words = f"what channel {channel} answers to most on this picture, {where}"
-            self.real.show(patch, words, f"here: {plain_number(value)}")
+            line = "strongest on this picture" if alone else "here"
+            self.real.show(patch, words, f"{line}: {plain_number(value)}")
         parts.display(self.button, shown=not alone)
         parts.set_value(self.button, f"channel {channel}", "description")
 

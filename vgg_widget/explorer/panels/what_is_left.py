@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
 
 _STEPS = 200
-_SIDE = 260
+# Two beside each other on a page of 640 pixels.
+_SIDE = 236
 # Each holds a layer's maps.
 _MAKINGS_KEPT = 2
 _OF = (
