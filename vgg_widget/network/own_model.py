@@ -85,6 +85,8 @@ class OwnNetwork(KerasNetwork):
     # The same, as `calls` give them.
     outputs: tuple[Any, ...] = field(repr=False)
     before_relu: tuple[str, ...] = ()
+    # The fewest pixels that a side may have after resizing, where Keras's own error is of a kernel.
+    smallest: int = 1
     # From RGB 0–255 to what it takes.
     preprocess: Callable[[Floats], Any] = field(repr=False, default=unchanged)
 
@@ -209,6 +211,11 @@ class OwnNetwork(KerasNetwork):
 
     def _sizes(self, size: Size) -> list[Sizes]:
         """Return rows and columns of every map, on an image of this size."""
+        if min(size) < self.smallest:
+            raise ValueError(
+                f"size {size[0]}×{size[1]} pixels is too small for {self.name!r}, which takes "
+                f"pictures of at least {self.smallest} a side: give a larger one, such as size=224."
+            )
         # In a forked process this raises, where Keras might wait for ever.
         keras_and_tensorflow()
         shape = self.input.shape(self.model.inputs[0].shape[0] or 1, *size)

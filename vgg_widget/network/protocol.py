@@ -5,7 +5,7 @@ It is written twice: for Keras and for PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -115,6 +115,9 @@ class Network(Protocol):
 
         Each comes once, with two numbers, its layer's and its own there, and with its values.
         """
+
+    def parameters(self) -> Iterable[npt.NDArray[Any]]:
+        """Return the numbers that training changes, as they are now."""
 
     def channel_function(
         self, unit: Unit, colours: Colours, weights: Weights

@@ -232,6 +232,11 @@ class TorchNetwork:
         """Return what tells how near pictures come to what is asked, and that with gradients."""
         return torch_gradients.aim_function(self, index, aim, colours)
 
+    def parameters(self) -> Iterator[npt.NDArray[Any]]:
+        """Give the parameters as they are now."""
+        # No buffers, some of which count forward passes.
+        return map(_as_array, self.model.parameters())
+
     def numbers(self) -> Iterator[npt.NDArray[Any]]:
         """Give what the network computes with, as arrays: its code, its settings, its numbers."""
         told = [repr(self.model)]
@@ -466,7 +471,10 @@ def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
 
 # NumPy has no bfloat16, nor anything smaller than half precision.
 _OF_NUMPY = frozenset(
-    {torch.float16, torch.float32, torch.float64, torch.int64, torch.int32, torch.bool}
+    {
+        *(torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128),
+        *(torch.int64, torch.int32, torch.bool),
+    }
 )
 
 

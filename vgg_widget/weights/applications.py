@@ -23,6 +23,9 @@ _SERVED = {
     "nasnet_mobile_no_top.h5": "NASNet-mobile-no-top.h5",
 }
 
+# Of which Keras makes a network only from a size on; the others take any that our pictures have.
+_SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75}
+
 # With sides unknown, Keras's NASNet adds maps of different sizes.
 _SIDES = {"NASNetLarge": 331, "NASNetMobile": 224}
 
@@ -41,12 +44,15 @@ class Application:
         Its weights without the top, trained on ImageNet.
     side : int or None
         The side in pixels of its square input, where Keras makes it for one size alone.
+    smallest : int
+        The fewest pixels that a side of a picture may have.
     """
 
     title: str
     module: str
     file: RemoteFile
     side: int | None = None
+    smallest: int = 32
 
     @property
     def name(self) -> str:
@@ -66,7 +72,7 @@ def _of(module: str, folder: str, files: dict[str, tuple[str, str]]) -> Iterator
             command=f"vgg-widget weights --network {title.lower()} --download",
             served=_SERVED.get(name, name),
         )
-        yield Application(title, module, remote, _SIDES.get(title))
+        yield Application(title, module, remote, _SIDES.get(title), _SMALLEST.get(title, 32))
 
 
 # A file of no hash is one of which Keras has none either.
