@@ -236,6 +236,9 @@ def _same_geometry(network: Network, layers: Sequence[LayerInfo], crop: Box) -> 
         of_part = network.layers_on((bottom - top, right - left))
     except ValueError:
         # Some models cannot take it, such as one that makes all pictures the same size.
+        of_part = ()
+    # Some compute other layers on a small picture.
+    if [part.name for part in of_part[: len(layers)]] != [info.name for info in layers]:
         return False
     for info, part in zip(layers, of_part, strict=False):
         place = info.placement

@@ -21,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network import torch_gradients
-from vgg_widget.network.fan_in import FanIn
+from vgg_widget.network.fan_in import FanIn, no_kernels
 from vgg_widget.network.graph import CHANNELS_LAST
 from vgg_widget.network.network_input import Floats, NetworkInput
 from vgg_widget.network.own_model import failure, kind_of_class, layer_info, unchanged
@@ -167,10 +168,8 @@ class TorchNetwork:
             )
         made = _fan_in_of(module, name, one.source)
         if made is None:
-            advice = f"{one.source!r}, which it reads" if one.source else "a layer such as Conv2d"
-            raise ValueError(
-                f"layer {name!r} ({type(module).__name__}) has no kernels: choose {advice}."
-            )
+            kind = type_before_parametrizations(module).__name__
+            raise no_kernels(name, kind, repr(one.source) if one.source else "", "Conv2d")
         return made
 
     def variables(
@@ -440,8 +439,9 @@ def _are_alike(one: Found, other: Found) -> bool:
 
 
 def _kind(module: Any) -> str:
-    name = type(module).__name__
-    return name.lower() if any(module.children()) else kind_of_class(name)
+    name = type_before_parametrizations(module).__name__
+    parts = (part for part, _ in module.named_children() if part != "parametrizations")
+    return name.lower() if any(parts) else kind_of_class(name)
 
 
 # Up to the first part of a name with a number, such as "layer1" or "features.3"; else the first.
@@ -492,9 +492,11 @@ _APART = {
 
 def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
     """Return what the channels of one of PyTorch's own modules are made of; None for others."""
-    if type(module) in _APART:
+    # That of a module with parametrizations, such as weight_norm, is made for it alone.
+    kind = type_before_parametrizations(module)
+    if kind in _APART:
         return FanIn(name, source)
-    if type(module) is not nn.Conv2d or module.padding_mode != "zeros":
+    if kind is not nn.Conv2d or module.padding_mode != "zeros":
         return None
     # Of whichever kind: two numbers each.
     of: Any = module
@@ -503,12 +505,13 @@ def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
         # The odd one at the end.
         sides = zip(module.dilation, module.kernel_size, strict=True)
         padding = tuple(dilation * (size - 1) // 2 for dilation, size in sides)
-    kernel = module.weight.detach().float().cpu().numpy()
+    weight, bias = _weight_and_bias(module)
+    kernel = weight.detach().float().cpu().numpy()
     return FanIn(
         name,
         source,
         np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)),
-        None if module.bias is None else module.bias.detach().float().cpu().numpy().copy(),
+        None if bias is None else bias.detach().float().cpu().numpy().copy(),
         module.groups,
         of.stride,
         of.dilation,
@@ -516,19 +519,33 @@ def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
     )
 
 
+def _weight_and_bias(module: Any) -> tuple[Any, Any]:
+    """Read both as in inference: in training a spectral norm is estimated again at each reading."""
+    modes = [(one, one.training) for one in module.modules()]
+    with _running, interrupts_delayed(), torch.no_grad():
+        try:
+            for one, _ in modes:
+                one.training = False
+            return module.weight, module.bias
+        finally:
+            for one, mode in modes:
+                one.training = mode
+
+
 # What is refused ---------------------------------------------------------------------------------
 
 
 def _check_module(module: Any, name: str) -> None:
     """Raise ValueError for a module that hooks do not see into, or that takes no single picture."""
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ValueError(  # noqa: TRY004 - it is of the right type, and made in another way
-            f"model {name!r} is a scripted module, into which hooks may not see: pass the module "
-            "that it was made of."
-        )
     for path, one in module.named_modules():
         where = f" ({path!r})" if path else ""
+        if isinstance(one, torch.jit.ScriptModule):
+            raise ValueError(  # noqa: TRY004 - it is of the right type, and made in another way
+                f"model {name!r} is a scripted module{where}, into which hooks may not see: pass "
+                "the module that it was made of."
+            )
         compiled = getattr(one, "_compiled_call_impl", None) is not None
+        compiled |= hasattr(one.forward, "_torchdynamo_orig_callable")
         if compiled or type(one).__name__ == "OptimizedModule":
             raise ValueError(
                 f"model {name!r} is a compiled module{where}, into which hooks may not see: pass "
@@ -554,6 +571,8 @@ def _check_module(module: Any, name: str) -> None:
         for one in signature.parameters.values()
         if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
     ]
+    if not any(one.kind is not one.KEYWORD_ONLY for one in signature.parameters.values()):
+        raise ValueError(f"model {name!r} has no input: pass one whose forward takes an image.")
     if len(needed) > 1:
         raise ValueError(
             f"model {name!r} has {len(needed)} inputs ({', '.join(needed)}): pass one with a "
@@ -578,6 +597,10 @@ def _checked_layers(layers: Any, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _channels_taken(module: Any) -> int:
-    """Return how many channels the first convolution takes; 3 where there is none."""
-    found = (one.in_channels for one in module.modules() if isinstance(one, nn.Conv2d))
-    return int(next(found, 3))
+    """Return how many channels the network probably takes; 3 where no convolution tells."""
+    found = [one.in_channels for one in module.modules() if isinstance(one, nn.Conv2d)]
+    # They may be defined in another order than that in which they run.
+    for usual in (*found[:1], 3, 1):
+        if usual in (1, 3) and usual in found:
+            return int(usual)
+    return int(found[0]) if found else 3
