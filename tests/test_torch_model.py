@@ -270,6 +270,21 @@ def test_grey_networks_are_given_the_luma(photo: RGB8) -> None:
     assert extractor(photo)["0"].shape == (*photo.shape[:2], 2)
 
 
+@pytest.mark.parametrize("channels", [3, 1])
+def test_modules_may_be_defined_in_another_order_than_they_run(channels: int, photo: RGB8) -> None:
+    class HeadFirst(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Conv2d(6, 2, 1)
+            self.stem = nn.Conv2d(channels, 6, 3)
+
+        def forward(self, images: torch.Tensor) -> Any:
+            return self.head(self.stem(images))
+
+    activations = FeatureExtractor(model=HeadFirst(), size=None)(photo)
+    assert [info.name for info in activations.layers] == ["stem", "head"]
+
+
 # Left as it was ----------------------------------------------------------------------------------
 
 
@@ -413,12 +428,33 @@ class Picky(nn.Module):
         return self.conv(images)
 
 
+def compiled_forward() -> nn.Module:
+    network = nn.Conv2d(3, 2, 3)
+    network.forward = torch.compile(network.forward)  # type: ignore[method-assign]
+    return network
+
+
 def refusals() -> Iterator[tuple[str, Callable[[], Any], str]]:
     yield "two inputs", Two, r"model 'Two' has 2 inputs \(images, mask\): pass one with a single"
     yield (
         "scripted",
         lambda: torch.jit.trace(nn.Conv2d(3, 2, 3), torch.zeros(1, 3, 8, 8)),  # type: ignore[no-untyped-call]
         r"is a scripted module, which hooks cannot observe: pass the module that it",
+    )
+    yield (
+        "scripted in part",
+        lambda: nn.Sequential(torch.jit.script(nn.Conv2d(3, 6, 3)), nn.Conv2d(6, 2, 3)),
+        r"model 'Sequential' is a scripted module \('0'\), into which hooks may not see",
+    )
+    yield (
+        "a compiled forward",
+        compiled_forward,
+        r"model 'Conv2d' is a compiled module, into which hooks may not see",
+    )
+    yield (
+        "no input",
+        type("Nothing", (nn.Module,), {"forward": lambda self: self}),
+        r"model 'Nothing' has no input: pass one whose forward takes an image",
     )
     yield (
         "compiled",

@@ -257,6 +257,11 @@ def test_the_list_of_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hed       trained on ImageNet, fine-tuned for contours" in told
     assert "download them with `vgg-widget weights --network vgg16 --download`" in told
     assert "kmeans" not in told
+    # Which VGG19 alone has.
+    assert "learned filters" not in told
+    assert "safetensors" in told
+    main(["weights"])
+    assert "learned filters (.npz)" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("home")

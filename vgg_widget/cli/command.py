@@ -244,7 +244,7 @@ def _list_weights(network: str) -> int:
         print(f"    {contours}: {size}" if contours else f"    not installed: {INSTALL_CONTOURS}")
     print("random    untrained, made from seed 0")
     print(f"auto      is {'imagenet' if here else f'imagenet after a download, else {otherwise}'}")
-    formats = format_names() if network in VGGS else KERAS_NAMES
+    formats = format_names(VGGS[network]) if network in VGGS else KERAS_NAMES
     print(f"a path    your own file of {formats}")
     if not here:
         print(f"ImageNet's weights are missing: download them with `{file.command}`")

@@ -167,7 +167,7 @@ def explain_unit(
         array.flags.writeable = False
     inputs = tuple(fan_in.inputs(number))
     before = activations.plain_name(layer) != info.name
-    return UnitSum(
+    found = UnitSum(
         layer,
         number,
         (row, column),
@@ -183,3 +183,19 @@ def explain_unit(
         "linear" if before else fan_in.activation,
         float(activations.at(layer, row, column)[number]),
     )
+    _check_adds_up(found)
+    return found
+
+
+def _check_adds_up(found: UnitSum) -> None:
+    """Raise ValueError where the value that the network gave is another than that of the sum."""
+    if found.activation not in ("linear", "relu"):
+        return
+    total = max(found.total, 0.0) if found.activation == "relu" else found.total
+    # As much as half precision may round.
+    allowed = 0.01 * float(np.abs(found.contributions).sum() + abs(found.bias))
+    if abs(total - found.value) > allowed:
+        raise ValueError(
+            f"layer {found.layer!r} has {found.value:.4g} there, and its kernel, bias and inputs "
+            f"make {total:.4g}: remove the hook that changes what the layer is given or gives."
+        )

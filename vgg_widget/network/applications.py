@@ -50,6 +50,7 @@ def built_application(application: Application, path: Path | None) -> OwnNetwork
         network,
         preprocess=told_layout(preprocess),
         input=replace(network.input, minimum_side=MINIMUM_SIDE),
+        smallest=application.smallest,
     )
 
 

@@ -237,6 +237,9 @@ def _same_geometry(network: Network, layers: Sequence[LayerInfo], crop: Box) -> 
         of_part = network.layers_on((bottom - top, right - left))
     except ValueError:
         # Some models do not support the size, or resize all images.
+        of_part = ()
+    # Some models compute other layers for a small image.
+    if [part.name for part in of_part[: len(layers)]] != [info.name for info in layers]:
         return False
     for info, part in zip(layers, of_part, strict=False):
         place = info.placement

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from vgg_widget.network.memory import check_memory, fitting
 from vgg_widget.network.named import shared_network
 from vgg_widget.network.network_input import Floats, told_layout
 from vgg_widget.network.own_model import own_network
+from vgg_widget.network.parameters import parameters_digest
 from vgg_widget.network.protocol import Network, Preprocess
 from vgg_widget.network.streaming import (
     NamedImage,
@@ -164,6 +166,18 @@ class FeatureExtractor:
     def weights(self) -> Provenance:
         """The provenance of the weights, with ``.source``, ``.path``, ``.digest``, ``.message``."""
         return self._weights
+
+    def weights_now(self) -> Provenance:
+        """Return the provenance of the weights, with a digest of your own model's parameters now.
+
+        Returns
+        -------
+        Provenance
+            Every result of the extractor has it, so later training of the model is noticed.
+        """
+        if self._weights.digest:
+            return self._weights
+        return replace(self._weights, digest=parameters_digest(self._network.parameters()))
 
     @property
     def network(self) -> str:
@@ -346,7 +360,8 @@ class FeatureExtractor:
     def _compute(self, batch: Sequence[NamedImage]) -> Iterator[Activations]:
         self._network.check_usable()
         images = np.stack([image.pixels for image in batch])
-        layers, outputs = self._network.run(self._network_inputs(images))
+        inputs, weights = self._network_inputs(images), self.weights_now()
+        layers, outputs = self._network.run(inputs)
         self._warn_of_nan(layers, outputs)
         for index, image in enumerate(batch):
             # A view would keep the whole batch in memory.
@@ -356,7 +371,7 @@ class FeatureExtractor:
                 layers,
                 maps,
                 image.pixels,
-                self._weights,
+                weights,
                 before_relu=self._network.before_relu,
                 name=image.name,
             )

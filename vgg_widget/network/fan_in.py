@@ -178,11 +178,17 @@ def fan_in_of_call(call: Call, name: str, known: Mapping[int, str | None]) -> Fa
         )
     found = fan_in_of(call.layer, name, sources[0])
     if found is None:
-        advice = f"{shown}, which it reads" if shown else "a layer such as Conv2D"
-        raise ValueError(
-            f"layer {name!r} ({type(call.layer).__name__}) has no kernels: choose {advice}."
-        )
+        raise no_kernels(name, type(call.layer).__name__, shown, "Conv2D")
     return found
+
+
+def no_kernels(name: str, kind: str, source: str, usual: str) -> ValueError:
+    """Return the error for a layer whose units are not sums of a window times a kernel."""
+    advice = f"{source}, which it reads" if source else f"a layer such as {usual}"
+    why = "has no kernels"
+    if "Transpose" in kind:
+        why = "spreads each input over several units, so no unit is the sum of one window of inputs"
+    return ValueError(f"layer {name!r} ({kind}) {why}: choose {advice}.")
 
 
 def _array(weights: Any) -> Floats:

@@ -10,11 +10,12 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network.backend import keras_and_tensorflow
@@ -40,6 +41,10 @@ class KerasNetwork(ABC):
     cuts: ClassVar[bool] = False
     if TYPE_CHECKING:
         # Both subclasses have these as dataclass fields, which a property here would override.
+        @property
+        def model(self) -> Any:
+            """What Keras has for it."""
+
         @property
         def input(self) -> NetworkInput:
             """The network's input."""
@@ -77,6 +82,13 @@ class KerasNetwork(ABC):
     def check_size(self, size: Size) -> None:
         """Raise ValueError for a size that the network does not support."""
         self.layers_on(size)
+
+    def parameters(self) -> Iterator[npt.NDArray[Any]]:
+        """Yield the current values of all parameters."""
+        for variable in self.model.weights:
+            # States of random generators change with each use.
+            if variable.dtype not in ("uint32", "int32", "int64"):
+                yield np.asarray(variable.value.read_value())
 
     def run(self, inputs: Floats) -> tuple[tuple[LayerInfo, ...], list[Floats]]:
         """Return the layers for images of this size, and the maps of each."""

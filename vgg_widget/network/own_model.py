@@ -86,6 +86,8 @@ class OwnNetwork(KerasNetwork):
     # The corresponding outputs of `calls`.
     outputs: tuple[Any, ...] = field(repr=False)
     before_relu: tuple[str, ...] = ()
+    # Smallest side in pixels after resizing. Keras's own error names only a kernel.
+    smallest: int = 1
     # Function from RGB 0–255 to the network's input.
     preprocess: Callable[[Floats], Any] = field(repr=False, default=unchanged)
 
@@ -212,6 +214,11 @@ class OwnNetwork(KerasNetwork):
 
     def _sizes(self, size: Size) -> list[Sizes]:
         """Return the rows and columns of every map for an image of this size."""
+        if min(size) < self.smallest:
+            raise ValueError(
+                f"size {size[0]}×{size[1]} pixels is too small for {self.name!r}, which needs "
+                f"at least {self.smallest} pixels a side: pass a larger size, such as size=224."
+            )
         # Raises in a forked process, where Keras might hang.
         keras_and_tensorflow()
         shape = self.input.shape(self.model.inputs[0].shape[0] or 1, *size)

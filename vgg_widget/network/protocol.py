@@ -5,7 +5,7 @@ It is implemented for Keras and for PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -116,6 +116,9 @@ class Network(Protocol):
         Each variable appears once, with two numbers (its layer's, and its own in the layer) and its
         values.
         """
+
+    def parameters(self) -> Iterable[npt.NDArray[Any]]:
+        """Return the current values of all parameters."""
 
     def channel_function(
         self, unit: Unit, colours: Colours, weights: Weights

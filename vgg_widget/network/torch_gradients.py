@@ -135,19 +135,26 @@ def _maps(
     network: TorchNetwork, index: int, inputs: torch.Tensor, weights: Weights
 ) -> torch.Tensor:
     """Return a layer's maps, channels last; later layers are not computed."""
-    one = network.found_on((inputs.shape[2], inputs.shape[3])).shown[index]
+    found = network.found_on((inputs.shape[2], inputs.shape[3]))
+    one = found.shown[index]
     reached: list[torch.Tensor] = []
     calls = 0
 
-    def note(_name: str, _module: Any, _given: Any, output: Any) -> None:
+    def note(name: str, _module: Any, _given: Any, output: Any) -> None:
         nonlocal calls
         if calls == one.call:
-            reached.append(dict(tensors_in(output))[one.place])
+            if name == found.calls[calls]:
+                reached.append(dict(tensors_in(output))[one.place])
             raise _Reached
         calls += 1
 
     with network.running(note), suppress(_Reached):
         network.called(inputs, weights)
+    if not reached:
+        raise ValueError(
+            f"model {network.name!r} ran other modules than before, so that layer {one.name!r} was "
+            "not reached: pass a model whose forward does the same at each call."
+        )
     return _channels_last(reached[0], one.layout)
 
 

@@ -21,12 +21,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from vgg_widget.activations.named_layers import LayerNameError
 from vgg_widget.layers import LayerInfo
 from vgg_widget.network import torch_gradients
-from vgg_widget.network.fan_in import FanIn
+from vgg_widget.network.fan_in import FanIn, no_kernels
 from vgg_widget.network.graph import CHANNELS_LAST
 from vgg_widget.network.network_input import Floats, NetworkInput
 from vgg_widget.network.own_model import failure, kind_of_class, layer_info, unchanged
@@ -168,10 +169,8 @@ class TorchNetwork:
             )
         made = _fan_in_of(module, name, one.source)
         if made is None:
-            advice = f"{one.source!r}, which it reads" if one.source else "a layer such as Conv2d"
-            raise ValueError(
-                f"layer {name!r} ({type(module).__name__}) has no kernels: choose {advice}."
-            )
+            kind = type_before_parametrizations(module).__name__
+            raise no_kernels(name, kind, repr(one.source) if one.source else "", "Conv2d")
         return made
 
     def variables(
@@ -232,6 +231,11 @@ class TorchNetwork:
     ) -> tuple[Callable[..., Floats], Callable[..., tuple[Floats, Floats]]]:
         """Return functions for the objective of images, without and with gradients."""
         return torch_gradients.aim_function(self, index, aim, colours)
+
+    def parameters(self) -> Iterator[npt.NDArray[Any]]:
+        """Yield the current values of all parameters."""
+        # Buffers are left out: some count forward passes.
+        return map(_as_array, self.model.parameters())
 
     def numbers(self) -> Iterator[npt.NDArray[Any]]:
         """Yield the network's code, settings and weights as arrays, for a digest."""
@@ -437,8 +441,9 @@ def _are_alike(one: Found, other: Found) -> bool:
 
 
 def _kind(module: Any) -> str:
-    name = type(module).__name__
-    return name.lower() if any(module.children()) else kind_of_class(name)
+    name = type_before_parametrizations(module).__name__
+    parts = (part for part, _ in module.named_children() if part != "parametrizations")
+    return name.lower() if any(parts) else kind_of_class(name)
 
 
 # Matches up to the first part of a name with a number, such as "layer1" or "features.3"; otherwise
@@ -469,7 +474,10 @@ def _as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
 
 # NumPy has no bfloat16 and no types below half precision.
 _OF_NUMPY = frozenset(
-    {torch.float16, torch.float32, torch.float64, torch.int64, torch.int32, torch.bool}
+    {
+        *(torch.float16, torch.float32, torch.float64, torch.complex64, torch.complex128),
+        *(torch.int64, torch.int32, torch.bool),
+    }
 )
 
 
@@ -487,9 +495,11 @@ _APART = {
 
 def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
     """Return the inputs of a standard PyTorch module's channels; None for other modules."""
-    if type(module) in _APART:
+    # A module with parametrizations, such as weight_norm, gets a class of its own.
+    kind = type_before_parametrizations(module)
+    if kind in _APART:
         return FanIn(name, source)
-    if type(module) is not nn.Conv2d or module.padding_mode != "zeros":
+    if kind is not nn.Conv2d or module.padding_mode != "zeros":
         return None
     # Typed as Any: each attribute is a pair of numbers.
     of: Any = module
@@ -498,12 +508,13 @@ def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
         # An odd zero is added at the end.
         sides = zip(module.dilation, module.kernel_size, strict=True)
         padding = tuple(dilation * (size - 1) // 2 for dilation, size in sides)
-    kernel = module.weight.detach().float().cpu().numpy()
+    weight, bias = _weight_and_bias(module)
+    kernel = weight.detach().float().cpu().numpy()
     return FanIn(
         name,
         source,
         np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)),
-        None if module.bias is None else module.bias.detach().float().cpu().numpy().copy(),
+        None if bias is None else bias.detach().float().cpu().numpy().copy(),
         module.groups,
         of.stride,
         of.dilation,
@@ -511,19 +522,33 @@ def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
     )
 
 
+def _weight_and_bias(module: Any) -> tuple[Any, Any]:
+    """Return both in inference mode: in training, each access updates a spectral norm."""
+    modes = [(one, one.training) for one in module.modules()]
+    with _running, interrupts_delayed(), torch.no_grad():
+        try:
+            for one, _ in modes:
+                one.training = False
+            return module.weight, module.bias
+        finally:
+            for one, mode in modes:
+                one.training = mode
+
+
 # Checks ------------------------------------------------------------------------------------------
 
 
 def _check_module(module: Any, name: str) -> None:
     """Raise ValueError for a module that hooks cannot observe, or with several inputs."""
-    if isinstance(module, torch.jit.ScriptModule):
-        raise ValueError(  # noqa: TRY004 - it is of the right type, and made in another way
-            f"model {name!r} is a scripted module, which hooks cannot observe: pass the module "
-            "that it was created from."
-        )
     for path, one in module.named_modules():
         where = f" ({path!r})" if path else ""
+        if isinstance(one, torch.jit.ScriptModule):
+            raise ValueError(  # noqa: TRY004 - it is of the right type, and made in another way
+                f"model {name!r} is a scripted module{where}, which hooks cannot observe: pass "
+                "the module that it was created from."
+            )
         compiled = getattr(one, "_compiled_call_impl", None) is not None
+        compiled |= hasattr(one.forward, "_torchdynamo_orig_callable")
         if compiled or type(one).__name__ == "OptimizedModule":
             raise ValueError(
                 f"model {name!r} is a compiled module{where}, which hooks cannot observe: pass the "
@@ -549,6 +574,8 @@ def _check_module(module: Any, name: str) -> None:
         for one in signature.parameters.values()
         if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
     ]
+    if not any(one.kind is not one.KEYWORD_ONLY for one in signature.parameters.values()):
+        raise ValueError(f"model {name!r} has no input: pass one whose forward takes an image.")
     if len(needed) > 1:
         raise ValueError(
             f"model {name!r} has {len(needed)} inputs ({', '.join(needed)}): pass one with a "
@@ -573,6 +600,10 @@ def _checked_layers(layers: Any, names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _channels_taken(module: Any) -> int:
-    """Return the number of input channels of the first convolution; 3 if there is none."""
-    found = (one.in_channels for one in module.modules() if isinstance(one, nn.Conv2d))
-    return int(next(found, 3))
+    """Return the likely number of input channels; 3 if there is no convolution."""
+    found = [one.in_channels for one in module.modules() if isinstance(one, nn.Conv2d)]
+    # The order of definition may differ from the order of execution.
+    for usual in (*found[:1], 3, 1):
+        if usual in (1, 3) and usual in found:
+            return int(usual)
+    return int(found[0]) if found else 3

