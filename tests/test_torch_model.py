@@ -444,12 +444,12 @@ def refusals() -> Iterator[tuple[str, Callable[[], Any], str]]:
     yield (
         "scripted in part",
         lambda: nn.Sequential(torch.jit.script(nn.Conv2d(3, 6, 3)), nn.Conv2d(6, 2, 3)),
-        r"model 'Sequential' is a scripted module \('0'\), into which hooks may not see",
+        r"model 'Sequential' is a scripted module \('0'\), which hooks cannot observe",
     )
     yield (
         "a compiled forward",
         compiled_forward,
-        r"model 'Conv2d' is a compiled module, into which hooks may not see",
+        r"model 'Conv2d' is a compiled module, which hooks cannot observe",
     )
     yield (
         "no input",

@@ -226,8 +226,8 @@ def check_made_by(extractor: FeatureExtractor, activations: Activations) -> None
         if theirs.digest in ("", own.digest):
             return
         raise ValueError(
-            f"activations come from {theirs.label} with other weights than the extractor's model has "
-            "now: compute them again with extractor(activations.image)."
+            f"activations come from {theirs.label} with other weights than the extractor's model "
+            "has now: compute them again with extractor(activations.image)."
         )
     if (own.digest or own.label) != (theirs.digest or theirs.label):
         raise ValueError(
