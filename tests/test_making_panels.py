@@ -66,7 +66,7 @@ def on_show(panel: Any) -> list[Any]:
 
 def test_a_click_makes_what_visualize_channel_makes(explore: Explore) -> None:
     explorer, panel = looking(explore)
-    assert "to which channel 5 of block2_conv1 answers" in words(panel.widget)
+    assert "to which channel 5 of block2_conv1 responds" in words(panel.widget)
     assert not on_show(panel)
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
@@ -84,6 +84,13 @@ def test_a_click_makes_what_visualize_channel_makes(explore: Explore) -> None:
     )
     assert_shows(card.real, explorer.activations.image[top:bottom, left:right])
     assert f"strongest on this picture: {maps.max():.3g}" in card.real.line.value
+
+
+def test_a_mode_of_several_channels_says_which_channel_it_is_about(explore: Explore) -> None:
+    explorer, panel = looking(explore, mode="groups")
+    assert "this is about channel 5.)" in words(panel.widget)
+    explorer.mode = "channel"
+    assert "this is about" not in words(panel.widget)
 
 
 def test_it_is_stopped_and_goes_on_to_the_same(explore: Explore) -> None:

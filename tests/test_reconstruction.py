@@ -314,4 +314,4 @@ def test_a_caption_says_what_was_matched(
 ) -> None:
     found = made(extractor, activations, "block1_conv1", steps=1)
     few = replace(found, channels=(1, 2), location=(3, 4)).caption
-    assert few.startswith("block1_conv1, 2 of its channels, place (3, 4) alone: ")
+    assert few.startswith("block1_conv1, 2 of its channels, location (3, 4) alone: ")

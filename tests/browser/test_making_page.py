@@ -90,7 +90,7 @@ def test_what_a_channel_looks_for_is_started_stopped_and_gone_on_with(lab: OpenN
     # The explorer answers meanwhile: another channel begins with nothing made.
     page.type_into("channel number", "8")
     page.wait_value("explorer.channel", 8)
-    expect(page.page.get_by_text("to which channel 8 of block3_conv4 answers")).to_be_visible()
+    expect(page.page.get_by_text("to which channel 8 of block3_conv4 responds")).to_be_visible()
     expect(cards(page)).to_have_count(0)
     # What was made of the other is still there, to be gone on with.
     page.type_into("channel number", "7")

@@ -79,7 +79,7 @@ class SyntheticImage:
             f"{self.layer}, channel {self.channel}: made in {self.steps} steps for {aim} "
             f"(seed {self.seed}, {self.weights.label}). It reaches "
             f"{plain_number(self.activation)} before a ReLU. An optimised picture is a hypothesis "
-            "about what the channel looks for: compare it with the real patches that it answers to."
+            "about what it looks for: compare it with the real patches that it responds to."
         )
 
 
@@ -140,12 +140,12 @@ class Reconstruction:
         if self.channels is not None:
             words += f", {len(self.channels)} of its channels"
         if self.location is not None:
-            words += f", place {self.location} alone"
+            words += f", location {self.location} alone"
         what = "maps" if self.match == "content" else "Gram matrix"
         words += (
-            f": a picture with nearly the same {what}, {percent(self.error)} off, after "
+            f": a picture made to match the {what}, {percent(self.error)} off after "
             f"{self.steps} steps (prior {self.prior!r}, seed {self.seed}, {self.weights.label})."
         )
         if self.pixel_rms is not None:
             words += f" Its pixels are {plain_number(self.pixel_rms)} of 255 levels off."
-        return words + " Other pictures come as near: the prior chose this one."
+        return words + " Other pictures match as closely: the prior selected this one."

@@ -250,7 +250,9 @@ class LooksForPanel(Panel):
             )
             lines += dict.fromkeys(one.message for one in there if one.message)
         if len(wish.channels) == 1 and find_mode(self._explorer.settings.mode).takes != "one":
-            lines.append("(The mode shows several channels; this is about one of them.)")
+            lines.append(
+                f"(The mode shows several channels; this is about channel {wish.channels[0]}.)"
+            )
         return lines
 
     def _show_patches(self, wish: _Wish) -> None:
