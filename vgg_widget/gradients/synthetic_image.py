@@ -79,7 +79,8 @@ class SyntheticImage:
             f"{self.layer}, channel {self.channel}: made in {self.steps} steps for {aim} "
             f"(seed {self.seed}, {self.weights.label}). It reaches "
             f"{plain_number(self.activation)} before a ReLU. An optimised picture is a hypothesis "
-            "about what it looks for: compare it with the real patches that it responds to."
+            "about what the channel looks for: compare it with the real patches to which the "
+            "channel responds."
         )
 
 
