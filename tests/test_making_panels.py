@@ -440,7 +440,7 @@ def test_what_cannot_be_made_is_told(explore: Explore) -> None:
     panel.which.value = "channel"
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
-    assert "is 0 for all that is to be matched" in problem(explorer)
+    assert "is 0 wherever it is to be matched" in problem(explorer)
     assert not panel.maker.running
     assert panel.button.description == "start"
     explorer.channel = 3
