@@ -188,14 +188,14 @@ def explain_unit(
 
 
 def _check_adds_up(found: UnitSum) -> None:
-    """Raise ValueError where the value that the network gave is another than that of the sum."""
+    """Raise ValueError if the network's value differs from the sum."""
     if found.activation not in ("linear", "relu"):
         return
     total = max(found.total, 0.0) if found.activation == "relu" else found.total
-    # As much as half precision may round.
+    # Tolerance for rounding in half precision.
     allowed = 0.01 * float(np.abs(found.contributions).sum() + abs(found.bias))
     if abs(total - found.value) > allowed:
         raise ValueError(
-            f"layer {found.layer!r} has {found.value:.4g} there, and its kernel, bias and inputs "
-            f"make {total:.4g}: remove the hook that changes what the layer is given or gives."
+            f"layer {found.layer!r} has {found.value:.4g} there, but its kernel, bias and inputs "
+            f"give {total:.4g}: remove the hook that changes the layer's input or output."
         )

@@ -52,7 +52,7 @@ class WeightsFormat(ABC):
     """Whether such a file can also hold the dense layers."""
 
     networks: Collection[Vgg] = tuple(VGGS.values())
-    """Of which networks there are such files."""
+    """The networks that have files of this format."""
 
     exported = ""
     """The suffix of exported files; empty if `write` is not implemented."""
