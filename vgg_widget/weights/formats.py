@@ -169,7 +169,8 @@ def check_is_keras(path: Path, title: str) -> None:
     if not isinstance(found, _Keras):
         raise WeightsError(
             f"weights {str(path)!r} are a file of {found.name}, and {title} takes one of "
-            f"{_Keras.name}: save the model's weights with Keras."
+            f"{_Keras.name}: save the model's weights with Keras, or pass a module of PyTorch with "
+            "these weights as model=."
         )
 
 
