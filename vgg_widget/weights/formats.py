@@ -169,7 +169,8 @@ def check_is_keras(path: Path, title: str) -> None:
     if not isinstance(found, _Keras):
         raise WeightsError(
             f"weights {str(path)!r} are a file of the format {found.name}, but {title} needs "
-            f"{_Keras.name}: save the model's weights with Keras."
+            f"{_Keras.name}: save the model's weights with Keras, or pass a PyTorch module with "
+            "these weights as model=."
         )
 
 
