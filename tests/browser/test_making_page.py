@@ -63,11 +63,11 @@ def wait_unlike(page: NotebookPage, before: RGB8) -> RGB8:
 def test_what_a_channel_looks_for_is_started_stopped_and_gone_on_with(lab: OpenNotebook) -> None:
     page = lab(CELL)
     page.click_button("Looks for")
-    expect(page.page.get_by_text("Start to make a picture, from noise")).to_be_visible()
+    expect(page.page.get_by_text("Press start to make a picture, from noise")).to_be_visible()
     expect(cards(page)).to_have_count(0)
     page.click_button("start")
     wait_steps(page, 0)
-    # Beside what is made is what the channel answers to most on the image.
+    # Beside what is made is what the channel responds to most on the image.
     expect(cards(page)).to_have_count(2)
     first = picture_in(cards(page).first)
     assert first.std() > 20

@@ -18,9 +18,9 @@ from vgg_widget.network.extractor import (
 from vgg_widget.support.messages import briefly
 
 _NO_NETWORK = (
-    "explorer was made from activations and has no network, which other images, circuits, "
-    "attributions, optimised images and predictions need: make it from the image, or pass "
-    "extractor= with the network that computed the activations."
+    "explorer was made from activations and has no network: for other images, circuits, "
+    "attributions, optimised images and predictions, make it from the image, or pass extractor= "
+    "with the network that computed the activations."
 )
 
 

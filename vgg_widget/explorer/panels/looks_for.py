@@ -56,7 +56,7 @@ class LooksForPanel(Panel):
         self._seeds: dict[tuple[str, tuple[int, ...]], int] = {}
         self._running: _Wish | None = None
         self._patches_of: tuple[Any, _Wish | None] = None, None
-        self.button = parts.button("start", "Make a picture that the channel answers to strongly")
+        self.button = parts.button("start", "Make a picture that the channel responds to strongly")
         self._together = False
         self.strip = parts.button("all channels in the strip")
         self.another = parts.button("another beginning", "Begin from other noise")
@@ -240,13 +240,13 @@ class LooksForPanel(Panel):
                 f"channel {wish.channels[0]}" if len(wish.channels) == 1 else "each of the channels"
             )
             lines.append(
-                f"Start to make a picture, from noise, to which {of} of {wish.layer} answers as "
-                "strongly as possible."
+                f"Press start to make a picture, from noise, to which {of} of {wish.layer} "
+                "responds as strongly as possible."
             )
         if there:
             lines.append(
                 "An optimised picture is a hypothesis about what a channel looks for: compare it "
-                "with what the channel answers to most on this picture, and with the value there."
+                "with what the channel responds to most on this picture, and with the value there."
             )
             lines += dict.fromkeys(one.message for one in there if one.message)
         if len(wish.channels) == 1 and find_mode(self._explorer.settings.mode).takes != "one":
@@ -315,7 +315,7 @@ class _Card:
             # A channel that is never active has no strongest patch.
             self.real.hide()
         else:
-            words = f"what channel {channel} answers to most on this picture, {where}"
+            words = f"what channel {channel} responds to most on this picture, {where}"
             line = "strongest on this picture" if alone else "here"
             self.real.show(patch, words, f"{line}: {plain_number(value)}")
         parts.display(self.button, shown=not alone)

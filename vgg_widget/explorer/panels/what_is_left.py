@@ -186,8 +186,8 @@ class WhatIsLeftPanel(Panel):
         if made is None:
             if not lines:
                 lines.append(
-                    f"Start to make a picture, from noise, that looks the same to {wish.layer}: "
-                    "what it shows is what is left of the input at this layer."
+                    "Press start to make a picture, from noise, with nearly the same maps at "
+                    f"{wish.layer}: it shows what is left of the input at this layer."
                 )
             return lines
         lines.append(made.caption)
