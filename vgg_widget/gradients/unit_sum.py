@@ -12,6 +12,7 @@ from vgg_widget.circuit.inputs import check_made_by, maps_read
 from vgg_widget.gradients.arguments import whole
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.support.messages import plain_number
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -196,6 +197,7 @@ def _check_adds_up(found: UnitSum) -> None:
     allowed = 0.01 * float(np.abs(found.contributions).sum() + abs(found.bias))
     if abs(total - found.value) > allowed:
         raise ValueError(
-            f"layer {found.layer!r} has {found.value:.4g} there, but its kernel, bias and inputs "
-            f"give {total:.4g}: remove the hook that changes the layer's input or output."
+            f"layer {found.layer!r} has {plain_number(found.value, 4)} there, but its kernel, bias "
+            f"and inputs give {plain_number(total, 4)}: remove the hook that changes the layer's "
+            "input or output."
         )
