@@ -281,6 +281,18 @@ def test_a_panel_that_code_opens_changes_nothing(explore: Explore) -> None:
     assert "Choose a method" in panel_words(explorer)
 
 
+def test_a_sum_over_the_map_says_how_to_explain_one_unit(
+    explore: Explore, active: dict[str, Any]
+) -> None:
+    explorer = explore(layer=active["layer"], channel=active["channel"], panel="Why")
+    explorer.attribution = "gradient"
+    assert "sum of the map" in panel_words(explorer)
+    assert "Click on a picture to explain one unit." in panel_words(explorer)
+    explorer.location = active["location"]
+    assert "sum of the map" not in panel_words(explorer)
+    assert "Click on a picture" not in panel_words(explorer)
+
+
 def test_a_unit_that_is_0_is_told_how_to_be_explained(explore: Explore) -> None:
     explorer = explore(**UNIT, panel="Why")
     maps = explorer.activations["block3_conv1"][..., 10]

@@ -200,6 +200,8 @@ def _lines(found: list[Attribution], field: str, *, several: bool) -> list[str]:
     lines = [f"{explained}: {values}."]
     if several and one.channel is not None:
         lines[0] += " (The mode shows several channels; this is about one of them.)"
+    elif one.location is None and one.channel is not None:
+        lines[0] += " Click on a picture to explain one unit."
     meaning = _MEANINGS[one.method].format(samples=one.samples, window=one.window)
     name = METHOD_NAMES[one.method]
     lines.append(f"{name[:1].upper()}{name[1:]}: {meaning}.")
