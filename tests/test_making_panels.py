@@ -209,20 +209,16 @@ def test_weights_that_are_no_numbers_are_told(
 ) -> None:
     with networks_apart():
         extractor = FeatureExtractor("random", size=32)
-    explorer = explore(photo, extractor=extractor, layer=LAYER, channel=5, panel=title)
-    panel = made_panel(explorer, title)
     kernels = extractor.model.get_layer("block1_conv2")
-    sound = kernels.get_weights()
-    kernels.set_weights([np.full_like(one, np.nan) for one in sound])
+    kernels.set_weights([np.full_like(one, np.nan) for one in kernels.get_weights()])
+    with pytest.warns(UserWarning, match="are NaN or infinite"):
+        explorer = explore(photo, extractor=extractor, layer=LAYER, channel=5, panel=title)
+    panel = made_panel(explorer, title)
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
-    assert "NaN or infinite values or gradients" in problem(explorer)
+    assert "has NaN or infinite values" in problem(explorer)
     assert not panel.maker.running
     assert panel.button.description == "start"
-    kernels.set_weights(sound)
-    control(panel.widget, "start").click()
-    assert panel.maker.wait(120)
-    assert not problem(explorer)
 
 
 def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) -> None:

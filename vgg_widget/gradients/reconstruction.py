@@ -238,13 +238,13 @@ class ReconstructionMaking:
             self._box = info.receptive_field_box(*self._location, size)
             check_seen(self._box, self._location, layer)
         wanted = gram(activations, layer) if match == "style" else activations[layer]
-        weights = self._weights(wanted.shape)
-        length = float(np.sum(weights * np.square(wanted, dtype=np.float64)))
-        if not np.isfinite(length):
+        if not np.isfinite(wanted).all():
             raise ValueError(
                 f"layer {layer!r} has NaN or infinite values, which cannot be matched: check the "
                 "preprocess function, or the weights."
             )
+        weights = self._weights(wanted.shape)
+        length = float(np.sum(weights * np.square(wanted, dtype=np.float64)))
         if not length > 0:
             raise ValueError(
                 f"layer {layer!r} is 0 wherever it is to be matched: choose other channels, "
