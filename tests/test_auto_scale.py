@@ -225,7 +225,7 @@ def test_another_word_for_channels_is_refused(
         render(activations, "block1_conv1", mode, channels=word)
     with pytest.raises(ValueError, match=refused):
         plot(activations, "block1_conv1", mode, channels=word)
-    with pytest.raises(ValueError, match=f"channels '{word}' is no list"):
+    with pytest.raises(ValueError, match=f"channels '{word}' is not a list"):
         frames(activations, "layers", mode=mode, channels=word)
 
 

@@ -518,7 +518,7 @@ def test_weights_are_read_as_they_are_now(keras: Any, photo: RGB8) -> None:
     weights = np.zeros((3, 3, 3, 1), np.float32)
     weights[0, 2, 1] = -4
     model.get_layer("c").set_weights([weights, np.ones(1)])
-    found = circuit(extractor, activations, "c", 0)
+    found = circuit(extractor, extractor(photo), "c", 0)
     assert [one.name for one in found.inputs] == ["green", "red", "blue"]
     assert [one.norm for one in found.inputs] == [4, 0, 0]
     assert [one.share for one in found.inputs] == [1, 0, 0]
@@ -527,7 +527,7 @@ def test_weights_are_read_as_they_are_now(keras: Any, photo: RGB8) -> None:
     for one, kernel in zip(held.inputs, old, strict=True):
         np.testing.assert_array_equal(np.asarray(one.kernel), kernel)
     model.get_layer("c").set_weights([0 * weights, np.zeros(1)])
-    dead = circuit(extractor, activations, "c", 0)
+    dead = circuit(extractor, extractor(photo), "c", 0)
     assert [one.share for one in dead.inputs] == [0, 0, 0]
     assert (dead.share, dead.top) == (0, 0)
 

@@ -350,7 +350,7 @@ def test_a_full_disk_keeps_the_old_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", write_some)
-    sentence = r"page.html' could not be written \(No space left on device\): make room, or choose"
+    sentence = r"page.html' could not be written \(No space left on device\): free some space"
     with pytest.raises(OSError, match=sentence):
         activations.to_html(path, layers="block5_pool")
     assert [one.name for one in tmp_path.iterdir()] == ["page.html"]

@@ -86,7 +86,7 @@ def test_what_is_read_back_computes_the_same(
 
 @pytest.mark.parametrize("name", ["x.npz", "x.h5", "x", "x.pth"])
 def test_other_names_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"does not end in .safetensors or .weights.h5: name it"):
+    with pytest.raises(ValueError, match=r"does not end in .safetensors or .weights.h5: choose a"):
         export_weights({}, "caffe", tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_what_was_there(suffix: str, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"path {str(path)!r} could not be written (")
     assert "File too large" in done.stdout
-    assert done.stdout.endswith("make room, or choose another folder.\n")
+    assert done.stdout.endswith("free some space, or choose another folder.\n")
     assert done.stdout.count("\n") == 1
     assert path.read_text() == "an older file"
     assert list(tmp_path.iterdir()) == [path]

@@ -125,7 +125,7 @@ def test_a_store_refuses_what_differs_in_a_constant_alone(tmp_path: Path) -> Non
     arguments: Any = {"layers": "last", "progress": False, "store": tmp_path}
     first = top_activations(network(build(2)), [picture(1)], **arguments)
     assert first["last"].values[0, 0] == 2.0 * int(picture(1)[..., 0].max())
-    with pytest.raises(ValueError, match="was made with weights"):
+    with pytest.raises(ValueError, match="was created with weights"):
         top_activations(network(build(5)), [picture(1)], **arguments)
 
 
@@ -140,7 +140,7 @@ def test_a_store_refuses_layers_that_changed_their_names(tmp_path: Path) -> None
 
     arguments: Any = {"layers": "b", "progress": False, "store": tmp_path}
     top_activations(network(build(("a", "b"))), [picture(1)], **arguments)
-    with pytest.raises(ValueError, match=r"was made with outputs \[1\], and not \[0\]"):
+    with pytest.raises(ValueError, match=r"was created with outputs \[1\], not \[0\]"):
         top_activations(network(build(("b", "a"))), [picture(1)], **arguments)
 
 

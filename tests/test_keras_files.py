@@ -247,7 +247,7 @@ def test_a_mismatch_inside_another_model_names_the_layer_and_both_shapes(scratch
     with pytest.raises(WeightsError) as caught:
         resolve(path)
     assert str(caught.value).startswith(
-        f"weights {str(path)!r}: layer 'block3_conv2' has a kernel of shape (3, 3, 64, 64) where "
+        f"weights {str(path)!r}: layer 'block3_conv2' has a kernel of shape (3, 3, 64, 64), but "
         "VGG19 has (3, 3, 256, 256): "
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -210,26 +211,29 @@ def test_what_is_kept_is_of_one_network_and_its_preprocessing(photo: RGB8) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("title", ["Looks for", "What is left"])
+@pytest.mark.parametrize(
+    ("title", "sentence"),
+    [
+        ("Looks for", "has NaN or infinite values or gradients"),
+        # TensorFlow's ReLU makes NaN 0.
+        ("What is left", "is 0 for all that is to be matched|has NaN or infinite values"),
+    ],
+)
 def test_weights_that_are_no_numbers_are_told(
-    explore: Explore, photo: RGB8, monkeypatch: pytest.MonkeyPatch, title: str
+    explore: Explore, photo: RGB8, title: str, sentence: str
 ) -> None:
     with networks_apart():
         extractor = FeatureExtractor("random", size=32)
-    explorer = explore(photo, extractor=extractor, layer=LAYER, channel=5, panel=title)
-    panel = made_panel(explorer, title)
     kernels = extractor.model.get_layer("block1_conv2")
-    sound = kernels.get_weights()
-    kernels.set_weights([np.full_like(one, np.nan) for one in sound])
+    kernels.set_weights([np.full_like(one, np.nan) for one in kernels.get_weights()])
+    with pytest.warns(UserWarning, match="are NaN or infinite"):
+        explorer = explore(photo, extractor=extractor, layer=LAYER, channel=5, panel=title)
+    panel = made_panel(explorer, title)
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
-    assert "NaN or infinite values or gradients" in problem(explorer)
+    assert re.search(sentence, problem(explorer))
     assert not panel.maker.running
     assert panel.button.description == "start"
-    kernels.set_weights(sound)
-    control(panel.widget, "start").click()
-    assert panel.maker.wait(120)
-    assert not problem(explorer)
 
 
 def test_a_channel_that_never_fires_answers_to_nothing_here(explore: Explore) -> None:
@@ -447,7 +451,7 @@ def test_what_cannot_be_made_is_told(explore: Explore) -> None:
     panel.which.value = "channel"
     control(panel.widget, "start").click()
     assert panel.maker.wait(120)
-    assert "is 0 for all that is to be matched" in problem(explorer)
+    assert "is 0 wherever it is to be matched" in problem(explorer)
     assert not panel.maker.running
     assert panel.button.description == "start"
     explorer.channel = 3

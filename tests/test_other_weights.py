@@ -76,7 +76,7 @@ def test_activations_of_another_network_of_the_same_architecture(
                 refused()
     with pytest.raises(ValueError, match="second has another set of weights than first"):
         compare(activations, other(photo))
-    # Files of before have no digest, and are judged by the label alone.
+    # Files of earlier versions have no digest; only the label counts.
     old = replace(activations.weights, digest="")
     maps = {name: activations[name] for name in activations}
     known = Activations(activations.layers, maps, activations.image, old)
@@ -89,7 +89,7 @@ def test_a_model_that_is_trained_on(make: Callable[[], Any], photo: RGB8) -> Non
     activations = extractor(photo)
     layer = activations.layers[-1].name
     trained(model)
-    with pytest.raises(ValueError, match="compute them again, extractor") as raised:
+    with pytest.raises(ValueError, match="compute them again with extractor") as raised:
         attribute(extractor, activations, layer, 1, (3, 4))
     assert "\n" not in str(raised.value)
     again = extractor(activations.image)

@@ -211,7 +211,9 @@ def test_a_script_that_matplotlibs_font_has_not_is_written_in_the_persons(
     explorer = explore(extractor=exact)
     with pytest.warns(UserWarning, match="missing from font"):
         _draw_with_title(explorer)
-    for family in ("font.family", "font.sans-serif"):
+    # Before 3.11 matplotlib draws a box in its place, on a figure made before the fonts were set.
+    families = ("font.family", "font.sans-serif") if mpl.__version_info__ >= (3, 11) else ()
+    for family in families:
         with having({family: ["STIXGeneral"]}):
             _draw_with_title(explorer)
 

@@ -160,7 +160,7 @@ def test_it_comes_as_it_becomes_clear_and_the_same_seed_gives_the_same_bytes(
     [
         ({"layer": "block9"}, "layer 'block9' is not known"),
         ({"channels": [64]}, "channels 64 is not in layer"),
-        ({"channels": []}, r"channels \[\] names none"),
+        ({"channels": []}, r"channels \[\] names no channel"),
         ({"channels": "3"}, "channels '3' is not in layer"),
         ({"location": (99, 0)}, r"location \(99, 0\) is not in layer"),
         ({"location": (1, 1), "match": "style"}, "has no style"),
@@ -186,7 +186,7 @@ def test_dead_maps_and_others_activations_are_told(
 ) -> None:
     maps = activations["block1_conv2"]
     row, column, channel = np.argwhere(maps == 0)[0]
-    with pytest.raises(ValueError, match="is 0 for all that is to be matched"):
+    with pytest.raises(ValueError, match="is 0 wherever it is to be matched"):
         made(extractor, activations, "block1_conv2", channels=[channel], location=(row, column))
     with pytest.raises(ValueError, match="pass the extractor that computed them"):
         made(extractor, make_activations(np.ones((8, 8, 4), np.float32)), "conv")
@@ -198,7 +198,7 @@ def test_a_channel_that_is_dead_for_noise_is_told(
     extractor: FeatureExtractor, activations: Activations
 ) -> None:
     assert activations["block2_conv1"][..., 19].any()
-    with pytest.raises(ValueError, match="has no gradient at the noise that the picture begins"):
+    with pytest.raises(ValueError, match="has no gradient for the initial noise"):
         made(extractor, activations, "block2_conv1", channels=[19])
     # Before the ReLU there is one.
     found = made(extractor, activations, "features.5", channels=[19], steps=5)
@@ -283,7 +283,7 @@ def test_distances_of_what_cannot_be_compared_are_refused() -> None:
     first, larger = make_activations(maps), make_activations(np.ones((8, 5, 3), np.float32))
     with pytest.raises(ValueError, match="second has maps of 8 × 5 units at layer 'conv'"):
         content_distance(first, larger, "conv")
-    with pytest.raises(ValueError, match="compare what one network makes of two pictures"):
+    with pytest.raises(ValueError, match="compare two images in the same network"):
         style_distance(first, make_activations(maps, label="another network"), "conv")
     with pytest.raises(ValueError, match="layer 'cnv' is not known: did you mean 'conv'"):
         gram(first, "cnv")

@@ -297,7 +297,7 @@ def padded_model() -> Any:
 
 def test_a_unit_that_sees_nothing_is_refused() -> None:
     extractor = FeatureExtractor(model=padded_model())
-    message = r"location \(0, 25\) of layer 'padded' sees none of the picture, only padding: pass"
+    message = r"location \(0, 25\) of layer 'padded' sees no pixel of the image, only padding: pass"
     with pytest.raises(ValueError, match=message):
         made(extractor, "padded", 0, location=(0, 25), steps=1)
     activations = extractor(sample_image())
@@ -310,17 +310,18 @@ def test_a_unit_that_sees_nothing_is_refused() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_told_in_a_sentence(bad: float) -> None:
     extractor = FeatureExtractor(model=padded_model())
-    activations = extractor(sample_image())
     layer = extractor.model.get_layer("padded")
     kernels, bias = layer.get_weights()
     # Values of other channels are numbers still, and their gradients are not.
     kernels[0, 0, 0, 3] = bad
     layer.set_weights([kernels, bias])
+    with pytest.warns(UserWarning, match="are NaN or infinite"):
+        activations = extractor(sample_image())
     for name in ("padded", "mixed"):
-        message = f"layer '{name}' has NaN or infinite values or gradients, along which no step"
+        message = f"layer '{name}' has NaN or infinite values or gradients, so no step"
         with pytest.raises(ValueError, match=message):
             made(extractor, name, 0, steps=2)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=f"layer '{name}' has NaN or infinite values"):
             reconstruct(extractor, activations, name, channels=[0], progress=False)
 
 
@@ -332,7 +333,7 @@ def test_a_value_that_nothing_changes_is_told() -> None:
     extractor = FeatureExtractor(model=keras.Model(pixels, constant))
     (found,) = made(extractor, "constant", 0, steps=2)
     assert found.activation == 3
-    assert "had no gradient at any step, so the picture is still the noise" in found.message
+    assert "had no gradient at any step, so the image is still the initial noise" in found.message
 
 
 @pytest.mark.parametrize(
@@ -341,7 +342,7 @@ def test_a_value_that_nothing_changes_is_told() -> None:
         ({"layer": "block9"}, "layer 'block9' is not known"),
         ({"channel": 64}, "channel 64 is not in layer 'block1_conv2', which has 64 channels"),
         ({"channel": [1, -1]}, "channel -1 is not in"),
-        ({"channel": []}, r"channel \[\] names none: pass at least one"),
+        ({"channel": []}, r"channel \[\] names no channel: pass at least one"),
         ({"channel": "3"}, "channel '3' is not in"),
         ({"location": (99, 0)}, r"location \(99, 0\) is not in layer"),
         ({"steps": 0}, "steps 0 is not a whole number of at least 1"),
@@ -369,7 +370,7 @@ def test_arguments_of_another_kind_are_told(extractor: FeatureExtractor) -> None
 
 def test_a_size_that_a_model_does_not_take_is_told(keras_model: Any) -> None:
     extractor = FeatureExtractor(model=keras_model)
-    with pytest.raises(ValueError, match="size 32 is not the 20×24 pixels that this model takes"):
+    with pytest.raises(ValueError, match="size 32 is not the 20×24 pixels that this model needs"):
         visualize_channel(extractor, "two", 0, size=32)
 
 

@@ -314,7 +314,7 @@ def test_a_hook_of_a_person_s_own_that_changes_the_output(photo: RGB8) -> None:
     with torch.no_grad():
         expected = network[0](tensor_of(photo))[0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(activations["0"], expected)
-    with pytest.raises(ValueError, match=r"layer '0' has .* and its kernel, bias and inputs make"):
+    with pytest.raises(ValueError, match=r"layer '0' has .* but its kernel, bias and inputs give"):
         explain_unit(extractor, activations, "0", 1, PLACE)
     handle.remove()
     found = explain_unit(extractor, extractor(photo), "0", 1, PLACE)
@@ -352,7 +352,7 @@ def test_a_network_that_runs_other_layers_at_each_call_is_refused(photo: RGB8) -
 
     extractor = FeatureExtractor(model=InTurn(), preprocess=scaled, size=None)
     activations = extractor(photo)
-    with pytest.raises(ValueError, match="ran other modules than before, so that layer 'one'"):
+    with pytest.raises(ValueError, match="ran other modules than before, so layer 'one'"):
         attribute(extractor, activations, "one", 1)
 
 

@@ -313,7 +313,7 @@ REFUSED: dict[str, tuple[Callable[[], State], tuple[str, ...]]] = {
     ),
     "wrong bias": (
         lambda: changed(features__5__bias=torch.zeros(64)),
-        ("layer 'features.5' (block2_conv1) has a bias of shape (64,) where VGG19 has (128,)",),
+        ("layer 'features.5' (block2_conv1) has a bias of shape (64,), but VGG19 has (128,)",),
     ),
     "whole numbers": (
         lambda: changed(features__2__weight=torch.zeros(64, 64, 3, 3, dtype=torch.int8)),
@@ -449,7 +449,10 @@ BAD: dict[str, tuple[str, Callable[[Path], bytes], tuple[str, ...]]] = {
             {key: torch.zeros(value.shape) for key, value in changed().items()},
             {"vgg_widget.preprocessing": "inception"},
         ),
-        ("need the preprocessing 'inception', which is not known", "newer vgg_widget"),
+        (
+            "need the preprocessing 'inception', which this version does not support",
+            "newer vgg_widget",
+        ),
     ),
 }
 

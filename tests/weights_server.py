@@ -301,7 +301,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "third array": (third_array, ("'block1_conv2' has 3 arrays",)),
     "numbers of another file": (
         kept_outside,
-        ("'block1_conv1' has a bias that is not an array",),
+        ("'block1_conv1' has a bias that is not stored",),
     ),
     "link to another file": (linked_outside, ("'block1_conv1' is missing",)),
 }

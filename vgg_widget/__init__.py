@@ -21,7 +21,7 @@ from vgg_widget.weights import WeightsError
 if TYPE_CHECKING:
     from vgg_widget.explorer.atlas.channel_atlas import ChannelAtlas
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Notebooks written for earlier releases import from these names.
 sys.modules |= {

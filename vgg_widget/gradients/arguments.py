@@ -1,4 +1,4 @@
-"""Arguments of the functions of this package, checked before anything is computed."""
+"""Arguments of this package's functions, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -135,13 +135,15 @@ def whole(name: str, number: object, *, least: int, advice: str = "such as 10") 
 
 
 def checked_channels(name: str, channels: Any, layer: str, count: int) -> tuple[int, ...]:
-    """Return one channel, or several, as plain ints, or raise ValueError."""
+    """Return one or several channel numbers as a tuple of ints, or raise ValueError."""
     try:
         numbers = (channels,) if isinstance(channels, str) else tuple(channels)
     except TypeError:
         numbers = (channels,)
     if not numbers:
-        raise ValueError(f"{name} {channels!r} names none: pass at least one, such as (3, 17).")
+        raise ValueError(
+            f"{name} {channels!r} names no channel: pass at least one, such as (3, 17)."
+        )
     return tuple(checked_channel(name, one, layer, count) for one in numbers)
 
 

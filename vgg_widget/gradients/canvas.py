@@ -20,7 +20,7 @@ and rocket, and matplotlib's grace_hopper.
 """
 
 RATE = 0.05
-"""The usual length of a step, in strengths of waves that begin at 0.1."""
+"""Default step length, in units of the waves' strengths, which start at 0.1."""
 
 # Halfway from black to white.
 _GREY = np.float32(127.5)

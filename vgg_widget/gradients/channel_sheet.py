@@ -23,8 +23,8 @@ from vgg_widget.support.messages import plain_number
 
 _HYPOTHESIS = (
     "An optimised picture is a hypothesis about what a channel looks for: compare it with real "
-    "pictures. Each tile has the channel's number, and the largest value, before a ReLU, that the "
-    "channel has on it."
+    "images. Each tile shows the channel's number, and its largest value on the image, before a "
+    "ReLU."
 )
 # In pixels of the sheet: minimal sizes with room for the text of a tile and of the sheet.
 _LEAST_SIDE, _LEAST_WIDTH = 96, 560
@@ -94,7 +94,7 @@ def sheet_page(images: Sequence[SyntheticImage], page: str | None = None) -> Ite
     title = html.escape(_title(images))
     about = html.escape(_about(images))
     tiles = "".join(_tile(one, page) for one in images)
-    leads = " Click on one to see what the channel makes of a picture." if page else ""
+    leads = " Click on one to see the channel's map of an image." if page else ""
     body = (
         f'<h1>{title}</h1>\n<p class="quiet">{about}</p>\n{notice_element(images[0].weights)}'
         f"<main>\n<p>{html.escape(_HYPOTHESIS)}{leads}</p>\n"

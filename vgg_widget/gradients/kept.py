@@ -1,4 +1,4 @@
-"""What was made of a network before, as PNG files in the cache that say how they were made."""
+"""Cache of optimised images, as PNG files that record their settings."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import digest_of, preprocessing_digest
 from vgg_widget.support.files import atomic_write
 
-# Another number with every change of what is made.
+# Increased with every change to the results.
 _VERSION = 2
 _TEXT = "vgg_widget"
 _TUPLES = ("history", "location", "box", "channels")
 
-# Pillow's own errors of damaged files are of many kinds.
+# The exceptions that Pillow raises for damaged files.
 _DAMAGED = (OSError, ValueError, KeyError, TypeError, SyntaxError, Image.DecompressionBombError)
 
 MOST_BYTES = 200_000_000
-"""Reconstructions beyond this are removed from the cache, those written first before others."""
+"""Largest size of all cached reconstructions; beyond it, the oldest are removed."""
 
 Size = int | tuple[int, int] | None
 Key = list[Any]
 
 
 def folder() -> Path:
-    """Return the folder of `KeptImages`: a person's cache."""
+    """Return the folder of `KeptImages` in the user's cache."""
     return Path(pooch.os_cache("vgg_widget")) / "channels"
 
 
 def reconstructions_folder() -> Path:
-    """Return the folder of `KeptReconstructions`: a person's cache."""
+    """Return the folder of `KeptReconstructions` in the user's cache."""
     return Path(pooch.os_cache("vgg_widget")) / "reconstructions"
 
 
 class KeptImages:
-    """The pictures that were made of a network's channels, each for a whole map.
+    """Cached images of a network's channels, each optimised for a whole map.
 
-    A network whose computation cannot be told from another's has none.
+    A network that cannot be identified uniquely is not cached.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        With its weights and preprocessing as they are now.
+        The extractor, with its current weights and preprocessing.
     """
 
     def __init__(self, extractor: FeatureExtractor) -> None:
@@ -62,9 +62,9 @@ class KeptImages:
     def find(
         self, layer: str, channel: int, *, steps: int, size: Size = None, seed: int = 0
     ) -> SyntheticImage | None:
-        """Return what was made with the same arguments; None if nothing was.
+        """Return the cached result for the same arguments, or None.
 
-        A file that cannot be read counts as none.
+        A file that cannot be read is ignored.
         """
         if self._network is None:
             return None
@@ -77,9 +77,9 @@ class KeptImages:
         return SyntheticImage(image=pixels, weights=self._weights, **told)
 
     def keep(self, made: SyntheticImage, size: Size = None) -> Path | None:
-        """Keep a picture for `find`; None where the cache cannot be written.
+        """Cache an image for `find`; return None if the cache cannot be written.
 
-        `size` is what `visualize_channel` was given.
+        `size` is the argument of `visualize_channel`.
         """
         if self._network is None or made.one_unit or made.variant:
             return None
@@ -89,16 +89,16 @@ class KeptImages:
 
 
 class KeptReconstructions:
-    """The reconstructions that were made of one image's maps.
+    """Cached reconstructions from one image's maps.
 
-    A network whose computation cannot be told from another's has none.
+    A network that cannot be identified uniquely is not cached.
 
     Parameters
     ----------
     extractor : FeatureExtractor
-        With its weights and preprocessing as they are now.
+        The extractor, with its current weights and preprocessing.
     activations : Activations
-        What it made of the image.
+        The extractor's result for the image.
     """
 
     def __init__(self, extractor: FeatureExtractor, activations: Activations) -> None:
@@ -107,10 +107,10 @@ class KeptReconstructions:
         self._digests: dict[str, str] = {}
 
     def find(self, layer: str, **how: Any) -> Reconstruction | None:
-        """Return what was made with the same arguments; None if nothing was.
+        """Return the cached result for the same arguments, or None.
 
-        A file that cannot be read counts as none. The arguments are those of `reconstruct`, all
-        but `progress`.
+        A file that cannot be read is ignored. The arguments are those of `reconstruct`, except
+        `progress`.
         """
         if self._network is None:
             return None
@@ -123,7 +123,7 @@ class KeptReconstructions:
         return Reconstruction(image=pixels, weights=self._activations.weights, **told)
 
     def keep(self, made: Reconstruction) -> Path | None:
-        """Keep a reconstruction for `find`; None where the cache cannot be written."""
+        """Cache a reconstruction for `find`; return None if the cache cannot be written."""
         if self._network is None:
             return None
         names = ("channels", "location", "prior", "match", "steps", "seed")
@@ -135,7 +135,7 @@ class KeptReconstructions:
     def _key(self, layer: str, how: dict[str, Any]) -> Key:
         assert self._network is not None
         if layer not in self._digests:
-            # The maps decide what is made, and the image what is said of it.
+            # The maps determine the result, and the image its reported error.
             digest = hashlib.sha256()
             for array in (self._activations.image, self._activations[layer]):
                 digest.update(f"{array.shape}".encode())
@@ -152,7 +152,7 @@ def _network(extractor: FeatureExtractor) -> str | None:
 
 
 def _key(*parts: Any) -> Key:
-    # As JSON gives it back.
+    # Normalised by a JSON round trip.
     key: Key = json.loads(json.dumps([_VERSION, *parts]))
     return key
 
@@ -164,7 +164,7 @@ def _path(where: Path, name: str, key: Key) -> Path:
 
 
 def _read(path: Path, key: Key, kind: type) -> tuple[npt.NDArray[np.uint8], dict[str, Any]]:
-    """Return a file's pixels and what it says of them, or raise one of `_DAMAGED`."""
+    """Return a file's pixels and metadata, or raise one of `_DAMAGED`."""
     with Image.open(path) as opened:
         told = json.loads(getattr(opened, "text", {}).get(_TEXT, "null"))
         if told["key"] != key:
@@ -186,18 +186,18 @@ def _write(path: Path, key: Key, made: SyntheticImage | Reconstruction) -> Path 
         with atomic_write(path) as draft:
             Image.fromarray(np.asarray(made.image)).save(draft, "png", pnginfo=info)
     except OSError:
-        # A full disk or a read-only home is no reason not to show it.
+        # A full disk or a read-only home must not prevent showing the image.
         return None
     return path
 
 
 def _told(kind: type) -> list[str]:
-    """Return what a file says beside its pixels; the weights are those of the extractor."""
+    """Return the names of the fields stored as metadata; the weights are the extractor's."""
     return [one.name for one in fields(kind) if one.name not in ("image", "weights")]
 
 
 def _remove_oldest(where: Path) -> None:
-    """Remove the files that were written first, as far as there are too many bytes."""
+    """Remove the oldest files while the total size exceeds the limit."""
     try:
         found = [(each.stat(), each) for each in where.glob("*.png")]
         total = 0
@@ -206,5 +206,5 @@ def _remove_oldest(where: Path) -> None:
             if total > MOST_BYTES:
                 path.unlink()
     except OSError:
-        # Another process removes them too.
+        # Another process may be removing files too.
         return

@@ -89,9 +89,8 @@ def reconstruct(
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, the maps are 0 where they are to be matched, the unit
-        sees none of the picture, the layer has no gradient, or values or gradients are NaN or
-        infinite.
+        If an argument is invalid, the maps to match are 0, the unit sees no pixel of the image, the
+        layer has no gradient, or values or gradients are NaN or infinite.
     TypeError
         If `extractor` is not a FeatureExtractor, or `progress` is neither a bool nor a function.
 
@@ -218,7 +217,7 @@ class ReconstructionMaking:
             raise ValueError(unknown_choice("match", match, _MATCHES))
         if match == "style" and location is not None:
             raise ValueError(
-                f"location {location!r} has no style, which is of many places: leave it out, or "
+                f"location {location!r} has no style, which needs many locations: leave it out, or "
                 "pass match='content'."
             )
         info = activations.info(layer)
@@ -239,16 +238,16 @@ class ReconstructionMaking:
             self._box = info.receptive_field_box(*self._location, size)
             check_seen(self._box, self._location, layer)
         wanted = gram(activations, layer) if match == "style" else activations[layer]
-        weights = self._weights(wanted.shape)
-        length = float(np.sum(weights * np.square(wanted, dtype=np.float64)))
-        if not np.isfinite(length):
+        if not np.isfinite(wanted).all():
             raise ValueError(
-                f"layer {layer!r} has NaN or infinite values, which nothing can match: check the "
+                f"layer {layer!r} has NaN or infinite values, which cannot be matched: check the "
                 "preprocess function, or the weights."
             )
+        weights = self._weights(wanted.shape)
+        length = float(np.sum(weights * np.square(wanted, dtype=np.float64)))
         if not length > 0:
             raise ValueError(
-                f"layer {layer!r} is 0 for all that is to be matched: choose other channels, "
+                f"layer {layer!r} is 0 wherever it is to be matched: choose other channels, "
                 "another location or its name before the ReLU."
             )
         self._asked = wanted.astype(np.float32), (weights / length).astype(np.float32)
@@ -268,9 +267,9 @@ class ReconstructionMaking:
         check_finite(self._layer, told, gradients)
         if not self.steps and not gradients.any() and told.any():
             raise ValueError(
-                f"layer {self._layer!r} has no gradient at the noise that the picture begins with, "
-                "usually because a ReLU makes all of its values 0: pass the name before the ReLU, "
-                "other channels or another seed."
+                f"layer {self._layer!r} has no gradient for the initial noise, usually because a "
+                "ReLU sets all of its values to 0: pass the name before the ReLU, other channels "
+                "or another seed."
             )
         self._history.append(math.sqrt(float(told[0])))
         if self._prior == "photographs":

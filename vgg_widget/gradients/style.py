@@ -93,9 +93,9 @@ def content_distance(
     LayerNameError
         If there is no such layer.
     ValueError
-        If the maps are of two shapes or two networks, or have NaN or infinite values.
+        If the maps differ in shape or come from two networks, or have NaN or infinite values.
     TypeError
-        If one is no `Activations`.
+        If one is not an `Activations`.
 
     Notes
     -----
@@ -107,8 +107,8 @@ def content_distance(
     one, other = _finite(first, layer, "first"), _finite(second, layer, "second")
     if one.shape != other.shape:
         raise ValueError(
-            f"second has maps of {other.shape[0]} × {other.shape[1]} units at layer {layer!r}, and "
-            f"first has {one.shape[0]} × {one.shape[1]}: make both of pictures of one size, or use "
+            f"second has maps of {other.shape[0]} × {other.shape[1]} units at layer {layer!r}, but "
+            f"first has {one.shape[0]} × {one.shape[1]}: use images of the same size, or "
             "style_distance."
         )
     return _distance(one, other, 0.5, relative=relative)
@@ -138,9 +138,9 @@ def style_distance(
     LayerNameError
         If there is no such layer.
     ValueError
-        If they are of two networks, or have NaN or infinite values.
+        If the maps come from two networks, or have NaN or infinite values.
     TypeError
-        If one is no `Activations`.
+        If one is not an `Activations`.
 
     Notes
     -----
@@ -170,18 +170,18 @@ def _distance(one: Numbers, other: Numbers, factor: float, *, relative: bool) ->
 def _check(activations: object, argument: str) -> None:
     if not isinstance(activations, Activations):
         raise TypeError(
-            f"{argument} is a {type(activations).__name__}: pass what an extractor makes of an "
+            f"{argument} is a {type(activations).__name__}: pass an extractor's result for an "
             "image, FeatureExtractor()(image)."
         )
 
 
 def _finite(activations: Activations, layer: str, argument: str) -> Floats:
-    """Return a layer's maps, or raise ValueError where some of their values are no numbers."""
+    """Return a layer's maps, or raise ValueError if they contain NaN or infinite values."""
     maps = activations[layer]
     if not np.isfinite(maps).all():
         raise ValueError(
-            f"{argument} has NaN or infinite values at layer {layer!r}, with which nothing can be "
-            "computed: check the weights, or the preprocess function."
+            f"{argument} has NaN or infinite values at layer {layer!r}, so nothing can be computed "
+            "from them: check the weights, or the preprocess function."
         )
     return maps
 
@@ -193,6 +193,6 @@ def _check_pair(first: Activations, second: Activations, layer: str) -> None:
     mine, theirs = first.weights, second.weights
     if one != other or (mine.digest or mine.label) != (theirs.digest or theirs.label):
         raise ValueError(
-            f"second is of {briefly(theirs.label)}, and first of {briefly(mine.label)}: compare "
-            "what one network makes of two pictures."
+            f"second comes from {briefly(theirs.label)}, but first from {briefly(mine.label)}: "
+            "compare two images in the same network."
         )

@@ -120,8 +120,8 @@ def visualize_channel(
     LayerNameError
         If there is no such layer.
     ValueError
-        If an argument is not one of these, the unit sees none of the picture, the layer has no
-        gradient, or values or gradients are NaN or infinite.
+        If an argument is invalid, the unit sees no pixel of the image, the layer has no gradient,
+        or values or gradients are NaN or infinite.
     TypeError
         If `extractor` is not a FeatureExtractor, or `progress` is neither a bool nor a function.
 
@@ -268,7 +268,7 @@ class ChannelMaking:
         self._aim = LayerAim(extractor, layer, self._size, "mean" if location is None else "unit")
         self._location, box = None, None
         if location is not None:
-            # The map of a blank image of this size determines which units there are.
+            # The map of a blank image of this size determines the valid locations.
             blank = np.full((1, *self._size, 3), 128, np.float32)
             (only,) = self._aim.values(blank, STILL, _asked([0], (0, 0)))
             self._location = location_within(location, layer, *only.shape)
@@ -366,7 +366,7 @@ class _Part:
 
 
 def _asked(channels: Sequence[int], location: Location | None) -> tuple[npt.NDArray[Any], ...]:
-    """Return what `LayerAim` is asked; see there."""
+    """Return the parameters of the objective for `LayerAim.gradients`."""
     return np.array(channels, np.int32), *(np.array(place, np.int32) for place in location or ())
 
 
@@ -380,20 +380,20 @@ def check_extractor(extractor: object) -> None:
 
 
 def check_seen(box: tuple[int, int, int, int] | None, location: Location, layer: str) -> None:
-    """Raise ValueError for a unit whose receptive field holds no pixel of the picture."""
+    """Raise ValueError for a unit whose receptive field contains no pixel of the image."""
     if box is not None and (box[0] >= box[2] or box[1] >= box[3]):
         raise ValueError(
-            f"location {location!r} of layer {layer!r} sees none of the picture, only padding: "
+            f"location {location!r} of layer {layer!r} sees no pixel of the image, only padding: "
             "pass another location."
         )
 
 
 def check_finite(layer: str, *numbers: Floats) -> None:
-    """Raise ValueError for values or gradients along which no step can be taken."""
+    """Raise ValueError for NaN or infinite values or gradients."""
     if not all(np.isfinite(each).all() for each in numbers):
         raise ValueError(
-            f"layer {layer!r} has NaN or infinite values or gradients, along which no step can be "
-            "taken: check the weights, or the preprocess function."
+            f"layer {layer!r} has NaN or infinite values or gradients, so no step can be taken: "
+            "check the weights, or the preprocess function."
         )
 
 
@@ -424,7 +424,7 @@ def _checked_picture_size(size: object, taken: Any, info: LayerInfo) -> Size:
     if taken.fixed_size not in (None, wanted):
         raise ValueError(
             f"size {briefly(size)} is not the {taken.fixed_size[0]}×{taken.fixed_size[1]} pixels "
-            "that this model takes: leave it out."
+            "that this model needs: leave it out."
         )
     return wanted
 
@@ -452,6 +452,6 @@ def _view(generator: np.random.Generator, jitter: int, size: Size) -> Sequence[f
 
 def _still(layer: str) -> str:
     return (
-        f"layer {layer!r} had no gradient at any step, so the picture is still the noise it began "
-        "with: pass a layer before its ReLU, or another seed."
+        f"layer {layer!r} had no gradient at any step, so the image is still the initial noise: "
+        "pass a layer before its ReLU, or another seed."
     )

@@ -12,6 +12,7 @@ from vgg_widget.circuit.inputs import check_made_by, maps_read
 from vgg_widget.gradients.arguments import whole
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.pictures.rendering import checked_channel, checked_location
+from vgg_widget.support.messages import plain_number
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -188,14 +189,15 @@ def explain_unit(
 
 
 def _check_adds_up(found: UnitSum) -> None:
-    """Raise ValueError where the value that the network gave is another than that of the sum."""
+    """Raise ValueError if the network's value differs from the sum."""
     if found.activation not in ("linear", "relu"):
         return
     total = max(found.total, 0.0) if found.activation == "relu" else found.total
-    # As much as half precision may round.
+    # Tolerance for rounding in half precision.
     allowed = 0.01 * float(np.abs(found.contributions).sum() + abs(found.bias))
     if abs(total - found.value) > allowed:
         raise ValueError(
-            f"layer {found.layer!r} has {found.value:.4g} there, and its kernel, bias and inputs "
-            f"make {total:.4g}: remove the hook that changes what the layer is given or gives."
+            f"layer {found.layer!r} has {plain_number(found.value, 4)} there, but its kernel, bias "
+            f"and inputs give {plain_number(total, 4)}: remove the hook that changes the layer's "
+            "input or output."
         )

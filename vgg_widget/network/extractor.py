@@ -168,12 +168,12 @@ class FeatureExtractor:
         return self._weights
 
     def weights_now(self) -> Provenance:
-        """Return the provenance of the weights, with a digest of your own model's parameters now.
+        """Return the weights' provenance, with a digest of your own model's current parameters.
 
         Returns
         -------
         Provenance
-            Every result of the extractor has it, so later training of the model is noticed.
+            Stored in every result of the extractor, so that later training of the model is noticed.
         """
         if self._weights.digest:
             return self._weights

@@ -43,7 +43,7 @@ class KerasNetwork(ABC):
         # Both subclasses have these as dataclass fields, which a property here would override.
         @property
         def model(self) -> Any:
-            """What Keras has for it."""
+            """The Keras model."""
 
         @property
         def input(self) -> NetworkInput:

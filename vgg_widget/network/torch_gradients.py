@@ -152,8 +152,8 @@ def _maps(
         network.called(inputs, weights)
     if not reached:
         raise ValueError(
-            f"model {network.name!r} ran other modules than before, so that layer {one.name!r} was "
-            "not reached: pass a model whose forward does the same at each call."
+            f"model {network.name!r} ran other modules than before, so layer {one.name!r} was not "
+            "reached: pass a model whose forward calls the same modules every time."
         )
     return _channels_last(reached[0], one.layout)
 

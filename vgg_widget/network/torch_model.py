@@ -523,7 +523,7 @@ def _fan_in_of(module: Any, name: str, source: str | None) -> FanIn | None:
 
 
 def _weight_and_bias(module: Any) -> tuple[Any, Any]:
-    """Return both in inference mode: in training, each access updates a spectral norm."""
+    """Return both in inference mode, since accesses in training update a spectral norm."""
     modes = [(one, one.training) for one in module.modules()]
     with _running, interrupts_delayed(), torch.no_grad():
         try:
@@ -543,7 +543,7 @@ def _check_module(module: Any, name: str) -> None:
     for path, one in module.named_modules():
         where = f" ({path!r})" if path else ""
         if isinstance(one, torch.jit.ScriptModule):
-            raise ValueError(  # noqa: TRY004 - it is of the right type, and made in another way
+            raise ValueError(  # noqa: TRY004 - the type is right, but not the way it was created
                 f"model {name!r} is a scripted module{where}, which hooks cannot observe: pass "
                 "the module that it was created from."
             )

@@ -174,7 +174,7 @@ def source_line(activations: Activations, rendering: Rendering) -> str:
 
 
 NO_RANGE = "nothing above 0"
-"""What it says of a picture of dead channels, in place of a range."""
+"""The words in place of a range for an image of dead channels."""
 
 RANGES = {
     "auto": "this picture's own range",

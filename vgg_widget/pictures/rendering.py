@@ -341,7 +341,7 @@ def checked_location(location: object, layer: str, activations: Activations) -> 
 
 
 def location_within(location: object, layer: str, rows: int, columns: int) -> tuple[int, int]:
-    """Do the same for a layer whose maps have so many rows and columns."""
+    """As `checked_location`, for a layer with maps of this many rows and columns."""
     pair = tuple(location) if isinstance(location, Iterable) else ()
     if len(pair) != 2 or not (is_index(pair[0], rows) and is_index(pair[1], columns)):
         what = "no location was given for"

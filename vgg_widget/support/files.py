@@ -66,8 +66,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         if error.errno not in _FULL:
             raise
         raise OSError(
-            f"path {str(target)!r} could not be written ({error.strerror}): make room, or choose "
-            "another folder."
+            f"path {str(target)!r} could not be written ({error.strerror}): free some space, or "
+            "choose another folder."
         ) from error
     finally:
         draft.unlink(missing_ok=True)

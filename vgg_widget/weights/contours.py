@@ -24,7 +24,7 @@ _KNOWN = "sha256:4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8
 
 
 def doubt_of(digest: str) -> str:
-    """Return what to say of contour filters of this digest, where release 2.0.0 has another."""
+    """Return a message for contour filters with another digest than release 2.0.0; or ""."""
     if digest == _KNOWN:
         return ""
     return (

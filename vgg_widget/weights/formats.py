@@ -52,7 +52,7 @@ class WeightsFormat(ABC):
     """Whether such a file can also hold the dense layers."""
 
     networks: Collection[Vgg] = tuple(VGGS.values())
-    """Of which networks there are such files."""
+    """The networks that have files of this format."""
 
     exported = ""
     """The suffix of exported files; empty if `write` is not implemented."""
@@ -169,7 +169,8 @@ def check_is_keras(path: Path, title: str) -> None:
     if not isinstance(found, _Keras):
         raise WeightsError(
             f"weights {str(path)!r} are a file of the format {found.name}, but {title} needs "
-            f"{_Keras.name}: save the model's weights with Keras."
+            f"{_Keras.name}: save the model's weights with Keras, or pass a PyTorch module with "
+            "these weights as model=."
         )
 
 
