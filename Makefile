@@ -6,16 +6,16 @@
 # make lint        lint and types alone; make audit asks for known vulnerabilities
 # make assignment  the course assignment's notebooks, from their source
 # make fuzz        arbitrary images, weights and states, for MINUTES=2 each
-# make learned-weights  learn the embedded filters anew, in some minutes
-# make monkey      random acts at two explorers in a real JupyterLab: SEED=7 ACTS=1000
-# make soak        explorers and pictures by the hundred, and whether any is left behind: ROUNDS=200
+# make learned-weights  learn the embedded filters again, in some minutes
+# make monkey      random actions on two explorers in a real JupyterLab: SEED=7 ACTS=1000
+# make soak        open and close hundreds of explorers, and check that none is left: ROUNDS=200
 # make check-attribution  attribution beside Captum's, on the same weights in PyTorch, in some minutes
 # make test-matrix  the tests with other versions of ipykernel, of everything, of Python: ONLY=lowest
 # make docs        the documentation, as pages in docs/_build/html
 # make bench       measure how fast everything is, in less than half an hour; writes docs/speed-figures.md
 # make binder-check  what mybinder.org would build, built and tried here, in some minutes
 # make animation  the README's animated picture, recorded in a real JupyterLab, in some minutes
-# make gallery     the pictures in notebooks/gallery.ipynb, made anew
+# make gallery     draw the figures in notebooks/gallery.ipynb again
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -58,7 +58,7 @@ lint: $(VENV)/.test audit
 	$(BIN)/python tests/notebook_outputs.py
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive vgg_widget
 
-# Whether a known vulnerability is in what is installed; without internet it says that it cannot ask.
+# Looks for known vulnerabilities in the installed packages; without internet it says that it cannot.
 audit: $(VENV)/.test
 	@$(BIN)/python tests/audit.py
 
@@ -66,11 +66,11 @@ audit: $(VENV)/.test
 browser: $(VENV)/.test
 	@$(BIN)/python tests/browser/chromium.py
 
-# The same of Firefox, which `make test-all` needs beside it.
+# The same for Firefox, which `make test-all` also needs.
 firefox: $(VENV)/.firefox
 	@$(BIN)/python -m tests.browser.firefox
 
-# A run can be had again by its seed, which it prints.
+# Prints its seed; SEED= repeats a run.
 monkey: browser
 	MONKEY_SEED=$(or $(SEED),$$$$) MONKEY_ACTS=$(or $(ACTS),1000) \
 	  $(BIN)/pytest tests/browser/test_monkey.py -m browser -rP $(PYTEST_ARGS)
@@ -87,7 +87,7 @@ soak: $(VENV)/.test
 test-matrix: browser
 	@$(BIN)/python tests/matrix.py $(ONLY)
 
-# No test needs Captum: nothing but this installs it.
+# Only this target installs Captum; no test needs it.
 check-attribution: $(VENV)/.captum
 	@$(BIN)/python -m tests.check_attribution
 
@@ -98,7 +98,7 @@ animation: browser
 assignment: $(VENV)/.test
 	$(BIN)/python notebooks/assignment/make.py
 
-# Also run by the tests. A warning is an error: a link to nowhere, a docstring that says what is not so.
+# Also run by the tests. A warning is an error, such as a broken link or a malformed docstring.
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
 	@echo docs/_build/html/index.html

@@ -151,8 +151,8 @@ class NamedLayers:
         Returns
         -------
         str or None
-            torchvision's name, such as ``"features.10"``; None where these maps are not stored, as
-            for pooling layers and your own models.
+            The torchvision name, such as ``"features.10"``; None where these maps are not stored,
+            as for pooling layers and your own models.
 
         Raises
         ------

@@ -579,7 +579,7 @@ def _check_module(module: Any, name: str) -> None:
     if len(needed) > 1:
         raise ValueError(
             f"model {name!r} has {len(needed)} inputs ({', '.join(needed)}): pass one with a "
-            "single image input, such as a module that calls it with the others."
+            "single image input, such as a wrapper that supplies the other inputs."
         )
 
 
