@@ -210,6 +210,33 @@ def test_what_is_kept_is_of_one_network_and_its_preprocessing(photo: RGB8) -> No
         assert again.find(LAYER, 5, **asked) is None
 
 
+def test_a_model_that_is_trained_on_has_other_pictures(
+    explore: Explore, photo: RGB8, few_steps: Path
+) -> None:
+    import keras
+
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, name="a")])
+    extractor = FeatureExtractor(model=model, size=32)
+    explorer, panel = looking(explore, image=photo, extractor=extractor, layer="a", channel=1)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    before = picture(on_show(panel)[0].made)
+    (file,) = few_steps.iterdir()
+    model.weights[0].assign(-model.weights[0].numpy())
+    explorer.image = photo[::-1].copy()
+    assert not on_show(panel)
+    control(panel.widget, "start").click()
+    assert panel.maker.wait(120)
+    assert (picture(on_show(panel)[0].made) != before).any()
+    assert len(list(few_steps.iterdir())) == 2
+    assert file.exists()
+    # What is finished while the model is trained belongs to neither network.
+    control(panel.widget, "another beginning").click()
+    model.weights[0].assign(2 * model.weights[0].numpy())
+    assert panel.maker.wait(120)
+    assert len(list(few_steps.iterdir())) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("title", "sentence"),

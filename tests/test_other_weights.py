@@ -15,8 +15,9 @@ from torch import nn
 
 from vgg_widget import Activations, FeatureExtractor, LayerExplorer, compare
 from vgg_widget.circuit import circuit
-from vgg_widget.gradients import attribute, explain_unit, reconstruct
+from vgg_widget.gradients import attribute, content_distance, explain_unit, reconstruct
 from vgg_widget.network.parameters import parameters_digest
+from vgg_widget.pictures.comparing import Pair
 
 pytestmark = pytest.mark.torch
 
@@ -81,6 +82,20 @@ def test_activations_of_another_network_of_the_same_architecture(
     maps = {name: activations[name] for name in activations}
     known = Activations(activations.layers, maps, activations.image, old)
     assert attribute(other, known, layer, 1, (3, 4)).value
+    assert Pair.of(known, other(photo)).second.weights.digest
+    assert content_distance(known, activations, layer) == 0
+    words = rf"second comes from .* \({other(photo).weights.digest}\).*, but first from "
+    with pytest.raises(ValueError, match=words):
+        content_distance(activations, other(photo), layer)
+
+
+def test_a_model_of_keras_where_tensorflow_does_not_compute(photo: RGB8) -> None:
+    import tensorflow as tf
+
+    extractor = extractor_of(of_keras())
+    activations = extractor(photo)
+    with tf.Graph().as_default(), pytest.raises(RuntimeError, match="does not execute eagerly"):
+        circuit(extractor, activations, "conv2", 1)
 
 
 def test_a_model_that_is_trained_on(make: Callable[[], Any], photo: RGB8) -> None:

@@ -287,6 +287,11 @@ def test_models_of_ones_own_are_told_apart(explore: Explore, noisy_folder: Path)
     top = top_activations(one, noisy_folder, k=2, progress=False)
     assert len(patches_on_show(explore(top_images=top, extractor=one))) == 2
     assert "whose channels differ" in patch_words(explore(top_images=top, extractor=another))
+    explorer = explore(top_images=top, extractor=one)
+    kernel = one.model.weights[0]
+    kernel.assign(kernel.numpy() * 2)
+    explorer.image = np.zeros((40, 40, 3), np.uint8)
+    assert "whose channels differ" in patch_words(explorer)
 
 
 def test_another_size_is_told_of(explore: Explore, noisy_top: TopActivations) -> None:

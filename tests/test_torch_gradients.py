@@ -140,6 +140,25 @@ def test_grad_cam(network: Small, photo: RGB8, end: str) -> None:
     assert best.target == f"class 'class {int(scores.argmax())}' at layer '{prefix}mix'"
 
 
+def test_modules_that_are_called_by_keyword(photo: RGB8) -> None:
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 2, 3), nn.Linear(2, 4)
+            self.softmax = nn.Softmax(dim=1)
+
+        def forward(self, images: torch.Tensor) -> Any:
+            return self.softmax(input=self.head(self.conv(input=images).mean(dim=(2, 3))))
+
+    torch.manual_seed(0)
+    classifier = Classifier()
+    extractor = FeatureExtractor(model=classifier, preprocess=scaled, size=None)
+    found = attribute(extractor, extractor(photo), "conv", method="grad_cam", target=1)
+    scores = classifier.head(classifier.conv(tensor_of(photo)).mean(dim=(2, 3)))
+    assert found.value == pytest.approx(scores[0, 1].item(), abs=1e-5)
+    assert extractor.fan_in("conv").source is None
+
+
 def test_grad_cam_needs_one_vector(photo: RGB8) -> None:
     extractor = FeatureExtractor(model=nn.Sequential(nn.Conv2d(3, 2, 3)), size=None)
     with pytest.raises(ValueError, match=r"'Sequential' ends in \(2, \d+, \d+\): pass a mod"):
@@ -354,6 +373,39 @@ def test_a_network_that_runs_other_layers_at_each_call_is_refused(photo: RGB8) -
     activations = extractor(photo)
     with pytest.raises(ValueError, match="ran other modules than before, so layer 'one'"):
         attribute(extractor, activations, "one", 1)
+
+    class Once(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.head = nn.Conv2d(3, 2, 3), nn.Conv2d(2, 2, 3), nn.Linear(2, 4)
+            self.calls = 0
+
+        def forward(self, images: torch.Tensor) -> Any:
+            self.calls += 1
+            maps = self.one(images)
+            return self.head((self.two(maps) if self.calls == 1 else maps).mean(dim=(2, 3)))
+
+    extractor = FeatureExtractor(model=Once(), preprocess=scaled, size=None)
+    activations = extractor(photo)
+    with pytest.raises(ValueError, match="ran other modules than before, so layer 'two'"):
+        attribute(extractor, activations, "two", method="grad_cam", target=1)
+
+
+def test_sets_in_the_code_have_no_order_in_the_digest() -> None:
+    def digest_with(choices: frozenset[int]) -> str:
+        class Chosen(nn.Module):
+            def forward(self, images: torch.Tensor) -> Any:
+                return images * 2 if len(images) in {0, 8} else images
+
+        code = Chosen.forward.__code__
+        swapped = (choices if isinstance(one, frozenset) else one for one in code.co_consts)
+        Chosen.forward.__code__ = code.replace(co_consts=tuple(swapped))
+        return weights_digest(FeatureExtractor(model=nn.Sequential(Chosen(), nn.ReLU()), size=None))
+
+    one, same = frozenset([0, 8]), frozenset([8, 0])
+    # As the same set of words may be in two processes.
+    assert list(one) != list(same)
+    assert digest_with(one) == digest_with(same) != digest_with(frozenset([0, 9]))
 
 
 def test_a_transposed_convolution_says_why_it_is_no_sum(photo: RGB8) -> None:

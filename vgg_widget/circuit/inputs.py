@@ -13,6 +13,7 @@ from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.fan_in import FanIn
 from vgg_widget.pictures.rendering import checked_channel, checked_location
 from vgg_widget.support.messages import unknown_choice
+from vgg_widget.support.provenance import same_weights
 
 Floats = npt.NDArray[np.float32]
 Location = tuple[int, int]
@@ -221,19 +222,17 @@ def check_made_by(extractor: FeatureExtractor, activations: Activations) -> None
             "an image, extractor(image)."
         )
     own, theirs = extractor.weights_now(), activations.weights
+    if same_weights(own, theirs):
+        return
     if own.label == theirs.label and own.source == "model":
-        # Files of earlier versions have no digest.
-        if theirs.digest in ("", own.digest):
-            return
         raise ValueError(
             f"activations come from {theirs.label} with other weights than the extractor's model "
             "has now: compute them again with extractor(activations.image)."
         )
-    if (own.digest or own.label) != (theirs.digest or theirs.label):
-        raise ValueError(
-            f"activations come from {theirs.label}, but extractor has {own.label}: pass the "
-            "extractor that computed them."
-        )
+    raise ValueError(
+        f"activations come from {theirs.label}, but extractor has {own.label}: pass the "
+        "extractor that computed them."
+    )
 
 
 def maps_read(

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from vgg_widget.activations.mapping import Activations
 from vgg_widget.support.messages import briefly
+from vgg_widget.support.provenance import weights_words
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -190,9 +191,9 @@ def _check_pair(first: Activations, second: Activations, layer: str) -> None:
     _check(first, "first")
     _check(second, "second")
     one, other = first.info(layer).channels, second.info(layer).channels
-    mine, theirs = first.weights, second.weights
-    if one != other or (mine.digest or mine.label) != (theirs.digest or theirs.label):
+    mine, theirs = weights_words(first.weights, second.weights)
+    if one != other or mine != theirs:
         raise ValueError(
-            f"second comes from {briefly(theirs.label)}, but first from {briefly(mine.label)}: "
-            "compare two images in the same network."
+            f"second comes from {briefly(theirs)}, but first from {briefly(mine)}: compare two "
+            "images in the same network."
         )

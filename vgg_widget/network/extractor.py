@@ -177,6 +177,7 @@ class FeatureExtractor:
         """
         if self._weights.digest:
             return self._weights
+        self._network.check_usable()
         return replace(self._weights, digest=parameters_digest(self._network.parameters()))
 
     @property

@@ -88,7 +88,8 @@ class KerasNetwork(ABC):
         for variable in self.model.weights:
             # States of random generators change with each use.
             if variable.dtype not in ("uint32", "int32", "int64"):
-                yield np.asarray(variable.value.read_value())
+                # Unlike read_value(), which copies them.
+                yield np.asarray(variable.value.value())
 
     def run(self, inputs: Floats) -> tuple[tuple[LayerInfo, ...], list[Floats]]:
         """Return the layers for images of this size, and the maps of each."""

@@ -26,7 +26,7 @@ def parameters_digest(arrays: Iterable[npt.NDArray[Any]]) -> str:
         numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         whole = numbers.size // (4 * _COLUMNS) * _COLUMNS
         rows = numbers[: 4 * whole].view(np.uint32).reshape(-1, _COLUMNS)
-        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.add.reduce(rows, axis=0, dtype=np.uint32).data)
         digest.update(numbers[4 * whole :].data)
     return f"sums:{digest.hexdigest()[:32]}" if found else ""

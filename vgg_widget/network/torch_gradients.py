@@ -151,29 +151,34 @@ def _maps(
     with network.running(note), suppress(_Reached):
         network.called(inputs, weights)
     if not reached:
-        raise ValueError(
-            f"model {network.name!r} ran other modules than before, so layer {one.name!r} was not "
-            "reached: pass a model whose forward calls the same modules every time."
-        )
+        raise _not_reached(network, one.name)
     return _channels_last(reached[0], one.layout)
+
+
+def _not_reached(network: TorchNetwork, layer: str) -> ValueError:
+    return ValueError(
+        f"model {network.name!r} ran other modules than before, so layer {layer!r} was not "
+        "reached: pass a model whose forward calls the same modules every time."
+    )
 
 
 def _to_end(
     network: TorchNetwork, index: int, pixels: torch.Tensor, weights: Weights
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a layer's unchanged maps, and the scores that the network computes from them."""
-    one = network.found_on((pixels.shape[2], pixels.shape[3])).shown[index]
+    found = network.found_on((pixels.shape[2], pixels.shape[3]))
+    one = found.shown[index]
     maps: list[torch.Tensor] = []
     # The output and input of the last softmax or sigmoid.
     squashed: tuple[Any, Any] = (None, None)
     calls = 0
 
-    def note(_name: str, module: Any, given: Any, output: Any) -> Any:
+    def note(name: str, module: Any, given: Any, output: Any) -> Any:
         nonlocal calls, squashed
         calls += 1
         if isinstance(module, nn.Softmax | nn.LogSoftmax | nn.Sigmoid):
             squashed = output, given[0]
-        if calls - 1 != one.call:
+        if calls - 1 != one.call or name != found.calls[one.call]:
             return None
         maps.append(dict(tensors_in(output))[one.place])
         # A later module could change the maps in place, and they would have no gradient.
@@ -181,6 +186,8 @@ def _to_end(
 
     with network.running(note):
         output = network.called(network.as_input(pixels), weights)
+    if not maps:
+        raise _not_reached(network, one.name)
     ((_, end),) = tensors_in(output)
     return maps[0], squashed[1] if end is squashed[0] else end
 

@@ -242,7 +242,13 @@ class TorchNetwork:
         told = [repr(self.model)]
         for module in self.model.modules():
             code = getattr(type(module).forward, "__code__", None)
-            settled = [one for one in getattr(code, "co_consts", ()) if not hasattr(one, "co_code")]
+            constants = (
+                one for one in getattr(code, "co_consts", ()) if not hasattr(one, "co_code")
+            )
+            # The order in a set differs between processes.
+            settled = [
+                sorted(map(repr, one)) if isinstance(one, frozenset) else one for one in constants
+            ]
             steps = getattr(code, "co_code", b""), getattr(code, "co_names", ())
             told.append(repr((type(module).__module__, type(module).__qualname__, settled, steps)))
         yield np.frombuffer("\n".join(told).encode(), np.uint8)
@@ -306,7 +312,8 @@ class TorchNetwork:
                 stack.callback(setattr, module, "training", module.training)
                 # Not eval(), which a module may override.
                 module.training = False
-                stack.callback(module.register_forward_hook(partial(noted, name)).remove)
+                hook = module.register_forward_hook(partial(noted, name), with_kwargs=True)
+                stack.callback(hook.remove)
             for context in contexts:
                 stack.enter_context(context)
             with interrupts_allowed():
@@ -342,10 +349,17 @@ class TorchNetwork:
 Note = Callable[[str, Any, Any, Any], Any]
 
 
-def _on_this_thread(note: Note) -> Note:
-    """Ignore calls of the same module on other threads."""
+def _on_this_thread(note: Note) -> Callable[..., Any]:
+    """Return a hook that ignores calls of the same module on other threads."""
     thread = threading.get_ident()
-    return lambda *given: note(*given) if threading.get_ident() == thread else None
+
+    def hook(name: str, module: Any, given: Any, options: dict[str, Any], output: Any) -> Any:
+        if threading.get_ident() != thread:
+            return None
+        # A module may be called with its input by keyword.
+        return note(name, module, (*given, *options.values()), output)
+
+    return hook
 
 
 class _Recorder:

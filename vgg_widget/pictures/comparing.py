@@ -32,6 +32,7 @@ from vgg_widget.pictures.scaling import (
     range_up_to,
 )
 from vgg_widget.pictures.tiles import gaps_between
+from vgg_widget.support.provenance import weights_words
 
 _SAME, _OTHER = (240, 240, 240), (178, 24, 43)
 # Aspect ratios of cameras differ by far more; cropping by a pixel changes them by less.
@@ -72,7 +73,7 @@ class Pair:
         for what, one, other in (
             ("set of layers", list(first), list(second)),
             ("image size", first.image.shape[:2], second.image.shape[:2]),
-            ("set of weights", _weights_of(first), _weights_of(second)),
+            ("set of weights", *weights_words(first.weights, second.weights)),
             # Last, since any difference above may be the cause.
             ("set of map shapes", *([one.shape(n) for n in one] for one in (first, second))),
         ):
@@ -192,12 +193,6 @@ def pair(extractor: FeatureExtractor, first: object, second: object) -> Pair:
     other = extractor(fitted)
     note = _stretch(readings[0], readings[1], size)
     return Pair.of(one, other, note)
-
-
-def _weights_of(activations: Activations) -> str:
-    weights = activations.weights
-    # A model may be trained further without changing its label.
-    return f"{weights.label} ({weights.digest})" if weights.digest else weights.label
 
 
 def _stretch(first: ImageReading, second: ImageReading, size: tuple[int, int]) -> str:

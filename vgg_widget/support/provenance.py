@@ -44,3 +44,23 @@ class Provenance:
         """Restore the object from a result of `to_dict`, ignoring keys of later versions."""
         known = {name: fields[name] for name in cls.__slots__ if name in fields}
         return cls(**known)
+
+
+def same_weights(one: Provenance, other: Provenance) -> bool:
+    """Return whether both are of the same weights: by digest, or by label if one has none.
+
+    Files of earlier versions have no digest of a user's own model.
+    """
+    if one.digest and other.digest:
+        return one.digest == other.digest
+    return one.label == other.label
+
+
+def weights_words(one: Provenance, other: Provenance) -> tuple[str, str]:
+    """Return what two weights are called: their labels, equal only for the same weights."""
+    if same_weights(one, other):
+        return one.label, one.label
+    if one.label == other.label:
+        # A model may be trained further without changing its label.
+        return f"{one.label} ({one.digest})", f"{other.label} ({other.digest})"
+    return one.label, other.label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +23,7 @@ from vgg_widget.images import RGB8, ImageError
 from vgg_widget.network.portable import weights_digest
 from vgg_widget.pictures.modes import find_mode
 from vgg_widget.support.messages import plain_number
+from vgg_widget.support.provenance import Provenance
 
 if TYPE_CHECKING:
     from vgg_widget.explorer.layer_explorer import LayerExplorer
@@ -55,6 +57,7 @@ class LooksForPanel(Panel):
         self._images: dict[tuple[str, int, int], SyntheticImage | None] = {}
         self._seeds: dict[tuple[str, tuple[int, ...]], int] = {}
         self._running: _Wish | None = None
+        self._weights: Provenance | None = None
         self._patches_of: tuple[Any, _Wish | None] = None, None
         self.button = parts.button("start", "Make a picture that the channel responds to strongly")
         self._together = False
@@ -127,13 +130,16 @@ class LooksForPanel(Panel):
         if not self._missing(wish):
             return
         self._running = wish
-        make = partial(self._making, wish, self._missing(wish))
+        # The current weights' dict: other weights begin with a new one.
+        make = partial(self._making, self._makings, wish, self._missing(wish))
         self.maker.start(make, _STEPS, partial(self._made, wish))
 
-    def _making(self, wish: _Wish, channels: tuple[int, ...]) -> ChannelMaking:
+    def _making(
+        self, makings: dict[_Wish, ChannelMaking], wish: _Wish, channels: tuple[int, ...]
+    ) -> ChannelMaking:
         # Runs on the other thread, since compiling takes a moment.
-        if wish not in self._makings:
-            self._makings[wish] = ChannelMaking(
+        if wish not in makings:
+            makings[wish] = ChannelMaking(
                 self._explorer.extractor,
                 wish.layer,
                 channels,
@@ -142,16 +148,19 @@ class LooksForPanel(Panel):
                 seed=wish.seed,
                 diversity=None,
             )
-            while len(self._makings) > _MAKINGS_KEPT:
-                del self._makings[next(iter(self._makings))]
-        return self._makings[wish]
+            while len(makings) > _MAKINGS_KEPT:
+                del makings[next(iter(makings))]
+        return makings[wish]
 
     def _made(self, wish: _Wish, images: tuple[SyntheticImage, ...]) -> None:
         for one in images:
             self._remember((one.layer, one.channel, one.seed), one)
         if images[0].steps == _STEPS:
-            for one in images:
-                self._cache().keep(one)
+            # A model that was trained meanwhile made something between two networks.
+            with suppress(ValueError):
+                check_made_by(self._explorer.extractor, self._explorer.activations)
+                for one in images:
+                    self._cache().keep(one)
             self._makings.pop(wish, None)
         # A closed panel is paused, so this panel is open.
         with self._explorer.showing_controls():
@@ -184,6 +193,11 @@ class LooksForPanel(Panel):
         except ValueError as error:
             self._show_nothing(str(error))
             return
+        if self._weights != explorer.activations.weights:
+            # A user's own model was trained: its earlier images do not apply.
+            self.pause()
+            self._weights = explorer.activations.weights
+            self._makings, self._images, self._kept = {}, {}, None
         wish = self._wish()
         if self.maker.running and self._running != wish:
             # Those channels are no longer displayed; the optimisation can be resumed later.

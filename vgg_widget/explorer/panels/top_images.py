@@ -16,6 +16,7 @@ from vgg_widget.images import ImageError
 from vgg_widget.network.extractor import FeatureExtractor
 from vgg_widget.network.portable import weights_digest
 from vgg_widget.pictures.modes import find_mode
+from vgg_widget.support.provenance import Provenance
 
 if TYPE_CHECKING:
     # An explorer of a single image does not need that package.
@@ -32,6 +33,7 @@ class TopImagesPanel(Panel):
     def __init__(self, explorer: LayerExplorer) -> None:
         super().__init__(explorer)
         self._digest = ""
+        self._weights: Provenance | None = None
         self._shown: tuple[TopActivations, str, int] | None = None
         self._same_size = True
         self.patches = PatchCards(explorer, self._look_at)
@@ -79,9 +81,10 @@ class TopImagesPanel(Panel):
 
     def _other_weights(self, top: TopActivations, extractor: FeatureExtractor) -> str:
         """Return a sentence if the set used other weights; "" if it used these."""
-        # Cached, since the network never changes and the digest of a user's model takes a moment.
-        if not self._digest:
-            self._digest = weights_digest(extractor)
+        # Cached for the current weights, since the digest of a user's model takes a moment.
+        weights = self._explorer.activations.weights
+        if self._weights != weights:
+            self._weights, self._digest = weights, weights_digest(extractor)
         if top.weights.digest == self._digest:
             return ""
         return (

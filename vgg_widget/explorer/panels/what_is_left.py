@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
@@ -115,7 +116,10 @@ class WhatIsLeftPanel(Panel):
     def _shown(self, wish: _Wish, made: Reconstruction) -> None:
         self._images[wish] = made
         if made.steps == _STEPS:
-            self._cache().keep(made)
+            # A model that was trained meanwhile made something between two networks.
+            with suppress(ValueError):
+                check_made_by(self._explorer.extractor, self._explorer.activations)
+                self._cache().keep(made)
             self._makings.pop(wish, None)
         # A closed panel is paused, so this panel is open.
         with self._explorer.showing_controls():
