@@ -71,7 +71,7 @@ def test_what_is_too_small_for_a_network_is_refused_in_our_sentence(name: str) -
     assert extractor.at_size((75, 75))(sample_image()).layers
     with pytest.raises(ValueError, match=r"size 74×80 pixels is too small for .*inception") as told:
         extractor.at_size((74, 80))(sample_image())
-    assert "at least 75 a side: give a larger one, such as size=224." in str(told.value)
+    assert "at least 75 pixels a side: pass a larger size, such as size=224." in str(told.value)
 
 
 # Names, addresses, hashes ------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+import vgg_widget
 from tests.brute_force import exact_extractor, read
 from tests.made_pictures import picture, write_pictures
 from vgg_widget import FeatureExtractor, ImageError
@@ -191,7 +192,7 @@ def test_it_says_where_its_numbers_come_from(top: TopActivations, page: Page) ->
         "1 more could not be read",
         "images of their own size",
         "the 4 strongest by the map's max",
-        "vgg_widget 0.",
+        f"vgg_widget {vgg_widget.__version__}",
     ):
         assert words in source
     assert page.words("missing") == ""

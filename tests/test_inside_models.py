@@ -220,7 +220,7 @@ def test_a_file_says_what_its_model_does_to_pixels(
     message = told_of(weights_file, model, suffix)
     told = "scales its pixels itself" if kind == "scales" else ""
     assert bool(message) == bool(told)
-    assert not message or f"Another input: the model in mine{suffix} {told}, and here" in message
+    assert not message or f"Another input: the model in mine{suffix} {told}, but here" in message
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".keras"])
