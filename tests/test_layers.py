@@ -110,7 +110,7 @@ def test_a_unit_outside_the_map_is_refused(row: int, column: int, wrong: str) ->
 @pytest.mark.parametrize("row", [0.5, 2.0, "3", True, None])
 def test_a_unit_is_a_whole_number(row: Any) -> None:
     info = next(info for info in VGG19_LAYERS if info.name == "block3_conv1")
-    with pytest.raises(ValueError, match=r"^row .* none of the 16 units .* choose a whole"):
+    with pytest.raises(ValueError, match=r"^row .* not one of the 16 units .* choose a whole"):
         info.receptive_field_box(row, 0, (64, 75))
 
 
