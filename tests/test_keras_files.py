@@ -337,7 +337,7 @@ def test_several_whole_vgg19s_are_named(suffix: str, vgg19: Any, scratch: Path) 
     with pytest.raises(WeightsError) as caught:
         resolve(path)
     message = str(caught.value)
-    assert message.startswith(f"weights {str(path)!r} hold 2 whole VGG19s, ")
+    assert message.startswith(f"weights {str(path)!r} hold 2 complete VGG19s, ")
     # An .h5 file has its models by their places.
     assert all(re.search(rf"'(model_weights/)?{name}'", message) for name in ("teacher", "student"))
     assert "vgg16" not in message
@@ -350,7 +350,7 @@ def test_several_vgg19s_without_names_are_told_of(vgg19: Any, scratch: Path) -> 
     assert set(resolve(path).arrays) == set(SHAPES)
     both = side_by_side(twin(vgg19, "teacher"), twin(vgg19, "student"))
     path = keras3_without_names(scratch / "b.weights.h5", both)
-    with pytest.raises(WeightsError, match=r"hold 2 whole VGG19s, 'layers/functional/layers' and"):
+    with pytest.raises(WeightsError, match=r"hold 2 complete VGG19s, 'layers/functional/layers' and"):
         resolve(path)
 
 
