@@ -240,7 +240,7 @@ def test_what_a_scale_has_by_itself_is_no_choice(
         (
             "percentile",
             0,
-            r"^percentile 0.0 is not a percentile .* choose more than 0 and at most 100",
+            r"^percentile 0.0 is not a percentile: choose more than 0 and at most 100",
         ),
         ("percentile", 100.5, "percentile 100.5"),
         ("percentile", -3, "percentile -3"),
