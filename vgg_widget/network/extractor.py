@@ -175,9 +175,8 @@ class FeatureExtractor:
         Provenance
             Stored in every result of the extractor, so that later training of the model is noticed.
         """
-        if self._weights.digest:
+        if self._weights.source != "model" or self._weights.digest:
             return self._weights
-        self._network.check_usable()
         return replace(self._weights, digest=parameters_digest(self._network.parameters()))
 
     @property
@@ -464,7 +463,6 @@ class FeatureExtractor:
         """
         named = NamedLayers(self.layers, self._network.before_relu)
         name = named.info(layer).name
-        self._network.check_usable()
         return self._network.fan_in(name)
 
     def to_code(self) -> str:

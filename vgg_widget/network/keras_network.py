@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.layers import LayerInfo
-from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.network_input import NetworkInput, traced_once
 from vgg_widget.network.protocol import (
     LEAK,
@@ -85,6 +85,7 @@ class KerasNetwork(ABC):
 
     def parameters(self) -> Iterator[npt.NDArray[Any]]:
         """Yield the current values of all parameters."""
+        check_eager()
         for variable in self.model.weights:
             # States of random generators change with each use.
             if variable.dtype not in ("uint32", "int32", "int64"):

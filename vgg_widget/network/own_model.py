@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgg_widget.layers import Axis, LayerInfo
-from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of_call
 from vgg_widget.network.graph import (
     CHANNELS_FIRST,
@@ -99,6 +99,8 @@ class OwnNetwork(KerasNetwork):
 
     def fan_in(self, name: str) -> FanIn:
         """Return the inputs and kernels of the channels of one of `shown`."""
+        # Weights can be read in a forked process, too.
+        check_eager()
         one = next(one for one in self.shown if one.name == name)
         (pixels,) = self.model.inputs
         known: dict[int, str | None] = {id(one.tensor): one.name for one in self.shown}

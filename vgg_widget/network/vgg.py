@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vgg_widget.images import MINIMUM_SIDE
 from vgg_widget.layers import VGGS, LayerInfo, Vgg
-from vgg_widget.network.backend import keras_and_tensorflow
+from vgg_widget.network.backend import check_eager, keras_and_tensorflow
 from vgg_widget.network.fan_in import FanIn, fan_in_of
 from vgg_widget.network.keras_network import KerasNetwork
 from vgg_widget.network.network_input import Floats, NetworkInput, traced_for
@@ -82,6 +82,8 @@ class VggNetwork(KerasNetwork):
 
     def fan_in(self, name: str) -> FanIn:
         """Return the inputs and kernels of the channels of one of `layers`."""
+        # Weights can be read in a forked process, too.
+        check_eager()
         names = [info.name for info in self.layers]
         source = dict(zip(names[1:], names, strict=False)).get(name)
         found = fan_in_of(self.model.get_layer(name), name, source)
