@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import ref
+from weakref import proxy, ref
 
 import ipywidgets as widgets
 
@@ -129,7 +129,8 @@ class WhatIsLeftPanel(Panel):
         # Computing the digest of a user's own model takes a moment.
         if self._kept is None:
             explorer = self._explorer
-            self._kept = KeptReconstructions(explorer.extractor, explorer.activations)
+            # A closed explorer's activations are freed without waiting for the garbage collector.
+            self._kept = KeptReconstructions(explorer.extractor, proxy(explorer.activations))
         return self._kept
 
     def _image(self, wish: _Wish) -> Reconstruction | None:
