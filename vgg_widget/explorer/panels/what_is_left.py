@@ -130,7 +130,8 @@ class WhatIsLeftPanel(Panel):
         if self._kept is None:
             explorer = self._explorer
             # A closed explorer's activations are freed without waiting for the garbage collector.
-            self._kept = KeptReconstructions(explorer.extractor, proxy(explorer.activations))
+            activations: Any = proxy(explorer.activations)
+            self._kept = KeptReconstructions(explorer.extractor, activations)
         return self._kept
 
     def _image(self, wish: _Wish) -> Reconstruction | None:
